@@ -279,6 +279,35 @@ def served() -> str:
     return markdown(["median, ms", *names], rows)
 
 
+def ticking_gaps() -> str:
+    """How long an event loop stands still."""
+    found = run_of("ticking")["results"]["gaps"]
+    return markdown(["meanwhile", "ms"], [[what, f"{gap:.0f}"] for what, gap in found.items()])
+
+
+def ticking_queries() -> str:
+    """How many queries an event loop gets answered, beside threads."""
+    found = run_of("ticking")["results"]["queries"]
+    rows = [
+        [kind, tasks, f"{one['awaited']:,}", f"{one['threads']:,}", f"{one['ratio']:.2f}"]
+        for kind, by_tasks in found.items()
+        for tasks, one in by_tasks.items()
+    ]
+    return markdown(["store", "tasks", "awaited", "by threads", "ratio"], rows)
+
+
+def reranking() -> str:
+    """nDCG@10 with and without re-ranking, and what it takes."""
+    rows = []
+    for run in run_of("reranking")["results"]:
+        mean, low, high = run["ndcg"]
+        depth = f"the best {run['reranked']} by MiniLM" if run["reranked"] else "no"
+        found = f"{mean:.3f} ({low:.3f} to {high:.3f})"
+        rows.append([run["task"], run["model"], run["mode"], depth, found, f"{run['ms']:,.0f}"])
+    heads = ["task", "embedded by", "mode", "re-ranked", "nDCG@10 (95 % interval)", "ms a question"]
+    return markdown(heads, rows)
+
+
 def looking() -> str:
     """What looking into a large store costs."""
     found = run_of("looking")["results"]
@@ -306,6 +335,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "server-times": server_times,
     "server-rates": server_rates,
     "served": served,
+    "ticking-gaps": ticking_gaps,
+    "ticking-queries": ticking_queries,
+    "reranking": reranking,
     "looking": looking,
     "sizing": sizing,
 }

@@ -76,6 +76,9 @@ if TYPE_CHECKING:
     from retrieval_store.loaders.images import ImageLoader
     from retrieval_store.loaders.texts import TextLoader
     from retrieval_store.plugins import register_embedding_function
+    from retrieval_store.rerankers import Reranker
+    from retrieval_store.rerankers.cross_encoder import CrossEncoderReranker
+    from retrieval_store.rerankers.similarity import SimilarityReranker
 
 __version__ = "0.2.0"
 __all__ = [
@@ -91,6 +94,7 @@ __all__ = [
     "CollectionMetadata",
     "Comparison",
     "Configuration",
+    "CrossEncoderReranker",
     "DataLoader",
     "DeleteResult",
     "Documents",
@@ -118,8 +122,10 @@ __all__ = [
     "QueryResult",
     "Reason",
     "Reasons",
+    "Reranker",
     "SentenceTransformerEmbeddingFunction",
     "Settings",
+    "SimilarityReranker",
     "SparseEmbeddingFunction",
     "SparseVector",
     "Stats",
@@ -194,6 +200,9 @@ _HOMES = {
     "Reason": "retrieval_store.explaining.reasons",
     "Reasons": "retrieval_store.explaining.reasons",
     "register_embedding_function": "retrieval_store.plugins",
+    "Reranker": "retrieval_store.rerankers",
+    "CrossEncoderReranker": "retrieval_store.rerankers.cross_encoder",
+    "SimilarityReranker": "retrieval_store.rerankers.similarity",
     "restore": "retrieval_store.direct.client",
     "MiniLMEmbedding": "retrieval_store.embeddings.onnx.minilm",
     "OnnxEmbedding": "retrieval_store.embeddings.onnx.directory",

@@ -87,6 +87,10 @@ class EmbeddingFunctionError(RetrievalStoreError, ValueError):
     """There is no embedding function to call, or it returned something unusable."""
 
 
+class RerankerError(RetrievalStoreError, ValueError):
+    """A re-ranker failed, or returned something unusable."""
+
+
 class DataLoaderError(RetrievalStoreError, ValueError):
     """What a uri points at can't be loaded; the message names the uri."""
 

@@ -8,11 +8,11 @@ server serves; and a Qdrant cluster. None knows of the others; what they have in
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine import registry
@@ -28,14 +28,18 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
 
 if TYPE_CHECKING:
+    from retrieval_store.base.threads import Threads
     from retrieval_store.interface.stores import (
         CollectionStore,
         EmbeddedStore,
         EngineStore,
         PointsBackend,
     )
-    from retrieval_store.served.asynchronous import AsyncCalls
+    from retrieval_store.remote.calls.cluster import Cluster
+    from retrieval_store.served.connection import Connection
     from retrieval_store.served.opening import Address
+
+    Closes: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 _log = log_of("store")
 
@@ -225,14 +229,32 @@ def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
     return Session(find, release, address.place)
 
 
-def asynchronous(session: Session) -> "AsyncCalls | None":
-    """Calls of a served store for an event loop, which have connections of their own; None for a
-    store that isn't one."""
-    from retrieval_store.served.asynchronous import AsyncCalls
-    from retrieval_store.served.store import ServedStore
+def asynchronous(session: Session, threads: "Threads") -> "Closes | None":
+    """Have calls of a store that is elsewhere be waited for by event loops, where `base.bridge`
+    runs them; what closes the connections of these. None where calls need a thread: of a store in
+    this process, of a client of the caller's that isn't asynchronous, and without greenlets."""
+    from retrieval_store.base import bridge
 
     store = session.store
-    return AsyncCalls(store.address) if isinstance(store, ServedStore) else None
+    if store.embedded is not None or not bridge.is_available():
+        return None
+    if store.engine is None:
+        cluster: Cluster = store.cluster  # type: ignore[attr-defined]
+        return cluster.on_loops(threads)
+    from retrieval_store.served.asynchronous import AsyncConnection
+
+    connection: Connection = store.connection  # type: ignore[attr-defined]
+    on_loops = AsyncConnection(connection, threads)
+    connection.on_loops = on_loops
+    return on_loops.close
+
+
+def waited(qdrant_client: Any) -> Any:
+    """A client of the caller's, whose calls wait if it is an asynchronous one; else as it is."""
+    _remote()
+    from retrieval_store.remote.calls.asynchronous import waited
+
+    return waited(qdrant_client)
 
 
 def cluster_at(

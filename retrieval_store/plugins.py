@@ -27,6 +27,7 @@ EMBEDDING_FUNCTIONS = "retrieval_store.embedding_functions"
 SPARSE_EMBEDDING_FUNCTIONS = "retrieval_store.sparse_embedding_functions"
 DATA_LOADERS = "retrieval_store.data_loaders"
 INDEXES = "retrieval_store.indexes"
+RERANKERS = "retrieval_store.rerankers"
 OURS = "retrieval-store"
 BUILT_IN: dict[str, dict[str, str]] = {
     EMBEDDING_FUNCTIONS: {
@@ -50,6 +51,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "texts": "retrieval_store.loaders.texts:TextLoader",
     },
     INDEXES: {"hnsw": "retrieval_store.indexes.hnsw:HNSWIndex"},
+    RERANKERS: {
+        "cross-encoder": "retrieval_store.rerankers.cross_encoder:CrossEncoderReranker",
+        "similarity": "retrieval_store.rerankers.similarity:SimilarityReranker",
+    },
 }
 GROUPS = tuple(BUILT_IN)
 _Class = TypeVar("_Class", bound=type)

@@ -58,6 +58,14 @@ class Layout:
         held = dict(metadata) if self.metadata_key is None else {self.metadata_key: dict(metadata)}
         return held if self.content_key is None else {**held, self.content_key: text}
 
+    def payload_of_image(
+        self, uri: str, caption: str | None, metadata: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The point's metadata for an image: with a caption, which is the text, its uri too."""
+        if caption is None:
+            return Layout(None, self.metadata_key).payload("", metadata)
+        return self.payload(caption, {"uri": uri, **metadata})
+
     def key(self, name: Any) -> Any:
         """The key of the point's metadata for one of the document's."""
         inside = self.metadata_key is not None and isinstance(name, str)
@@ -106,7 +114,8 @@ class Batch:
     """Texts with as many metadatas and ids, checked; nothing of the caller's is changed.
 
     ids are made where they are None or left out. `returned` has one for each text that was given;
-    of texts with one id only the last is in `texts`, `metadatas` and `ids`.
+    of texts with one id only the last is in `texts`, `metadatas`, `captions` and `ids`. captions:
+    of images, whose uris are the texts.
     """
 
     def __init__(
@@ -114,6 +123,7 @@ class Batch:
         texts: Iterable[str],
         metadatas: Iterable[Mapping[str, Any] | None] | None,
         ids: Iterable[str | None] | None,
+        captions: Iterable[str | None] | None = None,
     ) -> None:
         self.texts = [texts] if isinstance(texts, str) else items_of(texts, "texts", str)
         given: list[Any] = [None] * len(self.texts)
@@ -122,7 +132,11 @@ class Batch:
             given = items_of(metadatas, "metadatas", Mapping, None)
         if ids is not None:
             named = items_of(ids, "ids", str, None)
-        _refuse_other_lengths(self.texts, given, named)
+        told = [None] * len(self.texts)
+        if captions is not None:
+            told = items_of(captions, "captions", str, None)
+        _refuse_other_lengths(self.texts, given, named, told)
+        self.captions: list[str | None] = told
         self.metadatas = [dict(metadata or {}) for metadata in given]
         self.ids = [str(uuid.uuid4()) if one is None else one for one in named]
         self.returned = self.ids
@@ -135,7 +149,13 @@ class Batch:
             places = sorted(last.values())
             self.texts = [self.texts[i] for i in places]
             self.metadatas = [self.metadatas[i] for i in places]
+            self.captions = [self.captions[i] for i in places]
             self.ids = [self.ids[i] for i in places]
+
+    @property
+    def images(self) -> tuple[list[str], list[str | None], list[dict[str, Any]]]:
+        """The uris, captions and metadata of images."""
+        return self.texts, self.captions, self.metadatas
 
 
 def batches(
@@ -166,9 +186,9 @@ def batches(
         )
 
 
-def _refuse_other_lengths(texts: Any, metadatas: Any, ids: Any) -> None:
+def _refuse_other_lengths(texts: Any, metadatas: Any, ids: Any, captions: Any = None) -> None:
     number = 1 if isinstance(texts, str) else len(texts)
-    for name, values in (("metadatas", metadatas), ("ids", ids)):
+    for name, values in (("metadatas", metadatas), ("ids", ids), ("captions", captions)):
         if values is not None and len(values) != number:
             raise InvalidArgumentError(
                 f"{name} has {len(values)} items, but there are {number} texts"

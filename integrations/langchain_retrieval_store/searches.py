@@ -302,7 +302,7 @@ class Searches:
 
     def _asked_by_vector(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
         ask = asked(self._layout, filter, kwargs, "dense", False)
-        if not ask.by_distance:
+        if ask.mode != "dense":
             raise InvalidArgumentError(
                 f"search_mode is {kwargs['search_mode']!r}, but a search by a vector has no words: "
                 "search by a text, or with search_mode='dense'"
@@ -339,6 +339,8 @@ class Searches:
             sources["query_sparse"] = sparse_of(self._needed_sparse(), [query], True)
         elif ask.mode != "dense":
             sources["query_texts"] = query
+        if ask.is_reranked and "rerank_query" not in ask.passed:
+            sources["rerank_query"] = query
         return sources
 
     def _needed_embedding(self) -> Embeddings:
@@ -425,6 +427,11 @@ class Searches:
         return [(document, relevance(score)) for document, score in found]
 
     def _relevance(self, ask: Ask) -> Callable[[float], float]:
+        if ask.is_reranked:
+            raise InvalidArgumentError(
+                "what a re-ranker's scores say of relevance isn't known: ask for scores instead, "
+                "and cut them by min_score rather than score_threshold"
+            )
         if ask.by_distance:
             return self._select_relevance_score_fn()
         return relevance_of_words(ask.mode, ask.fusion)

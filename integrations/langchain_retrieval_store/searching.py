@@ -21,10 +21,14 @@ SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
 MODES = get_args(SearchMode)
 KNOWN = (
     *("filter", "where_document", "search_mode", "alpha", "fusion", "depth", "exact", "ef"),
-    *("search_params", "offset", "max_distance", "score_threshold", "group_by", "group_size"),
+    *("search_params", "offset", "max_distance", "min_score", "score_threshold", "group_by"),
+    *("group_size", "rerank", "rerank_from", "rerank_query"),
 )
-_PASSED = ("exact", "ef", "depth", "offset", "max_distance", "group_by", "group_size")
-_DIVERSE = ("offset", "group_by", "group_size")  # what a diverse choice can't be cut by
+_PASSED = (
+    *("exact", "ef", "depth", "offset", "max_distance", "min_score", "group_by", "group_size"),
+    *("rerank", "rerank_from", "rerank_query"),
+)
+_DIVERSE = ("offset", "group_by", "group_size", "rerank")  # with which no diverse choice goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,12 @@ class Ask:
     @property
     def by_distance(self) -> bool:
         """Whether scores are distances."""
-        return self.mode == "dense"
+        return self.mode == "dense" and not self.is_reranked
+
+    @property
+    def is_reranked(self) -> bool:
+        """Whether a re-ranker puts the hits in order."""
+        return "rerank" in self.passed
 
     @property
     def by_vector(self) -> bool:
@@ -120,8 +129,13 @@ def found_by(
     """What one query found: a list for each field; "scores" are distances, or negative scores."""
     found: Mapping[str, Any] = collection.query(**arguments(ask, k, sources, "distances", *include))
     one = {key: value[0] for key, value in found.items() if key != "included" and value}
-    scores = one["distances"] if ask.by_distance else [-score for score in one["scores"]]
+    scores = one["distances"] if ask.by_distance else [*map(_lesser_is_better, one["scores"])]
     return {**one, "scores": list(map(float, scores))}
+
+
+def _lesser_is_better(score: float | None) -> float:
+    """A score in LangChain's order: one that a re-ranker had no text for comes last."""
+    return float("inf") if score is None else -score
 
 
 def chosen(

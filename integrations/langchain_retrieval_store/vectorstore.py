@@ -67,11 +67,12 @@ class RetrievalStore(Searches, VectorStore):
     Every search takes `filter`: a dict in the shape of Chroma's `where`, an expression of
     `retrieval_store.filters`, or a `Filter` of qdrant-client's models; None and {} restrict
     nothing; and `where_document`. `search_mode` overrules the retrieval mode, with `alpha`,
-    `fusion` and `depth` of hybrid searches; `exact`, `ef`, `offset`, `max_distance`, `group_by` and
-    `group_size` are those of `Collection.query`, `search_params` those of Qdrant's that mean
+    `fusion` and `depth` of hybrid searches; `exact`, `ef`, `offset`, `max_distance`, `min_score`,
+    `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (the query itself if it
+    isn't given) are those of `Collection.query`, `search_params` those of Qdrant's that mean
     something here; `score_threshold` is the least relevance. What a search doesn't know it refuses.
-    Scores are distances, smaller is nearer; those of other modes are negative scores. Relevance is
-    from 0 to 1, 1 best.
+    Scores are distances, smaller is nearer; those of other modes, and of re-rankers, are negative
+    scores. Relevance is from 0 to 1, 1 best.
 
     The async methods await the embedding's own; all else they do on a thread. A store that was made
     with `path` or `url` can be pickled, if its embeddings can, and is opened again from it.
@@ -240,18 +241,21 @@ class RetrievalStore(Searches, VectorStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
+        captions: Iterable[str | None] | None = None,
     ) -> list[str]:
         """Add images by uri, embedded by the embedding's `embed_image`; what a search finds of them
-        has the uri as its text. Returns the ids, as `add_texts` does; raises EmbeddingFunctionError
-        when the embedding has no `embed_image`."""
-        batch = Batch(uris, metadatas, ids)
+        has the uri as its text. captions: what is found by words, and then is the text, the uri
+        being in the metadata under "uri", unless they say something else there. Returns the ids, as
+        `add_texts` does; raises EmbeddingFunctionError when the embedding has no `embed_image`, and
+        InvalidArgumentError for captions of another number than the uris."""
+        batch = Batch(uris, metadatas, ids, captions)
         if batch.texts:
-            layout = Layout(None, self._layout.metadata_key)
             self.collection.upsert(
                 batch.ids,
                 embeddings=self._embed_images(batch.texts),
+                documents=batch.captions,
                 uris=batch.texts,
-                metadatas=[layout.payload("", one) for one in batch.metadatas],
+                metadatas=[*map(self._layout.payload_of_image, *batch.images)],
                 replace=True,
             )
         return batch.returned
@@ -262,9 +266,10 @@ class RetrievalStore(Searches, VectorStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
+        captions: Iterable[str | None] | None = None,
     ) -> list[str]:
         """`add_images`, on a thread."""
-        return await asyncio.to_thread(self.add_images, uris, metadatas, ids=ids)
+        return await asyncio.to_thread(self.add_images, uris, metadatas, ids=ids, captions=captions)
 
     def update_document(self, document_id: str, document: Document) -> None:
         """Change a document; see `update_documents`."""

@@ -9,6 +9,7 @@ ways to fuse rankings, which `ranking` does; `projection` finds the plane in whi
 most; `progress` shows bars; `printable` says which
 characters are shown; `tables` makes tables of HTML; `posix` has what some systems lack, and syncs
 files; `processes` tells of other processes; `logs` has the loggers; `tracing` makes spans for
-applications that trace themselves; `telemetry` keeps onnxruntime from reporting to its makers. It
-may use `errors` alone.
+applications that trace themselves; `telemetry` keeps onnxruntime from reporting to its makers;
+`threads` and `bridge` are how an event loop waits for code that isn't asynchronous. It may use
+`errors` alone.
 """

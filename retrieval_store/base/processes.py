@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TypedDict
 
@@ -12,10 +13,20 @@ SHOWN = 100  # characters of a command, in a message
 
 
 class Process(TypedDict):
-    """A process by its number, and the command that it runs."""
+    """A process by its number. command: what it runs; script: what that is of Python's, a file or
+    "-m" and a module, else the program; started: when, in ISO 8601, None where that isn't told."""
 
     pid: int
     command: str
+    script: str
+    started: str | None
+
+
+def described(process: Process) -> str:
+    """A process in a few words: its number, what it runs, and since when."""
+    script = printable(process["script"])
+    since = "" if process["started"] is None else f", since {process['started'].replace('T', ' ')}"
+    return f"{process['pid']} ({script[:SHOWN]}{'…' if len(script) > SHOWN else ''}{since})"
 
 
 def users_of(directory: Path) -> list[Process] | None:
@@ -34,9 +45,9 @@ def users_of(directory: Path) -> list[Process] | None:
     return sorted(found, key=lambda one: one["pid"])
 
 
-def holder_of(file: Path, byte: int = 0) -> str:
-    """Who holds the lock for writing on a byte of a file, in words that end a message; nothing
-    where the system doesn't tell, or no process does any more."""
+def holder_of(file: Path, byte: int = 0) -> Process | None:
+    """Who holds the lock for writing on a byte of a file; None where the system doesn't tell, or no
+    process does any more."""
     with suppress(OSError, ValueError):
         known = file.stat()
         device = f"{os.major(known.st_dev):02x}:{os.minor(known.st_dev):02x}"
@@ -47,13 +58,46 @@ def holder_of(file: Path, byte: int = 0) -> str:
                 continue
             end = byte if words[7] == "EOF" else int(words[7])
             if int(words[6]) <= byte <= end and int(words[4]) > 0:
-                command = printable(_process(int(words[4]))["command"])
-                short = command if len(command) <= SHOWN else f"{command[:SHOWN]}…"
-                return f", by process {words[4]} ({short})"
-    return ""
+                return _process(int(words[4]))
+    return None
+
+
+def by_holder_of(file: Path, byte: int = 0) -> str:
+    """The same in words that end a message; nothing for None."""
+    process = holder_of(file, byte)
+    return "" if process is None else f", by process {described(process)}"
 
 
 def _process(pid: int) -> Process:
-    words = (PROCESSES / str(pid) / "cmdline").read_bytes().split(b"\0")
-    command = " ".join(word.decode(errors="replace") for word in words).strip()
-    return {"pid": pid, "command": command}
+    told = (PROCESSES / str(pid) / "cmdline").read_bytes().split(b"\0")
+    words = [word.decode(errors="replace") for word in told]
+    command = " ".join(words).strip()
+    return {"pid": pid, "command": command, "script": _script_in(words), "started": _start_of(pid)}
+
+
+def _script_in(words: list[str]) -> str:
+    """What a command runs: of Python's the script or module, of another the program."""
+    program, *rest = words
+    if not os.path.basename(program).startswith("python"):
+        return program
+    options = iter(rest)
+    for word in options:
+        if word in ("-m", "-c"):  # what follows -c may be long
+            return f"-m {next(options, '')}" if word == "-m" else "python -c"
+        if word in ("-W", "-X"):
+            next(options, None)
+        elif word and not word.startswith("-"):
+            return word
+    return program
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process began, in this machine's time zone, to the second."""
+    with suppress(OSError, ValueError, IndexError):
+        stat = (PROCESSES / str(pid) / "stat").read_text()
+        ticks = int(stat.rpartition(")")[2].split()[19])  # since the system began
+        lines = (PROCESSES / "stat").read_text().splitlines()
+        begun = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+        seconds = begun + ticks / os.sysconf("SC_CLK_TCK")
+        return datetime.fromtimestamp(seconds).astimezone().replace(microsecond=0).isoformat()
+    return None

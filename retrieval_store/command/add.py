@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,12 +25,19 @@ SHOWN = 10  # files that couldn't be read
 STDIN = "stdin"
 FORMATS = click.Choice(["jsonl", "csv", "parquet", "arrays"])
 DISTANCES = click.Choice(["cosine", "l2", "ip"])
+USUAL_DISTANCE = "cosine"  # where neither the file nor the model says one
 _OPTIONS = (
     click.option("--id-column", type=options.TEXT, default="id", show_default=True,
                  help="Where the ids are."),
     click.option("--document-column", type=options.TEXT, default="document", show_default=True,
                  help="And the texts."),
-    click.option("--distance", type=DISTANCES, help="Of a collection that is made."),
+    click.option("--embed", type=click.Choice(["documents", "uris"]),
+                 help="Which is embedded, of records that have both."),
+    click.option(
+        "--distance",
+        type=DISTANCES,
+        help="Of a collection that is made; what suits the model, if left out.",
+    ),
     click.option("--model", type=options.TEXT, metavar="NAME",
                  help=f"Its embedding function: {models.NAMES}; 'none' for none."),
     click.option("--batch", default=1_000, show_default=True, type=click.IntRange(1),
@@ -50,48 +57,68 @@ def adding_options(command: Command) -> Command:
 
 
 @dataclass(frozen=True, slots=True)
-class _Incoming:
-    """What is to be added, and how the collection for it is wanted, if there is none."""
+class Incoming:
+    """What is to be added, and how the collection for it is wanted, if there is none. which: files
+    of a folder; columns: of a file; images: where a file's uris lead to, if they are loaded; syncs:
+    whether the collection is kept in step with a folder; tells: whether it is said what is made."""
 
     path: Path
-    kind: Any
+    which: dict[str, Any]
     is_folder: bool
     columns: dict[str, Any]
+    embed: Any
+    images: Path
     how: dict[str, Any]
     distance: str | None
     model: str | None
     trust: bool
+    syncs: bool = False
+    tells: bool = True
 
     def checked(self, points: "Collection | None") -> Any:
         """What a file holds, for a collection; None for a folder."""
         from retrieval_store.exchange import check
 
-        return None if self.is_folder else check(self.path, points, **self.columns)
+        if self.is_folder:
+            return None
+        return check(self.path, points, **self.columns, embed=self.embed)
 
     def loader(self, spec: dict[str, Any] | None) -> dict[str, Any]:
-        """What loads the images of a folder, for a collection whose model embeds them."""
-        from retrieval_store.exchange.folders import found_in
-
+        """What loads the images of a folder or of a file's uris, for a collection whose model
+        embeds them."""
         if not self.is_folder:
-            return {}
-        found = found_in(self.path, self.kind)
-        if not found.ids and not found.unreadable:
-            what = self.kind or "texts or images"
+            return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
+        from retrieval_store.exchange.folders import found_in
+        from retrieval_store.exchange.syncing import folder_to_sync
+
+        if self.syncs:
+            found = folder_to_sync(self.path, **self.which, allow_empty=self.how["allow_empty"])
+        else:
+            found = found_in(self.path, **self.which)
+        if not found.ids and not found.unreadable and not self.syncs:
+            what = self.which["kind"] or "texts or images"
             raise click.UsageError(f"there are no {what} in the folder {self.path}")
         if found.image is None:
             return {}
-        remedy = "" if self.kind == "images" else "--kind texts leaves them out, or "
-        models.refuse_images(spec, remedy)
-        from retrieval_store.loaders.images import ImageLoader
-
-        return {"data_loader": ImageLoader(root=self.path.resolve())}
+        remedy = "" if self.which["kind"] == "images" else "--kind texts leaves them out, or "
+        return _loader_of(self.path, spec, remedy)
 
     def added_to(self, points: "Collection") -> Any:
-        from retrieval_store.exchange import add_file, add_folder
+        from retrieval_store.exchange import add_file, add_folder, sync_folder
 
+        if self.syncs:
+            return sync_folder(points, self.path, **self.which, **self.how)
         if self.is_folder:
-            return add_folder(points, self.path, kind=self.kind, **self.how)
-        return add_file(points, self.path, **self.columns, **self.how)
+            return add_folder(points, self.path, **self.which, **self.how)
+        return add_file(points, self.path, **self.columns, embed=self.embed, **self.how)
+
+
+def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
+    """What loads the images in a folder, and no others."""
+    models.refuse_images(spec, remedy)
+    from retrieval_store.loaders.images import ImageLoader
+
+    return {"data_loader": ImageLoader(root=folder.resolve())}
 
 
 @click.command()
@@ -100,6 +127,7 @@ class _Incoming:
 @click.argument("source", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--format", "format_", type=FORMATS, help="Of the file, else told by its name.")
 @click.option("--kind", type=click.Choice(["texts", "images"]), help="Of a folder, only these.")
+@click.option("--captions", is_flag=True, help="photo.txt is the caption of photo.jpg.")
 @adding_options
 def add(
     store: str,
@@ -107,8 +135,10 @@ def add(
     source: Path,
     format_: Any,
     kind: Any,
+    captions: bool,
     id_column: str,
     document_column: str,
+    embed: Any,
     distance: str | None,
     model: str | None,
     batch: int,
@@ -125,20 +155,29 @@ def add(
     if str(source) != "-" and not source.exists():
         raise click.UsageError(f"there is no file or folder {source}")
     is_folder = source.is_dir() and format_ != "arrays" and not _are_arrays(source)
-    if kind is not None and not is_folder:
-        raise click.UsageError(f"--kind is for folders, which {source} isn't")
+    for option, given in (("--kind", kind is not None), ("--captions", captions)):
+        if given and not is_folder:
+            raise click.UsageError(f"{option} is for folders, which {source} isn't")
+    if embed is not None and is_folder:
+        raise click.UsageError(f"--embed is for files of records, and {source} is a folder")
+    if captions and kind == "texts":
+        raise click.UsageError("--captions is for images, which --kind texts leaves out")
     how: dict[str, Any] = {"batch": batch, "resume": resume, "upsert": upsert}
     how["show_progress"] = has_bar(quiet)
     columns = {"format": format_, "id_column": id_column, "document_column": document_column}
+    which = {"kind": kind, "captions": captions}
     with _readable(source) as path:
+        images = path.parent if path == source else Path()
         if path != source:
             columns["format"] = format_ or "jsonl"
-        incoming = _Incoming(path, kind, is_folder, columns, how, distance, model, trust)
-        if _is_there(store, collection):
+        incoming = Incoming(
+            path, which, is_folder, columns, embed, images, how, distance, model, trust
+        )
+        if is_there(store, collection):
             with opened(store, writes=True, trust=trust) as client:
-                added = incoming.added_to(_there(client, collection, incoming))
+                added = incoming.added_to(there(client, collection, incoming))
         else:
-            added = _with_new(store, collection, incoming)
+            added = with_new(store, collection, incoming)
     _tell(added)
 
 
@@ -153,14 +192,18 @@ def _tell(added: Any) -> None:
     others = getattr(added, "others", 0)
     parts += [f"left out {counted(others, 'file')} of other kinds"] if others else []
     say(", ".join(parts))
-    for one in getattr(added, "unreadable", ())[:SHOWN]:
-        complain(f"not added: {_near(one.path)}: {one.why}")
-    left = len(getattr(added, "unreadable", ())) - SHOWN
-    if left > 0:
-        complain(f"and {left:,} other files")
+    tell_unreadable(getattr(added, "unreadable", ()), "not added")
 
 
-def _near(path: Path) -> Path:
+def tell_unreadable(files: Sequence[Any], what: str) -> None:
+    """Which files couldn't be read, and why."""
+    for one in files[:SHOWN]:
+        complain(f"{what}: {near(one.path)}: {one.why}")
+    if len(files) > SHOWN:
+        complain(f"and {len(files) - SHOWN:,} other files")
+
+
+def near(path: Path) -> Path:
     """The path as it may be typed where one is."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
@@ -180,7 +223,7 @@ def _readable(source: Path) -> Iterator[Path]:
         yield path
 
 
-def _is_there(store: str, name: str) -> bool:
+def is_there(store: str, name: str) -> bool:
     """Whether there is the collection."""
     if not is_url(store) and not has_catalog(store):
         return False
@@ -190,7 +233,7 @@ def _is_there(store: str, name: str) -> bool:
     return False
 
 
-def _there(client: "Client", name: str, incoming: _Incoming) -> "Collection":
+def there(client: "Client", name: str, incoming: Incoming) -> "Collection":
     """A collection that is there, if it is as is asked for."""
     points = collection_of(client, name)
     space = points.configuration["hnsw"]["space"]
@@ -215,7 +258,7 @@ def _refuse_no_model(why: str) -> None:
     raise click.UsageError(f"files of a folder are embedded by a model, and {why}: give --model")
 
 
-def _with_new(store: str, name: str, incoming: _Incoming) -> Any:
+def with_new(store: str, name: str, incoming: Incoming) -> Any:
     """Add to a collection that is made for it; all is looked at, in memory, before anything is made
     in a store, and a collection into which nothing came is dropped again."""
     from retrieval_store.direct.client import Client
@@ -225,11 +268,15 @@ def _with_new(store: str, name: str, incoming: _Incoming) -> Any:
     with Client() as nowhere:
         rehearsed = nowhere.create_collection(name, **wanted)
         spec = models.remembered_by(rehearsed)
-        wanted |= incoming.loader(spec)
+        wanted |= (loader := incoming.loader(spec))
+        function = wanted["embedding_function"]
+        rehearsed = nowhere.get_collection(name, embedding_function=function, **loader)
         incoming.checked(rehearsed)
         if (checked is None or checked.embedded < checked.records) and spec is not None:
             models.refuse_unusable(models.called(spec), wanted["embedding_function"])
         space = rehearsed.configuration["hnsw"]["space"]
+        if incoming.how.get("dry_run"):
+            return incoming.added_to(rehearsed)
     with opened(store, writes=True, creates=True, trust=incoming.trust) as client:
         points = client.create_collection(name, **wanted)
         try:
@@ -240,13 +287,15 @@ def _with_new(store: str, name: str, incoming: _Incoming) -> Any:
                     client.delete_collection(name)
             raise
     model = "no model" if spec is None else f"model {models.called(spec)}"
-    say(f"made {name}: distance {space}, {model}{said}")
+    if incoming.tells:
+        say(f"made {name}: distance {space}, {model}{said}")
     return added
 
 
-def _wanted(incoming: _Incoming, checked: Any) -> tuple[dict[str, Any], str]:
+def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
+    from retrieval_store.direct.embedder import space_for
     from retrieval_store.exchange.describing import agreeing, described_by
     from retrieval_store.exchange.reading import MAX_LINE_BYTES, source_of
 
@@ -257,10 +306,6 @@ def _wanted(incoming: _Incoming, checked: Any) -> tuple[dict[str, Any], str]:
             source_of(incoming.path, max_line_bytes=MAX_LINE_BYTES, **incoming.columns)
         )
     configuration: dict[str, Any] = {} if told is None else dict(told.configuration)
-    if incoming.distance is not None:
-        given = configuration.get("hnsw")
-        others = given if isinstance(given, dict) else {}
-        configuration["hnsw"] = {**others, "space": incoming.distance}
     function, said = None, ""
     if incoming.model == models.NONE:
         if incoming.is_folder:
@@ -278,6 +323,13 @@ def _wanted(incoming: _Incoming, checked: Any) -> tuple[dict[str, Any], str]:
             said = f" (it was of {models.called(told.model)}: --model or --trust takes one)"
     elif embeds and told is None:
         function = models.made("wordllama")
+    distance = incoming.distance
+    if distance is None and told is None and space_for(function, None) is None:
+        distance = USUAL_DISTANCE
+    if distance is not None:
+        given = configuration.get("hnsw")
+        others = given if isinstance(given, dict) else {}
+        configuration["hnsw"] = {**others, "space": distance}
     if told is None and not embeds and incoming.distance is None:
         said = "; --distance and --model say otherwise"
     metadata = None if told is None else agreeing(told.metadata, configuration)

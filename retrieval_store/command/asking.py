@@ -162,6 +162,16 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
     click.option("--fusion", type=click.Choice(FUSIONS), help="How both become one ranking."),
     click.option("--offset", type=click.IntRange(0), default=0, help="But not the best so many."),
     click.option("--max-distance", type=float, help="Nothing farther than that."),
+    click.option("--min-score", type=float, help="Nothing with a lesser score; not in dense mode."),
+    click.option(
+        "--rerank",
+        type=options.TEXT,
+        metavar="NAME",
+        help="A re-ranker that puts the best in a better order.",
+    ),
+    click.option(
+        "--rerank-from", type=click.IntRange(1), help="How many it reads.  [default: 50, or -k]"
+    ),
     model,
     click.option("--exact", is_flag=True, help="The very nearest, without the index."),
 )

@@ -131,7 +131,14 @@ def _of_files(kind: str) -> click.Command:
         ctx: click.Context, /, file: Path, store: str, collection: str, **given: Any
     ) -> None:
         ctx.invoke(
-            add, store=store, collection=collection, source=file, format_=kind, kind=None, **given
+            add,
+            store=store,
+            collection=collection,
+            source=file,
+            format_=kind,
+            kind=None,
+            captions=False,
+            **given,
         )
 
     command.help = f"The records of a file of {kind}; the same as `add`."

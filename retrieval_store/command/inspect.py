@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from retrieval_store.base.processes import users_of
+from retrieval_store.base.processes import Process, described, users_of
 from retrieval_store.command import models, options
 from retrieval_store.command.output import DAMAGED, complain, facts, print_json, say, size, table
 from retrieval_store.command.places import (
@@ -164,7 +164,7 @@ def _show(told: dict[str, Any]) -> None:
     facts((name.replace("_", " "), value) for name, value in parts)
 
 
-def _users(users: list[dict[str, Any]] | None) -> str:
+def _users(users: list[Process] | None) -> str:
     if users is None:
         return "not told by this system"
-    return ", ".join(f"{one['pid']} ({one['command']})" for one in users) or "no other process"
+    return ", ".join(map(described, users)) or "no other process"

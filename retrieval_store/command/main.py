@@ -15,6 +15,7 @@ from retrieval_store.command.maintain import optimize, restore, snapshot, verify
 from retrieval_store.command.moving import copy, export
 from retrieval_store.command.output import DAMAGED, complain
 from retrieval_store.command.serve import serve
+from retrieval_store.command.sync import sync
 from retrieval_store.command.view import view
 from retrieval_store.command.writing import delete, drop, rename
 from retrieval_store.errors import (
@@ -40,6 +41,8 @@ _OPTIONS = {
     "name=": "--name",
     "pass data_loader= when you get it": "add the folder with the files",
     "kind='texts'": "--kind texts",
+    "embed='documents'": "--embed documents",
+    "embed='uris'": "--embed uris",
     "None to number the rows": '"" to number the rows',
     **{
         name: f"--{name.replace('_', '-')}"
@@ -89,7 +92,21 @@ def completion(shell: str) -> None:
 
 
 COMPLETE = "_RETRIEVAL_STORE_COMPLETE"
-for _command in (info, list_, count, peek, get, query, why, evaluate, add, delete, rename, drop):
+for _command in (
+    info,
+    list_,
+    count,
+    peek,
+    get,
+    query,
+    why,
+    evaluate,
+    add,
+    sync,
+    delete,
+    rename,
+    drop,
+):
     commands.add_command(_command)
 for _command in (copy, import_, export, snapshot, restore, optimize, verify, serve, view):
     commands.add_command(_command)

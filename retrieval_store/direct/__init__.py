@@ -6,8 +6,8 @@ clusters, `sharding` make checked, uniform values of them or raise an error that
 the first is to be made; `batches` makes of them what is written, `writing` writes it; `probing`
 tells functions apart, `counting` tells of texts that they cut. Then a store is asked through
 `interface`, and `results` makes of an answer what users get. The room `chroma` has what only
-Chroma's users ask for by name, `tables` leads to data frames and from them, and `why` takes a query
-apart for those who ask why. It may use every room but the stores themselves (`engine`, `served`,
-`remote`): which of them is meant, `places` says. `asynchronous` is what an event loop gets of a
-served store.
+Chroma's users ask for by name, `tables` leads to data frames and from them, `reranking` puts hits
+into a re-ranker's order, and `why` takes a query apart for those who ask why. It may use every room
+but the stores themselves (`engine`, `served`, `remote`): which of them is meant, `places` says.
+`asynchronous` has the same methods for an event loop.
 """

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from retrieval_store.filters.paths import DOCUMENT, URI
 from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
 from retrieval_store.interface.points import ShownIds
 
+Embed: TypeAlias = Literal["documents", "images", "uris"]
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"  # as Chroma has it
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings")
 RESERVED_KEYS = (DOCUMENT, URI, DOCUMENT_KEY)
@@ -49,7 +50,9 @@ DEFAULT = Default.DEFAULT
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records to write, all fields of one length; a field that wasn't given is None."""
+    """Records to write, all fields of one length; a field that wasn't given is None. embed: which
+    field vectors are made of, the others being stored beside them; None where each record has one
+    at most that they can be made of, and that replaces what it held of the others."""
 
     ids: list[str]
     embeddings: Matrix | None
@@ -58,6 +61,7 @@ class Records:
     images: list[Any] | None
     uris: list[str | None] | None
     sparse_embeddings: list[SparseVector | None] | None = None
+    embed: Embed | None = None
 
     def without(self, places: Container[int]) -> "Records":
         """The records but those at these places."""
@@ -69,7 +73,7 @@ class Records:
         }
         if self.embeddings is not None:
             chosen["embeddings"] = self.embeddings[kept]
-        return Records(**chosen)
+        return Records(**chosen, embed=self.embed)
 
 
 def records_of(
@@ -80,6 +84,7 @@ def records_of(
     images: Any,
     uris: Any,
     sparse_embeddings: Any = None,
+    embed: Any = None,
 ) -> Records:
     """The arguments of a write, checked one by one and for equal lengths."""
     point_ids = ids_of(ids)
@@ -93,7 +98,9 @@ def records_of(
         None if images is None else images_of(images, "images"),
         None if uris is None else texts_of(uris, "uris"),
         None if sparse_embeddings is None else sparse_of(sparse_embeddings, "sparse_embeddings"),
+        None if embed is None else embed_of(embed),
     )
+    _refuse_beside_embed(records)
     for name in FIELDS:
         values = getattr(records, name)
         if values is not None and len(values) != len(records.ids):
@@ -102,6 +109,27 @@ def records_of(
                 f"{listed(records.ids)}"
             )
     return records
+
+
+def embed_of(embed: Any, allowed: tuple[str, ...] = get_args(Embed)) -> Embed:
+    """Which of the fields is embedded."""
+    if embed not in allowed:
+        expected = " or ".join(map(repr, allowed))
+        raise InvalidArgumentError(f"embed is {shown(embed)}, expected {expected}")
+    return embed  # type: ignore[no-any-return]
+
+
+def _refuse_beside_embed(records: Records) -> None:
+    if records.embed is not None and records.embeddings is not None:
+        raise InvalidArgumentError(
+            f"embeddings and embed={records.embed!r} are both given: either vectors are, or what "
+            "they are made of"
+        )
+    if records.embed not in (None, "images") and records.images is not None:
+        raise InvalidArgumentError(
+            f"images are given, which aren't stored, but embed is {records.embed!r}: leave them "
+            "out, or embed them with embed='images'"
+        )
 
 
 def ids_of(ids: Any, name: str = "ids") -> list[str]:

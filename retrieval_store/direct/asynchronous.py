@@ -1,50 +1,249 @@
-"""A served store for an event loop: its answers are waited for on the loop, and what takes a
-processor's time, such as embedding, is done in threads."""
+"""The client and the collection for an event loop: each method is that of `Client` or `Collection`,
+awaited.
 
-import asyncio
-import time
-from collections.abc import Callable, Coroutine
+Of a store in this process a method runs in a thread of the client's own. Of one elsewhere it runs
+on the loop, where only the answers are awaited (`base.bridge`); but what takes long beside these,
+and everything where greenlets are missing, runs in a thread too.
+"""
+
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
 from functools import partial, wraps
+from inspect import signature
+from itertools import islice
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
 
+from retrieval_store import places
+from retrieval_store.base import bridge
+from retrieval_store.base.arguments import path_of, whole_number
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.json_values import Payload
+from retrieval_store.base.threads import Threads, usual_number
 from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.direct.client import Client, HttpClient
-from retrieval_store.direct.collection import Collection, counting, deleting, getting
-from retrieval_store.direct.results import DeleteResult, GetResult, QueryResult, WriteResult
-from retrieval_store.direct.writing import Write, Writer
-from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.points import Hits
-from retrieval_store.places import asynchronous
+from retrieval_store.direct.collection import Collection
+from retrieval_store.errors import ClientClosedError, InvalidTypeError
+
+if TYPE_CHECKING:
+    from retrieval_store.direct.chroma.settings import Settings
+    from retrieval_store.places import Closes
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S")
-Async = Coroutine[Any, Any, R]
+T = TypeVar("T")
+Async: TypeAlias = Coroutine[Any, Any, R]
+# "write" and "long" calls have half of the threads at most; "long" ones need a thread wherever the
+# store is.
+Kind: TypeAlias = Literal["read", "write", "long"]
+PIECE = 256  # records that a thread hands over at once
 
 
-def like(
+def awaited(
+    method: Callable[Concatenate[Any, P], R], kind: Kind = "read"
+) -> Callable[Concatenate[Any, P], Async[R]]:
+    """A method of the asynchronous class, made of one of the other's."""
+
+    @wraps(method)
+    async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        made = partial(method, await self._own(), *args, **kwargs)
+        result: R = await self._calls.made(made, kind)
+        return result
+
+    return _named(call, method)
+
+
+def collection(
+    method: Callable[Concatenate[Any, P], Collection], kind: Kind = "read"
+) -> Callable[Concatenate[Any, P], "Async[AsyncCollection]"]:
+    """The same of a method that returns a collection."""
+    asked = awaited(method, kind)
+
+    @wraps(method)
+    async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> "AsyncCollection":
+        return AsyncCollection(await asked(self, *args, **kwargs), self._calls)
+
+    return _named(call, method, "AsyncCollection")
+
+
+def collections(
+    method: Callable[Concatenate[Any, P], list[Collection]],
+) -> Callable[Concatenate[Any, P], "Async[list[AsyncCollection]]"]:
+    """The same of one that returns several."""
+    asked = awaited(method)
+
+    @wraps(method)
+    async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> "list[AsyncCollection]":
+        return [AsyncCollection(one, self._calls) for one in await asked(self, *args, **kwargs)]
+
+    return _named(call, method, "list[AsyncCollection]")
+
+
+def to_another(
+    method: Callable[Concatenate[Any, Any, P], R],
+) -> Callable[Concatenate[Any, "AsyncClient | Client", P], Async[R]]:
+    """The same of one whose first argument is a client, of either kind."""
+
+    @wraps(method)
+    async def call(
+        self: Any, other: "AsyncClient | Client", *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        to = await other._own() if isinstance(other, AsyncClient) else other
+        made = partial(method, await self._own(), to, *args, **kwargs)
+        result: R = await self._calls.made(made, "long")
+        return result
+
+    return _named(call, method)  # type: ignore[return-value]
+
+
+def iterated(
     method: Callable[Concatenate[Any, P], Any],
-) -> Callable[[Callable[..., Async[R]]], Callable[Concatenate[Any, P], Async[R]]]:
-    """Gives a method the parameters, and what is said, of one that isn't asynchronous."""
+) -> Callable[Concatenate[Any, P], AsyncGenerator[dict[str, Any], None]]:
+    """The same of one that returns an iterator, and reads a `batch` at once."""
+    parameters = signature(method)
 
-    def decorate(own: Callable[..., Async[R]]) -> Callable[Concatenate[Any, P], Async[R]]:
-        @wraps(method)
-        async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return await own(self, *args, **kwargs)
+    @wraps(method)
+    async def call(
+        self: Any, /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        own = await self._own()
+        given = parameters.bind(own, *args, **kwargs)
+        given.apply_defaults()
+        rows = _Rows(partial(method, own, *args, **kwargs), given.arguments["batch"])
+        try:
+            while piece := await self._calls.made(rows.next, "long"):
+                for row in piece:
+                    yield row
+        finally:
+            await self._calls.release(rows.close)
 
-        return call
+    return _named(call, method, "AsyncGenerator[dict[str, Any], None]")
 
-    return decorate
+
+def _named(call: T, method: Any, returned: str | None = None) -> T:
+    """A method that says of itself what the other says."""
+    made: Any = call
+    made.__module__, made.__qualname__ = __name__, f"Async{method.__qualname__}"
+    if returned is not None:
+        made.__signature__ = signature(method).replace(return_annotation=returned)
+        made.__annotations__ = {**method.__annotations__, "return": returned}
+    return call
+
+
+class _Rows:
+    """What an iterator gives, piece by piece, in whichever thread; one at a time, since who is
+    cancelled doesn't wait for the piece that is under way."""
+
+    def __init__(self, make: Callable[[], Iterator[dict[str, Any]]], batch: Any) -> None:
+        self._make = make
+        self._batch = batch
+        self._rows: Iterator[dict[str, Any]] | None = None
+        self._lock = threading.Lock()
+
+    def next(self) -> list[dict[str, Any]]:
+        """The next records; none at the end."""
+        with self._lock:
+            if self._rows is None:
+                self._rows = self._make()  # which has looked at the batch
+            return list(islice(self._rows, min(PIECE, int(self._batch))))
+
+    def close(self) -> None:
+        """Let go of what they are read from."""
+        with self._lock:
+            rows, self._rows = self._rows, iter(())
+        if isinstance(rows, Generator):
+            rows.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A client. closes: what ends its connections of event loops; None where all is done in
+    threads."""
+
+    client: Client
+    closes: "Closes | None"
+
+
+class _Calls:
+    """Carries out the calls of one client, which it opens with the first of them. make: makes the
+    client."""
+
+    def __init__(self, make: Callable[[], Client], threads: int | None) -> None:
+        number = usual_number() if threads is None else whole_number(threads, "threads", 1)
+        self.threads = Threads(number)
+        self._make = make
+        self._opened: _Opened | None = None
+        self._process, self._opening = os.getpid(), threading.Lock()
+        self.closed = False
+
+    @property
+    def client(self) -> Client | None:
+        """The client; None as long as it isn't open."""
+        return None if self._opened is None else self._opened.client
+
+    async def open(self) -> Client:
+        """The client."""
+        if self._opened is None:
+            if self.closed:
+                raise ClientClosedError("the client has been closed")
+            if self._process != os.getpid():  # a thread of the parent's may have held it
+                self._process, self._opening = os.getpid(), threading.Lock()
+            return await self.threads.run(self._open, is_long=True)
+        return self._opened.client
+
+    def _open(self) -> Client:
+        with self._opening:  # cancelled or not, what was opened is there for the next call
+            if self._opened is None:
+                client = self._make()
+                try:
+                    closes = places.asynchronous(client._session, self.threads)
+                except BaseException:
+                    client.close()
+                    raise
+                self._opened = _Opened(client, closes)
+        return self._opened.client
+
+    async def made(self, call: Callable[[], T], kind: Kind) -> T:
+        """What a call of the open client returns."""
+        if self.closed:
+            place = "" if self.client is None else f" of the store {self.client._session.place}"
+            raise ClientClosedError(f"the client{place} has been closed")
+        if kind != "long" and self._opened is not None and self._opened.closes is not None:
+            return await bridge.run(call, self.threads)
+        return await self.threads.run(call, is_long=kind != "read")
+
+    async def release(self, call: Callable[[], object]) -> None:
+        """Have a call made that lets go of something, after `close` too."""
+        if self.closed:
+            call()
+        else:
+            await self.threads.run(call, is_long=True)
+
+    async def close(self) -> None:
+        """Wait for what threads do, and let go of the store."""
+        self.closed = True
+        await self.threads.settle()
+        if self._opened is not None and not self._opened.client._session.closed:
+            if self._opened.closes is not None:
+                await self._opened.closes()
+            await self.threads.run(self._opened.client.close)
+        self.threads.end()
 
 
 class AsyncCollection:
-    """A `Collection` for an event loop; made by an `AsyncClient`."""
+    """A `Collection` for an event loop; made by the methods of `AsyncClient`. It has the same
+    methods, to be awaited; `metadata` and `configuration`, which ask the store, are methods too.
+    Two are equal when their ids are."""
 
-    def __init__(self, collection: Collection, calls: Any) -> None:
+    def __init__(self, collection: Collection, calls: _Calls) -> None:
         self._sync = collection
         self._calls = calls
+
+    async def _own(self) -> Collection:
+        return self._sync
 
     @property
     def id(self) -> UUID:
@@ -53,143 +252,153 @@ class AsyncCollection:
 
     @property
     def name(self) -> str:
-        """The name, as it was when the collection was got."""
+        """The name, as it was last known: when the collection was got, or modified here."""
         return self._sync._opened_as
+
+    async def metadata(self) -> Payload | None:
+        """The metadata of the collection itself."""
+        return await self._calls.made(lambda: self._sync.metadata, "read")
+
+    async def configuration(self) -> dict[str, Any]:
+        """The settings, as `Collection.configuration` tells them."""
+        return await self._calls.made(lambda: self._sync.configuration, "read")
+
+    async def configuration_json(self) -> dict[str, Any]:
+        """The same, under the name that users of Chroma know."""
+        return await self.configuration()
+
+    count = awaited(Collection.count)
+    add = awaited(Collection.add, "write")
+    upsert = awaited(Collection.upsert, "write")
+    add_from = awaited(Collection.add_from, "long")
+    update = awaited(Collection.update, "write")
+    get = awaited(Collection.get)
+    peek = awaited(Collection.peek)
+    query = awaited(Collection.query)
+    explain = awaited(Collection.explain)
+    why = awaited(Collection.why)
+    stats = awaited(Collection.stats)
+    map = awaited(Collection.map, "long")
+    warm = awaited(Collection.warm, "write")
+    delete = awaited(Collection.delete, "write")
+    modify = awaited(Collection.modify, "write")
+    optimize = awaited(Collection.optimize, "long")
+    snapshot = awaited(Collection.snapshot, "long")
+    fork = collection(Collection.fork, "long")
+    iterate = iterated(Collection.iterate)
+    create_index = awaited(Collection.create_index, "write")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncCollection) and other._sync == self._sync
+
+    def __hash__(self) -> int:
+        return hash(self._sync)
 
     def __repr__(self) -> str:
         return f"<AsyncCollection {self.name!r}, id {self.id}>"
 
-    @like(Collection.count)
-    async def count(self, where: Any = None, where_document: Any = None) -> int:
-        return cast(int, await self._call(*counting(where, where_document)))
-
-    @like(Collection.get)
-    async def get(
-        self,
-        ids: Any = None,
-        where: Any = None,
-        limit: Any = None,
-        offset: Any = None,
-        where_document: Any = None,
-        include: Any = ("metadatas", "documents"),
-        *,
-        order_by: Any = None,
-        descending: Any = False,
-    ) -> GetResult:
-        call, wanted = getting(
-            ids, where, limit, offset, where_document, include, order_by, descending
-        )
-        points = await self._call(*call)
-        return await _aside(self._sync._shown, points, wanted)
-
-    @like(Collection.peek)
-    async def peek(self, limit: int = 10) -> GetResult:
-        return await self.get(limit=limit, include=("embeddings", "metadatas", "documents"))
-
-    @like(Collection.query)
-    async def query(self, *args: Any, **kwargs: Any) -> QueryResult:
-        question, wanted = await _aside(self._sync._question, *args, **kwargs)
-        hits = cast(list[Hits], await self._call("ask", {"question": question}))
-        return await _aside(self._sync._found, hits, wanted)
-
-    @like(Collection.delete)
-    async def delete(
-        self, ids: Any = None, where: Any = None, where_document: Any = None, limit: Any = None
-    ) -> DeleteResult:
-        call = deleting(ids, where, where_document, limit)
-        return DeleteResult(deleted=await self._call(*call))
-
-    @like(Collection.add)
-    async def add(
-        self, *given: Any, sparse_embeddings: Any = None, show_progress: bool = False, **named: Any
-    ) -> WriteResult:
-        records = _records(given, named, sparse_embeddings)
-        return await self._written(lambda writer: writer.add(records, show_progress))
-
-    @like(Collection.upsert)
-    async def upsert(
-        self,
-        *given: Any,
-        sparse_embeddings: Any = None,
-        replace_metadata: bool = False,
-        replace: bool = False,
-        show_progress: bool = False,
-        **named: Any,
-    ) -> WriteResult:
-        records = _records(given, named, sparse_embeddings)
-        return await self._written(
-            lambda writer: writer.upsert(records, show_progress, replace_metadata, replace)
-        )
-
-    @like(Collection.update)
-    async def update(
-        self, *given: Any, sparse_embeddings: Any = None, show_progress: bool = False, **named: Any
-    ) -> WriteResult:
-        records = _records(given, named, sparse_embeddings)
-        return await self._written(lambda writer: writer.update(records, show_progress))
-
-    async def _written(self, make: Callable[[Writer], Write]) -> WriteResult:
-        writer = self._sync._writer()
-        made, rules = await _aside(make, writer)
-        result = None
-        if made.batch.ids:
-            result = await self._call("put", {"batch": made.batch, "rules": rules})
-        return await _aside(writer.told, made, result)
-
-    async def _call(self, name: str, given: dict[str, Any]) -> Any:
-        return await self._calls.points(str(self.id), name, given)
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._sync.__reduce_ex__(protocol)  # which says why not
 
 
 class AsyncClient:
-    """A client of a served store for an event loop; made by `AsyncHttpClient`. Use it in an
-    `async with` statement, or close it."""
+    """A `Client` for an event loop, with the same arguments and the same methods, to be awaited.
+    Use it in an `async with` statement, or close it.
 
-    def __init__(self, client: Client, calls: Any) -> None:
-        self._sync = client
-        self._calls = calls
+    It is opened by the first call, or by `async with`: errors of opening come there. threads: how
+    many threads it may have; two for each processor, from 4 to 16, if it isn't said. Of a store in
+    this process each call runs in one of them, and writes in half of them at most; of others
+    only what takes long does. qdrant_client: an AsyncQdrantClient, too, which is used by one event
+    loop. The other arguments are those of `Client`.
+    """
 
-    def __repr__(self) -> str:
-        return f"<AsyncClient of the store {self._sync._session.place}>"
+    def __init__(
+        self,
+        path: "str | os.PathLike[str] | Settings | None" = None,
+        *,
+        threads: int | None = None,
+        create: bool = True,
+        durability: Literal["full", "relaxed"] = "full",
+        read_only: bool = False,
+        allow_reset: bool = False,
+        trust: bool = False,
+        rebuild: bool = False,
+        memory_budget: int | None = None,
+        url: str | None = None,
+        qdrant_client: Any = None,
+        consistency: int | Literal["majority", "quorum", "all"] | None = None,
+        create_indexes: bool = True,
+        settings: Any = None,
+        tenant: str = DEFAULT_TENANT,
+        database: str = DEFAULT_DATABASE,
+        **options: Any,
+    ) -> None:
+        def make() -> Client:
+            return Client(
+                path,
+                create=create,
+                durability=durability,
+                read_only=read_only,
+                allow_reset=allow_reset,
+                trust=trust,
+                rebuild=rebuild,
+                memory_budget=memory_budget,
+                url=url,
+                qdrant_client=None if qdrant_client is None else places.waited(qdrant_client),
+                consistency=consistency,
+                create_indexes=create_indexes,
+                settings=settings,
+                tenant=tenant,
+                database=database,
+                **options,
+            )
 
-    @like(Client.create_collection)
-    async def create_collection(self, *args: Any, **kwargs: Any) -> AsyncCollection:
-        return self._got(await _aside(self._sync.create_collection, *args, **kwargs))
+        self._path = path_of(path, "path") if isinstance(path, str | os.PathLike) else None
+        self._calls = _Calls(make, threads)
 
-    @like(Client.get_or_create_collection)
-    async def get_or_create_collection(self, *args: Any, **kwargs: Any) -> AsyncCollection:
-        return self._got(await _aside(self._sync.get_or_create_collection, *args, **kwargs))
+    async def _own(self) -> Client:
+        return await self._calls.open()
 
-    @like(Client.get_collection)
-    async def get_collection(self, *args: Any, **kwargs: Any) -> AsyncCollection:
-        return self._got(await _aside(self._sync.get_collection, *args, **kwargs))
+    @property
+    def path(self) -> Path | None:
+        """The directory where the store lies; None for one in memory or elsewhere."""
+        client = self._calls.client
+        return self._path if client is None or self._calls.closed else client.path
 
-    @like(Client.list_collections)
-    async def list_collections(self, *args: Any, **kwargs: Any) -> list[AsyncCollection]:
-        return [*map(self._got, await _aside(self._sync.list_collections, *args, **kwargs))]
+    @property
+    def tenant(self) -> str:
+        """Chroma's default: a store has none."""
+        return DEFAULT_TENANT
 
-    @like(Client.delete_collection)
-    async def delete_collection(self, name: str) -> None:
-        await _aside(self._sync.delete_collection, name)
+    @property
+    def database(self) -> str:
+        """The same."""
+        return DEFAULT_DATABASE
 
-    @like(Client.count_collections)
-    async def count_collections(self) -> int:
-        return cast(int, await self._calls.store("count", {}))
-
-    @like(Client.heartbeat)
-    async def heartbeat(self) -> int:
-        await self.count_collections()
-        return time.time_ns()
-
-    @like(Client.get_version)
-    async def get_version(self) -> str:
-        return self._sync.get_version()
+    create_collection = collection(Client.create_collection, "write")
+    get_or_create_collection = collection(Client.get_or_create_collection, "write")
+    get_collection = collection(Client.get_collection)
+    get_collection_by_id = collection(Client.get_collection_by_id)
+    list_collections = collections(Client.list_collections)
+    count_collections = awaited(Client.count_collections)
+    delete_collection = awaited(Client.delete_collection, "write")
+    verify = awaited(Client.verify, "long")
+    stats = awaited(Client.stats)
+    snapshot = awaited(Client.snapshot, "long")
+    copy_to = to_another(Client.copy_to)
+    heartbeat = awaited(Client.heartbeat)
+    get_version = awaited(Client.get_version)
+    get_max_batch_size = awaited(Client.get_max_batch_size)
+    get_settings = awaited(Client.get_settings)
+    reset = awaited(Client.reset, "write")
 
     async def close(self) -> None:
-        """Let go of the server; a second call does nothing."""
+        """Let go of the store, once what threads do for calls that were cancelled is done too; its
+        collections can't be used any more. Again does nothing."""
         await self._calls.close()
-        self._sync.close()
 
     async def __aenter__(self) -> "AsyncClient":
+        await self._calls.open()
         return self
 
     async def __aexit__(
@@ -200,44 +409,35 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _got(self, collection: Collection) -> AsyncCollection:
-        return AsyncCollection(collection, self._calls)
+    def __repr__(self) -> str:
+        client = self._calls.client
+        where = ", not open yet" if client is None else f" of the store {client._session.place}"
+        return f"<AsyncClient{where}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise InvalidTypeError(
+            "a client can't be copied, pickled or sent to another process: open the store by its "
+            "path there; any number of processes may"
+        )
 
 
 async def AsyncHttpClient(
     host: str = "localhost",
     port: int = 6333,
     ssl: bool = False,
-    headers: Any = None,
+    headers: Mapping[str, str] | None = None,
     settings: Any = None,
     tenant: str = DEFAULT_TENANT,
     database: str = DEFAULT_DATABASE,
+    *,
+    threads: int | None = None,
+    trust: bool = False,
     **options: Any,
 ) -> AsyncClient:
-    """A client for an event loop of a store that is served, with the arguments of `HttpClient`;
-    InvalidArgumentError where a cluster is."""
-    client = await _aside(
-        HttpClient, host, port, ssl, headers, settings, tenant, database, **options
-    )
-    calls = await _aside(asynchronous, client._session)
-    if calls is None:
-        client.close()
-        raise InvalidArgumentError(f"the store {client._session.place} is a cluster, none served")
-    return AsyncClient(client, calls)
-
-
-_NAMES = ("ids", "embeddings", "metadatas", "documents", "images", "uris")
-
-
-def _records(given: tuple[Any, ...], named: dict[str, Any], sparse: Any) -> tuple[Any, ...]:
-    """The arguments of a write in their order."""
-    every = {**dict(zip(_NAMES, given, strict=False)), **named}
-    unknown = every.keys() - set(_NAMES)
-    if unknown or len(given) > len(_NAMES) or set(_NAMES[: len(given)]) & named.keys():
-        raise TypeError(f"unexpected arguments: {sorted(unknown) or list(given)}")
-    return (*(every.get(name) for name in _NAMES), sparse)
-
-
-async def _aside(call: Callable[..., S], *args: Any, **kwargs: Any) -> S:
-    """What a call returns, made in a thread."""
-    return await asyncio.to_thread(partial(call, *args, **kwargs))
+    """An open client for an event loop of the store, or the cluster, that a server at a host and a
+    port has, with the arguments of `HttpClient`, under the name that users of Chroma know."""
+    client = AsyncClient(threads=threads)
+    make = partial(HttpClient, host, port, ssl, headers, settings, tenant, database, trust=trust)
+    client._calls = _Calls(partial(make, **options), threads)
+    await client._own()
+    return client

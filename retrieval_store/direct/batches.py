@@ -7,9 +7,9 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.direct.arguments import FIELDS, Records
+from retrieval_store.direct.arguments import FIELDS, Embed, Records
 from retrieval_store.direct.embedder import Embedded
-from retrieval_store.direct.modalities import loaded_from, skipped_in, sources_of
+from retrieval_store.direct.modalities import loaded_from, or_unset, skipped_in, sources_of
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError
@@ -55,9 +55,9 @@ def _with_vectors(records: Records, embeddings: Matrix) -> Prepared:
     batch = PointBatch(
         ShownIds(records.ids),
         {**_sparse_vectors(records), SPACE: Vectors(embeddings)},
-        _or_unset(records.metadatas),
-        _or_unset(records.documents),
-        _or_unset(records.uris),
+        or_unset(records.metadatas),
+        or_unset(records.documents),
+        or_unset(records.uris),
     )
     return Prepared(batch)
 
@@ -68,12 +68,11 @@ def _embedded(
     embedder: Callable[[], ProbedEmbedder],
     show_progress: bool,
 ) -> Prepared:
-    payloads, vectors = _or_unset(records.metadatas), _sparse_vectors(records)
+    payloads, vectors = or_unset(records.metadatas), _sparse_vectors(records)
     sources = sources_of(records, loaded)
-    if not sources.inputs:
-        return Prepared(PointBatch(ShownIds(records.ids), vectors, payloads))
-    embedded = embedder().embed(sources.inputs, show_progress)
-    vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
+    embedded = embedder().embed(sources.inputs, show_progress) if sources.inputs else None
+    if embedded is not None:
+        vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
     batch = PointBatch(ShownIds(records.ids), vectors, payloads, sources.documents, sources.uris)
     return Prepared(batch, embedded)
 
@@ -120,6 +119,9 @@ def require_sources(records: Records) -> None:
     """Raise InvalidArgumentError unless each point has something that gives it a vector."""
     if records.embeddings is not None:
         return
+    if records.embed is not None:
+        _require_kind(records, records.embed)
+        return
     sources = [x for x in (records.documents, records.images, records.uris) if x is not None]
     if not sources:
         raise InvalidArgumentError("add needs embeddings, documents, images or uris")
@@ -128,5 +130,9 @@ def require_sources(records: Records) -> None:
             raise InvalidArgumentError(f"id {point_id!r} has neither an embedding nor a document")
 
 
-def _or_unset(values: list[Any] | None) -> list[Any] | None:
-    return None if values is None else [UNSET if value is None else value for value in values]
+def _require_kind(records: Records, embed: Embed) -> None:
+    values = getattr(records, embed)
+    for i, point_id in enumerate(records.ids):
+        if values is None or values[i] is None:
+            kind = embed.removesuffix("s")
+            raise InvalidArgumentError(f"id {point_id!r} has no {kind}, but embed is {embed!r}")

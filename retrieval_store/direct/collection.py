@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, checked_metadata, shown
 from retrieval_store.base.metrics import Fusion, Metric
 from retrieval_store.direct.arguments import (
     DEFAULT,
     Default,
+    Embed,
     collection_name,
     filter_of,
     include_of,
@@ -41,6 +43,7 @@ from retrieval_store.direct.queries import (
     QuerySources,
     asks,
     asks_besides,
+    refuse_without_rerank,
     vector_like,
     window_of,
 )
@@ -74,6 +77,7 @@ from retrieval_store.interface.records import CollectionRecord
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
+    from retrieval_store.direct.reranking import Reranking
     from retrieval_store.direct.tables.maps import Library
     from retrieval_store.direct.writing import Writer
     from retrieval_store.embeddings import Embeds
@@ -81,9 +85,18 @@ if TYPE_CHECKING:
     from retrieval_store.interface.stores import Backend, PointsBackend
     from retrieval_store.loaders import DataLoader
 
-Request: TypeAlias = tuple[Question, frozenset[str]]  # and the names in `include`
 Call: TypeAlias = tuple[str, dict[str, Any]]  # a method of the points, and its arguments
 FIRST = 5  # points that a notebook shows of a collection
+
+
+@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
+class Request:
+    """What `query` and its like ask. wanted: the names in `include`; reranking: how the hits are
+    put in order anew."""
+
+    question: Question
+    wanted: frozenset[str]
+    reranking: "Reranking | None" = None
 
 
 class Collection:
@@ -105,6 +118,7 @@ class Collection:
     ) -> None:
         self._backend = backend
         self._opened_as = record.name
+        self._expires = record.expires  # which stays
         spec = _spec_in(record)
         self._embedding = Embedding(backend, embedding_function, spec, trust, check_model)
         self._loader = data_loader
@@ -206,6 +220,7 @@ class Collection:
         uris: str | Sequence[str | None] | None = None,
         *,
         sparse_embeddings: Any = None,
+        embed: Embed | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
         """Add points, all of them durably or none; any number at once. (On a cluster a failure may
@@ -214,12 +229,14 @@ class Collection:
 
         embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
         images or what the uris point at are embedded; with them the embedding function isn't
-        called. metadatas: dicts of JSON values. sparse_embeddings: dicts with "indices" and
-        "values", or objects that have these, None for a point without; where the collection was
-        made with "sparse" in its configuration. Raises IDAlreadyExistsError when an id exists,
-        DimensionMismatchError, and InvalidArgumentError for anything malformed.
+        called. embed: which of these three vectors are made of, where records have several: the
+        others are stored beside it, such as a caption with a picture. metadatas: dicts of JSON
+        values. sparse_embeddings: dicts with "indices" and "values", or objects that have these,
+        None for a point without; where the collection was made with "sparse" in its configuration.
+        Raises IDAlreadyExistsError when an id exists, DimensionMismatchError, and
+        InvalidArgumentError for anything malformed.
         """
-        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
+        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         writer = self._writer()
         return writer.write(writer.add(given, show_progress))
 
@@ -233,6 +250,7 @@ class Collection:
         uris: str | Sequence[str | None] | None = None,
         *,
         sparse_embeddings: Any = None,
+        embed: Embed | None = None,
         replace_metadata: bool = False,
         replace: bool = False,
         show_progress: bool = False,
@@ -241,8 +259,9 @@ class Collection:
 
         Metadata is merged key by key as in `update`, or replaced with `replace_metadata`. With
         `replace` everything is: afterwards the points hold what is given here and nothing else.
+        embed: as for `update`; a point that is new needs something of that kind.
         """
-        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
+        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         writer = self._writer()
         return writer.write(writer.upsert(given, show_progress, replace_metadata, replace))
 
@@ -252,6 +271,12 @@ class Collection:
         batch: int = 1_000,
         *,
         upsert: bool = False,
+        embed: Embed | None = None,
+        id_column: str | None = "id",
+        document_column: str = "document",
+        embedding_column: str = "embedding",
+        uri_column: str = "uri",
+        metadata_columns: Sequence[str] | None = None,
         show_progress: bool = False,
     ) -> int:
         """Add records from wherever they come, each batch durably and as a whole; returns how many.
@@ -259,19 +284,30 @@ class Collection:
         source: a pandas or polars DataFrame or a pyarrow Table with the column "id", and any of
         "document", "embedding", "uri" and "metadata", whose other columns become keys of the
         metadata; what `get` returned; or an iterable of such pieces, or of records, dicts with "id"
-        and any of these and "image". It is read as it is added. upsert: `upsert` instead of `add`,
-        so that what was broken off can be begun again. Raises as those two do, and
-        InvalidArgumentError for a record that can't be; the batches before it are there then.
+        and any of these and "image". It is read as it is added. Integers become ids by their
+        digits. upsert: `upsert` instead of `add`, so that what was broken off can be begun again.
+        embed: as for those two.
+
+        id_column, document_column, embedding_column, uri_column: how these are called there; None
+        for the ids takes the index of a pandas frame. metadata_columns: the keys of the metadata,
+        where not all other columns are. With any of these other keys of records, too, become
+        metadata, and the first record must have all that are named.
+
+        Raises as `add` and `upsert` do, and InvalidArgumentError for a record that can't be, or a
+        column that isn't there; the batches before it are there then.
         """
         from retrieval_store.base.progress import progress_bar
         from retrieval_store.direct.counting import told_together
-        from retrieval_store.direct.tables.sources import batches_from, length_of
+        from retrieval_store.direct.tables.sources import batches_from, columns_named, length_of
 
         size, done = whole_number(batch, "batch", 1), 0
+        columns = columns_named(
+            id_column, document_column, embedding_column, uri_column, metadata_columns
+        )
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
         with told_together(), bar_of as bar:
-            for arguments in batches_from(source, size):
-                result = (self.upsert if upsert else self.add)(**arguments)
+            for arguments in batches_from(source, size, columns):
+                result = (self.upsert if upsert else self.add)(**arguments, embed=embed)
                 done += len(arguments["ids"]) - len(result["left_out"])
                 bar.update(len(arguments["ids"]))
         return done
@@ -286,15 +322,18 @@ class Collection:
         uris: str | Sequence[str | None] | None = None,
         *,
         sparse_embeddings: Any = None,
+        embed: Embed | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
         """Change points that exist; ids that don't are ignored, with a logged warning.
 
         What isn't given stays, and so does what is None in a list. Metadata is merged key by key; a
         None deletes the key. Documents, images or uris without embeddings are embedded again, and
-        replace what the point held of the other two.
+        replace what the point held of the other two. embed: one of the three; it alone is embedded,
+        and replaces nothing of the others, which are stored where they are given: with "uris" a new
+        document is another caption of a picture, whose vector stays.
         """
-        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings
+        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         writer = self._writer()
         return writer.write(writer.update(given, show_progress))
 
@@ -348,15 +387,21 @@ class Collection:
         unlike: str | Sequence[str] | None = None,
         offset: int | None = None,
         max_distance: float | None = None,
+        min_score: float | None = None,
         group_by: str | None = None,
         group_size: int | None = None,
         query_sparse: Any = None,
+        rerank: Any = None,
+        rerank_from: int | None = None,
+        rerank_query: str | Sequence[str] | None = None,
     ) -> Request:
         """What `query` and `explain` ask."""
         if query_sparse is not None:
             refuse_no_sparse("query_sparse", self._record())
         wanted = include_of(include, QUERY_FIELDS)
-        window = window_of(n_results, offset, max_distance, group_by, group_size, mode)
+        bounds = (max_distance, min_score)
+        is_reranked = rerank is not None
+        window = window_of(n_results, offset, bounds, group_by, group_size, mode, is_reranked)
         sources = QuerySources(
             query_embeddings, query_texts, query_images, query_uris, query_sparse
         )
@@ -368,7 +413,17 @@ class Collection:
             expression = all_of(expression, others)
         options = QueryOptions(mode, alpha, fusion, exact, ef, depth)
         asker = Asker(self._embedding.embedder, self._load, self._analyzer)
-        return asker.question(sources, expression, window, fields_for(wanted), options), wanted
+        if rerank is None:
+            refuse_without_rerank(rerank_from=rerank_from, rerank_query=rerank_query)
+            fields = fields_for(wanted)
+            return Request(asker.question(sources, expression, window, fields, options), wanted)
+        from retrieval_store.direct.reranking import reranking_of
+
+        reranking = reranking_of(rerank, rerank_from, window)
+        fields = fields_for(wanted | {"documents"})
+        question = asker.question(sources, expression, reranking.read, fields, options)
+        reranking.compare(query_texts if rerank_query is None else rerank_query, question)
+        return Request(question, wanted, reranking)
 
     def _like(
         self,
@@ -420,11 +475,19 @@ class Collection:
         like, unlike: ids of points, instead of queries: one query by the average of the vectors of
         the first, and as much further from that of the second as that is away; it doesn't find any
         of them. offset: leave out so many of the best; max_distance: leave out what is farther, in
-        mode "dense". group_by: of the points that have one value under this metadata key, show only
-        the best `group_size` (1), and none that has no value there: the best passage of each book.
+        mode "dense"; min_score: what has a lesser score, in the others. group_by: of the points
+        that have one value under this metadata key, show only the best `group_size` (1), and none
+        that has no value there: the best passage of each book.
+
+        rerank: a re-ranker, or the name of one, that reads the documents of the best `rerank_from`
+        (50, or as many as are wanted) beside the query's text, `rerank_query` if it is given, and
+        puts them in its own order; scores, `offset` and `min_score` are those after it, and what
+        has no document comes last, with the score None.
         """
-        question, wanted = request
-        return self._found(self._backend.points.ask(question), wanted)
+        hits = self._backend.points.ask(request.question)
+        if request.reranking is not None:
+            hits = request.reranking.of(hits)
+        return self._found(hits, request.wanted)
 
     def _found(self, hits: list[Hits], wanted: frozenset[str]) -> QueryResult:
         data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
@@ -439,14 +502,21 @@ class Collection:
         plans: the way taken for each query ("codes", "exact", "over-fetch" of the index, "nothing
         matches"), the candidates asked of the index, and the estimated cost of each way in
         microseconds; legs: how many candidates words and vectors gave; alphas: what vectors
-        weighed for each query; steps: milliseconds each
-        took; remarks: what else there is to know, in words.
+        weighed for each query; steps: milliseconds each took; remarks: what else there is to know,
+        in words. With `rerank` also reranked: for each query what the re-ranker has read, best
+        first, as {"id", "before", "after", "score"}: places from 1, and its score.
         """
-        return cast(Explanation, Told(self._backend.points.explain(request[0])))
+        told = Told(self._backend.points.explain(request.question))
+        if request.reranking is not None:
+            hits = self._backend.points.ask(request.question)
+            told["reranked"], took = request.reranking.told(hits)
+            told["steps"] = {**told.get("steps", {}), "rerank": took}
+        return cast(Explanation, told)
 
     @asks_besides(_question)
     def why(
         self,
+        /,
         *query: Any,
         records: str | Sequence[str] | None = None,
         containing: str | None = None,
@@ -470,13 +540,16 @@ class Collection:
         prints as a text, and shows as a table in notebooks. InvalidArgumentError for several
         queries, and where not either `records` or `containing` is given.
         """
-        from retrieval_store.direct.why import bound, case_of
+        from retrieval_store.direct.why import bound, case_of, reranked
         from retrieval_store.explaining.inquiring import reasons_of
 
         given = bound(Collection._question, query, named)
-        question, _ = self._question(**given)
-        case = case_of(given, question, self._analyzer, records, containing, same)
-        return reasons_of(self._backend.points, case)
+        request = self._question(**given)
+        case = case_of(given, request.question, self._analyzer, records, containing, same)
+        reasons = reasons_of(self._backend.points, case)
+        if request.reranking is None:
+            return reasons
+        return reranked(reasons, request.reranking, self._backend.points.ask(request.question))
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
@@ -488,6 +561,9 @@ class Collection:
         that is written again counts again, and no delete or update takes anything away. Copies,
         forks and snapshots of the collection go on from it. None on a cluster, and as long as none
         was counted with a function that doesn't tell: one that asks a server, and most of your own.
+
+        maintenance: what is being done to the collection in the background, or by `optimize`: see
+        `Maintenance`; None if nothing is.
         """
         from retrieval_store.direct.counting import texts_cut
 
@@ -669,7 +745,7 @@ class Collection:
         """What writes records: its modules are loaded with the first write."""
         from retrieval_store.direct.writing import Writer
 
-        return Writer(self._backend, self._record, self._embedding, self._loader)
+        return Writer(self._backend, self._record, self._embedding, self._loader, self._expires)
 
     def _analyzer(self) -> "Analyzer":
         return analyzer_of(stored_settings(self._record()))

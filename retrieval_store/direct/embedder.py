@@ -20,6 +20,7 @@ import orjson
 from retrieval_store import plugins
 from retrieval_store.base.arguments import check_callable
 from retrieval_store.base.arrays import Floats, Matrix
+from retrieval_store.base.bridge import aside
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
 from retrieval_store.base.logs import log_of
@@ -57,7 +58,7 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
     if given is None:
         return None
     if isinstance(given, Default):
-        given = made_of(DEFAULT_NAME, {})
+        given = aside(made_of, DEFAULT_NAME, {})
     function: Any = given
     kind = type(given)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
@@ -234,7 +235,7 @@ class Embedder:
                     "collection, register its class by @register_embedding_function before you "
                     "make one, or pass vectors"
                 )
-            self._function = _restored(spec, self._trust)
+            self._function = aside(_restored, spec, self._trust)
         return self._function
 
 
@@ -254,7 +255,7 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
 
 
 def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
-    result = function(list(inputs))
+    result = aside(function, list(inputs))
     if _is_one_vector(result):
         raise EmbeddingFunctionError(
             f"the embedding function returned one vector for {len(inputs)} inputs, expected a list "
@@ -325,7 +326,7 @@ def function_of(given: Any, argument: str) -> Any:
     be called.
     """
     if isinstance(given, str):
-        return _named(given, argument)
+        return aside(_named, given, argument)
     check_callable(given, argument)
     return given
 

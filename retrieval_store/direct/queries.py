@@ -196,11 +196,13 @@ def vectors_of(embeddings: Any) -> Matrix:
 @dataclass(slots=True)
 class Window:
     """Which hits are wanted, best first: `count` after the first `offset`, none that is farther
-    than `max_distance`; groups: of each value of a metadata key only the best."""
+    than `max_distance` or has a lesser score than `min_score`; groups: of each value of a metadata
+    key only the best."""
 
     count: int
     offset: int
     max_distance: float | None
+    min_score: float | None
     groups: BestOfEach | None
 
     @property
@@ -234,7 +236,8 @@ class Asker:
         """What the store is asked."""
         options.check()
         step, measured = self._step(sources, expression, window.depth, options)
-        step.limit, step.offset, step.threshold = window.count, window.offset, window.max_distance
+        step.limit, step.offset = window.count, window.offset
+        step.threshold = _threshold(step, window)
         return Question((step,), fields, window.groups, measured)
 
     def _step(
@@ -332,10 +335,28 @@ def _with_vector(ids: Sequence[PointId], column: Matrix | None) -> list[PointId]
     return [one for one, lacks in zip(ids, np.isnan(column[:, 0]), strict=True) if not lacks]
 
 
+def _threshold(step: Step, window: Window) -> float | None:
+    """That of a step, in its own unit."""
+    if not isinstance(step.scoring, Near):
+        return window.min_score
+    if window.min_score is not None:
+        raise InvalidArgumentError(
+            "min_score goes with words, or with both sides of a hybrid query; this one goes by "
+            "vectors alone, for which there is max_distance in mode 'dense'"
+        )
+    return window.max_distance
+
+
 def window_of(
-    n_results: Any, offset: Any, max_distance: Any, group_by: Any, group_size: Any, mode: str
+    n_results: Any,
+    offset: Any,
+    bounds: tuple[Any, Any],
+    group_by: Any,
+    group_size: Any,
+    mode: str,
+    is_reranked: bool = False,
 ) -> Window:
-    """The window that a user asks for."""
+    """The window that a user asks for. bounds: max_distance and min_score."""
     count = whole_number(n_results, "n_results", 1)
     skipped = 0 if offset is None else whole_number(offset, "offset", 0, sys.maxsize - count)
     size = 1 if group_size is None else whole_number(group_size, "group_size", 1)
@@ -344,15 +365,34 @@ def window_of(
     if group_by is not None and (not isinstance(group_by, str) or not group_by):
         raise InvalidArgumentError(f"group_by is {shown(group_by)}, expected a metadata key")
     groups = None if group_by is None else BestOfEach((group_by,), size)
-    if max_distance is None:
-        return Window(count, skipped, None, groups)
-    if mode != "dense":
-        raise InvalidArgumentError(f"max_distance goes with mode 'dense', not {mode!r}")
-    max_distance = plain_scalar(max_distance)
-    number = isinstance(max_distance, int | float) and not isinstance(max_distance, bool)
-    if not number or not abs(max_distance) <= sys.float_info.max:  # NaN isn't, either
-        raise InvalidArgumentError(f"max_distance is {shown(max_distance)}, expected a number")
-    return Window(count, skipped, float(max_distance), groups)
+    farthest, least = _bound(bounds[0], "max_distance"), _bound(bounds[1], "min_score")
+    if farthest is not None and mode != "dense":
+        raise InvalidArgumentError(
+            f"max_distance goes with mode 'dense', not {mode!r}, for which there is min_score"
+        )
+    if least is not None and mode == "dense" and not is_reranked:
+        raise InvalidArgumentError(
+            "min_score goes with other modes, or with rerank; for mode 'dense' there is "
+            "max_distance"
+        )
+    return Window(count, skipped, farthest, least, groups)
+
+
+def _bound(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    value = plain_scalar(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= sys.float_info.max:  # NaN isn't, either
+        raise InvalidArgumentError(f"{name} is {shown(value)}, expected a number")
+    return float(value)
+
+
+def refuse_without_rerank(**given: Any) -> None:
+    """Raise InvalidArgumentError for what says how hits are re-ranked where nothing does."""
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidArgumentError(f"{name} goes with rerank, a re-ranker or its name")
 
 
 C = TypeVar("C")

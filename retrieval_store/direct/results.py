@@ -7,11 +7,11 @@ types don't say so, as Chroma's don't: a caller reads the fields that it asked f
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, cast, get_args
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.arrays import Floats, Matrix, SparseVector
 from retrieval_store.interface.points import Fields, Hits, Points
 from retrieval_store.interface.records import Gauges
 
@@ -60,6 +60,16 @@ class QueryResult(_WithSparse):
     included: list[str]
 
 
+class Moved(TypedDict):
+    """A hit that a re-ranker has read: its place before and after, from 1, and its new score, None
+    for one without a document."""
+
+    id: str
+    before: int
+    after: int
+    score: float | None
+
+
 class Plan(TypedDict):
     """How one query was answered: which way, with how many candidates asked of the index, and the
     estimated microseconds of each way."""
@@ -89,6 +99,19 @@ class Explanation(_ToldByClusters):
     plans: list[Plan]
     remarks: list[str]
     steps: dict[str, float]
+    reranked: NotRequired[list[list[Moved]]]
+
+
+class Maintenance(TypedDict, total=False):
+    """What maintenance of a collection does in this process: in words, how many vectors are done of
+    how many (None where that isn't counted), and for how many seconds. Of another process's there
+    is nothing but `process`, what it is and since when it runs, where the system tells."""
+
+    doing: str
+    done: int
+    of: int | None
+    seconds: float
+    process: str
 
 
 class _KnownOfClusters(TypedDict, total=False):
@@ -108,6 +131,7 @@ class Stats(_KnownOfClusters):
     memory: dict[str, int]
     budget: Mapping[str, int]
     disk: dict[str, int]
+    maintenance: Maintenance | None
 
 
 HowLoaded: TypeAlias = Literal["kept", "loaded", "built"]
@@ -281,7 +305,7 @@ def query_result(
         if "metadatas" in include
         else None,
         distances=[_distances(hit) for hit in hits] if "distances" in include else None,
-        scores=[hit.scores.tolist() for hit in hits],
+        scores=[_numbers(hit.scores) for hit in hits],
         included=sorted(include),
     )
     if "sparse_embeddings" in include:
@@ -305,9 +329,12 @@ def _sparse(points: Points) -> list[dict[str, Any] | None]:
 
 
 def _distances(hit: Hits) -> list[float | None] | None:
-    if hit.distances is None:
-        return None
-    distances: list[Any] = hit.distances.tolist()
-    if math.isnan(sum(distances)):  # NaN: a point without a vector
-        return [None if math.isnan(distance) else distance for distance in distances]
-    return distances
+    return None if hit.distances is None else _numbers(hit.distances)
+
+
+def _numbers(column: Floats) -> list[float | None]:
+    """As Python's, None for NaN: for a point without a vector, or without a document."""
+    numbers: list[Any] = column.tolist()
+    if math.isnan(sum(numbers)):
+        return [None if math.isnan(number) else number for number in numbers]
+    return numbers

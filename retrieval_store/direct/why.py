@@ -1,17 +1,26 @@
 """What `Collection.why` asks: the case of a query, with its filters taken apart."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.words import Analyzer, spellings
 from retrieval_store.direct.arguments import metadata_key, named_by
+from retrieval_store.direct.queries import Window
+from retrieval_store.direct.results import Moved
+from retrieval_store.explaining.advice import Terms
 from retrieval_store.explaining.conditions import Condition, Kind
 from retrieval_store.explaining.inquiring import Case, check_asked
+from retrieval_store.explaining.reasons import Reason, Reasons, Reranked
 from retrieval_store.filters.nodes import And, Expression, HasId, Not
 from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.interface.points import Hits
 from retrieval_store.interface.questions import Question, Step, Text, leaves_of
+
+if TYPE_CHECKING:
+    from retrieval_store.direct.reranking import Reranking
 
 Parse = Callable[[Any], Expression]
 
@@ -57,7 +66,58 @@ def case_of(
         beside,
         None if same is None else (metadata_key(same, "same"),),
         spelled,
+        _terms(given),
     )
+
+
+def reranked(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
+    """The reasons as they are after re-ranking. hits: what the re-ranker reads."""
+    ((order,), _) = reranking.told(hits)
+    places = {one["id"]: one for one in order}
+    found = (_after(one, places.get(str(one.id)), order, reranking) for one in reasons)
+    return Reasons(found, reasons.note)
+
+
+def _after(
+    reason: Reason, moved: Moved | None, order: Sequence[Moved], reranking: "Reranking"
+) -> Reason:
+    if moved is None:
+        return reason
+    is_shown, after = reranking.shows(moved), moved["after"]
+    return replace(
+        reason,
+        found=is_shown,
+        place=after if is_shown else None,
+        ahead=[one["id"] for one in order[: after - 1]],
+        reranked=Reranked(moved["before"], after, moved["score"]),
+        advice=[] if is_shown else [*_on_reranked(moved, reranking.wanted)],
+    )
+
+
+def _on_reranked(moved: Moved, wanted: Window) -> Iterator[str]:
+    """What leaves out a record that a re-ranker has read."""
+    after, score = moved["after"], moved["score"]
+    if score is None:
+        yield "it has no document for the re-ranker to read, so it comes after all that have one"
+    if wanted.min_score is not None and (score is None or score < wanted.min_score):
+        told = "" if score is None else f": its score is {score:g}"
+        yield f"min_score={wanted.min_score:g} leaves it out{told}"
+    if after <= wanted.offset:
+        yield f"offset={wanted.offset} skips it: the re-ranker puts it at place {after}"
+    elif after > wanted.depth:
+        yield (
+            f"the re-ranker puts it at place {after}: n_results={after - wanted.offset} would "
+            "show it"
+        )
+
+
+def _terms(given: Mapping[str, Any]) -> Terms:
+    """What the arguments of a query are called that decide what is found."""
+    threshold = "max_distance" if given["mode"] == "dense" else "min_score"
+    if given["rerank"] is None:
+        return Terms(threshold=threshold)
+    showing = "would let the re-ranker read it"
+    return Terms(count="rerank_from", threshold=threshold, showing=showing)
 
 
 def words_beside(question: Question, text: str, analyzer: Analyzer) -> tuple[Step, ...]:

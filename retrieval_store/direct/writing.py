@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from retrieval_store.base.bridge import made_aside
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.json_values import shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.direct.arguments import Records, records_of
 from retrieval_store.direct.batches import (
@@ -18,6 +20,8 @@ from retrieval_store.direct.configuration import refuse_no_sparse
 from retrieval_store.direct.counting import note
 from retrieval_store.direct.embedding import Embedding
 from retrieval_store.direct.results import SPACE, WriteResult
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.dates import micros_in
 from retrieval_store.interface.points import PointId, PutResult, WriteRules
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import Backend
@@ -36,25 +40,30 @@ _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 @dataclass(slots=True)
 class Writer:
     """Makes of what users of a collection pass what is to be written, and writes it. record:
-    returns its name and settings as they are now; loader: its data loader."""
+    returns its name and settings as they are now; loader: its data loader; expires: the key of
+    metadata under which records have the moment from which on they are gone, if there is one."""
 
     backend: Backend
     record: Callable[[], CollectionRecord]
     embedding: Embedding
     loader: DataLoader | None
+    expires: str | None = None
 
+    @made_aside
     def add(self, given: Given, show_progress: bool) -> Write:
         """What inserts points; see `Collection.add`."""
         records = self._records(given)
         require_sources(records)
         return self._prepared(records, show_progress), _ADD
 
+    @made_aside
     def update(self, given: Given, show_progress: bool) -> Write:
         """What changes points that exist; see `Collection.update`."""
         records = self._records(given)
         require_change(records)
         return self._prepared(records, show_progress), _UPDATE
 
+    @made_aside
     def upsert(
         self, given: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
     ) -> Write:
@@ -71,6 +80,8 @@ class Writer:
         records = records_of(*given)
         if records.sparse_embeddings is not None:
             refuse_no_sparse("sparse_embeddings", self.record())
+        if self.expires is not None:
+            _refuse_no_moment(records, self.expires)
         return records
 
     def _prepared(self, records: Records, show_progress: bool) -> Prepared:
@@ -96,6 +107,21 @@ class Writer:
             if result.ignored:
                 _tell_of("update ignored ids that don't exist", result.ignored)
         return WriteResult(left_out=[*made.left_out])
+
+
+def _refuse_no_moment(records: Records, key: str) -> None:
+    """Raise InvalidArgumentError for metadata that doesn't say when a record is gone, but something
+    else under the key for that."""
+    for i, metadata in enumerate(records.metadatas or ()):
+        value = (metadata or {}).get(key)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_time = isinstance(value, str) and micros_in(value) is not None
+        if not (value is None or is_number or is_time):
+            raise InvalidArgumentError(
+                f"metadatas[{i}][{key!r}] is {shown(value)}, expected when the record expires, as "
+                "configuration['expires'] says: a time of ISO 8601 or the seconds since 1970; or "
+                "None"
+            )
 
 
 def _tell_of(what: str, ids: Sequence[PointId]) -> None:

@@ -67,6 +67,15 @@ class EmbeddingFunction(Generic[Input]):
         return self(input)
 
 
+class ComparedByCosine:
+    """What embedding functions whose vectors are made for cosines have in common."""
+
+    def default_space(self) -> str:
+        """The distance that its vectors are made for, which a new collection has that is made with
+        it and without another."""
+        return "cosine"
+
+
 Embeds: TypeAlias = EmbeddingFunction[Any] | Callable[[Any], Any]
 
 

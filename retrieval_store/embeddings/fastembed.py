@@ -10,6 +10,7 @@ import numpy as np
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.telemetry import telemetry_off
+from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
 from retrieval_store.embeddings.lengths import (
     TokenCounter,
@@ -30,7 +31,7 @@ _WITHOUT_NETWORK = (
 )
 
 
-class FastEmbedEmbeddingFunction:
+class FastEmbedEmbeddingFunction(ComparedByCosine):
     """Embeds texts with a TextEmbedding of fastembed.
 
     model_name: one of those that fastembed lists, which it may have to download;

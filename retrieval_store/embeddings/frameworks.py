@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from retrieval_store.embeddings import MODEL_NAMES
+from retrieval_store.embeddings import MODEL_NAMES, ComparedByCosine
 
 
-class FromLangChain:
+class FromLangChain(ComparedByCosine):
     """A LangChain `Embeddings` object as an embedding function."""
 
     def __init__(self, embeddings: Any) -> None:
@@ -29,7 +29,7 @@ class FromLangChain:
         return [self._embeddings.embed_query(text) for text in input]
 
 
-class FromLlamaIndex:
+class FromLlamaIndex(ComparedByCosine):
     """A LlamaIndex `BaseEmbedding` as an embedding function."""
 
     def __init__(self, embedding: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import shown
+from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
 from retrieval_store.embeddings.lengths import known_tokens
 from retrieval_store.embeddings.servers import (
@@ -24,7 +25,7 @@ from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 _SHOW_TIMEOUT = 10.0  # seconds; nothing has to be loaded for it
 
 
-class OllamaEmbeddingFunction:
+class OllamaEmbeddingFunction(ComparedByCosine):
     """Embeds texts by POST {base_url}/api/embed of Ollama.
 
     model: its name there; `ollama pull` fetches it. query_prefix, document_prefix: what is put

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.lengths import (
     Count,
     TokenCounter,
@@ -20,7 +21,7 @@ from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 MARKS = 2  # where a text begins and ends
 
 
-class OpenCLIPEmbeddingFunction:
+class OpenCLIPEmbeddingFunction(ComparedByCosine):
     """Embeds texts and images, mixed in any order, with a CLIP model; vectors have the length 1.
 
     model_name, checkpoint: as open_clip names them, or a path as checkpoint; None as checkpoint:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.servers import (
     ask,
     checked_manner,
@@ -29,7 +30,7 @@ MAX_TOKENS = {
 }
 
 
-class OpenAIEmbeddingFunction:
+class OpenAIEmbeddingFunction(ComparedByCosine):
     """Embeds texts by POST {base_url}/embeddings.
 
     model: its name there; api_key_env: the environment variable that has the key, None for a server

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.lengths import (
     TokenCounter,
     cut_to_tokens,
@@ -17,7 +18,7 @@ from retrieval_store.embeddings.lengths import (
 from retrieval_store.errors import MissingDependencyError
 
 
-class SentenceTransformerEmbeddingFunction:
+class SentenceTransformerEmbeddingFunction(ComparedByCosine):
     """Embeds texts with a SentenceTransformer.
 
     model_name: a name, which sentence-transformers may have to download, or a path; normalize:

@@ -16,6 +16,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.json_values import shown
+from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import refuse_no_text
 from retrieval_store.embeddings.lengths import tell_of_lengths
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
@@ -32,7 +33,7 @@ if hasattr(os, "register_at_fork"):  # a child must not wait for a thread of its
 TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
 
 
-class WordLlamaEmbedding:
+class WordLlamaEmbedding(ComparedByCosine):
     """Embeds texts with the WordLlama model "l2_supercat".
 
     dimensions: 64, 128 or 256. Vectors are float32 of length 1, or all zeros for a text in which

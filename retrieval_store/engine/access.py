@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar, TypeVarTuple
 import apsw
 
 from retrieval_store.base import tracing
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.concurrency import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,
@@ -65,6 +65,24 @@ A = TypeVar("A", bound="Access")
 
 
 @dataclass(frozen=True, slots=True)
+class Maintained:
+    """What maintenance does. doing: in words, None if nothing; done, total: vectors, or points;
+    since: by `time.monotonic`."""
+
+    doing: str | None = None
+    done: int = 0
+    total: int = 0
+    since: float = 0.0
+
+    def further(self, done: int, total: int) -> "Maintained":
+        """After so many more of so many are done."""
+        return replace(self, done=self.done + done, total=total)
+
+
+IDLE = Maintained()
+
+
+@dataclass(frozen=True, slots=True)
 class StoreHooks:
     """What a store passes to its collections. find_class: returns the class of an index by name;
     schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
@@ -98,7 +116,7 @@ class Access:
             directory, self._derived_from, hooks.find_class, database.path, self.label
         )
         self.dropped = False
-        self.maintained = (0, 0)  # progress of the present maintenance: vectors done, in total
+        self.maintained = IDLE  # by this process
         self._held: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
         reset_after_fork(self)

@@ -346,14 +346,14 @@ class PointStore:
 
     def stats(self) -> Payload:
         """Sizes by part; see `report.statistics`."""
-        from retrieval_store.engine.report import statistics
+        from retrieval_store.engine.report import maintenance, statistics
 
         def look(view: SearchView) -> Payload:
             told = statistics(view, self.access.directory)
             living = self._living(view, None)
             return told if living is None else {**told, "points": allowed_by(view, living).count}
 
-        return self.access.read(look)
+        return {**self.access.read(look), "maintenance": maintenance(self.access)}
 
     @traced("warm")
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:

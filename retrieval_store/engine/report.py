@@ -1,5 +1,6 @@
 """What a collection tells about itself: how a query was answered, and what takes how much room."""
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.base.processes import described, holder_of
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import (
@@ -31,7 +33,7 @@ from retrieval_store.engine.nearest.planner import is_worth_codes
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState, State, state_bytes
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
+from retrieval_store.engine.storage.files import DERIVED, LOCK_NAME, POINTS_NAME
 from retrieval_store.engine.storage.presence import are_present, count_present
 from retrieval_store.engine.storage.schema import POINTS, Space, read_head, read_spaces
 from retrieval_store.engine.storage.vectors import owners_of
@@ -239,6 +241,17 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
         "compiled": {**compiled()},
         "disk": {} if directory is None else {**_on_disk(directory)},
     }
+
+
+def maintenance(points: Access) -> Payload | None:
+    """What maintenance of a collection does, how far it is, and for how long; None if nothing.
+    process: another one that does it, of which no more is known."""
+    now = points.maintained
+    if now.doing is not None:
+        seconds = round(time.monotonic() - now.since, 3)
+        return {"doing": now.doing, "done": now.done, "of": now.total or None, "seconds": seconds}
+    holder = None if points.directory is None else holder_of(points.directory / LOCK_NAME)
+    return None if holder is None else {"process": described(holder)}
 
 
 def compiled() -> dict[str, str | None]:

@@ -50,6 +50,8 @@ def found_by(collection: Collection, asked: Asked, k: int, how: How) -> list[tup
     """For each question the ids that are found so, best first, at most k."""
     given: dict[str, Any] = {"query_texts": asked.texts, "query_embeddings": asked.vectors}
     sources = {name: given[name] for name in _SOURCES[mode_of(how)]}
+    if how.get("rerank") is not None:
+        sources["rerank_query"] = asked.texts
     found: list[tuple[str, ...]] = []
     for start in range(0, len(asked.texts), AT_ONCE):
         part = {name: values[start : start + AT_ONCE] for name, values in sources.items()}

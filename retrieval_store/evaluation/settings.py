@@ -10,8 +10,8 @@ from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 EvaluatedMode: TypeAlias = Literal["dense", "text", "hybrid"]
 MODES: tuple[EvaluatedMode, ...] = get_args(EvaluatedMode)
 ARGUMENTS = (
-    "mode", "alpha", "fusion", "depth", "where", "where_document", "max_distance", "exact", "ef",
-    "group_by", "group_size",
+    "mode", "alpha", "fusion", "depth", "where", "where_document", "max_distance", "min_score",
+    "exact", "ef", "group_by", "group_size", "rerank", "rerank_from",
 )  # fmt: skip
 How: TypeAlias = Mapping[str, Any]  # arguments of Collection.query
 

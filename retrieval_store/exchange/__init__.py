@@ -2,15 +2,18 @@
 
 `export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection, `lines_of`
 gives its lines; `check` looks at a file, `add_file` and `add_folder` add what is in one, or in a
-folder; the room `imports` reads the stores of other programs. In come a collection, or a client,
-and paths; out come files, points, and reports.
+folder, and `sync_folder` keeps a collection in step with a folder; the room `imports` reads the
+stores of other programs. In come a collection, or a client, and paths; out come files, points, and
+reports.
 
 A record is a dict as `Collection.iterate` gives and `add_from` takes. The room `formats` makes rows
 of files and files of points; `reading` chooses among the formats, `checking` looks at all of a file
 before `adding` writes the first of it, `describing` what it says of its collection; `folders` adds
-files of texts and images; `reports` has what is told of all that. It may use what users may,
-Client, Collection, the errors and, for stores of qdrant-client's, `qdrant`; besides what `direct`
-checks arguments with, `loaders`, `plugins` and `base`. Nothing that it uses knows of it.
+files of texts and images, `passages` cuts texts, and `syncing` compares what `wanted` makes of the
+files of a folder with what is there; `reports` has what is told of all that. It may use what users
+may, Client, Collection, the errors and, for stores of qdrant-client's, `qdrant`; besides what
+`direct` checks arguments with, `loaders`, `embeddings`, `plugins` and `base`. Nothing that it uses
+knows of it.
 """
 
 from retrieval_store.exchange.adding import add_file
@@ -24,16 +27,19 @@ from retrieval_store.exchange.imports.chroma import import_chroma
 from retrieval_store.exchange.imports.faiss import import_faiss
 from retrieval_store.exchange.imports.lancedb import import_lancedb
 from retrieval_store.exchange.imports.qdrant_local import import_qdrant_local
+from retrieval_store.exchange.passages import passages_of
 from retrieval_store.exchange.reports import (
     Added,
     Carried,
     Checked,
     Exported,
     FolderAdded,
+    FolderSynced,
     Imported,
     Left,
     Unreadable,
 )
+from retrieval_store.exchange.syncing import sync_folder
 
 __all__ = [
     "Added",
@@ -41,6 +47,7 @@ __all__ = [
     "Checked",
     "Exported",
     "FolderAdded",
+    "FolderSynced",
     "Imported",
     "Left",
     "Unreadable",
@@ -56,4 +63,6 @@ __all__ = [
     "import_lancedb",
     "import_qdrant_local",
     "lines_of",
+    "passages_of",
+    "sync_folder",
 ]

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.arguments import records_of
+from retrieval_store.direct.arguments import embed_of, records_of
 from retrieval_store.direct.collection import Collection, can_embed
 from retrieval_store.errors import (
     DimensionMismatchError,
@@ -29,6 +29,7 @@ from retrieval_store.exchange.formats.rows import FIELDS, Place, Row, batches
 from retrieval_store.exchange.reading import MAX_LINE_BYTES, Format, Source, source_of
 from retrieval_store.exchange.reports import Checked
 
+FromFile: TypeAlias = Literal["documents", "uris"]  # of which a file has what is embedded
 BATCH = 1_000
 _ARGUMENTS = {
     "id": "ids",
@@ -47,6 +48,7 @@ def check(
     format: Format | None = None,
     id_column: str = "id",
     document_column: str = "document",
+    embed: FromFile | None = None,
     max_line_bytes: int = MAX_LINE_BYTES,
     show_progress: bool = False,
 ) -> Checked:
@@ -57,10 +59,18 @@ def check(
     a directory of `export_arrays`. id_column, document_column: as which it has the ids and the
     documents. collection: also whether each could be added to it: what its vectors are, whether it
     has sparse ones, and whether it can embed what comes without; whether ids are there already
-    doesn't matter. max_line_bytes: of a line of JSON, or a row of CSV.
+    doesn't matter. embed: "documents" or "uris" where records without an embedding have both: which
+    of them is to be embedded. max_line_bytes: of a line of JSON, or a row of CSV.
     """
     source = source_of(path, format, id_column, document_column, max_line_bytes)
-    return checked(source, expected_by(collection), None, show_progress)
+    return checked(source, expected_by(collection), None, show_progress, from_file(embed))
+
+
+def from_file(embed: Any) -> FromFile | None:
+    """What of a file is embedded, checked."""
+    if embed is not None:
+        embed_of(embed, get_args(FromFile))
+    return embed  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +100,15 @@ def expected_by(collection: Collection | None) -> Expected:
 
 
 def checked(
-    source: Source, expected: Expected, new_in: Collection | None, show_progress: bool
+    source: Source,
+    expected: Expected,
+    new_in: Collection | None,
+    show_progress: bool,
+    embed: FromFile | None,
 ) -> Checked:
     """What a file holds, all of which can be added; none of it being in `new_in`, if that is
     given."""
-    checker = Checker(source.place, expected)
+    checker = Checker(source.place, expected, embed)
     with progress_bar("checking", None, "record", show_progress) as bar:
         for rows in batches(source.rows(), BATCH):
             checker.check(rows)
@@ -124,8 +138,8 @@ def _refuse_known(collection: Collection, rows: Sequence[Row], place: Place) -> 
 class Checker:
     """Checks the rows of one file, some after the others."""
 
-    def __init__(self, place: Place, expected: Expected) -> None:
-        self._place, self._expected = place, expected
+    def __init__(self, place: Place, expected: Expected, embed: FromFile | None) -> None:
+        self._place, self._expected, self._embed = place, expected, embed
         self._seen: set[bytes] = set()  # digests: ids may be long
         self.dimension, self.records, self.embedded = expected.dimension, 0, 0
 
@@ -181,9 +195,20 @@ class Checker:
             raise InvalidArgumentError(
                 "it has no embedding, and the collection no embedding function to make one"
             )
-        if len(sources) != 1:
-            has = "both a document and a uri" if sources else "neither a document nor a uri"
-            raise InvalidArgumentError(f"it has no embedding, and {has} to make one of")
+        if self._embed is not None:
+            wanted = self._embed.removesuffix("s")
+            if wanted not in sources:
+                raise InvalidArgumentError(f"it has no embedding, and no {wanted} to make one of")
+            sources = [wanted]
+        if len(sources) > 1:
+            raise InvalidArgumentError(
+                "it has no embedding, and both a document and a uri to make one of: "
+                "embed='documents' or embed='uris' says of which"
+            )
+        if not sources:
+            raise InvalidArgumentError(
+                "it has no embedding, and neither a document nor a uri to make one of"
+            )
         if sources == ["uri"] and not self._expected.loads:
             raise InvalidArgumentError(
                 "it has no embedding but a uri, and the collection no data loader: pass "

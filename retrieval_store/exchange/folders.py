@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,7 @@ from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.base.progress import progress_bar
+from retrieval_store.direct.arguments import Embed
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.counting import told_together
 from retrieval_store.errors import (
@@ -18,6 +20,7 @@ from retrieval_store.errors import (
     EmbeddingFunctionError,
     IDAlreadyExistsError,
     InvalidArgumentError,
+    InvalidTypeError,
 )
 from retrieval_store.exchange.adding import Adder, Record, refuse_both
 from retrieval_store.exchange.checking import Expected, expected_by, known_ids
@@ -27,6 +30,7 @@ from retrieval_store.loaders.texts import TextLoader
 
 Kind = Literal["texts", "images"]
 TEXTS = frozenset([".txt", ".md", ".rst"])
+CAPTION = ".txt"
 IMAGES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"])
 _LOOKED_UP = 1_000
 
@@ -36,6 +40,7 @@ def add_folder(
     path: str | os.PathLike[str],
     *,
     kind: Kind | None = None,
+    captions: bool = False,
     batch: int = 100,
     resume: bool = False,
     upsert: bool = False,
@@ -48,6 +53,9 @@ def add_folder(
     The id is the path within the folder, which is in the metadata too, under "path". Of a text, in
     UTF-8 and of `max_bytes` at most, the document is the text; of an image the uri is its absolute
     path, which the collection's data loader loads. kind: "texts" or "images", to add only these.
+    captions: a .txt beside an image, with its name but for the ending, is the image's caption, and
+    no record of its own: the vector is made of the image, the document is the caption. An image
+    whose caption can't be read is left out; a caption without text is none.
     Links aren't followed, and names that begin with a dot are left out. A file that can't be read,
     or has no text in it, is told in the report, with the reason, and the others are added.
     resume, upsert: as for `add_file`; without them nothing is written when an id is there already.
@@ -55,37 +63,49 @@ def add_folder(
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)
     refuse_both(resume, upsert)
-    if kind is not None and kind not in get_args(Kind):
-        raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {get_args(Kind)}")
+    refuse_unknown_kind(kind, captions)
     folder = path_of(path, "path")
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
-    found = found_in(folder, kind)
-    _refuse_unfit(found, expected_by(collection))
+    found = found_in(folder, kind, captions)
+    refuse_unfit(found, expected_by(collection))
     if not (resume or upsert):
         _refuse_known(collection, found)
     return _Folder(collection, folder, found, most, resume, upsert).added(size, show_progress)
 
 
+def refuse_unknown_kind(kind: Any, captions: Any) -> None:
+    """Which files are meant, checked."""
+    if kind is not None and kind not in get_args(Kind):
+        raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {get_args(Kind)}")
+    if type(captions) is not bool:
+        raise InvalidTypeError(f"captions is {shown(captions)}, expected a bool")
+    if captions and kind == "texts":
+        raise InvalidArgumentError("captions are of images, but kind is 'texts'")
+
+
 @dataclass(slots=True)
 class Found:
-    """The files of a folder: ids, sorted, of those to add; those that can't be, and the number of
-    others."""
+    """The files of a folder: ids, sorted, of those to add; the files of captions, by their images;
+    files that can't be added, and the number of others."""
 
     ids: list[str] = field(default_factory=list)
+    captions: dict[str, str] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
     others: int = 0
 
     @property
     def image(self) -> str | None:
         """The first image, if there is one."""
-        return next(filter(_is_image, self.ids), None)
+        return next(filter(is_image, self.ids), None)
 
 
-def found_in(folder: Path, kind: Kind | None) -> Found:
+def found_in(folder: Path, kind: Kind | None, captions: bool = False) -> Found:
     """What of a folder can be added."""
     found = Found()
     wanted = {"texts": TEXTS, "images": IMAGES, None: TEXTS | IMAGES}[kind]
+    if captions:
+        wanted |= {CAPTION}
 
     def unlisted(error: OSError) -> None:
         found.unreadable.append(Unreadable(Path(error.filename), error.strerror or str(error)))
@@ -103,8 +123,37 @@ def found_in(folder: Path, kind: Kind | None) -> Found:
                 found.others += 1
             else:
                 _take(found, folder, Path(place, name))
+    if captions:
+        _set_captions(found, folder, kind)
     found.ids.sort()
     return found
+
+
+def _set_captions(found: Found, folder: Path, kind: Kind | None) -> None:
+    """Take the captions from among the files, and the images whose captions can't be read."""
+    texts = {os.path.splitext(one)[0]: one for one in sorted(found.ids) if _is_caption(one)}
+    refused = {os.path.splitext(one.path)[0] for one in found.unreadable if _is_caption(one.path)}
+    ids, found.ids = found.ids, []
+    for one in ids:
+        stem = os.path.splitext(one)[0]
+        if not is_image(one):
+            continue
+        if str(folder / stem) in refused:
+            found.unreadable.append(Unreadable(folder / one, "its caption can't be read"))
+        else:
+            found.ids.append(one)
+            if stem in texts:
+                found.captions[one] = texts[stem]
+    used = {*found.captions.values()}
+    left = [one for one in ids if not is_image(one) and one not in used]
+    if kind == "images":
+        found.others += len(left)
+    else:
+        found.ids += left
+
+
+def _is_caption(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == CAPTION
 
 
 def _take(found: Found, folder: Path, path: Path) -> None:
@@ -126,11 +175,13 @@ def _unfit(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else "it is no regular file"
 
 
-def _is_image(point_id: str) -> bool:
+def is_image(point_id: str) -> bool:
+    """Whether a file's name is an image's."""
     return Path(point_id).suffix.lower() in IMAGES
 
 
-def _refuse_unfit(found: Found, expected: Expected) -> None:
+def refuse_unfit(found: Found, expected: Expected) -> None:
+    """Raise an error for a collection that can't embed what was found."""
     if not expected.embeds:
         raise EmbeddingFunctionError(
             "files of a folder are embedded, but the collection has no embedding function: pass "
@@ -181,7 +232,7 @@ class _Folder:
         with told_together(), bar_of as bar:
             for some in bounded(found.ids, size, self._size_of):
                 for images in (False, True):
-                    self._add([one for one in some if _is_image(one) is images], images)
+                    self._add([one for one in some if is_image(one) is images], images)
                 bar.update(len(some))
         return FolderAdded(
             self._folder,
@@ -203,34 +254,53 @@ class _Folder:
             self._adder.skipped += len(known)
             ids = [one for one in ids if one not in known]
         records = list(self._images(ids) if images else self._documents(ids))
+        for embed, some in groupby(records, _embedded):
+            self._add_records(list(some), embed)
+
+    def _add_records(self, records: list[Record], embed: Embed | None) -> None:
         try:
-            self._adder.add(records)
+            self._adder.add(records, embed)
         except DataLoaderError:
             for record in records:
-                self._add_alone(record)
+                self._add_alone(record, embed)
 
-    def _add_alone(self, record: Record) -> None:
+    def _add_alone(self, record: Record, embed: Embed | None) -> None:
         try:
-            self._adder.add([record])
+            self._adder.add([record], embed)
         except DataLoaderError as error:
             self._found.unreadable.append(Unreadable(self._folder / record["id"], str(error)))
 
     def _documents(self, ids: list[str]) -> Iterator[Record]:
         for one in ids:
-            path = self._folder / one
-            try:
-                (text,) = self._texts([str(path)])
-            except DataLoaderError as error:
-                self._found.unreadable.append(Unreadable(path, str(error)))
-                continue
-            if text is None or not text.strip():
-                self._found.unreadable.append(Unreadable(path, "it has no text in it"))
-                continue
-            yield self._record(one, document=text)
+            text = self._text(one)
+            if text is not None and not text.strip():
+                why = "it has no text in it"
+                self._found.unreadable.append(Unreadable(self._folder / one, why))
+            elif text is not None:
+                yield self._record(one, document=text)
 
     def _images(self, ids: list[str]) -> Iterator[Record]:
         for one in ids:
-            yield self._record(one, uri=str(self._folder / one))
+            caption = self._found.captions.get(one)
+            text = "" if caption is None else self._text(caption)
+            if text is not None:
+                document = {"document": text} if text.strip() else {}
+                yield self._record(one, uri=str(self._folder / one), **document)
+
+    def _text(self, name: str) -> str | None:
+        """What is in a file, None where it can't be read, which is told."""
+        path = self._folder / name
+        try:
+            (text,) = self._texts([str(path)])
+        except DataLoaderError as error:
+            self._found.unreadable.append(Unreadable(path, str(error)))
+            return None
+        return text
 
     def _record(self, point_id: str, **given: Any) -> Record:
         return {"id": point_id, "metadata": {"path": point_id}, **given}
+
+
+def _embedded(record: Record) -> Embed | None:
+    """What vectors are made of, where a record has both a picture and its caption."""
+    return "uris" if "uri" in record and "document" in record else None

@@ -58,6 +58,40 @@ class FolderAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class FolderSynced:
+    """What came of a folder that a collection is kept in step with, or would with `dry_run`. added,
+    changed, deleted: files, by their paths within the folder, whose records were; unchanged: how
+    many were left as they are; others: how many are of no kind that was looked for, or hidden;
+    embedded: for how many records vectors were made. A file that can't be read keeps its
+    records."""
+
+    path: Path
+    name: str
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    deleted: tuple[str, ...]
+    unchanged: int
+    others: int
+    unreadable: tuple[Unreadable, ...]
+    embedded: int
+    dry_run: bool
+
+    def __str__(self) -> str:
+        done = [
+            f"{len(self.added):,} added",
+            f"{len(self.changed):,} changed",
+            f"{len(self.deleted):,} deleted",
+            f"{self.unchanged:,} unchanged",
+        ]
+        if self.unreadable:
+            done.append(f"{len(self.unreadable):,} that can't be read")
+        if self.others:
+            done.append(f"{self.others:,} of other kinds")
+        would = "would be: " if self.dry_run else ""
+        return f"{would}{', '.join(done)}; {self.embedded:,} embedded"
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """Something that couldn't be carried over, why, and of how many records; 0 where it isn't about
     records. example: the id of one of them."""

@@ -36,7 +36,8 @@ _OF_ITSELF = {
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What the arguments of a call are named that decide what is found. depth_grows: whether each
-    side of a fused query is asked for more where more hits are."""
+    side of a fused query is asked for more where more hits are; showing: what more hits would
+    do."""
 
     count: str = "n_results"
     offset: str = "offset"
@@ -48,6 +49,7 @@ class Terms:
     group_size: str = "group_size"
     by_words: str = "mode='text'"
     depth_grows: bool = True
+    showing: str = "would show it"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +190,7 @@ def _on_place(reason: Reason, about: About) -> Iterator[str]:
     elif wanted > FAR * step.limit:
         yield f"its rank is {rank:,}, far behind the {step.limit} that are asked for"
     elif _grows(about):
-        yield f"its rank is {rank}: {terms.count}={wanted} would show it"
+        yield f"its rank is {rank}: {terms.count}={wanted} {terms.showing}"
     else:
         yield (
             f"with each side asked for all that match, its rank is {rank}: give a larger "

@@ -29,6 +29,16 @@ class Leg:
 
 
 @dataclass(frozen=True, slots=True)
+class Reranked:
+    """What a re-ranker made of a record that it has read: the place before and after, from 1, and
+    its score, None for one without a document."""
+
+    before: int
+    after: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Why one record was found by a query, or wasn't.
 
@@ -40,7 +50,9 @@ class Reason:
     conditions that leave it out. shared_words: words of the query that its document has, with what
     each adds to its score in text search (None on a cluster); missing_words: those that it lacks.
     ahead: the ids before it, best first, 100 at most. same: hits that have its value under the key
-    that the caller named. advice: what would have to change, in sentences.
+    that the caller named. advice: what would have to change, in sentences. reranked: what the
+    re-ranker made of it, where it has read it: then place and ahead are those after it, and rank
+    and legs those before.
     """
 
     id: str | int
@@ -56,12 +68,18 @@ class Reason:
     same: list[str | int] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     document: str | None = None
+    reranked: Reranked | None = None
 
     @property
     def summary(self) -> str:
         """Whether it was found, and its place, in a few words."""
         if not self.exists:
             return "there is no such record"
+        if self.reranked is not None:
+            before = f"({self.reranked.before} before re-ranking)"
+            if self.found:
+                return f"found, at place {self.place} {before}"
+            return f"not found: re-ranked to place {self.reranked.after} {before}"
         if self.found:
             exact = "" if self.rank in (None, self.place) else f" (exactly: {self.rank})"
             return f"found, at place {self.place}{exact}"
@@ -93,6 +111,8 @@ class Reason:
             yield f"  document: {printable(self.document[:LONGEST])}{cut}"
         for name, leg in self.legs.items():
             yield f"  {name}: {_told_of(leg)}"
+        if self.reranked is not None and self.reranked.score is not None:
+            yield f"  re-ranker: score {self.reranked.score:.4g}"
         if self.shared_words or self.missing_words:
             shared = ", ".join(map(_weighed, self.shared_words.items())) or "none"
             missing = ", ".join(self.missing_words) or "none"

@@ -1,14 +1,18 @@
-"""The same requests for an event loop, on which nothing waits: over connections of our own, and by
-httpx where the server, or what stands before it, knows no other."""
+"""The same requests for an event loop, on which nothing waits: over connections of our own; and by
+httpx where the server, or what stands before it, knows no other, or, where there is no httpx, by a
+thread that waits."""
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from retrieval_store.errors import ClientClosedError, MissingDependencyError
+from retrieval_store.base.threads import Threads
+from retrieval_store.errors import ClientClosedError
 from retrieval_store.served.attempts import (
     Attempts,
     FailedError,
@@ -17,13 +21,10 @@ from retrieval_store.served.attempts import (
     broken,
     unreached,
 )
-from retrieval_store.served.connection import ASKED_AGAIN, KEPT, requested, understood
-from retrieval_store.served.lines import KEPT_SECONDS
-from retrieval_store.served.opening import Address
-from retrieval_store.served.points import DOING as OF_POINTS
-from retrieval_store.served.store import DOING as OF_STORE
+from retrieval_store.served.connection import ASKED_AGAIN, KEPT, Connection
+from retrieval_store.served.lines import KEPT_SECONDS, body_of
 from retrieval_store.wire import frames
-from retrieval_store.wire.api import POINTS, ROOT, STORE, Method
+from retrieval_store.wire.api import ROOT
 from retrieval_store.wire.message import MEDIA_TYPE, Buffer, size_of
 
 _Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -31,15 +32,19 @@ _HEAD_AT_MOST = 64 * 1024  # bytes of an answer's head
 
 
 class AsyncConnection:
-    """Connections to one server, for any number of tasks of one event loop. A call that is
-    cancelled closes its connection; what it asked for may be done all the same."""
+    """Connections to one server, for any number of tasks of one event loop; then of another. A call
+    that is cancelled closes its connection; what it asked for may be done all the same. threads:
+    in which `connection` is asked where there is no other way."""
 
-    def __init__(self, address: Address) -> None:
-        self.address = address
+    def __init__(self, connection: Connection, threads: Threads) -> None:
+        self.address = connection.address
+        self._connection, self._threads = connection, threads
         self._idle: list[tuple[float, _Streams]] = []  # and since when
-        self._by_http_until = 0.0 if address.context is None else float("inf")
+        self._by_http_until = 0.0 if self.address.context is None else float("inf")
         self._http: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns = asyncio.Semaphore(KEPT)  # of more, some would be closed after each call
+        self._process = os.getpid()
         self._closed = False
 
     @property
@@ -47,23 +52,25 @@ class AsyncConnection:
         """Where it leads, for messages."""
         return self.address.place
 
-    async def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
-        """The result of a method; raises as `Connection.call`."""
-        request = requested(method, path, given, doing)
+    async def answer(self, request: Request) -> Buffer:
+        """The answer to a request; raises what `Attempts` says."""
         attempts = Attempts(request)
         while True:
-            if self._closed:
-                raise ClientClosedError(f"the client of the server {self.place} has been closed")
+            self._refuse_closed()
             try:
-                body = await self._tried(request)
-                return understood(method, body, self.place, doing)
+                return await self._tried(request)
             except FailedError as failed:
                 pause = attempts.pause_after(failed.failure)
             await asyncio.sleep(pause)
 
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ClientClosedError(f"the client of the server {self.place} has been closed")
+
     async def close(self) -> None:
         """Close all connections; calls raise ClientClosedError from here on."""
         self._closed = True
+        self._drop_those_of_another_loop()
         idle, self._idle = self._idle, []
         for _, (_, writer) in idle:
             writer.close()
@@ -71,10 +78,16 @@ class AsyncConnection:
             await self._http.aclose()
 
     async def _tried(self, request: Request) -> Buffer:
-        is_short = not request.long and size_of(request.message) <= frames.LARGEST
-        streams = await self._own() if is_short else None
-        if streams is None:
-            return await self._by_http(request)
+        if not request.long and size_of(request.message) <= frames.LARGEST:
+            self._drop_those_of_another_loop()
+            async with self._turns:
+                streams = await self._own()
+                if streams is not None:
+                    return await self._over(streams, request)
+        return await self._by_http(request)
+
+    async def _over(self, streams: _Streams, request: Request) -> Buffer:
+        """The answer that comes over a connection of our own."""
         whole = False
         try:
             status, body = await self._exchanged(*streams, request)
@@ -94,8 +107,9 @@ class AsyncConnection:
             view = memoryview(part)
             for start in range(0, len(view), frames.PIECE):
                 writer.write(view[start : start + frames.PIECE])
-                async with asyncio.timeout(self.address.timeout):
-                    await writer.drain()
+                if writer.transport.get_write_buffer_size():
+                    async with asyncio.timeout(self.address.timeout):
+                        await writer.drain()
         async with asyncio.timeout(self.address.timeout):
             status, size = frames.answer_head(await reader.readexactly(frames.HEAD))
         body = bytearray()
@@ -116,7 +130,6 @@ class AsyncConnection:
 
     async def _own(self) -> _Streams | None:
         """A connection of our own; None where the server gives none."""
-        self._drop_those_of_another_loop()
         while self._idle:
             since, streams = self._idle.pop()
             reader, writer = streams
@@ -126,21 +139,29 @@ class AsyncConnection:
         if time.monotonic() < self._by_http_until:
             return None
         streams = await self._connected()
-        if await self._agreed(*streams):
+        agreed = False
+        try:
+            agreed = await self._agreed(*streams)
+        finally:
+            if not agreed:
+                streams[1].close()
+        if agreed:
             return streams
-        streams[1].close()
         self._by_http_until = time.monotonic() + ASKED_AGAIN
         return None
 
     def _drop_those_of_another_loop(self) -> None:
         """A client that is used in a second event loop begins anew there: the first can't be asked
-        any more."""
+        any more. After a fork the first is the parent's, and isn't touched."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            for _, (_, writer) in self._idle:
-                with suppress(RuntimeError):  # it is closed
-                    writer.close()
-            self._loop, self._idle, self._http = loop, [], None
+        if loop is self._loop:
+            return
+        for _, (_, writer) in self._idle if self._process == os.getpid() else ():
+            with suppress(RuntimeError):  # it is closed
+                writer.close()
+        self._process = os.getpid()
+        self._loop, self._idle, self._http = loop, [], None
+        self._turns = asyncio.Semaphore(KEPT)
 
     async def _connected(self) -> _Streams:
         try:
@@ -175,8 +196,11 @@ class AsyncConnection:
 
     async def _by_http(self, request: Request) -> Buffer:
         httpx = _httpx()
-        if self._closed:
-            raise ClientClosedError(f"the client of the server {self.place} has been closed")
+        if httpx is None:
+            return await self._threads.run(
+                partial(self._connection.by_http, request, body_of), is_long=request.long
+            )
+        self._refuse_closed()
         if self._http is None:
             verify = True if self.address.context is None else self.address.context
             self._http = httpx.AsyncClient(
@@ -198,28 +222,6 @@ class AsyncConnection:
         return self._taken(response.status_code, response.headers, response.content, request)
 
 
-class AsyncCalls:
-    """The methods that `wire.api` names, of one server."""
-
-    def __init__(self, address: Address) -> None:
-        self._connection = AsyncConnection(address)
-
-    async def points(self, collection_id: str, name: str, given: Mapping[str, Any]) -> Any:
-        """What a method of a collection's points returns."""
-        path = f"/points/{collection_id}/{name}"
-        doing = OF_POINTS.get(name, name)
-        return await self._connection.call(POINTS[name], path, given, doing)
-
-    async def store(self, name: str, given: Mapping[str, Any]) -> Any:
-        """What a method of the store returns."""
-        doing = OF_STORE.get(name, name)
-        return await self._connection.call(STORE[name], f"/store/{name}", given, doing)
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._connection.close()
-
-
 def _cause_of(error: BaseException) -> Exception:
     """What the system said, as far as it is known."""
     cause: BaseException | None = error
@@ -229,10 +231,9 @@ def _cause_of(error: BaseException) -> Exception:
 
 
 def _httpx() -> Any:
+    """The library, if it is there."""
     try:
         import httpx
-    except ImportError as error:
-        raise MissingDependencyError(
-            'an asynchronous client needs httpx here: pip install "retrieval-store[http]"'
-        ) from error
+    except ImportError:
+        return None
     return httpx

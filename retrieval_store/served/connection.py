@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from retrieval_store.base.bridge import aside, is_on_loop, wait_for
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import ClientClosedError, ClusterError, InvalidArgumentError
 from retrieval_store.served.attempts import (
@@ -27,12 +28,22 @@ from retrieval_store.wire.message import LARGEST, Buffer, MalformedError, size_o
 
 KEPT = 32  # idle connections of each kind
 ASKED_AGAIN = 60.0  # seconds after which a server that took none is asked for one of our own again
+MANY = 256  # records of which a message is made aside
+LARGE = 1 << 20  # bytes of an answer that is read aside
 T = TypeVar("T")
+
+
+class Answers(Protocol):
+    """What an event loop waits for."""
+
+    async def answer(self, request: Request) -> Buffer:
+        """The answer to a request; raises what `Attempts` says."""
 
 
 class Connection:
     """Connections to one server, for any number of threads: of our own for what is short, by HTTP
-    for all else, and where the server, or what stands before it, knows no other."""
+    for all else, and where the server, or what stands before it, knows no other. on_loops: what is
+    asked instead where an event loop waits."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -41,6 +52,7 @@ class Connection:
         self._process = os.getpid()
         self._by_http_until = 0.0 if address.context is None else float("inf")
         self._closed = False
+        self.on_loops: Answers | None = None
 
     @property
     def place(self) -> str:
@@ -49,25 +61,34 @@ class Connection:
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
-        request = requested(method, path, given, doing)
-        body = tried(request, self.place, lambda: self._body(request))
+        if _holds_many(given):
+            request = aside(requested, method, path, given, doing)
+        else:
+            request = requested(method, path, given, doing)
+        if self.on_loops is not None and is_on_loop():
+            body = wait_for(self.on_loops.answer(request))
+        else:
+            body = tried(request, self.place, lambda: self._body(request))
+        if len(body) > LARGE:
+            return aside(understood, method, body, self.place, doing)
         return understood(method, body, self.place, doing)
 
     def received(self, request: Request, read: Callable[[HTTPResponse], T]) -> T:
         """What `read` makes of an answer as it comes."""
-        return tried(request, self.place, lambda: self._by_http(request, read))
+        return tried(request, self.place, lambda: self.by_http(request, read))
 
     def _body(self, request: Request) -> Buffer:
         is_short = not request.long and size_of(request.message) <= frames.LARGEST
         own = self._own() if is_short else None
         if own is None:
-            return self._by_http(request, body_of)
+            return self.by_http(request, body_of)
         try:
             return own.exchange_alone(request)
         finally:
             self._give_back(own)
 
-    def _by_http(self, request: Request, read: Callable[[HTTPResponse], T]) -> T:
+    def by_http(self, request: Request, read: Callable[[HTTPResponse], T]) -> T:
+        """What `read` makes of an answer, in one attempt; raises FailedError."""
         line = self._kept(is_own=False) or connected(self.address)
         try:
             return line.exchange(request, read)
@@ -174,6 +195,13 @@ def tried(request: Request, place: str, attempt: Callable[[], T]) -> T:
         except FailedError as failed:
             pause = attempts.pause_after(failed.failure)
         time.sleep(pause)
+
+
+def _holds_many(given: Mapping[str, Any]) -> bool:
+    """Whether making a message of it takes milliseconds."""
+    batch = given.get("batch")
+    ids = given.get("ids") if batch is None else batch.ids
+    return ids is not None and len(ids) > MANY
 
 
 def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> Request:

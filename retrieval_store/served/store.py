@@ -65,6 +65,11 @@ class ServedStore:
         return self._connection.address
 
     @property
+    def connection(self) -> Connection:
+        """How it is reached."""
+        return self._connection
+
+    @property
     def engine(self) -> "ServedStore":
         """The object itself: it is our engine's."""
         return self

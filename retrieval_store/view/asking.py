@@ -59,6 +59,7 @@ CHECKS: Mapping[str, checking.Check] = {
     "alpha": checking.share,
     "fusion": checking.one_of(FUSIONS),
     "max_distance": checking.number,
+    "min_score": checking.number,
     "group_by": checking.name_of_something,
     "group_size": checking.whole(1, MOST_HITS),
 }
@@ -101,7 +102,7 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> Asked:
     window = window_of(
         body.get("k", USUAL_HITS),
         body.get("offset"),
-        body.get("max_distance"),
+        (body.get("max_distance"), body.get("min_score")),
         body.get("group_by"),
         body.get("group_size"),
         mode,

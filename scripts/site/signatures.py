@@ -2,7 +2,7 @@
 
 `@asks(_question)` makes `Collection.query` of a method with one parameter, the question; whoever
 calls it passes those of `_question`. What reads the source for the site doesn't run it, so it is
-told here; and which classes are dataclasses. And where a docstring says "ef: how many candidates",
+told here; what methods `AsyncCollection` has, and which classes are dataclasses. And where a docstring says "ef: how many candidates",
 the name stands out.
 """
 
@@ -11,6 +11,12 @@ from typing import Any
 
 import griffe
 
+AWAITED = re.compile(r"(\w+)\((Client|Collection)\.(\w+)(?:, ['\"]\w+['\"])?\)")
+RETURNED = {
+    "collection": "AsyncCollection",
+    "collections": "list[AsyncCollection]",
+    "iterated": "AsyncGenerator[dict[str, Any], None]",
+}
 OURS = "retrieval_store.base.dataclasses.dataclass"
 
 
@@ -37,6 +43,38 @@ class AskedParameters(griffe.Extension):
         """Mark names in the docstrings of functions, too."""
         if func.parent and func.parent.is_module:
             _mark(func, func)
+
+
+class AwaitedMethods(griffe.Extension):
+    """`count = awaited(Collection.count)` is that method, to be awaited."""
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Replace such attributes by methods."""
+        if pkg.name != "retrieval_store":
+            return
+        module = pkg["direct.asynchronous"]
+        for cls in (module["AsyncClient"], module["AsyncCollection"]):
+            for name, member in [*cls.members.items()]:
+                found = AWAITED.fullmatch(str(getattr(member, "value", "")))
+                if found:
+                    cls.set_member(name, _awaited(member, pkg, *found.groups()))
+
+
+def _awaited(
+    member: griffe.Object, pkg: griffe.Module, maker: str, kind: str, name: str
+) -> griffe.Function:
+    """The method that an attribute stands for. maker: the function that makes it."""
+    theirs = pkg[f"direct.{kind.lower()}.{kind}.{name}"]
+    made = griffe.Function(
+        name,
+        parameters=theirs.parameters,
+        returns=RETURNED.get(maker, theirs.returns),
+        docstring=theirs.docstring,
+        lineno=member.lineno,
+        endlineno=member.endlineno,
+    )
+    made.labels.add("async")
+    return made
 
 
 class OurDataclasses(griffe.Extension):

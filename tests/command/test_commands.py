@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -290,8 +291,10 @@ def test_whoever_reads_a_pipe_may_stop(folder):
 
 def test_another_process_that_has_the_store_open_is_named(folder):
     script = "import retrieval_store, sys; c = retrieval_store.Client('store'); print('open', flush=True); sys.stdin.read()"
+    (folder / "ingest.py").write_text(script)
+    begun = datetime.now().astimezone().replace(microsecond=0)
     with subprocess.Popen(
-        [sys.executable, "-c", script],
+        [sys.executable, "-W", "default", "ingest.py", "--all"],
         cwd=folder,
         env=environment(folder / "bin"),
         stdin=subprocess.PIPE,
@@ -299,7 +302,12 @@ def test_another_process_that_has_the_store_open_is_named(folder):
     ) as other:
         other.stdout.readline()
         told = json.loads(run("info", "store", "--json", cwd=folder).stdout)
-        assert [one["pid"] for one in told["open_in"]] == [other.pid]
+        (process,) = told["open_in"]
+        assert (process["pid"], process["script"]) == (other.pid, "ingest.py")
+        assert process["command"].endswith("ingest.py --all")
+        assert abs(datetime.fromisoformat(process["started"]) - begun) < timedelta(minutes=1)
+        shown = run("info", "store", cwd=folder).stdout.decode()
+        assert f"open in      {other.pid} (ingest.py, since {begun:%Y-}" in shown
         other.stdin.close()
     assert json.loads(run("info", "store", "--json", cwd=folder).stdout)["open_in"] == []
 

@@ -280,3 +280,54 @@ def test_metadata_that_says_settings_goes_by_those_that_are(folder):
             made = client.get_collection(name, embedding_function=None)
             assert made.metadata == {"hnsw:space": space, "hnsw:search_ef": 70}
             assert made.configuration["hnsw"]["space"] == space
+
+
+def test_pictures_come_with_their_captions(folder):
+    (folder / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "photos" / "a.png")
+    (folder / "photos" / "a.txt").write_text("a rose")
+    words = ("photos", "photos", "--model", "lengths", "--captions")
+    done = run("add", "store", *words, cwd=folder)
+    assert done.stdout.endswith(b"added 1\n"), done.stderr
+    found = json.loads(run("query", "store", "photos", "rose", "--mode", "text", "--json",
+                           cwd=folder).stdout)  # fmt: skip
+    assert found["id"] == "a.png" and found["document"] == "a rose"
+    done = run("add", "store", "photos", "photos", "--captions", "--kind", "texts", cwd=folder)
+    assert done.returncode == 2 and b"--captions is for images" in done.stderr
+    (folder / "photos" / "them.jsonl").write_text('{"id": "b", "uri": "a.png", "document": "x"}\n')
+    words = ("store", "listed", "photos/them.jsonl", "--model", "lengths")
+    done = run("add", *words, cwd=folder)
+    assert done.returncode == 2 and b"--embed documents or --embed uris says" in done.stderr
+    assert b"added 1" in run("add", *words, "--embed", "uris", cwd=folder).stdout
+    (folder / "photos" / "out.jsonl").write_text('{"id": "c", "uri": "../a.png", "document": "x"}')
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    words = ("store", "listed", "photos/out.jsonl", "--embed", "uris")
+    done = run("add", *words, cwd=folder)
+    assert done.returncode == 1 and b"a.png" in done.stderr
+
+
+def test_a_folder_is_kept_in_step(folder):
+    (folder / "notes").mkdir()
+    (folder / "notes" / "a.md").write_text("# A\n\none")
+    Image.new("RGB", (8, 8)).save(folder / "notes" / "b.png")
+    (folder / "notes" / "b.txt").write_text("a rose")
+    words = ("store", "synced", "notes", "--captions", "--name", "mine")
+    done = run("sync", *words, "--model", "lengths", "--dry-run", cwd=folder)
+    assert done.stdout.decode().splitlines()[:2] == ["added  a.md", "added  b.png"], done.stderr
+    assert b"synced" not in run("list", "store", cwd=folder).stdout
+    assert b"2 added" in run("sync", *words, "--model", "lengths", cwd=folder).stdout
+    found = run("get", "store", "synced", "a.md#0", "b.png", "--json", cwd=folder).stdout
+    assert [json.loads(one)["document"] for one in found.splitlines()] == ["A: one", "a rose"]
+    (folder / "notes" / "a.md").unlink()
+    done = run("sync", *words, "--json", cwd=folder)
+    told = json.loads(done.stdout)
+    assert (told["deleted"], told["unchanged"], told["name"]) == (["a.md"], 1, "mine")
+    (folder / "notes").rename(folder / "elsewhere")
+    done = run("sync", *words, cwd=folder)
+    assert done.returncode == 2 and b"--allow-empty does that" in done.stderr
+    words = ("store", "synced", "elsewhere", "--captions", "--name", "mine", "--no-chunk")
+    assert b"1 changed, 0 deleted" in run("sync", *words, cwd=folder).stdout
+    done = run("sync", "fresh", "new", "nowhere", cwd=folder)
+    assert done.returncode == 2 and not (folder / "fresh").exists()
+    done = run("sync", "store", "plain", "elsewhere", cwd=folder)
+    assert done.returncode == 2 and b"give --model" in done.stderr

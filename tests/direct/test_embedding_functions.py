@@ -425,3 +425,40 @@ def test_one_vector_instead_of_a_list_of_them_is_refused_for_one_input_too(clien
     with pytest.raises(EmbeddingFunctionError, match="returned one vector for 1 inputs"):
         things.add(ids=["a"], documents=["text"])
     assert things.count() == 0
+
+
+OURS = [
+    retrieval_store.WordLlamaEmbedding,
+    retrieval_store.SentenceTransformerEmbeddingFunction,
+    retrieval_store.OnnxEmbedding,
+    retrieval_store.MiniLMEmbedding,
+    retrieval_store.OpenCLIPEmbeddingFunction,
+    retrieval_store.OpenAIEmbeddingFunction,
+    retrieval_store.OllamaEmbeddingFunction,
+    retrieval_store.FastEmbedEmbeddingFunction,
+]
+
+
+def test_collections_have_the_distance_that_their_functions_vectors_are_made_for(client):
+    built_in = retrieval_store.plugins.BUILT_IN[retrieval_store.plugins.EMBEDDING_FUNCTIONS]
+    assert {kind.__name__ for kind in OURS} == {one.rpartition(":")[2] for one in built_in.values()}
+    assert all(kind.default_space(None) == "cosine" for kind in OURS)
+
+    notes = client.create_collection("notes", embedding_function="wordllama")
+    assert notes.configuration["hnsw"]["space"] == "cosine"
+    texts = ["kittens sleep", "trains leave", "cats"]
+    notes.add(["a", "b", "c"], documents=texts)
+    vectors = retrieval_store.WordLlamaEmbedding()([*texts, "young cats"]).astype(np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = notes.query(query_texts="young cats", n_results=3)
+    far = 1 - vectors[:3] @ vectors[3]
+    assert found["ids"][0] == ["abc"[i] for i in np.argsort(far)]
+    assert np.allclose(found["distances"][0], np.sort(far), atol=1e-6)
+
+    # One that is there keeps its distance, and what the caller says counts.
+    old = client.create_collection("old", {"hnsw": {"space": "l2"}}, embedding_function="wordllama")
+    again = client.get_or_create_collection("old", embedding_function="wordllama")
+    assert again == old and again.configuration["hnsw"]["space"] == "l2"
+    with pytest.raises(ConflictError, match="space='l2'"):
+        client.get_or_create_collection("old", {"hnsw": {"space": "cosine"}})
+    assert client.create_collection("left.out").configuration["hnsw"]["space"] == "l2"

@@ -162,7 +162,7 @@ def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, terminal, capf
             InvalidArgumentError,
             "'x'.* 'metadata'",
         ),
-        ([{"id": None, "embedding": [1.0, 2.0]}], InvalidTypeError, r"ids\[0\] is None"),
+        ([{"id": None, "embedding": [1.0, 2.0]}], InvalidTypeError, r"source\[0\] has the id None"),
         ({"ids": None}, InvalidTypeError, "source is {'ids': None}"),
         ({"ids": ["a"], "embeddings": 5}, InvalidTypeError, r"source\['embeddings'\] is 5"),
         (
@@ -170,7 +170,7 @@ def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, terminal, capf
             InvalidArgumentError,
             "the record 'b' has no embedding",
         ),
-        ([{"id": 7, "embedding": [1.0, 2.0]}], InvalidTypeError, r"ids\[0\] is 7"),
+        ([{"id": True, "embedding": [1.0, 2.0]}], InvalidTypeError, "has the id True"),
     ],
 )
 def test_what_is_no_record_is_named(things, source, error, message):
@@ -312,3 +312,170 @@ def test_images_are_shown_small(client):
     assert len(images) == 2
     with Image.open(io.BytesIO(base64.b64decode(images[1]))) as image:
         assert image.size == (64, 96) and image.getpixel((1, 1)) == (180, 180, 180)
+
+
+@pytest.fixture
+def bare():
+    """A collection in memory: what is refused doesn't depend on where it is kept."""
+    with retrieval_store.Client() as client:
+        yield client.create_collection("bare", embedding_function=None)
+
+
+SHOP = {
+    "sku": [7, 12],
+    "text": ["a red chair", None],
+    "vec": [[1.0, 0.0], [0.0, 1.0]],
+    "page": ["https://example.org/7", None],
+    "price": [49.5, 120.0],
+    "id": ["own", "key"],
+}
+NAMED = {
+    "id_column": "sku", "document_column": "text", "embedding_column": "vec", "uri_column": "page"
+}  # fmt: skip
+
+
+def shop_rows():
+    for row in zip(*SHOP.values(), strict=True):
+        yield dict(zip(SHOP, row, strict=True))
+
+
+SHOPS = {
+    "pandas": lambda: pandas.DataFrame(SHOP),
+    "polars": lambda: polars.DataFrame(SHOP),
+    "arrow": lambda: pyarrow.table(SHOP),
+    "records": shop_rows,
+    "records that lack some": lambda: (
+        {key: value for key, value in one.items() if value is not None} for one in shop_rows()
+    ),
+    "an index": lambda: pandas.DataFrame(SHOP).set_index("sku"),
+}
+
+
+@pytest.mark.parametrize("source", SHOPS)
+def test_columns_are_called_as_the_table_calls_them(things, source):
+    named = {**NAMED, "id_column": None} if source == "an index" else NAMED
+    assert things.add_from(SHOPS[source](), batch=1, **named) == 2
+    got = things.get(include=["documents", "uris", "embeddings", "metadatas"])
+    assert got["ids"] == ["7", "12"] and got["documents"] == SHOP["text"]
+    assert got["uris"] == SHOP["page"] and got["embeddings"].tolist() == SHOP["vec"]
+    assert got["metadatas"] == [{"price": 49.5, "id": "own"}, {"price": 120.0, "id": "key"}]
+    things.delete(ids=["7", "12"])
+    things.add_from(SHOPS[source](), **named, metadata_columns=["price"])
+    assert things.get()["metadatas"] == [{"price": 49.5}, {"price": 120.0}]
+
+
+@pytest.mark.parametrize("source", SHOPS)
+def test_a_column_that_is_not_there_is_told_beside_those_that_are(bare, source):
+    given = {**NAMED, "id_column": None} if source == "an index" else NAMED
+    for name, argument in (
+        ({"document_column": "txt"}, "document_column"),
+        ({"uri_column": "txt"}, "uri_column"),
+        ({"id_column": "txt"}, "id_column"),
+        ({"metadata_columns": ["price", "txt"]}, "metadata_columns"),
+    ):
+        said = f"has no 'txt' among the columns .*'text', .*; {argument} says which"
+        with pytest.raises(InvalidArgumentError, match=said):
+            bare.add_from(SHOPS[source](), **{**given, **name})
+    assert len(bare) == 0
+
+
+@pytest.mark.parametrize(
+    ("frame", "named", "error", "said"),
+    [
+        (pandas.DataFrame({"sku": [1]}), {}, InvalidArgumentError, "no 'id'.*'sku'; id_column"),
+        (
+            polars.DataFrame({"sku": [1]}),
+            {"id_column": None},
+            InvalidArgumentError,
+            "columns 'sku'",
+        ),
+        ([{"sku": 1}], {"id_column": None}, InvalidArgumentError, "the index of a pandas Data"),
+        ({"ids": ["a"]}, {"id_column": "sku"}, InvalidArgumentError, "source is what get returned"),
+        (pandas.DataFrame(SHOP), {"id_column": 7}, InvalidTypeError, "id_column is 7"),
+        (
+            pandas.DataFrame(SHOP),
+            {"id_column": "text", "document_column": "text"},
+            InvalidArgumentError,
+            "id_column and document_column are both 'text'",
+        ),
+        (pandas.DataFrame({"id": [1, None]}), {}, InvalidTypeError, "row 0 has the id 1.0.*floats"),
+        (pandas.DataFrame({"id": ["a", None]}), {}, InvalidTypeError, "row 1 has the id None"),
+        (polars.DataFrame({"id": [True]}), {}, InvalidTypeError, "row 0 has the id True"),
+        (pyarrow.table({"id": [0.5]}), {}, InvalidTypeError, "row 0 has the id 0.5"),
+        (
+            pandas.DataFrame({"x": [1]}, index=[0.5]),
+            {"id_column": None},
+            InvalidTypeError,
+            "id 0.5 .* in the index",
+        ),
+    ],
+)
+def test_ids_are_texts_or_integers(bare, frame, named, error, said):
+    with pytest.raises(error, match=said):
+        bare.add_from(frame, **named)
+    assert len(bare) == 0
+
+
+def test_integers_of_numpy_are_ids_too(things):
+    things.add_from([{"id": np.int64(3), "embedding": [1.0]}])
+    things.add_from(
+        pandas.DataFrame({"id": np.arange(2, dtype=np.uint8), "embedding": [[1.0]] * 2})
+    )
+    assert things.get()["ids"] == ["3", "0", "1"]
+
+
+ODD = [
+    {"year": 2000, "ratio": 0.5, "mixed": 1, "good": True, "name": "x"},
+    {"year": None, "tags": ["a"], "mixed": 2.5, "id": "mine", "documents": "too"},
+    {"year": 2**53 + 1, "metadata.id": 5, "query": "q", "nested": {"a": [1, None]}},
+    {},
+    {"huge": 2**63, "good": False, "name": "ü", "metadata.x": 1, "distance": 2},
+    None,
+]
+
+
+def with_types(metadatas):
+    """Metadata in which 1 and 1.0 differ, whatever the order of their keys."""
+    return [one and {key: (type(v), v) for key, v in one.items()} for one in metadatas]
+
+
+@pytest.fixture
+def odd(things):
+    things.add(
+        ids=[str(i) for i in range(len(ODD))],
+        embeddings=[[float(i), 0.1] for i in range(len(ODD))],
+        documents=["text", None, "", "x", None, "y"],
+        metadatas=ODD,
+    )
+    return things
+
+
+@pytest.mark.parametrize("table", [retrieval_store.to_pandas, retrieval_store.to_arrow])
+def test_metadata_in_columns_make_the_same_records_again(client, odd, table):
+    got = odd.get(include=["documents", "metadatas", "embeddings"])
+    again = client.create_collection("again", embedding_function=None)
+    again.add_from(table(got, expand=True), batch=4)
+    found = again.get(include=["documents", "metadatas", "embeddings"])
+    assert with_types(found["metadatas"]) == with_types(got["metadatas"])
+    assert (found["ids"], found["documents"]) == (got["ids"], got["documents"])
+    assert np.array_equal(found["embeddings"], got["embeddings"])
+
+
+def test_metadata_are_columns_where_asked_for(odd):
+    frame = retrieval_store.to_pandas(odd.get(ids=["0", "2", "4"]), expand=True)
+    assert frame["year"].dtype == "Int64" and frame["year"].isna().tolist() == [False, False, True]
+    assert frame["good"].dtype == "boolean" and frame["ratio"].dtype == "float64"
+    assert sorted(one for one in frame if one.startswith("metadata")) == [
+        "metadata.distance", "metadata.metadata.id", "metadata.query", "metadata.x"
+    ]  # fmt: skip
+    found = odd.query(query_embeddings=[[0.0, 0.0]], n_results=1)
+    frame = retrieval_store.to_pandas(found, expand=True)
+    assert frame["query"].tolist() == [0] and frame["name"].tolist() == ["x"]
+    table = retrieval_store.to_arrow(odd.get(ids=["0", "1"]), expand=True)
+    assert table.schema.field("year").type == pyarrow.int64()
+    assert table.schema.field("metadata.id").type == pyarrow.string()
+    assert json.loads(table["metadata"].to_pylist()[1])["tags"] == ["a"]
+    frame = retrieval_store.to_pandas(odd.get(include=["documents"]), expand=True)
+    assert list(frame.columns) == ["id", "document"]
+    with pytest.raises(InvalidTypeError, match="expand is 1"):
+        retrieval_store.to_pandas(odd.get(), expand=1)

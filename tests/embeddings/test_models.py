@@ -306,3 +306,34 @@ async def test_images_of_langchain_go_through_the_loader(tmp_path, checkpoint):
         (found,) = await store.asimilarity_search_by_image(uris[0], k=1, filter={"n": 1})
         assert found.id == "again"
         assert store.similarity_search("a cat", k=1)[0].id == "text"
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(splade, tmp_path_factory):
+    """A tiny cross-encoder with random weights, saved as sentence-transformers has them."""
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
+    folder = str(tmp_path_factory.mktemp("cross_encoder"))
+    BertTokenizer.from_pretrained(splade).save_pretrained(folder)
+    config = BertConfig.from_pretrained(splade, num_labels=1)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_cross_encoder_puts_hits_in_order(cross_encoder):
+    from sentence_transformers import CrossEncoder
+
+    documents = ["a cat", "the river", "the bank", "dog", "the dog a cat"]
+    model = CrossEncoder(cross_encoder)
+    scores = model.predict([("the cat", one) for one in documents])
+    with retrieval_store.Client() as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add([str(i) for i in range(5)], np.eye(5), documents=documents)
+        asked = {"query_embeddings": np.eye(5)[:1], "rerank_query": "the cat", "n_results": 5}
+        own = retrieval_store.CrossEncoderReranker(cross_encoder, max_length=32)
+        for reranker in (own, model):
+            found = things.query(**asked, rerank=reranker)
+            assert found["ids"][0] == [str(i) for i in np.argsort(-scores, kind="stable")]
+            assert np.allclose(found["scores"][0], np.sort(scores)[::-1], atol=1e-6)
+        own.close()
+        assert things.query(**asked, rerank=own)["ids"] == found["ids"]

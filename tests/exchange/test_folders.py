@@ -116,3 +116,39 @@ def test_a_collection_that_cannot_have_them_is_an_error(folder):
         ):
             with pytest.raises(InvalidArgumentError, match=why):
                 add_folder(texts, path, kind=kind)
+
+
+def test_texts_beside_images_are_their_captions(notes, folder):
+    for name, red in (("one.png", 10), ("deep/two.JPG", 20), ("deep/bare.png", 30)):
+        Image.new("RGB", (4, 4), (red, red, red)).save(folder / name)
+    (folder / "one.txt").write_text("a rose")
+    (folder / "deep" / "two.txt").write_text("a leaf")
+    (folder / "deep" / "one.txt").write_text("a text of its own")
+    (folder / "deep" / "bare.txt").write_text(" \n")
+    with pytest.raises(InvalidArgumentError, match="kind is 'texts'"):
+        add_folder(notes, folder, kind="texts", captions=True)
+    report = add_folder(notes, folder, captions=True)
+    assert (report.added, report.others, report.unreadable) == (7, 2, ())
+    found = notes.get(
+        ids=["one.png", "deep/two.JPG", "deep/bare.png", "deep/one.txt"],
+        include=["documents", "uris", "embeddings"],
+    )
+    assert found["documents"] == ["a rose", "a leaf", None, "a text of its own"]
+    assert found["uris"][0] == str(folder / "one.png") and found["uris"][3] is None
+    assert found["embeddings"][:3, 0].tolist() == [0, 0, 0]  # of the images
+    assert notes.query(query_texts="rose", mode="text")["ids"] == [["one.png"]]
+    (folder / "deep" / "two.txt").unlink()
+    (folder / "one.txt").write_text("a tulip")
+    assert add_folder(notes, folder, kind="images", captions=True, upsert=True).updated == 3
+    found = notes.get(ids=["one.png", "deep/two.JPG"])
+    assert found["documents"] == ["a tulip", None]
+
+
+def test_an_image_whose_caption_cannot_be_read_is_told(notes, folder):
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (4, 4)).save(folder / name)
+    (folder / "one.txt").write_bytes(b"\xe9\xe8")
+    (folder / "two.txt").symlink_to(folder / "a.md")
+    report = add_folder(notes, folder, kind="images", captions=True)
+    assert report.added == 0 and report.others == 5
+    assert {one.path.name for one in report.unreadable} == {"one.txt", "two.txt", "two.png"}

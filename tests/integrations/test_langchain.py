@@ -551,6 +551,21 @@ def test_arguments_that_are_not_there_are_refused_rather_than_swallowed(filled):
     assert filled.collection.count() == 4
 
 
+def test_images_are_found_by_their_captions_too(make):
+    store = make(Letters())
+    captions = ["a rose in a vase", None]
+    store.add_images(
+        ["images/zzz.png", "b.png"], [{"n": 1}, None], ids=["x", "y"], captions=captions
+    )
+    (found,) = store.similarity_search_by_image("images/zzz.png", k=1)
+    (by_words,) = store.similarity_search("vase", k=1, search_mode="text")
+    assert found == by_words and found.page_content == "a rose in a vase"
+    assert found.metadata == {"n": 1, "uri": "images/zzz.png"}
+    assert store.get_by_ids(["y"])[0].page_content == "b.png"
+    with pytest.raises(InvalidArgumentError, match="captions has 1 items"):
+        store.add_images(["a.png", "b.png"], captions=["x"])
+
+
 def test_an_image_over_a_text_replaces_it_and_the_other_way_round(make):
     store = make(Letters())
     store.add_texts(["hello"], [{"n": 1}], ids=["a"])
@@ -615,3 +630,47 @@ async def test_texts_that_the_model_cuts_are_counted(caplog):
         store.update_documents(["b"], [Document(page_content=long)])
         await store.aupdate_documents(["b"], [Document(page_content="short again")])
         assert store.collection.stats()["texts_cut"] == 4
+
+
+def shortest(query, documents):
+    """A re-ranker that tells what it was asked."""
+    assert query == "cats"
+    return [-len(one) for one in documents]
+
+
+def test_a_reranker_orders_every_search(filled):
+    by_length = sorted(TEXTS, key=len)
+    for mode in ("dense", "text", "hybrid"):
+        found = filled.similarity_search("cats", 4, search_mode=mode, rerank=shortest)
+        texts = [one.page_content for one in found]
+        assert texts == [one for one in by_length if one in texts]
+    scored = filled.similarity_search_with_score("cats", 2, rerank=shortest, rerank_from=4)
+    assert [(one.page_content, score) for one, score in scored] == [
+        (one, len(one)) for one in by_length[:2]
+    ]
+    assert len(filled.similarity_search("cats", 4, rerank=shortest, min_score=-13)) == 3
+    found = asyncio.run(filled.asimilarity_search("cats", 1, rerank=shortest))
+    assert found[0].page_content == by_length[0]
+    given = {"k": 1, "rerank": shortest, "rerank_query": "cats"}
+    (found,) = filled.as_retriever(search_kwargs=given).invoke("anything")
+    assert found.page_content == by_length[0]
+    assert filled.explain("cats", 2, rerank=shortest)["reranked"][0][0]["after"] == 1
+    with pytest.raises(InvalidArgumentError, match="scores say of relevance isn't known"):
+        filled.similarity_search_with_relevance_scores("cats", rerank=shortest)
+    with pytest.raises(InvalidArgumentError, match="rerank doesn't go with maximal marginal"):
+        filled.max_marginal_relevance_search("cats", rerank=shortest)
+    with pytest.raises(InvalidArgumentError, match="rerank needs query_texts, or rerank_query"):
+        filled.similarity_search_by_vector([1.0] * 26, rerank=shortest)
+
+
+def test_rerankers_of_langchain_work_on_top(filled):
+    from langchain_core.documents.compressor import BaseDocumentCompressor
+
+    class Shortest(BaseDocumentCompressor):
+        def compress_documents(self, documents, query, callbacks=None):
+            return sorted(documents, key=lambda one: len(one.page_content))
+
+    found = filled.as_retriever(search_kwargs={"k": 4}).invoke("cats")
+    ordered = Shortest().compress_documents(found, "cats")
+    reranked = filled.similarity_search("cats", 4, rerank=shortest)
+    assert [one.id for one in ordered] == [one.id for one in reranked]

@@ -90,6 +90,10 @@ def test_a_point_with_a_uri_and_no_text_is_an_image(uri, path, url):
             assert (node.image_path, node.image_url, node.text) == (path, url, "")
             assert (node.node_id, node.metadata) == ("a", {"n": 1})
         collection.update("a", [[1, 0]], documents="a caption", uris=uri)
+        (node,) = store.get_nodes()
+        assert type(node) is ImageNode and node.text == "a caption"
+        assert (node.image_path, node.image_url) == (path, url)
+        collection.update("a", [[1, 0]], documents="a text", uris="https://example.org/page.html")
         assert type(store.get_nodes()[0]) is TextNode
 
 

@@ -377,3 +377,48 @@ def test_new_arguments_go_to_the_async_methods_too(beside_the_loop):
 
     asyncio.run(main())
     store.close()
+
+
+def longest(query, documents):
+    """A re-ranker that tells what it was asked."""
+    assert query == "swim"
+    return [len(one) for one in documents]
+
+
+def test_a_reranker_orders_nodes(store):
+    for query in (
+        asked(query_str="swim"),
+        asked(mode=TEXT, query_str="swim"),
+        asked(mode=HYBRID, query_str="swim"),
+    ):
+        found = store.query(query, rerank=longest)
+        assert found.similarities == sorted(found.similarities, reverse=True)
+        assert found.similarities == [len(TEXTS[one]) for one in found.ids]
+    assert store.query(asked(query_str="other"), rerank=longest, rerank_query="swim").ids[0] == "a"
+    assert store.query(asked(query_str="swim"), rerank=longest, min_score=13).ids == ["a", "c"]
+    assert store.explain(asked(query_str="swim"), rerank=longest)["reranked"][0][0]["id"] == "a"
+    retriever = VectorStoreIndex.from_vector_store(store, MockEmbedding(2)).as_retriever(
+        similarity_top_k=1, vector_store_kwargs={"rerank": longest, "rerank_from": 4}
+    )
+    assert [one.node_id for one in retriever.retrieve("swim")] == ["a"]
+    for query, kwargs, message in (
+        (asked(), {}, "rerank needs query_texts, or rerank_query"),
+        (asked(mode=MMR, query_str="swim"), {}, "rerank doesn't go with mode 'mmr'"),
+        (asked(query_embedding=None), {}, "rerank needs query_embedding"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            store.query(query, rerank=longest, **kwargs)
+
+
+def test_postprocessors_of_llama_index_work_on_top(store):
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+
+    class Longest(BaseNodePostprocessor):
+        def _postprocess_nodes(self, nodes, query_bundle=None):
+            return sorted(nodes, key=lambda one: -len(one.node.text))
+
+    index = VectorStoreIndex.from_vector_store(store, MockEmbedding(2))
+    nodes = index.as_retriever(similarity_top_k=4).retrieve("swim")
+    ordered = Longest().postprocess_nodes(nodes)
+    reranked = store.query(asked(query_str="swim"), rerank=longest)
+    assert [one.node_id for one in ordered] == reranked.ids

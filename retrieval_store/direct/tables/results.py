@@ -10,9 +10,11 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.json_values import shown
+from retrieval_store.direct.tables.expanding import Expanded, column_of, expanded, kind_of
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 from retrieval_store.interface.stores import PointsBackend
 
+_NULLABLE: dict[type, Any] = {int: "Int64", bool: "boolean"}
 COLUMNS = {
     "ids": "id",
     "distances": "distance",
@@ -26,12 +28,49 @@ COLUMNS = {
 }
 
 
-def to_pandas(result: Mapping[str, Any]) -> Any:
+def to_pandas(result: Mapping[str, Any], expand: bool = False) -> Any:
     """A pandas.DataFrame of what `get` or `query` returned: the columns "id", of a query "query"
     (its number), "distance" and "score", and of "document", "metadata" (dicts), "uri", "embedding"
     (float32 arrays), "sparse_embedding" (dicts) and "data" those that were included.
-    MissingDependencyError without pandas."""
-    return frame_of(columns_of(result))
+    MissingDependencyError without pandas.
+
+    expand: a column for each key of the metadata instead, called as the key, or "metadata.KEY"
+    where another is called so; what a record doesn't have is missing there. "metadata" then has
+    what columns can't tell, nulls and empty metadata, if there is any, so that `add_from` makes the
+    same records of the frame."""
+    columns = columns_of(result)
+    if not _is_expanded(expand, columns):
+        return frame_of(columns)
+    split = expanded(columns["metadata"])
+    frame = frame_of(_replaced(columns, split, split.rest))
+    import pandas
+
+    for key, values in split.values.items():
+        kind = kind_of(values)
+        # pandas would make floats of integers where one is missing, or where others are floats.
+        dtype = object if kind is None else _NULLABLE.get(kind) if None in values else None
+        if dtype is not None:
+            frame[column_of(key)] = pandas.Series(values, dtype=dtype)
+    return frame
+
+
+def _is_expanded(expand: Any, columns: Mapping[str, Any]) -> bool:
+    if type(expand) is not bool:
+        raise InvalidTypeError(f"expand is {shown(expand)}, expected a bool")
+    return expand and "metadata" in columns
+
+
+def _replaced(columns: Mapping[str, Any], split: Expanded, rest: list[Any]) -> dict[str, Any]:
+    """The columns, with those of keys in the place of "metadata"."""
+    found: dict[str, Any] = {}
+    for name, values in columns.items():
+        if name != "metadata":
+            found[name] = values
+            continue
+        if split.has_rest:
+            found[name] = rest
+        found |= {column_of(key): some for key, some in split.values.items()}
+    return found
 
 
 def frame_of(columns: Mapping[str, Any]) -> Any:
@@ -43,20 +82,33 @@ def frame_of(columns: Mapping[str, Any]) -> Any:
     return pandas.DataFrame(columns)
 
 
-def to_arrow(result: Mapping[str, Any]) -> Any:
+def to_arrow(result: Mapping[str, Any], expand: bool = False) -> Any:
     """A pyarrow.Table of the same, but metadata as text of JSON, embeddings as lists of float32,
-    and no data. MissingDependencyError without pyarrow."""
+    and no data. MissingDependencyError without pyarrow. expand: also columns for keys of the
+    metadata, as `to_pandas` has them, whose values are all truths, integers of 64 bits, floats or
+    texts; other keys stay in "metadata"."""
     columns = columns_of(result)
     columns.pop("data", None)
     try:
         import pyarrow
     except ImportError as error:
         raise MissingDependencyError("to_arrow needs pyarrow: pip install pyarrow") from error
-    if "metadata" in columns:
-        columns["metadata"] = [
-            None if one is None else orjson.dumps(one).decode() for one in columns["metadata"]
-        ]
-    types = {
+    types: dict[str, Any] = {}
+    if _is_expanded(expand, columns):
+        split = expanded(columns["metadata"], (bool, int, float, str))
+        columns = _replaced(columns, split, _as_json(split.rest))
+        of_kinds: dict[Any, Any] = {
+            bool: pyarrow.bool_(),
+            int: pyarrow.int64(),
+            float: pyarrow.float64(),
+        }
+        for key, values in split.values.items():
+            kind = kind_of(values)
+            if kind in of_kinds:
+                types[column_of(key)] = of_kinds[kind]
+    elif "metadata" in columns:
+        columns["metadata"] = _as_json(columns["metadata"])
+    types |= {
         "id": pyarrow.string(),
         "query": pyarrow.int64(),
         "distance": pyarrow.float64(),
@@ -74,6 +126,10 @@ def to_arrow(result: Mapping[str, Any]) -> Any:
         for name, values in columns.items()
     }
     return pyarrow.table(arrays)
+
+
+def _as_json(metadatas: list[Any]) -> list[str | None]:
+    return [None if one is None else orjson.dumps(one).decode() for one in metadatas]
 
 
 def rows_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

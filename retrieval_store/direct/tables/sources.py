@@ -7,30 +7,93 @@ such pieces or of single records.
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import suppress
 from datetime import date
+from itertools import combinations
+from numbers import Integral
 from typing import Any
 
 import orjson
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.json_values import listed, shown
+from retrieval_store.direct.arguments import metadata_keys
+from retrieval_store.direct.tables.expanding import FIELDS, key_of
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
-FIELDS = {
-    "id": "ids",
-    "document": "documents",
-    "embedding": "embeddings",
-    "metadata": "metadatas",
-    "uri": "uris",
-    "image": "images",
-    "sparse_embedding": "sparse_embeddings",
-}
 LOADED = "data"  # which records of `iterate` may have besides, and which isn't written
 Record = Mapping[str, Any]
 
 
-def batches_from(source: Any, size: int) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Under which names a table, or a record, has what a record is made of. id: None where the
+    index of a pandas frame has it; metadata: which others are keys of the metadata, None for
+    all."""
+
+    id: str | None = "id"
+    document: str = "document"
+    embedding: str = "embedding"
+    uri: str = "uri"
+    metadata: tuple[str, ...] | None = None
+
+    @property
+    def are_usual(self) -> bool:
+        """Whether each is called as it is here."""
+        return self == Columns()
+
+    @property
+    def of_fields(self) -> dict[str, str]:
+        """The column of each field of a record."""
+        listed = self.metadata or ()
+        found = {"document": self.document, "embedding": self.embedding, "uri": self.uri}
+        if self.id is not None:
+            found = {"id": self.id, **found}
+        for name in ("image", "sparse_embedding"):
+            if name not in listed and name not in found.values():
+                found[name] = name
+        if (self.metadata is None or "metadata" in listed) and "metadata" not in found.values():
+            found["metadata"] = "metadata"
+        return found
+
+    @property
+    def needed(self) -> dict[str, str]:
+        """The columns that must be there, and which argument names each."""
+        named = {
+            self.document: "document_column",
+            self.embedding: "embedding_column",
+            self.uri: "uri_column",
+        }
+        found = {} if self.id is None else {self.id: "id_column"}
+        found |= {one: argument for one, argument in named.items() if f"{one}_column" != argument}
+        return found | dict.fromkeys(self.metadata or (), "metadata_columns")
+
+    def keys(self, names: Iterable[Any]) -> list[Any]:
+        """Of the columns those that are keys of the metadata."""
+        if self.metadata is not None:
+            return [name for name in self.metadata if name != "metadata"]
+        fields = {*self.of_fields.values()}
+        return [name for name in names if name not in fields]
+
+
+def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: Any) -> Columns:
+    """What a user says of the columns, checked."""
+    given = {
+        "id_column": id, "document_column": document, "embedding_column": embedding,
+        "uri_column": uri,
+    }  # fmt: skip
+    for name, column in given.items():
+        if not isinstance(column, str) and not (column is None and name == "id_column"):
+            raise InvalidTypeError(f"{name} is {shown(column)}, expected the name of a column")
+    for one, other in combinations(given, 2):
+        if given[one] == given[other]:
+            raise InvalidArgumentError(f"{one} and {other} are both {given[one]!r}")
+    keys = None if metadata is None else tuple(metadata_keys(metadata, "metadata_columns"))
+    return Columns(id, document, embedding, uri, keys)
+
+
+def batches_from(source: Any, size: int, columns: Columns) -> Iterator[dict[str, Any]]:
     """Arguments for `add`, of so many records each but for the last."""
     waiting: list[Record] = []
-    for record in _records(source, size):
+    for record in _records(source, size, columns):
         waiting.append(record)
         if len(waiting) == size:
             yield _arguments(waiting)
@@ -45,15 +108,16 @@ def length_of(source: Any) -> int | None:
         ids = source.get("ids", ())
         return len(ids) if isinstance(ids, list | tuple) else None
     if isinstance(source, list | tuple):
-        return len(source) if all(_is_record(one) for one in source) else None
+        are_records = all(isinstance(one, Mapping) and "ids" not in one for one in source)
+        return len(source) if are_records else None
     return len(source) if _is_frame(source) or hasattr(source, "num_rows") else None
 
 
-def _records(source: Any, size: int) -> Iterator[Record]:
-    if _is_record(source):
+def _records(source: Any, size: int, columns: Columns) -> Iterator[Record]:
+    if _is_row(source, columns):
         source = [source]
     if _is_frame(source) or _is_arrow(source) or isinstance(source, Mapping):
-        yield from _of_piece(source, size, "source")
+        yield from _of_piece(source, size, "source", columns)
         return
     if not isinstance(source, Iterable) or isinstance(source, str | bytes):
         raise InvalidTypeError(
@@ -61,24 +125,48 @@ def _records(source: Any, size: int) -> Iterator[Record]:
             "or batches"
         )
     for i, piece in enumerate(source):
-        if _is_record(piece):
-            _refuse_unknown(piece, f"source[{i}]")
-            yield piece
+        place = f"source[{i}]"
+        if not _is_row(piece, columns):
+            yield from _of_piece(piece, size, place, columns)
+        elif columns.are_usual:
+            _refuse_unknown(piece, place)
+            yield {**piece, "id": _id_of(piece["id"], place, "id")}
         else:
-            yield from _of_piece(piece, size, f"source[{i}]")
+            yield _of_named(piece, place, columns, is_first=i == 0)
 
 
-def _of_piece(piece: Any, size: int, place: str) -> Iterator[Record]:
+def _of_named(piece: Record, place: str, columns: Columns, is_first: bool) -> Record:
+    """A record whose keys are named as columns. The first must have them all, so that a name that
+    is wrong isn't taken for one that no record has; others may leave out all but the id."""
+    if columns.id is None:
+        raise _no_index(place, [*piece])
+    _refuse_lacking([*piece], place, columns if is_first else Columns(columns.id))
+    row = {**dict.fromkeys(columns.needed), **piece}
+    return _of_row(row, columns.of_fields, columns.keys(piece), place)
+
+
+def _of_piece(piece: Any, size: int, place: str, columns: Columns) -> Iterator[Record]:
     if _is_arrow(piece):
-        _refuse_columns(piece.schema.names, place)
+        _refuse_columns(piece.schema.names, place, columns)
         parts = piece.to_batches(max_chunksize=size) if hasattr(piece, "to_batches") else [piece]
+        start = 0
         for part in parts:
-            yield from _of_columns(part.to_pydict(), place)
+            yield from _of_columns(part.to_pydict(), place, columns, start)
+            start += part.num_rows
     elif _is_frame(piece):
-        _refuse_columns(list(piece.columns), place)
+        has_index = columns.id is None and hasattr(piece, "index")
+        _refuse_columns(list(piece.columns), place, columns, has_index)
         for start in range(0, len(piece), size):
-            yield from _of_columns(_columns_of(piece, start, size), place)
+            some = _columns_of(piece, start, size)
+            if has_index:
+                some[None] = piece.index[start : start + size].tolist()
+            yield from _of_columns(some, place, columns, start)
     elif isinstance(piece, Mapping) and isinstance(piece.get("ids"), Sized):
+        if not columns.are_usual:
+            raise InvalidArgumentError(
+                f"{place} is what get returned, whose fields have names of their own; the names of "
+                "columns are for tables and records"
+            )
         yield from _of_result(piece, place)
     else:
         raise InvalidTypeError(
@@ -86,8 +174,18 @@ def _of_piece(piece: Any, size: int, place: str) -> Iterator[Record]:
         )
 
 
-def _is_record(piece: Any) -> bool:
-    return isinstance(piece, Mapping) and "id" in piece
+def _is_row(piece: Any, columns: Columns) -> bool:
+    """Whether it is a record, rather than many in the shape of what `get` returns."""
+    if not isinstance(piece, Mapping):
+        return False
+    return "id" in piece if columns.are_usual else not isinstance(piece.get("ids"), Sized)
+
+
+def _no_index(place: str, names: list[Any]) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"id_column is None, which takes the index of a pandas DataFrame as ids, but {place} has "
+        f"none; it has the columns {listed(names)}"
+    )
 
 
 def _is_frame(source: Any) -> bool:
@@ -99,40 +197,80 @@ def _is_arrow(source: Any) -> bool:
     return hasattr(source, "to_pydict") and hasattr(source, "schema")
 
 
-def _columns_of(frame: Any, start: int, size: int) -> dict[str, list[Any]]:
+def _columns_of(frame: Any, start: int, size: int) -> dict[Any, list[Any]]:
     if hasattr(frame, "iloc"):
-        columns: dict[str, list[Any]] = frame.iloc[start : start + size].to_dict("list")
+        columns: dict[Any, list[Any]] = frame.iloc[start : start + size].to_dict("list")
     else:
         columns = frame.slice(start, size).to_dict(as_series=False)
     return columns
 
 
-def _refuse_columns(names: list[Any], place: str) -> None:
+def _refuse_columns(
+    names: list[Any], place: str, columns: Columns, has_index: bool = False
+) -> None:
     """Raise InvalidArgumentError for columns of which no records can be made."""
+    if columns.id is None and not has_index:
+        raise _no_index(place, names)
+    _refuse_lacking(names, place, columns)
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    plural = [name for name in names if name in FIELDS.values()]
-    if "id" in names and not twice and not plural:
-        return
-    listed = ", ".join(map(repr, names))
-    fields = ", ".join(map(repr, FIELDS))
-    why = f"{twice[0]!r} twice" if twice else f"{plural[0]!r}" if plural else "no 'id'"
-    raise InvalidArgumentError(
-        f"{place} has {why} among the columns {listed}; expected 'id', each once, and of {fields} "
-        "those that there are; all others become metadata"
-    )
+    known = () if columns.metadata is not None else FIELDS.values()
+    plural = [name for name in names if name in known and name not in columns.needed]
+    if twice or plural:
+        why = f"{twice[0]!r} twice" if twice else f"{plural[0]!r}"
+        raise InvalidArgumentError(
+            f"{place} has {why} among the columns {listed(names)}; expected each once, and of "
+            f"{', '.join(map(repr, FIELDS))} those that there are; all others become metadata"
+        )
 
 
-def _of_columns(columns: Mapping[str, list[Any]], place: str) -> Iterator[Record]:
+def _refuse_lacking(names: list[Any], place: str, columns: Columns) -> None:
+    """Raise InvalidArgumentError where a column that is named isn't there."""
+    for name, argument in columns.needed.items():
+        if name not in names:
+            raise InvalidArgumentError(
+                f"{place} has no {name!r} among the columns {listed(names)}; {argument} says which "
+                "it is"
+            )
+
+
+def _of_columns(
+    values: Mapping[Any, list[Any]], place: str, columns: Columns, start: int
+) -> Iterator[Record]:
     """Rows of a table: columns that aren't fields of a record are keys of its metadata."""
-    keys = [name for name in columns if name not in FIELDS]
-    for row in zip(*columns.values(), strict=True):
-        values = dict(zip(columns, map(_present, row), strict=True))
-        record = {name: values[name] for name in FIELDS if name in values}
-        metadata = _metadata_in(record.get("metadata"), place)
-        extra = {key: _storable(values[key]) for key in keys if values[key] is not None}
-        if metadata is not None or keys:
-            record["metadata"] = {**(metadata or {}), **extra}
-        yield record
+    fields, names = columns.of_fields, [name for name in values if name is not None]
+    if columns.id is None:
+        fields = {"id": None, **fields}  # type: ignore[dict-item]
+    keys = columns.keys(names)
+    for i, row in enumerate(zip(*values.values(), strict=True), start):
+        yield _of_row(dict(zip(values, row, strict=True)), fields, keys, f"{place}, row {i}")
+
+
+def _of_row(
+    row: Mapping[Any, Any], fields: Mapping[str, Any], keys: Iterable[Any], place: str
+) -> Record:
+    """A record of a row, whose columns are the fields, and the keys of metadata, named here."""
+    record = {name: _present(row[column]) for name, column in fields.items() if column in row}
+    record["id"] = _id_of(record["id"], place, fields["id"])
+    metadata = _metadata_in(record.pop("metadata", None), place)
+    extra = {
+        key_of(key): _storable(value) for key in keys if (value := _present(row[key])) is not None
+    }
+    if metadata is not None or extra:
+        record["metadata"] = {**(metadata or {}), **extra}
+    return record
+
+
+def _id_of(value: Any, place: str, column: str | None) -> Any:
+    """An id as text: integers by their digits."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, str):
+        return value
+    where = "the index" if column is None else repr(column)
+    hint = "; integers in a column that lacks one are floats" if isinstance(value, float) else ""
+    raise InvalidTypeError(
+        f"{place} has the id {shown(value)} in {where}, expected a text or an integer{hint}"
+    )
 
 
 def _metadata_in(value: Any, place: str) -> Mapping[str, Any] | None:

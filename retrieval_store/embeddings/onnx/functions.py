@@ -6,6 +6,7 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import refuse_no_text
 from retrieval_store.embeddings.onnx.layouts import Layout
 from retrieval_store.embeddings.onnx.running import RunningModel, loading, shared
@@ -15,7 +16,7 @@ PRECISIONS = ("float32", "int8")
 USUAL_THREADS = 8  # more make each text hardly faster, and take processors from others
 
 
-class OnnxFunction:
+class OnnxFunction(ComparedByCosine):
     """A function of texts by a model, which is found and loaded when it is first needed. name: what
     the model is called in messages; threads: how many compute, at most; None for `USUAL_THREADS`,
     and never more than there are processors."""
@@ -42,10 +43,6 @@ class OnnxFunction:
     def embed_query(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n queries."""
         return self._vectors(input, is_query=True)
-
-    def default_space(self) -> str:
-        """The distance that such vectors are made for."""
-        return "cosine"
 
     def close(self) -> None:
         """Let go of the model, and of the memory that it takes if no other function uses it; the

@@ -14,6 +14,7 @@ from retrieval_store.engine.database.transactions import select
 from retrieval_store.filters.paths import DOCUMENT, URI, PayloadPath, dotted, found_in, value_at
 
 ROWS_AT_ONCE = 20_000
+DECODED_AT_ONCE = 4_096  # payloads
 FEW_ROWS = 256  # so few that what is made of each needn't be looked at by the garbage collector
 PATHS_AT_ONCE = 100  # a function of SQLite's takes a thousand
 BESIDE = {DOCUMENT: "document", URI: "uri"}  # columns of what is kept beside payloads
@@ -37,9 +38,13 @@ def read_many(connection: apsw.Connection, columns: str, pks: Ints) -> list[tupl
 
 
 def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
-    """Payloads as they were stored; one call of the JSON parser for all."""
-    joined = b"[%b]" % b",".join([blob or b"null" for blob in blobs])
-    decoded: list[Payload | None] = orjson.loads(joined)
+    """Payloads as they were stored; one call of the JSON parser for many, but not for any number,
+    since no other thread runs meanwhile."""
+    stored = [blob or b"null" for blob in blobs]
+    decoded: list[Payload | None] = orjson.loads(b"[%b]" % b",".join(stored[:DECODED_AT_ONCE]))
+    for start in range(DECODED_AT_ONCE, len(stored), DECODED_AT_ONCE):
+        some = stored[start : start + DECODED_AT_ONCE]
+        decoded += orjson.loads(b"[%b]" % b",".join(some))
     return decoded
 
 

@@ -19,6 +19,7 @@ dies. What a dead one left is removed by the next. Another process may meanwhile
 and let its own copy of an index follow, but begins none.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -26,8 +27,8 @@ from typing import NoReturn, TypeVar
 
 from retrieval_store.base import tracing
 from retrieval_store.base.logs import log_of
-from retrieval_store.base.processes import holder_of
-from retrieval_store.engine.access import Access
+from retrieval_store.base.processes import by_holder_of
+from retrieval_store.engine.access import IDLE, Access, Maintained
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
@@ -63,6 +64,8 @@ from retrieval_store.interface.records import Progress
 
 _log = log_of("maintenance")
 T = TypeVar("T")
+EXPIRING, COMPACTING, CODING = "deleting what has expired", "compacting", "making codes"
+LISTING, INDEXING, SAVING = "making lists of words", "building the index", "saving"
 GLANCE = 0.1  # seconds between two looks at what another thread gets done
 
 
@@ -79,18 +82,23 @@ def optimize(points: Access, progress: Progress) -> None:
     def work(alone: bool) -> None:
         if not alone:
             _refuse_to_wait(points)
+        _begin(points, EXPIRING)
         remove_expired(points)
         cached = points.cached()
         state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
         remove_leftovers(points, state.head.generation)
         if any(space.dead for space in state.spaces.values()):
+            _begin(points, COMPACTING)
             compact(points, tell)
         for name in state.spaces:
+            _begin(points, CODING)
             code(points, name, tell)
             save_codes(points, name, every=True)
+            _begin(points, INDEXING)
             while fill(points, name, True, filling):
                 pass  # the collection was put to rest meanwhile
             save_index(points, name, 0)
+        _begin(points, SAVING)
         save_state(points, every=True)
         renew(points, held, used)
         give_back_space(points)
@@ -121,23 +129,28 @@ def _in_turn(points: Access, progress: Progress, work: Callable[[], object]) -> 
 
     seen = 0
     while not points.maintaining.take_within(GLANCE, done, lambda: False):
-        others, total = points.maintained
-        progress(max(0, others - seen), total)
-        seen = others
+        others = points.maintained
+        progress(max(0, others.done - seen), others.total)
+        seen = others.done
+
+
+def _begin(points: Access, doing: str) -> None:
+    """Note what is being done from now on."""
+    points.maintained = Maintained(doing, since=time.monotonic())
 
 
 def _told(points: Access, progress: Progress) -> Progress:
     """Tells `progress`, and callers that wait for their turn."""
 
     def tell(done: int, total: int) -> None:
-        points.maintained = points.maintained[0] + done, total
+        points.maintained = points.maintained.further(done, total)
         progress(done, total)
 
     return tell
 
 
 def _refuse_to_wait(points: Access) -> NoReturn:
-    holder = "" if points.directory is None else holder_of(points.directory / LOCK_NAME)
+    holder = "" if points.directory is None else by_holder_of(points.directory / LOCK_NAME)
     raise LockTimeoutError(
         f"collection {points.name!r} has been maintained by another process for more than "
         f"{LOCK_TIMEOUT_MS // 1000} s{holder}"
@@ -151,7 +164,9 @@ def tend(points: Access, progress: Progress) -> bool:
 
     def work(alone: bool) -> bool:
         if alone:
+            _begin(points, EXPIRING)
             remove_expired(points)
+        _begin(points, CODING)
         cached = points.cached()
         state, used = cached.state, points.read(columns_worth_saving)
         cached.kept.unsaved.clear()  # also where another process saves, or none can
@@ -161,18 +176,23 @@ def tend(points: Access, progress: Progress) -> bool:
         if alone and has_files_of_dropped(points):
             remove_leftovers(points, state.head.generation)
         if alone and any(map(is_worth_compacting, state.spaces.values())):
+            _begin(points, COMPACTING)
             remove_leftovers(points, state.head.generation)
             compact(points, progress)
             give_back_space(points)
+            _begin(points, CODING)
             code_all(state)  # those of the new generation
+        _begin(points, LISTING)
         build_lists(points)
         left = False
         for name in state.spaces:
+            _begin(points, INDEXING)
             coding = partial(code_too, state, alone)  # an index may take minutes
             left |= fill(points, name, alone or points.is_read_only, coding, at_once=False)
             if alone:
                 save_codes(points, name)
                 save_index(points, name, GROWTH_TO_SAVE)
+        _begin(points, SAVING)
         if alone:
             save_state(points, partial(progress, 0, 0))
             save_lists(points, partial(progress, 0, 0))
@@ -212,7 +232,7 @@ def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T
                 with suppress(_Overgrown):
                     return work(alone)
         finally:
-            points.maintained = (0, 0)
+            points.maintained = IDLE
 
     return as_only_process(points, milliseconds, again)
 

@@ -3,20 +3,22 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from time import sleep
 from types import MappingProxyType
 from typing import Any
 
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
+from retrieval_store.base.bridge import is_on_loop, sleep, wait_for
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.logs import log_of
+from retrieval_store.base.threads import Threads
 from retrieval_store.errors import (
     ClusterError,
     InvalidArgumentError,
     InvalidTypeError,
     UnavailableError,
 )
+from retrieval_store.remote.calls.asynchronous import Closes, Loops, Waited
 from retrieval_store.remote.calls.failures import FAILURES, failure_of
 from retrieval_store.remote.calls.meanings import (
     Done,
@@ -31,6 +33,7 @@ __all__ = ["Cluster", "IndexMissing", "VectorMissing", "was_refused"]
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
 LONGEST_PAUSE = 10  # that a server may ask for
 TIMEOUT = 30  # seconds
+OF_THREADS = {"transport"}  # options that an asynchronous client can't be made with
 REFUSED_STATUS = 400  # of a request that the server could read
 OLDEST = (1, 18)  # since then vectors can be added to a collection that is there
 GIVEN: Mapping[str, str] = MappingProxyType(
@@ -75,19 +78,28 @@ _log = log_of("cluster")
 
 
 class Cluster:
-    """A qdrant-client, and what to call the place where it leads.
+    """A qdrant-client, and what to call the place where it leads. options: the arguments that it
+    was made with, if it was made here.
 
     All calls that are made through it may be made twice: what is written is written under ids that
     are ours, and says all of what it replaces. The first one asks for the server's version, and
     raises ClusterError for one before 1.18.
     """
 
-    def __init__(self, client: Any, place: str, words: Mapping[str, str] = GIVEN) -> None:
+    def __init__(
+        self,
+        client: Any,
+        place: str,
+        words: Mapping[str, str] = GIVEN,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         whole = callable(getattr(client, "query_batch_points", None))
         if not whole or isinstance(client, AsyncQdrantClient):
             raise InvalidTypeError(f"qdrant_client is {shown(client)}, expected a QdrantClient")
         self._client = client
         self._words = words
+        self._options = options
+        self._loops: Loops | None = None
         self._version: tuple[int, int] | None = None
         self.place = place
 
@@ -112,13 +124,26 @@ class Cluster:
             raise InvalidArgumentError(
                 f"QdrantClient can't be made with {given}: {error}"
             ) from error
-        return cls(client, f"at {url}", _words_for(all_options["timeout"]))
+        words = _words_for(all_options["timeout"])
+        return cls(client, f"at {url}", words, {"url": url, **all_options})
+
+    def on_loops(self, threads: Threads) -> Closes | None:
+        """Have event loops wait for what they call, by asynchronous clients that are made alike;
+        what closes these. None where there can be none."""
+        if isinstance(self._client, Waited):
+            return self._client.leave_open
+        if self._options is None or self._options.keys() & OF_THREADS:
+            return None
+        self._loops = Loops(self._options, threads)
+        return self._loops.close
 
     @property
     def version(self) -> tuple[int, int]:
         """Of the server, asked for once; raises ClusterError for one that is too old."""
         if self._version is None:  # two threads may both ask, and learn the same
-            self._version = self._served(self._retried(self._client.info, "info", "").version)
+            self._version = self._served(
+                self._retried(lambda: self._asked("info"), "info", "").version
+            )
         return self._version
 
     def call(self, method: str, collection: str, **arguments: Any) -> Any:
@@ -159,7 +184,13 @@ class Cluster:
 
     def _called(self, method: str, collection: str, **arguments: Any) -> Any:
         _ = self.version
-        return self._retried(lambda: getattr(self._client, method)(**arguments), method, collection)
+        return self._retried(lambda: self._asked(method, **arguments), method, collection)
+
+    def _asked(self, method: str, **arguments: Any) -> Any:
+        """What the client answers at once."""
+        if self._loops is not None and is_on_loop():
+            return wait_for(self._loops.asked(method, arguments))
+        return getattr(self._client, method)(**arguments)
 
     def _retried(self, call: Callable[[], Any], method: str, collection: str) -> Any:
         doing = _words_of(method).format(collection)

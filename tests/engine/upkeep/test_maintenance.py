@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.access import Maintained
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep.maintenance import optimize
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
@@ -101,7 +102,7 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
 
     def others_work():
         for done in (100, 250, 400):
-            points.access.maintained = (done, 400)
+            points.access.maintained = Maintained("compacting", done, 400)
             begun.set()
             until(lambda done=done: sum(n for n, _ in told) >= done, "the bar stands still")
         ended.set()
@@ -116,6 +117,17 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
     optimize(points.access, progress)
     background.join()
     assert ended.is_set()
+
+
+def test_stats_tell_what_maintenance_does(client):
+    things = churned(client, 400)
+    assert things.stats()["maintenance"] is None
+    told = []
+    optimize(things._backend.points.access, lambda *_: told.append(things.stats()["maintenance"]))
+    (done,) = {(one["doing"], one["done"], one["of"]) for one in told[-1:]}
+    assert done == ("compacting", 200, 200)
+    assert told[-1]["seconds"] > 0
+    assert things.stats()["maintenance"] is None
 
 
 def test_no_byte_of_what_was_deleted_is_left_in_any_file(tmp_path):

@@ -51,6 +51,34 @@ megabytes: float = sum(notes.stats()["memory"].values()) / 1e6
 space: str = notes.configuration["hnsw"]["space"]
 length: int = len(notes) if "a" in notes else 0
 
+
+async def awaited() -> None:
+    async with retrieval_store.AsyncClient("./store", threads=4, read_only=True) as client:
+        things: retrieval_store.AsyncCollection = await client.get_collection("things", None)
+        every: list[retrieval_store.AsyncCollection] = await client.list_collections(limit=3)
+        found: QueryResult = await things.query(query_texts="x", n_results=3, where={"n": 1})
+        nearest: str = found["ids"][0][0]
+        count: int = await things.count({"n": 1}) + await things.add_from([], batch=3, upsert=True)
+        settings: str = (await things.configuration())["hnsw"]["space"]
+        places = [one.rank for one in await things.why(query_texts="x", records=["a"])]
+        async for record in things.iterate(batch=3, include=["documents"]):
+            print(record["id"], nearest, count, settings, places)
+        async with retrieval_store.AsyncClient(qdrant_client=None) as other:
+            print([one.points for one in await client.copy_to(other, fail_if_exists=True)])
+        await client.copy_to(Client(), "things")
+        forked: retrieval_store.AsyncCollection = await every[0].fork("forked")
+        await forked.query(query_texts="x", mode="words")  # wrong
+        await forked.get(include=["distances"])  # wrong
+        await forked.serach("x")  # wrong
+        number: int = await forked.peek()  # wrong
+        (await forked.query(query_texts="x"))["document"]  # wrong
+        forked.count() + 1  # wrong
+        await client.create_collection(7)  # wrong
+        await client.copy_to(forked)  # wrong
+        retrieval_store.AsyncClient("./store", durability="none")  # wrong
+        print(number)
+
+
 try:
     client.get_collection("nothing", check_model=False)
 except retrieval_store.errors.NotFoundError as error:

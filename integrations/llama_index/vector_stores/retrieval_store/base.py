@@ -344,8 +344,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         kwargs restrict too: `where` and `where_document`, dicts as of a Collection; `filter` and
         `qdrant_filters`, such a dict, an expression of retrieval_store.filters or a Filter of
         qdrant-client. `include=["embeddings"]` gives nodes theirs. How to search: `exact`, `ef`,
-        `offset`, `max_distance`, `group_by` and `group_size`, as of `Collection.query`, or
-        `search_params` with Qdrant's `hnsw_ef` and `exact`. In mode hybrid `fusion`, as of the
+        `offset`, `max_distance`, `min_score`, `group_by`, `group_size`, `rerank`, `rerank_from` and
+        `rerank_query` (`query_str` if it isn't given), as of `Collection.query`, or `search_params`
+        with Qdrant's `hnsw_ef` and `exact`. In mode hybrid `fusion`, as of the
         constructor. In mode mmr `mmr_threshold` (1 is relevance alone; 0.5 when it isn't given),
         and `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from. What isn't known is
         an InvalidArgumentError."""

@@ -45,6 +45,7 @@ _NOT_HELD = ("embedding", "metadata", "obj")
 _TEMPLATES = {"metadata_template": ("key", "value"), "text_template": ("content", "metadata_str")}
 _FORMAT = re.compile(r"(.?[<>=^])?[-+ ]?\d{0,3}(\.\d{1,3})?\w?")
 _FILE = re.compile(r"file:(?://(?:localhost)?(?=/))?(.*)", re.IGNORECASE | re.DOTALL)
+_IMAGE = re.compile(r"data:image/|.*\.(png|jpe?g|webp|gif|bmp|tiff?|avif)$", re.I | re.DOTALL)
 _ADDRESS = re.compile(r"(?!file:)([a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
 # Where LlamaIndex's other stores, such as those of Chroma and Qdrant, keep nodes in metadata.
 THEIR_NODE, THEIR_CLASS, THEIR_REF_DOC = "_node_content", "_node_type", "ref_doc_id"
@@ -144,7 +145,8 @@ def _made(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) -> Ba
 
 
 def _of_others(point: Point, text_key: str | None) -> BaseNode:
-    """A node of a point that LlamaIndex didn't write: an image if a place is all that it has."""
+    """A node of a point that LlamaIndex didn't write: an image if a place is all that it has, or if
+    that is an image's, whose caption the text is."""
     metadata, text = without_reserved(point.metadata), point.document
     if text is None and text_key is not None and isinstance(metadata.get(text_key), str):
         text = metadata.pop(text_key)
@@ -152,7 +154,7 @@ def _of_others(point: Point, text_key: str | None) -> BaseNode:
     document = (point.metadata or {}).get(REF_DOC)
     if isinstance(document, str):
         fields["relationships"] = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=document)}
-    if point.uri is None or text:
+    if point.uri is None or (text and not _IMAGE.match(point.uri)):
         return TextNode(**fields)
     if _ADDRESS.match(point.uri):
         return ImageNode(**fields, image_url=point.uri)

@@ -25,7 +25,11 @@ from retrieval_store.filters.expression import Expression
 
 RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
 OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
-SEARCHED = ("exact", "ef", "offset", "max_distance", "group_by", "group_size")  # as a Collection is
+RERANKED = ("rerank", "rerank_from", "rerank_query")
+SEARCHED = (  # as a Collection is
+    *("exact", "ef", "offset", "max_distance", "min_score", "group_by", "group_size"),
+    *RERANKED,
+)
 FUSIONS = ("adaptive", "rrf", "weighted")
 OF_QUERIES = (*RESTRICTIONS, "include", *SEARCHED, "search_params", "fusion", *OF_MMR)
 _PREFETCH = 4  # times similarity_top_k

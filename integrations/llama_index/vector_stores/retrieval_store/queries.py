@@ -10,6 +10,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 from llama_index.vector_stores.retrieval_store.options import (
+    RERANKED,
     Options,
     options_of,
     prefetched,
@@ -81,6 +82,8 @@ class QueryAnswerer:
                 asked = self._hybrid(query, options)
             case _:
                 raise InvalidArgumentError(f"mode {mode.value!r} isn't supported; use {MODES}")
+        if "rerank" in options.how:
+            asked.setdefault("rerank_query", options.how.get("rerank_query") or query.query_str)
         return {**options.how, **asked, **options.among, "include": options.fields}
 
     def _words(self, query: VectorStoreQuery, by_words: bool, count: int) -> dict[str, Any]:
@@ -115,7 +118,7 @@ class QueryAnswerer:
         return (options.fusion or self.fusion) if _is_hybrid(query) else None
 
     def _listed(self, query: VectorStoreQuery, options: Options) -> VectorStoreQueryResult:
-        for name in ("max_distance", "group_by", "group_size"):
+        for name in ("max_distance", "min_score", "group_by", "group_size", *RERANKED):
             if name in options.how:
                 raise InvalidArgumentError(f"{name} needs query_embedding")
         limit, offset = query.similarity_top_k, options.offset
@@ -125,6 +128,7 @@ class QueryAnswerer:
         return result_of(found, self.text_key)
 
     def _diverse(self, query: VectorStoreQuery, options: Options) -> VectorStoreQueryResult:
+        _refuse_rerank(options, "mode 'mmr'")
         threshold = threshold_of(query, options.mmr)
         question = self._question(query, options)
         question["include"] = tuple({*options.fields, "embeddings"})
@@ -141,6 +145,7 @@ class QueryAnswerer:
     ) -> VectorStoreQueryResult:
         """What a function makes of the results by vectors and by words."""
         alpha, top = _alpha(query), query.similarity_top_k
+        _refuse_rerank(options, "a fusion function")
         if options.offset:
             raise InvalidArgumentError("offset goes with fusion 'rrf' or 'weighted'")
         results = [VectorStoreQueryResult(nodes=[], similarities=[], ids=[])]
@@ -155,6 +160,11 @@ class QueryAnswerer:
                 f"the fusion function returned {shown(fused)}, expected a VectorStoreQueryResult"
             )
         return fused
+
+
+def _refuse_rerank(options: Options, other: str) -> None:
+    if "rerank" in options.how:
+        raise InvalidArgumentError(f"rerank doesn't go with {other}, which orders nodes itself")
 
 
 def _checked(query: VectorStoreQuery) -> VectorStoreQuery:

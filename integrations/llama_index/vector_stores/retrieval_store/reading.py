@@ -1,6 +1,7 @@
 """What a collection returns as nodes of LlamaIndex."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def result_of(
     nodes = nodes_of(found, text_key)
     return VectorStoreQueryResult(
         nodes=[nodes[i] for i in chosen],
-        similarities=[scores[i] for i in chosen],
+        # What a re-ranker had no text for comes last.
+        similarities=[-inf if scores[i] is None else scores[i] for i in chosen],
         ids=[found["ids"][i] for i in chosen],
     )

@@ -1,0 +1,110 @@
+"""A bounded number of threads for what an event loop doesn't wait for.
+
+Calls that may take long, such as writes, have at most half of them at once: those that are short
+never stand behind a queue of writers.
+"""
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+T = TypeVar("T")
+_Call: TypeAlias = Callable[[], Any]
+_Long: TypeAlias = tuple[Future[Any], _Call]
+# The event loop for which a thread works.
+CALLING: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar(
+    "retrieval_store_loop", default=None
+)
+
+
+def usual_number() -> int:
+    """How many threads a client has: two for each processor, and from 4 to 16."""
+    return max(4, min(16, 2 * (os.cpu_count() or 1)))
+
+
+class Threads:
+    """Threads for calls from any event loop; none is started before the first call. They don't
+    keep a process from ending, which waits for calls that are under way alone. After a fork the
+    child has threads of its own."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._pool = ThreadPoolExecutor(self._number, "retrieval-store")
+        self._lock = threading.Lock()
+        self._given: set[Future[Any]] = set()
+        self._taken = 0  # by long calls
+        self._next: deque[_Long] = deque()  # those for which a thread was asked
+        self._long: deque[_Long] = deque()  # those behind them
+
+    async def run(self, call: Callable[[], T], is_long: bool = False) -> T:
+        """What a call returns, made in a thread, in the context of who awaits it. One that is
+        cancelled before it has begun is never made; later it goes on to its end all the same."""
+        if self._process != os.getpid():
+            self._begin()
+        context = copy_context()
+        context.run(CALLING.set, asyncio.get_running_loop())
+        made = partial(context.run, call)
+        future = self._queued(made) if is_long else self._pool.submit(made)
+        self._given.add(future)
+        future.add_done_callback(self._given.discard)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del future  # which the traceback of an error would keep
+
+    async def settle(self) -> None:
+        """Wait for all that was given, whether anyone awaits it still or not."""
+        while self._process == os.getpid() and self._given:
+            given = map(asyncio.wrap_future, tuple(self._given))
+            # Shielded, since who stops waiting here doesn't mean to cancel the calls of others.
+            await asyncio.shield(asyncio.gather(*given, return_exceptions=True))
+
+    def end(self) -> None:
+        """Let them end; nothing more can be given."""
+        if self._process == os.getpid():
+            self._pool.shutdown(wait=False)
+
+    def _queued(self, call: _Call) -> Future[Any]:
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._taken >= max(1, self._number // 2):
+                self._long.append((future, call))
+                return future
+            self._taken += 1
+            self._next.append((future, call))
+        self._pool.submit(self._work)
+        return future
+
+    def _work(self) -> None:
+        """Make a long call; the thread is given back then, and the following one stands in its
+        turn."""
+        future, call = self._next.popleft()
+        _settle(future, call)
+        del future, call
+        with self._lock:
+            if not self._long:
+                self._taken -= 1
+                return
+            self._next.append(self._long.popleft())
+        self._pool.submit(self._work)
+
+
+def _settle(future: Future[Any], call: _Call) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)
+    finally:
+        del future, call

@@ -1,0 +1,165 @@
+"""Hits in another order: that of a re-ranker, which reads the documents of more hits than are
+wanted."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from time import perf_counter
+from typing import Any, cast
+
+import numpy as np
+
+from retrieval_store import plugins
+from retrieval_store.base.arguments import whole_number
+from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.json_values import shown
+from retrieval_store.direct.arguments import complete_texts_of
+from retrieval_store.direct.queries import Window
+from retrieval_store.direct.results import Moved
+from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
+from retrieval_store.interface.points import Hits, Points
+from retrieval_store.interface.questions import Question, queries_of
+from retrieval_store.rerankers import Scorer, scorer_of
+
+USUAL_FROM = 50  # hits that a re-ranker reads
+NAMES_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """How hits are put in order anew. read: those that the re-ranker reads of each query; wanted:
+    which of them are wanted then, by their new places and scores; texts: what it compares documents
+    with, one for each query."""
+
+    score: Scorer
+    read: Window
+    wanted: Window
+    texts: list[str] = field(default_factory=list)
+
+    def compare(self, texts: Any, question: Question) -> None:
+        """Take the texts to compare documents with, as a user gives them."""
+        if texts is None:
+            raise InvalidArgumentError(
+                "rerank needs query_texts, or rerank_query, to compare documents with"
+            )
+        given, queries = complete_texts_of(texts, "rerank_query"), queries_of(question.steps)
+        if len(given) != queries:
+            raise InvalidArgumentError(
+                f"rerank_query has {len(given)} texts, expected {queries}, one for each query"
+            )
+        self.texts[:] = cast(list[str], given)
+
+    def of(self, hits: Sequence[Hits]) -> list[Hits]:
+        """The wanted hits of each query, with their new scores, NaN for those without a document:
+        these come last, in the order that they had."""
+        return [
+            self._wanted(one, *self._order(text, one))
+            for text, one in zip(self.texts, hits, strict=True)
+        ]
+
+    def told(self, hits: Sequence[Hits]) -> tuple[list[list[Moved]], float]:
+        """What moved, for each query all that the re-ranker has read, best first; and the
+        milliseconds that it took."""
+        begun, told = perf_counter(), []
+        for text, one in zip(self.texts, hits, strict=True):
+            order, scores = self._order(text, one)
+            places = zip(order.tolist(), scores.tolist(), strict=True)
+            told.append(
+                [
+                    Moved(
+                        id=str(one.points.ids[before]),
+                        before=before + 1,
+                        after=after,
+                        score=None if math.isnan(score) else score,
+                    )
+                    for after, (before, score) in enumerate(places, 1)
+                ]
+            )
+        return told, (perf_counter() - begun) * 1000
+
+    def shows(self, moved: Moved) -> bool:
+        """Whether a hit is among those that are wanted."""
+        score, bound = moved["score"], self.wanted.min_score
+        is_good = bound is None or (score is not None and score >= bound)
+        return is_good and self.wanted.offset < moved["after"] <= self.wanted.depth
+
+    def _order(self, text: str, hits: Hits) -> tuple[Ints, Floats]:
+        """The places of hits in their new order, and their new scores in that order."""
+        documents = hits.points.documents or []
+        readable = [i for i, one in enumerate(documents) if one]
+        scores = np.full(len(documents), np.nan)
+        if readable:
+            scores[readable] = self.score(text, [cast(str, documents[i]) for i in readable])
+        order = np.argsort(-scores, kind="stable")  # NaN comes last
+        return order, scores[order]
+
+    def _wanted(self, hits: Hits, order: Ints, scores: Floats) -> Hits:
+        if self.wanted.min_score is not None:
+            good = scores >= self.wanted.min_score
+            order, scores = order[good], scores[good]
+        window = slice(self.wanted.offset, self.wanted.depth)
+        order, scores = order[window], scores[window]
+        return replace(
+            hits,
+            points=_at(hits.points, order),
+            distances=None if hits.distances is None else hits.distances[order],
+            scores=scores,
+        )
+
+
+def reranking_of(rerank: Any, rerank_from: Any, window: Window) -> Reranking:
+    """How hits are re-ranked, as a user asks for it, of which this window is wanted then."""
+    depth = max(USUAL_FROM, window.depth)
+    if rerank_from is not None:
+        depth = whole_number(rerank_from, "rerank_from", 1)
+    if depth < window.depth:
+        raise InvalidArgumentError(
+            f"rerank_from is {depth}, expected {window.depth} or more: so many are n_results and "
+            "offset"
+        )
+    scorer = scorer_of(_named(rerank) if isinstance(rerank, str) else rerank, "rerank")
+    read = replace(window, count=depth, offset=0, min_score=None)
+    return Reranking(scorer, read, window)
+
+
+@lru_cache(maxsize=NAMES_KEPT)
+def _named(name: str) -> Any:
+    """The registered re-ranker of a name, made without settings, once in a process: it may hold a
+    model."""
+    if not plugins.is_known(plugins.RERANKERS, name):
+        known = sorted({one.name for one in plugins.available() if one.group == plugins.RERANKERS})
+        raise InvalidArgumentError(
+            f"rerank is {shown(name)}; there are re-rankers of the names {', '.join(known)}. Is "
+            "the package installed that registers it?"
+        )
+    kind = plugins.load(plugins.RERANKERS, name)
+    try:
+        return kind()
+    except RetrievalStoreError:
+        raise
+    except Exception as error:  # whatever its maker thinks of no settings
+        raise InvalidArgumentError(
+            f"rerank is {name!r}, but {kind.__name__} can't be made without settings: {error}"
+        ) from error
+
+
+def _at(points: Points, order: Ints) -> Points:
+    """The points at these places."""
+    places = order.tolist()
+
+    def chosen(values: Any) -> Any:
+        if values is None or isinstance(values, np.ndarray):
+            return None if values is None else values[order]
+        return [values[i] for i in places]
+
+    return Points(
+        chosen(points.ids),
+        chosen(points.payloads),
+        chosen(points.documents),
+        chosen(points.uris),
+        None
+        if points.vectors is None
+        else {name: chosen(column) for name, column in points.vectors.items()},
+        chosen(points.versions),
+    )

@@ -1,0 +1,372 @@
+"""A collection kept in step with a folder.
+
+First every file is read, and what its records are to be is compared with what the collection has:
+so it is known what is to be written before anything is. Then what differs is written, and at last
+what is no more is deleted. Broken off at any moment, the next run finds what still differs.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.base.arguments import path_of, whole_number
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.json_values import shown
+from retrieval_store.base.progress import progress_bar
+from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.counting import told_together
+from retrieval_store.errors import (
+    DataLoaderError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
+from retrieval_store.exchange.checking import expected_by, known_ids
+from retrieval_store.exchange.folders import (
+    Found,
+    Kind,
+    found_in,
+    is_image,
+    refuse_unfit,
+    refuse_unknown_kind,
+)
+from retrieval_store.exchange.passages import longest_for, passages_of
+from retrieval_store.exchange.reports import FolderSynced, Unreadable
+from retrieval_store.exchange.wanted import (
+    SOURCE,
+    Cut,
+    Reader,
+    Wanted,
+    checked_pieces,
+    known_of,
+    vectors_of,
+)
+
+_AT_ONCE = 1_000  # ids that are looked up or deleted
+Chunk = bool | Callable[[str], list[str]] | None
+
+
+def sync_folder(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    kind: Kind | None = None,
+    captions: bool = False,
+    chunk: Chunk = True,
+    batch: int = 100,
+    max_bytes: int = 10_000_000,
+    allow_empty: bool = False,
+    dry_run: bool = False,
+    show_progress: bool = False,
+) -> FolderSynced:
+    """Bring a collection up to date with the texts and images in a folder and the folders in it:
+    what is new or changed, by its bytes, is written, and what is gone is deleted.
+
+    kind, captions, max_bytes: as for `add_folder`, which see for what is left out, too; of another
+    kind than `kind` nothing is touched. Texts are cut by `passages_of`, so that the embedding
+    function reads all of each, into records with ids such as "notes/sea.md#0"; chunk: False or None
+    for one record a file, whose id is its path, or a function that makes a list of passages of a
+    text. A record's metadata have "path", "place" of a passage, "source", "hash" and "text_hash",
+    by which it is known; what else was given to it goes when its file changes.
+
+    name: "source" of the records, the folder's absolute path if None; give one where the folder may
+    move. Only records of this source that this function made are replaced and deleted; where an id
+    is another record's, IDAlreadyExistsError is raised before anything is written. What didn't
+    change, or is elsewhere now, isn't embedded again. What can't be read keeps its records, and is
+    told in the report. A folder that is missing, or in which there is nothing to add, is refused
+    unless `allow_empty`: a disk may not be mounted. dry_run: say what would be done, do nothing.
+
+    batch: so many records are written durably at once. Whatever breaks it off, the next call ends
+    in the same state as one that wasn't.
+    """
+    size = whole_number(batch, "batch", 1)
+    most = whole_number(max_bytes, "max_bytes", 1)
+    refuse_unknown_kind(kind, captions)
+    _refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run)
+    folder = path_of(path, "path")
+    source = str(folder) if name is None else name
+    if not isinstance(source, str) or not source:
+        raise InvalidTypeError(f"name is {shown(name)}, expected a str that isn't empty")
+    found = folder_to_sync(folder, kind, captions, allow_empty)
+    refuse_unfit(found, expected_by(collection))
+    reader = Reader(folder, source, found.captions, _cut_by(chunk, collection), most)
+    plan = _Plan(collection, reader, found, kind)
+    plan.make(show_progress)
+    plan.refuse_taken()
+    if not dry_run:
+        with told_together():
+            _Writer(collection, reader, plan, size).write(show_progress)
+    return plan.report(dry_run)
+
+
+def _refuse_no_bool(**given: Any) -> None:
+    for name, value in given.items():
+        if type(value) is not bool:
+            raise InvalidTypeError(f"{name} is {shown(value)}, expected a bool")
+
+
+def folder_to_sync(folder: Path, kind: Kind | None, captions: bool, allow_empty: bool) -> Found:
+    """What is in a folder; InvalidArgumentError for nothing, unless `allow_empty`, and for what is
+    no folder."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
+    is_there = folder.is_dir()
+    found = found_in(folder, kind, captions) if is_there else Found()
+    if not found.ids and not allow_empty:
+        what = f"has no {kind or 'texts or images'} in it" if is_there else "isn't there"
+        raise InvalidArgumentError(
+            f"the folder {str(folder)!r} {what}, so that all its records would be deleted; "
+            "allow_empty=True does that"
+        )
+    return found
+
+
+def _cut_by(chunk: Any, collection: Collection) -> Cut:
+    """What makes passages of a text and its path."""
+    if chunk is None or chunk is False:
+        return lambda text, path: None
+    if chunk is True:
+        longest = longest_for(collection._embedding_function)
+        return lambda text, path: passages_of(text, longest, heading=PurePosixPath(path).stem)
+    if not callable(chunk):
+        raise InvalidTypeError(f"chunk is {shown(chunk)}, expected a bool, None or a function")
+    return lambda text, path: checked_pieces(chunk(text))
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What there is to do. files: those to write, with a hash of what they are to have; failed:
+    those of them that couldn't be; stale: the ids to delete, by their files."""
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    embedded: int = 0
+    files: dict[str, int] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    stale: dict[str, list[str]] = field(default_factory=dict)
+    new_ids: list[str] = field(default_factory=list)
+
+
+class _Plan:
+    """Compares what the files are to have with what the collection has of them."""
+
+    def __init__(
+        self, collection: Collection, reader: Reader, found: Found, kind: Kind | None
+    ) -> None:
+        self.collection, self.reader, self.found = collection, reader, found
+        self.changes = _Changes()
+        known = known_of(collection, reader.name)
+        self.known = {
+            one: record
+            for one, record in known.items()
+            if kind is None or is_image(record.metadata["path"]) is (kind == "images")
+        }
+        self.by_content = {record.content: one for one, record in known.items()}
+        self._of_path: dict[str, list[str]] = {}
+        for one, record in self.known.items():
+            self._of_path.setdefault(record.metadata["path"], []).append(one)
+
+    def make(self, show_progress: bool) -> None:
+        """Look at all files, and at all records whose files are gone."""
+        with progress_bar("reading", len(self.found.ids), "file", show_progress) as bar:
+            for path in self.found.ids:
+                self._compare(path)
+                bar.update(1)
+        present = {*self.found.ids}
+        unsure = self._unsure()
+        for path in sorted(self._of_path.keys() - present):
+            if self._is_gone(path, unsure):
+                self.changes.deleted.append(path)
+                self.changes.stale[path] = self._of_path[path]
+
+    def unreadable(self, path: str, why: str) -> None:
+        """Tell of a file that can't be read."""
+        self.found.unreadable.append(Unreadable(self.reader.folder / path, why))
+
+    def _compare(self, path: str) -> None:
+        try:
+            records = self.reader.records(path)
+        except DataLoaderError as error:
+            self.unreadable(path, str(error))
+            return
+        before, changes = self._of_path.get(path, []), self.changes
+        ids = {record.id for record in records}
+        stale = [one for one in before if one not in ids]
+        others = [record for record in records if not record.is_as(self.known.get(record.id))]
+        if not records:
+            self.unreadable(path, "it has no text in it")
+            if before:
+                changes.deleted.append(path)
+        elif others or stale:
+            (changes.changed if before else changes.added).append(path)
+        else:
+            changes.unchanged += 1
+        if others:
+            changes.files[path] = _digest(records)
+            changes.new_ids += [record.id for record in others if record.id not in self.known]
+            changes.embedded += sum(record.content not in self.by_content for record in others)
+        if stale:
+            changes.stale[path] = stale
+
+    def _unsure(self) -> set[str]:
+        """What couldn't be looked at, by which a file isn't known to be gone."""
+        folder = self.reader.folder
+        return {one.path.relative_to(folder).as_posix() for one in self.found.unreadable}
+
+    def _is_gone(self, path: str, unsure: set[str]) -> bool:
+        if path in self.found.captions.values():
+            return True
+        if not unsure.isdisjoint([path, *map(str, PurePosixPath(path).parents)]):
+            return False
+        try:
+            (self.reader.folder / path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError as error:
+            self.unreadable(path, error.strerror or str(error))
+            return False
+        # There, but not found: come since, unless only the case of its name has changed.
+        return path.casefold() in {one.casefold() for one in self.found.ids}
+
+    def refuse_taken(self) -> None:
+        """Raise IDAlreadyExistsError where a new id is that of another record."""
+        for some in _pieces(self.changes.new_ids, _AT_ONCE):
+            taken = known_ids(self.collection, [{"id": one} for one in some])
+            if taken:
+                raise IDAlreadyExistsError(
+                    f"the id {min(taken)!r} is that of a record which isn't of the source "
+                    f"{self.reader.name!r}; nothing was written"
+                )
+
+    def report(self, dry_run: bool) -> FolderSynced:
+        """What was done, or would be."""
+        changes = self.changes
+
+        def done(paths: list[str]) -> tuple[str, ...]:
+            return tuple(path for path in paths if path not in changes.failed)
+
+        return FolderSynced(
+            path=self.reader.folder,
+            name=self.reader.name,
+            added=done(changes.added),
+            changed=done(changes.changed),
+            deleted=done(changes.deleted),
+            unchanged=changes.unchanged,
+            others=self.found.others,
+            unreadable=tuple(self.found.unreadable),
+            embedded=changes.embedded,
+            dry_run=dry_run,
+        )
+
+
+class _Writer:
+    """Writes what differs, and deletes what is no more."""
+
+    def __init__(self, collection: Collection, reader: Reader, plan: _Plan, size: int) -> None:
+        self._collection, self._reader, self._plan, self._size = collection, reader, plan, size
+        self._changes = plan.changes
+
+    def write(self, show_progress: bool) -> None:
+        """All of it: deletions last, since what has only moved has its vector there."""
+        self._changes.embedded = 0
+        with progress_bar("writing", len(self._changes.files), "file", show_progress) as bar:
+            for some in _pieces(self._records(bar.update), self._size):
+                self._put(some)
+        stale = [
+            one
+            for path, ids in self._changes.stale.items()
+            if path not in self._changes.failed
+            for one in ids
+        ]
+        for some_ids in _pieces(stale, _AT_ONCE):
+            self._collection.delete(ids=some_ids, where={SOURCE: self._reader.name})
+
+    def _records(self, advance: Callable[[int], Any]) -> Iterator[Wanted]:
+        for path, digest in self._changes.files.items():
+            try:
+                records = self._reader.records(path)
+            except DataLoaderError as error:
+                self._fail(path, str(error))
+                records = []
+            if records and _digest(records) != digest:
+                self._fail(path, "it was written to while it was read")
+                records = []
+            for record in records:
+                if not record.is_as(self._plan.known.get(record.id)):
+                    yield record
+            advance(1)
+
+    def _fail(self, path: str, why: str) -> None:
+        self._changes.failed.add(path)
+        self._plan.unreadable(path, why)
+
+    def _put(self, records: list[Wanted]) -> None:
+        by_content = self._plan.by_content
+        same = {by_content[one.content] for one in records if one.content in by_content}
+        vectors = vectors_of(self._collection, sorted(same), self._reader.name)
+
+        def kind(record: Wanted) -> tuple[bool, bool, bool]:
+            is_known = record.id in self._plan.known
+            return is_known, record.content in vectors, record.uri is not None
+
+        for (is_known, has_vector, is_picture), run in groupby(sorted(records, key=kind), kind):
+            some = list(run)
+            if has_vector:
+                given = {"embeddings": np.stack([vectors[one.content] for one in some])}
+                self._call(some, is_known, **given)
+            elif is_picture:
+                self._put_pictures(some, is_known)
+            else:
+                self._call(some, is_known, embed="documents")
+                self._changes.embedded += len(some)
+
+    def _put_pictures(self, records: list[Wanted], is_known: bool) -> None:
+        """Pictures that are loaded; where one can't be, one by one."""
+        try:
+            left_out = self._call(records, is_known, embed="uris")
+        except DataLoaderError as error:
+            if len(records) == 1:
+                self._fail(records[0].metadata["path"], str(error))
+                return
+            for one in records:
+                self._put_pictures([one], is_known)
+            return
+        self._changes.embedded += len(records) - len(left_out)
+        for path in left_out:
+            self._fail(path, "the data loader can't load it")
+
+    def _call(self, records: list[Wanted], is_known: bool, **given: Any) -> list[str]:
+        """Write them; those that are new may not take the place of what others have written
+        meanwhile. Returns the ids that a loader left out."""
+        ids = [record.id for record in records]
+        if any(record.uri is not None for record in records):
+            given["uris"] = [record.uri for record in records]
+        given["documents"] = [record.document for record in records]
+        given["metadatas"] = [dict(record.metadata) for record in records]
+        if is_known:
+            return self._collection.upsert(ids, **given, replace=True)["left_out"]
+        return self._collection.add(ids, **given)["left_out"]
+
+
+def _digest(records: Iterable[Wanted]) -> int:
+    """What tells whether a file is as it was when it was first read."""
+    return hash(tuple((one.id, *one.metadata.values()) for one in records))
+
+
+def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """So many of them after the others."""
+    waiting: list[Any] = []
+    for one in items:
+        waiting.append(one)
+        if len(waiting) == size:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting

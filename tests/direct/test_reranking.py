@@ -1,0 +1,228 @@
+"""Re-ranking: the order is the re-ranker's, over the hits that the same query gives without it."""
+
+import numpy as np
+import pytest
+
+from retrieval_store import evaluate
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RerankerError
+
+WORDS = ["ash", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine"]
+
+
+def share_of_letters(query, documents):
+    """How many letters of a document the query has."""
+    return [sum(letter in query for letter in one) / len(one) for one in documents]
+
+
+class OfPairs:
+    """A re-ranker as cross-encoders are called, and which pairs it was given."""
+
+    def __init__(self, name):
+        setattr(self, name, self._score)
+        self.read = []
+
+    def _score(self, pairs):
+        self.read += pairs
+        return np.array([share_of_letters(query, [one]) for query, one in pairs], np.float32)
+
+
+@pytest.fixture
+def trees(client):
+    """Records with texts of some words each, and three without a text."""
+    chance = np.random.default_rng(3)
+    trees = client.create_collection(
+        "trees", {"hnsw": {"space": "cosine"}}, embedding_function=None
+    )
+    texts = [" ".join(chance.choice(WORDS, 4)) for _ in range(60)]
+    trees.add(
+        [f"t{i}" for i in range(60)],
+        chance.normal(size=(60, 8)),
+        [{"kind": int(i % 7)} for i in range(60)],
+        [None if i in (5, 6, 7) else one for i, one in enumerate(texts)],
+    )
+    return trees
+
+
+def expected(collection, query, depth, text, **given):
+    """What re-ranking should give, by a sort of what the query gives: ids, scores, distances."""
+    before = collection.query(n_results=depth, **given)
+    distances = (before["distances"][0] if before["distances"] else None) or [None] * depth
+    hits = zip(before["ids"][0], before["documents"][0], distances, strict=False)
+    scored = [
+        (one, None if doc is None else share_of_letters(text, [doc])[0], far)
+        for one, doc, far in hits
+    ]
+    return sorted(scored, key=lambda one: (one[1] is None, -(one[1] or 0)))
+
+
+@pytest.mark.parametrize("mode", ["dense", "text", "hybrid"])
+def test_the_order_is_that_of_the_reranker(trees, mode):
+    text, vector = "oak maple", np.ones(8)
+    sources = {
+        "dense": {"query_embeddings": [vector]},
+        "text": {"query_texts": text, "mode": "text"},
+        "hybrid": {"query_texts": text, "query_embeddings": [vector], "mode": "hybrid"},
+    }[mode]
+    compared = {"rerank_query": text} if mode == "dense" else {}
+    given = {**sources, "where": {"kind": {"$ne": 3}}}
+    for depth, count, offset in ((50, 10, None), (20, 20, None), (30, 4, 6)):
+        wanted = expected(trees, vector, depth, text, **given)
+        found = trees.query(
+            n_results=count,
+            offset=offset,
+            rerank=share_of_letters,
+            rerank_from=depth,
+            **given,
+            **compared,
+        )
+        window = wanted[(offset or 0) : (offset or 0) + count]
+        assert found["ids"][0] == [one for one, _, _ in window]
+        assert found["scores"][0] == [score for _, score, _ in window]
+        if mode != "text":
+            assert found["distances"][0] == [far for _, _, far in window]
+
+
+def test_what_has_no_document_comes_last(trees):
+    found = trees.query(
+        query_embeddings=[np.ones(8)], n_results=60, rerank=share_of_letters, rerank_query="elm"
+    )
+    assert set(found["ids"][0][-3:]) == {"t5", "t6", "t7"}
+    assert found["scores"][0][-3:] == [None] * 3
+    assert found["documents"][0][-3:] == [None] * 3
+    assert (
+        "documents"
+        not in trees.query(query_texts="elm", mode="text", rerank=share_of_letters, include=[])[
+            "included"
+        ]
+    )
+
+
+@pytest.mark.embedded
+def test_bounds_count_and_groups(trees):
+    given = {"query_embeddings": [np.ones(8)], "rerank": share_of_letters, "rerank_query": "elm"}
+    every = trees.query(n_results=50, **given)
+    bound = every["scores"][0][7]
+    found = trees.query(n_results=50, min_score=bound, **given)
+    assert found["ids"][0] == [
+        one
+        for one, score in zip(every["ids"][0], every["scores"][0], strict=True)
+        if score is not None and score >= bound
+    ]
+    far = sorted(every["distances"][0])[20]
+    near = trees.query(n_results=50, max_distance=far, **given)
+    assert max(near["distances"][0]) <= far and len(near["ids"][0]) == 21
+    grouped = trees.query(n_results=7, group_by="kind", include=["metadatas"], **given)
+    assert sorted(one["kind"] for one in grouped["metadatas"][0]) == list(range(7))
+    assert grouped["scores"][0] == sorted(
+        grouped["scores"][0], key=lambda one: (one is None, -(one or 0))
+    )
+
+
+@pytest.mark.local
+def test_several_queries_each_have_their_text(trees):
+    texts = ["ash", "pine larch"]
+    given = {"query_texts": texts, "mode": "text", "n_results": 3}
+    both = trees.query(rerank=share_of_letters, **given)
+    for text, ids in zip(texts, both["ids"], strict=True):
+        assert [ids] == trees.query(rerank=share_of_letters, **{**given, "query_texts": text})[
+            "ids"
+        ]
+    with pytest.raises(InvalidArgumentError, match="rerank_query has 1 texts, expected 2"):
+        trees.query(rerank=share_of_letters, rerank_query="ash", **given)
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("name", ["predict", "score"])
+def test_cross_encoders_are_given_pairs(trees, name):
+    model = OfPairs(name)
+    given = {"query_texts": "oak", "mode": "text", "n_results": 3}
+    assert (
+        trees.query(rerank=model, **given)["ids"]
+        == trees.query(rerank=share_of_letters, **given)["ids"]
+    )
+    assert {query for query, _ in model.read} == {"oak"}
+
+
+def test_explain_and_why_show_what_moved(trees):
+    given = {
+        "query_texts": "oak maple",
+        "mode": "text",
+        "rerank": share_of_letters,
+        "n_results": 3,
+        "rerank_from": 8,
+    }
+    found = trees.query(**given)["ids"][0]
+    told = trees.explain(**given)
+    (moved,) = told["reranked"]
+    before = trees.query(query_texts="oak maple", mode="text", n_results=8)["ids"][0]
+    assert [one["id"] for one in moved][:3] == found
+    assert [one["after"] for one in moved] == list(range(1, 9))
+    assert {one["id"]: one["before"] for one in moved} == {
+        one: i + 1 for i, one in enumerate(before)
+    }
+    assert told["steps"]["rerank"] > 0
+
+    late, unread = (
+        moved[5]["id"],
+        trees.query(query_texts="oak maple", mode="text", n_results=10)["ids"][0][9],
+    )
+    reasons = trees.why(**given, records=[found[0], late, unread])
+    assert [one.found for one in reasons] == [True, False, False]
+    assert reasons[0].place == 1 and reasons[0].reranked.before == before.index(found[0]) + 1
+    assert reasons[1].reranked.after == 6 and reasons[1].ahead == [one["id"] for one in moved[:5]]
+    for reason in reasons[1:]:  # what is advised shows the record, or has it read
+        (advice,) = [one for one in reason.advice if "=" in one and "mode" not in one]
+        name, value = advice.partition(": ")[2].split()[0].split("=")
+        again = trees.query(**{**given, name: int(value)})["ids"][0]
+        read = trees.explain(**{**given, name: int(value)})["reranked"][0]
+        assert reason.id in (again if name == "n_results" else [one["id"] for one in read])
+
+
+@pytest.mark.embedded
+def test_evaluate_measures_it(trees):
+    ids = trees.query(query_texts="oak", mode="text", n_results=50)["ids"][0]
+    best = trees.query(query_texts="oak", mode="text", n_results=1, rerank=share_of_letters)["ids"][
+        0
+    ]
+    assert best[0] in ids[1:]
+    settings = {
+        "plain": {"mode": "text"},
+        "re-ranked": {"mode": "text", "rerank": share_of_letters},
+    }
+    told = evaluate(trees, [{"query": "oak", "ids": best}], modes=[], settings=settings, k=1)
+    recalls = [told[one].values["recall"].tolist() for one in ("plain", "re-ranked")]
+    assert recalls == [[0], [1]]
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (
+            {"rerank": "none"},
+            InvalidArgumentError,
+            "re-rankers of the names cross-encoder, similarity",
+        ),
+        ({"rerank": 7}, InvalidTypeError, "rerank is 7"),
+        ({"rerank": dict}, InvalidTypeError, "rerank is <class 'dict'>"),
+        ({"rerank_from": 9}, InvalidArgumentError, "rerank_from goes with rerank"),
+        (
+            {"rerank": share_of_letters, "rerank_from": 9},
+            InvalidArgumentError,
+            "rerank_from is 9, expected 10",
+        ),
+        ({"rerank": lambda q, d: [1.0]}, RerankerError, r"returned \[1.0\] \(list\) for"),
+        ({"rerank": lambda q, d: ["a"] * len(d)}, RerankerError, "expected as many numbers"),
+        ({"rerank": lambda q, d: [float("nan")] * len(d)}, RerankerError, "aren't finite"),
+        ({"rerank": lambda q, d: [1 / 0]}, RerankerError, "rerank has failed: division by zero"),
+    ],
+)
+def test_what_cannot_be_is_refused(trees, given, error, message):
+    with pytest.raises(error, match=message):
+        trees.query(query_texts="oak", mode="text", **given)
+
+
+@pytest.mark.embedded
+def test_vectors_alone_have_no_text_to_compare_with(trees):
+    with pytest.raises(InvalidArgumentError, match="rerank needs query_texts, or rerank_query"):
+        trees.query(query_embeddings=[np.ones(8)], rerank=share_of_letters)

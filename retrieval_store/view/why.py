@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from retrieval_store.base.dataclasses import asdict
+from retrieval_store.base.dataclasses import asdict, replace
 from retrieval_store.base.words import spellings
 from retrieval_store.direct.why import conditions_in, words_beside
 from retrieval_store.errors import InvalidArgumentError
@@ -39,6 +39,7 @@ TERMS = Terms(
     group_size="how many of each",
     by_words="a search by words",
 )
+OF_SCORES = replace(TERMS, threshold="least score")
 LIKE_IT = 3  # records that are most like a passage which none contains
 NOTHING_LIKE_IT = "no record contains this text, and none has a word of it"
 MOST_LIKE_IT = "no record contains this text as it is: these are most like it by their words"
@@ -65,7 +66,7 @@ def why(
         None,
         tuple(_conditions(body)),
         () if text is None else words_beside(asked.question, text, asked.analyzer),
-        terms=TERMS,
+        terms=OF_SCORES if "min_score" in body else TERMS,
         spelled={} if text is None else spellings(asked.analyzer, text),
     )
     told = [*reasons_of(looked.points, case)] if meant else []

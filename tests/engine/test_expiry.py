@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.filtering import expiry
+from retrieval_store.engine.filtering import columns, expiry
 from retrieval_store.engine.upkeep import expiring
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.qdrant import QdrantClient
@@ -171,6 +171,7 @@ def rows_on_disk(client, collection):
 
 def test_maintenance_deletes_what_has_expired(client, expiring_points, clock, monkeypatch):
     monkeypatch.setattr(expiring, "AT_ONCE", 7)
+    monkeypatch.setattr(columns, "COLUMNS_WORTH", 10)  # as of a large one, whose columns have files
     expiring_points.add(
         [f"p{i}" for i in range(50)], np.eye(50, 4), [{KEY: 1_000 + i} for i in range(50)]
     )

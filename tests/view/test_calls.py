@@ -128,6 +128,10 @@ def test_a_query_finds_what_a_collection_finds(things):
         ({"vector": vector, "group_by": "kind"}, {"group_by": "kind"}),
         ({"mode": "text", "text": "wolf 8"}, {"mode": "text", "query_texts": "wolf 8"}),
         (
+            {"mode": "text", "text": "wolf 8", "min_score": 1.5},
+            {"mode": "text", "query_texts": "wolf 8", "min_score": 1.5},
+        ),
+        (
             {"mode": "hybrid", "text": "wolf 8", "vector": vector},
             {"mode": "hybrid", "query_texts": "wolf 8", "query_embeddings": vector},
         ),
@@ -235,6 +239,7 @@ def test_what_does_not_go_together_is_refused(things):
         {"vector": [1, 2, 3, 4], "space": "other"},
         {"mode": "sparse", "sparse": {"indices": [1], "values": [1]}},
         {"mode": "text", "text": "a", "max_distance": 1},
+        {"vector": [1, 2, 3, 4], "min_score": 1},
         {"vector": [1, 2, 3, 4], "group_size": 2},
         {"vector": [1, 2, 3, 4], "where": {"n": {"$near": 1}}},
         {"vector": [1, 2, 3, 4], "where_document": {"$regex": "("}},

@@ -5,11 +5,12 @@ filter isn't the present moment, but the last one up to now that any point has: 
 the same, and its result is kept, until the next point expires.
 """
 
+import math
 import time
 from bisect import bisect_right
 
 from retrieval_store.engine.filtering.columns import KeptColumn, current_columns
-from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.filtering.kept import Expiry, FilterView
 from retrieval_store.engine.filtering.segments import ValueSegment
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.filters.columns import ValuesAt
@@ -24,16 +25,12 @@ now = time.time  # seconds since 1970, by this machine's clock
 def expired(view: FilterView, path: Steps) -> Expression | None:
     """What points fulfil that have expired; None if none has. path: where the moment is, in seconds
     since 1970, or as a time of ISO 8601."""
-    moment = now()
-    bounds = {ValuesAt(path, "float"): moment, ValuesAt(path, "time"): moment * SECOND}
-    columns, terms = current_columns(view, bounds), list[Expression]()
-    for values, bound in bounds.items():
-        last = _last_up_to(bound, columns[values])
-        if last is not None:
-            terms.append(Between(values, lte=last))
-    gone = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
-    # What a column has may be of points that were changed or deleted.
-    return gone if gone is not None and allowed_by(view, gone).count else None
+    moment, known = now(), view.kept.expiry.get(path)
+    same = known is not None and known.seq == view.state.head.seq
+    if known is None or not (same and known.since <= moment < known.until):
+        known = _expiry(view, path, moment)
+        view.kept.expiry[path] = known
+    return known.gone
 
 
 def living(view: FilterView, path: Steps) -> Expression | None:
@@ -42,13 +39,32 @@ def living(view: FilterView, path: Steps) -> Expression | None:
     return None if gone is None else Not(gone)
 
 
-def _last_up_to(bound: float, column: KeptColumn) -> int | float | None:
-    """The greatest number of a column that isn't above a bound."""
-    found = (
-        part.values[count - 1].item()
-        for segment in column.segments
-        if isinstance(segment, ValueSegment)
-        for part in segment.values.numbers
-        if (count := bisect_right(part.values, bound))
-    )
-    return max(found, default=None)
+def _expiry(view: FilterView, path: Steps, moment: float) -> Expiry:
+    """What has expired at a moment, and until when that stays so."""
+    units = {ValuesAt(path, "float"): 1, ValuesAt(path, "time"): SECOND}
+    columns, terms = current_columns(view, units), list[Expression]()
+    until = math.inf
+    for values, unit in units.items():
+        last, following = _around(moment * unit, columns[values])
+        until = min(until, following / unit)
+        if last is not None:
+            terms.append(Between(values, lte=last))
+    gone = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
+    # What a column has may be of points that were changed or deleted.
+    if gone is not None and not allowed_by(view, gone).count:
+        gone = None
+    return Expiry(view.state.head.seq, moment, until, gone)
+
+
+def _around(bound: float, column: KeptColumn) -> tuple[int | float | None, float]:
+    """The greatest number of a column that isn't above a bound, and the least that is."""
+    last, following = None, math.inf
+    for segment in column.segments:
+        assert isinstance(segment, ValueSegment)
+        for part in segment.values.numbers:
+            count = bisect_right(part.values, bound)
+            if count and (last is None or part.values[count - 1] > last):
+                last = part.values[count - 1].item()
+            if count < len(part.values):
+                following = min(following, float(part.values[count]))
+    return last, following

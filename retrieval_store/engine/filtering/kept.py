@@ -8,9 +8,21 @@ from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import View
 from retrieval_store.engine.words.cache import KeptLists
 from retrieval_store.filters.documents import DocumentLeaf
-from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.paths import PayloadPath, Steps
 
 KEYS_NOTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What points fulfil that have expired, None if none has: as of the write `seq`, from `since`
+    on, before `until`, in seconds since 1970."""
+
+    seq: int
+    since: float
+    until: float
+    gone: Expression | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +31,7 @@ class KeptFilters(KeptLists):
     answers: what conditions say of documents, for all states that number their rows alike; allowed:
     what filters let through, in one state; spent: what looking at points without a column has cost,
     by key (`masks`); uses: how often columns of a path were of use; asked: conditions on
-    documents that were asked lately."""
+    documents that were asked lately; expiry: what has expired, by where its moment is."""
 
     columns: LayerCache
     answers: LayerCache
@@ -27,6 +39,7 @@ class KeptFilters(KeptLists):
     spent: dict[PayloadPath, float] = field(default_factory=dict, kw_only=True)
     uses: dict[PayloadPath, int] = field(default_factory=dict, kw_only=True)
     asked: dict[DocumentLeaf, None] = field(default_factory=dict, kw_only=True)
+    expiry: dict[Steps, Expiry] = field(default_factory=dict, kw_only=True)
 
 
 FilterView: TypeAlias = View[KeptFilters]

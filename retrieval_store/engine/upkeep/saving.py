@@ -25,7 +25,7 @@ from retrieval_store.engine.words.cache import TRIGRAMS, ListKey, file_key
 from retrieval_store.engine.words.kept import GoingOn, lists_for, pure, renewed
 from retrieval_store.engine.words.list_files import write as write_lists
 from retrieval_store.engine.words.lists import Lists
-from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.paths import PayloadPath, Steps
 
 GROWTH_TO_SAVE = 0.1
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
@@ -219,8 +219,9 @@ def columns_worth_saving(view: SearchView) -> list[PayloadPath]:
     if view.state.count < columns.COLUMNS_WORTH:
         return []
     uses, files = view.kept.uses, {made.key for made in _column_files(view.connection)}
-    held = dict.fromkeys(column.path for column in reversed(view.kept.columns.held()))
-    possible = filter(column_files.may_have_file, held)
+    held = (column.path for column in reversed(view.kept.columns.held()))
+    paths = dict.fromkeys(path for path in held if not isinstance(path, Steps))
+    possible = filter(column_files.may_have_file, paths)  # of those that can have any
     return [
         path
         for path in possible

@@ -73,7 +73,7 @@ function argumentsOf(body, picture) {
   if (body.where_document) given.push(["where_document", literal(body.where_document)]);
   if (body.keys) given.push(["ids", literal(body.keys.map(idOf))]);
   given.push(["mode", literal(body.mode)]);
-  for (const name of ["alpha", "fusion", "exact", "ef", "offset", "max_distance", "group_by", "group_size"]) {
+  for (const name of ["alpha", "fusion", "exact", "ef", "offset", "max_distance", "min_score", "group_by", "group_size"]) {
     if (body[name] !== undefined) given.push([name, literal(body[name])]);
   }
   return given;

@@ -9,7 +9,7 @@ import { isObject, tried } from "./json.js";
 export const MODES = { dense: "meaning", text: "words", sparse: "sparse", hybrid: "hybrid" };
 
 const INTEGERS = { k: [1, 1000], offset: [0, 1_000_000], ef: [1, 100_000], group_size: [1, 1000] };
-const DECIMALS = { alpha: [0, 1], max_distance: [-1e12, 1e12] };
+const DECIMALS = { alpha: [0, 1], max_distance: [-1e12, 1e12], min_score: [-1e12, 1e12] };
 const TEXTS = ["space", "sparse_space", "group_by"];
 const FUSIONS = ["adaptive", "rrf", "weighted"];
 const DENSE = ["space", "exact", "ef"];
@@ -17,9 +17,9 @@ const DENSE = ["space", "exact", "ef"];
 /** The settings that each mode knows, besides k, offset and groups. */
 export const KNOWN = {
   dense: [...DENSE, "max_distance"],
-  text: [],
-  sparse: ["sparse_space"],
-  hybrid: [...DENSE, "sparse_space", "alpha", "fusion"],
+  text: ["min_score"],
+  sparse: ["sparse_space", "min_score"],
+  hybrid: [...DENSE, "sparse_space", "alpha", "fusion", "min_score"],
 };
 const ALWAYS = ["k", "offset", "group_by", "group_size"];
 

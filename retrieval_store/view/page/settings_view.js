@@ -87,6 +87,7 @@ export function Settings({ name, settings, set, details, by }) {
         ${knows("fusion") && html`<${Fusion} ...${common} />`}
         ${knows("alpha") && html`<${Number} name="alpha" label="weight of meaning (alpha)" usual="as usual" ...${common} />`}
         ${knows("max_distance") && html`<${Number} name="max_distance" label="greatest distance" usual="any" ...${common} />`}
+        ${knows("min_score") && html`<${Number} name="min_score" label="least score" usual="any" ...${common} />`}
         <${GroupBy} details=${details} ...${common} />
         ${settings.group_by && html`<${Number} name="group_size" label="of each group" usual="1" ...${common} />`}
       </div>

@@ -88,11 +88,14 @@ def aside(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def made_aside(function: Callable[P, T]) -> Callable[P, T]:
-    """A function each call of which is made aside."""
+    """A function each call of which is made aside, and may take long."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return aside(function, *args, **kwargs)
+        threads = _threads()
+        if threads is None:
+            return function(*args, **kwargs)
+        return wait_for(threads.run(partial(function, *args, **kwargs), is_long=True))
 
     return call
 

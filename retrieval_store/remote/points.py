@@ -13,7 +13,7 @@ import numpy as np
 
 from retrieval_store.answering.executor import answer
 from retrieval_store.answering.why import why
-from retrieval_store.base.bridge import aside
+from retrieval_store.base.bridge import made_aside
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, Payload, shown
 from retrieval_store.base.projection import projected
@@ -111,9 +111,10 @@ class RemotePoints:
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points."""
         note(lambda: {"retrieval_store.written": len(batch.ids)})
-        # Many are made into requests aside, and so sent from there.
-        if len(batch.ids) > MANY:
-            return aside(self._put, batch, rules)
+        return (self._put_many if len(batch.ids) > MANY else self._put)(batch, rules)
+
+    @made_aside  # since it takes long to make requests of them
+    def _put_many(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         return self._put(batch, rules)
 
     def _put(self, batch: PointBatch, rules: WriteRules) -> PutResult:

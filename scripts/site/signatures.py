@@ -2,8 +2,8 @@
 
 `@asks(_question)` makes `Collection.query` of a method with one parameter, the question; whoever
 calls it passes those of `_question`. What reads the source for the site doesn't run it, so it is
-told here; what methods `AsyncCollection` has, and which classes are dataclasses. And where a docstring says "ef: how many candidates",
-the name stands out.
+told here; what methods `AsyncCollection` has, and which classes are dataclasses. And where a
+docstring says "ef: how many candidates", the name stands out.
 """
 
 import re

@@ -1,0 +1,534 @@
+"""What `Collection.search` is asked, as Chroma's code writes it: `Search`, `K`, `Knn`, `Rrf`.
+
+Each of these is but a way of writing the dict that `to_dict` gives, which is Chroma's own; what
+that means, and what of it can't be, is said where it is read (`conditions`, `scoring`).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import numpy as np
+
+from retrieval_store.base.arguments import whole_number
+from retrieval_store.base.arrays import plain_scalar
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.json_values import shown
+from retrieval_store.direct.arguments import sparse_of
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+
+Form: TypeAlias = Mapping[str, Any]
+F = TypeVar("F", bound="Where | Rank | Aggregate")
+EMBEDDING, DOCUMENT, METADATA, SCORE, ID = "#embedding", "#document", "#metadata", "#score", "#id"
+RRF_K = 60
+KNN_LIMIT = 16  # hits of a `Knn` that says no other
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Where:
+    """A condition on records. `&` and `|` combine several."""
+
+    form: Form
+
+    def to_dict(self) -> dict[str, Any]:
+        """The condition as `get(where=…)` takes it, and ids besides."""
+        return dict(self.form)
+
+    @classmethod
+    def from_dict(cls, data: Form) -> "Where":
+        """The condition of such a dict."""
+        return _of_form(cls, data)
+
+    def __and__(self, other: "Where") -> "Where":
+        return _both("$and", self, other)
+
+    def __or__(self, other: "Where") -> "Where":
+        return _both("$or", self, other)
+
+
+def _both(operator: str, left: Where, right: Any) -> Where:
+    if not hasattr(right, "to_dict"):
+        raise InvalidTypeError(
+            f"a condition is combined with {shown(right)}, expected another, as in "
+            "(K('year') > 2000) & (K('lang') == 'en')"
+        )
+    terms: list[Form] = []
+    for form in (left.form, right.to_dict()):
+        terms += form[operator] if [*form] == [operator] else [form]
+    return Where({operator: terms})
+
+
+class Key:
+    """A metadata key, or one of `K.ID`, `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA` and `K.SCORE`.
+    Compared with a value it is a condition."""
+
+    ID: ClassVar["Key"]
+    DOCUMENT: ClassVar["Key"]
+    EMBEDDING: ClassVar["Key"]
+    METADATA: ClassVar["Key"]
+    SCORE: ClassVar["Key"]
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise InvalidTypeError(f"name is {shown(name)}, expected a metadata key")
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"K({self.name!r})"
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __eq__(self, value: Any) -> Where:  # type: ignore[override]
+        return self._compared("$eq", value)
+
+    def __ne__(self, value: Any) -> Where:  # type: ignore[override]
+        return self._compared("$ne", value)
+
+    def __gt__(self, value: Any) -> Where:
+        return self._compared("$gt", value)
+
+    def __ge__(self, value: Any) -> Where:
+        return self._compared("$gte", value)
+
+    def __lt__(self, value: Any) -> Where:
+        return self._compared("$lt", value)
+
+    def __le__(self, value: Any) -> Where:
+        return self._compared("$lte", value)
+
+    def is_in(self, values: Iterable[Any]) -> Where:
+        """One of these values."""
+        return self._compared("$in", values if isinstance(values, str) else list(values))
+
+    def not_in(self, values: Iterable[Any]) -> Where:
+        """None of these values."""
+        return self._compared("$nin", values if isinstance(values, str) else list(values))
+
+    def contains(self, value: Any) -> Where:
+        """A document with this text in it; of a metadata key, a list that has this value."""
+        return self._compared("$contains", value)
+
+    def not_contains(self, value: Any) -> Where:
+        """The contrary."""
+        return self._compared("$not_contains", value)
+
+    def regex(self, pattern: str) -> Where:
+        """A document in which the pattern is found."""
+        return self._compared("$regex", pattern)
+
+    def not_regex(self, pattern: str) -> Where:
+        """The contrary."""
+        return self._compared("$not_regex", pattern)
+
+    def _compared(self, operator: str, value: Any) -> Where:
+        return Where({self.name: {operator: value}})
+
+
+Key.ID, Key.DOCUMENT, Key.EMBEDDING = Key(ID), Key(DOCUMENT), Key(EMBEDDING)
+Key.METADATA, Key.SCORE = Key(METADATA), Key(SCORE)
+K = Key
+
+
+class Rank:
+    """How records are scored, the least being the best: a `Knn`, or numbers made of several."""
+
+    __slots__ = ("form",)
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+
+    def to_dict(self) -> dict[str, Any]:
+        """The expression as a dict, with one operator as its key."""
+        return dict(self.form)
+
+    @classmethod
+    def from_dict(cls, data: Form) -> "Rank":
+        """The expression of such a dict."""
+        return _of_form(Rank, data)
+
+    def __repr__(self) -> str:
+        return f"Rank({dict(self.form)!r})"
+
+    def __add__(self, other: Any) -> "Rank":
+        return _several("$sum", self, other)
+
+    def __radd__(self, other: Any) -> "Rank":
+        return _several("$sum", other, self)
+
+    def __mul__(self, other: Any) -> "Rank":
+        return _several("$mul", self, other)
+
+    def __rmul__(self, other: Any) -> "Rank":
+        return _several("$mul", other, self)
+
+    def __sub__(self, other: Any) -> "Rank":
+        return _pair("$sub", self, other)
+
+    def __rsub__(self, other: Any) -> "Rank":
+        return _pair("$sub", other, self)
+
+    def __truediv__(self, other: Any) -> "Rank":
+        return _pair("$div", self, other)
+
+    def __rtruediv__(self, other: Any) -> "Rank":
+        return _pair("$div", other, self)
+
+    def __neg__(self) -> "Rank":
+        return _several("$mul", -1, self)
+
+    def __abs__(self) -> "Rank":
+        return Rank({"$abs": self.form})
+
+    def abs(self) -> "Rank":
+        """Without its sign."""
+        return abs(self)
+
+    def exp(self) -> "Rank":
+        """e to the power of it."""
+        return Rank({"$exp": self.form})
+
+    def log(self) -> "Rank":
+        """Its natural logarithm."""
+        return Rank({"$log": self.form})
+
+    def max(self, other: Any) -> "Rank":
+        """The greater of both."""
+        return _several("$max", self, other)
+
+    def min(self, other: Any) -> "Rank":
+        """The lesser of both."""
+        return _several("$min", self, other)
+
+
+def _form_of(term: Any) -> Form:
+    if hasattr(term, "to_dict"):
+        form: Form = term.to_dict()
+        return form
+    number = plain_scalar(term)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise InvalidTypeError(
+            f"a rank is combined with {shown(term)}, expected another rank or a number"
+        )
+    return {"$val": number}
+
+
+def _several(operator: str, left: Any, right: Any) -> Rank:
+    terms: list[Form] = []
+    for form in (_form_of(left), _form_of(right)):
+        terms += form[operator] if [*form] == [operator] else [form]
+    return Rank({operator: terms})
+
+
+def _pair(operator: str, left: Any, right: Any) -> Rank:
+    return Rank({operator: {"left": _form_of(left), "right": _form_of(right)}})
+
+
+class Val(Rank):
+    """A number, the same for each record."""
+
+    __slots__ = ()
+
+    def __init__(self, value: float) -> None:
+        super().__init__(_form_of(value))
+
+
+class Knn(Rank):
+    """The distance to a query, of the nearest `limit` records: squared L2, 1 - dot or 1 - cosine as
+    in `Collection.query`, and 1 - the dot product with a sparse vector.
+
+    query: a text, which the collection's function embeds, a vector, or a sparse vector. key: what
+    is searched: `K.EMBEDDING`, or any other name for the collection's sparse vectors. default: what
+    records get that aren't among these; None leaves them out of the search. return_rank: the place,
+    from 0, instead of the distance.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        query: Any,
+        key: Key | str = K.EMBEDDING,
+        limit: int = KNN_LIMIT,
+        default: float | None = None,
+        return_rank: bool = False,
+    ) -> None:
+        form = {"query": _query_of(query), "key": _name_of(key), "limit": limit}
+        if default is not None:
+            form["default"] = default
+        if return_rank:
+            form["return_rank"] = return_rank
+        super().__init__({"$knn": form})
+
+
+def _query_of(query: Any) -> Any:
+    """A query as JSON has it."""
+    if hasattr(query, "indices"):
+        (vector,) = sparse_of(query, "query")
+        assert vector is not None
+        numbers = {"indices": vector.indices.tolist(), "values": vector.values.tolist()}
+        return {"#type": "sparse_vector", **numbers}
+    return query.tolist() if isinstance(query, np.ndarray) else query
+
+
+class Rrf(Rank):
+    """Reciprocal rank fusion: - Σ weight / (k + place), of `Knn` with `return_rank=True`.
+
+    weights: one for each, 1 if left out; normalize: whether they are scaled to a sum of 1.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        ranks: Iterable[Rank],
+        k: float = RRF_K,
+        weights: Iterable[float] | None = None,
+        normalize: bool = False,
+    ) -> None:
+        forms = [_form_of(rank) for rank in ranks]
+        if not forms:
+            raise InvalidArgumentError("ranks is empty, expected at least one")
+        if not _is_number(k) or not k > 0:
+            raise InvalidArgumentError(f"k is {shown(k)}, expected a number above 0")
+        each = _weights(weights, len(forms), normalize)
+        terms = [Val(w) / (Val(k) + Rank(form)) for w, form in zip(each, forms, strict=True)]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        super().__init__((-total).form)
+
+
+def _weights(weights: Iterable[float] | None, count: int, normalize: bool) -> list[float]:
+    each = [1.0] * count if weights is None else [plain_scalar(weight) for weight in weights]
+    if len(each) != count:
+        raise InvalidArgumentError(f"weights has {len(each)} numbers, expected {count}, as ranks")
+    for i, weight in enumerate(each):
+        if not _is_number(weight) or not weight >= 0:
+            raise InvalidArgumentError(f"weights[{i}] is {shown(weight)}, expected 0 or more")
+    if not normalize:
+        return each
+    if not sum(each) > 0:
+        raise InvalidArgumentError("weights are all 0, which can't be scaled to a sum of 1")
+    return [weight / sum(each) for weight in each]
+
+
+def _is_number(value: Any) -> bool:
+    number = plain_scalar(value)
+    return isinstance(number, int | float) and not isinstance(number, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Which of the records that were found are shown: `limit` after the first `offset`."""
+
+    offset: int = 0
+    limit: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict."""
+        limit = {} if self.limit is None else {"limit": self.limit}
+        return {"offset": self.offset, **limit}
+
+    @classmethod
+    def from_dict(cls, data: Form) -> "Limit":
+        """The window of such a dict."""
+        _check_keys(data, "limit", {"offset", "limit"})
+        limit = data.get("limit")
+        offset = whole_number(data.get("offset", 0), "limit['offset']", 0)
+        return cls(offset, None if limit is None else whole_number(limit, "limit['limit']", 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Select:
+    """What is shown of each record besides its id: `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA`,
+    `K.SCORE`, and metadata keys."""
+
+    keys: Iterable[Key | str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict."""
+        return {"keys": _names_of(self.keys)}
+
+    @classmethod
+    def from_dict(cls, data: Form) -> "Select":
+        """The choice of such a dict."""
+        _check_keys(data, "select", {"keys"})
+        return cls([Key(name) for name in _names_of(data.get("keys", ()))])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aggregate:
+    """Which records of each group are shown."""
+
+    form: Form
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict."""
+        return dict(self.form)
+
+    @classmethod
+    def from_dict(cls, data: Form) -> "Aggregate":
+        """The choice of such a dict."""
+        return _of_form(Aggregate, data)
+
+
+class MinK(Aggregate):
+    """The k records with the least values under a key, or under the first of several keys in which
+    they differ."""
+
+    __slots__ = ()
+
+    def __init__(self, keys: Key | str | Iterable[Key | str], k: int) -> None:
+        super().__init__({"$min_k": {"keys": _names_of(keys), "k": k}})
+
+
+class MaxK(Aggregate):
+    """The k records with the greatest values."""
+
+    __slots__ = ()
+
+    def __init__(self, keys: Key | str | Iterable[Key | str], k: int) -> None:
+        super().__init__({"$max_k": {"keys": _names_of(keys), "k": k}})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupBy:
+    """Of the records that have the same values under some metadata keys, only those that
+    `aggregate` chooses."""
+
+    keys: Key | str | Iterable[Key | str] = ()
+    aggregate: Aggregate | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as a dict, empty where nothing is grouped."""
+        names = _names_of(self.keys)
+        if not names or self.aggregate is None:
+            return {}
+        return {"keys": names, "aggregate": self.aggregate.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Form) -> "GroupBy":
+        """The grouping of such a dict."""
+        _check_keys(data, "group_by", {"keys", "aggregate"})
+        if not data:
+            return cls()
+        if "keys" not in data or "aggregate" not in data:
+            raise InvalidArgumentError(f"group_by is {shown(data)}, expected keys and aggregate")
+        keys = [Key(name) for name in _names_of(data["keys"])]
+        return cls(keys, Aggregate.from_dict(data["aggregate"]))
+
+
+class Search:
+    """What is searched for, and what is shown of it: made at once, or step by step, each step
+    giving a new one. All of it may be given as the dicts that `to_dict` gives.
+
+        Search().where(K("year") > 2000).rank(Knn("whales")).limit(10).select(K.SCORE, "title")
+    """
+
+    __slots__ = ("_group_by", "_limit", "_rank", "_select", "_where")
+
+    def __init__(
+        self,
+        where: Where | Form | None = None,
+        rank: Rank | Form | None = None,
+        group_by: GroupBy | Form | None = None,
+        limit: Limit | Form | int | None = None,
+        select: Select | Form | Iterable[Key | str] | None = None,
+    ) -> None:
+        self._where = None if where is None else _as(Where, where, "where")
+        self._rank = None if rank is None else _as(Rank, rank, "rank")
+        self._group_by = GroupBy() if group_by is None else _as(GroupBy, group_by, "group_by")
+        window = {"limit": limit} if isinstance(limit, int | np.integer) else limit
+        self._limit = Limit() if window is None else _as(Limit, window, "limit")
+        chosen = select if isinstance(select, Mapping) or hasattr(select, "to_dict") else None
+        named = Select(_names_of(() if select is None else select)) if chosen is None else chosen
+        self._select = _as(Select, named, "select")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole search as a dict."""
+        return {
+            "filter": None if self._where is None else self._where.to_dict(),
+            "rank": None if self._rank is None else self._rank.to_dict(),
+            "group_by": self._group_by.to_dict(),
+            "limit": self._limit.to_dict(),
+            "select": self._select.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Form) -> "Search":
+        """The search of such a dict."""
+        _check_keys(data, "search", {"filter", "rank", "group_by", "limit", "select"})
+        others = {name: data.get(name) for name in ("rank", "group_by", "limit", "select")}
+        return cls(data.get("filter"), **others)
+
+    def __repr__(self) -> str:
+        return f"Search.from_dict({self.to_dict()!r})"
+
+    def where(self, where: Where | Form | None) -> "Search":
+        """The same among the records that fulfil a condition."""
+        return self._with(where=where)
+
+    def rank(self, rank_expr: Rank | Form | None) -> "Search":
+        """The same with these scores; None for the order of insertion."""
+        return self._with(rank=rank_expr)
+
+    def group_by(self, group_by: GroupBy | Form | None) -> "Search":
+        """The same with groups."""
+        return self._with(group_by=group_by)
+
+    def limit(self, limit: int, offset: int = 0) -> "Search":
+        """The same with `limit` records, after the first `offset`."""
+        return self._with(limit={"offset": offset, "limit": limit})
+
+    def select(self, *keys: Key | str) -> "Search":
+        """The same with these parts of each record."""
+        return self._with(select=keys)
+
+    def select_all(self) -> "Search":
+        """The same with document, embedding, metadata and score."""
+        return self.select(K.DOCUMENT, K.EMBEDDING, K.METADATA, K.SCORE)
+
+    def _with(self, **changed: Any) -> "Search":
+        own = {name: getattr(self, f"_{name}") for name in ("where", "rank", "group_by", "limit")}
+        return Search(**{**own, "select": self._select, **changed})
+
+
+def _as(kind: Any, given: Any, name: str) -> Any:
+    """An object of a class, or of Chroma's class of that name, or such a dict."""
+    if isinstance(given, kind):
+        return given
+    form = given.to_dict() if hasattr(given, "to_dict") else given
+    if not isinstance(form, Mapping):
+        raise InvalidTypeError(f"{name} is {shown(given)}, expected {kind.__name__} or a dict")
+    return kind.from_dict(form)
+
+
+def _of_form(kind: type[F], data: Any) -> F:
+    if not isinstance(data, Mapping) or not data:
+        raise InvalidTypeError(f"{kind.__name__} is made of {shown(data)}, expected a dict")
+    return kind(data)
+
+
+def _check_keys(data: Any, name: str, known: set[str]) -> None:
+    if not isinstance(data, Mapping):
+        raise InvalidTypeError(f"{name} is {shown(data)}, expected a dict")
+    if unknown := [key for key in data if key not in known]:
+        raise InvalidArgumentError(
+            f"{name} has the key {shown(unknown[0])}, expected {', '.join(sorted(known))}"
+        )
+
+
+def _names_of(keys: Any) -> list[str]:
+    """The names of one key or several, each once."""
+    is_one = isinstance(keys, str) or hasattr(keys, "name")
+    if not is_one and not isinstance(keys, Iterable):
+        raise InvalidTypeError(f"keys is {shown(keys)}, expected keys")
+    return [*dict.fromkeys(map(_name_of, [keys] if is_one else keys))]
+
+
+def _name_of(key: Any) -> str:
+    name = getattr(key, "name", key)
+    if not isinstance(name, str) or not name:
+        raise InvalidTypeError(f"a key is {shown(key)}, expected K.SCORE, say, or a metadata key")
+    return name

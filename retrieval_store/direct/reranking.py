@@ -12,6 +12,7 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.bridge import aside
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.arguments import complete_texts_of
@@ -90,7 +91,8 @@ class Reranking:
         readable = [i for i, one in enumerate(documents) if one]
         scores = np.full(len(documents), np.nan)
         if readable:
-            scores[readable] = self.score(text, [cast(str, documents[i]) for i in readable])
+            texts = [cast(str, documents[i]) for i in readable]
+            scores[readable] = aside(self.score, text, texts)
         order = np.argsort(-scores, kind="stable")  # NaN comes last
         return order, scores[order]
 

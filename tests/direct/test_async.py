@@ -397,6 +397,13 @@ async def test_what_embeds_and_loads_waits_beside_the_loop(place, greenlets):
         found = await beside(things.query(query_texts="five5", n_results=1))
         assert found["ids"] == [["a"]]
 
+        def longest(query, documents):
+            return [length for length, _ in embed(documents)]
+
+        given = {"query_embeddings": [[4.0, 1.0]], "n_results": 1, "rerank_query": "five5"}
+        found = await beside(things.query(**given, rerank=longest))
+        assert found["scores"] == [[4.0]]
+
 
 def load(uris):
     return [None if uri is None else uri * 3 for uri in uris]

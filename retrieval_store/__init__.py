@@ -8,17 +8,31 @@
     collection.query(query_texts="first", n_results=1)
 
 Importing this package imports nothing else; its names are loaded when they are first used, and so
-are the rooms `errors`, `filters`, `embeddings`, `loaders` and `plugins`.
+are the rooms `errors`, `filters`, `embeddings`, `loaders`, `plugins` and `utils`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval_store import embeddings, errors, filters, loaders, plugins
+    from retrieval_store import embeddings, errors, filters, loaders, plugins, utils
     from retrieval_store.base.arrays import SparseVector
     from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
     from retrieval_store.direct.asynchronous import AsyncClient, AsyncCollection, AsyncHttpClient
+    from retrieval_store.direct.chroma.expressions import (
+        GroupBy,
+        K,
+        Key,
+        Knn,
+        Limit,
+        MaxK,
+        MinK,
+        Rrf,
+        Search,
+        Select,
+        Val,
+    )
+    from retrieval_store.direct.chroma.found import SearchResult
     from retrieval_store.direct.chroma.settings import Settings
     from retrieval_store.direct.chroma.types import (
         URI,
@@ -106,13 +120,20 @@ __all__ = [
     "Explanation",
     "FastEmbedEmbeddingFunction",
     "GetResult",
+    "GroupBy",
     "HttpClient",
     "IDs",
     "ImageLoader",
     "Images",
     "Include",
+    "K",
+    "Key",
+    "Knn",
+    "Limit",
+    "MaxK",
     "Metadata",
     "Metadatas",
+    "MinK",
     "MiniLMEmbedding",
     "OllamaEmbeddingFunction",
     "OnnxEmbedding",
@@ -123,6 +144,10 @@ __all__ = [
     "Reason",
     "Reasons",
     "Reranker",
+    "Rrf",
+    "Search",
+    "SearchResult",
+    "Select",
     "SentenceTransformerEmbeddingFunction",
     "Settings",
     "SimilarityReranker",
@@ -134,6 +159,7 @@ __all__ = [
     "URIs",
     "UpdateCollectionMetadata",
     "UpdateMetadata",
+    "Val",
     "Warmed",
     "Where",
     "WhereDocument",
@@ -150,8 +176,21 @@ __all__ = [
     "restore",
     "to_arrow",
     "to_pandas",
+    "utils",
 ]
 _HOMES = {
+    "GroupBy": "retrieval_store.direct.chroma.expressions",
+    "K": "retrieval_store.direct.chroma.expressions",
+    "Key": "retrieval_store.direct.chroma.expressions",
+    "Knn": "retrieval_store.direct.chroma.expressions",
+    "Limit": "retrieval_store.direct.chroma.expressions",
+    "MaxK": "retrieval_store.direct.chroma.expressions",
+    "MinK": "retrieval_store.direct.chroma.expressions",
+    "Rrf": "retrieval_store.direct.chroma.expressions",
+    "Search": "retrieval_store.direct.chroma.expressions",
+    "Select": "retrieval_store.direct.chroma.expressions",
+    "Val": "retrieval_store.direct.chroma.expressions",
+    "SearchResult": "retrieval_store.direct.chroma.found",
     "to_arrow": "retrieval_store.direct.tables.results",
     "to_pandas": "retrieval_store.direct.tables.results",
     "DEFAULT_DATABASE": "retrieval_store.direct.arguments",
@@ -216,7 +255,7 @@ _HOMES = {
     "ImageLoader": "retrieval_store.loaders.images",
 }
 
-_ROOMS = ("embeddings", "errors", "filters", "loaders", "plugins")
+_ROOMS = ("embeddings", "errors", "filters", "loaders", "plugins", "utils")
 
 
 if not TYPE_CHECKING:  # else type checkers would believe in any name

@@ -275,6 +275,7 @@ class AsyncCollection:
     get = awaited(Collection.get)
     peek = awaited(Collection.peek)
     query = awaited(Collection.query)
+    search = awaited(Collection.search)
     explain = awaited(Collection.explain)
     why = awaited(Collection.why)
     stats = awaited(Collection.stats)

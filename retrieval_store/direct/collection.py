@@ -77,6 +77,7 @@ from retrieval_store.interface.records import CollectionRecord
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
+    from retrieval_store.direct.chroma.found import SearchResult
     from retrieval_store.direct.reranking import Reranking
     from retrieval_store.direct.tables.maps import Library
     from retrieval_store.direct.writing import Writer
@@ -492,6 +493,19 @@ class Collection:
     def _found(self, hits: list[Hits], wanted: frozenset[str]) -> QueryResult:
         data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
         return query_result(hits, wanted, data)
+
+    def search(self, searches: Any) -> "SearchResult":
+        """Records by one `Search` or several, as Chroma has them: conditions, ranks made of `Knn`
+        by arithmetic or `Rrf`, groups, a window, and what is selected of each.
+
+        Scores are distances, the least first. All rankings of all searches are made in one state,
+        and their texts embedded in one call; a search without a rank gives records in the order of
+        insertion. A `Search` may be Chroma's own, or a dict. Raises InvalidArgumentError for what
+        can't be asked, by its place in the search.
+        """
+        from retrieval_store.direct.chroma.searching import searched
+
+        return searched(self._backend.points, self._embedding.embedder, self._record, searches)
 
     @asks(_question)
     def explain(self, request: Request) -> Explanation:

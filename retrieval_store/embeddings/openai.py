@@ -1,7 +1,7 @@
 """Embeddings from a server with OpenAI's interface: OpenAI itself, or one of your own.
 
-The key is read from an environment variable when it is needed; only the variable's name is ever
-stored.
+The key is read from an environment variable when it is needed, unless it is given; only the
+variable's name is ever stored.
 """
 
 import json
@@ -20,7 +20,7 @@ from retrieval_store.embeddings.servers import (
     matrix,
     no_embeddings,
 )
-from retrieval_store.errors import EmbeddingFunctionError
+from retrieval_store.errors import EmbeddingFunctionError, InvalidTypeError
 
 # Of OpenAI's own models; a server of another may call anything by these names.
 MAX_TOKENS = {
@@ -34,9 +34,10 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
     """Embeds texts by POST {base_url}/embeddings.
 
     model: its name there; api_key_env: the environment variable that has the key, None for a server
-    that wants none; dimensions: how many numbers, where the model can choose. batch_size, timeout
-    in seconds, retries: how it is asked; they aren't remembered by collections. Raises
-    EmbeddingFunctionError when the server can't be reached, or refuses.
+    that wants none; dimensions: how many numbers, where the model can choose. api_key: the key
+    itself, instead of what the variable has. batch_size, timeout in seconds, retries: how it is
+    asked; none of these is remembered by collections. Raises EmbeddingFunctionError when the server
+    can't be reached, or refuses.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         api_key_env: str | None = "OPENAI_API_KEY",
         dimensions: int | None = None,
         *,
+        api_key: str | None = None,
         batch_size: int = 128,
         timeout: float = 60.0,
         retries: int = 4,
@@ -56,6 +58,11 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             "api_key_env": api_key_env,
             "dimensions": dimensions,
         }
+        if api_key is not None and not isinstance(api_key, str):  # it isn't shown
+            raise InvalidTypeError(
+                f"api_key is of type {type(api_key).__name__}, expected a str or None"
+            )
+        self._given_key = api_key
         self._manner = checked_manner(batch_size, timeout, retries)
 
     def settings(self) -> dict[str, Any]:
@@ -97,21 +104,25 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         return f"{self._url} answered {status}: {self._without_key(said)}"
 
     def _headers(self) -> dict[str, str]:
-        name = self._settings["api_key_env"]
-        return {} if name is None else {"Authorization": f"Bearer {self._key(name)}"}
-
-    def _key(self, name: str) -> str:
-        key = os.environ.get(name, "").strip()
+        key = self._key()
+        if key is None:
+            return {}
         if not key or not key.isascii() or not key.isprintable():
-            raise EmbeddingFunctionError(
-                f"the environment variable {name} has no key that can be sent"
-            )
-        return key
+            name = self._settings["api_key_env"]
+            where = f"the environment variable {name}" if self._given_key is None else "api_key"
+            raise EmbeddingFunctionError(f"{where} has no key that can be sent")
+        return {"Authorization": f"Bearer {key}"}
+
+    def _key(self) -> str | None:
+        """The key as it is now; None where none is wanted."""
+        if self._given_key is not None:
+            return self._given_key.strip()
+        name = self._settings["api_key_env"]
+        return None if name is None else os.environ.get(name, "").strip()
 
     def _without_key(self, text: str) -> str:
         """What a server says, without the key, which some of them repeat."""
-        name = self._settings["api_key_env"]
-        key = "" if name is None else os.environ.get(name, "").strip()
+        key = self._key()
         return text.replace(key, "***") if key else text
 
     @property

@@ -53,8 +53,14 @@ def _both(operator: str, left: Where, right: Any) -> Where:
         )
     terms: list[Form] = []
     for form in (left.form, right.to_dict()):
-        terms += form[operator] if [*form] == [operator] else [form]
+        terms += _flat(operator, form)
     return Where({operator: terms})
+
+
+def _flat(operator: str, form: Form) -> list[Form]:
+    """The terms of a form that is of the same operator; else the form alone."""
+    terms = form[operator] if [*form] == [operator] else None
+    return [*terms] if isinstance(terms, list) else [form]
 
 
 class Key:
@@ -216,7 +222,7 @@ def _form_of(term: Any) -> Form:
 def _several(operator: str, left: Any, right: Any) -> Rank:
     terms: list[Form] = []
     for form in (_form_of(left), _form_of(right)):
-        terms += form[operator] if [*form] == [operator] else [form]
+        terms += _flat(operator, form)
     return Rank({operator: terms})
 
 

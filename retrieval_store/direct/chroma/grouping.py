@@ -16,6 +16,7 @@ from retrieval_store.direct.chroma.expressions import SCORE
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 _LEAST = {"$min_k": True, "$max_k": False}
+WHOLE = 2.0**53  # up to which each integer is a float
 _Sorted: TypeAlias = tuple[int, Any]  # by kinds first, since values of two can't be compared
 
 
@@ -35,7 +36,7 @@ def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
     if not form:
         return None
     aggregate = form["aggregate"]
-    if len(aggregate) != 1 or [*aggregate][0] not in _LEAST:
+    if len(aggregate) != 1 or next(iter(aggregate)) not in _LEAST:
         raise InvalidArgumentError(
             f"group_by['aggregate'] is {shown(aggregate)}, expected '$min_k' or '$max_k'"
         )
@@ -60,9 +61,7 @@ def _keys(given: Any, place: str) -> tuple[str, ...]:
     return tuple(given)
 
 
-def grouped(
-    grouping: Grouping, payloads: Sequence[Payload | None], scores: Floats
-) -> list[int]:
+def grouped(grouping: Grouping, payloads: Sequence[Payload | None], scores: Floats) -> list[int]:
     """The places of the records that are kept, ascending. Where a record has nothing under a key,
     its value is none, which is less than any other."""
     groups: dict[bytes, list[int]] = {}
@@ -83,7 +82,8 @@ def grouped(
 
 def _plain(value: Any) -> Any:
     """1 for 1.0, as in filters."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < WHOLE
+    return int(value) if is_whole else value
 
 
 def _comparable(value: Any) -> _Sorted:

@@ -5,6 +5,7 @@ was found, a column for each. A record counts that any `Knn` has found, and that
 default has.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
@@ -109,7 +110,7 @@ def _ranking(operand: Any, place: str) -> Ranking:
 
 def _number(value: Any, place: str) -> float:
     number = plain_scalar(value)
-    if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
+    if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
         raise InvalidTypeError(f"{place} is {shown(value)}, expected a number")
     return float(number)
 

@@ -23,10 +23,11 @@ from retrieval_store.direct.chroma.expressions import (
     SCORE,
     Search,
 )
+from retrieval_store.direct.chroma.found import SearchResult
 from retrieval_store.direct.chroma.grouping import Grouping, grouped, grouping_of
 from retrieval_store.direct.chroma.scoring import Ranking, Scored, rankings_of, scored
 from retrieval_store.direct.configuration import refuse_no_sparse
-from retrieval_store.direct.results import SPACE, SPARSE, SearchResult, SearchRow
+from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.interface.points import Fields, Hits, Points
@@ -103,7 +104,7 @@ def _searches(searches: Any) -> list[tuple[Search, str]]:
     if isinstance(searches, Mapping) or hasattr(searches, "to_dict"):
         return [(_search_of(searches, "searches"), "searches")]
     if isinstance(searches, str) or not isinstance(searches, Sequence):
-        raise InvalidTypeError(f"searches is {shown(searches)}, expected a Search or a list of them")
+        raise InvalidTypeError(f"searches is {shown(searches)}, expected a Search or several")
     if not searches:
         raise InvalidArgumentError("searches is empty, expected at least one Search")
     places = [f"searches[{i}]" for i in range(len(searches))]

@@ -1,0 +1,12 @@
+"""`ImageLoader` with the argument that Chroma's has."""
+
+from retrieval_store.base.arguments import whole_number
+from retrieval_store.loaders import images
+
+USUAL_WORKERS = 4
+
+
+def ImageLoader(max_workers: int = USUAL_WORKERS) -> images.ImageLoader:
+    """A loader of images from local files; max_workers: how many at once. For URLs, limits and
+    folders there is `retrieval_store.ImageLoader`, of which this makes one."""
+    return images.ImageLoader(threads=whole_number(max_workers, "max_workers", 1))

@@ -53,7 +53,7 @@ class Threads:
             self._begin()
         context = copy_context()
         context.run(CALLING.set, asyncio.get_running_loop())
-        made = partial(context.run, call)
+        made = partial(context.run, _passed, call)
         future = self._queued(made) if is_long else self._pool.submit(made)
         self._given.add(future)
         future.add_done_callback(self._given.discard)
@@ -97,6 +97,14 @@ class Threads:
                 return
             self._next.append(self._long.popleft())
         self._pool.submit(self._work)
+
+
+def _passed(call: Callable[[], T]) -> T:
+    """What a call returns. A StopIteration can't be passed on to what awaits it."""
+    try:
+        return call()
+    except StopIteration as error:
+        raise RuntimeError("a function that was called has raised StopIteration") from error
 
 
 def _settle(future: Future[Any], call: _Call) -> None:

@@ -117,7 +117,10 @@ class Place:
         entry = self.known
         if entry.kept is None:
             return False
-        return self.points.count() != entry.kept or self._has_moved(entry.left)
+        count = self.points.count()
+        has_expired = self.record.expires is not None and count < entry.kept
+        others = count != entry.kept and not has_expired  # which is nothing that anyone wrote
+        return others or self._has_moved(entry.left)
 
     def _has_moved(self, left: Position | None) -> bool:
         """Whether the copy tells of changes since its log had come so far."""

@@ -782,6 +782,19 @@ def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
     return collection._embedding.embedder().embed_query(texts)
 
 
+def replace_own(
+    collection: Collection, own: Mapping[str, Any], ids: Sequence[str], **given: Any
+) -> tuple[list[str], set[str]]:
+    """`upsert` with `replace` of records of the caller's own, all of which fulfil a filter. Returns
+    the ids that a loader left out, and those of records that don't fulfil it by then: these aren't
+    written, and the others perhaps neither."""
+    from retrieval_store.direct.writing import replaced_where
+
+    expression = filter_of(own, None)
+    assert expression is not None
+    return replaced_where(collection._writer(), expression, {"ids": ids, **given})
+
+
 def _spec_in(record: CollectionRecord) -> Any:
     """What a collection remembers of its embedding function; nothing of one that is only for
     QdrantClient."""

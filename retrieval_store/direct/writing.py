@@ -1,6 +1,6 @@
 """Writing records to a collection: checked, embedded, written, and told of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from retrieval_store.base.bridge import made_aside
@@ -22,7 +22,8 @@ from retrieval_store.direct.embedding import Embedding
 from retrieval_store.direct.results import SPACE, WriteResult
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.dates import micros_in
-from retrieval_store.interface.points import PointId, PutResult, WriteRules
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.interface.points import Fields, PointId, PutResult, WriteRules
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import Backend
 from retrieval_store.loaders import DataLoader
@@ -30,6 +31,10 @@ from retrieval_store.loaders import DataLoader
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 Write: TypeAlias = tuple[Prepared, WriteRules]
 _log = log_of()
+ARGUMENTS = (  # of `records_of`
+    *("ids", "embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings"),
+    "embed",
+)
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(on_existing="update", on_missing="ignore")
 _UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
@@ -107,6 +112,21 @@ class Writer:
             if result.ignored:
                 _tell_of("update ignored ids that don't exist", result.ignored)
         return WriteResult(left_out=[*made.left_out])
+
+
+def replaced_where(
+    writer: Writer, own: Expression, given: Mapping[str, Any]
+) -> tuple[list[str], set[str]]:
+    """See `collection.replace_own`. Records that come between the look and the write are left as
+    they are where a store has transactions."""
+    made, rules = writer.upsert(tuple(map(given.get, ARGUMENTS)), False, False, True)
+    points, ids = writer.backend.points, made.batch.ids
+    there, ours = (points.get(ids, one, None, 0, Fields()).ids for one in (None, own))
+    theirs = {*map(str, there)} - {*map(str, ours)}
+    if theirs or not ids:
+        return [*made.left_out], theirs
+    result = points.put(made.batch, replace(rules, where=own))
+    return writer.told(made, replace(result, ignored=[]))["left_out"], {*map(str, result.ignored)}
 
 
 def _refuse_no_moment(records: Records, key: str) -> None:

@@ -17,9 +17,10 @@ from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.progress import progress_bar
-from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.collection import Collection, replace_own
 from retrieval_store.direct.counting import told_together
 from retrieval_store.errors import (
+    ConflictError,
     DataLoaderError,
     IDAlreadyExistsError,
     InvalidArgumentError,
@@ -43,6 +44,7 @@ from retrieval_store.exchange.wanted import (
     Wanted,
     checked_pieces,
     known_of,
+    made_by,
     vectors_of,
 )
 
@@ -88,7 +90,7 @@ def sync_folder(
     most = whole_number(max_bytes, "max_bytes", 1)
     refuse_unknown_kind(kind, captions)
     _refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run)
-    folder = path_of(path, "path")
+    folder = Path(os.path.normpath(path_of(path, "path")))
     source = str(folder) if name is None else name
     if not isinstance(source, str) or not source:
         raise InvalidTypeError(f"name is {shown(name)}, expected a str that isn't empty")
@@ -240,6 +242,12 @@ class _Plan:
         for some in _pieces(self.changes.new_ids, _AT_ONCE):
             taken = known_ids(self.collection, [{"id": one} for one in some])
             if taken:
+                own = self.collection.get(sorted(taken), {SOURCE: self.reader.name}, include=[])
+                if own["ids"]:
+                    raise ConflictError(
+                        f"another sync of {self.reader.name!r} is under way, which has made "
+                        f"{own['ids'][0]!r}; nothing was written: call it again afterwards"
+                    )
                 raise IDAlreadyExistsError(
                     f"the id {min(taken)!r} is that of a record which isn't of the source "
                     f"{self.reader.name!r}; nothing was written"
@@ -286,7 +294,7 @@ class _Writer:
             for one in ids
         ]
         for some_ids in _pieces(stale, _AT_ONCE):
-            self._collection.delete(ids=some_ids, where={SOURCE: self._reader.name})
+            self._collection.delete(ids=some_ids, where=made_by(self._reader.name))
 
     def _records(self, advance: Callable[[int], Any]) -> Iterator[Wanted]:
         for path, digest in self._changes.files.items():
@@ -342,17 +350,36 @@ class _Writer:
         for path in left_out:
             self._fail(path, "the data loader can't load it")
 
-    def _call(self, records: list[Wanted], is_known: bool, **given: Any) -> list[str]:
-        """Write them; those that are new may not take the place of what others have written
-        meanwhile. Returns the ids that a loader left out."""
-        ids = [record.id for record in records]
+    def _call(self, records: list[Wanted], is_known: bool, **how: Any) -> list[str]:
+        """Write them, in no place of what others have written meanwhile. Returns the ids that a
+        loader left out."""
+        ids, given = [record.id for record in records], dict(how)
         if any(record.uri is not None for record in records):
             given["uris"] = [record.uri for record in records]
         given["documents"] = [record.document for record in records]
         given["metadatas"] = [dict(record.metadata) for record in records]
-        if is_known:
-            return self._collection.upsert(ids, **given, replace=True)["left_out"]
-        return self._collection.add(ids, **given)["left_out"]
+        if not is_known:
+            return self._added(ids, given)
+        left_out, theirs = replace_own(self._collection, made_by(self._reader.name), ids, **given)
+        if not theirs:
+            return left_out
+        for record in records:
+            if record.id in theirs:
+                why = f"the id {record.id!r} was given to another record meanwhile"
+                self._fail(record.metadata["path"], why)
+        rest = [i for i, record in enumerate(records) if record.id not in theirs]
+        if "embeddings" in how:
+            how["embeddings"] = how["embeddings"][rest]
+        return self._call([records[i] for i in rest], is_known, **how) if rest else []
+
+    def _added(self, ids: list[str], given: dict[str, Any]) -> list[str]:
+        try:
+            return self._collection.add(ids, **given)["left_out"]
+        except IDAlreadyExistsError as error:
+            raise IDAlreadyExistsError(
+                f"while the folder was read others have made records of these ids, or another sync "
+                f"of it has: {error}. What was written before is there; the next sync goes on"
+            ) from error
 
 
 def _digest(records: Iterable[Wanted]) -> int:

@@ -105,6 +105,12 @@ def checked_pieces(pieces: Any) -> list[str]:
     return [one for one in pieces if one.strip()]
 
 
+def made_by(name: str) -> dict[str, Any]:
+    """The condition that records fulfil which a sync of this name has made."""
+    made = [{key: {"$exists": True}} for key in ("path", "hash")]
+    return {"$and": [{SOURCE: name}, *made]}
+
+
 def known_of(collection: Collection, name: str) -> dict[str, Wanted]:
     """The records of this name that a sync has made, by their ids, without documents."""
     found = collection.get(where={SOURCE: name}, include=["metadatas", "uris"])

@@ -75,8 +75,9 @@ def _called(reranker: Any) -> Callable[[str, list[str]], Any] | None:
 
 def _checked(made: Any, count: int, argument: str) -> Floats:
     try:
-        scores = np.asarray(made, np.float64)
-    except (TypeError, ValueError):
+        scores = np.asarray(made)
+        scores = np.empty(0) if np.iscomplexobj(scores) else scores.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
         scores = np.empty(0)
     if scores.shape == (count, 1):  # of a model with one label
         scores = scores[:, 0]

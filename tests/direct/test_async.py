@@ -617,3 +617,14 @@ async def test_two_that_are_first_at_once_make_one_collection(place):
         )
         there = [one for one in made if not isinstance(one, AlreadyExistsError)]
         assert len(set(there)) == 1
+
+
+@each_way("memory", "served")
+async def test_a_function_that_raises_stop_iteration_is_an_error(place, greenlets):
+    def embed(texts):
+        return [next(iter(())) for _ in texts]
+
+    async with place.client() as client:
+        things = await client.create_collection("things", embedding_function=embed)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asyncio.wait_for(things.add("a", documents="a"), PATIENCE)

@@ -214,6 +214,8 @@ def test_evaluate_measures_it(trees):
         ({"rerank": lambda q, d: [1.0]}, RerankerError, r"returned \[1.0\] \(list\) for"),
         ({"rerank": lambda q, d: ["a"] * len(d)}, RerankerError, "expected as many numbers"),
         ({"rerank": lambda q, d: [float("nan")] * len(d)}, RerankerError, "aren't finite"),
+        ({"rerank": lambda q, d: [10**400] * len(d)}, RerankerError, "expected as many numbers"),
+        ({"rerank": lambda q, d: [1j] * len(d)}, RerankerError, "expected as many numbers"),
         ({"rerank": lambda q, d: [1 / 0]}, RerankerError, "rerank has failed: division by zero"),
     ],
 )

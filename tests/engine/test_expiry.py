@@ -220,6 +220,58 @@ def test_copies_forks_and_snapshots_hold_nothing_that_has_expired(
         assert copy.get_collection("points").configuration["expires"] == KEY
 
 
+def test_a_copy_is_brought_level_after_records_have_expired(
+    client, expiring_points, clock, tmp_path
+):
+    moments = [1_010, 1_020, 1_030, 1_040]
+    expiring_points.add(["a", "b", "c", "d"], np.eye(4), [{KEY: one} for one in moments])
+    with retrieval_store.Client(tmp_path / "copy") as other:
+        client.copy_to(other)
+        clock.now = 1_015
+        (copied,) = client.copy_to(other)
+        assert (copied.points, copied.level) == (3, True)
+        clock.now = 1_025
+        copy = other.get_collection("points", embedding_function=None)
+        copy.optimize()  # which deletes in the copy, as nobody else does
+        expiring_points.add(["e"], np.ones((1, 4)))
+        client.copy_to(other)
+        assert copy.get()["ids"] == ["c", "d", "e"]
+        copy.add(["mine"], np.ones((1, 4)))
+        with pytest.raises(retrieval_store.errors.AlreadyExistsError, match="written to since"):
+            client.copy_to(other)
+
+
+def test_a_copy_is_compared_while_records_expire(client, expiring_points, clock, monkeypatch):
+    expiring_points.add(
+        [f"p{i}" for i in range(40)], np.ones((40, 4)), [{KEY: 1_000 + i} for i in range(40)]
+    )
+
+    def ticking():
+        clock.now += 0.1
+        return clock.now
+
+    monkeypatch.setattr(expiry, "now", ticking)
+    with retrieval_store.Client() as other:
+        (copied,) = client.copy_to(other)
+        assert 0 < copied.points < 40
+
+
+def test_what_expires_meanwhile_is_deleted_the_next_time(
+    client, expiring_points, clock, monkeypatch
+):
+    expiring_points.add(
+        [f"p{i}" for i in range(90)], np.ones((90, 4)), [{KEY: 1_000 + i} for i in range(90)]
+    )
+    clock.now = 1_009.5
+
+    def ticking():
+        clock.now += 1
+        return clock.now
+
+    monkeypatch.setattr(expiry, "now", ticking)
+    assert 10 <= expiring.remove_expired(expiring_points._backend.points.access) <= 20
+
+
 def test_iteration_shows_one_moment(expiring_points, clock):
     expiring_points.add(
         [f"p{i}" for i in range(30)], np.eye(30, 4), [{KEY: 1_000 + i} for i in range(30)]

@@ -10,12 +10,13 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store.errors import (
+    ConflictError,
     EmbeddingFunctionError,
     IDAlreadyExistsError,
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.exchange import add_folder, passages_of, sync_folder
+from retrieval_store.exchange import add_folder, passages_of, sync_folder, syncing
 from retrieval_store.loaders.images import ImageLoader
 from tests.often import DAY, times
 
@@ -237,6 +238,48 @@ def test_a_record_that_comes_meanwhile_is_not_replaced(notes, folder, embed):
     assert state(notes)["red.png"][0] == "mine"
 
 
+def test_a_record_that_takes_the_place_of_its_own_meanwhile_is_not_replaced(folder):
+    intruders = []
+
+    def embed(texts):
+        if intruders:
+            notes.delete(ids=intruders)
+            notes.add(intruders, [[0.0, 1.0]], [{"mine": 1}])
+            intruders.clear()
+        return [[float(len(text)), 1.0] for text in texts]
+
+    client = retrieval_store.Client()
+    notes = client.create_collection("notes", embedding_function=embed)
+    sync_folder(notes, folder / "deep", kind="texts")
+    write(folder / "deep" / "b.txt", "other words than before")
+    intruders += ["b.txt#0"]
+    report = sync_folder(notes, folder / "deep", kind="texts")
+    assert notes.get("b.txt#0")["metadatas"] == [{"mine": 1}]
+    (unreadable,) = report.unreadable
+    assert "was given to another record meanwhile" in unreadable.why
+    assert not report.changed
+
+
+def test_a_path_may_lead_there_and_back(notes, folder):
+    sync_folder(notes, folder)
+    for path in (f"{folder}/../{folder.name}", f"{folder}/.", f"{folder}//"):
+        assert sync_folder(notes, path).unchanged == sync_folder(notes, folder).unchanged > 0
+
+
+def test_another_sync_that_is_under_way_is_told(notes, folder, monkeypatch):
+    known = syncing.known_of
+
+    def late(collection, name):
+        found = known(collection, name)
+        monkeypatch.setattr(syncing, "known_of", known)
+        sync_folder(collection, folder)
+        return found
+
+    monkeypatch.setattr(syncing, "known_of", late)
+    with pytest.raises(ConflictError, match="another sync of .* is under way"):
+        sync_folder(notes, folder)
+
+
 def test_a_folder_that_is_not_there_deletes_nothing_unless_told_so(notes, folder, tmp_path):
     sync_folder(notes, folder)
     before = state(notes)
@@ -389,8 +432,9 @@ def killing(collection, when, after):
 
         return call
 
-    for name in ("add", "upsert", "delete"):
-        setattr(collection, name, wrap(getattr(type(collection), name).__get__(collection)))
+    points = collection._backend.points  # which all that is written goes through
+    for name in ("put", "delete"):
+        setattr(points, name, wrap(getattr(type(points), name).__get__(points)))
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.concurrency import put_off_here, reset_after_fork, unforkable
-from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.interface.records import Progress
 
 AGAIN_AFTER = 1.0  # seconds, when another process or thread was at it
@@ -122,7 +122,8 @@ class Upkeep:
         except _Stop:
             return False
         except RetrievalStoreError as error:
-            if not (points.closing or points.dropped or _is_gone(points)):
+            is_gone = isinstance(error, NotFoundError) or points.dropped or _is_gone(points)
+            if not (points.closing or is_gone):
                 _log.warning("maintenance of collection %r came to nothing: %s", points.name, error)
             return False
         except Exception:

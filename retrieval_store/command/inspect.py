@@ -131,6 +131,8 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
     }
     if record.is_apart:  # of which there may be several, each of its own kind
         spaces = {name: one | spaces.get(name, {}) for name, one in kinds.items()}
+    if record.expires is not None:
+        told["expires"] = record.expires
     told |= {
         "vectors": spaces,
         "disk": dict(gauges.disk),

@@ -24,6 +24,7 @@ from retrieval_store.command.places import opened
 @options.collection
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--name", type=options.TEXT, help="Of the folder, else its path: for one that moves.")
+@click.option("--prefix", type=options.TEXT, default="", help="What ids begin with, as guide/.")
 @click.option("--kind", type=click.Choice(["texts", "images"]), help="Only these.")
 @click.option("--captions", is_flag=True, help="photo.txt is the caption of photo.jpg.")
 @click.option(
@@ -55,6 +56,7 @@ def sync(
     collection: str,
     folder: Path,
     name: str | None,
+    prefix: str,
     kind: Any,
     captions: bool,
     chunk: bool,
@@ -73,7 +75,7 @@ def sync(
     if captions and kind == "texts":
         raise click.UsageError("--captions is for images, which --kind texts leaves out")
     which = {"kind": kind, "captions": captions}
-    how = {"name": name, "chunk": chunk, "batch": batch, "dry_run": dry_run}
+    how = {"name": name, "prefix": prefix, "chunk": chunk, "batch": batch, "dry_run": dry_run}
     how |= {"allow_empty": allow_empty, "show_progress": has_bar(quiet)}
     place = folder.absolute()
     incoming = Incoming(

@@ -334,6 +334,9 @@ class AsyncClient:
         database: str = DEFAULT_DATABASE,
         **options: Any,
     ) -> None:
+        if options and url is None:
+            raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient, without url")
+
         def make() -> Client:
             return Client(
                 path,

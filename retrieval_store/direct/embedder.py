@@ -256,6 +256,12 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
 
 def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
     result = aside(function, list(inputs))
+    if inspect.iscoroutine(result):
+        result.close()
+        raise EmbeddingFunctionError(
+            "the embedding function is asynchronous, expected a plain one; of an AsyncClient's "
+            "collection it is called in a thread, beside the event loop"
+        )
     if _is_one_vector(result):
         raise EmbeddingFunctionError(
             f"the embedding function returned one vector for {len(inputs)} inputs, expected a list "

@@ -7,7 +7,7 @@ types don't say so, as Chroma's don't: a caller reads the fields that it asked f
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, cast, get_args
+from typing import Any, Literal, NotRequired, Required, TypeAlias, TypedDict, cast, get_args
 
 import numpy as np
 
@@ -105,9 +105,10 @@ class Explanation(_ToldByClusters):
 class Maintenance(TypedDict, total=False):
     """What maintenance of a collection does in this process: in words, how many vectors are done of
     how many (None where that isn't counted), and for how many seconds. Of another process's there
-    is nothing but `process`, what it is and since when it runs, where the system tells."""
+    is, where the system tells, `process`, what it is and since when it runs, and `doing` says no
+    more than that."""
 
-    doing: str
+    doing: Required[str]
     done: int
     of: int | None
     seconds: float

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from retrieval_store.direct.reranking import Reranking
 
 Parse = Callable[[Any], Expression]
+_NO_TEXT = "it has no document for the re-ranker to read, so it comes after all that have one"
 
 
 def bound(
@@ -82,7 +83,8 @@ def _after(
     reason: Reason, moved: Moved | None, order: Sequence[Moved], reranking: "Reranking"
 ) -> Reason:
     if moved is None:
-        return reason
+        has_no_text = reason.exists and not (reason.document or reason.excluded_by)
+        return replace(reason, advice=[_NO_TEXT]) if has_no_text else reason
     is_shown, after = reranking.shows(moved), moved["after"]
     return replace(
         reason,
@@ -98,7 +100,7 @@ def _on_reranked(moved: Moved, wanted: Window) -> Iterator[str]:
     """What leaves out a record that a re-ranker has read."""
     after, score = moved["after"], moved["score"]
     if score is None:
-        yield "it has no document for the re-ranker to read, so it comes after all that have one"
+        yield _NO_TEXT
     if wanted.min_score is not None and (score is None or score < wanted.min_score):
         told = "" if score is None else f": its score is {score:g}"
         yield f"min_score={wanted.min_score:g} leaves it out{told}"

@@ -30,6 +30,7 @@ from retrieval_store.loaders import DataLoader
 
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 Write: TypeAlias = tuple[Prepared, WriteRules]
+MOST_SECONDS = 1e11  # since 1970: the year 5138
 _log = log_of()
 ARGUMENTS = (  # of `records_of`
     *("ids", "embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings"),
@@ -75,6 +76,8 @@ class Writer:
         """What inserts points, or changes those that exist; see `Collection.upsert`."""
         records = self._records(given)
         require_change(records)
+        if replaces and records.embed is not None:  # no vector may stay of what is replaced
+            require_sources(records)
         made = self._prepared(records, show_progress)
         if not replaces:
             return made, _NEW_METADATA if replaces_metadata else _UPSERT
@@ -135,6 +138,11 @@ def _refuse_no_moment(records: Records, key: str) -> None:
     for i, metadata in enumerate(records.metadatas or ()):
         value = (metadata or {}).get(key)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, int | float) and abs(value) > MOST_SECONDS:
+            raise InvalidArgumentError(
+                f"metadatas[{i}][{key!r}] is {shown(value)}, expected seconds since 1970, as "
+                "configuration['expires'] says; are these milliseconds?"
+            )
         is_time = isinstance(value, str) and micros_in(value) is not None
         if not (value is None or is_number or is_time):
             raise InvalidArgumentError(

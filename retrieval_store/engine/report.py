@@ -45,6 +45,7 @@ from retrieval_store.interface.questions import Step
 from retrieval_store.interface.records import Gauges, Mode
 from retrieval_store.interface.spaces import Indexed, index_name
 
+ELSEWHERE = "another process is at it"
 COUNTED = 100_000  # slots whose owners are looked up
 
 
@@ -251,7 +252,7 @@ def maintenance(points: Access) -> Payload | None:
         seconds = round(time.monotonic() - now.since, 3)
         return {"doing": now.doing, "done": now.done, "of": now.total or None, "seconds": seconds}
     holder = None if points.directory is None else holder_of(points.directory / LOCK_NAME)
-    return None if holder is None else {"process": described(holder)}
+    return None if holder is None else {"doing": ELSEWHERE, "process": described(holder)}
 
 
 def compiled() -> dict[str, str | None]:

@@ -14,6 +14,8 @@ _READ = 256  # tokens, where a function doesn't tell how many it reads
 # an address, many tokens.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]{{1,24}}")
+_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
+_TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
 _BETWEEN = re.compile(r"\n\s*\n")
 
 
@@ -26,6 +28,8 @@ def passages_of(
 
     In front of each stands the heading, which is the first line, if it begins with "# ", or else
     the one that is given. A text of a heading alone is one passage, a text without words is none.
+    Front matter, a block of YAML between two lines of "---" at the beginning, is left out; its
+    title is the heading where there is no other.
     """
     if not isinstance(text, str):
         raise InvalidTypeError(f"text is {shown(text)}, expected a str")
@@ -33,6 +37,8 @@ def passages_of(
     least = most // 4 if shortest is None else whole_number(shortest, "shortest", 1)
     if least > most:
         raise InvalidArgumentError(f"shortest is {least}, but longest {most}")
+    text, title = _without_front_matter(text.removeprefix("\ufeff"))
+    heading = title or heading
     paragraphs = [one.strip() for one in _BETWEEN.split(text) if one.strip()]
     if paragraphs and paragraphs[0].startswith("# "):
         first, _, rest = paragraphs.pop(0).partition("\n")
@@ -43,6 +49,15 @@ def passages_of(
     before = _cut(heading, most // 2)[:1]
     room = most - sum(map(words_in, before))
     return [": ".join([*before, one]) for one in _merged(paragraphs, room, least)]
+
+
+def _without_front_matter(text: str) -> tuple[str, str]:
+    """The text, and the title that stands in its front matter."""
+    found = _FRONT_MATTER.match(text)
+    if found is None:
+        return text, ""
+    title = _TITLE.search(found[1])
+    return text[found.end() :], "" if title is None else title[1].strip().strip("\"'")
 
 
 def longest_for(function: Any) -> int:

@@ -9,13 +9,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.json_values import is_unicode, shown
 from retrieval_store.base.progress import progress_bar
 from retrieval_store.direct.collection import Collection, replace_own
 from retrieval_store.direct.counting import told_together
@@ -57,6 +57,7 @@ def sync_folder(
     path: str | os.PathLike[str],
     *,
     name: str | None = None,
+    prefix: str = "",
     kind: Kind | None = None,
     captions: bool = False,
     chunk: Chunk = True,
@@ -77,11 +78,13 @@ def sync_folder(
     by which it is known; what else was given to it goes when its file changes.
 
     name: "source" of the records, the folder's absolute path if None; give one where the folder may
-    move. Only records of this source that this function made are replaced and deleted; where an id
-    is another record's, IDAlreadyExistsError is raised before anything is written. What didn't
-    change, or is elsewhere now, isn't embedded again. What can't be read keeps its records, and is
-    told in the report. A folder that is missing, or in which there is nothing to add, is refused
-    unless `allow_empty`: a disk may not be mounted. dry_run: say what would be done, do nothing.
+    move, and each folder its own. prefix: what all ids begin with, such as "guide/", where several
+    folders are in one collection that have files of the same names. Only records of this source
+    that this function made are replaced and deleted; where an id is another record's,
+    IDAlreadyExistsError is raised before anything is written. What didn't change, or is elsewhere
+    now, isn't embedded again. What can't be read keeps its records, and is told in the report. A
+    folder that is missing, or in which there is nothing to add, is refused unless `allow_empty`: a
+    disk may not be mounted. dry_run: say what would be done, do nothing.
 
     batch: so many records are written durably at once. Whatever breaks it off, the next call ends
     in the same state as one that wasn't.
@@ -94,9 +97,11 @@ def sync_folder(
     source = str(folder) if name is None else name
     if not isinstance(source, str) or not source:
         raise InvalidTypeError(f"name is {shown(name)}, expected a str that isn't empty")
+    if not isinstance(prefix, str) or not is_unicode(prefix):
+        raise InvalidTypeError(f"prefix is {shown(prefix)}, expected a str")
     found = folder_to_sync(folder, kind, captions, allow_empty)
     refuse_unfit(found, expected_by(collection))
-    reader = Reader(folder, source, found.captions, _cut_by(chunk, collection), most)
+    reader = Reader(folder, source, prefix, found.captions, _cut_by(chunk, collection), most)
     plan = _Plan(collection, reader, found, kind)
     plan.make(show_progress)
     plan.refuse_taken()
@@ -248,10 +253,19 @@ class _Plan:
                         f"another sync of {self.reader.name!r} is under way, which has made "
                         f"{own['ids'][0]!r}; nothing was written: call it again afterwards"
                     )
-                raise IDAlreadyExistsError(
-                    f"the id {min(taken)!r} is that of a record which isn't of the source "
-                    f"{self.reader.name!r}; nothing was written"
-                )
+                self._refuse(min(taken))
+
+    def _refuse(self, taken: str) -> NoReturn:
+        found = self.collection.get(taken, include=["metadatas"])["metadatas"]
+        source = (found[0] or {}).get(SOURCE) if found else None
+        whose, moved = "that no sync has made", ""
+        if isinstance(source, str):
+            whose = f"of the source {source!r}"
+            moved = f"name={source!r} goes on with it, if it is this folder, which has moved; "
+        raise IDAlreadyExistsError(
+            f"the id {taken!r} is that of a record {whose}, not of {self.reader.name!r}; nothing "
+            f"was written. {moved}prefix= has all ids of this folder begin with something else"
+        )
 
     def report(self, dry_run: bool) -> FolderSynced:
         """What was done, or would be."""

@@ -49,11 +49,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Makes the records of a file. folder, name: from where, and as which they are known; captions:
-    the files of images' captions; cut: makes passages of texts; most: bytes of a text."""
+    """Makes the records of a file. folder, name: from where, and as which they are known; prefix:
+    of their ids; captions: the files of images' captions; cut: makes passages of texts; most: bytes
+    of a text."""
 
     folder: Path
     name: str
+    prefix: str
     captions: Mapping[str, str]
     cut: Cut
     most: int
@@ -67,16 +69,16 @@ class Reader:
         if is_image(path):
             return [self._image(path, made)]
         text = _text_of(data)
-        pieces = self.cut(text, path) if text.strip() else []
+        pieces, start = self.cut(text, path) if text.strip() else [], self.prefix + path
         if pieces is None:
-            return [_with_text(Wanted(path, made, None), text)]
+            return [_with_text(Wanted(start, made, None), text)]
         return [
-            _with_text(Wanted(f"{path}#{place}", {**made, "place": place}, None), piece)
+            _with_text(Wanted(f"{start}#{place}", {**made, "place": place}, None), piece)
             for place, piece in enumerate(pieces)
         ]
 
     def _image(self, path: str, made: Mapping[str, Any]) -> Wanted:
-        record = Wanted(path, made, str(self.folder / path))
+        record = Wanted(self.prefix + path, made, str(self.folder / path))
         caption = self.captions.get(path)
         text = "" if caption is None else _text_of(self._bytes(caption), f"its caption {caption!r}")
         return _with_text(record, text) if text.strip() else record
@@ -143,8 +145,7 @@ def _is_made_by_sync(record: Wanted) -> bool:
         return False
     if record.uri is None and not isinstance(record.metadata.get("text_hash"), str):
         return False
-    is_passage = re.fullmatch(re.escape(path) + r"#\d+", record.id) is not None
-    return record.id == path or is_passage
+    return re.search(re.escape(path) + r"(#\d+)?\Z", record.id) is not None
 
 
 def _is_inside(path: str) -> bool:

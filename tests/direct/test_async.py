@@ -628,3 +628,8 @@ async def test_a_function_that_raises_stop_iteration_is_an_error(place, greenlet
         things = await client.create_collection("things", embedding_function=embed)
         with pytest.raises(RuntimeError, match="StopIteration"):
             await asyncio.wait_for(things.add("a", documents="a"), PATIENCE)
+
+
+def test_a_misspelled_argument_is_refused_at_once():
+    with pytest.raises(InvalidTypeError, match="'thread' is no argument of AsyncClient"):
+        retrieval_store.AsyncClient(thread=3)

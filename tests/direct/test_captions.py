@@ -187,3 +187,11 @@ def test_a_file_without_vectors_says_what_is_embedded(client, painter, tmp_path)
     path.write_text('{"id": "leaf", "document": "a leaf"}\n')
     with pytest.raises(InvalidArgumentError, match="line 1: .*no uri to make one of"):
         add_file(photos, path, embed="uris")
+
+
+@pytest.mark.embedded
+def test_a_replaced_record_has_no_vector_of_what_it_held(photos):
+    photos.add("a", uris="red.png", documents="caption", embed="uris")
+    with pytest.raises(InvalidArgumentError, match="'a' has no uri"):
+        photos.upsert("a", documents="new", embed="uris", replace=True)
+    assert photos.get("a")["documents"] == ["caption"]

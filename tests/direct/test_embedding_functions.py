@@ -462,3 +462,12 @@ def test_collections_have_the_distance_that_their_functions_vectors_are_made_for
     with pytest.raises(ConflictError, match="space='l2'"):
         client.get_or_create_collection("old", {"hnsw": {"space": "cosine"}})
     assert client.create_collection("left.out").configuration["hnsw"]["space"] == "l2"
+
+
+def test_an_asynchronous_function_is_refused_by_name(client):
+    async def embed(texts):
+        return [[1.0] for _ in texts]
+
+    notes = client.create_collection("notes", embedding_function=embed)
+    with pytest.raises(EmbeddingFunctionError, match="is asynchronous, expected a plain one"):
+        notes.add("a", documents="a")

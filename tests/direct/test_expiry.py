@@ -48,6 +48,13 @@ def test_a_moment_that_is_none_is_refused(client, moment):
 
 
 @pytest.mark.embedded
+def test_milliseconds_are_refused(client):
+    notes = client.create_collection("notes", {"expires": "until"}, embedding_function=None)
+    with pytest.raises(InvalidArgumentError, match="are these milliseconds"):
+        notes.add("a", [[1.0]], {"until": 1_795_000_000_000})
+
+
+@pytest.mark.embedded
 def test_the_key_stays(client):
     notes = client.create_collection("notes", {"expires": "until"}, embedding_function=None)
     assert client.get_or_create_collection("notes", {"expires": "until"}) == notes

@@ -179,6 +179,14 @@ def test_explain_and_why_show_what_moved(trees):
 
 
 @pytest.mark.embedded
+def test_why_says_that_there_is_nothing_to_read(trees):
+    given = {"query_embeddings": [np.ones(8)], "rerank": share_of_letters, "rerank_query": "elm"}
+    for depth in (1, 60):
+        (reason,) = trees.why(**given, n_results=1, rerank_from=depth, records="t5")
+        assert "it has no document for the re-ranker to read" in reason.advice[0]
+
+
+@pytest.mark.embedded
 def test_evaluate_measures_it(trees):
     ids = trees.query(query_texts="oak", mode="text", n_results=50)["ids"][0]
     best = trees.query(query_texts="oak", mode="text", n_results=1, rerank=share_of_letters)["ids"][

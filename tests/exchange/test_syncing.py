@@ -266,6 +266,25 @@ def test_a_path_may_lead_there_and_back(notes, folder):
         assert sync_folder(notes, path).unchanged == sync_folder(notes, folder).unchanged > 0
 
 
+def test_folders_with_files_of_the_same_names_have_prefixes(notes, make, folder, tmp_path):
+    for name in ("one", "two"):
+        write(tmp_path / name / "index.md", f"# {name}\n\nwords")
+        if name == "two":
+            told = r"of the source '.*/one', not of '.*/two'.*name=.*prefix="
+            with pytest.raises(IDAlreadyExistsError, match=told):
+                sync_folder(notes, tmp_path / name)
+        sync_folder(notes, tmp_path / name, prefix="" if name == "one" else "two/")
+    assert notes.get()["ids"] == ["index.md#0", "two/index.md#0"]
+    assert sync_folder(notes, tmp_path / "two", prefix="two/").unchanged == 1
+    (tmp_path / "two" / "index.md").unlink()
+    sync_folder(notes, tmp_path / "two", prefix="two/", allow_empty=True)
+    assert notes.get()["ids"] == ["index.md#0"]
+    moved = sync_folder(notes, tmp_path / "one", prefix="first/")  # which embeds nothing
+    assert notes.get()["ids"] == ["first/index.md#0"] and not moved.embedded
+    with pytest.raises(InvalidTypeError, match="prefix is 5"):
+        sync_folder(notes, tmp_path / "one", prefix=5)
+
+
 def test_another_sync_that_is_under_way_is_told(notes, folder, monkeypatch):
     known = syncing.known_of
 
@@ -550,6 +569,13 @@ def test_passages_have_their_heading_and_so_many_words():
     assert passages_of("# One\ntwo\n\nthree") == ["One: two\n\nthree"]
     long = passages_of("a b", 10, heading="h " * 100)
     assert long == ["h h h h h: a b"]
+
+
+def test_front_matter_is_left_out_but_for_its_title():
+    page = '---\ntitle: "Install it"\ntags: [a]\n---\n\n'
+    assert passages_of(page + "Run it.") == ["Install it: Run it."]
+    assert passages_of("\ufeff" + page + "# Own\n\nRun it.") == ["Own: Run it."]
+    assert passages_of("---\nno end\n\nwords") == ["---\nno end\n\nwords"]
 
 
 def test_texts_without_spaces_are_cut_too():

@@ -82,8 +82,9 @@ def optimize(points: Access, progress: Progress) -> None:
     def work(alone: bool) -> None:
         if not alone:
             _refuse_to_wait(points)
-        _begin(points, EXPIRING)
-        remove_expired(points)
+        if points.expires is not None:
+            _begin(points, EXPIRING)
+            remove_expired(points)
         cached = points.cached()
         state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
         remove_leftovers(points, state.head.generation)
@@ -163,7 +164,7 @@ def tend(points: Access, progress: Progress) -> bool:
     progress = _told(points, progress)
 
     def work(alone: bool) -> bool:
-        if alone:
+        if alone and points.expires is not None:
             _begin(points, EXPIRING)
             remove_expired(points)
         _begin(points, CODING)

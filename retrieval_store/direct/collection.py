@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.arrays import Matrix
@@ -86,7 +86,6 @@ if TYPE_CHECKING:
     from retrieval_store.interface.stores import Backend, PointsBackend
     from retrieval_store.loaders import DataLoader
 
-Call: TypeAlias = tuple[str, dict[str, Any]]  # a method of the points, and its arguments
 FIRST = 5  # points that a notebook shows of a collection
 
 
@@ -209,7 +208,9 @@ class Collection:
         where_document: Mapping[str, Any] | None = None,
     ) -> int:
         """How many points there are, or how many match the filters."""
-        return cast(int, self._called(counting(where, where_document)))
+        expression = filter_of(where, where_document)
+        points = self._backend.points
+        return points.count() if expression is None else points.number(expression)
 
     def add(
         self,
@@ -357,10 +358,17 @@ class Collection:
         come instead, the least first, then by its dates, or with `descending` all that backwards;
         those that have neither are left out. InvalidArgumentError for it on a cluster.
         """
-        call, wanted = getting(
-            ids, where, limit, offset, where_document, include, order_by, descending
-        )
-        return self._shown(self._called(call), wanted)
+        wanted = include_of(include, GET_FIELDS)
+        most = None if limit is None else whole_number(limit, "limit", 0)
+        start = 0 if offset is None else whole_number(offset, "offset", 0)
+        named, points, fields = named_by(ids), self._backend.points, fields_for(wanted)
+        if order_by is None:
+            expression = filter_of(where, where_document)
+            return self._shown(points.get(named, expression, most, start, fields), wanted)
+        path = (metadata_key(order_by, "order_by"),)
+        expression = filter_of(where, where_document, named)
+        ordered = points.in_order(path, expression, most, start, bool(descending), fields)
+        return self._shown(ordered, wanted)
 
     def peek(self, limit: int = 10) -> GetResult:
         """The first points, with everything but uris and data."""
@@ -647,7 +655,14 @@ class Collection:
         deleted and InvalidArgumentError raised. `ids=[]` names no point, so nothing is deleted,
         with a filter or without.
         """
-        return DeleteResult(deleted=self._called(deleting(ids, where, where_document, limit)))
+        expression, named = filter_of(where, where_document), named_by(ids)
+        if expression is None:
+            if named is None:
+                raise InvalidArgumentError("delete needs ids, where or where_document")
+            if limit is not None:
+                raise InvalidArgumentError("limit goes with where or where_document")
+        most = None if limit is None else whole_number(limit, "limit", 0)
+        return DeleteResult(deleted=self._backend.points.delete(named, expression, most))
 
     def modify(
         self,
@@ -731,11 +746,6 @@ class Collection:
 
         return rows_of_copy(self._backend.copied(), page, size)
 
-    def _called(self, call: Call) -> Any:
-        """What a method of the points returns."""
-        name, given = call
-        return getattr(self._backend.points, name)(**given)
-
     def _shown(self, points: Points, wanted: frozenset[str]) -> GetResult:
         data = self._load(points.uris) if "data" in wanted else None
         return get_result(points, wanted, data)
@@ -799,49 +809,3 @@ def _spec_in(record: CollectionRecord) -> Any:
     """What a collection remembers of its embedding function; nothing of one that is only for
     QdrantClient."""
     return None if record.is_apart else stored_settings(record)["embedding_function"]
-
-
-def counting(where: Any, where_document: Any) -> Call:
-    """What `count` calls."""
-    expression = filter_of(where, where_document)
-    return ("count", {}) if expression is None else ("number", {"expression": expression})
-
-
-def getting(
-    ids: Any,
-    where: Any,
-    limit: Any,
-    offset: Any,
-    where_document: Any,
-    include: Any,
-    order_by: Any,
-    descending: Any,
-) -> tuple[Call, frozenset[str]]:
-    """What `get` calls, and the names in `include`."""
-    wanted = include_of(include, GET_FIELDS)
-    window = {
-        "limit": None if limit is None else whole_number(limit, "limit", 0),
-        "offset": 0 if offset is None else whole_number(offset, "offset", 0),
-        "fields": fields_for(wanted),
-    }
-    named = named_by(ids)
-    if order_by is None:
-        expression = filter_of(where, where_document)
-        return ("get", {"ids": named, "expression": expression, **window}), wanted
-    path = (metadata_key(order_by, "order_by"),)
-    expression = filter_of(where, where_document, named)
-    given = {"path": path, "expression": expression, "descending": bool(descending), **window}
-    return ("in_order", given), wanted
-
-
-def deleting(ids: Any, where: Any, where_document: Any, limit: Any) -> Call:
-    """What `delete` calls."""
-    expression = filter_of(where, where_document)
-    named = named_by(ids)
-    if expression is None:
-        if named is None:
-            raise InvalidArgumentError("delete needs ids, where or where_document")
-        if limit is not None:
-            raise InvalidArgumentError("limit goes with where or where_document")
-    most = None if limit is None else whole_number(limit, "limit", 0)
-    return "delete", {"ids": named, "expression": expression, "limit": most}

@@ -1,5 +1,6 @@
 """Ctrl-C at any moment: nothing stays locked, nothing is half written, nobody else notices."""
 
+import _imp
 import faulthandler
 import gc
 import logging
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 
 import numpy as np
@@ -393,12 +394,20 @@ def storm(folder, wanted, seed):
             interrupts += 1
             kept[:] = [*kept[-20:], error]
         unlock_logging()
+        unlock_imports()
         assert time.monotonic() - last[0] < PATIENCE, "the other thread hangs"
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     batches.check()
     print("checked", flush=True)
     sys.stdin.readline()  # another process uses the store meanwhile
     os._exit(0)
+
+
+def unlock_imports():
+    """So does importlib, in Python, with the lock of all imports."""
+    with suppress(RuntimeError):  # another thread has it, or none
+        while True:
+            _imp.release_lock()
 
 
 def unlock_logging():

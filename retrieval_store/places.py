@@ -8,11 +8,11 @@ server serves; and a Qdrant cluster. None knows of the others; what they have in
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from retrieval_store.base.logs import log_of
 from retrieval_store.engine import registry
@@ -28,7 +28,7 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
 
 if TYPE_CHECKING:
-    from retrieval_store.base.threads import Threads
+    from retrieval_store.base.threads import Closes, Threads
     from retrieval_store.interface.stores import (
         CollectionStore,
         EmbeddedStore,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from retrieval_store.served.connection import Connection
     from retrieval_store.served.opening import Address
 
-    Closes: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 _log = log_of("store")
 

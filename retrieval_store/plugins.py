@@ -139,7 +139,7 @@ def load(group: str, name: str) -> Any:
         return _registered[name]
     found = _entry_points(group)
     if name not in found:
-        known = ", ".join(sorted({*found, *BUILT_IN[group], *_of_program(group)}))
+        known = ", ".join(names(group))
         raise PluginError(
             f"no plugin {reprlib.repr(name)} is registered in {group!r}; known are: {known}. Is "
             "the package installed, or the module imported, that registers it?"
@@ -151,6 +151,11 @@ def load(group: str, name: str) -> Any:
         raise PluginError(
             f"plugin {name!r} of {_package_of(entry)} can't be loaded from {entry.value!r}: {error}"
         ) from error
+
+
+def names(group: str) -> list[str]:
+    """The names of all classes of a group; nothing is imported."""
+    return sorted({*BUILT_IN[group], *_of_program(group), *_entry_points(group)})
 
 
 def is_known(group: str, name: str) -> bool:

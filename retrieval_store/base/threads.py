@@ -8,13 +8,14 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
+Closes: TypeAlias = Callable[[], Coroutine[Any, Any, None]]  # connections of event loops
 _Call: TypeAlias = Callable[[], Any]
 _Long: TypeAlias = tuple[Future[Any], _Call]
 # The event loop for which a thread works.

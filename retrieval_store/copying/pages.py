@@ -1,7 +1,7 @@
 """Points on their way from one collection to another, with all that they hold."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import orjson
@@ -124,7 +124,8 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
     those are."""
     there = target.get(points.ids, None, None, 0, fields)
     wanted = differing(points, there, ROUNDED)
-    write(target, _some(points, [i for i, one in enumerate(points.ids) if one in wanted]))
+    places = [i for i, one in enumerate(points.ids) if one in wanted]
+    write(target, points.at(np.array(places, np.int64)))
     return len(wanted)
 
 
@@ -143,18 +144,6 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
         append(target, points)
         moved += len(points.ids)
     return moved
-
-
-def _some(points: Points, places: Sequence[int]) -> Points:
-    def some(column: Any) -> Any:
-        if isinstance(column, np.ndarray):
-            return column[np.array(places, np.int64)]
-        return None if column is None else [column[place] for place in places]
-
-    vectors = {name: some(column) for name, column in (points.vectors or {}).items()}
-    return Points(
-        some(points.ids), some(points.payloads), some(points.documents), some(points.uris), vectors
-    )
 
 
 def delete_others(source: PointsBackend, target: PointsBackend) -> int:

@@ -29,8 +29,8 @@ from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import ClientClosedError, InvalidTypeError
 
 if TYPE_CHECKING:
+    from retrieval_store.base.threads import Closes
     from retrieval_store.direct.chroma.settings import Settings
-    from retrieval_store.places import Closes
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from retrieval_store.base.arguments import path_of, whole_number
@@ -426,12 +427,17 @@ class Collection:
             refuse_without_rerank(rerank_from=rerank_from, rerank_query=rerank_query)
             fields = fields_for(wanted)
             return Request(asker.question(sources, expression, window, fields, options), wanted)
-        from retrieval_store.direct.reranking import reranking_of
+        from retrieval_store.direct.reranking import reranked_question
 
-        reranking = reranking_of(rerank, rerank_from, window)
+        texts = query_texts if rerank_query is None else rerank_query
         fields = fields_for(wanted | {"documents"})
-        question = asker.question(sources, expression, reranking.read, fields, options)
-        reranking.compare(query_texts if rerank_query is None else rerank_query, question)
+        question, reranking = reranked_question(
+            rerank,
+            rerank_from,
+            texts,
+            window,
+            lambda read: asker.question(sources, expression, read, fields, options),
+        )
         return Request(question, wanted, reranking)
 
     def _like(
@@ -531,7 +537,9 @@ class Collection:
         told = Told(self._backend.points.explain(request.question))
         if request.reranking is not None:
             hits = self._backend.points.ask(request.question)
-            told["reranked"], took = request.reranking.told(hits)
+            begun = perf_counter()
+            told["reranked"] = request.reranking.told(hits)
+            took = (perf_counter() - begun) * 1000
             told["steps"] = {**told.get("steps", {}), "rerank": took}
         return cast(Explanation, told)
 

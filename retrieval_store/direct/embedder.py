@@ -340,11 +340,10 @@ def function_of(given: Any, argument: str) -> Any:
 def _named(name: str, argument: str) -> Embeds:
     group = plugins.EMBEDDING_FUNCTIONS
     if not plugins.is_known(group, name):
-        known = sorted({one.name for one in plugins.available() if one.group == group})
         raise InvalidArgumentError(
             f"{argument} is {_SHORT.repr(name)}; there are embedding functions of the names "
-            f"{', '.join(known)}. Is the package installed, or the module imported, that "
-            "registers it?"
+            f"{', '.join(plugins.names(group))}. Is the package installed, or the module imported, "
+            "that registers it?"
         )
     kind = plugins.load(group, name)
     missing = _required_by(kind)

@@ -2,9 +2,8 @@
 wanted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
@@ -13,13 +12,13 @@ from retrieval_store import plugins
 from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.bridge import aside
-from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.arguments import complete_texts_of
 from retrieval_store.direct.queries import Window
 from retrieval_store.direct.results import Moved
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
-from retrieval_store.interface.points import Hits, Points
+from retrieval_store.interface.points import Hits
 from retrieval_store.interface.questions import Question, queries_of
 from retrieval_store.rerankers import Scorer, scorer_of
 
@@ -29,27 +28,12 @@ NAMES_KEPT = 8
 
 @dataclass(frozen=True, slots=True)
 class Reranking:
-    """How hits are put in order anew. read: those that the re-ranker reads of each query; wanted:
-    which of them are wanted then, by their new places and scores; texts: what it compares documents
-    with, one for each query."""
+    """How hits are put in order anew. texts: what the re-ranker compares documents with, one for
+    each query; wanted: which hits are wanted then, by their new places and scores."""
 
     score: Scorer
-    read: Window
+    texts: list[str]
     wanted: Window
-    texts: list[str] = field(default_factory=list)
-
-    def compare(self, texts: Any, question: Question) -> None:
-        """Take the texts to compare documents with, as a user gives them."""
-        if texts is None:
-            raise InvalidArgumentError(
-                "rerank needs query_texts, or rerank_query, to compare documents with"
-            )
-        given, queries = complete_texts_of(texts, "rerank_query"), queries_of(question.steps)
-        if len(given) != queries:
-            raise InvalidArgumentError(
-                f"rerank_query has {len(given)} texts, expected {queries}, one for each query"
-            )
-        self.texts[:] = cast(list[str], given)
 
     def of(self, hits: Sequence[Hits]) -> list[Hits]:
         """The wanted hits of each query, with their new scores, NaN for those without a document:
@@ -59,25 +43,11 @@ class Reranking:
             for text, one in zip(self.texts, hits, strict=True)
         ]
 
-    def told(self, hits: Sequence[Hits]) -> tuple[list[list[Moved]], float]:
-        """What moved, for each query all that the re-ranker has read, best first; and the
-        milliseconds that it took."""
-        begun, told = perf_counter(), []
-        for text, one in zip(self.texts, hits, strict=True):
-            order, scores = self._order(text, one)
-            places = zip(order.tolist(), scores.tolist(), strict=True)
-            told.append(
-                [
-                    Moved(
-                        id=str(one.points.ids[before]),
-                        before=before + 1,
-                        after=after,
-                        score=None if math.isnan(score) else score,
-                    )
-                    for after, (before, score) in enumerate(places, 1)
-                ]
-            )
-        return told, (perf_counter() - begun) * 1000
+    def told(self, hits: Sequence[Hits]) -> list[list[Moved]]:
+        """What moved: for each query all that the re-ranker has read, best first."""
+        return [
+            _moved(one, *self._order(text, one)) for text, one in zip(self.texts, hits, strict=True)
+        ]
 
     def shows(self, moved: Moved) -> bool:
         """Whether a hit is among those that are wanted."""
@@ -104,14 +74,18 @@ class Reranking:
         order, scores = order[window], scores[window]
         return replace(
             hits,
-            points=_at(hits.points, order),
+            points=hits.points.at(order),
             distances=None if hits.distances is None else hits.distances[order],
             scores=scores,
         )
 
 
-def reranking_of(rerank: Any, rerank_from: Any, window: Window) -> Reranking:
-    """How hits are re-ranked, as a user asks for it, of which this window is wanted then."""
+def reranked_question(
+    rerank: Any, rerank_from: Any, texts: Any, window: Window, ask: Callable[[Window], Question]
+) -> tuple[Question, Reranking]:
+    """What is asked, and how its hits are re-ranked, as a user asks for it. texts: what documents
+    are compared with; window: which hits are wanted in the end; ask: makes the question of those
+    that the re-ranker reads."""
     depth = max(USUAL_FROM, window.depth)
     if rerank_from is not None:
         depth = whole_number(rerank_from, "rerank_from", 1)
@@ -121,8 +95,35 @@ def reranking_of(rerank: Any, rerank_from: Any, window: Window) -> Reranking:
             "offset"
         )
     scorer = scorer_of(_named(rerank) if isinstance(rerank, str) else rerank, "rerank")
-    read = replace(window, count=depth, offset=0, min_score=None)
-    return Reranking(scorer, read, window)
+    question = ask(replace(window, count=depth, offset=0, min_score=None))
+    return question, Reranking(scorer, _compared(texts, queries_of(question.steps)), window)
+
+
+def _compared(texts: Any, queries: int) -> list[str]:
+    """The texts that documents are compared with, one for each query."""
+    if texts is None:
+        raise InvalidArgumentError(
+            "rerank needs query_texts, or rerank_query, to compare documents with"
+        )
+    given = complete_texts_of(texts, "rerank_query")
+    if len(given) != queries:
+        raise InvalidArgumentError(
+            f"rerank_query has {len(given)} texts, expected {queries}, one for each query"
+        )
+    return cast(list[str], given)
+
+
+def _moved(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:
+    places = zip(order.tolist(), scores.tolist(), strict=True)
+    return [
+        Moved(
+            id=str(hits.points.ids[before]),
+            before=before + 1,
+            after=after,
+            score=None if math.isnan(score) else score,
+        )
+        for after, (before, score) in enumerate(places, 1)
+    ]
 
 
 @lru_cache(maxsize=NAMES_KEPT)
@@ -130,10 +131,10 @@ def _named(name: str) -> Any:
     """The registered re-ranker of a name, made without settings, once in a process: it may hold a
     model."""
     if not plugins.is_known(plugins.RERANKERS, name):
-        known = sorted({one.name for one in plugins.available() if one.group == plugins.RERANKERS})
         raise InvalidArgumentError(
-            f"rerank is {shown(name)}; there are re-rankers of the names {', '.join(known)}. Is "
-            "the package installed that registers it?"
+            f"rerank is {shown(name)}; there are re-rankers of the names "
+            f"{', '.join(plugins.names(plugins.RERANKERS))}. Is the package installed that "
+            "registers it?"
         )
     kind = plugins.load(plugins.RERANKERS, name)
     try:
@@ -144,24 +145,3 @@ def _named(name: str) -> Any:
         raise InvalidArgumentError(
             f"rerank is {name!r}, but {kind.__name__} can't be made without settings: {error}"
         ) from error
-
-
-def _at(points: Points, order: Ints) -> Points:
-    """The points at these places."""
-    places = order.tolist()
-
-    def chosen(values: Any) -> Any:
-        if values is None or isinstance(values, np.ndarray):
-            return None if values is None else values[order]
-        return [values[i] for i in places]
-
-    return Points(
-        chosen(points.ids),
-        chosen(points.payloads),
-        chosen(points.documents),
-        chosen(points.uris),
-        None
-        if points.vectors is None
-        else {name: chosen(column) for name, column in points.vectors.items()},
-        chosen(points.versions),
-    )

@@ -73,7 +73,7 @@ def case_of(
 
 def reranked(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
     """The reasons as they are after re-ranking. hits: what the re-ranker reads."""
-    ((order,), _) = reranking.told(hits)
+    (order,) = reranking.told(hits)
     places = {one["id"]: one for one in order}
     found = (_after(one, places.get(str(one.id)), order, reranking) for one in reasons)
     return Reasons(found, reasons.note)

@@ -7,7 +7,7 @@ from retrieval_store.base.bridge import made_aside
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.logs import log_of
-from retrieval_store.direct.arguments import Records, records_of
+from retrieval_store.direct.arguments import FIELDS, Records, records_of
 from retrieval_store.direct.batches import (
     Prepared,
     is_whole,
@@ -32,10 +32,7 @@ Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their or
 Write: TypeAlias = tuple[Prepared, WriteRules]
 MOST_SECONDS = 1e11  # since 1970: the year 5138
 _log = log_of()
-ARGUMENTS = (  # of `records_of`
-    *("ids", "embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings"),
-    "embed",
-)
+ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(on_existing="update", on_missing="ignore")
 _UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
@@ -137,12 +134,12 @@ def _refuse_no_moment(records: Records, key: str) -> None:
     else under the key for that."""
     for i, metadata in enumerate(records.metadatas or ()):
         value = (metadata or {}).get(key)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if isinstance(value, int | float) and abs(value) > MOST_SECONDS:
             raise InvalidArgumentError(
                 f"metadatas[{i}][{key!r}] is {shown(value)}, expected seconds since 1970, as "
                 "configuration['expires'] says; are these milliseconds?"
             )
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         is_time = isinstance(value, str) and micros_in(value) is not None
         if not (value is None or is_number or is_time):
             raise InvalidArgumentError(

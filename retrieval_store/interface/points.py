@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, field
@@ -168,6 +170,24 @@ class Points:
     uris: list[str | None] | None = None
     vectors: dict[str, VectorsRead] | None = None
     versions: Ints | None = None
+
+    def at(self, places: Ints) -> "Points":
+        """The points at these places."""
+
+        def some(column: Any) -> Any:
+            if isinstance(column, np.ndarray):
+                return column[places]
+            return None if column is None else [column[place] for place in places.tolist()]
+
+        vectors = self.vectors
+        return Points(
+            some(self.ids),
+            some(self.payloads),
+            some(self.documents),
+            some(self.uris),
+            None if vectors is None else {name: some(one) for name, one in vectors.items()},
+            some(self.versions),
+        )
 
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make

@@ -26,14 +26,6 @@ class Reranker(Protocol):
         """(n,) numbers for n documents, greater for a better one."""
 
 
-class OfPairs(Protocol):
-    """A cross-encoder as sentence-transformers has them."""
-
-    def predict(self, pairs: list[tuple[str, str]], /) -> Any:
-        """(n,) numbers for n pairs of a query and a document."""
-
-
-Reranks: TypeAlias = Reranker | OfPairs
 Scorer: TypeAlias = Callable[[str, list[str]], Floats]
 
 

@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from retrieval_store.engine.filtering import columns, expiry
 from retrieval_store.engine.upkeep import expiring
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.qdrant import QdrantClient
+from tests.helpers.indexed import until
 from tests.often import times
 
 pytestmark = pytest.mark.embedded
@@ -181,10 +181,7 @@ def test_maintenance_deletes_what_has_expired(client, expiring_points, clock, mo
 
     clock.now = 1_039.5  # now it is noticed by a query, and done in the background
     assert expiring_points.count() == 10
-    deadline = time.monotonic() + 60
-    while rows_on_disk(client, expiring_points) != 10:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: rows_on_disk(client, expiring_points) == 10, "nothing is deleted")
 
 
 def test_a_point_may_be_added_again_once_it_has_expired(expiring_points, clock):

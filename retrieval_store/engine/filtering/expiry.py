@@ -26,10 +26,8 @@ def expired(view: FilterView, path: Steps) -> Expression | None:
     """What points fulfil that have expired; None if none has. path: where the moment is, in seconds
     since 1970, or as a time of ISO 8601."""
     moment, known = now(), view.kept.expiry.get(path)
-    same = known is not None and known.seq == view.state.head.seq
-    if known is None or not (same and known.since <= moment < known.until):
-        known = _expiry(view, path, moment)
-        view.kept.expiry[path] = known
+    if known is None or not known.holds(view.state.head.seq, moment):
+        known = view.kept.expiry[path] = _expiry(view, path, moment)
     return known.gone
 
 

@@ -24,6 +24,10 @@ class Expiry:
     until: float
     gone: Expression | None
 
+    def holds(self, seq: int, moment: float) -> bool:
+        """Whether it is so as of this write, at this moment."""
+        return seq == self.seq and self.since <= moment < self.until
+
 
 @dataclass(frozen=True, slots=True)
 class KeptFilters(KeptLists):

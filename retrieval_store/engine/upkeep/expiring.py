@@ -16,16 +16,17 @@ _log = log_of("maintenance")
 
 def remove_expired(points: Access) -> int:
     """Delete the points that have expired; returns how many."""
-    path, removed = points.expires, 0
+    path = points.expires
     if path is None or points.is_read_only:
         return 0
     gone = points.read(partial(expired, path=path))  # up to now: others may expire all the time
-    is_more = gone is not None
-    while gone is not None and is_more:
+    if gone is None:
+        return 0
+    removed = count = points.write(partial(_remove_some, points, gone))
+    while count == AT_ONCE:
         count = points.write(partial(_remove_some, points, gone))
-        removed, is_more = removed + count, count == AT_ONCE
-    if removed:
-        _log.info("deleted %d points of collection %r that had expired", removed, points.name)
+        removed += count
+    _log.info("deleted %d points of collection %r that had expired", removed, points.name)
     return removed
 
 

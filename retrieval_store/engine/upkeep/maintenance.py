@@ -82,9 +82,7 @@ def optimize(points: Access, progress: Progress) -> None:
     def work(alone: bool) -> None:
         if not alone:
             _refuse_to_wait(points)
-        if points.expires is not None:
-            _begin(points, EXPIRING)
-            remove_expired(points)
+        _expire(points)
         cached = points.cached()
         state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
         remove_leftovers(points, state.head.generation)
@@ -140,6 +138,12 @@ def _begin(points: Access, doing: str) -> None:
     points.maintained = Maintained(doing, since=time.monotonic())
 
 
+def _expire(points: Access) -> None:
+    if points.expires is not None:
+        _begin(points, EXPIRING)
+        remove_expired(points)
+
+
 def _told(points: Access, progress: Progress) -> Progress:
     """Tells `progress`, and callers that wait for their turn."""
 
@@ -164,9 +168,8 @@ def tend(points: Access, progress: Progress) -> bool:
     progress = _told(points, progress)
 
     def work(alone: bool) -> bool:
-        if alone and points.expires is not None:
-            _begin(points, EXPIRING)
-            remove_expired(points)
+        if alone:
+            _expire(points)
         _begin(points, CODING)
         cached = points.cached()
         state, used = cached.state, points.read(columns_worth_saving)

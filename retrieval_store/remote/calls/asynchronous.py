@@ -4,14 +4,12 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from qdrant_client import AsyncQdrantClient
 
 from retrieval_store.base.bridge import is_on_loop, wait_for
 from retrieval_store.base.threads import CALLING, Threads
-
-Closes: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Loops:

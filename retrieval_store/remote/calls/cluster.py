@@ -11,14 +11,14 @@ from qdrant_client import AsyncQdrantClient, QdrantClient
 from retrieval_store.base.bridge import is_on_loop, sleep, wait_for
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.logs import log_of
-from retrieval_store.base.threads import Threads
+from retrieval_store.base.threads import Closes, Threads
 from retrieval_store.errors import (
     ClusterError,
     InvalidArgumentError,
     InvalidTypeError,
     UnavailableError,
 )
-from retrieval_store.remote.calls.asynchronous import Closes, Loops, Waited
+from retrieval_store.remote.calls.asynchronous import Loops, Waited
 from retrieval_store.remote.calls.failures import FAILURES, failure_of
 from retrieval_store.remote.calls.meanings import (
     Done,

@@ -2,6 +2,8 @@
 
 import gc
 import random
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,9 +11,16 @@ import pytest
 import retrieval_store
 from retrieval_store.engine import opened
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.state.budget import BUDGET, Budget, Cache
+from retrieval_store.engine.filtering import columns
+from retrieval_store.engine.state.budget import BUDGET, Budget, Cache, _Entry
+from retrieval_store.engine.storage.records import read_values
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.nodes import Or
+from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.values import Between, Equals
 from tests.helpers.indexed import until, with_codes
+from tests.often import times
 
 N, DIMENSION = 1_500, 16
 
@@ -130,6 +139,94 @@ def test_a_cache_in_use_keeps_what_it_has_and_isnt_counted():
     assert (in_use.keys(), other.keys(), let_go) == (["state"], ["state"], [])
     budget.settle(other)
     assert (in_use.keys(), other.keys()) == ([], ["state"])
+
+
+def test_an_entry_that_an_interrupt_has_cut_short_counts_nothing(monkeypatch):
+    budget, raised = Budget(50), []
+    monkeypatch.setattr(sys, "unraisablehook", raised.append)
+    entry = _Entry.__new__(_Entry)  # as an interrupt leaves it at the first step of __init__
+    del entry
+    budget.now = iter(()).__next__
+    with pytest.raises(StopIteration):  # … and at a later one
+        Cache(budget=budget).put("a", "A", 20)
+    gc.collect()
+    assert (raised, sum(budget.ledger)) == ([], 0)
+
+
+@pytest.fixture
+def traced():
+    """How many bytes what is made from here on takes, as Python and numpy count them."""
+
+    def bytes_now():
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    yield bytes_now
+    tracemalloc.stop()
+
+
+def has_size(key, size):
+    return Between(ValuesAt(Steps((key,)), "size"), gte=size, lte=size)
+
+
+ASKED = {  # what a reader may ask of ever new things
+    "keys": lambda things, i: things.get(where={f"none{i}": 1}),
+    "keys of Qdrant's": lambda things, i: things._backend.points.number(
+        Or((Equals(ValuesAt(Steps((f"none{i}",)), "keyword"), "a"), has_size(f"none{i}", 2)))
+    ),
+    "values": lambda things, i: things.get(where={"number": i}),
+    "ranges": lambda things, i: things.query(
+        query_embeddings=np.ones(DIMENSION), where={"number": {"$gt": i / 3}}, n_results=1
+    ),
+    "texts": lambda things, i: things.get(where_document={"$contains": f"thing {i // 2}"}),
+    "long texts": lambda things, i: things.get(
+        where_document={"$contains": f"thing {i // 2}" + 1_000 * "x"}
+    ),
+    "patterns": lambda things, i: things.get(where_document={"$regex": f"thing {i // 2}$"}),
+    "queries": lambda things, i: things.query(query_embeddings=np.full(DIMENSION, i + 1.0)),
+}
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_what_is_asked_for_ever_new_things_takes_little_memory_all_of_which_is_counted(
+    tmp_path, traced, kind
+):
+    ask, count = ASKED[kind], times(600, 20_000)
+    with retrieval_store.Client(tmp_path) as client:
+        things = filled(client, "things", 1)
+        things.update(ids=things.get()["ids"], metadatas=[{"number": i} for i in range(N)])
+        for i in range(100):
+            ask(things, count + i)
+        before, held = traced(), BUDGET.held
+        for i in range(count):
+            ask(things, i)
+        grown = traced() - before
+        assert grown <= 4_000 * count
+        assert BUDGET.held - held >= grown - 200_000
+
+
+def test_few_keys_that_no_record_has_are_remembered(tmp_path, monkeypatch):
+    reads = []
+
+    def reading(*arguments):
+        reads.append(arguments[2])
+        return read_values(*arguments)
+
+    monkeypatch.setattr(columns, "read_values", reading)
+    with retrieval_store.Client(tmp_path) as client:
+        things = filled(client, "things", 1)
+        before = things.stats()["memory"]["columns"]
+        for value in range(5):
+            assert things.get(where={"none": value})["ids"] == []
+        assert len(reads) == 1
+        for i in range(1_000):
+            assert things.get(where={f"none{i}": 1})["ids"] == []
+        assert things.stats()["memory"]["columns"] - before <= 5_000_000
+        things.update(ids=["7"], metadatas=[{"none": 1, "none999": 1}])
+        assert things.get(where={"none": 1})["ids"] == ["7"]
+        assert things.get(where={"none999": 1})["ids"] == ["7"]
+        assert things.get(where={"none999": {"$ne": 1}}, limit=1)["ids"] == ["0"]
 
 
 def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monkeypatch):

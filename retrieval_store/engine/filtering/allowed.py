@@ -7,7 +7,9 @@ sequentially.
 """
 
 import threading
+from array import array
 from collections.abc import Hashable, Mapping
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from retrieval_store.indexes.scan import Bits
 
 FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
-Key: TypeAlias = tuple[tuple[type, ...], bytes]
+OBJECTS = 1_000  # bytes of a result's own dicts, with the plan and the pass that are usually there
+Key: TypeAlias = bytes
 
 
 class Packed(Protocol):
@@ -38,12 +41,14 @@ class FilterResult:
     """The points that a filter allows, in one state.
 
     mask: (rows,) bool, None when there is no filter; count: how many points are allowed; key: of
-    the filter, see `key_of`; uses: how often the cached result was used again;
+    the filter, see `key_of`; uses: how often the cached result was used again, before which no
+    slots are kept;
     plans: how points were searched for under this filter, by all that this depends on; passes: the
     last search in each vector space, made ready to be done again.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged
+    is_empty = False  # that a filter lets nothing through is worth knowing
 
     def __init__(self, mask: Bools | None, count: int, key: Key | None = None) -> None:
         self.key = key
@@ -68,6 +73,8 @@ class FilterResult:
                 slots = slots[slots >= 0] if len(slots) and slots.min() < 0 else slots
             else:
                 slots = np.flatnonzero(space.row_of_slot.whole() >= 0)
+            if self.uses < 1:
+                return slots
             self._slots[name] = slots
         return self._slots[name]
 
@@ -125,10 +132,11 @@ class FilterResult:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use, or soon to be: slots are worked out when they are needed."""
-        mask = 0 if self.mask is None else self.mask.nbytes + 8 * self.count
-        mask += sum(bits.nbytes for bits in list(self._bits.values()))
-        return mask + sum(kept.nbytes for kept in list(self._packed.values()))
+        """Bytes of memory in use, or soon to be: slots and bits come when they are needed."""
+        masks = 0 if self.mask is None else self.mask.nbytes + self.mask.nbytes // 8
+        slots = 8 * self.count if self.uses > 0 and self.mask is not None else 0
+        packed = sum(kept.nbytes for kept in list(self._packed.values()))
+        return OBJECTS + masks + slots + packed
 
 
 class AllowedCache:
@@ -164,27 +172,39 @@ class AllowedCache:
     def keep_packed(self, allowed: FilterResult, space: str, packed: Packed, state: State) -> None:
         """Keep a copy of codes or vectors with a result, if the result is still cached."""
         with self._lock:
-            kept, _ = self.at(allowed.key, state)
-            if kept is allowed:
+            if self._is_kept(allowed, state):
                 allowed.keep_packed(space, packed)
                 self.keep(allowed, state)
 
+    def count_again(self, allowed: FilterResult, state: State) -> None:
+        """Count the bytes of a result that is used again, if it is still cached: they are more from
+        then on."""
+        with self._lock:
+            if self._is_kept(allowed, state):
+                self.keep(allowed, state)
+
+    def _is_kept(self, allowed: FilterResult, state: State) -> bool:
+        return self.at(allowed.key, state)[0] is allowed
+
 
 def key_of(expression: Expression | None) -> Key | None:
-    """The cache key of a filter: the types and contents of its nodes. (Contents alone won't do, as
-    True equals 1 in Python but not in a filter.) None for a filter that can't be a key; that has
-    nodes of the user's own classes, which may hold anything; or that names points by how integers
-    are shown, of which a point fulfils it or not as another one comes or goes."""
+    """The cache key of a filter: a digest of the types and contents of its nodes, since a filter
+    may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a filter.)
+    None for a filter that can't be a key; that has nodes of the user's own classes, which may hold
+    anything; or that names points by how integers are shown, of which a point fulfils it or not as
+    another one comes or goes."""
     if expression is None:
-        return (), b""
+        return b""
     nodes = [*walk(expression, within=True)]
     types = tuple(map(type, nodes))
     if not NODES.issuperset(types) or (HasId in types and any(map(_may_mean_integers, nodes))):
         return None
     try:
-        return types, orjson.dumps(expression)
+        contents = orjson.dumps(expression)
     except TypeError:
         return None
+    # Our classes live as long as the process, so that their addresses stand for them.
+    return blake2b(contents + array("Q", map(id, types)).tobytes(), digest_size=16).digest()
 
 
 def _may_mean_integers(node: Expression) -> bool:

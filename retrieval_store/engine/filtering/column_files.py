@@ -28,7 +28,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import is_unicode
 from retrieval_store.engine.filtering.groups import refuse_disorder, regrouped
 from retrieval_store.engine.filtering.kept import FilterView
-from retrieval_store.engine.filtering.postings import Numbers, Postings
+from retrieval_store.engine.filtering.postings import Numbers, Postings, bytes_of_texts
 from retrieval_store.engine.filtering.segments import ValueSegment, build_segment
 from retrieval_store.engine.state import array_files
 from retrieval_store.engine.state.array_files import Array
@@ -153,7 +153,8 @@ def _postings(texts: object, arrays: Sequence[Array], height: int, here: Ints | 
         there = rows >= 0  # others were deleted since
         offsets = np.append(0, np.cumsum(there))[offsets].astype(np.int32)
         rows = rows[there]
-    return Postings(by_text, tuple(parts), count, regrouped(rows, offsets))
+    groups = regrouped(rows, offsets)
+    return Postings(by_text, tuple(parts), count, groups, bytes_of_texts(by_text))
 
 
 def saved(view: FilterView, path: PayloadPath) -> SavedColumns | None:

@@ -11,8 +11,14 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
-from retrieval_store.engine.filtering.segments import Segment, build_segment, keys_of
+from retrieval_store.engine.filtering.segments import (
+    Segment,
+    ValueSegment,
+    build_segment,
+    keys_of,
+)
 from retrieval_store.engine.state.layers import (
     NOTHING_STALE,
     Layers,
@@ -28,7 +34,7 @@ from retrieval_store.engine.storage.records import (
 )
 from retrieval_store.filters.columns import Column, ValuesAt
 from retrieval_store.filters.leaves import ColumnLeaf
-from retrieval_store.filters.paths import PayloadPath, Steps
+from retrieval_store.filters.paths import Path, PayloadPath, Steps
 from retrieval_store.filters.readings import NOTHING
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
@@ -58,7 +64,7 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
         lacking = {column: its_rows for column, (_, its_rows) in plans.items()}
         for column, segment in _read_segments(view, lacking):
             kept[column] = refreshed(kept[column], plans[column][0], segment)
-            view.kept.spent.pop(keys_of(column), None)
+            view.kept.spent.pop(hash(keys_of(column)), None)
         for column, layers in kept.items():
             cache.keep(column, seq, layers)
     return kept
@@ -74,14 +80,29 @@ def _read_segments(
     """For each column a segment of the rows that it lacks. Payloads are read once for all columns:
     one more key costs next to nothing."""
     every = reduce(_either, lacking.values(), NOTHING_STALE)
-    every = every[view.state.alive[every]]
+    every, is_counted = _shared(view, every[view.state.alive[every]])
     read = _Read(view.connection, view.state.pks[every], [*lacking])
     for column, wanted in lacking.items():
         if len(wanted) < len(every):
             its = np.isin(every, wanted)
             yield column, read.segment(column, every[its], its)
-        else:
-            yield column, read.segment(column, every)
+            continue
+        segment = read.segment(column, every)
+        if is_counted and isinstance(segment, ValueSegment):
+            segment = replace(segment, shares=True)
+        yield column, segment
+
+
+def _shared(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
+    """The rows, as the same array as before if they are all that live: so columns of all points
+    have one array in common. And whether a column that was built before counts its bytes."""
+    if len(rows) < view.state.count:
+        return rows, False
+    before = view.kept.living
+    if before and np.array_equal(before[0], rows):
+        return before[0], True
+    before[:] = [rows]
+    return rows, False
 
 
 class _Read:
@@ -152,8 +173,11 @@ def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
     return {column: found[column] for column in columns if column in found}
 
 
-def note_use(view: FilterView, path: PayloadPath, times: int = 1) -> None:
-    """Count uses of a column; at the second, mark it to be saved if the collection is large."""
+def note_use(view: FilterView, path: Path, times: int = 1) -> None:
+    """Count uses of a column that may be saved; at the second, mark it to be, if the collection is
+    large. Columns of `Steps` have no files."""
+    if isinstance(path, Steps):
+        return
     uses = view.kept.uses
     if len(uses) > KEYS_NOTED:
         uses.clear()

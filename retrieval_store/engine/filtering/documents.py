@@ -5,7 +5,7 @@ after a write only the rows that it changed are asked again, and a reader that n
 points alone leaves the others for the next.
 """
 
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,14 @@ from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shortened
 from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.filtering.allowed import Key, key_of
 from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
 from retrieval_store.engine.state.layers import NOTHING_STALE, Layers
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records
 from retrieval_store.engine.words.cache import TRIGRAMS, file_key
 from retrieval_store.filters.documents import DocumentContains, DocumentLeaf
-from retrieval_store.filters.nodes import NODES, asking
+from retrieval_store.filters.nodes import asking
 
 TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
 UNKNOWN = -1
@@ -34,6 +35,7 @@ class Answers:
     isn't stale find the same."""
 
     of_row: Said
+    is_empty: ClassVar[bool] = False  # that a condition holds nowhere is worth knowing
 
     @property
     def rows(self) -> Ints:
@@ -49,9 +51,10 @@ class Answers:
 def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     """For each of these rows, ascending and of living points, whether its document fulfils the
     condition."""
-    if not _was_asked(view, leaf):
+    key = key_of(leaf)
+    if key is None or not _was_asked(view, key):
         return _ask(view, leaf, rows)
-    known = _known(view, leaf)
+    known = _known(view, key)
     said = known[rows]
     if (said == UNKNOWN).any():
         unknown = rows[said == UNKNOWN]
@@ -61,29 +64,26 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     return holds
 
 
-def _was_asked(view: FilterView, leaf: DocumentLeaf) -> bool:
-    """Whether it was asked lately, so that it is worth keeping what is found out. What a leaf of a
-    user's own holds isn't known."""
-    if type(leaf) not in NODES:
-        return False
+def _was_asked(view: FilterView, key: Key) -> bool:
+    """Whether it was asked lately, so that it is worth keeping what is found out."""
     asked = view.kept.asked
-    before = leaf in asked
+    before = key in asked
     if len(asked) > KEYS_NOTED:
         asked.clear()
-    asked[leaf] = None
+    asked.add(key)
     return before
 
 
-def _known(view: FilterView, leaf: DocumentLeaf) -> Said:
+def _known(view: FilterView, key: Key) -> Said:
     """(rows,) What is known of each row of the state."""
     cache, seq, height = view.kept.answers, view.state.head.seq, len(view.state.pks)
-    layers: Layers[Answers] = cache.at(leaf, seq, height)
+    layers: Layers[Answers] = cache.at(key, seq, height)
     held = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
     if len(layers.stale) or len(held) < height:
         known = np.full(height, UNKNOWN, np.int8)
         known[: len(held)] = held[:height]
         known[layers.stale] = UNKNOWN
-        cache.keep(leaf, seq, Layers((Answers(known),), NOTHING_STALE))
+        cache.keep(key, seq, Layers((Answers(known),), NOTHING_STALE))
         held = known
     return held
 

@@ -46,7 +46,6 @@ from retrieval_store.filters.nodes import (
     fulfilled,
     walk,
 )
-from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.filters.values import joined
 from retrieval_store.interface.points import ShownIds
 
@@ -96,9 +95,9 @@ def is_worth_looking(
     date. If so, the cost is added to what was spent on these keys before. Once that reaches a
     quarter of the cost of building the columns, they are built: so repeated filters on a key never
     take much longer than if its column had been built at once."""
-    building: dict[PayloadPath, int] = {}  # rows to be read, by key: once for all its columns
+    building: dict[int, int] = {}  # rows to be read, by key: once for all its columns
     for column in lacking:
-        key = keys_of(column)
+        key = hash(keys_of(column))
         building[key] = max(building.get(key, 0), len(columns[column].stale))
     spent, price = view.kept.spent, BEGUN + LOOKED_AT * count
     if price + sum(spent.get(key, 0.0) for key in building) > sum(building.values()) / 4:
@@ -255,7 +254,7 @@ class Evaluation:
         kept = self._columns.get(column)
         if kept is not None:
             mask = column_mask(kept, leaf, len(candidates))
-            if self._rows is None and not isinstance(column.path, Steps):  # these have no files
+            if self._rows is None and not all(segment.is_empty for segment in kept.segments):
                 note_use(self._view, column.path)
         if mask is None:
             assert isinstance(leaf, ValueLeaf)

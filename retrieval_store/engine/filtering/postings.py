@@ -5,6 +5,7 @@ Rows here are whatever integers the caller numbers its points with. Equality is 
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, compress
 from typing import Any, TypeAlias
@@ -73,17 +74,20 @@ class Numbers:
 @dataclass(frozen=True, slots=True)
 class Postings:
     """Rows by scalar of any kind. Distinct scalars are numbered: texts says which number each
-    string has, numbers which the numbers have; false is `false`, and true the one after it."""
+    string has, numbers which the numbers have; false is `false`, and true the one after it.
+    text_bytes: of memory, in the strings."""
 
     texts: dict[str, int]
     numbers: tuple[Numbers, ...]
     false: int
     groups: Groups
+    text_bytes: int = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays, without those in a mapped file."""
-        return self.groups.nbytes + own_bytes(*(part.values for part in self.numbers))
+        """Bytes of memory in strings and arrays, without arrays in a mapped file."""
+        arrays = own_bytes(*(part.values for part in self.numbers))
+        return self.text_bytes + self.groups.nbytes + arrays
 
     def equal(self, values: Sequence[Scalar], loose: bool) -> Chosen:
         """The rows of any of the values; unless `loose`, integers equal no floats."""
@@ -149,7 +153,13 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
     numbers[places] = count + np.array(bools, np.int64)
     if not held.all():
         rows, numbers = rows[held], numbers[held]
-    return Postings(texts, tuple(parts), count, grouped(rows, numbers, count + 2))
+    groups = grouped(rows, numbers, count + 2)
+    return Postings(texts, tuple(parts), count, groups, bytes_of_texts(texts))
+
+
+def bytes_of_texts(texts: dict[str, int]) -> int:
+    """The bytes of memory that numbered strings take."""
+    return sys.getsizeof(texts) + sum(map(sys.getsizeof, texts))
 
 
 def constant(rows: Ints, number: int) -> Postings:

@@ -37,7 +37,8 @@ class ValueSegment:
 
     rows: all that the segment covers; values: postings by value; loose: whether 1 equals 1.0;
     others: rows with a value that is no scalar, for readings where these count; shares: whether
-    `rows` is also the array of a sibling column, which counts its bytes.
+    `rows` is also the array of a sibling column, which counts its bytes; is_empty: whether no row
+    has anything but null.
     """
 
     rows: Ints
@@ -45,6 +46,7 @@ class ValueSegment:
     loose: bool
     others: Ints
     shares: bool
+    is_empty: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -79,6 +81,11 @@ class PlaceSegment:
     at: Floats
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no row has a place."""
+        return not len(self.owners)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory in its arrays."""
         return self.rows.nbytes + self.owners.nbytes + self.at.nbytes
@@ -97,6 +104,11 @@ class ElementSegment:
     rows: Ints
     owners: Ints
     asked: "dict[Column, Segment]"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has an object."""
+        return not len(self.owners)
 
     @property
     def nbytes(self) -> int:
@@ -202,7 +214,8 @@ def _values(
     others = owners[:0]
     if column.kind == "anything" and not _NO_SCALARS.isdisjoint(map(type, items)):
         others = owners[[type(item) in _NO_SCALARS for item in items]]
-    return ValueSegment(rows, postings, column.loose, others, column.siblings[0] != column)
+    is_sibling = column.siblings[0] != column
+    return ValueSegment(rows, postings, column.loose, others, is_sibling, types <= _OF_NOTHING)
 
 
 def _places(rows: Ints, owners: Ints, found: Sequence[Any]) -> PlaceSegment:
@@ -233,4 +246,4 @@ def keys_of(column: Column) -> tuple[str, ...]:
     return column.path.keys if isinstance(column.path, Steps) else column.path
 
 
-_NO_SCALARS = {dict, list}
+_NO_SCALARS, _OF_NOTHING = {dict, list}, {type(None), type(NOTHING)}

@@ -70,6 +70,8 @@ def allowed_by(view: FilterView, expression: Expression | None) -> FilterResult:
     kept = _kept(view, key, expression)
     if kept is not None:
         kept.uses += 1
+        if kept.uses == 1:
+            view.kept.allowed.count_again(kept, view.state)
         return kept
     if expression is None:
         allowed = FilterResult(None, view.state.count, key)

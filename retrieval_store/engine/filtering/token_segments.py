@@ -28,10 +28,16 @@ class TokenSegment:
     offsets: Ints
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no row has a text."""
+        return not len(self.owners)
+
+    @property
     def nbytes(self) -> int:
-        """Bytes of memory in its arrays."""
+        """Bytes of memory in its arrays; of tokens, a guess."""
         arrays = (self.rows, self.owners, self.text_of, self.codes, self.starts)
-        return sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
+        held = sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
+        return held + 100 * len(self.numbers)
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> "Texts":
         """The rows of texts with any of the tokens, or with every one."""

@@ -6,6 +6,7 @@ decides, as it does among single vectors.
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class MultiVectors:
     starts: Ints
     matrix: Matrix
     lengths: Matrix
+    is_empty: ClassVar[bool] = False  # there are few spaces
 
     @property
     def nbytes(self) -> int:

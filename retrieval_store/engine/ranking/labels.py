@@ -59,6 +59,11 @@ class Labels:
     counts: dict[str | int, int]
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no row has a label."""
+        return not self.counts
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory in its arrays, and about the size of the labels."""
         return self.rows.nbytes + self.labels.nbytes + len(self.counts) * DISTINCT_BYTES
@@ -72,7 +77,7 @@ class RowLabels:
         self._view, self._key = view, key
         self._layers: tuple[Labels, ...] | None = None
         cache = view.kept.columns
-        if key in cache.held() or self._is_much(cache.demand.ask(key) * asked):
+        if key in cache or self._is_much(cache.demand.ask(key) * asked):
             self._layers = self._current()
 
     def _is_much(self, rows: int) -> bool:

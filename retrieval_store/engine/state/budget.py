@@ -111,12 +111,14 @@ class _Entry(Generic[V]):
     __slots__ = ("_budget", "nbytes", "used", "value")
 
     def __init__(self, value: V, nbytes: int, budget: Budget) -> None:
-        self.value, self.nbytes, self._budget = value, nbytes, budget
-        self.used = budget.now()
+        self.value, self.nbytes, self.used = value, nbytes, budget.now()
+        self._budget = budget  # from here on it counts
         budget.ledger.append(nbytes)
 
     def __del__(self) -> None:
-        self._budget.ledger.append(-self.nbytes)
+        budget: Budget | None = getattr(self, "_budget", None)  # None after an early interrupt
+        if budget is not None:
+            budget.ledger.append(-self.nbytes)
 
 
 class Cache(Generic[K, V]):

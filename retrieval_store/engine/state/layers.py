@@ -9,6 +9,7 @@ O(log n) reads of a row.
 
 import mmap
 import threading
+import weakref
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -24,13 +25,20 @@ CHANGES_KEPT = 1024  # steps in the log before they are merged into one
 NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
 NOTHING_STALE = np.empty(0, np.int64)
 WANTED_AFTER = 30  # layers are built once so many calls would have used them
+OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
+# Entries that say nothing of any row: at most, in number and bytes, but of any size so many.
+EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
+KEYS_NOTED = 10_000  # missing layers whose uses are counted
 
 
 class Segment(Protocol):
-    """Data built by reading some rows once. rows: ascending."""
+    """Data built by reading some rows once. rows: ascending; is_empty: whether no row has
+    anything."""
 
     @property
     def rows(self) -> Ints: ...
+    @property
+    def is_empty(self) -> bool: ...
     @property
     def nbytes(self) -> int: ...
 
@@ -147,6 +155,8 @@ class Demand:
     def ask(self, key: Hashable) -> int:
         """Note that missing layers of this key would have been of use; returns how often so far."""
         with self._lock:
+            if len(self._asked) > KEYS_NOTED:
+                self._asked.clear()
             self._asked[key] = times = self._asked.get(key, 0) + 1
             return times
 
@@ -175,20 +185,24 @@ class LayerCache:
     Layers may have been built by another thread for a state before or after a reader's. Either way
     they differ from the reader's state only in rows that writes between the two changed. The change
     log lists these, and `at` returns them as stale.
+
+    A caller may ask for any key, also for one that no row has anything of. Only the last few of
+    those are kept, so that asking for ever new ones takes no memory.
     """
 
     def __init__(self, seq: int) -> None:
         self.refreshing = threading.Lock()
         self.demand = Demand()
         self._lock = threading.Lock()  # of all that follows
-        self._locks: dict[Hashable, threading.Lock] = {}
+        self._locks = weakref.WeakValueDictionary[Hashable, threading.Lock]()
         self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
+        self._empty: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._log = ChangeLog(seq)
 
     def note(self, seq: int, rows: Ints) -> None:
         """The step to the state at `seq` added or changed these rows."""
         with self._lock:
-            if len(self._layers):
+            if len(self._layers) or len(self._empty):
                 self._log.note(seq, rows)
             else:
                 self._log.forget(seq)
@@ -201,7 +215,7 @@ class LayerCache:
     def there(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
         """The same; None where there are no layers."""
         with self._lock:
-            held = self._layers.get(key)
+            held = self._layers.get(key) or self._empty.get(key)
             if held is None:
                 return None
             built, layers = held
@@ -224,10 +238,19 @@ class LayerCache:
         """Keep layers without stale rows, built for the state at `seq`, unless newer ones are
         kept."""
         with self._lock:
-            before = self._layers.get(key)
+            before = self._layers.get(key) or self._empty.get(key)
             if before is not None and seq < before[0]:
                 return
-            self._layers.put(key, (seq, layers), sum(part.nbytes for part in layers.segments))
+            nbytes = OBJECTS + sum(part.nbytes for part in layers.segments)
+            if all(part.is_empty for part in layers.segments):
+                self._layers.drop(key)
+                self._empty.put(key, (seq, layers), nbytes)
+                if len(self._empty) > EMPTY_KEPT or self._empty.nbytes > EMPTY_BYTES:
+                    few = max(EMPTY_FEW, len(self._empty) * 3 // 4)
+                    self.forget(self._empty.keys()[:-few])
+            else:
+                self._layers.put(key, (seq, layers), nbytes)
+                self._empty.drop(key)
         self.demand.meet(key)
 
     def refreshing_of(self, key: Hashable) -> threading.Lock:
@@ -235,8 +258,11 @@ class LayerCache:
         with self._lock:
             return self._locks.setdefault(key, threading.Lock())
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._layers or key in self._empty
+
     def held(self) -> list[Any]:
-        """The keys of all layers, the last used last."""
+        """The keys of all layers that aren't empty, the last used last."""
         return self._layers.keys()
 
     @property
@@ -258,11 +284,12 @@ class LayerCache:
         """Let go of the layers of some keys, where there are any."""
         for key in keys:
             self._layers.drop(key)
+            self._empty.drop(key)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in the arrays of all of them."""
-        return self._layers.nbytes
+        """Bytes of memory that all of them take."""
+        return self._layers.nbytes + self._empty.nbytes
 
 
 def current(

@@ -6,7 +6,7 @@ All kinds are kept current as `layers` and ranked by the same code (`ranked.py`)
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ class Lists:
     owners: Rows32
     weights: Matrix
     from_file: bool = False
+    is_empty: ClassVar[bool] = False  # there are few kinds of lists
 
     @property
     def nbytes(self) -> int:

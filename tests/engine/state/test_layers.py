@@ -21,7 +21,7 @@ def test_rows_of_both_and_rows_of_one_alone(one, other):
 
 
 class Segment:
-    nbytes = 1
+    is_empty, nbytes = False, 1
 
     def __init__(self, rows):
         self.rows = rows

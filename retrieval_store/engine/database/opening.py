@@ -8,7 +8,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -145,6 +145,20 @@ def connect(path: Path, format: Format, mode: Mode) -> Lease:
         return Lease(connection, steps)
 
 
+def log_of_database(path: Path) -> Path:
+    """The write-ahead log beside a database."""
+    return path.with_name(path.name + "-wal")
+
+
+def remove_empty_log(path: Path) -> None:
+    """Have SQLite remove a log without content, and what processes share of it, unless another
+    connection is there: one that only reads makes them, and can't remove them."""
+    with suppress(apsw.Error, OSError):
+        if log_of_database(path).stat().st_size == 0:
+            with closing(_opened(path, apsw.SQLITE_OPEN_READWRITE, "full")) as connection:
+                select(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
+
+
 def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     _register_checksum_vfs()
     name = str(path)
@@ -164,7 +178,7 @@ def _read_only_uri(path: Path) -> str:
     log; there are no writers there, and a log only if the store wasn't closed."""
     if os.access(path.parent, os.W_OK):
         return f"{path.as_uri()}?mode=ro"
-    log = path.with_name(path.name + "-wal")
+    log = log_of_database(path)
     if log.exists() and log.stat().st_size:
         raise StorageError(
             f"{log} holds changes that can't be read where nothing can be written: open and close "

@@ -29,7 +29,9 @@ from retrieval_store.engine.database.opening import (
     Fill,
     Lease,
     connect,
+    log_of_database,
     make_tables,
+    remove_empty_log,
 )
 from retrieval_store.engine.database.transactions import in_transaction, writing
 from retrieval_store.errors import (
@@ -109,6 +111,7 @@ class FileDatabase(_Pool):
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._closings = 0
+        self._makes_log = False  # read-only, where there was none
         closes_before_fork(self)
 
     @property
@@ -152,6 +155,8 @@ class FileDatabase(_Pool):
         try:
             mine.extend(map(list.pop, [self._idle]))  # see _move_last
         except IndexError:
+            if self._mode == "read-only" and not log_of_database(self.path).exists():
+                self._makes_log = True
             mine.append(connect(self.path, self._format, self._mode))
         lease = mine[-1]
         lease.steps.taken = 0
@@ -164,7 +169,7 @@ class FileDatabase(_Pool):
         else:
             mine.pop().connection.close()
         if self._closed is not None:
-            self.close_idle()
+            self.close(self._closed)
 
     def _close_lost(self, thread: int) -> None:
         """Close what was lent to a thread that isn't inside: an interrupt has kept it from coming
@@ -205,6 +210,8 @@ class FileDatabase(_Pool):
         """Close all connections; from here on `use` raises `reason`."""
         self._closed = reason
         self.close_idle()
+        if self._makes_log:
+            unforkable(remove_empty_log, self.path)
 
     def _refuse_replaced(self) -> None:
         # SQLite would go on in a file that has no name any more, and what it wrote would be gone.

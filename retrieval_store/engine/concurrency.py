@@ -274,7 +274,9 @@ def _before() -> None:
 def _wait_for_imports() -> None:
     """Return when no other thread is loading a module of ours. A child would inherit the lock of
     that module, which no thread of its own would ever release."""
-    # importlib has a lock for each module as long as any thread loads it, and tells nobody else.
+    # importlib has a lock for each module as long as any thread loads it, and tells nobody else. A
+    # Python that keeps them elsewhere is one where a fork doesn't wait, and a child may hang in the
+    # import that its parent was at: test_fork.py tells for each version.
     locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", {})
     for _ in tries(LONGEST_IMPORT_MS):
         held = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]

@@ -16,24 +16,29 @@ T = TypeVar("T")
 _SAFELY = posix.CLOSE_ON_EXEC | posix.NO_FOLLOW | posix.NO_WAITING
 
 
-class _ThreadLocks:
-    """For each directory the lock among this process' threads: the lock on a file keeps other
-    processes out, not another Access to the same directory here."""
+class _Locks:
+    """For each directory the lock among this process' threads, by which they wait in line; and the
+    files whose locks they hold."""
 
     def __init__(self) -> None:
-        self._locks: dict[Path, FifoLock] = {}
+        self._of_threads: dict[Path, FifoLock] = {}
+        self.files: set[BinaryIO] = set()
         reset_after_fork(self)
 
     def at(self, directory: Path) -> FifoLock:
         """That of a directory."""
-        return self._locks.setdefault(directory, FifoLock())
+        return self._of_threads.setdefault(directory, FifoLock())
 
     def forget_after_fork(self) -> None:
-        """In a child: no thread does maintenance."""
-        self._locks = {}
+        """In a child: no thread does maintenance. The parent's files are closed, else their locks
+        would outlive it."""
+        self._of_threads, files = {}, self.files
+        self.files = set()
+        for file in files:
+            file.close()
 
 
-_thread_locks = _ThreadLocks()
+_locks = _Locks()
 
 
 def as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
@@ -42,7 +47,7 @@ def as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]
     directory = points.directory
     if directory is None or points.is_read_only:
         return work(not points.is_read_only)
-    return _thread_locks.at(directory).take_within(
+    return _locks.at(directory).take_within(
         milliseconds / 1000,
         lambda: _with_lock_file(directory, milliseconds, work),
         lambda: work(False),
@@ -50,9 +55,16 @@ def as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]
 
 
 def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """A POSIX lock: a forked child doesn't inherit it, and it is free when its holder dies."""
+    """The lock belongs to the open file: it is free when the process dies, and not before because
+    the file was opened and closed elsewhere in it, as POSIX locks are."""
     with _lock_file(directory / LOCK_NAME) as file:
-        return work(any(_is_locked(file) for _ in tries(milliseconds)))
+        _locks.files.add(file)
+        try:
+            return work(any(_is_locked(file) for _ in tries(milliseconds)))
+        finally:
+            _locks.files.discard(file)
+            if not file.closed:  # as in a child that was forked meanwhile, whose lock it isn't
+                posix.fcntl.flock(file, posix.fcntl.LOCK_UN)
 
 
 def _lock_file(path: Path) -> BinaryIO:
@@ -65,6 +77,6 @@ def _lock_file(path: Path) -> BinaryIO:
 
 def _is_locked(file: BinaryIO) -> bool:
     with suppress(BlockingIOError):
-        posix.fcntl.lockf(file, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
+        posix.fcntl.flock(file, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
         return True
     return False

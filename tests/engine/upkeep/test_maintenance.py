@@ -1,6 +1,10 @@
 """Compaction: what was deleted is gone from every file, and nobody notices while it happens."""
 
+import os
 import random
+import shutil
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
 
@@ -11,6 +15,7 @@ import retrieval_store
 from retrieval_store.engine.access import Maintained
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep.maintenance import optimize
+from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
 from retrieval_store.interface.points import Fields
 from tests.helpers import PATIENCE
@@ -347,13 +352,17 @@ def test_a_read_only_store_is_left_as_it_is(tmp_path, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             client.delete_collection("gone")
     monkeypatch.undo()
-    before = sorted(str(file) for file in tmp_path.rglob("*"))
+
+    def names():  # the background may still be closing a database
+        every = map(str, tmp_path.rglob("*"))
+        return sorted(name for name in every if not name.endswith(("-shm", "-wal")))
+
+    before = names()
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         with pytest.raises(ReadOnlyError):
             client.get_collection("things").optimize()
         assert client.get_collection("things").count() == 1
-    left = [name for name in map(str, tmp_path.rglob("*")) if not name.endswith(("-shm", "-wal"))]
-    assert sorted(left) == before
+    assert names() == before
 
 
 def test_verify_beside_compaction_reports_no_damage(tmp_path):
@@ -368,3 +377,72 @@ def test_verify_beside_compaction_reports_no_damage(tmp_path):
             for _ in range(10):
                 assert [r.problem for r in client.verify() if r.problem] == []
             assert optimizer.stdout.readline() == "optimized\n"
+
+
+ALONE = """
+import sys, retrieval_store
+from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
+things = retrieval_store.Client(sys.argv[1]).get_collection("things", None)
+print(as_only_process(things._backend.points.access, 0, lambda alone: alone))
+"""
+
+
+def test_the_lock_stays_when_the_store_is_opened_and_closed_by_another_path(tmp_path):
+    path, link = tmp_path / "store", tmp_path / "link"
+
+    def alone_elsewhere():
+        run = [sys.executable, "-c", ALONE, str(path)]
+        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+
+    def work(alone):
+        assert alone
+        with retrieval_store.Client(link, rebuild=True) as other:
+            again = other.get_collection("things", None)._backend.points.access
+            assert as_only_process(again, 0, lambda alone: not alone)
+        shutil.copytree(path, tmp_path / "copy")  # as a backup does in the same process
+        return alone_elsewhere()
+
+    with retrieval_store.Client(path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="a", embeddings=[[1.0]])
+        link.symlink_to(path)
+        access = things._backend.points.access
+        assert as_only_process(access, 0, work) == "False"
+        assert alone_elsewhere() == "True"
+
+
+def test_the_lock_does_not_live_on_in_a_child_that_was_forked_meanwhile(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="a", embeddings=[[1.0]])
+        code = FORKED.replace("PATH", str(tmp_path))
+        died = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        child = int(died.stdout.readline())  # lives on when its parent has died
+        try:
+            assert died.wait(PATIENCE) == -9
+            access = things._backend.points.access
+            assert as_only_process(access, 0, lambda alone: alone)
+        finally:
+            os.kill(child, 9)
+            died.stdout.close()
+
+
+FORKED = """
+import os, threading, retrieval_store
+from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
+things = retrieval_store.Client("PATH").get_collection("things", None)
+held = threading.Event()
+
+def work(alone):
+    held.set()
+    threading.Event().wait()
+
+access = things._backend.points.access
+threading.Thread(target=as_only_process, args=(access, 0, work), daemon=True).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    threading.Event().wait()
+print(child, flush=True)
+os.kill(os.getpid(), 9)
+"""

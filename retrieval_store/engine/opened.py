@@ -45,8 +45,14 @@ class OpenCollections:
         return points
 
     def add(self, collection_id: str, points: PointStore) -> None:
-        """Keep one that was made just now."""
-        self._open[collection_id] = points
+        """Keep one that was made just now; after `close`, close it and raise its reason."""
+        with self._lock:
+            closed = self._closed
+            if closed is None:
+                self._open[collection_id] = points
+        if closed is not None:
+            points.access.close(closed)
+            raise closed()
 
     def renamed(self, collection_id: str, name: str) -> None:
         """Note its name, if it is open."""
@@ -102,8 +108,8 @@ class OpenCollections:
         """Close all, each when `before` has been called with it; from here on opening raises
         `reason`."""
         with self._lock:
-            self._closed = reason
-        for points in list(self._open.values()):
+            self._closed, every = reason, list(self._open.values())
+        for points in every:
             points.access.closing = True
             before(points)
             points.access.close(reason)

@@ -23,9 +23,10 @@ from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
     DROPPED_SUFFIX,
+    SNAPSHOTS,
     refuse_foreign,
     remove_collection,
-    remove_lost_copies,
+    remove_lost_folders,
 )
 from retrieval_store.errors import (
     ClientClosedError,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = log_of("store")
 CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
-RESTORING = "restoring"  # in the names of directories that a snapshot is unpacked to
 
 
 class Store:
@@ -98,14 +98,10 @@ class Store:
         self._finish_drops()
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
         make = partial(PointStore.create, self._directory_of(record.id), name, spaces)
-        try:
-            if self.directory is None:
-                self._create_in_memory(record, make)
-            else:
-                self._create_files(self.directory, record, make)
-        except BaseException:
-            self._open.forget(record.id)
-            raise
+        if self.directory is None:
+            self._create_in_memory(record, make)
+        else:
+            self._create_files(self.directory, record, make)
         _log.debug("made the collection %r (%s)", name, record.id)
         return record
 
@@ -128,7 +124,7 @@ class Store:
 
         if self.directory is None:
             raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
-        with unpacked(snapshot, self.directory / RESTORING, self._hooks.find_class) as found:
+        with unpacked(snapshot, self.directory, self._hooks.find_class) as found:
             folder, manifest = found
             if len(manifest.collections) != 1:
                 raise InvalidArgumentError(
@@ -197,7 +193,7 @@ class Store:
 
         def finish(entries: Entries) -> CollectionRecord | None:
             aliases = entries.aliases()
-            replaced = entries.renamed_to_id(record.name) if replace else None
+            replaced = entries.replaced(record.name) if replace else None
             entries.insert(record)
             entries.set_aliases(aliases)  # those of the one that was replaced lead here now
             files.rename(directory / record.id)
@@ -213,14 +209,20 @@ class Store:
             raise
 
     def _create_in_memory(self, record: CollectionRecord, make: Callable[..., PointStore]) -> None:
+        is_ours = False
+
         def finish(entries: Entries) -> None:
+            nonlocal is_ours
             entries.insert(record)
+            is_ours = True
             self._open.add(record.id, make(self.mode, self._hooks_of(record)))
 
         try:
             self._catalog.write(finish)
         except BaseException:  # also after the commit: a name without points would stay taken
-            self._catalog.write(lambda entries: entries.remove(record.id))
+            if is_ours:
+                self._open.forget(record.id)
+                self._catalog.write(lambda entries: entries.remove(record.id))
             raise
 
     def _create_files(
@@ -230,6 +232,12 @@ class Store:
         `unfinished`, so that the next process to open the store removes the files if this one dies;
         the files; the collection's row in the catalog. So a name in the catalog always has a whole
         collection."""
+        is_ours = False
+
+        def begin(entries: Entries) -> None:
+            nonlocal is_ours
+            entries.begin(record.id)
+            is_ours = True
 
         def finish(entries: Entries) -> bool:
             if record.id not in entries.unfinished():
@@ -242,12 +250,14 @@ class Store:
 
         try:
             while True:
-                self._catalog.write(lambda entries: entries.begin(record.id))
+                self._catalog.write(begin)
                 if self._catalog.write(finish):
                     break
         except BaseException:
-            with contextlib.suppress(StorageError):  # someone will come again
-                self._catalog.write(partial(_give_up, directory, record.id))
+            if is_ours:
+                self._open.forget(record.id)
+                with contextlib.suppress(StorageError):  # someone will come again
+                    self._catalog.write(partial(_give_up, directory, record.id))
             raise
 
     def change(
@@ -407,6 +417,8 @@ class Store:
         """Compact a collection and let go of all that was deleted."""
         from retrieval_store.engine.upkeep.maintenance import optimize
 
+        if self.directory is not None:
+            self._remove_lost(self.directory)
         optimize(self.points(collection_id).access, progress)
 
     def is_in_place(self) -> bool:
@@ -461,9 +473,8 @@ class Store:
         """Finish the deletions that were interrupted after they had taken effect; returns the ids
         of those that can't be finished now."""
         left = []
-        for record in self._catalog.read(Entries.flagged):
-            replaced = record.name == record.id  # by a snapshot: its name is another's now
-            if replaced or self._is_dropped(record.id):
+        for record, is_replaced in self._catalog.read(Entries.flagged):
+            if is_replaced or self._is_dropped(record.id):
                 try:
                     if self.mode == "read-only":
                         raise StorageError("nothing can be removed")
@@ -482,10 +493,16 @@ class Store:
 
     def _sweep(self, directory: Path) -> None:
         """Remove what creations and copies left behind whose process died."""
-        remove_lost_copies(directory)
+        self._remove_lost(directory)
         for collection_id in self._catalog.read(Entries.unfinished):
             # In a write transaction, so that no process is creating the collection meanwhile.
             self._catalog.write(partial(_give_up, directory, collection_id))
+
+    @staticmethod
+    def _remove_lost(directory: Path) -> None:
+        """Remove what copies, snapshots and restoring left behind whose process died."""
+        for folder in (directory, *directory.glob(f"{SNAPSHOTS}/*/")):
+            remove_lost_folders(folder)
 
     def _remove(self, collection_id: str) -> None:
         """Unlink and forget a collection that is marked as dropped."""

@@ -42,7 +42,7 @@ def filled(client, name="things", count=COUNT):
 
 
 def hidden(path):
-    return [name for name in os.listdir(path) if name.startswith(".copy")]
+    return [name for name in os.listdir(path) if name.startswith(".retrieval-store-")]
 
 
 @pytest.mark.embedded

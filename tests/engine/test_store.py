@@ -17,9 +17,18 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.opened import OpenCollections
+from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
-from retrieval_store.errors import AlreadyExistsError, DamagedError, NotFoundError, StorageError
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    ClientClosedError,
+    DamagedError,
+    NotFoundError,
+    StorageError,
+)
 from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.interface.spaces import NewSpace
+from tests.helpers.batches import ADD, batch
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled
 
@@ -299,3 +308,52 @@ def test_a_collection_whose_directory_is_lost_is_a_problem(tmp_path):
         assert "missing" in client.stats()["by_collection"]["things"]["problem"]
         client.delete_collection("things")
         assert not [one for one in client.verify() if one.problem]
+
+
+@pytest.fixture(params=["directory", "memory"])
+def either(request, tmp_path):
+    store = Store(tmp_path if request.param == "directory" else None, "full")
+    yield store
+    store.close()
+
+
+def test_an_id_that_is_taken_is_refused_and_leaves_what_has_it_alone(either):
+    spaces = {"vectors": NewSpace("l2")}
+    record = either.create("things", {}, spaces)
+    either.points(record.id).put(batch(["a"], vectors=np.ones((1, 2), np.float32)), ADD)
+    for name in ("others", "things"):
+        with pytest.raises(AlreadyExistsError, match="already exists"):
+            either.create(name, {}, spaces, collection_id=record.id)
+    with pytest.raises(AlreadyExistsError, match="'things' already exists"):
+        either.create("things", {}, spaces)
+    assert either.points(record.id).count() == 1
+    assert [one.id for one in either.page(None, 0)] == [record.id]
+    if either.directory is not None:
+        again = Store(either.directory, "read-only")
+        assert again.points(record.id).count() == 1
+        again.close()
+
+
+def test_a_collection_that_is_made_while_the_store_is_closed_is_closed_too(either, monkeypatch):
+    made, create = [], PointStore.create.__func__
+
+    def closed_meanwhile(cls, *arguments):
+        made.append(create(cls, *arguments))
+        either._open.close(lambda: ClientClosedError("closed"), lambda points: None)
+        return made[0]
+
+    monkeypatch.setattr(PointStore, "create", classmethod(closed_meanwhile))
+    with pytest.raises(ClientClosedError):
+        either.create("things", {}, {"vectors": NewSpace("l2")})
+    with pytest.raises(ClientClosedError):
+        made[0].count()
+    assert either.count() == 0
+
+
+def test_a_collection_named_by_its_own_id_is_no_replaced_one(tmp_path):
+    store, name = Store(tmp_path, "full"), str(uuid.uuid4())
+    store.create(name, {}, {}, collection_id=name)
+    store._catalog.write(lambda entries: entries.flag(name))  # as an interrupted deletion begins
+    assert [one.name for one in store.page(None, 0)] == [name]  # it had not taken effect
+    assert store.points(name).count() == 0
+    store.close()

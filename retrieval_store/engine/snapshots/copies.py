@@ -1,9 +1,6 @@
 """Copies of collections: one state of each, without what is dead, has expired, or can be made
 again."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,22 +8,15 @@ from pathlib import Path
 
 import apsw
 
-from retrieval_store.base import posix
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import begun_copy
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.files import (
-    COPY,
-    COPY_LOCK,
-    COPY_PREFIX,
-    LOCK_NAME,
-    POINTS_NAME,
-)
+from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME, private_folder
 from retrieval_store.engine.upkeep.compaction import compact, give_back_space, remove_leftovers
 from retrieval_store.engine.upkeep.expiring import remove_expired
-from retrieval_store.errors import ClientClosedError, StorageError
+from retrieval_store.errors import ClientClosedError
 from retrieval_store.filters.paths import Steps
 
 _CLOSE = partial(ClientClosedError, "the copy is finished")
@@ -45,17 +35,9 @@ def copy_collection(points: Access, directory: Path) -> None:
 def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
     """The directory of a copy that is this call's own, in `beside` or among the system's
     temporary files; what isn't taken away from there goes afterwards."""
-    if not posix.IS_THERE:
-        raise StorageError("copies of collections work on Linux and macOS so far")
-    folder, process = Path(tempfile.mkdtemp(prefix=COPY_PREFIX, dir=beside)), os.getpid()
-    with (folder / COPY_LOCK).open("wb") as lock:
-        posix.fcntl.flock(lock, posix.fcntl.LOCK_EX)
-        try:
-            copy_collection(points, folder / COPY)
-            yield folder / COPY
-        finally:
-            if os.getpid() == process:  # in a forked child it is the parent's
-                shutil.rmtree(folder, ignore_errors=True)
+    with private_folder(beside) as folder:
+        copy_collection(points, folder / "copy")
+        yield folder / "copy"
 
 
 def _copy(view: SearchView, directory: Path) -> None:

@@ -22,7 +22,7 @@ from retrieval_store.base import posix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.posix import sync_directory, sync_file
-from retrieval_store.engine.storage.files import POINTS_NAME
+from retrieval_store.engine.storage.files import POINTS_NAME, SNAPSHOT_NAME
 from retrieval_store.errors import (
     DamagedError,
     FormatError,
@@ -56,28 +56,25 @@ class _Entry:
 
 
 def pack(directory: Path, manifest: Manifest, target: Path) -> None:
-    """Make a snapshot of a directory that has one for each of the collections; InvalidArgumentError
-    when there is something in its place."""
-    made = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    """Make a snapshot of a private folder that has a directory for each of the collections;
+    InvalidArgumentError when there is something in its place."""
+    made = directory / SNAPSHOT_NAME
+    with zipfile.ZipFile(made, "x", allowZip64=True) as archive:
+        entries = {}
+        for record in manifest.collections:
+            for path in sorted((directory / record.id).iterdir()):
+                name = f"{record.id}/{path.name}"
+                entries[name] = _add(archive, path, name)
+        described = _described(manifest, entries)
+        archive.writestr(MANIFEST, described)
+        archive.comment = _COMMENT + hashlib.sha256(described).hexdigest().encode()
+    sync_file(made)
     try:
-        with zipfile.ZipFile(made, "x", allowZip64=True) as archive:
-            entries = {}
-            for record in manifest.collections:
-                for path in sorted((directory / record.id).iterdir()):
-                    name = f"{record.id}/{path.name}"
-                    entries[name] = _add(archive, path, name)
-            described = _described(manifest, entries)
-            archive.writestr(MANIFEST, described)
-            archive.comment = _COMMENT + hashlib.sha256(described).hexdigest().encode()
-        sync_file(made)
-        try:
-            os.link(made, target)  # which never replaces anything
-        except FileExistsError:
-            raise InvalidArgumentError(
-                f"{target} is there already; a snapshot replaces nothing"
-            ) from None
-    finally:
-        made.unlink(missing_ok=True)
+        os.link(made, target)  # which never replaces anything
+    except FileExistsError:
+        raise InvalidArgumentError(
+            f"{target} is there already; a snapshot replaces nothing"
+        ) from None
     sync_directory(target.parent)
 
 

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +16,7 @@ from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.nearest.indexing import FindClass
 from retrieval_store.engine.snapshots.package import Manifest, unpack
 from retrieval_store.engine.storage.catalog import CATALOG, Entries
-from retrieval_store.engine.storage.files import CATALOG_NAME, POINTS_NAME
+from retrieval_store.engine.storage.files import CATALOG_NAME, POINTS_NAME, private_folder
 from retrieval_store.engine.upkeep.verify import verify_collection
 from retrieval_store.errors import DamagedError, InvalidArgumentError
 
@@ -27,21 +25,15 @@ from retrieval_store.errors import DamagedError, InvalidArgumentError
 def unpacked(
     snapshot: Path, beside: Path, find_class: FindClass
 ) -> Iterator[tuple[Path, Manifest]]:
-    """The directories of a snapshot's collections, whole and durable, on the same file system as
-    `beside`; what isn't taken away from there goes afterwards."""
-    with translated(beside):
-        folder = beside.with_name(f".{beside.name}.{uuid.uuid4().hex}")
-        folder.mkdir()
-        try:
-            manifest = unpack(snapshot, folder)
-            for record in manifest.collections:
-                _refuse_damaged(folder / record.id, record.name, snapshot, find_class)
-                sync_directory(folder / record.id)
-            sync_directory(folder)
-            yield folder, manifest
-        finally:
-            if folder.exists():
-                shutil.rmtree(folder)
+    """A private folder in the directory `beside`, with a snapshot's collections, whole and durable;
+    what isn't taken away from there goes afterwards."""
+    with translated(beside), private_folder(beside) as folder, translated(folder):
+        manifest = unpack(snapshot, folder)
+        for record in manifest.collections:
+            _refuse_damaged(folder / record.id, record.name, snapshot, find_class)
+            sync_directory(folder / record.id)
+        sync_directory(folder)
+        yield folder, manifest
 
 
 def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: FindClass) -> None:
@@ -68,7 +60,7 @@ def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:
     for another."""
     if os.path.lexists(path) and not (path.is_dir() and not os.listdir(path)):
         raise _in_the_way(path)
-    with unpacked(snapshot, path, find_class) as (folder, manifest):
+    with unpacked(snapshot, path.parent, find_class) as (folder, manifest):
         create(folder / CATALOG_NAME, CATALOG, partial(_fill, folder=folder, manifest=manifest))
         try:
             folder.rename(path)

@@ -1,8 +1,6 @@
 """Taking snapshots: copies of collections beside the snapshot to be, and then the snapshot."""
 
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +9,7 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.snapshots.copies import copy_collection
 from retrieval_store.engine.snapshots.package import Manifest, pack
+from retrieval_store.engine.storage.files import private_folder
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.interface.records import CollectionRecord
 
@@ -30,9 +29,7 @@ def take(
     with translated(target):
         if not target.parent.is_dir():
             raise InvalidArgumentError(f"there is no directory {target.parent}")
-        folder = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        folder.mkdir()
-        try:
+        with private_folder(target.parent) as folder:
             copied = []
             for record in records:
                 with suppress(*([NotFoundError] if whole else [])):
@@ -41,5 +38,3 @@ def take(
             names = {record.name for record in copied}
             kept = {alias: name for alias, name in aliases.items() if name in names}
             pack(folder, Manifest(whole, tuple(copied), kept), target)
-        finally:
-            shutil.rmtree(folder)

@@ -54,6 +54,7 @@ CATALOG = Format(
         );
     """,
 )
+DROPPING, REPLACED = 1, 2  # values of `dropping`, which is 0 for a collection that stays
 T = TypeVar("T")
 _NONE = "[]"
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
@@ -172,9 +173,11 @@ class Entries:
         ((count,),) = select(self._connection, _COUNTED, self._without)
         return int(count)
 
-    def flagged(self) -> list[CollectionRecord]:
-        """Collections whose deletion has begun, and may have been interrupted."""
-        return self._records("AND dropping")
+    def flagged(self) -> list[tuple[CollectionRecord, bool]]:
+        """Collections whose deletion has begun, and may have been interrupted; and whether another
+        has replaced it, so that it is deleted whatever its own files say."""
+        replaced = {record.id for record in self._records("AND dropping = ?", REPLACED)}
+        return [(record, record.id in replaced) for record in self._records("AND dropping")]
 
     def has_flagged(self) -> bool:
         """Whether there are any such; asked at each use of the catalog."""
@@ -190,8 +193,7 @@ class Entries:
     def begin(self, collection_id: str) -> None:
         """Note that a directory is going to be made; AlreadyExistsError for the id of a collection,
         whose directory must never be taken for one that was never finished."""
-        if self.is_there(collection_id):
-            raise AlreadyExistsError(f"collection {collection_id} already exists")
+        self._refuse_id(collection_id)
         self._connection.execute("INSERT INTO unfinished VALUES (?)", (collection_id,))
 
     def is_there(self, collection_id: str) -> bool:
@@ -206,6 +208,7 @@ class Entries:
     def insert(self, record: CollectionRecord) -> None:
         """Add a collection, which is finished by that; raises AlreadyExistsError."""
         self._refuse_taken(record)
+        self._refuse_id(record.id)
         self.give_up(record.id)
         self._connection.execute(
             "INSERT INTO collections (id, name, settings, apart) VALUES (?, ?, ?, ?)",
@@ -220,26 +223,30 @@ class Entries:
             (record.name, orjson.dumps(record.settings), record.is_apart, record.id),
         )
 
-    def renamed_to_id(self, name: str) -> CollectionRecord | None:
+    def replaced(self, name: str) -> CollectionRecord | None:
         """Take its name from the collection that has it, if there is one, so that another may have
-        it, and note that its deletion begins."""
+        it, and note that its deletion begins. Until that ends, its id is its name."""
         found = self._records("AND name = ?", name)
         for record in found:
             self.replace(CollectionRecord(record.id, record.id, record.settings))
-            self.flag(record.id)
+            self.flag(record.id, REPLACED)
         return found[0] if found else None
 
-    def flag(self, collection_id: str) -> None:
+    def flag(self, collection_id: str, how: int = DROPPING) -> None:
         """Note that a deletion begins. Aliases of the collection go at once."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
         self._connection.execute(
-            "UPDATE collections SET dropping = 1 WHERE id = ?", (collection_id,)
+            "UPDATE collections SET dropping = ? WHERE id = ?", (how, collection_id)
         )
 
     def remove(self, collection_id: str) -> None:
         """Forget a collection whose files are gone, and aliases that it was given meanwhile."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
         self._connection.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
+
+    def _refuse_id(self, collection_id: str) -> None:
+        if self.is_there(collection_id):
+            raise AlreadyExistsError(f"collection {collection_id} already exists")
 
     def _refuse_taken(self, record: CollectionRecord) -> None:
         query = "SELECT 1 FROM collections WHERE name = ? AND id <> ?"

@@ -6,8 +6,11 @@ What other programs have put there stays, and so does the directory around it.
 
 import os
 import re
-from collections.abc import Callable, Collection
-from contextlib import suppress
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retrieval_store.base import posix
@@ -21,13 +24,15 @@ LOCK_NAME = "maintenance.lock"
 DERIVED = "derived"
 DROPPED_SUFFIX = ".dropped"
 TEMPORARY = ".new"
-COPY_PREFIX = ".copy-"  # of the names of directories with copies for a while, …
-COPY, COPY_LOCK = "copy", "lock"  # … and what is in them
+PRIVATE_PREFIX = ".retrieval-store-"  # of directories that a call of one process works in
+SNAPSHOTS = "snapshots"  # where snapshots by name lie, in a folder for each collection
+SNAPSHOT_NAME = "snapshot.zip"  # of one that is being written
 _UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a database being made
 # Patterns, which `re` compiles when they are first needed, and keeps.
 _CATALOG = re.escape(CATALOG_NAME) + _UNFINISHED
 _VECTORS = r"([0-9]+)\.([0-9]+)\.vectors"
 _OF_COLLECTION = rf"points\.sqlite(-wal|-shm|-journal|{_UNFINISHED})?|{_VECTORS}|maintenance\.lock"
+_OF_PRIVATE = rf"{re.escape(CATALOG_NAME)}({_UNFINISHED}|-wal|-shm)?|{re.escape(SNAPSHOT_NAME)}"
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
 _FOLDER = os.O_RDONLY | posix.DIRECTORY | posix.NO_FOLLOW | posix.CLOSE_ON_EXEC
 _NAMED = 4  # of what was found, in a message
@@ -77,15 +82,66 @@ class Label:
     name: str
 
 
-def remove_lost_copies(directory: Path) -> None:
-    """Remove private copies of collections (`snapshots.copies`) whose processes have died: the lock
-    of each other one is held."""
-    for folder in directory.glob(f"{COPY_PREFIX}*"):
-        with suppress(OSError), (folder / COPY_LOCK).open("rb") as lock:
-            posix.fcntl.flock(lock, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
-            remove_collection(folder / COPY)
-            (folder / COPY_LOCK).unlink()
-            folder.rmdir()
+@contextmanager
+def private_folder(beside: Path | None) -> Iterator[Path]:
+    """A new directory for one call of this process, in `beside` or among the system's temporary
+    files. It goes afterwards, with what wasn't taken away from there; if the process dies before,
+    with the next `remove_lost_folders`. It is owned by a lock on the directory itself."""
+    parent = Path(tempfile.gettempdir()) if beside is None else beside
+    remove_lost_folders(parent)
+    process = os.getpid()
+    while True:
+        folder = parent / f"{PRIVATE_PREFIX}{uuid.uuid4().hex}"
+        folder.mkdir(mode=0o700 if beside is None else 0o777)
+        with _owned(folder) as is_ours:
+            if is_ours is False:  # another process has taken it for a lost one, and removes it
+                continue
+            try:
+                yield folder
+                return
+            finally:
+                if os.getpid() == process:  # in a forked child it is the parent's
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_lost_folders(parent: Path) -> None:
+    """Remove private folders whose processes have died, and what is in them by names of ours."""
+    for folder in parent.glob(f"{PRIVATE_PREFIX}*"):
+        with suppress(OSError), _owned(folder) as is_ours:
+            if is_ours:
+                for inside in folder.iterdir():
+                    if inside.is_dir():
+                        remove_collection(inside)
+                _remove(folder, _OF_PRIVATE)
+                folder.rmdir()
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[bool | None]:
+    """Whether this call owns a private folder now: it holds its lock, and the folder is still
+    there. None where directories have no locks, as on a network: there no folder counts as lost."""
+    if not posix.IS_THERE:
+        yield None
+        return
+    try:
+        descriptor = os.open(folder, _FOLDER)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _is_locked(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int, folder: Path) -> bool | None:
+    try:
+        posix.fcntl.flock(descriptor, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return None
 
 
 def remove_collection(directory: Path) -> None:

@@ -1,9 +1,15 @@
 """Snapshots: what is in them, that they are of one moment, and that nothing wrong is restored."""
 
+import errno
+import fcntl
 import hashlib
 import os
+import signal
+import subprocess
+import sys
 import zipfile
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -11,6 +17,7 @@ import pytest
 
 from retrieval_store import Client, restore
 from retrieval_store.engine.snapshots import package
+from retrieval_store.engine.storage.files import remove_lost_folders
 from retrieval_store.errors import (
     AlreadyExistsError,
     DamagedError,
@@ -251,3 +258,126 @@ def test_each_is_of_one_moment_while_four_processes_write(tmp_path):
             for by_query in (False, True):
                 versions, found = versions_read(things, POINTS, by_query)
                 assert len(versions) == 1 and found == POINTS
+
+
+DYING = """
+import os, shutil, sys, retrieval_store
+from retrieval_store.engine.snapshots import copies, restoring, taking
+from retrieval_store.engine.upkeep import maintenance
+
+template, root, doing = sys.argv[1:]
+
+def work(path):
+    if doing == "restore a store":
+        return retrieval_store.restore(f"{template}/notes.zip", f"{path}/restored")
+    client = retrieval_store.Client(f"{path}/store")
+    notes = client.get_collection("notes", embedding_function=None)
+    if doing == "snapshot":
+        client.snapshot(f"{path}/store.zip")
+    elif doing == "restore":
+        retrieval_store.restore(f"{template}/notes.zip", f"{path}/store", "again")
+    elif doing == "fork":
+        notes.fork("again")
+    else:
+        next(notes.iterate(batch=10))
+
+for step in range(1, 100):
+    path = f"{root}/{step}"
+    shutil.copytree(f"{template}/store", f"{path}/store")
+    child = os.fork()
+    if child == 0:
+        break
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(path, status, flush=True)
+    if status != -9:
+        sys.exit()
+
+left = 2 * step - 1
+
+def dying(name):
+    real = getattr(os, name)
+    def call(*arguments, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), 9)
+        return real(*arguments, **named)
+    setattr(os, name, call)
+
+for name in ("mkdir", "link", "open", "fsync", "unlink", "rename", "rmdir"):
+    dying(name)
+work(path)
+os._exit(0)
+"""
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("doing", ["snapshot", "restore", "restore a store", "fork", "iterate"])
+def test_what_a_killed_process_leaves_goes_with_the_next(tmp_path, doing):
+    template = tmp_path / "template"
+    with Client(template / "store") as client:
+        filled(client).snapshot(template / "notes.zip")
+    run = [sys.executable, "-c", DYING, str(template), str(tmp_path / "killed"), doing]
+    done = subprocess.run(run, capture_output=True, text=True)
+    statuses = dict(line.split() for line in done.stdout.splitlines())
+    assert len(statuses) > 3, done.stderr
+    assert [*statuses.values()] == [*[str(-signal.SIGKILL)] * (len(statuses) - 1), "0"], done.stderr
+    left = [*(tmp_path / "killed").rglob(".retrieval-store-*")]
+    assert left
+    for path in map(Path, statuses):
+        with Client(path / "store") as client:
+            client.get_collection("notes", embedding_function=None).snapshot(path / "next.zip")
+            assert {one.name for one in client.list_collections()} <= {"notes", "again"}
+        assert [*path.rglob(".retrieval-store-*")] == []
+
+
+def test_optimizing_removes_what_is_lost_and_leaves_what_is_in_use(tmp_path):
+    with Client(tmp_path / "store") as client:
+        notes = filled(client)
+        named = tmp_path / "store" / "snapshots" / "collection-notes"
+        lost = [tmp_path / "store" / ".retrieval-store-1", named / ".retrieval-store-2"]
+        for folder in lost:
+            (folder / "copy").mkdir(parents=True)
+            (folder / "copy" / "points.sqlite").write_bytes(b"half")
+        kept = tmp_path / "store" / ".retrieval-store-3"
+        (kept / "copy").mkdir(parents=True)
+        (kept / "copy" / "letters.txt").write_text("another's")
+        pages = notes.iterate(batch=10)
+        next(pages)
+        (in_use,) = set((tmp_path / "store").glob(".retrieval-store-*")) - {*lost, kept}
+        notes.optimize()
+        assert not any(folder.exists() for folder in lost)
+        assert (kept / "copy" / "letters.txt").read_text() == "another's"
+        assert len(list(pages)) == 49
+        assert not in_use.exists()
+
+
+def test_a_copy_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    made, mkdir = [], Path.mkdir
+
+    def mkdir_while_another_opens(path, *arguments, **named):
+        mkdir(path, *arguments, **named)
+        if path.name.startswith(".retrieval-store-") and len(made) < 2:
+            made.append(path)
+            remove_lost_folders(path.parent)
+
+    with Client(tmp_path / "store") as client:
+        notes = filled(client)
+        monkeypatch.setattr(Path, "mkdir", mkdir_while_another_opens)
+        assert notes.fork("again").count() == 50
+    assert len(made) == 2
+    assert not [*tmp_path.rglob(".retrieval-store-*")]
+
+
+def test_where_directories_have_no_locks_nothing_counts_as_lost(tmp_path, monkeypatch):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    with Client(tmp_path / "store") as client:
+        notes = filled(client)
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+        (tmp_path / ".retrieval-store-1").mkdir()
+        notes.snapshot(tmp_path / "notes.zip")
+    assert (tmp_path / ".retrieval-store-1").exists()
+    assert len([*tmp_path.glob(".retrieval-store-*")]) == 1
+    restore(tmp_path / "notes.zip", tmp_path / "again")

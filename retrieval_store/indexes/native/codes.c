@@ -43,6 +43,8 @@ static int64_t longest_power(int64_t dimension)
     static void NAME(TYPE *x, const Frame *frame)                                                  \
     {                                                                                              \
         int64_t dimension = frame->dimension, size = longest_power(dimension);                     \
+        if (dimension < 1)                                                                         \
+            return;                                                                                \
         for (int twice = 0; twice < 2; twice++) {                                                  \
             for (int64_t i = 0; i < dimension; i++)                                                \
                 x[i] *= frame->signs[twice * dimension + i];                                       \
@@ -113,7 +115,7 @@ static Left quantize(const float *x, int64_t dimension, float scale, uint8_t *co
         int64_t count = dimension - start < 8 ? dimension - start : 8;
         for (int lane = 0; lane < count; lane++) {
             float number = x[start + lane], place = number * inverse + 128;
-            int code = (int)(place < 0 ? 0 : place > 255 ? 255 : place);
+            int code = (int)(place > 0 ? place < 255 ? place : 255 : 0); /* 0 for NaN, too */
             float high = (float)(code >> 4) - 7.5f, whole = (float)code - 127.5f;
             float far = number - high * scale, near = number - whole * finer;
             codes[start + lane] = (uint8_t)code;
@@ -190,6 +192,12 @@ EXPORTED void rs_encode(const Encoding *to)
         encode_row(to, index);
 }
 
+/* The number; the nearest within for one beyond, and 0 for NaN: others fit no int8. */
+static double within_127(double number)
+{
+    return number >= -127 ? number <= 127 ? number : 127 : number < -127 ? -127 : 0;
+}
+
 /* Make one query ready for codes in a frame. wide: [dimension]; digits: [8 × chunks], all 0 behind the
    dimension. */
 EXPORTED void rs_turn(const float *query, double length, const Frame *frame, double *wide,
@@ -209,7 +217,7 @@ EXPORTED void rs_turn(const float *query, double length, const Frame *frame, dou
     double scale = (peak > NOTHING ? peak : NOTHING) / 127;
     memset(digits, 0, (size_t)(CHUNK * chunks));
     for (int64_t i = 0; i < dimension; i++) {
-        double digit = rint(wide[i] / scale), far = wide[i] - digit * scale;
+        double digit = within_127(rint(wide[i] / scale)), far = wide[i] - digit * scale;
         int64_t half = i % CHUNK / 4;
         digits[half * 4 * chunks + i / CHUNK * 4 + i % 4] = (int8_t)digit;
         sum += (int64_t)digit;

@@ -63,7 +63,7 @@ static int scan_floats(FloatScan *scan)
 {
     double gamma = (double)(scan->dimension + 16) * ROUNDOFF;
     int by_distance = scan->metric == L2 || scan->metric == L1;
-    int64_t left = scan->work / scan->dimension + 1;
+    int64_t left = scan->work / (scan->dimension > 0 ? scan->dimension : 1) + 1;
     for (; scan->row < scan->count; scan->row++) {
         int64_t slot = scan->slots ? scan->slots[scan->row] : scan->row;
         if (slot < 0 || slot >= scan->row_count)

@@ -42,7 +42,8 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
     uint32_t found = 0;
     for (int row = 0; row < BLOCK; row++) {
         float side = rows[SIDE * BLOCK + row];
-        float score = (float)(2 * products[row] - bounds->base) * (rows[SCALE * BLOCK + row] * bounds->scale);
+        int32_t whole = (int32_t)(2 * (uint32_t)products[row] - (uint32_t)bounds->base);
+        float score = (float)whole * (rows[SCALE * BLOCK + row] * bounds->scale);
         float error = rows[RESIDUAL * BLOCK + row] * bounds->by_residual +
                       rows[REACH * BLOCK + row] * bounds->by_reach + fabsf(side) * bounds->by_side;
         score += side * bounds->side + (error + bounds->constant);

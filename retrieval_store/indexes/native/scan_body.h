@@ -30,7 +30,7 @@ static float threshold_of(const Sought *sought, const Turned *turned)
 static Bounds bounds_of(const Turned *turned, const Sought *sought)
 {
     Bounds bounds;
-    bounds.base = (int32_t)(15 * turned->sum);
+    bounds.base = (int32_t)(uint32_t)(15 * (uint64_t)turned->sum); /* which wraps, for any sum */
     bounds.scale = (float)turned->scale;
     bounds.side = (float)turned->side;
     bounds.by_residual = (float)turned->by_residual;
@@ -51,9 +51,10 @@ static void look_closer(const Scan *scan, const Piece *piece, int64_t block, uin
             continue;
         int64_t row = block * BLOCK + in;
         int64_t low = row_product(piece->low + row * 4 * scan->chunks, turned->digits, scan->chunks);
-        int64_t product = 2 * (16 * (int64_t)products[in] + low) - 255 * turned->sum;
+        /* Exact: all of these are integers far below 2⁵³. */
+        double product = (double)(2 * (16 * (int64_t)products[in] + low)) - 255.0 * (double)turned->sum;
         double side = of_rows[SIDE * BLOCK + in];
-        double score = (double)product * of_rows[in] * (turned->scale / 16) + side * turned->side;
+        double score = product * of_rows[in] * (turned->scale / 16) + side * turned->side;
         double error = turned->by_residual * piece->finer[row] +
                        turned->by_reach * of_rows[REACH * BLOCK + in] + turned->by_side * fabs(side) +
                        turned->constant;
@@ -142,6 +143,8 @@ static int64_t smaller(int64_t one, int64_t other) { return one < other ? one : 
 /* Look at codes for about as long as `work` says; MORE when any are left. */
 static int scan_codes(Scan *scan)
 {
+    if (scan->chunks < 1 || scan->queries < 1)
+        return DONE;
     int64_t block_bytes = BLOCK * 4 * scan->chunks;
     int64_t left = scan->work / (block_bytes * scan->queries) + 1;
     int64_t cached = scan->queries > 1 ? CACHED_BYTES / block_bytes + 1 : left;

@@ -5,6 +5,7 @@
 
 #include "kernel.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,7 +146,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
     if (metric != L1)
         rs_encode(&encoding);
     for (int64_t block = 0; block < blocks; block++)
-        allowed[block] = (uint32_t)(chance() * 2147483647.0) * 2654435761u;
+        allowed[block] = (uint32_t)(int32_t)(chance() * 2147483647.0) * 2654435761u;
     for (int i = 0; i < QUERIES; i++) {
         double length = 0;
         for (int64_t j = 0; j < dimension; j++)
@@ -196,8 +197,58 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
     return wrong;
 }
 
+/* Numbers, lengths, sums and dimensions that callers refuse: what comes of them has no meaning, but
+   none is undefined. */
+static void refused(int64_t dimension, int64_t metric)
+{
+    static const float odd[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, FLT_MIN / 8, 0, 1};
+    static const int64_t sums[] = {INT64_MIN, INT64_MIN + 1, INT64_MAX, INT64_MAX / 15};
+    int64_t chunks = (dimension + CHUNK - 1) / CHUNK, count = BLOCK + 8;
+    float *rows = room(count * dimension + 1, 4), *own = room(dimension + 1, 4);
+    float *centre = room(dimension + 1, 4), *signs = room(2 * dimension + 1, 4);
+    for (int64_t i = 0; i < count * dimension; i++)
+        rows[i] = i % dimension && i / dimension % 2 ? (float)chance() : odd[(i / dimension + i % 5) % 8];
+    for (int64_t i = 0; i < 2 * dimension; i++)
+        signs[i] = chance() < 0 ? -1 : 1;
+    centre[0] = dimension % 2 ? 1 : INFINITY;
+    Frame frame = {centre, signs, dimension, metric};
+    Piece piece = {room(2 * BLOCK * chunks + 1, 4), room(2 * BLOCK * chunks + 1, 4),
+                   room(2 * OF_ROW * BLOCK, 4), room(2 * BLOCK, 4), NULL, 0, count, 0};
+    double *wide = room(dimension + 1, 8);
+    int8_t *digits = room(CHUNK, chunks + 1);
+    Encoding encoding = {&frame, rows, count, FLOAT32, 0, (uint8_t *)piece.high,
+                         (uint8_t *)piece.low, (float *)piece.rows, (float *)piece.finer, wide, own};
+    rs_encode(&encoding);
+    for (int64_t row = 0; row < 16; row++) {
+        const float *query = rows + row * dimension;
+        double length = (double)odd[row % 8];
+        for (int64_t number = 0; rs_set(number); number++)
+            for (int i = 0; i < 5; i++) {
+                Turned turned;
+                rs_turn(query, length, &frame, wide, digits, &turned);
+                turned.sum = i < 4 ? sums[i] : turned.sum;
+                All *all = sought_of(count);
+                Scan scan = {&piece, 1, &turned, all->sought, 1, chunks, NULL, 0, 0, 64};
+                while (rs_scan(rs_set(number), &scan) == MORE)
+                    ;
+                FloatScan floats = {rows, NULL, query, own, all->sought + 1, count, count, dimension,
+                                    FLOAT32, metric, 0, 64, length};
+                while (rs_scan_floats(rs_set(number), &floats) == MORE)
+                    ;
+                release(all);
+            }
+    }
+    void *all[] = {rows, own, centre, signs, (void *)piece.high, (void *)piece.low,
+                   (void *)piece.rows, (void *)piece.finer, wide, digits};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        free(all[i]);
+}
+
 int main(void)
 {
+    for (int64_t dimension = 0; dimension < 20; dimension++)
+        for (int64_t metric = COSINE; metric < L1; metric++)
+            refused(dimension, metric);
     static const int64_t dimensions[] = {1, 2, 7, 8, 9, 20, 31, 64, 77, 100, 257};
     static const int64_t counts[] = {1, 5, 31, 32, 33, 200};
     int wrong = 0, tried = 0;

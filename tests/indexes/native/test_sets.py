@@ -10,7 +10,8 @@ from tests.often import FULL
 
 HERE = ROOT / "tests" / "indexes" / "native"
 SOURCES = ROOT / "retrieval_store" / "indexes" / "native"
-SANITIZED = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZERS = "address,undefined,float-cast-overflow,integer-divide-by-zero"
+SANITIZED = [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all"]
 ARM = "aarch64-linux-gnu-gcc"
 EMULATOR = "qemu-aarch64"
 

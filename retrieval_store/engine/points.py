@@ -103,7 +103,7 @@ class PointStore:
 
         if directory is None:
             return cls(Access(MemoryDatabase(POINTS, add_spaces), None, name, hooks))
-        create(directory / POINTS_NAME, POINTS, add_spaces)
+        create(directory / POINTS_NAME, POINTS, add_spaces, alike=repr(spaces))
         return cls.open(directory, name, mode, hooks)
 
     @classmethod

@@ -41,6 +41,8 @@ CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
 EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends what the system's libraries end in
 CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
+TEMPLATES_KEPT = 8  # of some 50 KB each
+_templates: dict[str, bytes] = {}  # new databases, by what they are like
 _registering = threading.RLock()  # reentrant: a client may be collected meanwhile
 
 
@@ -66,27 +68,29 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
         load(connection, "cksumvfs")
 
 
-def create(path: Path, format: Format, fill: Fill | None = None) -> bool:
+def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
     """Make the database unless it is there, and say whether it was made; several processes may do
-    so at once. `fill` adds to the tables. It is made whole under another name and then linked, so
-    no process ever sees half of it, and of two processes one comes first."""
+    so at once. `fill` adds to the tables; alike: names what it adds, which is then worked out once
+    in a process. It is made whole under another name and then linked, so no process ever sees half
+    of it, and of two processes one comes first."""
     with translated(path):
-        return unforkable(partial(_create, path, format, fill))
+        return unforkable(partial(_create, path, format, fill, alike))
 
 
-def _create(path: Path, format: Format, fill: Fill | None) -> bool:
+def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) -> bool:
     is_new = not path.exists()
     if is_new:
         made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         try:
-            with closing(_opened(made, flags, "full")) as connection:
-                connection.reserve_bytes("main", CHECKSUM_BYTES)
-                # No process sees it yet: so it is synced once, when it is whole, not at each step.
-                connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                in_transaction(connection, partial(make_tables, format=format, fill=fill))
-                connection.execute("PRAGMA journal_mode = WAL")
+            template = None if alike is None else _templates.get(alike)
+            if template is None:
+                _fill_new(made, format, fill)
+                if alike is not None:
+                    _templates[alike] = made.read_bytes()
+                    if len(_templates) > TEMPLATES_KEPT:
+                        _templates.pop(next(iter(_templates)), None)
+            else:
+                made.write_bytes(template)
             sync_file(made)
             try:
                 os.link(made, path)
@@ -96,6 +100,17 @@ def _create(path: Path, format: Format, fill: Fill | None) -> bool:
             made.unlink(missing_ok=True)
         sync_directory(path.parent)
     return is_new
+
+
+def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    with closing(_opened(path, flags, "full")) as connection:
+        connection.reserve_bytes("main", CHECKSUM_BYTES)
+        # No process sees it yet: so it is synced once, when it is whole, not at each step.
+        connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        in_transaction(connection, partial(make_tables, format=format, fill=fill))
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import apsw
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import begun_copy
+from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME, private_folder
@@ -27,8 +28,8 @@ def copy_collection(points: Access, directory: Path) -> None:
     may write meanwhile: what counts in a file of vectors never changes, and the rest is copied in
     one transaction."""
     directory.mkdir()
-    points.read(partial(_copy, directory=directory))
-    _reduce(directory, points.expires)
+    if points.read(partial(_copy, directory=directory)) or points.expires is not None:
+        _reduce(directory, points.expires)
 
 
 @contextmanager
@@ -40,7 +41,8 @@ def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
         yield folder / "copy"
 
 
-def _copy(view: SearchView, directory: Path) -> None:
+def _copy(view: SearchView, directory: Path) -> bool:
+    """Copy the files of a collection; returns whether there is anything in them to let go of."""
     for left in directory.iterdir():  # by an attempt during which a file went away
         left.unlink()
     with translated(directory):
@@ -49,6 +51,10 @@ def _copy(view: SearchView, directory: Path) -> None:
             rows = space.vectors.rows(space.space.slots)
             space.vectors.admit(rows, space.checksums, None)
             rows.tofile(directory / f"{space.space.number}.{view.state.head.generation}.vectors")
+    query = "SELECT 1 FROM derived UNION ALL SELECT 1 FROM blocks WHERE generation <> ? LIMIT 1"
+    has_more = bool(select(view.connection, query, view.state.head.generation))
+    has_free = view.connection.pragma("freelist_count") > 0
+    return has_more or has_free or any(space.dead for space in view.state.spaces.values())
 
 
 def _copy_database(source: apsw.Connection, path: Path) -> None:

@@ -24,7 +24,6 @@ from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,
     LOCK_TIMEOUT_MS,
     corruption_as_damage,
-    corruption_error,
     locked_for_too_long,
 )
 from retrieval_store.engine.database.pools import Database, FileDatabase, Reason
@@ -87,12 +86,14 @@ class StoreHooks:
     """What a store passes to its collections. find_class: returns the class of an index by name;
     schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
     derived files may be used; expires: where the points of this collection have the moment from
-    which on they are gone, None where they have none."""
+    which on they are gone, None where they have none; find_damage: looks at every byte of a
+    collection and says what is wrong, None if nothing is."""
 
     find_class: FindClass = built_in
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
     uses_derived: bool = True
     expires: Steps | None = None
+    find_damage: Callable[["Access"], str | None] = lambda access: None
 
 
 class Access:
@@ -119,6 +120,7 @@ class Access:
         self.maintained = IDLE  # by this process
         self._held: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
+        self._sound_at = -1  # the last write after which no damage was found
         reset_after_fork(self)
 
     @property
@@ -198,8 +200,9 @@ class Access:
     def read(self, look: Callable[[SearchView], Found]) -> Found:
         """Call `look` with one consistent state, and return its result. `look` is called again if
         maintenance has removed a file after the state was read and before the file was opened; and
-        once more, with everything loaded anew, if what it meets contradicts itself, as it does
-        where a derived file was overwritten while it was mapped."""
+        once more, with everything loaded anew, after an error that contradictions can lead to, as
+        where a derived file was overwritten while it was mapped. If it comes again, it is damage
+        where a check of all bytes finds any, else a programming error, which is raised as it is."""
         is_new = self.directory is None
         while True:
             seen: list[State] = []
@@ -214,9 +217,19 @@ class Access:
                     self.memory.forget()
                     is_new = True
                     continue
-                damage = corruption_error(error, self._database.path)
-                damage.__cause__ = error
-                self._go_on_after(damage, seen)
+                self._go_on_after(self._damage_behind(error), seen)
+
+    def _damage_behind(self, error: Exception) -> DamagedError:
+        """The damage that a check of all bytes finds after an error; raises the error itself if
+        there is none. Every byte is looked at once for each write."""
+        seq = self.use(lambda connection: read_head(connection).seq)
+        problem = None if seq == self._sound_at else self._hooks.find_damage(self)
+        if problem is None:
+            self._sound_at = seq
+            raise error
+        damage = DamagedError(problem)
+        damage.__cause__ = error
+        return damage
 
     def at_once(
         self, look: Callable[[apsw.Connection, *Ts], Found | None], *arguments: *Ts
@@ -270,14 +283,18 @@ class Access:
 
         def use(connection: apsw.Connection) -> Found:
             tracing.event("begun")  # until here it waited for other writers
-            with corruption_as_damage(self._database.path):
-                return change(Write(connection, self._head(connection), self.memory.open_vectors))
+            return change(Write(connection, self._head(connection), self.memory.open_vectors))
 
         def write() -> Found:
             return self._unless_gone(lambda: self._database.write(use))
 
         self._database.refuse_if_read_only()
-        made = self._writers.take_within(LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait)
+        try:
+            made = self._writers.take_within(LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait)
+        except RetrievalStoreError:
+            raise
+        except CORRUPTION_ERRORS as error:
+            raise self._damage_behind(error) from error
         BUDGET.settle(self._held)
         return made
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import apsw
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.filtering.allowed import AllowedCache
 from retrieval_store.engine.nearest.context import Caches, OpenSpace
 from retrieval_store.engine.nearest.indexing import FindClass, SpaceIndex
@@ -116,16 +115,15 @@ class Memory:
             return cached
 
     def _next(self, connection: apsw.Connection, head: Head) -> CachedState:
-        with corruption_as_damage(self._database):
-            old, step = self._cached, None
-            if old is not None and head.generation != old.state.head.generation:
-                self._let_go_of_generations_before(head.generation)
-            if old is not None and old.state.is_whole:
-                step = followed(old.state, connection, head, self.open_vectors)
-                if step is not None and step.state is old.state:
-                    return old
-            if step is None:
-                step = self._loaded(connection, head)
+        old, step = self._cached, None
+        if old is not None and head.generation != old.state.head.generation:
+            self._let_go_of_generations_before(head.generation)
+        if old is not None and old.state.is_whole:
+            step = followed(old.state, connection, head, self.open_vectors)
+            if step is not None and step.state is old.state:
+                return old
+        if step is None:
+            step = self._loaded(connection, head)
         self._let_go_of_dropped(step.state)
         spaces = step.state.spaces.values()
         held = {s.space.name: self._open(s.space, head.generation) for s in spaces}

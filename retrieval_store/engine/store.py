@@ -59,7 +59,8 @@ class Store:
         uses_derived: bool = True,
     ) -> None:
         self.directory = directory
-        self._hooks = StoreHooks(find_class, _look_after, uses_derived)
+        find_damage = partial(_damage_of, find_class=find_class)
+        self._hooks = StoreHooks(find_class, _look_after, uses_derived, find_damage=find_damage)
         self.mode: Mode = mode
         self.is_new = False  # on disk
         self._open = OpenCollections()
@@ -520,6 +521,21 @@ def _look_after(points: Access) -> None:
     from retrieval_store.engine.upkeep.background import want
 
     want(points)
+
+
+def _damage_of(points: Access, find_class: FindClass) -> str | None:
+    """What is wrong with the files of a collection; None if nothing is."""
+    from retrieval_store.engine.upkeep.verify import verify_collection
+
+    if points.directory is None:
+        return None
+    mode: Mode = "read-only" if points.is_read_only else "full"
+    reports = verify_collection(points.directory, points.name, mode, find_class, _no_analyzer)
+    return next((report.problem for report in reports if report.problem), None)
+
+
+def _no_analyzer() -> "Analyzer":
+    raise InvalidArgumentError("lists of words are compared by `Store.verify`")
 
 
 def _nothing() -> None:

@@ -61,6 +61,10 @@ _HOW_TO_MEND = (
     "folder 'derived' while it is closed, and it is made again"
 )
 _CLOSE = partial(ClientClosedError, "verified")
+_OF_OTHER_TYPES = """
+    SELECT pk FROM points WHERE typeof(id) NOT IN ('text', 'integer')
+        OR typeof(document) NOT IN ('text', 'null') OR typeof(uri) NOT IN ('text', 'null') LIMIT 1
+"""
 
 
 def verify_catalog(path: Path, mode: Mode) -> FileReport:
@@ -202,6 +206,11 @@ def _refuse_disagreement(view: SearchView, path: Path) -> None:
     listed = select(view.connection, "SELECT pk FROM points ORDER BY pk")
     if not np.array_equal(pks, np.array([pk for (pk,) in listed], np.int64)):
         raise DamagedError(f"{path} is damaged: the points and the bitmaps of points disagree")
+    for (pk,) in select(view.connection, _OF_OTHER_TYPES):
+        raise DamagedError(
+            f"{path} is damaged: what it holds contradicts itself: point {pk} has an id, a "
+            "document or a uri of another type"
+        )
     for piece in read_records(view.connection, "payload", pks):
         try:
             decode_payloads(blob for (blob,) in piece)

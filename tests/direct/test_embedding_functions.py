@@ -6,10 +6,11 @@ import sys
 from importlib.metadata import EntryPoint
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import retrieval_store
-from retrieval_store import plugins
+from retrieval_store import Knn, Search, plugins
 from retrieval_store.direct.probing import PROBE
 from retrieval_store.embeddings import wordllama
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
@@ -69,6 +70,39 @@ def test_texts_are_embedded_by_default_without_any_download(client):
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 0], abs=1e-5)
     remembered = animals.configuration["embedding_function"]
     assert remembered == {"name": "wordllama", "settings": {"dimensions": 256}}
+
+
+class Text(str):
+    """Another kind of str, as readers of files have."""
+
+
+@pytest.mark.parametrize(
+    "passed",
+    [
+        tuple,
+        np.array,
+        pd.Series,
+        lambda texts: map(Text, texts),
+        lambda texts: dict.fromkeys(texts).keys(),
+    ],
+    ids=["tuple", "array", "column", "iterator", "keys"],
+)
+def test_an_embedding_function_sees_a_list_of_plain_strings_whatever_was_passed(client, passed):
+    seen = []
+
+    def embed(input):
+        seen.append(input)
+        return [[1.0, 2.0] for _ in input]
+
+    notes = client.create_collection("notes", embedding_function=embed)
+    notes.add(ids=["a", "b"], documents=passed(["one", "two"]))
+    notes.query(query_texts=np.array(["one", "two"]))
+    notes.query(query_texts=Text("one"))
+    notes.search(Search().rank(Knn(Text("one"))))
+    assert {type(each) for each in seen} == {list}
+    assert {type(text) for each in seen for text in each} == {str}
+    assert ["one", "two"] in seen
+    assert {type(text) for text in notes.get()["documents"]} == {str}
 
 
 def test_the_default_may_be_smaller_and_refuses_what_is_no_text():

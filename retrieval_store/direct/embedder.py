@@ -53,6 +53,13 @@ Spec: TypeAlias = dict[str, JSONValue]
 _given: set[bytes] = set()
 
 
+def check_ready(function: Embeds | Default | None) -> None:
+    """Raise what the function's own `check` does, where it lacks what it can't embed without."""
+    if _has(function, "check"):
+        checked: Any = function
+        aside(checked.check)
+
+
 def spec_of(given: Embeds | Default | None) -> Spec | None:
     """What to remember of the embedding function that a collection is created with."""
     if given is None:

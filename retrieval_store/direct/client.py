@@ -214,7 +214,8 @@ class Client:
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: a callable, or the name of a registered function that is made without
         settings, such as "minilm"; left out, the default one (wordllama); None for none. Where no
-        distance is given, it is that which the function's `default_space()` says, or "l2";
+        distance is given, it is that which the function's `default_space()` says, "cosine" of all
+        that come with this package, or "l2" without one;
         InvalidArgumentError for one that isn't among its `supported_spaces()`, and for a name that
         isn't known.
         """

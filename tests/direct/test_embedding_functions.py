@@ -489,13 +489,26 @@ def test_collections_have_the_distance_that_their_functions_vectors_are_made_for
     assert found["ids"][0] == ["abc"[i] for i in np.argsort(far)]
     assert np.allclose(found["distances"][0], np.sort(far), atol=1e-6)
 
+    # Whichever way a model is named, its distances are the same.
+    named = client.create_collection("named", embedding_function=WordLlamaEmbedding())
+    for same in (
+        named,
+        client.create_collection("left.out"),
+        client.get_or_create_collection("x.y"),
+    ):
+        same.add(["a", "b", "c"], documents=texts)
+        assert same.query(query_texts="young cats", n_results=3)["distances"] == found["distances"]
+
     # One that is there keeps its distance, and what the caller says counts.
     old = client.create_collection("old", {"hnsw": {"space": "l2"}}, embedding_function="wordllama")
     again = client.get_or_create_collection("old", embedding_function="wordllama")
     assert again == old and again.configuration["hnsw"]["space"] == "l2"
     with pytest.raises(ConflictError, match="space='l2'"):
         client.get_or_create_collection("old", {"hnsw": {"space": "cosine"}})
-    assert client.create_collection("left.out").configuration["hnsw"]["space"] == "l2"
+    assert client.get_or_create_collection("old").configuration["hnsw"]["space"] == "l2"
+    for function in (None, Lengths()):
+        bare = client.create_collection(f"bare-{function is None}", embedding_function=function)
+        assert bare.configuration["hnsw"]["space"] == "l2"
 
 
 def test_an_asynchronous_function_is_refused_by_name(client):

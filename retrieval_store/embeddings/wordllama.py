@@ -18,7 +18,7 @@ from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.json_values import shown
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import refuse_no_text
-from retrieval_store.embeddings.lengths import TokenCounter, tell_of_lengths
+from retrieval_store.embeddings.lengths import tell_of_lengths
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 DIMENSIONS = (64, 128, 256)
@@ -27,7 +27,6 @@ MAX_TOKENS = 256
 LONGEST_TOKEN = 16  # characters, in its vocabulary
 MAX_CHARACTERS = (MAX_TOKENS + 8) * LONGEST_TOKEN  # with some more, as the last token may be cut
 _models: dict[int, Any] = {}
-_counter = TokenCounter()
 _loading = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a child must not wait for a thread of its parent's
     os.register_at_fork(after_in_child=lambda: globals().update(_loading=threading.Lock()))
@@ -64,9 +63,8 @@ class WordLlamaEmbedding(ComparedByCosine):
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
         """How many tokens each of the texts has."""
-        count = _counter.of(_loaded(self._dimensions).tokenizer)
-        assert count is not None
-        return count(list(texts))
+        model = _loaded(self._dimensions)  # which pads texts that it is given together
+        return [len(model.tokenize([text])[0]) for text in texts]
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dimensions) float32 for n texts."""

@@ -36,6 +36,7 @@ from retrieval_store.direct.configuration import (
     all_settings,
     analyzer_of,
     checked_space,
+    function_apart,
     given_settings,
     refuse_conflict,
     spaces_of,
@@ -220,6 +221,7 @@ class Client:
         isn't known.
         """
         collection_name(name)
+        configuration, embedding_function = function_apart(configuration, embedding_function)
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_metadata(metadata, "metadata")

@@ -511,6 +511,19 @@ def test_collections_have_the_distance_that_their_functions_vectors_are_made_for
         assert bare.configuration["hnsw"]["space"] == "l2"
 
 
+def test_a_configuration_may_have_the_function_as_chromas_may(client):
+    function = Lengths()
+    configuration = {"embedding_function": function, "hnsw": {"space": "ip"}}
+    notes = client.create_collection("notes", configuration=configuration)
+    assert notes._embedding_function is function and "embedding_function" in configuration
+    assert notes.configuration["hnsw"]["space"] == "ip"
+    client.get_or_create_collection("notes", configuration, embedding_function=function)
+    bare = client.create_collection("bare", {"embedding_function": None})
+    assert bare.configuration["embedding_function"] is None
+    with pytest.raises(ConflictError, match="embedding_function is given as an argument and"):
+        client.create_collection("twice", configuration, embedding_function="wordllama")
+
+
 def test_an_asynchronous_function_is_refused_by_name(client):
     async def embed(texts):
         return [[1.0] for _ in texts]

@@ -21,6 +21,7 @@ _FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 _TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
 _BETWEEN = re.compile(r"\n\s*\n")
 _HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*?)(?:[ \t]+#+)?\s*")
+_RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 
 
@@ -41,8 +42,9 @@ def passages_of(
     no more than its `max_tokens`; else the words are fewer where it reads less.
 
     In front of each passage stand the headings that lead to it, as "Guide > Install: Run it."; they
-    are counted too. They are the lines that begin with "#" to "######" outside of blocks of code.
-    Where none of these is the first line, the given heading comes before them. A heading
+    are counted too. They are the lines that begin with "#" to "######", or that stand alone above a
+    row of "=", "-" or the like of their length, outside of blocks of code. Where none of these is
+    the first line, the given heading comes before them. A heading
     without a text is a passage of its own, a text without words is none. Front matter, a block of
     YAML between two lines of "---" at the beginning, is left out; its title is the heading where
     there is no other.
@@ -87,16 +89,34 @@ def _sections(text: str) -> list[tuple[int, str, list[str]]]:
     """Level, heading and lines of each part of a text; level 0 before the first heading."""
     sections: list[tuple[int, str, list[str]]] = [(0, "", [])]
     fence = ""  # by which a block of code is closed, in which "#" begins a comment
+    rules: list[str] = []  # by which headings are underlined, the highest first
     for line in text.split("\n"):
+        lines = sections[-1][2]
         mark = _FENCE.match(line)
         if mark and fence in ("", mark[1]):
             fence = "" if fence else mark[1]
-        found = None if fence else _HEADING.fullmatch(line)
+        found, rule = (None, None) if fence else (_HEADING.fullmatch(line), _RULE.fullmatch(line))
+        title = _underlined(lines, line.rstrip()) if rule else ""
         if found:
             sections.append((len(found[1]), found[2], []))
+        elif rule and title:
+            if rule[1] not in rules:  # "-" is the second in Markdown, also where it stands alone
+                rules += [rule[1]] if rules or rule[1] != "-" else ["=", "-"]
+            sections.append((rules.index(rule[1]) + 1, title, []))
         else:
-            sections[-1][2].append(line)
+            lines.append(line)
     return sections
+
+
+def _underlined(lines: list[str], rule: str) -> str:
+    """The heading at the end of lines that a rule underlines, taken away with a rule above it; ""
+    where there is none."""
+    *above, title = ["", "", *lines][-2:]
+    is_alone = above[0].strip() in ("", rule)
+    if not title.strip() or len(title.rstrip()) > len(rule) or title == rule or not is_alone:
+        return ""
+    del lines[-2 if above[0] == rule else -1 :]
+    return title.strip()
 
 
 def words_in(text: str) -> int:

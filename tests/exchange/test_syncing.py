@@ -608,6 +608,45 @@ pip install it
     assert passages_of(f"{deep}a b c", 20) == [f"{'heading ' * 4}6: a b c"]
 
 
+def test_headings_may_be_underlined():
+    guide = """*******
+The API
+*******
+
+Read this first.
+
+Install
+=======
+On Windows
+----------
+
+Run it.
+
+| a | b |
+|---|---|
+
+A sentence that is longer than the rule.
+---
+
+One line
+of a paragraph
+--------------
+
+Use
+===
+Go.
+"""
+    assert passages_of(guide, heading="api") == [
+        "The API: Read this first.",
+        "The API > Install > On Windows: Run it.\n\n| a | b |\n|---|---|\n\n"
+        "A sentence that is longer than the rule.\n---\n\nOne line\nof a paragraph\n--------------",
+        "The API > Use: Go.",
+    ]
+    assert passages_of("# Guide\n\nPart\n----\nWords.\n\n---\n\n===") == [
+        "Guide > Part: Words.\n\n---\n\n===",
+    ]
+
+
 def test_an_embedding_function_reads_all_of_each_passage():
     embed = retrieval_store.WordLlamaEmbedding()
     code = "\n".join(

@@ -1,7 +1,6 @@
 """Texts cut into passages, each of which says what it is about."""
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,7 +145,8 @@ def _count_words(texts: list[str]) -> list[int]:
 @dataclass(frozen=True, slots=True)
 class _Cutter:
     """Makes passages of paragraphs, whose size is what `count` says without the marks that a model
-    has around any text. most, least: of a passage."""
+    has around any text: texts together are no larger than the sum of them and what joins them.
+    most, least: of a passage."""
 
     count: Count
     marks: int
@@ -155,46 +155,58 @@ class _Cutter:
 
     def passages(self, path: list[str], paragraphs: list[str]) -> list[str]:
         """Paragraphs that belong together in passages, each with the headings before it."""
+        before = self._before(path)
+        if not paragraphs:
+            return [before]
+        start = f"{before}: " if before else ""
+        room = max(1, self.most - self._size(start))
+        return [start + one for one in self._merged(paragraphs, room)]
+
+    def _before(self, path: list[str]) -> str:
+        """The headings in one line, without the first ones where all take half of a passage."""
         while len(path) > 1 and self._size(" > ".join(path)) > self.most // 2:
             path = path[1:]
-        if not paragraphs:
-            return self._cut(" > ".join(path), self.most)[:1]
-        before = [f"{one}: " for one in self._cut(" > ".join(path), self.most // 2)[:1]]
-        room = max(1, self.most - sum(map(self._size, before)))
-        return ["".join([*before, one]) for one in self._merged(paragraphs, room)]
+        return next((text for text, _ in self._cut(" > ".join(path), self.most // 2)), "")
 
     def _size(self, text: str) -> int:
         return self.count([text])[0] - self.marks
 
     def _merged(self, paragraphs: list[str], room: int) -> list[str]:
-        passages: list[str] = []
-        waiting = ""
-        for piece in (piece for one in paragraphs for piece in self._cut(one, room)):
-            longer = f"{waiting}\n\n{piece}" if waiting else piece
-            size = self._size(longer)
-            if waiting and size > room:
+        between = self._size("\n\n")
+        passages: list[tuple[str, int]] = []
+        waiting: tuple[str, int] | None = None
+        for piece, size in (one for each in paragraphs for one in self._cut(each, room)):
+            if waiting and waiting[1] + between + size > room:
                 passages.append(waiting)
-                longer, size = piece, self._size(piece)
-            waiting = longer if size < self.least else ""
-            passages += [] if waiting else [longer]
+                waiting = None
+            if waiting:
+                waiting = f"{waiting[0]}\n\n{piece}", waiting[1] + between + size
+            else:
+                waiting = piece, size
+            if waiting[1] >= self.least:
+                passages.append(waiting)
+                waiting = None
         if waiting:
-            end = "\n\n".join([*passages[-1:], waiting])
-            if self._size(end) <= room:
-                passages[-1:] = [end]
+            text, size = passages[-1] if passages else ("", room)
+            if size + between + waiting[1] <= room:
+                passages[-1:] = [(f"{text}\n\n{waiting[0]}", room)]
             else:
                 passages.append(waiting)
-        return passages
+        return [text for text, _ in passages]
 
-    def _cut(self, paragraph: str, room: int) -> list[str]:
-        """The paragraph, or pieces of it of this size, each of whole words and of one at least."""
+    def _cut(self, paragraph: str, room: int) -> list[tuple[str, int]]:
+        """The paragraph, or pieces of it of this size, each of whole words, one at least; with their
+        sizes."""
         words = [*_WORD.finditer(paragraph)]
         pieces, start = [], 0
         while start < len(words):
-            first, some = words[start].start(), words[start : start + room]
-            ends = [one.end() for one in some]
-            fits = len(some)
-            if self._size(paragraph[first : ends[-1]]) > room:
-                fits = bisect_right(ends, room, key=lambda end: self._size(paragraph[first:end]))
-            start += max(1, fits)
-            pieces.append(paragraph[first : words[start - 1].end()])
+            number = min(room, len(words) - start)
+            while True:
+                piece = paragraph[words[start].start() : words[start + number - 1].end()]
+                size = self._size(piece)
+                if size <= room or number == 1:
+                    break
+                number = max(1, min(number - 1, number * room // size))
+            pieces.append((piece, size))
+            start += number
         return pieces

@@ -195,7 +195,7 @@ class _Cutter:
         return [text for text, _ in passages]
 
     def _cut(self, paragraph: str, room: int) -> list[tuple[str, int]]:
-        """The paragraph, or pieces of it of this size, each of whole words, one at least; with their
+        """The paragraph, or pieces of it of this size, each of whole words, one at least; and their
         sizes."""
         words = [*_WORD.finditer(paragraph)]
         pieces, start = [], 0

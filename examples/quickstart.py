@@ -139,9 +139,7 @@ def main() -> None:
     folder = Path(options.folder).absolute()
     start = time.perf_counter()
     with retrieval_store.Client(folder) as client:
-        collection = client.get_or_create_collection(
-            COLLECTION, configuration={"hnsw": {"space": "cosine"}}
-        )
+        collection = client.get_or_create_collection(COLLECTION)
         print(f"Store: {folder} (opened in {(time.perf_counter() - start) * 1e3:.0f} ms)")
         index(collection)
         start = time.perf_counter()

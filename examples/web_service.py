@@ -82,9 +82,7 @@ class Health(BaseModel):
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Each worker opens the directory once, and lets go of it when it stops."""
     with retrieval_store.Client(os.environ[STORE]) as client:
-        app.state.notes = client.get_or_create_collection(
-            "notes", configuration={"hnsw": {"space": "cosine"}}
-        )
+        app.state.notes = client.get_or_create_collection("notes")
         # What requests need is loaded before the first one, not by it: the data, and the model.
         app.state.notes.warm(keys=["topic", "year"], text=True)
         app.state.notes.query(query_texts="warm up", n_results=1)

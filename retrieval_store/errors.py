@@ -15,6 +15,7 @@ RetrievalStoreError
 ├── EmbeddingFunctionError (ValueError)    there is none, or it returned something unusable
 ├── PluginError (ValueError)               a registered plugin is missing or can't be loaded
 ├── MissingDependencyError (ImportError)   an optional package isn't installed
+├── NameNotHereError (ImportError)         a name of chromadb's that means nothing here
 ├── ClientClosedError (RuntimeError)       the client was closed
 └── StorageError (OSError)                 the place where points live failed
     ├── DamagedError                       a checksum or a structure is wrong; names the file
@@ -101,6 +102,10 @@ class PluginError(RetrievalStoreError, ValueError):
 
 class MissingDependencyError(RetrievalStoreError, ImportError):
     """An optional package is needed; the message says what to install."""
+
+
+class NameNotHereError(RetrievalStoreError, ImportError):
+    """A name of chromadb's is asked for that isn't here; the message says what to do instead."""
 
 
 class ClientClosedError(RetrievalStoreError, RuntimeError):

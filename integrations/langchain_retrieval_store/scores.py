@@ -1,7 +1,7 @@
 """What the scores of a search mean, and which of them become a relevance in which way.
 
-A search by vectors alone gives distances. One by words, or by both, gives negative scores, so that
-smaller is better in every mode.
+A search by vectors alone gives distances, smaller being nearer, as Chroma's store does. One by
+words, or by both, gives scores, greater being better, as Qdrant's store and `Collection.query` do.
 """
 
 from collections.abc import Callable
@@ -20,18 +20,18 @@ def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
 
 def _of_bm25(score: float) -> float:
     """BM25 has no bound: s / (1 + s)."""
-    return -score / (1.0 - score)
+    return score / (1.0 + score)
 
 
 def _of_product(score: float) -> float:
     """Nor has a dot product, which may be negative: (1 + s / (1 + |s|)) / 2."""
-    return (1.0 - score / (1.0 + abs(score))) / 2.0
+    return (1.0 + score / (1.0 + abs(score))) / 2.0
 
 
 def _of_rrf(score: float) -> float:
     """The first of both rankings has 1 / (k + 1)."""
-    return -score * (RRF_K + 1)
+    return score * (RRF_K + 1)
 
 
 def _of_weighted(score: float) -> float:
-    return -score
+    return score

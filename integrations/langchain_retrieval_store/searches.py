@@ -71,9 +71,9 @@ class Searches:
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The k best documents with their scores, smaller is better: distances, or the negative
-        scores of other modes than "dense". A text search needs no embedding; the others raise
-        EmbeddingFunctionError without one."""
+        """The k best documents with their scores, best first: in the mode "dense" distances,
+        smaller is nearer; in other modes, and of a re-ranker, scores, greater is better. A text
+        search needs no embedding; the others raise EmbeddingFunctionError without one."""
         ask, sources = self._prepared(query, k, filter, kwargs)
         return self._scored(ask, k, sources)
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_retrieval_store.documents import FIELDS, Layout
@@ -126,16 +127,13 @@ def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> di
 def found_by(
     collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any], *include: str
 ) -> dict[str, Any]:
-    """What one query found: a list for each field; "scores" are distances, or negative scores."""
+    """What one query found: a list for each field; "scores" are distances where a search
+    goes by these."""
     found: Mapping[str, Any] = collection.query(**arguments(ask, k, sources, "distances", *include))
     one = {key: value[0] for key, value in found.items() if key != "included" and value}
-    scores = one["distances"] if ask.by_distance else [*map(_lesser_is_better, one["scores"])]
-    return {**one, "scores": list(map(float, scores))}
-
-
-def _lesser_is_better(score: float | None) -> float:
-    """A score in LangChain's order: one that a re-ranker had no text for comes last."""
-    return float("inf") if score is None else -score
+    scores = one["distances"] if ask.by_distance else one["scores"]
+    # What a re-ranker had no text for comes last.
+    return {**one, "scores": [-inf if score is None else float(score) for score in scores]}
 
 
 def chosen(

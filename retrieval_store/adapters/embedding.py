@@ -7,8 +7,9 @@ import numpy as np
 
 
 def embedded(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
-    """A vector for each input."""
-    vectors: list[list[float]] = np.asarray(function(inputs), np.float64).tolist()
+    """A vector for each input; the function sees a list, and of texts plain strings."""
+    plain = [str.__str__(one) if isinstance(one, str) else one for one in inputs]
+    vectors: list[list[float]] = np.asarray(function(plain), np.float64).tolist()
     return vectors
 
 

@@ -187,10 +187,10 @@ def stemmer(language: str) -> Any:
     """Snowball's stemmer of a language; InvalidArgumentError for one that it doesn't know."""
     try:
         import Stemmer
-    except ImportError as error:
+    except ImportError:
         raise MissingDependencyError(
             'stemming needs PyStemmer: pip install "retrieval-store[text]"'
-        ) from error
+        ) from None
     if language not in Stemmer.algorithms():
         known = ", ".join(Stemmer.algorithms())
         raise InvalidArgumentError(f"language is {language!r}, expected one of {known}")

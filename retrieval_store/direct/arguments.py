@@ -275,13 +275,14 @@ def metadatas_of(metadatas: Any) -> list[Payload | None]:
 
 
 def texts_of(texts: Any, name: str) -> list[str | None]:
-    """A list of strings, or None."""
+    """A list of plain strings, or None: some tokenizers take no other kinds of str."""
     items = [texts] if isinstance(texts, str) else _listlike(texts, name, "a str or a list of str")
     for i, item in enumerate(items):
         if item is not None and not (type(item) is str and item.isascii()):
             if not isinstance(item, str):
                 raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected a str")
             _refuse_surrogates(item, name, i)
+            items[i] = str.__str__(item)
     return items
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -35,6 +36,7 @@ from retrieval_store.direct.configuration import (
     all_settings,
     analyzer_of,
     checked_space,
+    function_apart,
     given_settings,
     refuse_conflict,
     spaces_of,
@@ -213,11 +215,13 @@ class Client:
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: a callable, or the name of a registered function that is made without
         settings, such as "minilm"; left out, the default one (wordllama); None for none. Where no
-        distance is given, it is that which the function's `default_space()` says, or "l2";
+        distance is given, it is that which the function's `default_space()` says, "cosine" of all
+        that come with this package, or "l2" without one;
         InvalidArgumentError for one that isn't among its `supported_spaces()`, and for a name that
         isn't known.
         """
         collection_name(name)
+        configuration, embedding_function = function_apart(configuration, embedding_function)
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_metadata(metadata, "metadata")
@@ -456,8 +460,9 @@ class Client:
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
-        from retrieval_store.direct.embedder import space_for, spec_of
+        from retrieval_store.direct.embedder import check_ready, space_for, spec_of
 
+        check_ready(use.embedding_function)
         space = space_for(use.embedding_function, cast(str | None, given.get("space")))
         given = given if space is None else {**given, "space": checked_space(space)}
         chosen = with_given(ALL_DEFAULTS, given)
@@ -474,7 +479,12 @@ class Client:
             "embedding_function": spec,
             **to_store(chosen),
         }
-        record = self._session.store.create(name, settings, spaces)
+        try:
+            record = self._session.store.create(name, settings, spaces)
+        except AlreadyExistsError as error:
+            raise AlreadyExistsError(
+                f"{error}: get_collection opens it, and get_or_create_collection opens or makes it"
+            ) from None
         return self._collection(record, use)
 
     def _got_or_created(
@@ -486,18 +496,16 @@ class Client:
     ) -> Collection:
         refused = 0
         while True:  # another process may create or delete it between the two
-            try:
+            with suppress(NotFoundError):
                 record = self._session.store.named(name)
-            except NotFoundError:
-                try:
-                    return self._created(name, given, metadata, use)
-                except AlreadyExistsError:
-                    refused += 1
-                    if refused == ATTEMPTS:  # on a cluster it may be the name of something else
-                        raise
-                    continue
-            refuse_conflict(given, all_settings(record), SEARCH_TIME)
-            return self._collection(record, use)
+                refuse_conflict(given, all_settings(record), SEARCH_TIME)
+                return self._collection(record, use)
+            try:
+                return self._created(name, given, metadata, use)
+            except AlreadyExistsError:
+                refused += 1
+                if refused == ATTEMPTS:  # on a cluster it may be the name of something else
+                    raise
 
     def _named(self, name: Any) -> CollectionRecord:
         """The collection of this name, which `QdrantClient` may have given it."""

@@ -59,12 +59,13 @@ from retrieval_store.direct.results import (
     QueryField,
     QueryResult,
     Stats,
-    Told,
     Warmed,
     WriteResult,
+    explanation_of,
     fields_for,
     get_result,
     query_result,
+    stats_of,
 )
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
@@ -328,7 +329,7 @@ class Collection:
         embed: Embed | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
-        """Change points that exist; ids that don't are ignored, with a logged warning.
+        """Change points that exist; ids that don't are left out, which is told and logged.
 
         What isn't given stays, and so does what is None in a list. Metadata is merged key by key; a
         None deletes the key. Documents, images or uris without embeddings are embedded again, and
@@ -534,14 +535,14 @@ class Collection:
         in words. With `rerank` also reranked: for each query what the re-ranker has read, best
         first, as {"id", "before", "after", "score"}: places from 1, and its score.
         """
-        told = Told(self._backend.points.explain(request.question))
+        told = explanation_of(self._backend.points.explain(request.question))
         if request.reranking is not None:
             hits = self._backend.points.ask(request.question)
             begun = perf_counter()
             told["reranked"] = request.reranking.told(hits)
             took = (perf_counter() - begun) * 1000
             told["steps"] = {**told.get("steps", {}), "rerank": took}
-        return cast(Explanation, told)
+        return told
 
     @asks_besides(_question)
     def why(
@@ -583,8 +584,7 @@ class Collection:
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
-        many the index holds that this process has at hand; and the bytes in memory and on disk by
-        part.
+        many the index holds, at hand or in files; and the bytes in memory and on disk by part.
 
         texts_cut: how many texts were longer than what the embedding function reads of one, when
         they were embedded for writes that succeeded, by whichever process. It counts writes: a text
@@ -597,9 +597,8 @@ class Collection:
         """
         from retrieval_store.direct.counting import texts_cut
 
-        told = cast(Stats, Told(self._backend.points.stats()))
-        told["texts_cut"] = None if self._backend.on_cluster else texts_cut(self._record())
-        return told
+        cut = None if self._backend.on_cluster else texts_cut(self._record())
+        return stats_of(self._backend.points.stats(), cut)
 
     def map(
         self,

@@ -14,7 +14,7 @@ from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload, checked_object, shown
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.metrics import Metric
-from retrieval_store.direct.arguments import metadata_key
+from retrieval_store.direct.arguments import DEFAULT, metadata_key
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
@@ -78,6 +78,7 @@ class Configuration(TypedDict, total=False):
     sparse: SparseConfiguration | None
     expires: str | None
     qdrant: Mapping[str, Any]
+    embedding_function: Any
 
 
 DEFAULTS: Payload = {"space": "l2", **HNSW_DEFAULTS}
@@ -131,6 +132,20 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
 def _note(key: str) -> None:
     """Say, once in a process, that a setting of Chroma's means nothing here."""
     _log.warning("%r has no meaning here, where vectors are found without it", key)
+
+
+def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
+    """The configuration without the embedding function, which it may have as Chroma's may, and the
+    function; ConflictError where another is given beside it."""
+    if not isinstance(configuration, Mapping) or "embedding_function" not in configuration:
+        return configuration, function
+    others = {name: one for name, one in configuration.items() if name != "embedding_function"}
+    inside = configuration["embedding_function"]
+    if function is not DEFAULT and function is not inside:
+        raise ConflictError(
+            "embedding_function is given as an argument and another in configuration: expected one"
+        )
+    return others, inside
 
 
 def stored_settings(record: CollectionRecord) -> Payload:

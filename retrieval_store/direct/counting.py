@@ -16,7 +16,7 @@ from typing import Any
 from retrieval_store import plugins
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.logs import log_of
-from retrieval_store.embeddings.lengths import Cut, collected
+from retrieval_store.embeddings.lengths import ADVICE, Cut, collected
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.interface.records import TEXTS_CUT, CollectionRecord
 from retrieval_store.interface.stores import Backend
@@ -120,15 +120,14 @@ def _tell(written: _Written) -> None:
     with suppress(RetrievalStoreError):  # deleted, or closed, meanwhile
         _log.warning(
             "collection %r: %d of %d texts embedded have more than the %d tokens that %s reads of "
-            "each: about %d %% of the tokens of such texts don't count for their vectors. Passages "
-            "of up to %d English words or so are found by all they say",
+            "each: about %d %% of the tokens of such texts don't count for their vectors. %s",
             backend.record().name,
             cut.texts,
             written.texts,
             cut.limit,
             cut.model,
             _percent_left(cut),
-            cut.limit * 3 // 4,
+            ADVICE,
         )
 
 

@@ -53,28 +53,38 @@ Spec: TypeAlias = dict[str, JSONValue]
 _given: set[bytes] = set()
 
 
+def check_ready(function: Embeds | Default | None) -> None:
+    """Raise what the function's own `check` does, where it lacks what it can't embed without."""
+    if _has(function, "check"):
+        checked: Any = function
+        aside(checked.check)
+
+
 def spec_of(given: Embeds | Default | None) -> Spec | None:
     """What to remember of the embedding function that a collection is created with."""
     if given is None:
         return None
-    if isinstance(given, Default):
-        given = aside(made_of, DEFAULT_NAME, {})
-    function: Any = given
-    kind = type(given)
+    function: Any = _usual() if isinstance(given, Default) else given
+    kind = type(function)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
-    if name is not None and _has(given, "settings"):
+    if name is not None and _has(function, "settings"):
         return {"name": name, "settings": checked_object(function.settings(), "settings()")}
-    if name is not None and _has(given, "get_config"):
+    if name is not None and _has(function, "get_config"):
         return {"name": name, "settings": checked_object(function.get_config(), "get_config()")}
-    called = getattr(given, "__qualname__", None)
+    called = getattr(function, "__qualname__", None)
     custom: Spec = {"custom": called if isinstance(called, str) else kind.__qualname__}
-    module = getattr(given if isinstance(called, str) else kind, "__module__", None)
+    module = getattr(function if isinstance(called, str) else kind, "__module__", None)
     told = {
         "module": module if isinstance(module, str) and is_unicode(module) else None,
-        "model": model_of(given),
-        "called": _called_by_itself(given),
+        "model": model_of(function),
+        "called": _called_by_itself(function),
     }
     return custom | {name: one for name, one in told.items() if one is not None}
+
+
+def _usual() -> Embeds:
+    """The function of a collection that is created without a word about one."""
+    return aside(made_of, DEFAULT_NAME, {})
 
 
 def _called_by_itself(function: Any) -> str | None:
@@ -117,12 +127,12 @@ def space_for(function: Embeds | Default | None, given: str | None) -> str | Non
     """The distance of a new collection: that which is given; or the function's own, the first of
     those that it supports if it isn't among these; None where nothing says one.
     InvalidArgumentError for one that is given and that the function doesn't support."""
-    if function is None or isinstance(function, Default):
+    if function is None:
         return given
-    supported = supported_by(function)
+    chosen: Any = _usual() if isinstance(function, Default) else function
+    supported = supported_by(chosen)
     if given is None:
-        chosen: Any = function
-        own = chosen.default_space() if _has(function, "default_space") else None
+        own = chosen.default_space() if _has(chosen, "default_space") else None
         return own if supported is None or own in supported else supported[0]
     if supported is not None and given not in supported:
         raise InvalidArgumentError(

@@ -1,7 +1,8 @@
 """What users pass to a query, checked, as a store takes it: what to search for, and how."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection as Container
 from functools import update_wrapper
 from inspect import signature
 from operator import attrgetter
@@ -409,9 +410,15 @@ def asks(
 
     def decorate(answer: Callable[[C, Q], R]) -> Callable[Concatenate[C, P], R]:
         own = _named_as(answer, ask)
+        known = set(signature(ask).parameters)
 
         def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return answer(self, own(self, *args, **kwargs))
+            try:
+                question = own(self, *args, **kwargs)
+            except TypeError:
+                refuse_elsewhere(answer.__name__, kwargs, known)
+                raise
+            return answer(self, question)
 
         # Inspected, by frameworks among others, it has these parameters and no others.
         update_wrapper(method, answer)
@@ -422,6 +429,34 @@ def asks(
         return method
 
     return decorate
+
+
+# What arguments of queries are called elsewhere: by LangChain, LlamaIndex, Qdrant and others.
+_ELSEWHERE = {
+    "n_results": ("top_k", "k", "n", "limit", "count", "size", "num_results", "similarity_top_k"),
+    "where": ("filter", "filters", "query_filter", "metadata", "metadatas"),
+    "where_document": ("document", "documents", "contains"),
+    "query_texts": ("text", "texts", "query", "queries", "query_text", "q"),
+    "query_embeddings": (
+        *("vector", "vectors", "embedding", "embeddings", "query_vector", "query_embedding"),
+    ),
+    "query_images": ("image", "images", "query_image"),
+    "query_uris": ("uri", "uris", "query_uri"),
+    "max_distance": ("distance_threshold",),
+    "min_score": ("score_threshold", "threshold", "similarity_cutoff"),
+    "mode": ("search_mode", "search_type"),
+    "rerank": ("reranker",),
+}
+_HERE = {name: here for here, names in _ELSEWHERE.items() for name in names}
+
+
+def refuse_elsewhere(method: str, given: Mapping[str, Any], known: Container[str]) -> None:
+    """Raise InvalidTypeError for the first argument that has another name here."""
+    for name in given:
+        if name not in known and name in _HERE:
+            raise InvalidTypeError(
+                f"{method}() got an unexpected keyword argument {name!r}: here it is {_HERE[name]}"
+            ) from None
 
 
 def asks_besides(ask: Callable[..., Any]) -> Callable[[R], R]:

@@ -191,7 +191,8 @@ class StoreStats(TypedDict):
 
 
 class WriteResult(TypedDict):
-    """The ids of records that were left out, since the data loader skipped their uris."""
+    """The ids of records that were left out: the data loader skipped their uris, or, of `update`,
+    they don't exist."""
 
     left_out: list[str]
 
@@ -253,27 +254,51 @@ def fields_for(include: frozenset[str]) -> Fields:
     )
 
 
-class Shown(dict[str, Any]):
-    """A result: a dict like any other, which notebooks show as a table."""
+class _Named(dict[str, Any]):
+    """A dict like any other, which bears the public name of its type, says that its fields are
+    keys, and shows as a table in notebooks."""
+
+    def __getattr__(self, name: str) -> Any:
+        near = f"[{name!r}]" if name in self else f" of the keys {', '.join(map(repr, self))}"
+        raise AttributeError(
+            f"{type(self).__name__!r} object has no attribute {name!r}: it is a dict, so use "
+            f"result{near}",
+            name=name,
+            obj=self,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _named, (type(self).__name__, dict(self))
 
     def _repr_html_(self) -> str:
-        from retrieval_store.direct.tables.html import table_of_result
+        from retrieval_store.direct.tables.html import table_of_facts, table_of_result
 
-        return table_of_result(self)
+        return table_of_result(self) if "ids" in self else table_of_facts(self)
 
 
-class Told(dict[str, Any]):
-    """What a collection tells of itself: a dict like any other, which notebooks show as a table."""
+_NAMED: dict[str, type[dict[str, Any]]] = {
+    kind.__name__: type(kind.__name__, (_Named,), {"__module__": "retrieval_store"})
+    for kind in (GetResult, QueryResult, Explanation, Stats)
+}
 
-    def _repr_html_(self) -> str:
-        from retrieval_store.direct.tables.html import table_of_facts
 
-        return table_of_facts(self)
+def _named(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return _NAMED[name](fields)
+
+
+def explanation_of(fields: Mapping[str, Any]) -> Explanation:
+    """How a query was answered, as the result of `explain`."""
+    return cast(Explanation, _named("Explanation", fields))
+
+
+def stats_of(points: Mapping[str, Any], texts_cut: int | None) -> Stats:
+    """What a store tells of points, as the result of `stats`."""
+    return cast(Stats, _named("Stats", {**points, "texts_cut": texts_cut}))
 
 
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:
     """Points as the result of `get`."""
-    result = Shown(
+    result = _NAMED["GetResult"](
         ids=list(map(str, points.ids)),
         embeddings=_embeddings(points),
         documents=points.documents,
@@ -292,7 +317,7 @@ def query_result(
 ) -> QueryResult:
     """Hits as the result of `query`."""
     found = [hit.points for hit in hits]
-    result = Shown(
+    result = _NAMED["QueryResult"](
         ids=[list(map(str, points.ids)) for points in found],
         embeddings=[matrix for p in found if (matrix := _embeddings(p)) is not None]
         if "embeddings" in include

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.words import Analyzer, spellings
 from retrieval_store.direct.arguments import metadata_key, named_by
-from retrieval_store.direct.queries import Window
+from retrieval_store.direct.queries import Window, refuse_elsewhere
 from retrieval_store.direct.results import Moved
 from retrieval_store.explaining.advice import Terms
 from retrieval_store.explaining.conditions import Condition, Kind
@@ -30,7 +30,9 @@ def bound(
     ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a query by their names, with defaults. TypeError as of any call."""
-    given = inspect.signature(ask).bind(None, *query, **named)
+    asked = inspect.signature(ask)
+    refuse_elsewhere("why", named, asked.parameters)
+    given = asked.bind(None, *query, **named)
     given.apply_defaults()
     return {name: value for name, value in given.arguments.items() if name != "self"}
 

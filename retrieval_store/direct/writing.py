@@ -100,8 +100,9 @@ class Writer:
         return self.told(made, self.backend.points.put(made.batch, rules))
 
     def told(self, made: Prepared, result: PutResult | None) -> WriteResult:
-        """Tell of a batch that was written, and in the log of what wasn't, and of what doesn't
-        count for vectors. result: None where there was nothing to write."""
+        """Tell of a batch that was written, and of what wasn't, in the log too, where also what
+        doesn't count for vectors is told. result: None where there was nothing to write."""
+        ignored = () if result is None else result.ignored
         if made.left_out:
             _tell_of("records whose uris can't be loaded were left out", made.left_out)
         if result is not None:
@@ -109,9 +110,9 @@ class Writer:
                 self.embedding.made.written()
             if made.embedded is not None:
                 note(self.backend, made.embedded.texts, made.embedded.cut)
-            if result.ignored:
-                _tell_of("update ignored ids that don't exist", result.ignored)
-        return WriteResult(left_out=[*made.left_out])
+        if ignored:
+            _tell_of("update ignored ids that don't exist", ignored)
+        return WriteResult(left_out=[*made.left_out, *map(str, ignored)])
 
 
 def replaced_where(

@@ -13,11 +13,14 @@ LangChain and LlamaIndex. It may use `base` and `errors`.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 
 from retrieval_store.base.arrays import SparseVector, plain_scalar
+
+if TYPE_CHECKING:
+    from retrieval_store.embeddings.lengths import Count
 
 MODEL_NAMES = ("model_name", "model", "model_id")  # as which functions say what model they run
 Input = TypeVar("Input")
@@ -28,16 +31,15 @@ class EmbeddingFunction(Generic[Input]):
     None is needed: any callable will do.
 
     A class of it has `__call__`, whose results become lists of float32 arrays; one flat vector, of
-    one input, becomes a list of one. It may have
-    `embed_query`, where queries are embedded in another way; `default_space` and
-    `supported_spaces`, the distances that its vectors are made for ("cosine", "l2", "ip"), which
-    new collections honour; `max_tokens`, an int or a property that gives one: how many tokens of a
-    text count, None where that isn't known (see `max_tokens_of`); `tells_of_cuts`, True where it
-    tells of longer ones by `lengths.tell_of_cut`; `embeds_images`, True where inputs may be images;
-    `comparable`, the names of settings of which
-    another value makes vectors that can be compared; and `settings`, or in Chroma's
-    way `name`, `get_config` and `build_from_config`, by which a collection remembers it if it is
-    registered.
+    one input, becomes a list of one. It may have `embed_query`, where queries are embedded in
+    another way; `default_space` and `supported_spaces`, the distances that its vectors are made for
+    ("cosine", "l2", "ip"), which new collections honour; `max_tokens`, an int or a property that
+    gives one: how many tokens of a XX `tells_of_cuts`, True where it tells of longer ones by
+    `lengths.tell_of_cut`; `embeds_images`, True where inputs may be images; `comparable`, the names
+    of settings of which another value makes vectors that can be compared; `check`, called before a
+    collection is made, which raises an error where the function lacks what it needs, such as a key;
+    and `settings`, or in Chroma's way `name`, `get_config` and `build_from_config`, by which a
+    collection remembers it if it is registered.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -137,3 +139,13 @@ def max_tokens_of(function: Any) -> int | None:
     from retrieval_store.embeddings.lengths import known_tokens
 
     return known_tokens(plain_scalar(told))
+
+
+def token_count_of(function: Any) -> "Count | None":
+    """What counts the tokens of texts as a function does, by its `count_tokens`; None where it has
+    none, or can't. It never raises an error either."""
+    with suppress(Exception):
+        count: Count = function.count_tokens
+        (marks,) = count([""])
+        return count if isinstance(marks, int) else None
+    return None

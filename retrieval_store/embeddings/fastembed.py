@@ -14,6 +14,7 @@ from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
 from retrieval_store.embeddings.lengths import (
     TokenCounter,
+    counted_by,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
@@ -88,6 +89,12 @@ class FastEmbedEmbeddingFunction(ComparedByCosine):
         """How many tokens of a text count, its prefix included: where the model's tokenizer cuts.
         The model is loaded to tell; None where it doesn't."""
         return _cut_by(self._loaded())
+
+    def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
+        """How many tokens each of the texts has, as a document with its prefix and the model's own
+        marks."""
+        count = counted_by(self._counter.of(_tokenizer_of(self._loaded())))
+        return count(prefixed(texts, self._settings["document_prefix"]))
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents."""

@@ -18,6 +18,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
+from retrieval_store.errors import EmbeddingFunctionError
 
 # More than the words of any language have for a token, on average: of longer runs of spaces, or of
 # words that aren't any, a model may see less than it could.
@@ -26,6 +27,10 @@ CHARACTERS_A_TOKEN = 64
 # where words are long.
 LOOKED_AT = 8
 MANY_TOKENS = 10**9
+ADVICE = (
+    "Passages, as retrieval_store.exchange.passages_of(text, function=…) makes them, are found by "
+    "all they say"
+)
 Count: TypeAlias = Callable[[list[str]], Sequence[int]]
 _log = log_of()
 _told: set[tuple[str, int]] = set()
@@ -78,9 +83,10 @@ def tell_of_cut(cut: Cut) -> None:
     _told.add((cut.model, cut.limit))
     _log.warning(
         "a text is longer than the %d tokens of it that %s takes in: what comes after them doesn't "
-        "count for its vector. Passages of a few hundred words each are found by all they say",
+        "count for its vector. %s",
         cut.limit,
         cut.model,
+        ADVICE,
     )
 
 
@@ -164,6 +170,13 @@ class TokenCounter:
                 count = _counting(whole)
             self._made = tokenizer, count
         return count
+
+
+def counted_by(count: Count | None) -> Count:
+    """What counts tokens; EmbeddingFunctionError where nothing does."""
+    if count is None:
+        raise EmbeddingFunctionError("the model's tokenizer is of a kind whose tokens aren't known")
+    return count
 
 
 def _counting(tokenizer: Any) -> Count:

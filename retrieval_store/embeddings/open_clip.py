@@ -11,6 +11,7 @@ from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.lengths import (
     Count,
     TokenCounter,
+    counted_by,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
@@ -58,6 +59,10 @@ class OpenCLIPEmbeddingFunction(ComparedByCosine):
         """How many tokens of a text count, with the model's own marks: 77 of most. The model is
         loaded to tell; None where it doesn't."""
         return known_tokens(getattr(self._loaded()[3], "context_length", None))
+
+    def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
+        """How many tokens each of the texts has, with the model's own marks."""
+        return counted_by(self._count_by(self._loaded()[3]))(list(texts))
 
     def __call__(self, input: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n texts and images."""

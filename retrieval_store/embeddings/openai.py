@@ -69,6 +69,10 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         """What decides the embeddings; the key isn't among them."""
         return self._settings
 
+    def check(self) -> None:
+        """Raise EmbeddingFunctionError where there is no key, or none that can be sent."""
+        self._headers()
+
     @property
     def max_tokens(self) -> int | None:
         """How many tokens of a text OpenAI's own models take in; it refuses a longer one. None for
@@ -110,7 +114,11 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         if not key or not key.isascii() or not key.isprintable():
             name = self._settings["api_key_env"]
             where = f"the environment variable {name}" if self._given_key is None else "api_key"
-            raise EmbeddingFunctionError(f"{where} has no key that can be sent")
+            raise EmbeddingFunctionError(
+                f"{where} has no key that can be sent: set it, or pass "
+                "OpenAIEmbeddingFunction(api_key=…), with api_key_env=None for a server that wants "
+                "none"
+            )
         return {"Authorization": f"Bearer {key}"}
 
     def _key(self) -> str | None:

@@ -10,6 +10,7 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.lengths import (
     TokenCounter,
+    counted_by,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
@@ -62,6 +63,13 @@ class SentenceTransformerEmbeddingFunction(ComparedByCosine):
         """How many tokens of a text count, with a prompt and the model's own marks. The model is
         loaded to tell; None where it doesn't."""
         return known_tokens(getattr(self._loaded(), "max_seq_length", None))
+
+    def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
+        """How many tokens each of the texts has, as a document with its prompt and the model's own
+        marks."""
+        count = counted_by(self._counter.of(getattr(self._loaded(), "tokenizer", None)))
+        prompt = self._settings["document_prompt"] or ""
+        return count([prompt + text for text in texts])
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents."""

@@ -61,6 +61,11 @@ class WordLlamaEmbedding(ComparedByCosine):
         """How many tokens of a text count: 256."""
         return MAX_TOKENS
 
+    def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
+        """How many tokens each of the texts has."""
+        model = _loaded(self._dimensions)  # which pads texts that it is given together
+        return [len(model.tokenize([text])[0]) for text in texts]
+
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dimensions) float32 for n texts."""
         refuse_no_text(input, "WordLlama")

@@ -280,20 +280,23 @@ def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, 
 
 
 def of_space(view: SearchView, space: SpaceState) -> Payload:
-    """Of codes as many slots as are at hand or in files, which are mapped when they are wanted; of
-    an index those at hand, since to load one takes seconds."""
+    """Of codes and of an index as many slots as are at hand or in files, which are mapped or loaded
+    when they are wanted."""
     name, slots, kept = space.space.name, space.space.slots, view.kept
     generation, index = view.state.head.generation, index_at_hand(space.space)
     held = kept.spaces[name]
-    coded = 0
+    coded = indexed = 0
     if view.directory is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
+        file = derived.find(view.connection, f"index.{space.space.number}.{generation}")
+        if file is not None and index != EXACT and derived.is_there(view.directory, file):
+            indexed = min(file.covered, slots)
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
         "index": index,
-        "indexed_slots": held.index.covered,
+        "indexed_slots": max(indexed, held.index.covered),
         "index_seconds_left": held.index.seconds_left(slots),
         "coded_slots": max(coded, _shown(held).count_below(slots)),
     }

@@ -35,7 +35,7 @@ from retrieval_store.exchange.folders import (
     refuse_unfit,
     refuse_unknown_kind,
 )
-from retrieval_store.exchange.passages import longest_for, passages_of
+from retrieval_store.exchange.passages import passages_of
 from retrieval_store.exchange.reports import FolderSynced, Unreadable
 from retrieval_store.exchange.wanted import (
     SOURCE,
@@ -138,8 +138,10 @@ def _cut_by(chunk: Any, collection: Collection) -> Cut:
     if chunk is None or chunk is False:
         return lambda text, path: None
     if chunk is True:
-        longest = longest_for(collection._embedding_function)
-        return lambda text, path: passages_of(text, longest, heading=PurePosixPath(path).stem)
+        embed = collection._embedding_function
+        return lambda text, path: passages_of(
+            text, heading=PurePosixPath(path).stem, function=embed
+        )
     if not callable(chunk):
         raise InvalidTypeError(f"chunk is {shown(chunk)}, expected a bool, None or a function")
     return lambda text, path: checked_pieces(chunk(text))

@@ -206,7 +206,8 @@ def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
     two = client.create_collection("two", metadata={"hnsw:space": "cosine", "topic": "x"})
     assert two.configuration["hnsw"]["space"] == "cosine"
     assert two.metadata == {"hnsw:space": "cosine", "topic": "x"}
-    assert client.create_collection("three").configuration["hnsw"]["space"] == "l2"
+    three = client.create_collection("three", embedding_function=None)
+    assert three.configuration["hnsw"]["space"] == "l2"
     with pytest.raises(ConflictError, match="space='ip'"):
         client.get_or_create_collection("one", configuration={"hnsw": {"space": "l2"}})
     with pytest.raises(ConflictError, match="space"):

@@ -112,6 +112,21 @@ def test_query_returns_lists_a_query_nearest_first(populated):
     assert all(type(distance) is float for distance in result["distances"][0])
 
 
+def test_arguments_by_names_that_they_have_elsewhere_are_refused_with_the_right_one(populated):
+    right = {
+        "top_k": "n_results",
+        "filter": "where",
+        "text": "query_texts",
+        "vector": "query_embeddings",
+    }
+    for name, here in right.items():
+        for method in (populated.query, populated.explain, populated.why):
+            with pytest.raises(TypeError, match=rf"keyword argument {name!r}: here it is {here}$"):
+                method([0.0, 1.0], **{name: 1})
+    with pytest.raises(TypeError, match="multiple values"):
+        populated.query([0.0, 1.0], query_embeddings=1)
+
+
 def test_query_by_one_vector_is_query_by_a_list_of_one(populated):
     for query in ([1.1, 0], [[1.1, 0]], np.array([1.1, 0]), np.array([[1.1, 0]])):
         assert populated.query(query_embeddings=query, n_results=1)["ids"] == [["p1"]]

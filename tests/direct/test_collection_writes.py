@@ -374,7 +374,8 @@ def test_update_changes_what_is_given_and_keeps_the_rest(populated):
 
 def test_update_ignores_unknown_ids_with_one_warning_that_counts_them(populated, caplog):
     with caplog.at_level(logging.WARNING, "retrieval_store"):
-        populated.update(ids=["x", "p1", "y"], metadatas=[{"n": 9}] * 3)
+        told = populated.update(ids=["x", "p1", "y"], metadatas=[{"n": 9}] * 3)
+    assert told == {"left_out": ["x", "y"]}
     assert [record.message for record in caplog.records] == [
         "update ignored ids that don't exist: 2, such as 'x'"
     ]

@@ -13,7 +13,7 @@ from retrieval_store.direct import counting
 from retrieval_store.embeddings import lengths
 from retrieval_store.embeddings.lengths import Cut, tell_of_cut
 from retrieval_store.errors import IDAlreadyExistsError, LockTimeoutError, StorageFullError
-from retrieval_store.exchange import add_file, add_folder
+from retrieval_store.exchange import add_file, add_folder, passages_of
 
 LONG = "the pressure of the boiler is far too low for this time of the year " * 30
 SHORT = "a kitten sleeps on the sofa"
@@ -75,7 +75,11 @@ def test_the_share_that_is_told_is_that_of_tokens_which_are_not_read(client, war
     notes = client.create_collection("notes")
     notes.add(IDS, documents=TEXTS)
     assert f"about {100 * (1 - 768 / tokens):.0f} % of the tokens of such texts" in warnings()[0]
-    assert "Passages of up to 192 English words" in warnings()[0]
+    assert "retrieval_store.exchange.passages_of(text, function=…)" in warnings()[0]
+    passages = [one for text in TEXTS for one in passages_of(text, function=embed)]
+    cut_up = client.create_collection("passages")
+    cut_up.add([str(i) for i in range(len(passages))], documents=passages)
+    assert cut_up.stats()["texts_cut"] == 0
 
 
 def test_the_count_is_there_after_reopening_and_for_others(tmp_path):

@@ -6,10 +6,11 @@ import sys
 from importlib.metadata import EntryPoint
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import retrieval_store
-from retrieval_store import plugins
+from retrieval_store import Knn, Search, plugins
 from retrieval_store.direct.probing import PROBE
 from retrieval_store.embeddings import wordllama
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
@@ -69,6 +70,39 @@ def test_texts_are_embedded_by_default_without_any_download(client):
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 0], abs=1e-5)
     remembered = animals.configuration["embedding_function"]
     assert remembered == {"name": "wordllama", "settings": {"dimensions": 256}}
+
+
+class Text(str):
+    """Another kind of str, as readers of files have."""
+
+
+@pytest.mark.parametrize(
+    "passed",
+    [
+        tuple,
+        np.array,
+        pd.Series,
+        lambda texts: map(Text, texts),
+        lambda texts: dict.fromkeys(texts).keys(),
+    ],
+    ids=["tuple", "array", "column", "iterator", "keys"],
+)
+def test_an_embedding_function_sees_a_list_of_plain_strings_whatever_was_passed(client, passed):
+    seen = []
+
+    def embed(input):
+        seen.append(input)
+        return [[1.0, 2.0] for _ in input]
+
+    notes = client.create_collection("notes", embedding_function=embed)
+    notes.add(ids=["a", "b"], documents=passed(["one", "two"]))
+    notes.query(query_texts=np.array(["one", "two"]))
+    notes.query(query_texts=Text("one"))
+    notes.search(Search().rank(Knn(Text("one"))))
+    assert {type(each) for each in seen} == {list}
+    assert {type(text) for each in seen for text in each} == {str}
+    assert ["one", "two"] in seen
+    assert {type(text) for text in notes.get()["documents"]} == {str}
 
 
 def test_the_default_may_be_smaller_and_refuses_what_is_no_text():
@@ -455,13 +489,39 @@ def test_collections_have_the_distance_that_their_functions_vectors_are_made_for
     assert found["ids"][0] == ["abc"[i] for i in np.argsort(far)]
     assert np.allclose(found["distances"][0], np.sort(far), atol=1e-6)
 
+    # Whichever way a model is named, its distances are the same.
+    named = client.create_collection("named", embedding_function=WordLlamaEmbedding())
+    for same in (
+        named,
+        client.create_collection("left.out"),
+        client.get_or_create_collection("x.y"),
+    ):
+        same.add(["a", "b", "c"], documents=texts)
+        assert same.query(query_texts="young cats", n_results=3)["distances"] == found["distances"]
+
     # One that is there keeps its distance, and what the caller says counts.
     old = client.create_collection("old", {"hnsw": {"space": "l2"}}, embedding_function="wordllama")
     again = client.get_or_create_collection("old", embedding_function="wordllama")
     assert again == old and again.configuration["hnsw"]["space"] == "l2"
     with pytest.raises(ConflictError, match="space='l2'"):
         client.get_or_create_collection("old", {"hnsw": {"space": "cosine"}})
-    assert client.create_collection("left.out").configuration["hnsw"]["space"] == "l2"
+    assert client.get_or_create_collection("old").configuration["hnsw"]["space"] == "l2"
+    for function in (None, Lengths()):
+        bare = client.create_collection(f"bare-{function is None}", embedding_function=function)
+        assert bare.configuration["hnsw"]["space"] == "l2"
+
+
+def test_a_configuration_may_have_the_function_as_chromas_may(client):
+    function = Lengths()
+    configuration = {"embedding_function": function, "hnsw": {"space": "ip"}}
+    notes = client.create_collection("notes", configuration=configuration)
+    assert notes._embedding_function is function and "embedding_function" in configuration
+    assert notes.configuration["hnsw"]["space"] == "ip"
+    client.get_or_create_collection("notes", configuration, embedding_function=function)
+    bare = client.create_collection("bare", {"embedding_function": None})
+    assert bare.configuration["embedding_function"] is None
+    with pytest.raises(ConflictError, match="embedding_function is given as an argument and"):
+        client.create_collection("twice", configuration, embedding_function="wordllama")
 
 
 def test_an_asynchronous_function_is_refused_by_name(client):

@@ -63,7 +63,7 @@ def test_a_missing_collection_is_told_with_those_that_are_there(client, tmp_path
 
 def test_words_that_callers_match_on_stay_in_messages(client):
     things = client.create_collection("things", embedding_function=None)
-    with pytest.raises(AlreadyExistsError, match="already exists"):
+    with pytest.raises(AlreadyExistsError, match="already exists.*: .*get_or_create_collection"):
         client.create_collection("things", embedding_function=None)
     with pytest.raises(NotFoundError, match="does not exist"):
         client.get_collection("nothing")

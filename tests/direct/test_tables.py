@@ -283,6 +283,23 @@ def test_results_are_dicts_like_any_other(filled):
     got = filled.get(limit=2)
     assert isinstance(got, dict) and json.loads(json.dumps(got)) == got
     assert pickle.loads(pickle.dumps(got)) == got and {**got}["ids"] == got["ids"]
+    assert type(pickle.loads(pickle.dumps(got))) is type(got)
+
+
+def test_results_bear_their_public_names_and_say_that_fields_are_keys(filled):
+    results = {
+        "GetResult": filled.get(limit=2),
+        "QueryResult": filled.query(query_texts="x", n_results=1, mode="text"),
+        "Explanation": filled.explain(query_texts="x", mode="text"),
+        "Stats": filled.stats(),
+    }
+    for name, result in results.items():
+        key = next(iter(result))
+        with pytest.raises(AttributeError, match=rf"{name!r} .* use result\['{key}'\]"):
+            getattr(result, key)
+        with pytest.raises(AttributeError, match=rf"{name!r} .* of the keys '{key}', "):
+            result.hits  # noqa: B018
+        assert not hasattr(result, "_repr_png_") and hasattr(result, "_repr_html_")
 
 
 def test_what_a_loader_makes_may_be_anything(client):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from retrieval_store import OpenAIEmbeddingFunction, WordLlamaEmbedding
+from retrieval_store import MiniLMEmbedding, OpenAIEmbeddingFunction, WordLlamaEmbedding
 from retrieval_store.embeddings import lengths, max_tokens_of
 from retrieval_store.embeddings.lengths import TokenCounter, numbers_of_tokens
 from retrieval_store.embeddings.wordllama import _loaded
@@ -115,6 +115,22 @@ def test_texts_of_which_nobody_counts_the_tokens_are_cut_by_their_characters():
     with lengths.collected() as cuts:
         lengths.tell_of_lengths("some", 2, ["a" * 128, "b" * 256], np.zeros(2, np.int64))
     assert [(cut.texts, cut.tokens, cut.read) for cut in cuts] == [(1, 4, 2)]
+
+
+@pytest.mark.parametrize("function", [WordLlamaEmbedding, MiniLMEmbedding])
+def test_what_functions_count_is_what_they_read(function):
+    embed = function()
+    (marks,) = embed.count_tokens([""])
+    longest = " ".join(["cat"] * (embed.max_tokens - marks))
+    assert embed.count_tokens([longest, f"{longest} cat"]) == [
+        embed.max_tokens,
+        embed.max_tokens + 1,
+    ]
+    with lengths.collected() as cuts:
+        embed([longest])
+        assert not cuts
+        embed([f"{longest} cat cat"])
+    assert [cut.texts for cut in cuts] == [1]
 
 
 def test_a_tokenizer_that_counts_is_a_copy_which_cuts_nothing():

@@ -83,6 +83,20 @@ def server(monkeypatch):
         yield f"{url}/v1/", asked, failures
 
 
+def test_a_collection_is_made_only_with_a_key(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    with retrieval_store.Client(tmp_path) as client:
+        for make in (client.create_collection, client.get_or_create_collection):
+            with pytest.raises(EmbeddingFunctionError, match="OPENAI_API_KEY has no key"):
+                make("notes", embedding_function="openai")
+        assert client.count_collections() == 0
+        monkeypatch.setenv("OPENAI_API_KEY", "s3cret")
+        client.create_collection("notes", embedding_function="openai")
+        monkeypatch.setenv("OPENAI_API_KEY", "")
+        for get in (client.get_collection, client.get_or_create_collection):
+            assert get("notes", embedding_function="openai").count() == 0  # to open it needs none
+
+
 def test_a_server_embeds_in_batches_and_the_key_is_never_stored(server, tmp_path):
     url, asked, _ = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", dimensions=3, batch_size=2)

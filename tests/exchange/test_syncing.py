@@ -571,6 +571,108 @@ def test_passages_have_their_heading_and_so_many_words():
     assert long == ["h h h h h: a b"]
 
 
+def test_texts_are_cut_at_headings_of_every_level_which_stand_before_each_passage():
+    guide = """# Guide
+
+Read this first.
+
+## Install
+
+### Windows ###
+
+Run the setup.
+```sh
+# a comment, no heading
+
+pip install it
+```
+
+### Linux
+## Use
+"""
+    found = passages_of(guide, heading="guide")
+    assert found == [
+        "Guide: Read this first.",
+        "Guide > Install > Windows: Run the setup.\n```sh\n# a comment, no heading\n\n"
+        "pip install it\n```",
+        "Guide > Install > Linux",
+        "Guide > Use",
+    ]
+    assert passages_of("Words.\n\n## Part\r\n\nMore.\n\n# Next\n\nEnd.", heading="book") == [
+        "book: Words.",
+        "book > Part: More.",
+        "book > Next: End.",
+    ]
+    assert passages_of("#tag\n\n#! /bin/sh") == ["#tag\n\n#! /bin/sh"]
+    deep = "".join(f"{'#' * level} {'heading ' * 4}{level}\n" for level in range(1, 7))
+    assert passages_of(f"{deep}a b c", 20) == [f"{'heading ' * 4}6: a b c"]
+
+
+def test_headings_may_be_underlined():
+    guide = """*******
+The API
+*******
+
+Read this first.
+
+Install
+=======
+On Windows
+----------
+
+Run it.
+
+| a | b |
+|---|---|
+
+A sentence that is longer than the rule.
+---
+
+One line
+of a paragraph
+--------------
+
+Use
+===
+Go.
+"""
+    assert passages_of(guide, heading="api") == [
+        "The API: Read this first.",
+        "The API > Install > On Windows: Run it.\n\n| a | b |\n|---|---|\n\n"
+        "A sentence that is longer than the rule.\n---\n\nOne line\nof a paragraph\n--------------",
+        "The API > Use: Go.",
+    ]
+    assert passages_of("# Guide\n\nPart\n----\nWords.\n\n---\n\n===") == [
+        "Guide > Part: Words.\n\n---\n\n===",
+    ]
+
+
+def test_an_embedding_function_reads_all_of_each_passage():
+    embed = retrieval_store.WordLlamaEmbedding()
+    code = "\n".join(
+        f"x_{i} = f(a[{i}], -{i}.5e-{i}) != {{None: '\u00df\u4f60'}}" for i in range(300)
+    )
+    text = f"# Code\n\n{code}\n\n## Words\n\n{'sea ship sails ' * 300}\n\nShort.\n"
+    assert max(embed.count_tokens(passages_of(text))) > 256
+    found = passages_of(text, function=embed)
+    assert 200 < max(embed.count_tokens(found)) <= 256
+    whole = "".join(one.partition(": ")[2] for one in found)
+    assert "".join(whole.split()) == "".join(code.split()) + "seashipsails" * 300 + "Short."
+    assert max(embed.count_tokens(passages_of(text, 40, function=embed))) <= 40 * 4 // 3 + 1
+
+
+def test_a_function_that_counts_no_tokens_gets_fewer_words_where_it_reads_less():
+    def embed(texts):
+        return [[1.0] for _ in texts]
+
+    embed.max_tokens = 40
+    assert {len(one.split()) for one in passages_of("word " * 100, function=embed)} == {30, 10}
+    embed.count_tokens = lambda texts: [2 + 2 * len(one.split()) for one in texts]
+    assert {len(one.split()) for one in passages_of("word " * 100, function=embed)} == {19, 5}
+    embed.count_tokens = None
+    assert {len(one.split()) for one in passages_of("word " * 100, function=embed)} == {30, 10}
+
+
 def test_front_matter_is_left_out_but_for_its_title():
     page = '---\ntitle: "Install it"\ntags: [a]\n---\n\n'
     assert passages_of(page + "Run it.") == ["Install it: Run it."]

@@ -48,7 +48,13 @@ def load_index(collection):
     """Load the file of its index now, as the background does after the first query; how many vectors
     came of it."""
     load(collection._backend.points.access, "")
-    return space_of(collection)["indexed_slots"]
+    return indexed_at_hand(collection)
+
+
+def indexed_at_hand(collection):
+    """How many vectors the index has that is in memory."""
+    stats = collection.stats()
+    return stats["spaces"][""]["indexed_slots"] if stats["memory"]["indexes"] else 0
 
 
 def index_file(store):

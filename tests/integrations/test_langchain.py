@@ -284,6 +284,22 @@ def test_scores_are_distances_and_relevance_is_from_0_to_1_in_the_same_order(mak
         assert len(set(relevance)) == 4 or distance == "ip"
 
 
+@pytest.mark.parametrize("mode", ["text", "hybrid"])
+def test_scores_by_words_are_those_of_the_collection_greater_for_better_ones(filled, mode):
+    scored = filled.similarity_search_with_score("cats and wool", 4, search_mode=mode)
+    scores = [score for _, score in scored]
+    assert scores == sorted(scores, reverse=True)
+    assert min(scores) >= 0
+    relevant = filled.similarity_search_with_relevance_scores(
+        "cats and wool", 4, search_mode=mode, score_threshold=0.0
+    )
+    assert [document.id for document, _ in relevant] == [document.id for document, _ in scored]
+    relevance = [one for _, one in relevant]
+    assert relevance == sorted(relevance, reverse=True)
+    if mode == "hybrid":
+        assert relevance == pytest.approx(scores)
+
+
 def test_a_threshold_and_a_relevance_function_of_ones_own(make):
     store = make(Letters(), relevance_score_fn=lambda distance: 1 / (1 + 10 * distance))
     store.add_texts(TEXTS)
@@ -646,7 +662,7 @@ def test_a_reranker_orders_every_search(filled):
         assert texts == [one for one in by_length if one in texts]
     scored = filled.similarity_search_with_score("cats", 2, rerank=shortest, rerank_from=4)
     assert [(one.page_content, score) for one, score in scored] == [
-        (one, len(one)) for one in by_length[:2]
+        (one, -len(one)) for one in by_length[:2]
     ]
     assert len(filled.similarity_search("cats", 4, rerank=shortest, min_score=-13)) == 3
     found = asyncio.run(filled.asimilarity_search("cats", 1, rerank=shortest))

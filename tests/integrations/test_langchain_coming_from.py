@@ -287,7 +287,7 @@ def test_sparse_models_of_langchain_qdrant_find_and_fuse(place, request, lengths
     ) as store:
         store.add_texts(["aa aa bbb", "cccc", "dd"], [{"n": i} for i in range(3)], ids=list("xyz"))
         found = store.similarity_search_with_score("qq", search_mode="sparse")
-        assert [(d.id, s) for d, s in found] == [("x", -2.0), ("z", -1.0)]
+        assert [(d.id, s) for d, s in found] == [("x", 2.0), ("z", 1.0)]
         assert ids_of(store.similarity_search("qq", filter={"n": 2}, search_mode="sparse")) == ["z"]
         assert ids_of(store.similarity_search("cccc"))[0] == "y"
         assert ids_of(asyncio.run(store.asimilarity_search("qqqq", alpha=0))) == ["y"]

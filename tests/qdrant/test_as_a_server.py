@@ -147,6 +147,16 @@ def test_what_cannot_be_read_is_refused_before_what_is_not_there(qdrant):
     refused(lambda: qdrant.query_points("c", [1, 1], prefetch=missing), 404)
 
 
+def test_what_wants_an_index_says_by_what_it_is_made(qdrant):
+    put(qdrant, {1: {"n": 1}})
+    for ask in (
+        lambda: qdrant.scroll("c", order_by="n"),
+        lambda: qdrant.facet("c", "n"),
+    ):
+        with pytest.raises(ValueError, match="'n' has no index of .*: create_payload_index"):
+            ask()
+
+
 def test_an_offset_is_nothing_to_a_random_sample(qdrant):
     put(qdrant, dict.fromkeys(range(6)))
     sample = models.SampleQuery(sample=models.Sample.RANDOM)

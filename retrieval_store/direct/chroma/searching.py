@@ -13,7 +13,7 @@ import numpy as np
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
-from retrieval_store.direct.arguments import matrix_of, sparse_of
+from retrieval_store.direct.arguments import complete_texts_of, matrix_of, sparse_of
 from retrieval_store.direct.chroma.conditions import expression_of
 from retrieval_store.direct.chroma.expressions import (
     DOCUMENT,
@@ -182,7 +182,8 @@ def _queries(
     record: Callable[[], CollectionRecord],
 ) -> Iterator[Near | Sparse]:
     texts = [one.query for one in rankings if one.key == EMBEDDING and isinstance(one.query, str)]
-    vectors = iter(embedder().embed_query(texts)) if texts else iter(())
+    plain = complete_texts_of(texts, "query")
+    vectors = iter(embedder().embed_query(plain)) if texts else iter(())
     for one in rankings:
         if one.key != EMBEDDING:
             refuse_no_sparse(f"{one.place}['key'] {one.key!r}", record())

@@ -36,6 +36,12 @@ class OnnxFunction(ComparedByCosine):
         """How many tokens of a text count."""
         return self._ready()[1].max_tokens
 
+    def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
+        """How many tokens each of the texts has, as a document with its prompt and the model's own
+        marks."""
+        model, layout = self._ready()
+        return model.count_tokens(texts, layout.document_prompt)
+
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents."""
         return self._vectors(input, is_query=False)

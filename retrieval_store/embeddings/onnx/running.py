@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.telemetry import telemetry_off
-from retrieval_store.embeddings.lengths import cut_to_tokens, tell_of_lengths
+from retrieval_store.embeddings.lengths import TokenCounter, cut_to_tokens, tell_of_lengths
 from retrieval_store.embeddings.onnx.layouts import Layout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
@@ -41,6 +41,7 @@ class RunningModel:
             raise EmbeddingFunctionError(f"the model {name} can't be loaded: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(layout.max_tokens)
+        self._counter = TokenCounter()
         self._marks = int(self._tokenizer.num_special_tokens_to_add(False))
         self._inputs = {one.name for one in self._session.get_inputs()}
         self._output = _output_of(self._session, name)
@@ -55,6 +56,16 @@ class RunningModel:
             return np.empty((0, 0), np.float32)
         vectors = np.concatenate(parts)
         return _unit(vectors) if normalize else vectors
+
+    def count_tokens(self, texts: Sequence[str], prompt: str) -> Sequence[int]:
+        """How many tokens each of the texts has, with the prompt before it, when nothing is cut."""
+        count = self._counter.of(self._tokenizer)
+        assert count is not None
+        return count(self._prompted(texts, prompt))
+
+    def _prompted(self, texts: Sequence[str], prompt: str) -> list[str]:
+        some = [prompt + text for text in texts]
+        return [text.lower() for text in some] if self._layout.lowercase else some
 
     def _some(self, texts: Sequence[str], prompt: str) -> Matrix:
         encodings = self._encoded(texts, prompt)
@@ -71,9 +82,7 @@ class RunningModel:
 
     def _encoded(self, texts: Sequence[str], prompt: str) -> list[Any]:
         limit = self._layout.max_tokens
-        some = [prompt + text for text in cut_to_tokens(texts, limit)]
-        if self._layout.lowercase:
-            some = [text.lower() for text in some]
+        some = self._prompted(cut_to_tokens(texts, limit), prompt)
         encodings: list[Any] = self._tokenizer.encode_batch(some)
         seen = np.array([self._length_with(one) for one in encodings], np.int64)
         tell_of_lengths(self._name, limit, texts, seen)

@@ -81,7 +81,8 @@ def parse_facet(key: str, indexes: Indexes) -> ValuesAt:
         case "keyword" | "bool" | "uuid" as kind:
             return ValuesAt(path, kind)
     raise InvalidFilterError(
-        f"{key!r} has no index of keywords, integers, bools or UUIDs, which a facet needs"
+        f"{key!r} has no index of keywords, integers, bools or UUIDs, which a facet needs: "
+        "create_payload_index makes one"
     )
 
 
@@ -106,7 +107,8 @@ def parse_order(given: str | models.OrderBy, indexes: Indexes) -> Order:
         case "integer" if orders_integers(index):
             return Order(ValuesAt(path, "integer"), descending, _start(asked.start_from))
     raise InvalidFilterError(
-        f"{asked.key!r} has no index of integers, floats or datetimes, which an order needs"
+        f"{asked.key!r} has no index of integers, floats or datetimes, which an order needs: "
+        "create_payload_index makes one"
     )
 
 
@@ -151,5 +153,8 @@ def parse_scored(key: Any, indexes: Indexes) -> TokensAt:
     path = parse_path(key)
     index = indexes.get(path)
     if kind_of(index) != "text" or getattr(index, "scoring", None) is None:
-        raise InvalidFilterError(f"{key!r} has no index of texts with scoring, which it needs")
+        raise InvalidFilterError(
+            f"{key!r} has no index of texts with scoring, which it needs: create_payload_index "
+            "makes one"
+        )
     return tokens_at(path, index)

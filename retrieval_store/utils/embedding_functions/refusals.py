@@ -25,6 +25,11 @@ _INSTEAD = {
 }
 
 
+def is_of_chroma(name: str) -> bool:
+    """Whether it is known that Chroma has something of this name."""
+    return name in _INSTEAD or name.endswith("EmbeddingFunction")
+
+
 def absent(name: str) -> str:
     """Says that there is no such name, and what there is."""
     what = f"module 'retrieval_store.utils.embedding_functions' has no attribute {name!r}"

@@ -17,6 +17,7 @@ from tests.helpers.indexed import (
     SMALL,
     cloud,
     index_file,
+    indexed_at_hand,
     load_index,
     populated,
     space_of,
@@ -42,7 +43,9 @@ def test_what_one_process_saved_another_loads(built):
     assert answers(built) == 1_000
     modified = index_file(built).stat().st_mtime_ns
     with retrieval_store.Client(built) as client:
-        client.get_collection("things", embedding_function=None).query([[0] * DIMENSION])
+        things = client.get_collection("things", embedding_function=None)
+        assert space_of(things)["indexed_slots"] == 1_000
+        things.query([[0] * DIMENSION])
     assert index_file(built).stat().st_mtime_ns == modified
 
 
@@ -162,7 +165,7 @@ def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, mon
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things._backend.points.access.maintaining.take(lambda: None)  # whoever was at it has ended
         tend(things._backend.points.access, lambda done, total: None)
-        assert space_of(things)["indexed_slots"] == 0
+        assert indexed_at_hand(things) == 0
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things.add(ids=["new"], embeddings=cloud(1, 9))
         assert things.query(query_embeddings=cloud(1, 9), n_results=1)["ids"] == [["new"]]

@@ -1,6 +1,8 @@
 """Searching by words, against an oracle written for the purpose."""
 
+import sys
 import threading
+import traceback
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from tests.helpers.listed import DOCUMENTS
 from tests.helpers.oracle import bm25, expected
 from tests.often import up_to
@@ -106,6 +108,13 @@ def test_ranking_agrees_with_plain_bm25_after_any_writes(steps, query, even):
             by_score = sorted((round(s, 5) for s in scores if s > 0), reverse=True)[:5]
             assert np.allclose(found["scores"][0], by_score, atol=1e-4)
             assert set(found["ids"][0]) <= set(held)
+
+
+def test_a_stemmer_that_is_not_installed_is_the_one_error_there_is(client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "Stemmer", None)
+    with pytest.raises(MissingDependencyError, match="retrieval-store\\[text\\]") as raised:
+        client.get_or_create_collection("things", configuration={"text": {"language": "english"}})
+    assert "NotFoundError" not in "".join(traceback.format_exception(raised.value))
 
 
 def test_stemming_and_stopwords_go_by_language(client):

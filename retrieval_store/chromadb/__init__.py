@@ -1,0 +1,124 @@
+"""chromadb's names, where its programs look for them: changing the import is all.
+
+    import retrieval_store.chromadb as chromadb
+    from retrieval_store.chromadb.config import Settings
+
+What is here is what this package has under its own names, or under `retrieval_store.utils`; what
+means something there that isn't here says so when it is named (`absences`). `api`, `base_types`,
+`config`, `errors`, `execution`, `types` and `utils` are called as chromadb's modules are. It may
+use all rooms below `command`.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from retrieval_store import __version__
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.chromadb import api, base_types, config, errors, execution, types, utils
+from retrieval_store.chromadb.absences import refused
+from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+from retrieval_store.direct.asynchronous import AsyncHttpClient
+from retrieval_store.direct.chroma.expressions import (
+    GroupBy,
+    K,
+    Key,
+    Knn,
+    Limit,
+    MaxK,
+    MinK,
+    Rrf,
+    Search,
+    Select,
+    Val,
+)
+from retrieval_store.direct.chroma.found import SearchResult
+from retrieval_store.direct.chroma.settings import Settings
+from retrieval_store.direct.chroma.types import (
+    URI,
+    CollectionMetadata,
+    Documents,
+    Embeddings,
+    IDs,
+    Include,
+    Metadata,
+    Metadatas,
+    UpdateCollectionMetadata,
+    UpdateMetadata,
+    URIs,
+    Where,
+    WhereDocument,
+)
+from retrieval_store.direct.client import Client, ClientAPI, EphemeralClient, HttpClient
+from retrieval_store.direct.client import PersistentClient as _PersistentClient
+from retrieval_store.direct.collection import Collection
+from retrieval_store.direct.results import GetResult, QueryResult
+from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
+
+__all__ = [
+    "DEFAULT_DATABASE",
+    "DEFAULT_TENANT",
+    "URI",
+    "AsyncHttpClient",
+    "Client",
+    "ClientAPI",
+    "Collection",
+    "CollectionMetadata",
+    "Documents",
+    "EmbeddingFunction",
+    "Embeddings",
+    "EphemeralClient",
+    "GetResult",
+    "GroupBy",
+    "HttpClient",
+    "IDs",
+    "Include",
+    "K",
+    "Key",
+    "Knn",
+    "Limit",
+    "MaxK",
+    "Metadata",
+    "Metadatas",
+    "MinK",
+    "PersistentClient",
+    "QueryResult",
+    "Rrf",
+    "Search",
+    "SearchResult",
+    "Select",
+    "Settings",
+    "SparseEmbeddingFunction",
+    "SparseVector",
+    "URIs",
+    "UpdateCollectionMetadata",
+    "UpdateMetadata",
+    "Val",
+    "Where",
+    "WhereDocument",
+    "__version__",
+    "api",
+    "base_types",
+    "config",
+    "errors",
+    "execution",
+    "types",
+    "utils",
+]
+
+
+def PersistentClient(
+    path: str | os.PathLike[str] = "./chroma",
+    settings: Any = None,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+    *,
+    trust: bool = False,
+) -> Client:
+    """A client of the store in a directory, which may not be one of Chroma's own."""
+    return _PersistentClient(path, settings, tenant, database, trust=trust)
+
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        raise refused(__name__, name)

@@ -1,0 +1,15 @@
+"""`chromadb.api`: what clients are, `types`, and collections in `models`. It may use all rooms
+below `command`."""
+
+from typing import TYPE_CHECKING, Any
+
+from retrieval_store.chromadb.absences import refused
+from retrieval_store.chromadb.api import models, types
+from retrieval_store.direct.client import ClientAPI
+
+__all__ = ["ClientAPI", "models", "types"]
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        raise refused(__name__, name)

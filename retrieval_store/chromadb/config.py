@@ -1,0 +1,14 @@
+"""`chromadb.config`: settings."""
+
+from typing import TYPE_CHECKING, Any
+
+from retrieval_store.chromadb.absences import refused
+from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+from retrieval_store.direct.chroma.settings import Settings
+
+__all__ = ["DEFAULT_DATABASE", "DEFAULT_TENANT", "Settings"]
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        raise refused(__name__, name)

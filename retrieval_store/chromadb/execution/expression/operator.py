@@ -1,0 +1,16 @@
+"""`chromadb.execution.expression.operator`."""
+
+from retrieval_store.direct.chroma.expressions import (
+    GroupBy,
+    K,
+    Key,
+    Knn,
+    Limit,
+    MaxK,
+    MinK,
+    Rrf,
+    Select,
+    Val,
+)
+
+__all__ = ["GroupBy", "K", "Key", "Knn", "Limit", "MaxK", "MinK", "Rrf", "Select", "Val"]

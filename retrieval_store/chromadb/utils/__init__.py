@@ -1,0 +1,6 @@
+"""`chromadb.utils`: `embedding_functions` and `data_loaders`. It may use all rooms below
+`command`."""
+
+from retrieval_store.chromadb.utils import data_loaders, embedding_functions
+
+__all__ = ["data_loaders", "embedding_functions"]

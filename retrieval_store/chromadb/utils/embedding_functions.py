@@ -1,0 +1,25 @@
+"""`chromadb.utils.embedding_functions`: what `retrieval_store.utils.embedding_functions` has, whose
+modules are found here too. Nothing of it is loaded before it is asked for."""
+
+from typing import TYPE_CHECKING, Any
+
+from retrieval_store.utils import embedding_functions
+from retrieval_store.utils.embedding_functions.refusals import absent, is_of_chroma
+
+if TYPE_CHECKING:
+    from retrieval_store.utils.embedding_functions import *
+
+__path__ = embedding_functions.__path__
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        from retrieval_store.errors import NameNotHereError
+
+        if name not in embedding_functions.__all__ and is_of_chroma(name):
+            raise NameNotHereError(absent(name))
+        return getattr(embedding_functions, name)
+
+
+def __dir__() -> list[str]:
+    return dir(embedding_functions)

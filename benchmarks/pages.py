@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from compare import SHOWN, front_figures, table
+from compare import SHOWN, front_cell, front_figures, table
 
 TOP = Path(__file__).resolve().parents[1]
 RUNS = TOP / "docs" / "benchmarks"
@@ -49,10 +49,10 @@ def milliseconds(value: float | None) -> str:
 
 
 def front() -> str:
-    """The three figures of the front page."""
+    """The figures of the front page."""
     found = front_figures(run_of("systems")["results"])
     keys = list(next(iter(found.values())))
-    rows = [[SHOWN[name], *(f"{found[name][key]:,.1f}" for key in keys)] for name in SHOWN]
+    rows = [[SHOWN[name], *(front_cell(key, found[name][key]) for key in keys)] for name in SHOWN]
     return markdown(["", *keys], rows)
 
 

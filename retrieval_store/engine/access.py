@@ -24,6 +24,7 @@ from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,
     LOCK_TIMEOUT_MS,
     corruption_as_damage,
+    corruption_error,
     locked_for_too_long,
 )
 from retrieval_store.engine.database.pools import Database, FileDatabase, Reason
@@ -111,7 +112,7 @@ class Access:
         self.label = Label(name)
         self._new_locks()
         self.closing = False
-        self._hooks = hooks
+        self.hooks = hooks
         self._derived_from = directory if hooks.uses_derived else None
         self.memory = Memory(
             directory, self._derived_from, hooks.find_class, database.path, self.label
@@ -131,7 +132,7 @@ class Access:
     @property
     def expires(self) -> Steps | None:
         """Where its points have the moment from which on they are gone; see `StoreHooks`."""
-        return self._hooks.expires
+        return self.hooks.expires
 
     def _new_locks(self) -> None:
         self._writers, self.maintaining = FifoLock(), FifoLock()
@@ -222,12 +223,13 @@ class Access:
     def _damage_behind(self, error: Exception) -> DamagedError:
         """The damage that a check of all bytes finds after an error; raises the error itself if
         there is none. Every byte is looked at once for each write."""
-        seq = self.use(lambda connection: read_head(connection).seq)
-        problem = None if seq == self._sound_at else self._hooks.find_damage(self)
+        with corruption_as_damage(self._database.path):
+            seq = self.use(lambda connection: read_head(connection).seq)
+        problem = None if seq == self._sound_at else self.hooks.find_damage(self)
         if problem is None:
             self._sound_at = seq
             raise error
-        damage = DamagedError(problem)
+        damage = corruption_error(error, self._database.path, problem)
         damage.__cause__ = error
         return damage
 
@@ -306,7 +308,7 @@ class Access:
 
     def schedule_maintenance(self) -> None:
         """Tell the store that there may be work for maintenance."""
-        self._hooks.schedule_maintenance(self)
+        self.hooks.schedule_maintenance(self)
 
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError if the store was opened as read-only."""

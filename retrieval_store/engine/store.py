@@ -178,7 +178,9 @@ class Store:
         from retrieval_store.engine.snapshots.copies import private_copy
 
         beside = None if self.mode == "read-only" else self.directory
-        hooks = StoreHooks(self._hooks.find_class, uses_derived=False)
+        hooks = StoreHooks(
+            self._hooks.find_class, uses_derived=False, find_damage=self._hooks.find_damage
+        )
         with private_copy(self.points(collection_id).access, beside) as files:
             points = PointStore.open(files, collection_id, "relaxed", hooks)
             try:

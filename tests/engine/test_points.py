@@ -2,8 +2,10 @@
 
 import apsw
 import numpy as np
+import pytest
 
 from retrieval_store.engine.store import Store
+from retrieval_store.engine.upkeep import verify
 from retrieval_store.filters.expression import HasId
 from retrieval_store.interface.points import Fields, PointBatch, Vectors
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
@@ -84,3 +86,26 @@ def test_ids_that_no_point_can_have_are_not_there(store):
     assert points.get([*odd, "a"], None, None, 0, Fields()).ids == ["a"]
     assert points.delete(odd, None, None) == 0
     assert points.get(None, HasId((*odd, 1)), None, 0, Fields()).ids == [1]
+
+
+def test_a_programming_error_is_no_damage_and_goes_up_as_it_is(store, monkeypatch):
+    points, looked = points_of(store, v="l2"), []
+    points.put(batch(["a"], v=np.ones((1, 2), np.float32)), ADD)
+    verify_collection = verify.verify_collection
+
+    def counted(*arguments):
+        looked.append(arguments)
+        return verify_collection(*arguments)
+
+    monkeypatch.setattr(verify, "verify_collection", counted)
+    for error in (KeyError("a name"), IndexError("out of range"), TypeError("of none")):
+        with pytest.raises(type(error)):
+            points.access.read(lambda view, error=error: raised(error))
+        with pytest.raises(type(error)):
+            points.access.write(lambda write, error=error: raised(error))
+    assert len(looked) == (store.directory is not None)  # the files are looked at once
+    assert points.count() == 1
+
+
+def raised(error):
+    raise error

@@ -1,7 +1,9 @@
 """What goes wrong in a database, as errors of ours that name its file.
 
-Errors of SQLite and the system are *translated*. Errors that only corrupt content can lead to
-(`CORRUPTION_ERRORS`), though its checksums are right, are told as damage.
+Errors of SQLite and the system are *translated*. Corrupt content whose checksums are right leads to
+errors of Python's own (`CORRUPTION_ERRORS`). Where nothing is done but reading such content they
+are damage; elsewhere they may as well be programming errors, and a check of all bytes decides
+(`Access.read`).
 """
 
 import errno
@@ -85,6 +87,7 @@ def corruption_as_damage(path: Path) -> Iterator[None]:
         raise corruption_error(error, path) from error
 
 
-def corruption_error(error: Exception, path: Path) -> DamagedError:
-    """The damage that such an error is the sign of."""
-    return DamagedError(f"{path} is damaged: what it holds contradicts itself: {error}")
+def corruption_error(error: Exception, path: Path, problem: str | None = None) -> DamagedError:
+    """The damage that such an error is the sign of. problem: what a check of the files said."""
+    said = f"{path} is damaged: what it holds contradicts itself: {error}"
+    return DamagedError(said if problem is None else f"{said} ({problem})")

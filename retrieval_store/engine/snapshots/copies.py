@@ -18,7 +18,6 @@ from retrieval_store.engine.storage.files import LOCK_NAME, POINTS_NAME, private
 from retrieval_store.engine.upkeep.compaction import compact, give_back_space, remove_leftovers
 from retrieval_store.engine.upkeep.expiring import remove_expired
 from retrieval_store.errors import ClientClosedError
-from retrieval_store.filters.paths import Steps
 
 _CLOSE = partial(ClientClosedError, "the copy is finished")
 
@@ -29,7 +28,7 @@ def copy_collection(points: Access, directory: Path) -> None:
     one transaction."""
     directory.mkdir()
     if points.read(partial(_copy, directory=directory)) or points.expires is not None:
-        _reduce(directory, points.expires)
+        _reduce(directory, points.hooks)
 
 
 @contextmanager
@@ -63,10 +62,10 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
             backup.step(-1)
 
 
-def _reduce(directory: Path, expires: Steps | None) -> None:
+def _reduce(directory: Path, hooks: StoreHooks) -> None:
     """Let go of what is dead, or has expired, in a copy that is this call's own."""
-    hooks = StoreHooks(uses_derived=False, expires=expires)
-    points = Access.open(directory, directory.name, "relaxed", hooks)
+    own = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
+    points = Access.open(directory, directory.name, "relaxed", own)
     try:
         points.write(lambda write: derived.forget_all(write.connection))
         remove_expired(points)

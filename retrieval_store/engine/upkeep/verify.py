@@ -18,6 +18,7 @@ from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT
+from retrieval_store.engine.database.failures import CORRUPTION_ERRORS, corruption_error
 from retrieval_store.engine.database.pools import FileDatabase
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering import column_files
@@ -99,6 +100,8 @@ def verify_collection(
             return []
         except StorageError as error:
             return [_report(path, error)]
+        except CORRUPTION_ERRORS as error:  # of which the files are the cause: nothing else is read
+            return [_report(path, corruption_error(error, path))]
 
 
 def _look(

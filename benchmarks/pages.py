@@ -320,6 +320,11 @@ def sizing() -> str:
     return table(run_of("sizing")["results"]) + "\n"
 
 
+def tenants() -> str:
+    """A collection for each tenant, or one with a filter."""
+    return table(run_of("tenants")["results"]) + "\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "front": front,
     "systems": systems,
@@ -340,6 +345,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "reranking": reranking,
     "looking": looking,
     "sizing": sizing,
+    "tenants": tenants,
 }
 
 

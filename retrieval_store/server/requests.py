@@ -10,6 +10,7 @@ from retrieval_store.server.receiving import Receive
 from retrieval_store.server.routes import Access, Route, Table
 
 Scope: TypeAlias = Any  # a request as ASGI describes it
+HOLD = "retrieval-store.hold"  # among the extensions of a scope: that of `Asked`
 LONGEST_PATH = 16_384
 
 

@@ -68,8 +68,9 @@ class Served:
 class Asked:
     """A request that was read. names: what the path names, by the names in the route; query: the
     parameters of the URL; headers: by their names, in lower case; body: as the route has it, whose
-    vectors are to be made first if it `infers`; copies: names of private copies that end with the
-    connection, if they do; strings: ids in it that are neither numbers nor UUIDs."""
+    vectors are to be made first if it `infers`; hold: keeps its connection open for so many seconds
+    without a request, and calls when it is closed, where that can be known; strings: ids in it that
+    are neither numbers nor UUIDs."""
 
     served: Served
     names: Mapping[str, str]
@@ -77,7 +78,7 @@ class Asked:
     body: Any = None
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     infers: bool = False
-    copies: set[str] | None = None
+    hold: Callable[[float, Callable[[], object]], object] = lambda seconds, at_end: None
     strings: list[str] = field(default_factory=list)
 
     @property

@@ -300,6 +300,28 @@ def test_pages_of_other_origins_may_not_ask(unlocked, origin):
     assert unlocked("GET", "/collections/c/exists").json["result"] == {"exists": False}
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "something"])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_pages_of_other_sites_may_not_have_a_browser_ask_without_an_origin(unlocked, route, site):
+    """As it does for pictures and links, of which the page doesn't see what is answered. Another
+    port of the same name is another site's, too."""
+    body = {} if route.body else None
+    answer = unlocked(route.method, path_of(route), body, sec_fetch_site=site)
+    assert answer.status == (200 if route.path in OPEN else 404 if route.path in FILES else 403)
+
+
+def test_what_a_browser_sends_for_its_user_or_an_allowed_page_is_answered(unlocked):
+    for site in ("none", "same-origin"):
+        assert unlocked("GET", "/collections", sec_fetch_site=site).status == 200
+    headers = {"sec_fetch_site": "cross-site", "origin": "https://page.example"}
+    assert unlocked("PUT", "/collections/c", NEW, **headers).status == 200
+    assert unlocked("GET", "/collections/c", sec_fetch_site="cross-site").status == 403
+    with asking(cors=["*"]) as ask:
+        assert ask("GET", "/collections", sec_fetch_site="cross-site").status == 200
+    with asking(api_keys=[FULL]) as ask:
+        assert ask("GET", "/collections", sec_fetch_site="cross-site", api_key=FULL).status == 200
+
+
 def test_a_page_of_the_server_itself_may_ask(unlocked):
     answer = unlocked("GET", "/collections", host="localhost:6333", origin="http://localhost:6333")
     assert answer.status == 200

@@ -26,7 +26,7 @@ from retrieval_store.server.answers import Accepted, Answer, FileAnswer, Streame
 from retrieval_store.server.gate import NO_ACCESS, Gate
 from retrieval_store.server.inference import MARK, Inference
 from retrieval_store.server.parameters import parameters
-from retrieval_store.server.pool import BusyError, GoneError, Pool, WaitedTooLongError
+from retrieval_store.server.pool import BusyError, Pool, WaitedTooLongError
 from retrieval_store.server.receiving import (
     BodyBudget,
     ClientGoneError,
@@ -178,7 +178,7 @@ class Application:
         """One request."""
         try:
             answer = await self._answered(request)
-        except (ClientGoneError, GoneError):
+        except ClientGoneError:
             return
         if answer is None:
             await self._page(request.scope, request.receive, send)
@@ -231,10 +231,10 @@ class Application:
             return answers.nothing(HTTPStatus.NOT_FOUND)
         try:
             return await self._of_route(request, route)
-        except (ClientGoneError, GoneError):
+        except ClientGoneError:
             raise
         except Exception as error:
-            return refusal_of(error, route)
+            return refusal_of(error, route, self.served.named)
 
     async def _of_route(self, request: Request, route: Route) -> Given:
         _check_names(request)

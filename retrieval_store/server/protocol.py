@@ -58,6 +58,16 @@ class Protocol(HttpToolsProtocol):
         for call in self._at_end:
             call()
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client sends no more, and may wait for the answer to what it has sent."""
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_complete or self.scheme == "https":
+            return None
+        self._wait_no_more()
+        cycle.keep_alive = False
+        cycle.message_event.set()
+        return True
+
     def hold(self, seconds: float, at_end: Callable[[], object]) -> None:
         """Keep the connection open for so long where nothing is asked over it. at_end: called on
         the loop once it is closed. May be called in any thread."""
@@ -79,10 +89,22 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("this is no proxy")
         if self.parser.should_upgrade():
             return
+        self._check_host()
         self.scope["extensions"] = {HOLD: self.hold}  # type: ignore[dict-item]
         super().on_headers_complete()
         self._unended = 0
         self._wait_no_more()
+
+    def _check_host(self) -> None:
+        """Refuse what doesn't say by one name which server is meant: what stands before this one
+        may have understood another."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if self.url[:1] not in (b"/", b"*"):  # an address in full, as it is sent to a proxy
+            hosts.append(self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0])
+            if len(hosts) == 2 and hosts[0].lower() == hosts[1].lower():
+                hosts.pop()
+        if len(hosts) > 1:
+            raise ValueError("the server is named twice")
 
     def begun_again(self) -> HttpRequestParser:
         """Another parser, which has read the same head without the header that asks for an

@@ -19,6 +19,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
 INFLATES = 1_032  # times as many bytes as there were is the most that DEFLATE gives
+MOST_PARTS = 1_000  # of a body of several, and as many headers of these
+LONGEST_HEADER = 16 * 1024  # bytes of one of them
 DEEPEST = 128  # levels of JSON, as serde_json reads them, and so a server
 _NESTING = {dict, list}
 
@@ -217,6 +219,7 @@ class _Part:
         self._file = file
         self._header, self._value = b"", b""
         self._is_wanted = False
+        self._parts = self._headers = 0
         self.was_found = False
 
     def callbacks(self) -> Any:
@@ -231,12 +234,16 @@ class _Part:
 
     def _begin(self) -> None:
         self._is_wanted = False
+        self._parts += 1
+        self._refuse_too_many()
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
+        self._refuse_too_many()
 
     def _on_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
+        self._refuse_too_many()
 
     def _end_header(self) -> None:
         from python_multipart.multipart import parse_options_header
@@ -246,6 +253,18 @@ class _Part:
             self._is_wanted = options.get(b"name") == b"snapshot" and not self.was_found
             self.was_found |= self._is_wanted
         self._header, self._value = b"", b""
+        self._headers += 1
+        self._refuse_too_many()
+
+    def _refuse_too_many(self) -> None:
+        """Each part and each header takes far longer than its bytes."""
+        size = len(self._header) + len(self._value)
+        if max(self._parts, self._headers) > MOST_PARTS or size > LONGEST_HEADER:
+            raise PlainRefusedError(
+                400,
+                f"the multipart body has more than {MOST_PARTS} parts or headers, or a header of "
+                f"more than {LONGEST_HEADER} bytes",
+            )
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_wanted:

@@ -1,9 +1,13 @@
 """The store that is served, and what is known of one request to it."""
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant.collections.opened import Opened
@@ -49,6 +53,16 @@ class Served:
     def closed(self) -> bool:
         """Whether it is closed."""
         return self._session.closed
+
+    def named(self, said: str) -> str:
+        """What is said of an error, with names in the place of this machine's paths, which are
+        nothing to those who ask."""
+        with suppress(RetrievalStoreError):  # closed
+            directory = self._session.store.directory
+            for folder in (directory, tempfile.gettempdir()):
+                said = said.replace(f"{folder}{os.sep}", "")
+            said = said.replace(str(directory), "the store")
+        return said
 
     def opened(self, name: str) -> Opened:
         """A collection by its name or an alias; Refused where there is none."""

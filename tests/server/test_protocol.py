@@ -137,6 +137,57 @@ def test_what_is_spoken_to_something_else_is_refused(url, sent):
         assert connection.makefile("rb").read().startswith(b"HTTP/1.1 400")
 
 
+def test_who_closes_its_half_of_a_connection_is_answered(url):
+    sent = request("POST", SCROLL, QUERY) + request("GET", "/collections") + b"GET /coll"
+    with connected(url) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        assert [status for status, _ in answers(connection, 2)] == [200, 200]
+        assert connection.recv(1) == b""  # the server closes its half then
+
+
+def test_a_body_that_is_cut_off_is_no_request(url):
+    with connected(url) as connection:
+        connection.sendall(request("DELETE", "/collections/victim", b"{}")[:-1])
+        connection.shutdown(socket.SHUT_WR)
+        connection.makefile("rb").read()
+    with connected(url) as connection:
+        connection.sendall(
+            request("PUT", "/collections/new", json.dumps({"vectors": {}}).encode())[:-1]
+        )
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("rb").read() == b""
+
+
+def test_an_idle_connection_that_is_half_closed_ends(url):
+    with connected(url) as connection:
+        connection.sendall(request("GET", "/healthz"))
+        answers(connection, 1)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("first", "hosts", "status"),
+    [
+        ("/collections", ["localhost"], 200),
+        ("/collections", ["localhost", "localhost"], 400),
+        ("/collections", ["localhost", "elsewhere.example"], 400),
+        ("http://localhost/collections", ["localhost"], 200),
+        ("HTTP://LocalHost:6333/collections", ["localhost:6333"], 200),
+        ("http://elsewhere.example/collections", ["localhost"], 400),
+        ("http://localhost@elsewhere.example/collections", ["localhost"], 400),
+        ("http://elsewhere.example?/collections", ["localhost"], 400),
+        ("http://localhost/collections", ["localhost", "localhost"], 400),
+    ],
+)  # fmt: skip
+def test_a_server_is_named_once(url, first, hosts, status):
+    head = "".join(f"Host: {host}\r\n" for host in hosts)
+    with connected(url) as connection:
+        connection.sendall(f"GET {first} HTTP/1.1\r\n{head}\r\n".encode())
+        assert answers(connection, 1)[0][0] == status
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("javac") is None, reason="Java isn't installed")
 def test_javas_client_is_answered_by_its_defaults(url):

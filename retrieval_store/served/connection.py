@@ -193,18 +193,18 @@ def understood(method: Method, body: Buffer, place: str, doing: str) -> Any:
 def is_ours_at(address: Address) -> bool | None:
     """Whether there is a server of ours, rather than a Qdrant; None where neither answers now."""
     try:
-        return _looked_at(address)
+        return _looked_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
     except (OSError, HTTPException):  # errors of ours too, which are told when it is used
         return None
 
 
 def is_ours_in_time(address: Address) -> bool:
-    """The same, of one that may be just starting; raises UnavailableError where nothing answers,
-    and ClusterError for what is neither."""
+    """The same, of one that may be just starting, and listens before it answers; raises
+    UnavailableError where nothing answers, and ClusterError for what is neither."""
     attempts = Attempts(Request("/", (), "looking what is there"))
     while True:
         try:
-            found = _looked_at(address)
+            found = _looked_at(address, address.timeout)
             if found is not None:
                 return found
             failure = Failure(not_ready(address.place), again=True, begun=False)
@@ -215,9 +215,9 @@ def is_ours_in_time(address: Address) -> bool:
         time.sleep(attempts.pause_after(failure))
 
 
-def _looked_at(address: Address) -> bool | None:
-    """What `is_ours` says of what answers; raises OSError or HTTPException where nothing does."""
-    within = min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN)
+def _looked_at(address: Address, within: float | None) -> bool | None:
+    """What `is_ours` says of what answers; raises OSError or HTTPException where nothing does.
+    within: seconds."""
     line = Line(replace(address, timeout=within))
     try:
         line.connect()

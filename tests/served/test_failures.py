@@ -69,6 +69,20 @@ def test_a_client_may_be_made_before_its_server_is_there(tmp_path):
             assert made(client).count() == 5
 
 
+def test_a_server_that_listens_before_it_answers_is_waited_for(served, monkeypatch):
+    """As one does whose processes are still loading what they run."""
+    monkeypatch.setattr("retrieval_store.served.connection.LOOKED_WITHIN", 0.05)
+    address = served._session.store.address
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Gateway) as server:
+        server.daemon_threads, server.said = True, None
+        server.behind = (address.host, address.port)
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with retrieval_store.Client(url=url) as client:
+            threading.Timer(0.5, server.serve_forever).start()
+            assert client.count_collections() == 0
+        server.shutdown()
+
+
 def test_a_restart_is_not_noticed_by_readers_nor_by_writers_between(tmp_path):
     port = free_port()
     with running(tmp_path / "store", port=port) as url:
@@ -290,7 +304,10 @@ def noted(record, key):
 
 def test_processes_that_serve_one_port_answer_together(tmp_path):
     served_by_two = process_that_serves(tmp_path / "s", "--workers", 2, cwd=tmp_path)
-    with served_by_two as (process, url), retrieval_store.Client(url=url) as client:
+    with (
+        served_by_two as (process, url),
+        retrieval_store.Client(url=url, timeout=PATIENCE) as client,
+    ):
         things, seen = made(client, points=50), []
 
         def look():

@@ -82,14 +82,7 @@ def with_collection(directory):
     return directory
 
 
-# A 500 is nothing to imitate; and of points that have no vector older requests for what is like
-# them say here that they have none.
-OTHERWISE = {
-    "/cluster/telemetry": 405,
-    "/collections/k/points/recommend": 404,
-    "/collections/k/points/recommend/groups": 404,
-    "/collections/k/points/discover": 404,
-}
+OTHERWISE = {"/cluster/telemetry": 405}  # a 500 is nothing to imitate
 
 
 def test_every_recorded_request_is_let_in_or_refused_as_by_a_real_server(tmp_path):

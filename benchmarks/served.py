@@ -3,9 +3,8 @@
     python benchmarks/served.py [--output FOLDER]
 
 A server in a process of its own, on loopback; each call is made in turns, on the directory that
-this process has open and by the URL, on stores that hold the same. Medians, in milliseconds. By
-HTTP: the same where the server gives no connection of our own, as behind a proxy. Prints JSON, and
-writes it.
+this process has open and by the URL, on stores that hold the same. Medians, in milliseconds. Prints
+JSON, and writes it.
 """
 
 import argparse
@@ -25,7 +24,6 @@ from runs import save
 
 import retrieval_store
 from retrieval_store import Client, Collection
-from retrieval_store.wire import frames
 
 POINTS, DIMENSION, BATCH, RECORDS = 5_000, 384, 1_000, 10_000
 ROUNDS, ADDS, GETS = 600, 10, 10
@@ -144,12 +142,7 @@ def main() -> None:
         here = stack.enter_context(retrieval_store.Client(f"{folder}/here"))
         url = stack.enter_context(served(f"{folder}/there"))
         there = stack.enter_context(retrieval_store.Client(url=url))
-        frames_upgrade, frames.UPGRADE = frames.UPGRADE, "none"
-        by_http = stack.enter_context(retrieval_store.Client(url=url))
-        by_http.count_collections()  # which asks for a connection of our own, and gets none
-        frames.UPGRADE = frames_upgrade
-        by_http._session.store._connection._by_http_until = float("inf")  # type: ignore[attr-defined]
-        found = measured({"directory": here, "URL": there, "by HTTP": by_http})
+        found = measured({"directory": here, "URL": there})
     print(json.dumps(found, indent=2))
     save(given.output, "served", found, ["uvicorn", "uvloop"])
 

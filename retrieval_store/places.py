@@ -243,7 +243,7 @@ def asynchronous(session: Session, threads: "Threads") -> "Closes | None":
     from retrieval_store.served.asynchronous import AsyncConnection
 
     connection: Connection = store.connection  # type: ignore[attr-defined]
-    on_loops = AsyncConnection(connection, threads)
+    on_loops = AsyncConnection(connection.address)
     connection.on_loops = on_loops
     return on_loops.close
 

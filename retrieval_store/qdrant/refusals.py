@@ -62,6 +62,16 @@ class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N81
         return Refused, (self.status_code, self.message)
 
 
+class NoVectorError(Refused):
+    """A point that is named as an example has no vector of the name that is asked for. given: its
+    id."""
+
+    def __init__(self, given: Any, name: str) -> None:
+        message = f"Not found: the point {given} has no vector {name!r}"
+        super().__init__(HTTPStatus.NOT_FOUND, message)
+        self.given = given
+
+
 class RateLimited(Refused, ResourceExhaustedResponse):
     """The call was refused, since there were too many in this minute. retry_after_s: in how many
     seconds it would be taken."""

@@ -1,10 +1,12 @@
-"""One connection to a server: by HTTP, or, once the server has agreed to it, by messages alone."""
+"""One connection to a server, by HTTP."""
 
 import select
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPException
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,68 +19,146 @@ from retrieval_store.served.attempts import (
     broken,
     unreached,
 )
+from retrieval_store.served.heads import END, LONGEST, Head, Heads, head_of, piece_size
 from retrieval_store.served.opening import Address
-from retrieval_store.wire import frames
-from retrieval_store.wire.api import ROOT
-from retrieval_store.wire.message import MEDIA_TYPE, Buffer
+from retrieval_store.wire.message import Buffer, Parts
 
 KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
+PIECE = 1 << 18  # bytes
+_AT_ONCE = 64 * 1024  # bytes that are looked for first
+_ASKED_AFTER = 30  # seconds
 # What an exchange ends with where the other side is gone, or says what can't be, such as a length
-# for which there is no memory; AttributeError without a socket.
-_BROKEN = (OSError, HTTPException, AttributeError, ValueError, OverflowError, MemoryError)
+# for which there is no memory.
+_BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
 T = TypeVar("T")
 
 
-class Line(HTTPConnection):
-    """A connection. is_own: whether messages alone go over it."""
+class Incoming:
+    """What comes over a socket, of which more may have come than was read."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._have = bytearray()
+
+    def __bool__(self) -> bool:
+        return bool(self._have)
+
+    def until(self, end: bytes) -> bytes:
+        """What comes up to these bytes, and with them."""
+        while (at := self._have.find(end)) < 0:
+            if len(self._have) > LONGEST:
+                raise HTTPException("the head of an answer is too long")
+            more = self._sock.recv(_AT_ONCE)
+            if not more:
+                raise ConnectionResetError("the connection was closed")
+            self._have += more
+        return self._taken(at + len(end))
+
+    def some(self, most: int) -> bytes:
+        """Some bytes, and none at the end."""
+        return self._taken(most) if self._have else self._sock.recv(most)
+
+    def fill(self, view: memoryview) -> None:
+        """As many bytes as there is room for; OSError where the body is cut off."""
+        first = self._taken(len(view))
+        view[: len(first)] = first
+        have = len(first)
+        while have < len(view):
+            count = self._sock.recv_into(view[have:])
+            if not count:
+                raise _cut_off()
+            have += count
+
+    def _taken(self, most: int) -> bytes:
+        found = bytes(self._have[:most])
+        del self._have[:most]
+        return found
+
+
+class Answer:
+    """An answer whose head has come, and whose body is to be read, once."""
+
+    def __init__(self, head: Head, incoming: Incoming) -> None:
+        self.status, self.headers, self.stays = head.status, head.headers, head.stays
+        self._head, self._incoming = head, incoming
+
+    def whole(self) -> Buffer:
+        """The body, in memory of its own that can be written to; OSError where it was cut off."""
+        if self._head.length is None:
+            return bytearray().join(self.pieces())
+        body: Any = np.empty(self._head.length, np.uint8)  # which isn't filled with zeros first
+        view = memoryview(body)
+        self._incoming.fill(view)
+        return view
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes; OSError where it was cut off."""
+        if not self._head.chunked:
+            yield from self._piece_by_piece(self._head.length)
+            return
+        while size := piece_size(self._incoming.until(b"\r\n")):
+            yield from self._piece_by_piece(size)
+            self._incoming.until(b"\r\n")
+        while self._incoming.until(b"\r\n") != b"\r\n":  # more headers
+            pass
+
+    def _piece_by_piece(self, left: int | None) -> Iterator[bytes]:
+        while left is None or left > 0:
+            piece = self._incoming.some(PIECE if left is None else min(PIECE, left))
+            if not piece and left is None:
+                return
+            if not piece:
+                raise _cut_off()
+            left = None if left is None else left - len(piece)
+            yield piece
+
+
+class Line:
+    """A connection. sock: None where it is closed."""
 
     def __init__(self, address: Address) -> None:
-        super().__init__(address.host, address.port, timeout=address.timeout)
-        self.is_own = False
-        self._address = address
-        self._unsent: list[Any] = []
+        self.sock: Any = None
+        self._address, self._heads = address, Heads(address)
+        self._incoming: Any = None
         self._used = time.monotonic()
         self._poll: Any = None
 
     def connect(self) -> None:
-        super().connect()
-        frames.keep_alive(self.sock)
-        if self._address.context is not None:
-            self.sock = self._address.context.wrap_socket(self.sock, server_hostname=self.host)
+        """Begin it; raises OSError."""
+        address = self._address
+        self.sock = socket.create_connection((address.host, address.port), address.timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(self.sock)
+        if address.context is not None:
+            self.sock = address.context.wrap_socket(self.sock, server_hostname=address.host)
+        self._incoming = Incoming(self.sock)
 
-    def send(self, data: Any) -> None:
-        """Keep what is to be sent: a head and its body go out together, since one after the other
-        they would wake the server twice."""
-        self._unsent.append(data)
+    def close(self) -> None:
+        """End it."""
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
 
-    def asked(self, method: str, path: str, body: bytes | None, **headers: str) -> HTTPResponse:
-        """The answer to a request by HTTP, whose body is to be read."""
-        given = {**self._address.headers, **{k.replace("_", "-"): v for k, v in headers.items()}}
-        self.request(method, f"{self._address.prefix}{path}", body, given)
-        data, self._unsent = b"".join(self._unsent), []
-        frames.send(self.sock, [data])
-        return self.getresponse()
+    def asked(self, method: str, path: str, body: Parts) -> Answer:
+        """The answer to a request, whose body is to be read."""
+        for part in self._heads.before(method, path, body):
+            _send(self.sock, part)
+        while True:
+            head = head_of(self._incoming.until(END))
+            if head.status >= HTTPStatus.OK:  # others announce that one will come
+                return Answer(head, self._incoming)
 
-    def become_own(self) -> bool:
-        """Have messages alone go over it from here on, if the server agrees; whether it does."""
-        response = self.asked(
-            "GET", f"{ROOT}{frames.PATH}", None, connection="Upgrade", upgrade=frames.UPGRADE
-        )
-        response.read()
-        self.is_own = response.status == HTTPStatus.SWITCHING_PROTOCOLS
-        return self.is_own
-
-    def exchange(self, request: Request, read: Callable[[HTTPResponse], T]) -> T:
-        """What `read` makes of the answer to a request by HTTP; raises FailedError. The connection
-        is closed unless the whole answer came."""
+    def exchange(self, request: Request, read: Callable[[Answer], T]) -> T:
+        """What `read` makes of the answer to a request; raises FailedError. The connection is
+        closed unless the whole answer came."""
         place, doing = self._address.place, request.doing
         try:
             self.sock.settimeout(None if request.long else self._address.timeout)
-            message = b"".join(request.message)
-            response = self.asked("POST", request.path, message, content_type=MEDIA_TYPE)
-            if response.status == HTTPStatus.OK:
-                return read(response)
-            refusal = response.read()
+            answer = self.asked("POST", request.path, request.message)
+            if answer.status == HTTPStatus.OK:
+                result = read(answer)
+            else:
+                refusal = answer.whole()
         except RetrievalStoreError:  # of who reads; some of these are errors of the system, too
             self.close()
             raise
@@ -88,28 +168,11 @@ class Line(HTTPConnection):
         except BaseException:
             self.close()
             raise
-        told = {name.lower(): value for name, value in response.headers.items()}
-        raise FailedError(answered(response.status, told, refusal, place, doing))
-
-    def exchange_alone(self, request: Request) -> Buffer:
-        """The answer to a request by messages alone; raises as `exchange`."""
-        place, doing = self._address.place, request.doing
-        try:
-            if request.long:
-                self.sock.settimeout(None)
-            frames.send(self.sock, frames.request_of(request.path, request.message))
-            status, body = frames.receive_answer(self.sock)
-            if request.long:
-                self.sock.settimeout(self._address.timeout)
-        except _BROKEN as error:
+        if not answer.stays:
             self.close()
-            raise FailedError(broken(error, place, doing)) from error
-        except BaseException:
-            self.close()
-            raise
-        if status == HTTPStatus.OK:
-            return body
-        raise FailedError(answered(status, {}, body, place, doing))
+        if answer.status == HTTPStatus.OK:
+            return result
+        raise FailedError(answered(answer.status, answer.headers, refusal, place, doing))
 
     def rest(self) -> bool:
         """Note that it isn't used for now; whether it can be again."""
@@ -124,12 +187,37 @@ class Line(HTTPConnection):
 
     def _has_something(self) -> bool:
         """Whether there is something to read, which an end is too."""
+        if self._incoming:
+            return True
         if not hasattr(select, "poll"):
             return bool(select.select([self.sock], [], [], 0)[0])
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self.sock, select.POLLIN)
         return bool(self._poll.poll(0))
+
+
+def _send(sock: Any, part: Buffer) -> None:
+    """Send piece by piece: a connection's time limit is for each, not for all, since what is large
+    may take long."""
+    if len(part) <= PIECE:
+        sock.sendall(part)
+        return
+    view = memoryview(part)
+    while view:
+        view = view[sock.send(view[:PIECE]) :]
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the system find out, within minutes, whether the other side of a connection that rests
+    is still there."""
+    with suppress(OSError, AttributeError):  # which not every system has
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER)
+
+
+def _cut_off() -> ConnectionResetError:
+    return ConnectionResetError("the answer was cut off")
 
 
 def connected(address: Address) -> Line:
@@ -141,30 +229,3 @@ def connected(address: Address) -> Line:
         line.close()
         raise FailedError(unreached(error, address.place)) from error
     return line
-
-
-def connected_own(address: Address) -> Line:
-    """A new connection, our own where the server agrees to it; closed where asking for it failed,
-    the cause of which is found out by HTTP."""
-    line = connected(address)
-    try:
-        line.become_own()
-    except (OSError, HTTPException):
-        line.close()
-    return line
-
-
-def body_of(response: HTTPResponse) -> Buffer:
-    """The body of an answer, in memory of its own that can be written to; raises OSError where it
-    was cut off."""
-    if response.length is None:
-        return bytearray(response.read())
-    body: Any = np.empty(response.length, np.uint8)  # which isn't filled with zeros first
-    view, have = memoryview(body), 0
-    while have < len(view):
-        count = response.readinto(view[have:])
-        if not count:
-            raise ConnectionResetError("the answer was cut off")
-        have += count
-    response.read()  # so that it knows that it is at its end
-    return view

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from http.client import HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
@@ -22,6 +21,7 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
 from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.served.connection import Connection, requested
+from retrieval_store.served.lines import Answer
 from retrieval_store.served.opening import Address
 from retrieval_store.served.points import ServedPoints
 from retrieval_store.wire.api import STORE
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
 
 ATTEMPTS = 100  # at a change that others are faster with
-PIECE = 1 << 20  # bytes of a file at once
 T = TypeVar("T")
 DOING = {
     "aliases": "reading aliases",
@@ -235,19 +234,15 @@ def _taken(target: Path) -> InvalidArgumentError:
     return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
 
 
-def _written(file: BinaryIO, target: Path, response: HTTPResponse) -> None:
+def _written(file: BinaryIO, target: Path, answer: Answer) -> None:
     """Write what comes into a file, from its beginning; raises OSError where it is cut off, and
     StorageError where the file can't be written to."""
-    left = response.length
     with _told_of(target):
         file.seek(0)
         file.truncate()
-    while piece := response.read(PIECE):
+    for piece in answer.pieces():
         with _told_of(target):
             file.write(piece)
-        left = None if left is None else left - len(piece)
-    if left:
-        raise ConnectionResetError("the answer was cut off")
 
 
 @contextmanager

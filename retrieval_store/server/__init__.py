@@ -7,11 +7,11 @@ takes one of the `requests` through it: `gate` lets it in, `receiving` reads its
 `methods`, `answers` writes what comes back as a server does, and `sending` sends it. `parameters`
 are those of URLs, `inference` makes vectors of texts and images in bodies, `snapshots` are files
 that come and go, `counts` and `monitoring` what is said of the process, `served` the store itself.
-`own` are routes by which a `Client` of a URL works with the store itself, `lines` connections that
-it has to itself for that, and `copies` what it reads in pages. `view` serves the page that looks
-into the store, whose questions the room of that name answers. `settings` are what is given on the
-command line; `starting` starts and ends servers, and `fixtures` is for pytest. The room `rpc`
-answers calls over gRPC by the same table and the same methods.
+`own` are routes by which a `Client` of a URL works with the store itself, and `copies` what it
+reads in pages. `view` serves the page that looks into the store, whose questions the room of that
+name answers. `settings` are what is given on the command line; `starting` starts and ends servers,
+whose connections `protocol` reads, and `fixtures` is for pytest. The room `rpc` answers calls over
+gRPC by the same table and the same methods.
 
 It may use `retrieval_store.view`, the Qdrant front and all below them. Of starlette and uvicorn
 nothing is loaded before a server is made, and nothing of `rpc` before gRPC is served.

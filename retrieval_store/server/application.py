@@ -8,7 +8,6 @@ holds no thread.
 import asyncio
 import signal
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,13 +21,12 @@ from retrieval_store.base.arguments import path_of
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.refusals import Refused
-from retrieval_store.server import answers, own, snapshots
+from retrieval_store.server import answers, snapshots
 from retrieval_store.server.answers import Accepted, Answer, FileAnswer, Streamed
 from retrieval_store.server.gate import NO_ACCESS, Gate
 from retrieval_store.server.inference import MARK, Inference
-from retrieval_store.server.lines import Lines
 from retrieval_store.server.parameters import parameters
-from retrieval_store.server.pool import BusyError, GoneError, Pool, WaitedTooLongError
+from retrieval_store.server.pool import BusyError, Pool, WaitedTooLongError
 from retrieval_store.server.receiving import (
     BodyBudget,
     ClientGoneError,
@@ -39,19 +37,15 @@ from retrieval_store.server.receiving import (
     streamed,
     whole_body,
 )
-from retrieval_store.server.requests import Request, Scope
+from retrieval_store.server.requests import HOLD, Request, Scope
 from retrieval_store.server.routes import EVERY, UPLOAD, Route, Table
 from retrieval_store.server.sending import Send, refusal_of, send_answer, send_stream
 from retrieval_store.server.served import Asked, Served
 from retrieval_store.server.settings import RpcListening, Settings, checked_keys, checked_names
 from retrieval_store.view.views import Views
-from retrieval_store.wire.frames import UPGRADE
-from retrieval_store.wire.message import Buffer
 
 Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
-HANDED_OVER = Answer(HTTPStatus.SWITCHING_PROTOCOLS, b"")  # to a thread, which says so itself
-LINE = "retrieval-store.line"  # among the extensions of a scope: gives the connection away
 MOST_LEFT = 16  # jobs that go on after their answers
 MOST_STREAMS = 64
 Given: TypeAlias = Answer | FileAnswer | Streamed
@@ -116,8 +110,6 @@ class Application:
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._left = 0  # of these
         self._bodies = BodyBudget(self._limits.bodies)
-        self._lines = Lines(self._bodies, self._limits.body_seconds)
-        self._on_lines = threading.BoundedSemaphore(self._limits.threads)
         self._calls: Any = None  # answers those over gRPC
         self._loop: asyncio.AbstractEventLoop | None = None
         self._streams = 0  # answers that go on
@@ -127,7 +119,6 @@ class Application:
         """End what is under way, and give the store back."""
         if not self._closed:
             self._ends = self._closed = True
-            self._lines.close()
             self._pool.close()
             self._aside.close()
             self._jobs.shutdown()
@@ -187,12 +178,10 @@ class Application:
         """One request."""
         try:
             answer = await self._answered(request)
-        except (ClientGoneError, GoneError):
+        except ClientGoneError:
             return
         if answer is None:
             await self._page(request.scope, request.receive, send)
-            return
-        if answer is HANDED_OVER:
             return
         if isinstance(answer, Streamed):
             await self._stream(request, send, answer)
@@ -242,17 +231,16 @@ class Application:
             return answers.nothing(HTTPStatus.NOT_FOUND)
         try:
             return await self._of_route(request, route)
-        except (ClientGoneError, GoneError):
+        except ClientGoneError:
             raise
         except Exception as error:
-            return refusal_of(error, route)
+            return refusal_of(error, route, self.served.named)
 
     async def _of_route(self, request: Request, route: Route) -> Given:
-        if route.answer is own.line:
-            return self._handed_over(request)
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
         asked = Asked(self.served, request.names, query, headers=request.headers)
+        asked.hold = request.scope.get("extensions", {}).get(HOLD, asked.hold)
         if route.streams and self._streams >= MOST_STREAMS:
             return answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
         if route.body == UPLOAD:
@@ -265,49 +253,6 @@ class Application:
             return _work(request, route, asked)[0]
         pool = self._aside if route.access == "open" else self._pool
         return await self._in_thread(request, asked, partial(_work, request, route, asked), pool)
-
-    def _handed_over(self, request: Request) -> Answer:
-        """Give a connection to a thread of its own, if it can be."""
-        give = request.scope.get("extensions", {}).get(LINE)
-        if give is None or request.headers.get(b"upgrade") != UPGRADE.encode():
-            return answers.nothing(HTTPStatus.UPGRADE_REQUIRED)
-        if not self._lines.has_room:
-            raise BusyError
-        copies: set[str] = set()  # that were begun on it, and end with it
-
-        def end_copies() -> None:
-            for name in copies:
-                self.served.copies.end(name)
-
-        work = partial(self._answered_on_line, request.headers, copies)
-        self._lines.take(give(), work, end_copies)
-        return HANDED_OVER
-
-    def _answered_on_line(
-        self, headers: dict[bytes, bytes], copies: set[str], path: str, message: Buffer
-    ) -> Answer:
-        """In a thread of a connection: what is answered to a message."""
-        began = time.perf_counter()
-        where, _, query = path.partition("?")
-        route, names = self._table.found("POST", where.split("/")[1:]) or (None, {})
-        if route is None or not route.is_own or route.is_own_file:
-            return answers.nothing(HTTPStatus.NOT_FOUND)
-        try:
-            self._check_may(headers, route)
-            asked = Asked(self.served, names, parameters(query.encode(), reads=True), message)
-            asked.copies = copies
-            if not self._on_lines.acquire(timeout=self._limits.queue_seconds):
-                raise WaitedTooLongError
-            try:
-                answer = route.answer(asked)
-            finally:
-                self._on_lines.release()
-        except Exception as error:
-            answer = refusal_of(error, route)
-        assert isinstance(answer, Answer)  # files are refused above
-        shown = ascii(where)[1:-1]
-        self._note(route.name, "POST", shown, answer.status, time.perf_counter() - began)
-        return answer
 
     async def _with_body(self, request: Request, route: Route, asked: Asked, take: Take) -> Given:
         """What is answered to JSON, which is read here where it is short."""

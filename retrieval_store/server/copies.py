@@ -21,6 +21,7 @@ class _Copy:
     points: EnginePoints
     ending: ExitStack
     used: float
+    is_left: bool = False  # the connection that it was made for is closed
 
 
 class Copies:
@@ -33,11 +34,16 @@ class Copies:
         self._timer: threading.Timer | None = None
 
     def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
-        """Make one; its name. BusyError where there are too many."""
+        """Make one; its name. Where there are too many it takes the place of one that is left;
+        BusyError where none is."""
         with self._lock:
-            if len(self._held) + self._making >= MOST:
+            left = [name for name, copy in self._held.items() if copy.is_left]
+            is_full = len(self._held) + self._making >= MOST
+            if is_full and not left:
                 raise BusyError
             self._making += 1
+        if is_full:
+            self.end(left[0])
         ending = ExitStack()
         try:
             points = ending.enter_context(make())
@@ -56,8 +62,15 @@ class Copies:
             copy = self._held.get(name)
             if copy is None:
                 raise StorageError("the copy that was read is gone: begin again")
-            copy.used = time.monotonic()
+            copy.used, copy.is_left = time.monotonic(), False
             return copy.points
+
+    def leave(self, name: str) -> None:
+        """Note that the connection is closed for which one was made. It may be asked for on another
+        all the same, if something between the client and the server has closed it."""
+        with self._lock:
+            if name in self._held:
+                self._held[name].is_left = True
 
     def end(self, name: str) -> None:
         """Let go of one, if it is there."""

@@ -11,6 +11,7 @@ from retrieval_store.server.settings import Settings, is_loopback
 NO_KEY = "Must provide an API key or an Authorization bearer token"
 WRONG_KEY = "Invalid API key or JWT"
 NO_ACCESS = "Forbidden: Global manage access is required"
+NEAR = (b"none", b"same-origin")  # Sec-Fetch-Site of a user, and of a page of the server's own
 PREFLIGHT = b"access-control-request-method"
 
 
@@ -28,7 +29,7 @@ class Gate:
         """Why a request isn't let in; None if it is. access: that of its route, or None where there
         is no such route. What only others may do is refused by `may`, once the body was read."""
         if self._settings.local or not self._settings.has_keys:
-            misled = self._misled(headers)
+            misled = self._misled(headers, access)
             if misled is not None or not self._settings.has_keys:
                 return misled
         return self._without_key(headers, access)
@@ -82,9 +83,11 @@ class Gate:
             (b"access-control-max-age", b"600"),
         ]
 
-    def _misled(self, headers: dict[bytes, bytes]) -> Answer | None:
+    def _misled(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
         """Refuse what a page in a browser was made to send: by the name that it called the server
-        by, which can be made to lead here, and by its origin."""
+        by, which can be made to lead here, and by where it comes from. Browsers say an origin
+        where an answer is to be read, and of others, such as links and pictures, only how far away
+        the page is that asks: a link may lead to what is open to all."""
         host = _name_in(headers.get(b"host", b""))
         if host is None or not (is_loopback(host) or host in self._hosts):
             return refusal(
@@ -93,7 +96,11 @@ class Gate:
                 "those of --allow-host",
             )
         origin = headers.get(b"origin")
-        if origin is None or self.cors(headers):
+        if self.cors(headers):
+            return None
+        if access != "open" and headers.get(b"sec-fetch-site", b"none") not in NEAR:
+            return _foreign()
+        if origin is None:
             return None
         return None if origin.partition(b"://")[2] == headers[b"host"] else _foreign()
 

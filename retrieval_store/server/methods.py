@@ -14,7 +14,7 @@ from qdrant_client import models
 from retrieval_store.interface.points import PointId
 from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.points.ids import uuid_of
-from retrieval_store.qdrant.refusals import Refused, missing, wrong
+from retrieval_store.qdrant.refusals import NoVectorError, Refused, missing, wrong
 from retrieval_store.server.older import as_grouped_query, as_query
 from retrieval_store.server.parameters import is_unsigned, refuse_dots
 from retrieval_store.server.served import Asked
@@ -224,18 +224,33 @@ def query_groups(asked: Asked) -> Any:
 
 def search(asked: Asked) -> Any:
     """One of the older requests."""
-    return _query(asked, as_query(asked.body), "query_points").points
+    return _searched(asked, asked.body)
+
+
+def _searched(asked: Asked, body: Any) -> Any:
+    """What one of them finds. Other than a query, it does without examples that have no vector."""
+    try:
+        return _query(asked, as_query(body), "query_points").points
+    except NoVectorError as error:
+        return _searched(asked, body) if body.leave_out(error.given) else []
 
 
 def search_batch(asked: Asked) -> Any:
     """Several of them."""
-    found = _queries(asked, [as_query(one) for one in asked.body.searches])
-    return [one.points for one in found]
+    searches = asked.body.searches
+    try:
+        return [one.points for one in _queries(asked, [as_query(one) for one in searches])]
+    except NoVectorError:
+        return [_searched(asked, one) for one in searches]
 
 
 def search_groups(asked: Asked) -> Any:
     """One of them in groups."""
-    return _query(asked, as_grouped_query(asked.body), "query_points_groups")
+    try:
+        return _query(asked, as_grouped_query(asked.body), "query_points_groups")
+    except NoVectorError as error:
+        asked.body.leave_out(error.given)
+        return search_groups(asked)
 
 
 def _prepare(asked: Asked, is_query: bool) -> None:

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictFloat, StrictStr
 from qdrant_client.http.models import models
 
-from retrieval_store.qdrant.refusals import malformed
+from retrieval_store.qdrant.refusals import malformed, wrong
 from retrieval_store.server.bodies import Count, PointId, served, several
 
+AVERAGE = models.RecommendStrategy.AVERAGE_VECTOR
 _CONFIG = ConfigDict(extra="ignore")
 _Filter: Any = served(models.Filter)
 _Params: Any = served(models.SearchParams)
@@ -69,6 +70,10 @@ class _Asked(BaseModel):
         """What is ranked by."""
         raise NotImplementedError
 
+    def leave_out(self, point_id: Any) -> bool:
+        """Do without a point as an example; whether anything is left to be ranked by."""
+        raise NotImplementedError
+
     def names(self) -> Mapping[str, Any]:
         """Which vectors are compared, and where those of points come from."""
         return {}
@@ -110,6 +115,14 @@ class _Recommend(_ByExamples):
     negative: _Examples = Field(default_factory=list)
     strategy: models.RecommendStrategy | None = None
 
+    def leave_out(self, point_id: Any) -> bool:
+        """Refused where too little is left."""
+        self.positive = [one for one in self.positive if not _is_same(one, point_id)]
+        self.negative = [one for one in self.negative if not _is_same(one, point_id)]
+        if not self.positive and not (self.negative and self.strategy not in (None, AVERAGE)):
+            raise wrong("Wrong input: no example that is liked has a vector of the name")
+        return True
+
     def query(self) -> Any:
         asked = models.RecommendInput.model_construct(
             positive=self.positive, negative=self.negative, strategy=self.strategy
@@ -120,6 +133,17 @@ class _Recommend(_ByExamples):
 class _Discover(_ByExamples):
     target: _Example | None = None
     context: _Pairs | None = None
+
+    def leave_out(self, point_id: Any) -> bool:
+        """A pair goes with either of its points."""
+        if _is_same(self.target, point_id):
+            self.target = None
+        self.context = [
+            one
+            for one in self.context or ()
+            if not (_is_same(one.positive, point_id) or _is_same(one.negative, point_id))
+        ]
+        return self.target is not None or bool(self.context)
 
     def query(self) -> Any:
         pairs = [
@@ -132,6 +156,10 @@ class _Discover(_ByExamples):
             return models.ContextQuery.model_construct(context=pairs)
         asked = models.DiscoverInput.model_construct(target=self.target, context=pairs)
         return models.DiscoverQuery.model_construct(discover=asked)
+
+
+def _is_same(example: Any, point_id: Any) -> bool:
+    return type(example) is type(point_id) and bool(example == point_id)
 
 
 class Search(_Search, _Limited):

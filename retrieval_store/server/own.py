@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,7 +24,8 @@ from retrieval_store.interface.spaces import NewSpace, index_name, index_setting
 from retrieval_store.interface.stores import EnginePoints
 from retrieval_store.qdrant.tokens.analysis import Tokens
 from retrieval_store.server import snapshots
-from retrieval_store.server.answers import Answer, FileAnswer, nothing
+from retrieval_store.server.answers import Answer, FileAnswer
+from retrieval_store.server.copies import KEPT_SECONDS
 from retrieval_store.server.served import Asked
 from retrieval_store.wire.api import POINTS, STORE, Method
 from retrieval_store.wire.classes import learn
@@ -62,11 +62,6 @@ def of_store(name: str) -> Callable[[Asked], Any]:
         return result if isinstance(result, FileAnswer) else _answered(method, result)
 
     return call
-
-
-def line(asked: Asked) -> Answer:
-    """The route by which a connection becomes the client's own; see `application`."""
-    return nothing(HTTPStatus.UPGRADE_REQUIRED)
 
 
 def _arguments(method: Method, asked: Asked) -> dict[str, Any]:
@@ -192,9 +187,9 @@ def _own_file() -> Path:
 
 
 def _copy(asked: Asked, collection_id: str) -> str:
-    name = asked.served.copies.begin(partial(asked.served.store.copied, collection_id))
-    if asked.copies is not None:
-        asked.copies.add(name)
+    copies = asked.served.copies
+    name = copies.begin(partial(asked.served.store.copied, collection_id))
+    asked.hold(KEPT_SECONDS, partial(copies.leave, name))
     return name
 
 

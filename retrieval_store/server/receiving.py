@@ -19,6 +19,10 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
 INFLATES = 1_032  # times as many bytes as there were is the most that DEFLATE gives
+INFLATED_AT_ONCE = 64 * 1024  # bytes
+MOST_STREAMS = 10_000  # of gzip in one body
+MOST_PARTS = 1_000  # of a body of several, and as many headers of these
+LONGEST_HEADER = 16 * 1024  # bytes of one of them
 DEEPEST = 128  # levels of JSON, as serde_json reads them, and so a server
 _NESTING = {dict, list}
 
@@ -124,16 +128,25 @@ def too_large(most: int) -> Refused:
 
 
 def _inflated(body: bytes, window: int, most: int) -> bytes:
-    inflater = zlib.decompressobj(window)
-    try:
-        found = inflater.decompress(body, most + 1)
-    except zlib.error as error:
-        raise wrong(f"Payload error: the body can't be inflated: {error}") from None
-    if len(found) > most:
-        raise too_large(most)
-    if not inflater.eof:
-        raise wrong("Payload error: the inflated body isn't complete")
-    return found
+    """What was compressed in a body: in one stream, or, as by gzip, in several one after the
+    other, of which each takes time however short it is."""
+    found, sent, at = bytearray(), memoryview(body), 0
+    for _ in range(MOST_STREAMS):
+        inflater = zlib.decompressobj(window)
+        while not inflater.eof:
+            piece = sent[at : at + INFLATED_AT_ONCE]
+            if not piece:
+                raise wrong("Payload error: the inflated body isn't complete")
+            try:
+                found += inflater.decompress(piece, most + 1 - len(found))
+            except zlib.error as error:
+                raise wrong(f"Payload error: the body can't be inflated: {error}") from None
+            if len(found) > most:
+                raise too_large(most)
+            at += len(piece) - len(inflater.unused_data)
+        if at == len(sent):
+            return bytes(found)
+    raise wrong(f"Payload error: the body consists of more than {MOST_STREAMS} compressed streams")
 
 
 def as_json(body: bytes) -> Any:
@@ -217,6 +230,7 @@ class _Part:
         self._file = file
         self._header, self._value = b"", b""
         self._is_wanted = False
+        self._parts = self._headers = 0
         self.was_found = False
 
     def callbacks(self) -> Any:
@@ -231,12 +245,16 @@ class _Part:
 
     def _begin(self) -> None:
         self._is_wanted = False
+        self._parts += 1
+        self._refuse_too_many()
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
+        self._refuse_too_many()
 
     def _on_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
+        self._refuse_too_many()
 
     def _end_header(self) -> None:
         from python_multipart.multipart import parse_options_header
@@ -246,6 +264,18 @@ class _Part:
             self._is_wanted = options.get(b"name") == b"snapshot" and not self.was_found
             self.was_found |= self._is_wanted
         self._header, self._value = b"", b""
+        self._headers += 1
+        self._refuse_too_many()
+
+    def _refuse_too_many(self) -> None:
+        """Each part and each header takes far longer than its bytes."""
+        size = len(self._header) + len(self._value)
+        if max(self._parts, self._headers) > MOST_PARTS or size > LONGEST_HEADER:
+            raise PlainRefusedError(
+                400,
+                f"the multipart body has more than {MOST_PARTS} parts or headers, or a header of "
+                f"more than {LONGEST_HEADER} bytes",
+            )
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_wanted:

@@ -10,6 +10,7 @@ from retrieval_store.server.receiving import Receive
 from retrieval_store.server.routes import Access, Route, Table
 
 Scope: TypeAlias = Any  # a request as ASGI describes it
+HOLD = "retrieval-store.hold"  # among the extensions of a scope: that of `Asked`
 LONGEST_PATH = 16_384
 
 
@@ -61,9 +62,11 @@ class Request:
         return time.perf_counter() - self.began
 
     async def gone(self) -> None:
-        """Returns once the client has closed its connection."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
+        """Returns once the client has closed its connection, or its half of it: both look the same
+        from here. What comes after the end of a body says so."""
+        was_read = self.route is not None and self.route.body is not None
+        while (message := await self.receive())["type"] != "http.disconnect" and not was_read:
+            was_read = not message.get("more_body", False)
 
 
 def _headers(scope: Scope) -> dict[bytes, bytes]:

@@ -17,7 +17,7 @@ from retrieval_store.server.points import points_to_write
 from retrieval_store.server.receiving import as_json
 from retrieval_store.server.served import Asked
 from retrieval_store.view.calls import CALLS
-from retrieval_store.wire import api, frames
+from retrieval_store.wire import api
 
 Access: TypeAlias = Literal["open", "read", "write", "manage"]
 READ: Access = "read"
@@ -53,11 +53,6 @@ class Route:
     def is_own(self) -> bool:
         """Whether it is of ours rather than of Qdrant's."""
         return bool(self.body == MESSAGE)
-
-    @property
-    def is_own_file(self) -> bool:
-        """Whether a message is answered by a file."""
-        return self.path == f"{api.ROOT}/store/saved"
 
     @property
     def sends_file(self) -> bool:
@@ -232,7 +227,6 @@ ROUTES: tuple[Route, ...] = (
     # The page that looks into the store
     *VIEW,
     # Of our own, for Client(url=)
-    Route("GET", f"{api.ROOT}{frames.PATH}", READ, own.line, at_once=True),
     *(Route("POST", f"{api.ROOT}/store/{one.name}", one.access, own.of_store(one.name), MESSAGE)
       for one in api.STORE.values()),
     *(Route("POST", f"{api.ROOT}/points/{{collection_id}}/{one.name}", one.access,

@@ -107,30 +107,32 @@ async def _send_file(request: Request, send: Send, answer: FileAnswer, more: Hea
             answer.path.unlink(missing_ok=True)
 
 
-def refusal_of(error: Exception, route: Route) -> Answer:
-    """What is answered for an error."""
+def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> Answer:
+    """What is answered for an error. named: a message with names in the place of paths."""
     match error:
         case RateLimited():
             return refusal(error.status_code or 429, error.message, error.retry_after_s)
         case Refused() if route.sends_file and _is_of_file(error):
-            return text(HTTPStatus.NOT_FOUND, error.message)
+            return text(HTTPStatus.NOT_FOUND, named(error.message))
         case Refused():
-            return refusal(error.status_code or 400, error.message)
+            return refusal(error.status_code or 400, named(error.message))
         case PlainRefusedError():
             return text(error.status, error.said)
         case BusyError():
             return refusal(429, "too many requests are under way", RETRY_AFTER)
+        case GoneError():  # it may have closed its half of the connection alone
+            return refusal(408, "the client closed the connection; nothing was done")
         case WaitedTooLongError():
             return refusal(408, "no thread became free in time; nothing was done")
         case MalformedError():
             error = InvalidArgumentError(f"the message can't be read: {error}")
     if isinstance(error, RetrievalStoreError):
-        return _of_ours(error, route)
+        return _of_ours(error, route, named)
     _log.exception("%s failed", route.name, exc_info=error)
     return refusal(500, f"Service internal error: {type(error).__name__}, see the server's log")
 
 
-def _of_ours(error: RetrievalStoreError, route: Route) -> Answer:
+def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], str]) -> Answer:
     """What is answered for an error of the store: in words, or such that `Client` raises the
     same."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
@@ -138,14 +140,15 @@ def _of_ours(error: RetrievalStoreError, route: Route) -> Answer:
         usual = HTTPStatus.BAD_REQUEST
         if isinstance(error, StorageError):
             usual = HTTPStatus.INTERNAL_SERVER_ERROR
-        return Answer(status or usual, orjson.dumps(failures.told(error)))
+        told = failures.told(error)
+        return Answer(status or usual, orjson.dumps({**told, "message": named(told["message"])}))
     if route.is_of_view and not isinstance(error, StorageError):
         missing = isinstance(error, NotFoundError)
         status = status or (HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST)
     if status is not None:
-        return refusal(status, str(error))
+        return refusal(status, named(str(error)))
     _log.error("%s failed: %s", route.name, error)
-    return refusal(500, f"Service internal error: {error}")
+    return refusal(500, f"Service internal error: {named(str(error))}")
 
 
 def _is_of_file(error: Refused) -> bool:

@@ -1,9 +1,13 @@
 """The store that is served, and what is known of one request to it."""
 
+import os
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant.collections.opened import Opened
@@ -50,6 +54,16 @@ class Served:
         """Whether it is closed."""
         return self._session.closed
 
+    def named(self, said: str) -> str:
+        """What is said of an error, with names in the place of this machine's paths, which are
+        nothing to those who ask."""
+        with suppress(RetrievalStoreError):  # closed
+            directory = self._session.store.directory
+            for folder in (directory, tempfile.gettempdir()):
+                said = said.replace(f"{folder}{os.sep}", "")
+            said = said.replace(str(directory), "the store")
+        return said
+
     def opened(self, name: str) -> Opened:
         """A collection by its name or an alias; Refused where there is none."""
         return self.embedded.collections.opened(name)
@@ -68,8 +82,9 @@ class Served:
 class Asked:
     """A request that was read. names: what the path names, by the names in the route; query: the
     parameters of the URL; headers: by their names, in lower case; body: as the route has it, whose
-    vectors are to be made first if it `infers`; copies: names of private copies that end with the
-    connection, if they do; strings: ids in it that are neither numbers nor UUIDs."""
+    vectors are to be made first if it `infers`; hold: keeps its connection open for so many seconds
+    without a request, and calls when it is closed, where that can be known; strings: ids in it that
+    are neither numbers nor UUIDs."""
 
     served: Served
     names: Mapping[str, str]
@@ -77,7 +92,7 @@ class Asked:
     body: Any = None
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     infers: bool = False
-    copies: set[str] | None = None
+    hold: Callable[[float, Callable[[], object]], object] = lambda seconds, at_end: None
     strings: list[str] = field(default_factory=list)
 
     @property

@@ -1,7 +1,6 @@
 """Servers that run: from the command line, with several processes if need be, and in a thread of a
 program or a test."""
 
-import asyncio
 import gc
 import logging
 import socket
@@ -17,15 +16,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError, StorageError
 from retrieval_store.places import Session
-from retrieval_store.server.application import LINE, Application, app
-from retrieval_store.server.lines import handed_over
+from retrieval_store.server.application import Application, app
+from retrieval_store.server.protocol import Protocol
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.settings import END_WITHIN, RpcListening, Settings
 from retrieval_store.server.view import ROOT
@@ -33,8 +31,6 @@ from retrieval_store.server.view import ROOT
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
 STARTS_WITHIN = 60.0
 LAST_PORT = 65_535
-HEAD_WITHIN = 60.0  # seconds in which a connection's first request, and each once begun, has a head
-LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all are kept
 BACKLOG = 2048  # connections that wait to be accepted, where the system allows so many
 
 
@@ -85,61 +81,6 @@ def log_accesses() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
-
-
-class _Protocol(HttpToolsProtocol):
-    """Bounds what comes of a request besides its body (URL, headers and trailers) and for how long
-    a head is waited for. uvicorn keeps all of it, and waits for ever, before the application is
-    asked whether there is a key."""
-
-    _unended = 0  # bytes since a head was complete, or a part of a body came
-    _waiting: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._wait_no_more()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        self._unended += len(data)
-        super().data_received(data)
-        if self._unended > LONGEST_HEAD and not self.transport.is_closing():
-            self.send_400_response("The request's head is too large.")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._wait()
-
-    def on_headers_complete(self) -> None:
-        if self.scheme == "http":  # what is encrypted can't be handed to a thread
-            self.scope["extensions"] = {LINE: self._hand_over}  # type: ignore[dict-item]
-        super().on_headers_complete()
-        self._unended = 0
-        self._wait_no_more()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """What a connection is asked to become is said to the application."""
-
-    def _hand_over(self) -> socket.socket:
-        """The connection, which is no longer this server's."""
-        self.cycle.disconnected = True  # so that no answer is missed
-        return handed_over(self.transport)
-
-    def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        self._unended = 0
-
-    def _wait(self) -> None:
-        if self._waiting is None:
-            self._waiting = self.loop.call_later(HEAD_WITHIN, self.transport.close)
-
-    def _wait_no_more(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
 
 
 class _Server(uvicorn.Server):
@@ -312,7 +253,7 @@ def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
         host=listening.host,
         port=listening.port,
         workers=workers,
-        http=_Protocol,
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -5,8 +5,7 @@
 its fields, by `coders` for each type and a table of `classes`; `columns` does the same, faster, for
 points, whose columns may be long. `failures` are errors, and `limits` what is refused of a
 question, since what comes from another process has been checked by none of ours. `api` names what
-can be asked, so that both sides call it the same, and `frames` are messages on a connection of
-their own.
+can be asked, so that both sides call it the same.
 
 It may use `interface` and what lies below. Nothing here decides what code runs: classes are named
 by a table.

@@ -28,6 +28,19 @@ class Edge:
         self._shard.close()
         self._folder.cleanup()
 
+    def clear(self, ids):
+        self._shard.update(edge.UpdateOperation.clear_payload(ids))
+
+    def set(self, ids, payload, key=None):
+        self._shard.update(edge.UpdateOperation.set_payload(ids, payload, key=key))
+
+    def delete(self, ids, keys):
+        self._shard.update(edge.UpdateOperation.delete_payload(ids, keys))
+
+    def payload(self, id):
+        (point,) = self._shard.retrieve([id], True, False)
+        return point.payload
+
     def found(self, given):
         """The ids of the points that a filter lets through, in their order."""
         request = edge.ScrollRequest(

@@ -1,12 +1,14 @@
 """Points as users write and read them: every method of theirs, in memory and on disk."""
 
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from retrieval_store.qdrant import QdrantClient, Refused, models
+from tests.qdrant.edge import Edge
 
 A, B = "00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"
 LARGEST = 2**64 - 1
@@ -604,3 +606,23 @@ def test_points_are_counted_exactly(qdrant):
 def test_limits_are_numbers_from_one_on(qdrant, limit):
     with pytest.raises(Refused, match="limit"):
         qdrant.scroll("things", limit=limit)
+
+
+@pytest.mark.parametrize("key", [None, "k", "k.l"])
+@pytest.mark.parametrize("before", [None, {}, {"a": 1}, {"k": {"a": 1}}])
+@pytest.mark.parametrize("change", ["nothing", "clear", "delete", "clear and delete"])
+def test_a_null_is_kept_where_qdrant_keeps_it(key, before, change):
+    new = {"d": None, "e": {"x": None}, "f": 1}
+    with closing(Edge({1: before}, {})) as edge, closing(QdrantClient(":memory:")) as client:
+        client.create_collection("c", vectors_config={})
+        client.upsert("c", [models.PointStruct(id=1, vector={}, payload=before)])
+        if "clear" in change:
+            edge.clear([1])
+            client.clear_payload("c", [1])
+        if "delete" in change:
+            edge.delete([1], ["a", "k"])
+            client.delete_payload("c", ["a", "k"], [1])
+        for _ in range(2):
+            edge.set([1], new, key)
+            client.set_payload("c", new, [1], key=key)
+            assert client.retrieve("c", [1])[0].payload == edge.payload(1)

@@ -82,14 +82,7 @@ def with_collection(directory):
     return directory
 
 
-# A 500 is nothing to imitate; and of points that have no vector older requests for what is like
-# them say here that they have none.
-OTHERWISE = {
-    "/cluster/telemetry": 405,
-    "/collections/k/points/recommend": 404,
-    "/collections/k/points/recommend/groups": 404,
-    "/collections/k/points/discover": 404,
-}
+OTHERWISE = {"/cluster/telemetry": 405}  # a 500 is nothing to imitate
 
 
 def test_every_recorded_request_is_let_in_or_refused_as_by_a_real_server(tmp_path):
@@ -298,6 +291,28 @@ def test_pages_of_other_origins_may_not_ask(unlocked, origin):
     assert answer.status == 403
     assert "access-control-allow-origin" not in answer.headers
     assert unlocked("GET", "/collections/c/exists").json["result"] == {"exists": False}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "something"])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_pages_of_other_sites_may_not_have_a_browser_ask_without_an_origin(unlocked, route, site):
+    """As it does for pictures and links, of which the page doesn't see what is answered. Another
+    port of the same name is another site's, too."""
+    body = {} if route.body else None
+    answer = unlocked(route.method, path_of(route), body, sec_fetch_site=site)
+    assert answer.status == (200 if route.path in OPEN else 404 if route.path in FILES else 403)
+
+
+def test_what_a_browser_sends_for_its_user_or_an_allowed_page_is_answered(unlocked):
+    for site in ("none", "same-origin"):
+        assert unlocked("GET", "/collections", sec_fetch_site=site).status == 200
+    headers = {"sec_fetch_site": "cross-site", "origin": "https://page.example"}
+    assert unlocked("PUT", "/collections/c", NEW, **headers).status == 200
+    assert unlocked("GET", "/collections/c", sec_fetch_site="cross-site").status == 403
+    with asking(cors=["*"]) as ask:
+        assert ask("GET", "/collections", sec_fetch_site="cross-site").status == 200
+    with asking(api_keys=[FULL]) as ask:
+        assert ask("GET", "/collections", sec_fetch_site="cross-site", api_key=FULL).status == 200
 
 
 def test_a_page_of_the_server_itself_may_ask(unlocked):

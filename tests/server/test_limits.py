@@ -91,8 +91,30 @@ def test_what_inflates_beyond_the_limit_is_refused(ask):
     assert count(ask) == 0
 
 
+@pytest.mark.parametrize("size", [100, 40_000])
+def test_all_streams_of_a_body_are_read(ask, size):
+    sent = json.dumps(point(payload={"text": "a" * 50_000})).encode()
+    parts = [gzip.compress(sent[i : i + size]) for i in range(0, len(sent), size)]
+    assert ask("PUT", POINTS, raw=b"".join(parts), content_encoding="gzip").status == 200
+    assert count(ask) == 1
+
+
+def test_streams_without_end_are_refused():
+    sent = gzip.compress(b"") * 60_000
+    ask = asking(body=2_000_000, bodies=2_000_000_000)
+    assert ask("PUT", POINTS, raw=sent, content_encoding="gzip").status == 400
+    large = gzip.compress(b" " * 1_500_000) * 2
+    assert ask("PUT", POINTS, raw=large, content_encoding="gzip").status == 413
+    ask.close()
+
+
+GZIP = gzip.compress(b"{}" * 1000, mtime=0)
+
+
 @pytest.mark.parametrize(
-    "sent", [b"not gzip", gzip.compress(b"{}" * 1000, mtime=0)[:20]], ids=["other", "cut off"]
+    "sent",
+    [b"not gzip", GZIP[:20], GZIP + b"more", GZIP + b"\0" * 100, GZIP + GZIP[:20]],
+    ids=["other", "cut off", "other behind", "zeros behind", "cut off behind"],
 )
 def test_what_cannot_be_inflated_is_refused(ask, sent):
     assert ask("PUT", POINTS, raw=sent, content_encoding="gzip").status == 400

@@ -1,5 +1,6 @@
 """Bodies with points are read alike by both parsers, and as they were sent."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from retrieval_store.qdrant.refusals import Refused
-from retrieval_store.server import points
+from retrieval_store.server import app, points
 from tests.often import up_to
+from tests.server.asked import Asking
 
 numbers = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**70), 2**70))
 odd = st.one_of(st.booleans(), st.none(), st.text(max_size=3), st.just([1]), st.just({}))
@@ -121,3 +123,33 @@ def test_numbers_arrive_as_they_were_sent(rows):
             points.simdjson = before
         assert isinstance(found.points, models.Batch)
         assert [vector.tolist() for vector in found.points.vectors] == rows
+
+
+def test_older_requests_do_without_examples_that_have_no_vector():
+    with contextlib.closing(Asking(app(":memory:"))) as ask:
+        names = {name: {"size": 2, "distance": "Dot"} for name in ("a", "b")}
+        ask("PUT", "/collections/c", {"vectors": names})
+        stored = [{"id": 1, "vector": {"b": [1, 1]}}, {"id": 2, "vector": {"a": [1, 0]}}]
+        stored.append({"id": 3, "vector": {"a": [2, 0]}})
+        ask("PUT", "/collections/c/points?wait=true", {"points": stored})
+
+        def found(path, **body):
+            answer = ask(
+                "POST", f"/collections/c/points/{path}", {"limit": 9, "using": "a", **body}
+            )
+            return (
+                [one["id"] for one in answer.json["result"]]
+                if answer.status == 200
+                else answer.status
+            )
+
+        assert found("recommend", positive=[1, 2]) == found("recommend", positive=[2]) == [3]
+        assert found("recommend", positive=[2], negative=[1]) == [3]
+        assert found("recommend", positive=[1]) == 400
+        assert found("recommend", positive=[1, 9]) == 404
+        assert found("discover", target=1) == []
+        assert found("discover", target=2, context=[{"positive": 1, "negative": 3}]) == [3]
+        searches = [{"limit": 9, "using": name, "positive": [1, 2]} for name in "ab"]
+        answer = ask("POST", "/collections/c/points/recommend/batch", {"searches": searches})
+        assert [[one["id"] for one in each] for each in answer.json["result"]] == [[3], []]
+        assert found("query", query={"recommend": {"positive": [1]}}) == 404

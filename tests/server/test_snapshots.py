@@ -437,7 +437,7 @@ def test_an_upload_that_finds_no_thread_leaves_nothing(ask, uploads, monkeypatch
 
     monkeypatch.setattr(ask.application._pool, "run", run)
     answer = in_parts(ask, [form(file)])
-    assert (answer and answer.status) == {BusyError: 429, WaitedTooLongError: 408}.get(error)
+    assert (answer and answer.status) == (429 if error is BusyError else 408)
 
 
 @contextlib.contextmanager
@@ -455,13 +455,41 @@ def test_on_a_full_disk_nothing_is_kept_of_what_was_being_written(ask, uploads, 
     _, file = taken(ask)
     before = sorted(os.listdir(directory / "snapshots" / "collection-k"))
     with largest_file(20_000):
-        assert upload(ask, file).status == 507
-        # That a limit of the process is like a full disk is known to us, not to SQLite.
-        assert ask("POST", f"{K}/snapshots").status in (500, 507)
-        assert ask("GET", f"{K}/shards/0/snapshot").status in (500, 507)
+        answers = [upload(ask, file), ask("POST", f"{K}/snapshots")]
+        answers.append(ask("GET", f"{K}/shards/0/snapshot"))
         assert uploads() == []
+    # That a limit of the process is like a full disk is known to us, not to SQLite.
+    assert [one.status in (500, 507) for one in answers] == [True] * 3
+    assert answers[0].status == 507
+    assert not any(str(directory).encode() in one.body for one in answers)
     assert sorted(os.listdir(directory / "snapshots" / "collection-k")) == before
     assert count(ask) == 1
+
+
+def test_what_is_said_of_a_file_is_its_name_and_no_path(ask, directory):
+    answers = [upload(ask, b"no snapshot")]
+    for location in ("none", str(directory / "snapshots" / "none"), str(directory)):
+        answers.append(ask("PUT", RECOVER, {"location": location}))
+    for answer in answers:
+        assert 400 <= answer.status < 500
+        assert str(directory).encode() not in answer.body
+    assert b"no snapshot" in answers[0].body
+
+
+PARTS = {
+    "empty parts": f"--{BOUNDARY}\r\n\r\n\r\n".encode() * 100_000,
+    "headers": f"--{BOUNDARY}\r\n".encode() + b"a:b\r\n" * 100_000 + b"\r\n\r\n",
+    "a long name": f"--{BOUNDARY}\r\n".encode() + b"a" * 1_000_000 + b": b\r\n\r\n\r\n",
+    "a long value": f"--{BOUNDARY}\r\na: ".encode() + b"b" * 1_000_000 + b"\r\n\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("more", PARTS.values(), ids=PARTS)
+def test_what_comes_besides_the_file_is_bounded(ask, uploads, more):
+    _, file = taken(ask)
+    answer = ask("POST", UPLOAD, raw=form(file, more=more), content_type=MULTIPART)
+    assert answer.status == 400
+    assert uploads() == []
 
 
 # What is stored, in what is said

@@ -133,7 +133,7 @@ def test_nothing_else_is_served_beside_the_page(page):
     for method, path in (
         ("GET", "/"), ("GET", "/collections"), ("GET", "/metrics"), ("GET", "/healthz"),
         ("PUT", "/collections/new"), ("POST", "/retrieval-store/v1/store/page"),
-        ("GET", "/retrieval-store/v1/line"), ("POST", "/view"), ("GET", "/view/api/store"),
+        ("POST", "/view"), ("GET", "/view/api/store"),
     ):  # fmt: skip
         answer = page(method, path, {} if method != "GET" else None, authorization=KEY)
         assert answer.status == 404, path

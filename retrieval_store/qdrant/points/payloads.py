@@ -52,21 +52,23 @@ def with_reserved_keys(
     return found
 
 
-def edited(change: Callable[[Payload], Payload]) -> Callable[[Content], Content]:
-    """An edit of a payload as it shows."""
+def edited(change: Callable[[Payload | None], Payload | None]) -> Callable[[Content], Content]:
+    """An edit of a payload as it shows; None where there is none, as after it was cleared, or will
+    be none."""
 
     def edit(content: Content) -> Content:
         (shown,) = with_reserved_keys([content.payload], [content.document], [content.uri])
-        return content_of(change(shown))
+        after = change(shown if shown or content.payload is not None else None)
+        return content if after is None else content_of(after)
 
     return edit
 
 
-def setting(new: Payload, key: str | None) -> Callable[[Payload], Payload]:
+def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload]:
     """Keys of `new` in place of those of the payload, or of what lies at a path in it; a null takes
-    its key away."""
+    its key away. Where there is no payload, `new` becomes it as it is, as in a server."""
     if key is None:
-        return lambda old: _merged(old, new)
+        return lambda old: new if old is None else _merged(old, new)
     path = parse_path(key).steps
     if len(path) + _levels(new) > MAX_DEPTH:
         raise wrong(f"the payload would be nested deeper than {MAX_DEPTH} levels at {shown(key)}")
@@ -99,13 +101,13 @@ def _set(value: Any, path: Path, new: Payload) -> Any:
     return [_set(one, rest, new) if i in wanted else one for i, one in enumerate(items)]
 
 
-def deleting(keys: Sequence[str]) -> Callable[[Payload], Payload]:
+def deleting(keys: Sequence[str]) -> Callable[[Payload | None], Payload | None]:
     """The payload without what lies at these paths."""
     if isinstance(keys, str):
         raise malformed(f"keys is {keys!r}, expected a sequence of keys")
     paths = [parse_path(key).steps for key in keys]
 
-    def delete(old: Payload) -> Payload:
+    def delete(old: Payload | None) -> Payload | None:
         for path in paths:
             old = _without(old, path)
         return old

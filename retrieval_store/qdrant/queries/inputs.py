@@ -21,7 +21,7 @@ from retrieval_store.qdrant.points.vectors import (
     several_vectors,
     to_sparse,
 )
-from retrieval_store.qdrant.refusals import malformed, missing, wrong
+from retrieval_store.qdrant.refusals import NoVectorError, malformed, missing, wrong
 
 IDS = (int, str, uuid.UUID)
 
@@ -92,7 +92,7 @@ class Inputs:
             raise missing(f"Not found: No point with id {given} found")
         found = self.read[point_id]
         if found is None or (isinstance(found, np.ndarray) and np.isnan(found.ravel()[:1]).any()):
-            raise missing(f"Not found: the point {given} has no vector {name!r}")
+            raise NoVectorError(given, name)
         if self.source.record.id == self.opened.record.id:
             self.named.append(point_id)
         return found if isinstance(found, SparseVector) else _as_kept(self.theirs, found)

@@ -101,7 +101,7 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
             self._count(route, StatusCode.CANCELLED, began)
             raise
         except Exception as error:
-            answer = refusal_of(error, route)
+            answer = refusal_of(error, route, self._shared.served.named)
         if isinstance(answer, Answer):
             self._count(route, _code(answer), began)
             await _abort(context, answer)

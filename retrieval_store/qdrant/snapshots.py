@@ -17,12 +17,13 @@ from urllib.parse import quote, unquote, urlparse
 
 from qdrant_client import models
 
+from retrieval_store.engine.storage.files import SNAPSHOTS
 from retrieval_store.errors import StorageError
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.refusals import missing, wrong
 
-FOLDER, FULL = "snapshots", "full"
+FULL = "full"
 SUFFIX, CHECKSUM = ".snapshot", ".checksum"
 LONGEST = 100  # characters of a name in the name of a file
 _NAME = re.compile(r"[A-Za-z0-9%._~-]+\.snapshot")
@@ -32,7 +33,7 @@ def root_of(store: EmbeddedStore) -> Path:
     """The directory in which all snapshots lie."""
     if store.directory is None:
         raise wrong("a store in memory has no directory for snapshots; give path")
-    return store.directory / FOLDER
+    return store.directory / SNAPSHOTS
 
 
 def folder_of(store: EmbeddedStore, opened: Opened | None) -> Path:

@@ -1,13 +1,11 @@
 """Routes of our own, by which a `Client` of a URL works with a store as with a directory: they
 carry the data of `interface` itself, in messages of `wire`."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from retrieval_store import plugins
 from retrieval_store.base.json_values import checked_object, is_unicode
@@ -23,7 +21,6 @@ from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
 from retrieval_store.interface.stores import EnginePoints
 from retrieval_store.qdrant.tokens.analysis import Tokens
-from retrieval_store.server import snapshots
 from retrieval_store.server.answers import Answer, FileAnswer
 from retrieval_store.server.copies import KEPT_SECONDS
 from retrieval_store.server.served import Asked
@@ -172,18 +169,9 @@ def _budget(asked: Asked) -> Mapping[str, int]:
 def _saved(asked: Asked, collection_id: str | None) -> FileAnswer:
     """A snapshot that is taken for this request alone, and goes once it was sent."""
     store = asked.served.store
-    path = (
-        _own_file()
-        if asked.served.is_read_only or store.directory is None
-        else (snapshots.upload_path(asked))
-    )
+    path = asked.served.temporary_path()
     store.snapshot(path, collection_id)
     return FileAnswer(path, "snapshot.zip", temporary=True)
-
-
-def _own_file() -> Path:
-    """A file that isn't there, where nothing of the store lies."""
-    return Path(tempfile.gettempdir()) / f"retrieval-store-{uuid4().hex}.zip"
 
 
 def _copy(asked: Asked, collection_id: str) -> str:

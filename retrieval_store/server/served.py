@@ -2,11 +2,15 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.places import Session, embedded_store
@@ -16,6 +20,8 @@ from retrieval_store.server.copies import Copies
 from retrieval_store.server.counts import Monitor
 from retrieval_store.server.inference import Inference
 from retrieval_store.view.views import Views
+
+UPLOADS = "uploads"
 
 
 class Served:
@@ -32,6 +38,8 @@ class Served:
         self.inference = inference
         self.monitor = Monitor()
         self.copies = Copies()
+        self._folder: Path | None = None  # of files that go again
+        self._folders, self._making = ExitStack(), threading.Lock()
         self.rpc_monitor = Monitor()  # of what is asked over gRPC
 
     @property
@@ -72,9 +80,23 @@ class Served:
         """The name of the collection that an alias leads to; another is its own."""
         return self.embedded.collections.name_of(name)
 
+    def temporary_path(self) -> Path:
+        """Where a file may be written that goes again. It lies in a folder of this process, in the
+        store's directory for snapshots if that can be written to; if the process dies, the folder
+        goes with the next opening of the store."""
+        with self._making:
+            if self._folder is None:
+                uploads = None
+                if not self.is_read_only and self.store.directory is not None:
+                    uploads = self.store.directory / SNAPSHOTS / UPLOADS
+                    uploads.mkdir(parents=True, exist_ok=True)
+                self._folder = self._folders.enter_context(private_folder(uploads))
+        return self._folder / f"{uuid4().hex}.part"
+
     def close(self) -> None:
         """Give the store back."""
         self.copies.close()
+        self._folders.close()
         self._close()
 
 

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
-from uuid import uuid4
 
 from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentError
 from retrieval_store.qdrant import snapshots
@@ -18,8 +17,6 @@ from retrieval_store.qdrant.refusals import Refused, missing, wrong
 from retrieval_store.server.answers import Accepted, FileAnswer
 from retrieval_store.server.parameters import refuse_dots
 from retrieval_store.server.served import Asked
-
-UPLOADS = "uploads"
 
 
 def _opened(asked: Asked) -> Any:
@@ -73,10 +70,9 @@ def taken_now(asked: Asked) -> FileAnswer:
 
 
 def upload_path(asked: Asked) -> Path:
-    """Where a file may be written that goes again."""
-    folder = snapshots.root_of(asked.served.store) / UPLOADS
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{uuid4().hex}.part"
+    """Where a file may be written that goes again, if the store has snapshots."""
+    snapshots.root_of(asked.served.store)
+    return asked.served.temporary_path()
 
 
 def recover(asked: Asked) -> Any:

@@ -8,6 +8,9 @@ import json
 import os
 import re
 import resource
+import shutil
+import subprocess
+import sys
 import threading
 from urllib.parse import quote
 
@@ -45,8 +48,8 @@ def ask(directory):
 @pytest.fixture
 def uploads(directory):
     """What lies where uploads are written, at the end nothing."""
-    yield lambda: list((directory / "snapshots" / "uploads").glob("*"))
-    assert list((directory / "snapshots" / "uploads").glob("*")) == []
+    yield lambda: list((directory / "snapshots" / "uploads").rglob("*.part"))
+    assert list((directory / "snapshots" / "uploads").rglob("*.part")) == []
 
 
 def taken(ask):
@@ -527,3 +530,19 @@ def test_what_is_left_to_do_is_bounded(ask, monkeypatch):
     while len(ask("GET", f"{K}/snapshots").json["result"]) < MOST_LEFT:
         ask.loop.run_until_complete(asyncio.sleep(0.05))
     assert ask("POST", f"{K}/snapshots?wait=false").status == 202
+
+
+def test_what_a_killed_server_was_sent_goes_with_the_next_opening(directory, ask):
+    _, file = taken(ask)
+    place = ask.application.served.temporary_path()
+    place.write_bytes(file)
+    lost = place.parent.with_name(".retrieval-store-lost")
+    shutil.copytree(place.parent, lost)
+    with subprocess.Popen([sys.executable, "-c", OPENING, str(directory)]) as opening:
+        assert opening.wait(PATIENCE) == 0
+    assert place.exists() and not lost.exists()
+    ask.application.close()
+    assert not place.parent.exists()
+
+
+OPENING = "import sys, retrieval_store as r; r.Client(sys.argv[1]).close()"

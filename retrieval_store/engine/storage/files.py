@@ -32,7 +32,10 @@ _UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a dat
 _CATALOG = re.escape(CATALOG_NAME) + _UNFINISHED
 _VECTORS = r"([0-9]+)\.([0-9]+)\.vectors"
 _OF_COLLECTION = rf"points\.sqlite(-wal|-shm|-journal|{_UNFINISHED})?|{_VECTORS}|maintenance\.lock"
-_OF_PRIVATE = rf"{re.escape(CATALOG_NAME)}({_UNFINISHED}|-wal|-shm)?|{re.escape(SNAPSHOT_NAME)}"
+_OF_PRIVATE = (
+    rf"{re.escape(CATALOG_NAME)}({_UNFINISHED}|-wal|-shm)?|{re.escape(SNAPSHOT_NAME)}"
+    r"|[0-9a-f]{32}\.part"  # a snapshot on its way to a server or from it
+)
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
 _FOLDER = os.O_RDONLY | posix.DIRECTORY | posix.NO_FOLLOW | posix.CLOSE_ON_EXEC
 _NAMED = 4  # of what was found, in a message

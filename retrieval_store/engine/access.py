@@ -23,6 +23,7 @@ from retrieval_store.engine.concurrency import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.database.failures import (
     CORRUPTION_ERRORS,
     LOCK_TIMEOUT_MS,
+    ContradictionError,
     corruption_as_damage,
     corruption_error,
     locked_for_too_long,
@@ -223,13 +224,18 @@ class Access:
     def _damage_behind(self, error: Exception) -> DamagedError:
         """The damage that a check of all bytes finds after an error; raises the error itself if
         there is none. Every byte is looked at once for each write."""
-        with corruption_as_damage(self._database.path):
+        path = self._database.path
+        if isinstance(error, ContradictionError):
+            damage = corruption_error(error, path)
+            damage.__cause__ = error
+            return damage
+        with corruption_as_damage(path):
             seq = self.use(lambda connection: read_head(connection).seq)
         problem = None if seq == self._sound_at else self.hooks.find_damage(self)
         if problem is None:
             self._sound_at = seq
             raise error
-        damage = corruption_error(error, self._database.path, problem)
+        damage = corruption_error(error, path, problem)
         damage.__cause__ = error
         return damage
 

@@ -2,8 +2,8 @@
 
 Errors of SQLite and the system are *translated*. Corrupt content whose checksums are right leads to
 errors of Python's own (`CORRUPTION_ERRORS`). Where nothing is done but reading such content they
-are damage; elsewhere they may as well be programming errors, and a check of all bytes decides
-(`Access.read`).
+are damage, and a ContradictionError always is; elsewhere they may as well be programming errors,
+and a check of all bytes decides (`Access.read`).
 """
 
 import errno
@@ -70,6 +70,10 @@ def locked_for_too_long(what: str, path: Path) -> LockTimeoutError:
     holder = by_holder_of(path.with_name(f"{path.name}-shm"), 120)
     waited = LOCK_TIMEOUT_MS // 1000
     return LockTimeoutError(f"{what} was locked by another writer for more than {waited} s{holder}")
+
+
+class ContradictionError(ValueError):
+    """What is stored contradicts itself, as a check of it has found."""
 
 
 CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)

@@ -9,6 +9,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
+from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import has_versions, shows_an_integer, to_id, to_key
@@ -123,7 +124,7 @@ def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
 def _refuse_odd(kinds: set[type], known: set[type], name: str) -> None:
     """Raise ValueError where there is no text, but should be: SQLite keeps whatever it gets."""
     if not kinds <= known:
-        raise ValueError(f"a point has a value as {name} that can't be one")
+        raise ContradictionError(f"a point has a value as {name} that can't be one")
 
 
 def vectors_read(view: AnyView, rows: Ints, name: str) -> VectorsRead:

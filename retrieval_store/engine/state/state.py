@@ -19,6 +19,7 @@ from retrieval_store.base.arrays import Bools, Ints, appended, distinct
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
 from retrieval_store.base.posix import is_whole
+from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.engine.storage.presence import are_present, present_pks
@@ -393,7 +394,9 @@ def _read_blocks(
     if len(owners) != space.slots - first * block_rows or len(fresh) != -(
         -len(owners) // block_rows
     ):
-        raise ValueError(f"vector space {space.name!r} has blocks for {len(owners)} vectors")
+        raise ContradictionError(
+            f"vector space {space.name!r} has blocks for {len(owners)} vectors"
+        )
     return (
         np.concatenate([old.checksums[:first], fresh]),
         owners[old.space.slots - first * block_rows :],

@@ -9,6 +9,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 
 CHUNK = 8192
@@ -64,5 +65,7 @@ def _load(connection: apsw.Connection, pks: Ints) -> tuple[Ints, Ints, Bools]:
 
 def _bits(bitmap: bytes) -> Bools:
     if len(bitmap) != CHUNK // 8:
-        raise ValueError(f"a bitmap of points has {len(bitmap)} bytes instead of {CHUNK // 8}")
+        raise ContradictionError(
+            f"a bitmap of points has {len(bitmap)} bytes instead of {CHUNK // 8}"
+        )
     return np.unpackbits(np.frombuffer(bitmap, np.uint8)).view(np.bool_)

@@ -29,6 +29,7 @@ from retrieval_store.base.arrays import DATATYPES, Datatype
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.metrics import METRICS, Metric
+from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
@@ -210,7 +211,7 @@ def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
         known = space.metric in METRICS and isinstance(space.name, str) and space.kind in KINDS
         known = known and space.datatype in _datatypes_of(space.kind)
         if not (known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
-            raise ValueError(f"there is no such vector space: {space}")
+            raise ContradictionError(f"there is no such vector space: {space}")
     return spaces
 
 
@@ -259,7 +260,7 @@ def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
     where the next number isn't one."""
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
     if not isinstance(next_space, int):
-        raise ValueError(f"the next vector space can't have the number {next_space!r}")
+        raise ContradictionError(f"the next vector space can't have the number {next_space!r}")
     there = numbers_of_spaces(connection)
     return lambda number: 0 < number < next_space and number not in there
 
@@ -277,7 +278,7 @@ def set_index(connection: apsw.Connection, name: str, index: Payload) -> None:
 def _settings(blob: bytes | str) -> Payload:
     settings = orjson.loads(blob)
     if not isinstance(settings, dict):
-        raise ValueError(f"{settings!r} are no settings of an index")
+        raise ContradictionError(f"{settings!r} are no settings of an index")
     return settings
 
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from retrieval_store.base import posix
 from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
 from retrieval_store.base.posix import sync_directory
+from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
@@ -328,5 +329,9 @@ def owners_of(connection: apsw.Connection, space: Space, generation: int, slots:
     found = select(connection, query, space.number, generation, apsw.carray(blocks))
     starts = np.cumsum([0, *(len(blob) // 8 for _, blob in found)])[:-1]
     owners = np.frombuffer(b"".join([blob for _, blob in found]), "<i8")
-    at = np.searchsorted(np.array([block for block, _ in found], np.int64), slots // block_rows)
-    return owners[starts[at] + slots % block_rows]
+    if not np.array_equal([block for block, _ in found], blocks):
+        raise ContradictionError(f"vector space {space.name!r} lacks blocks of its vectors")
+    places = starts[np.searchsorted(blocks, slots // block_rows)] + slots % block_rows
+    if len(places) and places.max() >= len(owners):
+        raise ContradictionError(f"vector space {space.name!r} has vectors without an owner")
+    return owners[places]

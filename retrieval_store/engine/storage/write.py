@@ -28,6 +28,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import Payload, existing_ids, listed
+from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.log import Write, finish
 from retrieval_store.engine.storage.non_dense import delete_non_dense, put_non_dense
@@ -218,7 +219,7 @@ def _take_vectors(write: Write, space: Space, pks: Ints, known: Known) -> int:
         # The slots may come from a derived file, so they are verified before vectors are lost.
         generation = write.head.generation
         if not np.array_equal(owners_of(write.connection, space, generation, slots), pks):
-            raise ValueError(f"vectors of space {space.name!r} aren't where they should be")
+            raise ContradictionError(f"vectors of space {space.name!r} aren't where they should be")
         disown(write.connection, space, generation, slots)
     return LOST
 
@@ -420,7 +421,9 @@ def append_rows(write: Write, space: Space, generation: int, rows: Stored, owner
     block_rows = rows_per_block(space.row_bytes)
     last, checksum, last_owners = _last_block(write.connection, space.number, generation)
     if last != (space.slots - 1) // block_rows:
-        raise ValueError(f"vector space {space.name!r} has other blocks than its vectors need")
+        raise ContradictionError(
+            f"vector space {space.name!r} has other blocks than its vectors need"
+        )
     if space.slots % block_rows == 0:
         checksum, last_owners = 0, b""  # a new block begins
     write.open_vectors(space, generation).append(space.slots, rows)

@@ -35,6 +35,7 @@ from retrieval_store.engine.storage.derived import (
     refuse_damaged,
 )
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
+from retrieval_store.engine.storage.non_dense import read_non_dense
 from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.upkeep.point_checks import (
     refuse_false_column,
@@ -214,6 +215,11 @@ def _refuse_disagreement(view: SearchView, path: Path) -> None:
             f"{path} is damaged: what it holds contradicts itself: point {pk} has an id, a "
             "document or a uri of another type"
         )
+    for piece in read_records(view.connection, "id, document, uri", pks):
+        del piece  # SQLite holds bytes, of which Python makes texts
+    for space in view.state.non_dense.values():
+        for _ in read_non_dense(view.connection, space, pks):
+            pass
     for piece in read_records(view.connection, "payload", pks):
         try:
             decode_payloads(blob for (blob,) in piece)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from retrieval_store.indexes.scan import Bits
 
 FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
+SHORT = 150  # bytes of a filter that is its own key
 OBJECTS = 1_000  # bytes of a result's own dicts, with the plan and the pass that are usually there
 Key: TypeAlias = bytes
 
@@ -188,8 +189,8 @@ class AllowedCache:
 
 
 def key_of(expression: Expression | None) -> Key | None:
-    """The cache key of a filter: a digest of the types and contents of its nodes, since a filter
-    may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a filter.)
+    """The cache key of a filter: the types and contents of its nodes, or a digest of these, since a
+    filter may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a filter.)
     None for a filter that can't be a key; that has nodes of the user's own classes, which may hold
     anything; or that names points by how integers are shown, of which a point fulfils it or not as
     another one comes or goes."""
@@ -204,7 +205,8 @@ def key_of(expression: Expression | None) -> Key | None:
     except TypeError:
         return None
     # Our classes live as long as the process, so that their addresses stand for them.
-    return blake2b(contents + array("Q", map(id, types)).tobytes(), digest_size=16).digest()
+    whole = contents + array("Q", map(id, types)).tobytes()
+    return whole if len(whole) <= SHORT else blake2b(whole, digest_size=16).digest()
 
 
 def _may_mean_integers(node: Expression) -> bool:

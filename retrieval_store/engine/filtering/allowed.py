@@ -190,10 +190,10 @@ class AllowedCache:
 
 def key_of(expression: Expression | None) -> Key | None:
     """The cache key of a filter: the types and contents of its nodes, or a digest of these, since a
-    filter may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a filter.)
-    None for a filter that can't be a key; that has nodes of the user's own classes, which may hold
-    anything; or that names points by how integers are shown, of which a point fulfils it or not as
-    another one comes or goes."""
+    filter may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a
+    filter.) None for a filter that can't be a key; that has nodes of the user's own classes, which
+    may hold anything; or that names points by how integers are shown, of which a point fulfils it
+    or not as another one comes or goes."""
     if expression is None:
         return b""
     nodes = [*walk(expression, within=True)]

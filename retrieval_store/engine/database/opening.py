@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import apsw
 
+from retrieval_store.base import posix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory, sync_file
@@ -90,7 +91,7 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
                     if len(_templates) > TEMPLATES_KEPT:
                         _templates.pop(next(iter(_templates)), None)
             else:
-                made.write_bytes(template)
+                _write_new(made, template)
             sync_file(made)
             try:
                 os.link(made, path)
@@ -111,6 +112,16 @@ def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         in_transaction(connection, partial(make_tables, format=format, fill=fill))
         connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | posix.CLOSE_ON_EXEC, 0o644)
+    try:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(descriptor, content[written:], written)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -170,7 +181,9 @@ def remove_empty_log(path: Path) -> None:
     connection is there: one that only reads makes them, and can't remove them."""
     with suppress(apsw.Error, OSError):
         if log_of_database(path).stat().st_size == 0:
-            with closing(_opened(path, apsw.SQLITE_OPEN_READWRITE, "full")) as connection:
+            flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
+            uri = f"{path.as_uri()}?mode=rw"  # as text a path may be none
+            with closing(apsw.Connection(uri, flags=flags, vfs=CHECKSUM_VFS)) as connection:
                 select(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
 
 

@@ -9,7 +9,6 @@ sequentially.
 import threading
 from array import array
 from collections.abc import Hashable, Mapping
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -206,7 +205,11 @@ def key_of(expression: Expression | None) -> Key | None:
         return None
     # Our classes live as long as the process, so that their addresses stand for them.
     whole = contents + array("Q", map(id, types)).tobytes()
-    return whole if len(whole) <= SHORT else blake2b(whole, digest_size=16).digest()
+    if len(whole) <= SHORT:
+        return whole
+    from hashlib import blake2b
+
+    return blake2b(whole, digest_size=16).digest()
 
 
 def _may_mean_integers(node: Expression) -> bool:

@@ -29,7 +29,6 @@ from retrieval_store.engine.database.opening import (
     Fill,
     Lease,
     connect,
-    log_of_database,
     make_tables,
     remove_empty_log,
 )
@@ -111,7 +110,6 @@ class FileDatabase(_Pool):
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._closings = 0
-        self._makes_log = False  # read-only, where there was none
         closes_before_fork(self)
 
     @property
@@ -155,8 +153,6 @@ class FileDatabase(_Pool):
         try:
             mine.extend(map(list.pop, [self._idle]))  # see _move_last
         except IndexError:
-            if self._mode == "read-only" and not log_of_database(self.path).exists():
-                self._makes_log = True
             mine.append(connect(self.path, self._format, self._mode))
         lease = mine[-1]
         lease.steps.taken = 0
@@ -210,7 +206,7 @@ class FileDatabase(_Pool):
         """Close all connections; from here on `use` raises `reason`."""
         self._closed = reason
         self.close_idle()
-        if self._makes_log:
+        if self._mode == "read-only" and self._file is not None:  # it was in use
             unforkable(remove_empty_log, self.path)
 
     def _refuse_replaced(self) -> None:

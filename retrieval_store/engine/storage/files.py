@@ -122,7 +122,8 @@ def remove_lost_folders(parent: Path) -> None:
 @contextmanager
 def _owned(folder: Path) -> Iterator[bool | None]:
     """Whether this call owns a private folder now: it holds its lock, and the folder is still
-    there. None where directories have no locks, as on a network: there no folder counts as lost."""
+    there. None where directories have no locks, as on a network, and for the folder of another
+    user, who could put a link in its place: such a folder never counts as lost."""
     if not posix.IS_THERE:
         yield None
         return
@@ -140,7 +141,9 @@ def _owned(folder: Path) -> Iterator[bool | None]:
 def _is_locked(descriptor: int, folder: Path) -> bool | None:
     try:
         posix.fcntl.flock(descriptor, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), os.stat(folder))
+        opened = os.fstat(descriptor)
+        is_there = os.path.samestat(opened, os.stat(folder))
+        return None if opened.st_uid != os.geteuid() else is_there
     except (BlockingIOError, FileNotFoundError):
         return False
     except OSError:

@@ -35,6 +35,24 @@ def test_commands_that_only_look_leave_no_files(tmp_path, words):
     assert files(tmp_path) == before
 
 
+def test_the_last_of_several_readers_leaves_no_files(tmp_path):
+    filled(tmp_path)
+    before = files(tmp_path)
+    program = (
+        "import sys, retrieval_store as r\n"
+        "c = r.Client(sys.argv[1], read_only=True)\n"
+        "print(c.get_collection('things').count(), flush=True)\n"
+        "input()\nc.close()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    readers = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    assert [reader.stdout.readline() for reader in readers] == ["2000\n"] * 3
+    for reader in readers:
+        reader.communicate("\n")
+    assert files(tmp_path) == before
+
+
 def test_a_log_that_another_process_uses_stays(tmp_path):
     filled(tmp_path)
     writer = retrieval_store.Client(tmp_path)

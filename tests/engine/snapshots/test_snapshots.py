@@ -381,3 +381,14 @@ def test_where_directories_have_no_locks_nothing_counts_as_lost(tmp_path, monkey
     assert (tmp_path / ".retrieval-store-1").exists()
     assert len([*tmp_path.glob(".retrieval-store-*")]) == 1
     restore(tmp_path / "notes.zip", tmp_path / "again")
+
+
+def test_the_folder_of_another_user_stays(tmp_path, monkeypatch):
+    folder = tmp_path / ".retrieval-store-1"
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+        remove_lost_folders(tmp_path)
+    assert folder.exists()
+    remove_lost_folders(tmp_path)
+    assert not folder.exists()

@@ -23,6 +23,7 @@ import apsw
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.logs import log_of
 from retrieval_store.base.posix import sync_directory
+from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, remove_derived
 from retrieval_store.errors import DamagedError
@@ -172,9 +173,10 @@ def checksum_of(path: Path) -> int:
 def _records(connection: apsw.Connection, condition: str, *parameters: str) -> list[DerivedFile]:
     query = f"SELECT key, file, seq, size, checksum, covered FROM derived {condition}"
     files = [DerivedFile(*row) for row in select(connection, query, *parameters)]
-    for made in files:
-        if not re.fullmatch(_NAME, made.file):
-            raise ValueError(f"{made.file!r} is no name of a derived file")
+    for made in files:  # its numbers are checked where the file is used
+        names = type(made.key) is type(made.file) is str
+        if not names or not re.fullmatch(_NAME, made.file):
+            raise ContradictionError(f"{made.file!r} is no name of a derived file")
     return files
 
 

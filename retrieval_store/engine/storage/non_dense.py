@@ -10,6 +10,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector
+from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
@@ -113,4 +114,6 @@ def decoded(blob: bytes, space: Space) -> NonDenseVector:
             np.frombuffer(blob, "<u4", half), np.frombuffer(blob, "<f4", half, half * 4)
         )
     matrix: Matrix = np.frombuffer(blob, "<f4").reshape(-1, space.dimension or 1)
+    if not len(matrix):
+        raise ContradictionError(f"a point has none of its vectors in space {space.name!r}")
     return matrix

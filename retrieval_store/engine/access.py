@@ -224,17 +224,14 @@ class Access:
     def _damage_behind(self, error: Exception) -> DamagedError:
         """The damage that a check of all bytes finds after an error; raises the error itself if
         there is none. Every byte is looked at once for each write."""
-        path = self._database.path
-        if isinstance(error, ContradictionError):
-            damage = corruption_error(error, path)
-            damage.__cause__ = error
-            return damage
-        with corruption_as_damage(path):
-            seq = self.use(lambda connection: read_head(connection).seq)
-        problem = None if seq == self._sound_at else self.hooks.find_damage(self)
-        if problem is None:
-            self._sound_at = seq
-            raise error
+        path, problem = self._database.path, None
+        if not isinstance(error, ContradictionError):
+            with corruption_as_damage(path):
+                seq = self.use(lambda connection: read_head(connection).seq)
+            problem = None if seq == self._sound_at else self.hooks.find_damage(self)
+            if problem is None:
+                self._sound_at = seq
+                raise error
         damage = corruption_error(error, path, problem)
         damage.__cause__ = error
         return damage

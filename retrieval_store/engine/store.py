@@ -527,17 +527,13 @@ def _look_after(points: Access) -> None:
 
 def _damage_of(points: Access, find_class: FindClass) -> str | None:
     """What is wrong with the files of a collection; None if nothing is."""
-    from retrieval_store.engine.upkeep.verify import verify_collection
+    from retrieval_store.engine.upkeep.verify import no_analyzer, verify_collection
 
     if points.directory is None:
         return None
     mode: Mode = "read-only" if points.is_read_only else "full"
-    reports = verify_collection(points.directory, points.name, mode, find_class, _no_analyzer)
+    reports = verify_collection(points.directory, points.name, mode, find_class, no_analyzer)
     return next((report.problem for report in reports if report.problem), None)
-
-
-def _no_analyzer() -> "Analyzer":
-    raise InvalidArgumentError("lists of words are compared by `Store.verify`")
 
 
 def _nothing() -> None:

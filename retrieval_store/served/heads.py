@@ -13,6 +13,7 @@ from retrieval_store.wire.message import COPIED, MEDIA_TYPE, Parts, size_of
 
 LONGEST = 64 * 1024  # bytes of an answer's head
 END = b"\r\n\r\n"
+_HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class Heads:
@@ -81,7 +82,7 @@ def _length(status: int, headers: Mapping[str, str]) -> int | None:
 
 def piece_size(line: bytes) -> int:
     """How long the next piece of a body in chunks is; HTTPException where that isn't said."""
-    try:
-        return int(line.partition(b";")[0].strip(), 16)
-    except ValueError:
-        raise HTTPException(f"a piece of a body begins with {line[:80]!r}") from None
+    size = line.partition(b";")[0].strip()
+    if not size or not _HEX.issuperset(size):  # else Python would take signs, "0x" and "_", too
+        raise HTTPException(f"a piece of a body begins with {line[:80]!r}")
+    return int(size, 16)

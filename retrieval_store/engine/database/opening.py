@@ -184,6 +184,7 @@ def remove_empty_log(path: Path) -> None:
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
             uri = f"{path.as_uri()}?mode=rw"  # as text a path may be none
             with closing(apsw.Connection(uri, flags=flags, vfs=CHECKSUM_VFS)) as connection:
+                guard(connection, path)
                 select(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
 
 

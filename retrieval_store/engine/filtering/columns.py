@@ -12,7 +12,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
+from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.segments import (
     Segment,
     ValueSegment,
@@ -20,6 +20,7 @@ from retrieval_store.engine.filtering.segments import (
     keys_of,
 )
 from retrieval_store.engine.state.layers import (
+    KEYS_NOTED,
     NOTHING_STALE,
     Layers,
     plan_refresh,

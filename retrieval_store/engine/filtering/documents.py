@@ -15,8 +15,8 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shortened
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering.allowed import Key, key_of
-from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
-from retrieval_store.engine.state.layers import NOTHING_STALE, Layers
+from retrieval_store.engine.filtering.kept import FilterView
+from retrieval_store.engine.state.layers import KEYS_NOTED, NOTHING_STALE, Layers
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records
 from retrieval_store.engine.words.cache import TRIGRAMS, file_key

@@ -11,8 +11,6 @@ from retrieval_store.engine.words.cache import KeptLists
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath, Steps
 
-KEYS_NOTED = 10_000
-
 
 @dataclass(frozen=True, slots=True)
 class Expiry:

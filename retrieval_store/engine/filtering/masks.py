@@ -25,8 +25,9 @@ from retrieval_store.engine.filtering.columns import (
     current_columns,
     note_use,
 )
-from retrieval_store.engine.filtering.kept import KEYS_NOTED, FilterView
+from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.segments import keys_of
+from retrieval_store.engine.state.layers import KEYS_NOTED
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.records import read_records, read_values
 from retrieval_store.engine.storage.schema import pks_of_ids, to_id
@@ -254,7 +255,7 @@ class Evaluation:
         kept = self._columns.get(column)
         if kept is not None:
             mask = column_mask(kept, leaf, len(candidates))
-            if self._rows is None and not all(segment.is_empty for segment in kept.segments):
+            if self._rows is None and not kept.is_empty:
                 note_use(self._view, column.path)
         if mask is None:
             assert isinstance(leaf, ValueLeaf)

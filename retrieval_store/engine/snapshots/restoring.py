@@ -10,14 +10,13 @@ from pathlib import Path
 import apsw
 
 from retrieval_store.base.posix import sync_directory
-from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.nearest.indexing import FindClass
 from retrieval_store.engine.snapshots.package import Manifest, unpack
 from retrieval_store.engine.storage.catalog import CATALOG, Entries
 from retrieval_store.engine.storage.files import CATALOG_NAME, POINTS_NAME, private_folder
-from retrieval_store.engine.upkeep.verify import verify_collection
+from retrieval_store.engine.upkeep.verify import no_analyzer, verify_collection
 from retrieval_store.errors import DamagedError, InvalidArgumentError
 
 
@@ -38,7 +37,7 @@ def unpacked(
 
 def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: FindClass) -> None:
     files = set(os.listdir(directory))
-    reports = verify_collection(directory, name, "relaxed", find_class, _no_analyzer)
+    reports = verify_collection(directory, name, "relaxed", find_class, no_analyzer)
     for report in reports:
         if report.problem:
             raise DamagedError(f"{snapshot} holds what is damaged: {report.problem}")
@@ -49,10 +48,6 @@ def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: Find
         raise DamagedError(f"{snapshot} holds files of no use: {sorted(files - used)[:4]}")
     for left in set(os.listdir(directory)) - files:  # of opening it
         (directory / left).unlink()
-
-
-def _no_analyzer() -> Analyzer:
-    raise InvalidArgumentError("derived files aren't in snapshots")
 
 
 def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:

@@ -28,7 +28,7 @@ WANTED_AFTER = 30  # layers are built once so many calls would have used them
 OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
 # Entries that say nothing of any row: at most, in number and bytes, but of any size so many.
 EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
-KEYS_NOTED = 10_000  # missing layers whose uses are counted
+KEYS_NOTED = 10_000  # keys, wherever something is noted of any that callers ask for
 
 
 class Segment(Protocol):
@@ -54,6 +54,11 @@ class Layers(Generic[S]):
     segments: tuple[S, ...]
     stale: Ints
     memory: mmap.mmap | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has anything."""
+        return all(segment.is_empty for segment in self.segments)
 
     @property
     def is_whole(self) -> bool:
@@ -242,7 +247,7 @@ class LayerCache:
             if before is not None and seq < before[0]:
                 return
             nbytes = OBJECTS + sum(part.nbytes for part in layers.segments)
-            if all(part.is_empty for part in layers.segments):
+            if layers.is_empty:
                 self._layers.drop(key)
                 self._empty.put(key, (seq, layers), nbytes)
                 if len(self._empty) > EMPTY_KEPT or self._empty.nbytes > EMPTY_BYTES:

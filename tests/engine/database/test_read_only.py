@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import apsw
 import pytest
 
 import retrieval_store
+from retrieval_store.engine.database import opening
+from retrieval_store.engine.database.guards import guard
 from tests.helpers.small_stores import filled
 
 
@@ -77,3 +80,23 @@ def test_a_log_that_another_process_uses_stays(tmp_path):
     writer.close()
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         assert client.get_collection("things").count() == 1998
+
+
+def test_every_connection_to_a_store_that_is_only_read_is_on_guard(tmp_path, monkeypatch):
+    """What is in a store may be made so that reading it never ends."""
+    filled(tmp_path)
+    guarded, opened, connection = [], [], apsw.Connection
+
+    def noted(database, path):
+        guarded.append(path)
+        return guard(database, path)
+
+    def connected(name, *arguments, **named):
+        opened.append(name)
+        return connection(name, *arguments, **named)
+
+    monkeypatch.setattr(opening, "guard", noted)
+    monkeypatch.setattr(apsw, "Connection", connected)
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        assert client.get_collection("things").count() == 2000
+    assert len(opened) == len(guarded) >= 4  # the last of each database as it is closed

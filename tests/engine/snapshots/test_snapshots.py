@@ -261,9 +261,10 @@ def test_each_is_of_one_moment_while_four_processes_write(tmp_path):
 
 
 DYING = """
-import os, shutil, sys, retrieval_store
+import shutil, sys, retrieval_store
 from retrieval_store.engine.snapshots import copies, restoring, taking
 from retrieval_store.engine.upkeep import maintenance
+from tests.helpers.dying import at_each_step
 
 template, root, doing = sys.argv[1:]
 
@@ -281,33 +282,12 @@ def work(path):
     else:
         next(notes.iterate(batch=10))
 
-for step in range(1, 100):
-    path = f"{root}/{step}"
-    shutil.copytree(f"{template}/store", f"{path}/store")
-    child = os.fork()
-    if child == 0:
-        break
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(path, status, flush=True)
-    if status != -9:
-        sys.exit()
+def prepared(step):
+    shutil.copytree(f"{template}/store", f"{root}/{step}/store")
+    return f"{root}/{step}"
 
-left = 2 * step - 1
-
-def dying(name):
-    real = getattr(os, name)
-    def call(*arguments, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), 9)
-        return real(*arguments, **named)
-    setattr(os, name, call)
-
-for name in ("mkdir", "link", "open", "fsync", "unlink", "rename", "rmdir"):
-    dying(name)
-work(path)
-os._exit(0)
+names = ("mkdir", "link", "open", "fsync", "unlink", "rename", "rmdir")
+at_each_step(prepared, work, names, 2)
 """
 
 

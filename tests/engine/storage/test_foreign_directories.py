@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import chromadb
 import lancedb
@@ -135,39 +136,19 @@ def test_only_files_with_our_names_are_removed(tmp_path, caplog):
 
 
 CREATE = """
-import os, sys, retrieval_store
+import sys, retrieval_store
 from retrieval_store.engine import store
+from tests.helpers.dying import at_each_step
 retrieval_store.Client  # has all imported that each moment needs
 
-for moment in range(1, 100):
-    path = f"{sys.argv[1]}/{moment}"
-    child = os.fork()
-    if child == 0:
-        break
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(moment, status, flush=True)
-    if status != -9:
-        sys.exit()
+def work(path):
+    client = retrieval_store.Client(path)
+    client.create_collection("things", embedding_function=None)
+    if sys.argv[2]:
+        client.delete_collection("things")
 
-client = retrieval_store.Client(path)
-left = moment
-
-def dying(name):
-    real = getattr(os, name)
-    def call(*arguments, **named):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), 9)
-        return real(*arguments, **named)
-    setattr(os, name, call)
-
-for name in ("mkdir", "link", "open", "fsync", "unlink", "rename", "listdir"):
-    dying(name)
-client.create_collection("things", embedding_function=None)
-if sys.argv[2]:
-    client.delete_collection("things")
-os._exit(0)
+names = ("mkdir", "link", "open", "fsync", "unlink", "rename", "listdir")
+at_each_step(lambda step: f"{sys.argv[1]}/{step}", work, names, 1)
 """
 
 
@@ -177,8 +158,7 @@ def test_a_creation_killed_at_any_moment_leaves_nothing(tmp_path, delete):
     run = [sys.executable, "-c", CREATE, str(tmp_path), delete]
     done = subprocess.run(run, capture_output=True, text=True)
     statuses = dict(line.split() for line in done.stdout.splitlines())
-    for moment in statuses:
-        path = tmp_path / moment
+    for path in map(Path, statuses):
         with retrieval_store.Client(path) as client:
             known = {str(collection.id) for collection in client.list_collections()}
         assert {one.name for one in path.iterdir() if one.is_dir()} == known

@@ -28,15 +28,12 @@ from retrieval_store.errors import (
 from retrieval_store.interface.records import CollectionRecord, Mode, Progress
 
 if TYPE_CHECKING:
-    from retrieval_store.base.threads import Closes, Threads
     from retrieval_store.interface.stores import (
         CollectionStore,
         EmbeddedStore,
         EngineStore,
         PointsBackend,
     )
-    from retrieval_store.remote.calls.cluster import Cluster
-    from retrieval_store.served.connection import Connection
     from retrieval_store.served.opening import Address
 
 
@@ -228,30 +225,10 @@ def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
     return Session(find, release, address.place)
 
 
-def asynchronous(session: Session, threads: "Threads") -> "Closes | None":
-    """Have calls of a store that is elsewhere be waited for by event loops, where `base.bridge`
-    runs them; what closes the connections of these. None where calls need a thread: of a store in
-    this process, of a client of the caller's that isn't asynchronous, and without greenlets."""
-    from retrieval_store.base import bridge
-
-    store = session.store
-    if store.embedded is not None or not bridge.is_available():
-        return None
-    if store.engine is None:
-        cluster: Cluster = store.cluster  # type: ignore[attr-defined]
-        return cluster.on_loops(threads)
-    from retrieval_store.served.asynchronous import AsyncConnection
-
-    connection: Connection = store.connection  # type: ignore[attr-defined]
-    on_loops = AsyncConnection(connection.address)
-    connection.on_loops = on_loops
-    return on_loops.close
-
-
 def waited(qdrant_client: Any) -> Any:
     """A client of the caller's, whose calls wait if it is an asynchronous one; else as it is."""
     _remote()
-    from retrieval_store.remote.calls.asynchronous import waited
+    from retrieval_store.remote.calls.cluster import waited
 
     return waited(qdrant_client)
 

@@ -10,6 +10,5 @@ most; `progress` shows bars; `printable` says which
 characters are shown; `tables` makes tables of HTML; `posix` has what some systems lack, and syncs
 files; `processes` tells of other processes; `logs` has the loggers; `tracing` makes spans for
 applications that trace themselves; `telemetry` keeps onnxruntime from reporting to its makers;
-`threads` and `bridge` are how an event loop waits for code that isn't asynchronous. It may use
-`errors` alone.
+`threads` makes calls for which an event loop waits. It may use `errors` alone.
 """

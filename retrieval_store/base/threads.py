@@ -8,25 +8,21 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
-Closes: TypeAlias = Callable[[], Coroutine[Any, Any, None]]  # connections of event loops
 _Call: TypeAlias = Callable[[], Any]
 _Long: TypeAlias = tuple[Future[Any], _Call]
 # The event loop for which a thread works.
 CALLING: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar(
     "retrieval_store_loop", default=None
 )
-
-
-def usual_number() -> int:
-    """How many threads a client has: two for each processor, and from 4 to 16."""
-    return max(4, min(16, 2 * (os.cpu_count() or 1)))
+WORKING = max(4, min(16, 2 * (os.cpu_count() or 1)))  # threads for calls that take the processor
+WAITING = 64  # and for those that wait for another process
 
 
 class Threads:
@@ -44,8 +40,7 @@ class Threads:
         self._lock = threading.Lock()
         self._given: set[Future[Any]] = set()
         self._taken = 0  # by long calls
-        self._next: deque[_Long] = deque()  # those for which a thread was asked
-        self._long: deque[_Long] = deque()  # those behind them
+        self._long: deque[_Long] = deque()  # those that wait for others to end
 
     async def run(self, call: Callable[[], T], is_long: bool = False) -> T:
         """What a call returns, made in a thread, in the context of who awaits it. One that is
@@ -82,22 +77,20 @@ class Threads:
                 self._long.append((future, call))
                 return future
             self._taken += 1
-            self._next.append((future, call))
-        self._pool.submit(self._work)
+        self._pool.submit(self._work, future, call)
         return future
 
-    def _work(self) -> None:
+    def _work(self, future: Future[Any], call: _Call) -> None:
         """Make a long call; the thread is given back then, and the following one stands in its
         turn."""
-        future, call = self._next.popleft()
         _settle(future, call)
         del future, call
         with self._lock:
             if not self._long:
                 self._taken -= 1
                 return
-            self._next.append(self._long.popleft())
-        self._pool.submit(self._work)
+            following = self._long.popleft()
+        self._pool.submit(self._work, *following)
 
 
 def _passed(call: Callable[[], T]) -> T:

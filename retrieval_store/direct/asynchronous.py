@@ -1,9 +1,6 @@
 """The client and the collection for an event loop: each method is that of `Client` or `Collection`,
-awaited.
-
-Of a store in this process a method runs in a thread of the client's own. Of one elsewhere it runs
-on the loop, where only the answers are awaited (`base.bridge`); but what takes long beside these,
-and everything where greenlets are missing, runs in a thread too.
+awaited. It runs in a thread of the client's own, of which there are more where the store is
+elsewhere, since most of them wait for it then.
 """
 
 import os
@@ -18,27 +15,22 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlia
 from uuid import UUID
 
 from retrieval_store import places
-from retrieval_store.base import bridge
 from retrieval_store.base.arguments import path_of, whole_number
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
-from retrieval_store.base.threads import Threads, usual_number
+from retrieval_store.base.threads import WAITING, WORKING, Threads
 from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.direct.client import Client, HttpClient
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import ClientClosedError, InvalidTypeError
 
 if TYPE_CHECKING:
-    from retrieval_store.base.threads import Closes
     from retrieval_store.direct.chroma.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Async: TypeAlias = Coroutine[Any, Any, R]
-# "write" and "long" calls have half of the threads at most; "long" ones need a thread wherever the
-# store is.
-Kind: TypeAlias = Literal["read", "write", "long"]
+Kind: TypeAlias = Literal["read", "long"]  # of these at most half of the threads
 PIECE = 256  # records that a thread hands over at once
 
 
@@ -158,62 +150,45 @@ class _Rows:
             rows.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A client. closes: what ends its connections of event loops; None where all is done in
-    threads."""
-
-    client: Client
-    closes: "Closes | None"
-
-
 class _Calls:
     """Carries out the calls of one client, which it opens with the first of them. make: makes the
     client."""
 
-    def __init__(self, make: Callable[[], Client], threads: int | None) -> None:
-        number = usual_number() if threads is None else whole_number(threads, "threads", 1)
-        self.threads = Threads(number)
+    def __init__(self, make: Callable[[], Client], threads: int) -> None:
+        self.threads = Threads(whole_number(threads, "threads", 1))
+        self.client: Client | None = None  # once it is open
         self._make = make
-        self._opened: _Opened | None = None
         self._process, self._opening = os.getpid(), threading.Lock()
         self.closed = False
 
-    @property
-    def client(self) -> Client | None:
-        """The client; None as long as it isn't open."""
-        return None if self._opened is None else self._opened.client
-
     async def open(self) -> Client:
         """The client."""
-        if self._opened is None:
+        if self.client is None:
             if self.closed:
                 raise ClientClosedError("the client has been closed")
             if self._process != os.getpid():  # a thread of the parent's may have held it
                 self._process, self._opening = os.getpid(), threading.Lock()
             return await self.threads.run(self._open, is_long=True)
-        return self._opened.client
+        return self.client
 
     def _open(self) -> Client:
         with self._opening:  # cancelled or not, what was opened is there for the next call
-            if self._opened is None:
+            if self.client is None:
                 client = self._make()
                 try:
-                    closes = places.asynchronous(client._session, self.threads)
+                    _ = client._session.store  # where nothing has answered yet, it has to by now
                 except BaseException:
                     client.close()
                     raise
-                self._opened = _Opened(client, closes)
-        return self._opened.client
+                self.client = client
+        return self.client
 
     async def made(self, call: Callable[[], T], kind: Kind) -> T:
         """What a call of the open client returns."""
         if self.closed:
             place = "" if self.client is None else f" of the store {self.client._session.place}"
             raise ClientClosedError(f"the client{place} has been closed")
-        if kind != "long" and self._opened is not None and self._opened.closes is not None:
-            return await bridge.run(call, self.threads)
-        return await self.threads.run(call, is_long=kind != "read")
+        return await self.threads.run(call, is_long=kind == "long")
 
     async def release(self, call: Callable[[], object]) -> None:
         """Have a call made that lets go of something, after `close` too."""
@@ -226,10 +201,8 @@ class _Calls:
         """Wait for what threads do, and let go of the store."""
         self.closed = True
         await self.threads.settle()
-        if self._opened is not None and not self._opened.client._session.closed:
-            if self._opened.closes is not None:
-                await self._opened.closes()
-            await self.threads.run(self._opened.client.close)
+        if self.client is not None and not self.client._session.closed:
+            await self.threads.run(self.client.close)
         self.threads.end()
 
 
@@ -268,10 +241,10 @@ class AsyncCollection:
         return await self.configuration()
 
     count = awaited(Collection.count)
-    add = awaited(Collection.add, "write")
-    upsert = awaited(Collection.upsert, "write")
+    add = awaited(Collection.add, "long")
+    upsert = awaited(Collection.upsert, "long")
     add_from = awaited(Collection.add_from, "long")
-    update = awaited(Collection.update, "write")
+    update = awaited(Collection.update, "long")
     get = awaited(Collection.get)
     peek = awaited(Collection.peek)
     query = awaited(Collection.query)
@@ -280,14 +253,14 @@ class AsyncCollection:
     why = awaited(Collection.why)
     stats = awaited(Collection.stats)
     map = awaited(Collection.map, "long")
-    warm = awaited(Collection.warm, "write")
-    delete = awaited(Collection.delete, "write")
-    modify = awaited(Collection.modify, "write")
+    warm = awaited(Collection.warm, "long")
+    delete = awaited(Collection.delete, "long")
+    modify = awaited(Collection.modify, "long")
     optimize = awaited(Collection.optimize, "long")
     snapshot = awaited(Collection.snapshot, "long")
     fork = collection(Collection.fork, "long")
     iterate = iterated(Collection.iterate)
-    create_index = awaited(Collection.create_index, "write")
+    create_index = awaited(Collection.create_index, "long")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AsyncCollection) and other._sync == self._sync
@@ -307,9 +280,9 @@ class AsyncClient:
     Use it in an `async with` statement, or close it.
 
     It is opened by the first call, or by `async with`: errors of opening come there. threads: how
-    many threads it may have; two for each processor, from 4 to 16, if it isn't said. Of a store in
-    this process each call runs in one of them, and writes in half of them at most; of others
-    only what takes long does. qdrant_client: an AsyncQdrantClient, too, which is used by one event
+    many threads it may have, in each of which one call runs, and in half of them at most those that
+    may take long, as writes. If it isn't said, these are two for each processor, from 4 to 16, and
+    64 for a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by one event
     loop. The other arguments are those of `Client`.
     """
 
@@ -358,7 +331,8 @@ class AsyncClient:
             )
 
         self._path = path_of(path, "path") if isinstance(path, str | os.PathLike) else None
-        self._calls = _Calls(make, threads)
+        usual = WORKING if url is None and qdrant_client is None else WAITING
+        self._calls = _Calls(make, usual if threads is None else threads)
 
     async def _own(self) -> Client:
         return await self._calls.open()
@@ -379,13 +353,13 @@ class AsyncClient:
         """The same."""
         return DEFAULT_DATABASE
 
-    create_collection = collection(Client.create_collection, "write")
-    get_or_create_collection = collection(Client.get_or_create_collection, "write")
+    create_collection = collection(Client.create_collection, "long")
+    get_or_create_collection = collection(Client.get_or_create_collection, "long")
     get_collection = collection(Client.get_collection)
     get_collection_by_id = collection(Client.get_collection_by_id)
     list_collections = collections(Client.list_collections)
     count_collections = awaited(Client.count_collections)
-    delete_collection = awaited(Client.delete_collection, "write")
+    delete_collection = awaited(Client.delete_collection, "long")
     verify = awaited(Client.verify, "long")
     stats = awaited(Client.stats)
     snapshot = awaited(Client.snapshot, "long")
@@ -394,7 +368,7 @@ class AsyncClient:
     get_version = awaited(Client.get_version)
     get_max_batch_size = awaited(Client.get_max_batch_size)
     get_settings = awaited(Client.get_settings)
-    reset = awaited(Client.reset, "write")
+    reset = awaited(Client.reset, "long")
 
     async def close(self) -> None:
         """Let go of the store, once what threads do for calls that were cancelled is done too; its
@@ -440,8 +414,8 @@ async def AsyncHttpClient(
 ) -> AsyncClient:
     """An open client for an event loop of the store, or the cluster, that a server at a host and a
     port has, with the arguments of `HttpClient`, under the name that users of Chroma know."""
-    client = AsyncClient(threads=threads)
+    client = AsyncClient()
     make = partial(HttpClient, host, port, ssl, headers, settings, tenant, database, trust=trust)
-    client._calls = _Calls(partial(make, **options), threads)
+    client._calls = _Calls(partial(make, **options), WAITING if threads is None else threads)
     await client._own()
     return client

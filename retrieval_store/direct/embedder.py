@@ -20,7 +20,6 @@ import orjson
 from retrieval_store import plugins
 from retrieval_store.base.arguments import check_callable
 from retrieval_store.base.arrays import Floats, Matrix
-from retrieval_store.base.bridge import aside
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
 from retrieval_store.base.logs import log_of
@@ -57,7 +56,7 @@ def check_ready(function: Embeds | Default | None) -> None:
     """Raise what the function's own `check` does, where it lacks what it can't embed without."""
     if _has(function, "check"):
         checked: Any = function
-        aside(checked.check)
+        checked.check()
 
 
 def spec_of(given: Embeds | Default | None) -> Spec | None:
@@ -84,7 +83,7 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
 
 def _usual() -> Embeds:
     """The function of a collection that is created without a word about one."""
-    return aside(made_of, DEFAULT_NAME, {})
+    return made_of(DEFAULT_NAME, {})
 
 
 def _called_by_itself(function: Any) -> str | None:
@@ -245,7 +244,7 @@ class Embedder:
                     "collection, register its class by @register_embedding_function before you "
                     "make one, or pass vectors"
                 )
-            self._function = aside(_restored, spec, self._trust)
+            self._function = _restored(spec, self._trust)
         return self._function
 
 
@@ -265,7 +264,7 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
 
 
 def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
-    result = aside(function, list(inputs))
+    result = function(list(inputs))
     if inspect.iscoroutine(result):
         result.close()
         raise EmbeddingFunctionError(
@@ -342,7 +341,7 @@ def function_of(given: Any, argument: str) -> Any:
     be called.
     """
     if isinstance(given, str):
-        return aside(_named, given, argument)
+        return _named(given, argument)
     check_callable(given, argument)
     return given
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.base.bridge import aside
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.direct.arguments import Records
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
@@ -122,7 +121,7 @@ def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
             "the collection (or embeddings, when adding)"
         )
     places = [i for i, uri in enumerate(uris) if uri is not None]
-    items = aside(lambda: list(loader([uris[i] for i in places]))) if places else []
+    items = list(loader([uris[i] for i in places])) if places else []
     if len(items) != len(places):
         raise InvalidArgumentError(
             f"the data loader returned {len(items)} items for {len(places)} uris"

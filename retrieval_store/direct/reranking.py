@@ -11,7 +11,6 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Floats, Ints
-from retrieval_store.base.bridge import aside
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.arguments import complete_texts_of
@@ -62,7 +61,7 @@ class Reranking:
         scores = np.full(len(documents), np.nan)
         if readable:
             texts = [cast(str, documents[i]) for i in readable]
-            scores[readable] = aside(self.score, text, texts)
+            scores[readable] = self.score(text, texts)
         order = np.argsort(-scores, kind="stable")  # NaN comes last
         return order, scores[order]
 

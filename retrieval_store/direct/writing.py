@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from retrieval_store.base.bridge import made_aside
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.logs import log_of
@@ -52,21 +51,18 @@ class Writer:
     loader: DataLoader | None
     expires: str | None = None
 
-    @made_aside
     def add(self, given: Given, show_progress: bool) -> Write:
         """What inserts points; see `Collection.add`."""
         records = self._records(given)
         require_sources(records)
         return self._prepared(records, show_progress), _ADD
 
-    @made_aside
     def update(self, given: Given, show_progress: bool) -> Write:
         """What changes points that exist; see `Collection.update`."""
         records = self._records(given)
         require_change(records)
         return self._prepared(records, show_progress), _UPDATE
 
-    @made_aside
     def upsert(
         self, given: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
     ) -> Write:

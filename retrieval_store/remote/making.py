@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
-from retrieval_store.base.bridge import made_aside
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.base.metrics import Metric
@@ -216,7 +215,6 @@ def complete(cluster: Cluster, name: str, info: Any) -> None:
         keep_order(cluster, name)
 
 
-@made_aside  # filters of warnings are the process', and so aren't held while a loop goes on
 def keep_order(cluster: Cluster, name: str) -> None:
     """Have Qdrant index what points are listed by."""
     with warnings.catch_warnings():

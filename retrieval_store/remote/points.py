@@ -13,7 +13,6 @@ import numpy as np
 
 from retrieval_store.answering.executor import answer
 from retrieval_store.answering.why import why
-from retrieval_store.base.bridge import made_aside
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, Payload, shown
 from retrieval_store.base.projection import projected
@@ -58,7 +57,6 @@ if TYPE_CHECKING:
 
 RANKED = 10_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn
-MANY = 64  # points that are written aside, where an event loop waits
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
@@ -111,13 +109,6 @@ class RemotePoints:
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points."""
         note(lambda: {"retrieval_store.written": len(batch.ids)})
-        return (self._put_many if len(batch.ids) > MANY else self._put)(batch, rules)
-
-    @made_aside  # since it takes long to make requests of them
-    def _put_many(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        return self._put(batch, rules)
-
-    def _put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         self._collection.refuse_replaced()
         batch_prepared = self._prepared(batch, rules)
         for request in batch_prepared.requests:

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from retrieval_store.base.bridge import aside, is_on_loop, wait_for
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import ClientClosedError, ClusterError, InvalidArgumentError
 from retrieval_store.served.attempts import (
@@ -25,22 +24,12 @@ from retrieval_store.served.opening import LOOKED_WITHIN, Address, is_ours
 from retrieval_store.wire.api import ROOT, Method
 from retrieval_store.wire.message import LARGEST, Buffer, MalformedError, size_of
 
-KEPT = 32  # idle connections
-MANY = 256  # records of which a message is made aside
-LARGE = 1 << 20  # bytes of an answer that is read aside
+KEPT = 64  # idle connections, one for each thread of an event loop's client
 T = TypeVar("T")
 
 
-class Answers(Protocol):
-    """What an event loop waits for."""
-
-    async def answer(self, request: Request) -> Buffer:
-        """The answer to a request; raises what `Attempts` says."""
-
-
 class Connection:
-    """Connections to one server, for any number of threads. on_loops: what is asked instead where
-    an event loop waits."""
+    """Connections to one server, for any number of threads."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -48,7 +37,6 @@ class Connection:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
-        self.on_loops: Answers | None = None
 
     @property
     def place(self) -> str:
@@ -57,16 +45,8 @@ class Connection:
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
-        if _holds_many(given):
-            request = aside(requested, method, path, given, doing)
-        else:
-            request = requested(method, path, given, doing)
-        if self.on_loops is not None and is_on_loop():
-            body = wait_for(self.on_loops.answer(request))
-        else:
-            body = tried(request, self.place, lambda: self._attempt(request, Answer.whole))
-        if len(body) > LARGE:
-            return aside(understood, method, body, self.place, doing)
+        request = requested(method, path, given, doing)
+        body = tried(request, self.place, lambda: self._attempt(request, Answer.whole))
         return understood(method, body, self.place, doing)
 
     def received(self, request: Request, read: Callable[[Answer], T]) -> T:
@@ -162,13 +142,6 @@ def tried(request: Request, place: str, attempt: Callable[[], T]) -> T:
         except FailedError as failed:
             pause = attempts.pause_after(failed.failure)
         time.sleep(pause)
-
-
-def _holds_many(given: Mapping[str, Any]) -> bool:
-    """Whether making a message of it takes milliseconds."""
-    batch = given.get("batch")
-    ids = given.get("ids") if batch is None else batch.ids
-    return ids is not None and len(ids) > MANY
 
 
 def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> Request:

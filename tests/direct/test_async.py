@@ -11,6 +11,7 @@ import pickle
 import random
 import re
 import threading
+import time
 from contextlib import aclosing, asynccontextmanager, suppress
 
 import numpy as np
@@ -19,7 +20,7 @@ from qdrant_client import AsyncQdrantClient, QdrantClient
 
 import retrieval_store
 from retrieval_store import AsyncClient, AsyncCollection, Client, Collection
-from retrieval_store.base import bridge
+from retrieval_store.base.threads import WAITING, WORKING
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
@@ -159,22 +160,8 @@ def test_clients_are_made_with_the_same_arguments():
         assert parameters == dict(inspect.signature(theirs).parameters)
 
 
-@pytest.fixture
-def greenlets(request, monkeypatch):
-    """Whether greenlets are installed."""
-    if not request.param:
-        monkeypatch.setattr(bridge, "is_available", lambda: False)
-    return request.param
-
-
-def each_way(*kinds):
-    """Each kind of store; those that are elsewhere without greenlets, too."""
-    ways = [(kind, True) for kind in kinds] + [(k, False) for k in kinds if k in ELSEWHERE]
-    return pytest.mark.parametrize(("place", "greenlets"), ways, indirect=True)
-
-
-@each_way(*HERE, *ELSEWHERE)
-async def test_a_collection_answers_as_the_other_does(place, greenlets):
+@only(*HERE, *ELSEWHERE)
+async def test_a_collection_answers_as_the_other_does(place):
     async with place.both() as (client, other):
         things = await filled(client)
         twin = other.get_collection("things", None)
@@ -219,8 +206,8 @@ async def test_a_collection_answers_as_the_other_does(place, greenlets):
             await things.count()
 
 
-@each_way(*HERE, "served", "cluster")
-async def test_a_client_answers_as_the_other_does(place, greenlets, tmp_path):
+@only(*HERE, "served", "cluster")
+async def test_a_client_answers_as_the_other_does(place, tmp_path):
     async with place.both(allow_reset=True) as (client, other):
         things = await filled(client, metadata={"a": 1})
         ask = asking(client, other)
@@ -368,8 +355,8 @@ async def test_collections_are_equal_when_their_ids_are(place):
                     duplicate(thing)
 
 
-@each_way("disk", "served", "cluster")
-async def test_what_embeds_and_loads_waits_beside_the_loop(place, greenlets):
+@only("disk", "served", "cluster")
+async def test_what_embeds_and_loads_waits_beside_the_loop(place):
     """Both wait for what the loop does only while they wait."""
     asked, answered = threading.Event(), threading.Event()
 
@@ -409,8 +396,8 @@ def load(uris):
     return [None if uri is None else uri * 3 for uri in uris]
 
 
-@each_way("disk", "served", "cluster")
-async def test_reads_never_stand_behind_writers(place, greenlets):
+@only("disk", "served", "cluster")
+async def test_reads_never_stand_behind_writers(place):
     go_on = threading.Event()
 
     def embed(texts):
@@ -427,8 +414,8 @@ async def test_reads_never_stand_behind_writers(place, greenlets):
         assert await things.count() == 6
 
 
-@each_way("memory", "disk", "served", "cluster")
-async def test_a_call_that_is_cancelled_is_done_as_a_whole_or_not_at_all(place, greenlets):
+@only("memory", "disk", "served", "cluster")
+async def test_a_call_that_is_cancelled_is_done_as_a_whole_or_not_at_all(place):
     chance, size, batches = random.Random(5), 20, times(25, 400)
     async with place.client(threads=3) as client:
         things = await client.create_collection("things", embedding_function=None)
@@ -452,7 +439,6 @@ async def test_a_call_that_is_cancelled_is_done_as_a_whole_or_not_at_all(place, 
         assert there == {f"{n}.{i}" for n in whole for i in range(size)} | {"last"}
         assert len(asyncio.all_tasks()) == 1
     await until(lambda: not [t for t in threading.enumerate() if t.name.startswith(THREADS)])
-    assert not greenlets_left()
 
 
 async def until_same(count):
@@ -464,11 +450,6 @@ async def until_same(count):
             same = same + 1 if found == before else 0
             before = found
             await asyncio.sleep(0.01)
-
-
-def greenlets_left():
-    gc.collect()
-    return [one for one in gc.get_objects() if hasattr(type(one), "gr_frame") and one and vars(one)]
 
 
 async def test_a_call_that_waits_for_a_thread_is_never_made_once_it_is_cancelled(tmp_path):
@@ -494,6 +475,49 @@ async def test_a_call_that_waits_for_a_thread_is_never_made_once_it_is_cancelled
     with Client(tmp_path) as other:
         assert other.get_collection("things", None).get()["ids"] == ["0"]
     assert "text 1" not in made
+
+
+@only("served", "cluster", "given")
+async def test_a_call_of_a_store_elsewhere_that_has_begun_goes_on_once_it_is_cancelled(place):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def embed(texts):
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return [[1.0, 2.0] for _ in texts]
+
+    async with place.client() as client:
+        things = await client.create_collection("things", embedding_function=embed)
+        call = asyncio.create_task(things.add("a", documents="x"))
+        await until(begun.is_set)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        go_on.set()
+        await client._calls.threads.settle()
+        assert await things.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "bound"), [("memory", WORKING), ("served", WAITING)], indirect=["place"]
+)
+async def test_so_many_calls_run_at_once_and_others_wait(place, bound):
+    running, go_on = set(), threading.Event()
+
+    def embed(texts):
+        running.update(texts)
+        assert go_on.wait(PATIENCE)
+        return [[1.0, 2.0] for _ in texts]
+
+    async with place.client() as client:
+        things = await client.create_collection("things", embedding_function=embed)
+        await things.add("a", embeddings=[[1.0, 2.0]])
+        asked = [asyncio.create_task(things.query(query_texts=f"{n}")) for n in range(bound + 3)]
+        await until(lambda: len(running) == bound)
+        await asyncio.sleep(0.05)
+        assert len(running) == bound
+        go_on.set()
+        assert len(await asyncio.gather(*asked)) == bound + 3
 
 
 @only("disk", "served", "cluster")
@@ -555,7 +579,10 @@ async def test_spans_of_calls_are_below_the_applications(place, monkeypatch):
 
 async def test_the_pause_before_another_attempt_is_awaited(monkeypatch):
     """The server is there again only if the loop goes on meanwhile."""
-    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("the loop is made to wait"))
+    loops, sleep = threading.get_ident(), time.sleep
+    monkeypatch.setattr(
+        "time.sleep", lambda s: sleep(s) if threading.get_ident() != loops else 1 / 0
+    )
     with serving(server := Server()) as url:
         async with AsyncClient(url=url) as client:
             things = await filled(client)
@@ -580,7 +607,6 @@ async def test_a_given_client_that_is_not_asynchronous_is_asked_in_threads():
         async with AsyncClient(qdrant_client=given) as client:
             things = await filled(client)
             assert await things.count() == COUNT
-            assert client._calls._opened.closes is None
         given.close()
         with pytest.raises(InvalidTypeError, match="expected a QdrantClient"):
             await AsyncClient(qdrant_client=7).heartbeat()
@@ -619,8 +645,8 @@ async def test_two_that_are_first_at_once_make_one_collection(place):
         assert len(set(there)) == 1
 
 
-@each_way("memory", "served")
-async def test_a_function_that_raises_stop_iteration_is_an_error(place, greenlets):
+@only("memory", "served")
+async def test_a_function_that_raises_stop_iteration_is_an_error(place):
     def embed(texts):
         return [next(iter(())) for _ in texts]
 

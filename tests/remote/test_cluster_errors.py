@@ -9,6 +9,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import grpc
 import httpx
@@ -38,7 +39,7 @@ UNCERTAIN = "it may have been done or not, in part too: the same call again comp
 def pauses(monkeypatch):
     """Those that would be made between attempts."""
     made = []
-    monkeypatch.setattr(remote_cluster, "sleep", made.append)
+    monkeypatch.setattr(remote_cluster, "time", SimpleNamespace(sleep=made.append))
     return made
 
 

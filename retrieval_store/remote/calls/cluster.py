@@ -1,24 +1,25 @@
 """Calls of qdrant-client: made again where that may help, with errors that are ours."""
 
+import asyncio
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
-from retrieval_store.base.bridge import is_on_loop, sleep, wait_for
 from retrieval_store.base.json_values import shown
 from retrieval_store.base.logs import log_of
-from retrieval_store.base.threads import Closes, Threads
+from retrieval_store.base.threads import CALLING
 from retrieval_store.errors import (
     ClusterError,
     InvalidArgumentError,
     InvalidTypeError,
     UnavailableError,
 )
-from retrieval_store.remote.calls.asynchronous import Loops, Waited
 from retrieval_store.remote.calls.failures import FAILURES, failure_of
 from retrieval_store.remote.calls.meanings import (
     Done,
@@ -33,7 +34,6 @@ __all__ = ["Cluster", "IndexMissing", "VectorMissing", "was_refused"]
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
 LONGEST_PAUSE = 10  # that a server may ask for
 TIMEOUT = 30  # seconds
-OF_THREADS = {"transport"}  # options that an asynchronous client can't be made with
 REFUSED_STATUS = 400  # of a request that the server could read
 OLDEST = (1, 18)  # since then vectors can be added to a collection that is there
 GIVEN: Mapping[str, str] = MappingProxyType(
@@ -78,28 +78,19 @@ _log = log_of("cluster")
 
 
 class Cluster:
-    """A qdrant-client, and what to call the place where it leads. options: the arguments that it
-    was made with, if it was made here.
+    """A qdrant-client, and what to call the place where it leads.
 
     All calls that are made through it may be made twice: what is written is written under ids that
     are ours, and says all of what it replaces. The first one asks for the server's version, and
     raises ClusterError for one before 1.18.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        place: str,
-        words: Mapping[str, str] = GIVEN,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, client: Any, place: str, words: Mapping[str, str] = GIVEN) -> None:
         whole = callable(getattr(client, "query_batch_points", None))
         if not whole or isinstance(client, AsyncQdrantClient):
             raise InvalidTypeError(f"qdrant_client is {shown(client)}, expected a QdrantClient")
         self._client = client
         self._words = words
-        self._options = options
-        self._loops: Loops | None = None
         self._version: tuple[int, int] | None = None
         self.place = place
 
@@ -124,18 +115,7 @@ class Cluster:
             raise InvalidArgumentError(
                 f"QdrantClient can't be made with {given}: {error}"
             ) from error
-        words = _words_for(all_options["timeout"])
-        return cls(client, f"at {url}", words, {"url": url, **all_options})
-
-    def on_loops(self, threads: Threads) -> Closes | None:
-        """Have event loops wait for what they call, by asynchronous clients that are made alike;
-        what closes these. None where there can be none."""
-        if isinstance(self._client, Waited):
-            return self._client.leave_open
-        if self._options is None or self._options.keys() & OF_THREADS:
-            return None
-        self._loops = Loops(self._options, threads)
-        return self._loops.close
+        return cls(client, f"at {url}", _words_for(all_options["timeout"]))
 
     @property
     def version(self) -> tuple[int, int]:
@@ -188,8 +168,6 @@ class Cluster:
 
     def _asked(self, method: str, **arguments: Any) -> Any:
         """What the client answers at once."""
-        if self._loops is not None and is_on_loop():
-            return wait_for(self._loops.asked(method, arguments))
         return getattr(self._client, method)(**arguments)
 
     def _retried(self, call: Callable[[], Any], method: str, collection: str) -> Any:
@@ -205,7 +183,29 @@ class Cluster:
                 if pause is None:
                     raise met[-1].error(_outcome(method, met)) from error
             _log.warning("%s; trying again", met[-1].message)
-            sleep(pause)
+            time.sleep(pause)
+
+
+class Waited:
+    """An AsyncQdrantClient of the caller's, whose calls are made on the loop that the client is
+    used by; threads of an `AsyncClient` wait for them."""
+
+    def __init__(self, client: AsyncQdrantClient) -> None:
+        self._client = client
+        self._loop = CALLING.get()
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(self._asked, getattr(self._client, name))
+
+    def _asked(self, method: Callable[..., Coroutine[Any, Any, Any]], **arguments: Any) -> Any:
+        self._loop = CALLING.get() or self._loop  # threads that others start aren't told of it
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(method(**arguments), self._loop).result()
+
+
+def waited(client: Any) -> Any:
+    """A client whose calls wait; one that is none of the asynchronous ones as it is."""
+    return Waited(client) if isinstance(client, AsyncQdrantClient) else client
 
 
 def was_refused(error: ClusterError) -> bool:

@@ -4,7 +4,7 @@ Each method names what it needs and hands it on: collections are in `collections
 `points`. What a server refuses is refused here, and nothing is written then.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import IO, Any
 
@@ -18,12 +18,6 @@ from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.collections import managing
 from retrieval_store.qdrant.collections.opened import Collections, Opened, check_shard_key
-from retrieval_store.qdrant.collections.rates import (
-    cost_of_filter,
-    cost_of_queries,
-    cost_of_query,
-    spend,
-)
 from retrieval_store.qdrant.collections.reports import collection_info
 from retrieval_store.qdrant.collections.strict import check_timeout
 from retrieval_store.qdrant.points import reading, writing
@@ -70,23 +64,8 @@ class Embedded(QdrantBase):
         check_timeout(opened, timeout)
         return opened
 
-    def _reading(
-        self,
-        collection_name: str,
-        timeout: int | None,
-        asked: dict[str, Any],
-        cost_of: Callable[[Any], int] = cost_of_filter,
-        given: Any = None,
-    ) -> Opened:
-        """The collection for a call that reads. asked: its further arguments; cost_of: returns for
-        how many reads it counts, called with `given` where their rate is limited."""
-        opened = self._opened(collection_name, timeout)
-        check_shard_key(asked.get("shard_key_selector"))
-        spend(opened, "read", cost_of, given)
-        return opened
-
-    def _writing(self, collection_name: str, timeout: int | None, asked: dict[str, Any]) -> Opened:
-        """The same for one that writes, whose cost is known when it has been read."""
+    def _asked(self, collection_name: str, timeout: int | None, asked: dict[str, Any]) -> Opened:
+        """The collection for a call with further arguments."""
         opened = self._opened(collection_name, timeout)
         check_shard_key(asked.get("shard_key_selector"))
         return opened
@@ -208,7 +187,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operation = writing.upserting(opened, points, update_filter, update_mode)
         return writing.carry_out(opened, [operation])[0]
 
@@ -256,7 +235,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operation = writing.updating_vectors(opened, points, update_filter)
         return writing.carry_out(opened, [operation])[0]
 
@@ -268,7 +247,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operation = writing.deleting_vectors(opened, vectors, selected(points))
         return writing.carry_out(opened, [operation])[0]
 
@@ -279,7 +258,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operation = writing.deleting_points(opened, points_selector)
         return writing.carry_out(opened, [operation])[0]
 
@@ -292,7 +271,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operation = writing.setting_payload(opened, payload, selected(points), key)
         return writing.carry_out(opened, [operation])[0]
 
@@ -304,7 +283,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operation = writing.overwriting_payload(opened, payload, selected(points))
         return writing.carry_out(opened, [operation])[0]
 
@@ -316,7 +295,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operation = writing.deleting_payload(opened, keys, selected(points))
         return writing.carry_out(opened, [operation])[0]
 
@@ -327,7 +306,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.UpdateResult:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operation = writing.clearing_payload(opened, selected(points_selector))
         return writing.carry_out(opened, [operation])[0]
 
@@ -338,7 +317,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> list[models.UpdateResult]:
-        opened = self._writing(collection_name, timeout, kwargs)
+        opened = self._asked(collection_name, timeout, kwargs)
         operations = writing.checked_operations(opened, update_operations)
         return writing.carry_out(opened, operations)
 
@@ -353,7 +332,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> list[models.Record]:
-        opened = self._reading(collection_name, timeout, kwargs, len, ids)
+        opened = self._asked(collection_name, timeout, kwargs)
         return reading.retrieve(opened, ids, with_payload, with_vectors)
 
     def scroll(
@@ -368,7 +347,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> tuple[list[models.Record], Any]:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, scroll_filter)
+        opened = self._asked(collection_name, timeout, kwargs)
         return reading.scroll(
             opened, scroll_filter, limit, order_by, offset, with_payload, with_vectors
         )
@@ -381,7 +360,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.CountResult:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, count_filter)
+        opened = self._asked(collection_name, timeout, kwargs)
         return reading.count(opened, count_filter, exact)
 
     def facet(
@@ -394,7 +373,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.FacetResponse:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, facet_filter)
+        opened = self._asked(collection_name, timeout, kwargs)
         return reading.facet(opened, key, facet_filter, limit, exact)
 
     def query_points(
@@ -425,7 +404,7 @@ class Embedded(QdrantBase):
             score_threshold=score_threshold,
             lookup_from=lookup_from,
         )
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_query, request)
+        opened = self._asked(collection_name, timeout, kwargs)
         selection = reading.Selection(opened, with_payload, with_vectors)
         return answers.query(self.collections, opened, request, selection)
 
@@ -438,7 +417,7 @@ class Embedded(QdrantBase):
     ) -> list[rest.QueryResponse]:
         for request in requests:
             check_shard_key(request.shard_key)
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_queries, requests)
+        opened = self._asked(collection_name, timeout, kwargs)
         return answers.query_batch(self.collections, opened, requests)
 
     def query_points_groups(
@@ -471,7 +450,7 @@ class Embedded(QdrantBase):
             score_threshold=score_threshold,
             lookup_from=lookup_from,
         )
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_query, request)
+        opened = self._asked(collection_name, timeout, kwargs)
         selection = reading.Selection(opened, with_payload, with_vectors)
         return answers.query_groups(
             self.collections,
@@ -494,7 +473,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.SearchMatrixPairsResponse:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, query_filter)
+        opened = self._asked(collection_name, timeout, kwargs)
         return answers.as_pairs(answers.matrix(opened, query_filter, sample, limit, using))
 
     def search_matrix_offsets(
@@ -507,7 +486,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **kwargs: Any,
     ) -> models.SearchMatrixOffsetsResponse:
-        opened = self._reading(collection_name, timeout, kwargs, cost_of_filter, query_filter)
+        opened = self._asked(collection_name, timeout, kwargs)
         return answers.as_offsets(answers.matrix(opened, query_filter, sample, limit, using))
 
     # Snapshots

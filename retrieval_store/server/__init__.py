@@ -6,7 +6,8 @@ takes one of the `requests` through it: `gate` lets it in, `receiving` reads its
 `points` and `older` make of that what qdrant-client's models are, a thread of `pool` calls one of
 `methods`, `answers` writes what comes back as a server does, and `sending` sends it. `parameters`
 are those of URLs, `inference` makes vectors of texts and images in bodies, `snapshots` are files
-that come and go, `counts` and `monitoring` what is said of the process, `served` the store itself.
+that come and go, `counts` and `monitoring` what is said of the process, `served` the store itself,
+`rates` how many operations a minute strict mode allows.
 `own` are routes by which a `Client` of a URL works with the store itself, and `copies` what it
 reads in pages. `view` serves the page that looks into the store, whose questions the room of that
 name answers. `settings` are what is given on the command line; `starting` starts and ends servers,

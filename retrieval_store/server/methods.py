@@ -15,6 +15,7 @@ from retrieval_store.interface.points import PointId
 from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.points.ids import uuid_of
 from retrieval_store.qdrant.refusals import NoVectorError, Refused, missing, wrong
+from retrieval_store.server import rates
 from retrieval_store.server.older import as_grouped_query, as_query
 from retrieval_store.server.parameters import is_unsigned, refuse_dots
 from retrieval_store.server.served import Asked
@@ -139,6 +140,7 @@ def change_several(asked: Asked) -> Any:
 
 def _changed(asked: Asked, operations: list[Any]) -> list[models.UpdateResult]:
     _prepare(asked, is_query=False)
+    rates.spend_write(asked.served.opened(asked.collection), operations)
     return asked.embedded.batch_update_points(asked.collection, operations, timeout=asked.timeout)
 
 
@@ -157,6 +159,7 @@ def reading(method: str, **renamed: str) -> Callable[[Asked], Any]:
 
 def _read(asked: Asked, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
     given = arguments(body, renamed)
+    rates.spend_read(asked.served.opened(asked.collection), [body])
     return getattr(asked.embedded, method)(asked.collection, timeout=asked.timeout, **given)
 
 
@@ -172,6 +175,7 @@ def scroll(asked: Asked) -> Any:
 def get_point(asked: Asked) -> Any:
     """One point by its id."""
     point_id = _id_in_path(asked)
+    rates.spend_read(asked.served.opened(asked.collection), [None])
     found = asked.embedded.retrieve(
         asked.collection, [point_id], with_vectors=True, timeout=asked.timeout
     )
@@ -214,6 +218,7 @@ def query_batch(asked: Asked) -> Any:
 
 def _queries(asked: Asked, requests: list[Any]) -> Any:
     _prepare(asked, is_query=True)
+    rates.spend_read(asked.served.opened(asked.collection), requests)
     return asked.embedded.query_batch_points(asked.collection, requests, timeout=asked.timeout)
 
 

@@ -4,14 +4,13 @@ engine is asked for. Several are one transaction, so what is refused has written
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
@@ -26,7 +25,6 @@ from retrieval_store.interface.points import (
 )
 from retrieval_store.interface.stores import Changes
 from retrieval_store.qdrant.collections.opened import Opened, check_shard_key, check_sharding
-from retrieval_store.qdrant.collections.rates import spend
 from retrieval_store.qdrant.collections.strict import (
     check_batch,
     check_columns,
@@ -47,13 +45,7 @@ from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of
 from retrieval_store.qdrant.refusals import Refused, malformed, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
 
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """Something that is done to points, and for how many writes it counts."""
-
-    change: Callable[[Changes], object]
-    cost: int
+Operation: TypeAlias = Callable[[Changes], object]  # something that is done to points
 
 
 def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.UpdateResult]:
@@ -61,12 +53,11 @@ def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.Up
     if not operations:
         return []
     check_sharding(opened)
-    spend(opened, "write", _cost_of_all, operations)
 
     def change(changes: Changes) -> list[int]:
         numbers = []
         for operation in operations:
-            operation.change(changes)
+            operation(changes)
             numbers.append(changes.operation)
         return numbers
 
@@ -109,7 +100,7 @@ def upserting(
         [content.uri for content in contents],
     )
     once = _each_once(batch)
-    return Operation(lambda changes: changes.put(once, rules), len(ids))
+    return lambda changes: changes.put(once, rules)
 
 
 def _columns(opened: Opened, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
@@ -212,7 +203,7 @@ def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any =
         for batch in batches:
             changes.put(batch, rules)
 
-    return Operation(update, len(points))
+    return update
 
 
 def _has_none(vectors: Any) -> bool:
@@ -249,9 +240,7 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 def deleting_points(opened: Opened, selector: Any) -> Operation:
     """Points that are named or match."""
     ids, expression = _chosen_by(opened, selected(selector))
-    return Operation(
-        lambda changes: changes.delete(ids, expression), _cost(opened, ids, expression)
-    )
+    return lambda changes: changes.delete(ids, expression)
 
 
 def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> Operation:
@@ -267,7 +256,7 @@ def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> 
     def change(changes: Changes) -> None:
         _of_known(lambda: changes.delete_vectors(ids, expression, names, strict=True))
 
-    return Operation(change, _cost(opened, ids, expression))
+    return change
 
 
 def setting_payload(
@@ -307,18 +296,7 @@ def _editing(
     def change(changes: Changes) -> None:
         _of_known(lambda: changes.edit(ids, expression, edit, strict))
 
-    return Operation(change, _cost(opened, ids, expression))
-
-
-def _cost_of_all(operations: Sequence[Operation]) -> int:
-    return sum(operation.cost for operation in operations)
-
-
-def _cost(opened: Opened, ids: Sequence[PointId] | None, expression: Expression | None) -> int:
-    """For how many writes it counts, where that is asked: for each point that is named or found."""
-    if opened.configuration.strict.write_rate_limit is None:
-        return 1
-    return max(1, opened.points.number(expression) if ids is None else len(ids))
+    return change
 
 
 def _of_known(change: Callable[[], object]) -> None:

@@ -10,7 +10,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
@@ -18,6 +18,7 @@ from qdrant_client import models
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import conditions_in
+from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.refusals import RateLimited, Refused
 
 Kind: TypeAlias = Literal["read", "write"]
@@ -77,14 +78,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_buckets.forget_after_fork)
 
 
-def spend(opened: Opened, kind: Kind, cost_of: Callable[[Any], int], given: Any) -> None:
-    """Refuse what is too much for this minute. cost_of: returns for how many operations what is
-    given counts, which is asked only where there is a limit."""
-    strict = opened.configuration.strict
-    most = strict.read_rate_limit if kind == "read" else strict.write_rate_limit
-    if most is None:
-        return
-    setting, cost = f"{kind}_rate_limit", cost_of(given)
+def spend_read(opened: Opened, bodies: Sequence[Any]) -> None:
+    """Refuse reads, asked for by these bodies, that are too many for this minute."""
+    most = opened.configuration.strict.read_rate_limit
+    if most is not None:
+        _spend(opened, "read", most, sum(map(_cost_of_read, bodies)))
+
+
+def spend_write(opened: Opened, operations: Sequence[Any]) -> None:
+    """The same of writes: one for each point that is named or found."""
+    most = opened.configuration.strict.write_rate_limit
+    if most is not None:
+        _spend(opened, "write", most, sum(_cost_of_write(opened, one) for one in operations))
+
+
+def _spend(opened: Opened, kind: Kind, most: int, cost: int) -> None:
+    setting = f"{kind}_rate_limit"
     if cost > most:
         raise Refused(
             TOO_MANY,
@@ -99,14 +108,22 @@ def spend(opened: Opened, kind: Kind, cost_of: Callable[[Any], int], given: Any)
         )
 
 
-def cost_of_filter(given: Any) -> int:
-    """Of what asks for the points that a filter lets through."""
-    return 1 + len(conditions_in(given))
+def _cost_of_write(opened: Opened, operation: Any) -> int:
+    (given,) = vars(operation).values()
+    named = given.batch if isinstance(given, models.PointsBatch) else getattr(given, "points", None)
+    if named is None:
+        return max(1, opened.points.number(expression_of(opened, given.filter)))
+    return max(1, len(named.ids if isinstance(named, models.Batch) else named))
 
 
-def cost_of_query(given: Any) -> int:
-    """Of a query: of its prefetches, which look for points; where there are none, its own."""
-    cost, pending = 0, [given]
+def _cost_of_read(body: Any) -> int:
+    """Of a query: of its prefetches, which look for points; where there are none, its own. Of
+    points that are named: one each. Of all else one, and one for each condition."""
+    if hasattr(body, "ids"):
+        return len(body.ids)
+    if not hasattr(body, "prefetch"):
+        return 1 + len(conditions_in(getattr(body, "filter", None)))
+    cost, pending = 0, [body]
     while pending:
         one = pending.pop()
         sources = one.prefetch
@@ -115,11 +132,6 @@ def cost_of_query(given: Any) -> int:
         else:
             cost += _examples(one.query) + len(conditions_in(one.filter))
     return cost
-
-
-def cost_of_queries(given: Sequence[Any]) -> int:
-    """Of several queries in one call."""
-    return sum(map(cost_of_query, given))
 
 
 def _examples(query: Any) -> int:

@@ -118,13 +118,14 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
     from retrieval_store.direct.counting import texts_cut
 
     record = record_of(session, name)
+    points: Any = session.store.points(record.id)
+    stats = {} if session.on_cluster else points.stats()  # which loads what the gauges tell of
     gauges = dict(session.store.gauges())[name]
     directory = session.store.directory
     told = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
     if session.on_cluster:
         return told
-    points: Any = session.store.points(record.id)
-    spaces: dict[str, Any] = points.stats()["spaces"]
+    spaces: dict[str, Any] = stats["spaces"]
     kinds = {
         one.name: {"kind": one.kind, "metric": one.metric, "dimension": one.dimension}
         for one in points.spaces()

@@ -327,8 +327,8 @@ class Client:
         `index_lag` and `uncoded`, vectors that no index and no codes have taken in yet, and that
         should be in them; `dead_slots`, which compaction gives back; `memory` and `disk`, bytes;
         `in_memory`, whether this process has its state in memory; `problem`, why it can't be read.
-        None is what isn't known: dead slots of a collection that isn't in memory, and on a cluster
-        all but the points.
+        None is what isn't known: `index_lag`, `uncoded` and `dead_slots` of a collection that isn't
+        in memory, and on a cluster all but the points.
 
         Nothing is loaded for it: it takes a look at some files of each collection, about a
         millisecond; on a cluster three requests.

@@ -17,7 +17,6 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import (
     FILE_SEGMENTS,
     LEAST_CELLS,
-    NO_SLOTS,
     NOTHING_CODED,
     SEGMENT,
     Coded,
@@ -25,7 +24,6 @@ from retrieval_store.engine.codes.segments import (
 )
 from retrieval_store.engine.database.failures import corruption_as_damage
 from retrieval_store.engine.database.pools import FileDatabase
-from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import Caches, OpenSpace, SearchView, Trace
 from retrieval_store.engine.nearest.indexing import is_worth_an_index
@@ -34,9 +32,8 @@ from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.state.state import SpaceState, State, state_bytes
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import DERIVED, LOCK_NAME, POINTS_NAME
-from retrieval_store.engine.storage.presence import are_present, count_present
-from retrieval_store.engine.storage.schema import POINTS, Space, read_head, read_spaces
-from retrieval_store.engine.storage.vectors import owners_of
+from retrieval_store.engine.storage.presence import count_present
+from retrieval_store.engine.storage.schema import POINTS, Space, read_head
 from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
 from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
@@ -46,7 +43,6 @@ from retrieval_store.interface.records import Gauges, Mode
 from retrieval_store.interface.spaces import Indexed, index_name
 
 ELSEWHERE = "another process is at it"
-COUNTED = 100_000  # slots whose owners are looked up
 
 
 def explanation(trace: Trace, state: State) -> Payload:
@@ -124,74 +120,74 @@ def _watched(
     head = read_head(connection)
     if head.dropped:
         raise NotFoundError.of_deleted("the collection")
-    dense = [space for space in read_spaces(connection).values() if space.kind == "dense"]
-    at_hand = kept if state is not None and state.head.generation == head.generation else None
-    each = [_behind(connection, space, head.generation, at_hand) for space in dense]
     spaces = [] if state is None else state.spaces.values()
+    lag = uncoded = None
+    if state is not None and kept is not None and _is_at_hand(state, head.generation):
+        lag, uncoded = _behind(connection, state, kept)
     return Gauges(
         points=count_present(connection),
         seq=head.seq,
         in_memory=state is not None,
-        index_lag=sum(lag for lag, _ in each),
-        uncoded=sum(uncoded for _, uncoded in each),
+        index_lag=lag,
+        uncoded=uncoded,
         dead_slots=None if state is None else sum(space.dead for space in spaces),
         memory={} if state is None or kept is None else _in_memory(state, kept, directory),
         disk={} if directory is None else _on_disk(directory),
     )
 
 
-def _behind(
-    connection: apsw.Connection, space: Space, generation: int, kept: Caches | None
-) -> tuple[int, int]:
-    """How many vectors of a space lack a place in its index, and codes, where they should have
-    them; both in memory and in files."""
-    slots, dimension = space.slots, space.dimension or 0
-    if space.metric not in BY_PRODUCTS:
-        return 0, 0
-    _refuse_other_slots(connection, space, generation)
-    file = derived.find(connection, f"index.{space.number}.{generation}")
+def _is_at_hand(state: State, generation: int) -> bool:
+    """Whether a state can be read, and files of its generation, which a compaction ends."""
+    return state.is_whole and state.head.generation == generation
+
+
+def _behind(connection: apsw.Connection, state: State, kept: Caches) -> tuple[int, int]:
+    """How many vectors of points lack a place in an index, and codes, where they should have them;
+    both in memory and in files."""
+    lag = uncoded = 0
+    for name, space in state.spaces.items():
+        if space.space.metric in BY_PRODUCTS:
+            at_hand = kept.spaces.get(name)
+            lag += _unindexed(connection, state, space, at_hand)
+            uncoded += _uncoded(connection, state, space, at_hand)
+    return lag, uncoded
+
+
+def _unindexed(
+    connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
+) -> int:
+    slots, dimension = space.space.slots, space.space.dimension or 0
+    file = derived.find(connection, f"index.{space.space.number}.{state.head.generation}")
     indexed = 0 if file is None else min(file.covered, slots)
-    if kept is not None and space.name in kept.spaces:
-        indexed = max(indexed, kept.spaces[space.name].index.covered)
-    possible = index_at_hand(space) != EXACT
-    wanted = possible and (indexed > 0 or is_worth_an_index(slots, dimension, space.metric))
-    fresh = np.arange(indexed, slots) if wanted else NO_SLOTS
-    uncoded = NO_SLOTS
-    if is_worth_codes(slots, dimension, space.metric):
-        uncoded = _uncoded(connection, space, generation, kept)
-    if len(uncoded) * dimension <= LEAST_CELLS:
-        uncoded = NO_SLOTS  # no codes will be made of so few
-    living = partial(_count_living, connection, space, generation)
-    return living(fresh), living(uncoded)
-
-
-def _refuse_other_slots(connection: apsw.Connection, space: Space, generation: int) -> None:
-    """Raise ValueError where the blocks don't tell of so many slots, before anything is sized by
-    their number."""
-    query = "SELECT coalesce(sum(length(owners)), 0) FROM blocks WHERE space = ? AND generation = ?"
-    ((held,),) = select(connection, query, space.number, generation)
-    if held != 8 * space.slots:
-        raise ValueError(
-            f"space {space.number} has {space.slots} slots, and blocks for {held // 8}"
-        )
+    if at_hand is not None:
+        indexed = max(indexed, at_hand.index.covered)
+    if index_at_hand(space.space) == EXACT:
+        return 0
+    if not indexed and not is_worth_an_index(slots, dimension, space.space.metric):
+        return 0
+    return _count_living(space, np.arange(indexed, slots))
 
 
 def _uncoded(
-    connection: apsw.Connection, space: Space, generation: int, kept: Caches | None
-) -> Ints:
-    """The slots without codes, neither in files, where there are full segments only, nor in
-    memory."""
-    covered = _coded_in_files(connection, space, generation)
-    if kept is not None and space.name in kept.spaces:
-        shown, should_be = _shown(kept.spaces[space.name]), space.slots
-        if shown.count_below(space.slots) > sum(map(len, covered)):
-            return shown.lacking(space.slots)
-    else:
-        should_be = space.slots - space.slots % SEGMENT
-    lacking = np.ones(should_be, np.bool_)
-    for slots in covered:
-        lacking[slots.start : slots.stop] = False
-    return np.flatnonzero(lacking)
+    connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
+) -> int:
+    slots, dimension = space.space.slots, space.space.dimension or 0
+    if not is_worth_codes(slots, dimension, space.space.metric):
+        return 0
+    lacking = np.ones(slots, np.bool_)
+    pieces = () if at_hand is None else _shown(at_hand).pieces
+    for covered in [
+        *_coded_in_files(connection, space.space, state.head.generation),
+        *(range(first, first + codes.count) for first, codes in pieces),
+    ]:
+        lacking[covered.start : covered.stop] = False
+    if np.count_nonzero(lacking) * dimension <= LEAST_CELLS:
+        return 0  # no codes will be made of so few
+    return _count_living(space, np.flatnonzero(lacking))
+
+
+def _count_living(space: SpaceState, slots: Ints) -> int:
+    return int(np.count_nonzero(space.row_of_slot[slots] >= 0)) if len(slots) else 0
 
 
 def _shown(space: OpenSpace) -> Coded:
@@ -209,19 +205,6 @@ def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) 
         if first >= 0 and covered > 0:
             found.append(range(first, first + covered))
     return found
-
-
-def _count_living(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> int:
-    """How many of these slots, ascending, are vectors of points: those that are their owners' last,
-    of owners that are there. (Of one that was replaced behind them it isn't known here.) Of very
-    many, as many as there are points at most."""
-    if len(slots) > COUNTED:
-        return min(len(slots), count_present(connection))
-    if not len(slots):
-        return 0
-    owners = owners_of(connection, space, generation, slots)[::-1]
-    pks, last = np.unique(np.where(owners < 0, ~owners, owners), return_index=True)
-    return int(np.count_nonzero(are_present(connection, pks[owners[last] >= 0])))
 
 
 def index_at_hand(space: Indexed) -> str:

@@ -50,9 +50,10 @@ class Gauges:
     """What is watched of a collection; None for what isn't known without loading it, or at all.
 
     points: how many; seq: the number of the last operation; in_memory: whether this process has its
-    state in memory; index_lag: vectors that neither the index at hand nor its file has; uncoded:
-    the same of codes; dead_slots: of vectors that were deleted or replaced, until compaction;
-    memory, disk: bytes by part; problem: why it can't be read, None when it can.
+    state in memory, without which the following aren't known; index_lag: vectors that neither the
+    index at hand nor its file has; uncoded: the same of codes; dead_slots: of vectors that were
+    deleted or replaced, until compaction; memory, disk: bytes by part; problem: why it can't be
+    read, None when it can.
     """
 
     points: int | None = None

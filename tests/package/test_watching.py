@@ -322,12 +322,16 @@ def test_gauges_tell_what_lags_behind(tmp_path):
         collection = client.create_collection("points", embedding_function=None)
         collection.add(ids=[str(i) for i in range(17_000)], embeddings=vectors(17_000))
         collection.optimize()
+        collection.stats()
         told = client.stats()["by_collection"]["points"]
         assert (told["index_lag"], told["uncoded"]) == (0, 0)
         space = collection.stats()["spaces"][""]
         assert told["memory"] == sum(collection.stats()["memory"].values())
         assert space["coded_slots"] in (0, 16_384, 17_000)  # none where codes aren't fast
     with retrieval_store.Client(path, read_only=True) as client:
+        told = client.stats()["by_collection"]["points"]
+        assert (told["points"], told["index_lag"], told["uncoded"]) == (17_000, None, None)
+        client.get_collection("points", embedding_function=None).stats()
         told = client.stats()["by_collection"]["points"]
         assert (told["points"], told["index_lag"], told["uncoded"]) == (17_000, 0, 0)
 
@@ -347,6 +351,7 @@ def test_vectors_that_are_no_more_are_not_missed_among_the_codes(tmp_path, monke
         else:
             collection.upsert(ids=ids[100:300], embeddings=vectors(200, 2))
         left = 500 if removed == "deleted" else 700
+        collection.stats()
         assert client.stats()["by_collection"]["points"]["uncoded"] == left
         told = collection.explain(query_embeddings=vectors(1, 3))
         assert (told["points"], told["uncoded"]) == (left, left)
@@ -373,6 +378,7 @@ def test_gauges_load_nothing(tmp_path):
         for _ in range(2):
             told = client.stats()["by_collection"]["points"]
             assert (told["in_memory"], told["memory"], told["dead_slots"]) == (False, 0, None)
+            assert (told["index_lag"], told["uncoded"]) == (None, None)
             assert (told["points"], told["seq"]) == (4, 1)
 
 
@@ -394,7 +400,7 @@ def test_a_collection_that_is_damaged_is_told_of_and_the_others_are_counted(tmp_
 
 
 @pytest.mark.parametrize("slots", [3, 10**12])
-def test_a_number_of_slots_that_is_not_true_is_a_problem_and_sizes_nothing(tmp_path, slots):
+def test_a_number_of_slots_that_is_not_true_sizes_nothing(tmp_path, slots):
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("points", embedding_function=None).add(["a", "b"], [[1], [2]])
     (file,) = tmp_path.glob("*/points.sqlite")
@@ -402,4 +408,4 @@ def test_a_number_of_slots_that_is_not_true_is_a_problem_and_sizes_nothing(tmp_p
         connection.execute("UPDATE spaces SET slots = ?", (slots,))
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         told = client.stats()["by_collection"]["points"]
-        assert f"has {slots} slots, and blocks for 2" in told["problem"]
+        assert (told["points"], told["index_lag"], told["problem"]) == (2, None, None)

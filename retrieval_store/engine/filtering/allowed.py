@@ -8,7 +8,7 @@ sequentially.
 
 import threading
 from array import array
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -42,9 +42,7 @@ class FilterResult:
 
     mask: (rows,) bool, None when there is no filter; count: how many points are allowed; key: of
     the filter, see `key_of`; uses: how often the cached result was used again, before which no
-    slots are kept;
-    plans: how points were searched for under this filter, by all that this depends on; passes: the
-    last search in each vector space, made ready to be done again.
+    slots are kept; passes: the last search in each vector space, made ready to be done again.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged
@@ -58,7 +56,6 @@ class FilterResult:
         self._slots: dict[str, Ints] = {}
         self._bits: dict[str, Bits] = {}
         self._packed: dict[str, Packed] = {}
-        self.plans: dict[Hashable, Any] = {}
         self.passes: dict[str, Any] = {}
 
     def slots(self, space: SpaceState) -> Ints | None:

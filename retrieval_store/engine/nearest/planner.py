@@ -91,9 +91,9 @@ def choose(at: CostInputs, wider: int = 1) -> Plan:
     if at.coded and FEW_OF_ALL * at.k <= at.matching:
         costs["codes"] = codes_cost(at)
     best: Method = "codes" if costs.get("codes", math.inf) < costs["exact"] else "exact"
-    ef = candidates(at) * wider
+    ef = candidates(at) * wider if at.indexed else 0
     # An index is no help where more than half of it would be candidates.
-    if at.indexed and ef <= at.indexed // 2 and at.matching > at.k:
+    if 0 < ef <= at.indexed // 2 and at.matching > at.k:
         fresh = (at.slots - at.indexed) * _floats(at.dimension)
         costs["over-fetch"] = ef * _candidate(at.dimension) + fresh
         if _gains(costs["over-fetch"], costs[best]):

@@ -30,7 +30,6 @@ from retrieval_store.interface.spaces import index_settings
 if TYPE_CHECKING:
     from retrieval_store.engine.codes.segments import Coded
 
-PLANS_KEPT = 64  # with one filter: then they are made anew
 NO_HELP = "codes told too few vectors apart of late: floats are searched"
 UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMEDY}"
 
@@ -138,18 +137,11 @@ class _Search:
         )
 
     def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> Plan:
-        """The plan if `covered` of the vectors are in the index; made once, and kept with the
-        filter as long as nothing that it depends on changes. wider: see `planner.choose`."""
+        """The plan if `covered` of the vectors are in the index. wider: see `planner.choose`."""
         inputs = self._cost_inputs(covered)
         if without_codes:
             inputs = inputs._replace(coded=0)
-        plans = self._context.allowed.plans
-        plan: Plan | None = plans.get((inputs, wider))
-        if plan is None:
-            if len(plans) >= PLANS_KEPT:
-                plans.clear()
-            plan = plans[inputs, wider] = choose(inputs, wider)
-        return plan
+        return choose(inputs, wider)
 
     def _cost_inputs(self, covered: int) -> CostInputs:
         """The planner's inputs, if `covered` of the vectors are in the index."""

@@ -297,7 +297,8 @@ def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
     otherwise; and what is to be said of that."""
     from retrieval_store.direct.embedder import space_for
     from retrieval_store.exchange.describing import agreeing, described_by
-    from retrieval_store.exchange.reading import MAX_LINE_BYTES, source_of
+    from retrieval_store.exchange.formats.rows import MAX_LINE_BYTES
+    from retrieval_store.exchange.reading import source_of
 
     embeds = checked is None or checked.embedded < checked.records
     told = None

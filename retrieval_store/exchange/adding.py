@@ -18,8 +18,8 @@ from retrieval_store.exchange.checking import (
     from_file,
     known_ids,
 )
-from retrieval_store.exchange.formats.rows import batches
-from retrieval_store.exchange.reading import MAX_LINE_BYTES, Format, source_of
+from retrieval_store.exchange.formats.rows import MAX_LINE_BYTES, batches
+from retrieval_store.exchange.reading import Format, source_of
 from retrieval_store.exchange.reports import Added
 
 Record = dict[str, Any]

@@ -25,8 +25,8 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.exchange.formats.rows import FIELDS, Place, Row, batches
-from retrieval_store.exchange.reading import MAX_LINE_BYTES, Format, Source, source_of
+from retrieval_store.exchange.formats.rows import FIELDS, MAX_LINE_BYTES, Place, Row, batches
+from retrieval_store.exchange.reading import Format, Source, source_of
 from retrieval_store.exchange.reports import Checked
 
 FromFile: TypeAlias = Literal["documents", "uris"]  # of which a file has what is embedded

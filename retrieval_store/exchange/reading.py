@@ -18,7 +18,6 @@ from retrieval_store.exchange.formats.parquet import rows_of_parquet
 from retrieval_store.exchange.formats.rows import Columns, Place, Row
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "arrays"]
-MAX_LINE_BYTES = 64 << 20
 _OF_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",

@@ -14,6 +14,7 @@ from retrieval_store.errors import InvalidArgumentError
 FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
 MOST_COLUMNS = 10_000  # of a table
 Item = TypeVar("Item")
+MAX_LINE_BYTES = 64 << 20
 BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in their file
 
 

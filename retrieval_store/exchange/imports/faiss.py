@@ -14,10 +14,9 @@ from retrieval_store.direct.client import Client
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.exchange.formats.files import file_to_read
 from retrieval_store.exchange.formats.jsonl import rows_of_lines
-from retrieval_store.exchange.formats.rows import Columns, Place
+from retrieval_store.exchange.formats.rows import MAX_LINE_BYTES, Columns, Place
 from retrieval_store.exchange.imports.filling import Filling, Lefts
 from retrieval_store.exchange.imports.making import making, refuse_taken
-from retrieval_store.exchange.reading import MAX_LINE_BYTES
 from retrieval_store.exchange.reports import Carried, Imported
 
 _WHOLE = ("IndexFlat", "IndexHNSWFlat", "IndexIVFFlat", "IndexNSGFlat", "IndexRefineFlat")

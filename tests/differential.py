@@ -19,6 +19,7 @@ import enum
 import hashlib
 import importlib
 import inspect
+import itertools
 import json
 import logging
 import math
@@ -34,11 +35,13 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("COLUMNS", "100")  # helps are as wide everywhere
 import numpy as np
+from pydantic import TypeAdapter
 
 import retrieval_store as rs
 import retrieval_store.errors
@@ -53,8 +56,10 @@ Line = dict[str, Any]
 
 # ---- canonical forms
 
-_OWN_UUID = "00000000-0000-4000-8000-"
+OWN_UUID = "00000000-0000-4000-8000-"
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+_HALF_UUID = re.compile(r"\.\.\.[0-9a-f-]+(?=>)")
+_TIME = re.compile(r'"time":[\d.e-]+')
 _HEX_UUID = re.compile(r"\b[0-9a-f]{32}\b")
 _MODULES = re.compile(r"\b(?:retrieval_store|qdrant_client|__main__)(?:\.[a-z_]\w*)*\.(?=\w)")
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
@@ -64,14 +69,15 @@ _PORT = re.compile(r"(127\.0\.0\.1|localhost):\d+")
 class Masked:
     """Texts without what changes from run to run: paths, ids that are drawn, addresses, modules."""
 
-    directory = "/nowhere"
+    directory, sorts = "/nowhere", False
 
     @classmethod
     def text(cls, text: str) -> str:
         for path in (str(Path(cls.directory).resolve()), cls.directory):
             text = text.replace(path, "<dir>")
-        text = _UUID.sub(lambda m: m[0] if m[0].startswith(_OWN_UUID) else "<uuid>", text)
-        text = _HEX_UUID.sub("<hex>", text)
+        text = _UUID.sub(lambda m: m[0] if m[0].startswith(OWN_UUID) else "<uuid>", text)
+        text = _HALF_UUID.sub("...<uuid>", _HEX_UUID.sub("<hex>", text))
+        text = _TIME.sub('"time":0', text)
         text = _PORT.sub(r"\1:<port>", text)
         return _ADDRESS.sub("<address>", _MODULES.sub("", text))
 
@@ -107,7 +113,8 @@ def canonical(value: Any) -> Any:
         case set() | frozenset():
             return sorted((canonical(one) for one in value), key=json.dumps)
         case Mapping():
-            return {Masked.text(str(key)): canonical(one) for key, one in value.items()}
+            keys = sorted(value, key=str) if Masked.sorts else value
+            return {Masked.text(str(key)): canonical(value[key]) for key in keys}
     name = type(value).__name__
     if hasattr(value, "model_dump"):
         fields = value.model_dump(exclude_none=True)
@@ -123,7 +130,10 @@ def canonical(value: Any) -> Any:
 
 def failure(error: BaseException) -> Any:
     """An error by its class and what it says."""
-    told = [type(error).__name__, Masked.text(str(error))[:600]]
+    said = str(error)
+    if hasattr(error, "debug_error_string"):  # of gRPC, whose text has times in it
+        said = f"{error.code()} {error.details()}"  # type: ignore[attr-defined]
+    told = [type(error).__name__, Masked.text(said)[:600]]
     status = getattr(error, "status_code", None)
     return {"error": told} if status is None else {"error": told, "status": int(status)}
 
@@ -142,7 +152,6 @@ class Recorder:
 
     def __init__(self, seed: int) -> None:
         self.seed, self.lines, self.questions = seed, [], 0
-        self.unused: set[str] = set()
 
     def draw(self, *of: Any) -> Draw:
         """A generator of random numbers that depends on nothing but its name and the seed."""
@@ -162,11 +171,11 @@ class Recorder:
         self.lines.append({"step": len(self.lines), "what": said, "answer": shortened(answer)})
         return result
 
-    def call(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, label: str, call: Any, /, *args: Any, **kwargs: Any) -> Any:
         """The same of a method, by what it is called with."""
         given = [told(one) for one in args]
         given += [f"{key}={told(one)}" for key, one in kwargs.items()]
-        return self.ask(f"{name}({', '.join(given)})", lambda: method(*args, **kwargs))
+        return self.ask(f"{label}({', '.join(given)})", lambda: call(*args, **kwargs))
 
 
 def told(value: Any) -> str:
@@ -181,306 +190,721 @@ def told(value: Any) -> str:
 
 # ---- what is drawn
 
-WORDS = [
-    "cat",
-    "dog",
-    "house",
-    "houses",
-    "river",
-    "bank",
-    "interest",
-    "rate",
-    "rates",
-    "sleeping",
-    "sleeps",
-    "bark",
-    "night",
-    "error",
-    "pump",
-    "door",
-    "filter",
-    "water",
-    "captain",
-    "whale",
-    "sand",
-    "spice",
-    "prince",
-    "tea",
-    "soup",
-    "roses",
-    "train",
-    "coast",
-    "knife",
-    "onion",
-    "bread",
-    "flour",
-    "salt",
-    "green",
-    "blue",
-    "red",
-    "café",
-    "naïve",
-    "Straße",
-    "über",
-    "中文",
-    "don't",
-    "the",
-    "a",
-    "of",
-    "and",
-    "is",
-    "was",
-    "running",
-    "runs",
-    "ran",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "lazy",
-    "money",
-    "loan",
-    "loans",
-    "storm",
-    "ship",
-    "sail",
-    "sea",
-    "island",
-    "E4711",
-    "E4712",
-    "ZX-81",
-    "part_7",
-    "v2.0",
-    "1984",
-    "2001",
-    "apples",
-    "brick",
-    "sky",
-    "cold",
-    "warm",
-    "hot",
-    "winter",
-    "summer",
-    "spring",
-    "month",
-    "year",
-    "weekday",
-]
-KEYS = ("n", "x", "s", "tags", "b", "when", "o", "o.k", "o.name", "a.b", "odd", "book", "none")
+_TEXT = """cat dog house houses river bank interest rate rates sleeping sleeps bark night error pump
+door filter water captain whale sand spice prince tea soup roses train coast knife onion bread
+flour salt green blue red café naïve Straße über 中文 don't the a of and is was running runs ran
+quick brown fox jumps lazy money loan loans storm ship sail sea island E4711 E4712 ZX-81 part_7
+v2.0 1984 2001 apples brick sky cold warm hot winter summer spring month year weekday"""
+WORDS = _TEXT.split()
 BIG = (2**53, 2**53 + 1, 2**63 - 1, -(2**62), 10**15)
 
+# What is asked, one of the lines of a block at random, with what stands in <> drawn in its turn:
+# another block, a value of `Values`, or one of a list; <name*3> stands for one to three of them.
+# Of the fields whose names end with "?" half are left out, of "??" three in four, of "???" seven
+# in eight; "+" takes in the fields of an object. The first line is taken where it gets too deep.
+GRAMMAR = r"""
+where:
+  "<fields>"
+  "<fields>"
+  "<fields>"
+  {"$and": "<where*3>"}
+  {"$or": "<where*3>"}
+  {"$nor": "<where*2>"}
+  {"$not": "<where>"}
+filter:
+  "<where>"
+  "<where>"
+  "<where>"
+  "<where>"
+  "<where>"
+  "<where>"
+  "<expression>"
+  "<bad_filter>"
+fields:
+  {"n": "<n_is>"}
+  {"x": "<n_is>"}
+  {"n": "<n_is>", "x": "<n_is>"}
+  {"o.k": "<n_is>"}
+  {"a.b": "<n_is>"}
+  {"s": "<s_is>"}
+  {"o.name": "<s_is>"}
+  {"book": "<s_is>"}
+  {"tags": "<tags_are>"}
+  {"when": "<when_is>"}
+  {"b": "<[true, false]>"}
+  {"odd": "<odd_is>"}
+  {"none": "<odd_is>"}
+n_is:
+  "<small>"
+  {"$eq": "<small>"}
+  {"$ne": "<small>"}
+  {"$in": "<small*5>"}
+  {"$nin": "<small*5>"}
+  {"$gt": "<small>"}
+  {"$gte": "<small>", "$lt": "<small>"}
+  {"$lte": "<real>"}
+  {"$exists": "<[true, false]>"}
+  {"$not": "<n_is>"}
+  {"$gt": "<big>"}
+s_is:
+  "<word>"
+  {"$ne": "<word>"}
+  {"$in": "<word*9>"}
+  {"$nin": "<word*9>"}
+  {"$gte": "<word>"}
+  {"$lt": "<word>"}
+  {"$not": "<s_is>"}
+  "<book>"
+tags_are:
+  {"$contains": "<word>"}
+  {"$not_contains": "<word>"}
+  {"$size": "<[0, 1, 2, 3]>"}
+  {"$contains": "<word>", "$size": 2}
+  {"$exists": "<[true, false]>"}
+  {"$not": "<tags_are>"}
+when_is:
+  {"$gte": "<moment>"}
+  {"$lt": "<moment>"}
+  {"$gt": "<time>", "$lte": "<time>"}
+  {"$eq": "<moment>"}
+  {"$not": "<when_is>"}
+odd_is:
+  {"$exists": "<[true, false]>"}
+  "<odd>"
+  {"$eq": "<odd>"}
+  {"$ne": "<odd>"}
+  {"$in": "<odd*3>"}
+  {"$gt": "<odd>"}
+  {"$contains": "<odd>"}
+bad_filter:
+  {}
+  {"$and": []}
+  {"$or": {}}
+  "n"
+  {"$xor": [{"n": 1}]}
+  {"": 1}
+  [1]
+  {"n": {"$has": 1}}
+  {"n": {"$in": 3}}
+  {"$and": [{"n": {"$gt": [1]}}]}
+  {"tags": {"$size": -1}}
+  {"n": {}}
+document:
+  {"$contains": "<word>"}
+  {"$contains": "<word>"}
+  {"$not_contains": "<word>"}
+  {"$regex": "<pattern>"}
+  {"$not_regex": "<pattern>"}
+  {"$and": "<document*3>"}
+  {"$or": "<document*3>"}
+  {"$nor": "<document*2>"}
+  {"$not": "<document>"}
+  "<bad_document>"
+pattern:
+  "<["\\bcat\\b", "(?i)RIV", "^[a-m]", "\\d{4}", "t.e", "s$", "(cat|dog) \\w+", "\\pL{9}"]>"
+bad_document:
+  {"$regex": "("}
+  {"$contains": 1}
+  {}
+  {"$like": "a"}
+  "cat"
+filters:
+  {"where?": "<filter>", "where_document??": "<document>"}
+kinds:
+  "<["documents", "metadatas", "embeddings", "uris"]>"
+question:
+  {"do": "count", "+": "<filters>"}
+  {"do": "get", "+": "<get>"}
+  {"do": "get", "+": "<get>"}
+  {"do": "query", "+": "<query>", "+more": "<more>"}
+  {"do": "query", "+": "<query>", "+more": "<more>"}
+  {"do": "query", "+": "<query>", "+more": "<more>"}
+  {"do": "query", "+": "<query>", "+more": "<more>"}
+  {"do": "query", "+": "<query>", "+more": "<more>", "+wrong": "<wrong_query>"}
+  {"do": "explain", "+": "<query>", "+more": "<more>"}
+  {"do": "why", "+": "<one_query>", "+more": "<of_why>", "records": "<ids>"}
+  {"do": "why", "+": "<one_query>", "+more": "<of_why>", "containing": "<word>", "same?": "book"}
+  {"do": "search", "+": "<search>"}
+  {"do": "search", "+": "<search>"}
+  {"do": "other", "which": "<[0, 1, 2, 3, 4, 5, 6, 7]>"}
+get:
+  {"+": "<filters>", "limit": "<[5, 10, 20]>", "offset??": "<[0, 3, 25, 3000]>"}
+  {"+": "<filters>", "limit": 8, "order_by": "<["n", "x", "when", "odd", "s"]>", "descending?": true}
+  {"+": "<filters>", "ids": "<ids>", "include?": "<kinds*4>"}
+  {"ids": "<ids>", "order_by??": "n"}
+  {"where": "<filter>", "include": []}
+  {"limit": 5, "include": "<kinds*4>", "offset": "<[5, 50, 555]>"}
+  {"ids": "<[["p1"], "p1", [], [1], ["p1", "p1"]]>", "include??": ["sparse_embeddings"]}
+  {"limit": 3, "include": "<[["sparse_embeddings"], ["distances"], "documents", ["data"]]>"}
+  {"limit": "<[0, -1, 1.5, true]>"}
+  {"limit": 3, "order_by": "<["", "o", "b", 3, "none", "tags"]>", "offset???": -1}
+one_query:
+  {"query_embeddings": "<vector>"}
+  {"query_texts": "<text>"}
+  {"query_texts": "<text>", "mode": "text", "min_score???": 1.5}
+  {"query_texts": "<text>", "query_embeddings": "<vector>", "mode": "hybrid", "+": "<fusing>"}
+  {"query_sparse": "<sparse>", "mode": "sparse"}
+  {"query_sparse": "<sparse>", "query_embeddings": "<vector>", "mode": "hybrid", "+": "<fusing>"}
+query:
+  {"query_embeddings": "<vector>", "max_distance???": "<[4, 40, 80, -5]>"}
+  {"query_embeddings": "<vectors>"}
+  {"query_texts": "<text>"}
+  {"like": "<ids>", "unlike?": "<ids>"}
+  {"query_texts": "<text*3>", "mode": "text", "min_score???": "<[0.5, 1.5]>"}
+  {"query_sparse": "<sparse*3>", "mode": "sparse", "min_score???": 2}
+  {"query_texts": "<text*2>", "mode": "hybrid", "+": "<fusing>", "min_score???": 0.3}
+  {"query_texts": "<text>", "query_embeddings": "<vector>", "mode": "hybrid", "+": "<fusing>"}
+  {"query_sparse": "<sparse>", "query_embeddings": "<vector>", "mode": "hybrid", "+": "<fusing>"}
+  {"query_texts": "<text>", "rerank": "<reranker>", "rerank_from?": 20, "min_score???": -40}
+  {"query_embeddings": "<vector>", "rerank": "<reranker>", "rerank_query": "<text>"}
+fusing:
+  {}
+  {"alpha": "<[0, 0.2, 0.5, 0.9, 1]>", "depth???": "<[[5, 5], [50, 20], [3]]>"}
+  {"fusion": "<["rrf", "weighted", "adaptive"]>", "alpha??": "<[0.3, 0.7]>"}
+more:
+  {"n_results": "<[1, 3, 10, 25]>", "include??": "<kinds*4>"}
+  {"n_results": "<[3, 10]>", "+": "<filters>", "include???": ["embeddings", "distances"]}
+  {"n_results": "<[3, 10]>", "+": "<filters>", "offset???": "<[1, 10, 70]>", "exact???": true}
+  {"n_results": "<[3, 10]>", "group_by": "<["book", "n", "tags", "o", "none"]>", "group_size?": 2}
+  {"n_results": 5, "ids": "<many_ids>", "+": "<filters>", "ef???": 30}
+of_why:
+  {"n_results": "<[1, 5]>"}
+  {"n_results": "<[1, 5]>", "+": "<filters>"}
+  {"n_results": 3, "where": "<filter>", "group_by???": "book", "offset???": 2}
+wrong_query:
+  "<[{"top_k": 3}, {"filter": {}}, {"n_results": 0}, {"n_results": "3"}, {"mode": "words"}]>"
+  "<[{"fusion": "max"}, {"alpha": 2}, {"ef": 0}, {"query_images": ["a"]}, {"group_size": 2}]>"
+  "<[{"include": ["everything"]}, {"min_score": "1"}, {"query_embeddings": [[1.0]]}]>"
+  "<[{"query_texts": []}, {"rerank_from": 3}, {"group_by": 3}, {"depth": [0, 1]}, {"where": 3}]>"
+  "<[{"nonsense": 3}, {"max_distance": "far"}, {"query_sparse": {"indices": [1]}}, {"like": []}]>"
+search:
+  {"filter?": "<chroma>", "rank": "<rank>", "limit": "<window>", "select": "<select>"}
+  {"filter?": "<chroma>", "rank": "<rank>", "limit": "<window>", "group_by": "<best>"}
+  {"filter": "<chroma>", "limit": "<window>", "select?": "<select>"}
+window:
+  {"limit": "<[3, 10]>", "offset": "<[0, 2]>"}
+select:
+  {"keys": ["#id", "#score", "n"]}
+  {"keys": ["#document", "#metadata", "#score"]}
+  {"keys": ["s", "x", "#embedding"]}
+  {"keys": ["#what"]}
+best:
+  {"keys": ["book"], "aggregate": {"$min_k": {"keys": ["#score"], "k": 2}}}
+  {"keys": ["n", "b"], "aggregate": {"$max_k": {"keys": ["x", "#score"], "k": 1}}}
+  {"keys": ["s"], "aggregate": {"$min_k": {"keys": ["n"], "k": 3}}}
+rank:
+  {"$knn": {"query": "<flat>", "key": "#embedding", "limit": "<[5, 16, 40]>", "default??": 5.0}}
+  {"$knn": {"query": "<sparse>", "key": "words", "limit": 16}}
+  {"$knn": {"query": "<text>", "key": "#embedding", "limit": 9, "return_rank??": true}}
+  {"$sum": ["<rank>", {"$val": 2}, "<rank>"]}
+  {"$mul": ["<rank>", {"$val": 0.5}]}
+  {"$sub": {"left": "<rank>", "right": "<rank>"}}
+  {"$div": {"left": "<rank>", "right": {"$val": 3}}}
+  {"$log": {"$sum": [{"$abs": "<rank>"}, {"$val": 1}]}}
+  {"$exp": {"$mul": ["<rank>", {"$val": 0.01}]}}
+  {"$max": ["<rank>", {"$val": 0.5}]}
+  {"$min": ["<rank>", "<rank>"]}
+  "<[{"$val": 1}, {"$knn": {}}, {"$what": 1}, {"$log": {"$val": -1}}]>"
+chroma:
+  {"n": {"$gte": "<small>"}}
+  {"#document": {"$contains": "<word>"}}
+  {"#id": {"$in": "<many_ids>"}}
+  {"$or": [{"s": {"$in": "<word*5>"}}, {"#document": {"$regex": "^[a-m]"}}]}
+  {"$and": [{"x": {"$lt": "<real>"}}, {"b": true}]}
+  {"tags": {"$contains": "<word>"}}
+write:
+  {"do": "add", "+": "<records>"}
+  {"do": "upsert", "+": "<records>"}
+  {"do": "upsert", "+": "<records>", "replace": true}
+  {"do": "upsert", "+": "<records>", "replace_metadata": true}
+  {"do": "update", "+": "<records>"}
+  {"do": "update", "ids": "<ids>", "metadatas": {"n": null, "x": "<real>"}}
+  {"do": "delete", "ids": "<ids>"}
+  {"do": "delete", "where": {"n": "<small>"}, "where_document?": "<document>", "limit": 2}
+  {"do": "delete", "+": "<[{}, {"ids": []}, {"ids": ["p1"], "limit": 1}, {"where": {}}]>"}
+  {"do": "add_from", "source": "<dicts>", "batch": 2, "upsert": true}
+  {"do": "modify", "configuration": {"text": {"stopwords": "<word*4>"}}}
+  {"do": "modify", "configuration": {"hnsw": {"ef_search": "<[50, 140]>"}}}
+  {"do": "modify", "metadata": {"note": "<small>"}}
+  {"do": "modify", "+": "<wrong_setting>"}
+  {"do": "<["add", "upsert", "update"]>", "+": "<wrong_records>"}
+wrong_setting:
+  "<[{"configuration": {"hnsw": {"space": "cosine"}}}, {"configuration": {"colour": 1}}]>"
+  "<[{"name": "x"}, {"metadata": {"$a": 1}}, {"configuration": {"text": {"language": "klingon"}}}]>"
+wrong_records:
+  {"ids": "new", "embeddings": [[1.0, 2.0, 3.0]]}
+  {"ids": ["p1", "p1"], "embeddings": "<pair>"}
+  {"ids": ["p1", "new", "newer"], "embeddings": "<pair>"}
+  {"ids": "new", "embeddings": "<vector>", "metadatas": "<[{"$bad": 1}, [{}, {}], {"": 1}, "a", 3]>"}
+  {"ids": "new", "embeddings": "<vector>", "metadatas": {"a": "<unknown>"}}
+  {"ids": "<["", [3], [], null]>", "embeddings": "<vector>"}
+  {"ids": "new", "embeddings": "<["abc", [], [[null]], 3]>"}
+  {"ids": "new"}
+  {"ids": "new", "embeddings": "<vector>", "sparse_embeddings": {"indices": [1, 1], "values": [1, 2]}}
+  {"ids": "new", "vectors": [[1.0]]}
+  {"ids": "new", "embeddings": "<vector>", "documents": "<[3, ["a", "b"]]>"}
+q_filter:
+  {"must": "<clause*2>"}
+  {"should": "<clause*3>"}
+  {"must_not": "<clause*2>"}
+  {"must": "<clause*2>", "must_not": "<clause*2>"}
+  {"must?": "<clause>", "should": "<clause*3>", "must_not??": "<clause>"}
+  {"min_should": {"conditions": "<clause*4>", "min_count": "<[1, 2]>"}, "must??": "<clause>"}
+  {}
+clause:
+  {"key": "n", "match": {"value": "<small>"}}
+  {"key": "<field>", "match": {"value": "<small>"}}
+  {"key": "<["s", "tags", "o.name", "text"]>", "match": {"value": "<word>"}}
+  {"key": "<["b", "odd"]>", "match": {"value": "<[true, false]>"}}
+  {"key": "u", "match": {"value": "<own_uuid>"}}
+  {"key": "<["s", "tags"]>", "match": {"any": "<word*5>"}}
+  {"key": "<["n", "x", "o.list[].a"]>", "match": {"any": "<small*5>"}}
+  {"key": "<["s", "tags"]>", "match": {"except": "<word*5>"}}
+  {"key": "n", "match": {"except": "<small*5>"}}
+  {"key": "<["text", "s"]>", "match": {"text": "<text>"}}
+  {"key": "<["text", "s"]>", "match": {"phrase": "<text>"}}
+  {"key": "<["text", "s"]>", "match": {"text_any": "<text>"}}
+  {"key": "s", "match": {"prefix": "<["ca", "s", "house", ""]>"}}
+  {"key": "<["n", "x", "o.k", "odd", "s"]>", "range": {"gte??": "<small>", "lt": "<small>"}}
+  {"key": "<["n", "x", "o.list[].a", "o.k"]>", "range": {"gt": "<small>", "lte??": "<small>"}}
+  {"key": "<["when", "s"]>", "range": {"gte": "<moment>", "lt?": "<moment>"}}
+  {"key": "<["tags", "o.list", "geo", "n"]>", "values_count": {"gte?": 1, "lt?": 3}}
+  {"key": "geo", "geo_radius": {"center": "<place>", "radius": "<radius>"}}
+  {"key": "geo", "geo_bounding_box": "<box>"}
+  {"key": "geo", "geo_polygon": {"exterior": {"points": "<ring>"}}}
+  {"is_empty": {"key": "<field>"}}
+  {"is_null": {"key": "<field>"}}
+  {"has_id": "<q_id*30>"}
+  {"has_vector": "<["", "dense", "multi", "words", "what"]>"}
+  {"nested": {"key": "<["o.list", "o.list[]", "tags"]>", "filter": "<inner>"}}
+  "<q_filter>"
+inner:
+  {"must": [{"key": "a", "match": {"value": "<[0, 1, 2]>"}}]}
+  {"must_not": [{"key": "b", "match": {"value": "<word>"}}], "should?": "<clause*2>"}
+field:
+  "<["n", "x", "s", "tags", "b", "when", "o.k", "o.list[].a", "odd", "geo", "u", "text", "none"]>"
+formula:
+  "<["n", "x", "$score", "$score", "o.k", "$score[1]", "s"]>"
+  "<[1.5, 2.0]>"
+  "<clause>"
+  {"sum": "<formula*3>"}
+  {"mult": "<formula*2>"}
+  {"max": "<formula*2>"}
+  {"min": "<formula*2>"}
+  {"neg": "<formula>"}
+  {"abs": "<formula>"}
+  {"div": {"left": "<formula>", "right": "<formula>", "by_zero_default?": 1.0}}
+  {"sqrt": {"abs": "<formula>"}}
+  {"pow": {"base": {"abs": "<formula>"}, "exponent": 0.5}}
+  {"exp": {"div": {"left": "<formula>", "right": 1000.0}}}
+  {"log10": {"sum": [{"abs": "<formula>"}, 1.0]}}
+  {"ln": {"sum": [{"abs": "<formula>"}, "<[1.0, -1.0]>"]}}
+  {"acosh": {"sum": [{"abs": "<formula>"}, 1.0]}}
+  {"exp_decay": {"x": "<formula>", "target": 5.0, "scale": 4.0, "midpoint": "<[0.5, 2.0]>"}}
+  {"gauss_decay": {"x": "n", "target": "<formula>", "scale": 2.0}}
+  {"lin_decay": {"x": {"datetime_key": "when"}, "target": {"datetime": "2021-05-01"}, "scale": 1e7}}
+  {"geo_distance": {"origin": "<place>", "to": "geo"}}
+defaults:
+  {"n": 1, "x": 0.5, "o.k": 2, "when": "2021-01-01T00:00:00Z", "geo": {"lon": 1, "lat": 2}}
+  {}
+example:
+  "<q_vector>"
+  "<q_id>"
+pairs:
+  {"positive": "<example>", "negative": "<example>"}
+q_query:
+  "<q_vector>"
+  "<q_vector>"
+  "<q_id>"
+  {"recommend": {"positive": "<example*2>", "negative?": "<example*2>", "strategy?": "<strategy>"}}
+  {"recommend": {"negative": "<example*2>", "strategy?": "<strategy>"}}
+  {"discover": {"target": "<example>", "context": "<pairs*2>"}}
+  {"context": "<pairs*3>"}
+  {"order_by": {"key": "<["n", "x", "when", "s", "o.k"]>", "+": "<order>"}}
+  {"nearest": "<q_vector>", "mmr": {"diversity?": "<[0.3, 0.9]>", "candidates_limit?": 20}}
+  {"relevance_feedback": {"target": "<example>", "feedback": "<judged*3>", "strategy": "<naive>"}}
+  null
+strategy:
+  "<["average_vector", "best_score", "sum_scores"]>"
+order:
+  {"direction?": "<["asc", "desc"]>", "start_from???": 5}
+judged:
+  {"example": "<example>", "score": "<[0.1, 0.5, 0.9]>"}
+naive:
+  {"naive": {"a": 1.0, "b": 0.5, "c": 0.2}}
+q_fused:
+  {"fusion": "<["rrf", "dbsf"]>"}
+  {"rrf": {"k": "<[2, 60]>", "weights???": [1.0, 3.0]}}
+  {"rrf": {"weights": "<[[1.0, 3.0], [0.5, 0.2]]>"}}
+  {"formula": "<formula>", "defaults?": "<defaults>"}
+  {"formula": "<formula>", "defaults": "<defaults>"}
+  "<q_query>"
+fetched:
+  {"query": "<q_query>", "+": "<using>", "limit": "<[3, 10, 40]>", "filter??": "<q_filter>"}
+  {"query": "<q_query>", "+": "<using>", "limit": 20, "score_threshold???": "<[-50.0, 5.0]>"}
+  {"query": "<q_fused>", "prefetch": ["<fetched>", "<fetched>"], "+": "<using>", "limit": 9}
+asked:
+  {"query": "<q_query>", "+": "<using>", "limit": "<[1, 5, 10, 30]>", "filter?": "<q_filter>"}
+  {"query": "<q_query>", "+": "<using>", "limit": 7, "+more": "<q_more>"}
+  {"query": "<q_query>", "+": "<using>", "limit": 5, "filter": "<q_filter>", "+more": "<q_more>"}
+  {"query": "<q_fused>", "prefetch": ["<fetched>", "<fetched>"], "+": "<using>", "limit": 9}
+  {"query": "<q_fused>", "prefetch": "<fetched*3>", "+": "<using>", "limit": 20, "+more": "<q_more>"}
+q_more:
+  {"with_payload": "<shown>", "with_vector??": true, "offset???": "<[1, 5, 50]>"}
+  {"score_threshold": "<[-20.0, 0.2, 5.0, 9.0]>", "offset??": 2}
+  {"params": {"exact?": true, "hnsw_ef?": 50}, "filter?": "<q_filter>"}
+  {"lookup_from": "<lookup>"}
+  "<[{"limit": 0}, {"limit": -1}, {"using": "what"}, {"offset": -1}, {"query": []}, {"query": [1.0]}]>"
+shown:
+  "<[true, false, ["n", "o.k"], {"include": ["o.list[].a"]}, {"exclude": ["text", "o"]}]>"
+lookup:
+  "<[{"collection": "strict"}, {"collection": "named", "vector": "half"}, {"collection": "none"}]>"
+q_question:
+  {"do": "query_points", "+": "<asked>"}
+  {"do": "query_points", "+": "<asked>"}
+  {"do": "query_points", "+": "<asked>"}
+  {"do": "query_points", "+": "<asked>"}
+  {"do": "query_points", "+": "<asked>"}
+  {"do": "query_points_groups", "+": "<asked>", "group_by": "<group>", "group_size": "<[1, 3]>"}
+  {"do": "query_batch_points", "requests": "<asked*3>"}
+  {"do": "explain", "+": "<asked>"}
+  {"do": "why", "+": "<asked>", "records": "<q_id*2>"}
+  {"do": "scroll", "scroll_filter": "<q_filter>", "limit": "<[3, 10, 20]>", "order_by??": "<ordered>"}
+  {"do": "scroll", "order_by": "<ordered>", "limit": "<[3, 10]>", "with_vectors??": true}
+  {"do": "scroll", "limit": 5, "offset": "<q_id>", "scroll_filter?": "<q_filter>"}
+  {"do": "count", "count_filter": "<q_filter>"}
+  {"do": "count", "count_filter": "<q_filter>"}
+  {"do": "facet", "key": "<group>", "facet_filter?": "<q_filter>", "limit": "<[3, 50]>"}
+  {"do": "retrieve", "ids": "<q_id*5>", "with_vectors?": true, "with_payload??": ["n"]}
+  {"do": "sampled", "which": "<[0, 1, 2]>"}
+group:
+  "<["book", "n", "tags", "s", "o.list[].a", "b", "u", "x"]>"
+ordered:
+  {"key": "<["n", "x", "when", "s", "o.k", "b"]>", "+": "<order>"}
+  {"key": "when", "start_from": "<["2021-06-01T00:00:00Z", 3]>", "direction?": "desc"}
+q_write:
+  {"do": "upsert", "points": "<q_point*2>"}
+  {"do": "upsert", "points": "<q_point*2>", "update_filter": "<q_filter>"}
+  {"do": "upsert", "points": "<q_point*2>", "update_mode": "<["insert_only", "update_only"]>"}
+  {"do": "set_payload", "payload": "<payload>", "points": "<chosen>", "key?": "<["o", "o.q", "tags[0]"]>"}
+  {"do": "overwrite_payload", "payload": "<payload>", "points": "<chosen>"}
+  {"do": "delete_payload", "keys": ["n", "o.k", "o.list[].a"], "points": "<chosen>"}
+  {"do": "clear_payload", "points_selector": "<chosen>"}
+  {"do": "delete", "points_selector": "<chosen>"}
+  {"do": "update_vectors", "points": "<moved>"}
+  {"do": "delete_vectors", "vectors": "<space*1>", "points": "<chosen>"}
+  {"do": "batch_update_points", "update_operations": "<operation*3>"}
+  {"do": "create_payload_index", "field_name": "<field>", "field_schema": "<schema>"}
+  {"do": "delete_payload_index", "field_name": "<["x", "s", "text", "geo", "none"]>"}
+  {"do": "update_collection", "metadata": {"note": "<small>"}}
+  {"do": "update_collection_aliases", "change_aliases_operations": "<aliasing*2>"}
+  {"do": "upsert", "points": "<[[], [{"id": 1, "vector": [1.0]}], [{"id": "a", "vector": {}}]]>"}
+  {"do": "upsert", "points": [{"id": "<[1, -1]>", "vector": {"what": [1.0, 2.0]}}]}
+  {"do": "<["delete", "clear_payload"]>", "points_selector": "<[[], [1000000], ["x"]]>"}
+  {"do": "set_payload", "payload": {"a": 1}, "points": [1000000]}
+  {"do": "delete_vectors", "vectors": ["what"], "points": [1]}
+chosen:
+  "<q_id*4>"
+  "<q_id*2>"
+  {"must": [{"key": "n", "match": {"value": "<small>"}}]}
+schema:
+  "<["keyword", "integer", "float", "bool", "datetime", "geo", "uuid", "text"]>"
+  {"type": "text", "tokenizer": "<["word", "prefix", "whitespace", "multilingual"]>", "lowercase": true}
+  {"type": "keyword", "prefix": true}
+aliasing:
+  {"create_alias": {"collection_name": "<["plain", "none"]>", "alias_name": "<["a", "b", "plain"]>"}}
+  {"delete_alias": {"alias_name": "a"}}
+  {"rename_alias": {"old_alias_name": "b", "new_alias_name": "c"}}
+operation:
+  {"upsert": {"points": "<q_point*2>"}}
+  {"delete": {"points": "<q_id*2>"}}
+  {"set_payload": {"payload": "<payload>", "points": "<q_id*1>"}}
+  {"overwrite_payload": {"payload": "<payload>", "points": "<q_id*1>"}}
+  {"delete_payload": {"keys": ["x"], "points": "<q_id*2>"}}
+"""
 
-def text_of(draw: Draw, least: int = 3, most: int = 14) -> str:
-    count = draw.randint(least, most)
-    return " ".join(WORDS[int(len(WORDS) * draw.random() ** 1.7)] for _ in range(count))
+
+def blocks_of(grammar: str) -> dict[str, list[Any]]:
+    """The lines of each block by its name."""
+    blocks: dict[str, list[Any]] = {}
+    for line in grammar.strip().splitlines():
+        if not line.startswith(" "):
+            lines = blocks.setdefault(line.rstrip(":"), [])
+        else:  # lists in <> are JSON in JSON, whose quotes needn't be escaped
+            quoted = re.sub(r'"<(\[.*?\])>"', lambda one: json.dumps(f"<{one[1]}>"), line)
+            lines.append(json.loads(quoted))
+    return blocks
 
 
-def moment(draw: Draw) -> str:
-    at = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=draw.randrange(40_000))
-    kind = draw.randrange(4)
-    if kind == 0:
-        return at.date().isoformat()
-    return at.isoformat() if kind < 3 else at.replace(tzinfo=None).isoformat()
+BLOCKS = blocks_of(GRAMMAR)
+_DRAWN = re.compile(r"<(?:([a-z_]+)(?:\*(\d+))?|(\[.*\]))>", re.DOTALL)
+DEEPEST = 7
 
 
-def place(draw: Draw) -> dict[str, float]:
-    return {"lon": round(draw.uniform(-180, 180), 3), "lat": round(draw.uniform(-85, 85), 3)}
+class Values:
+    """Draws what a block says, and the values that aren't told by one. kind: of the collection that
+    is asked."""
+
+    def __init__(self, draw: Draw, kind: "Kind") -> None:
+        self.random, self.kind = draw, kind
+        self.vector_space = kind.spaces[0]
+
+    def grow(self, name: str, depth: int = DEEPEST) -> Any:
+        """Something that the block, or the method, of this name may be."""
+        if name not in BLOCKS:
+            return getattr(self, name)()
+        before = self.vector_space
+        if name in ("asked", "fetched"):
+            self.vector_space = self.random.choice(self.kind.spaces)
+        lines = BLOCKS[name]
+        grown = self.fill(self.random.choice(lines) if depth > 0 else lines[0], depth - 1)
+        self.vector_space = before
+        return grown
+
+    def fill(self, template: Any, depth: int) -> Any:
+        """A line with what is drawn in the places of what stands in <>."""
+        if isinstance(template, list):
+            return [self.fill(one, depth) for one in template]
+        if isinstance(template, dict):
+            filled: dict[str, Any] = {}
+            for key, value in template.items():
+                name = key.rstrip("?")
+                if any(self.random.random() < 0.5 for _ in key[len(name) :]):
+                    continue
+                grown = self.fill(value, depth)
+                filled.update(grown if name.startswith("+") else {name: grown})
+            return filled
+        found = _DRAWN.fullmatch(template) if isinstance(template, str) else None
+        if found is None:
+            return template
+        name, most, choices = found.groups()
+        if choices is not None:
+            return self.random.choice(json.loads(choices))
+        if most is None:
+            return self.grow(name, depth)
+        return [self.grow(name, depth) for _ in range(self.random.randint(1, int(most)))]
+
+    # Plain values
+
+    def small(self) -> int:
+        return self.random.randrange(23)
+
+    def real(self) -> float:
+        return round(self.random.gauss(0, 10), 1)
+
+    def big(self) -> Any:
+        return self.random.choice((*BIG, 2.0**53, -1e300))
+
+    def word(self) -> str:
+        return WORDS[int(40 * self.random.random() ** 2)]
+
+    def book(self) -> str:
+        return f"book {self.random.randrange(40)}"
+
+    def text(self, least: int = 1, most: int = 5) -> str:
+        count = self.random.randint(least, most)
+        return " ".join(WORDS[int(len(WORDS) * self.random.random() ** 1.7)] for _ in range(count))
+
+    def moment(self) -> str:
+        at = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(hours=self.random.randrange(40_000))
+        if self.random.random() < 0.25:
+            return at.date().isoformat()
+        return (at if self.random.random() < 0.7 else at.replace(tzinfo=None)).isoformat()
+
+    def time(self) -> datetime:
+        return datetime.fromisoformat(self.moment())
+
+    def odd(self) -> Any:
+        some = [None, True, False, 0, 1, 1.0, -2.5, "1", "", [], {}, [1, "a"], [None], {"k": [1]}]
+        return self.random.choice([*some, *BIG, self.moment(), "2024-13-01"])
+
+    def place(self) -> dict[str, float]:
+        lon, lat = self.random.uniform(-180, 180), self.random.uniform(-85, 85)
+        return {"lon": round(lon, 3), "lat": round(lat, 3)}
+
+    def own_uuid(self) -> str:
+        return f"{OWN_UUID}{self.random.randrange(1000):012x}"
+
+    def payload(self, at: int | None = None) -> dict[str, Any]:
+        """Metadata of a record; each key is missing from some."""
+        draw = self.random
+        at = draw.randrange(99) if at is None else at
+        some = [{"a": draw.randrange(5), "b": self.word()} for _ in range(draw.randrange(3))]
+        every = {
+            "n": at % 23 if draw.random() < 0.9 else draw.choice((*BIG, None, 3.5)),
+            "x": round(draw.gauss(0, 10), 2),
+            "s": self.word(),
+            "tags": [self.word() for _ in range(draw.randrange(4))],
+            "b": draw.random() < 0.5,
+            "when": self.moment(),
+            "o": {"k": draw.randrange(9), "name": self.word(), "list": some},
+            "a.b": draw.randrange(3),
+            "odd": self.odd(),
+            "book": f"book {at % 37}" if draw.random() < 0.8 else at % 5,
+            "geo": self.place() if draw.random() < 0.8 else [self.place(), self.place()],
+            "u": self.own_uuid(),
+            "text": self.text(1, 6),
+        }
+        return {key: value for key, value in every.items() if draw.random() < 0.85}
+
+    # Vectors
+
+    def rows(self, count: int, size: int, exact: bool) -> np.ndarray[Any, Any]:
+        """Random vectors. exact: of few bits, so that sums of products have no rounding; some are
+        copies of others then, whose order is that of insertion."""
+        drawn = np.random.default_rng(self.random.randrange(2**32))
+        if not exact:
+            return drawn.standard_normal((count, size)).astype(np.float32)
+        made = drawn.integers(-64, 65, (count, size)).astype(np.float32) / 16
+        made[17::41] = made[16::41][: len(made[17::41])]
+        return made
+
+    def vector(self) -> Any:
+        return self.rows(1, self.kind.size, self.kind.exact)
+
+    def flat(self) -> Any:
+        return self.vector()[0].tolist()
+
+    def pair(self) -> Any:
+        return self.rows(2, self.kind.size, self.kind.exact)
+
+    def vectors(self) -> Any:
+        made = self.rows(self.random.randint(1, 3), self.kind.size, self.kind.exact)
+        return made if self.random.random() < 0.5 else made.tolist()
+
+    def sparse(self) -> dict[str, Any]:
+        indices = sorted(self.random.sample(range(60), self.random.randint(1, 8)))
+        return {"indices": indices, "values": [self.random.randint(1, 40) / 8 for _ in indices]}
+
+    # Of collections in Chroma's shape
+
+    def ids(self, most: int = 4) -> list[str]:
+        many = [self.random.randrange(self.kind.count + 3) for _ in range(most)]
+        some = [f"p{i}" if i % 5 else str(i) for i in many]
+        return list(dict.fromkeys(some[: self.random.randint(1, most)]))
+
+    def many_ids(self) -> list[str]:
+        return self.ids(30)
+
+    def records(self) -> dict[str, Any]:
+        """Some, whose ids may be there already."""
+        ids = self.ids()
+        given: dict[str, Any] = {"ids": ids, "metadatas": [self.payload() for _ in ids]}
+        if self.random.random() < 0.7:
+            given["documents"] = [self.text(3, 14) for _ in ids]
+        if self.random.random() < 0.7 or not self.kind.embeds:
+            given["embeddings"] = self.rows(len(ids), self.kind.size, self.kind.exact)
+        if self.kind.sparse and self.random.random() < 0.5:
+            given["sparse_embeddings"] = [self.sparse() for _ in ids]
+        return given
+
+    def dicts(self) -> list[dict[str, Any]]:
+        return [{"id": one, "embedding": self.flat(), "n": 1} for one in self.ids()]
+
+    def unknown(self) -> object:
+        return object
+
+    def reranker(self) -> Callable[..., Any]:
+        return shortest_first
+
+    def expression(self, depth: int = 2) -> Any:
+        """A filter as an expression."""
+        draw = self.random
+        if depth and draw.random() < 0.6:
+            terms = tuple(self.expression(depth - 1) for _ in range(draw.randint(1, 3)))
+            kinds = (ex.And(terms), ex.Or(terms), ex.Not(terms[0]), ex.AtLeast(terms, 2))
+            return draw.choice(kinds)
+        low, word = draw.randrange(20), self.word()
+        some = (
+            *(ex.OneOf(("s",), (word, "dog")), ex.OneOf(("n",), (low, low + 1.0))),
+            *(ex.ListHas(("tags",), word), ex.HasLength(("tags",), low % 3), Even(("n",))),
+            *(ex.Range(("n",), gte=low, lt=low + 8), ex.TextRange(("s",), gte=word)),
+            *(ex.TextIn(("s",), word[:1]), ex.Exists(("o", "k")), ex.HasId((f"p{low}", "5"))),
+            *(ex.DocumentContains(word), ex.DocumentMatches(word)),
+        )
+        return draw.choice(some)
+
+    # Of collections in Qdrant's shape
+
+    def using(self) -> dict[str, Any]:
+        return {"using": self.vector_space or None}
+
+    def space(self) -> str:
+        return self.random.choice(self.kind.spaces)
+
+    def q_vector(self) -> Any:
+        return self.vector_in(self.vector_space)
+
+    def vector_in(self, space: str) -> Any:
+        if space in ("words", "plain"):
+            return self.sparse()
+        size = SIZES[space]
+        if space == "multi":
+            return self.rows(self.random.randint(1, 4), size, exact=True).tolist()
+        made = self.rows(1, size, space != "dense")[0]
+        if space == "bytes":
+            return (abs(made) * 30).astype(int).tolist()
+        return [round(float(one), 4) for one in made]
+
+    def q_id(self) -> Any:
+        at = self.random.randrange(self.kind.count)
+        return f"{OWN_UUID}{at:012x}" if at % 10 == 7 else at
+
+    def q_point(self, at: int | None = None) -> dict[str, Any]:
+        at = self.random.randrange(self.kind.count + 20) if at is None else at
+        point_id = f"{OWN_UUID}{at:012x}" if at % 10 == 7 else at
+        every = dict.fromkeys(self.kind.spaces)
+        vector: Any = {one: self.vector_in(one) for one in every if self.random.random() < 0.93}
+        if "" in every:
+            vector = self.vector_in("")
+        return {"id": point_id, "vector": vector, "payload": self.payload(at)}
+
+    def moved(self) -> list[dict[str, Any]]:
+        space = self.space()
+        vector = self.vector_in(space)
+        return [{"id": self.q_id(), "vector": {space: vector} if space else vector}]
+
+    def radius(self) -> float:
+        return round(self.random.uniform(1e5, 8e6))
+
+    def box(self) -> dict[str, Any]:
+        west, south = self.random.randrange(-180, 90), self.random.randrange(-80, 30)
+        lon, top = west + self.random.randrange(90), south + self.random.randrange(10, 50)
+        return {"top_left": {"lon": west, "lat": top}, "bottom_right": {"lon": lon, "lat": south}}
+
+    def ring(self) -> list[dict[str, Any]]:
+        corners = [(-60, -40), (70, -50), (self.random.randrange(10, 90), 60), (-60, -40)]
+        count = 3 if self.random.random() < 0.1 else 4
+        return [{"lon": lon, "lat": lat} for lon, lat in corners[:count]]
 
 
-def own_uuid(draw: Draw) -> str:
-    return f"{_OWN_UUID}{draw.randrange(1000):012x}"
-
-
-def odd(draw: Draw) -> Any:
-    some = [None, True, False, 0, 1, 1.0, -2.5, "1", "", [], {}, [1, "a"], [None], {"k": [1]}]
-    return draw.choice([*some, *BIG, moment(draw), "2024-13-01"])
-
-
-def metadata(draw: Draw, at: int) -> dict[str, Any]:
-    """Of a record; each key is missing from some."""
-    every = {
-        "n": at % 23 if draw.random() < 0.9 else draw.choice((*BIG, None, 3.5)),
-        "x": round(draw.gauss(0, 10), 2),
-        "s": draw.choice(WORDS[:20]),
-        "tags": [draw.choice(WORDS[:12]) for _ in range(draw.randrange(4))],
-        "b": draw.random() < 0.5,
-        "when": moment(draw),
-        "o": {
-            "k": draw.randrange(9),
-            "name": draw.choice(WORDS[:9]),
-            "list": [
-                {"a": draw.randrange(5), "b": draw.choice(WORDS[:5])}
-                for _ in range(draw.randrange(3))
-            ],
-        },
-        "a.b": draw.randrange(3),
-        "odd": odd(draw),
-        "book": f"book {at % 37}" if draw.random() < 0.8 else at % 5,
-        "geo": place(draw) if draw.random() < 0.8 else [place(draw), place(draw)],
-        "u": own_uuid(draw),
-        "text": text_of(draw, 1, 6),
-    }
-    return {key: value for key, value in every.items() if draw.random() < 0.85}
-
-
-def value_like(draw: Draw, key: str) -> Any:
-    """What might stand under a key."""
-    match key:
-        case "n" | "o.k" | "a.b":
-            return draw.choice((draw.randrange(23), draw.randrange(5), float(draw.randrange(9))))
-        case "x":
-            return round(draw.gauss(0, 10), 1)
-        case "when":
-            return moment(draw) if draw.random() < 0.8 else datetime.fromisoformat(moment(draw))
-        case "b":
-            return draw.random() < 0.5
-        case "book":
-            return f"book {draw.randrange(40)}"
-        case "odd" | "none":
-            return odd(draw)
-    return draw.choice(WORDS[:20])
-
-
-def condition(draw: Draw, key: str) -> Any:
-    """A condition on one key in Chroma's shape."""
-    value = value_like(draw, key)
-    many = [value_like(draw, key) for _ in range(draw.randint(1, 5))]
-    match draw.randrange(13):
-        case 0:
-            return value
-        case 1:
-            return {"$eq": value}
-        case 2:
-            return {"$ne": value}
-        case 3:
-            return {"$in": many}
-        case 4:
-            return {"$nin": many}
-        case 5 | 6:
-            return {draw.choice(("$gt", "$gte", "$lt", "$lte")): value}
-        case 7:
-            return {"$gte": value, "$lt": value_like(draw, key)}
-        case 8:
-            return {draw.choice(("$contains", "$not_contains")): draw.choice((value, "cat", 1))}
-        case 9:
-            return {"$size": draw.randrange(4)}
-        case 10:
-            return {"$exists": draw.random() < 0.5}
-        case 11:
-            return {"$not": condition(draw, key)} if draw.random() < 0.7 else {"$not": {"$gt": 3}}
-    return draw.choice(({"$has": 1}, {"$in": 3}, {"$gt": [1]}, {}, {"$size": -1}, {"$exists": 1}))
-
-
-def where(draw: Draw, depth: int = 3) -> Any:
-    """A filter on metadata, or now and then an expression or something that is none."""
-    kind = draw.random()
-    if kind < 0.04:
-        return draw.choice(({}, {"$and": []}, {"$or": {}}, "n", {"$xor": [{"n": 1}]}, {"": 1}, [1]))
-    if kind < 0.14:
-        return expression(draw, depth)
-    if depth and kind < 0.5:
-        several = [where_dict(draw, depth - 1) for _ in range(draw.randint(1, 3))]
-        name = draw.choice(("$and", "$or", "$nor", "$not"))
-        return {name: several[0] if name == "$not" else several}
-    return where_dict(draw, depth)
-
-
-def where_dict(draw: Draw, depth: int) -> dict[str, Any]:
-    if depth and draw.random() < 0.4:
-        several = [where_dict(draw, depth - 1) for _ in range(draw.randint(1, 3))]
-        name = draw.choice(("$and", "$or", "$nor", "$not"))
-        return {name: several[0] if name == "$not" else several}
-    keys = draw.sample(KEYS, 1 if draw.random() < 0.8 else 2)
-    return {key: condition(draw, key) for key in keys}
-
-
-class Leap(ex.ValueLeaf):  # as a user would write one
+class Even(ex.ValueLeaf):  # as a user would write one
     """Points whose number is even."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
         self.path = path
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Leap) and other.path == self.path
+        return isinstance(other, Even) and other.path == self.path
 
     def __hash__(self) -> int:
         return hash(self.path)
 
     def __repr__(self) -> str:
-        return f"Leap({self.path})"
+        return f"Even({self.path})"
 
     def holds(self, value: Any) -> bool:
         return isinstance(value, int) and value % 2 == 0
 
 
-def expression(draw: Draw, depth: int) -> Any:
-    if depth and draw.random() < 0.5:
-        terms = tuple(expression(draw, depth - 1) for _ in range(draw.randint(1, 3)))
-        kinds = (ex.And(terms), ex.Or(terms), ex.Not(terms[0]), ex.AtLeast(terms, 2))
-        return draw.choice(kinds)
-    key = draw.choice(("n", "x", "s", "tags"))
-    path, value = (key,), value_like(draw, key)
-    low = draw.randrange(20)
-    return draw.choice(
-        (
-            ex.OneOf(path, (value,)),
-            ex.ListHas(("tags",), draw.choice(WORDS[:12])),
-            ex.HasLength(("tags",), draw.randrange(3)),
-            ex.Range(path, gte=low, lt=low + 8),
-            ex.TextRange(("s",), "$gte", draw.choice(WORDS[:20])),
-            ex.TextIn(("s",), draw.choice("aeiou")),
-            ex.Exists(("o", "k")),
-            ex.HasId((f"p{low}", f"p{low + 1}", str(low))),
-            ex.DocumentContains(draw.choice(WORDS[:20])),
-            ex.DocumentMatches(draw.choice(WORDS[:20])),
-            Leap(("n",)),
-        )
-    )
-
-
-def where_document(draw: Draw, depth: int = 2) -> Any:
-    if draw.random() < 0.04:
-        return draw.choice(({"$regex": "("}, {"$contains": 1}, {}, {"$like": "a"}, "cat"))
-    if depth and draw.random() < 0.35:
-        several = [where_document(draw, depth - 1) for _ in range(draw.randint(1, 3))]
-        name = draw.choice(("$and", "$or", "$nor", "$not"))
-        return {name: several[0] if name == "$not" else several}
-    name = draw.choice(("$contains", "$not_contains", "$regex", "$not_regex"))
-    word = draw.choice(WORDS)
-    if "regex" in name:
-        word = draw.choice(
-            (rf"\b{re.escape(word)}\b", f"(?i){word[:3]}", "^[a-m]", r"\d{4}", "t.e")
-        )
-    return {name: word}
-
-
-def vectors(draw: Draw, count: int, size: int, exact: bool) -> np.ndarray[Any, Any]:
-    """Random vectors. exact: of few bits, so that sums of products have no rounding; some are
-    copies of others then, whose order is that of insertion."""
-    random_numbers = np.random.default_rng(draw.randrange(2**32))
-    if not exact:
-        return random_numbers.standard_normal((count, size)).astype(np.float32)
-    made = random_numbers.integers(-64, 65, (count, size)).astype(np.float32) / 16
-    made[17::41] = made[16::41][: len(made[17::41])]
-    return made
-
-
-def sparse(draw: Draw, room: int = 60, most: int = 8) -> dict[str, Any]:
-    indices = sorted(draw.sample(range(room), draw.randint(1, most)))
-    return {"indices": indices, "values": [draw.randint(1, 40) / 8 for _ in indices]}
-
-
 class Embedding:
-    """Embeds texts by their letters, the same each time."""
+    """Embeds texts by their words, the same each time."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
     def __call__(self, input: Iterable[str]) -> list[Any]:
         return [self._one(text) for text in input]
-
-    def embed_query(self, input: Iterable[str]) -> list[Any]:
-        return self(input)
 
     def _one(self, text: str) -> Any:
         total = np.zeros(self.size)
@@ -498,40 +922,40 @@ def shortest_first(query: str, documents: Iterable[str]) -> list[float]:
 # ---- the front in Chroma's shape
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a collection is like, and what share of the questions it is asked."""
+    """What a collection is like, and what share of the questions of its front it is asked."""
 
     name: str
     count: int
-    size: int
-    space: str
     share: float
-    configuration: dict[str, Any] = dataclasses.field(default_factory=dict)
+    size: int = 0
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     exact: bool = True
     on_disk: bool = True
+    embeds: bool = True
+    spaces: tuple[str, ...] = ("",)
+    indexed: tuple[str, ...] = ()
 
     @property
     def sparse(self) -> bool:
-        return "sparse" in self.configuration
+        return "sparse" in self.settings
 
 
+ENGLISH = {"text": {"language": "english", "stopwords": True}, "sparse": {"idf": True}}
+HALVES = {"hnsw": {"space": "l2"}, "vectors": {"datatype": "float16"}, "index": "exact"}
+DOTS = {"hnsw": {"space": "ip"}, "text": {"stopwords": ["the", "don't"]}}
+SMALL = Kind("small", 60, 0.2, 8, {"sparse": {"idf": False}}, on_disk=False, embeds=False)
+MIDDLE = Kind("middle", 700, 0.3, 16, {"hnsw": {"space": "cosine"}, **ENGLISH}, exact=False)
 KINDS = (
-    Kind("small", 60, 8, "l2", 0.2, {"sparse": {"idf": False}}, on_disk=False),
-    Kind(
-        *("middle", 700, 16, "cosine", 0.3),
-        {"text": {"language": "english", "stopwords": True}, "sparse": {"idf": True}},
-        exact=False,
-    ),
-    Kind("large", 2600, 32, "ip", 0.25, {"text": {"stopwords": ["the", "don't"]}}),
-    Kind("halves", 900, 12, "l2", 0.1, {"vectors": {"datatype": "float16"}, "index": "exact"}),
-    Kind("huge", 21_500, 24, "l2", 0.15, {}),
+    *(SMALL, MIDDLE, Kind("large", 2_600, 0.25, 32, DOTS), Kind("halves", 900, 0.1, 12, HALVES)),
+    Kind("huge", 21_500, 0.15, 24),
 )
-INCLUDES = ("documents", "metadatas", "embeddings", "uris")
-RESULTS = ("points", "matching", "legs", "alphas")
+EVERYTHING = ["documents", "metadatas", "embeddings", "uris", "sparse_embeddings"]
+EXPLAINED = ("points", "matching", "legs", "alphas", "reranked")
 
 
-class Fronts:
+class Collections:
     """Asks collections in Chroma's shape."""
 
     def __init__(self, recorder: Recorder, directory: Path) -> None:
@@ -546,544 +970,184 @@ class Fronts:
 
     def opened(self, kind: Kind) -> Any:
         if kind.name not in self.held:
-            function = Embedding(kind.size) if kind.count > 100 else None
+            function = Embedding(kind.size) if kind.embeds else None
             client = self.clients[kind.on_disk]
             self.held[kind.name] = client.get_collection(kind.name, embedding_function=function)
         return self.held[kind.name]
 
     def make(self, kind: Kind) -> None:
-        configuration = {"hnsw": {"space": kind.space}, **kind.configuration}
-        client, record = self.clients[kind.on_disk], self.recorder
-        draw = record.draw("make", kind.name)
-        record.ask(
-            f"create {kind.name}",
-            lambda: repr(
-                client.create_collection(
-                    kind.name, configuration, {"made": "here"}, embedding_function=None
-                ).configuration
-            ),
-        )
+        record, client = self.recorder, self.clients[kind.on_disk]
+        values = Values(record.draw("make", kind.name), kind)
+        given = kind.name, kind.settings, {"made": "here"}
+        record.call("create", client.create_collection, *given, embedding_function=None)
         collection = self.opened(kind)
-        made = vectors(draw, kind.count, kind.size, kind.exact)
+        record.ask(kind.name, lambda: [collection.metadata, collection.configuration])
+        made = values.rows(kind.count, kind.size, kind.exact)
         for start in range(0, kind.count, 4_000):
             at = range(start, min(start + 4_000, kind.count))
-            ids = [f"p{i}" if i % 5 else str(i) for i in at]
-            documents = [None if i % 11 == 3 else text_of(draw) for i in at]
-            metadatas = [
-                metadata(draw, i) if kind.count < 5_000 or i % 4 == 0 else {"n": i % 23} for i in at
-            ]
-            uris = [f"file:{i}" if i % 11 == 3 else None for i in at]
-            given: dict[str, Any] = {"documents": documents, "metadatas": metadatas, "uris": uris}
+            records: dict[str, Any] = {
+                "ids": [f"p{i}" if i % 5 else str(i) for i in at],
+                "embeddings": made[at.start : at.stop],
+                "documents": [None if i % 11 == 3 else values.text(3, 14) for i in at],
+                "metadatas": [values.payload(i) if i % 4 == 0 or i < 3_000 else None for i in at],
+                "uris": [f"file:{i}" if i % 11 == 3 else None for i in at],
+            }
             if kind.sparse:
-                given["sparse_embeddings"] = [None if i % 7 == 0 else sparse(draw) for i in at]
-            record.ask(
-                f"{kind.name}.add {at}",
-                lambda ids=ids, at=at, given=given: collection.add(
-                    ids, made[at.start : at.stop], **given
-                ),
-            )
+                records["sparse_embeddings"] = [None if i % 7 == 0 else values.sparse() for i in at]
+            record.ask(f"{kind.name}: {at}", partial(collection.add, **records))
         if kind.count > 20_000:
             record.ask(f"{kind.name}.optimize", collection.optimize)
 
-    def run(self, questions: int) -> None:
-        for kind in KINDS:
+    def run(self, questions: int, kinds: Iterable[Kind] = KINDS) -> None:
+        for kind in kinds:
             self.make(kind)
-        for kind in KINDS:
+        for kind in kinds:
             for at in range(round(questions * kind.share)):
-                draw = self.recorder.draw(kind.name, at)
-                if at and at % 150 == 0:
+                values = Values(self.recorder.draw(kind.name, at), kind)
+                if at % 150 == 149:
                     self.reopen()
                 if at % 9 == 8:
-                    self.write(kind, draw)
-                self.question(kind, draw)
+                    self.ask(kind, values.grow("write"))
+                    self.ask(kind, {"do": "count"})
+                self.ask(kind, values.grow("question"))
 
-    def ids(self, kind: Kind, draw: Draw, most: int = 6) -> list[str]:
-        many = [draw.randrange(kind.count + 3) for _ in range(draw.randint(1, most))]
-        return list(dict.fromkeys(f"p{i}" if i % 5 else str(i) for i in many))
-
-    def write(self, kind: Kind, draw: Draw) -> None:
-        """One of the writes, or one that can't be."""
-        collection, name, record = self.opened(kind), kind.name, self.recorder
-        ids = self.ids(kind, draw)
-        given: dict[str, Any] = {"metadatas": [metadata(draw, draw.randrange(99)) for _ in ids]}
-        if draw.random() < 0.7:
-            given["documents"] = [text_of(draw) for _ in ids]
-        if draw.random() < 0.7 or kind.count <= 100:
-            given["embeddings"] = vectors(draw, len(ids), kind.size, kind.exact)
-        if kind.sparse and draw.random() < 0.5:
-            given["sparse_embeddings"] = [sparse(draw) for _ in ids]
-        match draw.randrange(12):
-            case 0:
-                record.call(f"{name}.add", collection.add, ids, **given)
-            case 1 | 2:
-                record.call(f"{name}.upsert", collection.upsert, ids, **given)
-            case 3:
-                record.call(f"{name}.upsert", collection.upsert, ids, **given, replace=True)
-            case 4:
-                given["replace_metadata"] = True
-                record.call(f"{name}.upsert", collection.upsert, ids, **given)
-            case 5 | 6:
-                record.call(f"{name}.update", collection.update, ids, **given)
-            case 7:
-                record.call(f"{name}.delete", collection.delete, ids[:2])
-            case 8:
-                document = where_document(draw)
-                record.call(
-                    *(f"{name}.delete", collection.delete),
-                    where={"n": draw.randrange(23)},
-                    where_document=document,
-                    limit=draw.choice((1, 2, 3)),
-                )
-            case 9:
-                records = [
-                    {"id": one, "embedding": [1.0] * kind.size, "metadata": {"n": 1}} for one in ids
-                ]
-                record.call(f"{name}.add_from", collection.add_from, records, 2, upsert=True)
-            case 10:
-                self.bad_write(kind, draw, ids)
-            case 11:
-                setting = draw.choice(
-                    (
-                        {"configuration": {"text": {"stopwords": ["cat", "dog"]}}},
-                        {"configuration": {"hnsw": {"ef_search": draw.choice((50, 140))}}},
-                        {"configuration": {"hnsw": {"space": "cosine"}}},
-                        {"metadata": {"note": draw.randrange(9)}},
-                        {"configuration": {"colour": 1}},
-                        {"name": "x"},
-                    )
-                )
-                record.call(f"{name}.modify", collection.modify, **setting)
-                record.ask(
-                    f"{name} settings", lambda: [collection.metadata, collection.configuration]
-                )
-        record.call(f"{name}.count", collection.count)
-
-    def bad_write(self, kind: Kind, draw: Draw, ids: list[str]) -> None:
-        collection = self.opened(kind)
-        wide = [[0.5] * (kind.size + 1)]
-        bad: list[dict[str, Any]] = [
-            {"ids": ids, "embeddings": wide * len(ids)},
-            {"ids": ["p1", "p1"], "embeddings": [[0.0] * kind.size] * 2},
-            {"ids": "new", "embeddings": [[math.nan] * kind.size]},
-            {"ids": "new", "embeddings": [[1.0] * kind.size], "metadatas": {"$bad": 1}},
-            {"ids": "new", "embeddings": [[1.0] * kind.size], "metadatas": {"a": object}},
-            {"ids": "new", "embeddings": [[1.0] * kind.size], "metadatas": [{}, {}]},
-            {"ids": "", "embeddings": [[1.0] * kind.size]},
-            {"ids": [3], "embeddings": [[1.0] * kind.size]},
-            {"ids": "new"},
-            {"ids": [], "embeddings": []},
-            {"ids": "new", "embeddings": "abc"},
-            {
-                "ids": "new",
-                "embeddings": [[1.0] * kind.size],
-                "sparse_embeddings": {"indices": [1]},
-            },
-            {"ids": "new", "vectors": [[1.0] * kind.size]},
-        ]
-        method = draw.choice(("add", "upsert", "update"))
-        self.recorder.call(f"{kind.name}.{method}", getattr(collection, method), **draw.choice(bad))
-
-    def question(self, kind: Kind, draw: Draw) -> None:
-        collection, name, record = self.opened(kind), kind.name, self.recorder
-        which = draw.random()
-        if which < 0.12:
-            filters = self.filters(draw)
-            record.call(f"{name}.count", collection.count, **filters)
-        elif which < 0.3:
-            record.call(f"{name}.get", collection.get, **self.getting(kind, draw))
-        elif which < 0.72:
-            record.call(f"{name}.query", collection.query, **self.querying(kind, draw))
-        elif which < 0.79:
-            asked = self.querying(kind, draw)
-            record.ask(f"{name}.explain({told(asked)})", lambda: self.explained(collection, asked))
-        elif which < 0.86:
-            asked = self.querying(kind, draw, several=False)
-            asked.pop("include", None)
-            named: dict[str, Any] = {"records": self.ids(kind, draw, 3)}
-            if draw.random() < 0.3:
-                named = {"containing": draw.choice(WORDS)}
-            if draw.random() < 0.3:
-                named["same"] = draw.choice(("book", "n"))
-            record.ask(
-                f"{name}.why({told(asked)}, {told(named)})",
-                lambda: self.reasons(collection.why(**asked, **named)),
-            )
-        elif which < 0.96:
-            search = self.searching(kind, draw)
-            record.ask(f"{name}.search({told(search)})", lambda: collection.search(search))
-        else:
-            self.odd_question(kind, draw)
+    def ask(self, kind: Kind, asked: dict[str, Any]) -> None:
+        """One call, of a method or of what stands for it here."""
+        does, collection = asked.pop("do"), self.opened(kind)
+        method = getattr(self, f"_{does}", None)
+        call = getattr(collection, does, None) if method is None else partial(method, collection)
+        self.recorder.call(f"{kind.name}.{does}", call, **asked)
 
     @staticmethod
-    def reasons(found: Any) -> Any:
-        return [str(found), [canonical(one) for one in found]]
-
-    @staticmethod
-    def explained(collection: Any, asked: dict[str, Any]) -> Any:
+    def _explain(collection: Any, **asked: Any) -> Any:
         found = collection.explain(**asked)
-        return {key: found.get(key) for key in (*RESULTS, "reranked")}
+        return {key: found.get(key) for key in EXPLAINED}
 
-    def filters(self, draw: Draw) -> dict[str, Any]:
-        given: dict[str, Any] = {}
-        if draw.random() < 0.6:
-            given["where"] = where(draw)
-        if draw.random() < 0.35:
-            given["where_document"] = where_document(draw)
-        return given
+    @staticmethod
+    def _why(collection: Any, **asked: Any) -> Any:
+        return told_reasons(collection.why(**asked))
 
-    def getting(self, kind: Kind, draw: Draw) -> dict[str, Any]:
-        asked = self.filters(draw)
-        if draw.random() < 0.25:
-            asked["ids"] = draw.choice((self.ids(kind, draw, 12), "p1", [], [1]))
-        if draw.random() < 0.85:
-            asked["limit"] = draw.choice((0, 1, 5, 20, -1) if draw.random() < 0.2 else (5, 10, 20))
-        if draw.random() < 0.4:
-            asked["offset"] = draw.choice((0, 3, 25, 3_000, 1.5))
-        if draw.random() < 0.3:
-            asked["order_by"] = draw.choice(("n", "x", "when", "s", "odd", "b", "", "o"))
-            asked["descending"] = draw.random() < 0.5
-        if draw.random() < 0.4:
-            asked["include"] = draw.sample(INCLUDES, draw.randrange(4))
-        elif draw.random() < 0.1:
-            asked["include"] = draw.choice(
-                (["sparse_embeddings"], ["distances"], "documents", ["data"])
-            )
-        if "limit" not in asked and "ids" not in asked:
-            asked["include"] = []
-        return asked
+    @staticmethod
+    def _search(collection: Any, **asked: Any) -> Any:
+        as_dict = collection.search(asked)
+        again = collection.search([rs.Search.from_dict(asked), rs.Search().limit(1)])
+        return [dict(as_dict), as_dict.rows(), [canonical(one) for one in again["ids"]]]
 
-    def querying(self, kind: Kind, draw: Draw, several: bool = True) -> dict[str, Any]:
-        asked: dict[str, Any] = self.filters(draw) if draw.random() < 0.6 else {}
-        count = draw.choice((1, 1, 2, 3)) if several else 1
-        made = vectors(draw, count, kind.size, kind.exact)
-        texts = [text_of(draw, 1, 5) for _ in range(count)]
-        asked["n_results"] = draw.choice((1, 3, 10, 25))
-        mode = draw.choice(("dense", "dense", "dense", "text", "hybrid", "hybrid", "sparse"))
-        if mode != "dense":
-            asked["mode"] = mode
-        if mode == "sparse":
-            asked["query_sparse"] = [sparse(draw) for _ in range(count)]
-        elif mode == "dense" and draw.random() < 0.2:
-            named = self.ids(kind, draw, 3)
-            asked["like"] = named
-            if draw.random() < 0.5:
-                asked["unlike"] = self.ids(kind, draw, 2)
-        elif mode == "dense":
-            if draw.random() < 0.8:
-                asked["query_embeddings"] = made if draw.random() < 0.7 else made.tolist()
-            else:
-                asked["query_texts"] = texts
-        else:
-            asked["query_texts"] = texts
-            if mode == "hybrid" and draw.random() < 0.7:
-                asked["query_embeddings"] = made
-            if mode == "hybrid" and kind.sparse and draw.random() < 0.4:
-                asked["query_sparse"] = [sparse(draw) for _ in range(count)]
-        if mode == "hybrid":
-            if draw.random() < 0.4:
-                asked["alpha"] = draw.choice((0, 0.2, 0.5, 0.9, 1))
-            if draw.random() < 0.5:
-                asked["fusion"] = draw.choice(("rrf", "weighted", "adaptive"))
-            if draw.random() < 0.2:
-                asked["depth"] = draw.choice(((5, 5), (50, 20), (3,)))
-        if draw.random() < 0.15:
-            asked["offset"] = draw.choice((1, 10, 70))
-        if draw.random() < 0.15:
-            name, value = ("max_distance", 40) if mode == "dense" else ("min_score", 0.4)
-            asked[name] = value * draw.choice((0.1, 1, 2))
-        if draw.random() < 0.15:
-            asked["group_by"] = draw.choice(("book", "n", "tags", "o", "none"))
-            asked["group_size"] = draw.choice((1, 2, 3))
-        if draw.random() < 0.1:
-            asked["ids"] = self.ids(kind, draw, 30)
-        if draw.random() < 0.1:
-            asked["exact"] = True
-        if draw.random() < 0.06:
-            asked["rerank"] = shortest_first
-            asked["rerank_from"] = draw.choice((5, 20))
-            asked["rerank_query"] = texts[0] if count == 1 else texts
-        if draw.random() < 0.4:
-            asked["include"] = draw.sample((*INCLUDES, "distances"), draw.randrange(5))
-        if draw.random() < 0.05:
-            asked.update(
-                draw.choice(
-                    (
-                        {"top_k": 3},
-                        {"filter": {}},
-                        {"n_results": 0},
-                        {"n_results": "3"},
-                        {"mode": "words"},
-                        {"fusion": "max"},
-                        {"alpha": 2},
-                        {"ef": 0},
-                        {"query_images": ["a"]},
-                        {"include": ["everything"]},
-                        {"min_score": "1"},
-                        {"max_distance": math.nan},
-                        {"group_size": 2},
-                        {"query_embeddings": [[1.0]]},
-                        {"query_texts": []},
-                        {"rerank_from": 3},
-                    )
-                )
-            )
-        return asked
+    @staticmethod
+    def _modify(collection: Any, **asked: Any) -> Any:
+        collection.modify(**asked)
+        return [collection.name, collection.metadata, collection.configuration]
 
-    def searching(self, kind: Kind, draw: Draw) -> Any:
-        """Searches as Chroma writes them."""
-
-        def knn() -> Any:
-            if kind.sparse and draw.random() < 0.3:
-                query, key = sparse(draw), "sparse_embedding"
-            else:
-                query, key = vectors(draw, 1, kind.size, kind.exact)[0].tolist(), rs.K.EMBEDDING
-            default = draw.choice((None, 5.0))
-            return rs.Knn(query, key, draw.choice((5, 16, 40)), default, draw.random() < 0.3)
-
-        rank: Any = None
-        match draw.randrange(8):
-            case 0 | 1:
-                rank = knn()
-            case 2:
-                ranks = [rs.Knn(knn().to_dict()["$knn"]["query"], return_rank=True, limit=30)] * 2
-                rank = rs.Rrf(ranks, k=draw.choice((10, 60)), weights=[1.0, 2.0], normalize=True)
-            case 3:
-                rank = knn() * 2 + knn() / 3 - 1
-            case 4:
-                rank = (knn().exp() + rs.Val(2)).log().max(0.5)
-            case 5:
-                rank = abs(-knn()).min(rs.Val(7)) * 0.5
-            case 6:
-                rank = draw.choice((rs.Val(1), {"$knn": {}}, {"$what": 1}))
-        condition = None
-        if draw.random() < 0.5:
-            key = rs.K(draw.choice(("n", "x")))
-            condition = draw.choice(
-                (
-                    (key > 3) & (rs.K("s") != "cat"),
-                    (key <= 4) | (rs.K.DOCUMENT.contains("cat")),
-                    rs.K("s").is_in(["dog", "cat"]) & key.not_in([3]),
-                    rs.K.ID.is_in(self.ids(kind, draw)),
-                    rs.K.DOCUMENT.regex("^[a-m]") | rs.K("tags").contains("cat"),
-                    {"n": {"$gte": 3}},
-                    rs.K.DOCUMENT.not_contains("dog") & (rs.K("b") == True),  # noqa: E712
-                )
-            )
-        group = None
-        if draw.random() < 0.25:
-            best = draw.choice((rs.MinK, rs.MaxK))(draw.choice((rs.K.SCORE, rs.K("x"))), 2)
-            group = rs.GroupBy(draw.choice((rs.K("book"), ["n", "b"])), best)
-        some = (rs.K.DOCUMENT, rs.K.SCORE, "n", "s", rs.K.METADATA, rs.K.EMBEDDING)
-        select = draw.sample(some, draw.randrange(5))
-        search = rs.Search(
-            condition, rank, group, rs.Limit(draw.randrange(3), draw.choice((3, 10))), select
-        )
-        return [search, rs.Search().rank(knn()).limit(3)] if draw.random() < 0.2 else search
-
-    def odd_question(self, kind: Kind, draw: Draw) -> None:
-        collection, name, record = self.opened(kind), kind.name, self.recorder
-        match draw.randrange(8):
+    @staticmethod
+    def _other(collection: Any, which: int) -> Any:
+        match which:
             case 0:
-                record.call(f"{name}.peek", collection.peek, draw.randint(1, 4))
+                return collection.peek(3)
             case 1:
-                batch = draw.choice((7, 5_000))
-                record.ask(
-                    f"{name}.iterate {batch}",
-                    lambda: list(collection.iterate(batch, where={"n": {"$lt": 2}}))[:60],
-                )
+                return list(collection.iterate(7, where={"n": {"$lt": 2}}))[:60]
             case 2:
-                record.ask(f"{name}.stats", lambda: collection.stats()["points"])
+                warmed = collection.warm(["n", "s"], text=True)
+                return [warmed["points"], [*warmed]]
             case 3:
-                keys = draw.sample(("n", "s", "x"), 2)
-                record.ask(
-                    f"{name}.warm {keys}",
-                    lambda: (
-                        (warmed := collection.warm(keys, True)) and [warmed["points"], [*warmed]]
-                    ),
-                )
+                return ["p1" in collection, 3 in collection, bool(collection), len(collection)]
             case 4:
-                record.ask(
-                    f"{name} has", lambda: ["p1" in collection, 3 in collection, bool(collection)]
-                )
+                return rs.to_pandas(collection.get(limit=9), expand=True).to_csv()
             case 5:
-                table = rs.to_pandas(collection.get(limit=9), expand=True)
-                record.ask(f"{name} as a table", lambda: table.to_csv())
+                return pickle.dumps(collection)
             case 6:
-                record.ask(f"{name} pickled", lambda: pickle.dumps(collection))
-            case 7:
-                record.ask(f"{name} shown", lambda: [repr(collection), collection._repr_html_()])
+                return [repr(collection), collection._repr_html_(), collection.stats()["points"]]
+        key, knn = rs.K("n"), rs.Knn([1.0] * collection.peek(1)["embeddings"].shape[1], limit=30)
+        where = ((key > 3) & (rs.K("s") != "cat")) | rs.K.DOCUMENT.contains("dog")
+        rank = (abs(-knn * 2 + 1).log() / 3 - rs.Val(1)).max(0.5).min(9) + knn.exp() * 0
+        both = rs.Rrf(
+            [rs.Knn(knn.to_dict()["$knn"]["query"], return_rank=True)] * 2, weights=[1, 2]
+        )
+        group = rs.GroupBy(rs.K("book"), rs.MinK(rs.K.SCORE, 1))
+        plain = rs.Search().where(where).rank(rank).limit(5).select(rs.K.SCORE, "n")
+        return dict(collection.search([plain, rs.Search(key.is_in([1, 2]), both, group, 4)]))
+
+
+def told_reasons(found: Any) -> Any:
+    return [str(found), [canonical(one) for one in found]]
 
 
 # ---- the front in Qdrant's shape
 
 m = models
-PLAIN, NAMED, LARGE, STRICT = "plain", "named", "large", "strict"
-SIZES = {PLAIN: 300, NAMED: 1200, LARGE: 2600, STRICT: 200}
-SHARES = {PLAIN: 0.25, NAMED: 0.45, LARGE: 0.2, STRICT: 0.1}
-FIELDS = (
-    "n",
-    "x",
-    "s",
-    "tags",
-    "b",
-    "when",
-    "o.k",
-    "o.list[].a",
-    "odd",
-    "geo",
-    "u",
-    "text",
-    "none",
-)
+SIZES = {"": 8, "dense": 16, "multi": 6, "half": 8, "bytes": 5, "large": 32}
+EVERY = ("dense", "dense", "multi", "half", "bytes", "words", "plain")
+KEYS = ("n", "x", "s", "tags", "b", "when", "o.k", "o.list[].a", "geo", "u", "text", "book")
+PLAIN = Kind("plain", 300, 0.25, on_disk=False)
+NAMED = Kind("named", 1_200, 0.45, spaces=EVERY, indexed=KEYS)
+LARGE = Kind("many", 2_600, 0.2, spaces=("large",), indexed=("n", "s", "book"))
+STRICT = Kind("strict", 200, 0.1, on_disk=False, indexed=("n",))
 INDEXES: dict[str, Any] = {
-    "n": m.IntegerIndexParams(type="integer", lookup=True, range=True),
+    **dict.fromkeys(("n", "o.k", "o.list[].a"), "integer"),
     "x": "float",
-    "s": m.KeywordIndexParams(type="keyword"),
-    "tags": "keyword",
     "b": "bool",
     "when": "datetime",
-    "o.k": "integer",
-    "o.list[].a": "integer",
     "geo": "geo",
     "u": "uuid",
-    "text": m.TextIndexParams(
-        type="text", tokenizer=m.TokenizerType.WORD, lowercase=True, phrase_matching=True
-    ),
-    "book": "keyword",
+    **dict.fromkeys(("s", "tags", "book"), "keyword"),
+    "text": {"type": "text", "tokenizer": "word", "lowercase": True, "phrase_matching": True},
 }
-SPACES = {"": 8, "dense": 16, "multi": 6, "half": 8, "bytes": 5, "large": 32}
+CREATED = r"""{
+"plain": {"vectors": {"size": 8, "distance": "Euclid"}},
+"many": {"vectors": {"large": {"size": 32, "distance": "Dot"}}},
+"strict": {
+  "vectors": {"size": 8, "distance": "Manhattan"},
+  "strict_mode_config": {"enabled": true, "max_query_limit": 20, "search_max_batchsize": 2,
+    "unindexed_filtering_retrieve": false, "unindexed_filtering_update": false,
+    "upsert_max_batchsize": 50, "filter_max_conditions": 3, "condition_max_size": 10,
+    "search_allow_exact": false}},
+"named": {
+  "vectors": {
+    "dense": {"size": 16, "distance": "Cosine"},
+    "multi": {"size": 6, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}},
+    "half": {"size": 8, "distance": "Dot", "datatype": "float16"},
+    "bytes": {"size": 5, "distance": "Euclid", "datatype": "uint8"}},
+  "sparse_vectors": {"words": {"modifier": "idf"}, "plain": {}}}
+}"""
+RENAMED = {"vectors": "vectors_config", "sparse_vectors": "sparse_vectors_config"}
+OF_QUERY = {"filter": "query_filter", "params": "search_params", "with_vector": "with_vectors"}
+FILTERS = ("scroll_filter", "count_filter", "facet_filter", "update_filter")
 
 
-def filtered(draw: Draw, depth: int = 2) -> Any:
-    """A filter of Qdrant's."""
-    parts: dict[str, Any] = {}
-    for name in ("must", "should", "must_not"):
-        if draw.random() < 0.45:
-            parts[name] = [clause(draw, depth) for _ in range(draw.randint(1, 2))]
-    if draw.random() < 0.12:
-        clauses = [clause(draw, depth) for _ in range(3)]
-        parts["min_should"] = m.MinShould(conditions=clauses, min_count=draw.choice((1, 2)))
-    return m.Filter(**parts)
+def model(kind: Any, given: Any) -> Any:
+    """Values as models of qdrant-client's."""
+    return TypeAdapter(kind).validate_python(given)
 
 
-def bounds(draw: Draw, values: Callable[[], Any]) -> dict[str, Any]:
-    return {
-        name: values() for name in draw.sample(("gt", "gte", "lt", "lte"), draw.choice((1, 1, 2)))
-    }
-
-
-def clause(draw: Draw, depth: int) -> Any:
-    if depth and draw.random() < 0.15:
-        return filtered(draw, depth - 1)
-    key = draw.choice(FIELDS)
-    match draw.randrange(18):
-        case 0:
-            return m.HasIdCondition(
-                has_id=[draw.randrange(300) for _ in range(20)] + [own_uuid(draw)]
-            )
-        case 1:
-            return m.HasVectorCondition(
-                has_vector=draw.choice(("", "dense", "multi", "words", "what"))
-            )
-        case 2:
-            inner = m.Filter(
-                must=[m.FieldCondition(key="a", match=m.MatchValue(value=draw.randrange(5)))],
-                must_not=[
-                    m.FieldCondition(key="b", match=m.MatchValue(value=draw.choice(WORDS[:5])))
-                ],
-            )
-            nested = m.Nested(key=draw.choice(("o.list", "o.list[]", "tags")), filter=inner)
-            return m.NestedCondition(nested=nested)
-        case 3:
-            return m.IsEmptyCondition(is_empty=m.PayloadField(key=key))
-        case 4:
-            return m.IsNullCondition(is_null=m.PayloadField(key=key))
-        case 5:
-            return m.FieldCondition(
-                key=key, values_count=m.ValuesCount(**bounds(draw, lambda: draw.randrange(4)))
-            )
-        case 6:
-            corner = place(draw)
-            top = {"lon": corner["lon"], "lat": corner["lat"] + 30}
-            other = {"lon": (corner["lon"] + 90 + 180) % 360 - 180, "lat": corner["lat"] - 30}
-            box = m.GeoBoundingBox(top_left=m.GeoPoint(**top), bottom_right=m.GeoPoint(**other))
-            return m.FieldCondition(key="geo", geo_bounding_box=box)
-        case 7:
-            circle = m.GeoRadius(center=m.GeoPoint(**place(draw)), radius=draw.uniform(1e5, 8e6))
-            return m.FieldCondition(key="geo", geo_radius=circle)
-        case 8:
-            ring = [(-60.0, -40.0), (70.0, -50.0), (draw.uniform(10, 90), 60.0), (-60.0, -40.0)]
-            points = [
-                m.GeoPoint(lon=lon, lat=lat) for lon, lat in ring[: draw.choice((4, 4, 4, 3))]
-            ]
-            line = m.GeoLineString(points=points)
-            return m.FieldCondition(key="geo", geo_polygon=m.GeoPolygon(exterior=line))
-        case 9:
-            key = draw.choice(("text", "s"))
-            words = text_of(draw, 1, 2)
-            match = draw.choice(
-                (
-                    m.MatchText(text=words),
-                    m.MatchPhrase(phrase=words),
-                    m.MatchTextAny(text_any=words),
-                )
-            )
-            return m.FieldCondition(key=key, match=match)
-        case 10:
-            return m.FieldCondition(
-                key="when", range=m.DatetimeRange(**bounds(draw, lambda: moment(draw)))
-            )
-        case 11 | 12:
-            key = draw.choice(("n", "x", "o.k", "o.list[].a", "odd", "s"))
-            return m.FieldCondition(
-                key=key, range=m.Range(**bounds(draw, lambda: draw.randrange(-9, 23)))
-            )
-        case 13:
-            many = [draw.choice(WORDS[:20]) for _ in range(3)]
-            numbers = [draw.randrange(23) for _ in range(3)]
-            key, values = draw.choice((("s", many), ("tags", many), ("n", numbers), ("x", numbers)))
-            match = draw.choice((m.MatchAny(any=values), m.MatchExcept(**{"except": values})))
-            return m.FieldCondition(key=key, match=match)
-        case 14:
-            return m.FieldCondition(key="u", match=m.MatchValue(value=own_uuid(draw)))
-        case 15:
-            return m.FieldCondition(key="s", match=m.MatchPrefix(prefix=draw.choice(WORDS)[:2]))
-    value = value_like(draw, key)
-    if not isinstance(value, bool | int | str):
-        value = draw.randrange(9)
-    return m.FieldCondition(key=key, match=m.MatchValue(value=value))
-
-
-def formula(draw: Draw, depth: int = 2) -> Any:
-    key = draw.choice(("n", "x", "$score", "$score", "o.k", "$score[1]", "s"))
-    if not depth:
-        return draw.choice((key, 1.5, 2.0, clause(draw, 0)))
-    some = [formula(draw, depth - 1) for _ in range(2)]
-    decay = m.DecayParamsExpression(x="n", target=5.0, scale=draw.choice((1.0, 4.0)), midpoint=0.5)
-    origin = m.GeoPoint(lon=5, lat=5)
-    distance = m.GeoDistance(geo_distance=m.GeoDistanceParams(origin=origin, to="geo"))
-    by_zero = draw.choice((None, 1.0))
-    return draw.choice(
-        (
-            m.SumExpression(sum=some),
-            m.MultExpression(mult=some),
-            m.NegExpression(neg=some[0]),
-            m.AbsExpression(abs=some[0]),
-            m.DivExpression(div=m.DivParams(left=some[0], right=some[1], by_zero_default=by_zero)),
-            m.SqrtExpression(sqrt=m.AbsExpression(abs=some[0])),
-            m.PowExpression(pow=m.PowParams(base=m.AbsExpression(abs=some[0]), exponent=0.5)),
-            m.ExpExpression(exp=m.DivExpression(div=m.DivParams(left=some[0], right=100.0))),
-            m.Log10Expression(log10=m.SumExpression(sum=[m.AbsExpression(abs=some[0]), 1.0])),
-            m.LnExpression(ln=m.SumExpression(sum=[m.AbsExpression(abs=some[0]), 1.0])),
-            m.LnExpression(ln=some[0]),
-            m.ExpDecayExpression(exp_decay=decay),
-            m.GaussDecayExpression(gauss_decay=decay),
-            m.LinDecayExpression(lin_decay=decay),
-            distance,
-            m.DatetimeKeyExpression(datetime_key="when"),
-            m.DatetimeExpression(datetime="2021-05-01T00:00:00Z"),
-        )
-    )
+def as_models(does: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a method with models in the places of dicts."""
+    made = dict(given)
+    if does in ("query_points", "query_points_groups", "explain", "why"):
+        fields = {key: made.pop(key) for key in [*made] if key in m.QueryRequest.model_fields}
+        request = m.QueryRequest.model_validate(fields)
+        made |= {OF_QUERY.get(key, key): getattr(request, key) for key in fields}
+        if does == "query_points_groups":
+            made.pop("offset", None)
+    for key, value in made.items():
+        if key in FILTERS:
+            made[key] = model(m.Filter, value)
+        elif key == "order_by":
+            made[key] = model(m.OrderBy, value)
+        elif key == "update_mode":
+            made[key] = m.UpdateMode(value)
+        elif key == "requests":
+            made[key] = model(list[m.QueryRequest], value)
+        elif key == "update_operations":
+            made[key] = model(list[m.UpdateOperation], value)
+        elif key == "change_aliases_operations":
+            made[key] = model(list[m.AliasOperations], value)
+        elif key == "field_schema":
+            made[key] = model(m.PayloadSchemaType | m.PayloadSchemaParams, value)
+        elif key == "points" and does in ("upsert", "update_vectors"):
+            of = m.PointStruct if does == "upsert" else m.PointVectors
+            made[key] = model(list[of], value)
+        elif key in ("points", "points_selector") and isinstance(value, dict):
+            made[key] = model(m.Filter, value)
+    return made
 
 
 class Qdrants:
@@ -1093,554 +1157,145 @@ class Qdrants:
         self.recorder, self.path = recorder, directory / "qdrant"
         self.stores = {True: QdrantClient(path=str(self.path)), False: QdrantClient(":memory:")}
 
-    def client(self, name: str) -> QdrantClient:
-        return self.stores[name in (NAMED, LARGE)]
+    def client(self, kind: Kind) -> QdrantClient:
+        return self.stores[kind.on_disk]
 
     def reopen(self) -> None:
         self.stores[True].close()
         self.stores[True] = QdrantClient(path=str(self.path))
 
-    def config(self, name: str) -> dict[str, Any]:
-        match name:
-            case "plain":
-                return {"vectors_config": m.VectorParams(size=8, distance=m.Distance.EUCLID)}
-            case "large":
-                params = m.VectorParams(size=32, distance=m.Distance.DOT)
-                return {"vectors_config": {"large": params}}
-            case "strict":
-                strict = m.StrictModeConfig(
-                    enabled=True,
-                    max_query_limit=20,
-                    unindexed_filtering_retrieve=False,
-                    unindexed_filtering_update=False,
-                    upsert_max_batchsize=50,
-                    search_max_batchsize=2,
-                    filter_max_conditions=3,
-                    condition_max_size=10,
-                    search_allow_exact=False,
-                )
-                return {
-                    "vectors_config": m.VectorParams(size=8, distance=m.Distance.MANHATTAN),
-                    "strict_mode_config": strict,
-                }
-        max_sim = m.MultiVectorConfig(comparator=m.MultiVectorComparator.MAX_SIM)
-        return {
-            "vectors_config": {
-                "dense": m.VectorParams(size=16, distance=m.Distance.COSINE),
-                "multi": m.VectorParams(
-                    size=6, distance=m.Distance.DOT, multivector_config=max_sim
-                ),
-                "half": m.VectorParams(size=8, distance=m.Distance.DOT, datatype="float16"),
-                "bytes": m.VectorParams(size=5, distance=m.Distance.EUCLID, datatype="uint8"),
-            },
-            "sparse_vectors_config": {
-                "words": m.SparseVectorParams(modifier=m.Modifier.IDF),
-                "plain": m.SparseVectorParams(),
-            },
-        }
-
-    def spaces(self, name: str) -> tuple[str, ...]:
-        every = ("dense", "dense", "multi", "half", "bytes", "words", "plain")
-        return every if name == NAMED else ("large",) if name == LARGE else ("",)
-
-    def vector(self, draw: Draw, space: str) -> Any:
-        if space in ("words", "plain"):
-            return m.SparseVector(**sparse(draw))
-        size = SPACES[space]
-        if space == "multi":
-            return vectors(draw, draw.randint(1, 4), size, True).tolist()
-        made = vectors(draw, 1, size, space != "dense")[0]
-        if space == "bytes":
-            return (abs(made) * 30).astype(int).tolist()
-        return [round(float(one), 4) for one in made]
-
-    def point(self, name: str, draw: Draw, at: int) -> Any:
-        point_id = f"{_OWN_UUID}{at:012x}" if at % 10 == 7 else at
-        every = dict.fromkeys(self.spaces(name))
-        vector = {space: self.vector(draw, space) for space in every if draw.random() < 0.93}
-        given = vector.get("", self.vector(draw, "")) if "" in every else vector
-        return m.PointStruct(id=point_id, vector=given, payload=metadata(draw, at))
-
-    def make(self, name: str) -> None:
-        client, record = self.client(name), self.recorder
-        draw = record.draw("qdrant", name)
-        record.ask(f"create {name}", lambda: client.create_collection(name, **self.config(name)))
-        points = [self.point(name, draw, at) for at in range(SIZES[name])]
-        size = 500 if name != STRICT else 40
-        for start in range(0, len(points), size):
-            record.ask(
-                f"{name}.upsert {start}",
-                lambda start=start: client.upsert(name, points[start : start + size]),
-            )
-        if name in (NAMED, LARGE):
-            for key, schema in INDEXES.items():
-                if name == NAMED or key in ("n", "s", "book"):
-                    record.call(
-                        f"{name}.create_payload_index",
-                        client.create_payload_index,
-                        name,
-                        key,
-                        schema,
-                    )
-        if name == STRICT:
-            record.call(
-                f"{name}.create_payload_index", client.create_payload_index, name, "n", "integer"
+    def make(self, kind: Kind) -> None:
+        name, record, client = kind.name, self.recorder, self.client(kind)
+        values = Values(record.draw("qdrant", name), kind)
+        fields = json.loads(CREATED)[name]
+        config = m.CreateCollection.model_validate(fields)
+        given = {RENAMED.get(key, key): getattr(config, key) for key in fields}
+        record.ask(f"create {name}", lambda: client.create_collection(name, **given))
+        points = model(list[m.PointStruct], [values.q_point(at) for at in range(kind.count)])
+        for start in range(0, kind.count, 400 if kind.count > 200 else 40):
+            some = points[start : start + (400 if kind.count > 200 else 40)]
+            record.ask(f"{name}: {start}", partial(client.upsert, name, some))
+        for key in kind.indexed:
+            self.ask(
+                kind,
+                {"do": "create_payload_index", "field_name": key, "field_schema": INDEXES[key]},
             )
         record.ask(f"{name} info", lambda: client.get_collection(name))
 
-    def run(self, questions: int) -> None:
-        for name in SIZES:
-            self.make(name)
-        for name, share in SHARES.items():
-            for at in range(round(questions * share)):
-                draw = self.recorder.draw("q", name, at)
-                if at and at % 150 == 0:
+    def run(self, questions: int, kinds: Iterable[Kind] = (PLAIN, NAMED, LARGE, STRICT)) -> None:
+        for kind in kinds:
+            self.make(kind)
+        for kind in kinds:
+            for at in range(round(questions * kind.share)):
+                values = Values(self.recorder.draw("qdrant", kind.name, at), kind)
+                if at % 150 == 149:
                     self.reopen()
                 if at % 9 == 8:
-                    self.write(name, draw)
-                self.question(name, draw)
-        self.snapshots()
+                    self.ask(kind, values.grow("q_write"))
+                    self.ask(kind, {"do": "count"})
+                self.ask(kind, values.grow("q_question"))
 
-    def selector(self, name: str, draw: Draw) -> Any:
-        if draw.random() < 0.3:
-            return m.Filter(
-                must=[m.FieldCondition(key="n", match=m.MatchValue(value=draw.randrange(23)))]
-            )
-        return [self.point_id(name, draw) for _ in range(draw.randint(1, 4))]
-
-    def point_id(self, name: str, draw: Draw) -> Any:
-        at = draw.randrange(SIZES[name])
-        return f"{_OWN_UUID}{at:012x}" if at % 10 == 7 else at
-
-    def write(self, name: str, draw: Draw) -> None:
-        client, record = self.client(name), self.recorder
-        one, at = self.point_id(name, draw), draw.randrange(SIZES[name] + 20)
-        few = metadata(draw, at)
-        space = draw.choice(self.spaces(name))
-        vector = self.vector(draw, space)
-        match draw.randrange(14):
-            case 0:
-                points = [self.point(name, draw, at), self.point(name, draw, at + 1)]
-                record.call(f"{name}.upsert", client.upsert, name, points)
-            case 1:
-                record.call(
-                    *(f"{name}.upsert", client.upsert, name, [self.point(name, draw, at)]),
-                    update_filter=filtered(draw),
-                    update_mode=draw.choice(
-                        (None, m.UpdateMode.INSERT_ONLY, m.UpdateMode.UPDATE_ONLY)
-                    ),
-                )
-            case 2 | 3:
-                key = draw.choice((None, None, "o", "o.deep.er", "tags[0]"))
-                record.call(
-                    f"{name}.set_payload",
-                    client.set_payload,
-                    name,
-                    few,
-                    self.selector(name, draw),
-                    key,
-                )
-            case 4:
-                record.call(f"{name}.overwrite_payload", client.overwrite_payload, name, few, [one])
-            case 5:
-                keys = draw.sample(("n", "o.k", "o.list[].a", "tags", "none"), 2)
-                record.call(
-                    f"{name}.delete_payload",
-                    client.delete_payload,
-                    name,
-                    keys,
-                    self.selector(name, draw),
-                )
-            case 6:
-                record.call(f"{name}.clear_payload", client.clear_payload, name, [one])
-            case 7:
-                record.call(f"{name}.delete", client.delete, name, [one])
-            case 8:
-                given = vector if not space else {space: vector}
-                points = [m.PointVectors(id=one, vector=given)]
-                record.call(f"{name}.update_vectors", client.update_vectors, name, points)
-            case 9:
-                record.call(f"{name}.delete_vectors", client.delete_vectors, name, [space], [one])
-            case 10:
-                operations = [
-                    m.UpsertOperation(upsert=m.PointsList(points=[self.point(name, draw, at)])),
-                    m.SetPayloadOperation(set_payload=m.SetPayload(payload=few, points=[at])),
-                    m.DeletePayloadOperation(
-                        delete_payload=m.DeletePayload(keys=["x"], points=[at])
-                    ),
-                    m.OverwritePayloadOperation(
-                        overwrite_payload=m.SetPayload(payload=few, points=[one])
-                    ),
-                    m.DeleteOperation(delete=m.PointIdsList(points=[one])),
-                ]
-                some = draw.sample(operations, 3)
-                record.call(f"{name}.batch_update_points", client.batch_update_points, name, some)
-            case 11:
-                key = draw.choice(("x", "s", "text", "geo", "none", "o.k"))
-                schema = draw.choice((INDEXES.get(key, "keyword"), "keyword", "text", "float"))
-                if draw.random() < 0.4:
-                    record.call(
-                        f"{name}.delete_payload_index", client.delete_payload_index, name, key
-                    )
-                else:
-                    record.call(
-                        f"{name}.create_payload_index",
-                        client.create_payload_index,
-                        name,
-                        key,
-                        schema,
-                    )
-            case 12:
-                self.bad_write(name, draw)
-            case 13:
-                change = draw.choice(
-                    (
-                        {"metadata": {"note": draw.randrange(5)}},
-                        {"optimizers_config": m.OptimizersConfigDiff(indexing_threshold=5)},
-                        {"vectors_config": {"what": m.VectorParamsDiff()}},
-                    )
-                )
-                record.call(f"{name}.update_collection", client.update_collection, name, **change)
-                alias = m.CreateAlias(
-                    collection_name=name, alias_name=draw.choice(("a", "b", name))
-                )
-                operations = [m.CreateAliasOperation(create_alias=alias)]
-                record.call("aliases", client.update_collection_aliases, operations)
-                record.ask("aliases", lambda: client.get_aliases())
-        record.ask(f"{name} count", lambda: client.count(name))
-
-    def bad_write(self, name: str, draw: Draw) -> None:
-        client = self.client(name)
-        space = self.spaces(name)[0]
-        wrong: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
-            ("upsert", client.upsert, (name, [m.PointStruct(id=1, vector={space: [1.0]})])),
-            ("upsert", client.upsert, (name, [m.PointStruct(id=1, vector={"what": [1.0]})])),
-            ("upsert", client.upsert, (name, [m.PointStruct(id="no uuid", vector={})])),
-            ("upsert", client.upsert, (name, [m.PointStruct(id=-1, vector={})])),
-            ("upsert", client.upsert, (name, [])),
-            ("delete", client.delete, (name, [])),
-            ("upsert", client.upsert, ("missing", [m.PointStruct(id=1, vector={})])),
-            ("set_payload", client.set_payload, (name, {"a": 1}, [10**6])),
-            (
-                "create_collection",
-                client.create_collection,
-                (name, m.VectorParams(size=1, distance="Dot")),
-            ),
-            ("create_payload_index", client.create_payload_index, (name, "a b[", "keyword")),
-            ("delete_vectors", client.delete_vectors, (name, ["what"], [1])),
-            ("create_vector_name", client.create_vector_name, (name, space, None)),
-        ]
-        what, method, args = draw.choice(wrong)
-        self.recorder.call(f"{name}.{what}", method, *args)
-
-    def query(self, name: str, draw: Draw, space: str, fused: bool = False) -> Any:
-        """A query of one of the kinds."""
-
-        def given() -> Any:
-            return self.vector(draw, space) if draw.random() < 0.5 else self.point_id(name, draw)
-
-        def pair() -> Any:
-            return m.ContextPair(positive=given(), negative=given())
-
-        if fused:
-            return draw.choice(
-                (
-                    m.FusionQuery(fusion=m.Fusion.RRF),
-                    m.FusionQuery(fusion=m.Fusion.DBSF),
-                    m.RrfQuery(rrf=m.Rrf(k=draw.choice((2, 60)))),
-                    m.RrfQuery(rrf=m.Rrf(k=10, weights=[1.0, 3.0])),
-                    m.FormulaQuery(formula=formula(draw), defaults={"n": 1, "x": 0.5, "o.k": 2}),
-                    m.FormulaQuery(formula=formula(draw)),
-                    m.NearestQuery(nearest=self.vector(draw, space)),
-                )
-            )
-        match draw.randrange(12):
-            case 0 | 1 | 2:
-                return self.vector(draw, space)
-            case 3:
-                return self.point_id(name, draw)
-            case 4 | 5:
-                strategy = draw.choice((None, *m.RecommendStrategy))
-                positive = [given() for _ in range(draw.randrange(3))]
-                negative = [given() for _ in range(draw.randrange(2))]
-                recommended = m.RecommendInput(
-                    positive=positive, negative=negative, strategy=strategy
-                )
-                return m.RecommendQuery(recommend=recommended)
-            case 6:
-                pairs = [pair() for _ in range(draw.randint(1, 2))]
-                return m.DiscoverQuery(discover=m.DiscoverInput(target=given(), context=pairs))
-            case 7:
-                return m.ContextQuery(context=[pair() for _ in range(draw.randint(1, 3))])
-            case 8:
-                key = draw.choice(("n", "x", "when", "s", "o.k"))
-                start = draw.choice((None, None, 5))
-                direction = draw.choice((None, "asc", "desc"))
-                order = m.OrderBy(key=key, direction=direction, start_from=start)
-                return m.OrderByQuery(order_by=order)
-            case 9:
-                diversity = draw.choice((None, 0.3, 0.9))
-                mmr = m.Mmr(diversity=diversity, candidates_limit=draw.choice((None, 20)))
-                return m.NearestQuery(nearest=self.vector(draw, space), mmr=mmr)
-            case 10:
-                items = [
-                    m.FeedbackItem(example=given(), score=draw.choice((0.1, 0.9))) for _ in range(3)
-                ]
-                naive = m.NaiveFeedbackStrategy(
-                    naive=m.NaiveFeedbackStrategyParams(a=1.0, b=0.5, c=0.2)
-                )
-                asked = m.RelevanceFeedbackInput(target=given(), feedback=items, strategy=naive)
-                return m.RelevanceFeedbackQuery(relevance_feedback=asked)
-        return None
-
-    def prefetch(self, name: str, draw: Draw, depth: int) -> Any:
-        space = draw.choice(self.spaces(name))
-        inner = (
-            [self.prefetch(name, draw, depth - 1) for _ in range(2)]
-            if depth and draw.random() < 0.3
-            else None
+    def ask(self, kind: Kind, asked: dict[str, Any]) -> None:
+        """One call, of a method or of what stands for it here."""
+        does, client = asked.pop("do"), self.client(kind)
+        own, of_all = getattr(self, f"_{does}", None), does == "update_collection_aliases"
+        call = partial(
+            getattr(client, does) if own is None else own, *(() if own is None else (client,))
         )
-        return m.Prefetch(
-            query=self.query(name, draw, space, fused=inner is not None),
-            using=space or None,
-            prefetch=inner,
-            filter=filtered(draw) if draw.random() < 0.3 else None,
-            limit=draw.choice((3, 10, 40)),
-            score_threshold=draw.choice((None, None, None, -50.0)),
-        )
+        named = () if of_all else (kind.name,)
+        label = f"{kind.name}.{does}({told(asked)})"
+        self.recorder.ask(label, lambda: call(*named, **as_models(does, asked)))
 
-    def asking(self, name: str, draw: Draw) -> dict[str, Any]:
-        space = draw.choice(self.spaces(name))
-        asked: dict[str, Any] = {"using": space or None, "limit": draw.choice((1, 5, 10, 30))}
-        if draw.random() < 0.3:
-            number = draw.choice((1, 2, 2, 3))
-            asked["prefetch"] = [self.prefetch(name, draw, 2) for _ in range(number)]
-            asked["query"] = self.query(name, draw, space, fused=True)
-        else:
-            asked["query"] = self.query(name, draw, space)
-        if draw.random() < 0.4:
-            asked["query_filter"] = filtered(draw)
-        if draw.random() < 0.15:
-            asked["offset"] = draw.choice((1, 5, 50))
-        if draw.random() < 0.15:
-            asked["score_threshold"] = draw.choice((-20.0, 0.2, 5.0, 9.0))
-        if draw.random() < 0.4:
-            asked["with_payload"] = draw.choice(
-                (
-                    *(True, False, ["n", "o.k"]),
-                    m.PayloadSelectorInclude(include=["o.list[].a"]),
-                    m.PayloadSelectorExclude(exclude=["text", "o"]),
-                )
-            )
-        if draw.random() < 0.25:
-            asked["with_vectors"] = draw.choice((True, [space]))
-        if draw.random() < 0.15:
-            asked["search_params"] = m.SearchParams(exact=draw.random() < 0.7, hnsw_ef=50)
-        if name == PLAIN and draw.random() < 0.05:
-            asked["lookup_from"] = m.LookupLocation(collection=draw.choice((STRICT, "missing")))
-        if draw.random() < 0.03:
-            wrong = (
-                {"limit": 0},
-                {"limit": -1},
-                {"using": "what"},
-                {"offset": -1},
-                {"query": []},
-                {"query": [1.0]},
-            )
-            asked.update(draw.choice(wrong))
-        return asked
+    @staticmethod
+    def _explain(client: Any, name: str, **asked: Any) -> Any:
+        found = explain(client, name, **asked)
+        return {key: found.get(key) for key in EXPLAINED}
 
-    def question(self, name: str, draw: Draw) -> None:
-        client, record = self.client(name), self.recorder
-        which = draw.random()
-        if which < 0.5:
-            record.call(
-                f"{name}.query_points", client.query_points, name, **self.asking(name, draw)
-            )
-        elif which < 0.58:
-            asked = self.asking(name, draw)
-            asked.pop("offset", None)
-            asked["group_by"] = draw.choice(("book", "n", "tags", "s", "o.list[].a", "x"))
-            asked["group_size"] = draw.choice((1, 2, 3))
-            if draw.random() < 0.2:
-                asked["with_lookup"] = draw.choice(
-                    (PLAIN, m.WithLookup(collection=name, with_payload=["n"]))
-                )
-            record.call(f"{name}.query_points_groups", client.query_points_groups, name, **asked)
-        elif which < 0.7:
-            asked = {"scroll_filter": filtered(draw), "limit": draw.choice((3, 10, 20))}
-            if draw.random() < 0.5:
-                key = draw.choice(("n", "x", "when", "s", "o.k", "b"))
-                direction = draw.choice((None, "asc", "desc"))
-                start = draw.choice((None, None, 3, "2021-06-01T00:00:00Z"))
-                asked["order_by"] = m.OrderBy(key=key, direction=direction, start_from=start)
-            elif draw.random() < 0.5:
-                asked["offset"] = self.point_id(name, draw)
-            asked["with_vectors"] = draw.random() < 0.1
-            record.call(f"{name}.scroll", client.scroll, name, **asked)
-        elif which < 0.8:
-            record.call(f"{name}.count", client.count, name, filtered(draw))
-        elif which < 0.86:
-            key = draw.choice(("s", "n", "tags", "b", "u", "book", "x", "o.k"))
-            given = filtered(draw) if draw.random() < 0.5 else None
-            limit, exact = draw.choice((3, 10, 50)), draw.random() < 0.5
-            record.call(f"{name}.facet", client.facet, name, key, given, limit, exact)
-        elif which < 0.89:
-            ids = [self.point_id(name, draw) for _ in range(4)]
-            record.call(
-                f"{name}.retrieve", client.retrieve, name, ids, with_vectors=draw.random() < 0.5
-            )
-        elif which < 0.92:
-            requests = []
-            for _ in range(draw.randint(1, 3)):
-                asked = self.asking(name, draw)
-                asked["filter"] = asked.pop("query_filter", None)
-                asked["params"] = asked.pop("search_params", None)
-                asked["with_vector"] = asked.pop("with_vectors", None)
-                requests.append(lambda asked=asked: m.QueryRequest(**asked))
-            record.ask(
-                f"{name}.query_batch_points of {len(requests)}",
-                lambda: client.query_batch_points(name, [make() for make in requests]),
-            )
-        elif which < 0.94:
-            asked = self.asking(name, draw)
-            record.ask(
-                f"{name} explain {told(asked)}",
-                lambda: {key: explain(client, name, **asked).get(key) for key in RESULTS},
-            )
-        elif which < 0.97:
-            asked = self.asking(name, draw)
-            ids = [self.point_id(name, draw) for _ in range(2)]
-            record.ask(
-                f"{name} why {told(asked)}",
-                lambda: Fronts.reasons(why(client, name, records=ids, **asked)),
-            )
-        else:
-            self.sampled(name, draw)
+    @staticmethod
+    def _why(client: Any, name: str, **asked: Any) -> Any:
+        return told_reasons(why(client, name, **asked))
 
-    def sampled(self, name: str, draw: Draw) -> None:
+    @staticmethod
+    def _sampled(client: Any, name: str, which: int) -> Any:
         """What has chance in it: only what is the same whatever is drawn is kept."""
-        client, record = self.client(name), self.recorder
-        space = self.spaces(name)[0]
-        few = m.Filter(must=[m.HasIdCondition(has_id=[*range(1, 16)])])
-        count = 20
-        match draw.randrange(3):
-            case 0:
-                sample = m.SampleQuery(sample=m.Sample.RANDOM)
-                record.ask(
-                    f"{name} a sample",
-                    lambda: {
-                        str(one.id)
-                        for one in client.query_points(
-                            name, sample, query_filter=few, limit=count
-                        ).points
-                    },
-                )
-            case 1:
-                record.ask(
-                    f"{name} pairs",
-                    lambda: {
-                        (str(one.a), str(one.b), number(one.score))
-                        for one in client.search_matrix_pairs(
-                            name, few, 3, count, space or None
-                        ).pairs
-                    },
-                )
-            case 2:
-                record.ask(
-                    f"{name} offsets",
-                    lambda: sorted(
-                        map(
-                            number,
-                            client.search_matrix_offsets(name, few, 2, count, space or None).scores,
-                        )
-                    ),
-                )
+        some = m.Filter(must=[m.HasIdCondition(has_id=[*range(1, 16)])])
+        space = {"named": "dense", "many": "large"}.get(name)
+        if which == 0:
+            query = m.SampleQuery(sample=m.Sample.RANDOM)
+            found = client.query_points(name, query, query_filter=some, limit=20).points
+            return {str(one.id) for one in found}
+        if which == 1:
+            pairs = client.search_matrix_pairs(name, some, 3, 20, space).pairs
+            return {(str(one.a), str(one.b), number(one.score)) for one in pairs}
+        return sorted(map(number, client.search_matrix_offsets(name, some, 2, 20, space).scores))
 
     def snapshots(self) -> None:
-        """Snapshots, and the collections that are made of them again."""
-        client, record = self.stores[True], self.recorder
-        before = [client.scroll(name, limit=40, with_vectors=True) for name in (NAMED, LARGE)]
-        made = record.ask("create_snapshot", lambda: client.create_snapshot(LARGE))
-        record.ask("list_snapshots", lambda: len(client.list_snapshots(LARGE)))
-        record.ask("delete points", lambda: client.delete(LARGE, [1, 2, 3]))
-        path = self.path / "snapshots" / f"collection-{LARGE}" / made.name
-        record.ask("recover_snapshot", lambda: client.recover_snapshot(LARGE, f"file://{path}"))
-        record.ask(
-            "recovered", lambda: client.scroll(LARGE, limit=40, with_vectors=True) == before[1]
-        )
+        """Snapshots, the collections that are made of them again, and what else a client tells."""
+        client, record, name = self.stores[True], self.recorder, LARGE.name
+        before = client.scroll(name, limit=40, with_vectors=True)
+        made = record.ask("create_snapshot", lambda: client.create_snapshot(name))
+        record.ask("list_snapshots", lambda: len(client.list_snapshots(name)))
+        record.ask("delete points", lambda: client.delete(name, [1, 2, 3]))
+        uri = f"file://{self.path}/snapshots/collection-{name}/{made.name}"
+        record.call("recover_snapshot", client.recover_snapshot, name, uri)
+        record.ask("recovered", lambda: client.scroll(name, limit=40, with_vectors=True) == before)
         record.ask("full", lambda: bool(client.create_full_snapshot().name))
         record.ask("full", lambda: len(client.list_full_snapshots()))
-        record.ask("delete_snapshot", lambda: client.delete_snapshot(LARGE, made.name))
-        record.ask("in memory", lambda: self.stores[False].create_snapshot(PLAIN))
-        record.ask(
-            "vector names",
-            lambda: client.create_vector_name(
-                NAMED, "more", m.VectorParams(size=2, distance="Dot")
-            ),
-        )
-        record.ask("vector names", lambda: client.delete_vector_name(NAMED, "half"))
-        record.ask("info", lambda: client.get_collection(NAMED))
+        record.ask("delete_snapshot", lambda: client.delete_snapshot(name, made.name))
+        record.call("recover_snapshot", client.recover_snapshot, name, "file:///nowhere")
+        record.ask("in memory", lambda: self.stores[False].create_snapshot("plain"))
+        more = m.DenseVectorNameConfig(dense=m.DenseVectorConfig(size=2, distance="Dot"))
+        record.call("vector names", client.create_vector_name, "named", "more", more)
+        record.call("vector names", client.delete_vector_name, "named", "half")
+        record.call("vector names", client.delete_vector_name, "named", "half")
+        record.call("info", client.get_collection, "named")
         record.ask("info", lambda: client.info().title)
-        record.ask("cluster", lambda: client.cluster_status())
-        record.ask("collections", lambda: client.get_collections())
-        record.ask("exists", lambda: [client.collection_exists(one) for one in (NAMED, "missing")])
-        record.ask("missing", lambda: client.count("missing"))
-        opened = rs.Client(self.path)
-        record.ask("by the other front", lambda: [one.name for one in opened.list_collections()])
-        record.ask("by the other front", lambda: opened.get_collection(LARGE).get(limit=3))
-        opened.close()
-        record.ask("deleted", lambda: client.delete_collection(LARGE))
+        record.ask("cluster", lambda: [client.cluster_status(), client.list_shard_keys("named")])
+        record.ask("cluster", lambda: client.create_shard_key("named", "a"))
+        record.ask("collections", client.get_collections)
+        record.ask("exists", lambda: [client.collection_exists(one) for one in ("named", "none")])
+        record.call("missing", client.count, "none")
+        record.ask("created", lambda: client.create_collection("named", {}))
+        with rs.Client(self.path) as opened:
+            record.ask("other front", lambda: sorted(one.name for one in opened.list_collections()))
+            record.ask("other front", lambda: opened.get_collection(name).get(limit=3))
+        record.call("deleted", client.delete_collection, name)
+        client.close()
+        record.call("closed", client.count, "named")
 
 
 # ---- what else there is
 
 
 def served(record: Recorder, questions: int) -> None:
-    """The same questions of a store that is served, by both fronts."""
-    kind = dataclasses.replace(KINDS[0], name="served", on_disk=True)
+    """Questions of a store that is served, by both fronts."""
     with tempfile.TemporaryDirectory() as directory, running(grpc_port=0) as url:
-        fronts = Fronts(record, Path(directory))
+        fronts = Collections(record, Path(directory))
         fronts.reopen = lambda: None  # type: ignore[method-assign]
-        fronts.clients = {True: rs.Client(url=url)}
-        fronts.make(kind)
-        for at in range(questions // 2):
-            draw = record.draw("served", at)
-            if at % 9 == 8:
-                fronts.write(kind, draw)
-            fronts.question(kind, draw)
-        qdrants = Qdrants(record, Path(directory))
-        remote = QdrantClient(url=url, check_compatibility=False)
-        grpc = QdrantClient(
-            url=url, grpc_port=url.grpc_port, prefer_grpc=True, check_compatibility=False
-        )
-        turn = {"at": 0}
-
-        def client(name: str) -> QdrantClient:
-            turn["at"] += 1
-            return remote if turn["at"] % 3 else grpc
-
-        qdrants.client = client  # type: ignore[method-assign]
-        qdrants.make(PLAIN)
-        for at in range(questions // 2):
-            draw = record.draw("served by qdrant", at)
-            if at % 9 == 8:
-                qdrants.write(PLAIN, draw)
-            qdrants.question(PLAIN, draw)
-        record.ask("served aliases", lambda: remote.get_aliases())
-        remote.close()
-        grpc.close()
+        fronts.clients = dict.fromkeys((True, False), rs.Client(url=url))
+        fronts.run(questions // 2, [dataclasses.replace(SMALL, name="served", share=1)])
+        qdrants, asked = Qdrants(record, Path(directory)), {"check_compatibility": False}
+        http = QdrantClient(url=url, **asked)
+        rpc = QdrantClient(url=url, grpc_port=url.grpc_port, prefer_grpc=True, **asked)
+        turns = itertools.cycle((http, http, rpc))
+        qdrants.client = lambda kind: next(turns)  # type: ignore[method-assign]
+        qdrants.reopen = lambda: None  # type: ignore[method-assign]
+        Masked.sorts = True  # what comes by gRPC has the keys of payloads in any order
+        qdrants.run(questions // 2, [dataclasses.replace(PLAIN, share=1)])
+        Masked.sorts = False
+        record.ask("served aliases", http.get_aliases)
+        http.close()
+        rpc.close()
 
 
-def whole_stores(record: Recorder, fronts: Fronts, directory: Path) -> None:
+def whole_stores(record: Recorder, fronts: Collections, directory: Path) -> None:
     """Forks, copies, snapshots, files, evaluations and the rest of clients."""
-    client, small = fronts.clients[True], fronts.opened(KINDS[1])
-    memory = fronts.opened(KINDS[0])
-    everything = ["documents", "metadatas", "embeddings", "uris", "sparse_embeddings"]
+    client, small = fronts.clients[True], fronts.opened(MIDDLE)
+    memory = fronts.opened(SMALL)
     record.ask("optimize", small.optimize)
-    record.ask("middle", lambda: small.get(limit=200, include=everything))
+    record.ask("middle", lambda: small.get(limit=200, include=EVERYTHING))
     forked = record.ask("fork", lambda: small.fork("forked"))
-    record.ask("forked", lambda: forked.get(limit=50, include=everything))
+    record.ask("forked", lambda: forked.get(limit=50, include=EVERYTHING))
     record.ask("fork again", lambda: small.fork("forked"))
     record.ask("snapshot", lambda: client.snapshot(directory / "whole.snapshot"))
     record.ask("snapshot again", lambda: client.snapshot(directory / "whole.snapshot"))
@@ -1650,15 +1305,18 @@ def whole_stores(record: Recorder, fronts: Fronts, directory: Path) -> None:
             "restored", lambda: [(one.name, one.count()) for one in restored.list_collections()]
         )
         again = restored.get_collection("middle", embedding_function=Embedding(16))
-        record.ask("restored", lambda: again.get(limit=200, include=everything))
+        record.ask("restored", lambda: again.get(limit=200, include=EVERYTHING))
         for at in range(40):
             draw = record.draw("restored", at)
-            record.call("restored.query", again.query, **fronts.querying(KINDS[1], draw))
+            values = Values(draw, MIDDLE)
+            record.call(
+                "restored.query", again.query, **values.grow("query"), **values.grow("filters")
+            )
         record.ask("verify", lambda: [one.problem for one in restored.verify()])
         with rs.Client() as other:
             record.ask("copy", lambda: restored.copy_to(other, ["middle", "halves"]))
             record.ask(
-                "copied", lambda: other.get_collection("middle").get(limit=30, include=everything)
+                "copied", lambda: other.get_collection("middle").get(limit=30, include=EVERYTHING)
             )
             record.ask("copy again", lambda: restored.copy_to(other, ["middle"]))
     record.ask("snapshot of one", lambda: memory.snapshot(directory / "one.snapshot"))
@@ -1689,10 +1347,10 @@ def whole_stores(record: Recorder, fronts: Fronts, directory: Path) -> None:
         record.ask(
             f"add_file {name}", lambda target=target, path=path: exchange.add_file(target, path)
         )
-        record.ask(f"from {name}", lambda target=target: target.get(limit=60, include=everything))
+        record.ask(f"from {name}", lambda target=target: target.get(limit=60, include=EVERYTHING))
     bad = directory / "bad.jsonl"
     bad.write_text('{"id": "a", "embedding": [1]}\n{"id": 3}\nnonsense\n')
-    record.ask("check", lambda: exchange.check(small, bad))
+    record.ask("check", lambda: exchange.check(bad, small))
     record.ask("add_file", lambda: exchange.add_file(small, bad))
     record.ask("passages_of", lambda: list(exchange.passages_of("One. Two two. " * 90)))
     asked = [
@@ -1897,7 +1555,7 @@ def recorded(questions: int, seed: int) -> list[Line]:
             seconds = time.perf_counter() - begun
             print(f"{what}: {record.questions} questions, {seconds:.1f} s", file=sys.stderr)
 
-        fronts = Fronts(record, directory)
+        fronts = Collections(record, directory)
         fronts.run(many)
         note("collections")
         whole_stores(record, fronts, directory)
@@ -1905,7 +1563,9 @@ def recorded(questions: int, seed: int) -> list[Line]:
         fronts.clients[True].close()
         commands(record, fronts.path, directory)
         note("commands")
-        Qdrants(record, directory).run(many)
+        qdrants = Qdrants(record, directory)
+        qdrants.run(many)
+        qdrants.snapshots()
         note("qdrant")
         served(record, 2 * few)
         note("served")

@@ -50,7 +50,7 @@ from retrieval_store.filters import expression as ex
 from retrieval_store.qdrant import QdrantClient, explain, models, why
 from retrieval_store.server import running
 
-DIGITS, LONGEST, SHOWN = 6, 20_000, 60
+DIGITS, LONGEST, SHOWN = 6, 40_000, 60
 Draw = random.Random
 Line = dict[str, Any]
 
@@ -59,6 +59,7 @@ Line = dict[str, Any]
 OWN_UUID = "00000000-0000-4000-8000-"
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _HALF_UUID = re.compile(r"\.\.\.[0-9a-f-]+(?=>)")
+_DATED = re.compile(r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-\d{6}")
 _TIME = re.compile(r'"time":[\d.e-]+')
 _HEX_UUID = re.compile(r"\b[0-9a-f]{32}\b")
 _MODULES = re.compile(r"\b(?:retrieval_store|qdrant_client|__main__)(?:\.[a-z_]\w*)*\.(?=\w)")
@@ -77,6 +78,7 @@ class Masked:
             text = text.replace(path, "<dir>")
         text = _UUID.sub(lambda m: m[0] if m[0].startswith(OWN_UUID) else "<uuid>", text)
         text = _HALF_UUID.sub("...<uuid>", _HEX_UUID.sub("<hex>", text))
+        text = _DATED.sub("<now>", text)
         text = _TIME.sub('"time":0', text)
         text = _PORT.sub(r"\1:<port>", text)
         return _ADDRESS.sub("<address>", _MODULES.sub("", text))
@@ -198,124 +200,56 @@ v2.0 1984 2001 apples brick sky cold warm hot winter summer spring month year we
 WORDS = _TEXT.split()
 BIG = (2**53, 2**53 + 1, 2**63 - 1, -(2**62), 10**15)
 
-# What is asked, one of the lines of a block at random, with what stands in <> drawn in its turn:
+# What is asked, one of the choices of a block at random (between bars, or on lines), with what stands in <> drawn in its turn:
 # another block, a value of `Values`, or one of a list; <name*3> stands for one to three of them.
 # Of the fields whose names end with "?" half are left out, of "??" three in four, of "???" seven
-# in eight; "+" takes in the fields of an object. The first line is taken where it gets too deep.
+# in eight; "+" takes in the fields of an object. The first choice is taken where it gets too deep.
 GRAMMAR = r"""
 where:
-  "<fields>"
-  "<fields>"
-  "<fields>"
-  {"$and": "<where*3>"}
-  {"$or": "<where*3>"}
-  {"$nor": "<where*2>"}
-  {"$not": "<where>"}
+  "<fields>" | "<fields>" | "<fields>" | {"$and": "<where*3>"} | {"$or": "<where*3>"}
+  {"$nor": "<where*2>"} | {"$not": "<where>"}
 filter:
-  "<where>"
-  "<where>"
-  "<where>"
-  "<where>"
-  "<where>"
-  "<where>"
-  "<expression>"
+  "<where>" | "<where>" | "<where>" | "<where>" | "<where>" | "<where>" | "<expression>"
   "<bad_filter>"
 fields:
-  {"n": "<n_is>"}
-  {"x": "<n_is>"}
-  {"n": "<n_is>", "x": "<n_is>"}
-  {"o.k": "<n_is>"}
-  {"a.b": "<n_is>"}
-  {"s": "<s_is>"}
-  {"o.name": "<s_is>"}
-  {"book": "<s_is>"}
-  {"tags": "<tags_are>"}
-  {"when": "<when_is>"}
-  {"b": "<[true, false]>"}
-  {"odd": "<odd_is>"}
+  {"n": "<n_is>"} | {"x": "<n_is>"} | {"n": "<n_is>", "x": "<n_is>"} | {"o.k": "<n_is>"}
+  {"a.b": "<n_is>"} | {"s": "<s_is>"} | {"o.name": "<s_is>"} | {"book": "<s_is>"}
+  {"tags": "<tags_are>"} | {"when": "<when_is>"} | {"b": "<[true, false]>"} | {"odd": "<odd_is>"}
   {"none": "<odd_is>"}
 n_is:
-  "<small>"
-  {"$eq": "<small>"}
-  {"$ne": "<small>"}
-  {"$in": "<small*5>"}
-  {"$nin": "<small*5>"}
-  {"$gt": "<small>"}
-  {"$gte": "<small>", "$lt": "<small>"}
-  {"$lte": "<real>"}
-  {"$exists": "<[true, false]>"}
-  {"$not": "<n_is>"}
-  {"$gt": "<big>"}
+  "<small>" | {"$eq": "<small>"} | {"$ne": "<small>"} | {"$in": "<small*5>"}
+  {"$nin": "<small*5>"} | {"$gt": "<small>"} | {"$gte": "<small>", "$lt": "<small>"}
+  {"$lte": "<real>"} | {"$exists": "<[true, false]>"} | {"$not": "<n_is>"} | {"$gt": "<big>"}
 s_is:
-  "<word>"
-  {"$ne": "<word>"}
-  {"$in": "<word*9>"}
-  {"$nin": "<word*9>"}
-  {"$gte": "<word>"}
-  {"$lt": "<word>"}
-  {"$not": "<s_is>"}
-  "<book>"
+  "<word>" | {"$ne": "<word>"} | {"$in": "<word*9>"} | {"$nin": "<word*9>"} | {"$gte": "<word>"}
+  {"$lt": "<word>"} | {"$not": "<s_is>"} | "<book>"
 tags_are:
-  {"$contains": "<word>"}
-  {"$not_contains": "<word>"}
-  {"$size": "<[0, 1, 2, 3]>"}
-  {"$contains": "<word>", "$size": 2}
-  {"$exists": "<[true, false]>"}
-  {"$not": "<tags_are>"}
+  {"$contains": "<word>"} | {"$not_contains": "<word>"} | {"$size": "<[0, 1, 2, 3]>"}
+  {"$contains": "<word>", "$size": 2} | {"$exists": "<[true, false]>"} | {"$not": "<tags_are>"}
 when_is:
-  {"$gte": "<moment>"}
-  {"$lt": "<moment>"}
-  {"$gt": "<time>", "$lte": "<time>"}
-  {"$eq": "<moment>"}
-  {"$not": "<when_is>"}
+  {"$gte": "<moment>"} | {"$lt": "<moment>"} | {"$gt": "<time>", "$lte": "<time>"}
+  {"$eq": "<moment>"} | {"$not": "<when_is>"}
 odd_is:
-  {"$exists": "<[true, false]>"}
-  "<odd>"
-  {"$eq": "<odd>"}
-  {"$ne": "<odd>"}
-  {"$in": "<odd*3>"}
-  {"$gt": "<odd>"}
-  {"$contains": "<odd>"}
+  {"$exists": "<[true, false]>"} | "<odd>" | {"$eq": "<odd>"} | {"$ne": "<odd>"}
+  {"$in": "<odd*3>"} | {"$gt": "<odd>"} | {"$contains": "<odd>"}
 bad_filter:
-  {}
-  {"$and": []}
-  {"$or": {}}
-  "n"
-  {"$xor": [{"n": 1}]}
-  {"": 1}
-  [1]
-  {"n": {"$has": 1}}
-  {"n": {"$in": 3}}
-  {"$and": [{"n": {"$gt": [1]}}]}
-  {"tags": {"$size": -1}}
-  {"n": {}}
+  {} | {"$and": []} | {"$or": {}} | "n" | {"$xor": [{"n": 1}]} | {"": 1} | [1]
+  {"n": {"$has": 1}} | {"n": {"$in": 3}} | {"$and": [{"n": {"$gt": [1]}}]}
+  {"tags": {"$size": -1}} | {"n": {}}
 document:
-  {"$contains": "<word>"}
-  {"$contains": "<word>"}
-  {"$not_contains": "<word>"}
-  {"$regex": "<pattern>"}
-  {"$not_regex": "<pattern>"}
-  {"$and": "<document*3>"}
-  {"$or": "<document*3>"}
-  {"$nor": "<document*2>"}
-  {"$not": "<document>"}
-  "<bad_document>"
+  {"$contains": "<word>"} | {"$contains": "<word>"} | {"$not_contains": "<word>"}
+  {"$regex": "<pattern>"} | {"$not_regex": "<pattern>"} | {"$and": "<document*3>"}
+  {"$or": "<document*3>"} | {"$nor": "<document*2>"} | {"$not": "<document>"} | "<bad_document>"
 pattern:
   "<["\\bcat\\b", "(?i)RIV", "^[a-m]", "\\d{4}", "t.e", "s$", "(cat|dog) \\w+", "\\pL{9}"]>"
 bad_document:
-  {"$regex": "("}
-  {"$contains": 1}
-  {}
-  {"$like": "a"}
-  "cat"
+  {"$regex": "("} | {"$contains": 1} | {} | {"$like": "a"} | "cat"
 filters:
   {"where?": "<filter>", "where_document??": "<document>"}
 kinds:
   "<["documents", "metadatas", "embeddings", "uris"]>"
 question:
-  {"do": "count", "+": "<filters>"}
-  {"do": "get", "+": "<get>"}
-  {"do": "get", "+": "<get>"}
+  {"do": "count", "+": "<filters>"} | {"do": "get", "+": "<get>"} | {"do": "get", "+": "<get>"}
   {"do": "query", "+": "<query>", "+more": "<more>"}
   {"do": "query", "+": "<query>", "+more": "<more>"}
   {"do": "query", "+": "<query>", "+more": "<more>"}
@@ -324,31 +258,27 @@ question:
   {"do": "explain", "+": "<query>", "+more": "<more>"}
   {"do": "why", "+": "<one_query>", "+more": "<of_why>", "records": "<ids>"}
   {"do": "why", "+": "<one_query>", "+more": "<of_why>", "containing": "<word>", "same?": "book"}
-  {"do": "search", "+": "<search>"}
-  {"do": "search", "+": "<search>"}
+  {"do": "search", "+": "<search>"} | {"do": "search", "+": "<search>"}
   {"do": "other", "which": "<[0, 1, 2, 3, 4, 5, 6, 7]>"}
 get:
   {"+": "<filters>", "limit": "<[5, 10, 20]>", "offset??": "<[0, 3, 25, 3000]>"}
   {"+": "<filters>", "limit": 8, "order_by": "<["n", "x", "when", "odd", "s"]>", "descending?": true}
   {"+": "<filters>", "ids": "<ids>", "include?": "<kinds*4>"}
-  {"ids": "<ids>", "order_by??": "n"}
-  {"where": "<filter>", "include": []}
+  {"ids": "<ids>", "order_by??": "n"} | {"where": "<filter>", "include": []}
   {"limit": 5, "include": "<kinds*4>", "offset": "<[5, 50, 555]>"}
   {"ids": "<[["p1"], "p1", [], [1], ["p1", "p1"]]>", "include??": ["sparse_embeddings"]}
   {"limit": 3, "include": "<[["sparse_embeddings"], ["distances"], "documents", ["data"]]>"}
   {"limit": "<[0, -1, 1.5, true]>"}
   {"limit": 3, "order_by": "<["", "o", "b", 3, "none", "tags"]>", "offset???": -1}
 one_query:
-  {"query_embeddings": "<vector>"}
-  {"query_texts": "<text>"}
+  {"query_embeddings": "<vector>"} | {"query_texts": "<text>"}
   {"query_texts": "<text>", "mode": "text", "min_score???": 1.5}
   {"query_texts": "<text>", "query_embeddings": "<vector>", "mode": "hybrid", "+": "<fusing>"}
   {"query_sparse": "<sparse>", "mode": "sparse"}
   {"query_sparse": "<sparse>", "query_embeddings": "<vector>", "mode": "hybrid", "+": "<fusing>"}
 query:
   {"query_embeddings": "<vector>", "max_distance???": "<[4, 40, 80, -5]>"}
-  {"query_embeddings": "<vectors>"}
-  {"query_texts": "<text>"}
+  {"query_embeddings": "<vectors>"} | {"query_texts": "<text>"}
   {"like": "<ids>", "unlike?": "<ids>"}
   {"query_texts": "<text*3>", "mode": "text", "min_score???": "<[0.5, 1.5]>"}
   {"query_sparse": "<sparse*3>", "mode": "sparse", "min_score???": 2}
@@ -358,8 +288,7 @@ query:
   {"query_texts": "<text>", "rerank": "<reranker>", "rerank_from?": 20, "min_score???": -40}
   {"query_embeddings": "<vector>", "rerank": "<reranker>", "rerank_query": "<text>"}
 fusing:
-  {}
-  {"alpha": "<[0, 0.2, 0.5, 0.9, 1]>", "depth???": "<[[5, 5], [50, 20], [3]]>"}
+  {} | {"alpha": "<[0, 0.2, 0.5, 0.9, 1]>", "depth???": "<[[5, 5], [50, 20], [3]]>"}
   {"fusion": "<["rrf", "weighted", "adaptive"]>", "alpha??": "<[0.3, 0.7]>"}
 more:
   {"n_results": "<[1, 3, 10, 25]>", "include??": "<kinds*4>"}
@@ -368,8 +297,7 @@ more:
   {"n_results": "<[3, 10]>", "group_by": "<["book", "n", "tags", "o", "none"]>", "group_size?": 2}
   {"n_results": 5, "ids": "<many_ids>", "+": "<filters>", "ef???": 30}
 of_why:
-  {"n_results": "<[1, 5]>"}
-  {"n_results": "<[1, 5]>", "+": "<filters>"}
+  {"n_results": "<[1, 5]>"} | {"n_results": "<[1, 5]>", "+": "<filters>"}
   {"n_results": 3, "where": "<filter>", "group_by???": "book", "offset???": 2}
 wrong_query:
   "<[{"top_k": 3}, {"filter": {}}, {"n_results": 0}, {"n_results": "3"}, {"mode": "words"}]>"
@@ -384,10 +312,8 @@ search:
 window:
   {"limit": "<[3, 10]>", "offset": "<[0, 2]>"}
 select:
-  {"keys": ["#id", "#score", "n"]}
-  {"keys": ["#document", "#metadata", "#score"]}
-  {"keys": ["s", "x", "#embedding"]}
-  {"keys": ["#what"]}
+  {"keys": ["#id", "#score", "n"]} | {"keys": ["#document", "#metadata", "#score"]}
+  {"keys": ["s", "x", "#embedding"]} | {"keys": ["#what"]}
 best:
   {"keys": ["book"], "aggregate": {"$min_k": {"keys": ["#score"], "k": 2}}}
   {"keys": ["n", "b"], "aggregate": {"$max_k": {"keys": ["x", "#score"], "k": 1}}}
@@ -396,25 +322,20 @@ rank:
   {"$knn": {"query": "<flat>", "key": "#embedding", "limit": "<[5, 16, 40]>", "default??": 5.0}}
   {"$knn": {"query": "<sparse>", "key": "words", "limit": 16}}
   {"$knn": {"query": "<text>", "key": "#embedding", "limit": 9, "return_rank??": true}}
-  {"$sum": ["<rank>", {"$val": 2}, "<rank>"]}
-  {"$mul": ["<rank>", {"$val": 0.5}]}
+  {"$sum": ["<rank>", {"$val": 2}, "<rank>"]} | {"$mul": ["<rank>", {"$val": 0.5}]}
   {"$sub": {"left": "<rank>", "right": "<rank>"}}
   {"$div": {"left": "<rank>", "right": {"$val": 3}}}
   {"$log": {"$sum": [{"$abs": "<rank>"}, {"$val": 1}]}}
-  {"$exp": {"$mul": ["<rank>", {"$val": 0.01}]}}
-  {"$max": ["<rank>", {"$val": 0.5}]}
+  {"$exp": {"$mul": ["<rank>", {"$val": 0.01}]}} | {"$max": ["<rank>", {"$val": 0.5}]}
   {"$min": ["<rank>", "<rank>"]}
   "<[{"$val": 1}, {"$knn": {}}, {"$what": 1}, {"$log": {"$val": -1}}]>"
 chroma:
-  {"n": {"$gte": "<small>"}}
-  {"#document": {"$contains": "<word>"}}
+  {"n": {"$gte": "<small>"}} | {"#document": {"$contains": "<word>"}}
   {"#id": {"$in": "<many_ids>"}}
   {"$or": [{"s": {"$in": "<word*5>"}}, {"#document": {"$regex": "^[a-m]"}}]}
-  {"$and": [{"x": {"$lt": "<real>"}}, {"b": true}]}
-  {"tags": {"$contains": "<word>"}}
+  {"$and": [{"x": {"$lt": "<real>"}}, {"b": true}]} | {"tags": {"$contains": "<word>"}}
 write:
-  {"do": "add", "+": "<records>"}
-  {"do": "upsert", "+": "<records>"}
+  {"do": "add", "+": "<records>"} | {"do": "upsert", "+": "<records>"}
   {"do": "upsert", "+": "<records>", "replace": true}
   {"do": "upsert", "+": "<records>", "replace_metadata": true}
   {"do": "update", "+": "<records>"}
@@ -425,35 +346,28 @@ write:
   {"do": "add_from", "source": "<dicts>", "batch": 2, "upsert": true}
   {"do": "modify", "configuration": {"text": {"stopwords": "<word*4>"}}}
   {"do": "modify", "configuration": {"hnsw": {"ef_search": "<[50, 140]>"}}}
-  {"do": "modify", "metadata": {"note": "<small>"}}
-  {"do": "modify", "+": "<wrong_setting>"}
+  {"do": "modify", "metadata": {"note": "<small>"}} | {"do": "modify", "+": "<wrong_setting>"}
   {"do": "<["add", "upsert", "update"]>", "+": "<wrong_records>"}
 wrong_setting:
   "<[{"configuration": {"hnsw": {"space": "cosine"}}}, {"configuration": {"colour": 1}}]>"
   "<[{"name": "x"}, {"metadata": {"$a": 1}}, {"configuration": {"text": {"language": "klingon"}}}]>"
 wrong_records:
-  {"ids": "new", "embeddings": [[1.0, 2.0, 3.0]]}
-  {"ids": ["p1", "p1"], "embeddings": "<pair>"}
+  {"ids": "new", "embeddings": [[1.0, 2.0, 3.0]]} | {"ids": ["p1", "p1"], "embeddings": "<pair>"}
   {"ids": ["p1", "new", "newer"], "embeddings": "<pair>"}
   {"ids": "new", "embeddings": "<vector>", "metadatas": "<[{"$bad": 1}, [{}, {}], {"": 1}, "a", 3]>"}
   {"ids": "new", "embeddings": "<vector>", "metadatas": {"a": "<unknown>"}}
   {"ids": "<["", [3], [], null]>", "embeddings": "<vector>"}
-  {"ids": "new", "embeddings": "<["abc", [], [[null]], 3]>"}
-  {"ids": "new"}
+  {"ids": "new", "embeddings": "<["abc", [], [[null]], 3]>"} | {"ids": "new"}
   {"ids": "new", "embeddings": "<vector>", "sparse_embeddings": {"indices": [1, 1], "values": [1, 2]}}
   {"ids": "new", "vectors": [[1.0]]}
   {"ids": "new", "embeddings": "<vector>", "documents": "<[3, ["a", "b"]]>"}
 q_filter:
-  {"must": "<clause*2>"}
-  {"should": "<clause*3>"}
-  {"must_not": "<clause*2>"}
+  {"must": "<clause*2>"} | {"should": "<clause*3>"} | {"must_not": "<clause*2>"}
   {"must": "<clause*2>", "must_not": "<clause*2>"}
   {"must?": "<clause>", "should": "<clause*3>", "must_not??": "<clause>"}
-  {"min_should": {"conditions": "<clause*4>", "min_count": "<[1, 2]>"}, "must??": "<clause>"}
-  {}
+  {"min_should": {"conditions": "<clause*4>", "min_count": "<[1, 2]>"}, "must??": "<clause>"} | {}
 clause:
-  {"key": "n", "match": {"value": "<small>"}}
-  {"key": "<field>", "match": {"value": "<small>"}}
+  {"key": "n", "match": {"value": "<small>"}} | {"key": "<field>", "match": {"value": "<small>"}}
   {"key": "<["s", "tags", "o.name", "text"]>", "match": {"value": "<word>"}}
   {"key": "<["b", "odd"]>", "match": {"value": "<[true, false]>"}}
   {"key": "u", "match": {"value": "<own_uuid>"}}
@@ -472,30 +386,23 @@ clause:
   {"key": "geo", "geo_radius": {"center": "<place>", "radius": "<radius>"}}
   {"key": "geo", "geo_bounding_box": "<box>"}
   {"key": "geo", "geo_polygon": {"exterior": {"points": "<ring>"}}}
-  {"is_empty": {"key": "<field>"}}
-  {"is_null": {"key": "<field>"}}
-  {"has_id": "<q_id*30>"}
+  {"is_empty": {"key": "<field>"}} | {"is_null": {"key": "<field>"}} | {"has_id": "<q_id*30>"}
+  {"slice": {"total": 3, "index": "<[0, 1, 2, 3]>"}}
+  {"key": "<field>", "is_empty": "<[true, false]>"}
+  {"key": "<field>", "is_null": "<[true, false]>"}
   {"has_vector": "<["", "dense", "multi", "words", "what"]>"}
-  {"nested": {"key": "<["o.list", "o.list[]", "tags"]>", "filter": "<inner>"}}
-  "<q_filter>"
+  {"nested": {"key": "<["o.list", "o.list[]", "tags"]>", "filter": "<inner>"}} | "<q_filter>"
 inner:
   {"must": [{"key": "a", "match": {"value": "<[0, 1, 2]>"}}]}
   {"must_not": [{"key": "b", "match": {"value": "<word>"}}], "should?": "<clause*2>"}
 field:
   "<["n", "x", "s", "tags", "b", "when", "o.k", "o.list[].a", "odd", "geo", "u", "text", "none"]>"
 formula:
-  "<["n", "x", "$score", "$score", "o.k", "$score[1]", "s"]>"
-  "<[1.5, 2.0]>"
-  "<clause>"
-  {"sum": "<formula*3>"}
-  {"mult": "<formula*2>"}
-  {"max": "<formula*2>"}
-  {"min": "<formula*2>"}
-  {"neg": "<formula>"}
-  {"abs": "<formula>"}
+  "<["n", "x", "$score", "$score", "o.k", "$score[1]", "s"]>" | "<[1.5, 2.0]>" | "<clause>"
+  {"sum": "<formula*3>"} | {"mult": "<formula*2>"} | {"max": "<formula*2>"}
+  {"min": "<formula*2>"} | {"neg": "<formula>"} | {"abs": "<formula>"}
   {"div": {"left": "<formula>", "right": "<formula>", "by_zero_default?": 1.0}}
-  {"sqrt": {"abs": "<formula>"}}
-  {"pow": {"base": {"abs": "<formula>"}, "exponent": 0.5}}
+  {"sqrt": {"abs": "<formula>"}} | {"pow": {"base": {"abs": "<formula>"}, "exponent": 0.5}}
   {"exp": {"div": {"left": "<formula>", "right": 1000.0}}}
   {"log10": {"sum": [{"abs": "<formula>"}, 1.0]}}
   {"ln": {"sum": [{"abs": "<formula>"}, "<[1.0, -1.0]>"]}}
@@ -505,21 +412,16 @@ formula:
   {"lin_decay": {"x": {"datetime_key": "when"}, "target": {"datetime": "2021-05-01"}, "scale": 1e7}}
   {"geo_distance": {"origin": "<place>", "to": "geo"}}
 defaults:
-  {"n": 1, "x": 0.5, "o.k": 2, "when": "2021-01-01T00:00:00Z", "geo": {"lon": 1, "lat": 2}}
-  {}
+  {"n": 1, "x": 0.5, "o.k": 2, "when": "2021-01-01T00:00:00Z", "geo": {"lon": 1, "lat": 2}} | {}
 example:
-  "<q_vector>"
-  "<q_id>"
+  "<q_vector>" | "<q_id>"
 pairs:
   {"positive": "<example>", "negative": "<example>"}
 q_query:
-  "<q_vector>"
-  "<q_vector>"
-  "<q_id>"
+  "<q_vector>" | "<q_vector>" | "<q_id>"
   {"recommend": {"positive": "<example*2>", "negative?": "<example*2>", "strategy?": "<strategy>"}}
   {"recommend": {"negative": "<example*2>", "strategy?": "<strategy>"}}
-  {"discover": {"target": "<example>", "context": "<pairs*2>"}}
-  {"context": "<pairs*3>"}
+  {"discover": {"target": "<example>", "context": "<pairs*2>"}} | {"context": "<pairs*3>"}
   {"order_by": {"key": "<["n", "x", "when", "s", "o.k"]>", "+": "<order>"}}
   {"nearest": "<q_vector>", "mmr": {"diversity?": "<[0.3, 0.9]>", "candidates_limit?": 20}}
   {"relevance_feedback": {"target": "<example>", "feedback": "<judged*3>", "strategy": "<naive>"}}
@@ -533,21 +435,26 @@ judged:
 naive:
   {"naive": {"a": 1.0, "b": 0.5, "c": 0.2}}
 q_fused:
-  {"fusion": "<["rrf", "dbsf"]>"}
-  {"rrf": {"k": "<[2, 60]>", "weights???": [1.0, 3.0]}}
+  {"fusion": "<["rrf", "dbsf"]>"} | {"rrf": {"k": "<[2, 60]>", "weights???": [1.0, 3.0]}}
   {"rrf": {"weights": "<[[1.0, 3.0], [0.5, 0.2]]>"}}
   {"formula": "<formula>", "defaults?": "<defaults>"}
-  {"formula": "<formula>", "defaults": "<defaults>"}
-  "<q_query>"
+  {"formula": "<formula>", "defaults": "<defaults>"} | "<q_query>"
 fetched:
   {"query": "<q_query>", "+": "<using>", "limit": "<[3, 10, 40]>", "filter??": "<q_filter>"}
   {"query": "<q_query>", "+": "<using>", "limit": 20, "score_threshold???": "<[-50.0, 5.0]>"}
   {"query": "<q_fused>", "prefetch": ["<fetched>", "<fetched>"], "+": "<using>", "limit": 9}
+  {"query": "<by_words>", "using": "text", "limit": 20, "filter??": "<q_filter>"}
+by_words:
+  {"text": "<text>"}
+  {"text": {"query": "<text>", "scoring": {"bm25": {"k": 1.5, "b": "<[0.0, 0.5, 3.0]>"}}}}
 asked:
   {"query": "<q_query>", "+": "<using>", "limit": "<[1, 5, 10, 30]>", "filter?": "<q_filter>"}
   {"query": "<q_query>", "+": "<using>", "limit": 7, "+more": "<q_more>"}
   {"query": "<q_query>", "+": "<using>", "limit": 5, "filter": "<q_filter>", "+more": "<q_more>"}
   {"query": "<q_fused>", "prefetch": ["<fetched>", "<fetched>"], "+": "<using>", "limit": 9}
+  {"query": "<by_words>", "using": "text", "limit": 8, "filter??": "<q_filter>"}
+  {"query": "<by_words>", "using": "text", "params": {"idf": {"corpus": "<q_filter>"}}}
+  {"query": "<sparse>", "using": "words", "params": {"idf": {"corpus": "<q_filter>"}}, "limit": 6}
   {"query": "<q_fused>", "prefetch": "<fetched*3>", "+": "<using>", "limit": 20, "+more": "<q_more>"}
 q_more:
   {"with_payload": "<shown>", "with_vector??": true, "offset???": "<[1, 5, 50]>"}
@@ -560,23 +467,23 @@ shown:
 lookup:
   "<[{"collection": "strict"}, {"collection": "named", "vector": "half"}, {"collection": "none"}]>"
 q_question:
-  {"do": "query_points", "+": "<asked>"}
-  {"do": "query_points", "+": "<asked>"}
-  {"do": "query_points", "+": "<asked>"}
-  {"do": "query_points", "+": "<asked>"}
+  {"do": "query_points", "+": "<asked>"} | {"do": "query_points", "+": "<asked>"}
+  {"do": "query_points", "+": "<asked>"} | {"do": "query_points", "+": "<asked>"}
   {"do": "query_points", "+": "<asked>"}
   {"do": "query_points_groups", "+": "<asked>", "group_by": "<group>", "group_size": "<[1, 3]>"}
-  {"do": "query_batch_points", "requests": "<asked*3>"}
-  {"do": "explain", "+": "<asked>"}
+  {"do": "query_points_groups", "+": "<asked>", "group_by": "n", "with_lookup": "<looked_up>"}
+  {"do": "query_batch_points", "requests": "<asked*3>"} | {"do": "explain", "+": "<asked>"}
   {"do": "why", "+": "<asked>", "records": "<q_id*2>"}
   {"do": "scroll", "scroll_filter": "<q_filter>", "limit": "<[3, 10, 20]>", "order_by??": "<ordered>"}
   {"do": "scroll", "order_by": "<ordered>", "limit": "<[3, 10]>", "with_vectors??": true}
   {"do": "scroll", "limit": 5, "offset": "<q_id>", "scroll_filter?": "<q_filter>"}
-  {"do": "count", "count_filter": "<q_filter>"}
+  {"do": "count", "count_filter": "<q_filter>", "exact??": false}
   {"do": "count", "count_filter": "<q_filter>"}
   {"do": "facet", "key": "<group>", "facet_filter?": "<q_filter>", "limit": "<[3, 50]>"}
   {"do": "retrieve", "ids": "<q_id*5>", "with_vectors?": true, "with_payload??": ["n"]}
   {"do": "sampled", "which": "<[0, 1, 2]>"}
+looked_up:
+  "<["plain", "none", {"collection": "plain", "with_payload": ["n"], "with_vectors": true}]>"
 group:
   "<["book", "n", "tags", "s", "o.list[].a", "b", "u", "x"]>"
 ordered:
@@ -590,8 +497,7 @@ q_write:
   {"do": "overwrite_payload", "payload": "<payload>", "points": "<chosen>"}
   {"do": "delete_payload", "keys": ["n", "o.k", "o.list[].a"], "points": "<chosen>"}
   {"do": "clear_payload", "points_selector": "<chosen>"}
-  {"do": "delete", "points_selector": "<chosen>"}
-  {"do": "update_vectors", "points": "<moved>"}
+  {"do": "delete", "points_selector": "<chosen>"} | {"do": "update_vectors", "points": "<moved>"}
   {"do": "delete_vectors", "vectors": "<space*1>", "points": "<chosen>"}
   {"do": "batch_update_points", "update_operations": "<operation*3>"}
   {"do": "create_payload_index", "field_name": "<field>", "field_schema": "<schema>"}
@@ -604,9 +510,7 @@ q_write:
   {"do": "set_payload", "payload": {"a": 1}, "points": [1000000]}
   {"do": "delete_vectors", "vectors": ["what"], "points": [1]}
 chosen:
-  "<q_id*4>"
-  "<q_id*2>"
-  {"must": [{"key": "n", "match": {"value": "<small>"}}]}
+  "<q_id*4>" | "<q_id*2>" | {"must": [{"key": "n", "match": {"value": "<small>"}}]}
 schema:
   "<["keyword", "integer", "float", "bool", "datetime", "geo", "uuid", "text"]>"
   {"type": "text", "tokenizer": "<["word", "prefix", "whitespace", "multilingual"]>", "lowercase": true}
@@ -616,8 +520,7 @@ aliasing:
   {"delete_alias": {"alias_name": "a"}}
   {"rename_alias": {"old_alias_name": "b", "new_alias_name": "c"}}
 operation:
-  {"upsert": {"points": "<q_point*2>"}}
-  {"delete": {"points": "<q_id*2>"}}
+  {"upsert": {"points": "<q_point*2>"}} | {"delete": {"points": "<q_id*2>"}}
   {"set_payload": {"payload": "<payload>", "points": "<q_id*1>"}}
   {"overwrite_payload": {"payload": "<payload>", "points": "<q_id*1>"}}
   {"delete_payload": {"keys": ["x"], "points": "<q_id*2>"}}
@@ -632,7 +535,7 @@ def blocks_of(grammar: str) -> dict[str, list[Any]]:
             lines = blocks.setdefault(line.rstrip(":"), [])
         else:  # lists in <> are JSON in JSON, whose quotes needn't be escaped
             quoted = re.sub(r'"<(\[.*?\])>"', lambda one: json.dumps(f"<{one[1]}>"), line)
-            lines.append(json.loads(quoted))
+            lines += map(json.loads, quoted.split(" | "))
     return blocks
 
 
@@ -657,6 +560,8 @@ class Values:
         if name in ("asked", "fetched"):
             self.vector_space = self.random.choice(self.kind.spaces)
         lines = BLOCKS[name]
+        if not self.kind.sparse and self.random.random() < 0.9:
+            lines = [one for one in lines if "<sparse" not in str(one)] or lines
         grown = self.fill(self.random.choice(lines) if depth > 0 else lines[0], depth - 1)
         self.vector_space = before
         return grown
@@ -839,8 +744,8 @@ class Values:
         if space in ("words", "plain"):
             return self.sparse()
         size = SIZES[space]
-        if space == "multi":
-            return self.rows(self.random.randint(1, 4), size, exact=True).tolist()
+        if space in ("multi", "angles"):
+            return self.rows(self.random.randint(1, 4), size, exact=space == "multi").tolist()
         made = self.rows(1, size, space != "dense")[0]
         if space == "bytes":
             return (abs(made) * 30).astype(int).tolist()
@@ -939,7 +844,7 @@ class Kind:
 
     @property
     def sparse(self) -> bool:
-        return "sparse" in self.settings
+        return "sparse" in self.settings or "words" in self.spaces
 
 
 ENGLISH = {"text": {"language": "english", "stopwords": True}, "sparse": {"idf": True}}
@@ -1074,13 +979,13 @@ def told_reasons(found: Any) -> Any:
 # ---- the front in Qdrant's shape
 
 m = models
-SIZES = {"": 8, "dense": 16, "multi": 6, "half": 8, "bytes": 5, "large": 32}
-EVERY = ("dense", "dense", "multi", "half", "bytes", "words", "plain")
+SIZES = {"": 8, "dense": 16, "multi": 6, "angles": 4, "half": 8, "bytes": 5, "large": 32}
+EVERY = ("dense", "dense", "multi", "angles", "half", "bytes", "words", "plain")
 KEYS = ("n", "x", "s", "tags", "b", "when", "o.k", "o.list[].a", "geo", "u", "text", "book")
 PLAIN = Kind("plain", 300, 0.25, on_disk=False)
-NAMED = Kind("named", 1_200, 0.45, spaces=EVERY, indexed=KEYS)
+NAMED = Kind("named", 1_200, 0.49, spaces=EVERY, indexed=KEYS)
 LARGE = Kind("many", 2_600, 0.2, spaces=("large",), indexed=("n", "s", "book"))
-STRICT = Kind("strict", 200, 0.1, on_disk=False, indexed=("n",))
+STRICT = Kind("strict", 200, 0.06, on_disk=False, indexed=("n",))
 INDEXES: dict[str, Any] = {
     **dict.fromkeys(("n", "o.k", "o.list[].a"), "integer"),
     "x": "float",
@@ -1089,7 +994,7 @@ INDEXES: dict[str, Any] = {
     "geo": "geo",
     "u": "uuid",
     **dict.fromkeys(("s", "tags", "book"), "keyword"),
-    "text": {"type": "text", "tokenizer": "word", "lowercase": True, "phrase_matching": True},
+    "text": {"type": "text", "tokenizer": "word", "phrase_matching": True, "scoring": True},
 }
 CREATED = r"""{
 "plain": {"vectors": {"size": 8, "distance": "Euclid"}},
@@ -1104,6 +1009,7 @@ CREATED = r"""{
   "vectors": {
     "dense": {"size": 16, "distance": "Cosine"},
     "multi": {"size": 6, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}},
+    "angles": {"size": 4, "distance": "Cosine", "multivector_config": {"comparator": "max_sim"}},
     "half": {"size": 8, "distance": "Dot", "datatype": "float16"},
     "bytes": {"size": 5, "distance": "Euclid", "datatype": "uint8"}},
   "sparse_vectors": {"words": {"modifier": "idf"}, "plain": {}}}
@@ -1446,7 +1352,7 @@ def commands(record: Recorder, path: Path, directory: Path) -> None:
         answers = list(threads.map(lambda one: shell(*one), every))
     for arguments, answer in zip(every, answers, strict=True):
         if arguments[0] in ("info", "verify"):
-            answer = [answer[0], re.sub(r"[\d,.]+", "#", answer[1]), answer[2]]
+            answer = [answer[0], re.sub(r"[\d,.]+", "#", Masked.text(answer[1])), answer[2]]
         record.ask(" ".join(arguments), lambda answer=answer: answer)
 
 
@@ -1577,9 +1483,10 @@ def recorded(questions: int, seed: int) -> list[Line]:
 
 def alike(one: Any, other: Any) -> bool:
     """Whether two answers are equal, but for rounding."""
-    if isinstance(one, float | int) and isinstance(other, float | int):
-        both_truths = isinstance(one, bool) == isinstance(other, bool)
-        return both_truths and math.isclose(one, other, rel_tol=3e-6, abs_tol=1e-9)
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, float):
+        return math.isclose(one, other, rel_tol=3e-6, abs_tol=1e-9)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, dict) and isinstance(other, dict):

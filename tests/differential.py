@@ -200,7 +200,8 @@ v2.0 1984 2001 apples brick sky cold warm hot winter summer spring month year we
 WORDS = _TEXT.split()
 BIG = (2**53, 2**53 + 1, 2**63 - 1, -(2**62), 10**15)
 
-# What is asked, one of the choices of a block at random (between bars, or on lines), with what stands in <> drawn in its turn:
+# What is asked, one of the choices of a block (between bars, or on lines) at random, with what
+# stands in <> drawn in its turn:
 # another block, a value of `Values`, or one of a list; <name*3> stands for one to three of them.
 # Of the fields whose names end with "?" half are left out, of "??" three in four, of "???" seven
 # in eight; "+" takes in the fields of an object. The first choice is taken where it gets too deep.
@@ -259,7 +260,7 @@ question:
   {"do": "why", "+": "<one_query>", "+more": "<of_why>", "records": "<ids>"}
   {"do": "why", "+": "<one_query>", "+more": "<of_why>", "containing": "<word>", "same?": "book"}
   {"do": "search", "+": "<search>"} | {"do": "search", "+": "<search>"}
-  {"do": "other", "which": "<[0, 1, 2, 3, 4, 5, 6, 7]>"}
+  {"do": "other", "which": "<[0, 1, 2, 3, 4, 5, 6, 7, 8]>"}
 get:
   {"+": "<filters>", "limit": "<[5, 10, 20]>", "offset??": "<[0, 3, 25, 3000]>"}
   {"+": "<filters>", "limit": 8, "order_by": "<["n", "x", "when", "odd", "s"]>", "descending?": true}
@@ -446,7 +447,7 @@ fetched:
   {"query": "<by_words>", "using": "text", "limit": 20, "filter??": "<q_filter>"}
 by_words:
   {"text": "<text>"}
-  {"text": {"query": "<text>", "scoring": {"bm25": {"k": 1.5, "b": "<[0.0, 0.5, 3.0]>"}}}}
+  {"text": {"query": "<text>", "scoring": {"bm25": {"k": 1.5, "b": "<[0.0, 0.5, 1.0]>"}}}}
 asked:
   {"query": "<q_query>", "+": "<using>", "limit": "<[1, 5, 10, 30]>", "filter?": "<q_filter>"}
   {"query": "<q_query>", "+": "<using>", "limit": 7, "+more": "<q_more>"}
@@ -482,8 +483,6 @@ q_question:
   {"do": "facet", "key": "<group>", "facet_filter?": "<q_filter>", "limit": "<[3, 50]>"}
   {"do": "retrieve", "ids": "<q_id*5>", "with_vectors?": true, "with_payload??": ["n"]}
   {"do": "sampled", "which": "<[0, 1, 2]>"}
-looked_up:
-  "<["plain", "none", {"collection": "plain", "with_payload": ["n"], "with_vectors": true}]>"
 group:
   "<["book", "n", "tags", "s", "o.list[].a", "b", "u", "x"]>"
 ordered:
@@ -500,8 +499,8 @@ q_write:
   {"do": "delete", "points_selector": "<chosen>"} | {"do": "update_vectors", "points": "<moved>"}
   {"do": "delete_vectors", "vectors": "<space*1>", "points": "<chosen>"}
   {"do": "batch_update_points", "update_operations": "<operation*3>"}
-  {"do": "create_payload_index", "field_name": "<field>", "field_schema": "<schema>"}
-  {"do": "delete_payload_index", "field_name": "<["x", "s", "text", "geo", "none"]>"}
+  {"do": "create_payload_index", "field_name": "<["x", "odd", "o.name", "o.list", "geo", "none"]>", "field_schema": "<schema>"}
+  {"do": "delete_payload_index", "field_name": "<["x", "odd", "o.name", "geo", "none"]>"}
   {"do": "update_collection", "metadata": {"note": "<small>"}}
   {"do": "update_collection_aliases", "change_aliases_operations": "<aliasing*2>"}
   {"do": "upsert", "points": "<[[], [{"id": 1, "vector": [1.0]}], [{"id": "a", "vector": {}}]]>"}
@@ -562,6 +561,8 @@ class Values:
         lines = BLOCKS[name]
         if not self.kind.sparse and self.random.random() < 0.9:
             lines = [one for one in lines if "<sparse" not in str(one)] or lines
+        if "text" not in self.kind.indexed and self.random.random() < 0.9:
+            lines = [one for one in lines if "<by_words" not in str(one)] or lines
         grown = self.fill(self.random.choice(lines) if depth > 0 else lines[0], depth - 1)
         self.vector_space = before
         return grown
@@ -704,7 +705,7 @@ class Values:
         return given
 
     def dicts(self) -> list[dict[str, Any]]:
-        return [{"id": one, "embedding": self.flat(), "n": 1} for one in self.ids()]
+        return [{"id": one, "embedding": self.flat(), "metadata": {"n": 1}} for one in self.ids()]
 
     def unknown(self) -> object:
         return object
@@ -768,6 +769,10 @@ class Values:
         space = self.space()
         vector = self.vector_in(space)
         return [{"id": self.q_id(), "vector": {space: vector} if space else vector}]
+
+    def looked_up(self) -> Any:
+        more = {"collection": self.kind.name, "with_payload": ["n"], "with_vectors": True}
+        return self.random.choice(("none", self.kind.name, more))
 
     def radius(self) -> float:
         return round(self.random.uniform(1e5, 8e6))
@@ -850,10 +855,15 @@ class Kind:
 ENGLISH = {"text": {"language": "english", "stopwords": True}, "sparse": {"idf": True}}
 HALVES = {"hnsw": {"space": "l2"}, "vectors": {"datatype": "float16"}, "index": "exact"}
 DOTS = {"hnsw": {"space": "ip"}, "text": {"stopwords": ["the", "don't"]}}
-SMALL = Kind("small", 60, 0.2, 8, {"sparse": {"idf": False}}, on_disk=False, embeds=False)
+SMALL = Kind("small", 60, 0.2, 8, {"sparse": {"idf": False}}, on_disk=False)
 MIDDLE = Kind("middle", 700, 0.3, 16, {"hnsw": {"space": "cosine"}, **ENGLISH}, exact=False)
 KINDS = (
-    *(SMALL, MIDDLE, Kind("large", 2_600, 0.25, 32, DOTS), Kind("halves", 900, 0.1, 12, HALVES)),
+    *(
+        SMALL,
+        MIDDLE,
+        Kind("large", 2_600, 0.25, 32, DOTS),
+        Kind("halves", 900, 0.1, 12, HALVES, embeds=False),
+    ),
     Kind("huge", 21_500, 0.15, 24),
 )
 EVERYTHING = ["documents", "metadatas", "embeddings", "uris", "sparse_embeddings"]
@@ -961,6 +971,9 @@ class Collections:
                 return pickle.dumps(collection)
             case 6:
                 return [repr(collection), collection._repr_html_(), collection.stats()["points"]]
+            case 7:
+                drawn = collection.map("book", sample=50, mark=["p1"], library="altair")
+                return [*drawn.to_dict()["datasets"].values()]
         key, knn = rs.K("n"), rs.Knn([1.0] * collection.peek(1)["embeddings"].shape[1], limit=30)
         where = ((key > 3) & (rs.K("s") != "cat")) | rs.K.DOCUMENT.contains("dog")
         rank = (abs(-knn * 2 + 1).log() / 3 - rs.Val(1)).max(0.5).min(9) + knn.exp() * 0
@@ -982,9 +995,9 @@ m = models
 SIZES = {"": 8, "dense": 16, "multi": 6, "angles": 4, "half": 8, "bytes": 5, "large": 32}
 EVERY = ("dense", "dense", "multi", "angles", "half", "bytes", "words", "plain")
 KEYS = ("n", "x", "s", "tags", "b", "when", "o.k", "o.list[].a", "geo", "u", "text", "book")
-PLAIN = Kind("plain", 300, 0.25, on_disk=False)
+PLAIN = Kind("plain", 300, 0.25, on_disk=False, indexed=("n", "book"))
 NAMED = Kind("named", 1_200, 0.49, spaces=EVERY, indexed=KEYS)
-LARGE = Kind("many", 2_600, 0.2, spaces=("large",), indexed=("n", "s", "book"))
+LARGE = Kind("many", 2_600, 0.2, spaces=("large",), indexed=("n", "x", "s", "book"))
 STRICT = Kind("strict", 200, 0.06, on_disk=False, indexed=("n",))
 INDEXES: dict[str, Any] = {
     **dict.fromkeys(("n", "o.k", "o.list[].a"), "integer"),
@@ -1098,7 +1111,7 @@ class Qdrants:
                     self.reopen()
                 if at % 9 == 8:
                     self.ask(kind, values.grow("q_write"))
-                    self.ask(kind, {"do": "count"})
+                    self.ask(kind, {"do": "count", "exact": kind is not STRICT})
                 self.ask(kind, values.grow("q_question"))
 
     def ask(self, kind: Kind, asked: dict[str, Any]) -> None:

@@ -1272,10 +1272,9 @@ def whole_stores(record: Recorder, fronts: Collections, directory: Path) -> None
     record.ask("check", lambda: exchange.check(bad, small))
     record.ask("add_file", lambda: exchange.add_file(small, bad))
     record.ask("passages_of", lambda: list(exchange.passages_of("One. Two two. " * 90)))
-    asked = [
-        {"query": f"{WORDS[i]} {WORDS[i + 1]}", "ids": [f"p{i}", f"p{i + 1}"]}
-        for i in range(1, 9, 2)
-    ]
+    few = small.get(limit=30, where_document={"$contains": " "}, include=["documents"])
+    some = zip(few["ids"], few["documents"], strict=True)
+    asked = [{"query": one[: 8 + len(one) // 3], "ids": [known]} for known, one in some]
     settings = {"words": {"mode": "text"}, "both": {"mode": "hybrid"}}
     record.ask("evaluate", lambda: str(rs.evaluate(small, asked, settings=settings)))
     record.ask("expires", lambda: expiring(client))

@@ -61,6 +61,8 @@ _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 _HALF_UUID = re.compile(r"\.\.\.[0-9a-f-]+(?=>)")
 _DATED = re.compile(r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-\d{6}")
 _TIME = re.compile(r'"time":[\d.e-]+')
+_BYTES = re.compile(r'"bytes":\d+')  # on disk, which paths in catalogs are part of
+_FILE = re.compile(r"(?<=<module )(\S+) from [^>]*")
 _HEX_UUID = re.compile(r"\b[0-9a-f]{32}\b")
 _MODULES = re.compile(r"\b(?:retrieval_store|qdrant_client|__main__)(?:\.[a-z_]\w*)*\.(?=\w)")
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
@@ -79,7 +81,8 @@ class Masked:
         text = _UUID.sub(lambda m: m[0] if m[0].startswith(OWN_UUID) else "<uuid>", text)
         text = _HALF_UUID.sub("...<uuid>", _HEX_UUID.sub("<hex>", text))
         text = _DATED.sub("<now>", text)
-        text = _TIME.sub('"time":0', text)
+        text = _BYTES.sub('"bytes":0', _TIME.sub('"time":0', text))
+        text = _FILE.sub(r"\1", text)
         text = _PORT.sub(r"\1:<port>", text)
         return _ADDRESS.sub("<address>", _MODULES.sub("", text))
 

@@ -228,7 +228,7 @@ def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
 def waited(qdrant_client: Any) -> Any:
     """A client of the caller's, whose calls wait if it is an asynchronous one; else as it is."""
     _remote()
-    from retrieval_store.remote.calls.cluster import waited
+    from retrieval_store.cluster.client import waited
 
     return waited(qdrant_client)
 
@@ -254,7 +254,7 @@ def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> S
 def _remote() -> Any:
     """What clusters are reached by."""
     try:
-        from retrieval_store.remote import store
+        from retrieval_store.cluster import store
     except ImportError as error:
         raise MissingDependencyError(
             'a cluster needs qdrant-client: pip install "retrieval-store[qdrant]"'

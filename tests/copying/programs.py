@@ -14,13 +14,12 @@ import numpy as np
 from qdrant_client import models
 
 import retrieval_store
+from retrieval_store.cluster.store import RemotePoints, RemoteStore
 from retrieval_store.copying import collection, journal, pages
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.qdrant import QdrantClient
-from retrieval_store.remote.points import RemotePoints
-from retrieval_store.remote.store import RemoteStore
 
 NAMES = ("aaa", "bbb", "ccc", "ddd")
 STAYS = "AAA"

@@ -18,6 +18,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 import retrieval_store
 from retrieval_store import errors
 from retrieval_store.adapters.opening import open_collection
+from retrieval_store.cluster import client as remote_cluster
 from retrieval_store.filters.expression import (
     And,
     Exists,
@@ -29,7 +30,6 @@ from retrieval_store.filters.expression import (
     ValueLeaf,
 )
 from retrieval_store.filters.predicate import Candidate, fulfils
-from retrieval_store.remote.calls import cluster as remote_cluster
 from tests.helpers import PATIENCE, oracle, real_qdrant
 from tests.helpers.filter_strategies import (
     held_by,
@@ -287,7 +287,7 @@ def test_a_first_write_that_comes_between_is_seen_whenever_it_comes(version, nth
 
 
 def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monkeypatch):
-    monkeypatch.setattr("retrieval_store.remote.listing.PAGE", 7)
+    monkeypatch.setattr("retrieval_store.cluster.space.PAGE", 7)
     things = store.create_collection("things", embedding_function=None)
     ids = [str(i) for i in np.random.default_rng(0).permutation(50)]
     things.add(ids=ids, embeddings=np.zeros((50, 1)))
@@ -301,8 +301,8 @@ def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monk
 
 def test_points_of_one_number_are_all_listed(qdrant, store, monkeypatch):
     """Two processes may have given out one number."""
-    monkeypatch.setattr("retrieval_store.remote.listing.PAGE", 4)
-    monkeypatch.setattr("retrieval_store.remote.kept.orders.time.time_ns", lambda: 5_000)
+    monkeypatch.setattr("retrieval_store.cluster.space.PAGE", 4)
+    monkeypatch.setattr("retrieval_store.cluster.payload.time.time_ns", lambda: 5_000)
     for i in range(3):
         fresh = retrieval_store.Client(qdrant_client=qdrant)
         things = fresh.get_or_create_collection("things", embedding_function=None)
@@ -484,8 +484,8 @@ def counted(qdrant, method):
 
 
 def test_no_request_is_larger_than_qdrant_takes(qdrant, monkeypatch):
-    monkeypatch.setattr("retrieval_store.remote.writing.REQUEST_BYTES", 100_000)
-    monkeypatch.setattr("retrieval_store.remote.verified.REQUEST_BYTES", 100_000)
+    monkeypatch.setattr("retrieval_store.cluster.write.REQUEST_BYTES", 100_000)
+    monkeypatch.setattr("retrieval_store.cluster.ranker.REQUEST_BYTES", 100_000)
     store, sizes = counted(qdrant, "batch_update_points")
     things = store.create_collection("things", embedding_function=None)
     words = np.random.default_rng(0).integers(0, 9_999, (200, 50))

@@ -19,8 +19,8 @@ from qdrant_client.grpc import HealthCheckReply
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.remote.calls import cluster as remote_cluster
-from retrieval_store.remote.calls.cluster import Cluster, IndexMissing, VectorMissing
+from retrieval_store.cluster import client as remote_cluster
+from retrieval_store.cluster.client import Cluster, IndexMissing, VectorMissing
 
 URL = "http://qdrant.example"
 DONE = {"time": 0.0, "status": "ok", "result": {"operation_id": 0, "status": "completed"}}

@@ -10,8 +10,7 @@ from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.remote import listing, writing
-from retrieval_store.remote.calls import cluster
+from retrieval_store.cluster import client, space, write
 from tests.helpers.qdrant_server import Server
 from tests.often import times, turn
 
@@ -21,9 +20,9 @@ IDS = [f"p{i:02}" for i in range(40)]
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch):
-    monkeypatch.setattr(cluster, "PAUSES", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(writing, "REQUEST_BYTES", 5_000)
-    monkeypatch.setattr(listing, "PAGE", 16)
+    monkeypatch.setattr(client, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(write, "REQUEST_BYTES", 5_000)
+    monkeypatch.setattr(space, "PAGE", 16)
 
 
 class User:

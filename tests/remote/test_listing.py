@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.remote import listing
-from retrieval_store.remote.kept import orders
+from retrieval_store.cluster import payload, space
 from tests.helpers.qdrant_server import Server
 from tests.often import times
 
@@ -18,7 +17,7 @@ NOW = 1_790_000_000_000_000  # in microseconds
 
 @contextmanager
 def clock_at(microseconds):
-    with patch.object(orders.time, "time_ns", lambda: microseconds * 1_000):
+    with patch.object(payload.time, "time_ns", lambda: microseconds * 1_000):
         yield
 
 
@@ -63,7 +62,7 @@ writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 350)), min_si
 def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, seed):
     server = Server(shards=shards, seed=seed)
     numbered = written(server, writers)
-    with closing(server.client()) as qdrant, patch.object(listing, "PAGE", page):
+    with closing(server.client()) as qdrant, patch.object(space, "PAGE", page):
         things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
         everything = things.get(include=[])["ids"]
         assert sorted(everything) == sorted(one for _, one in numbered)
@@ -84,7 +83,7 @@ def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, s
 def test_more_points_of_one_number_than_a_page_has_are_all_listed():
     server = Server(shards=3, seed=1)
     numbered = written(server, [(0, 1)] * 40)
-    with closing(server.client()) as qdrant, patch.object(listing, "PAGE", 7):
+    with closing(server.client()) as qdrant, patch.object(space, "PAGE", 7):
         things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
         found = things.get(include=[])["ids"]
         assert sorted(found) == sorted(one for _, one in numbered)

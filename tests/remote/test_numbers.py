@@ -13,9 +13,8 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.remote.kept import payloads
-from retrieval_store.remote.kept.numbers import kept, survives_rounding
-from retrieval_store.remote.kept.payloads import Held, decoded, encoded
+from retrieval_store.cluster import payload
+from retrieval_store.cluster.payload import Held, decoded, encoded, kept, survives_rounding
 from tests.helpers import oracle, real_qdrant
 from tests.helpers.qdrant_server import Server
 from tests.often import up_to
@@ -141,5 +140,5 @@ def test_exact_numbers_that_somebody_has_made_unreadable_are_damage(text):
 
 @given(st.one_of(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 2**64 - 1)))
 def test_ids_of_points_are_uuids_of_version_5(own):
-    expected = uuid.uuid5(payloads._IDS, f"{type(own).__name__}:{own}")
-    assert payloads.point_id(own) == str(expected)
+    expected = uuid.uuid5(payload._IDS, f"{type(own).__name__}:{own}")
+    assert payload.point_id(own) == str(expected)

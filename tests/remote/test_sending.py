@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.cluster import client
+from retrieval_store.cluster.write import AHEAD, Sending
 from retrieval_store.copying import pages as copying
 from retrieval_store.errors import NotFoundError, UnavailableError
 from retrieval_store.interface.points import PointBatch, Vectors
-from retrieval_store.remote.calls import cluster
-from retrieval_store.remote.sending import AHEAD, Sending
 from tests.helpers import PATIENCE
 from tests.helpers.qdrant_server import Server
 
@@ -21,7 +21,7 @@ IDS = [f"p{i}" for i in range(MANY)]
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(cluster, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(client, "PAUSES", (0, 0, 0))
     monkeypatch.setattr(copying, "PAGE", PAGE)
     monkeypatch.setattr(copying, "FIRST", PAGE)
     with closing(Server(shards=2, seed=3)) as server:

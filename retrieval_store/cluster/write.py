@@ -1,9 +1,16 @@
-"""Writing points to a cluster: checked as a whole, then sent in requests of a bounded size."""
+"""Writing points to a cluster: checked as a whole, then sent in requests of a bounded size.
+
+Requests on their way to a cluster, while the next ones are made ready.
+"""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
-from typing import Any
+from threading import Event
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import orjson
@@ -12,6 +19,15 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import existing_ids, listed
+from retrieval_store.cluster.payload import Held, encoded, point_id, refuse_reserved
+from retrieval_store.cluster.schema import DENSE, SPARSE, WORDS
+from retrieval_store.cluster.space import (
+    NUMBER_BYTES,
+    REQUEST_BYTES,
+    QdrantCollection,
+    sent,
+    sparse,
+)
 from retrieval_store.errors import (
     ClusterError,
     IDAlreadyExistsError,
@@ -27,15 +43,6 @@ from retrieval_store.interface.points import (
     Vectors,
     WriteRules,
     merged,
-)
-from retrieval_store.remote.kept.payloads import Held, encoded, point_id, refuse_reserved
-from retrieval_store.remote.making import DENSE, SPARSE, WORDS
-from retrieval_store.remote.space import (
-    NUMBER_BYTES,
-    REQUEST_BYTES,
-    QdrantCollection,
-    sent,
-    sparse,
 )
 
 OPERATION_BYTES = 400  # of what stands around a point
@@ -310,3 +317,60 @@ def _words(
             if len(vector.indices):
                 found[i] = sparse(vector)
     return found
+
+
+AHEAD = 2  # requests that are under way, or wait for those; each is a few megabytes
+RequestT = TypeVar("RequestT")
+
+
+class NotSentError(Exception):
+    """A request that wasn't sent, since one before it failed, whose error is told first."""
+
+
+class Sending(Generic[RequestT]):
+    """Sends requests in a thread of its own, one after the other, in the order in which they are
+    given, so that what is written is always the first part of it. When one has failed, those after
+    it aren't sent; on leaving, the one that is under way is waited for.
+
+    One connection is enough: what takes time beside the server's work is making the next request.
+    """
+
+    def __init__(self, send: Callable[[RequestT], None]) -> None:
+        self._send = send
+        self._thread = ThreadPoolExecutor(1, "retrieval-store-sending")
+        self._ended = Event()
+        self._under_way: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "Sending[RequestT]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.shutdown()
+
+    def add(self, request: RequestT) -> Future[None]:
+        """Have a request sent when those before it are done. Waits while there are too many; raises
+        the error of the one that it waits for."""
+        while len(self._under_way) >= AHEAD:
+            self._under_way.popleft().result()
+        self._under_way.append(self._thread.submit(self._sent, request))
+        return self._under_way[-1]
+
+    def wait(self) -> None:
+        """Until all that were given are done; raises the first error."""
+        while self._under_way:
+            self._under_way.popleft().result()
+
+    def _sent(self, request: RequestT) -> None:
+        if self._ended.is_set():
+            raise NotSentError
+        try:
+            self._send(request)
+        except BaseException:
+            self._ended.set()
+            raise

@@ -1,0 +1,550 @@
+"""Calls of qdrant-client: made again where that may help, with errors that are ours.
+
+What an attempt at a call met: exceptions of REST, of gRPC and of local mode, made alike.
+
+Qdrant gives the same sentences over REST and gRPC; its statuses over gRPC are taken for those of
+HTTP that it gives over REST. Where nothing was answered, a word stands in the place of a status.
+
+What a failure of a call means: which error it is, in which words, whether another attempt may
+help, and how much may have been done all the same.
+"""
+
+import asyncio
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import grpc
+import httpx
+from pydantic import ValidationError
+from qdrant_client import AsyncQdrantClient, QdrantClient
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import (
+    ApiException,
+    ResponseHandlingException,
+    UnexpectedResponse,
+)
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.json_values import shown
+from retrieval_store.base.logs import log_of
+from retrieval_store.base.threads import CALLING
+from retrieval_store.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    ClientClosedError,
+    ClusterError,
+    ClusterTimeoutError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    NotFoundError,
+    RetrievalStoreError,
+    UnavailableError,
+)
+
+FAILURES = (
+    ApiException,
+    QdrantException,
+    httpx.TransportError,
+    grpc.RpcError,
+    AssertionError,  # an answer without what was asked for
+    ValueError,
+    RuntimeError,
+)
+UNREACHABLE = "unreachable"  # no connection came about, so nothing was sent
+UNCONNECTED = "unconnected"  # the same, after the whole timeout
+TIMED_OUT = "timed out"
+BROKEN = "broken"  # the connection was lost before the answer was there
+FOREIGN = "foreign"  # an answer, but not Qdrant's
+LOCAL = "local"  # qdrant-client itself refuses, before sending anything or in its local mode
+Status: TypeAlias = "int | str"
+
+OF_GRPC: dict[Any, Status] = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TIMED_OUT,
+}
+UNSENT = re.compile("failed to connect|DNS resolution failed|errors resolving")
+OF_HTTPX: tuple[tuple[type[Exception], Status], ...] = (
+    (httpx.ConnectTimeout, UNCONNECTED),
+    (httpx.TimeoutException, TIMED_OUT),
+    (httpx.ConnectError, UNREACHABLE),
+    (httpx.LocalProtocolError, LOCAL),
+    (httpx.UnsupportedProtocol, LOCAL),
+    (httpx.RequestError, BROKEN),
+)
+LONGEST = 200  # characters of a sentence that are shown
+KINDS = re.compile(
+    "(Service (internal|runtime) error|Wrong input|Bad request|Not found|Forbidden): *"
+)
+INNER = re.compile(r"(Tonic status error|status: \w+, message:).*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """status: as HTTP has it, or a word; said: what the server says of it, as it came; pause: the
+    seconds that it asks to wait."""
+
+    status: Status
+    said: str = ""
+    pause: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What may be shown of it: without the names of Qdrant's own errors, in one line."""
+        whole = " ".join(INNER.sub("", KINDS.sub("", self.said)).split()).strip(" :")
+        return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}…"
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What an exception of the client's says."""
+    match error:
+        case UnexpectedResponse():
+            pause = _seconds(error.headers.get("retry-after"))
+            return Failure(error.status_code or FOREIGN, _text_of(error.content), pause)
+        case ResourceExhaustedResponse():
+            return Failure(429, error.message, error.retry_after_s)
+        case QdrantException():  # it couldn't read the pause that it was asked for
+            return Failure(429)
+        case ResponseHandlingException(source=ValidationError()):
+            return Failure(FOREIGN)
+        case ResponseHandlingException():
+            return failure_of(error.source)
+        case grpc.RpcError():
+            return _of_grpc(error)
+        case json.JSONDecodeError():  # an object that ends too early was Qdrant's
+            return Failure(BROKEN if error.doc.startswith("{") else FOREIGN)
+        case AssertionError() | UnicodeDecodeError():
+            return Failure(FOREIGN)
+    status = next((status for kind, status in OF_HTTPX if isinstance(error, kind)), LOCAL)
+    return Failure(status, str(error))
+
+
+def _of_grpc(error: Any) -> Failure:
+    said = error.details() or ""
+    status = OF_GRPC.get(error.code(), 500)
+    return Failure(UNREACHABLE if status == 503 and UNSENT.search(said) else status, said)
+
+
+def _text_of(content: bytes) -> str:
+    """The sentence in an answer: Qdrant's is JSON, and of plain text for a key that is wrong; what
+    others say, in HTML or otherwise, is left out."""
+    text = content.decode(errors="replace").strip()
+    with suppress(ValueError, TypeError, LookupError):
+        return str(json.loads(text)["status"]["error"])
+    return "" if text.startswith(("<", "{", "[")) else text
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header is not None and header.isdecimal() else None
+
+
+ALWAYS = 9  # more attempts than are made
+
+
+class IndexMissing(ClusterError):  # noqa: N818 - a signal between modules of this room
+    """A filter needs an index of metadata. key: Qdrant's path; kinds: of which one would do."""
+
+    def __init__(self, message: str, key: str = "", kinds: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.kinds = tuple(kinds.replace(",", " ").split())
+
+
+class VectorMissing(ClusterError):  # noqa: N818 - the same
+    """The Qdrant collection has no vectors of this name (yet)."""
+
+
+class Done(Enum):
+    """How much may have been done of a call that failed."""
+
+    NOTHING = "nothing"
+    PART = "part"  # of points, which go to several shards; of anything else nothing
+    PERHAPS = "perhaps"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """message: what is in braces are words of the caller's, {said} by the server, and named groups
+    of the rule's pattern; again: how many further attempts may help."""
+
+    error: type[RetrievalStoreError]
+    message: str
+    again: int = 0
+    done: Done = Done.NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A failure of one attempt. found: what the error gets beside its message; pause: the seconds
+    that the server asks to wait."""
+
+    meaning: Meaning
+    message: str
+    found: Mapping[str, str]
+    pause: float | None
+
+    def error(self, outcome: str) -> RetrievalStoreError:
+        """The error. outcome: what came of the call, which is of interest when a cluster fails."""
+        made: Any = self.meaning.error
+        about = outcome if issubclass(made, ClusterError) else ""
+        error: RetrievalStoreError = made(self.message + about, **self.found)
+        return error
+
+
+def understood(failure: Failure, method: str, words: Mapping[str, str]) -> Understood:
+    """What a failure of a method means, by the first rule that fits."""
+    fitting = (
+        (meaning, match.groupdict())
+        for statuses, pattern, meaning in (*OF_METHOD.get(method, ()), *RULES)
+        if failure.status in statuses and (match := re.search(pattern, failure.said))
+    )
+    meaning, found = next(fitting, (OTHERWISE, {}))
+    message = meaning.message.format(**words, **found, said=_reason(failure))
+    return Understood(meaning, message, found, failure.pause)
+
+
+def _reason(failure: Failure) -> str:
+    return (
+        f": {failure.sentence}" if failure.sentence else f", without saying why ({failure.status})"
+    )
+
+
+NO_ANSWER = "the cluster {place} can't be reached: nothing answers there"
+SILENT = "the cluster {place} can't be reached {limit}"
+UNKNOWN = "the cluster {place} can't be reached: no host of this name is known here"
+UNTRUSTED = "the cluster {place} can't be reached: its certificate isn't trusted here"
+PLAIN = "the cluster {place} can't be reached by TLS: is it http:// instead of https://?"
+LATE = "the cluster {place} didn't finish {doing} {limit}"
+LOST = "the connection to the cluster {place} was lost while {doing}"
+CLOSED = "the client of the cluster {place} was closed"
+NO_KEY = "the cluster {place} wants a key: give it as {credential}"
+WRONG_KEY = "the cluster {place} doesn't know the key that is given as {credential}"
+UNSENDABLE = "{credential} can't be sent: it holds the end of a line, or another control character"
+NO_RIGHT = "the key that is given as {credential} has no right to this, {doing} {place}{said}"
+DENIED = "the cluster {place} denies {doing}: {credential} is wrong, or has no right to this"
+ABSENT = "there is no collection {collection!r} on the cluster (any more)"
+TAKEN = "there is a Qdrant collection {collection!r} already"
+NO_INDEX = (
+    "the cluster {place} filters {collection!r} by {key!r} only with an index, of one of the kinds "
+    "{kinds}"
+)
+NO_VECTOR = "the collection {collection!r} has no such vectors{said}"
+NO_METHOD = "the cluster {place} is of a version that doesn't know {doing}"
+GAVE_UP = "the cluster {place} gave up {doing}, by its own limit of time{said}"
+BUSY = "the cluster {place} takes no more requests just now{said}"
+NOT_READY = "the cluster {place} isn't ready for {doing} just now"
+FULL = "the cluster {place} fails at {doing}: the disk of a node is full"
+DISAGREED = (
+    "the nodes of the cluster {place} didn't agree in time on {doing}: too many are down, or busy"
+)
+NO_REPLICA = (
+    "the cluster {place} fails at {doing}: a node with a shard of {collection!r} is down or "
+    "failing, and no other has a replica of it; a replication_factor of 2 or more prevents that"
+)
+GARBLED = "what the cluster {place} answers when {doing} can't be understood"
+REFUSED = "the cluster {place} refuses {doing}{said}"
+FAILED = "the cluster {place} fails at {doing}{said}"
+
+# Sentences are those of Qdrant 1.18 to 1.20, of its local mode, of OpenSSL and of gRPC.
+NAMELESS = "(?i)name or service|nodename nor|getaddrinfo|name resolution|DNS|no address|resolving"
+ENCRYPTED = "WRONG_VERSION_NUMBER|(?i:record.layer.failure)"
+WAS_CLOSED = "[Cc]lient (was|has been) closed|instance is closed|closed channel"
+NO_COLLECTION = "Collection .*(does(n't| not) exist|not found)"
+COLLECTION_THERE = "(Collection|Alias) .*already exists"
+INDEX_REQUIRED = (
+    r'(?s)Index required but not found for "(?P<key>.*)" of one of the following types: '
+    r"\[(?P<kinds>[^\]]*)\]"
+)
+VECTOR_UNKNOWN = r"Not existing vector name|ector \S+ is not found in the collection"
+DISAGREEMENT = "consensus operation|leader is not established|propose operation"
+REPLICAS_DOWN = (
+    "(?i)read operations failed|active replica|not active on peer|failed to apply operation|"
+    "failed to connect|error trying to connect|transport error|dns error|status: Unavailable"
+)
+SENT_ON = range(300, 400)
+REFUSALS = range(400, 500)
+ON_ITS_WAY = frozenset({401, 403, 408, 429})  # these Qdrant says too
+Rules = tuple[tuple[Container[Status], str, Meaning], ...]
+
+NO_QDRANT = Meaning(ClusterError, "there is no Qdrant {place}")
+AT_THE_DOOR: Rules = (  # of what every Qdrant answers
+    ({*SENT_ON, *REFUSALS, 501, FOREIGN} - ON_ITS_WAY, "", NO_QDRANT),
+    ({UNREACHABLE}, "http1|HTTP/2", NO_QDRANT),
+)
+UNHEARD_OF: Rules = (  # by a node, for a moment after the first write has made the vector
+    ({400, LOCAL}, VECTOR_UNKNOWN, Meaning(VectorMissing, NO_VECTOR, ALWAYS, Done.PART)),
+)
+OF_METHOD: Mapping[str, Rules] = {
+    **dict.fromkeys(("info", "get_collections", "get_aliases"), AT_THE_DOOR),
+    "batch_update_points": UNHEARD_OF,
+}
+RULES: Rules = (
+    ({UNREACHABLE}, "CERTIFICATE", Meaning(UnavailableError, UNTRUSTED)),
+    ({UNREACHABLE}, ENCRYPTED, Meaning(UnavailableError, PLAIN)),
+    ({UNREACHABLE}, NAMELESS, Meaning(UnavailableError, UNKNOWN, ALWAYS)),
+    ({UNREACHABLE}, "", Meaning(UnavailableError, NO_ANSWER, ALWAYS)),
+    ({UNCONNECTED}, "", Meaning(ClusterTimeoutError, SILENT, 1)),
+    ({TIMED_OUT}, "", Meaning(ClusterTimeoutError, LATE, 1, Done.PERHAPS)),
+    ({BROKEN}, "", Meaning(UnavailableError, LOST, ALWAYS, Done.PERHAPS)),
+    ({500}, "RST_STREAM|GOAWAY", Meaning(UnavailableError, LOST, ALWAYS, Done.PERHAPS)),
+    (SENT_ON, "", NO_QDRANT),
+    ({FOREIGN}, "", Meaning(ClusterError, GARBLED, 0, Done.PERHAPS)),
+    ({LOCAL}, WAS_CLOSED, Meaning(ClientClosedError, CLOSED)),
+    ({LOCAL}, "header value", Meaning(AccessDeniedError, UNSENDABLE)),
+    ({401}, "Must provide", Meaning(AccessDeniedError, NO_KEY)),
+    ({401}, "", Meaning(AccessDeniedError, WRONG_KEY)),
+    ({403}, "is required", Meaning(AccessDeniedError, NO_RIGHT)),
+    ({403}, "", Meaning(AccessDeniedError, DENIED)),
+    ({404, LOCAL}, NO_COLLECTION, Meaning(NotFoundError, ABSENT)),
+    ({400, 409, LOCAL}, COLLECTION_THERE, Meaning(AlreadyExistsError, TAKEN)),
+    ({404, 405}, "^$", Meaning(ClusterError, NO_METHOD)),
+    ({501}, "", Meaning(ClusterError, NO_METHOD)),
+    ({400}, INDEX_REQUIRED, Meaning(IndexMissing, NO_INDEX)),
+    ({400, LOCAL}, VECTOR_UNKNOWN, Meaning(VectorMissing, NO_VECTOR, 0, Done.PART)),
+    ({408}, "", Meaning(ClusterTimeoutError, GAVE_UP, 1, Done.PERHAPS)),
+    ({413, 422}, "", Meaning(ClusterError, REFUSED)),
+    ({429}, "", Meaning(UnavailableError, BUSY, ALWAYS, Done.PART)),
+    ({LOCAL, *REFUSALS}, "", Meaning(ClusterError, REFUSED, 0, Done.PART)),
+    ({502, 503, 504}, "", Meaning(UnavailableError, NOT_READY, ALWAYS, Done.PERHAPS)),
+    ({500}, "No space left", Meaning(ClusterError, FULL, 0, Done.PERHAPS)),
+    ({500}, DISAGREEMENT, Meaning(ClusterTimeoutError, DISAGREED, 1, Done.PERHAPS)),
+    ({500}, REPLICAS_DOWN, Meaning(UnavailableError, NO_REPLICA, ALWAYS, Done.PERHAPS)),
+)
+OTHERWISE = Meaning(ClusterError, FAILED, 0, Done.PERHAPS)
+
+
+__all__ = ["Cluster", "IndexMissing", "VectorMissing", "was_refused"]
+
+PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
+LONGEST_PAUSE = 10  # that a server may ask for
+TIMEOUT = 30  # seconds
+REFUSED_STATUS = 400  # of a request that the server could read
+OLDEST = (1, 18)  # since then vectors can be added to a collection that is there
+GIVEN: Mapping[str, str] = MappingProxyType(
+    {
+        "credential": "api_key of the QdrantClient that is qdrant_client",
+        "limit": "in time (timeout of the QdrantClient that is qdrant_client says how long)",
+    }
+)
+READS = {
+    "info": "asking for its version",
+    "get_collections": "listing collections",
+    "get_aliases": "listing names of collections",
+    "get_collection": "looking at {!r}",
+    "collection_exists": "looking for {!r}",
+    "retrieve": "reading points of {!r}",
+    "scroll": "reading points of {!r}",
+    "count": "counting points of {!r}",
+    "facet": "counting values of {!r}",
+    "query_points": "searching {!r}",
+    "query_batch_points": "searching {!r}",
+}
+SETTINGS = {  # written as a whole or not at all
+    "create_collection": "creating {!r}",
+    "delete_collection": "deleting {!r}",
+    "update_collection": "changing the settings of {!r}",
+    "update_collection_aliases": "changing names of {!r}",
+    "create_payload_index": "making an index for {!r}",
+    "delete_payload_index": "deleting an index of {!r}",
+    "create_vector_name": "making room for vectors in {!r}",
+}
+CONTENT = {
+    "batch_update_points": "writing points to {!r}",
+    "upsert": "writing points to {!r}",
+    "delete": "deleting points of {!r}",
+}
+INSTEAD = {  # of what a user has called, if that refuses what is there
+    "create_collection": " (get_or_create_collection, where it was create_collection)",
+    "batch_update_points": " (upsert, where it was add)",
+    "upsert": " (upsert, where it was add)",
+}
+_log = log_of("cluster")
+
+
+class Cluster:
+    """A qdrant-client, and what to call the place where it leads.
+
+    All calls that are made through it may be made twice: what is written is written under ids that
+    are ours, and says all of what it replaces. The first one asks for the server's version, and
+    raises ClusterError for one before 1.18.
+    """
+
+    def __init__(self, client: Any, place: str, words: Mapping[str, str] = GIVEN) -> None:
+        whole = callable(getattr(client, "query_batch_points", None))
+        if not whole or isinstance(client, AsyncQdrantClient):
+            raise InvalidTypeError(f"qdrant_client is {shown(client)}, expected a QdrantClient")
+        self._client = client
+        self._words = words
+        self._version: tuple[int, int] | None = None
+        self.place = place
+
+    @classmethod
+    def at(cls, url: str, options: dict[str, Any]) -> "Cluster":
+        """The one at a URL, with further arguments of QdrantClient's; raises InvalidArgumentError.
+
+        timeout is 30 seconds unless it is given: qdrant-client's own 5 are too few to create a
+        collection while a node is down."""
+        if not isinstance(url, str) or not url:
+            raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a Qdrant server")
+        timeout = options.get("timeout")
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+            raise InvalidArgumentError(
+                f"timeout is {shown(timeout)}, expected seconds, more than 0, or None"
+            )
+        all_options = {"timeout": TIMEOUT, "check_compatibility": False, **options}
+        try:
+            client = QdrantClient(url=url, **all_options)
+        except (ValueError, TypeError, AssertionError) as error:
+            given = ", ".join(["url", *options])
+            raise InvalidArgumentError(
+                f"QdrantClient can't be made with {given}: {error}"
+            ) from error
+        return cls(client, f"at {url}", _words_for(all_options["timeout"]))
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Of the server, asked for once; raises ClusterError for one that is too old."""
+        if self._version is None:  # two threads may both ask, and learn the same
+            self._version = self._served(
+                self._retried(lambda: self._asked("info"), "info", "").version
+            )
+        return self._version
+
+    def call(self, method: str, collection: str, **arguments: Any) -> Any:
+        """Call a method of the client's for a collection. Raises NotFoundError,
+        AlreadyExistsError, or ClusterError for all else."""
+        return self._called(method, collection, collection_name=collection, **arguments)
+
+    def collections(self) -> list[str]:
+        """The names of all collections."""
+        found = self._called("get_collections", "")
+        return sorted(one.name for one in found.collections)
+
+    def aliases(self) -> dict[str, str]:
+        """Other names of collections: alias → collection."""
+        found = self._called("get_aliases", "")
+        return {one.alias_name: one.collection_name for one in found.aliases}
+
+    def change_aliases(self, collection: str, operations: list[Any]) -> None:
+        """Several changes at once."""
+        method = "update_collection_aliases"
+        self._called(method, collection, change_aliases_operations=operations)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
+
+    def _served(self, version: str) -> tuple[int, int]:
+        match = re.match(r"v?(\d+)\.(\d+)", version)
+        if match is None:
+            raise ClusterError(f"there is no Qdrant {self.place}")
+        found = (int(match[1]), int(match[2]))
+        if found < OLDEST:
+            raise ClusterError(
+                f"the cluster {self.place} is a Qdrant {version}; "
+                f"{'.'.join(map(str, OLDEST))} or newer is needed"
+            )
+        return found
+
+    def _called(self, method: str, collection: str, **arguments: Any) -> Any:
+        _ = self.version
+        return self._retried(lambda: self._asked(method, **arguments), method, collection)
+
+    def _asked(self, method: str, **arguments: Any) -> Any:
+        """What the client answers at once."""
+        return getattr(self._client, method)(**arguments)
+
+    def _retried(self, call: Callable[[], Any], method: str, collection: str) -> Any:
+        doing = _words_of(method).format(collection)
+        words = {**self._words, "place": self.place, "doing": doing, "collection": collection}
+        met: list[Understood] = []
+        while True:
+            try:
+                return call()
+            except FAILURES as error:
+                met.append(understood(failure_of(error), method, words))
+                pause = _pause_after(met)
+                if pause is None:
+                    raise met[-1].error(_outcome(method, met)) from error
+            _log.warning("%s; trying again", met[-1].message)
+            time.sleep(pause)
+
+
+class Waited:
+    """An AsyncQdrantClient of the caller's, whose calls are made on the loop that the client is
+    used by; threads of an `AsyncClient` wait for them."""
+
+    def __init__(self, client: AsyncQdrantClient) -> None:
+        self._client = client
+        self._loop = CALLING.get()
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(self._asked, getattr(self._client, name))
+
+    def _asked(self, method: Callable[..., Coroutine[Any, Any, Any]], **arguments: Any) -> Any:
+        self._loop = CALLING.get() or self._loop  # threads that others start aren't told of it
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(method(**arguments), self._loop).result()
+
+
+def waited(client: Any) -> Any:
+    """A client whose calls wait; one that is none of the asynchronous ones as it is."""
+    return Waited(client) if isinstance(client, AsyncQdrantClient) else client
+
+
+def was_refused(error: ClusterError) -> bool:
+    """Whether the server refused what was asked, as it was asked."""
+    cause = error.__cause__
+    return cause is not None and failure_of(cause).status == REFUSED_STATUS
+
+
+def _words_for(timeout: float | None) -> Mapping[str, str]:
+    """What errors say of a client that was made here."""
+    within = "in time" if timeout is None else f"within {math.ceil(timeout)} s"
+    limit = f"{within} (timeout= of Client says how long)"
+    return {"credential": "api_key= of Client", "limit": limit}
+
+
+def _words_of(method: str) -> str:
+    return {**READS, **SETTINGS, **CONTENT}.get(method, method.replace("_", " ") + " of {!r}")
+
+
+def _pause_after(met: Sequence[Understood]) -> float | None:
+    """The seconds until the next attempt; None when there is none."""
+    last = met[-1]
+    alike = sum(one.meaning.error is last.meaning.error for one in met)
+    if len(met) > len(PAUSES) or alike > last.meaning.again:
+        return None
+    if last.pause is None:
+        return PAUSES[len(met) - 1]
+    return last.pause if last.pause <= LONGEST_PAUSE else None
+
+
+def _outcome(method: str, met: Sequence[Understood]) -> str:
+    """What came of a call all of whose attempts failed."""
+    if method in READS:
+        return ""
+    certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)
+    if all(one.meaning.done in certain for one in met):
+        return "; nothing was written by this request"
+    last = met[-1].meaning
+    if last.done is Done.PART and not issubclass(last.error, UnavailableError):
+        return "; a part of it may have been done all the same"  # and it would be refused again
+    again = INSTEAD.get(method, "")
+    return f"; it may have been done or not, in part too: the same call again completes it{again}"

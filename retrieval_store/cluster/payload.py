@@ -1,0 +1,229 @@
+"""Numbers as Qdrant keeps and compares them.
+
+It keeps payloads as JSON, and reads the number back by one product or quotient of float64: of an
+integer below 2**53 and a power of ten up to 22 that is exact, of what has more digits a neighbour,
+which may move again with each reading; some tenth of all floats are such. So floats with 17 digits
+are kept with 15 or 16, which Qdrant leaves alone, and stand exactly, as text, beside the payload.
+A rounded number never becomes one of few digits: it stays on its side of these, so that bounds like
+0.3 or 2021 mean the same as before. Bounds of many digits are moved by more than rounding can.
+gRPC, which nodes of a cluster speak among themselves, has no room for integers from 2**63 on, and
+turns them into floats; so these are kept as floats, and exactly beside them.
+
+Numbers by which points are listed in the order of first insertion.
+
+They are microseconds since 1970. Servers compare `order_by.start_from`, and ranges over integers,
+as float64, which holds no integer beyond 2**53: microseconds are exact until the year 2255, of
+nanoseconds only every 256th would be told apart.
+
+Points as Qdrant keeps them: ids as UUIDs, and all but the vectors in one payload.
+
+Metadata is the payload itself, so that others who read the collection find its keys where they
+expect them, with numbers rounded a little where Qdrant would (`numbers`). What else there is stands
+beside it under reserved keys.
+"""
+
+import math
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from hashlib import sha1
+from typing import Any
+
+import orjson
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.errors import DamagedError, InvalidMetadataError
+from retrieval_store.filters.predicate import Candidate
+from retrieval_store.interface.points import PointId
+
+EXACT_INTEGERS = 2**53
+LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for
+SMALLEST, LARGEST = 1e-6, 1e15  # of numbers that are rounded; those beyond are left to move
+FEW_DIGITS = 14
+ROUNDED = 4e-15  # more than rounding and reading move a number, relatively
+
+
+def survives_rounding(limit: int | float) -> bool:
+    """Whether a number that Qdrant keeps is greater, equal or less just where the one is that was
+    given."""
+    if limit == 0:
+        return True
+    within = SMALLEST <= abs(limit) < LARGEST
+    return within and float(f"{limit:.{FEW_DIGITS - 1}e}") == limit
+
+
+def kept(value: JSONValue) -> JSONValue:
+    """The value as Qdrant is to keep it."""
+    match value:
+        case float():
+            return _rounded(value)
+        case int() if value > LARGEST_INTEGER:
+            return float(value)
+        case list():
+            return [kept(one) for one in value]
+        case dict():
+            return {name: kept(one) for name, one in value.items()}
+    return value
+
+
+def exact_text(payload: Payload) -> str | None:
+    """What the payload has that can't be kept as it is, as JSON; None when there is nothing."""
+    moved = {name: value for name, value in payload.items() if not _is_kept(value)}
+    return orjson.dumps(moved).decode() if moved else None
+
+
+def restored(payload: Payload, text: Any) -> Payload:
+    """The payload as it was before it was kept. What another program has changed stays as it is;
+    raises DamagedError where that is the text."""
+    exact = _exact(text)
+    return {
+        name: exact[name] if name in exact and _alike(value, exact[name]) else value
+        for name, value in payload.items()
+    }
+
+
+def _exact(text: Any) -> Payload:
+    with suppress(orjson.JSONDecodeError):
+        found = orjson.loads(text)
+        if isinstance(found, dict):
+            return found
+    raise DamagedError("the exact numbers that stand beside metadata on a cluster can't be read")
+
+
+def _rounded(number: float) -> float:
+    if survives_rounding(number) or not SMALLEST <= abs(number) < LARGEST:
+        return number
+    given = Decimal(number)
+    digits = 16 if abs(given.scaleb(15 - given.adjusted())) < EXACT_INTEGERS else 15
+    unit = Decimal(1).scaleb(given.adjusted() - digits + 1)
+    near = given.quantize(unit)
+    if float(near) != number and int(near / unit) % 10 == 0:  # one of fewer digits, which it isn't
+        near += unit if given > near else -unit
+    return float(near)
+
+
+def _is_kept(value: JSONValue) -> bool:
+    """Whether it comes back as it is."""
+    match value:
+        case float():
+            return value == 0 or (SMALLEST <= abs(value) < LARGEST and _rounded(value) == value)
+        case int():
+            return value <= LARGEST_INTEGER
+        case list():
+            return all(map(_is_kept, value))
+        case dict():
+            return all(map(_is_kept, value.values()))
+    return True
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether they are the same but for rounding."""
+    match one, other:
+        case list(), list():
+            return len(one) == len(other) and all(map(_alike, one, other))
+        case dict(), dict():
+            return one.keys() == other.keys() and all(_alike(one[n], other[n]) for n in one)
+        case float(), float() | int() if isinstance(other, float) or other > LARGEST_INTEGER:
+            return math.isclose(one, other, rel_tol=ROUNDED, abs_tol=1e-300)
+    return bool(type(one) is type(other) and one == other)
+
+
+MICROSECONDS = "us"  # what is kept with a collection of the unit of its numbers
+
+
+class Orders:
+    """Gives out the numbers for new points of one collection: by the clock, since processes on
+    other machines give them out too. Two may give out the same ones."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self, count: int) -> range:
+        """So many numbers, greater than those before."""
+        with self._lock:
+            first = max(time.time_ns() // 1_000, self._last + 1)
+            self._last = first + count - 1
+        return range(first, first + count)
+
+
+ID, DOCUMENT, URI, SERVICE = "_id", "_document", "_uri", "_retrieval_store"
+RESERVED = frozenset({ID, DOCUMENT, URI, SERVICE})
+ORDER = f"{SERVICE}.order"  # of first insertion
+LISTS = (SERVICE, "lists")  # names of the metadata that are lists
+_IDS = uuid.UUID("5f0c6f43-6a4e-5a0f-9d8b-2f4f0a3f7c11")
+_MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x5 << 76 | 0x2 << 62  # version 5, and the variant
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a point holds besides its vectors. order: greater than that of all that were inserted
+    before; length: of its vector, where Qdrant keeps only the direction."""
+
+    id: PointId
+    payload: Payload | None
+    document: str | None
+    uri: str | None
+    order: int
+    length: float = 1.0
+
+    @property
+    def candidate(self) -> Candidate:
+        """What filters look at."""
+        return Candidate(self.id, self.payload, self.document, self.uri)
+
+
+def point_id(own: PointId) -> str:
+    """The id that Qdrant knows: a UUID of version 5, of the type and the text of ours."""
+    # As uuid.uuid5, which takes twice as long; it is asked for each point that is written or read.
+    name = f"{type(own).__name__}:{own}".encode()
+    bits = int.from_bytes(sha1(_IDS.bytes + name, usedforsecurity=False).digest()[:16])
+    text = f"{bits & ~_MARKED | _MARKS:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def encoded(held: Held) -> dict[str, Any]:
+    """The payload to send."""
+    metadata = held.payload or {}
+    service: dict[str, Any] = {
+        "order": held.order,
+        "length": held.length,
+        "lists": [name for name, value in metadata.items() if isinstance(value, list)],
+    }
+    if held.payload is None:
+        service["metadata"] = False
+    exact, rounded = exact_text(metadata), metadata
+    if exact is not None:
+        service["exact"] = exact
+        rounded = {name: kept(value) for name, value in metadata.items()}
+    fields = {DOCUMENT: held.document, URI: held.uri}
+    given = {name: value for name, value in fields.items() if value is not None}
+    return {**rounded, **given, ID: held.id, SERVICE: service}
+
+
+def decoded(payload: Mapping[str, Any] | None) -> Held:
+    """What was encoded; raises DamagedError for a point that isn't ours."""
+    given = payload or {}
+    match given.get(ID), given.get(SERVICE):
+        case str() | int() as own, {"order": int() as order, **service}:
+            metadata = {name: v for name, v in given.items() if name not in RESERVED}
+            if "exact" in service:
+                metadata = restored(metadata, service["exact"])
+            held = metadata if metadata or service.get("metadata", True) else None
+            length: Any = service.get("length", 1.0)
+            return Held(own, held, given.get(DOCUMENT), given.get(URI), order, length)
+    raise DamagedError("the Qdrant collection has a point that retrieval-store didn't write")
+
+
+def refuse_reserved(payloads: Sequence[Any]) -> None:
+    """Raise InvalidMetadataError for metadata with a key that means something else here."""
+    for payload in payloads:
+        taken = RESERVED.intersection(payload) if isinstance(payload, dict) else ()
+        if taken:
+            raise InvalidMetadataError(
+                f"the metadata key {min(taken)!r} is reserved for collections on a cluster"
+            )

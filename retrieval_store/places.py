@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         EngineStore,
         PointsBackend,
     )
-    from retrieval_store.served.opening import Address
+    from retrieval_store.remote.connection import Address
 
 
 _log = log_of("store")
@@ -181,13 +181,13 @@ def elsewhere(
 
     What is there is looked at once; where nothing answers, when the store is used.
     """
-    from retrieval_store.served.opening import address_of
+    from retrieval_store.remote.connection import address_of
 
     address = address_of(url, options)
     if address is None:  # options of a client of a cluster's
         return cluster_at(url, consistency, creates_indexes, options)
-    from retrieval_store.served.connection import Connection, is_ours_at
-    from retrieval_store.served.store import ServedStore
+    from retrieval_store.remote.connection import Connection, is_ours_at
+    from retrieval_store.remote.store import ServedStore
 
     def found(is_ours: bool) -> Session:
         if not is_ours:
@@ -203,7 +203,7 @@ def elsewhere(
 
 def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
     """A URL where nothing answers yet; `found` opens the one or the other when something does."""
-    from retrieval_store.served.connection import is_ours_in_time
+    from retrieval_store.remote.connection import is_ours_in_time
 
     decided: list[Session] = []
     lock, is_released = threading.Lock(), threading.Event()

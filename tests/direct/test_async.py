@@ -334,7 +334,7 @@ async def test_errors_of_opening_come_with_the_first_call_and_then_it_is_tried_a
 
 
 async def test_a_server_that_is_away_is_told_when_it_is_asked(monkeypatch):
-    monkeypatch.setattr("retrieval_store.served.attempts.PATIENCE", 0.0)
+    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.0)
     client = AsyncClient(url="http://127.0.0.1:9")
     with pytest.raises(UnavailableError):
         await client.count_collections()

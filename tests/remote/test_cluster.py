@@ -704,7 +704,7 @@ def test_a_url_leads_to_collections_over_the_network(url):
 
 @pytest.mark.filterwarnings("ignore:Failed to obtain server version")
 def test_where_nobody_answers_the_place_is_named(monkeypatch):
-    monkeypatch.setattr("retrieval_store.served.attempts.PATIENCE", 0.0)
+    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.0)
     with (
         retrieval_store.Client(url="http://127.0.0.1:9", timeout=1) as client,
         pytest.raises(errors.StorageError, match=r"http://127\.0\.0\.1:9 can't be reached"),

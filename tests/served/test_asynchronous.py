@@ -108,7 +108,7 @@ async def test_a_proxy_may_frame_answers_as_it_likes(served, tmp_path, in_chunks
 
 
 async def test_an_address_where_nothing_is_or_can_be(monkeypatch):
-    monkeypatch.setattr("retrieval_store.served.attempts.PATIENCE", 0.0)
+    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.0)
     with pytest.raises(UnavailableError):
         await retrieval_store.AsyncHttpClient(port=9)
     with pytest.raises(InvalidArgumentError, match="port"):

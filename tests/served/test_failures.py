@@ -34,7 +34,7 @@ from tests.server.serving import served as process_that_serves
 @pytest.fixture
 def impatient(monkeypatch):
     """Nothing is waited for."""
-    monkeypatch.setattr("retrieval_store.served.attempts.PATIENCE", 0.2)
+    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.2)
 
 
 def free_port():
@@ -71,7 +71,7 @@ def test_a_client_may_be_made_before_its_server_is_there(tmp_path):
 
 def test_a_server_that_listens_before_it_answers_is_waited_for(served, monkeypatch):
     """As one does whose processes are still loading what they run."""
-    monkeypatch.setattr("retrieval_store.served.connection.LOOKED_WITHIN", 0.05)
+    monkeypatch.setattr("retrieval_store.remote.connection.LOOKED_WITHIN", 0.05)
     address = served._session.store.address
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Gateway) as server:
         server.daemon_threads, server.said = True, None
@@ -241,7 +241,7 @@ def test_what_is_refused_for_want_of_room_is_tried_again(served, monkeypatch):
         return put(self, **given)
 
     monkeypatch.setattr(PointStore, "put", busy)
-    monkeypatch.setattr("retrieval_store.served.attempts.PATIENCE", 5.0)
+    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 5.0)
     things.add(ids="new", embeddings=[[1, 2, 3, 4]])
     assert things.count() == 6
 
@@ -508,7 +508,7 @@ def test_copies_of_readers_that_are_gone_keep_nobody_out(served):
 
 @pytest.mark.usefixtures("impatient")
 def test_all_threads_wait_for_a_server_at_once(monkeypatch):
-    monkeypatch.setattr("retrieval_store.served.attempts.PATIENCE", 1.0)
+    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 1.0)
     with retrieval_store.Client(url=f"http://127.0.0.1:{free_port()}") as client:
         failed = []
 
@@ -528,7 +528,7 @@ def test_all_threads_wait_for_a_server_at_once(monkeypatch):
 
 def test_what_is_too_large_for_a_message_is_said_before_anything_is_sent(served, monkeypatch):
     things = made(served)
-    monkeypatch.setattr("retrieval_store.served.connection.LARGEST", 10_000)
+    monkeypatch.setattr("retrieval_store.remote.connection.LARGEST", 10_000)
     with pytest.raises(InvalidArgumentError, match="divide it into several calls"):
         things.add(ids=["x"], embeddings=[[0.5] * 4], documents=["long " * 4_000])
 

@@ -4,7 +4,7 @@ from http.client import HTTPException
 
 import pytest
 
-from retrieval_store.served.heads import head_of, piece_size
+from retrieval_store.remote.connection import head_of, piece_size
 
 
 @pytest.mark.parametrize(("line", "size"), [(b"0\r\n", 0), (b"1f\r\n", 31), (b"A ;x=y\r\n", 10)])

@@ -1,0 +1,817 @@
+"""Requests to a server, over connections that are kept open.
+
+What a request is, what its failures mean, and whether it is tried again.
+
+A read may always be tried again. A write may where it is certain that nothing was done: there was
+no connection, or the server said so. Else the error says that it may have been done, as a whole or
+not at all: what the server does, it does in one transaction.
+
+Where a server is, and whether it is one of ours.
+
+Heads of HTTP/1.1: those of requests to a server, and those of its answers.
+
+The standard library reads the head of an answer as that of a mail, which takes longer than all else
+that a client does for a short query.
+
+One connection to a server, by HTTP.
+"""
+
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+import numpy as np
+import orjson
+
+from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.json_values import shown
+from retrieval_store.base.logs import log_of
+from retrieval_store.errors import (
+    AccessDeniedError,
+    ClientClosedError,
+    ClusterError,
+    ClusterTimeoutError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    RetrievalStoreError,
+    UnavailableError,
+)
+from retrieval_store.wire.api import OURS, ROOT, Method
+from retrieval_store.wire.failures import understood
+from retrieval_store.wire.message import (
+    COPIED,
+    LARGEST,
+    MEDIA_TYPE,
+    Buffer,
+    MalformedError,
+    Parts,
+    size_of,
+)
+
+PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+_log = log_of("server")
+# That say that a request wasn't begun.
+_NOT_BEGUN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+# Of what stands between alone, which may have passed a request on.
+_BETWEEN = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.GATEWAY_TIMEOUT,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_IN_TIME = "in time (timeout= of Client says how long)"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent: a POST with a message. doing: what it does, in words; writes: whether it may
+    not be done twice; long: whether an answer may take minutes."""
+
+    path: str
+    message: Parts
+    doing: str
+    writes: bool = False
+    long: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Of one attempt. again: whether another may help; begun: whether it may have been done; pause:
+    seconds that the server asks to wait."""
+
+    error: RetrievalStoreError
+    again: bool
+    begun: bool
+    pause: float | None = None
+
+
+class FailedError(Exception):
+    """An attempt failed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure.error))
+        self.failure = failure
+
+
+class Attempts:
+    """The attempts at one request."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._until = time.monotonic() + PATIENCE
+        self._pause = FIRST_PAUSE
+        self._was_begun = False
+
+    def pause_after(self, failure: Failure) -> float:
+        """The seconds until the next attempt; raises the error where there is none."""
+        self._was_begun |= failure.begun
+        pause = self._pause if failure.pause is None else failure.pause
+        may = failure.again and not (failure.begun and self._request.writes)
+        if not may or time.monotonic() + pause > self._until:
+            raise self._told(failure.error)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        _log.info("%s; trying again", failure.error)
+        return pause
+
+    def _told(self, error: RetrievalStoreError) -> RetrievalStoreError:
+        """The error, with what came of a write whose outcome isn't told by its class."""
+        if not (isinstance(error, ClusterError) and self._request.writes):
+            return error
+        outcome = "nothing was written"
+        if self._was_begun:
+            outcome = f"{self._request.doing} may have been done, as a whole or not at all"
+        return type(error)(f"{error}; {outcome}")
+
+
+def unreached(error: Exception, place: str) -> Failure:
+    """No connection came about."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = f"its certificate isn't trusted here: {error.verify_message}"
+        return Failure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+    if isinstance(error, ssl.SSLError):
+        said = "TLS isn't spoken there: is it http:// instead of https://?"
+        return Failure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+    if isinstance(error, socket.gaierror):
+        said = "no host of this name is known here"
+        return Failure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+    if isinstance(error, TimeoutError):
+        said = f"nothing answers there {_IN_TIME}"
+        return Failure(ClusterTimeoutError(_cannot(place, said)), again=False, begun=False)
+    said = "nothing answers there"
+    if isinstance(error, ConnectionResetError):
+        said = "connections are closed there: is it https:// instead of http://?"
+    return Failure(UnavailableError(_cannot(place, said)), again=True, begun=False)
+
+
+def broken(error: Exception, place: str, doing: str) -> Failure:
+    """A connection was cut, or nothing came, after something had been sent."""
+    if isinstance(error, TimeoutError):
+        said = f"the server {place} didn't finish {doing} {_IN_TIME}"
+        return Failure(ClusterTimeoutError(said), again=False, begun=True)
+    said = f"the connection to the server {place} was cut while {doing}"
+    return Failure(UnavailableError(said), again=True, begun=True)
+
+
+def answered(
+    status: int, headers: Mapping[str, str], body: Buffer, place: str, doing: str
+) -> Failure:
+    """What an answer means that isn't the one that was asked for."""
+    said = _said(body)
+    if status == HTTPStatus.UNAUTHORIZED:
+        told = f"the server {place} wants a key, or another one: give it as api_key= of Client"
+        return Failure(AccessDeniedError(told), again=False, begun=False)
+    if status in _NOT_BEGUN:
+        told = f"the server {place} takes no more requests just now, {doing} neither"
+        return Failure(UnavailableError(told), True, begun=False, pause=_seconds(headers))
+    error = understood(said)
+    if isinstance(error, ClientClosedError):  # of the store, which is closed with its server
+        told = f"the server {place} is ending"
+        return Failure(UnavailableError(told), again=True, begun=False)
+    if error is not None:
+        return Failure(error, again=False, begun=False)
+    if status == HTTPStatus.FORBIDDEN:
+        told = f"the key that is given as api_key= of Client has no right to {doing} {place}"
+        return Failure(AccessDeniedError(told), again=False, begun=False)
+    if status in _BETWEEN:
+        told = f"what stands before the server {place} can't reach it ({status})"
+        return Failure(UnavailableError(told), again=True, begun=True)
+    told = f"the server {place} answers {status} when {doing}{_sentence(said)}"
+    return Failure(ClusterError(told), again=False, begun=status >= 500)
+
+
+def not_ready(place: str) -> UnavailableError:
+    """Where something answers that isn't what was there, or will be."""
+    return UnavailableError(f"what is {place} isn't ready: something else answers in its place")
+
+
+def garbled(place: str, doing: str) -> ClusterError:
+    """Where an answer can't be read."""
+    return ClusterError(f"what the server {place} answers when {doing} can't be understood")
+
+
+def _cannot(place: str, why: str) -> str:
+    return f"the server {place} can't be reached: {why}"
+
+
+def _said(body: Buffer) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _sentence(said: object) -> str:
+    """Why a request was refused, as far as that is said."""
+    status = said.get("status") if isinstance(said, dict) else None
+    why = status.get("error") if isinstance(status, dict) else None
+    return f": {why}" if isinstance(why, str) else ""
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a server asks to wait; None where it doesn't say."""
+    given = headers.get("retry-after", "")
+    return float(given) if given.isdecimal() and len(given) < 5 else None
+
+
+_FOR_NOW = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+PORT = 6333  # where a URL names none, as qdrant-client has it
+TIMEOUT = 30.0  # seconds
+LOOKED_WITHIN = 5.0  # seconds in which it is found out what is there
+# Arguments of qdrant-client's about how it speaks to a cluster, which mean nothing here.
+_OF_QDRANT = ("prefer_grpc", "grpc_port", "grpc_options", "check_compatibility", "pool_size")
+_OURS = ("api_key", "headers", "https", "port", "prefix", "timeout", "verify")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is, and how it is spoken to. prefix: of all paths; headers: of each request;
+    timeout: seconds without an answer, None for any number; context: of TLS, None without."""
+
+    url: str
+    host: str
+    port: int
+    prefix: str
+    headers: Mapping[str, str]
+    timeout: float | None
+    context: ssl.SSLContext | None
+
+    @property
+    def place(self) -> str:
+        """For messages, without what may be secret in a URL."""
+        return f"at {self.url}"
+
+
+def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
+    """The address that is meant; None where the options are of another client. Raises
+    InvalidArgumentError for what can't be."""
+    if not isinstance(url, str) or not url:
+        raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a server")
+    timeout = _timeout(options.get("timeout", TIMEOUT))
+    if not options.keys() <= {*_OURS, *_OF_QDRANT}:
+        return None
+    parts = _parts_of(url)
+    port, host = parts.port, parts.hostname or ""
+    prefix = str(options.get("prefix") or "").strip("/")
+    path = "/".join(part for part in (parts.path.strip("/"), prefix) if part)
+    port = port or options.get("port") or PORT
+    shown_host = f"[{host}]" if ":" in host else host
+    return Address(
+        f"{parts.scheme}://{shown_host}:{port}{'/' if path else ''}{path}",
+        host,
+        port,
+        f"/{path}" if path else "",
+        _headers(options),
+        timeout,
+        _context(options.get("verify", True)) if parts.scheme == "https" else None,
+    )
+
+
+def _parts_of(url: str) -> SplitResult:
+    """A URL, taken apart; raises InvalidArgumentError for what is none that can be used."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
+    except ValueError:  # which a UnicodeError is too
+        parts, host = urlsplit(""), b""
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidArgumentError(f"url is {shown(url)}, expected http://HOST:PORT, or https://")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise InvalidArgumentError(f"url is {shown(url)}, expected a path in ASCII, quoted")
+    return parts
+
+
+def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
+    """Whether `GET /` was answered by a server of ours, rather than by a Qdrant; None where what
+    answers may be only in its place just now. Raises ClusterError for what is neither."""
+    if status in _FOR_NOW or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise AccessDeniedError(
+            f"what is {place} lets no one look ({status}): a store of ours without keys has to be "
+            "called by a name that it knows (--allow-host); what stands before it may want a key"
+        )
+    try:
+        said = orjson.loads(body) if status == HTTPStatus.OK else None
+    except orjson.JSONDecodeError:
+        said = None
+    if not isinstance(said, dict) or ("version" not in said and OURS not in said):
+        raise ClusterError(
+            f"there is no Qdrant {place}, and no store of ours (it answers {status})"
+        )
+    return OURS in said
+
+
+def _timeout(given: Any) -> float | None:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if given is not None and not (is_number and given > 0):
+        raise InvalidArgumentError(
+            f"timeout is {shown(given)}, expected seconds, more than 0, or None"
+        )
+    return None if given is None else float(given)
+
+
+def _headers(options: Mapping[str, Any]) -> dict[str, str]:
+    given = options.get("headers") or {}
+    if not isinstance(given, Mapping):
+        raise InvalidTypeError(f"headers is {shown(given)}, expected a dict of strings")
+    headers = {str(name).lower(): value for name, value in given.items()}
+    if options.get("api_key") is not None:
+        headers["api-key"] = options["api_key"]
+    for name, value in headers.items():
+        fits = isinstance(value, str) and value.isprintable() and value.isascii()
+        if not fits or not name.isascii() or not name.replace("-", "").isalnum():
+            what = "api_key" if name == "api-key" else f"headers[{name!r}]"
+            raise InvalidArgumentError(f"{what} can't be sent: expected printable ASCII")
+    return headers
+
+
+def _context(verify: Any) -> ssl.SSLContext:
+    """How certificates are looked at. verify: whether; or a file of those that are trusted, or a
+    context of the caller's."""
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    context = ssl.create_default_context()
+    if isinstance(verify, str):
+        try:
+            context.load_verify_locations(cafile=verify)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidArgumentError(
+                f"verify is {verify!r}, which holds no certificates"
+            ) from error
+    elif verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif verify is not True:
+        raise InvalidTypeError(f"verify is {shown(verify)}, expected True, False or a file")
+    return context
+
+
+LONGEST = 64 * 1024  # bytes of an answer's head
+END = b"\r\n\r\n"
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+
+
+class Heads:
+    """Those of requests to an address."""
+
+    def __init__(self, address: Address) -> None:
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        said = {
+            "host": f"{host}:{address.port}",
+            "accept-encoding": "identity",
+            "content-type": MEDIA_TYPE,
+            **address.headers,
+        }
+        self._prefix = address.prefix
+        self._said = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+
+    def before(self, method: str, path: str, body: Parts) -> Parts:
+        """A request in parts, of which the first is its head, with a short body behind it: one
+        after the other they would wake the server twice."""
+        first = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._said}"
+        head = f"{first}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
+        if len(body) == 1 and len(body[0]) <= COPIED:
+            return [head + body[0]]
+        return [head, *body]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """That of an answer. headers: by their names in lower case; length: of its body, None where
+    only the body's end tells it; chunked: whether the body comes in pieces that say their
+    lengths; stays: whether the connection may be used again."""
+
+    status: int
+    headers: Mapping[str, str]
+    length: int | None
+    chunked: bool
+    stays: bool
+
+
+def head_of(raw: bytes) -> Head:
+    """What a head says, whose lines end with an empty one; HTTPException for what is none."""
+    first, *lines = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    version, _, rest = first.partition(" ")
+    status = rest[:3]
+    if not version.startswith("HTTP/1.") or not (status.isascii() and status.isdigit()):
+        raise HTTPException(f"this isn't the head of an answer: {first[:80]!r}")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+    length = None if chunked else _length(int(status), headers)
+    connection = headers.get("connection", "").lower()
+    ends = "close" in connection or (version == "HTTP/1.0" and "keep-alive" not in connection)
+    return Head(int(status), headers, length, chunked, not ends and (chunked or length is not None))
+
+
+def _length(status: int, headers: Mapping[str, str]) -> int | None:
+    given = headers.get("content-length")
+    if given is None:
+        return 0 if status < 200 or status in (204, 304) else None
+    if not (given.isascii() and given.isdigit()):
+        raise HTTPException(f"content-length is {given!r}, expected a number of bytes")
+    return int(given)
+
+
+def piece_size(line: bytes) -> int:
+    """How long the next piece of a body in chunks is; HTTPException where that isn't said."""
+    size = line.partition(b";")[0].strip()
+    if not size or not _HEX.issuperset(size):  # else Python would take signs, "0x" and "_", too
+        raise HTTPException(f"a piece of a body begins with {line[:80]!r}")
+    return int(size, 16)
+
+
+KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
+PIECE = 1 << 18  # bytes
+_AT_ONCE = 64 * 1024  # bytes that are looked for first
+_ASKED_AFTER = 30  # seconds
+# What an exchange ends with where the other side is gone, or says what can't be, such as a length
+# for which there is no memory.
+_BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
+T = TypeVar("T")
+
+
+class Incoming:
+    """What comes over a socket, of which more may have come than was read."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._have = bytearray()
+
+    def __bool__(self) -> bool:
+        return bool(self._have)
+
+    def until(self, end: bytes) -> bytes:
+        """What comes up to these bytes, and with them."""
+        while (at := self._have.find(end)) < 0:
+            if len(self._have) > LONGEST:
+                raise HTTPException("the head of an answer is too long")
+            more = self._sock.recv(_AT_ONCE)
+            if not more:
+                raise ConnectionResetError("the connection was closed")
+            self._have += more
+        return self._taken(at + len(end))
+
+    def some(self, most: int) -> bytes:
+        """Some bytes, and none at the end."""
+        return self._taken(most) if self._have else self._sock.recv(most)
+
+    def fill(self, view: memoryview) -> None:
+        """As many bytes as there is room for; OSError where the body is cut off."""
+        first = self._taken(len(view))
+        view[: len(first)] = first
+        have = len(first)
+        while have < len(view):
+            count = self._sock.recv_into(view[have:])
+            if not count:
+                raise _cut_off()
+            have += count
+
+    def _taken(self, most: int) -> bytes:
+        found = bytes(self._have[:most])
+        del self._have[:most]
+        return found
+
+
+class Answer:
+    """An answer whose head has come, and whose body is to be read, once."""
+
+    def __init__(self, head: Head, incoming: Incoming) -> None:
+        self.status, self.headers, self.stays = head.status, head.headers, head.stays
+        self._head, self._incoming = head, incoming
+
+    def whole(self) -> Buffer:
+        """The body, in memory of its own that can be written to; OSError where it was cut off."""
+        if self._head.length is None:
+            return bytearray().join(self.pieces())
+        body: Any = np.empty(self._head.length, np.uint8)  # which isn't filled with zeros first
+        view = memoryview(body)
+        self._incoming.fill(view)
+        return view
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes; OSError where it was cut off."""
+        if not self._head.chunked:
+            yield from self._piece_by_piece(self._head.length)
+            return
+        while size := piece_size(self._incoming.until(b"\r\n")):
+            yield from self._piece_by_piece(size)
+            self._incoming.until(b"\r\n")
+        while self._incoming.until(b"\r\n") != b"\r\n":  # more headers
+            pass
+
+    def _piece_by_piece(self, left: int | None) -> Iterator[bytes]:
+        while left is None or left > 0:
+            piece = self._incoming.some(PIECE if left is None else min(PIECE, left))
+            if not piece and left is None:
+                return
+            if not piece:
+                raise _cut_off()
+            left = None if left is None else left - len(piece)
+            yield piece
+
+
+class Line:
+    """A connection. sock: None where it is closed."""
+
+    def __init__(self, address: Address) -> None:
+        self.sock: Any = None
+        self._address, self._heads = address, Heads(address)
+        self._incoming: Any = None
+        self._used = time.monotonic()
+        self._poll: Any = None
+
+    def connect(self) -> None:
+        """Begin it; raises OSError."""
+        address = self._address
+        self.sock = socket.create_connection((address.host, address.port), address.timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(self.sock)
+        if address.context is not None:
+            self.sock = address.context.wrap_socket(self.sock, server_hostname=address.host)
+        self._incoming = Incoming(self.sock)
+
+    def close(self) -> None:
+        """End it."""
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+
+    def asked(self, method: str, path: str, body: Parts) -> Answer:
+        """The answer to a request, whose body is to be read."""
+        for part in self._heads.before(method, path, body):
+            _send(self.sock, part)
+        while True:
+            head = head_of(self._incoming.until(END))
+            if head.status >= HTTPStatus.OK:  # others announce that one will come
+                return Answer(head, self._incoming)
+
+    def exchange(self, request: Request, read: Callable[[Answer], T]) -> T:
+        """What `read` makes of the answer to a request; raises FailedError. The connection is
+        closed unless the whole answer came."""
+        place, doing = self._address.place, request.doing
+        try:
+            self.sock.settimeout(None if request.long else self._address.timeout)
+            answer = self.asked("POST", request.path, request.message)
+            if answer.status == HTTPStatus.OK:
+                result = read(answer)
+            else:
+                refusal = answer.whole()
+        except RetrievalStoreError:  # of who reads; some of these are errors of the system, too
+            self.close()
+            raise
+        except _BROKEN as error:
+            self.close()
+            raise FailedError(broken(error, place, doing)) from error
+        except BaseException:
+            self.close()
+            raise
+        if not answer.stays:
+            self.close()
+        if answer.status == HTTPStatus.OK:
+            return result
+        raise FailedError(answered(answer.status, answer.headers, refusal, place, doing))
+
+    def rest(self) -> bool:
+        """Note that it isn't used for now; whether it can be again."""
+        self._used = time.monotonic()
+        return self.sock is not None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it can be used once more: the server hasn't closed it, nor will just now. What
+        comes unasked is no answer."""
+        return time.monotonic() - self._used < KEPT_SECONDS and not self._has_something()
+
+    def _has_something(self) -> bool:
+        """Whether there is something to read, which an end is too."""
+        if self._incoming:
+            return True
+        if not hasattr(select, "poll"):
+            return bool(select.select([self.sock], [], [], 0)[0])
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+        return bool(self._poll.poll(0))
+
+
+def _send(sock: Any, part: Buffer) -> None:
+    """Send piece by piece: a connection's time limit is for each, not for all, since what is large
+    may take long."""
+    if len(part) <= PIECE:
+        sock.sendall(part)
+        return
+    view = memoryview(part)
+    while view:
+        view = view[sock.send(view[:PIECE]) :]
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the system find out, within minutes, whether the other side of a connection that rests
+    is still there."""
+    with suppress(OSError, AttributeError):  # which not every system has
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER)
+
+
+def _cut_off() -> ConnectionResetError:
+    return ConnectionResetError("the answer was cut off")
+
+
+def connected(address: Address) -> Line:
+    """A new connection; raises FailedError."""
+    line = Line(address)
+    try:
+        line.connect()
+    except OSError as error:
+        line.close()
+        raise FailedError(unreached(error, address.place)) from error
+    return line
+
+
+KEPT = 64  # idle connections, one for each thread of an event loop's client
+
+
+class Connection:
+    """Connections to one server, for any number of threads."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._idle: list[Line] = []
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._closed = False
+
+    @property
+    def place(self) -> str:
+        """Where it leads, for messages."""
+        return self.address.place
+
+    def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
+        """The result of a method."""
+        request = requested(method, path, given, doing)
+        body = tried(request, self.place, lambda: self._attempt(request, Answer.whole))
+        return read_answer(method, body, self.place, doing)
+
+    def received(self, request: Request, read: Callable[[Answer], T]) -> T:
+        """What `read` makes of an answer as it comes."""
+        return tried(request, self.place, lambda: self._attempt(request, read))
+
+    def _attempt(self, request: Request, read: Callable[[Answer], T]) -> T:
+        """What `read` makes of an answer, in one attempt; raises FailedError."""
+        line = self._kept() or connected(self.address)
+        try:
+            return line.exchange(request, read)
+        finally:
+            self._give_back(line)
+
+    def _kept(self) -> Line | None:
+        """One that was used before."""
+        if self._closed:
+            raise ClientClosedError(f"the client of the server {self.place} has been closed")
+        if self._process != os.getpid():
+            self._begin_in_child()
+        with self._lock:
+            while self._idle:
+                line = self._idle.pop()
+                if line.is_fresh:
+                    return line
+                line.close()
+        return None
+
+    def _begin_in_child(self) -> None:
+        """After a fork: the connections are the parent's, whose lock may have been held just
+        then."""
+        self._process, self._lock = os.getpid(), threading.Lock()
+        idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()  # which ends the child's part in it alone
+
+    def _give_back(self, line: Line) -> None:
+        with self._lock:
+            if line.rest() and not self._closed and len(self._idle) < KEPT:
+                self._idle.append(line)
+                return
+        line.close()
+
+    @contextmanager
+    def alone(self) -> Iterator["Alone"]:
+        """One connection of the caller's, which leads to one process of the server."""
+        alone = Alone(self.address)
+        try:
+            yield alone
+        finally:
+            alone.close()
+
+    def close(self) -> None:
+        """Close all connections; calls raise ClientClosedError from here on."""
+        self._closed = True
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()
+
+
+class Alone:
+    """One connection. Where it is cut another takes its place, which leads to the same process
+    where the server has but one."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._line: Line | None = None
+
+    def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
+        """The result of a method that only reads; raises what `Attempts` says."""
+        request = requested(method, path, given, doing)
+        body = tried(request, self._address.place, lambda: self._body(request))
+        return read_answer(method, body, self._address.place, doing)
+
+    def _body(self, request: Request) -> Buffer:
+        if self._line is None or self._line.sock is None:
+            self._line = connected(self._address)
+        return self._line.exchange(request, Answer.whole)
+
+    def close(self) -> None:
+        """Close it."""
+        if self._line is not None:
+            self._line.close()
+
+
+def tried(request: Request, place: str, attempt: Callable[[], T]) -> T:
+    """What an attempt at a request gives; raises what `Attempts` says."""
+    attempts = Attempts(request)
+    while True:
+        try:
+            return attempt()
+        except FailedError as failed:
+            pause = attempts.pause_after(failed.failure)
+        time.sleep(pause)
+
+
+def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> Request:
+    """The request for a method; raises InvalidArgumentError for one that is too large."""
+    message = method.asked(given)
+    if size_of(message) > LARGEST:
+        raise InvalidArgumentError(
+            f"{doing} takes {size_of(message):,} bytes at once; a server takes {LARGEST:,}: divide "
+            "it into several calls"
+        )
+    return Request(f"{ROOT}{path}", message, doing, method.access != "read", method.long)
+
+
+def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
+    """The result in an answer; raises ClusterError where it can't be read."""
+    try:
+        return method.result(body)
+    except MalformedError as error:
+        raise garbled(place, doing) from error
+
+
+def is_ours_at(address: Address) -> bool | None:
+    """Whether there is a server of ours, rather than a Qdrant; None where neither answers now."""
+    try:
+        return _looked_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
+    except (OSError, HTTPException):  # errors of ours too, which are told when it is used
+        return None
+
+
+def is_ours_in_time(address: Address) -> bool:
+    """The same, of one that may be just starting, and listens before it answers; raises
+    UnavailableError where nothing answers, and ClusterError for what is neither."""
+    attempts = Attempts(Request("/", (), "looking what is there"))
+    while True:
+        try:
+            found = _looked_at(address, address.timeout)
+            if found is not None:
+                return found
+            failure = Failure(not_ready(address.place), again=True, begun=False)
+        except ClusterError:
+            raise
+        except (OSError, HTTPException) as error:
+            failure = unreached(error, address.place)
+        time.sleep(attempts.pause_after(failure))
+
+
+def _looked_at(address: Address, within: float | None) -> bool | None:
+    """What `is_ours` says of what answers; raises OSError or HTTPException where nothing does.
+    within: seconds."""
+    line = Line(replace(address, timeout=within))
+    try:
+        line.connect()
+        answer = line.asked("GET", "/", ())
+        return is_ours(answer.status, bytes(answer.whole()), address.place)
+    finally:
+        line.close()

@@ -45,9 +45,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
-from retrieval_store.wire.api import OURS, ROOT, Method
-from retrieval_store.wire.failures import understood
-from retrieval_store.wire.message import (
+from retrieval_store.protocol.codec import (
     COPIED,
     LARGEST,
     MEDIA_TYPE,
@@ -56,6 +54,7 @@ from retrieval_store.wire.message import (
     Parts,
     size_of,
 )
+from retrieval_store.protocol.methods import OURS, ROOT, Method, understood
 
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0

@@ -41,8 +41,8 @@ from retrieval_store.interface.reasons import Findings, Inquiry
 from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
 from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 from retrieval_store.interface.stores import IndexKind
+from retrieval_store.protocol.methods import POINTS, STORE, Method
 from retrieval_store.remote.connection import Address, Answer, Connection, requested
-from retrieval_store.wire.api import POINTS, STORE, Method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from qdrant_client import models
 from qdrant_client.http import models as rest
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.wire.message import Parts
+from retrieval_store.protocol.codec import Parts
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY

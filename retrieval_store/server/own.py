@@ -20,14 +20,13 @@ from retrieval_store.indexes import EXACT
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
 from retrieval_store.interface.stores import EnginePoints
+from retrieval_store.protocol.codec import MEDIA_TYPE, learn
+from retrieval_store.protocol.methods import POINTS, STORE, Method
+from retrieval_store.protocol.validate import check_arguments
 from retrieval_store.qdrant.tokens.analysis import Tokens
 from retrieval_store.server.answers import Answer, FileAnswer
 from retrieval_store.server.copies import KEPT_SECONDS
 from retrieval_store.server.served import Asked
-from retrieval_store.wire.api import POINTS, STORE, Method
-from retrieval_store.wire.classes import learn
-from retrieval_store.wire.limits import check_arguments
-from retrieval_store.wire.message import MEDIA_TYPE
 
 LONGEST_NAME = 512
 learn(Tokens)

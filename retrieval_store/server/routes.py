@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.protocol import methods as protocol
 from retrieval_store.server import methods, monitoring, older, own, snapshots, view
 from retrieval_store.server.bodies import prepare, read
 from retrieval_store.server.points import points_to_write
 from retrieval_store.server.receiving import as_json
 from retrieval_store.server.served import Asked
 from retrieval_store.view.calls import CALLS
-from retrieval_store.wire import api
 
 Access: TypeAlias = Literal["open", "read", "write", "manage"]
 READ: Access = "read"
@@ -227,11 +227,11 @@ ROUTES: tuple[Route, ...] = (
     # The page that looks into the store
     *VIEW,
     # Of our own, for Client(url=)
-    *(Route("POST", f"{api.ROOT}/store/{one.name}", one.access, own.of_store(one.name), MESSAGE)
-      for one in api.STORE.values()),
-    *(Route("POST", f"{api.ROOT}/points/{{collection_id}}/{one.name}", one.access,
+    *(Route("POST", f"{protocol.ROOT}/store/{one.name}", one.access, own.of_store(one.name), MESSAGE)
+      for one in protocol.STORE.values()),
+    *(Route("POST", f"{protocol.ROOT}/points/{{collection_id}}/{one.name}", one.access,
             own.of_points(one.name), MESSAGE)
-      for one in api.POINTS.values()),
+      for one in protocol.POINTS.values()),
 )  # fmt: skip
 
 

@@ -19,14 +19,14 @@ from retrieval_store.errors import (
     StorageError,
     StorageFullError,
 )
+from retrieval_store.protocol import methods
+from retrieval_store.protocol.codec import MalformedError
 from retrieval_store.qdrant.refusals import RateLimited, Refused
 from retrieval_store.server.answers import Answer, FileAnswer, Streamed, refusal, text
 from retrieval_store.server.pool import BusyError, GoneError, WaitedTooLongError
 from retrieval_store.server.receiving import PlainRefusedError
 from retrieval_store.server.requests import Request
 from retrieval_store.server.routes import Route
-from retrieval_store.wire import failures
-from retrieval_store.wire.message import MalformedError
 
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -140,7 +140,7 @@ def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], st
         usual = HTTPStatus.BAD_REQUEST
         if isinstance(error, StorageError):
             usual = HTTPStatus.INTERNAL_SERVER_ERROR
-        told = failures.told(error)
+        told = methods.told(error)
         return Answer(status or usual, orjson.dumps({**told, "message": named(told["message"])}))
     if route.is_of_view and not isinstance(error, StorageError):
         missing = isinstance(error, NotFoundError)

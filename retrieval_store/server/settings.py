@@ -9,7 +9,7 @@ from typing import Any
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.wire.message import LARGEST
+from retrieval_store.protocol.codec import LARGEST
 
 KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
 READER_VARIABLES = (

@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.protocol.codec import MEDIA_TYPE
 from retrieval_store.server.answers import JSON, OPTIONS, Answer, Streamed, nothing
 from retrieval_store.server.served import Asked
 from retrieval_store.view.calls import CALLS
 from retrieval_store.view.live import EMPTY, Lines
-from retrieval_store.wire.message import MEDIA_TYPE
 
 ROOT = "/view"
 INDEX = "index.html"

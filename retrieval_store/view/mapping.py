@@ -12,10 +12,10 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.projection import places_of
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.interface.points import Fields, PointId
+from retrieval_store.protocol.codec import Parts, packed
 from retrieval_store.view.checking import key_of
 from retrieval_store.view.reading import allowed
 from retrieval_store.view.views import Views
-from retrieval_store.wire.message import Parts, packed
 
 MOST_SHOWN = 200_000  # records
 MOST_NAMES = 12  # of categories, of which the last may stand for all others

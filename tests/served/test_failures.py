@@ -23,10 +23,10 @@ from retrieval_store.errors import (
     StorageError,
     UnavailableError,
 )
+from retrieval_store.protocol.methods import ROOT, STORE
 from retrieval_store.server import copies, running
 from retrieval_store.server.pool import BusyError
 from retrieval_store.server.receiving import BodyBudget
-from retrieval_store.wire.api import ROOT, STORE
 from tests.helpers import PATIENCE
 from tests.server.serving import served as process_that_serves
 

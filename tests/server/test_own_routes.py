@@ -30,9 +30,9 @@ from retrieval_store.interface.questions import (
     Text,
 )
 from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.protocol.codec import packed, unpacked
+from retrieval_store.protocol.methods import POINTS, ROOT, STORE
 from retrieval_store.server import app
-from retrieval_store.wire.api import POINTS, ROOT, STORE
-from retrieval_store.wire.message import packed, unpacked
 from tests.often import DAY, times
 from tests.server.asked import Asking
 

@@ -11,8 +11,8 @@ from retrieval_store.base.projection import places_of, plane_of
 from retrieval_store.cluster import store as remote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.where import parse_where
+from retrieval_store.protocol.codec import unpacked
 from retrieval_store.view.views import Views
-from retrieval_store.wire.message import unpacked
 from tests.view.looking import KINDS, asked, filled
 
 

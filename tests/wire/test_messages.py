@@ -44,11 +44,9 @@ from retrieval_store.interface.questions import (
     Step,
     Text,
 )
-from retrieval_store.wire.api import POINTS, STORE
-from retrieval_store.wire.codec import decode, encode
-from retrieval_store.wire.failures import told, understood
-from retrieval_store.wire.limits import check_arguments
-from retrieval_store.wire.message import MalformedError, packed, unpacked
+from retrieval_store.protocol.codec import MalformedError, decode, encode, packed, unpacked
+from retrieval_store.protocol.methods import POINTS, STORE, told, understood
+from retrieval_store.protocol.validate import check_arguments
 from tests.helpers.filter_strategies import metadatas, texts, where_documents, wheres
 
 

@@ -1,5 +1,6 @@
 """What is refused of what comes in a message. Its types are right, as the codec has seen to; but no
-front of this process has checked it."""
+front of this process has checked it.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

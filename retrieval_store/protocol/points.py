@@ -24,9 +24,7 @@ from retrieval_store.interface.points import (
     VectorsRead,
 )
 from retrieval_store.interface.projections import Projection
-from retrieval_store.wire.codec import write_by
-from retrieval_store.wire.coders import list_in
-from retrieval_store.wire.message import Array, MalformedError
+from retrieval_store.protocol.codec import Array, MalformedError, list_in, write_by
 
 _MOST = 2**31  # numbers of a vector, of which no sum is too large
 _LEFT = False  # stands for UNSET, which is neither text, object nor null

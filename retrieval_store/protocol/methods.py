@@ -1,17 +1,31 @@
 """What one process can ask another of a store: methods of the protocols in `interface.stores`,
 whose types say how arguments and results are written; and a few that take the place of those that
-call back."""
+call back.
+
+Errors, as they are told to another process: by the name of their class and what they say.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_type_hints
 
+from retrieval_store import errors
 from retrieval_store.base.words import Analyzer
+from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.interface.stores import EnginePoints, EngineStore
-from retrieval_store.wire import columns  # noqa: F401 (whose coders are those of points)
-from retrieval_store.wire.codec import decode, encode, names_for_types
-from retrieval_store.wire.message import Array, Buffer, MalformedError, Parts, packed, unpacked
+from retrieval_store.protocol import points  # noqa: F401 (whose coders are those of points)
+from retrieval_store.protocol.codec import (
+    Array,
+    Buffer,
+    MalformedError,
+    Parts,
+    decode,
+    encode,
+    names_for_types,
+    packed,
+    unpacked,
+)
 
 Access: TypeAlias = Literal["read", "write", "manage"]
 ROOT = "/retrieval-store/v1"
@@ -144,3 +158,30 @@ STORE = _by_name(
     Method(Calls.copy, "read", long=True),
     Method(Calls.forget_copy, "read"),
 )
+
+
+_KINDS = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, RetrievalStoreError) and kind.__name__ == name
+}
+
+
+def told(error: RetrievalStoreError) -> dict[str, Any]:
+    """What another process is told of an error: the nearest class that it knows."""
+    kind = next(one for one in type(error).__mro__ if one.__name__ in _KINDS)
+    found = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
+    was_there = isinstance(error, NotFoundError) and error.was_there
+    return {**found, "was_there": True} if was_there else found
+
+
+def understood(said: Any) -> RetrievalStoreError | None:
+    """The error of which another process told; None where it told of none."""
+    name = said.get("error") if isinstance(said, dict) else None
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return None
+    error: RetrievalStoreError = kind(str(said.get("message", "")))
+    if isinstance(error, NotFoundError):
+        error.was_there = said.get("was_there") is True
+    return error

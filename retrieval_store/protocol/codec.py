@@ -1,0 +1,730 @@
+"""The data of the interface as JSON and arrays, and back: each by the types of its fields.
+
+An object becomes {"~": the name of its class, and each field that isn't its default}. An array
+becomes its place among the arrays of the message. What comes back is checked against the types as
+it is made: all of it is of the classes that a table names, and nothing else.
+
+A message: JSON, and arrays behind it, as they lie in memory.
+
+Eight bytes say what it is and how long the JSON is; then come the JSON, an object with the `data`
+and for each of the `arrays` its type and shape, and the arrays, each at a multiple of 16 bytes.
+Numbers are little-endian.
+
+What writes and reads values of one type each: the simplest of them, and those that are made of
+others.
+
+Which classes may come in a message, by their names.
+"""
+
+import math
+import re
+import struct
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING
+from functools import cache
+from importlib import import_module
+from typing import (
+    Any,
+    Literal,
+    Protocol,
+    TypeAlias,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from retrieval_store.base.arrays import plain_scalar
+from retrieval_store.base.dataclasses import fields, is_dataclass
+from retrieval_store.base.json_values import INT_MAX, INT_MIN, is_unicode
+from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
+from retrieval_store.filters.limits import MAX_NODES
+from retrieval_store.filters.nodes import (
+    COMBINATIONS,
+    MAX_DEPTH,
+    AtLeast,
+    Expression,
+    Not,
+    terms_of,
+)
+
+Array: TypeAlias = npt.NDArray[Any]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Parts: TypeAlias = Sequence[Buffer]
+LARGEST = 512 << 20  # bytes of a message
+COPIED = 64 * 1024  # bytes of a message that is made one part
+MEDIA_TYPE = "application/x-retrieval-store"
+DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
+_HEAD = struct.Struct("<4sI")
+_MARK = b"rsw1"
+_ALIGNED = 16  # bytes: what any of the types, and the scan, could want
+_DEEPEST_SHAPE = 3
+
+
+class MalformedError(ValueError):
+    """Bytes that are no message, or data in it that isn't what it should be."""
+
+
+def packed(data: Any, arrays: Sequence[Array] = ()) -> Parts:
+    """A message of JSON values and arrays, in parts: a large array is one, and isn't copied."""
+    said = orjson.dumps({"data": data, "arrays": [[one.dtype.str, one.shape] for one in arrays]})
+    parts: list[Buffer] = [_HEAD.pack(_MARK, len(said)), said]
+    size = _HEAD.size + len(said)
+    for one in arrays:
+        parts += [bytes(-size % _ALIGNED), _bytes_of(np.ascontiguousarray(one))]
+        size += -size % _ALIGNED + one.nbytes
+    return parts if size > COPIED else [b"".join(parts)]
+
+
+def _bytes_of(array: Any) -> memoryview:
+    return memoryview(array.reshape(-1)).cast("B")
+
+
+def size_of(parts: Parts) -> int:
+    """Bytes of a message in parts."""
+    return sum(map(len, parts))
+
+
+def unpacked(message: Buffer) -> tuple[Any, list[Array]]:
+    """The data and the arrays of a message; these share its memory, and can be written to where it
+    can. MalformedError for what is none."""
+    if len(message) < _HEAD.size:
+        raise MalformedError("it is too short")
+    mark, length = _HEAD.unpack_from(message)
+    if mark != _MARK:
+        raise MalformedError("it isn't one of retrieval-store")
+    start = _HEAD.size
+    try:
+        said = orjson.loads(memoryview(message)[start : start + length])
+        data, described = said["data"], said["arrays"]
+        return data, _arrays(message, described, start + length)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise MalformedError(str(error)) from None
+
+
+def _arrays(message: Buffer, described: Any, start: int) -> list[Array]:
+    found = []
+    for name, shape in described:
+        dtype = DTYPES[name]
+        if len(shape) > _DEEPEST_SHAPE or not all(type(n) is int and n >= 0 for n in shape):
+            raise MalformedError(f"there is no array of the shape {shape!r}")
+        start += -start % _ALIGNED
+        count = math.prod(shape)
+        if start + count * dtype.itemsize > len(message) and count:
+            raise MalformedError(f"an array of the shape {shape!r} is cut off")
+        found.append(
+            np.frombuffer(message, dtype, count, start).reshape(shape)
+            if count
+            else np.empty(shape, dtype)
+        )
+        start += count * dtype.itemsize
+    return found
+
+
+NAME = "~"
+LONGEST = 100_000  # digits of an integer
+_HEX = re.compile("-?[0-9a-f]+")
+
+
+class Coder(Protocol):
+    """Writes and reads values of one type. takes: whether a value is of it; fits: whether JSON
+    could be."""
+
+    def takes(self, value: Any) -> bool: ...
+    def encode(self, value: Any, arrays: list[Array]) -> Any: ...
+    def fits(self, given: Any) -> bool: ...
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any: ...
+
+
+class Plain:
+    """What JSON has itself."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+    def takes(self, value: Any) -> bool:
+        value = plain_scalar(value)
+        return isinstance(value, self.kind) and (self.kind is bool or type(value) is not bool)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        value = plain_scalar(value)
+        return value if type(value) is self.kind else self.kind(value)
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is self.kind
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if type(given) is not self.kind:
+            raise no_such(given, f"a value of type {self.kind.__name__}")
+        return given
+
+
+class Text(Plain):
+    """Strings, of which Python has some that JSON hasn't."""
+
+    def __init__(self) -> None:
+        super().__init__(str)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        text = str.__str__(value)
+        if text.isascii() or is_unicode(text):
+            return text
+        return {NAME: "str", "is": text.encode("utf-8", "surrogatepass").hex()}
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is str or name_in(given) == "str"
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(given) != "str":
+            return super().decode(given, arrays)
+        try:
+            return bytes.fromhex(given["is"]).decode("utf-8", "surrogatepass")
+        except (LookupError, TypeError, ValueError):
+            raise no_such(given, "a string") from None
+
+
+class Integer(Plain):
+    """Integers, also those that are too long for JSON as it is read everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(int)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        number = super().encode(value, arrays)
+        return number if INT_MIN <= number <= INT_MAX else {NAME: "int", "is": f"{number:x}"}
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is int or name_in(given) == "int"
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(given) != "int":
+            return super().decode(given, arrays)
+        digits = given.get("is")
+        if not isinstance(digits, str) or len(digits) > LONGEST or not _HEX.fullmatch(digits):
+            raise no_such(digits, "an integer")
+        return int(digits, 16)
+
+
+class Float(Plain):
+    """Numbers, also those that JSON hasn't."""
+
+    def __init__(self) -> None:
+        super().__init__(float)
+
+    def takes(self, value: Any) -> bool:
+        value = plain_scalar(value)
+        return isinstance(value, float | int) and type(value) is not bool
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        number = float(value)
+        return number if math.isfinite(number) else {NAME: "float", "is": str(number)}
+
+    def fits(self, given: Any) -> bool:
+        return type(given) in (float, int) or name_in(given) == "float"
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(given) == "float":
+            return _NOT_FINITE[_key(given.get("is"), _NOT_FINITE)]
+        if type(given) not in (float, int):
+            raise no_such(given, "a number")
+        return float(given)
+
+
+_NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+
+
+class Object:
+    """An object of JSON's, of whatever kind."""
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Mapping)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        return dict(value)
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is dict
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if type(given) is not dict:
+            raise no_such(given, "an object")
+        return given
+
+
+class Choice:
+    """One of some values."""
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self.values = values
+
+    def takes(self, value: Any) -> bool:
+        return value in self.values
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        return value
+
+    def fits(self, given: Any) -> bool:
+        return isinstance(given, str) and given in self.values
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if not self.fits(given):
+            raise no_such(given, f"one of {self.values}")
+        return given
+
+
+class Nothing:
+    """None."""
+
+    def takes(self, value: Any) -> bool:
+        return value is None
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        return None
+
+    def fits(self, given: Any) -> bool:
+        return given is None
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if given is not None:
+            raise no_such(given, "null")
+
+
+class Numbers:
+    """An array of numbers of one type, by its place in the message."""
+
+    def __init__(self, kind: Any) -> None:
+        self.dtype = np.dtype(kind)
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, np.ndarray)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        arrays.append(np.asarray(value, self.dtype))
+        return {NAME: "array", "at": len(arrays) - 1}
+
+    def fits(self, given: Any) -> bool:
+        return name_in(given) == "array"
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        place = given.get("at") if self.fits(given) else None
+        if type(place) is not int or not 0 <= place < len(arrays):
+            raise no_such(given, "an array")
+        if arrays[place].dtype != self.dtype:
+            raise MalformedError(f"an array is {arrays[place].dtype}, expected {self.dtype}")
+        return arrays[place]
+
+
+class Items:
+    """Any number of values of one type."""
+
+    def __init__(self, each: Coder, make: Callable[[Any], Any]) -> None:
+        self.each, self.make = each, make
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        return [self.each.encode(one, arrays) for one in value]
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is list
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if type(given) is not list:
+            raise no_such(given, "a list")
+        return self.make([self.each.decode(one, arrays) for one in given])
+
+
+class Several:
+    """As many values as there are types."""
+
+    def __init__(self, each: Sequence[Coder]) -> None:
+        self.each = each
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, tuple) and len(value) == len(self.each)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        return [one.encode(v, arrays) for one, v in zip(self.each, value, strict=True)]
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is list and len(given) == len(self.each)
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if not self.fits(given):
+            raise no_such(given, f"{len(self.each)} values")
+        return tuple(one.decode(v, arrays) for one, v in zip(self.each, given, strict=True))
+
+
+class ByName:
+    """Values of one type by names."""
+
+    def __init__(self, each: Coder) -> None:
+        self.each = each
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Mapping)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        return {name: self.each.encode(one, arrays) for name, one in value.items()}
+
+    def fits(self, given: Any) -> bool:
+        return type(given) is dict
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if type(given) is not dict:
+            raise no_such(given, "an object")
+        return {name: self.each.decode(one, arrays) for name, one in given.items()}
+
+
+class OneOf:
+    """Values of any of some types."""
+
+    def __init__(self, each: Sequence[Coder]) -> None:
+        self.each = each
+
+    def takes(self, value: Any) -> bool:
+        return any(one.takes(value) for one in self.each)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        for one in self.each:
+            if one.takes(value):
+                return one.encode(value, arrays)
+        raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
+
+    def fits(self, given: Any) -> bool:
+        return any(one.fits(given) for one in self.each)
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        for one in self.each:
+            if one.fits(given):
+                return one.decode(given, arrays)
+        raise no_such(given, "one of the types that there can be")
+
+
+class Never:
+    """What can't be sent."""
+
+    def takes(self, value: Any) -> bool:
+        return True
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
+
+    def fits(self, given: Any) -> bool:
+        return False
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        raise no_such(given, "nothing")
+
+
+def name_in(given: Any) -> str | None:
+    name = given.get(NAME) if type(given) is dict else None
+    return name if isinstance(name, str) else None
+
+
+def _key(given: Any, among: Mapping[str, Any]) -> str:
+    if not isinstance(given, str) or given not in among:
+        raise no_such(given, f"one of {', '.join(among)}")
+    return given
+
+
+def list_in(given: Any) -> list[Any]:
+    if type(given) is not list:
+        raise no_such(given, "a list")
+    return given
+
+
+def no_such(given: Any, wanted: str) -> MalformedError:
+    return MalformedError(f"{str(given)[:80]!r} is there, expected {wanted}")
+
+
+PACKAGE = "retrieval_store."
+_HOMES: Mapping[str, Sequence[str]] = {
+    "base.words": ("Analyzer",),
+    "base.arrays": ("SparseVector",),
+    "filters.nodes": ("HasId", "HasVector"),
+    "filters.paths": ("Steps",),
+    "filters.columns": ("ValuesAt", "PlacesAt", "TokensAt", "ElementsAt"),
+    "filters.documents": ("DocumentContains", "DocumentMatches"),
+    "filters.geo": ("InBox", "InCircle", "InPolygon"),
+    "filters.nested": ("AnyElement",),
+    "filters.slices": ("InSlice",),
+    "filters.values": (
+        *("Beginning", "Between", "Containing", "Differs", "Equals", "Exists", "HasLength"),
+        *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextIn", "TextRange"),
+    ),
+    "interface.formulas": (
+        *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
+        *("Quotient", "ScoreOf", "TimeAt", "Whether"),
+    ),
+    "interface.points": ("Changed", "Fields", "Position", "PutResult", "WriteRules"),
+    "interface.questions": (
+        *("BestOfEach", "Computed", "Discovered", "Diverse", "Fused", "Near", "Ordered"),
+        *("PayloadText", "Question", "Recommended", "RelevanceFeedback", "Sparse", "Step"),
+        *("Text", "Unranked"),
+    ),
+    "interface.reasons": ("Findings", "Inquiry", "LegFindings", "WordFindings"),
+    "interface.records": ("CollectionRecord", "Gauges"),
+    "interface.spaces": ("NewSpace", "SpaceRecord"),
+}
+_HOME_OF = {name: PACKAGE + home for home, names in _HOMES.items() for name in names}
+_LEARNT: dict[str, type] = {}
+
+
+def learn(kind: type) -> None:
+    """Take a dataclass of a room above for one that may come in a message."""
+    _LEARNT[kind.__name__] = kind
+
+
+@cache
+def class_of(name: str) -> type | None:
+    """The class that a name stands for; None if it stands for none."""
+    if name in _LEARNT:
+        return _LEARNT[name]
+    home = _HOME_OF.get(name)
+    found: type | None = None if home is None else getattr(import_module(home), name)
+    return found
+
+
+def is_learnt(name: str) -> bool:
+    """Whether a room above has said that a class may come."""
+    return name in _LEARNT
+
+
+DEEPEST = 3 * MAX_DEPTH  # levels of a filter, of which a level of `where` may mean several
+
+
+def write_by(hint: Any, coder: "Coder") -> None:
+    """Have values of a type written and read by a coder of their own."""
+    _CODERS[hint] = coder
+
+
+def encode(value: Any, hint: Any, arrays: list[Array]) -> Any:
+    """JSON for a value of a type; its arrays are appended to `arrays`. InvalidArgumentError for
+    what can't be sent, as a function or an object of a class that isn't of this package."""
+    return coder_of(hint).encode(value, arrays)
+
+
+def decode(given: Any, hint: Any, arrays: Sequence[Array]) -> Any:
+    """A value of a type; MalformedError where it is none."""
+    try:
+        return coder_of(hint).decode(given, arrays)
+    except RecursionError:
+        raise MalformedError("it is nested too deep") from None
+
+
+class _Record:
+    """Objects of one dataclass."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self._each: list[tuple[str, Any, Coder]] | None = None  # a class may hold its own
+
+    @property
+    def each(self) -> list[tuple[str, Any, Coder]]:
+        """Name, default and coder of each field."""
+        if self._each is None:
+            hints = get_type_hints(self.kind, localns=names_for_types())
+            self._each = [
+                (one.name, one.default, coder_of(hints[one.name])) for one in fields(self.kind)
+            ]
+        return self._each
+
+    def takes(self, value: Any) -> bool:
+        return type(value) is self.kind
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        found: dict[str, Any] = {NAME: self.kind.__name__}
+        for name, default, coder in self.each:
+            held = getattr(value, name)
+            if held is not default or held is MISSING:
+                found[name] = coder.encode(held, arrays)
+        return found
+
+    def fits(self, given: Any) -> bool:
+        return name_in(given) == self.kind.__name__
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if not self.fits(given):
+            raise no_such(given, f"a {self.kind.__name__}")
+        held = {
+            name: coder.decode(given[name], arrays) for name, _, coder in self.each if name in given
+        }
+        if len(held) != len(given) - 1:
+            unknown = given.keys() - held.keys() - {NAME}
+            raise MalformedError(f"{self.kind.__name__} has no {min(unknown)}")
+        try:
+            return self.kind(**held)
+        except TypeError as error:
+            raise MalformedError(str(error)) from None
+
+
+class _Family:
+    """Objects of any dataclass that is a kind of another class."""
+
+    def __init__(self, base: type) -> None:
+        self.base = base
+        self.is_protocol = getattr(base, "_is_protocol", False)
+
+    def takes(self, value: Any) -> bool:
+        return self.is_protocol or isinstance(value, self.base)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        kind = type(value)
+        if not (is_dataclass(kind) and kind.__module__.startswith(PACKAGE)):
+            raise InvalidArgumentError(
+                f"{kind.__name__} is no condition of this package's: one of your own can't be sent "
+                "to a server"
+            )
+        return coder_of(kind).encode(value, arrays)
+
+    def fits(self, given: Any) -> bool:
+        return name_in(given) is not None
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        name = name_in(given) or ""
+        kind = class_of(name)
+        if kind is None or not self._has(name, kind):
+            raise no_such(given, f"a known kind of {self.base.__name__}")
+        return coder_of(kind).decode(given, arrays)
+
+    def _has(self, name: str, kind: type) -> bool:
+        """Whether a class is one of them; of a protocol those are that a room above has learnt."""
+        return is_learnt(name) if self.is_protocol else issubclass(kind, self.base)
+
+
+class _Tree(_Family):
+    """Filters, whose nodes stand in one list, each after its terms, since they may be nested deeper
+    than JSON may be; a node that occurs several times stands there once."""
+
+    def __init__(self) -> None:
+        super().__init__(Expression)
+
+    def encode(self, value: Any, arrays: list[Array]) -> Any:
+        nodes: list[Any] = []
+        places: dict[int, int] = {}
+        pending = [value]
+        while pending:
+            node = pending[-1]
+            left = [one for one in terms_of(node) if id(one) not in places]
+            if left:
+                pending += left
+                continue
+            pending.pop()
+            if id(node) not in places:
+                places[id(node)] = len(nodes)
+                nodes.append(self._node(node, places, arrays))
+        is_leaf = not isinstance(value, COMBINATIONS)
+        return nodes[0] if is_leaf else {NAME: "tree", "nodes": nodes}
+
+    def _node(self, node: Expression, places: Mapping[int, int], arrays: list[Array]) -> Any:
+        if not isinstance(node, COMBINATIONS):
+            return super().encode(node, arrays)
+        said = {NAME: type(node).__name__, "terms": [places[id(one)] for one in terms_of(node)]}
+        return {**said, "count": node.count} if isinstance(node, AtLeast) else said
+
+    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(given) != "tree":
+            return super().decode(given, arrays)
+        found: list[Expression] = []
+        depths: list[int] = []
+        sizes: list[int] = []
+        for node in list_in(given.get("nodes")):
+            terms = list_in(node.get("terms")) if name_in(node) in _COMBINATIONS else []
+            if not all(type(one) is int and 0 <= one < len(found) for one in terms):
+                raise MalformedError("a term of a filter is missing")
+            depths.append(1 + max((depths[one] for one in terms), default=0))
+            sizes.append(1 + sum(sizes[one] for one in terms))
+            if depths[-1] > DEEPEST or sizes[-1] > MAX_NODES:
+                raise InvalidFilterError(
+                    f"the filter has more than {DEEPEST} levels or {MAX_NODES} conditions"
+                )
+            found.append(self._made(node, [found[one] for one in terms], arrays))
+        if not found:
+            raise no_such(given, "a filter")
+        return found[-1]
+
+    def _made(self, node: Any, terms: list[Expression], arrays: Sequence[Array]) -> Expression:
+        kind: Any = _COMBINATIONS.get(name_in(node) or "")
+        if kind is None:
+            leaf: Expression = super().decode(node, arrays)
+            return leaf
+        if kind is Not:
+            if len(terms) != 1:
+                raise no_such(node, "a single term")
+            return Not(terms[0])
+        if kind is AtLeast:
+            return AtLeast(tuple(terms), _CODERS[int].decode(node.get("count"), arrays))
+        combined: Expression = kind(tuple(terms))
+        return combined
+
+
+_COMBINATIONS: Mapping[str, type] = {one.__name__: one for one in COMBINATIONS}
+
+
+_CODERS: dict[Any, Coder] = {
+    type(None): Nothing(),
+    bool: Plain(bool),
+    int: Integer(),
+    float: Float(),
+    str: Text(),
+    Expression: _Tree(),
+}
+
+
+@cache
+def coder_of(hint: Any) -> Coder:
+    """What writes and reads values of a type."""
+    simple = _CODERS.get(hint)
+    if simple is not None:
+        return simple
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        # Integers before floats, which take them too.
+        return OneOf([coder_of(one) for one in sorted(inner, key=lambda one: one is float)])
+    if origin is Literal:
+        return Choice(inner)
+    if origin is np.ndarray:
+        return Numbers(get_args(inner[1])[0])
+    if origin is npt.NDArray:  # as newer releases of numpy have it
+        return Numbers(inner[0])
+    if origin is dict and inner[1] is Any:
+        return Object()
+    if origin in (dict, Mapping):
+        return ByName(coder_of(inner[1]))
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return Several([coder_of(one) for one in inner])
+    if origin in _MADE:
+        return Items(coder_of(inner[0]), _MADE[origin])
+    if is_dataclass(hint):
+        return _Record(cast(type, hint))
+    return _Family(hint) if isinstance(hint, type) else Never()
+
+
+_MADE: Mapping[Any, Callable[[Any], Any]] = {
+    tuple: tuple,
+    Sequence: tuple,
+    Iterable: list,
+    list: list,
+    frozenset: frozenset,
+}
+
+
+@cache
+def names_for_types() -> dict[str, Any]:
+    """What types are called that modules import only for type checkers."""
+    from retrieval_store.base.words import Analyzer
+    from retrieval_store.interface.formulas import Formula
+    from retrieval_store.interface.projections import Projection
+    from retrieval_store.interface.reasons import Findings, Inquiry
+
+    classes = (Analyzer, Findings, Inquiry, Projection)
+    named = {one.__name__: one for one in classes}
+    return {**named, "Formula": Formula, "JSONValue": Any}

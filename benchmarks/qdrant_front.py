@@ -28,9 +28,9 @@ from qdrant_client import models as m
 from runs import save
 
 import retrieval_store
-from retrieval_store.interface.points import Fields
-from retrieval_store.interface.questions import Near, Question, Step
 from retrieval_store.qdrant import QdrantClient
+from retrieval_store.query.query import Near, Question, Step
+from retrieval_store.query.types import Fields
 
 NAME, BATCH, WORDS = "things", 1_000, 100
 SLOW_ROUNDS, TIMES = 5, 5  # of what takes long; of what doesn't, in each round

@@ -20,9 +20,8 @@ import retrieval_store
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.expression import Range
-from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch, WriteRules
-from retrieval_store.interface.questions import Question, Sparse, Step
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.query import Question, Sparse, Step
+from retrieval_store.query.types import Fields, NewSpace, NonDenseVectors, PointBatch, WriteRules
 
 QUERIES = 100
 NON_ZEROS = 64

@@ -85,11 +85,11 @@ if TYPE_CHECKING:
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
     from retrieval_store.evaluation.evaluating import evaluate
     from retrieval_store.evaluation.results import Comparison, Evaluation
-    from retrieval_store.explaining.reasons import Reason, Reasons
     from retrieval_store.loaders import DataLoader
     from retrieval_store.loaders.images import ImageLoader
     from retrieval_store.loaders.texts import TextLoader
     from retrieval_store.plugins import register_embedding_function
+    from retrieval_store.query.reasons import Reason, Reasons
     from retrieval_store.rerankers import Reranker
     from retrieval_store.rerankers.cross_encoder import CrossEncoderReranker
     from retrieval_store.rerankers.similarity import SimilarityReranker
@@ -236,8 +236,8 @@ _HOMES = {
     "evaluate": "retrieval_store.evaluation.evaluating",
     "Comparison": "retrieval_store.evaluation.results",
     "Evaluation": "retrieval_store.evaluation.results",
-    "Reason": "retrieval_store.explaining.reasons",
-    "Reasons": "retrieval_store.explaining.reasons",
+    "Reason": "retrieval_store.query.reasons",
+    "Reasons": "retrieval_store.query.reasons",
     "register_embedding_function": "retrieval_store.plugins",
     "Reranker": "retrieval_store.rerankers",
     "CrossEncoderReranker": "retrieval_store.rerankers.cross_encoder",

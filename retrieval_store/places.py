@@ -25,10 +25,10 @@ from retrieval_store.errors import (
     MissingDependencyError,
     NotFoundError,
 )
-from retrieval_store.interface.records import CollectionRecord, Mode, Progress
+from retrieval_store.query.types import CollectionRecord, Mode, Progress
 
 if TYPE_CHECKING:
-    from retrieval_store.interface.stores import (
+    from retrieval_store.query.protocols import (
         CollectionStore,
         EmbeddedStore,
         EngineStore,

@@ -19,7 +19,7 @@ from retrieval_store.adapters.mapping import RESERVED, refuse_reserved, without_
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.results import GetField
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
-from retrieval_store.interface.points import merged
+from retrieval_store.query.types import merged
 
 # What a document is made of again.
 FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")

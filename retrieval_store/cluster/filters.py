@@ -51,7 +51,7 @@ from retrieval_store.filters.expression import (
 from retrieval_store.filters.leaves import Interval
 from retrieval_store.filters.readings import Reading
 from retrieval_store.filters.values import SOME, Bounds, is_inside
-from retrieval_store.interface.stores import IndexKind
+from retrieval_store.query.protocols import IndexKind
 
 MOST_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too

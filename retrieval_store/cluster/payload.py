@@ -38,7 +38,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import JSONValue, Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
 from retrieval_store.filters.predicate import Candidate
-from retrieval_store.interface.points import PointId
+from retrieval_store.query.types import PointId
 
 EXACT_INTEGERS = 2**53
 LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for

@@ -21,8 +21,6 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.answering import leaves
-from retrieval_store.answering.leaves import Label, Ranked
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import kind_of
@@ -50,8 +48,9 @@ from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId, PayloadPath, value_at
 from retrieval_store.filters.predicate import fulfils
 from retrieval_store.indexes.exact import exact_distances, length_of
-from retrieval_store.interface.points import Fields, PointId, Points
-from retrieval_store.interface.questions import (
+from retrieval_store.query import executor
+from retrieval_store.query.executor import Label, Ranked
+from retrieval_store.query.query import (
     BestOfEach,
     Groups,
     GroupValue,
@@ -59,8 +58,9 @@ from retrieval_store.interface.questions import (
     Sparse,
     Step,
     Text,
+    WordFindings,
 )
-from retrieval_store.interface.reasons import WordFindings
+from retrieval_store.query.types import Fields, PointId, Points
 
 WIDER = 4  # factor by which the limit grows when a query is repeated
 PAGE = 1_000  # up to this limit the points aren't counted first
@@ -69,7 +69,7 @@ Pair: TypeAlias = tuple[Any, Held]  # a point with Qdrant's score, and its decod
 
 
 @dataclass(slots=True)
-class Trace(leaves.Trace):
+class Trace(executor.Trace):
     """Adds to the trace: the filter that was sent, the number of requests, and the number of hits
     that were refused because they don't fulfil the whole filter."""
 

@@ -34,8 +34,8 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.expression import PayloadPath
 from retrieval_store.indexes import EXACT, HNSW
-from retrieval_store.interface.records import EXPIRES, CollectionRecord
-from retrieval_store.interface.stores import IndexKind
+from retrieval_store.query.protocols import IndexKind
+from retrieval_store.query.types import EXPIRES, CollectionRecord
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection

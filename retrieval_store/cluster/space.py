@@ -25,7 +25,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.interface.points import Fields, PointId, Points, VectorsRead
+from retrieval_store.query.types import Fields, PointId, Points, VectorsRead
 
 Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
 VectorsHeld: TypeAlias = dict[str, Matrix | SparseVector]

@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.answering.executor import answer
-from retrieval_store.answering.why import why
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import JSONValue, Payload, shown
 from retrieval_store.base.projection import projected
@@ -54,26 +52,28 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
 from retrieval_store.filters.predicate import fulfils
-from retrieval_store.interface.points import (
+from retrieval_store.query.executor import answer
+from retrieval_store.query.protocols import INDEX_KINDS, IndexKind
+from retrieval_store.query.query import Findings, Inquiry, Question
+from retrieval_store.query.types import (
+    CollectionRecord,
     Fields,
+    FileReport,
+    Gauges,
     Hits,
+    NewSpace,
     PointBatch,
     PointId,
     Points,
+    Progress,
+    Projection,
     PutResult,
     WriteRules,
-)
-from retrieval_store.interface.projections import (
-    Projection,
     nothing_in,
     refuse_other_kind,
     scalar,
 )
-from retrieval_store.interface.questions import Question
-from retrieval_store.interface.reasons import Findings, Inquiry
-from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
-from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.stores import INDEX_KINDS, IndexKind
+from retrieval_store.query.why import why
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer

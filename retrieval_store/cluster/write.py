@@ -34,7 +34,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     StorageError,
 )
-from retrieval_store.interface.points import (
+from retrieval_store.query.types import (
     UNSET,
     NonDenseVectors,
     PointBatch,

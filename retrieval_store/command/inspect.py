@@ -18,8 +18,8 @@ from retrieval_store.command.places import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.interface.records import CollectionRecord, Gauges
     from retrieval_store.places import Session
+    from retrieval_store.query.types import CollectionRecord, Gauges
 
 FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gave it
 

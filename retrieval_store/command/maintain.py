@@ -33,8 +33,8 @@ from retrieval_store.command.places import (
 from retrieval_store.errors import AlreadyExistsError, RetrievalStoreError
 
 if TYPE_CHECKING:
-    from retrieval_store.interface.records import FileReport
     from retrieval_store.places import Session
+    from retrieval_store.query.types import FileReport
 
 DERIVED = "derived"  # the folder of what is made of points
 BEGINNING = b"PK\x03\x04"  # of a snapshot

@@ -21,8 +21,8 @@ from retrieval_store.errors import (
 if TYPE_CHECKING:
     from retrieval_store.direct.client import Client
     from retrieval_store.direct.collection import Collection
-    from retrieval_store.interface.records import CollectionRecord, Mode
     from retrieval_store.places import Session
+    from retrieval_store.query.types import CollectionRecord, Mode
 
 KEYS = ("RETRIEVAL_STORE_API_KEY", "QDRANT_API_KEY")  # of a server; the first that is set
 LOOKED_EVERY = 0.3  # seconds

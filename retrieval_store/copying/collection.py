@@ -19,10 +19,9 @@ from retrieval_store.copying.journal import Journal
 from retrieval_store.copying.placing import Place
 from retrieval_store.copying.transfer import Transfer
 from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
-from retrieval_store.interface.records import TEXTS_CUT, CollectionRecord
-from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.stores import EmbeddedStore, EnginePoints, PointsBackend
 from retrieval_store.places import Session
+from retrieval_store.query.protocols import EmbeddedStore, EnginePoints, PointsBackend
+from retrieval_store.query.types import TEXTS_CUT, CollectionRecord, NewSpace
 
 SpacesOf: TypeAlias = Callable[[CollectionRecord], Mapping[str, NewSpace]]
 

@@ -6,8 +6,8 @@ import random
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.copying.pages import ROUNDED, Spaces, differing, everything, pages
 from retrieval_store.errors import StorageError
-from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.stores import PointsBackend
+from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.query.types import Fields, PointId
 
 SAMPLE, RUN = 1_000, 50  # points, of which so many stand side by side
 

@@ -8,9 +8,8 @@ from retrieval_store.copying import spaces
 from retrieval_store.copying.journal import Entry, Journal
 from retrieval_store.copying.pages import append, delete_others, write_named
 from retrieval_store.errors import RetrievalStoreError
-from retrieval_store.interface.points import Changed, PointId
-from retrieval_store.interface.spaces import SpaceRecord
-from retrieval_store.interface.stores import EnginePoints, PointsBackend
+from retrieval_store.query.protocols import EnginePoints, PointsBackend
+from retrieval_store.query.types import Changed, PointId, SpaceRecord
 
 PAUSE = 0.05  # seconds between two looks at a source that rests
 

@@ -21,7 +21,7 @@ from retrieval_store.base import posix
 from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
 from retrieval_store.base.posix import sync_directory
 from retrieval_store.errors import ConflictError, DamagedError, StorageError
-from retrieval_store.interface.points import Position
+from retrieval_store.query.types import Position
 
 FORMAT = 2
 READABLE = (1, FORMAT)  # the first knew no names, no vector spaces, no aliases, and went at the end

@@ -13,8 +13,8 @@ from retrieval_store.copying.journal import Journal
 from retrieval_store.copying.placing import unused_name
 from retrieval_store.copying.telling import Tell
 from retrieval_store.errors import NotFoundError
-from retrieval_store.interface.records import CollectionRecord
 from retrieval_store.places import Session
+from retrieval_store.query.types import CollectionRecord
 
 
 class Mirror:

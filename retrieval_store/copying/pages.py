@@ -7,7 +7,8 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.interface.points import (
+from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.query.types import (
     WHOLE,
     Fields,
     NonDenseVectors,
@@ -17,7 +18,6 @@ from retrieval_store.interface.points import (
     Vectors,
     VectorsRead,
 )
-from retrieval_store.interface.stores import PointsBackend
 
 PAGE, FIRST = 1_000, 16  # points that are read and written at once, at most and at first
 BYTES = 32_000_000  # that these have, about

@@ -17,10 +17,9 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.interface.points import Position
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import PointsBackend
 from retrieval_store.places import Session
+from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.query.types import CollectionRecord, Position
 
 OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and files
 

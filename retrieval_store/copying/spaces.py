@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload
-from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.stores import EnginePoints
+from retrieval_store.query.protocols import EnginePoints
+from retrieval_store.query.types import NewSpace, SpaceRecord
 
 
 def numbers(spaces: Sequence[SpaceRecord]) -> dict[str, int]:

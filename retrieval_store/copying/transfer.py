@@ -18,8 +18,8 @@ from retrieval_store.copying.pages import (
     write_each,
     write_named,
 )
-from retrieval_store.interface.points import Changed, Position
-from retrieval_store.interface.stores import PointsBackend
+from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.query.types import Changed, Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from retrieval_store.errors import (
 from retrieval_store.filters.nodes import Expression, HasId, all_of
 from retrieval_store.filters.paths import DOCUMENT, URI
 from retrieval_store.filters.where import DOCUMENT_KEY, parse_where, parse_where_document
-from retrieval_store.interface.points import ShownIds
+from retrieval_store.query.types import ShownIds
 
 Embed: TypeAlias = Literal["documents", "images", "uris"]
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"  # as Chroma has it

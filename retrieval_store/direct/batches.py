@@ -13,14 +13,8 @@ from retrieval_store.direct.modalities import loaded_from, or_unset, skipped_in,
 from retrieval_store.direct.probing import ProbedEmbedder
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.points import (
-    UNSET,
-    NonDenseVectors,
-    PointBatch,
-    ShownIds,
-    Vectors,
-)
 from retrieval_store.loaders import DataLoader
+from retrieval_store.query.types import UNSET, NonDenseVectors, PointBatch, ShownIds, Vectors
 
 
 @dataclass(frozen=True, slots=True)

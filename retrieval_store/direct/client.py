@@ -54,8 +54,6 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.indexes import EXACT
-from retrieval_store.interface.records import CollectionRecord, FileReport, Mode
-from retrieval_store.interface.spaces import NewSpace, index_name, index_settings
 from retrieval_store.places import (
     StoredCollection,
     cluster_of,
@@ -64,14 +62,22 @@ from retrieval_store.places import (
     in_memory,
     set_memory_budget,
 )
+from retrieval_store.query.types import (
+    CollectionRecord,
+    FileReport,
+    Mode,
+    NewSpace,
+    index_name,
+    index_settings,
+)
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.copying.stores import Copied
     from retrieval_store.direct.chroma.settings import Settings
     from retrieval_store.embeddings import Embeds
-    from retrieval_store.interface.stores import PointsBackend
     from retrieval_store.loaders import DataLoader
+    from retrieval_store.query.protocols import PointsBackend
 
 NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
 LAST_PORT = 65_535

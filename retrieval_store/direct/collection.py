@@ -69,13 +69,8 @@ from retrieval_store.direct.results import (
 )
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
-from retrieval_store.interface.points import (
-    Fields,
-    Hits,
-    Points,
-)
-from retrieval_store.interface.questions import Question
-from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.query.query import Question
+from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
@@ -84,9 +79,9 @@ if TYPE_CHECKING:
     from retrieval_store.direct.tables.maps import Library
     from retrieval_store.direct.writing import Writer
     from retrieval_store.embeddings import Embeds
-    from retrieval_store.explaining.reasons import Reasons
-    from retrieval_store.interface.stores import Backend, PointsBackend
     from retrieval_store.loaders import DataLoader
+    from retrieval_store.query.protocols import Backend, PointsBackend
+    from retrieval_store.query.reasons import Reasons
 
 FIRST = 5  # points that a notebook shows of a collection
 
@@ -572,7 +567,7 @@ class Collection:
         queries, and where not either `records` or `containing` is given.
         """
         from retrieval_store.direct.why import bound, case_of, reranked
-        from retrieval_store.explaining.inquiring import reasons_of
+        from retrieval_store.query.reasons import reasons_of
 
         given = bound(Collection._question, query, named)
         request = self._question(**given)
@@ -764,7 +759,7 @@ class Collection:
         the server is in strict mode. A key has one index: "keyword" for equality of strings,
         "float" for numbers, "bool" for truths; None: by what the first points have under the key.
         In a directory, which needs no such index, there is nothing to do."""
-        from retrieval_store.interface.stores import INDEX_KINDS
+        from retrieval_store.query.protocols import INDEX_KINDS
 
         if not isinstance(key, str) or not key:
             raise InvalidTypeError(f"key is {shown(key)}, expected a metadata key")

@@ -19,8 +19,7 @@ from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import CollectionRecord, NewSpace
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer

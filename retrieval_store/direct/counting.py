@@ -18,8 +18,8 @@ from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.logs import log_of
 from retrieval_store.embeddings.lengths import ADVICE, Cut, collected
 from retrieval_store.errors import RetrievalStoreError
-from retrieval_store.interface.records import TEXTS_CUT, CollectionRecord
-from retrieval_store.interface.stores import Backend
+from retrieval_store.query.protocols import Backend
+from retrieval_store.query.types import TEXTS_CUT, CollectionRecord
 
 _log = log_of()
 MOST = 2**53

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from retrieval_store.direct.embedder import Spec
     from retrieval_store.direct.probing import ProbedEmbedder
     from retrieval_store.embeddings import Embeds
-    from retrieval_store.interface.stores import Backend
+    from retrieval_store.query.protocols import Backend
 
 
 class Embedding:

@@ -12,8 +12,8 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.direct.arguments import Records
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
-from retrieval_store.interface.points import UNSET, MaybeText
 from retrieval_store.loaders import DataLoader
+from retrieval_store.query.types import UNSET, MaybeText
 
 
 @dataclass(frozen=True, slots=True)

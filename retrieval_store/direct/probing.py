@@ -18,8 +18,8 @@ from retrieval_store.direct.configuration import stored_settings
 from retrieval_store.direct.embedder import Embedded, Embedder
 from retrieval_store.embeddings import Embeds
 from retrieval_store.errors import ConflictError, RetrievalStoreError
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import Backend
+from retrieval_store.query.protocols import Backend
+from retrieval_store.query.types import CollectionRecord
 
 _log = log_of()
 PROBE = "The quick brown fox jumps over the lazy dog."

@@ -20,21 +20,13 @@ from retrieval_store.direct.arguments import complete_texts_of, images_of, matri
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.questions import (
-    BestOfEach,
-    Fused,
-    Near,
-    Question,
-    Sparse,
-    Step,
-    Text,
-)
+from retrieval_store.query.query import BestOfEach, Fused, Near, Question, Sparse, Step, Text
+from retrieval_store.query.types import Fields, PointId
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.direct.probing import ProbedEmbedder
-    from retrieval_store.interface.stores import Backend
+    from retrieval_store.query.protocols import Backend
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.

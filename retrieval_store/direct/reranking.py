@@ -17,8 +17,8 @@ from retrieval_store.direct.arguments import complete_texts_of
 from retrieval_store.direct.queries import Window
 from retrieval_store.direct.results import Moved
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
-from retrieval_store.interface.points import Hits
-from retrieval_store.interface.questions import Question, queries_of
+from retrieval_store.query.query import Question, queries_of
+from retrieval_store.query.types import Hits
 from retrieval_store.rerankers import Scorer, scorer_of
 
 USUAL_FROM = 50  # hits that a re-ranker reads

@@ -12,8 +12,7 @@ from typing import Any, Literal, NotRequired, Required, TypeAlias, TypedDict, ca
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector
-from retrieval_store.interface.points import Fields, Hits, Points
-from retrieval_store.interface.records import Gauges
+from retrieval_store.query.types import Fields, Gauges, Hits, Points
 
 Metadata: TypeAlias = dict[str, Any]
 GetField: TypeAlias = Literal[

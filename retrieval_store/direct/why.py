@@ -10,14 +10,20 @@ from retrieval_store.base.words import Analyzer, spellings
 from retrieval_store.direct.arguments import metadata_key, named_by
 from retrieval_store.direct.queries import Window, refuse_elsewhere
 from retrieval_store.direct.results import Moved
-from retrieval_store.explaining.advice import Terms
-from retrieval_store.explaining.conditions import Condition, Kind
-from retrieval_store.explaining.inquiring import Case, check_asked
-from retrieval_store.explaining.reasons import Reason, Reasons, Reranked
 from retrieval_store.filters.nodes import And, Expression, HasId, Not
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.interface.points import Hits
-from retrieval_store.interface.questions import Question, Step, Text, leaves_of
+from retrieval_store.query.query import Question, Step, Text, leaves_of
+from retrieval_store.query.reasons import (
+    Case,
+    Condition,
+    Kind,
+    Reason,
+    Reasons,
+    Reranked,
+    Terms,
+    check_asked,
+)
+from retrieval_store.query.types import Hits
 
 if TYPE_CHECKING:
     from retrieval_store.direct.reranking import Reranking

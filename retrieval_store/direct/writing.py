@@ -22,10 +22,9 @@ from retrieval_store.direct.results import SPACE, WriteResult
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.interface.points import Fields, PointId, PutResult, WriteRules
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import Backend
 from retrieval_store.loaders import DataLoader
+from retrieval_store.query.protocols import Backend
+from retrieval_store.query.types import CollectionRecord, Fields, PointId, PutResult, WriteRules
 
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 Write: TypeAlias = tuple[Prepared, WriteRules]

@@ -53,7 +53,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.filters.paths import Steps
-from retrieval_store.interface.records import Mode
+from retrieval_store.query.types import Mode
 
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
 # Memory is accounted at the end of the first calls after a write, then at every so many calls

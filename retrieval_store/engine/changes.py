@@ -30,8 +30,8 @@ from retrieval_store.engine.storage.presence import present_pks
 from retrieval_store.engine.storage.schema import named_space, pks_of_ids
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.nodes import Expression, Not, all_of
-from retrieval_store.interface.points import Content, PointBatch, PointId, PutResult, WriteRules
-from retrieval_store.interface.stores import Changes
+from retrieval_store.query.protocols import Changes
+from retrieval_store.query.types import Content, PointBatch, PointId, PutResult, WriteRules
 
 T = TypeVar("T")
 

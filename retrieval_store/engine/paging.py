@@ -18,7 +18,7 @@ from retrieval_store.engine.filtering.selecting import FOLLOWED, allowed_by
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.interface.points import PointId
+from retrieval_store.query.types import PointId
 
 FIRST_STEPS, MOST_STEPS = 256, 65_536  # of the index, that are walked at once
 MOST = 2**63 - 1  # points that SQLite can be asked for

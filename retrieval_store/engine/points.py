@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import apsw
 
-from retrieval_store.answering.executor import answer
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import replace
@@ -39,28 +38,30 @@ from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.interface.points import (
+from retrieval_store.query.executor import answer
+from retrieval_store.query.query import Question, among
+from retrieval_store.query.types import (
     WHOLE,
     Changed,
     Fields,
     Hits,
+    Mode,
+    NewSpace,
     PointBatch,
     PointId,
     Points,
     Position,
     PutResult,
+    SpaceRecord,
     WriteRules,
 )
-from retrieval_store.interface.questions import Question, among
-from retrieval_store.interface.records import Mode
-from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
     from retrieval_store.engine.changes import Transaction
-    from retrieval_store.interface.projections import Projection
-    from retrieval_store.interface.reasons import Findings, Inquiry
-    from retrieval_store.interface.stores import Changes, IndexKind
+    from retrieval_store.query.protocols import Changes, IndexKind
+    from retrieval_store.query.query import Findings, Inquiry
+    from retrieval_store.query.types import Projection
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
@@ -331,7 +332,7 @@ class PointStore:
     @traced("why")
     def why(self, inquiry: "Inquiry") -> "Findings":
         """Where records stand in the rankings of a question; see `answering.why`."""
-        from retrieval_store.answering.why import why
+        from retrieval_store.query.why import why
 
         def look(view: SearchView) -> "Findings":
             leaves = EngineLeaves(view, Trace(False))

@@ -18,7 +18,7 @@ from retrieval_store.engine.nearest.indexing import FindClass, built_in
 from retrieval_store.engine.storage.filesystems import warn_of_network
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import ConflictError, StorageError
-from retrieval_store.interface.records import Mode
+from retrieval_store.query.types import Mode
 
 _log = log_of("store")
 _Key: TypeAlias = tuple[int, int, bool, bool]  # device, inode, read-only, without derived files

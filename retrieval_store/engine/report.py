@@ -38,9 +38,8 @@ from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError
 from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native.library import REMEDY, kernel
-from retrieval_store.interface.questions import Step
-from retrieval_store.interface.records import Gauges, Mode
-from retrieval_store.interface.spaces import Indexed, index_name
+from retrieval_store.query.query import Step
+from retrieval_store.query.types import Gauges, Indexed, Mode, index_name
 
 ELSEWHERE = "another process is at it"
 

@@ -36,12 +36,18 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.filters.paths import Steps
-from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Mode, Progress
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import (
+    CollectionRecord,
+    FileReport,
+    Gauges,
+    Mode,
+    NewSpace,
+    Progress,
+)
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
-    from retrieval_store.interface.stores import EmbeddedStore
+    from retrieval_store.query.protocols import EmbeddedStore
 
 T = TypeVar("T")
 _log = log_of("store")

@@ -10,7 +10,6 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from retrieval_store.answering.executor import answer
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.json_values import Payload
 from retrieval_store.base.words import Analyzer
@@ -25,8 +24,9 @@ from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.upkeep.filling import load
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.interface.points import Fields
-from retrieval_store.interface.questions import Near, Question, Scoring, Sparse, Step, Text
+from retrieval_store.query.executor import answer
+from retrieval_store.query.query import Near, Question, Scoring, Sparse, Step, Text
+from retrieval_store.query.types import Fields
 
 KEPT, LOADED, BUILT = "kept", "loaded", "built"  # in memory before, from a file, from the points
 TOLD = ("vectors", "coded_slots", "indexed_slots")  # of a vector space

@@ -721,9 +721,8 @@ _MADE: Mapping[Any, Callable[[Any], Any]] = {
 def names_for_types() -> dict[str, Any]:
     """What types are called that modules import only for type checkers."""
     from retrieval_store.base.words import Analyzer
-    from retrieval_store.interface.formulas import Formula
-    from retrieval_store.interface.projections import Projection
-    from retrieval_store.interface.reasons import Findings, Inquiry
+    from retrieval_store.query.query import Findings, Formula, Inquiry
+    from retrieval_store.query.types import Projection
 
     classes = (Analyzer, Findings, Inquiry, Projection)
     named = {one.__name__: one for one in classes}

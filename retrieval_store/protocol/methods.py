@@ -12,8 +12,6 @@ from typing import Any, Literal, TypeAlias, get_type_hints
 from retrieval_store import errors
 from retrieval_store.base.words import Analyzer
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import EnginePoints, EngineStore
 from retrieval_store.protocol import points  # noqa: F401 (whose coders are those of points)
 from retrieval_store.protocol.codec import (
     Array,
@@ -26,6 +24,8 @@ from retrieval_store.protocol.codec import (
     packed,
     unpacked,
 )
+from retrieval_store.query.protocols import EnginePoints, EngineStore
+from retrieval_store.query.types import CollectionRecord
 
 Access: TypeAlias = Literal["read", "write", "manage"]
 ROOT = "/retrieval-store/v1"

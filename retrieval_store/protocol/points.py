@@ -11,7 +11,8 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.points import (
+from retrieval_store.protocol.codec import Array, MalformedError, list_in, write_by
+from retrieval_store.query.types import (
     UNSET,
     Hits,
     NonDenseVector,
@@ -19,12 +20,11 @@ from retrieval_store.interface.points import (
     PointBatch,
     PointId,
     Points,
+    Projection,
     ShownIds,
     Vectors,
     VectorsRead,
 )
-from retrieval_store.interface.projections import Projection
-from retrieval_store.protocol.codec import Array, MalformedError, list_in, write_by
 
 _MOST = 2**31  # numbers of a vector, of which no sum is too large
 _LEFT = False  # stands for UNSET, which is neither text, object nor null

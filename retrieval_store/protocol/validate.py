@@ -20,22 +20,20 @@ from retrieval_store.errors import (
 from retrieval_store.filters.nested import AnyElement, any_element
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath, Steps
-from retrieval_store.interface.points import NonDenseVectors, PointBatch, PointId, Vectors
-from retrieval_store.interface.questions import (
+from retrieval_store.query.query import (
+    MOST_AHEAD,
+    MOST_CONDITIONS,
+    MOST_RECORDS,
     BestOfEach,
     Fused,
+    Inquiry,
     Near,
     Question,
     Sparse,
     Step,
     Text,
 )
-from retrieval_store.interface.reasons import (
-    MOST_AHEAD,
-    MOST_CONDITIONS,
-    MOST_RECORDS,
-    Inquiry,
-)
+from retrieval_store.query.types import NonDenseVectors, PointBatch, PointId, Vectors
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}

@@ -7,7 +7,6 @@ import qdrant_client
 
 from retrieval_store.base.json_values import Payload
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.explaining.reasons import Reasons
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (
     InferenceEmbedder,
@@ -18,6 +17,7 @@ from retrieval_store.qdrant.inference import (
 )
 from retrieval_store.qdrant.opening import Options, opened_store
 from retrieval_store.qdrant.queries.answers import Asked, looking
+from retrieval_store.query.reasons import Reasons
 
 
 class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
@@ -102,8 +102,8 @@ def why(
     raises.
     """
     _refuse_server(client)
-    from retrieval_store.explaining.inquiring import reasons_of
     from retrieval_store.qdrant.queries.why import case_of
+    from retrieval_store.query.reasons import reasons_of
 
     found: list[Reasons] = []
 

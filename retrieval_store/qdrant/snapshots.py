@@ -19,9 +19,9 @@ from qdrant_client import models
 
 from retrieval_store.engine.storage.files import SNAPSHOTS
 from retrieval_store.errors import StorageError
-from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.refusals import missing, wrong
+from retrieval_store.query.protocols import EmbeddedStore
 
 FULL = "full"
 SUFFIX, CHECKSUM = ".snapshot", ".checksum"

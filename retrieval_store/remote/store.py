@@ -24,24 +24,27 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.interface.points import (
+from retrieval_store.protocol.methods import POINTS, STORE, Method
+from retrieval_store.query.protocols import IndexKind
+from retrieval_store.query.query import Findings, Inquiry, Question
+from retrieval_store.query.types import (
     Changed,
+    CollectionRecord,
     Fields,
+    FileReport,
+    Gauges,
     Hits,
+    NewSpace,
     PointBatch,
     PointId,
     Points,
     Position,
+    Progress,
+    Projection,
     PutResult,
+    SpaceRecord,
     WriteRules,
 )
-from retrieval_store.interface.projections import Projection
-from retrieval_store.interface.questions import Question
-from retrieval_store.interface.reasons import Findings, Inquiry
-from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
-from retrieval_store.interface.spaces import NewSpace, SpaceRecord
-from retrieval_store.interface.stores import IndexKind
-from retrieval_store.protocol.methods import POINTS, STORE, Method
 from retrieval_store.remote.connection import Address, Answer, Connection, requested
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import StorageError
-from retrieval_store.interface.stores import EnginePoints
+from retrieval_store.query.protocols import EnginePoints
 from retrieval_store.server.pool import BusyError
 
 MOST = 16  # at a time: each is as large as what it is of

@@ -11,10 +11,10 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.interface.points import PointId
 from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.points.ids import uuid_of
 from retrieval_store.qdrant.refusals import NoVectorError, Refused, missing, wrong
+from retrieval_store.query.types import PointId
 from retrieval_store.server import rates
 from retrieval_store.server.older import as_grouped_query, as_query
 from retrieval_store.server.parameters import is_unsigned, refuse_dots

@@ -18,9 +18,8 @@ from retrieval_store.direct.queries import (
 )
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not, all_of
-from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.questions import Question
-from retrieval_store.interface.spaces import SpaceRecord
+from retrieval_store.query.query import Question
+from retrieval_store.query.types import Fields, PointId, SpaceRecord
 from retrieval_store.view import checking
 from retrieval_store.view.marks import marks, words_of
 from retrieval_store.view.reading import SHOWN, allowed, one_of, shown_hits, whole_record

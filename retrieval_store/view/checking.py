@@ -11,7 +11,7 @@ from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.json_values import INT_MAX, shown
 from retrieval_store.direct.arguments import matrix_of, sparse_of
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.interface.points import PointId
+from retrieval_store.query.types import PointId
 
 Check: TypeAlias = Callable[[Any, str], Any]
 LONGEST_TEXT = 1_000_000  # characters

@@ -11,8 +11,8 @@ import numpy as np
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.projection import places_of
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.protocol.codec import Parts, packed
+from retrieval_store.query.types import Fields, PointId
 from retrieval_store.view.checking import key_of
 from retrieval_store.view.reading import allowed
 from retrieval_store.view.views import Views

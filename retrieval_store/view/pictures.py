@@ -10,8 +10,8 @@ import io
 import numpy as np
 
 from retrieval_store.errors import DataLoaderError, NotFoundError
-from retrieval_store.interface.points import Fields, PointId
 from retrieval_store.loaders.images import ImageLoader
+from retrieval_store.query.types import Fields, PointId
 from retrieval_store.view.reading import one_of
 from retrieval_store.view.views import Views
 

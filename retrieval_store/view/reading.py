@@ -14,9 +14,15 @@ from retrieval_store.direct.counting import texts_cut
 from retrieval_store.direct.embedder import may_be_made
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.filters.nodes import Expression, HasId, all_of
-from retrieval_store.interface.points import Fields, Hits, PointId, Points
-from retrieval_store.interface.records import CollectionRecord, Gauges
-from retrieval_store.interface.spaces import SpaceRecord
+from retrieval_store.query.types import (
+    CollectionRecord,
+    Fields,
+    Gauges,
+    Hits,
+    PointId,
+    Points,
+    SpaceRecord,
+)
 from retrieval_store.view.checking import key_of
 from retrieval_store.view.views import Looked, Views, spec_of
 

@@ -13,13 +13,12 @@ from retrieval_store.direct.arguments import DEFAULT
 from retrieval_store.direct.configuration import all_settings, spaces_of, stored_settings
 from retrieval_store.direct.embedding import Embedding
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.spaces import SpaceRecord
 from retrieval_store.places import Session, StoredCollection
+from retrieval_store.query.types import CollectionRecord, SpaceRecord
 
 if TYPE_CHECKING:
     from retrieval_store.direct.probing import ProbedEmbedder
-    from retrieval_store.interface.stores import CollectionStore, PointsBackend
+    from retrieval_store.query.protocols import CollectionStore, PointsBackend
     from retrieval_store.view.watching import Watching
 
 MOST_FUNCTIONS = 8  # embedding functions that are kept, which may hold models

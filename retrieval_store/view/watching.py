@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from retrieval_store.errors import NotFoundError
-from retrieval_store.interface.stores import CollectionStore
+from retrieval_store.query.protocols import CollectionStore
 
 EVERY, EVERY_OF_ONE = 5.0, 0.4  # seconds between two looks at all collections, and at one
 SHARE = 20.0  # times as long as a look at all took, until the next

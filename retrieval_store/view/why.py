@@ -8,19 +8,19 @@ from retrieval_store.base.dataclasses import asdict, replace
 from retrieval_store.base.words import spellings
 from retrieval_store.direct.why import conditions_in, words_beside
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.explaining.advice import Terms
-from retrieval_store.explaining.conditions import Condition
-from retrieval_store.explaining.inquiring import (
+from retrieval_store.filters.nodes import HasId, Not
+from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.query.query import Question, Step, Text
+from retrieval_store.query.reasons import (
     MOST_CONTAINING,
     Case,
+    Condition,
+    Reason,
+    Terms,
     reasons_of,
     ways_to_contain,
 )
-from retrieval_store.explaining.reasons import Reason
-from retrieval_store.filters.nodes import HasId, Not
-from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.interface.points import Fields, PointId, ShownIds
-from retrieval_store.interface.questions import Question, Step, Text
+from retrieval_store.query.types import Fields, PointId, ShownIds
 from retrieval_store.view.asking import question_of
 from retrieval_store.view.checking import key_of
 from retrieval_store.view.reading import SHOWN_IN_LISTS

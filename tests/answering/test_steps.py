@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from retrieval_store.engine.store import Store
-from retrieval_store.interface.points import Fields, PointBatch, Vectors
-from retrieval_store.interface.questions import Near, Question, Step
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.query import Near, Question, Step
+from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import UPSERT, points_of
 from tests.helpers.processes import eager_codes
 

@@ -15,8 +15,8 @@ from retrieval_store.command.main import _ARGUMENT, _as_option
 from retrieval_store.command.maintain import _tell_damaged
 from retrieval_store.command.places import names_completed
 from retrieval_store.exchange import export_csv
-from retrieval_store.interface.records import FileReport
 from retrieval_store.qdrant import QdrantClient, models
+from retrieval_store.query.types import FileReport
 from tests.command.terminals import environment, on_terminal, run
 
 

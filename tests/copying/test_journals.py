@@ -8,7 +8,7 @@ import pytest
 import retrieval_store
 from retrieval_store.copying import collection, journal
 from retrieval_store.errors import AlreadyExistsError, ConflictError, DamagedError
-from retrieval_store.interface.points import Position
+from retrieval_store.query.types import Position
 from tests.copying.test_copies_of_stores import broken_off, filled, opened, same
 
 

@@ -4,8 +4,7 @@ import pytest
 
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import AlreadyExistsError, NotFoundError, StorageError
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import CollectionRecord, NewSpace
 
 
 @pytest.fixture

@@ -25,17 +25,17 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.expression import And, DocumentContains, HasId, OneOf, Range
 from retrieval_store.filters.predicate import Candidate, fulfils
-from retrieval_store.interface.points import (
+from retrieval_store.query.types import (
     UNSET,
     Content,
     Fields,
+    NewSpace,
     NonDenseVectors,
     PointBatch,
     Vectors,
     WriteRules,
     merged,
 )
-from retrieval_store.interface.spaces import NewSpace
 from tests.helpers import PATIENCE
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.questions import by_sparse, nearest_to, search

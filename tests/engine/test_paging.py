@@ -15,7 +15,7 @@ from retrieval_store.filters.expression import (
     OneOf,
     Range,
 )
-from retrieval_store.interface.points import Fields, PointBatch
+from retrieval_store.query.types import Fields, PointBatch
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 
 COUNT = 3_000

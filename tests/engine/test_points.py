@@ -7,7 +7,7 @@ import pytest
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep import verify
 from retrieval_store.filters.expression import HasId
-from retrieval_store.interface.points import Fields, PointBatch, Vectors
+from retrieval_store.query.types import Fields, PointBatch, Vectors
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.questions import nearest_to, search
 

@@ -12,8 +12,14 @@ import retrieval_store
 from retrieval_store.engine.state.fetch import FEW
 from retrieval_store.engine.upkeep import verify
 from retrieval_store.errors import DamagedError, NotFoundError, StorageError
-from retrieval_store.interface.points import Fields, PointBatch, ShownIds, Vectors, WriteRules
-from retrieval_store.interface.records import FileReport
+from retrieval_store.query.types import (
+    Fields,
+    FileReport,
+    PointBatch,
+    ShownIds,
+    Vectors,
+    WriteRules,
+)
 
 pytestmark = pytest.mark.embedded
 TEXTS = Fields(payload=True, document=True)

@@ -14,8 +14,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch
-from retrieval_store.interface.spaces import NewSpace, SpaceRecord
+from retrieval_store.query.types import Fields, NewSpace, NonDenseVectors, PointBatch, SpaceRecord
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force

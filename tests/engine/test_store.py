@@ -26,8 +26,7 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import CollectionRecord, NewSpace
 from tests.helpers.batches import ADD, batch
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled

@@ -9,9 +9,8 @@ import pytest
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import HasId
-from retrieval_store.interface.points import Fields
-from retrieval_store.interface.questions import Near, Question, Step
-from retrieval_store.interface.reasons import Inquiry
+from retrieval_store.query.query import Inquiry, Near, Question, Step
+from retrieval_store.query.types import Fields
 from tests.helpers.oracle import (
     bm25,
     brute_force,

@@ -4,8 +4,7 @@ import numpy as np
 import scipy.sparse
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.interface.points import NonDenseVectors, PointBatch, Vectors, WriteRules
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import NewSpace, NonDenseVectors, PointBatch, Vectors, WriteRules
 
 TERMS, POINTS = 500, 300  # of sparse vectors
 ADD = WriteRules(on_existing="refuse", on_missing="insert")

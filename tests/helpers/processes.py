@@ -16,7 +16,7 @@ import numpy as np
 
 import retrieval_store
 from retrieval_store.engine.store import Store
-from retrieval_store.interface.points import Content, PointBatch, Vectors, WriteRules
+from retrieval_store.query.types import Content, PointBatch, Vectors, WriteRules
 from tests.helpers import PATIENCE, ROOT
 
 BATCH = 5

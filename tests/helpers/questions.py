@@ -1,6 +1,6 @@
 """Questions of one step, for tests that ask the points of a store."""
 
-from retrieval_store.interface.questions import Near, Question, Sparse, Step
+from retrieval_store.query.query import Near, Question, Sparse, Step
 
 
 def nearest_to(space, vectors, k, expression=None, prefetch=(), **how):

@@ -10,12 +10,11 @@ from qdrant_client import models
 
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.slices import InSlice
-from retrieval_store.interface.points import PointBatch, Vectors
-from retrieval_store.interface.spaces import NewSpace
 from retrieval_store.qdrant.filters.indexes import by_path, parse_facet, parse_order
 from retrieval_store.qdrant.filters.parsing import MOST_LEVELS, parse_filter
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused
+from retrieval_store.query.types import NewSpace, PointBatch, Vectors
 from tests.qdrant.store import REPLACE, Payloads
 
 Field, Value = models.FieldCondition, models.MatchValue

@@ -11,7 +11,7 @@ from retrieval_store.cluster import client
 from retrieval_store.cluster.write import AHEAD, Sending
 from retrieval_store.copying import pages as copying
 from retrieval_store.errors import NotFoundError, UnavailableError
-from retrieval_store.interface.points import PointBatch, Vectors
+from retrieval_store.query.types import PointBatch, Vectors
 from tests.helpers import PATIENCE
 from tests.helpers.qdrant_server import Server
 

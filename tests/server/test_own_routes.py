@@ -13,25 +13,17 @@ import retrieval_store
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.words import Analyzer
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.interface.points import (
+from retrieval_store.protocol.codec import packed, unpacked
+from retrieval_store.protocol.methods import POINTS, ROOT, STORE
+from retrieval_store.query.query import BestOfEach, Fused, Near, Question, Sparse, Step, Text
+from retrieval_store.query.types import (
     Fields,
+    NewSpace,
     NonDenseVectors,
     PointBatch,
     Vectors,
     WriteRules,
 )
-from retrieval_store.interface.questions import (
-    BestOfEach,
-    Fused,
-    Near,
-    Question,
-    Sparse,
-    Step,
-    Text,
-)
-from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.protocol.codec import packed, unpacked
-from retrieval_store.protocol.methods import POINTS, ROOT, STORE
 from retrieval_store.server import app
 from tests.often import DAY, times
 from tests.server.asked import Asking

@@ -19,8 +19,29 @@ from retrieval_store.filters.nested import any_element
 from retrieval_store.filters.nodes import Expression, walk
 from retrieval_store.filters.paths import EACH, Steps
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.interface.formulas import Apply, Combine, Constant, NumberAt, ScoreOf, Whether
-from retrieval_store.interface.points import (
+from retrieval_store.protocol.codec import MalformedError, decode, encode, packed, unpacked
+from retrieval_store.protocol.methods import POINTS, STORE, told, understood
+from retrieval_store.protocol.validate import check_arguments
+from retrieval_store.query.query import (
+    Apply,
+    BestOfEach,
+    Combine,
+    Computed,
+    Constant,
+    Diverse,
+    Fused,
+    Groups,
+    Near,
+    NumberAt,
+    Question,
+    Recommended,
+    ScoreOf,
+    Sparse,
+    Step,
+    Text,
+    Whether,
+)
+from retrieval_store.query.types import (
     UNSET,
     Fields,
     Hits,
@@ -31,22 +52,6 @@ from retrieval_store.interface.points import (
     Vectors,
     WriteRules,
 )
-from retrieval_store.interface.questions import (
-    BestOfEach,
-    Computed,
-    Diverse,
-    Fused,
-    Groups,
-    Near,
-    Question,
-    Recommended,
-    Sparse,
-    Step,
-    Text,
-)
-from retrieval_store.protocol.codec import MalformedError, decode, encode, packed, unpacked
-from retrieval_store.protocol.methods import POINTS, STORE, told, understood
-from retrieval_store.protocol.validate import check_arguments
 from tests.helpers.filter_strategies import metadatas, texts, where_documents, wheres
 
 

@@ -30,13 +30,12 @@ from retrieval_store.direct.configuration import refuse_no_sparse
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.interface.points import Fields, Hits, Points
-from retrieval_store.interface.questions import Near, Question, Sparse, Step
-from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.query.query import Near, Question, Sparse, Step
+from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
 if TYPE_CHECKING:
     from retrieval_store.direct.probing import ProbedEmbedder
-    from retrieval_store.interface.stores import PointsBackend
+    from retrieval_store.query.protocols import PointsBackend
 
 SELECTED = (ID, DOCUMENT, EMBEDDING, METADATA, SCORE)
 

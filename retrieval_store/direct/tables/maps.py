@@ -21,9 +21,8 @@ from retrieval_store.base.projection import places_of
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath, value_at
-from retrieval_store.interface.points import Fields, PointId, ShownIds
-from retrieval_store.interface.projections import Projection, scalar
-from retrieval_store.interface.stores import PointsBackend
+from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.query.types import Fields, PointId, Projection, ShownIds, scalar
 
 Library: TypeAlias = Literal["embedding-atlas", "plotly", "altair", "matplotlib"]
 LIBRARIES: tuple[Library, ...] = get_args(Library)

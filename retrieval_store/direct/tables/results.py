@@ -12,7 +12,7 @@ import orjson
 from retrieval_store.base.json_values import shown
 from retrieval_store.direct.tables.expanding import Expanded, column_of, expanded, kind_of
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
-from retrieval_store.interface.stores import PointsBackend
+from retrieval_store.query.protocols import PointsBackend
 
 _NULLABLE: dict[type, Any] = {int: "Int64", bool: "boolean"}
 COLUMNS = {

@@ -34,7 +34,7 @@ from retrieval_store.engine.database.guards import (
 )
 from retrieval_store.engine.database.transactions import in_transaction, select, writing
 from retrieval_store.errors import DamagedError, FormatError, StorageError
-from retrieval_store.interface.records import Mode
+from retrieval_store.query.types import Mode
 
 _log = log_of("store")
 Fill: TypeAlias = Callable[[apsw.Connection], None]

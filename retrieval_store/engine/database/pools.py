@@ -41,7 +41,7 @@ from retrieval_store.errors import (
     StorageError,
     StorageFullError,
 )
-from retrieval_store.interface.records import Mode
+from retrieval_store.query.types import Mode
 
 Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
 IDLE_CONNECTIONS = 4

@@ -48,7 +48,7 @@ from retrieval_store.filters.nodes import (
     walk,
 )
 from retrieval_store.filters.values import joined
-from retrieval_store.interface.points import ShownIds
+from retrieval_store.query.types import ShownIds
 
 # Costs, in units of the time to read one row into a column: starting to read single points, reading
 # each of them; and the number of rows that one unit evaluates a condition for in a column.

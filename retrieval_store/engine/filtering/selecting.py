@@ -12,7 +12,7 @@ from retrieval_store.engine.filtering.masks import among, look, matching, split
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.interface.points import PointId
+from retrieval_store.query.types import PointId
 
 FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
 SMALL = 20_000  # points, of which all are looked at in a moment

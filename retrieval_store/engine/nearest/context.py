@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from retrieval_store.answering import leaves as answering
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
@@ -29,6 +28,7 @@ from retrieval_store.indexes.exact import (
     nearest,
 )
 from retrieval_store.indexes.sought import Decided, decided
+from retrieval_store.query import executor as answering
 
 if TYPE_CHECKING:
     from retrieval_store.engine.codes.segments import SpaceCodes

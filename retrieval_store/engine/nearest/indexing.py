@@ -27,7 +27,7 @@ from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.interface.spaces import index_name, index_settings
+from retrieval_store.query.types import index_name, index_settings
 
 if TYPE_CHECKING:
     from retrieval_store.engine.storage.derived import DerivedFile

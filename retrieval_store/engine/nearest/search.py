@@ -24,8 +24,8 @@ from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.exact import is_safe_length
 from retrieval_store.indexes.native.library import REMEDY, kernel
-from retrieval_store.interface.questions import Near
-from retrieval_store.interface.spaces import index_settings
+from retrieval_store.query.query import Near
+from retrieval_store.query.types import index_settings
 
 if TYPE_CHECKING:
     from retrieval_store.engine.codes.segments import Coded

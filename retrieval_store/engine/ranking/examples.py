@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Floats
-from retrieval_store.interface.questions import Discovered, Example, Recommended, RelevanceFeedback
+from retrieval_store.query.query import Discovered, Example, Recommended, RelevanceFeedback
 
 Combine: TypeAlias = Callable[[Floats], Floats]
 """(m, n) likenesses of n points to m examples → (n,) scores, more is better."""

@@ -20,7 +20,7 @@ from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.geo import distances
 from retrieval_store.filters.paths import EACH, Steps, found_in, items_of
-from retrieval_store.interface.formulas import (
+from retrieval_store.query.query import (
     Apply,
     Combine,
     Constant,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.answering.leaves import Label
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import kind_of
@@ -17,6 +16,7 @@ from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import current
 from retrieval_store.engine.storage.records import read_exactly, read_values
 from retrieval_store.filters.paths import PayloadPath, Steps, found_in, items_of
+from retrieval_store.query.executor import Label
 
 LOOKED_AT = 8  # labels are cached once calls have read one payload in so many, taken together
 DISTINCT_BYTES = 128  # about the size of a tuple with its values

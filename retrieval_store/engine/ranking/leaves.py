@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrieval_store.answering.leaves import Labelling, Ranked
 from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.metrics import Metric, similarity_of
 from retrieval_store.engine.filtering.allowed import key_of
@@ -18,13 +17,14 @@ from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.search import nearest_rows
 from retrieval_store.engine.state.fetch import fetch_each
 from retrieval_store.engine.state.state import known_space
-from retrieval_store.interface.points import Fields, Points
-from retrieval_store.interface.questions import BestOfEach, Groups, Near, Step, Text
+from retrieval_store.query.executor import Labelling, Ranked
+from retrieval_store.query.query import BestOfEach, Groups, Near, Step, Text
+from retrieval_store.query.types import Fields, Points
 
 if TYPE_CHECKING:
     from retrieval_store.engine.ranking.scorings import Scorings
     from retrieval_store.filters.nodes import Expression
-    from retrieval_store.interface.reasons import WordFindings
+    from retrieval_store.query.query import WordFindings
 
 
 class EngineLeaves:

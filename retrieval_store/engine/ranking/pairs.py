@@ -20,8 +20,8 @@ from retrieval_store.engine.ranking.similar import (
 from retrieval_store.engine.state.fetch import fetch
 from retrieval_store.engine.state.state import known_space
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.questions import Example
+from retrieval_store.query.query import Example
+from retrieval_store.query.types import Fields, PointId
 
 CELLS = 1 << 22  # likenesses at once
 

@@ -21,7 +21,7 @@ from retrieval_store.engine.filtering.token_segments import TokenSegment
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.filters.columns import TokensAt
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.interface.questions import PayloadText
+from retrieval_store.query.query import PayloadText
 
 LENGTH_BITS = 13
 

@@ -12,8 +12,7 @@ from retrieval_store.engine.state.state import known_space
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.interface.points import Fields
-from retrieval_store.interface.projections import Projection, nothing_in, refuse_other_kind, scalar
+from retrieval_store.query.types import Fields, Projection, nothing_in, refuse_other_kind, scalar
 
 
 def projection(

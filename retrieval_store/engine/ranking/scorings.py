@@ -6,8 +6,6 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from retrieval_store.answering.executor import are_worse
-from retrieval_store.answering.leaves import Leaves, Ranked
 from retrieval_store.base.arrays import Bools, Floats, Ints, distinct
 from retrieval_store.base.ranking import IDENTIFIER_WEIGHT, marginally_relevant
 from retrieval_store.engine.filtering.facets import ordered
@@ -35,7 +33,8 @@ from retrieval_store.engine.words.ranked import (
     word_shares,
 )
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.interface.questions import (
+from retrieval_store.query.executor import Leaves, Ranked, are_worse
+from retrieval_store.query.query import (
     ByExamples,
     Computed,
     Discovered,
@@ -49,9 +48,9 @@ from retrieval_store.interface.questions import (
     Step,
     Text,
     Unranked,
+    WordFindings,
 )
-from retrieval_store.interface.reasons import WordFindings
-from retrieval_store.interface.spaces import Kind
+from retrieval_store.query.types import Kind
 
 FLAT = 1.0  # the score of hits that aren't ranked by a score
 # The rows that a step may rank; None for all that its filter allows.

@@ -30,7 +30,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     StorageError,
 )
-from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.query.types import CollectionRecord
 
 VERSION = 1
 MANIFEST = "manifest.json"

@@ -11,7 +11,7 @@ from retrieval_store.engine.snapshots.copies import copy_collection
 from retrieval_store.engine.snapshots.package import Manifest, pack
 from retrieval_store.engine.storage.files import private_folder
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.query.types import CollectionRecord
 
 
 def take(

@@ -14,7 +14,7 @@ from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import has_versions, shows_an_integer, to_id, to_key
 from retrieval_store.errors import DamagedError
-from retrieval_store.interface.points import Fields, PointId, Points, ShownIds, VectorsRead
+from retrieval_store.query.types import Fields, PointId, Points, ShownIds, VectorsRead
 
 FEW = 16  # ids that one statement is asked for, which names each of them
 _IDS: set[type] = {str, int}

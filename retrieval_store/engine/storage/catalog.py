@@ -27,7 +27,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.interface.records import CollectionRecord
+from retrieval_store.query.types import CollectionRecord
 
 # Directories whose collections were never finished, or aren't yet: named before they are made.
 _SINCE_2 = "CREATE TABLE unfinished (id TEXT PRIMARY KEY) WITHOUT ROWID;"

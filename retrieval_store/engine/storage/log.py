@@ -11,7 +11,7 @@ from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.schema import EVERY_PART, Head, read_head, to_id, write_head
 from retrieval_store.engine.storage.vectors import OpenVectors
-from retrieval_store.interface.points import Changed, PointId, Position
+from retrieval_store.query.types import Changed, PointId, Position
 
 LOG_WRITES = 4096  # the change log keeps at most so many writes,
 LOG_PKS = 1_000_000  # and about so many pks

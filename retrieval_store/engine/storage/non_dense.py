@@ -14,7 +14,7 @@ from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
-from retrieval_store.interface.points import NonDenseVector
+from retrieval_store.query.types import NonDenseVector
 
 AT_ONCE = 20_000
 

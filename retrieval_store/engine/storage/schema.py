@@ -33,8 +33,7 @@ from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.interface.points import PointId, ShownIds
-from retrieval_store.interface.spaces import KINDS, Kind, NewSpace
+from retrieval_store.query.types import KINDS, Kind, NewSpace, PointId, ShownIds
 
 
 @dataclass(frozen=True, slots=True)

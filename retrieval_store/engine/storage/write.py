@@ -55,7 +55,7 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.interface.points import (
+from retrieval_store.query.types import (
     UNSET,
     Content,
     NonDenseVector,

@@ -18,7 +18,7 @@ from retrieval_store.base.logs import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.concurrency import put_off_here, reset_after_fork, unforkable
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
-from retrieval_store.interface.records import Progress
+from retrieval_store.query.types import Progress
 
 AGAIN_AFTER = 1.0  # seconds, when another process or thread was at it
 EXIT_WAITS = 1.0  # seconds

@@ -16,7 +16,7 @@ from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import Write
 from retrieval_store.errors import DamagedError
-from retrieval_store.interface.records import Progress
+from retrieval_store.query.types import Progress
 
 _log = log_of("maintenance")
 FILES_AT_ONCE = 4  # recorded in one transaction

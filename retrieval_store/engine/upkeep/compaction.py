@@ -24,7 +24,7 @@ from retrieval_store.engine.storage.write import append_rows, disown
 from retrieval_store.engine.upkeep.filling import FILLED_AT_ONCE
 from retrieval_store.engine.upkeep.saving import sweep
 from retrieval_store.indexes.exact import norms_of
-from retrieval_store.interface.records import Progress
+from retrieval_store.query.types import Progress
 
 _log = log_of("maintenance")
 SLICE_BYTES = 4 * 1024 * 1024

@@ -21,7 +21,7 @@ from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes.exact import norms_of
-from retrieval_store.interface.records import Progress
+from retrieval_store.query.types import Progress
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
 Told: TypeAlias = "Path | weakref.ref[Access]"

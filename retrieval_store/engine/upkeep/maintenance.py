@@ -60,7 +60,7 @@ from retrieval_store.engine.upkeep.saving import (
     worth_saving,
 )
 from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
-from retrieval_store.interface.records import Progress
+from retrieval_store.query.types import Progress
 
 _log = log_of("maintenance")
 T = TypeVar("T")

@@ -52,7 +52,7 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.interface.records import FileReport, Mode
+from retrieval_store.query.types import FileReport, Mode
 
 FindAnalyzer: TypeAlias = Callable[[], Analyzer]
 Comparison: TypeAlias = Callable[[DerivedFile], None]  # raises DamagedError

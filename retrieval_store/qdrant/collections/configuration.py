@@ -17,9 +17,8 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.base.metrics import Metric
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.spaces import Kind, NewSpace, SpaceRecord
 from retrieval_store.qdrant.filters.indexes import Indexes, by_path
+from retrieval_store.query.types import CollectionRecord, Kind, NewSpace, SpaceRecord
 
 KEY = "qdrant_front"
 UNNAMED = ""

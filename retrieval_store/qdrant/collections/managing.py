@@ -10,8 +10,6 @@ from qdrant_client import models
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.json_values import Payload
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
-from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.stores import EmbeddedStore
 from retrieval_store.qdrant.collections.configuration import (
     UNNAMED,
     Configuration,
@@ -37,6 +35,8 @@ from retrieval_store.qdrant.collections.strict import SIZES, check_indexes
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused, check_given, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
+from retrieval_store.query.protocols import EmbeddedStore
+from retrieval_store.query.types import NewSpace
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ from typing import Any
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import NotFoundError
-from retrieval_store.interface.records import CollectionRecord
-from retrieval_store.interface.stores import EmbeddedPoints, EmbeddedStore
 from retrieval_store.qdrant.collections.configuration import (
     KEY,
     Configuration,
@@ -22,6 +20,8 @@ from retrieval_store.qdrant.collections.configuration import (
 )
 from retrieval_store.qdrant.collections.requests import checked_name
 from retrieval_store.qdrant.refusals import missing, wrong
+from retrieval_store.query.protocols import EmbeddedPoints, EmbeddedStore
+from retrieval_store.query.types import CollectionRecord
 
 KEPT = 256  # configurations
 CUSTOM = "custom"

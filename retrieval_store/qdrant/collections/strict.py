@@ -14,12 +14,12 @@ from qdrant_client import models
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.paths import Steps
-from retrieval_store.interface.points import NonDenseVectors, Vectors
 from retrieval_store.qdrant.collections.configuration import hnsw_of
 from retrieval_store.qdrant.collections.indexed import Use, conditions_of, serves, unserved
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import Refused
+from retrieval_store.query.types import NonDenseVectors, Vectors
 
 FORBIDDEN = 400
 MEASURED_EACH = 32

@@ -19,10 +19,10 @@ from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import Steps
 from retrieval_store.filters.readings import ScalarKind, uuid_in
 from retrieval_store.filters.values import Differs
-from retrieval_store.interface.formulas import Variable
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import to_float
 from retrieval_store.qdrant.tokens.described import tokens_of
+from retrieval_store.query.query import Variable
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
 Indexes: TypeAlias = Mapping[Steps, Schema]

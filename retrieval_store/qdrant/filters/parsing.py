@@ -17,7 +17,6 @@ from retrieval_store.filters.paths import Steps
 from retrieval_store.filters.readings import uuid_in
 from retrieval_store.filters.slices import InSlice
 from retrieval_store.filters.values import Between, Equals
-from retrieval_store.interface.questions import Groups
 from retrieval_store.qdrant.filters.conditions import (
     NONE,
     PARSERS,
@@ -28,6 +27,7 @@ from retrieval_store.qdrant.filters.conditions import (
 from retrieval_store.qdrant.filters.indexes import Indexes, Schema, kind_of
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed
+from retrieval_store.query.query import Groups
 
 MOST_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
 

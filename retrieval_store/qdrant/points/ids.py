@@ -9,9 +9,9 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
-from retrieval_store.interface.points import PointId
 from retrieval_store.qdrant.collections.opened import check_shard_key
 from retrieval_store.qdrant.refusals import malformed, wrong
+from retrieval_store.query.types import PointId
 
 # As `uuid.UUID` prints it, which takes four times as long as to see that nothing is to be changed.
 _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

@@ -12,9 +12,9 @@ from qdrant_client import models
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import MAX_DEPTH, Payload, shown
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
-from retrieval_store.interface.points import Content
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed, wrong
+from retrieval_store.query.types import Content
 
 Path: TypeAlias = Sequence[Step]
 Shown: TypeAlias = Callable[[Payload], Any]

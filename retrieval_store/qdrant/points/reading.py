@@ -9,7 +9,6 @@ from qdrant_client import models
 from retrieval_store.base.json_values import INT_MAX, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.interface.points import Fields, Points
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.collections.strict import check_exact, check_filter, check_limit
 from retrieval_store.qdrant.filters.indexes import parse_facet, parse_order
@@ -19,6 +18,7 @@ from retrieval_store.qdrant.points.ids import id_to_read, ids_to_read
 from retrieval_store.qdrant.points.payloads import every_key, selecting, with_reserved_keys
 from retrieval_store.qdrant.points.vectors import names_of, shown_vectors
 from retrieval_store.qdrant.refusals import malformed, wrong
+from retrieval_store.query.types import Fields, Points
 
 
 class Selection:

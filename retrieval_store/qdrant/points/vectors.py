@@ -14,15 +14,10 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Matrix, SparseVector
 from retrieval_store.base.json_values import shown
-from retrieval_store.interface.points import (
-    NonDenseVector,
-    NonDenseVectors,
-    Points,
-    Vectors,
-)
 from retrieval_store.qdrant.collections.configuration import UNNAMED, Configuration, Vector
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.refusals import malformed, wrong
+from retrieval_store.query.types import NonDenseVector, NonDenseVectors, Points, Vectors
 
 Columns: TypeAlias = dict[str, Vectors | NonDenseVectors]
 LARGEST_INDEX = 2**32 - 1

@@ -14,16 +14,6 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.base.json_values import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.interface.points import (
-    Content,
-    Fields,
-    NonDenseVectors,
-    PointBatch,
-    PointId,
-    Vectors,
-    WriteRules,
-)
-from retrieval_store.interface.stores import Changes
 from retrieval_store.qdrant.collections.opened import Opened, check_shard_key, check_sharding
 from retrieval_store.qdrant.collections.strict import (
     check_batch,
@@ -44,6 +34,16 @@ from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of, refuse_empty
 from retrieval_store.qdrant.refusals import Refused, malformed, missing, wrong
 from retrieval_store.qdrant.serialised import to_write
+from retrieval_store.query.protocols import Changes
+from retrieval_store.query.types import (
+    Content,
+    Fields,
+    NonDenseVectors,
+    PointBatch,
+    PointId,
+    Vectors,
+    WriteRules,
+)
 
 Operation: TypeAlias = Callable[[Changes], object]  # something that is done to points
 

@@ -10,8 +10,6 @@ from qdrant_client.http import models as rest
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.json_values import shown
-from retrieval_store.interface.points import Hits
-from retrieval_store.interface.questions import Diverse, Ordered, Question, Step, Unranked
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.indexed import MATCHED
 from retrieval_store.qdrant.collections.opened import Collections, Opened
@@ -26,6 +24,8 @@ from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.points.reading import Selection, expression_of, retrieve
 from retrieval_store.qdrant.queries.steps import step_of
 from retrieval_store.qdrant.refusals import malformed
+from retrieval_store.query.query import Diverse, Ordered, Question, Step, Unranked
+from retrieval_store.query.types import Hits
 
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
 UNSCORED = Ordered, Unranked

@@ -10,7 +10,13 @@ from retrieval_store.base.json_values import shown
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH
-from retrieval_store.interface.formulas import (
+from retrieval_store.qdrant.collections.indexed import NUMBERS, PLACES, TIMES, Use
+from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.collections.strict import check_filter, check_key
+from retrieval_store.qdrant.filters.indexes import parse_variable
+from retrieval_store.qdrant.points.reading import expression_of
+from retrieval_store.qdrant.refusals import to_float, wrong
+from retrieval_store.query.query import (
     Apply,
     Combine,
     Constant,
@@ -28,12 +34,6 @@ from retrieval_store.interface.formulas import (
     Variable,
     Whether,
 )
-from retrieval_store.qdrant.collections.indexed import NUMBERS, PLACES, TIMES, Use
-from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.collections.strict import check_filter, check_key
-from retrieval_store.qdrant.filters.indexes import parse_variable
-from retrieval_store.qdrant.points.reading import expression_of
-from retrieval_store.qdrant.refusals import to_float, wrong
 
 MICROS = 1e6
 UNARY: tuple[Unary, ...] = ("neg", "abs", "sqrt", "exp", "log10", "ln", "acosh")

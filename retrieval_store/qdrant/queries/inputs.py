@@ -10,8 +10,6 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.json_values import shown
-from retrieval_store.interface.points import Fields, PointId
-from retrieval_store.interface.questions import Example
 from retrieval_store.qdrant.collections.configuration import UNNAMED, Vector
 from retrieval_store.qdrant.collections.opened import Collections, Opened
 from retrieval_store.qdrant.points.ids import id_to_read
@@ -22,6 +20,8 @@ from retrieval_store.qdrant.points.vectors import (
     to_sparse,
 )
 from retrieval_store.qdrant.refusals import NoVectorError, malformed, missing, wrong
+from retrieval_store.query.query import Example
+from retrieval_store.query.types import Fields, PointId
 
 IDS = (int, str, uuid.UUID)
 

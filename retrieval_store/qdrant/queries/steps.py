@@ -15,8 +15,21 @@ from retrieval_store.base.json_values import shown
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.filters.nodes import MAX_DEPTH
-from retrieval_store.interface.points import PointId
-from retrieval_store.interface.questions import (
+from retrieval_store.qdrant.collections.configuration import UNNAMED
+from retrieval_store.qdrant.collections.opened import Collections, Opened
+from retrieval_store.qdrant.collections.strict import (
+    check_filter,
+    check_limit,
+    check_scan,
+    check_search,
+)
+from retrieval_store.qdrant.filters.indexes import parse_order, parse_scored
+from retrieval_store.qdrant.filters.parsing import merged
+from retrieval_store.qdrant.points.reading import expression_of
+from retrieval_store.qdrant.queries.formulas import formula_of
+from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
+from retrieval_store.qdrant.refusals import Refused, malformed, wrong
+from retrieval_store.query.query import (
     Computed,
     Discovered,
     Diverse,
@@ -32,20 +45,7 @@ from retrieval_store.interface.questions import (
     Step,
     Unranked,
 )
-from retrieval_store.qdrant.collections.configuration import UNNAMED
-from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.strict import (
-    check_filter,
-    check_limit,
-    check_scan,
-    check_search,
-)
-from retrieval_store.qdrant.filters.indexes import parse_order, parse_scored
-from retrieval_store.qdrant.filters.parsing import merged
-from retrieval_store.qdrant.points.reading import expression_of
-from retrieval_store.qdrant.queries.formulas import formula_of
-from retrieval_store.qdrant.queries.inputs import Inputs, average, nothing_given
-from retrieval_store.qdrant.refusals import Refused, malformed, wrong
+from retrieval_store.query.types import PointId
 
 LIMIT, RRF_K = 10, 2
 K1, B, MOST_K1 = 1.2, 0.75, 1e6

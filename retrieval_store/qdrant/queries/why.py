@@ -8,15 +8,13 @@ from qdrant_client import models
 
 from retrieval_store.base.json_values import shown
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.explaining.advice import Terms
-from retrieval_store.explaining.conditions import Condition, Kind
-from retrieval_store.explaining.inquiring import Case, check_asked
 from retrieval_store.filters.nodes import And, Expression, HasId, Not, Or
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.filters.parsing import parse_id
 from retrieval_store.qdrant.points.reading import expression_of
 from retrieval_store.qdrant.queries.answers import Asked
 from retrieval_store.qdrant.queries.steps import named_by
+from retrieval_store.query.reasons import Case, Condition, Kind, Terms, check_asked
 
 TERMS = Terms(
     count="limit",

@@ -18,8 +18,7 @@ from retrieval_store.engine.database import opening
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import FormatError, NotFoundError, StorageError
-from retrieval_store.interface.points import Fields
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers.batches import UPSERT, batch
 from tests.helpers.small_stores import filled, sql
 

@@ -9,7 +9,7 @@ from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.masks import matching
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.filters.expression import And, Range
-from retrieval_store.interface.points import Fields, PointBatch
+from retrieval_store.query.types import Fields, PointBatch
 from tests.helpers.batches import ADD, UPSERT, points_of
 
 

@@ -6,9 +6,8 @@ import pytest
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.expression import Range
-from retrieval_store.interface.points import Fields, NonDenseVectors, PointBatch, Vectors
-from retrieval_store.interface.questions import Question
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.query import Question
+from retrieval_store.query.types import Fields, NewSpace, NonDenseVectors, PointBatch, Vectors
 from tests.helpers.batches import ADD, UPSERT, points_of, put
 from tests.helpers.questions import by_sparse, nearest_to, search
 

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from retrieval_store.engine.ranking.examples import compared_by
-from retrieval_store.interface.points import Fields, PointBatch, Vectors
-from retrieval_store.interface.questions import (
-    Discovered,
-    Question,
-    Recommended,
-    RelevanceFeedback,
-    Step,
-)
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.query import Discovered, Question, Recommended, RelevanceFeedback, Step
+from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import UPSERT, points_of
 
 POINTS, DIMENSION = 2_000, 24

@@ -6,9 +6,8 @@ import pytest
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.paths import Steps
 from retrieval_store.filters.values import Differs, Equals
-from retrieval_store.interface.points import Fields, PointBatch, Vectors
-from retrieval_store.interface.questions import Groups, Near, Question, Step
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.query import Groups, Near, Question, Step
+from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import UPSERT, points_of
 
 POINTS, DIMENSION = 600, 8

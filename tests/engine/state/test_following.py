@@ -4,13 +4,13 @@ import apsw
 import numpy as np
 import pytest
 
-from retrieval_store.answering.executor import answer
 from retrieval_store.engine.filtering.masks import matching
 from retrieval_store.engine.nearest.context import Trace
 from retrieval_store.engine.ranking.leaves import EngineLeaves
 from retrieval_store.engine.store import Store
-from retrieval_store.interface.points import Fields, PointBatch
-from retrieval_store.interface.questions import Question
+from retrieval_store.query.executor import answer
+from retrieval_store.query.query import Question
+from retrieval_store.query.types import Fields, PointBatch
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.questions import nearest_to, search
 

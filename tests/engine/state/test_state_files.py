@@ -18,8 +18,7 @@ from retrieval_store.engine.upkeep import background as upkeep
 from retrieval_store.engine.upkeep import saving
 from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.errors import DamagedError
-from retrieval_store.interface.points import Fields, PointBatch
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import Fields, NewSpace, PointBatch
 from tests.engine.state.test_state_machine import TwoStores, who
 from tests.helpers import PATIENCE
 from tests.helpers.batches import ADD, UPSERT, batch, points_of

@@ -13,8 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.filters.expression import OneOf, Range
-from retrieval_store.interface.points import UNSET, Fields, PointBatch, Vectors, WriteRules
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import UNSET, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from tests.helpers.questions import nearest_to, search
 from tests.often import up_to
 

@@ -8,8 +8,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.store import Store
-from retrieval_store.interface.points import Fields
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers.processes import BATCH, TURNS, add_batches, running, transact, vector
 from tests.often import times
 

@@ -44,14 +44,14 @@ from retrieval_store.engine.words import kept
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.filters.expression import Range
 from retrieval_store.indexes.native.library import kernel
-from retrieval_store.interface.points import (
+from retrieval_store.query.types import (
     Fields,
+    NewSpace,
     NonDenseVectors,
     PointBatch,
     Vectors,
     WriteRules,
 )
-from retrieval_store.interface.spaces import NewSpace
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.processes import eager_codes, eager_indexes
 from tests.helpers.questions import by_sparse, nearest_to

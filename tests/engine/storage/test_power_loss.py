@@ -21,9 +21,8 @@ import pytest
 import retrieval_store
 from retrieval_store.direct.configuration import DEFAULTS
 from retrieval_store.direct.results import SPACE
-from retrieval_store.interface.points import Content, Fields, PointBatch, Vectors, WriteRules
-from retrieval_store.interface.spaces import NewSpace
-from retrieval_store.interface.stores import Changes
+from retrieval_store.query.protocols import Changes
+from retrieval_store.query.types import Content, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from tests.helpers import ROOT
 from tests.helpers.power_loss import Chance, Disk, Event, Recorder
 from tests.often import FULL, turn

@@ -8,7 +8,7 @@ from retrieval_store.engine.storage import records
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.expression import And, OneOf, value_at
-from retrieval_store.interface.points import PointBatch
+from retrieval_store.query.types import PointBatch
 from tests.helpers.batches import ADD, points_of
 from tests.helpers.filter_strategies import EXAMPLES, scalars, values
 

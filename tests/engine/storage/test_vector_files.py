@@ -9,8 +9,7 @@ import retrieval_store
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import DamagedError
-from retrieval_store.interface.points import Fields
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers.batches import ADD, batch
 from tests.helpers.oracle import brute_force
 from tests.helpers.questions import nearest_to, search

@@ -17,7 +17,7 @@ from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep.maintenance import optimize
 from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
-from retrieval_store.interface.points import Fields
+from retrieval_store.query.types import Fields
 from tests.helpers import PATIENCE
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
@@ -261,8 +261,7 @@ def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cl
 @pytest.mark.parametrize("spaces", [1, 3])
 def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
     from retrieval_store.engine.store import Store
-    from retrieval_store.interface.points import Fields
-    from retrieval_store.interface.spaces import NewSpace
+    from retrieval_store.query.types import Fields, NewSpace
 
     store = Store(tmp_path, "full")
     names = [f"s{i}" for i in range(spaces)]

@@ -20,8 +20,7 @@ from retrieval_store.engine.words.list_files import MAGIC
 from retrieval_store.engine.words.vocabulary import Vocabulary
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
-from retrieval_store.interface.points import Fields
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers.batches import points_of, put, sparse_items
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.listed import filled, ready

@@ -9,8 +9,7 @@ from retrieval_store.base.arrays import SparseVector
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Range
-from retrieval_store.interface.points import Fields, PointBatch
-from retrieval_store.interface.spaces import NewSpace
+from retrieval_store.query.types import Fields, NewSpace, PointBatch
 from tests.helpers.batches import ADD, POINTS, UPSERT, points_of, put, sparse_items
 from tests.helpers.oracle import bm25
 from tests.helpers.questions import by_sparse, search

@@ -3,22 +3,28 @@
 A question is data, the same for every front and every store: *steps*, and which parts of a point
 the hits carry. A step ranks the points that its filter allows; a step with *prefetches* (steps that
 run before it) ranks only the points that any of them has found. `answering` executes questions.
+
+Formulas that make a score of other scores, of payloads and of conditions.
+
+A formula is a tree of these nodes. Each is worked out for all points at once; where a result isn't
+a finite number the query is refused, as a server refuses it.
+
+Why records are found by a question, or aren't: what a store is asked, and what it tells.
 """
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.metrics import RRF_K, FusionKind
-from retrieval_store.filters.columns import TokensAt, ValuesAt
-from retrieval_store.filters.nodes import Expression, all_of
+from retrieval_store.filters.columns import PlacesAt, TokensAt, ValuesAt
+from retrieval_store.filters.nodes import And, Expression, all_of
 from retrieval_store.filters.paths import PayloadPath, Steps
-from retrieval_store.interface.points import Fields
+from retrieval_store.query.types import Fields, PointId, Points
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
-    from retrieval_store.interface.formulas import Formula
 
 Example: TypeAlias = Matrix | SparseVector
 """What a vector space holds for a point: (dim,) float32 in a dense space, (m, dim) float32 in a
@@ -280,3 +286,207 @@ def queries_of(steps: Sequence[Step]) -> int:
             case _:
                 count += 1
     return count
+
+
+Variable: TypeAlias = Steps | ValuesAt | PlacesAt
+"""Where a formula finds a value: at a path of the payload, or among those at a path that an index
+of payloads holds. The value must be one, and of the kind that is wanted; where there is none, a
+default counts."""
+Unary: TypeAlias = Literal["neg", "abs", "sqrt", "exp", "log10", "ln", "acosh"]
+Several: TypeAlias = Literal["sum", "mult", "max", "min"]
+Decay: TypeAlias = Literal["lin", "exp", "gauss"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A number; of a time, its seconds since 1970."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreOf:
+    """The score that one of the steps before gave, or a default where it didn't find the point."""
+
+    place: int
+    default: float
+
+
+@dataclass(frozen=True, slots=True)
+class NumberAt:
+    """A number, or the default."""
+
+    at: Variable
+    default: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAt:
+    """A time, in seconds since 1970, or the default."""
+
+    at: Variable
+    default: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceTo:
+    """Metres from a place, (longitude, latitude), to another, or to the default."""
+
+    origin: tuple[float, float]
+    at: Variable
+    default: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Whether:
+    """1 where a condition is fulfilled, else 0."""
+
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A function of one number."""
+
+    function: Unary
+    term: "Formula"
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """A function of several."""
+
+    function: Several
+    terms: tuple["Formula", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quotient:
+    """One divided by another; by_zero: what it is where that is 0."""
+
+    left: "Formula"
+    right: "Formula"
+    by_zero: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """One to the power of another."""
+
+    base: "Formula"
+    exponent: "Formula"
+
+
+@dataclass(frozen=True, slots=True)
+class Decayed:
+    """1 at the target, and `midpoint` at a distance of `scale` from it: along a line, an
+    exponential, or a bell."""
+
+    kind: Decay
+    x: "Formula"
+    target: "Formula"
+    scale: float
+    midpoint: float
+
+
+Formula: TypeAlias = (
+    Constant
+    | ScoreOf
+    | NumberAt
+    | TimeAt
+    | DistanceTo
+    | Whether
+    | Apply
+    | Combine
+    | Quotient
+    | Power
+    | Decayed
+)
+
+
+MOST_RECORDS, MOST_AHEAD, MOST_CONDITIONS = 1_000, 100, 500
+
+
+@dataclass(slots=True, eq=False)
+class Inquiry:
+    """A question of one step and one query, and which records are asked about: the first `limit`
+    that fulfil `records`.
+
+    beside: steps without prefetches that the question doesn't have, by which the records are ranked
+    too; conditions: of each of them it is told which records fulfil it; same: a path, where hits
+    are looked for that have the same value as a record; ahead: how many ids are told at most of
+    what stands before a record.
+    """
+
+    question: Question
+    records: Expression
+    limit: int
+    beside: tuple[Step, ...] = ()
+    conditions: tuple[Expression, ...] = ()
+    same: PayloadPath | None = None
+    ahead: int = MOST_AHEAD
+
+    def among(self, expression: Expression) -> "Inquiry":
+        """The same of the points that fulfil the expression alone."""
+        return replace(
+            self,
+            question=among(self.question, expression),
+            records=And((self.records, expression)),
+            beside=tuple(step_among(one, expression) for one in self.beside),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class LegFindings:
+    """How one way of searching ranks the records, exactly, among all that its filter allows.
+
+    asked: how many hits the question asks it for; None if it has no such step. ranked: how many
+    points it ranks. ranks: (n,) from 1; 0 for a record that it can't rank, as one without a vector
+    or without a word of the query, or that stands behind the last that the store looks at. A record
+    that the filter leaves out has the rank that it would have beside those that it allows. scores:
+    (n,), and distances: (n,), NaN where there is none. beyond: (n,) whether they are worse than the
+    threshold of the step.
+    """
+
+    name: str
+    asked: int | None
+    ranked: int
+    ranks: Ints
+    scores: Floats
+    distances: Floats
+    beyond: Bools
+
+
+@dataclass(slots=True, eq=False)
+class WordFindings:
+    """A word of a query, as the analyzer has it. weight: its idf, NaN where that isn't known;
+    shares: (n,) what it adds to the score of each record, 0 where the record lacks it, NaN where it
+    has it and how much it adds isn't known."""
+
+    word: str
+    weight: float
+    shares: Floats
+
+
+@dataclass(slots=True, eq=False)
+class Findings:
+    """What a store tells of the records, all of one state: n of them, in the order of insertion.
+
+    points: with payload, document and uri. found: the hits of the question as it was asked.
+    matching: how many points its filter allows, None where that isn't counted. ranks: (n,) the
+    places from 1 in its exact ranking of all that match, 0 for a record that isn't in it; ahead:
+    the ids before each record in it; beyond: (n,) whether the question's threshold is better than
+    its score there. legs: the ways of searching; words: of the texts of the query;
+    fulfilled: (conditions, n); same: for each record the hits with its value at the path.
+    """
+
+    points: Points
+    found: list[PointId]
+    matching: int | None
+    ranks: Ints
+    ahead: list[list[PointId]]
+    beyond: Bools
+    legs: list[LegFindings]
+    words: list[WordFindings]
+    fulfilled: Bools
+    same: list[list[PointId]]

@@ -7,31 +7,35 @@ question finds as it was asked is asked besides.
 
 import numpy as np
 
-from retrieval_store.answering.executor import (
-    answer,
-    are_bad,
-    fused_each,
-    leg_names,
-    less_is_better,
-)
-from retrieval_store.answering.leaves import Leaves, Ranked
 from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.json_values import kind_of
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import value_at
-from retrieval_store.interface.points import Fields, PointId, Points
-from retrieval_store.interface.questions import (
+from retrieval_store.query.executor import (
+    Leaves,
+    Ranked,
+    answer,
+    are_bad,
+    fused_each,
+    leg_names,
+    less_is_better,
+)
+from retrieval_store.query.query import (
     Diverse,
+    Findings,
     Fused,
+    Inquiry,
+    LegFindings,
     Near,
     Sparse,
     Step,
     Text,
+    WordFindings,
     queries_of,
 )
-from retrieval_store.interface.reasons import Findings, Inquiry, LegFindings, WordFindings
+from retrieval_store.query.types import Fields, PointId, Points
 
 
 def why(leaves: Leaves, inquiry: Inquiry, most: int) -> Findings:

@@ -17,26 +17,30 @@ from retrieval_store.base.json_values import Payload
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.interface.points import (
+from retrieval_store.query.query import Question
+from retrieval_store.query.types import (
     Changed,
+    CollectionRecord,
     Content,
     Fields,
+    FileReport,
+    Gauges,
     Hits,
+    NewSpace,
     PointBatch,
     PointId,
     Points,
     Position,
+    Progress,
     PutResult,
+    SpaceRecord,
     WriteRules,
 )
-from retrieval_store.interface.questions import Question
-from retrieval_store.interface.records import CollectionRecord, FileReport, Gauges, Progress
-from retrieval_store.interface.spaces import NewSpace, SpaceRecord
 
 if TYPE_CHECKING:
     from retrieval_store.base.words import Analyzer
-    from retrieval_store.interface.projections import Projection
-    from retrieval_store.interface.reasons import Findings, Inquiry
+    from retrieval_store.query.query import Findings, Inquiry
+    from retrieval_store.query.types import Projection
 
 IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)

@@ -1,0 +1,566 @@
+"""Executes a question: carries out its steps, then reads the points of the final hits.
+
+A step has four stages: its prefetches find points; these points, or all points if there are no
+prefetches, are scored; hits worse than the threshold are cut off; the window of offset and limit is
+taken. The store computes single rankings (`leaves`); this module combines several into one.
+
+The operations that a store provides to the executor: leaves of the tree of steps.
+
+A store identifies its points by *items*: int64 numbers that only the store can interpret. Rankings
+are best first, with the scores of the step's scoring; equal scores are in the order of insertion.
+
+Grouped hits: the best hits of each value in one ranking, and groups as a Qdrant server forms.
+
+Usually a step is ranked deeper and deeper, until no further hit could belong to the result. That
+doesn't work where scores depend on the set of candidates (steps with prefetches, and `Diverse`):
+ranking fewer points then isn't a prefix of ranking all. Such a step is repeated in rounds, as a
+server does it: each round ranks only the points that no earlier round has put into a group. The
+first rounds exclude the groups that are full; if groups are still missing points afterwards, a
+second series of rounds is restricted to the groups that aren't full.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.metrics import LESS_IS_BETTER, Metric, server_scores_of
+from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
+from retrieval_store.filters.values import Between
+from retrieval_store.query.query import (
+    BestOfEach,
+    Discovered,
+    Diverse,
+    Fused,
+    Groups,
+    GroupValue,
+    Near,
+    Ordered,
+    Question,
+    Recommended,
+    RelevanceFeedback,
+    Scoring,
+    Sparse,
+    Step,
+    Text,
+    query_of,
+    with_limit,
+)
+from retrieval_store.query.types import Fields, Hits, PointId, Points
+
+if TYPE_CHECKING:
+    from retrieval_store.query.query import WordFindings
+
+Label: TypeAlias = tuple[GroupValue, ...]
+"""The groups that a point is in, each once."""
+
+
+@dataclass(slots=True)
+class Ranked:
+    """Items, best first, (n,) int64, with scores, float64 (n,).
+
+    distances: float64 (n,), where they are measured; values: the values that an order sorted by;
+    share: of a query text, the weighted share of its words that the best documents hold, 0 to 1;
+    is_cut: whether more hits may follow the last one.
+    """
+
+    items: Ints
+    scores: Floats
+    distances: Floats | None = None
+    values: list[int | float] | None = None
+    share: float | None = None
+    is_cut: bool = False
+
+    def at(self, places: Ints | slice) -> "Ranked":
+        """The hits at these places."""
+        values = self.values
+        if values is not None:
+            some = places.tolist() if not isinstance(places, slice) else range(len(values))[places]
+            values = [values[i] for i in some]
+        distances = None if self.distances is None else self.distances[places]
+        items, scores = self.items[places], self.scores[places]
+        return Ranked(items, scores, distances, values, self.share, self.is_cut)
+
+    def on_server(self, metric: Metric) -> "Ranked":
+        """The same hits, with similarities converted into a server's scores."""
+        return Ranked(self.items, server_scores_of(self.scores, metric))
+
+
+@dataclass(slots=True)
+class Trace:
+    """How a question was answered, for `explain`. is_kept: whether it is recorded at all; else all
+    but the methods is left alone. legs: for each prefetch, or for a step without prefetches that
+    ranks by text or sparse vectors, the number of hits per query; alphas: the weight of the vectors
+    against the words in adaptive fusion, per query."""
+
+    is_kept: bool = True
+    legs: dict[str, list[int]] = field(default_factory=dict)
+    alphas: list[float] = field(default_factory=list)
+
+    def lap(self, step: str) -> None:
+        """Attribute the time since the last lap to this step."""
+
+
+class Labelling(Protocol):
+    """The groups that points are in."""
+
+    def of(self, items: Ints) -> Sequence[Label]:
+        """The labels of some items, in any order."""
+
+    @property
+    def kinds(self) -> int | None:
+        """An upper bound of the number of different groups; None if unknown."""
+
+    def most(self, value: GroupValue) -> int:
+        """An upper bound of the number of points in a group."""
+
+    @property
+    def apart(self) -> int:
+        """The average number of points per occurrence of one value; 0 if unknown."""
+
+
+class Leaves(Protocol):
+    """A store in one state, from which all methods read."""
+
+    @property
+    def trace(self) -> Trace:
+        """Where to record how the question is answered."""
+
+    def rank(self, step: Step) -> list[Ranked]:
+        """For each query of a step without prefetches, at least the `depth` best points that fulfil
+        its filter, or all if there are fewer. InvalidArgumentError for a scoring that the store
+        doesn't have."""
+
+    def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
+        """The same for a step of one query, among the points that are in any of these rankings."""
+
+    def search_key(self, step: Step) -> Hashable:
+        """Equal for steps by `Near` that differ only in their query vectors, so that one search
+        can answer them; None for all others."""
+
+    def metric(self, space: str) -> Metric:
+        """The metric of a vector space that exists."""
+
+    def distances(self, near: Near, place: int, items: Ints) -> Floats:
+        """(n,) float64 distances of items from the query vector at `place`; NaN for points without
+        a vector."""
+
+    def order(self, items: Ints) -> Ints:
+        """Numbers that are ascending in the order of insertion."""
+
+    def labelling(self, groups: BestOfEach | Groups, wanted: int) -> Labelling:
+        """Access to the labels of points; wanted: about how many points the call will look at."""
+
+    def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
+        """The points of several lists of items, read at once."""
+
+    def matching(self, expression: Expression, limit: int) -> Ints:
+        """The first `limit` points, in the order of insertion, that fulfil an expression."""
+
+    def fulfilling(self, expression: Expression, items: Ints) -> Bools:
+        """(n,) bool: which of some items fulfil an expression."""
+
+    def words(self, text: Text, items: Ints) -> "list[WordFindings]":
+        """Each distinct word of the first text, and what it adds to the scores of some items."""
+
+
+def answer(leaves: Leaves, question: Question) -> list[Hits]:
+    """The hits of each query of each step, or of each group, best first. Only their points are
+    read from the store."""
+    found, groups = _found(leaves, question)
+    if question.measured is not None:
+        for place, one in enumerate(found):
+            one.distances = leaves.distances(question.measured, place, one.items)
+    points = leaves.fetch([one.items for one in found], question.fields)
+    leaves.trace.lap("fetch")
+    return [
+        Hits(some, one.distances, one.scores, one.values, group)
+        for some, one, group in zip(points, found, groups, strict=True)
+    ]
+
+
+def _found(
+    leaves: Leaves, question: Question
+) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
+    """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
+    match question.groups:
+        case None:
+            found = list(chain.from_iterable(ranked_each(leaves, question.steps)))
+        case BestOfEach() as kinds:
+            found = best_of_each(leaves, partial(ranked, leaves), question.steps[0], kinds)
+        case Groups() as groups:
+            step, rank = question.steps[0], partial(ranked, leaves)
+            each = grouped(leaves, rank, step, groups, less_is_better(leaves, step))
+            return [one for _, one in each], [value for value, _ in each]
+    return found, [None] * len(found)
+
+
+def ranked_each(
+    leaves: Leaves, steps: Sequence[Step], names: Sequence[str] | None = None
+) -> list[list[Ranked]]:
+    """For each step one ranking per query. Steps with equal `search_key` become one search: a
+    product with several query vectors at once costs far less than one after the other."""
+    named = [""] * len(steps) if names is None else names
+    if len(steps) == 1:
+        return [ranked(leaves, steps[0], named[0])]
+    together: dict[Hashable, list[int]] = {}
+    for i, step in enumerate(steps):
+        key = leaves.search_key(step)
+        together.setdefault((i,) if key is None else key, []).append(i)
+    found: dict[int, list[Ranked]] = {}
+    for which in together.values():
+        some = [steps[i] for i in which]
+        alone = len(some) == 1
+        each = [ranked(leaves, some[0], named[which[0]])] if alone else _at_once(leaves, some)
+        found.update(zip(which, each, strict=True))
+    return [found[i] for i in range(len(steps))]
+
+
+def ranked(leaves: Leaves, step: Step, name: str = "") -> list[Ranked]:
+    """One ranking for each query of a step, with threshold and window applied. name: of a prefetch,
+    in an explanation."""
+    if not step.prefetch:
+        found = leaves.rank(step)
+        if leaves.trace.is_kept and not name and isinstance(step.scoring, Text | Sparse):
+            _note(leaves.trace, leg_names([step], ""), [found])
+    else:
+        names = leg_names(step.prefetch, name)
+        before = ranked_each(leaves, step.prefetch, names)
+        _note(leaves.trace, names, before)
+        each = list(zip(*before, strict=True))
+        if isinstance(step.scoring, Fused):
+            found = fused_each(leaves, step, step.scoring, each)
+        else:
+            found = [
+                leaves.rank_among(_for_one_query(step, i), legs) for i, legs in enumerate(each)
+            ]
+    return [_window(leaves, step, one) for one in found]
+
+
+def _at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
+    """The rankings of steps with equal `search_key`, by one search for all their vectors."""
+    nears = [step.scoring for step in steps if isinstance(step.scoring, Near)]
+    vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
+    together = replace(nears[0], vectors=vectors)
+    found = iter(leaves.rank(replace(steps[0], scoring=together, threshold=None)))
+    return [
+        [_window(leaves, step, next(found)) for _ in near.vectors]
+        for step, near in zip(steps, nears, strict=True)
+    ]
+
+
+def _for_one_query(step: Step, place: int) -> Step:
+    """The step with the query at this place alone."""
+    near = step.scoring
+    if not isinstance(near, Near) or len(near.vectors) == 1:
+        return step
+    return replace(step, scoring=query_of(near, place))
+
+
+def _window(leaves: Leaves, step: Step, found: Ranked) -> Ranked:
+    """The hits that are as good as the threshold, cut to the window of offset and limit."""
+    count = len(found.items)
+    good = _count_good(leaves, step, found)
+    found.is_cut = good == count >= step.depth
+    if not step.offset and good == count <= step.limit:
+        return found
+    return found.at(slice(step.offset, min(good, step.depth)))
+
+
+def _count_good(leaves: Leaves, step: Step, found: Ranked) -> int:
+    """How many hits, best first, precede the first one that is worse than the threshold."""
+    if step.threshold is None:
+        return len(found.items)
+    bad = are_bad(leaves, step, found)
+    return int(np.argmax(bad)) if bad.any() else len(bad)
+
+
+def are_bad(leaves: Leaves, step: Step, found: Ranked) -> Bools:
+    """(n,) bool: which hits of a step with a threshold are worse than that."""
+    assert step.threshold is not None
+    if isinstance(step.scoring, Near) and step.scoring.scale == "distance":
+        assert found.distances is not None
+        bad: Bools = found.distances > step.threshold
+        return bad
+    return are_worse(leaves, step.scoring, found.scores, step.threshold)
+
+
+def are_worse(leaves: Leaves, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
+    """(n,) bool: which scores, in a Qdrant server's scale, are worse than a threshold.
+
+    As on a server, the metric of the space alone decides which side of a threshold is worse: above
+    it for a metric whose distances are scores (L2, L1), else below. That holds even for comparisons
+    with examples, whose greatest score is the best in a space of any metric."""
+    compared = scoring.near if isinstance(scoring, Diverse) else scoring
+    below = (
+        isinstance(compared, Near | Recommended | Discovered | RelevanceFeedback)
+        and leaves.metric(compared.space) in LESS_IS_BETTER
+    )
+    worse: Bools = scores > threshold if below else scores < threshold
+    return worse
+
+
+def less_is_better(leaves: Leaves, step: Step) -> bool:
+    """Whether the best hit of a step is the one with the least score, or with the least value for
+    an order."""
+    if isinstance(step.scoring, Ordered):
+        return not step.scoring.descending
+    near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
+    return (
+        isinstance(near, Near)
+        and near.scale == "server"
+        and leaves.metric(near.space) in LESS_IS_BETTER
+    )
+
+
+def fused_each(
+    leaves: Leaves, step: Step, scoring: Fused, each: Sequence[Sequence[Ranked]]
+) -> list[Ranked]:
+    """For each query one ranking by fusion of the rankings of its prefetches."""
+    from retrieval_store.base.ranking import fused
+
+    weights = [_weights(scoring, legs) for legs in each]
+    if leaves.trace.is_kept:
+        leaves.trace.alphas = [one[0] for one in weights if one is not None]
+    found = []
+    for legs, its in zip(each, weights, strict=True):
+        rankings = [(leg.items, leg.scores) for leg in legs]
+        found.append(Ranked(*fused(rankings, scoring.kind, its, scoring.k, leaves.order)))
+    leaves.trace.lap("fusion")
+    return found
+
+
+def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None:
+    """The weight of each ranking, None for equal weights. Adaptive fusion derives the weights from
+    the share of the query text that the best documents hold (`Ranked.share`)."""
+    weights = scoring.weights
+    if scoring.kind == "adaptive" and weights is not None:
+        from retrieval_store.base.ranking import adaptive_alpha
+
+        for leg in legs:
+            if leg.share is not None:
+                alpha = adaptive_alpha(leg.share, weights[0])
+                return alpha, 1.0 - alpha
+    return weights
+
+
+def _note(trace: Trace, names: Sequence[str], found: Sequence[Sequence[Ranked]]) -> None:
+    """Record in the trace how many hits each step gave for each query: where it was asked several
+    times, to fill groups, the most that it gave at once."""
+    if not trace.is_kept:
+        return
+    for name, each in zip(names, found, strict=True):
+        counts = [len(one.items) for one in each]
+        trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]
+
+
+def leg_names(steps: Sequence[Step], above: str) -> list[str]:
+    """The names of steps in an explanation: by their vector spaces, where these have names, behind
+    the name of the step that they are prefetches of, and with a number where one comes again."""
+    times: Counter[str] = Counter()
+    names = []
+    for step in steps:
+        match step.scoring:
+            case Near(space=space):
+                name = space or "dense"
+            case Sparse(space=space):
+                name = space or "sparse"
+            case scoring:
+                name = type(scoring).__name__.lower()
+        times[name] += 1
+        numbered = name if times[name] == 1 else f"{name} {times[name]}"
+        names.append(f"{above}/{numbered}" if above else numbered)
+    return names
+
+
+MORE = 8  # factor by which the depth grows while there are too few groups
+FIRST_LOOK = 4  # the first depth, in multiples of the hits that all groups hold
+USUAL = 2  # the first depth, in multiples of `Labelling.apart` times the size of a group
+TWICE = 2  # factor by which the depth grows once all groups are known but not full
+ROUNDS = 5  # at most so many of each series, like a server
+Rank: TypeAlias = Callable[[Step], list[Ranked]]  # one ranking for each query of a step
+
+
+def count_groups(
+    labels: Sequence[Label], size: int, most: int | None = None
+) -> dict[GroupValue, list[int]]:
+    """For each group the places of its first `size` hits. Groups come in the order of their first
+    hit; only the first `most` of them, all if None."""
+    places: dict[GroupValue, list[int]] = {}
+    for place, label in enumerate(labels):
+        for value in label:
+            at = places.get(value)
+            if at is None and len(places) != most:
+                places[value] = [place]
+            elif at is not None and len(at) < size:
+                at.append(place)
+    return places
+
+
+def best_of_each(leaves: Leaves, rank: Rank, step: Step, kinds: BestOfEach) -> list[Ranked]:
+    """For each query of a step one ranking with at most `kinds.size` hits of each value."""
+    limit = step.depth
+    labels = leaves.labelling(kinds, limit)
+    while True:
+        found = rank(with_limit(step, limit))
+        each = [count_groups(labels.of(one.items), kinds.size) for one in found]
+        if all(
+            not one.is_cut
+            or sum(map(len, places.values())) >= step.depth
+            or _has_all(places, labels, kinds.size)
+            for one, places in zip(found, each, strict=True)
+        ):
+            window = slice(step.offset, step.depth)
+            return [
+                one.at(np.array(sorted(chain.from_iterable(places.values()))[window], np.int64))
+                for one, places in zip(found, each, strict=True)
+            ]
+        limit *= MORE
+
+
+def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
+    """Whether every group is known and full, so that no further hit can belong to the result."""
+    return labels.kinds == len(places) and all(
+        len(at) >= min(size, labels.most(value)) for value, at in places.items()
+    )
+
+
+def grouped(
+    leaves: Leaves, rank: Rank, step: Step, groups: Groups, ascending: bool
+) -> list[tuple[GroupValue, Ranked]]:
+    """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
+    each. A point is in the group of each of its values; a point with any value that is neither a
+    string nor an integer is in none. ascending: whether the hit with the least score, or the least
+    value of an order, is the best."""
+    if step.prefetch or isinstance(step.scoring, Diverse):
+        return _in_rounds(leaves, rank, step, groups, ascending)
+    limit = groups.count * groups.size * FIRST_LOOK
+    labels = leaves.labelling(groups, limit)
+    limit = max(limit, min(MORE * limit, labels.apart * groups.size * USUAL))
+    while True:
+        (found,) = rank(replace(step, limit=limit))
+        places = count_groups(labels.of(found.items), groups.size, groups.count)
+        if len(set(map(type, places))) > 1:  # a server loses groups of the other type
+            return _in_rounds(leaves, rank, step, groups, ascending)
+        lack = any(len(at) < min(groups.size, labels.most(one)) for one, at in places.items())
+        full = len(places) == groups.count and not lack
+        if full or not found.is_cut:
+            return [(one, found.at(np.array(at, np.int64))) for one, at in places.items()]
+        limit *= MORE if len(places) < groups.count else TWICE
+
+
+class _Hit(NamedTuple):
+    """An item that was found, its score, and the value it was ordered by, None without an order."""
+
+    item: int
+    score: float
+    value: int | float | None
+
+
+def _in_rounds(
+    leaves: Leaves, rank: Rank, step: Step, groups: Groups, ascending: bool
+) -> list[tuple[GroupValue, Ranked]]:
+    """The groups of a step whose scores depend on the set of candidates; see the module."""
+    limit = groups.count * groups.size
+    labels = leaves.labelling(groups, limit)
+    gathered = _Gathered(leaves, groups, labels, ascending)
+    wide = replace(_widened(step, groups.size), limit=limit)
+    for groups_asked in (gathered.not_full, gathered.to_fill):
+        for _ in range(ROUNDS):
+            (found,) = rank(_narrowed(wide, gathered.unseen(), groups_asked()))
+            gathered.add(found)
+            if gathered.is_enough():
+                return gathered.best()
+            if not len(found.items):
+                break
+    return gathered.best()
+
+
+def _widened(step: Step, times: int) -> Step:
+    """The step with the limit of each prefetch multiplied, so that groups can become full."""
+    prefetch = tuple(
+        replace(_widened(one, times), limit=one.limit * times) for one in step.prefetch
+    )
+    return replace(step, prefetch=prefetch)
+
+
+def _narrowed(step: Step, *terms: Expression | None) -> Step:
+    """The step restricted to points that fulfil the terms. With prefetches the innermost ones are
+    restricted, since they choose the candidates."""
+    if step.prefetch:
+        return replace(step, prefetch=tuple(_narrowed(one, *terms) for one in step.prefetch))
+    return replace(step, expression=all_of(step.expression, *terms))
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The groups found so far. ascending: whether the least score or value ranks first; hits: those
+    of each group; ids: the points that are in at least one group (a dict, as an ordered set)."""
+
+    leaves: Leaves
+    groups: Groups
+    labels: Labelling
+    ascending: bool
+    hits: dict[GroupValue, list[_Hit]] = field(default_factory=dict)
+    ids: dict[PointId, None] = field(default_factory=dict)
+
+    def add(self, found: Ranked) -> None:
+        """Put what was found into its groups."""
+        labels = self.labels.of(found.items)
+        values: Sequence[int | float | None] = found.values or [None] * len(found.items)
+        hits = map(_Hit, found.items.tolist(), found.scores.tolist(), values)
+        for hit, label in zip(hits, labels, strict=True):
+            for one in label:
+                self.hits.setdefault(one, []).append(hit)
+        held = found.items[np.array([bool(label) for label in labels], np.bool_)]
+        (points,) = self.leaves.fetch([held], Fields())
+        self.ids.update(dict.fromkeys(points.ids))
+
+    def unseen(self) -> Expression:
+        """The filter for points that have a value and are in no group yet."""
+        some = Between(ValuesAt(self.groups.path, "size"), gte=1)
+        return all_of(some, Not(HasId(tuple(self.ids))) if self.ids else None) or some
+
+    def not_full(self) -> Expression | None:
+        """The filter that excludes the groups that are full; None if none is."""
+        full = [one for one, hits in self.hits.items() if self._is_full(hits)]
+        return self.groups.besides(full) if full else None
+
+    def to_fill(self) -> Expression | None:
+        """The filter for points of those best groups that aren't full; None if all are."""
+        lacking = [one for one in self._best() if not self._is_full(self.hits[one])]
+        return self.groups.among(lacking) if lacking else None
+
+    def is_enough(self) -> bool:
+        """Whether the wanted number of groups is there, and the best of them are full."""
+        full = sum(self._is_full(self.hits[one]) for one in self._best())
+        return full >= self.groups.count
+
+    def best(self) -> list[tuple[GroupValue, Ranked]]:
+        """The best groups with their best points."""
+        return [(one, self._ranked(self.hits[one])) for one in self._best()]
+
+    def _is_full(self, hits: Sequence[_Hit]) -> bool:
+        return len(hits) >= self.groups.size
+
+    def _place(self, hit: _Hit) -> int | float:
+        """The sort key of a hit, least first: the value of an order, else the score."""
+        rank = hit.score if hit.value is None else hit.value
+        return rank if self.ascending else -rank
+
+    def _best(self) -> list[GroupValue]:
+        order = sorted(self.hits, key=lambda one: min(map(self._place, self.hits[one])))
+        return order[: self.groups.count]
+
+    def _ranked(self, hits: Sequence[_Hit]) -> Ranked:
+        best = sorted(hits, key=self._place)[: self.groups.size]
+        values = [hit.value for hit in best if hit.value is not None]
+        items = np.array([hit.item for hit in best], np.int64)
+        scores = np.array([hit.score for hit in best])
+        return Ranked(items, scores, values=values or None)

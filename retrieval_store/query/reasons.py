@@ -1,0 +1,652 @@
+"""What a caller is told of records: data with a readable print.
+
+Filters as their callers wrote them, in parts, so that those can be named that leave a record
+out. A front parses its dialect into these; what a part means is an expression.
+
+What would have to change for a record to be found, in sentences: every obstacle, not the first
+alone, and nothing that changing it would show to be wrong.
+
+A case of `why`: what a front asks for, and the reasons of what a store tells.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats
+from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.base.printable import printable
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.columns import found_at
+from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, DocumentMatches
+from retrieval_store.filters.leaves import ColumnLeaf, column_of
+from retrieval_store.filters.nodes import Expression, HasId, walk
+from retrieval_store.filters.paths import PayloadPath, value_at
+from retrieval_store.filters.predicate import Candidate
+from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.query.query import (
+    MOST_CONDITIONS,
+    MOST_RECORDS,
+    BestOfEach,
+    Findings,
+    Fused,
+    Inquiry,
+    Near,
+    Question,
+    Sparse,
+    Step,
+    Text,
+    leaves_of,
+)
+from retrieval_store.query.types import PointId, ShownIds
+
+Kind: TypeAlias = Literal["one", "all", "any"]
+MOST_TOLD = 50  # conditions that leave a record out
+SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value which a condition met
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """A part of a filter. argument: of the call, in which it stands; written: the part alone, as
+    it could be written there; kind: "one" can't be taken apart, "all" and "any" are made of
+    terms."""
+
+    argument: str
+    written: Any
+    expression: Expression
+    kind: Kind = "one"
+    terms: tuple["Condition", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A condition that leaves a record out: in which argument of the call it stands, the condition
+    alone as it is written there, and the value that it met, None where the record has none."""
+
+    argument: str
+    condition: Any
+    met: Any
+
+    def __str__(self) -> str:
+        return f"{self.argument} {self.condition!r} (it met {self.met!r})"
+
+
+def every(conditions: Iterable[Condition]) -> Iterator[Condition]:
+    """The conditions and all that they are made of."""
+    for one in conditions:
+        yield one
+        yield from every(one.terms)
+
+
+def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
+    """The smallest conditions for which a record is left out: none where it isn't. Of several that
+    would each have to be otherwise, all; of several of which one would be enough, all too."""
+    if holds(condition):
+        return []
+    if condition.kind == "one":
+        return [condition]
+    found = [one for term in condition.terms for one in failing(term, holds)]
+    # Of a condition that wants several of its terms there may be none that fails by itself; and
+    # where it wants any of very many, it says more than all of them.
+    return found if 0 < len(found) <= MOST_TOLD else [condition]
+
+
+def undivided(conditions: Sequence[Condition], most: int) -> tuple[Condition, ...]:
+    """The conditions; each as a whole where they have more than so many parts."""
+    if sum(1 for _ in every(conditions)) <= most:
+        return tuple(conditions)
+    return tuple(replace(one, kind="one", terms=()) for one in conditions[:most])
+
+
+def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
+    """The expressions of `every` condition, in its order."""
+    return tuple(one.expression for one in every(conditions))
+
+
+def value_met(condition: Condition, record: Candidate) -> Any:
+    """What a record has where a condition looks: a value of its metadata, several as a list; the
+    beginning of its document; its id. None where it has nothing."""
+    for leaf in walk(condition.expression):
+        if isinstance(leaf, ColumnLeaf):
+            return _value_of(leaf, record)
+        if isinstance(leaf, DocumentLeaf):
+            document = record.document
+            if document is None or len(document) <= SHOWN_DOCUMENT:
+                return document
+            return document[:SHOWN_DOCUMENT] + "…"
+        if isinstance(leaf, HasId):
+            return record.id
+    return None
+
+
+def _value_of(leaf: ColumnLeaf, record: Candidate) -> Any:
+    found = found_at(record.shown, column_of(leaf))
+    return found[0] if len(found) == 1 else found or None
+
+
+PRINTED_DOCUMENT = 80  # characters of a document in the print
+MOST = 5  # ids in the print
+COLUMNS = ("id", "result", "rank", "by", "left out by", "words shared", "words missing", "advice")
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One way of searching, exactly and alone. rank: the place from 1 among the records that match,
+    for one that a filter leaves out the place that it would have there; None for one that can't be
+    ranked so, having no vector or no word of the query, or that stands too far back on a cluster.
+    distance: in `dense` of a Collection, else None; score: greater is better. asked: how many
+    candidates the query asks it for; None where the query doesn't search this way; beyond: whether
+    it is worse than the threshold that this way has."""
+
+    rank: int | None
+    distance: float | None
+    score: float | None
+    asked: int | None
+    beyond: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """What a re-ranker made of a record that it has read: the place before and after, from 1, and
+    its score, None for one without a document."""
+
+    before: int
+    after: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why one record was found by a query, or wasn't.
+
+    exists: whether there is such a record; of one that there isn't nothing else is known. found:
+    whether it is among the hits, and place: where, from 1, those that an offset skips counted.
+    rank: the exact place, from 1, among all that match, in the ranking that the query would give if
+    it were asked for that many; None where a filter leaves it out, or it can't be ranked. legs: by
+    the name of the way of searching, "dense", "text" or "sparse". excluded_by: the smallest
+    conditions that leave it out. shared_words: words of the query that its document has, with what
+    each adds to its score in text search (None on a cluster); missing_words: those that it lacks.
+    ahead: the ids before it, best first, 100 at most. same: hits that have its value under the key
+    that the caller named. advice: what would have to change, in sentences. reranked: what the
+    re-ranker made of it, where it has read it: then place and ahead are those after it, and rank
+    and legs those before.
+    """
+
+    id: str | int
+    exists: bool
+    found: bool = False
+    place: int | None = None
+    rank: int | None = None
+    legs: dict[str, Leg] = field(default_factory=dict)
+    excluded_by: list[Excluded] = field(default_factory=list)
+    shared_words: dict[str, float | None] = field(default_factory=dict)
+    missing_words: list[str] = field(default_factory=list)
+    ahead: list[str | int] = field(default_factory=list)
+    same: list[str | int] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    document: str | None = None
+    reranked: Reranked | None = None
+
+    @property
+    def summary(self) -> str:
+        """Whether it was found, and its place, in a few words."""
+        if not self.exists:
+            return "there is no such record"
+        if self.reranked is not None:
+            before = f"({self.reranked.before} before re-ranking)"
+            if self.found:
+                return f"found, at place {self.place} {before}"
+            return f"not found: re-ranked to place {self.reranked.after} {before}"
+        if self.found:
+            exact = "" if self.rank in (None, self.place) else f" (exactly: {self.rank})"
+            return f"found, at place {self.place}{exact}"
+        if self.excluded_by:
+            return "not found: a condition leaves it out"
+        return f"not found, at rank {self.rank}" if self.rank else "not found: it has no rank"
+
+    @property
+    def row(self) -> Sequence[object]:
+        """What a table shows of it, in `COLUMNS`."""
+        by = (f"{name}: {_told_of(leg)}" for name, leg in self.legs.items())
+        return (
+            str(self.id),
+            self.summary,
+            self.rank,
+            "; ".join(by),
+            "; ".join(map(str, self.excluded_by)),
+            ", ".join(self.shared_words),
+            ", ".join(self.missing_words),
+            "; ".join(self.advice),
+        )
+
+    def __str__(self) -> str:
+        return "\n".join([f"{printable(str(self.id))}: {self.summary}", *self._lines()])
+
+    def _lines(self) -> Iterable[str]:
+        if self.document:
+            cut = "…" if len(self.document) > PRINTED_DOCUMENT else ""
+            yield f"  document: {printable(self.document[:PRINTED_DOCUMENT])}{cut}"
+        for name, leg in self.legs.items():
+            yield f"  {name}: {_told_of(leg)}"
+        if self.reranked is not None and self.reranked.score is not None:
+            yield f"  re-ranker: score {self.reranked.score:.4g}"
+        if self.shared_words or self.missing_words:
+            shared = ", ".join(map(_weighed, self.shared_words.items())) or "none"
+            missing = ", ".join(self.missing_words) or "none"
+            yield printable(f"  words shared: {shared}; missing: {missing}")
+        if self.ahead:
+            yield f"  ahead of it: {_some(self.ahead)}"
+        if self.same:
+            yield f"  found with the same value: {_some(self.same)}"
+        for said in self.advice:
+            yield f"  → {printable(said)}"
+
+
+class Reasons(list[Reason]):
+    """The reasons of several records, which print as a text, and show as a table in notebooks.
+    note: what else there is to know."""
+
+    def __init__(self, reasons: Iterable[Reason] = (), note: str | None = None) -> None:
+        super().__init__(reasons)
+        self.note = note
+
+    def __str__(self) -> str:
+        said = [] if self.note is None else [printable(self.note)]
+        return "\n\n".join([*said, *map(str, self)])
+
+    def _repr_html_(self) -> str:
+        from retrieval_store.base.tables import table_of
+
+        rows = [one.row for one in self]
+        return table_of(COLUMNS, rows, self.note or "", total=len(self))
+
+
+def _told_of(leg: Leg) -> str:
+    told = ["no rank" if leg.rank is None else f"rank {leg.rank}"]
+    if leg.distance is not None:
+        told.append(f"distance {leg.distance:.4g}")
+    elif leg.score is not None:
+        told.append(f"score {leg.score:.4g}")
+    if leg.asked is None:
+        told.append("not searched so")
+    return ", ".join(told)
+
+
+def _weighed(word: tuple[str, Any]) -> str:
+    return word[0] if word[1] is None else f"{word[0]} ({word[1]:.3g})"
+
+
+def _some(ids: list[str | int]) -> str:
+    more = len(ids) - MOST
+    listed = ", ".join(printable(str(one)) for one in ids[:MOST])
+    return f"{listed} and {more} more" if more > 0 else listed
+
+
+FAR = 100  # times the hits that are asked for, more of which no one asks for
+DIGITS = 6
+SHOWN_VALUE = 60  # characters of a value
+# What leaves a record out because of what it is, rather than of what it has.
+_OF_ITSELF = {
+    "ids": "it isn't among them",
+    "like": "what a query is to be like isn't found by it",
+    "unlike": "what a query is to be unlike isn't found by it",
+    "record": "a record isn't found by itself",
+    "query": "what a query names isn't found by it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the arguments of a call are named that decide what is found. depth_grows: whether each
+    side of a fused query is asked for more where more hits are; showing: what more hits would
+    do."""
+
+    count: str = "n_results"
+    offset: str = "offset"
+    threshold: str = "max_distance"
+    exact: str = "exact=True"
+    candidates: str = "ef"
+    depth: str = "depth"
+    groups: str = "group_by"
+    group_size: str = "group_size"
+    by_words: str = "mode='text'"
+    depth_grows: bool = True
+    showing: str = "would show it"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class About:
+    """What advice goes by besides the reason: the question, the record, and what arguments are
+    called. is_beyond: whether the question's threshold is better than the record."""
+
+    question: Question
+    record: Candidate
+    is_beyond: bool
+    terms: Terms
+
+    @property
+    def step(self) -> Step:
+        """The one step of the question."""
+        return self.question.steps[0]
+
+
+def advice_on(reason: Reason, about: About) -> list[str]:
+    """What is to be said of a record that exists."""
+    if reason.found:
+        return [*_on_found(reason)]
+    if reason.excluded_by:
+        return [*map(_on_excluded, reason.excluded_by), *_beside_those_that_match(reason, about)]
+    return [*_on_groups(reason, about), *_on_rank(reason, about), *_on_words(reason, about)]
+
+
+def _on_found(reason: Reason) -> Iterator[str]:
+    if reason.rank is not None and reason.place is not None and reason.rank < reason.place:
+        yield (
+            f"exactly, and with each side asked for all that match, it would be at place "
+            f"{reason.rank}"
+        )
+
+
+def _on_excluded(one: Excluded) -> str:
+    if one.argument in _OF_ITSELF:
+        return f"{one.argument} leaves it out: {_OF_ITSELF[one.argument]}"
+    shown = repr(one.met)
+    cut = shown if len(shown) <= SHOWN_VALUE else f"{shown[:SHOWN_VALUE]}…"
+    met = "it has nothing there" if one.met is None else f"it has {cut}"
+    return f"{one.argument} {one.condition!r} leaves it out: {met}"
+
+
+def _beside_those_that_match(reason: Reason, about: About) -> Iterator[str]:
+    """What else is in the way of a record that conditions leave out."""
+    asked = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
+    for name, leg in asked.items():
+        if leg.beyond:
+            yield _on_threshold(name, leg, about)
+    places = [f"{leg.rank} by {name}" for name, leg in asked.items() if leg.rank is not None]
+    if places:
+        alone = " alone" if len(asked) > 1 else ""
+        depth = about.step.depth
+        late = any(leg.rank is not None and leg.rank > depth for leg in asked.values())
+        few = f", and {about.step.limit} are asked for" if late and not alone else ""
+        yield f"beside those that match it would be at place {' and '.join(places)}{alone}{few}"
+
+
+def _on_threshold(name: str, leg: Leg, about: About) -> str:
+    """leg: of which the measure is worse than its threshold."""
+    step, terms = about.step, about.terms
+    if step.prefetch:
+        return f"the threshold of {name} leaves it out there: {_measure_of(leg)}"
+    return f"{terms.threshold}={step.threshold:g} leaves it out: {_measure_of(leg)}"
+
+
+def _measure_of(leg: Leg) -> str:
+    """The distance or score, rounded so that a threshold of what is told lets it in."""
+    if leg.distance is not None:
+        return f"its distance is {_rounded(leg.distance, ROUND_CEILING)}"
+    return f"its score is {_rounded(leg.score or 0.0, ROUND_FLOOR)}"
+
+
+def _rounded(number: float, how: str) -> str:
+    return f"{float(Context(DIGITS, how).create_decimal_from_float(number)):g}"
+
+
+def _on_groups(reason: Reason, about: About) -> Iterator[str]:
+    groups, terms = about.question.groups, about.terms
+    if not isinstance(groups, BestOfEach) or reason.rank is None:
+        return
+    if value_at(about.record.payload, groups.path) is None:
+        yield f"{terms.groups} shows records that have {'.'.join(groups.path)!r}, which it lacks"
+    elif reason.same:
+        yield (
+            f"{terms.groups} shows the best {groups.size} of each value, and {reason.same[0]!r} "
+            f"with the same value stands before it: give a larger {terms.group_size}"
+        )
+    elif not about.is_beyond:
+        yield (
+            f"{terms.groups} shows {about.step.limit} records, which others with better values "
+            f"are: give a larger {terms.count}, {reason.rank} at most"
+        )
+
+
+def _on_rank(reason: Reason, about: About) -> Iterator[str]:
+    """Of a record that no condition leaves out."""
+    step, terms = about.step, about.terms
+    for name, leg in reason.legs.items():
+        if leg.asked is not None and leg.rank is None:
+            yield _on_no_rank(name, leg, about)
+        elif leg.asked is not None and leg.beyond:
+            yield _on_threshold(name, leg, about)
+    if reason.rank is None:
+        return
+    if about.is_beyond and step.prefetch:
+        yield f"{terms.threshold}={step.threshold:g} leaves it out, by its score after fusion"
+    if reason.rank <= step.offset:
+        yield f"{terms.offset}={step.offset} skips it: its rank is {reason.rank}"
+    elif about.question.groups is None:
+        yield from _on_place(reason, about)
+
+
+def _on_no_rank(name: str, leg: Leg, about: About) -> str:
+    if leg.score is not None:
+        return f"it stands too far back by {name} for its place to be told"
+    for one in leaves_of(about.step):
+        if isinstance(one.scoring, Text) and name.startswith("text"):
+            spelt = (
+                "; words are compared as they are spelled, unless the collection's text has a "
+                "language"
+            )
+            told = "by text it can't be found: its document has no word of the query"
+            return told if one.scoring.analyzer.language else told + spelt
+        if isinstance(one.scoring, Sparse) and name == (one.scoring.space or "sparse"):
+            return f"by {name} it can't be found: its vector shares no index with the query's"
+    return f"by {name} it can't be found: it has no vector that could be compared"
+
+
+def _on_place(reason: Reason, about: About) -> Iterator[str]:
+    """Of one that comes too late, or whose exact place is among the hits and that isn't."""
+    step, terms, rank = about.step, about.terms, reason.rank or 0
+    wanted = rank - step.offset
+    if rank <= step.depth:
+        if not (about.is_beyond or any(leg.beyond for leg in reason.legs.values())):
+            yield from _on_missed(reason, about)
+    elif wanted > FAR * step.limit:
+        yield f"its rank is {rank:,}, far behind the {step.limit} that are asked for"
+    elif _grows(about):
+        yield f"its rank is {rank}: {terms.count}={wanted} {terms.showing}"
+    else:
+        yield (
+            f"with each side asked for all that match, its rank is {rank}: give a larger "
+            f"{terms.count}, and {terms.depth}"
+        )
+
+
+def _grows(about: About) -> bool:
+    """Whether more hits of the same query are the same ranking, so that more of them show it: a
+    fused one may change with how many each side is asked for."""
+    scoring = about.step.scoring
+    if not about.step.prefetch:
+        return True
+    if not isinstance(scoring, Fused) or scoring.kind != "adaptive":
+        return False
+    return about.terms.depth_grows and not scoring.has_fixed_limits
+
+
+def _on_missed(reason: Reason, about: About) -> Iterator[str]:
+    """Of one whose exact place is among the hits, and that isn't."""
+    step, terms = about.step, about.terms
+    if not step.prefetch:
+        if isinstance(step.scoring, Near) and not step.scoring.exact:
+            yield (
+                f"exactly it is at place {reason.rank}, which the index has missed: {terms.exact} "
+                f"finds it, or a larger {terms.candidates}"
+            )
+        return
+    behind = [
+        f"by {name} it is at place {leg.rank}, and {leg.asked} are asked for"
+        for name, leg in reason.legs.items()
+        if leg.asked is not None and leg.rank is not None and leg.rank > leg.asked
+    ]
+    told = "; ".join([*behind, f"with each side asked for all, it would be at {reason.rank}"])
+    yield f"{told}: give a larger {terms.depth}"
+
+
+def _on_words(reason: Reason, about: About) -> Iterator[str]:
+    """That words rank a record well by which the query doesn't go."""
+    step = about.step
+    if about.is_beyond or (reason.rank is not None and reason.rank <= step.depth):
+        return
+    for leg in reason.legs.values():
+        rank = 0 if leg.asked is not None else leg.rank or 0
+        if step.offset < rank <= step.depth:
+            yield f"by its words alone it is at place {rank}: {about.terms.by_words} would show it"
+
+
+LONGEST_PATTERN = 1_000  # characters of a text
+MOST_CONTAINING = 20  # that contain a text
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, and which records are asked about: those with these ids, or the first that
+    contain a text. conditions: the question's filters as they were written; beside: ways of
+    searching that it doesn't use; same: the key that the caller named; spelled: how the query
+    spells words of the analyzer's; terms: what the caller's arguments are called."""
+
+    question: Question
+    ids: Sequence[PointId] | None
+    containing: str | None
+    conditions: tuple[Condition, ...] = ()
+    beside: tuple[Step, ...] = ()
+    same: PayloadPath | None = None
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    terms: Terms = Terms()
+
+
+def reasons_of(points: PointsBackend, case: Case) -> Reasons:
+    """The reasons of the records, in the order of the ids, or of insertion. InvalidArgumentError
+    where it isn't one way of asking about records, and for a question of several queries."""
+    limit = MOST_CONTAINING if case.ids is None else len(case.ids)
+    groups = case.question.groups
+    case = replace(case, conditions=undivided(case.conditions, MOST_CONDITIONS))
+    same = case.same or (groups.path if isinstance(groups, BestOfEach) else None)
+    first, *others = _ways_to_name(case)
+    inquiry = Inquiry(
+        case.question, first, limit, case.beside, expressions_of(case.conditions), same
+    )
+    told = points.why(inquiry)
+    for records in others:
+        if not told.points.ids:
+            told = points.why(replace(inquiry, records=records))
+    found = [_reason(case, told, i, one) for i, one in enumerate(_candidates(told))]
+    if case.ids is None:
+        none = None if found else f"no record has {case.containing!r} in its document"
+        return Reasons(found, none)
+    shown = isinstance(case.ids, ShownIds)
+    by_id = {str(one.id) if shown else one.id: one for one in found}
+    return Reasons(by_id.get(one) or _absent(one) for one in case.ids)
+
+
+def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: str) -> None:
+    """Raise InvalidArgumentError where records aren't named in one of both ways. named: what the
+    argument with their ids is called."""
+    if (ids is None) == (containing is None):
+        raise InvalidArgumentError(
+            f"expected either {named} or containing, and not both, to say which are meant"
+        )
+    if containing is not None and not (isinstance(containing, str) and containing):
+        raise InvalidArgumentError(
+            f"containing is {shown(containing)}, expected a text that documents have"
+        )
+    if containing is not None and not is_unicode(containing):
+        raise InvalidArgumentError("containing has a lone surrogate, which no document has")
+    if ids is not None and not 0 < len(ids) <= MOST_RECORDS:
+        raise InvalidArgumentError(f"{named} has {len(ids)} ids, expected 1 to {MOST_RECORDS:,}")
+
+
+def _absent(point_id: PointId) -> Reason:
+    return Reason(point_id, exists=False, advice=["there is no record of this id"])
+
+
+def ways_to_contain(text: str) -> list[Expression]:
+    """What is meant by records that contain a text, the first of which there are any: those that
+    have it as it is; or whatever the white space between its words is, as of a text that was copied
+    from where it is shown in other lines."""
+    as_it_is, words = DocumentContains(text), text.split()
+    if len(words) < 2 or len(text) > LONGEST_PATTERN:
+        return [as_it_is]
+    return [as_it_is, DocumentMatches(r"\s+".join(map(re.escape, words)))]
+
+
+def _ways_to_name(case: Case) -> list[Expression]:
+    """The expressions of the records that are asked about; see `ways_to_contain`."""
+    if case.ids is None:
+        return ways_to_contain(case.containing or "")
+    return [HasId(tuple(case.ids), are_shown=isinstance(case.ids, ShownIds))]
+
+
+def _candidates(told: Findings) -> list[Candidate]:
+    points = told.points
+    nothing = [None] * len(points.ids)
+    columns = (points.payloads or nothing, points.documents or nothing, points.uris or nothing)
+    return [Candidate(*one) for one in zip(points.ids, *columns, strict=True)]
+
+
+def _reason(case: Case, told: Findings, at: int, record: Candidate) -> Reason:
+    conditions = [*every(case.conditions)]
+    fulfilled = {id(one): bool(told.fulfilled[i, at]) for i, one in enumerate(conditions)}
+    excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
+        Excluded(one.argument, one.written, value_met(one, record))
+        for whole in ([] if told.ranks[at] else case.conditions)
+        for one in failing(whole, lambda part: fulfilled[id(part)])
+    ]
+    legs = {
+        one.name: Leg(
+            int(one.ranks[at]) or None,
+            _number(one.distances, at),
+            _number(one.scores, at),
+            one.asked,
+            bool(one.beyond[at]),
+        )
+        for one in told.legs
+    }
+    place = None
+    if record.id in told.found:
+        place = case.question.steps[0].offset + told.found.index(record.id) + 1
+    rank = None if excluded else int(told.ranks[at]) or None
+    reason = Reason(
+        id=str(record.id) if isinstance(case.ids, ShownIds | None) else record.id,
+        exists=True,
+        found=place is not None,
+        place=place,
+        rank=rank,
+        legs=legs,
+        excluded_by=excluded,
+        shared_words=_shared(case, told, at),
+        missing_words=[
+            case.spelled.get(one.word, one.word) for one in told.words if one.shares[at] == 0
+        ],
+        ahead=[] if rank is None else [*told.ahead[at]],
+        same=[*told.same[at]],
+        document=record.document,
+    )
+    about = About(case.question, record, bool(told.beyond[at]), case.terms)
+    reason.advice.extend(advice_on(reason, about))
+    return reason
+
+
+def _shared(case: Case, told: Findings, at: int) -> dict[str, float | None]:
+    """The words that a record shares with the query, the weightiest first."""
+    shared = {
+        case.spelled.get(one.word, one.word): _number(one.shares, at)
+        for one in told.words
+        if one.shares[at] != 0
+    }
+    return dict(sorted(shared.items(), key=lambda one: -(one[1] or 0.0)))
+
+
+def _number(column: Floats, at: int) -> float | None:
+    return None if np.isnan(column[at]) else float(column[at])

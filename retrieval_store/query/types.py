@@ -1,0 +1,375 @@
+"""Points that go into a store and come out of it: in columns, rather than one by one.
+
+Vector spaces: what vectors points have, how far these are apart, and how they are indexed.
+
+What a store says of itself: its collections, and the state of its files.
+
+Vectors drawn in a plane: where points lie along the two directions in which they differ most.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+
+from retrieval_store.base.arrays import Datatype, Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.json_values import Payload
+from retrieval_store.base.metrics import Metric
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.indexes import HNSW
+
+PointId: TypeAlias = str | int
+
+
+class ShownIds(tuple[str, ...]):
+    """Ids as they are shown, from a caller to whom all ids are strings: "7" is the id of the point
+    with the integer 7, if there is one and none with the string; else it is the string. A store
+    finds out which in the same state that it uses the ids in."""
+
+    __slots__ = ()
+
+
+NonDenseVector: TypeAlias = SparseVector | Matrix
+
+
+class Unset(Enum):
+    """Stands for "leave what is there" in an update."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+MaybeText: TypeAlias = str | None | Unset
+MaybePayload: TypeAlias = Payload | None | Unset
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Vectors for some points of a batch.
+
+    matrix: (m, dim) float32, C-contiguous; positions: which points of the batch they belong to,
+    ascending int64 (m,), None for all of them.
+    """
+
+    matrix: Matrix
+    positions: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NonDenseVectors:
+    """Vectors for some points of a batch, in a space that isn't dense.
+
+    items: for each a SparseVector, or a (m, dim) float32 matrix of its several vectors; positions:
+    as in `Vectors`.
+    """
+
+    items: Sequence[NonDenseVector]
+    positions: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PointBatch:
+    """Points to write. A field that is None as a whole leaves known points as they are, and so does
+    UNSET as one of its items; new points get null."""
+
+    ids: Sequence[PointId]
+    vectors: Mapping[str, Vectors | NonDenseVectors] = field(default_factory=dict)
+    payloads: Sequence[MaybePayload] | None = None
+    documents: Sequence[MaybeText] | None = None
+    uris: Sequence[MaybeText] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRules:
+    """How `put` treats points that exist, points that don't, and payloads.
+
+    on_existing: "update" changes what is given of a point, "replace" makes the point what the batch
+    says, so that what isn't given is gone, vectors too; "ignore" leaves it as it is, "refuse" is an
+    IDAlreadyExistsError. on_missing: "refuse" is a NotFoundError. merge_payloads: keys of the new
+    payload replace those of the old, a None deletes the key; otherwise the new payload replaces the
+    old. needs_vector: the space in which each new point must have a vector, None when points may
+    come without. where: points that exist and don't fulfil it are ignored.
+    """
+
+    on_existing: Literal["refuse", "update", "replace", "ignore"]
+    on_missing: Literal["insert", "ignore", "refuse"]
+    merge_payloads: bool = True
+    needs_vector: str | None = None
+    where: Expression | None = None
+
+
+# Points are what the batch says, and nothing else.
+WHOLE = WriteRules(on_existing="replace", on_missing="insert", merge_payloads=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a point says besides its vectors."""
+
+    payload: Payload | None
+    document: str | None
+    uri: str | None
+
+
+def merged(old: Payload | None, new: Payload | None) -> Payload | None:
+    """`old` with the keys of `new`; a None deletes the key."""
+    if new is None:
+        return old
+    merged = {**(old or {}), **new}
+    return {key: value for key, value in merged.items() if key not in new or value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What `put` did: how many points it inserted and updated, and which ids it ignored."""
+
+    inserted: int
+    updated: int
+    ignored: Sequence[PointId]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a collection's log has come: the number of its last operation, and how many points
+    have ever been inserted."""
+
+    operation: int
+    inserted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What is otherwise than at an earlier position. ids: of the points that were inserted or
+    changed since and are there, the former last, in the order of insertion; None where the log
+    doesn't reach back so far. inserted: how many of them are new."""
+
+    position: Position
+    ids: Sequence[PointId] | None
+    inserted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which fields of points to fetch, besides their ids. vectors: names of spaces; version: the
+    number of the operation that changed a point last."""
+
+    payload: bool = False
+    document: bool = False
+    uri: bool = False
+    vectors: tuple[str, ...] = ()
+    version: bool = False
+
+
+VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]
+
+
+@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
+class Points:
+    """Points read; fields that weren't asked for are None.
+
+    vectors: by the names of spaces; of a dense one (n, dim) float32, rows of NaN for points without
+    a vector in it; of others a list, with None for points without. versions: (n,).
+    """
+
+    ids: list[PointId]
+    payloads: list[Payload | None] | None = None
+    documents: list[str | None] | None = None
+    uris: list[str | None] | None = None
+    vectors: dict[str, VectorsRead] | None = None
+    versions: Ints | None = None
+
+    def at(self, places: Ints) -> "Points":
+        """The points at these places."""
+
+        def some(column: Any) -> Any:
+            if isinstance(column, np.ndarray):
+                return column[places]
+            return None if column is None else [column[place] for place in places.tolist()]
+
+        vectors = self.vectors
+        return Points(
+            some(self.ids),
+            some(self.payloads),
+            some(self.documents),
+            some(self.uris),
+            None if vectors is None else {name: some(one) for name, one in vectors.items()},
+            some(self.versions),
+        )
+
+
+@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
+class Hits:
+    """The answer to one query, or one group of it: points, best first, their distances, float64
+    (n,), None where nothing is measured, and their scores, float64 (n,), in the scale of the
+    question. values: what an order went by; group: what the points of a group have in common."""
+
+    points: Points
+    distances: Floats | None
+    scores: Floats
+    values: list[int | float] | None = None
+    group: str | int | None = None
+
+
+Kind: TypeAlias = Literal["dense", "sparse", "multi"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSpace:
+    """A vector space to be: its metric, the name and settings of its index, and how many vectors of
+    which kind a point has: one dense, one sparse, or several dense ones ("multi"). A sparse space
+    ranks by the dot product; {"idf": true} in its settings multiplies by the idf of each index. The
+    numbers of the others are kept as the datatype says; of "uint8" whole ones, from 0 to 255, to
+    which all are cut. dimension: None leaves it to the first write."""
+
+    metric: Metric
+    index: Payload = field(default_factory=dict)
+    kind: Kind = "dense"
+    datatype: Datatype = "float32"
+    dimension: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRecord:
+    """A vector space as it is. dimension: None until it is fixed; count: of living points that have
+    a vector in it; number: its own for ever, so that one that was dropped and added again is told
+    from the one before."""
+
+    name: str
+    metric: Metric
+    kind: Kind
+    datatype: Datatype
+    dimension: int | None
+    index: Payload
+    count: int
+    number: int = field(default=0, compare=False)
+
+
+class Indexed(Protocol):
+    """What has an index: a space to be, or one that is. index: its name and settings."""
+
+    @property
+    def index(self) -> Payload: ...
+
+
+def index_name(space: Indexed) -> str:
+    """The registered name of a space's index."""
+    return str(space.index.get("name", HNSW))
+
+
+def index_settings(space: Indexed) -> Payload:
+    """The settings that its class is made with."""
+    settings = space.index.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+EXPIRES = "expires"  # in settings, the key of `CollectionRecord.expires`
+TEXTS_CUT = "texts_cut"  # in settings, how many texts were: what happened, and nothing asked for
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """A collection as the catalog knows it; the engine keeps the settings, and reads no more of
+    them than `is_apart` and `expires`."""
+
+    id: str
+    name: str
+    settings: Payload
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether only QdrantClient works with it: its unnamed vectors, if it has any, are none
+        that `Collection` knows."""
+        settings: object = self.settings  # which a damaged catalog may have otherwise
+        return isinstance(settings, dict) and "qdrant_front" in settings and "hnsw" not in settings
+
+    @property
+    def expires(self) -> str | None:
+        """The key of payloads under which points have the moment from which on they are gone: a
+        time of ISO 8601, or seconds since 1970. None where there is no such key."""
+        settings: object = self.settings
+        key = settings.get(EXPIRES) if isinstance(settings, dict) else None
+        return key if isinstance(key, str) and key else None
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What verifying found of one file: its size in bytes, and what is wrong, None for nothing."""
+
+    file: Path
+    bytes: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is watched of a collection; None for what isn't known without loading it, or at all.
+
+    points: how many; seq: the number of the last operation; in_memory: whether this process has its
+    state in memory, without which the following aren't known; index_lag: vectors that neither the
+    index at hand nor its file has; uncoded: the same of codes; dead_slots: of vectors that were
+    deleted or replaced, until compaction; memory, disk: bytes by part; problem: why it can't be
+    read, None when it can.
+    """
+
+    points: int | None = None
+    seq: int | None = None
+    in_memory: bool = False
+    index_lag: int | None = None
+    uncoded: int | None = None
+    dead_slots: int | None = None
+    memory: Mapping[str, int] = field(default_factory=dict)
+    disk: Mapping[str, int] = field(default_factory=dict)
+    problem: str | None = None
+
+
+Mode: TypeAlias = Literal["full", "relaxed", "read-only"]
+Progress: TypeAlias = Callable[[int, int], object]  # told how many vectors more, and of how many
+
+
+Shown: TypeAlias = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Points in a plane, in the order of insertion.
+
+    places: (n, 2) float32; axes: (3, d) float32, the mean and the first two principal axes, of
+    which `base.projection.places_of` makes the places of other vectors; explained: (2,) the share
+    of the variance along each; total: how many points there are of which these are a sample;
+    values: what each has at a path, None where no path was given.
+    """
+
+    ids: list[PointId]
+    places: Matrix
+    axes: Matrix
+    explained: Floats
+    total: int
+    values: list[Shown] | None = None
+
+
+def nothing_in(path: PayloadPath | None) -> Projection:
+    """Of a space without any vector."""
+    none = np.empty((0, 2), np.float32)
+    axes = np.zeros((3, 0), np.float32)
+    return Projection([], none, axes, np.zeros(2), 0, None if path is None else [])
+
+
+def refuse_other_kind(space: str, kind: str) -> None:
+    """Raise InvalidArgumentError for a space in which points don't have one dense vector."""
+    if kind != "dense":
+        raise InvalidArgumentError(
+            f"space is {space!r}, whose vectors are {kind}; only dense ones can be projected"
+        )
+
+
+def scalar(value: Any) -> Shown:
+    """What is shown of a value: of a list the first that is in it, of an object nothing."""
+    if isinstance(value, list):
+        value = next((one for one in value if one is not None), None)
+    return None if isinstance(value, list | dict) else value

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.arrays import Metric
 from retrieval_store.indexes.codes import best_frame, encode_into, first_of, room_for
 from retrieval_store.indexes.exact import exact_distances, length_of, nearest, norms_of
 from retrieval_store.indexes.native.library import kernel

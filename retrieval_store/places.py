@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine import registry
 from retrieval_store.engine.state.budget import BUDGET
 from retrieval_store.engine.storage.files import CATALOG_NAME

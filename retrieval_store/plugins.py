@@ -15,9 +15,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, shown
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.validation import Payload, shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
 
 if TYPE_CHECKING:

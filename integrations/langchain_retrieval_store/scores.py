@@ -6,7 +6,7 @@ words, or by both, gives scores, greater being better, as Qdrant's store and `Co
 
 from collections.abc import Callable
 
-from retrieval_store.base.metrics import RRF_K
+from retrieval_store.base.arrays import RRF_K
 
 
 def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:

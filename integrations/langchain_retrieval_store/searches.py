@@ -28,7 +28,7 @@ from langchain_retrieval_store.searching import (
 from retrieval_store import Collection
 from retrieval_store.adapters.relevance import relevance_of
 from retrieval_store.adapters.sparse import sparse_of
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,

@@ -11,9 +11,8 @@ from langchain_retrieval_store.documents import FIELDS, Layout
 from retrieval_store import Collection
 from retrieval_store.adapters.arguments import refuse_unknown, search_params_of
 from retrieval_store.adapters.diversity import diverse
-from retrieval_store.base.arguments import fraction, whole_number
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.ranking import usual_fusion
+from retrieval_store.base.fusion import usual_fusion
+from retrieval_store.base.validation import fraction, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression
 

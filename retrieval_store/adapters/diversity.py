@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.ranking import maximal_marginal_relevance
+from retrieval_store.base.fusion import maximal_marginal_relevance
 
 
 def diverse(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) -> list[int]:

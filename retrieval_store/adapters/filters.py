@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,

@@ -6,7 +6,7 @@ from typing import Any
 
 from retrieval_store.adapters.sparse import sparse_settings
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.client import ATTEMPTS, Client
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.configuration import PARTS

@@ -4,7 +4,7 @@ takes."""
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import EmbeddingFunctionError, InvalidTypeError
 

@@ -5,13 +5,24 @@ that is left of this is a look into `sys.modules`. Attributes follow the convent
 where they fit, and are called `retrieval_store.…` otherwise. None of them is made of what users
 store or ask for: no id, text, metadata, filter, vector, nor the message of an error, which may
 quote these. So the receiver of the spans learns names of collections, numbers, and kinds of errors.
+
+The loggers: "retrieval_store" and, below it, one for each of what may be watched apart.
+
+Until the application says where to, warnings go to the standard error, as Python has it. DEBUG is
+what maintenance does, INFO what happens rarely (a store is made, migrated, restored; an index is
+built), WARNING what an operator should look at. From INFO on, log records never contain texts,
+metadata or filters.
+
+Progress bars, where a user asks for one and there is something to draw it on.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 P = ParamSpec("P")
@@ -137,3 +148,49 @@ def returned(*each: Answer) -> Attributes:
     """What spans say of the answers to the queries of a call."""
     told = {"db.response.returned_rows": sum(len(points.ids) for points in each)}
     return told if len(each) == 1 else {**told, "db.operation.batch.size": len(each)}
+
+
+ROOT = "retrieval_store"
+Part: TypeAlias = Literal["store", "maintenance", "files", "cluster", "server", "access"]
+
+
+def log_of(part: Part | None = None) -> logging.Logger:
+    """The logger of a part: `store` tells of stores and collections that come and go, `maintenance`
+    of compaction, codes and indexes, `files` of derived files that are loaded or of no use,
+    `cluster` of calls, `server` of requests that failed, `access` of all requests; None for what
+    concerns the call that a user makes."""
+    return logging.getLogger(ROOT if part is None else f"{ROOT}.{part}")
+
+
+class _NoBar:
+    """What stands for a bar that isn't shown; tqdm's own would start a thread."""
+
+    def update(self, n: int) -> None:
+        """Nothing to show."""
+
+    def __enter__(self) -> "_NoBar":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to end."""
+
+
+def progress_bar(what: str, total: int | None, unit: str, shown: bool) -> Any:
+    """A bar of tqdm, a context manager with `update(n)`; one that shows nothing unless `shown`, nor
+    where the standard error is a pipe or a file, which it would fill with copies of itself."""
+    if not (shown and _is_drawn()):
+        return _NoBar()
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=what, unit=unit)
+
+
+def _is_drawn() -> bool:
+    """Whether there is a terminal, or a notebook."""
+    stream = sys.stderr  # None in a program without a console
+    return "ipykernel" in sys.modules or (stream is not None and stream.isatty())

@@ -33,9 +33,9 @@ from qdrant_client.http.exceptions import (
 )
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.logs import log_of
 from retrieval_store.base.threads import CALLING
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,

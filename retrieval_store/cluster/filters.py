@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.json_values import is_unicode
+from retrieval_store.base.validation import is_unicode
 from retrieval_store.cluster.payload import (
     DOCUMENT,
     LISTS,

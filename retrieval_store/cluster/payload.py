@@ -35,7 +35,7 @@ from typing import Any
 import orjson
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
 from retrieval_store.filters.predicate import Candidate
 from retrieval_store.query.types import PointId

@@ -21,11 +21,18 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    Matrix,
+    Metric,
+    SparseVector,
+    similarity_of,
+)
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import kind_of
-from retrieval_store.base.metrics import Metric, similarity_of
-from retrieval_store.base.ranking import FIRST, IDENTIFIER_WEIGHT
+from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
+from retrieval_store.base.validation import kind_of
 from retrieval_store.cluster.client import VectorMissing
 from retrieval_store.cluster.filters import as_filter, necessary, spared, within, without
 from retrieval_store.cluster.payload import Held, decoded, point_id

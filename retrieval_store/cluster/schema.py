@@ -19,10 +19,10 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
+from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, is_unicode, shown
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import Payload, is_unicode, shown
 from retrieval_store.cluster.client import Cluster
 from retrieval_store.cluster.payload import LISTS, MICROSECONDS, ORDER, exact_text, kept, restored
 from retrieval_store.errors import (

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Floats, Matrix, SparseVector
+from retrieval_store.base.arrays import Floats, Matrix, Metric, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.metrics import Metric
 from retrieval_store.cluster import schema
 from retrieval_store.cluster.client import Cluster, VectorMissing, was_refused
 from retrieval_store.cluster.filters import Limits, limits_of, within

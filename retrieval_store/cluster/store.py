@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from qdrant_client import models
 
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import JSONValue, Payload, shown
-from retrieval_store.base.projection import projected
+from retrieval_store.base.pca import projected
 from retrieval_store.base.tracing import note, returned, traced
-from retrieval_store.base.words import Analyzer
+from retrieval_store.base.validation import JSONValue, Payload, shown
 from retrieval_store.cluster import schema, write
 from retrieval_store.cluster.client import Cluster, IndexMissing
 from retrieval_store.cluster.filters import as_filter, necessary, within
@@ -76,7 +76,7 @@ from retrieval_store.query.types import (
 from retrieval_store.query.why import why
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
 
 RANKED = 10_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn

@@ -18,7 +18,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import existing_ids, listed
+from retrieval_store.base.validation import existing_ids, listed
 from retrieval_store.cluster.payload import Held, encoded, point_id, refuse_reserved
 from retrieval_store.cluster.schema import DENSE, SPARSE, WORDS
 from retrieval_store.cluster.space import (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from retrieval_store.base.processes import Process, described, users_of
+from retrieval_store.base.system import Process, described, users_of
 from retrieval_store.command import models, options
 from retrieval_store.command.output import DAMAGED, complain, facts, print_json, say, size, table
 from retrieval_store.command.places import (

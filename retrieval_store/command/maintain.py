@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval_store.base.printable import printable
+from retrieval_store.base.html import printable
 from retrieval_store.command import options
 from retrieval_store.command.options import FILE
 from retrieval_store.command.output import (
@@ -95,7 +95,7 @@ def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
 def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: bool) -> None:
     """Compact collections, all where none is named: nothing deleted is left in their files, and
     codes and indexes are whole."""
-    from retrieval_store.base.progress import progress_bar
+    from retrieval_store.base.tracing import progress_bar
 
     if rebuild and is_url(store):
         raise click.UsageError("--rebuild goes with a directory, where no server has it open")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import orjson
 
-from retrieval_store.base.printable import printable
+from retrieval_store.base.html import printable
 
 DAMAGED = 3  # the exit code
 GAP = 3  # between two columns of a table

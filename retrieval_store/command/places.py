@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from retrieval_store.base.processes import users_of
+from retrieval_store.base.system import users_of
 from retrieval_store.errors import (
     InvalidArgumentError,
     MissingDependencyError,
@@ -116,7 +116,7 @@ def refuse_unknown(names: Iterable[str], name: str) -> None:
     """Raise NotFoundError for a collection that is none of those."""
     there = sorted(names)
     if name not in there:
-        from retrieval_store.base.json_values import listed
+        from retrieval_store.base.validation import listed
 
         those = f"these are there: {listed(there)}" if there else "nor is any other"
         raise NotFoundError(f"there is no collection {name!r}; {those}")

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeAlias
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import Payload
 from retrieval_store.copying import spaces
 from retrieval_store.copying.comparing import Since, compare, holds_the_same
 from retrieval_store.copying.following import Follower, TooFarError, begin_writing, note_left

@@ -17,9 +17,9 @@ from typing import Any
 
 import orjson
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
-from retrieval_store.base.posix import sync_directory
+from retrieval_store.base.system import sync_directory
 from retrieval_store.errors import ConflictError, DamagedError, StorageError
 from retrieval_store.query.types import Position
 
@@ -121,9 +121,9 @@ def _alone(path: Path, places: tuple[str, str]) -> Iterator[None]:
         except OSError as error:
             raise StorageError(f"{path}: {error}") from error
         with file:
-            if posix.IS_THERE:
+            if system.IS_THERE:
                 try:
-                    posix.fcntl.flock(file, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
+                    system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
                 except OSError:
                     raise ConflictError(
                         f"another process is copying from {places[0]} to {places[1]} already"

@@ -8,7 +8,7 @@ has changed since before that copies all of it.
 from collections.abc import Mapping, Sequence
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 from retrieval_store.query.protocols import EnginePoints
 from retrieval_store.query.types import NewSpace, SpaceRecord
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 
 Tell: TypeAlias = Callable[[str], object]
 _log = log_of("store")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.tracing import progress_bar
 from retrieval_store.copying.following import split
 from retrieval_store.copying.journal import Entry, Journal
 from retrieval_store.copying.pages import (

@@ -17,7 +17,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, checked_metadata, listed, repeated, shown
+from retrieval_store.base.validation import Payload, checked_metadata, listed, repeated, shown
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,

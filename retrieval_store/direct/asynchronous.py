@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlia
 from uuid import UUID
 
 from retrieval_store import places
-from retrieval_store.base.arguments import path_of, whole_number
-from retrieval_store.base.json_values import Payload
 from retrieval_store.base.threads import WAITING, WORKING, Threads
+from retrieval_store.base.validation import Payload, path_of, whole_number
 from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.direct.client import Client, HttpClient
 from retrieval_store.direct.collection import Collection

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import retrieval_store
 from retrieval_store import places as stores
-from retrieval_store.base.arguments import (
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import (
+    Payload,
     check_callable,
+    checked_metadata,
+    listed,
     path_of,
     seconds,
+    shown,
     whole_bytes,
     whole_number,
 )
-from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, checked_metadata, listed, shown
 from retrieval_store.direct.arguments import (
     DEFAULT,
     DEFAULT_DATABASE,
@@ -72,7 +75,7 @@ from retrieval_store.query.types import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
     from retrieval_store.copying.stores import Copied
     from retrieval_store.direct.chroma.settings import Settings
     from retrieval_store.embeddings import Embeds
@@ -316,7 +319,7 @@ class Client:
         file is whole, and, of codes, indexes and lists of words, where it says what the points say.
         progress: show a bar of the files. Others may use the store meanwhile; of a store in memory,
         or on a cluster, there is nothing to report."""
-        from retrieval_store.base.progress import progress_bar
+        from retrieval_store.base.tracing import progress_bar
 
         reports = []
         with progress_bar("verifying", None, "file", progress) as bar:
@@ -436,7 +439,7 @@ class Client:
         return f"<Client of the store {self._session.place}>"
 
     def _repr_html_(self) -> str:
-        from retrieval_store.base.tables import table_of
+        from retrieval_store.base.html import table_of
 
         collections = self.list_collections(limit=NAMES_COMPARED)
         rows = [(one.name, str(one.id), one.metadata) for one in collections]

@@ -8,11 +8,9 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from retrieval_store.base.arguments import path_of, whole_number
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Fusion, Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, checked_metadata, shown
-from retrieval_store.base.metrics import Fusion, Metric
+from retrieval_store.base.validation import Payload, checked_metadata, path_of, shown, whole_number
 from retrieval_store.direct.arguments import (
     DEFAULT,
     Default,
@@ -73,7 +71,7 @@ from retrieval_store.query.query import Question
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
     from retrieval_store.direct.chroma.found import SearchResult
     from retrieval_store.direct.reranking import Reranking
     from retrieval_store.direct.tables.maps import Library
@@ -172,7 +170,7 @@ class Collection:
     def _repr_html_(self) -> str | None:
         if self._record().is_apart:
             return None  # notebooks then show its name
-        from retrieval_store.base.tables import table_of
+        from retrieval_store.base.html import table_of
 
         first = self.get(limit=FIRST, include=["documents", "metadatas", "uris"])
         rows = zip(first["ids"], first["documents"], first["metadatas"], first["uris"], strict=True)
@@ -295,7 +293,7 @@ class Collection:
         Raises as `add` and `upsert` do, and InvalidArgumentError for a record that can't be, or a
         column that isn't there; the batches before it are there then.
         """
-        from retrieval_store.base.progress import progress_bar
+        from retrieval_store.base.tracing import progress_bar
         from retrieval_store.direct.counting import told_together
         from retrieval_store.direct.tables.sources import batches_from, columns_named, length_of
 
@@ -694,7 +692,7 @@ class Collection:
         """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
         files, they are as small as can be, and codes and index have all points and are saved.
         Others may read and write meanwhile. On a cluster, which sees to itself, it does nothing."""
-        from retrieval_store.base.progress import progress_bar
+        from retrieval_store.base.tracing import progress_bar
 
         with progress_bar("optimizing", None, "vector", show_progress) as bar:
 

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
-from retrieval_store.base.arguments import whole_number
-from retrieval_store.base.arrays import Datatype
+from retrieval_store.base.arrays import Datatype, Metric
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import Payload, checked_object, shown
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import Payload, checked_object, shown, whole_number
 from retrieval_store.direct.arguments import DEFAULT, metadata_key
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
@@ -22,7 +20,7 @@ from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.query.types import CollectionRecord, NewSpace
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
 
 
 class HnswConfiguration(TypedDict, total=False):
@@ -392,7 +390,7 @@ def _hashable(stopwords: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _analyzer_of(language: str | None, stemming: bool, stopwords: Any) -> "Analyzer":
-    from retrieval_store.base.words import analyzer
+    from retrieval_store.base.analysis import analyzer
 
     return analyzer(language, stemming, stopwords)
 

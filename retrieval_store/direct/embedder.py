@@ -18,12 +18,16 @@ import numpy as np
 import orjson
 
 from retrieval_store import plugins
-from retrieval_store.base.arguments import check_callable
 from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import JSONValue, checked_object, is_unicode, shown
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.tracing import log_of, progress_bar
+from retrieval_store.base.validation import (
+    JSONValue,
+    check_callable,
+    checked_object,
+    is_unicode,
+    shown,
+)
 from retrieval_store.direct.arguments import Default, matrix_of
 from retrieval_store.embeddings import MODEL_NAMES, Embeds, QueryEmbedding
 from retrieval_store.errors import (

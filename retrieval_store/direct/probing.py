@@ -13,7 +13,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats, Matrix
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.direct.configuration import stored_settings
 from retrieval_store.direct.embedder import Embedded, Embedder
 from retrieval_store.embeddings import Embeds

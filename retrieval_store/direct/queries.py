@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlia
 
 import numpy as np
 
-from retrieval_store.base.arguments import fraction, whole_number
-from retrieval_store.base.arrays import Floats, Matrix, SparseVector, plain_scalar
+from retrieval_store.base.arrays import Floats, Fusion, Matrix, Metric, SparseVector, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import listed, shown
-from retrieval_store.base.metrics import Fusion, Metric
+from retrieval_store.base.validation import fraction, listed, shown, whole_number
 from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
 from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
@@ -24,7 +22,7 @@ from retrieval_store.query.query import BestOfEach, Fused, Near, Question, Spars
 from retrieval_store.query.types import Fields, PointId
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
     from retrieval_store.direct.probing import ProbedEmbedder
     from retrieval_store.query.protocols import Backend
 
@@ -59,7 +57,7 @@ class QueryOptions:
     def fused(self, by_words: bool) -> tuple[Fusion, float]:
         """The fusion and the weight of the vectors. by_words: whether the other side are the words
         of texts, which adaptive fusion looks at; sparse vectors have none."""
-        from retrieval_store.base.ranking import usual_fusion
+        from retrieval_store.base.fusion import usual_fusion
 
         alpha = 0.5 if self.alpha is None else float(self.alpha)
         if self.fusion == "adaptive" and not by_words:

@@ -9,10 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from retrieval_store import plugins
-from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown, whole_number
 from retrieval_store.direct.arguments import complete_texts_of
 from retrieval_store.direct.queries import Window
 from retrieval_store.direct.results import Moved

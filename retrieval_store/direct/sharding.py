@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval_store.base.arguments import whole_number
-from retrieval_store.base.json_values import Payload, checked_object, shown
+from retrieval_store.base.validation import Payload, checked_object, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError
 
 PLACE = "configuration['qdrant']"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.words import Analyzer, spellings
 from retrieval_store.direct.arguments import metadata_key, named_by
 from retrieval_store.direct.queries import Window, refuse_elsewhere
 from retrieval_store.direct.results import Moved

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.arguments import FIELDS, Records, records_of
 from retrieval_store.direct.batches import (
     Prepared,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 _SEARCH = "Given a web search query, retrieve relevant passages that answer the query"

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from retrieval_store.base.analysis import Words, analyzer, is_identifier
 from retrieval_store.base.arrays import Floats, SparseVector, plain_scalar
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.ranking import RARITY_POWER, held_share
-from retrieval_store.base.words import Words, analyzer, is_identifier
+from retrieval_store.base.fusion import RARITY_POWER, held_share
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 # With these, all that is computed is far inside of float32.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.telemetry import telemetry_off
+from retrieval_store.base.system import telemetry_off
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
 from retrieval_store.embeddings.lengths import (

@@ -17,7 +17,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import EmbeddingFunctionError
 
 # More than the words of any language have for a token, on average: of longer runs of spaces, or of

@@ -8,7 +8,7 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
 from retrieval_store.embeddings.lengths import known_tokens

@@ -18,7 +18,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings.arguments import at_least
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import refuse_no_text
 from retrieval_store.embeddings.lengths import tell_of_lengths

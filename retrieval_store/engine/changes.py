@@ -13,9 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Ints, distinct
-from retrieval_store.base.json_values import listed
-from retrieval_store.base.patched import NOWHERE
+from retrieval_store.base.arrays import NOWHERE, Bools, Ints, distinct
+from retrieval_store.base.validation import listed
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering.expiry import expired
 from retrieval_store.engine.filtering.masks import among, look

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 from retrieval_store.engine.concurrency import reset_after_fork
 from retrieval_store.engine.database.pools import Reason
 from retrieval_store.engine.points import PointStore
@@ -19,10 +19,10 @@ FEWEST_AWAKE = 8  # collections with open files, however few descriptors there m
 
 def descriptor_limit() -> int:
     """How many files this process may have open."""
-    if posix.resource is None:
+    if system.resource is None:
         return ENDLESS
-    soft: int = posix.resource.getrlimit(posix.resource.RLIMIT_NOFILE)[0]
-    return ENDLESS if soft == posix.resource.RLIM_INFINITY else min(soft, ENDLESS)
+    soft: int = system.resource.getrlimit(system.resource.RLIMIT_NOFILE)[0]
+    return ENDLESS if soft == system.resource.RLIM_INFINITY else min(soft, ENDLESS)
 
 
 class OpenCollections:

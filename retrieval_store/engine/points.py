@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import apsw
 
 from retrieval_store.base import tracing
-from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.arrays import NOWHERE, Floats, Ints
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.patched import NOWHERE
 from retrieval_store.base.tracing import returned, traced
+from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.database.pools import MemoryDatabase
@@ -57,7 +56,7 @@ from retrieval_store.query.types import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
     from retrieval_store.engine.changes import Transaction
     from retrieval_store.query.protocols import Changes, IndexKind
     from retrieval_store.query.query import Findings, Inquiry

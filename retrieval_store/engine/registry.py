@@ -10,8 +10,8 @@ import weakref
 from pathlib import Path
 from typing import TypeAlias
 
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.posix import sync_directory
+from retrieval_store.base.system import sync_directory
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.concurrency import call_outside, reset_after_fork
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.nearest.indexing import FindClass, built_in

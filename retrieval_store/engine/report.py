@@ -10,9 +10,9 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.base.json_values import JSONValue, Payload
-from retrieval_store.base.processes import described, holder_of
+from retrieval_store.base.system import described, holder_of
 from retrieval_store.base.tracing import Attributes
+from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import (
     FILE_SEGMENTS,

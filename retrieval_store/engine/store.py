@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import Payload, is_unicode
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.posix import sync_directory, sync_file
+from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import Payload, is_unicode
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
@@ -46,7 +46,7 @@ from retrieval_store.query.types import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.protocols import EmbeddedStore
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.words import Analyzer
+from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering.columns import USES_WORTH, current_columns, note_use
 from retrieval_store.engine.nearest.context import SearchView, Trace

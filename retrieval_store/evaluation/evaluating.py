@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arguments import fraction, whole_number
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import fraction, shown, whole_number
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.evaluation.asking import (

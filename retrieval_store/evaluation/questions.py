@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval_store.base.arguments import path_of
 from retrieval_store.base.arrays import Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.base.validation import is_unicode, path_of, shown
 from retrieval_store.direct.arguments import ids_of, matrix_of
 from retrieval_store.errors import (
     DimensionMismatchError,

@@ -8,8 +8,8 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.tables import table_of
+from retrieval_store.base.html import table_of
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.tables.results import frame_of
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.evaluation.bootstrap import intervals_of_means

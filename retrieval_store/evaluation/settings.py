@@ -4,7 +4,7 @@ that the caller names."""
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 EvaluatedMode: TypeAlias = Literal["dense", "text", "hybrid"]

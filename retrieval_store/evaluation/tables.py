@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from retrieval_store.base.printable import printable
+from retrieval_store.base.html import printable
 
 LONGEST = 60  # characters of a cell
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from retrieval_store.base.arguments import whole_number
-from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import whole_number
 from retrieval_store.direct.arguments import Embed
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.counting import told_together

@@ -14,8 +14,8 @@ import numpy as np
 
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.arguments import embed_of, records_of
 from retrieval_store.direct.collection import Collection, can_embed
 from retrieval_store.errors import (

@@ -3,7 +3,7 @@
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import checked_object, shown
+from retrieval_store.base.validation import checked_object, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.arrays import ABOUT, about_arrays
 from retrieval_store.exchange.formats.jsonl import object_of

@@ -8,10 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.json_values import is_unicode, shown
-from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import is_unicode, path_of, shown, whole_number
 from retrieval_store.direct.arguments import Embed
 from retrieval_store.direct.collection import Collection
 from retrieval_store.direct.counting import told_together

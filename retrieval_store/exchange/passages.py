@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings.lengths import Count
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError

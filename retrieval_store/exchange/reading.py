@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from retrieval_store.base.arguments import path_of, whole_number
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import path_of, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.exchange.formats import arrays
 from retrieval_store.exchange.formats.arrays import rows_of_arrays

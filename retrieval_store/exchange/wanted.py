@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import DataLoaderError, InvalidTypeError
 from retrieval_store.exchange.folders import is_image

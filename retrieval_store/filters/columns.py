@@ -9,7 +9,7 @@ holds for any of these.
 from typing import Any, Protocol, TypeAlias, final
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 from retrieval_store.filters.paths import Found, Path, Steps, found_in, items_of, value_at
 from retrieval_store.filters.readings import (
     LOOSE,

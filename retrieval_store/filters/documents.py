@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, final
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.leaves import Bound, Pushdown
 from retrieval_store.filters.nodes import Expression

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from retrieval_store.base.arrays import Bools, Floats
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 from retrieval_store.filters.columns import Column, ValuesAt, found_at
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath

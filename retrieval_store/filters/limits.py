@@ -5,7 +5,7 @@ place where it occurs. So both depth and size are limited here, before anything 
 """
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.documents import DocumentLeaf
 from retrieval_store.filters.leaves import ValueLeaf

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar, final
 
 from retrieval_store.base.arrays import Bools
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
+from retrieval_store.base.validation import INT_MAX, is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 
 Scalar: TypeAlias = bool | int | float | str

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 
 DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is
 PayloadPath: TypeAlias = tuple[str, ...]

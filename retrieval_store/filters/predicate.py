@@ -4,7 +4,7 @@ The engine never does this: it evaluates an expression to a mask over all points
 """
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 from retrieval_store.filters.documents import DocumentLeaf
 from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf, is_fulfilled
 from retrieval_store.filters.nodes import Expression, HasId, IdLeaf, fulfilled

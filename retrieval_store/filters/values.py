@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.leaves import (

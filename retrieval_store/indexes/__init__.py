@@ -12,9 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from retrieval_store.base.arrays import Bools, Ints, Matrix
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.arrays import Bools, Ints, Matrix, Metric
+from retrieval_store.base.validation import Payload
 
 HNSW = "hnsw"
 HNSW_DEFAULTS: Payload = {"ef_construction": 200, "max_neighbors": 16, "ef_search": 140}

@@ -33,9 +33,8 @@ from hashlib import shake_128
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bytes, Floats, Ints, Matrix, Stored, as_float32
+from retrieval_store.base.arrays import Bytes, Floats, Ints, Matrix, Metric, Stored, as_float32
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.exact import SAFE_LENGTHS
 from retrieval_store.indexes.native.library import (
     BLOCK,

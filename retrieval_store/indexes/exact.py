@@ -38,9 +38,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix, Stored, as_float32
+from retrieval_store.base.arrays import METRICS, Floats, Ints, Matrix, Metric, Stored, as_float32
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.metrics import METRICS, Metric
 from retrieval_store.indexes.native.library import (
     DATATYPES,
     DISTANCES,

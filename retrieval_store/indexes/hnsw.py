@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Ints, Matrix
+from retrieval_store.base.arrays import Bools, Ints, Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, shown
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.validation import Payload, shown
 from retrieval_store.errors import PluginError
 from retrieval_store.indexes import HNSW_DEFAULTS
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, norms_of

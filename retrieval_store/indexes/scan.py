@@ -47,9 +47,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bytes, Matrix, Stored
+from retrieval_store.base.arrays import Bytes, Matrix, Metric, Stored
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.codes import Codes, Frame
 from retrieval_store.indexes.native.library import (
     CHUNK,

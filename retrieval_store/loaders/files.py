@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 from retrieval_store.errors import DataLoaderError
 
 # O_PATH: a folder that may be entered needn't be one that may be listed.
-FOLDER = posix.DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
+FOLDER = system.DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
 # Should a pipe or a terminal take the file's place, opening it must not wait, nor take it over.
-FILE = posix.NO_WAITING | posix.NO_TERMINAL
+FILE = system.NO_WAITING | system.NO_TERMINAL
 MOUNTS = Path("/proc/self/mountinfo")
 # File systems without files: reading there asks the kernel, and may never end, take what another
 # program waits for, or give this process's own secrets away.
@@ -33,7 +33,7 @@ KERNEL_TYPES = frozenset([
 @contextmanager
 def opened(path: Path, root: Path | None) -> Iterator[FileIO]:
     """The file at the path, unbuffered; DataLoaderError unless it is a regular one, in `root`."""
-    if not posix.IS_THERE:
+    if not system.IS_THERE:
         raise DataLoaderError("files are loaded on Linux and macOS so far")
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
     try:

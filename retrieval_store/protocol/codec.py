@@ -42,7 +42,7 @@ import orjson
 
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import fields, is_dataclass
-from retrieval_store.base.json_values import INT_MAX, INT_MIN, is_unicode
+from retrieval_store.base.validation import INT_MAX, INT_MIN, is_unicode
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
 from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.nodes import (
@@ -720,7 +720,7 @@ _MADE: Mapping[Any, Callable[[Any], Any]] = {
 @cache
 def names_for_types() -> dict[str, Any]:
     """What types are called that modules import only for type checkers."""
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.query import Findings, Formula, Inquiry
     from retrieval_store.query.types import Projection
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import fields, is_dataclass
-from retrieval_store.base.json_values import INT_MAX, checked_object, listed, repeated
+from retrieval_store.base.validation import INT_MAX, checked_object, listed, repeated
 from retrieval_store.errors import (
     DuplicateIDError,
     InvalidArgumentError,

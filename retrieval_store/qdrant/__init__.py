@@ -9,7 +9,7 @@ filters, `tokens` splits texts; `refusals` says what is refused, and `instances`
 values that are valid. It may use `places`, `plugins`, `embeddings`, `interface`, `filters`,
 `indexes`, `base` and `errors`, and wants qdrant-client."""
 
-from retrieval_store.base.telemetry import telemetry_off
+from retrieval_store.base.system import telemetry_off
 
 try:
     with telemetry_off():  # it imports fastembed, where that is installed, and so onnxruntime

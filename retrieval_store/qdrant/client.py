@@ -5,7 +5,7 @@ from typing import Any
 
 import qdrant_client
 
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (

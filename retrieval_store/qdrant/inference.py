@@ -18,7 +18,7 @@ from qdrant_client.embed.model_embedder import ModelEmbedder, ModelEmbedderWorke
 from qdrant_client.embed.type_inspector import Inspector
 
 from retrieval_store import plugins
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import QueryEmbedding
 from retrieval_store.errors import MissingDependencyError
 from retrieval_store.qdrant.refusals import malformed, wrong

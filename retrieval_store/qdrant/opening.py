@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from retrieval_store.base import posix
-from retrieval_store.base.arguments import path_of
+from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import path_of
 from retrieval_store.errors import FormatError, InvalidArgumentError
 from retrieval_store.places import Session, embedded, in_memory
 
@@ -83,7 +83,7 @@ def _locked(directory: Path) -> IO[str]:
     the directory is in use, where it would otherwise make a store of its own in it."""
     file = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115  held by the client
     try:
-        posix.fcntl.flock(file, posix.fcntl.LOCK_SH | posix.fcntl.LOCK_NB)
+        system.fcntl.flock(file, system.fcntl.LOCK_SH | system.fcntl.LOCK_NB)
     except OSError as error:
         file.close()
         raise FormatError(

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,

@@ -10,7 +10,7 @@ import pydantic_core
 import qdrant_client
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from retrieval_store.base.json_values import Payload, checked_object, shown
+from retrieval_store.base.validation import Payload, checked_object, shown
 from retrieval_store.errors import InvalidMetadataError
 from retrieval_store.qdrant.refusals import malformed, wrong
 

@@ -27,9 +27,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.base.arrays import (
+    LESS_IS_BETTER,
+    Bools,
+    Floats,
+    Ints,
+    Metric,
+    server_scores_of,
+)
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.metrics import LESS_IS_BETTER, Metric, server_scores_of
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
 from retrieval_store.filters.values import Between
@@ -323,7 +329,7 @@ def fused_each(
     leaves: Leaves, step: Step, scoring: Fused, each: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
     """For each query one ranking by fusion of the rankings of its prefetches."""
-    from retrieval_store.base.ranking import fused
+    from retrieval_store.base.fusion import fused
 
     weights = [_weights(scoring, legs) for legs in each]
     if leaves.trace.is_kept:
@@ -341,7 +347,7 @@ def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None
     the share of the query text that the best documents hold (`Ranked.share`)."""
     weights = scoring.weights
     if scoring.kind == "adaptive" and weights is not None:
-        from retrieval_store.base.ranking import adaptive_alpha
+        from retrieval_store.base.fusion import adaptive_alpha
 
         for leg in legs:
             if leg.share is not None:

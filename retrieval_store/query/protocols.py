@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from retrieval_store.base.arrays import Floats, Ints
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath
@@ -38,7 +38,7 @@ from retrieval_store.query.types import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.query import Findings, Inquiry
     from retrieval_store.query.types import Projection
 

@@ -15,16 +15,15 @@ Why records are found by a question, or aren't: what a store is asked, and what 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.arrays import RRF_K, Bools, Floats, FusionKind, Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.metrics import RRF_K, FusionKind
 from retrieval_store.filters.columns import PlacesAt, TokensAt, ValuesAt
 from retrieval_store.filters.nodes import And, Expression, all_of
 from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.query.types import Fields, PointId, Points
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
 
 Example: TypeAlias = Matrix | SparseVector
 """What a vector space holds for a point: (dim,) float32 in a dense space, (m, dim) float32 in a

@@ -18,8 +18,8 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.json_values import is_unicode, shown
-from retrieval_store.base.printable import printable
+from retrieval_store.base.html import printable
+from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import found_at
 from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, DocumentMatches
@@ -259,7 +259,7 @@ class Reasons(list[Reason]):
         return "\n\n".join([*said, *map(str, self)])
 
     def _repr_html_(self) -> str:
-        from retrieval_store.base.tables import table_of
+        from retrieval_store.base.html import table_of
 
         rows = [one.row for one in self]
         return table_of(COLUMNS, rows, self.note or "", total=len(self))

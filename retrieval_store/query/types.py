@@ -14,10 +14,9 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
-from retrieval_store.base.arrays import Datatype, Floats, Ints, Matrix, SparseVector
+from retrieval_store.base.arrays import Datatype, Floats, Ints, Matrix, Metric, SparseVector
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.validation import Payload
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath

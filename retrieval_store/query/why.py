@@ -9,7 +9,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import kind_of
+from retrieval_store.base.validation import kind_of
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import value_at

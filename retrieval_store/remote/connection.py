@@ -33,8 +33,8 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import shown
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import (
     AccessDeniedError,
     ClientClosedError,

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
 
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.posix import sync_directory
+from retrieval_store.base.system import sync_directory
 from retrieval_store.base.tracing import returned, traced
+from retrieval_store.base.validation import Payload
 from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -50,7 +50,7 @@ from retrieval_store.remote.connection import Address, Answer, Connection, reque
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
 
 POINTS_ACTIONS = {
     "append": "writing points",

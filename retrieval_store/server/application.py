@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from retrieval_store import places
-from retrieval_store.base.arguments import path_of
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import path_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.refusals import Refused
 from retrieval_store.server import answers, snapshots

@@ -37,7 +37,7 @@ from pydantic import (
 from qdrant_client.http.models import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import INT_MAX, shown
+from retrieval_store.base.validation import INT_MAX, shown
 from retrieval_store.qdrant.points.ids import uuid_of
 from retrieval_store.qdrant.refusals import Refused, wrong
 

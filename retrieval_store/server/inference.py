@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store import plugins
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import DataLoaderError, PluginError
 from retrieval_store.loaders.images import ImageLoader
 from retrieval_store.qdrant.inference import BM25, bm25_vectors, is_bm25, is_ours, vectors_by

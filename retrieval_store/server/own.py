@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from retrieval_store import plugins
-from retrieval_store.base.json_values import checked_object, is_unicode
-from retrieval_store.base.words import Analyzer
+from retrieval_store.base.analysis import Analyzer
+from retrieval_store.base.validation import checked_object, is_unicode
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
-from retrieval_store.base.json_values import INT_MAX
+from retrieval_store.base.validation import INT_MAX
 from retrieval_store.qdrant.refusals import Refused, wrong
 
 DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,

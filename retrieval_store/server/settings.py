@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.protocol.codec import LARGEST
 

@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError, StorageError
 from retrieval_store.places import Session
 from retrieval_store.server.application import Application, app

@@ -1,6 +1,6 @@
 """`ImageLoader` with the argument that Chroma's has."""
 
-from retrieval_store.base.arguments import whole_number
+from retrieval_store.base.validation import whole_number
 from retrieval_store.loaders import images
 
 USUAL_WORKERS = 4

@@ -26,7 +26,7 @@ from retrieval_store.view.reading import SHOWN, allowed, one_of, shown_hits, who
 from retrieval_store.view.views import Looked, Views
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
 
 MOST_HITS, USUAL_HITS, MOST_NEIGHBOURS = 1_000, 10, 100
 DEEPEST = 1_000_000  # hits that an offset may leave out

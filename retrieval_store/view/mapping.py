@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.projection import places_of
+from retrieval_store.base.pca import places_of
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.protocol.codec import Parts, packed
 from retrieval_store.query.types import Fields, PointId

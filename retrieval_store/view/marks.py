@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrieval_store.base.words import Analyzer, places_of_words
+from retrieval_store.base.analysis import Analyzer, places_of_words
 
 Mark = tuple[int, int]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from retrieval_store import plugins
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.base.json_values import JSONValue, Payload
+from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.direct.arguments import filter_of, metadata_key
 from retrieval_store.direct.counting import texts_cut
 from retrieval_store.direct.embedder import may_be_made

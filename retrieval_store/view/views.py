@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.arguments import DEFAULT
 from retrieval_store.direct.configuration import all_settings, spaces_of, stored_settings
 from retrieval_store.direct.embedding import Embedding

@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.base.analysis import spellings
 from retrieval_store.base.dataclasses import asdict, replace
-from retrieval_store.base.words import spellings
 from retrieval_store.direct.why import conditions_in, words_beside
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not
@@ -27,7 +27,7 @@ from retrieval_store.view.reading import SHOWN_IN_LISTS
 from retrieval_store.view.views import Looked, Views
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
 
 TERMS = Terms(
     count="how many (k)",

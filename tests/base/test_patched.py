@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.base import patched
-from retrieval_store.base.patched import NOTHING, Patched
+from retrieval_store.base import arrays
+from retrieval_store.base.arrays import NOTHING, Patched
 
 places = st.lists(st.integers(0, 10**6), max_size=30)
 steps = st.lists(st.one_of(st.integers(0, 40), places), max_size=12)
@@ -13,12 +13,12 @@ steps = st.lists(st.one_of(st.integers(0, 40), places), max_size=12)
 
 @given(steps, st.integers(1, 20))
 def test_every_version_stays_what_a_plain_array_would_be(steps, longest):
-    before = patched.LONGEST_PATCH
-    patched.LONGEST_PATCH = longest
+    before = arrays.LONGEST_PATCH
+    arrays.LONGEST_PATCH = longest
     try:
         versions = _versions(steps)
     finally:
-        patched.LONGEST_PATCH = before
+        arrays.LONGEST_PATCH = before
     for version, plain in versions:
         assert version.whole().tolist() == plain.tolist()
         assert len(version) == len(plain)
@@ -49,7 +49,7 @@ def _versions(steps):
 
 
 def test_a_change_of_few_numbers_copies_none_of_the_others():
-    version = Patched(np.arange(100_000), patched.NOWHERE, patched.NOWHERE)
+    version = Patched(np.arange(100_000), arrays.NOWHERE, arrays.NOWHERE)
     changed = version.changed(np.array([5, 70_000]), -1)
     assert changed.base is version.base
     assert changed[np.array([4, 5, 70_000])].tolist() == [4, -1, -1]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from retrieval_store.base import projection
-from retrieval_store.base.projection import drawn, places_of, plane_of, projected
+from retrieval_store.base import pca
+from retrieval_store.base.pca import drawn, places_of, plane_of, projected
 
 
 def vectors(count, dimension, seed=0):
@@ -62,9 +62,9 @@ def test_vectors_of_length_0_have_a_place_where_others_have_length_1():
 
 
 def test_a_sample_decides_and_all_are_projected_in_blocks(monkeypatch):
-    monkeypatch.setattr(projection, "BLOCK", 64)
-    monkeypatch.setattr(projection, "DECIDING", 300)
-    monkeypatch.setattr(projection, "FEWEST", 10)
+    monkeypatch.setattr(pca, "BLOCK", 64)
+    monkeypatch.setattr(pca, "DECIDING", 300)
+    monkeypatch.setattr(pca, "FEWEST", 10)
     matrix, most = vectors(1000, 6), []
 
     def read(some):
@@ -81,8 +81,8 @@ def test_a_sample_decides_and_all_are_projected_in_blocks(monkeypatch):
 
 
 def test_fewer_long_vectors_decide(monkeypatch):
-    monkeypatch.setattr(projection, "CELLS", 50 * 20**2)
-    monkeypatch.setattr(projection, "FEWEST", 10)
+    monkeypatch.setattr(pca, "CELLS", 50 * 20**2)
+    monkeypatch.setattr(pca, "FEWEST", 10)
     matrix, most = vectors(400, 20), []
 
     def read(some):

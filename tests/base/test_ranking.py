@@ -8,11 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from retrieval_store.base import ranking as module
-from retrieval_store.base.ranking import (
-    fused,
-    maximal_marginal_relevance,
-)
+from retrieval_store.base import fusion as module
+from retrieval_store.base.fusion import fused, maximal_marginal_relevance
 from tests.helpers.oracle import oracle_rrf
 
 rankings = st.lists(st.lists(st.integers(0, 20), unique=True, max_size=10), min_size=1, max_size=3)

@@ -8,7 +8,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.base.words import Analyzer, analyzer, fold
+from retrieval_store.base.analysis import Analyzer, analyzer, fold
 
 EVERY_MARK = "".join(
     chr(i)
@@ -47,7 +47,7 @@ def test_texts_of_several_scripts_are_found_together_as_one_by_one(texts):
     st.integers(1, 12),
 )
 def test_long_texts_are_read_in_parts_as_in_one_piece(texts, piece):
-    with mock.patch("retrieval_store.base.words.PIECE", piece):
+    with mock.patch("retrieval_store.base.analysis.PIECE", piece):
         assert_found_as_one_by_one(texts)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from retrieval_store.base.metrics import METRICS
+from retrieval_store.base.arrays import METRICS
 from retrieval_store.indexes import blas
 from retrieval_store.indexes.exact import nearest as decided_nearest
 from retrieval_store.indexes.exact import norms_of

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 import retrieval_store
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.base.words import Analyzer
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.protocol.codec import packed, unpacked
 from retrieval_store.protocol.methods import POINTS, ROOT, STORE

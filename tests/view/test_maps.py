@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from retrieval_store.base.projection import places_of, plane_of
+from retrieval_store.base.pca import places_of, plane_of
 from retrieval_store.cluster import store as remote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.where import parse_where

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.dataclasses import dataclass, fields, is_dataclass
-from retrieval_store.base.words import Analyzer
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
 from retrieval_store.filters.expression import And, AtLeast, HasId, InSlice, Not, OneOf, Or, Range
 from retrieval_store.filters.nested import any_element

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.arguments import ids_of
 from retrieval_store.direct.chroma.expressions import EMBEDDING, ID, METADATA, SCORE
 from retrieval_store.errors import InvalidFilterError

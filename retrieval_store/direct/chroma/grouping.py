@@ -8,10 +8,9 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.base.validation import Payload, shown, whole_number
 from retrieval_store.direct.chroma.expressions import SCORE
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arguments import whole_number
 from retrieval_store.base.arrays import Floats, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown, whole_number
 from retrieval_store.direct.chroma.expressions import EMBEDDING, KNN_LIMIT, Form
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import MAX_DEPTH

@@ -12,7 +12,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.arguments import complete_texts_of, matrix_of, sparse_of
 from retrieval_store.direct.chroma.conditions import expression_of
 from retrieval_store.direct.chroma.expressions import (

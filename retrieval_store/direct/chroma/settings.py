@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 

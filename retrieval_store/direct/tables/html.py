@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from retrieval_store.base.tables import ROWS, shape_of, table_of
+from retrieval_store.base.html import ROWS, shape_of, table_of
 from retrieval_store.direct.tables.results import columns_of
 
 MOST_FACTS = 200

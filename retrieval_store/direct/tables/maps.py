@@ -11,13 +11,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from retrieval_store.base.arguments import path_of
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import listed, shown
-from retrieval_store.base.metrics import Metric
-from retrieval_store.base.printable import printable
-from retrieval_store.base.projection import places_of
+from retrieval_store.base.html import printable
+from retrieval_store.base.pca import places_of
+from retrieval_store.base.validation import listed, path_of, shown
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath, value_at

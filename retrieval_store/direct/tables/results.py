@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.direct.tables.expanding import Expanded, column_of, expanded, kind_of
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 from retrieval_store.query.protocols import PointsBackend

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import listed, shown
+from retrieval_store.base.validation import listed, shown
 from retrieval_store.direct.arguments import metadata_keys
 from retrieval_store.direct.tables.expanding import FIELDS, key_of
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError

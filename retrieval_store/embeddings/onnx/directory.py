@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings.onnx.building import onnx_package
 from retrieval_store.embeddings.onnx.cache import cached_file
 from retrieval_store.embeddings.onnx.functions import OnnxFunction, checked_precision

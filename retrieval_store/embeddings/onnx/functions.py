@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.json_values import is_unicode, shown
+from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings.arguments import refuse_no_text
 from retrieval_store.embeddings.onnx.layouts import Layout

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import listed, shown
+from retrieval_store.base.validation import listed, shown
 from retrieval_store.errors import EmbeddingFunctionError
 
 POOLINGS = {

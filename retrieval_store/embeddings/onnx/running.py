@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
-from retrieval_store.base.telemetry import telemetry_off
+from retrieval_store.base.system import telemetry_off
 from retrieval_store.embeddings.lengths import TokenCounter, cut_to_tokens, tell_of_lengths
 from retrieval_store.embeddings.onnx.layouts import Layout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bytes, Matrix
+from retrieval_store.base.arrays import METRICS, Bytes, Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.metrics import METRICS, Metric
-from retrieval_store.base.posix import is_whole
+from retrieval_store.base.system import is_whole
 from retrieval_store.indexes.codes import Codes, Frame
 from retrieval_store.indexes.native.library import BLOCK, OF_ROW, chunks_of
 

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 import apsw
 import numpy as np
 
-from retrieval_store.base.arrays import Ints, Stored
+from retrieval_store.base.arrays import Ints, Metric, Stored
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.concurrency import FifoLock
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (

@@ -15,10 +15,10 @@ from typing import TypeAlias
 
 import apsw
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.posix import sync_directory, sync_file
+from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.concurrency import unforkable
 from retrieval_store.engine.database.failures import (
     LOCK_TIMEOUT_MS,
@@ -115,7 +115,7 @@ def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | posix.CLOSE_ON_EXEC, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | system.CLOSE_ON_EXEC, 0o644)
     try:
         written = 0
         while written < len(content):

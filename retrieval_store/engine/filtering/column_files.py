@@ -25,7 +25,7 @@ import orjson
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import is_unicode
+from retrieval_store.base.validation import is_unicode
 from retrieval_store.engine.filtering.groups import refuse_disorder, regrouped
 from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.postings import Numbers, Postings, bytes_of_texts

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shortened
+from retrieval_store.base.validation import shortened
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.filtering.allowed import Key, key_of
 from retrieval_store.engine.filtering.kept import FilterView

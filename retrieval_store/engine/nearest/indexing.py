@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import apsw
 
-from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.arrays import Matrix, Metric
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.concurrency import FifoLock, SharedLock, unforkable
 from retrieval_store.engine.nearest.planner import gains_by_an_index, is_worth_codes
 from retrieval_store.engine.storage.files import Label

@@ -10,10 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.metrics import Metric
-from retrieval_store.base.ranking import Ranking
+from retrieval_store.base.fusion import Ranking
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.budget import BUDGET

@@ -18,8 +18,8 @@ differ little between processors.
 import math
 from typing import Literal, NamedTuple, TypeAlias
 
+from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.metrics import Metric
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native.library import MOST_DIMENSIONS, kernel
 

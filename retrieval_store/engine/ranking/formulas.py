@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
-from retrieval_store.base.ranking import Ranking
+from retrieval_store.base.fusion import Ranking
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.storage.records import has_anything, read_exactly

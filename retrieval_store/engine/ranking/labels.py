@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import kind_of
+from retrieval_store.base.validation import kind_of
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.state.layers import current
 from retrieval_store.engine.storage.records import read_exactly, read_values

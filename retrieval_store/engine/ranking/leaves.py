@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Floats, Ints
-from retrieval_store.base.metrics import Metric, similarity_of
+from retrieval_store.base.arrays import Bools, Floats, Ints, Metric, similarity_of
 from retrieval_store.engine.filtering.allowed import key_of
 from retrieval_store.engine.nearest.context import SearchView, Trace
 from retrieval_store.engine.nearest.search import nearest_rows

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints
+from retrieval_store.base.arrays import Floats, Ints, server_scores_of
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.metrics import server_scores_of
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.ranking.similar import (

@@ -14,7 +14,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.ranking import Ranking
+from retrieval_store.base.fusion import Ranking
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.filtering.token_segments import TokenSegment

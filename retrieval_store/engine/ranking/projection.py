@@ -3,7 +3,7 @@
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
-from retrieval_store.base.projection import drawn, projected
+from retrieval_store.base.pca import drawn, projected
 from retrieval_store.engine.filtering.selecting import allowed_by
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.ranking.similar import rows_with_vector

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, distinct
-from retrieval_store.base.ranking import IDENTIFIER_WEIGHT, marginally_relevant
+from retrieval_store.base.fusion import IDENTIFIER_WEIGHT, marginally_relevant
 from retrieval_store.engine.filtering.facets import ordered
 from retrieval_store.engine.filtering.masks import among
 from retrieval_store.engine.filtering.selecting import allowed_by

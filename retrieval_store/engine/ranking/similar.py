@@ -16,9 +16,9 @@ from retrieval_store.base.arrays import (
     SparseVector,
     Stored,
     as_float32,
+    similarity_of,
 )
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.metrics import similarity_of
 from retrieval_store.engine.filtering.masks import have_vector
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.multivectors import counting, multivectors_in_memory, rank_multi

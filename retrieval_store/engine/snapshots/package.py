@@ -18,10 +18,10 @@ from typing import IO, Any, BinaryIO
 
 import orjson
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.posix import sync_directory, sync_file
+from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.validation import Payload
 from retrieval_store.engine.storage.files import POINTS_NAME, SNAPSHOT_NAME
 from retrieval_store.errors import (
     DamagedError,
@@ -136,7 +136,7 @@ def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
 
 def _regular(path: Path) -> BinaryIO:
     """The file, opened; InvalidArgumentError for what is none: a pipe or a device may never end."""
-    opened = os.open(path, os.O_RDONLY | posix.CLOSE_ON_EXEC | posix.NO_WAITING)
+    opened = os.open(path, os.O_RDONLY | system.CLOSE_ON_EXEC | system.NO_WAITING)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
         raise InvalidArgumentError(f"{path} is no regular file, as snapshots are")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from retrieval_store.base.posix import sync_directory
+from retrieval_store.base.system import sync_directory
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.database.opening import create
 from retrieval_store.engine.nearest.indexing import FindClass

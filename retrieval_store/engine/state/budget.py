@@ -19,7 +19,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 
 USUAL = 4 << 30  # bytes of memory, where the system doesn't tell how much there is
 SHARE = 4  # of the memory that the process may use: one part in so many
@@ -96,7 +96,7 @@ class Budget:
 
 def usual_limit() -> int:
     """Bytes: a quarter of the memory that this process may use."""
-    most = posix.memory_bytes(otherwise=USUAL)
+    most = system.memory_bytes(otherwise=USUAL)
     with suppress(OSError, ValueError):  # there may be no such file, or no limit in it
         most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return most // SHARE

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.posix import is_whole
+from retrieval_store.base.system import is_whole
 from retrieval_store.engine.state.budget import Cache
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one

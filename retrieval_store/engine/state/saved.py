@@ -8,7 +8,7 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.state.layers import united
 from retrieval_store.engine.state.state import AnyView, rows_of
 from retrieval_store.engine.storage.derived import DerivedFile, find, path_of, refuse_damaged

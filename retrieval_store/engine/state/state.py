@@ -15,10 +15,9 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Ints, appended, distinct
+from retrieval_store.base.arrays import NOTHING, NOWHERE, Bools, Ints, Patched, appended, distinct
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.patched import NOTHING, NOWHERE, Patched
-from retrieval_store.base.posix import is_whole
+from retrieval_store.base.system import is_whole
 from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.log import read_changes

@@ -21,9 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import NOWHERE, Ints, Patched
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.patched import NOWHERE, Patched
 from retrieval_store.engine.state.saved import OutdatedError, in_file
 from retrieval_store.engine.state.state import (
     FILE_KIND,

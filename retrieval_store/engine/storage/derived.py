@@ -21,8 +21,8 @@ from pathlib import Path
 import apsw
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.posix import sync_directory
+from retrieval_store.base.system import sync_directory
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, remove_derived

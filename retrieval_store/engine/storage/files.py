@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import FormatError
 
 CATALOG_NAME = "catalog.sqlite"
@@ -37,7 +37,7 @@ _OF_PRIVATE = (
     r"|[0-9a-f]{32}\.part"  # a snapshot on its way to a server or from it
 )
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
-_FOLDER = os.O_RDONLY | posix.DIRECTORY | posix.NO_FOLLOW | posix.CLOSE_ON_EXEC
+_FOLDER = os.O_RDONLY | system.DIRECTORY | system.NO_FOLLOW | system.CLOSE_ON_EXEC
 _NAMED = 4  # of what was found, in a message
 _log = log_of("files")
 _HINTS = {
@@ -124,7 +124,7 @@ def _owned(folder: Path) -> Iterator[bool | None]:
     """Whether this call owns a private folder now: it holds its lock, and the folder is still
     there. None where directories have no locks, as on a network, and for the folder of another
     user, who could put a link in its place: such a folder never counts as lost."""
-    if not posix.IS_THERE:
+    if not system.IS_THERE:
         yield None
         return
     try:
@@ -140,7 +140,7 @@ def _owned(folder: Path) -> Iterator[bool | None]:
 
 def _is_locked(descriptor: int, folder: Path) -> bool | None:
     try:
-        posix.fcntl.flock(descriptor, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
+        system.fcntl.flock(descriptor, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
         opened = os.fstat(descriptor)
         is_there = os.path.samestat(opened, os.stat(folder))
         return None if opened.st_uid != os.geteuid() else is_there

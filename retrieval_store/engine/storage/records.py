@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.filters.paths import DOCUMENT, URI, PayloadPath, dotted, found_in, value_at
 

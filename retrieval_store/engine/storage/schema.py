@@ -25,10 +25,9 @@ import apsw
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import DATATYPES, Datatype
+from retrieval_store.base.arrays import DATATYPES, METRICS, Datatype, Metric
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.metrics import METRICS, Metric
+from retrieval_store.base.validation import Payload
 from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.guards import Format
 from retrieval_store.engine.database.transactions import select

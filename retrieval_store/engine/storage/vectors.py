@@ -22,9 +22,9 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
-from retrieval_store.base.posix import sync_directory
+from retrieval_store.base.system import sync_directory
 from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.schema import Space
@@ -179,7 +179,7 @@ class VectorFile:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 raise DamagedError(f"{self.path} is not a regular file")
-        return os.open(self.path, flags | posix.CLOSE_ON_EXEC | posix.NO_FOLLOW, 0o644)
+        return os.open(self.path, flags | system.CLOSE_ON_EXEC | system.NO_FOLLOW, 0o644)
 
     def _reserve(self, descriptor: int, needed: int) -> None:
         size = os.fstat(descriptor).st_size
@@ -313,11 +313,11 @@ def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
 
 def _sync_data(descriptor: int) -> None:
     """fdatasync; on macOS F_FULLFSYNC, without which data may stay in the drive's cache."""
-    full_sync = getattr(posix.fcntl, "F_FULLFSYNC", None)
+    full_sync = getattr(system.fcntl, "F_FULLFSYNC", None)
     if full_sync is None:
         os.fdatasync(descriptor)
     else:
-        posix.fcntl.fcntl(descriptor, full_sync)
+        system.fcntl.fcntl(descriptor, full_sync)
 
 
 def owners_of(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> Ints:

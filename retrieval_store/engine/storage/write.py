@@ -27,7 +27,7 @@ from retrieval_store.base.arrays import (
     distinct,
 )
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import Payload, existing_ids, listed
+from retrieval_store.base.validation import Payload, existing_ids, listed
 from retrieval_store.engine.database.failures import ContradictionError
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.storage.log import Write, finish

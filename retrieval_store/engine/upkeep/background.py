@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.concurrency import put_off_here, reset_after_fork, unforkable
 from retrieval_store.errors import NotFoundError, RetrievalStoreError

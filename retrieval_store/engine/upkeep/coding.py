@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from retrieval_store.base import tracing
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.codes.segments import SpaceCodes
 from retrieval_store.engine.database.failures import translated

@@ -8,7 +8,7 @@ import numpy as np
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Ints, Stored, as_float32
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.database.transactions import select
 from retrieval_store.engine.nearest.context import SearchView

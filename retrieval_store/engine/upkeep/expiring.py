@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering.expiry import expired
 from retrieval_store.engine.filtering.selecting import select

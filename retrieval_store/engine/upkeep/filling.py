@@ -13,7 +13,7 @@ import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import as_float32
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.nearest.context import SearchView
 from retrieval_store.engine.nearest.indexing import LOADING, SpaceIndex, is_worth_an_index

@@ -26,8 +26,8 @@ from functools import partial
 from typing import NoReturn, TypeVar
 
 from retrieval_store.base import tracing
-from retrieval_store.base.logs import log_of
-from retrieval_store.base.processes import by_holder_of
+from retrieval_store.base.system import by_holder_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import IDLE, Access, Maintained
 from retrieval_store.engine.database.failures import LOCK_TIMEOUT_MS
 from retrieval_store.engine.state.state import State

@@ -6,14 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from retrieval_store.base import posix
+from retrieval_store.base import system
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.concurrency import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.database.failures import translated
 from retrieval_store.engine.storage.files import LOCK_NAME
 
 T = TypeVar("T")
-_SAFELY = posix.CLOSE_ON_EXEC | posix.NO_FOLLOW | posix.NO_WAITING
+_SAFELY = system.CLOSE_ON_EXEC | system.NO_FOLLOW | system.NO_WAITING
 
 
 class _Locks:
@@ -64,7 +64,7 @@ def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T
         finally:
             _locks.files.discard(file)
             if not file.closed:  # as in a child that was forked meanwhile, whose lock it isn't
-                posix.fcntl.flock(file, posix.fcntl.LOCK_UN)
+                system.fcntl.flock(file, system.fcntl.LOCK_UN)
 
 
 def _lock_file(path: Path) -> BinaryIO:
@@ -77,6 +77,6 @@ def _lock_file(path: Path) -> BinaryIO:
 
 def _is_locked(file: BinaryIO) -> bool:
     with suppress(BlockingIOError):
-        posix.fcntl.flock(file, posix.fcntl.LOCK_EX | posix.fcntl.LOCK_NB)
+        system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
         return True
     return False

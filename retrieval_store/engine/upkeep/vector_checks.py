@@ -19,8 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Stored, as_float32, distinct
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    Matrix,
+    Metric,
+    Stored,
+    as_float32,
+    distinct,
+)
 from retrieval_store.engine.codes.files import OlderError
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT, SpaceCodes
 from retrieval_store.engine.database.failures import CORRUPTION_ERRORS

@@ -14,8 +14,8 @@ from typing import TypeAlias
 import apsw
 import numpy as np
 
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.codes.segments import FILE_SEGMENTS, SEGMENT
 from retrieval_store.engine.database.failures import CORRUPTION_ERRORS, corruption_error

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints
+from retrieval_store.base.arrays import Ints, Patched
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.patched import Patched
 from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import View
 
 if TYPE_CHECKING:
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
     from retrieval_store.engine.words.lists import Lists
 
 FOLLOWED = 1_024  # rows that are looked at again one by one; where there are more, all are
@@ -45,7 +44,7 @@ def told_of(key: ListKey) -> list[object]:
 def key_told(told: Any) -> ListKey:
     """The key that a file speaks of. A name of a language is no more than looked up, when words are
     split by it; so a false one is an error then."""
-    from retrieval_store.base.words import Analyzer
+    from retrieval_store.base.analysis import Analyzer
 
     kind, what = told
     if kind == "words":

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import Bools, Ints, Matrix, distinct, own_bytes, stable_order
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.words import Analyzer
 from retrieval_store.engine.state.layers import Layers, outside
 
 LOOKED_FOR = 1_000  # characters

@@ -5,8 +5,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Ints, distinct
-from retrieval_store.base.patched import NOWHERE, Patched
+from retrieval_store.base.arrays import NOWHERE, Bools, Ints, Patched, distinct
 from retrieval_store.engine.state.layers import Layers, outside
 from retrieval_store.engine.words.cache import Known, Measures
 from retrieval_store.engine.words.lists import Lists

@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from retrieval_store.base.analysis import Analyzer, is_identifier
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, SparseVector
-from retrieval_store.base.ranking import FIRST, RARITY_POWER, Ranking, held_share
-from retrieval_store.base.words import Analyzer, is_identifier
+from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
 from retrieval_store.engine.state.layers import Layers
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.words import lists

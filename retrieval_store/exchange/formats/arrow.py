@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.jsonl import object_of
 from retrieval_store.exchange.formats.rows import FIELDS, Columns, Place, Row, with_vector

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import orjson
 
-from retrieval_store.base.json_values import INT_MAX, INT_MIN, shown
+from retrieval_store.base.validation import INT_MAX, INT_MIN, shown
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.files import file_to_read, new_file

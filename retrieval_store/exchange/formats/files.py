@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from retrieval_store.base import posix
-from retrieval_store.base.arguments import path_of
+from retrieval_store.base import system
+from retrieval_store.base.validation import path_of
 from retrieval_store.errors import InvalidArgumentError
 
 Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was written to
@@ -24,7 +24,7 @@ def file_to_read(path: Path) -> IO[bytes]:
     """A regular file, opened: a pipe, which can't be read twice, or a device is none."""
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | posix.NO_WAITING)  # should it be a pipe
+        return os.open(name, flags | system.NO_WAITING)  # should it be a pipe
 
     try:
         file = open(path, "rb", opener=opener)  # noqa: SIM115  closed by who reads it
@@ -108,8 +108,8 @@ def _taken(target: Path) -> InvalidArgumentError:
 
 def _sync_directory(path: Path) -> None:
     """So that a power cut doesn't take the name away."""
-    if posix.IS_THERE:
-        descriptor = os.open(path, os.O_RDONLY | posix.DIRECTORY)
+    if system.IS_THERE:
+        descriptor = os.open(path, os.O_RDONLY | system.DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:

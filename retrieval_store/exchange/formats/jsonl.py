@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.json_values import MAX_DEPTH, shown
+from retrieval_store.base.validation import MAX_DEPTH, shown
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.files import file_to_read, new_file

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.tracing import progress_bar
 from retrieval_store.direct.collection import Collection
 
 Record = dict[str, Any]

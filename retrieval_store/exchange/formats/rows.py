@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import listed, shown
+from retrieval_store.base.validation import listed, shown
 from retrieval_store.errors import InvalidArgumentError
 
 FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")

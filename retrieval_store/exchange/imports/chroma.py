@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from retrieval_store import plugins
-from retrieval_store.base.arguments import whole_number
-from retrieval_store.base.json_values import listed, shown
-from retrieval_store.base.progress import progress_bar
-from retrieval_store.base.telemetry import telemetry_off
+from retrieval_store.base.system import telemetry_off
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import listed, shown, whole_number
 from retrieval_store.direct.client import Client
 from retrieval_store.direct.embedder import function_of, made_of
 from retrieval_store.embeddings import Embeds

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrieval_store.base.arguments import path_of
+from retrieval_store.base.validation import path_of
 from retrieval_store.errors import InvalidArgumentError
 
 Stamps = dict[str, tuple[int, int]]

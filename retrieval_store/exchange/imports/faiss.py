@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arguments import path_of, whole_number
-from retrieval_store.base.progress import progress_bar
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import path_of, whole_number
 from retrieval_store.direct.client import Client
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.exchange.formats.files import file_to_read

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from retrieval_store.base.json_values import listed, shown
+from retrieval_store.base.validation import listed, shown
 from retrieval_store.direct.arguments import collection_name
 from retrieval_store.direct.client import Client
 from retrieval_store.direct.collection import Collection

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bytes, Matrix
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import InvalidArgumentError
 
 BLOCK = 32  # rows

@@ -11,10 +11,9 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Datatype
+from retrieval_store.base.arrays import Datatype, Metric
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.json_values import Payload
-from retrieval_store.base.metrics import Metric
+from retrieval_store.base.validation import Payload
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.qdrant.filters.indexes import Indexes, by_path

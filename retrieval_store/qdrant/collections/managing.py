@@ -8,7 +8,7 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import Payload
+from retrieval_store.base.validation import Payload
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.qdrant.collections.configuration import (
     UNNAMED,

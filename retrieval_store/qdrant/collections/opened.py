@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.base.validation import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.qdrant.collections.configuration import (
     KEY,

@@ -6,7 +6,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.qdrant.collections.configuration import (
     UNNAMED,
     Configuration,

@@ -8,7 +8,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.dates import micros_of

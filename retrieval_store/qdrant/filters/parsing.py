@@ -7,7 +7,7 @@ from uuid import UUID
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.limits import MAX_NODES

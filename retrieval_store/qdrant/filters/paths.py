@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from retrieval_store.base.json_values import shortened
+from retrieval_store.base.validation import shortened
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.paths import EACH, Step, Steps
 from retrieval_store.qdrant.tokens.letters import words_in

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.json_values import INT_MAX, is_unicode, shown
+from retrieval_store.base.validation import INT_MAX, is_unicode, shown
 from retrieval_store.qdrant.collections.opened import check_shard_key
 from retrieval_store.qdrant.refusals import malformed, wrong
 from retrieval_store.query.types import PointId

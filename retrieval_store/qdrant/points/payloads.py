@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.json_values import MAX_DEPTH, Payload, shown
+from retrieval_store.base.validation import MAX_DEPTH, Payload, shown
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import malformed, wrong

@@ -6,7 +6,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.base.json_values import INT_MAX, shown
+from retrieval_store.base.validation import INT_MAX, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.qdrant.collections.opened import Opened

@@ -13,7 +13,7 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Matrix, SparseVector
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.qdrant.collections.configuration import UNNAMED, Configuration, Vector
 from retrieval_store.qdrant.collections.opened import Opened
 from retrieval_store.qdrant.refusals import malformed, wrong

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.base.json_values import Payload, shown
+from retrieval_store.base.validation import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.qdrant.collections.opened import Opened, check_shard_key, check_sharding

@@ -9,7 +9,7 @@ from qdrant_client import models
 from qdrant_client.http import models as rest
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.qdrant.collections.configuration import UNNAMED
 from retrieval_store.qdrant.collections.indexed import MATCHED
 from retrieval_store.qdrant.collections.opened import Collections, Opened

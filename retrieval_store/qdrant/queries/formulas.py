@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from qdrant_client import models
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.limits import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH

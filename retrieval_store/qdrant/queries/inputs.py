@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.qdrant.collections.configuration import UNNAMED, Vector
 from retrieval_store.qdrant.collections.opened import Collections, Opened
 from retrieval_store.qdrant.points.ids import id_to_read

@@ -11,7 +11,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.filters.nodes import MAX_DEPTH

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from qdrant_client import models
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import And, Expression, HasId, Not, Or
 from retrieval_store.qdrant.collections.opened import Opened

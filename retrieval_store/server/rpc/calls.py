@@ -16,7 +16,7 @@ import orjson
 from grpc import StatusCode
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.logs import log_of
+from retrieval_store.base.tracing import log_of
 from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store.server.answers import TEXT, Answer
 from retrieval_store.server.gate import NO_ACCESS, Gate

@@ -16,7 +16,7 @@ from qdrant_client.conversions.conversion import (
 )
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.qdrant.instances import made
 from retrieval_store.qdrant.points.ids import uuid_of
 from retrieval_store.qdrant.refusals import wrong

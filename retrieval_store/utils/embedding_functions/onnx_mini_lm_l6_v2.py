@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings.onnx import minilm
 from retrieval_store.errors import InvalidArgumentError
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import openai
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.utils.embedding_functions.refusals import refuse

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 
 _ANY = (

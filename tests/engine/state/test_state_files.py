@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis.stateful import initialize, rule
 
 import retrieval_store
-from retrieval_store.base.words import Analyzer
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.engine.state import state as states
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.upkeep import background as upkeep

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.base.words import Analyzer
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.engine.filtering import column_files, columns
 from retrieval_store.engine.state import array_files
 from retrieval_store.engine.upkeep import background as upkeep

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.base.words import Analyzer
+from retrieval_store.base.analysis import Analyzer
 from retrieval_store.engine.filtering import documents
 from retrieval_store.engine.nearest.indexing import built_in
 from retrieval_store.engine.state import array_files, layers

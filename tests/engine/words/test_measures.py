@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from retrieval_store.base.patched import NOTHING, NOWHERE
+from retrieval_store.base.arrays import NOTHING, NOWHERE
 from retrieval_store.engine.words import measures
 from retrieval_store.engine.words.cache import Measures, after
 

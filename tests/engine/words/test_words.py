@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.base.words import stemmer
+from retrieval_store.base.analysis import stemmer
 from retrieval_store.direct import configuration
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from tests.helpers.listed import DOCUMENTS

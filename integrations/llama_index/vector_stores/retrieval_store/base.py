@@ -33,7 +33,7 @@ from llama_index.vector_stores.retrieval_store.writing import batches_of
 from retrieval_store import Client, Collection
 from retrieval_store.adapters.arguments import items_of, refuse_unknown
 from retrieval_store.adapters.opening import Opened, open_collection, refuse_no_collection
-from retrieval_store.base.arguments import path_of
+from retrieval_store.base.validation import path_of
 from retrieval_store.direct.results import Explanation
 from retrieval_store.errors import StorageError
 

@@ -10,7 +10,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from retrieval_store.adapters.filters import Operand, contains, refuse_depth
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     And,

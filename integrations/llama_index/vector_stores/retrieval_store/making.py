@@ -7,8 +7,7 @@ from llama_index.core.bridge.pydantic import ValidationError
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
 from retrieval_store.adapters.arguments import refuse_unknown
-from retrieval_store.base.arguments import path_of
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import path_of, shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 OF_COLLECTIONS = ("configuration", "metadata")

@@ -30,7 +30,7 @@ from llama_index.core.schema import (
 )
 
 from retrieval_store.adapters.mapping import NODE, REF_DOC, refuse_reserved, without_reserved
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import And, Exists, Expression, OneOf, Or
 

@@ -21,8 +21,7 @@ from llama_index.vector_stores.retrieval_store.sparse import SparseModel
 
 from retrieval_store import Collection
 from retrieval_store.adapters.diversity import diverse
-from retrieval_store.base.arguments import fraction, whole_number
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import fraction, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 MODES = "default, mmr, sparse, text_search or hybrid"

@@ -9,7 +9,7 @@ from llama_index.vector_stores.retrieval_store.nodes import text_of, to_payload
 from llama_index.vector_stores.retrieval_store.sparse import SparseModel
 
 from retrieval_store.adapters.arguments import batch_size_of
-from retrieval_store.base.json_values import shown
+from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 

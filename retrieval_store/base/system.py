@@ -1,12 +1,74 @@
-"""Other processes, as far as the system tells of them: on Linux, by /proc."""
+"""What POSIX has and Windows hasn't, where stores in memory work all the same: None and 0 there.
+And how files, and their names, are made durable, and whether one that is mapped is still whole.
 
+Other processes, as far as the system tells of them: on Linux, by /proc.
+
+Imports of what would otherwise report to its makers.
+
+onnxruntime sends what it runs, and on which machine, to Microsoft, on Linux and macOS from 1.29 on,
+and keeps an id of the machine in the user's cache; a thread does it, for which a forked child waits
+for ever at its end. The variable that forbids it is read once, when onnxruntime is imported.
+"""
+
+import mmap
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TypedDict
+from types import ModuleType
+from typing import Any, TypedDict
 
-from retrieval_store.base.printable import printable
+from retrieval_store.base.html import printable
+
+fcntl: Any
+resource: Any
+try:
+    import fcntl
+    import resource
+except ImportError:
+    fcntl = resource = None
+
+NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
+CLOSE_ON_EXEC: int = getattr(os, "O_CLOEXEC", 0)
+NO_WAITING: int = getattr(os, "O_NONBLOCK", 0)
+NO_TERMINAL: int = getattr(os, "O_NOCTTY", 0)
+IS_THERE = isinstance(fcntl, ModuleType)
+
+
+def memory_bytes(otherwise: int) -> int:
+    """How much memory the machine has, or what is said otherwise where it can't be told."""
+    try:
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return otherwise
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in the directory durable; only then is a new file there after a power cut."""
+    _sync(path)
+
+
+def sync_file(path: Path) -> None:
+    """Make what is in a file durable, whichever process has written it."""
+    _sync(path)
+
+
+def is_whole(memory: mmap.mmap) -> bool:
+    """Whether a file that is mapped is as long as it was: to read a map behind its end kills the
+    process."""
+    return memory.size() >= len(memory)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
 
 PROCESSES = Path("/proc")
 SHOWN = 100  # characters of a command, in a message
@@ -101,3 +163,22 @@ def _start_of(pid: int) -> str | None:
         seconds = begun + ticks / os.sysconf("SC_CLK_TCK")
         return datetime.fromtimestamp(seconds).astimezone().replace(microsecond=0).isoformat()
     return None
+
+
+VARIABLE = "ORT_DISABLE_TELEMETRY"
+
+
+@contextmanager
+def telemetry_off() -> Iterator[None]:
+    """onnxruntime sends nothing, if it is imported here for the first time; one that was imported
+    before sends no more than it has, unless the user has said so by the variable."""
+    said = VARIABLE in os.environ
+    os.environ.setdefault(VARIABLE, "1")
+    try:
+        yield
+    finally:
+        if not said:
+            os.environ.pop(VARIABLE, None)
+    disable = getattr(sys.modules.get("onnxruntime"), "disable_telemetry_events", None)
+    if disable is not None and not said:
+        disable()

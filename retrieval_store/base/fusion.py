@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix
-from retrieval_store.base.metrics import RRF_K, FusionKind
+from retrieval_store.base.arrays import RRF_K, Floats, FusionKind, Ints, Matrix
 
 # Of adaptive fusion; found on half of the questions of benchmarks/quality.py, and reported on the
 # other.

@@ -27,7 +27,7 @@ from retrieval_store.filters.expression import (
     all_of,
     dotted,
 )
-from retrieval_store.filters.limits import Parsed, checked_expression
+from retrieval_store.filters.leaves import Parsed, checked_expression
 from retrieval_store.filters.where import parse_where
 
 

@@ -33,6 +33,7 @@ from retrieval_store.cluster.payload import (
 )
 from retrieval_store.cluster.schema import PayloadIndexes, is_written, written
 from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.columns import Reading
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -49,7 +50,6 @@ from retrieval_store.filters.expression import (
     dotted,
 )
 from retrieval_store.filters.leaves import Interval
-from retrieval_store.filters.readings import Reading
 from retrieval_store.filters.values import SOME, Bounds, is_inside
 from retrieval_store.query.protocols import IndexKind
 

@@ -37,7 +37,7 @@ import orjson
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
-from retrieval_store.filters.predicate import Candidate
+from retrieval_store.filters.leaves import Candidate
 from retrieval_store.query.types import PointId
 
 EXACT_INTEGERS = 2**53

@@ -53,7 +53,7 @@ from retrieval_store.cluster.space import (
 )
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId, PayloadPath, value_at
-from retrieval_store.filters.predicate import fulfils
+from retrieval_store.filters.leaves import fulfils
 from retrieval_store.indexes.exact import exact_distances, length_of
 from retrieval_store.query import executor
 from retrieval_store.query.executor import Label, Ranked

@@ -51,7 +51,7 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.filters.expression import Expression, PayloadPath, value_at
-from retrieval_store.filters.predicate import fulfils
+from retrieval_store.filters.leaves import fulfils
 from retrieval_store.query.executor import answer
 from retrieval_store.query.protocols import INDEX_KINDS, IndexKind
 from retrieval_store.query.query import Findings, Inquiry, Question

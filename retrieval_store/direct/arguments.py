@@ -325,7 +325,7 @@ def filter_of(where: Any, where_document: Any, ids: ShownIds | None = None) -> E
 def _expression_of(where: Any) -> Expression:
     if not isinstance(where, Expression):
         return parse_where(where)
-    from retrieval_store.filters.limits import checked_expression
+    from retrieval_store.filters.leaves import checked_expression
 
     return checked_expression(where)
 

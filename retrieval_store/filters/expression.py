@@ -5,8 +5,14 @@ evaluates them to masks, and other backends translate them. A *path* leads into 
 step. A point whose payload has nothing (or null) at the path matches no leaf; negate with `Not`.
 """
 
-from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, DocumentMatches
-from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf
+from retrieval_store.filters.leaves import (
+    ColumnLeaf,
+    DocumentContains,
+    DocumentLeaf,
+    DocumentMatches,
+    InSlice,
+    ValueLeaf,
+)
 from retrieval_store.filters.nodes import (
     MAX_DEPTH,
     And,
@@ -21,7 +27,6 @@ from retrieval_store.filters.nodes import (
     walk,
 )
 from retrieval_store.filters.paths import PayloadPath, dotted, value_at
-from retrieval_store.filters.slices import InSlice
 from retrieval_store.filters.values import (
     Exists,
     HasLength,

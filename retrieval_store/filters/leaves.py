@@ -4,18 +4,52 @@ A leaf is a condition on a *column* (`columns`). What it means is said once, by 
 value of its column; a point fulfils it if it holds of any. That is enough: any evaluator can ask it
 of each point. One that has something faster asks the leaf how to use it: `found_in` finds rows in
 what is kept of a column, `bound` is what a store elsewhere can say of it.
+
+Conditions on documents, each one class; see `leaves`.
+
+Regular expressions from users: RE2's, compiled, and bounded in size.
+
+Parts of all ids, by hash.
+
+Conditions that one object in a list must fulfil all at once.
+
+Expressions asked of one point at a time, for points that come from elsewhere than the engine.
+
+The engine never does this: it evaluates an expression to a mask over all points at once.
+
+Checks of expressions that users and adapters pass as objects, instead of dicts of a dialect.
+
+Evaluating an expression is recursive, one call for each level, and visits a term once for each
+place where it occurs. So both depth and size are limited here, before anything is evaluated.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, final
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import re2
 
 from retrieval_store.base.arrays import Bools, Floats
-from retrieval_store.base.validation import Payload
-from retrieval_store.filters.columns import Column, ValuesAt, found_at
-from retrieval_store.filters.nodes import Expression, Scalar
-from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.filters.readings import Reading
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import Payload, is_unicode, shown
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.columns import Column, ElementsAt, Reading, ValuesAt, found_at, uuid_in
+from retrieval_store.filters.nodes import (
+    COMBINATIONS,
+    MAX_DEPTH,
+    Expression,
+    HasId,
+    IdLeaf,
+    Scalar,
+    fulfilled,
+    terms_of,
+    walk,
+)
+from retrieval_store.filters.paths import DOCUMENT, URI, PayloadPath, Steps
 
 Bound: TypeAlias = Any  # what a store elsewhere is told
 
@@ -139,3 +173,320 @@ class Pushdown(Protocol):
 
     def nothing(self) -> Bound:
         """Nothing but that there must be one."""
+
+
+class DocumentLeaf(Expression):
+    """A condition on the document of a point; one without a document fulfils none."""
+
+    __slots__ = ()
+
+    def holds(self, document: str) -> bool:
+        """Whether the condition is true of the document."""
+        raise NotImplementedError
+
+    def test(self) -> Callable[[str], Any]:
+        """`holds`, made ready for many documents; what it returns is true or false to Python."""
+        return self.holds
+
+    def bound(self, pushdown: Pushdown) -> Bound:
+        """What a store elsewhere can say of it."""
+        return pushdown.nothing()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DocumentContains(DocumentLeaf):
+    """Points with a document that has `text` in it, case and all. The engine finds them by SQLite
+    and by trigrams (`engine.filtering.documents`), and doesn't ask `holds`."""
+
+    text: str
+
+    def check(self) -> None:
+        if not isinstance(self.text, str) or not is_unicode(self.text):
+            raise InvalidFilterError(
+                f"documents should contain {shown(self.text)}, expected a string without lone "
+                "surrogates"
+            )
+
+    def holds(self, document: str) -> bool:
+        return self.text in document
+
+    def bound(self, pushdown: Pushdown) -> Bound:
+        return pushdown.containing(self.text)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DocumentMatches(DocumentLeaf):
+    """Points with a document in which the RE2 `pattern` is found somewhere."""
+
+    pattern: str
+
+    def check(self) -> None:
+        _compiled(self.pattern)
+
+    def holds(self, document: str) -> bool:
+        return self.test()(document) is not None
+
+    def test(self) -> Callable[[str], Any]:
+        search: Callable[[str], Any] = _compiled(self.pattern).search
+        return search
+
+
+def _compiled(pattern: str) -> Any:
+    """See `patterns.compile_pattern`: RE2 is loaded when the first pattern comes."""
+    return compile_pattern(pattern)
+
+
+MAX_PATTERN = 10_000  # characters
+MAX_GROUPS = 20  # with names
+MAX_MEMORY = 2 << 20  # of a compiled pattern and the automaton made of it, as RE2 counts them
+PATTERNS_KEPT = 16
+
+
+@lru_cache(maxsize=PATTERNS_KEPT)
+def compile_pattern(pattern: str) -> Any:
+    """The RE2 pattern, compiled; raises InvalidFilterError for one that RE2 refuses, or that is
+    longer, deeper or larger than a pattern from a user may be.
+
+    RE2 needs time linear in the text. Where its memory ends it goes on with a slower automaton that
+    needs none, so an answer is never wrong.
+    """
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidFilterError(
+            f"the pattern has {len(pattern)} characters, expected at most {MAX_PATTERN}"
+        )
+    if _nesting(pattern) > MAX_DEPTH:
+        raise InvalidFilterError(f"the pattern's groups are nested deeper than {MAX_DEPTH} levels")
+    try:
+        compiled = re2.compile(pattern, options=_options())
+    except UnicodeEncodeError:
+        raise InvalidFilterError("the pattern holds a lone surrogate") from None
+    except re2.error as error:
+        raise InvalidFilterError(_reason(error)) from None
+    finally:
+        re2.purge()  # its own cache keeps 128 patterns, however large they are
+    # never_capture isn't about groups with names, and each costs memory for each state of a search
+    if compiled.groups > MAX_GROUPS:
+        raise InvalidFilterError(
+            f"the pattern has {compiled.groups} groups with names, expected at most {MAX_GROUPS}"
+        )
+    return compiled
+
+
+def _options() -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = MAX_MEMORY
+    return options
+
+
+_BRACKETS = re.compile(
+    r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*(?:\]|\Z)|([()])", re.DOTALL
+)
+
+
+def _nesting(pattern: str) -> int:
+    """How deep groups lie in groups; parentheses that are quoted or in a class are none."""
+    deepest = depth = 0
+    for found in _BRACKETS.finditer(pattern):
+        if found[1]:
+            depth += 1 if found[1] == "(" else -1
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def _reason(error: Any) -> str:
+    said = error.args[0].decode(errors="replace") if error.args else "RE2 refuses it"
+    if said.startswith("pattern too large"):
+        return f"compiled, the pattern needs more memory than the {MAX_MEMORY >> 20} MiB allowed"
+    return f"not a regular expression of RE2: {said[:200]}"  # it repeats the pattern
+
+
+Word: TypeAlias = npt.NDArray[np.uint64]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class InSlice(IdLeaf):
+    """Points of one of `total` parts of all ids, about as many in each: of those whose hash leaves
+    `index`, divided by `total`."""
+
+    total: int
+    index: int
+
+    def check(self) -> None:
+        if not 0 <= self.index < self.total:
+            raise InvalidFilterError(
+                f"the slice has index {self.index} of {self.total}, expected one from 0 to "
+                "total - 1"
+            )
+
+    def of(self, ids: Sequence[int | str]) -> Bools:
+        found = np.zeros(len(ids), np.bool_)
+        contents = [_content(one) for one in ids]
+        sizes = np.array([len(content) for content in contents], np.int64)
+        for size in np.unique(sizes).tolist():
+            places = np.flatnonzero(sizes == size)
+            joined = b"".join(contents[i] for i in places.tolist())
+            rows = np.frombuffer(joined, np.uint8).reshape(len(places), size)
+            found[places] = hashes(rows) % np.uint64(self.total) == self.index
+        return found
+
+
+def _content(one: int | str) -> bytes:
+    """What of an id is hashed: numbers in 8 bytes, UUIDs in 16, other strings as they are."""
+    if isinstance(one, int):
+        return one.to_bytes(8, "little")
+    known = uuid_in(one)
+    return one.encode() if known is None else UUID(known).bytes
+
+
+def hashes(rows: npt.NDArray[np.uint8]) -> Word:
+    """(n,) SipHash-2-4, with a key of zeros, of the bytes in each row."""
+    count, size = rows.shape
+    padded = np.zeros((count, (size // 8 + 1) * 8), np.uint8)
+    padded[:, :size] = rows
+    padded[:, -1] = size % 256
+    words = padded.view("<u8")
+    constants = b"somepseudorandomlygeneratedbytes"
+    state = [
+        np.full(count, int.from_bytes(constants[i : i + 8], "big"), np.uint64)
+        for i in range(0, 32, 8)
+    ]
+    for i in range(words.shape[1]):
+        state[3] = state[3] ^ words[:, i]
+        state = _rounds(state, 2)
+        state[0] = state[0] ^ words[:, i]
+    state[2] = state[2] ^ np.uint64(255)
+    a, b, c, d = _rounds(state, 4)
+    found: Word = a ^ b ^ c ^ d
+    return found
+
+
+def _rounds(state: list[Any], times: int) -> list[Any]:
+    a, b, c, d = state
+    for _ in range(times):
+        a, c = a + b, c + d
+        b, d = _turned(b, 13) ^ a, _turned(d, 16) ^ c
+        a, c = _turned(a, 32) + d, c + b
+        d, b = _turned(d, 21) ^ a, _turned(b, 17) ^ c
+        c = _turned(c, 32)
+    return [a, b, c, d]
+
+
+def _turned(word: Word, bits: int) -> Word:
+    return (word << np.uint64(bits)) | (word >> np.uint64(64 - bits))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AnyElement(ColumnLeaf):
+    """Points with an object in a list that fulfils the expression, whose paths begin there. Made by
+    `any_element`."""
+
+    at: ElementsAt
+    expression: Expression
+
+    def holds(self, value: dict[str, Any]) -> bool:
+        def answer(leaf: Expression, asked: bool) -> bool:
+            if not isinstance(leaf, ColumnLeaf):
+                raise TypeError(f"no element of a list can be asked for {leaf!r}")
+            return asked and is_fulfilled(leaf, value)
+
+        return fulfilled(self.expression, True, answer)
+
+    def of_elements(self) -> Expression:
+        return self.expression
+
+    def found_in(self, kept: KeptElements) -> RowSet:
+        return kept.fulfilling(self.expression)
+
+
+def any_element(path: Steps, expression: Expression) -> AnyElement:
+    """The condition on elements of the lists at a path."""
+    columns = (column_of(leaf) for leaf in walk(expression) if isinstance(leaf, ColumnLeaf))
+    return AnyElement(ElementsAt(path, tuple(dict.fromkeys(columns))), expression)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a filter looks at of a point."""
+
+    id: str | int
+    payload: Payload | None
+    document: str | None
+    uri: str | None = None
+
+    @property
+    def shown(self) -> Payload:
+        """The payload with document and uri in it, as which Qdrant's conditions know them."""
+        others: Payload = {DOCUMENT: self.document, URI: self.uri}
+        return {**(self.payload or {}), **others}
+
+    def answer(self, leaf: Expression, asked: bool) -> bool:
+        """Whether the point is asked at all, and fulfils a leaf."""
+        if not asked:
+            return False
+        match leaf:
+            case HasId(ids):
+                return self.id in ids
+            case DocumentLeaf():
+                return self.document is not None and bool(leaf.holds(self.document))
+            case ValueLeaf():
+                return is_fulfilled(leaf, self.payload)
+            case ColumnLeaf():
+                return is_fulfilled(leaf, self.shown)
+            case IdLeaf():
+                return bool(leaf.of([self.id])[0])
+        raise TypeError(f"nothing is defined for {leaf!r}")
+
+
+def fulfils(point: Candidate, expression: Expression | None) -> bool:
+    """Whether the point fulfils the expression; all do when it is None."""
+    return expression is None or fulfilled(expression, True, point.answer)
+
+
+MAX_NODES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Expression):
+    """An expression that a parser of ours has made, and has checked: it may hold conditions that
+    aren't the language's own. To be unwrapped before it is evaluated."""
+
+    expression: Expression
+
+
+def checked_expression(expression: Expression) -> Expression:
+    """The expression as it is; raises InvalidFilterError when it is too deep or too large, when
+    something in it is no expression, and when a pattern can't be compiled."""
+    if isinstance(expression, Parsed):
+        return expression.expression
+    level, depth, nodes = [expression], 0, 0
+    while level:
+        depth, nodes = depth + 1, nodes + len(level)
+        if depth > MAX_DEPTH:
+            raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+        if nodes > MAX_NODES:
+            raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")
+        level = [term for node in level for term in _terms(node)]
+    return expression
+
+
+def _terms(node: Expression) -> tuple[Expression, ...]:
+    if isinstance(node, COMBINATIONS):
+        return terms_of(node)
+    if not isinstance(node, ValueLeaf | DocumentLeaf | HasId):
+        raise InvalidFilterError(
+            f"the filter has a term of type {type(node).__name__}, expected an expression of "
+            "retrieval_store.filters.expression"
+        )
+    if isinstance(node, ValueLeaf) and not isinstance(node.path, tuple):
+        raise InvalidFilterError(
+            f"the path of {type(node).__name__} is {shown(node.path)}, expected a tuple of keys: "
+            '("genre",)'
+        )
+    node.check()
+    return ()

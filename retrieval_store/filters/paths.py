@@ -54,7 +54,7 @@ class Steps:
         return shown[1:]
 
 
-Path: TypeAlias = PayloadPath | Steps
+FieldPath: TypeAlias = PayloadPath | Steps
 
 
 def dotted(path: PayloadPath) -> PayloadPath | None:

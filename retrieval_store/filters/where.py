@@ -22,7 +22,7 @@ import numpy as np
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.validation import as_stored, is_unicode, shortened
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.documents import DocumentContains, DocumentMatches
+from retrieval_store.filters.leaves import DocumentContains, DocumentMatches
 from retrieval_store.filters.nodes import MAX_DEPTH, And, Expression, Not, Or, Scalar
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.filters.values import Exists, HasLength, ListHas, OneOf, Range, TextRange

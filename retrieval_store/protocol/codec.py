@@ -44,7 +44,7 @@ from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import fields, is_dataclass
 from retrieval_store.base.validation import INT_MAX, INT_MIN, is_unicode
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
-from retrieval_store.filters.limits import MAX_NODES
+from retrieval_store.filters.leaves import MAX_NODES
 from retrieval_store.filters.nodes import (
     COMBINATIONS,
     MAX_DEPTH,

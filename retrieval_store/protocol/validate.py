@@ -17,7 +17,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidFilterError,
 )
-from retrieval_store.filters.nested import AnyElement, any_element
+from retrieval_store.filters.leaves import AnyElement, any_element
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath, Steps
 from retrieval_store.query.query import (

@@ -22,11 +22,16 @@ from retrieval_store.base.html import printable
 from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import found_at
-from retrieval_store.filters.documents import DocumentContains, DocumentLeaf, DocumentMatches
-from retrieval_store.filters.leaves import ColumnLeaf, column_of
+from retrieval_store.filters.leaves import (
+    Candidate,
+    ColumnLeaf,
+    DocumentContains,
+    DocumentLeaf,
+    DocumentMatches,
+    column_of,
+)
 from retrieval_store.filters.nodes import Expression, HasId, walk
 from retrieval_store.filters.paths import PayloadPath, value_at
-from retrieval_store.filters.predicate import Candidate
 from retrieval_store.query.protocols import PointsBackend
 from retrieval_store.query.query import (
     MOST_CONDITIONS,

@@ -24,7 +24,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.filters.expression import And, DocumentContains, HasId, OneOf, Range
-from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.query.types import (
     UNSET,
     Content,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.filters.patterns import compile_pattern
+from retrieval_store.filters.leaves import compile_pattern
 from retrieval_store.filters.where import (
     DOCUMENT_OPERATORS,
     OPERATORS,

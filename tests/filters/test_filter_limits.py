@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters import patterns
+from retrieval_store.filters import leaves
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
@@ -23,7 +23,7 @@ from retrieval_store.filters.expression import (
     Or,
     Range,
 )
-from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.filters.where import parse_where
 from tests.often import times
 
@@ -72,7 +72,7 @@ def test_the_deepest_expression_that_is_allowed_has_the_right_answer(populated, 
 
 def test_the_deepest_where_has_the_right_answer_even_where_each_level_means_two(populated):
     condition = {"n": 2}
-    for _ in range(patterns.MAX_DEPTH - 1):
+    for _ in range(leaves.MAX_DEPTH - 1):
         condition = {"n": 2, "$or": [condition]}
     assert populated.get(where=condition)["ids"] == ["p2"]
     with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
@@ -82,11 +82,11 @@ def test_the_deepest_where_has_the_right_answer_even_where_each_level_means_two(
 def test_the_deepest_where_needs_one_call_for_each_level_of_terms():
     """So that programs that are deep in calls themselves can use it."""
     condition = {"k": 1}
-    for _ in range(patterns.MAX_DEPTH - 1):
+    for _ in range(leaves.MAX_DEPTH - 1):
         condition = {"k": 1, "$or": [condition]}
     expression = parse_where(condition)
     limit, used = sys.getrecursionlimit(), len(list(frames()))
-    sys.setrecursionlimit(used + 2 * patterns.MAX_DEPTH + 20)
+    sys.setrecursionlimit(used + 2 * leaves.MAX_DEPTH + 20)
     try:
         assert fulfils(Candidate("a", {"k": 1}, None), expression)
     finally:
@@ -312,7 +312,7 @@ def test_parentheses_that_open_no_group_are_not_counted(populated):
 def test_an_answer_is_right_even_where_the_memory_ends(after, length, chance):
     """An `a` so many letters before the end: the quick automaton has 2^after states, far too many
     for 8 KiB, and Python's slices know the answer."""
-    options = patterns._options()
+    options = leaves._options()
     options.max_mem = 1 << 13
     text = "".join(chance.choice("ab") for _ in range(length))
     found = re2.compile(f"a[ab]{{{after}}}$", options=options).search(text)
@@ -320,12 +320,12 @@ def test_an_answer_is_right_even_where_the_memory_ends(after, length, chance):
 
 
 def test_compiled_patterns_are_kept_but_only_a_few():
-    patterns.compile_pattern.cache_clear()
-    first = patterns.compile_pattern("a+")
-    assert patterns.compile_pattern("a+") is first
+    leaves.compile_pattern.cache_clear()
+    first = leaves.compile_pattern("a+")
+    assert leaves.compile_pattern("a+") is first
     for i in range(100):
-        patterns.compile_pattern(f"a{i}")
-    assert patterns.compile_pattern.cache_info().currsize == patterns.PATTERNS_KEPT
+        leaves.compile_pattern(f"a{i}")
+    assert leaves.compile_pattern.cache_info().currsize == leaves.PATTERNS_KEPT
 
 
 def test_conditions_of_points_from_elsewhere_mean_the_same():

@@ -18,8 +18,7 @@ from retrieval_store.filters.expression import (
     Range,
     ValueLeaf,
 )
-from retrieval_store.filters.limits import checked_expression
-from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.leaves import Candidate, checked_expression, fulfils
 
 EVALUATORS = {
     ValueLeaf: {"one point": "holds", "the engine": "found_in", "a cluster": "bound"},

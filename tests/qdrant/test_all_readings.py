@@ -22,7 +22,7 @@ from retrieval_store.filters.expression import (
     TextIn,
     TextRange,
 )
-from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.qdrant.filters.indexes import by_path
 from retrieval_store.qdrant.filters.parsing import parse_filter
 from tests.helpers.filter_strategies import EXAMPLES

@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import models
 
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.slices import InSlice
+from retrieval_store.filters.leaves import InSlice
 from retrieval_store.qdrant.filters.indexes import by_path, parse_facet, parse_order
 from retrieval_store.qdrant.filters.parsing import MOST_LEVELS, parse_filter
 from retrieval_store.qdrant.filters.paths import parse_path

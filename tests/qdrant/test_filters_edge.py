@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.qdrant.filters.indexes import by_path
 from retrieval_store.qdrant.filters.parsing import parse_filter
 from tests.helpers.filter_strategies import EXAMPLES

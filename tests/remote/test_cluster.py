@@ -29,7 +29,7 @@ from retrieval_store.filters.expression import (
     Range,
     ValueLeaf,
 )
-from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.leaves import Candidate, fulfils
 from tests.helpers import PATIENCE, oracle, real_qdrant
 from tests.helpers.filter_strategies import (
     held_by,

@@ -15,7 +15,7 @@ from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.dataclasses import dataclass, fields, is_dataclass
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
 from retrieval_store.filters.expression import And, AtLeast, HasId, InSlice, Not, OneOf, Or, Range
-from retrieval_store.filters.nested import any_element
+from retrieval_store.filters.leaves import any_element
 from retrieval_store.filters.nodes import Expression, walk
 from retrieval_store.filters.paths import EACH, Steps
 from retrieval_store.filters.where import parse_where, parse_where_document

@@ -33,10 +33,9 @@ from retrieval_store.engine.storage.records import (
     read_sparsely,
     read_values,
 )
-from retrieval_store.filters.columns import Column, ValuesAt
+from retrieval_store.filters.columns import NOTHING, Column, ValuesAt
 from retrieval_store.filters.leaves import ColumnLeaf
-from retrieval_store.filters.paths import Path, PayloadPath, Steps
-from retrieval_store.filters.readings import NOTHING
+from retrieval_store.filters.paths import FieldPath, PayloadPath, Steps
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
 MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
@@ -174,7 +173,7 @@ def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
     return {column: found[column] for column in columns if column in found}
 
 
-def note_use(view: FilterView, path: Path, times: int = 1) -> None:
+def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
     """Count uses of a column that may be saved; at the second, mark it to be, if the collection is
     large. Columns of `Steps` have no files."""
     if isinstance(path, Steps):

@@ -20,7 +20,7 @@ from retrieval_store.engine.state.layers import KEYS_NOTED, NOTHING_STALE, Layer
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records
 from retrieval_store.engine.words.cache import TRIGRAMS, file_key
-from retrieval_store.filters.documents import DocumentContains, DocumentLeaf
+from retrieval_store.filters.leaves import DocumentContains, DocumentLeaf
 from retrieval_store.filters.nodes import asking
 
 TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds

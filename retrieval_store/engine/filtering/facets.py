@@ -13,10 +13,9 @@ from retrieval_store.engine.filtering.kept import FilterView
 from retrieval_store.engine.filtering.postings import Postings
 from retrieval_store.engine.filtering.segments import ValueSegment
 from retrieval_store.engine.filtering.selecting import allowed_by
-from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.columns import ScalarKind, ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
 from retrieval_store.filters.paths import PayloadPath, Steps, dotted
-from retrieval_store.filters.readings import ScalarKind
 from retrieval_store.filters.values import Between
 
 ORDERED: tuple[ScalarKind, ...] = ("float", "time")

@@ -32,8 +32,7 @@ from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.records import read_records, read_values
 from retrieval_store.engine.storage.schema import pks_of_ids, to_id
 from retrieval_store.filters.columns import Column
-from retrieval_store.filters.documents import DocumentLeaf
-from retrieval_store.filters.leaves import ColumnLeaf, ValueLeaf, column_of
+from retrieval_store.filters.leaves import ColumnLeaf, DocumentLeaf, ValueLeaf, column_of
 from retrieval_store.filters.nodes import (
     And,
     AtLeast,

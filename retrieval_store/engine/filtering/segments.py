@@ -10,11 +10,19 @@ from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.groups import Chosen
 from retrieval_store.engine.filtering.postings import NO_POSTINGS, Postings, build, constant
-from retrieval_store.filters.columns import Column, ElementsAt, PlacesAt, TokensAt, ValuesAt
+from retrieval_store.filters.columns import (
+    NOTHING,
+    Column,
+    ElementsAt,
+    PlacesAt,
+    TokensAt,
+    ValuesAt,
+    places,
+    read,
+)
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
 from retrieval_store.filters.nodes import Expression, Scalar, fulfilled
 from retrieval_store.filters.paths import Found, Step, Steps, found_in
-from retrieval_store.filters.readings import NOTHING, places, read
 
 if TYPE_CHECKING:
     from retrieval_store.engine.filtering.token_segments import TokenSegment

@@ -18,8 +18,8 @@ from retrieval_store.engine.storage.records import has_anything, read_exactly
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.dates import micros_in
-from retrieval_store.filters.geo import distances
 from retrieval_store.filters.paths import EACH, Steps, found_in, items_of
+from retrieval_store.filters.values import distances
 from retrieval_store.query.query import (
     Apply,
     Combine,

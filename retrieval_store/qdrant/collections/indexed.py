@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from qdrant_client import models
 
+from retrieval_store.filters.columns import uuid_in
 from retrieval_store.filters.paths import Steps
-from retrieval_store.filters.readings import uuid_in
 from retrieval_store.qdrant.filters.indexes import Indexes, Schema, kind_of
 from retrieval_store.qdrant.filters.paths import parse_path
 

@@ -10,12 +10,10 @@ from qdrant_client import models
 
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import TokensAt, ValuesAt
+from retrieval_store.filters.columns import LEAST, MOST, ScalarKind, TokensAt, ValuesAt, uuid_in
 from retrieval_store.filters.dates import micros_of
-from retrieval_store.filters.geo import InBox, InCircle, InPolygon, Ring
 from retrieval_store.filters.nodes import Expression, Or, Scalar
 from retrieval_store.filters.paths import Steps
-from retrieval_store.filters.readings import LEAST, MOST, ScalarKind, uuid_in
 from retrieval_store.filters.values import (
     Beginning,
     Between,
@@ -24,6 +22,10 @@ from retrieval_store.filters.values import (
     Equals,
     HasPhrase,
     HasTokens,
+    InBox,
+    InCircle,
+    InPolygon,
+    Ring,
 )
 from retrieval_store.qdrant.filters.indexes import (
     Schema,

@@ -12,13 +12,11 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import PlacesAt, TokensAt, ValuesAt
+from retrieval_store.filters.columns import PlacesAt, ScalarKind, TokensAt, ValuesAt, uuid_in
 from retrieval_store.filters.dates import micros_of
-from retrieval_store.filters.geo import InCircle
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import Steps
-from retrieval_store.filters.readings import ScalarKind, uuid_in
-from retrieval_store.filters.values import Differs
+from retrieval_store.filters.values import Differs, InCircle
 from retrieval_store.qdrant.filters.paths import parse_path
 from retrieval_store.qdrant.refusals import to_float
 from retrieval_store.qdrant.tokens.described import tokens_of

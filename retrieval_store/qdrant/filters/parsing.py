@@ -9,13 +9,10 @@ from qdrant_client import models
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import ValuesAt
-from retrieval_store.filters.limits import MAX_NODES
-from retrieval_store.filters.nested import any_element
+from retrieval_store.filters.columns import ValuesAt, uuid_in
+from retrieval_store.filters.leaves import MAX_NODES, InSlice, any_element
 from retrieval_store.filters.nodes import And, AtLeast, Expression, HasId, HasVector, Not, Or
 from retrieval_store.filters.paths import Steps
-from retrieval_store.filters.readings import uuid_in
-from retrieval_store.filters.slices import InSlice
 from retrieval_store.filters.values import Between, Equals
 from retrieval_store.qdrant.filters.conditions import (
     NONE,

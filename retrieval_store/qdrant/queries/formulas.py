@@ -8,7 +8,7 @@ from qdrant_client import models
 
 from retrieval_store.base.validation import shown
 from retrieval_store.filters.dates import micros_in
-from retrieval_store.filters.limits import MAX_NODES
+from retrieval_store.filters.leaves import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH
 from retrieval_store.qdrant.collections.indexed import NUMBERS, PLACES, TIMES, Use
 from retrieval_store.qdrant.collections.opened import Opened

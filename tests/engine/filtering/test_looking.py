@@ -21,7 +21,7 @@ from retrieval_store.filters.expression import (
     Range,
     every,
 )
-from retrieval_store.filters.predicate import Candidate, fulfils
+from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.types import Fields, PointBatch
 from tests.helpers.batches import ADD, UPSERT, points_of

@@ -17,11 +17,17 @@ from functools import partial
 
 import numpy as np
 
-from retrieval_store.indexes.codes import best_frame, encode_into, first_of, room_for
 from retrieval_store.indexes.exact import length_of, nearest, norms_of
 from retrieval_store.indexes.hnsw import HNSWIndex
-from retrieval_store.indexes.native.library import kernel
-from retrieval_store.indexes.scan import Pieces, candidates
+from retrieval_store.indexes.native import kernel
+from retrieval_store.indexes.quantized import (
+    Pieces,
+    best_frame,
+    candidates,
+    encode_into,
+    first_of,
+    room_for,
+)
 
 QUERIES = 100
 K = 10

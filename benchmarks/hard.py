@@ -16,10 +16,16 @@ from functools import partial
 import numpy as np
 
 from retrieval_store.base.arrays import Metric
-from retrieval_store.indexes.codes import best_frame, encode_into, first_of, room_for
 from retrieval_store.indexes.exact import exact_distances, length_of, nearest, norms_of
-from retrieval_store.indexes.native.library import kernel
-from retrieval_store.indexes.scan import Pieces, candidates
+from retrieval_store.indexes.native import kernel
+from retrieval_store.indexes.quantized import (
+    Pieces,
+    best_frame,
+    candidates,
+    encode_into,
+    first_of,
+    room_for,
+)
 
 QUERIES = 15
 K = 10

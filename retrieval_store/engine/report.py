@@ -37,7 +37,7 @@ from retrieval_store.engine.storage.schema import POINTS, Space, read_head
 from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
 from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.indexes.native.library import REMEDY, kernel
+from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.query import Step
 from retrieval_store.query.types import Gauges, Indexed, Mode, index_name
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.errors import DamagedError, InvalidArgumentError
-from retrieval_store.indexes.native.library import kernel
+from retrieval_store.indexes.native import kernel
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import load_index, with_codes

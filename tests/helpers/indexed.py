@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.engine.upkeep.filling import load
-from retrieval_store.indexes.native.library import kernel
+from retrieval_store.indexes.native import kernel
 from tests.helpers import PATIENCE
 
 DIMENSION = 8

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_store.engine.upkeep.vector_checks import rotated
-from retrieval_store.indexes import scan
-from retrieval_store.indexes.codes import (
+from retrieval_store.indexes import quantized
+from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
+from retrieval_store.indexes.native import BLOCK, MOST_DIMENSIONS, kernel
+from retrieval_store.indexes.quantized import (
     Frame,
     best_frame,
     encode_into,
@@ -16,8 +18,6 @@ from retrieval_store.indexes.codes import (
     room_for,
     serves,
 )
-from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
-from retrieval_store.indexes.native.library import BLOCK, MOST_DIMENSIONS, kernel
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_force
 from tests.indexes.test_exact import CLOUDS
@@ -71,7 +71,7 @@ def coded(rows, metric, pieces):
     size = max(BLOCK, -(-len(rows) // pieces // BLOCK) * BLOCK)
     firsts = range(0, len(rows), size)
     made = [encoded(rows[first : first + size], metric) for first in firsts]
-    return scan.Pieces.of(made, firsts)
+    return quantized.Pieces.of(made, firsts)
 
 
 def missed(rows, queries, metric, k, found):
@@ -108,10 +108,10 @@ def test_no_neighbour_is_proved_out(cloud, metric, instructions):
     others = HARD[cloud](random, (4, 48)).astype(np.float32)
     queries, lengths = usable(np.vstack([others, rows[30:31], rows[:2]]), metric)
     pieces = coded(rows, metric, 3)
-    found = scan.candidates(queries, lengths, pieces, 10, len(rows))
+    found = quantized.candidates(queries, lengths, pieces, 10, len(rows))
     assert not len(missed(rows, queries, metric, 10, found))
     alone = [
-        scan.candidates(queries[i : i + 1], lengths[i : i + 1], pieces, 10, len(rows))[0]
+        quantized.candidates(queries[i : i + 1], lengths[i : i + 1], pieces, 10, len(rows))[0]
         for i in range(len(queries))
     ]
     for one, other in zip(found, alone, strict=True):  # together and alone
@@ -136,7 +136,7 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
     queries, lengths = usable(np.vstack([others, rows[:3]]), metric)
     k = data.draw(st.integers(1, 30))
     pieces = coded(rows, metric, data.draw(st.integers(1, 3)))
-    found = scan.candidates(queries, lengths, pieces, k, count)
+    found = quantized.candidates(queries, lengths, pieces, k, count)
     assert not len(missed(rows, queries, metric, k, found))
 
 
@@ -150,12 +150,12 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data
     allowed = random.random(len(rows)) < share
     slots = np.flatnonzero(allowed)
     pieces, k = coded(rows, metric, 2), 5
-    by_bits = scan.candidates(queries, lengths, pieces, k, len(rows), bits_of(allowed))
+    by_bits = quantized.candidates(queries, lengths, pieces, k, len(rows), bits_of(allowed))
     frame = best_frame(rows, metric, 5)
     parts = [encoded(rows[first : first + 64], metric, frame) for first in range(0, 700, 64)]
     chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
-    copies = scan.Pieces.of([gathered(chosen, slots)], [0])
-    by_copies = scan.candidates(queries, lengths, copies, k, len(rows))
+    copies = quantized.Pieces.of([gathered(chosen, slots)], [0])
+    by_copies = quantized.candidates(queries, lengths, copies, k, len(rows))
     for found in (by_bits, by_copies):
         for query, candidates in zip(queries, found, strict=True):
             assert allowed[candidates].all()
@@ -214,7 +214,7 @@ def test_few_floats_are_left_of_what_is_hard_to_tell_apart(kind, metric):
     rows = make(np.random.default_rng(0)).astype(np.float32)
     rows, others = rows[:-3], rows[-3:]
     queries, lengths = usable(others, metric)
-    found = scan.candidates(queries, lengths, coded(rows, metric, 2), 10, len(rows))
+    found = quantized.candidates(queries, lengths, coded(rows, metric, 2), 10, len(rows))
     assert max(len(slots) for slots in found) <= len(rows) // 20
     assert not len(missed(rows, queries, metric, 10, found))
 
@@ -225,7 +225,7 @@ def test_few_candidates_are_left_of_many_vectors_also_where_many_are_wanted():
     queries, lengths = usable(random.standard_normal((20, 128)).astype(np.float32), "cosine")
     pieces = coded(rows, "cosine", 2)
     for k, most in ((10, 40), (1_000, 2_000)):
-        found = scan.candidates(queries, lengths, pieces, k, 20_000)
+        found = quantized.candidates(queries, lengths, pieces, k, 20_000)
         assert np.median([len(slots) for slots in found]) < most
         assert not len(missed(rows, queries, "cosine", k, found))
 
@@ -245,9 +245,9 @@ def test_queries_whose_candidates_are_too_many_are_told_apart_from_the_others():
     rows = np.vstack([np.ones((3_000, 16)), -np.eye(16)]).astype(np.float32)
     queries, lengths = usable(np.vstack([np.ones(16), -np.eye(16)[0]]).astype(np.float32), "cosine")
     pieces = coded(rows, "cosine", 1)
-    hard, easy = scan.candidates(queries, lengths, pieces, 1, 500)
+    hard, easy = quantized.candidates(queries, lengths, pieces, 1, 500)
     assert hard is None and 3_000 in easy
-    assert scan.candidates(queries[:1], lengths[:1], pieces, 1, 500) == [None]
+    assert quantized.candidates(queries[:1], lengths[:1], pieces, 1, 500) == [None]
 
 
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
@@ -274,7 +274,7 @@ def test_rows_of_unsafe_length_are_always_candidates():
     rows = random.standard_normal((2_000, 16)).astype(np.float32)
     rows[[5, 700]] = [[1e30] * 16, [1e-30] * 16]
     queries, lengths = usable(random.standard_normal((3, 16)).astype(np.float32), "cosine")
-    for slots in scan.candidates(queries, lengths, coded(rows, "cosine", 1), 3, 2_000):
+    for slots in quantized.candidates(queries, lengths, coded(rows, "cosine", 1), 3, 2_000):
         assert {5, 700} <= set(slots.tolist()) and len(slots) < 300
 
 
@@ -294,7 +294,7 @@ def test_the_largest_sums_do_not_overflow(instructions):
     back = frame.signs[0] * np.sign(alike)
     rows = np.vstack([back * i for i in (1, -1, 2, -2, 3, -3)]).astype(np.float32)
     queries, lengths = usable(rows, "ip")
-    found = scan.candidates(queries, lengths, coded(rows, "ip", 1), 1, 6)
+    found = quantized.candidates(queries, lengths, coded(rows, "ip", 1), 1, 6)
     assert not len(missed(rows, queries, "ip", 1, found))
 
 
@@ -304,19 +304,19 @@ def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
     base[:, 0] = 1
     far = np.repeat(base, 2, axis=0)
     far[::2, 1] = 3_000 + np.arange(64)
-    pieces = scan.Pieces.of([encoded(base, "l2"), encoded(far, "l2")], [0, 64])
+    pieces = quantized.Pieces.of([encoded(base, "l2"), encoded(far, "l2")], [0, 64])
     allowed = np.zeros(192, np.bool_)
     allowed[64::2] = True
-    (found,) = scan.candidates(base[:1], [1.0], pieces, 1, 192, bits_of(allowed))
+    (found,) = quantized.candidates(base[:1], [1.0], pieces, 1, 192, bits_of(allowed))
     assert 64 in found
 
 
 def test_many_queries_that_may_note_much_are_looked_at_in_turns(monkeypatch):
-    monkeypatch.setattr(scan, "NOTED", 5_000)
+    monkeypatch.setattr(quantized, "NOTED", 5_000)
     random = np.random.default_rng(0)
     rows = random.standard_normal((2_000, 32)).astype(np.float32)
     queries, lengths = usable(random.standard_normal((9, 32)).astype(np.float32), "l2")
-    found = scan.candidates(queries, lengths, coded(rows, "l2", 1), 7, 2_000)
+    found = quantized.candidates(queries, lengths, coded(rows, "l2", 1), 7, 2_000)
     assert len(found) == 9 and not len(missed(rows, queries, "l2", 7, found))
 
 
@@ -330,7 +330,7 @@ def test_all_within_a_distance_are_left_and_few_others(metric, instructions):
     distances = np.array([brute_force(query, rows, metric) for query in queries])
     within = float(np.sort(distances, axis=1)[:, 30].mean())
     pieces = coded(rows, metric, 2)
-    found = scan.candidates(queries, lengths, pieces, 1_000, 5_000, within=within)
+    found = quantized.candidates(queries, lengths, pieces, 1_000, 5_000, within=within)
     for own, slots in zip(distances, found, strict=True):
         near = np.flatnonzero(own <= within)
         assert np.isin(near, slots).all() and len(slots) < len(near) + 40

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.base.arrays import METRICS
-from retrieval_store.indexes import blas
+from retrieval_store.indexes import exact
 from retrieval_store.indexes.exact import nearest as decided_nearest
 from retrieval_store.indexes.exact import norms_of
 from tests.helpers import PATIENCE
@@ -113,7 +113,7 @@ def searched(queries, dtype, share):
 @pytest.mark.parametrize(("dtype", "share"), KINDS)
 def test_a_query_does_not_wait_for_the_product_of_another_and_finds_the_same(dtype, share):
     alone = searched(1, dtype, share)
-    with ThreadPoolExecutor(1) as other, blas._turn.lock:
+    with ThreadPoolExecutor(1) as other, exact._turn.lock:
         assert other.submit(searched, 1, dtype, share).result(PATIENCE) == alone
 
 
@@ -122,10 +122,10 @@ def test_of_batches_only_one_at_a_time_is_multiplied(monkeypatch, dtype, share):
     multiply, turns = np.matmul, []
 
     def noted(queries, rows, out):
-        turns.append(blas._turn.lock.locked())
+        turns.append(exact._turn.lock.locked())
         return multiply(queries, rows, out=out)
 
-    monkeypatch.setattr(blas.np, "matmul", noted)
+    monkeypatch.setattr(exact.np, "matmul", noted)
     searched(9, dtype, share)
     assert turns
     assert all(turns)

@@ -30,7 +30,7 @@ BROKEN_HEADERS = {"CFLAGS": "-include no-such-header.h"}
 SEARCH = """
 import numpy as np
 import retrieval_store
-from retrieval_store.indexes.native.library import kernel
+from retrieval_store.indexes.native import kernel
 
 print(retrieval_store.__file__)
 vectors = np.random.default_rng(0).standard_normal((3_000, 32))

@@ -17,8 +17,8 @@ import numpy as np
 from retrieval_store.base.arrays import METRICS, Bytes, Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import is_whole
-from retrieval_store.indexes.codes import Codes, Frame
-from retrieval_store.indexes.native.library import BLOCK, OF_ROW, chunks_of
+from retrieval_store.indexes.native import BLOCK, OF_ROW, chunks_of
+from retrieval_store.indexes.quantized import Codes, Frame
 
 HEADER = struct.Struct("<8sIIIIQ")
 MAGIC = b"rscodes2"

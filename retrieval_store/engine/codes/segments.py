@@ -35,16 +35,16 @@ from retrieval_store.engine.storage.derived import (
 from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
-from retrieval_store.indexes.codes import (
+from retrieval_store.indexes.quantized import (
     Codes,
     Frame,
+    Pieces,
     best_frame,
     encode_into,
     first_of,
     room_for,
     serves,
 )
-from retrieval_store.indexes.scan import Pieces
 
 if TYPE_CHECKING:
     from retrieval_store.engine.codes.files import Mapped

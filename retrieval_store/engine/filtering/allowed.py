@@ -18,10 +18,10 @@ from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.engine.state.layers import NOTHING_STALE, LayerCache, Layers
 from retrieval_store.engine.state.state import SpaceState, State
 from retrieval_store.filters.nodes import NODES, Expression, HasId, walk
-from retrieval_store.indexes.native.library import BLOCK
+from retrieval_store.indexes.native import BLOCK
 
 if TYPE_CHECKING:
-    from retrieval_store.indexes.scan import Bits
+    from retrieval_store.indexes.quantized import Bits
 
 FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
 SHORT = 150  # bytes of a filter that is its own key

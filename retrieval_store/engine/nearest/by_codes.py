@@ -10,9 +10,15 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.codes.segments import Coded, SpaceCodes
 from retrieval_store.engine.nearest.context import Neighbors, SearchContext
-from retrieval_store.indexes.codes import Codes, gathered
-from retrieval_store.indexes.scan import Bits, Pieces, candidates, nearest_by_codes
-from retrieval_store.indexes.sought import most_left
+from retrieval_store.indexes.exact import most_left
+from retrieval_store.indexes.quantized import (
+    Bits,
+    Codes,
+    Pieces,
+    candidates,
+    gathered,
+    nearest_by_codes,
+)
 
 MOST_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
 

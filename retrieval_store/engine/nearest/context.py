@@ -21,13 +21,14 @@ from retrieval_store.engine.state.layers import LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
 from retrieval_store.engine.storage.vectors import Vectors
 from retrieval_store.indexes.exact import (
+    Decided,
     Norms,
+    decided,
     exact_distances,
     is_safe_length,
     length_of,
     nearest,
 )
-from retrieval_store.indexes.sought import Decided, decided
 from retrieval_store.query import executor as answering
 
 if TYPE_CHECKING:

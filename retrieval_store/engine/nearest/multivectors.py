@@ -20,8 +20,7 @@ from retrieval_store.engine.state.layers import Layers, current, outside
 from retrieval_store.engine.storage.non_dense import read_blobs
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DimensionMismatchError
-from retrieval_store.indexes.blas import products_of_few
-from retrieval_store.indexes.exact import UNIT_ROUNDOFF
+from retrieval_store.indexes.exact import UNIT_ROUNDOFF, products_of_few
 
 MOST = 2  # one part of the budget in so many, for the vectors of one space
 LOOKED_AT = 8  # points are read instead while they are fewer than one in so many, taken together

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.indexes.native.library import MOST_DIMENSIONS, kernel
+from retrieval_store.indexes.native import MOST_DIMENSIONS, kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]
 METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")

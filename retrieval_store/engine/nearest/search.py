@@ -23,7 +23,7 @@ from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.exact import is_safe_length
-from retrieval_store.indexes.native.library import REMEDY, kernel
+from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.query import Near
 from retrieval_store.query.types import index_settings
 

@@ -26,8 +26,7 @@ from retrieval_store.engine.state.fetch import vectors_read
 from retrieval_store.engine.state.state import SpaceState, known_space
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.words.ranked import sparse_scores
-from retrieval_store.indexes.blas import products_of_few
-from retrieval_store.indexes.exact import Norms, exact_distances, length_of
+from retrieval_store.indexes.exact import Norms, exact_distances, length_of, products_of_few
 from retrieval_store.query.query import Example
 
 # Of k wanted rows, so many of the best by float32 are ranked again in float64.

@@ -40,7 +40,7 @@ from retrieval_store.engine.storage.vectors import (
     rows_per_block,
 )
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.indexes.native.library import address
+from retrieval_store.indexes.native import address
 
 NONE = -1
 Kept_co = TypeVar("Kept_co", covariant=True)

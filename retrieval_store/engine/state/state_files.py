@@ -37,7 +37,7 @@ from retrieval_store.engine.state.state import (
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.schema import Head, Space, read_spaces
 from retrieval_store.engine.storage.vectors import Checksums, OpenVectors, Vectors, rows_per_block
-from retrieval_store.indexes.native.library import address
+from retrieval_store.indexes.native import address
 
 MAGIC = b"RSstate1"
 PAGE = 4096

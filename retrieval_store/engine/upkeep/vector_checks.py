@@ -37,13 +37,13 @@ from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import DerivedFile, forged_file_error, path_of
 from retrieval_store.errors import PluginError
 from retrieval_store.indexes import KnowsVectors, VectorIndex
-from retrieval_store.indexes.codes import Codes, Frame
 from retrieval_store.indexes.exact import (
     SAFE_LENGTHS,
     UNIT_ROUNDOFF,
     exact_distances,
 )
-from retrieval_store.indexes.native.library import BLOCK
+from retrieval_store.indexes.native import BLOCK
+from retrieval_store.indexes.quantized import Codes, Frame
 
 ROWS_AT_ONCE = 2_048  # whole blocks
 LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …

@@ -367,7 +367,7 @@ def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
 
 def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, monkeypatch):
     monkeypatch.setattr("retrieval_store.engine.nearest.by_codes.MOST_SHARE", 16)
-    monkeypatch.setattr("retrieval_store.indexes.sought.LEAST_MOST", 1)
+    monkeypatch.setattr("retrieval_store.indexes.exact.LEAST_MOST", 1)
     things = populated(client, 50)
     things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)
     until(lambda: coded_slots(things) == 950, "no codes were made")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.engine.nearest.by_floats import KeptPass
 from retrieval_store.errors import DamagedError
-from retrieval_store.indexes.native.library import kernel
+from retrieval_store.indexes.native import kernel
 from tests.helpers.oracle import brute_force
 from tests.often import up_to
 

@@ -43,7 +43,7 @@ from retrieval_store.engine.upkeep.filling import load
 from retrieval_store.engine.words import kept
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.filters.expression import Range
-from retrieval_store.indexes.native.library import kernel
+from retrieval_store.indexes.native import kernel
 from retrieval_store.query.types import (
     Fields,
     NewSpace,

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from retrieval_store.indexes.native.library import CHOICE, kernel
+from retrieval_store.indexes.native import CHOICE, kernel
 from tests.helpers.indexed import with_codes
 
 QUERY = """

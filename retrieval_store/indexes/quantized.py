@@ -1,0 +1,417 @@
+"""Codes: vectors quantized to eight bits a number, stored in two halves of four bits, each with a
+bound of its quantization error.
+
+What is coded of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
+length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
+
+- "l2": y = x - c, where the centre c is the mean of many rows. Moving everything by c changes no
+  distance.
+- "cosine", "ip": y = x - t c, where c is the direction of the mean, |c| = 1, and t = x·c is stored
+  with the row. For a query q, q·x = t (q·c) + q⊥·y, where q⊥ = q - (q·c) c. Without this, codes of
+  vectors far from the origin would mostly describe the mean that all share, and the error bound,
+  which grows with the length of the query's part, would be loose.
+
+The steps of coding:
+
+1. y is rotated, by Hadamard matrices with random signs (see `native/codes.c`). That changes no
+   product, and makes the numbers of a row similar in size: a few large numbers, or many equal ones,
+   would make bad codes.
+2. Each number becomes one of 256 steps from -8 to 8, times a scale of the row. Its upper four bits
+   alone stand for the middle of one of sixteen intervals. ŷ is the vector that a code stands for,
+   by the upper bits alone or by all eight.
+3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
+
+What codes get wrong of a product with a query part p, whose own approximation is p̂: as
+p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, the Cauchy-Schwarz inequality gives
+|p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|. `scan` searches by this bound.
+
+Rows whose products would leave float32's range get an infinite r, so that a search never excludes
+them. Roundings while coding are added to r; `native/codes.c` counts them.
+
+Which rows may be among the k nearest, proved by their codes.
+
+The algorithm. A *score* grows as the distance falls. A pass over the upper halves of codes computes
+for each row an approximate score s and a bound e of its error, so the true score lies in
+[s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows score that
+much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor are bounded
+again by both halves of their codes, sixteen times as closely. The caller computes the distances of
+the remaining rows, usually about fifteen, in float64.
+
+Symbols (of rows: see `codes`): x a row, q the query ("cosine": both of length 1), c the centre, y
+the coded part of x, ŷ what its code stands for, r ≥ |y - ŷ| the residual, t the share of c in x; p
+the part of the query that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
+
+1. The score to be approximated, exactly:
+   - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 - |p|²/2, as x - q = y - p;
+   - "cosine", "ip": p = q⊥, the query without its component along c, and q·x = t (q·c) + p·y.
+2. p·y is approximated by p̂·ŷ. As p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, Cauchy-Schwarz gives
+   |p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|.
+3. With the roundings below, the bound that is computed for each row is
+   e = by_residual · r + by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is
+   |y|²/2 for "l2" and t for the others.
+
+The pass is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
+for a query). The query is rotated as the rows were and becomes digits from -127 to 127, so p̂·ŷ is
+a sum of integers, without rounding, times two scales. All other roundings are covered as follows;
+numbers in parentheses count roundings, each of relative size u (in float64 2⁻⁵³, in `constant`):
+
+- In r, from coding the row: t is exact, since y is what is left after t was rounded. Normalizing
+  y / |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers
+  and what codes stand for (3), the scale times |y| (2): 74, for which 84 u (|y| + |ŷ|) are added;
+  and (dim + 16) u of itself for the sum of squares.
+- by_residual = |p|, plus 16 u of itself, for the product |p| r and for adding it up.
+- by_reach = |p - p̂| + 12 u |p|: the integer product becomes float32 (1), is multiplied by two
+  scales (2) and added up (4).
+- by_side = 10 u |factor of the side|: for "cosine" and "ip" the factor is q·c. c·y isn't quite 0,
+  but at most u |t| (2, to be safe); a product (1), added up (4). For "l2" the factor is -1, and
+  |y|²/2 was rounded when stored (1).
+- constant: float64's roundings, those of 1 - score, and numbers too small for float32.
+
+When rows are bounded again by both halves, everything but r and c·y is float64.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from hashlib import shake_128
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import Bytes, Floats, Ints, Matrix, Metric, Stored, as_float32
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.indexes.exact import NOTED_FACTOR, SAFE_LENGTHS, Candidates, Decided, Sought
+from retrieval_store.indexes.native import (
+    BLOCK,
+    CHUNK,
+    DATATYPES,
+    DISTANCES,
+    ENCODING,
+    FRAME,
+    GATHERING,
+    METRIC_NUMBERS,
+    OF_ROW,
+    PIECE,
+    SCAN,
+    SOUGHT,
+    TURNED,
+    WORD,
+    address,
+    chunks_of,
+    kernel,
+    record,
+    records,
+)
+
+ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
+CENTRE_SERVES = 1.1  # a shared frame may leave residual parts y longer by this factor
+SAMPLE = 1_024  # rows by which that is judged
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The transformation of rows before they are coded: centre and rotation. seed: of the rotation;
+    centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip"); signs: (2,
+    dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled
+    functions."""
+
+    seed: int
+    centre: Matrix
+    metric: Metric
+    signs: Matrix = field(init=False, repr=False)
+    record: Bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # A function that is the same everywhere; and numpy.random takes 15 ms to be imported.
+        wanted = 2 * len(self.centre)
+        drawn = shake_128(self.seed.to_bytes(8, "little")).digest(-(-wanted // 8))
+        bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[:wanted]
+        signs = np.where(bits, np.float32(1), np.float32(-1)).reshape(2, -1)
+        places = address(self.centre), address(signs)
+        made = record(FRAME, *places, len(self.centre), METRIC_NUMBERS[self.metric])
+        object.__setattr__(self, "signs", signs)
+        object.__setattr__(self, "record", made)
+
+    def same_as(self, other: "Frame") -> bool:
+        """Whether a query transformed for one of them can be used with the other."""
+        return self is other or (
+            (self.seed, self.metric) == (other.seed, other.metric)
+            and np.array_equal(self.centre, other.centre)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).
+
+    high: (blocks, chunks, 32, 4) uint8, the upper halves; low: (m, chunks, 4) uint8, the lower
+    halves, of m = 32 * blocks rows; rows: (blocks, 4, 32) float32, of each row the scale, the
+    residual r of the upper half alone, the exact part (t, or |y|² / 2 for "l2"), and |ŷ|; finer:
+    (m,) float32, the residuals of both halves together. slots: (count,) int64, the slot of each
+    row; None where the slots are consecutive.
+    """
+
+    count: int
+    frame: Frame
+    high: Bytes
+    low: Bytes
+    rows: Matrix
+    finer: Matrix
+    slots: Ints | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (self.high, self.low, self.rows, self.finer, self.slots)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def as_piece(self, first: int, frame: int) -> tuple[int, ...]:
+        """The fields of a PIECE structure, for rows whose first slot is `first`; frame: the frame's
+        place among those of the search."""
+        arrays = (self.high, self.low, self.rows, self.finer, self.slots)
+        return (*map(address, arrays), first, self.count, frame)
+
+
+def blocks_of(count: int) -> int:
+    """The number of blocks that `count` rows take."""
+    return -(-count // BLOCK)
+
+
+def room_for(count: int, frame: Frame) -> Codes:
+    """Codes of no rows yet, with room for `count` rows."""
+    blocks, chunks = blocks_of(count), chunks_of(len(frame.centre))
+    return Codes(
+        0,
+        frame,
+        np.zeros((blocks, chunks, BLOCK, 4), np.uint8),
+        np.zeros((blocks * BLOCK, chunks, 4), np.uint8),
+        np.zeros((blocks, OF_ROW, BLOCK), np.float32),
+        np.zeros(blocks * BLOCK, np.float32),
+    )
+
+
+def first_of(codes: Codes, count: int) -> Codes:
+    """The codes of the first `count` rows, sharing memory."""
+    return Codes(count, codes.frame, codes.high, codes.low, codes.rows, codes.finer)
+
+
+def encode_into(into: Codes, at: int, rows: Stored) -> None:
+    """Put codes of (n, dim) rows at the place `at`."""
+    compiled = kernel()
+    assert compiled is not None
+    dimension = rows.shape[1]
+    wide, room = np.empty(dimension), np.empty(dimension, np.float32)
+    arrays = (into.high, into.low, into.rows, into.finer, wide, room)
+    places = [address(array) for array in arrays]
+    frame, datatype = address(into.frame.record), DATATYPES[rows.dtype.char]
+    step = max(1, ENCODED_AT_ONCE // dimension)
+    for start in range(0, len(rows), step):
+        some = np.ascontiguousarray(rows[start : start + step])
+        begin = (frame, address(some), len(some), datatype, at + start)
+        compiled.encode(record(ENCODING, *begin, *places))
+
+
+def gathered(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
+    """Codes of some rows of several pieces, all in one frame, copied together in this order.
+    pieces: codes, and the places of the wanted rows in them; slots: those of all these rows."""
+    compiled = kernel()
+    assert compiled is not None
+    into = room_for(len(slots), pieces[0][0].frame)
+    source = records(PIECE, [codes.as_piece(0, 0) for codes, _ in pieces])
+    numbers = np.arange(len(pieces), dtype=np.int64)
+    piece_of = np.repeat(numbers, [len(places) for _, places in pieces])
+    row_of = np.concatenate([places for _, places in pieces]).astype(np.int64, copy=False)
+    slots = np.ascontiguousarray(slots, np.int64)
+    arrays = (into.high, into.low, into.rows, into.finer)
+    sizes = len(slots), into.high.shape[1]
+    begin = (address(source), address(piece_of), address(row_of), *sizes)
+    compiled.gather(record(GATHERING, *begin, *[address(array) for array in arrays]))
+    return Codes(len(slots), into.frame, into.high, into.low, into.rows, into.finer, slots)
+
+
+def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
+    """The frame whose centre is the mean of these rows (of a sample), or its direction."""
+    sample = _sample(rows, metric)
+    mean = sample.mean(axis=0) if len(sample) else np.zeros(rows.shape[1])
+    if metric != "l2":
+        length = float(np.linalg.norm(mean))
+        mean = mean / length if length > 0 else mean
+    if metric != "l2" and not np.any(mean):
+        mean[0] = 1  # any direction will do
+    return Frame(seed, np.ascontiguousarray(mean, np.float32), metric)
+
+
+def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
+    """Whether a frame serves these rows nearly as well as the best: whether the median length of y
+    is at most CENTRE_SERVES times as long."""
+    sample = _sample(rows, frame.metric)
+    return _left(sample, frame) <= CENTRE_SERVES * _left(sample, best)
+
+
+def _sample(rows: Stored, metric: Metric) -> Floats:
+    """A sample of the rows, scaled to length 1 for "cosine"."""
+    some = as_float32(rows[:: max(1, len(rows) // SAMPLE)]).astype(np.float64)
+    lengths = np.linalg.norm(some, axis=1)
+    good = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
+    kept: Floats = some[good] / lengths[good, None] if metric == "cosine" else some[good]
+    return kept
+
+
+def _left(rows: Floats, frame: Frame) -> float:
+    """The median length of the coded part, y."""
+    centre = frame.centre.astype(np.float64)
+    left = rows - centre if frame.metric == "l2" else rows - np.outer(rows @ centre, centre)
+    return float(np.median(np.linalg.norm(left, axis=1))) if len(rows) else 0.0
+
+
+CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some milliseconds at most
+LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
+NOTED = 4_000_000  # candidates that all queries of one pass may store together
+Bits: TypeAlias = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Codes to be scanned together. frames: the distinct frames of these codes; records: PIECE
+    structures for compiled functions, which point into the arrays of `codes`; count: of rows."""
+
+    codes: tuple[Codes, ...]
+    frames: tuple[Frame, ...]
+    records: Bytes
+    count: int
+
+    @classmethod
+    def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "Pieces":
+        """These codes; firsts: the slots of their first rows, multiples of 32."""
+        frames = list({id(one.frame): one.frame for one in codes}.values())
+        places = {id(frame): at for at, frame in enumerate(frames)}
+        each = [
+            one.as_piece(first, places[id(one.frame)])
+            for one, first in zip(codes, firsts, strict=True)
+        ]
+        count = sum(one.count for one in codes)
+        return cls(tuple(codes), tuple(frames), records(PIECE, each), count)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(one.nbytes for one in self.codes)
+
+
+def candidates(
+    queries: Matrix,
+    lengths: Sequence[float],
+    pieces: Pieces,
+    k: int,
+    most: int,
+    allowed: Bits | None = None,
+    within: float | None = None,
+) -> list[Candidates]:
+    """For each query the slots of all rows that may be among its k nearest, in no order; None where
+    there would be more than `most`, as where codes can't tell rows apart. within: a distance (see
+    `exact.nearest`) beyond which no row is wanted.
+
+    queries: (q, dim) float32; lengths: of each query; none may be 0 for "cosine", nor unsafe (see
+    `exact.is_safe_length`); allowed: a bit for each slot, 32 to a number, 1 for slots that may be
+    found, None for all; not looked at for codes with `slots` of their own (`Codes.slots`).
+    """
+    found: list[Candidates] = []
+    for _, sought in _passes(queries, lengths, pieces, (k, most, within), allowed):
+        found += sought.candidates()
+        sought.let_go()
+    return found
+
+
+def nearest_by_codes(
+    queries: Matrix,
+    lengths: Sequence[float],
+    pieces: Pieces,
+    k: int,
+    most: int,
+    matrix: Stored,
+    allowed: Bits | None = None,
+    within: float | None = None,
+) -> list[Decided | None]:
+    """The same, decided by the distances of the candidates. matrix: (n, dim) the vectors, by
+    slots."""
+    found: list[Decided | None] = []
+    for first, sought in _passes(queries, lengths, pieces, (k, most, within), allowed):
+        for query in range(sought.queries):
+            _decide(sought, query, queries[first + query], lengths[first + query], pieces, matrix)
+            found.append(sought.decided(query))
+        sought.let_go()
+    return found
+
+
+def _decide(
+    sought: Sought, query: int, vector: Matrix, length: float, pieces: Pieces, matrix: Stored
+) -> None:
+    """Decide about what a pass has found for one query; nothing else in the room is used again."""
+    compiled = kernel()
+    assert compiled is not None
+    at, dimension = sought.room_offset + DISTANCES.size, len(vector)
+    sought.put_vector(at, vector)
+    where = address(matrix), 0, sought.at + at, sought.at + at + 4 * dimension, 0
+    what = len(matrix), 0, dimension, DATATYPES[matrix.dtype.char]
+    metric = METRIC_NUMBERS[pieces.frames[0].metric]
+    sought.put(DISTANCES, sought.room_offset, *where, *what, metric, length)
+    compiled.decide(sought.room_at, sought.at + SOUGHT.size * query)
+
+
+def _passes(
+    queries: Matrix,
+    lengths: Sequence[float],
+    pieces: Pieces,
+    wanted: tuple[int, int, float | None],
+    allowed: Bits | None,
+) -> Iterator[tuple[int, Sought]]:
+    """What passes have found that look for as many queries at once as there is room for, each with
+    the place of its first query."""
+    k, most, within = wanted
+    step, floor = max(1, NOTED // (NOTED_FACTOR * most)), _floor(within, pieces.frames[0].metric)
+    for start in range(0, len(queries), step):
+        some = slice(start, start + step)
+        own = np.ascontiguousarray(queries[some])
+        yield start, _scan(own, lengths[some], pieces, (k, most, floor), allowed)
+
+
+def _floor(within: float | None, metric: Metric) -> float:
+    """The initial floor: the score at the distance `within`, less some slack; -inf without one."""
+    if within is None:
+        return -math.inf
+    score = -within / 2 if metric == "l2" else 1 - within
+    return score - LOOSE * max(1.0, abs(score))
+
+
+def _scan(
+    queries: Matrix,
+    lengths: Sequence[float],
+    pieces: Pieces,
+    wanted: tuple[int, int, float],
+    allowed: Bits | None,
+) -> Sought:
+    """wanted: k, the largest number of candidates, and the initial floor."""
+    compiled = kernel()
+    assert compiled is not None
+    (k, most, floor), (count, dimension) = wanted, queries.shape
+    chunks = pieces.codes[0].high.shape[1]
+    each = TURNED.size + CHUNK * chunks
+    turned_size = len(pieces.frames) * count * TURNED.size
+    room = DISTANCES.size + WORD * dimension + len(pieces.frames) * count * each
+    sought = Sought.of(count, k, most, room, floor)
+    scan, wide = sought.room_at, sought.room_at + SCAN.size
+    turned = wide + WORD * dimension
+    digits, at_queries = turned + turned_size, address(queries)
+    number = 0
+    for frame in pieces.frames:
+        at_frame = address(frame.record)
+        for query in range(count):
+            at_query = at_queries + queries.itemsize * dimension * query
+            own = digits + CHUNK * chunks * number, turned + TURNED.size * number
+            compiled.turn(at_query, lengths[query], at_frame, wide, *own)
+            number += 1
+    where = address(pieces.records), len(pieces.codes), turned, sought.at
+    what = count, chunks, address(allowed), 0, 0, CALL_BYTES
+    sought.put(SCAN, sought.room_offset, *where, *what)
+    compiled.scan(scan)
+    return sought

@@ -5,7 +5,7 @@ candidates a filter needs.
     python benchmarks/calibrate.py [--points 50000] [--dimension 256]
 
 The vectors are normal around 2,000 centres, like real embeddings neither uniform nor apart. Prints
-a table for each instruction set that the processor has; `retrieval_store/engine/nearest/planner.py`
+a table for each instruction set that the processor has; `retrieval_store/engine/search/planner.py`
 has the constants.
 """
 

@@ -25,7 +25,7 @@ import numpy as np
 import orjson
 
 import retrieval_store
-from retrieval_store.engine.filtering.masks import matching
+from retrieval_store.engine.filtering.evaluate import matching
 from retrieval_store.filters.where import parse_where
 
 CALLS_POINTS, CALLS_DIMENSION, CALLS_TURNS = 2_000, 64, 400

@@ -20,7 +20,7 @@ import apsw
 import numpy as np
 
 import retrieval_store
-from retrieval_store.engine.database.opening import CHECKSUM_BYTES, CHECKSUM_VFS
+from retrieval_store.engine.sqlite import CHECKSUM_BYTES, CHECKSUM_VFS
 
 
 def resident() -> float:

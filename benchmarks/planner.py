@@ -18,8 +18,8 @@ import numpy as np
 from calibrate import clustered
 
 import retrieval_store
-from retrieval_store.engine.nearest import search
-from retrieval_store.engine.nearest.planner import CostInputs, Plan, candidates, choose
+from retrieval_store.engine.search import search
+from retrieval_store.engine.search.planner import CostInputs, Plan, candidates, choose
 
 SHARES = (1.0, 0.7, 0.27, 0.12, 0.03, 0.007)
 METHODS = ("exact", "codes", "over-fetch")

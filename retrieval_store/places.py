@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.base.tracing import log_of
-from retrieval_store.engine import registry
-from retrieval_store.engine.state.budget import BUDGET
+from retrieval_store.engine import store
+from retrieval_store.engine.state.caches import BUDGET
 from retrieval_store.engine.storage.files import CATALOG_NAME
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import (
@@ -112,11 +112,11 @@ def snapshot(session: Session, target: Path, collection_id: str | None = None) -
 def restore(snapshot: Path, path: Path, name: str | None) -> None:
     """Make a store of a snapshot, or add the collection of one to the store at `path`, by the name
     that it had or another."""
-    registry.refuse_without_posix()
+    store.refuse_without_posix()
     if not (path / CATALOG_NAME).exists():
         if name is not None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
-        from retrieval_store.engine.snapshots.restoring import restore_store
+        from retrieval_store.engine.snapshots import restore_store
 
         restore_store(snapshot, path, _find_index)
         _log.info("made the store in %s of the snapshot %s", path, snapshot)
@@ -135,22 +135,22 @@ def set_memory_budget(limit: int) -> None:
 
 def in_memory(mode: Mode) -> Session:
     """A new store in memory."""
-    share = registry.Share(Store(None, mode, _find_index))
-    return Session(share.store, partial(registry.release, share), "in memory")
+    share = store.Share(Store(None, mode, _find_index))
+    return Session(share.store, partial(store.release, share), "in memory")
 
 
 def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Session:
     """A share in the store of a directory, made if there is none; NotFoundError where it may not
     be, since it is only to be read or `create` is False. rebuild: without the derived files that
     are there, which are forgotten; where nothing can be written, they aren't used."""
-    registry.refuse_without_posix()
+    store.refuse_without_posix()
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)
     ignored = rebuild and mode == "read-only"
-    share = registry.acquire(path, mode, _find_index, uses_derived=not ignored)
+    share = store.acquire(path, mode, _find_index, uses_derived=not ignored)
     session = Session(
         share.store,
-        partial(registry.release, share),
+        partial(store.release, share),
         f"at {path}",
         read_only=mode == "read-only",
     )

@@ -13,14 +13,12 @@ from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import returned, traced
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.database.opening import create
-from retrieval_store.engine.database.pools import MemoryDatabase
-from retrieval_store.engine.filtering.selecting import allowed_by, counted, select
-from retrieval_store.engine.nearest.context import SearchView, Trace
-from retrieval_store.engine.nearest.indexing import FRESH_CELLS
-from retrieval_store.engine.ranking.leaves import EngineLeaves
-from retrieval_store.engine.state.fetch import FEW, fetch, fetch_few
-from retrieval_store.engine.state.state import State
+from retrieval_store.engine.filtering.select import allowed_by, counted, select
+from retrieval_store.engine.search.context import SearchView, Trace
+from retrieval_store.engine.search.graph import FRESH_CELLS
+from retrieval_store.engine.search.search import EngineLeaves
+from retrieval_store.engine.sqlite import MemoryDatabase, create
+from retrieval_store.engine.state.state import FEW, State, fetch, fetch_few
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.log import Write, changed_since, finish, position
 from retrieval_store.engine.storage.schema import (
@@ -57,7 +55,7 @@ from retrieval_store.query.types import (
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.engine.changes import Transaction
+    from retrieval_store.engine.transaction import Transaction
     from retrieval_store.query.protocols import Changes, IndexKind
     from retrieval_store.query.query import Findings, Inquiry
     from retrieval_store.query.types import Projection
@@ -165,12 +163,12 @@ class PointStore:
     def transact(self, change: "Callable[[Changes], T]") -> T:
         """Run `change` in one transaction and return its result; if it raises, nothing is
         written."""
-        from retrieval_store.engine.changes import passing_on
+        from retrieval_store.engine.transaction import passing_on
 
         return passing_on(lambda: self._changed(lambda transaction: transaction.run(change)))
 
     def _changed(self, change: "Callable[[Transaction], T]") -> T:
-        from retrieval_store.engine.changes import Transaction
+        from retrieval_store.engine.transaction import Transaction
 
         def work(write: Write) -> tuple[T, int]:
             transaction, before = Transaction(self.access, write), write.head.seq
@@ -213,7 +211,7 @@ class PointStore:
         fields: Fields,
     ) -> Points:
         """The points that match in the order of their ids, from `start` on; see `paging`."""
-        from retrieval_store.engine.paging import page
+        from retrieval_store.engine.filtering.order import page
 
         def look(view: SearchView) -> Points:
             rows = page(view, self._living(view, expression), start, limit)
@@ -241,7 +239,7 @@ class PointStore:
         path: PayloadPath | None,
     ) -> "Projection":
         """Points in the plane in which their vectors differ most."""
-        from retrieval_store.engine.ranking.projection import projection
+        from retrieval_store.engine.search.similarity import projection
 
         return self.access.read(
             lambda view: projection(view, space, self._living(view, expression), sample, seed, path)
@@ -252,7 +250,7 @@ class PointStore:
         path = self.access.expires
         if path is None:
             return expression
-        from retrieval_store.engine.filtering.expiry import living
+        from retrieval_store.engine.filtering.select import living
 
         others = living(view, path)
         if others is not None and time.monotonic() >= self._sweep_at:
@@ -295,7 +293,7 @@ class PointStore:
     def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
         """Each value with the number of matching points that have it, the most frequent first; of
         equally frequent ones the least first."""
-        from retrieval_store.engine.filtering.facets import facet
+        from retrieval_store.engine.filtering.order import facet
 
         return self.access.read(lambda view: facet(view, values, self._living(view, expression)))
 
@@ -311,7 +309,7 @@ class PointStore:
     ) -> tuple[Points, list[int | float]]:
         """The points that fulfil the expression, in the order of their numbers from `start` on, and
         these numbers; a point with several numbers comes several times."""
-        from retrieval_store.engine.filtering.facets import ordered
+        from retrieval_store.engine.filtering.order import ordered
 
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
             living = self._living(view, expression)
@@ -323,7 +321,7 @@ class PointStore:
     @traced("explain")
     def explain(self, question: Question) -> Payload:
         """How `ask` finds what it finds; see `report.explanation`."""
-        from retrieval_store.engine.report import explanation
+        from retrieval_store.engine.stats import explanation
 
         _, trace, state = self._answer(question, explains=True)
         return explanation(trace, state)
@@ -346,7 +344,7 @@ class PointStore:
 
     def stats(self) -> Payload:
         """Sizes by part; see `report.statistics`."""
-        from retrieval_store.engine.report import maintenance, statistics
+        from retrieval_store.engine.stats import maintenance, statistics
 
         def look(view: SearchView) -> Payload:
             told = statistics(view, self.access.directory)
@@ -358,7 +356,7 @@ class PointStore:
     @traced("warm")
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
         """Load what the first queries would load; see `warming.warm`."""
-        from retrieval_store.engine.warming import warm
+        from retrieval_store.engine.stats import warm
 
         return warm(self.access, paths, analyzer)
 
@@ -431,7 +429,7 @@ class PointStore:
     ) -> Points:
         """The points that match and have a number or a date at the path, each once: numbers in
         ascending order, then dates; descending reverses the whole order."""
-        from retrieval_store.engine.filtering.facets import in_order
+        from retrieval_store.engine.filtering.order import in_order
 
         def look(view: SearchView) -> Points:
             each = in_order(view, path, self._living(view, expression), descending)[offset:]
@@ -444,7 +442,7 @@ class PointStore:
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
         """For each point of a random sample its nearest others in it; see `ranking.pairs`."""
-        from retrieval_store.engine.ranking.pairs import pairs
+        from retrieval_store.engine.search.similarity import pairs
 
         def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
             found = pairs(view, space, self._living(view, expression), sample, limit)
@@ -496,14 +494,14 @@ def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
 
 def _of_search(trace: Trace, state: State) -> tracing.Attributes:
     """Those of a search's; see `report.of_search`."""
-    from retrieval_store.engine.report import of_search
+    from retrieval_store.engine.stats import of_search
 
     return of_search(trace, state)
 
 
 def _count_matching(view: SearchView, question: Question) -> int:
     """See `report.count_matching`."""
-    from retrieval_store.engine.report import count_matching
+    from retrieval_store.engine.stats import count_matching
 
     return count_matching(view, question.steps)
 
@@ -511,7 +509,7 @@ def _count_matching(view: SearchView, question: Question) -> int:
 def _recorded(view: SearchView, space: Space) -> SpaceRecord:
     dense = view.state.spaces.get(space.name)
     if space.kind != "dense":
-        from retrieval_store.engine.storage.non_dense import count_non_dense
+        from retrieval_store.engine.storage.write import count_non_dense
 
         count = count_non_dense(view.connection, space)
     else:

@@ -1,24 +1,35 @@
-"""Store: a directory of collections, or one in memory."""
+"""Store: a directory of collections, or one in memory.
+
+The collections that a store has open in this process.
+
+The stores open in this process: one for each directory, shared by all clients in it.
+
+A directory is known by device and inode, so that two paths to it lead to one store.
+"""
 
 import contextlib
+import os
+import sys
+import threading
 import uuid
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from retrieval_store.base import system
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.system import sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_unicode
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.database.failures import translated
-from retrieval_store.engine.database.opening import create
-from retrieval_store.engine.database.pools import FileDatabase, MemoryDatabase
-from retrieval_store.engine.nearest.indexing import FindClass, built_in
-from retrieval_store.engine.opened import OpenCollections
+from retrieval_store.engine.locks import call_outside, reset_after_fork
 from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.state.budget import BUDGET
+from retrieval_store.engine.search.graph import FindClass, built_in
+from retrieval_store.engine.sqlite import FileDatabase, MemoryDatabase, Reason, create, translated
+from retrieval_store.engine.state.caches import BUDGET
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
@@ -27,9 +38,11 @@ from retrieval_store.engine.storage.files import (
     refuse_foreign,
     remove_collection,
     remove_lost_folders,
+    warn_of_network,
 )
 from retrieval_store.errors import (
     ClientClosedError,
+    ConflictError,
     DamagedError,
     InvalidArgumentError,
     NotFoundError,
@@ -48,6 +61,114 @@ from retrieval_store.query.types import (
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.protocols import EmbeddedStore
+
+SHARE = 4  # of the descriptors that the process may have, those of collections: one in so many;
+# where several threads read at once, each may take more than twice as many for a while
+ENDLESS = 65_536  # descriptors assumed where there is no limit
+FEWEST_AWAKE = 8  # collections with open files, however few descriptors there may be
+
+
+def descriptor_limit() -> int:
+    """How many files this process may have open."""
+    if system.resource is None:
+        return ENDLESS
+    soft: int = system.resource.getrlimit(system.resource.RLIMIT_NOFILE)[0]
+    return ENDLESS if soft == system.resource.RLIM_INFINITY else min(soft, ENDLESS)
+
+
+class OpenCollections:
+    """PointStores by the ids of their collections. Where their files take too many descriptors,
+    those that were unused for longest rest, without theirs; the next call wakes them."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, PointStore] = {}
+        self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
+        self._lock = threading.Lock()
+        self._closed: Reason | None = None
+        reset_after_fork(self)
+
+    def get(self, collection_id: str) -> PointStore | None:
+        """The one that is open; None when none is, or when it has been deleted."""
+        points = self._open.get(collection_id)
+        if points is not None and points.access.dropped:
+            self.forget(collection_id, points)
+            return None
+        return points
+
+    def add(self, collection_id: str, points: PointStore) -> None:
+        """Keep one that was made just now; after `close`, close it and raise its reason."""
+        with self._lock:
+            closed = self._closed
+            if closed is None:
+                self._open[collection_id] = points
+        if closed is not None:
+            points.access.close(closed)
+            raise closed()
+
+    def renamed(self, collection_id: str, name: str) -> None:
+        """Note its name, if it is open."""
+        points = self._open.get(collection_id)
+        if points is not None:
+            points.access.label.name = name
+
+    def opened(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
+        """The one that is open, or what `opening` returns."""
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed()
+            return self._open.setdefault(collection_id, opening())
+
+    def mark_used(self, collection_id: str, points: PointStore) -> None:
+        """Note that the collection is used."""
+        try:
+            self._awake.move_to_end(collection_id)
+        except KeyError:
+            with self._lock:
+                if self._open.get(collection_id) is not points:  # forgotten meanwhile
+                    return
+                self._awake[collection_id] = points
+                idle = self._too_many()
+            for unused in idle:
+                unused.access.close_idle()
+
+    def _too_many(self) -> list[PointStore]:
+        """Take those that were unused for longest from the awake ones, if they have too many
+        descriptors; not the last few, nor those that are being maintained."""
+        awake = list(self._awake.items())  # `mark_used` changes the order meanwhile
+        taken = sum(points.access.descriptors for _, points in awake)
+        most, idle = descriptor_limit() // SHARE, []
+        for collection_id, points in awake[:-FEWEST_AWAKE]:
+            if taken <= most:
+                break
+            if not points.access.maintaining.taken:
+                taken -= points.access.descriptors
+                idle.append(self._awake.pop(collection_id))
+        return idle
+
+    def forget(self, collection_id: str, points: PointStore | None = None) -> None:
+        """Close the collection, or `points` if that is still what is open of it."""
+        with self._lock:
+            points = points or self._open.get(collection_id)
+            if points is not None and self._open.get(collection_id) is points:
+                del self._open[collection_id]
+                self._awake.pop(collection_id, None)
+        if points is not None:
+            points.access.close(partial(NotFoundError.of_deleted, "the collection"))
+
+    def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
+        """Close all, each when `before` has been called with it; from here on opening raises
+        `reason`."""
+        with self._lock:
+            self._closed, every = reason, list(self._open.values())
+        for points in every:
+            points.access.closing = True
+            before(points)
+            points.access.close(reason)
+
+    def forget_after_fork(self) -> None:
+        """In a child: no thread holds the lock."""
+        self._lock = threading.Lock()
+
 
 T = TypeVar("T")
 _log = log_of("store")
@@ -114,7 +235,7 @@ class Store:
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
-        from retrieval_store.engine.snapshots.taking import take
+        from retrieval_store.engine.snapshots import take
 
         if collection_id is None:
             take(target, self.page(None, 0), self.aliases(), self._access, whole=True)
@@ -127,7 +248,7 @@ class Store:
     ) -> CollectionRecord:
         """Add the collection of a snapshot, by the name that it had or another; AlreadyExistsError
         for one that is taken, unless the collection of that name is to be replaced."""
-        from retrieval_store.engine.snapshots.restoring import unpacked
+        from retrieval_store.engine.snapshots import unpacked
 
         if self.directory is None:
             raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
@@ -166,7 +287,7 @@ class Store:
                 record, lambda _, hooks: PointStore.copied_in_memory(points, record.name, hooks)
             )
             return
-        from retrieval_store.engine.snapshots.copies import private_copy
+        from retrieval_store.engine.snapshots import private_copy
 
         self._catalog.refuse_if_read_only()
         with private_copy(source.points(collection_id).access, self.directory) as files:
@@ -181,7 +302,7 @@ class Store:
     @contextlib.contextmanager
     def copied(self, collection_id: str) -> Iterator[PointStore]:
         """The points of a collection as they are now, in a copy that goes afterwards."""
-        from retrieval_store.engine.snapshots.copies import private_copy
+        from retrieval_store.engine.snapshots import private_copy
 
         beside = None if self.mode == "read-only" else self.directory
         hooks = StoreHooks(
@@ -349,7 +470,7 @@ class Store:
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
         """What is watched of each collection, by their names; loads nothing."""
-        from retrieval_store.engine.report import gauges
+        from retrieval_store.engine.stats import gauges
 
         for record in self.page(None, 0):
             try:
@@ -364,7 +485,7 @@ class Store:
         """What the catalog takes on disk."""
         if self.directory is None:
             return 0
-        from retrieval_store.engine.report import on_disk
+        from retrieval_store.engine.stats import on_disk
 
         return on_disk(self.directory, f"{CATALOG_NAME}*")
 
@@ -375,7 +496,7 @@ class Store:
     def forget_derived(self) -> None:
         """Drop all derived files, and what is in memory of them; they are made again as they are
         needed."""
-        from retrieval_store.engine.upkeep.maintenance import forget_derived
+        from retrieval_store.engine.maintenance.run import forget_derived
 
         _log.info("derived files in %s are made again as they are needed", self.directory)
         for record in self.page(None, 0):
@@ -385,7 +506,7 @@ class Store:
     def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
         """Look at every byte; a report for each file. In memory there is none. analyzer_of: how a
         collection finds words."""
-        from retrieval_store.engine.upkeep.verify import verify_catalog, verify_collection
+        from retrieval_store.engine.maintenance.verify import verify_catalog, verify_collection
 
         if self.directory is not None:
             report = verify_catalog(self.directory / CATALOG_NAME, self.mode)
@@ -424,7 +545,7 @@ class Store:
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Compact a collection and let go of all that was deleted."""
-        from retrieval_store.engine.upkeep.maintenance import optimize
+        from retrieval_store.engine.maintenance.run import optimize
 
         if self.directory is not None:
             self._remove_lost(self.directory)
@@ -450,7 +571,7 @@ class Store:
         if self.directory is None or self.mode == "read-only":
             return
         if access.memory.has_something_to_save():
-            from retrieval_store.engine.upkeep.maintenance import save_indexes
+            from retrieval_store.engine.maintenance.run import save_indexes
 
             save_indexes(access, CLOSING_WAITS)
         # From here on the background finds it closing, so nothing is written after this.
@@ -526,14 +647,14 @@ class Store:
 
 def _look_after(points: Access) -> None:
     """Let the background look after a collection; it is loaded when the first one wants it."""
-    from retrieval_store.engine.upkeep.background import want
+    from retrieval_store.engine.maintenance.background import want
 
     want(points)
 
 
 def _damage_of(points: Access, find_class: FindClass) -> str | None:
     """What is wrong with the files of a collection; None if nothing is."""
-    from retrieval_store.engine.upkeep.verify import no_analyzer, verify_collection
+    from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 
     if points.directory is None:
         return None
@@ -565,3 +686,115 @@ def _unlink(directory: Path | None) -> None:
                 # Else a power cut may leave the old name without its files.
                 sync_directory(grave.parent)
             remove_collection(grave)
+
+
+_Key: TypeAlias = tuple[int, int, bool, bool]  # device, inode, read-only, without derived files
+
+
+class Share:
+    """A client's share in a store. One that is lost, and never released, counts no longer."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+
+class _Shared:
+    """A store, and the shares in it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.shares: weakref.WeakSet[Share] = weakref.WeakSet()
+
+    def share(self) -> Share:
+        """One more."""
+        share = Share(self.store)
+        self.shares.add(share)
+        return share
+
+
+class _Open:
+    """The stores, and a lock for them. The lock is reentrant: a client that is collected while a
+    thread holds it gives its store back there."""
+
+    def __init__(self) -> None:
+        self.stores: dict[_Key, _Shared] = {}
+        self.lock = threading.RLock()
+        reset_after_fork(self)
+
+    def forget_after_fork(self) -> None:
+        """In a child: no thread holds the lock."""
+        self.lock = threading.RLock()
+
+
+_open = _Open()
+
+
+def acquire(
+    path: Path, mode: Mode, find_class: FindClass = built_in, uses_derived: bool = True
+) -> Share:
+    """A share in the store at the path, made if there is none; give it back with `release`."""
+    refuse_without_posix()
+    share, opened = _acquired(path, mode, find_class, uses_derived)
+    # Without the lock: a client that is collected while a handler writes wants it.
+    if opened:
+        _log.debug("opened the store in %s, %s", path, mode)
+        if share.store.is_new:
+            _log.info("made a store in %s", path)
+    return share
+
+
+def _acquired(
+    path: Path, mode: Mode, find_class: FindClass, uses_derived: bool
+) -> tuple[Share, bool]:
+    """A share, and whether the store was opened for it."""
+    opened = False
+    with translated(path), _open.lock:
+        if mode != "read-only":
+            _make_directory(path)
+        key = _key(path, mode, uses_derived)
+        shared = _open.stores.get(key)
+        # At once: whatever follows may collect the last client that holds it.
+        share = None if shared is None else shared.share()
+        if share is None or not share.store.is_in_place():  # another directory has got that number
+            warn_of_network(path)
+            shared = _Shared(Store(path, mode, find_class, uses_derived))
+            share = shared.share()
+            _open.stores[key], opened = shared, True
+        if share.store.mode != mode:
+            raise ConflictError(
+                f"{path} is open in this process with durability={share.store.mode!r}, not {mode!r}"
+            )
+        return share, opened
+
+
+def refuse_without_posix() -> None:
+    """Raise StorageError where there are no locks and maps of files as stores on disk need them."""
+    if sys.platform == "win32":
+        raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
+
+
+def release(share: Share) -> None:
+    """Give a share back; the last one to be given back closes the store."""
+    with _open.lock:
+        for key, shared in list(_open.stores.items()):
+            if shared.store is share.store:
+                shared.shares.discard(share)
+                if shared.shares:
+                    return
+                del _open.stores[key]
+    # A client may be collected while the thread of the upkeep is at work in its store.
+    call_outside(share.store.close)
+
+
+def _key(path: Path, mode: Mode, uses_derived: bool) -> _Key:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, mode == "read-only", not uses_derived
+
+
+def _make_directory(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise StorageError(f"{path} is not a directory")
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for created in missing:
+        sync_directory(created.parent)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
-from retrieval_store.engine.database.failures import translated
+from retrieval_store.engine.sqlite import translated
 from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store.server.pool import BusyError
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.upkeep import compaction
+from retrieval_store.engine.maintenance import compaction
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,

@@ -6,7 +6,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.words import kept as words
+from retrieval_store.engine.text import bm25 as words
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from tests.helpers.indexed import DIMENSION, populated, until
 from tests.helpers.listed import kept_of

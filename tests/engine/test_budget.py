@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import opened
+from retrieval_store.engine import store
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.state.budget import BUDGET, Budget, Cache, _Entry
+from retrieval_store.engine.state.caches import BUDGET, Budget, Cache, _Entry
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import ValuesAt
@@ -230,8 +230,8 @@ def test_few_keys_that_no_record_has_are_remembered(tmp_path, monkeypatch):
 
 
 def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(opened, "descriptor_limit", lambda: 0)
-    monkeypatch.setattr(opened, "FEWEST_AWAKE", 1)
+    monkeypatch.setattr(store, "descriptor_limit", lambda: 0)
+    monkeypatch.setattr(store, "FEWEST_AWAKE", 1)
     with retrieval_store.Client(tmp_path) as client:
         things, others = filled(client, "things", 1), filled(client, "others", 2)
         query = {"query_embeddings": np.ones(DIMENSION), "where": {"key1": 2}}
@@ -248,7 +248,7 @@ def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monk
 
 
 def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(opened, "descriptor_limit", lambda: 400)
+    monkeypatch.setattr(store, "descriptor_limit", lambda: 400)
     with retrieval_store.Client(tmp_path) as client:
         every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(40)]
         for things in every:

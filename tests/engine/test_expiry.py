@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.filtering import columns, expiry
-from retrieval_store.engine.upkeep import expiring
+from retrieval_store.engine.filtering import columns, select
+from retrieval_store.engine.maintenance import run
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers.indexed import until
@@ -28,7 +28,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 1_000.0
-        monkeypatch.setattr(expiry, "now", lambda: self.now)
+        monkeypatch.setattr(select, "now", lambda: self.now)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def rows_on_disk(client, collection):
 
 
 def test_maintenance_deletes_what_has_expired(client, expiring_points, clock, monkeypatch):
-    monkeypatch.setattr(expiring, "AT_ONCE", 7)
+    monkeypatch.setattr(run, "AT_ONCE", 7)
     monkeypatch.setattr(columns, "COLUMNS_WORTH", 10)  # as of a large one, whose columns have files
     expiring_points.add(
         [f"p{i}" for i in range(50)], np.eye(50, 4), [{KEY: 1_000 + i} for i in range(50)]
@@ -247,7 +247,7 @@ def test_a_copy_is_compared_while_records_expire(client, expiring_points, clock,
         clock.now += 0.1
         return clock.now
 
-    monkeypatch.setattr(expiry, "now", ticking)
+    monkeypatch.setattr(select, "now", ticking)
     with retrieval_store.Client() as other:
         (copied,) = client.copy_to(other)
         assert 0 < copied.points < 40
@@ -265,8 +265,8 @@ def test_what_expires_meanwhile_is_deleted_the_next_time(
         clock.now += 1
         return clock.now
 
-    monkeypatch.setattr(expiry, "now", ticking)
-    assert 10 <= expiring.remove_expired(expiring_points._backend.points.access) <= 20
+    monkeypatch.setattr(select, "now", ticking)
+    assert 10 <= run.remove_expired(expiring_points._backend.points.access) <= 20
 
 
 def test_iteration_shows_one_moment(expiring_points, clock):

@@ -5,8 +5,8 @@ import uuid
 import numpy as np
 import pytest
 
-from retrieval_store.engine import paging
-from retrieval_store.engine.filtering import documents
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering import order as paging
 from retrieval_store.filters.expression import (
     And,
     DocumentContains,
@@ -94,9 +94,9 @@ def test_a_page_has_what_is_asked_of_its_points(points):
 
 def test_no_more_documents_are_read_than_a_page_needs(points, monkeypatch):
     asked = []
-    ask = documents._ask
+    ask = evaluate._ask
     monkeypatch.setattr(
-        documents, "_ask", lambda view, leaf, rows: asked.append(len(rows)) or ask(view, leaf, rows)
+        evaluate, "_ask", lambda view, leaf, rows: asked.append(len(rows)) or ask(view, leaf, rows)
     )
     points.page(DocumentContains("text"), None, 10, Fields())
     assert sum(asked) <= paging.FIRST_STEPS

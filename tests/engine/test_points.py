@@ -4,8 +4,8 @@ import apsw
 import numpy as np
 import pytest
 
+from retrieval_store.engine.maintenance import verify
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep import verify
 from retrieval_store.filters.expression import HasId
 from retrieval_store.query.types import Fields, PointBatch, Vectors
 from tests.helpers.batches import ADD, UPSERT, batch, points_of

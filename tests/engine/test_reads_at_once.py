@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.state.fetch import FEW
-from retrieval_store.engine.upkeep import verify
+from retrieval_store.engine.maintenance import verify
+from retrieval_store.engine.state.state import FEW
 from retrieval_store.errors import DamagedError, NotFoundError, StorageError
 from retrieval_store.query.types import (
     Fields,

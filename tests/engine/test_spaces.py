@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.engine.nearest import planner
-from retrieval_store.engine.state.fetch import fetch_vectors
+from retrieval_store.engine.maintenance.compaction import remove_leftovers
+from retrieval_store.engine.search import planner
+from retrieval_store.engine.state.state import fetch_vectors
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep.compaction import remove_leftovers
 from retrieval_store.errors import (
     AlreadyExistsError,
     DimensionMismatchError,

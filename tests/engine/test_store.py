@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.opened import OpenCollections
 from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.store import Store
+from retrieval_store.engine.store import OpenCollections, Store
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,

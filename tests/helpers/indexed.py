@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from retrieval_store.engine.upkeep.filling import load
+from retrieval_store.engine.maintenance.derive import load
 from retrieval_store.indexes.native import kernel
 from tests.helpers import PATIENCE
 

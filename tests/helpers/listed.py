@@ -5,10 +5,10 @@ import random
 import numpy as np
 
 import retrieval_store
-from retrieval_store.engine.filtering import documents
-from retrieval_store.engine.state import layers
-from retrieval_store.engine.words import kept
-from retrieval_store.engine.words.cache import TRIGRAMS
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.state import caches
+from retrieval_store.engine.text import bm25
+from retrieval_store.engine.text.inverted import TRIGRAMS
 from tests.helpers.indexed import until
 
 DOCUMENTS = [
@@ -22,9 +22,9 @@ DOCUMENTS = [
 
 
 def use_trigrams(patch):
-    patch.setattr(documents, "TRIGRAMS_WORTH", 1)
-    patch.setattr(layers, "WANTED_AFTER", 1)
-    patch.setattr(kept, "LISTS_WORTH", 1)
+    patch.setattr(evaluate, "TRIGRAMS_WORTH", 1)
+    patch.setattr(caches, "WANTED_AFTER", 1)
+    patch.setattr(bm25, "LISTS_WORTH", 1)
 
 
 def kept_of(collection):

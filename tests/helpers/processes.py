@@ -49,21 +49,21 @@ def running(function, *arguments: object, eager: bool = False) -> Iterator[subpr
 def eager_indexes(set_attribute) -> None:
     """Build an index of the smallest collections at once, and use it wherever it can be used."""
     from retrieval_store.engine import points
-    from retrieval_store.engine.nearest import indexing
-    from retrieval_store.engine.upkeep import compaction, filling
+    from retrieval_store.engine.maintenance import compaction, derive
+    from retrieval_store.engine.search import graph
 
-    set_attribute(indexing, "WORTH_CELLS", 1)
+    set_attribute(graph, "WORTH_CELLS", 1)
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "MAINTENANCE_EVERY", 1)
     set_attribute(compaction, "DEAD_CELLS", 2_000)
-    set_attribute(filling, "LOADING", 0)
+    set_attribute(derive, "LOADING", 0)
     use_index(set_attribute)
 
 
 def use_index(set_attribute) -> None:
     """Take passes over codes, and over many vectors, for so slow that a large collection has an
     index, and uses it, however fast the machine."""
-    from retrieval_store.engine.nearest import planner
+    from retrieval_store.engine.search import planner
 
     set_attribute(planner, "PASS", 1e12)
     set_attribute(planner, "FLOATS", 1e11)
@@ -72,22 +72,21 @@ def use_index(set_attribute) -> None:
 def eager_codes(set_attribute) -> None:
     """Make codes of the smallest collections, in small segments, and use them wherever they can be
     used."""
-    from retrieval_store.engine import points, report
-    from retrieval_store.engine.codes import segments
-    from retrieval_store.engine.nearest import by_codes, planner, search
-    from retrieval_store.engine.upkeep import vector_checks, verify
+    from retrieval_store.engine import points, stats
+    from retrieval_store.engine.maintenance import verify
+    from retrieval_store.engine.search import codes, planner, search
 
     for module in (planner, search):
         set_attribute(module, "CODED_CELLS", 1)
     set_attribute(planner, "LEAST_DIMENSIONS", 1)
-    for module in (segments, report):
+    for module in (codes, stats):
         set_attribute(module, "LEAST_CELLS", 0)
     set_attribute(points, "FRESH_CELLS", 0)
     set_attribute(points, "MAINTENANCE_EVERY", 1)
     set_attribute(planner, "PASS", -1e9)
     set_attribute(planner, "FEW_OF_ALL", 1)
-    set_attribute(by_codes, "MOST_SHARE", 1)
-    for module in (segments, report, vector_checks, verify):
+    set_attribute(search, "MOST_SHARE", 1)
+    for module in (codes, stats, verify, verify):
         set_attribute(module, "SEGMENT", 128)
         set_attribute(module, "FILE_SEGMENTS", 2)
 

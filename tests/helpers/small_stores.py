@@ -9,7 +9,7 @@ import apsw
 import numpy as np
 
 import retrieval_store
-from retrieval_store.engine.database.opening import CHECKSUM_BYTES
+from retrieval_store.engine.sqlite import CHECKSUM_BYTES
 from retrieval_store.errors import StorageError
 from tests.helpers.sqlite_pages import PAGE, Pages
 

@@ -2,7 +2,7 @@
 
 import struct
 
-from retrieval_store.engine.database.opening import CHECKSUM_BYTES
+from retrieval_store.engine.sqlite import CHECKSUM_BYTES
 
 PAGE = 4096
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_store.engine.upkeep.vector_checks import rotated
+from retrieval_store.engine.maintenance.verify import rotated
 from retrieval_store.indexes import quantized
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
 from retrieval_store.indexes.native import BLOCK, MOST_DIMENSIONS, kernel

@@ -151,7 +151,7 @@ def test_spans_are_below_those_of_the_application(client, monkeypatch):
 @pytest.mark.embedded
 def test_spans_that_nobody_samples_cost_no_attributes(client, monkeypatch):
     spans, _ = provided(monkeypatch, ALWAYS_OFF)
-    monkeypatch.setattr("retrieval_store.engine.report.of_search", None)
+    monkeypatch.setattr("retrieval_store.engine.stats.of_search", None)
     collection = client.create_collection("points", embedding_function=None)
     collection.add(**secrets())
     collection.query(query_embeddings=[[0, 1]])

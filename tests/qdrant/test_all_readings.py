@@ -7,7 +7,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_store.engine.filtering import masks
+from retrieval_store.engine.filtering import evaluate
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -88,7 +88,7 @@ WAYS = st.fixed_dictionaries(
 @settings(max_examples=EXAMPLES)
 @given(strategies.points, strategies.points, st.lists(trees, min_size=1, max_size=3), WAYS)
 def test_expressions_of_all_readings_are_sets_of_what_their_leaves_say(before, after, asked, ways):
-    with closing(Payloads()) as ours, mock.patch.multiple(masks, **ways):
+    with closing(Payloads()) as ours, mock.patch.multiple(evaluate, **ways):
         held = {}
         for payloads in (before, after):
             if payloads:

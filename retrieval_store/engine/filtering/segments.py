@@ -1,15 +1,31 @@
 """Segments of columns: for some rows, an index from the values of a column to the rows that have
-them."""
+them.
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+Groups: rows by the number of their value, and masks of the rows whose number is wanted.
+
+Where few rows are wanted, they are looked up and set one by one. Where many are, the numbers of all
+rows are compared: a row costs a tenth of a nanosecond then, where setting one costs a whole.
+
+Postings: which rows have which scalar, by numbers that a value or a range says.
+
+Rows here are whatever integers the caller numbers its points with. Equality is that of JSON values:
+1 equals 1.0, but true is not 1, and "1" is a string.
+
+Inverted lists of the tokens of texts in payloads: which texts have which token, and where.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import chain, compress
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Floats, Ints
+from retrieval_store.base.arrays import Bools, Floats, Ints, own_bytes, stable_order
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.engine.filtering.groups import Chosen
-from retrieval_store.engine.filtering.postings import NO_POSTINGS, Postings, build, constant
 from retrieval_store.filters.columns import (
     NOTHING,
     Column,
@@ -24,8 +40,321 @@ from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
 from retrieval_store.filters.nodes import Expression, Scalar, fulfilled
 from retrieval_store.filters.paths import Found, Step, Steps, found_in
 
-if TYPE_CHECKING:
-    from retrieval_store.engine.filtering.token_segments import TokenSegment
+Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
+Numbers32: TypeAlias = npt.NDArray[np.int32]
+Whole: TypeAlias = npt.NDArray[np.integer[Any]]
+Unsigned: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+SPREAD = 2  # rows lie close together where they are at least one in so many
+COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Rows by number: rows[offsets[c]:offsets[c + 1]] have number c.
+
+    dense: the number of each row from `first` on, and for a row that has none, one more than the
+    last; None where rows lie far apart or may have several numbers.
+    """
+
+    rows: Numbers32
+    offsets: Numbers32
+    first: int
+    dense: Unsigned | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays, without those in a mapped file."""
+        dense = 0 if self.dense is None else self.dense.nbytes
+        return own_bytes(self.rows, self.offsets) + dense
+
+    def mark(self, mask: Bools, runs: Sequence[Run]) -> None:
+        """Set the mask, over rows, where the number is in one of the runs."""
+        cuts = [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs]
+        wanted = sum(stop - start for start, stop in cuts)
+        if self.dense is not None and wanted * COMPARED >= len(runs) * self.dense.nbytes:
+            part = mask[self.first : self.first + len(self.dense)]
+            for start, stop in runs:
+                part |= _in_range(self.dense, start, stop)
+        elif wanted:
+            parts = [self.rows[start:stop] for start, stop in cuts]
+            rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            # As numpy's own kind of index: it takes others at a third of the speed.
+            mask[rows.astype(np.intp)] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The rows whose numbers are in some runs."""
+
+    groups: Groups
+    runs: Sequence[Run]
+
+    def mark(self, mask: Bools) -> None:
+        """Set the mask, over rows, at these."""
+        self.groups.mark(mask, self.runs)
+
+
+def grouped(rows: Ints, numbers: Ints, count: int) -> Groups:
+    """The groups of rows, ascending, of which rows[i] has numbers[i], which is below `count`."""
+    offsets = np.zeros(count + 1, np.int32)
+    np.cumsum(np.bincount(numbers, minlength=count), out=offsets[1:])
+    in_order = rows[stable_order(numbers)].astype(np.int32)
+    return Groups(in_order, offsets, *_dense(rows, numbers, count))
+
+
+def regrouped(rows: Numbers32, offsets: Numbers32) -> Groups:
+    """The groups whose rows and offsets these are; see `refuse_disorder`."""
+    count = len(offsets) - 1
+    numbers = np.repeat(np.arange(count, dtype=np.min_scalar_type(count)), np.diff(offsets))
+    return Groups(rows, offsets, *_dense(rows, numbers, count))
+
+
+def refuse_disorder(rows: Numbers32, offsets: Numbers32, height: int) -> None:
+    """Raise ValueError unless they are those of groups, of rows below `height`, each ascending."""
+    follow = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(rows)
+    if not follow or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError("its groups don't follow one another")
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < height:
+        raise ValueError("it has rows that aren't there")
+    ascending = np.ones(len(rows) + 1, np.bool_)
+    ascending[1:-1] = rows[1:] >= rows[:-1]
+    ascending[offsets] = True
+    if not ascending.all():
+        raise ValueError("its rows are out of order")
+
+
+def runs_of(numbers: Sequence[int]) -> list[Run]:
+    """The numbers as runs of those that follow one another."""
+    runs: list[Run] = []
+    for number in sorted(set(numbers)):
+        if runs and runs[-1][1] == number:
+            runs[-1] = runs[-1][0], number + 1
+        else:
+            runs.append((number, number + 1))
+    return runs
+
+
+def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | None]:
+    """The least of the rows, and by row the number of each; see `Groups`."""
+    if not len(rows):
+        return 0, np.empty(0, np.min_scalar_type(count))
+    first, last = int(rows.min()), int(rows.max())
+    if last - first + 1 > SPREAD * len(rows):
+        return first, None
+    dense = np.full(last - first + 1, count, np.min_scalar_type(count))
+    dense[rows - first if first else rows] = numbers
+    several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
+    return first, None if several else dense
+
+
+def _in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
+    """Where numbers are in the run. What is below its start is very large once that is taken off,
+    since there are no signs."""
+    within: Bools
+    if stop - start == 1:
+        within = numbers == start
+    else:
+        within = (numbers - start if start else numbers) < stop - start
+    return within
+
+
+Number: TypeAlias = int | float
+CLOSE = 4  # integers lie close together where their span is less than so many times their number
+_LIMITS = {np.dtype(np.int64): (-(2**63), 2**63 - 1), np.dtype(np.uint64): (0, 2**64 - 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Distinct numbers, ascending, all of one dtype: values[i] has number first + i among all
+    scalars.
+
+    Python's integers reach further than float64 is exact, so int64, uint64 and float64 values stand
+    apart, and a bound is brought into each dtype in such a way that comparing stays exact.
+    """
+
+    values: npt.NDArray[Any]
+    first: int
+
+    def between(self, bounds: Interval) -> Run:
+        """Those inside the bounds."""
+        start, stop = 0, len(self.values)
+        if bounds.gt is not None:
+            start = max(start, self._count_below(bounds.gt, or_equal=True))
+        if bounds.gte is not None:
+            start = max(start, self._count_below(bounds.gte, or_equal=False))
+        if bounds.lt is not None:
+            stop = min(stop, self._count_below(bounds.lt, or_equal=False))
+        if bounds.lte is not None:
+            stop = min(stop, self._count_below(bounds.lte, or_equal=True))
+        return self.first + start, self.first + max(start, stop)
+
+    def equal(self, numbers: Iterable[Number]) -> list[int]:
+        """Those that equal any of the numbers."""
+        dtype = self.values.dtype
+        wanted = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
+        starts = self.values.searchsorted(wanted, side="left")
+        stops = self.values.searchsorted(wanted, side="right")
+        found: list[int] = (self.first + starts[starts < stops]).tolist()
+        return found
+
+    def _count_below(self, bound: Number, or_equal: bool) -> int:
+        if self.values.dtype.kind == "f":
+            key, or_equal = _nearest_float(bound, or_equal)
+            return int(self.values.searchsorted(key, side="right" if or_equal else "left"))
+        # For integers, x <= 2.5 says x < 3, and x < 2.5 does too.
+        whole = math.floor(bound) + 1 if or_equal else math.ceil(bound)
+        least, most = _LIMITS[self.values.dtype]
+        if whole > most:
+            return len(self.values)
+        key = self.values.dtype.type(max(whole, least))
+        return int(self.values.searchsorted(key))
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """Rows by scalar of any kind. Distinct scalars are numbered: texts says which number each
+    string has, numbers which the numbers have; false is `false`, and true the one after it.
+    text_bytes: of memory, in the strings."""
+
+    texts: dict[str, int]
+    numbers: tuple[Numbers, ...]
+    false: int
+    groups: Groups
+    text_bytes: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in strings and arrays, without arrays in a mapped file."""
+        arrays = own_bytes(*(part.values for part in self.numbers))
+        return self.text_bytes + self.groups.nbytes + arrays
+
+    def equal(self, values: Sequence[Scalar], loose: bool) -> Chosen:
+        """The rows of any of the values; unless `loose`, integers equal no floats."""
+        return Chosen(self.groups, runs_of(self._numbers_of(values, loose)))
+
+    def other_than(self, values: Sequence[Scalar], loose: bool) -> Chosen:
+        """The rows of any other value."""
+        stops = [(n, n + 1) for n in sorted(set(self._numbers_of(values, loose)))]
+        edges = [0, *chain.from_iterable(stops), self.false + 2]
+        runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
+        return Chosen(self.groups, [run for run in runs if run[0] < run[1]])
+
+    def _numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
+        """The numbers of those of the values that are there."""
+        found = [self.false + value for value in values if isinstance(value, bool)]
+        found += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        for part in self.numbers if numbers else ():
+            is_float = part.values.dtype.kind == "f"
+            alike = [n for n in numbers if loose or isinstance(n, float) is is_float]
+            found += part.equal(alike)
+        return found
+
+    def distinct(self) -> list[Scalar]:
+        """The scalars by number."""
+        numbers = [number for part in self.numbers for number in part.values.tolist()]
+        return [*self.texts, *numbers, False, True]
+
+    def between(self, bounds: Interval) -> Chosen:
+        """The rows of numbers inside the bounds."""
+        return Chosen(self.groups, [part.between(bounds) for part in self.numbers])
+
+    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> Chosen:
+        """The rows of the strings that fulfil something, which is asked of all at once."""
+        chosen = compress(self.texts.values(), fulfil([*self.texts]))
+        return Chosen(self.groups, runs_of([*chosen]))
+
+
+def build(rows: Ints, values: Sequence[Any]) -> Postings:
+    """Postings for values[i] at rows[i], rows ascending; what isn't a scalar is left out."""
+    kinds = set(map(type, values))
+    numbers = np.empty(len(values), np.int64)  # of the value of each, where it is a scalar
+    held = np.zeros(len(values), np.bool_)
+
+    def of_kind(kind: type) -> tuple[Ints, Sequence[Any]]:
+        if kinds == {kind}:
+            held[:] = True
+            return np.arange(len(values)), values
+        places = np.flatnonzero([type(v) is kind for v in values]) if kind in kinds else _NO_PLACES
+        held[places] = True
+        return places, [values[i] for i in places.tolist()]
+
+    places, strings = of_kind(str)
+    texts = {text: number for number, text in enumerate(dict.fromkeys(strings))}
+    numbers[places] = np.fromiter(map(texts.__getitem__, strings), np.int64, len(strings))
+    parts, count = [], len(texts)
+    for places, array in (*_integers(*of_kind(int)), *_array(*of_kind(float), np.float64)):
+        distinct, which = _numbered(array)
+        numbers[places] = count + which
+        parts.append(Numbers(distinct, count))
+        count += len(distinct)
+    places, bools = of_kind(bool)
+    numbers[places] = count + np.array(bools, np.int64)
+    if not held.all():
+        rows, numbers = rows[held], numbers[held]
+    groups = grouped(rows, numbers, count + 2)
+    return Postings(texts, tuple(parts), count, groups, bytes_of_texts(texts))
+
+
+def bytes_of_texts(texts: dict[str, int]) -> int:
+    """The bytes of memory that numbered strings take."""
+    return sys.getsizeof(texts) + sum(map(sys.getsizeof, texts))
+
+
+def constant(rows: Ints, number: int) -> Postings:
+    """Postings for one number at all of the rows, ascending: in a fifth of the time."""
+    numbers = Numbers(np.array([number], np.int64), 0)
+    return Postings({}, (numbers,), 1, grouped(rows, np.zeros(len(rows), np.int64), 3))
+
+
+_NO_PLACES = np.empty(0, np.int64)
+NO_POSTINGS = Postings({}, (), 0, grouped(_NO_PLACES, _NO_PLACES, 2))
+_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]
+
+
+def _integers(places: Ints, integers: Sequence[int]) -> Iterator[_Part]:
+    try:
+        yield from _array(places, integers, np.int64)
+    except OverflowError:
+        small = np.array([integer < 2**63 for integer in integers])
+        yield from _array(places[small], [i for i in integers if i < 2**63], np.int64)
+        yield from _array(places[~small], [i for i in integers if i >= 2**63], np.uint64)
+
+
+def _array(places: Ints, numbers: Sequence[Any], dtype: type) -> Iterator[_Part]:
+    if len(numbers):
+        yield places, np.array(numbers, dtype)
+
+
+def _numbered(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
+    """The distinct numbers, ascending, and for each number which of them it is. Integers that lie
+    close together are counted, which takes a tenth of the time of sorting them."""
+    if array.dtype.kind == "i":
+        least, most = int(array.min()), int(array.max())
+        if most - least < CLOSE * len(array):
+            places = array - least
+            there = np.bincount(places) > 0
+            return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[places]
+    distinct, which = np.unique(array, return_inverse=True)
+    return distinct, which
+
+
+def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:
+    """The float64 f, and whether to count f itself, such that the floats below (or equal to) f are
+    those below (or equal to) `bound`, which may be an integer that float64 can't hold."""
+    try:
+        nearest = float(bound)
+    except OverflowError:
+        return (math.inf if bound > 0 else -math.inf), bound > 0
+    return nearest, or_equal if nearest == bound else nearest < bound
+
+
+def _is_held(number: Number, dtype: np.dtype[Any]) -> bool:
+    """Whether the dtype can hold exactly this number."""
+    if dtype.kind == "f":
+        return _nearest_float(number, False) == (number, False)
+    least, most = _LIMITS[dtype]
+    return least <= number <= most and number == int(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +506,6 @@ def build_segment(
             owners, items = _items(owners, values)
             return _places(rows, owners, places(kind, items))
         case TokensAt():
-            from retrieval_store.engine.filtering.token_segments import build_tokens
-
             return build_tokens(column, rows, *_items(owners, values))
         case ElementsAt(asked=asked):
             return _elements(asked, rows, owners, values)
@@ -237,11 +564,11 @@ def _elements(
 ) -> ElementSegment:
     objects = [type(one) is dict for one in found]
     elements = [one for one in found if type(one) is dict]
-    inner = {column: _within(column, elements) for column in asked}
+    inner = {column: _inner_segment(column, elements) for column in asked}
     return ElementSegment(rows, owners[np.array(objects, np.bool_)], inner)
 
 
-def _within(column: Column, elements: Sequence[Any]) -> Segment:
+def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
     """The segment of a column within objects, whose rows are the numbers of the objects."""
     keys = keys_of(column)
     groups = [found_in(element, keys) for element in elements]
@@ -255,3 +582,117 @@ def keys_of(column: Column) -> tuple[str, ...]:
 
 
 _NO_SCALARS, _OF_NOTHING = {dict, list}, {type(None), type(NOTHING)}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSegment:
+    """Distinct texts by token. Text text_of[i] is one of owners[i]'s; numbers says which number a
+    token has, and codes[starts[t]:starts[t + 1]] are the numbers of text t's, in their order;
+    texts[offsets[n]:offsets[n + 1]] have token n, ascending."""
+
+    rows: Ints
+    owners: Ints
+    text_of: Ints
+    numbers: dict[str, int]
+    codes: Ints
+    starts: Ints
+    texts: Ints
+    offsets: Ints
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has a text."""
+        return not len(self.owners)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays; of tokens, a guess."""
+        arrays = (self.rows, self.owners, self.text_of, self.codes, self.starts)
+        held = sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
+        return held + 100 * len(self.numbers)
+
+    def with_tokens(self, tokens: Sequence[str], every: bool) -> "Texts":
+        """The rows of texts with any of the tokens, or with every one."""
+        known = {self.numbers[token] for token in tokens if token in self.numbers}
+        if not known or (every and len(known) < len(set(tokens))):
+            return Texts(self, np.empty(0, np.int64))
+        lists = sorted((self._with(number) for number in known), key=len)
+        join = _common if every else np.union1d
+        return Texts(self, reduce(join, lists))
+
+    def with_phrase(self, tokens: Sequence[str]) -> "Texts":
+        """The rows of texts with the tokens one after the other."""
+        found = self.with_tokens(tokens, every=True)
+        if not len(found.texts):
+            return found
+        numbers = [self.numbers[token] for token in tokens]
+        return Texts(self, found.texts[[self._has(text, numbers) for text in found.texts.tolist()]])
+
+    def _with(self, number: int) -> Ints:
+        return self.texts[self.offsets[number] : self.offsets[number + 1]]
+
+    def _has(self, text: int, numbers: list[int]) -> bool:
+        codes = self.codes[self.starts[text] : self.starts[text + 1]].tolist()
+        size = len(numbers)
+        return any(codes[i : i + size] == numbers for i in range(len(codes) - size + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The rows of some texts."""
+
+    segment: TokenSegment
+    texts: Ints
+
+    def mark(self, mask: Bools) -> None:
+        """Set the mask, over rows, at these."""
+        if not len(self.texts):
+            return
+        wanted = np.zeros(len(self.segment.starts) - 1, np.bool_)
+        wanted[self.texts] = True
+        mask[self.segment.owners[wanted[self.segment.text_of]]] = True
+
+
+def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:
+    """The tokens of items[i] of owners[i], ascending; what is no string has none."""
+    some = np.array([type(item) is str for item in items], np.bool_)
+    owners = owners[some]
+    texts: list[tuple[str, ...]] = [(item,) for item in items if type(item) is str]
+    if column.together and len(owners) > len(np.unique(owners)):
+        owners, texts = _together(owners, texts)
+    distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    of_text = column.tokens.of_text
+    tokens = [[*chain.from_iterable(map(of_text, text))] for text in distinct]
+    numbers = {token: i for i, token in enumerate(dict.fromkeys(chain.from_iterable(tokens)))}
+    sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
+    codes = np.fromiter(map(numbers.__getitem__, chain.from_iterable(tokens)), np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    listed, offsets = _inverted(codes, np.repeat(np.arange(len(tokens)), sizes), len(numbers))
+    text_of = np.fromiter(map(distinct.__getitem__, texts), np.int64, len(texts))
+    return TokenSegment(rows, owners, text_of, numbers, codes, starts, listed, offsets)
+
+
+def _together(owners: Ints, texts: Sequence[tuple[str, ...]]) -> tuple[Ints, list[tuple[str, ...]]]:
+    """All texts of an owner as one."""
+    each, starts = np.unique(owners, return_index=True)
+    stops = [*starts.tolist()[1:], len(owners)]
+    joined = [
+        tuple(chain.from_iterable(texts[start:stop]))
+        for start, stop in zip(starts.tolist(), stops, strict=True)
+    ]
+    return each, joined
+
+
+def _inverted(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:
+    """For each token the texts that have it, ascending, each once."""
+    order = stable_order(codes)
+    codes, texts = codes[order], texts[order]
+    first = np.ones(len(codes), np.bool_)
+    first[1:] = (codes[1:] != codes[:-1]) | (texts[1:] != texts[:-1])
+    offsets = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(codes[first], minlength=count), out=offsets[1:])
+    return texts[first], offsets
+
+
+def _common(some: Ints, others: Ints) -> Ints:
+    return np.intersect1d(some, others, assume_unique=True)

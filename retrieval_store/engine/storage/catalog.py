@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 import apsw
 import orjson
 
-from retrieval_store.engine.database.failures import (
+from retrieval_store.engine.sqlite import (
     CORRUPTION_ERRORS,
+    Database,
+    Format,
+    Reason,
     corruption_as_damage,
     corruption_error,
+    select,
 )
-from retrieval_store.engine.database.guards import Format
-from retrieval_store.engine.database.pools import Database, Reason
-from retrieval_store.engine.database.transactions import select
 from retrieval_store.errors import (
     AlreadyExistsError,
     NotFoundError,

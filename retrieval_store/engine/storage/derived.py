@@ -23,8 +23,7 @@ import apsw
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import sync_directory
 from retrieval_store.base.tracing import log_of
-from retrieval_store.engine.database.failures import ContradictionError
-from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, remove_derived
 from retrieval_store.errors import DamagedError
 

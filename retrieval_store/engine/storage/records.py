@@ -10,7 +10,7 @@ import orjson
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.validation import Payload
-from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.sqlite import select
 from retrieval_store.filters.paths import DOCUMENT, URI, PayloadPath, dotted, found_in, value_at
 
 ROWS_AT_ONCE = 20_000

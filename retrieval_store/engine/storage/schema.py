@@ -28,9 +28,7 @@ import orjson
 from retrieval_store.base.arrays import DATATYPES, METRICS, Datatype, Metric
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import Payload
-from retrieval_store.engine.database.failures import ContradictionError
-from retrieval_store.engine.database.guards import Format
-from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.sqlite import ContradictionError, Format, select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.query.types import KINDS, Kind, NewSpace, PointId, ShownIds
 

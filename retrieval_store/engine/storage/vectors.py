@@ -25,8 +25,7 @@ import numpy.typing as npt
 from retrieval_store.base import system
 from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
 from retrieval_store.base.system import sync_directory
-from retrieval_store.engine.database.failures import ContradictionError
-from retrieval_store.engine.database.transactions import select
+from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.exact import Norms, norms_of

@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import concurrency
-from retrieval_store.engine.concurrency import FifoLock, SharedLock
-from retrieval_store.engine.database import guards
+from retrieval_store.engine import locks, sqlite
+from retrieval_store.engine.locks import FifoLock, SharedLock
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
 from tests.helpers.processes import eager_indexes
@@ -255,7 +254,7 @@ def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
         holder = threading.Thread(target=held, args=[hold])
         holder.start()
         assert started.wait(PATIENCE)
-        with pytest.raises(Interrupt), alarm(concurrency):
+        with pytest.raises(Interrupt), alarm(locks):
             wanted(lambda: None)
         release.set()
         holder.join(PATIENCE)
@@ -458,10 +457,10 @@ def test_an_interrupt_ends_a_statement_of_sqlite(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things", embedding_function=None)
         # In what SQLite calls now and then: while it is at work, and long before it would give up.
-        with pytest.raises(Interrupt), alarm(guards) as struck:
+        with pytest.raises(Interrupt), alarm(sqlite) as struck:
             things.get(where_document={"$contains": "never there"})
-        taken = struck[0].f_locals["self"].taken + guards.STEPS_AT_ONCE
-        assert taken < guards.MOST_STEPS / 10
+        taken = struck[0].f_locals["self"].taken + sqlite.STEPS_AT_ONCE
+        assert taken < sqlite.MOST_STEPS / 10
         assert things.count() == 7
 
 

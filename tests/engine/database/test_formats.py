@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.database import opening
+from retrieval_store.engine import sqlite
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import FormatError, NotFoundError, StorageError
@@ -43,21 +43,21 @@ def test_databases_of_another_kind_or_a_newer_version_are_refused(tmp_path):
             kept.rename(tmp_path / "store")
 
 
-@pytest.mark.parametrize("place", [opening.EXTENSION, "elsewhere/cksumvfs"])
+@pytest.mark.parametrize("place", [sqlite.EXTENSION, "elsewhere/cksumvfs"])
 def test_pages_have_checksums_wherever_apsw_keeps_the_extension(tmp_path, place):
     program = f"""
 import apsw
 import retrieval_store
-from retrieval_store.engine.database import opening
+from retrieval_store.engine.sqlite import opening
 opening.EXTENSION = {place!r}
 retrieval_store.Client({str(tmp_path)!r}).create_collection("things", embedding_function=None)
 print("apsw.sqlite_extra" in __import__("sys").modules, apsw.vfs_names()[0] != "cksmvfs")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.split() == [str(place != opening.EXTENSION), "True"], done.stderr
+    assert done.stdout.split() == [str(place != sqlite.EXTENSION), "True"], done.stderr
     for file in (tmp_path / "catalog.sqlite", *tmp_path.glob("*/points.sqlite")):
         database = apsw.Connection(str(file), vfs="cksmvfs")
-        assert database.reserve_bytes("main") == opening.CHECKSUM_BYTES
+        assert database.reserve_bytes("main") == sqlite.CHECKSUM_BYTES
         assert database.pragma("checksum_verification") == "1"
         database.close()
 

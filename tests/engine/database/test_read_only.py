@@ -7,8 +7,8 @@ import apsw
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.database import opening
-from retrieval_store.engine.database.guards import guard
+from retrieval_store.engine import sqlite
+from retrieval_store.engine.sqlite import guard
 from tests.helpers.small_stores import filled
 
 
@@ -95,7 +95,7 @@ def test_every_connection_to_a_store_that_is_only_read_is_on_guard(tmp_path, mon
         opened.append(name)
         return connection(name, *arguments, **named)
 
-    monkeypatch.setattr(opening, "guard", noted)
+    monkeypatch.setattr(sqlite, "guard", noted)
     monkeypatch.setattr(apsw, "Connection", connected)
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         assert client.get_collection("things").count() == 2000

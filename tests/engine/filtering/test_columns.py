@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.database.pools import MemoryDatabase
 from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.filtering.masks import matching
+from retrieval_store.engine.filtering.evaluate import matching
+from retrieval_store.engine.sqlite import MemoryDatabase
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.filters.expression import And, Range
 from retrieval_store.query.types import Fields, PointBatch
@@ -33,8 +33,8 @@ def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
 
 
 def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.state.layers.CHANGES_KEPT", 4)
-    monkeypatch.setattr("retrieval_store.engine.state.budget.BUDGET.limit", 0)
+    monkeypatch.setattr("retrieval_store.engine.state.caches.CHANGES_KEPT", 4)
+    monkeypatch.setattr("retrieval_store.engine.state.caches.BUDGET.limit", 0)
     points = points_of(store, v="l2")
     points.put(PointBatch(["a", "b"], {}, [{"x": 0, "y": 0, "z": 0}] * 2), ADD)
     for i in range(30):

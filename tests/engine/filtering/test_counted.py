@@ -3,7 +3,7 @@
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.filtering import selecting
+from retrieval_store.engine.filtering import select
 from retrieval_store.filters.where import parse_where, parse_where_document
 
 COUNT = 3_000
@@ -12,8 +12,8 @@ COUNT = 3_000
 @pytest.fixture
 def points(monkeypatch):
     """Points of a collection that is large enough to be read in pieces."""
-    monkeypatch.setattr(selecting, "SMALL", 100)
-    monkeypatch.setattr(selecting, "LOOKED_AT_ONCE", 500)
+    monkeypatch.setattr(select, "SMALL", 100)
+    monkeypatch.setattr(select, "LOOKED_AT_ONCE", 500)
     with retrieval_store.Client() as client:
         collection = client.create_collection("many", embedding_function=None)
         collection.add(
@@ -53,7 +53,7 @@ def test_with_time_all_are_counted_and_the_result_is_kept(points, expression, co
 
 
 def test_when_the_time_is_over_it_is_what_was_found_so_far(points, monkeypatch):
-    monkeypatch.setattr(selecting, "time", Clock())
+    monkeypatch.setattr(select, "time", Clock())
     expression = parse_where({"n": {"$gte": 0}})
     assert points.counted(expression, 2.5) == (1_000, False)
     assert points.counted(expression, 0.0) == (0, False)
@@ -65,6 +65,6 @@ def test_when_the_time_is_over_it_is_what_was_found_so_far(points, monkeypatch):
 def test_columns_that_are_there_answer_at_once(points, monkeypatch):
     points.number(parse_where({"n": {"$gte": 5}}))
     points.number(parse_where({"even": True}))
-    monkeypatch.setattr(selecting, "time", Clock())
+    monkeypatch.setattr(select, "time", Clock())
     both = parse_where({"$and": [{"n": {"$lt": 10}}, {"even": True}]})
     assert points.counted(both, 0.0) == (4, True)

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.engine.filtering import groups
+from retrieval_store.engine.filtering import segments as column_segments
 from retrieval_store.engine.filtering.columns import column_mask
-from retrieval_store.engine.filtering.groups import grouped, runs_of
-from retrieval_store.engine.filtering.segments import build_segment
-from retrieval_store.engine.state.layers import Layers
+from retrieval_store.engine.filtering.segments import build_segment, grouped, runs_of
+from retrieval_store.engine.state.caches import Layers
 from retrieval_store.filters.expression import (
     Exists,
     HasLength,
@@ -57,7 +56,7 @@ def test_a_column_of_several_layers_says_what_each_value_says(built, asked, heig
         ]
         for compared in (ALWAYS, NEVER):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(groups, "COMPARED", compared)
+                patch.setattr(column_segments, "COMPARED", compared)
                 column = Layers(segments, np.empty(0, np.int64))
                 assert column_mask(column, leaf, height).tolist() == expected
 
@@ -71,7 +70,7 @@ def test_all_numbers_fit_and_those_without_one_are_told_apart(monkeypatch, count
         expected = np.zeros(len(rows) + 9, np.bool_)
         expected[rows[held[start:stop]]] = True
         for compared in (ALWAYS, NEVER):
-            monkeypatch.setattr(groups, "COMPARED", compared)
+            monkeypatch.setattr(column_segments, "COMPARED", compared)
             mask = np.zeros(len(expected), np.bool_)
             made.mark(mask, [(start, stop)])
             assert (mask == expected).all()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.filtering import columns, documents, masks, selecting
+from retrieval_store.engine.filtering import columns, evaluate, select
 from retrieval_store.engine.storage import records
 from retrieval_store.filters.expression import (
     And,
@@ -77,7 +77,7 @@ def documents_read(monkeypatch):
         counts.append(len(pks))
         return records.read_records(connection, names, pks, *more)
 
-    monkeypatch.setattr(documents, "read_records", reading)
+    monkeypatch.setattr(evaluate, "read_records", reading)
     return counts
 
 
@@ -150,9 +150,9 @@ def test_a_condition_on_documents_is_asked_again_only_of_what_changed(points, do
 def test_a_limit_ends_the_reading(points, documents_read, payloads_read):
     assert got(points, DocumentMatches("5$"), limit=3) == [5, 15, 25]
     assert got(points, Range(("new",), gte=6), limit=3) == [6, 13, 20]
-    assert sum(documents_read) == sum(payloads_read) == selecting.FIRST_LOOK
+    assert sum(documents_read) == sum(payloads_read) == select.FIRST_LOOK
     assert points.delete(None, DocumentMatches("6$"), 2) == 2
-    assert sum(documents_read) == 2 * selecting.FIRST_LOOK
+    assert sum(documents_read) == 2 * select.FIRST_LOOK
     assert got(points, DocumentMatches("^number .6?$"), limit=10)[-2:] == [9, 26]
 
 
@@ -170,15 +170,15 @@ def test_pages_read_each_document_once(points, documents_read):
 def test_a_filter_is_not_evaluated_again_for_the_next_page(points, monkeypatch):
     expression = Range(("new",), gte=3)
     expected = got(points, expression)
-    monkeypatch.setattr(selecting, "matching", None)
-    monkeypatch.setattr(selecting, "among", None)
+    monkeypatch.setattr(select, "matching", None)
+    monkeypatch.setattr(select, "among", None)
     pages = [got(points, expression, limit=1000, offset=start) for start in range(0, COUNT, 1000)]
     assert [i for page in pages for i in page] == expected
     assert got(points, expression, ids=[3, 2, 4]) == [3, 4]
 
 
 def test_pages_of_all_points_leave_out_deleted_ones(points, monkeypatch):
-    monkeypatch.setattr(selecting, "COUNTED", 100)
+    monkeypatch.setattr(select, "COUNTED", 100)
     assert got(points, None, limit=3, offset=COUNT - 2) == [COUNT - 2, COUNT - 1]
     points.delete(None, Range(("n",), gte=50, lt=350), None)
     left = [*range(50), *range(350, COUNT)]
@@ -207,9 +207,9 @@ def test_answers_are_the_same_however_they_are_found(found, where, where_documen
     expression = every(parse_where(where), parse_where_document(where_document))
     collection, held = held_by(retrieval_store.Client(), found)
     with (
-        mock.patch.multiple(masks, **ways),
-        mock.patch.multiple(selecting, FIRST_LOOK=data.draw(st.integers(1, 3)), COUNTED=2),
-        mock.patch.object(documents, "TRIGRAMS_WORTH", data.draw(st.sampled_from([1, 99]))),
+        mock.patch.multiple(evaluate, **ways),
+        mock.patch.multiple(select, FIRST_LOOK=data.draw(st.integers(1, 3)), COUNTED=2),
+        mock.patch.object(evaluate, "TRIGRAMS_WORTH", data.draw(st.sampled_from([1, 99]))),
     ):
         for _ in range(data.draw(st.integers(1, 4))):
             named = data.draw(st.none() | st.lists(st.sampled_from(sorted(held)), unique=True))

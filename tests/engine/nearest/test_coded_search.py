@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.nearest import by_codes as ways
-from retrieval_store.engine.nearest import planner, search
-from retrieval_store.engine.upkeep import background
-from retrieval_store.engine.upkeep.coding import code
+from retrieval_store.engine.maintenance import background
+from retrieval_store.engine.maintenance.derive import code
+from retrieval_store.engine.search import planner, search
+from retrieval_store.engine.search import search as ways
 from retrieval_store.errors import StorageError
 from tests.helpers.indexed import until, with_codes
 from tests.helpers.oracle import brute_force
@@ -366,7 +366,7 @@ def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
 
 
 def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.nearest.by_codes.MOST_SHARE", 16)
+    monkeypatch.setattr("retrieval_store.engine.search.search.MOST_SHARE", 16)
     monkeypatch.setattr("retrieval_store.indexes.exact.LEAST_MOST", 1)
     things = populated(client, 50)
     things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.nearest import indexing
+from retrieval_store.engine.search import graph
 from retrieval_store.errors import ConflictError, InvalidArgumentError, PluginError
 from retrieval_store.indexes.hnsw import HNSWIndex
 from tests.helpers import PATIENCE
@@ -220,7 +220,7 @@ def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_pa
 
 def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatch):
     use_index(monkeypatch.setattr)
-    monkeypatch.setattr(indexing, "WORTH_CELLS", 400_000)
+    monkeypatch.setattr(graph, "WORTH_CELLS", 400_000)
     things = client.create_collection("things", embedding_function=None)
     things.add(
         ids=[str(i) for i in range(8_000)],

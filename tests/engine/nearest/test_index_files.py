@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.nearest.indexing import SpaceIndex
-from retrieval_store.engine.upkeep import filling
-from retrieval_store.engine.upkeep.maintenance import tend
+from retrieval_store.engine.maintenance import derive
+from retrieval_store.engine.maintenance.run import tend
+from retrieval_store.engine.search.graph import SpaceIndex
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 from tests.helpers.indexed import (
     DIMENSION,
@@ -133,7 +133,7 @@ def test_a_full_disk_costs_the_index_and_nothing_else(tmp_path, monkeypatch):
 
 
 def test_a_hostile_file_with_a_right_checksum_is_refused(built):
-    from retrieval_store.engine.database.opening import connect
+    from retrieval_store.engine.sqlite import connect
     from retrieval_store.engine.storage.schema import POINTS
 
     file = index_file(built)
@@ -157,7 +157,7 @@ def test_a_hostile_file_with_a_right_checksum_is_refused(built):
 
 
 def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, monkeypatch):
-    monkeypatch.setattr(filling, "LOADING", 1e15)
+    monkeypatch.setattr(derive, "LOADING", 1e15)
     with retrieval_store.Client(built) as client:
         things = client.get_collection("things", embedding_function=None)
         for seed in range(3):
@@ -169,6 +169,6 @@ def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, mon
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things.add(ids=["new"], embeddings=cloud(1, 9))
         assert things.query(query_embeddings=cloud(1, 9), n_results=1)["ids"] == [["new"]]
-        monkeypatch.setattr(filling, "LOADING", 1e-9)
+        monkeypatch.setattr(derive, "LOADING", 1e-9)
         things.add(ids=["newer"], embeddings=cloud(1, 10))  # which calls the background
         until(lambda: space_of(things)["indexed_slots"] == 1_002, "the index wasn't loaded")

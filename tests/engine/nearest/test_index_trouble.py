@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.database.opening import connect
+from retrieval_store.engine.maintenance import compaction
+from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.storage.schema import POINTS
-from retrieval_store.engine.upkeep import compaction
 from retrieval_store.indexes.hnsw import HEADER
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, index_file, populated, space_of
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.nearest.by_floats import KeptPass
+from retrieval_store.engine.search.search import KeptPass
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes.native import kernel
 from tests.helpers.oracle import brute_force
@@ -101,7 +101,7 @@ def kept_passes(things):
 
     def look(view):
         for where in FILTERS[:2]:
-            from retrieval_store.engine.filtering.selecting import allowed_by
+            from retrieval_store.engine.filtering.select import allowed_by
             from retrieval_store.filters.where import parse_where
 
             expression = None if where is None else parse_where(where)

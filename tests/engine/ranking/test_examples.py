@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval_store.engine.ranking.examples import compared_by
+from retrieval_store.engine.search.similarity import compared_by
 from retrieval_store.query.query import Discovered, Question, Recommended, RelevanceFeedback, Step
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import UPSERT, points_of

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from retrieval_store import Client, restore
-from retrieval_store.engine.snapshots import package
+from retrieval_store.engine import snapshots
 from retrieval_store.engine.storage.files import remove_lost_folders
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -158,7 +158,7 @@ def rewritten(snapshot, change):
         for name, content in files.items():
             archive.writestr(name, content)
         digest = hashlib.sha256(files["manifest.json"]).hexdigest()
-        archive.comment = package._COMMENT + digest.encode() if comment else b""
+        archive.comment = snapshots._COMMENT + digest.encode() if comment else b""
     return target
 
 
@@ -263,7 +263,7 @@ def test_each_is_of_one_moment_while_four_processes_write(tmp_path):
 DYING = """
 import shutil, sys, retrieval_store
 from retrieval_store.engine.snapshots import copies, restoring, taking
-from retrieval_store.engine.upkeep import maintenance
+from retrieval_store.engine.maintenance import maintenance
 from tests.helpers.dying import at_each_step
 
 template, root, doing = sys.argv[1:]

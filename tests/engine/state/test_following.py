@@ -4,9 +4,9 @@ import apsw
 import numpy as np
 import pytest
 
-from retrieval_store.engine.filtering.masks import matching
-from retrieval_store.engine.nearest.context import Trace
-from retrieval_store.engine.ranking.leaves import EngineLeaves
+from retrieval_store.engine.filtering.evaluate import matching
+from retrieval_store.engine.search.context import Trace
+from retrieval_store.engine.search.search import EngineLeaves
 from retrieval_store.engine.store import Store
 from retrieval_store.query.executor import answer
 from retrieval_store.query.query import Question

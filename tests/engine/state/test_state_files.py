@@ -12,11 +12,11 @@ from hypothesis.stateful import initialize, rule
 
 import retrieval_store
 from retrieval_store.base.analysis import Analyzer
+from retrieval_store.engine.maintenance import background as upkeep
+from retrieval_store.engine.maintenance import derive
+from retrieval_store.engine.maintenance.run import as_only_process
 from retrieval_store.engine.state import state as states
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep import saving
-from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.errors import DamagedError
 from retrieval_store.query.types import Fields, NewSpace, PointBatch
 from tests.engine.state.test_state_machine import TwoStores, who
@@ -60,7 +60,7 @@ def save(points, every=True):
 
     def alone(is_alone):
         assert is_alone
-        saving.save_state(points.access, every=every)
+        derive.save_state(points.access, every=every)
 
     as_only_process(points.access, PATIENCE * 1000, alone)
 
@@ -521,7 +521,7 @@ def test_a_header_of_another_make_is_not_believed(folder, header):
 
 
 def test_it_is_saved_when_enough_has_changed_and_not_sooner(folder, monkeypatch):
-    monkeypatch.setattr(saving, "STATE_PAUSE", 0)
+    monkeypatch.setattr(derive, "STATE_PAUSE", 0)
     (first,) = files(folder)
     store, points = opened(folder)
     points.put(batch([3], v=[[-3]]), UPSERT)
@@ -537,7 +537,7 @@ def test_it_is_saved_when_enough_has_changed_and_not_sooner(folder, monkeypatch)
 
 
 def test_it_is_not_saved_again_and_again_in_a_moment(folder, monkeypatch):
-    monkeypatch.setattr(saving, "STATE_PAUSE", 1e9)
+    monkeypatch.setattr(derive, "STATE_PAUSE", 1e9)
     _, points = opened(folder)
     saved = []
     for new in range(3):
@@ -549,7 +549,7 @@ def test_it_is_not_saved_again_and_again_in_a_moment(folder, monkeypatch):
 
 def test_closing_saves_what_takes_a_moment(tmp_path, monkeypatch):
     for most, expected in ((2, 0), (10, 1)):
-        monkeypatch.setattr(saving, "CLOSING_STATE", most)
+        monkeypatch.setattr(derive, "CLOSING_STATE", most)
         (tmp_path / str(most)).mkdir()
         store = Store(tmp_path / str(most), "full")
         points_of(store, v="l2").put(batch(range(5), v=column(5)), ADD)
@@ -559,7 +559,7 @@ def test_closing_saves_what_takes_a_moment(tmp_path, monkeypatch):
 
 
 def test_a_process_that_only_reads_saves_what_another_left_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(saving, "CLOSING_STATE", 0)
+    monkeypatch.setattr(derive, "CLOSING_STATE", 0)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]])

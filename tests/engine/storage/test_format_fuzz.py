@@ -32,15 +32,15 @@ import pytest
 import retrieval_store
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.direct.results import SPACE
-from retrieval_store.engine.database.opening import CHECKSUM_BYTES, CHECKSUM_VFS
-from retrieval_store.engine.filtering import columns, documents
-from retrieval_store.engine.nearest import planner
-from retrieval_store.engine.state import layers
+from retrieval_store.engine.filtering import columns, evaluate
+from retrieval_store.engine.maintenance import background as upkeep
+from retrieval_store.engine.maintenance.derive import load
+from retrieval_store.engine.search import planner
+from retrieval_store.engine.sqlite import CHECKSUM_BYTES, CHECKSUM_VFS
+from retrieval_store.engine.state import caches
 from retrieval_store.engine.state import state as states
 from retrieval_store.engine.storage.vectors import rows_per_block
-from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep.filling import load
-from retrieval_store.engine.words import kept
+from retrieval_store.engine.text import bm25
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.filters.expression import Range
 from retrieval_store.indexes.native import kernel
@@ -67,9 +67,9 @@ LONGEST = 120  # seconds of the processor, for some thirty calls
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 4, "ef_construction": 20}}
 UPSERT = WriteRules(on_existing="update", on_missing="insert")
 EAGER_LISTS = [
-    (documents, "TRIGRAMS_WORTH"),
-    (layers, "WANTED_AFTER"),
-    (kept, "LISTS_WORTH"),
+    (evaluate, "TRIGRAMS_WORTH"),
+    (caches, "WANTED_AFTER"),
+    (bm25, "LISTS_WORTH"),
     (columns, "COLUMNS_WORTH"),
     (states, "STATES_WORTH"),
 ]

@@ -13,7 +13,7 @@ import apsw
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.database.opening import connect
+from retrieval_store.engine.sqlite import connect
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from tests.helpers import ROOT
 from tests.helpers.indexed import populated

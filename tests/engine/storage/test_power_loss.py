@@ -36,10 +36,10 @@ SHARES = (0, 1, 0.5, 0.8)  # of what wasn't synced survives: nothing, all, some
 SYNCS = {
     "of vectors": "retrieval_store.engine.storage.vectors._sync_data",
     "of the name of a new vector file": "retrieval_store.engine.storage.vectors.sync_directory",
-    "of a new database": "retrieval_store.engine.database.opening.sync_file",
-    "of the name of a new database": "retrieval_store.engine.database.opening.sync_directory",
+    "of a new database": "retrieval_store.engine.sqlite.sync_file",
+    "of the name of a new database": "retrieval_store.engine.sqlite.sync_directory",
     "of the name of a collection's directory": "retrieval_store.engine.store.sync_directory",
-    "of the name of the store's directory": "retrieval_store.engine.registry.sync_directory",
+    "of the name of the store's directory": "retrieval_store.engine.store.sync_directory",
 }
 
 Holdings = dict[str, tuple]

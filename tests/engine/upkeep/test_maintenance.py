@@ -13,9 +13,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.access import Maintained
+from retrieval_store.engine.maintenance.run import as_only_process, optimize
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep.maintenance import optimize
-from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
 from retrieval_store.query.types import Fields
 from tests.helpers import PATIENCE
@@ -309,17 +308,17 @@ def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_pa
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]])
         things.delete(ids=["a", "b"])
-    from retrieval_store.engine.upkeep import maintenance
+    from retrieval_store.engine.maintenance import run
 
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things")
-        compact = maintenance.compact
+        compact = run.compact
 
         def compact_after_a_write(*arguments):
             things.add(ids="c", embeddings=[[3]])
             compact(*arguments)
 
-        monkeypatch.setattr(maintenance, "compact", compact_after_a_write)
+        monkeypatch.setattr(run, "compact", compact_after_a_write)
         things.optimize()
         assert things.query(query_embeddings=[3])["ids"] == [["c"]]
 
@@ -380,7 +379,7 @@ def test_verify_beside_compaction_reports_no_damage(tmp_path):
 
 ALONE = """
 import sys, retrieval_store
-from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
+from retrieval_store.engine.maintenance.run import as_only_process
 things = retrieval_store.Client(sys.argv[1]).get_collection("things", None)
 print(as_only_process(things._backend.points.access, 0, lambda alone: alone))
 """
@@ -428,7 +427,7 @@ def test_the_lock_does_not_live_on_in_a_child_that_was_forked_meanwhile(tmp_path
 
 FORKED = """
 import os, threading, retrieval_store
-from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
+from retrieval_store.engine.maintenance.run import as_only_process
 things = retrieval_store.Client("PATH").get_collection("things", None)
 held = threading.Event()
 

@@ -9,14 +9,14 @@ import pytest
 
 import retrieval_store
 from retrieval_store.base.analysis import Analyzer
-from retrieval_store.engine.filtering import column_files, columns
-from retrieval_store.engine.state import array_files
-from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep import saving
-from retrieval_store.engine.upkeep.maintenance_lock import as_only_process
-from retrieval_store.engine.words import kept as words
-from retrieval_store.engine.words import list_files
-from retrieval_store.engine.words.cache import file_key
+from retrieval_store.engine.filtering import columns
+from retrieval_store.engine.maintenance import background as upkeep
+from retrieval_store.engine.maintenance import derive
+from retrieval_store.engine.maintenance.run import as_only_process
+from retrieval_store.engine.state import files as array_files
+from retrieval_store.engine.text import bm25 as words
+from retrieval_store.engine.text import inverted
+from retrieval_store.engine.text.inverted import file_key
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters import expression
 from tests.helpers.indexed import until
@@ -55,7 +55,7 @@ def files(folder):
 
 def save(things, going_on=lambda: None):
     points = things._backend.points
-    as_only_process(points.access, 0, lambda alone: saving.save_lists(points.access, going_on))
+    as_only_process(points.access, 0, lambda alone: derive.save_lists(points.access, going_on))
 
 
 def test_lists_are_saved_soon_after_they_were_made(tmp_path, documents_read):
@@ -69,12 +69,12 @@ def test_lists_are_saved_soon_after_they_were_made(tmp_path, documents_read):
 
 @pytest.mark.usefixtures("in_background")
 def test_closing_leaves_to_the_next_process_what_takes_long(tmp_path, monkeypatch, documents_read):
-    monkeypatch.setattr(saving, "CLOSING_BYTES", 1)
+    monkeypatch.setattr(derive, "CLOSING_BYTES", 1)
     with retrieval_store.Client(tmp_path) as client:
         things = texts_of(client)
         expected = things.query(query_texts="w5", mode="text")["ids"]
     assert files(tmp_path) == []
-    monkeypatch.setattr(saving, "CLOSING_BYTES", 1 << 20)
+    monkeypatch.setattr(derive, "CLOSING_BYTES", 1 << 20)
     for _ in range(2):
         with retrieval_store.Client(tmp_path) as client:
             things = client.get_collection("texts", embedding_function=None)
@@ -227,7 +227,7 @@ def test_damaged_columns_are_made_again(with_columns, damage, is_sealed):
 def save_columns(things):
     points = things._backend.points
     as_only_process(
-        points.access, 0, lambda alone: saving.save_columns(points.access, lambda: None)
+        points.access, 0, lambda alone: derive.save_columns(points.access, lambda: None)
     )
 
 
@@ -241,7 +241,7 @@ def sealed(file, data):
 def file_of(folder, path):
     """The file of the columns of a path, its header and its arrays."""
     for file in files(folder):
-        found = array_files.read(file, column_files.MAGIC)
+        found = array_files.read_arrays(file, columns.MAGIC)
         if found.header[0] == [path]:
             return file, found.header, [array.copy() for array in found.arrays]
     raise AssertionError(f"there is no file of {path}")
@@ -293,7 +293,7 @@ def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns, path, li
         assert all(report.problem is None for report in client.verify())
     file, header, arrays = file_of(with_columns, path)
     lie(header, arrays)
-    sealed(file, b"".join(array_files.pieces(column_files.MAGIC, header, arrays)))
+    sealed(file, b"".join(array_files.pieces(columns.MAGIC, header, arrays)))
     with retrieval_store.Client(with_columns) as client:
         (problem,) = [report.problem for report in client.verify() if report.problem]
         assert said in problem
@@ -323,7 +323,7 @@ def test_columns_with_right_checksums_that_mean_harm_do_none(with_columns):
 
 def test_files_of_columns_and_lists_as_they_were_before_are_made_anew(with_columns, caplog):
     for file in files(with_columns):
-        (magic,) = column_files.MAGICS_BEFORE
+        (magic,) = columns.MAGICS_BEFORE
         sealed(file, magic + file.read_bytes()[8:])
     with retrieval_store.Client(with_columns) as client:
         assert all(report.problem is None for report in client.verify())
@@ -383,15 +383,15 @@ def test_no_more_columns_are_saved_than_there_is_room_for(tmp_path, monkeypatch)
             things.get(where=expression.Exists((5,)))
         answers(things)
         things.get(where={"n": 7})
-        monkeypatch.setattr(saving, "MOST_BYTES", 1000)
+        monkeypatch.setattr(derive, "MOST_BYTES", 1000)
         save_columns(things)
         assert files(tmp_path) == []
-        monkeypatch.setattr(saving, "MOST_BYTES", 1 << 20)
-        monkeypatch.setattr(saving, "MOST_COLUMNS", 1)
+        monkeypatch.setattr(derive, "MOST_BYTES", 1 << 20)
+        monkeypatch.setattr(derive, "MOST_COLUMNS", 1)
         save_columns(things)
         (file,) = files(tmp_path)
         assert b'[["n"]' in file.read_bytes(), "the last used comes first"
-        monkeypatch.setattr(saving, "MOST_COLUMNS", 2)
+        monkeypatch.setattr(derive, "MOST_COLUMNS", 2)
         save_columns(things)
         assert len(files(tmp_path)) == 2
 
@@ -482,10 +482,10 @@ def test_optimizing_makes_files_anew_that_the_process_never_used(with_files, doc
 
 def test_optimizing_forgets_files_that_cannot_be_made_anew(with_files):
     (columns_file, words_file) = files(with_files)
-    found = array_files.read(words_file, list_files.MAGIC)
+    found = array_files.read_arrays(words_file, inverted.MAGIC)
     (kind, (_, stopwords)), segments = found.header
     header = [[kind, ["no such language", stopwords]], segments]
-    data = b"".join(array_files.pieces(list_files.MAGIC, header, found.arrays))
+    data = b"".join(array_files.pieces(inverted.MAGIC, header, found.arrays))
     sealed(words_file, data)
     key = file_key(("words", Analyzer("no such language", frozenset(stopwords))))
     sql(points_file(with_files), "UPDATE derived SET key = ? WHERE key LIKE 'words%'", key)
@@ -527,12 +527,12 @@ def test_optimizing_keeps_to_the_room_for_columns(tmp_path, monkeypatch):
         things.warm(["kind", "n"])
         things.optimize()
         assert len(files(tmp_path)) == 2
-        monkeypatch.setattr("retrieval_store.engine.upkeep.renewing.MOST_COLUMNS", 1)
+        monkeypatch.setattr("retrieval_store.engine.maintenance.derive.MOST_COLUMNS", 1)
         things.get(where={"kind": 1})
         things.optimize()
         (file,) = files(tmp_path)
-        assert array_files.read(file, column_files.MAGIC).header[0] == ["kind"]
+        assert array_files.read_arrays(file, columns.MAGIC).header[0] == ["kind"]
         things.update(ids=["1"], metadatas=[{"n": 5}])
-        monkeypatch.setattr(saving, "MOST_BYTES", 100)
+        monkeypatch.setattr(derive, "MOST_BYTES", 100)
         things.optimize()
         assert files(tmp_path) == [], "what can't be written anew doesn't stay as it was"

@@ -8,9 +8,9 @@ from itertools import islice
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.nearest.indexing import SpaceIndex
-from retrieval_store.engine.upkeep import background as upkeep
-from retrieval_store.engine.upkeep import filling, maintenance, saving
+from retrieval_store.engine.maintenance import background as upkeep
+from retrieval_store.engine.maintenance import derive, run
+from retrieval_store.engine.search.graph import SpaceIndex
 from retrieval_store.errors import DamagedError, NotFoundError
 from retrieval_store.indexes.hnsw import HNSWIndex
 from tests.helpers import PATIENCE
@@ -27,7 +27,7 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
         things.delete(ids=[str(i) for i in range(50)])
         monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
         things.add(ids=["more"], embeddings=cloud(1))
-    take_in, compacted = filling._take_in, []
+    take_in, compacted = derive._take_in, []
 
     def too_late(*arguments):
         if not compacted:
@@ -36,25 +36,25 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
                 assert process.wait(PATIENCE) == 0
         take_in(*arguments)
 
-    monkeypatch.setattr(filling, "_take_in", too_late)
-    monkeypatch.setattr(maintenance, "as_only_process", lambda points, wait, work: work(False))
+    monkeypatch.setattr(derive, "_take_in", too_late)
+    monkeypatch.setattr(run, "as_only_process", lambda points, wait, work: work(False))
     things = retrieval_store.Client(tmp_path).get_collection("things", embedding_function=None)
     points = things._backend.points
-    assert maintenance.tend(points.access, lambda *counts: None)  # there is more to do, that's all
-    assert not maintenance.tend(points.access, lambda *counts: None)
+    assert run.tend(points.access, lambda *counts: None)  # there is more to do, that's all
+    assert not run.tend(points.access, lambda *counts: None)
     assert compacted
     assert space_of(things)["indexed_slots"] == 451
 
 
 def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_path, monkeypatch):
-    tended, done = maintenance.tend, threading.Event()
+    tended, done = run.tend, threading.Event()
 
     def collecting(points, progress):
         points.read(lambda view: gc.collect())
         done.set()
         return tended(points, progress)
 
-    monkeypatch.setattr(maintenance, "tend", collecting)
+    monkeypatch.setattr(run, "tend", collecting)
     client = retrieval_store.Client(tmp_path)
     things = populated(client, 300)
     cycle = [client, things]
@@ -167,7 +167,7 @@ def test_stats_can_be_asked_for_beside_maintenance(tmp_path):
 
 
 def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, monkeypatch):
-    write_file = saving.derived.write_file
+    write_file = derive.derived.write_file
     monkeypatch.setattr(upkeep._upkeep, "_stopping", True)
     with retrieval_store.Client(tmp_path) as client:
 
@@ -179,17 +179,17 @@ def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, mo
             return write_file(directory, key, save_too_late, seq)
 
         things = populated(client)
-        monkeypatch.setattr(saving.derived, "write_file", delete_then_save)
+        monkeypatch.setattr(derive.derived, "write_file", delete_then_save)
         with pytest.raises(NotFoundError):
             things.optimize()
 
 
-@pytest.mark.parametrize("maintain", [maintenance.tend, maintenance.optimize])
+@pytest.mark.parametrize("maintain", [run.tend, run.optimize])
 def test_files_stay_small_however_often_all_is_rewritten_while_an_index_is_filled(
     tmp_path, monkeypatch, maintain
 ):
     monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
-    monkeypatch.setattr(filling, "FILLED_AT_ONCE", 100)
+    monkeypatch.setattr(derive, "FILLED_AT_ONCE", 100)
     add, rewritten, dead = SpaceIndex.add, iter(range(12)), []
 
     def add_while_all_is_rewritten(index, rows):
@@ -217,6 +217,6 @@ def test_who_compacts_by_hand_has_an_index_all_the_time(tmp_path, monkeypatch):
         monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
         things.delete(ids=[str(i) for i in range(700)])
         held = []
-        monkeypatch.setattr(maintenance, "code", lambda *_: held.append(space_of(things)))
+        monkeypatch.setattr(run, "code", lambda *_: held.append(space_of(things)))
         things.optimize()
         assert [space["indexed_slots"] for space in held] == [300]  # before it would be filled

@@ -11,13 +11,13 @@ import pytest
 
 import retrieval_store
 from retrieval_store.base.analysis import Analyzer
-from retrieval_store.engine.filtering import documents
-from retrieval_store.engine.nearest.indexing import built_in
-from retrieval_store.engine.state import array_files, layers
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.maintenance import run as maintenance
+from retrieval_store.engine.maintenance import verify as verification
+from retrieval_store.engine.search.graph import built_in
+from retrieval_store.engine.state import caches, files
 from retrieval_store.engine.store import Store
-from retrieval_store.engine.upkeep import maintenance, vector_checks, verify
-from retrieval_store.engine.words.list_files import MAGIC
-from retrieval_store.engine.words.vocabulary import Vocabulary
+from retrieval_store.engine.text.inverted import MAGIC, Vocabulary
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 from retrieval_store.query.types import Fields, NewSpace
@@ -37,9 +37,9 @@ COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
 def eager(monkeypatch):
     """Indexes and lists, and files of them, of the smallest collections."""
     eager_indexes(monkeypatch.setattr)
-    monkeypatch.setattr(documents, "TRIGRAMS_WORTH", 1)
-    monkeypatch.setattr(layers, "WANTED_AFTER", 1)
-    monkeypatch.setattr("retrieval_store.engine.words.kept.LISTS_WORTH", 1)
+    monkeypatch.setattr(evaluate, "TRIGRAMS_WORTH", 1)
+    monkeypatch.setattr(caches, "WANTED_AFTER", 1)
+    monkeypatch.setattr("retrieval_store.engine.text.bm25.LISTS_WORTH", 1)
 
 
 def derived_file(store, kind):
@@ -338,7 +338,7 @@ def test_another_process_that_optimizes_meanwhile_is_no_problem(indexed):
 
 
 def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, monkeypatch):
-    compare, compared = verify.refuse_false_index, []
+    compare, compared = verification.refuse_false_index, []
 
     def replacing(directory, space, index, made):
         if not compared:
@@ -348,7 +348,7 @@ def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, mo
         compared.append(made.file)
         compare(directory, space, index, made)
 
-    monkeypatch.setattr(verify, "refuse_false_index", replacing)
+    monkeypatch.setattr(verification, "refuse_false_index", replacing)
     with retrieval_store.Client(indexed) as client:
         things = client.get_collection("things", embedding_function=None)
         assert problem_reports(client) == []
@@ -393,7 +393,7 @@ def test_an_index_that_does_not_tell_its_vectors_is_asked_for_each_of_them(
     with retrieval_store.Client(indexed) as client:
         things = client.get_collection("things", embedding_function=None)
         vectors = things.get(include=["embeddings"])["embeddings"].astype(np.float64)
-    monkeypatch.setattr(vector_checks, "KnowsVectors", TellsVectors)
+    monkeypatch.setattr(verification, "KnowsVectors", TellsVectors)
     if lie is not None:
         monkeypatch.setattr(HNSWIndex, "search", lie(HNSWIndex.search, vectors))
     found = problems(indexed)
@@ -423,16 +423,16 @@ PARTS = (
 
 def taken_apart(file):
     """The one segment of a file of lists, as arrays."""
-    found = array_files.read(file, MAGIC)
+    found = files.read_arrays(file, MAGIC)
     return dict(zip(PARTS, [array.copy() for array in found.arrays], strict=True))
 
 
 def put_together(file, *segments):
     """What would be in the file, of the same key, with these segments."""
-    told, (has_words,) = array_files.read(file, MAGIC).header
+    told, (has_words,) = files.read_arrays(file, MAGIC).header
     header = [told, [has_words] * len(segments)]
     arrays = [segment[name] for segment in segments for name in PARTS]
-    return b"".join(array_files.pieces(MAGIC, header, arrays))
+    return b"".join(files.pieces(MAGIC, header, arrays))
 
 
 def empty(arrays):
@@ -618,11 +618,11 @@ def test_lists_of_documents_without_a_word_are_no_problem(tmp_path):
 
 
 def test_lists_longer_than_what_is_compared_at_once(listed, monkeypatch):
-    from retrieval_store.engine.upkeep import point_checks
-    from retrieval_store.engine.words import kept
+    from retrieval_store.engine.maintenance import verify as verification
+    from retrieval_store.engine.text import bm25
 
-    monkeypatch.setattr(point_checks, "POSTINGS_AT_ONCE", 7)
-    monkeypatch.setattr(kept, "ROWS_A_PIECE", 13)
+    monkeypatch.setattr(verification, "POSTINGS_AT_ONCE", 7)
+    monkeypatch.setattr(bm25, "ROWS_A_PIECE", 13)
     assert problems(listed) == {}
     change_lists(derived_file(listed, "words"), move_one_posting)
     assert list(problems(listed)) == ["words"]
@@ -643,7 +643,7 @@ def sparse_store(path):
 
 def sparse_problems(path):
     directory = points_file(path).parent
-    reports = verify.verify_collection(directory, "things", "full", built_in, Analyzer)
+    reports = verification.verify_collection(directory, "things", "full", built_in, Analyzer)
     return [report.file.name.split(".")[0] for report in reports if report.problem]
 
 
@@ -679,7 +679,7 @@ import retrieval_store
 from tests.helpers.processes import use_index
 
 use_index(setattr)
-from retrieval_store.engine.nearest import indexing
+from retrieval_store.engine.search import indexing
 
 indexing.WORTH_CELLS = 1
 vectors = np.random.default_rng(0).standard_normal((2_000, 24)).astype(np.float32)

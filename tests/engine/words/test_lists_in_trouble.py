@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.upkeep import background
+from retrieval_store.engine.maintenance import background
 from tests.helpers.indexed import until
 from tests.helpers.listed import texts_of, use_trigrams
 from tests.often import times
@@ -106,7 +106,7 @@ def test_saved_trigrams_are_used_at_once(tmp_path, monkeypatch):
         things.get(where_document={"$contains": "number 7"})
         until(lambda: things.stats()["memory"]["words"] > 0, "no trigrams were built")
         things.optimize()
-    monkeypatch.setattr("retrieval_store.engine.state.layers.WANTED_AFTER", 1_000)
+    monkeypatch.setattr("retrieval_store.engine.state.caches.WANTED_AFTER", 1_000)
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("texts", embedding_function=None)
         told = things.explain([[0, 0]], where_document={"$contains": "number 77"})

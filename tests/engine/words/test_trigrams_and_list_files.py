@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.words import list_files
+from retrieval_store.engine.text import inverted
 from tests.helpers.listed import filled, ready, use_trigrams
 from tests.often import up_to
 
@@ -85,7 +85,7 @@ def test_saved_lists_are_loaded_and_caught_up(tmp_path, monkeypatch):
     read = []
     of_words = retrieval_store.engine.words.lists.of_words
     monkeypatch.setattr(
-        "retrieval_store.engine.words.lists.of_words",
+        "retrieval_store.engine.text.inverted.of_words",
         lambda rows, *rest: read.append(len(rows)) or of_words(rows, *rest),
     )
     with retrieval_store.Client(tmp_path) as client:
@@ -99,7 +99,7 @@ def damages(file):
     yield "truncated", data[: len(data) // 2]
     yield "flipped", bytes([*data[:200], data[200] ^ 1, *data[201:]])
     yield "empty", b""
-    yield "something else", list_files.MAGIC + bytes(len(data) - 8)
+    yield "something else", inverted.MAGIC + bytes(len(data) - 8)
     yield "missing", None
 
 
@@ -126,7 +126,7 @@ def test_damaged_lists_are_made_again(tmp_path, kind):
 def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
     import zlib
 
-    from retrieval_store.engine.database.opening import connect
+    from retrieval_store.engine.sqlite import connect
     from retrieval_store.engine.storage.schema import POINTS
     from retrieval_store.errors import RetrievalStoreError
 

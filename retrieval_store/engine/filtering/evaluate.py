@@ -1,0 +1,469 @@
+"""Evaluating filters into masks: which rows of the state fulfil an expression.
+
+An expression is compiled first, then evaluated. Compiling merges equalities on one column into one
+node, and orders the terms of each And and Or by cost:
+
+1. terms that columns in memory answer at once;
+2. terms whose columns are missing or lack rows. These are combined into one node (`_Unread`). When
+   it is evaluated, and earlier terms have left few candidates, only the payloads of these points
+   are read, into temporary columns of these rows; otherwise the columns are built for all points;
+3. within either, terms on documents come last.
+
+Conditions on documents: asked of each document once, and then known until it changes.
+
+What a condition says of each row is kept from the second time on that it is asked, as columns are:
+after a write only the rows that it changed are asked again, and a reader that needs the first few
+points alone leaves the others for the next.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import shortened
+from retrieval_store.engine.filtering.cache import FilterView, Key, key_of
+from retrieval_store.engine.filtering.columns import (
+    Columns,
+    column_mask,
+    columns_at,
+    columns_of_few,
+    current_columns,
+    note_use,
+)
+from retrieval_store.engine.filtering.segments import keys_of
+from retrieval_store.engine.sqlite import select
+from retrieval_store.engine.state.caches import KEYS_NOTED, NOTHING_STALE, Layers
+from retrieval_store.engine.state.state import rows_of
+from retrieval_store.engine.storage.derived import find
+from retrieval_store.engine.storage.records import read_records, read_values
+from retrieval_store.engine.storage.schema import pks_of_ids, to_id
+from retrieval_store.engine.text.inverted import TRIGRAMS, file_key
+from retrieval_store.filters.columns import Column
+from retrieval_store.filters.leaves import (
+    ColumnLeaf,
+    DocumentContains,
+    DocumentLeaf,
+    ValueLeaf,
+    column_of,
+)
+from retrieval_store.filters.nodes import (
+    And,
+    AtLeast,
+    Expression,
+    HasId,
+    HasVector,
+    IdLeaf,
+    Not,
+    Or,
+    asking,
+    fulfilled,
+    walk,
+)
+from retrieval_store.filters.values import joined
+from retrieval_store.query.types import ShownIds
+
+# Costs, in units of the time to read one row into a column: starting to read single points, reading
+# each of them; and the number of rows that one unit evaluates a condition for in a column.
+BEGUN, LOOKED_AT, LOOKED_UP = 100, 1.5, 500
+
+
+def matching(
+    view: FilterView, expression: Expression | None, candidates: Bools | None = None
+) -> Bools:
+    """(rows,) bool: True for the candidates that fulfil the expression; for all if it is None.
+    candidates: (rows,) bool, True only for living points; by default all of these."""
+    candidates = view.state.alive if candidates is None else candidates
+    if expression is None:
+        return candidates
+    return Evaluation(view, columns_at(view, _columns_of([expression]))).mask(
+        expression, candidates
+    )
+
+
+def among(view: FilterView, expression: Expression, rows: Ints) -> Bools:
+    """(n,) bool: for each of these rows, ascending and alive, whether it fulfils the expression."""
+    columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
+    lacking = [column for column, kept in columns.items() if len(kept.stale)]
+    if lacking:
+        few = is_worth_looking(view, columns, lacking, len(rows))
+    else:
+        few = BEGUN + LOOKED_AT * len(rows) <= (1 + len(columns)) * height / LOOKED_UP
+    if few:
+        return look(view, expression, rows)
+    candidates = np.zeros(height, np.bool_)
+    candidates[rows] = True
+    return Evaluation(view, columns).mask(expression, candidates)[rows]
+
+
+def look(view: FilterView, expression: Expression, rows: Ints) -> Bools:
+    """The same as `among`, always by reading the payloads of these points alone."""
+    columns = columns_of_few(view, rows, [*_columns_of([expression])])
+    return Evaluation(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
+
+
+def is_worth_looking(
+    view: FilterView, columns: Columns, lacking: Sequence[Column], count: int
+) -> bool:
+    """Whether to read `count` single points rather than bring the columns that lack rows up to
+    date. If so, the cost is added to what was spent on these keys before. Once that reaches a
+    quarter of the cost of building the columns, they are built: so repeated filters on a key never
+    take much longer than if its column had been built at once."""
+    building: dict[int, int] = {}  # rows to be read, by key: once for all its columns
+    for column in lacking:
+        key = hash(keys_of(column))
+        building[key] = max(building.get(key, 0), len(columns[column].stale))
+    spent, price = view.kept.spent, BEGUN + LOOKED_AT * count
+    if price + sum(spent.get(key, 0.0) for key in building) > sum(building.values()) / 4:
+        return False
+    if len(spent) > KEYS_NOTED:
+        spent.clear()
+    for key in building:
+        spent[key] = spent.get(key, 0.0) + price / len(building)
+    if view.remarks is not None:
+        first = ".".join(map(str, keys_of(lacking[0])))
+        view.remarks.append(
+            f"{count} points were read for {first!r}: the values of all aren't kept yet"
+        )
+    return True
+
+
+def split(view: FilterView, expression: Expression) -> tuple[Expression | None, Expression | None]:
+    """The part of an expression that columns in memory answer, and the rest, for which points must
+    be read; None for an empty part. Both together, by And, are the expression."""
+    terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
+    known, others = _parted(view, columns_at(view, _columns_of([expression])), terms)
+    return And(tuple(known)) if known else None, And(tuple(others)) if others else None
+
+
+def _parted(
+    view: FilterView, columns: Columns, terms: Iterable[Expression]
+) -> tuple[list[Expression], list[Expression]]:
+    """The terms that columns in memory answer, and those for which points must be read; in either
+    list terms on documents come last."""
+    parts: tuple[list[Expression], ...] = ([], [], [], [])
+    for term in terms:
+        reads = documents = False
+        for node in (term,) if isinstance(term, ColumnLeaf) else walk(term):
+            if isinstance(node, ColumnLeaf):
+                reads = reads or not _is_looked_up(node) or len(columns[column_of(node)].stale) > 0
+            elif isinstance(node, DocumentLeaf):
+                documents = True
+                reads = reads or not is_listed(view, node)
+        parts[2 * reads + documents].append(term)
+    return parts[0] + parts[1], parts[2] + parts[3]
+
+
+def _columns_of(terms: Iterable[Expression]) -> dict[Column, None]:
+    """The columns that the terms need, each once, in the order of first use."""
+    nodes = (node for term in terms for node in walk(term))
+    leaves = (node for node in nodes if isinstance(node, ColumnLeaf))
+    return {column_of(leaf): None for leaf in leaves if _is_looked_up(leaf)}
+
+
+def _is_looked_up(leaf: ColumnLeaf) -> bool:
+    return type(leaf).found_in is not ColumnLeaf.found_in
+
+
+def _is_simple(term: Expression) -> bool:
+    """Whether the term is a leaf or its negation, so that no inner term can narrow the candidates
+    for others."""
+    while isinstance(term, Not):
+        term = term.term
+    return not isinstance(term, And | Or | AtLeast)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread(Expression):
+    """Terms of an And or Or that need columns which lack rows, as one leaf. given: the terms as
+    given, to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
+    columns: those that lack rows; simple: whether any of the terms is simple (see `_is_simple`), so
+    that its column is needed for all candidates."""
+
+    given: Expression
+    compiled: Expression
+    columns: tuple[Column, ...]
+    simple: bool
+
+
+class Evaluation:
+    """Evaluates expressions for all points of a state, or for some rows. All masks are over these.
+
+    columns: those that the expressions need, as cached, so they may lack rows; rows: the rows to
+    evaluate for, None for all of the state.
+    """
+
+    def __init__(self, view: FilterView, columns: Columns, rows: Ints | None = None) -> None:
+        self._view, self._columns, self._rows = view, columns, rows
+
+    def mask(self, expression: Expression, candidates: Bools) -> Bools:
+        """The mask of the candidates that fulfil the expression."""
+        lazily = bool(self._lacking(self._columns))
+        return fulfilled(self._compiled_alone(expression, lazily), candidates, self._answer)
+
+    def _compiled_alone(self, expression: Expression, lazily: bool) -> Expression:
+        """Compiled as if it were the only term of an And."""
+        alone = And((expression,)) if lazily and _is_simple(expression) else expression
+        return self._compiled(alone, lazily)
+
+    def _compiled(self, expression: Expression, lazily: bool) -> Expression:
+        """The expression with merged and ordered terms. lazily: whether columns may still lack rows
+        when it is evaluated. Recursive, one call for each level of nesting, which is bounded
+        (`filters.limits`)."""
+        match expression:
+            case And(terms) | Or(terms):
+                kind: type[And] | type[Or] = type(expression)
+                terms = tuple(joined(terms, negated=kind is And))
+                known, others = _parted(self._view, self._columns, terms)
+                lacking = self._lacking(_columns_of(others)) if lazily else []
+                simple = bool(lacking and self._lacking(_columns_of(filter(_is_simple, others))))
+                inner = partial(self._compiled, lazily=bool(lacking) and not simple)
+                unread = [*map(inner, others)]
+                if lacking and (known or simple):
+                    given, together = kind(tuple(others)), _of_one(kind, unread)
+                    unread = [_Unread(given, together, tuple(lacking), simple)]
+                return _of_one(kind, [*map(inner, known), *unread])
+            case AtLeast(terms, count):
+                alone = partial(self._compiled_alone, lazily=lazily)
+                return AtLeast(tuple(map(alone, terms)), count)
+            case Not(term):
+                return Not(self._compiled(term, lazily))
+        return expression
+
+    def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
+        """The mask of the candidates that fulfil a leaf."""
+        match leaf:
+            case ColumnLeaf():
+                return self._of_column(leaf, candidates)
+            case _Unread(given, compiled):
+                if self._is_worth_looking(leaf, candidates):
+                    places = np.flatnonzero(candidates)
+                    return _marked(candidates, places, look(self._view, given, self._at(places)))
+                return fulfilled(compiled, candidates, self._answer)
+            case HasId(ids, are_shown):
+                return self._with_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)
+        places = np.flatnonzero(candidates)
+        return _marked(candidates, places, self._of_points(leaf, places))
+
+    def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
+        """Whether to read the candidates alone. If not, and a simple term needs them, the columns
+        are brought up to date; without a simple term inner terms may still leave few candidates."""
+        lacking = self._lacking(unread.columns)
+        if not lacking:
+            return False
+        count = int(np.count_nonzero(candidates))
+        if is_worth_looking(self._view, self._columns, lacking, count):
+            return True
+        if unread.simple:
+            self._columns |= current_columns(self._view, self._columns)
+        return False
+
+    def _lacking(self, columns: Iterable[Column]) -> list[Column]:
+        return [column for column in columns if len(self._columns[column].stale)]
+
+    def _of_column(self, leaf: ColumnLeaf, candidates: Bools) -> Bools:
+        mask, column = None, column_of(leaf)
+        kept = self._columns.get(column)
+        if kept is not None:
+            mask = column_mask(kept, leaf, len(candidates))
+            if self._rows is None and not kept.is_empty:
+                note_use(self._view, column.path)
+        if mask is None:
+            assert isinstance(leaf, ValueLeaf)
+            return self._asked(leaf, candidates)
+        mask &= candidates
+        return mask
+
+    def _asked(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
+        """The candidates for whose values `leaf.holds`, called once for each value."""
+        places = np.flatnonzero(candidates)
+        pks = self._view.state.pks[self._at(places)]
+        (values,) = read_values(self._view.connection, pks, [leaf.path])
+        holds, within = asking(leaf, leaf.holds), column_of(leaf).within
+        found = [any(map(holds, within([value]))) for value in values]
+        return _marked(candidates, places, found)
+
+    def _of_points(self, leaf: Expression, places: Ints) -> Bools:
+        """For each of the points at these places, whether it fulfils a leaf that isn't about
+        payloads."""
+        match leaf:
+            case HasVector(space):
+                return have_vector(self._view, space, self._at(places))
+            case IdLeaf():
+                return leaf.of(self._ids(places))
+            case DocumentLeaf():
+                return holding(self._view, leaf, self._at(places))
+        raise TypeError(f"no mask is defined for {leaf!r}")
+
+    def _with_ids(self, ids: Sequence[str | int], candidates: Bools) -> Bools:
+        found = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
+        pks = self._view.state.pks
+        places = rows_of(pks if self._rows is None else pks[self._rows], found)
+        return candidates & _marked(candidates, places[places >= 0], True)
+
+    def _ids(self, places: Ints) -> list[int | str]:
+        """The ids of the points at these places."""
+        pieces = read_records(self._view.connection, "id", self._view.state.pks[self._at(places)])
+        return [to_id(key) for piece in pieces for (key,) in piece]
+
+    def _at(self, places: Ints) -> Ints:
+        """The rows of the state at these places."""
+        return places if self._rows is None else self._rows[places]
+
+
+def _of_one(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
+    """The terms combined, a single term as it is."""
+    return terms[0] if len(terms) == 1 else kind(tuple(terms))
+
+
+def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
+    """(n,) bool: for each of these rows, whether the point has a vector in the space."""
+    if space in view.state.non_dense:
+        from retrieval_store.engine.storage.write import read_blobs
+
+        pks = view.state.pks[rows]
+        found = [pk for pk, _ in read_blobs(view.connection, view.state.non_dense[space], pks)]
+        return np.isin(pks, np.array(found, np.int64))
+    state = view.state.spaces.get(space)
+    has: Bools = np.zeros(len(rows), np.bool_) if state is None else state.slot_of_row[rows] >= 0
+    return has
+
+
+def _marked(like: Bools, places: Ints, found: Bools | Sequence[bool] | bool) -> Bools:
+    """A mask as long as `like`: `found` at the places, False elsewhere."""
+    mask = np.zeros_like(like)
+    mask[places] = found
+    return mask
+
+
+TRIGRAMS_WORTH = 20_000  # documents; fewer are looked at in two milliseconds
+UNKNOWN = -1
+Said: TypeAlias = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a condition says of documents. of_row: (rows,) 1 where it holds, 0 where it doesn't,
+    UNKNOWN where it wasn't asked. It is filled in by those who ask: all readers for whom a row
+    isn't stale find the same."""
+
+    of_row: Said
+    is_empty: ClassVar[bool] = False  # that a condition holds nowhere is worth knowing
+
+    @property
+    def rows(self) -> Ints:
+        """The rows that were asked."""
+        return np.flatnonzero(self.of_row != UNKNOWN)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its array."""
+        return self.of_row.nbytes
+
+
+def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
+    """For each of these rows, ascending and of living points, whether its document fulfils the
+    condition."""
+    key = key_of(leaf)
+    if key is None or not _was_asked(view, key):
+        return _ask(view, leaf, rows)
+    known = _known(view, key)
+    said = known[rows]
+    if (said == UNKNOWN).any():
+        unknown = rows[said == UNKNOWN]
+        known[unknown] = _ask(view, leaf, unknown)
+        said = known[rows]
+    holds: Bools = said == 1
+    return holds
+
+
+def _was_asked(view: FilterView, key: Key) -> bool:
+    """Whether it was asked lately, so that it is worth keeping what is found out."""
+    asked = view.kept.asked
+    before = key in asked
+    if len(asked) > KEYS_NOTED:
+        asked.clear()
+    asked.add(key)
+    return before
+
+
+def _known(view: FilterView, key: Key) -> Said:
+    """(rows,) What is known of each row of the state."""
+    cache, seq, height = view.kept.answers, view.state.head.seq, len(view.state.pks)
+    layers: Layers[Answers] = cache.at(key, seq, height)
+    held = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
+    if len(layers.stale) or len(held) < height:
+        known = np.full(height, UNKNOWN, np.int8)
+        known[: len(held)] = held[:height]
+        known[layers.stale] = UNKNOWN
+        cache.keep(key, seq, Layers((Answers(known),), NOTHING_STALE))
+        held = known
+    return held
+
+
+def _ask(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
+    if isinstance(leaf, DocumentContains):
+        pks = _pks_containing(view, leaf.text, rows)
+    else:
+        holds = asking(leaf, leaf.test())
+        of_rows = view.state.pks[rows]
+        pieces = read_records(view.connection, "pk, document", of_rows, "AND document IS NOT NULL")
+        pks = [pk for piece in pieces for pk, document in piece if holds(document)]
+    found = np.zeros(len(rows), np.bool_)
+    found[np.searchsorted(view.state.pks[rows], np.array(pks, np.int64))] = True
+    return found
+
+
+def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:
+    by_trigrams = _with_trigrams_of(view, text, len(rows))
+    if by_trigrams is not None:
+        rows = rows[by_trigrams[rows]]
+        if view.remarks is not None:
+            view.remarks.append(f"{shortened(text)}: {len(rows)} candidates by trigrams")
+    if len(rows) == view.state.count:
+        query = "SELECT pk FROM points WHERE instr(document, ?)"
+        pieces = iter([select(view.connection, query, text)])
+    else:
+        pks = view.state.pks[rows]
+        pieces = read_records(view.connection, "pk", pks, "AND instr(document, ?)", text)
+    return [pk for piece in pieces for (pk,) in piece]
+
+
+def is_listed(view: FilterView, leaf: DocumentLeaf) -> bool:
+    """Whether lists of trigrams find the few documents that may fulfil the condition."""
+    if view.state.count < TRIGRAMS_WORTH or not isinstance(leaf, DocumentContains):
+        return False
+    return _has_trigrams(leaf.text) and _are_there(view)
+
+
+def _has_trigrams(text: str) -> bool:
+    """Whether a text is long enough for lists of trigrams to say anything."""
+    from retrieval_store.engine.text.inverted import trigrams_of
+
+    return bool(trigrams_of(text))
+
+
+def _are_there(view: FilterView) -> bool:
+    return view.kept.lists.has(TRIGRAMS, view.state.head.seq, len(view.state.pks))
+
+
+def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
+    """Rows whose documents may contain the text; None when looking at so many of them is as well,
+    or there are no lists of trigrams yet: they are built when they are wanted often enough."""
+    if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10:
+        return None
+    from retrieval_store.engine.text.bm25 import rows_with_all
+    from retrieval_store.engine.text.inverted import trigrams_of
+
+    kept, trigrams = view.kept, trigrams_of(text)
+    if not trigrams:
+        return None
+    if not _are_there(view):
+        times = kept.lists.demand.ask(TRIGRAMS)
+        if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
+            return None
+    return rows_with_all(view, trigrams)

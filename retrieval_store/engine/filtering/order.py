@@ -1,0 +1,253 @@
+"""What values points have at a path: how many have which, and the points in their order.
+
+Points in the order of their ids: integers, ascending, and then strings, by their bytes.
+
+SQLite's index of ids has that order. It is walked along where points are wanted that are many among
+those on the way; where they are few, their ids are read and put in order.
+"""
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import apsw
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.engine.filtering.cache import FilterView, key_of
+from retrieval_store.engine.filtering.columns import current_columns
+from retrieval_store.engine.filtering.evaluate import among, matching, split
+from retrieval_store.engine.filtering.segments import Postings, ValueSegment
+from retrieval_store.engine.filtering.select import FOLLOWED, allowed_by
+from retrieval_store.engine.sqlite import select
+from retrieval_store.engine.state.state import rows_of
+from retrieval_store.engine.storage.schema import to_key
+from retrieval_store.filters.columns import ScalarKind, ValuesAt
+from retrieval_store.filters.nodes import Expression, Scalar, all_of
+from retrieval_store.filters.paths import PayloadPath, Steps, dotted
+from retrieval_store.filters.values import Between
+from retrieval_store.query.types import PointId
+
+ORDERED: tuple[ScalarKind, ...] = ("float", "time")
+_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
+_NOTHING: _Part = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Values and the rows that have them, each pair once, by the numbers of the values and then by
+    row: rows[i] has the value numbers[i]."""
+
+    postings: Postings
+    numbers: Ints
+    rows: Ints
+
+
+def facet(
+    view: FilterView, values: ValuesAt, expression: Expression | None
+) -> list[tuple[Scalar, int]]:
+    """Each value with how many of the points that fulfil the expression have it, the most frequent
+    ones first, and of these the least."""
+    totals: dict[Scalar, int] = {}
+    for pairs in _pairs(view, values, expression):
+        counts = np.bincount(pairs.numbers, minlength=pairs.postings.false + 2).tolist()
+        for value, count in zip(pairs.postings.distinct(), counts, strict=True):
+            if count:
+                totals[value] = totals.get(value, 0) + count
+    return sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def ordered(
+    view: FilterView,
+    values: ValuesAt,
+    expression: Expression | None,
+    limit: int | None,
+    descending: bool,
+    start: int | float | None,
+) -> tuple[Ints, list[int | float]]:
+    """The rows that fulfil the expression, in the order of their numbers from `start` on, and these
+    numbers; a row with several comes several times."""
+    bounds = Between(values, lte=start) if descending else Between(values, gte=start)
+    parts = [_ends(pairs, bounds, limit, descending) for pairs in _pairs(view, values, expression)]
+    rows, numbers = _sort_parts(parts, descending)
+    return rows[:limit], numbers[:limit].tolist()
+
+
+def in_order(
+    view: FilterView, path: PayloadPath, expression: Expression | None, descending: bool
+) -> Ints:
+    """The rows that fulfil the expression in the order of their numbers at the path, and after
+    these in the order of their dates there, or all that backwards; each once. One key with dots
+    leads through several, too."""
+    asked = [(Steps(path), expression)]
+    others = dotted(path)
+    if others is not None:  # of points with nothing under a key of that very name
+        nothing = Between(ValuesAt(Steps(path), "size"), lte=0)
+        asked.append((Steps(others), all_of(expression, nothing)))
+    current_columns(view, [ValuesAt(one, kind) for one, _ in asked for kind in ORDERED])  # at once
+    found = []
+    for kind in ORDERED:
+        parts = [
+            _ends(pairs, Between(values), None, descending)
+            for values, allowed in ((ValuesAt(one, kind), allowed) for one, allowed in asked)
+            for pairs in _pairs(view, values, allowed)
+        ]
+        found.append(_sort_parts(parts, descending)[0])
+    rows = np.concatenate(found[::-1] if descending else found)
+    _, first = np.unique(rows, return_index=True)
+    return rows[np.sort(first)]
+
+
+def _sort_parts(parts: list[_Part], descending: bool) -> _Part:
+    """Rows and their numbers in the order of these, and then of the rows."""
+    parts = [part for part in parts if len(part[0])] or [_NOTHING]
+    rows = np.concatenate([rows for rows, _ in parts])
+    numbers = np.concatenate([numbers for _, numbers in parts])
+    order = np.lexsort((rows, numbers))
+    order = order[::-1] if descending else order
+    return rows[order], numbers[order]
+
+
+def _ends(pairs: _Pairs, bounds: Between, limit: int | None, descending: bool) -> _Part:
+    """The rows and numbers inside the bounds, but of many only those at the end that is wanted."""
+    if not pairs.postings.numbers:
+        return _NOTHING
+    (part,) = pairs.postings.numbers  # an index holds numbers of one type
+    first, last = np.searchsorted(pairs.numbers, part.between(bounds)).tolist()
+    if limit is not None and descending:
+        first = max(first, last - limit)
+    elif limit is not None:
+        last = min(last, first + limit)
+    return pairs.rows[first:last], part.values[pairs.numbers[first:last] - part.first]
+
+
+def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Pairs]:
+    """The pairs of each segment of the column, of rows that fulfil the expression."""
+    allowed = allowed_by(view, expression).mask
+    mask = view.state.alive if allowed is None else allowed
+    column = current_columns(view, [values])[values]
+    for segment, above in zip(column.segments, column.above(), strict=True):
+        assert isinstance(segment, ValueSegment)
+        postings = segment.values
+        rows = postings.groups.rows.astype(np.int64)
+        counts = np.diff(postings.groups.offsets)
+        numbers = np.repeat(np.arange(len(counts)), counts)
+        good = rows < len(mask)
+        good[good] = mask[rows[good]]
+        if above is not None:
+            good &= ~np.isin(rows, above)
+        # The rows of a number are ascending, so those that have it twice stand side by side.
+        good[1:] &= (rows[1:] != rows[:-1]) | (numbers[1:] != numbers[:-1])
+        yield _Pairs(postings, numbers[good], rows[good])
+
+
+FIRST_STEPS, MOST_STEPS = 256, 65_536  # of the index, that are walked at once
+MOST = 2**63 - 1  # points that SQLite can be asked for
+READ = 4.0  # what it costs to read an id and put it in its place, against one step in the index
+
+
+def page(
+    view: FilterView, expression: Expression | None, start: PointId | None, limit: int | None
+) -> Ints:
+    """Rows of the points that fulfil the expression, in the order of their ids from `start` on, at
+    most `limit` of them."""
+    limit = None if limit is None else min(limit, MOST)
+    if expression is None:
+        return _rows(view, _ids_from(view.connection, start, limit))
+    if limit is None or _is_known(view, expression):
+        allowed = allowed_by(view, expression)
+        if allowed.mask is None:
+            return page(view, None, start, limit)
+        return _allowed(view, allowed.mask, allowed.count, start, limit)
+    known, others = split(view, expression)
+    return _asked(view, matching(view, known), others, start, limit)
+
+
+def _is_known(view: FilterView, expression: Expression) -> bool:
+    """Whether what the expression allows is kept, or can be looked up."""
+    kept, stale = view.kept.allowed.at(key_of(expression), view.state)
+    return (kept is not None and len(stale) <= FOLLOWED) or split(view, expression)[1] is None
+
+
+def _allowed(
+    view: FilterView, mask: Bools, count: int, start: PointId | None, limit: int | None
+) -> Ints:
+    """The first of the rows of a mask, of which there are so many."""
+    wanted = count if limit is None else min(limit, count)
+    steps = wanted * view.state.count // max(1, count)
+    if steps > READ * count:
+        return _rows(view, _sort_pks(view.connection, view.state.pks[mask], start, limit))
+    return _gathered((rows[mask[rows]] for rows in _walk(view, start, steps)), wanted)
+
+
+def _asked(
+    view: FilterView,
+    candidates: Bools,
+    others: Expression | None,
+    start: PointId | None,
+    limit: int,
+) -> Ints:
+    """The first candidates that fulfil what must be asked of points."""
+
+    def holding(rows: Ints) -> Ints:
+        rows = rows[candidates[rows]]
+        if others is None or not len(rows):
+            return rows
+        order = np.argsort(rows)
+        holds = np.empty(len(rows), np.bool_)
+        holds[order] = among(view, others, rows[order])
+        return rows[holds]
+
+    return _gathered(map(holding, _walk(view, start, limit)), limit)
+
+
+def _gathered(pieces: Iterator[Ints], wanted: int) -> Ints:
+    """The first so many of all pieces, of which no more are made than it takes."""
+    found, count = [np.empty(0, np.int64)], 0
+    while count < wanted and (rows := next(pieces, None)) is not None:
+        found.append(rows)
+        count += len(rows)
+    return np.concatenate(found)[:wanted]
+
+
+def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:
+    """The rows of all points from `start` on, the next twice as many each time, beginning with
+    about so many."""
+    steps = max(FIRST_STEPS, min(steps, MOST_STEPS))
+    pks = _ids_from(view.connection, start, steps)
+    while len(pks):
+        yield _rows(view, pks)
+        steps = min(2 * steps, MOST_STEPS)
+        query = """SELECT pk FROM points WHERE id > (SELECT id FROM points WHERE pk = ?)
+                   ORDER BY id LIMIT ?"""
+        pks = _pks(select(view.connection, query, int(pks[-1]), steps))
+
+
+def _ids_from(connection: apsw.Connection, start: PointId | None, limit: int | None) -> Ints:
+    """The pks of points by the index of ids."""
+    limit = -1 if limit is None else limit
+    if start is None:
+        return _pks(select(connection, "SELECT pk FROM points ORDER BY id LIMIT ?", limit))
+    query = "SELECT pk FROM points WHERE id >= ? ORDER BY id LIMIT ?"
+    return _pks(select(connection, query, to_key(start), limit))
+
+
+def _sort_pks(
+    connection: apsw.Connection, pks: Ints, start: PointId | None, limit: int | None
+) -> Ints:
+    """The first of these pks in the order of their ids."""
+    query = "SELECT pk FROM carray(?) CROSS JOIN points ON pk = value"
+    begin = () if start is None else (to_key(start),)
+    condition = "" if start is None else "WHERE id >= ?"
+    most = -1 if limit is None else limit
+    some = apsw.carray(np.ascontiguousarray(pks))
+    return _pks(select(connection, f"{query} {condition} ORDER BY id LIMIT ?", some, *begin, most))
+
+
+def _pks(records: list[tuple[int]]) -> Ints:
+    return np.fromiter((pk for (pk,) in records), np.int64, len(records))
+
+
+def _rows(view: FilterView, pks: Ints) -> Ints:
+    return rows_of(view.state.pks, pks)

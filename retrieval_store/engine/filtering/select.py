@@ -1,0 +1,239 @@
+"""Selecting the points of a call: by ids, by a filter, by limit and offset.
+
+Which points have expired: those with a moment under a key of their payloads that has come.
+
+Every call leaves these out, from that moment on, until maintenance deletes them. The bound of the
+filter isn't the present moment, but the last one up to now that any point has: so the filter stays
+the same, and its result is kept, until the next point expires.
+"""
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.filtering.cache import Expiry, FilterResult, FilterView, Key, key_of
+from retrieval_store.engine.filtering.columns import KeptColumn, current_columns
+from retrieval_store.engine.filtering.evaluate import among, look, matching, split
+from retrieval_store.engine.filtering.segments import ValueSegment
+from retrieval_store.engine.state.state import rows_of
+from retrieval_store.engine.storage.schema import pks_of_ids
+from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.dates import SECOND
+from retrieval_store.filters.nodes import Expression, Not, Or
+from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.values import Between
+from retrieval_store.query.types import PointId
+
+FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
+SMALL = 20_000  # points, of which all are looked at in a moment
+LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two looks at the clock
+FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
+COUNTED = 65_536  # rows of a mask that are counted at once
+
+
+def select(
+    view: FilterView,
+    ids: Sequence[PointId] | None,
+    expression: Expression | None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> Ints:
+    """Rows of the points with these ids, all if None, that fulfil the expression, at most `limit`
+    of them after the first `offset`: in the order of `ids`, or of first insertion if `ids` is
+    None."""
+    if ids is not None:
+        rows = _named(view, ids)
+        chosen = rows if expression is None else rows[_allows(view, expression, rows)]
+        return chosen[offset:][:limit]
+    if expression is None and not view.state.some_dead:
+        every = range(view.state.count)[offset:][:limit]
+        return np.arange(every.start, every.stop)
+    if expression is None or limit is None or _is_kept(view, expression):
+        mask = allowed_by(view, expression).mask
+        return marked(view.state.alive if mask is None else mask, limit, offset)
+    return _first(view, expression, offset + limit)[offset:]
+
+
+def _named(view: FilterView, ids: Sequence[PointId]) -> Ints:
+    pks = pks_of_ids(view.connection, ids)
+    named = np.array([pks[point_id] for point_id in ids if point_id in pks], np.int64)
+    return rows_of(view.state.pks, named)
+
+
+def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
+    """(n,) bool: for each of these rows, in any order, whether the point fulfils the expression."""
+    kept = _kept(view, key_of(expression), expression)
+    if kept is not None and kept.mask is not None:
+        return kept.mask[rows]
+    each, places = np.unique(rows, return_inverse=True)
+    return among(view, expression, each)[places]
+
+
+def _is_kept(view: FilterView, expression: Expression) -> bool:
+    kept, stale = view.kept.allowed.at(key_of(expression), view.state)
+    return kept is not None and len(stale) <= FOLLOWED
+
+
+def allowed_by(view: FilterView, expression: Expression | None) -> FilterResult:
+    """The result of a filter, evaluated now or cached before."""
+    key = key_of(expression)
+    kept = _kept(view, key, expression)
+    if kept is not None:
+        kept.uses += 1
+        if kept.uses == 1:
+            view.kept.allowed.count_again(kept, view.state)
+        return kept
+    if expression is None:
+        allowed = FilterResult(None, view.state.count, key)
+    else:
+        mask = matching(view, expression)
+        allowed = FilterResult(mask, int(np.count_nonzero(mask)), key)
+    view.kept.allowed.keep(allowed, view.state)
+    return allowed
+
+
+def _kept(view: FilterView, key: Key | None, expression: Expression | None) -> FilterResult | None:
+    """The cached result of a filter, brought up to date by evaluating it for the rows that have
+    changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
+    kept, stale = view.kept.allowed.at(key, view.state)
+    if kept is None or not len(stale):
+        return kept
+    if expression is None or kept.mask is None or len(stale) > FOLLOWED:
+        return None
+    height, living = len(view.state.pks), stale[view.state.alive[stale]]
+    mask = np.zeros(height, np.bool_)
+    mask[: len(kept.mask)] = kept.mask[:height]
+    mask[stale] = False
+    mask[living] = among(view, expression, living)
+    after = kept.followed_by(mask, stale, view.state.spaces)
+    view.kept.allowed.keep(after, view.state)
+    return after
+
+
+def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
+    """The first `wanted` rows that fulfil the expression, or all if there are fewer. Terms that
+    columns in memory answer are evaluated for all points; terms for which points must be read are
+    evaluated piece by piece, until enough rows are found."""
+    known, others = split(view, expression)
+    candidates = matching(view, known)
+    if others is None:
+        mask, found = candidates, marked(candidates, wanted, 0)
+    else:
+        pieces: list[Ints] = []
+        for rows in _in_growing_pieces(candidates):
+            pieces.append(rows[among(view, others, rows)])
+            if sum(map(len, pieces)) >= wanted:
+                return np.concatenate(pieces)[:wanted]
+        found = np.concatenate([*pieces, np.empty(0, np.int64)])
+        mask = _mask_of(found, candidates)
+    _keep(view, expression, mask)
+    return found
+
+
+def _mask_of(rows: Ints, like: Bools) -> Bools:
+    mask = np.zeros_like(like)
+    mask[rows] = True
+    return mask
+
+
+def _keep(view: FilterView, expression: Expression, mask: Bools) -> FilterResult:
+    allowed = FilterResult(mask, int(np.count_nonzero(mask)), key_of(expression))
+    view.kept.allowed.keep(allowed, view.state)
+    return allowed
+
+
+def counted(view: FilterView, expression: Expression | None, seconds: float) -> tuple[int, bool]:
+    """How many points fulfil the expression, and whether that is all of them: after so many seconds
+    as many as were found. Columns in memory answer at once; where points must be read, these are
+    read piece by piece, since columns of all of them might take longer."""
+    if expression is None or view.state.count <= SMALL or _is_kept(view, expression):
+        return allowed_by(view, expression).count, True
+    ends = time.monotonic() + seconds
+    known, others = split(view, expression)
+    candidates = matching(view, known)
+    if others is None:
+        return _keep(view, expression, candidates).count, True
+    rows, found = np.flatnonzero(candidates), [np.empty(0, np.int64)]
+    for start in range(0, len(rows), LOOKED_AT_ONCE):
+        if time.monotonic() >= ends:
+            return sum(map(len, found)), False
+        some = rows[start : start + LOOKED_AT_ONCE]
+        found.append(some[look(view, others, some)])
+    return _keep(view, expression, _mask_of(np.concatenate(found), candidates)).count, True
+
+
+def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
+    """The rows of a mask, in pieces: each piece covers as much of the mask as all before it."""
+    start, stop = 0, FIRST_LOOK
+    while start < len(mask):
+        yield start + np.flatnonzero(mask[start:stop])
+        start, stop = stop, 2 * stop
+
+
+def marked(mask: Bools, limit: int | None, offset: int) -> Ints:
+    """The rows of a mask, at most `limit` of them after the first `offset`. The mask is scanned
+    only as far as needed."""
+    if limit is None:
+        return np.flatnonzero(mask)[offset:]
+    found, start = [np.empty(0, np.int64)], 0
+    while start < len(mask) and limit > 0:
+        part = mask[start : start + COUNTED]
+        count = int(np.count_nonzero(part))
+        if offset < count:
+            found.append(start + np.flatnonzero(part)[offset:][:limit])
+            limit -= len(found[-1])
+        offset, start = max(0, offset - count), start + COUNTED
+    return np.concatenate(found)
+
+
+now = time.time  # seconds since 1970, by this machine's clock
+
+
+def expired(view: FilterView, path: Steps) -> Expression | None:
+    """What points fulfil that have expired; None if none has. path: where the moment is, in seconds
+    since 1970, or as a time of ISO 8601."""
+    moment, known = now(), view.kept.expiry.get(path)
+    if known is None or not known.holds(view.state.head.seq, moment):
+        known = view.kept.expiry[path] = _expiry(view, path, moment)
+    return known.gone
+
+
+def living(view: FilterView, path: Steps) -> Expression | None:
+    """What all other points fulfil; None if none has expired."""
+    gone = expired(view, path)
+    return None if gone is None else Not(gone)
+
+
+def _expiry(view: FilterView, path: Steps, moment: float) -> Expiry:
+    """What has expired at a moment, and until when that stays so."""
+    units = {ValuesAt(path, "float"): 1, ValuesAt(path, "time"): SECOND}
+    columns, terms = current_columns(view, units), list[Expression]()
+    until = math.inf
+    for values, unit in units.items():
+        last, following = _around(moment * unit, columns[values])
+        until = min(until, following / unit)
+        if last is not None:
+            terms.append(Between(values, lte=last))
+    gone = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
+    # What a column has may be of points that were changed or deleted.
+    if gone is not None and not allowed_by(view, gone).count:
+        gone = None
+    return Expiry(view.state.head.seq, moment, until, gone)
+
+
+def _around(bound: float, column: KeptColumn) -> tuple[int | float | None, float]:
+    """The greatest number of a column that isn't above a bound, and the least that is."""
+    last, following = None, math.inf
+    for segment in column.segments:
+        assert isinstance(segment, ValueSegment)
+        for part in segment.values.numbers:
+            count = bisect_right(part.values, bound)
+            if count and (last is None or part.values[count - 1] > last):
+                last = part.values[count - 1].item()
+            if count < len(part.values):
+                following = min(following, float(part.values[count]))
+    return last, following

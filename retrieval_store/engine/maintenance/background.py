@@ -1,0 +1,151 @@
+"""Maintenance in the background: one thread for all collections of this process, while there is
+something to do.
+
+It never keeps the process alive: it is a daemon, and at exit it is told to stop, which it does
+within milliseconds. In a forked child it begins anew. A process in which nothing was ever to be
+done doesn't load this module.
+"""
+
+import atexit
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from retrieval_store.base.tracing import log_of
+from retrieval_store.engine.access import Access
+from retrieval_store.engine.locks import put_off_here, reset_after_fork, unforkable
+from retrieval_store.errors import NotFoundError, RetrievalStoreError
+from retrieval_store.query.types import Progress
+
+AGAIN_AFTER = 1.0  # seconds, when another process or thread was at it
+EXIT_WAITS = 1.0  # seconds
+_log = log_of("maintenance")
+
+
+class _Stop(Exception):  # noqa: N818 (it isn't an error)
+    """The collection is being closed, or the process ends."""
+
+
+class Upkeep:
+    """The collections to look after, each with the time from which on it is due."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a signal's handler may use a collection too
+        self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to look again what is due
+        self._due: dict[weakref.ref[Access], float] = {}
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        reset_after_fork(self)
+
+    def want(self, points: Access, delay: float = 0.0) -> None:
+        """Look after a collection soon; costs next to nothing when that is wanted already."""
+        key = weakref.ref(points)
+        if self._stopping or (key in self._due and self._is_running()):
+            return
+        with self._lock:
+            self._due.setdefault(key, time.monotonic() + delay)
+            if not self._is_running():
+                self._start()
+        self._calls.put(None)
+
+    def _is_running(self) -> bool:
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(
+            target=self._run, name="retrieval_store upkeep", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread can be started, now or any more
+            self._thread = None
+            self._due.clear()
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        self._stopping = True
+        with self._lock:
+            self._due.clear()
+            thread = self._thread
+        self._calls.put(None)
+        if thread is not None and thread.is_alive():
+            thread.join(EXIT_WAITS)
+
+    def forget_after_fork(self) -> None:
+        """In a child: there is no thread."""
+        self._lock, self._calls = threading.RLock(), SimpleQueue()
+        self._due, self._thread = {}, None
+
+    def _run(self) -> None:
+        later = put_off_here()
+        while True:
+            points = self._next()
+            if points is not None and self._tended(points):
+                self.want(points, AGAIN_AFTER)
+            ended = points is None
+            del points  # it may be collected while this thread waits
+            while later:
+                later.pop()()
+            if ended:
+                return
+
+    def _next(self) -> Access | None:
+        """The next one that is due, once it is; None when there is nothing to do, which ends the
+        thread."""
+        while True:
+            with self._lock:
+                if not self._due:
+                    self._thread = None
+                    return None
+                key = min(self._due, key=self._due.__getitem__)
+                wait = self._due[key] - time.monotonic()
+                points = key() if wait <= 0 else None
+                if wait <= 0:
+                    del self._due[key]
+            if points is not None:
+                return points
+            if wait > 0:
+                with suppress(Empty):
+                    self._calls.get(timeout=wait)
+
+    def _tended(self, points: Access) -> bool:
+        def progress(done: int, total: int) -> None:
+            if points.closing or self._stopping:
+                raise _Stop
+
+        try:
+            return unforkable(_loaded)(points, progress)
+        except _Stop:
+            return False
+        except RetrievalStoreError as error:
+            is_gone = isinstance(error, NotFoundError) or points.dropped or _is_gone(points)
+            if not (points.closing or is_gone):
+                _log.warning("maintenance of collection %r came to nothing: %s", points.name, error)
+            return False
+        except Exception:
+            _log.exception("maintenance of collection %r failed", points.name)
+            return False
+        finally:
+            points.account_memory()  # an index or codes may have grown
+
+
+def _is_gone(points: Access) -> bool:
+    """Whether the collection was deleted, by a process that hasn't told this one."""
+    return points.directory is not None and not points.directory.exists()
+
+
+def _loaded() -> Callable[[Access, Progress], bool]:
+    """What maintenance does, whose module a process that only reads never loads. Forks wait for
+    it: in a child, a module that another thread was loading would be waited for for ever."""
+    from retrieval_store.engine.maintenance.run import tend
+
+    return tend
+
+
+_upkeep = Upkeep()
+want = _upkeep.want
+atexit.register(_upkeep.stop)

@@ -1,0 +1,251 @@
+"""Compaction: the vectors that live go into files of the next generation; the rest goes away."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from retrieval_store.base import tracing
+from retrieval_store.base.arrays import Ints, Stored, as_float32
+from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.tracing import log_of
+from retrieval_store.engine.access import Access
+from retrieval_store.engine.maintenance.derive import FILLED_AT_ONCE, sweep
+from retrieval_store.engine.search.context import SearchView
+from retrieval_store.engine.search.graph import SpaceIndex, is_worth_an_index
+from retrieval_store.engine.sqlite import select
+from retrieval_store.engine.state import files
+from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advanced, rows_of
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.files import remove_vector_files, vector_files
+from retrieval_store.engine.storage.log import Write
+from retrieval_store.engine.storage.schema import Space, dropped_spaces, write_head
+from retrieval_store.engine.storage.vectors import rows_per_block
+from retrieval_store.engine.storage.write import append_rows, disown
+from retrieval_store.indexes.exact import norms_of
+from retrieval_store.query.types import Progress
+
+_log = log_of("maintenance")
+SLICE_BYTES = 4 * 1024 * 1024
+SLICE_PAGES = 500
+DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
+DEAD_CELLS = 250_000
+OVERGROWN = 0.5  # of the slots are dead: then compaction is worth more than an index is
+# Derived files whose keys go on with a space, and then with a generation.
+OF_GENERATIONS = ("index", "codes")
+OF_SPACES = (*OF_GENERATIONS, "sparse")
+
+
+def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
+    cells = space.dead * (space.space.dimension or 0)
+    return space.dead > share * space.space.slots and cells >= DEAD_CELLS
+
+
+def is_overgrown(points: Access) -> bool:
+    """Whether so much is dead by now that nothing that takes long may come before compaction."""
+    spaces = points.cached().state.spaces.values()
+    return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
+
+
+def compact(points: Access, progress: Progress, with_indexes: bool = True) -> None:
+    """Copy the vectors that live, and those written meanwhile, and switch. with_indexes: whether
+    those of the new generation are built alongside."""
+    then = points.read(points.state_in_database)  # what isn't copied is lost
+    # An attempt may have been interrupted.
+    points.memory.drop_later_generations(then.head.generation)
+    dead = sum(space.dead for space in then.spaces.values())
+    with tracing.span("compact", points.name):
+        tracing.note(lambda: {"retrieval_store.dead": dead})
+        with points.memory.compacting:
+            _copy_and_switch(points, then, progress, with_indexes)
+        remove_leftovers(points, then.head.generation + 1)
+    _log.debug("compacted %r: %d vectors that no point has are gone", points.name, dead)
+
+
+def _copy_and_switch(points: Access, then: State, progress: Progress, with_indexes: bool) -> None:
+    generation = then.head.generation + 1
+    copies = {
+        space.space.number: _copied(points, then, space, generation, progress, with_indexes)
+        for space in then.spaces.values()
+    }
+    points.write(partial(_switch, points, then, copies, generation))
+    points.cached()  # let go of the files of the generation before
+
+
+def _copied(
+    points: Access,
+    then: State,
+    space: SpaceState,
+    generation: int,
+    progress: Progress,
+    with_index: bool,
+) -> Space:
+    """The space in the generation to come, with the vectors that live in the state `then`."""
+    copy = replace(space.space, slots=0)
+    rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
+    index = _index_to_build(points, copy, generation, len(rows)) if with_index else None
+    for some in _slices(rows, space.space):
+        vectors, safe = _vectors(space, some)
+
+        def append(
+            write: Write, copy: Space = copy, vectors: Stored = vectors, some: Ints = some
+        ) -> Space:
+            return append_rows(write, copy, generation, vectors, then.pks[some])
+
+        copy = points.write(append)
+        if index is not None and not safe:
+            index.full = True
+        if index is not None and not _taken_in(points, space, index, vectors):
+            index = None  # it is filled later, since until the switch nothing is given back
+        progress(len(some), len(rows))
+    return copy
+
+
+def _taken_in(points: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
+    """Let the index take in what was copied, if there is time for that; returns whether there
+    was."""
+    for start in range(0, len(vectors), FILLED_AT_ONCE):
+        if _outgrows(points, then):
+            return False
+        if not index.full:
+            some = as_float32(vectors[start : start + FILLED_AT_ONCE])
+            index.filling.take(partial(index.add, some))
+    return True
+
+
+def _outgrows(points: Access, then: SpaceState) -> bool:
+    """Whether others write so much meanwhile that the switch can't wait for an index."""
+    known = points.cached().state.known.values()
+    slots = max((now.slots for now in known if now.number == then.space.number), default=0)
+    return slots > then.space.slots and is_overgrown(points)
+
+
+def _switch(
+    points: Access, then: State, copies: dict[int, Space], generation: int, write: Write
+) -> None:
+    """Copy what was written since `then`, and make the new generation the one that counts."""
+    now = advanced(then, write.connection, write.head, points.memory.open_vectors).state
+    before = {space.space.number: space for space in then.spaces.values()}
+    for space in now.spaces.values():
+        copy = copies.get(space.space.number, replace(space.space, slots=0))
+        old = before.get(space.space.number)
+        if old is not None:
+            lost = _copies_lost_since(then, now, old, space)
+            disown(write.connection, copy, generation, lost)
+        rows = _rows_written_since(then, now, old, space)
+        vectors, _ = _vectors(space, rows)
+        copy = append_rows(write, copy, generation, vectors, now.pks[rows])
+        query = "UPDATE spaces SET slots = ? WHERE number = ?"
+        write.connection.execute(query, (copy.slots, space.space.number))
+    _forget_blocks(write, generation)
+    write_head(write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation))
+
+
+def _forget_blocks(write: Write, generation: int) -> None:
+    """Those of other generations, and of spaces that aren't there any more."""
+    gone = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
+    write.connection.execute(f"DELETE FROM blocks WHERE {gone}", (generation,))
+
+
+def _index_to_build(points: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
+    """The index of the generation to come, if there should be one."""
+    assert space.dimension is not None
+    index = points.memory.index_of(space, generation)
+    worth = is_worth_an_index(count, space.dimension, space.metric)
+    return index if index.wanted and worth else None
+
+
+def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
+    """The vectors of some rows, and whether none is too long or too short for an index."""
+    slots = space.slot_of_row[rows]
+    stored = space.vectors.rows(space.space.slots)
+    space.vectors.admit(stored, space.checksums, slots)
+    wanted = stored[slots]
+    return wanted, norms_of(wanted).safe
+
+
+def _rows_written_since(then: State, now: State, old: SpaceState | None, new: SpaceState) -> Ints:
+    """Rows of `now` with another vector than `then`; equal slots have equal vectors."""
+    slots = new.slot_of_row.whole()
+    lives = slots >= 0
+    if old is None:
+        return np.flatnonzero(lives)
+    rows = rows_of(then.pks, now.pks)
+    known = rows >= 0
+    lives[known] &= old.slot_of_row[rows[known]] != slots[known]
+    return np.flatnonzero(lives)
+
+
+def _copies_lost_since(then: State, now: State, old: SpaceState, new: SpaceState) -> Ints:
+    """The slots that `_copied` has given to points which are still there, but have lost their
+    vectors since."""
+    copied = np.flatnonzero(old.slot_of_row.whole() >= 0)
+    rows = rows_of(now.pks, then.pks[copied])
+    there = np.flatnonzero(rows >= 0)
+    return there[new.slot_of_row[rows[there]] < 0]
+
+
+def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
+    block_rows = rows_per_block(space.row_bytes)
+    step = block_rows * max(1, SLICE_BYTES // space.row_bytes // block_rows)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def remove_leftovers(points: Access, generation: int) -> None:
+    """Remove what belongs to other generations: the one before, or one that was never finished; and
+    to vector spaces that aren't there any more."""
+
+    def forget(write: Write) -> Callable[[int], bool]:
+        _forget_blocks(write, generation)
+        files, gone = derived.all_files(write.connection), dropped_spaces(write.connection)
+        others = [f.key for f in files if _is_of_other(f.key, generation, gone)]
+        derived.forget(write.connection, others)
+        return gone
+
+    gone = points.write(forget)
+    if points.directory is not None:  # no other process makes files of other generations now
+        remove_vector_files(points.directory, generation, gone)
+    sweep(points)
+
+
+def has_files_of_dropped(points: Access) -> bool:
+    """Whether there are any of vector spaces that aren't there any more."""
+
+    def look(view: SearchView) -> bool:
+        gone, files = dropped_spaces(view.connection), derived.all_files(view.connection)
+        held = vector_files(points.directory) if points.directory is not None else set()
+        return any(map(gone, [*held, *(_space_of(file.key) for file in files)]))
+
+    return points.read(look)
+
+
+def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool:
+    """Whether it is the key of an index, of codes or of a state, but not of this generation, or of
+    lists of sparse vectors, and of a space that isn't there any more."""
+    kind, *rest = key.split(".")
+    other = kind in OF_GENERATIONS and rest[1:2] != [str(generation)]
+    other = other or (kind == FILE_KIND and key != files.file_key(generation))
+    return other or gone(_space_of(key))
+
+
+def _space_of(key: str) -> int:
+    """The number of the vector space that a derived file belongs to; -1 for none."""
+    kind, *rest = key.split(".")
+    return int(rest[0]) if kind in OF_SPACES and rest and rest[0].isdecimal() else -1
+
+
+def give_back_space(points: Access) -> None:
+    # Deleted content is overwritten when it is deleted (secure_delete), in the database; the
+    # write-ahead log may still have it until it is emptied.
+    free, before = 0, -1
+    while free != before:
+        free, before = points.write(_vacuumed), free
+    points.empty_log()
+
+
+def _vacuumed(write: Write) -> int:
+    """Give back some pages; how many are left."""
+    select(write.connection, f"PRAGMA incremental_vacuum({SLICE_PAGES})")
+    ((free,),) = select(write.connection, "PRAGMA freelist_count")
+    return int(free)

@@ -1,0 +1,383 @@
+"""Maintenance of a collection: one operation that copies what lives, lets go of the rest, and keeps
+the indexes.
+
+*Compaction*: the vectors of living points go into files of the next *generation*, slice by slice,
+each slice in a short write transaction, so writers wait for milliseconds; the index of that
+generation is built alongside. What was written meanwhile is copied in the transaction that switches
+to the new generation. Readers go on with the files they have mapped; one that finds a file gone
+reads again (`Access.read`). Then the old files are removed, freed pages given back, and
+the write-ahead log emptied: no byte of what was deleted is left.
+
+*Expiry*: points whose moment has come are deleted (`expiring`).
+
+*Coding*: vectors get codes, of which whole segments are saved. *Filling*: an index takes in the
+vectors it lacks, and is saved when it has grown enough; where too much dies meanwhile, compaction
+comes first.
+
+One process does this at a time, by a lock on a file of its own, which is free again when its holder
+dies. What a dead one left is removed by the next. Another process may meanwhile load what was saved
+and let its own copy of an index follow, but begins none.
+
+The lock by which one thread of one process at a time does maintenance in a directory.
+
+Deleting what has expired. Nothing depends on when: every call leaves it out anyway.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, NoReturn, TypeVar
+
+from retrieval_store.base import system, tracing
+from retrieval_store.base.system import by_holder_of
+from retrieval_store.base.tracing import log_of
+from retrieval_store.engine.access import IDLE, Access, Maintained
+from retrieval_store.engine.filtering.select import expired, select
+from retrieval_store.engine.locks import FifoLock, reset_after_fork, tries
+from retrieval_store.engine.maintenance.compaction import (
+    compact,
+    give_back_space,
+    has_files_of_dropped,
+    is_overgrown,
+    is_worth_compacting,
+    remove_leftovers,
+)
+from retrieval_store.engine.maintenance.derive import (
+    GROWTH_TO_SAVE,
+    build_lists,
+    code,
+    columns_worth_saving,
+    fill,
+    load,
+    renew,
+    save_codes,
+    save_columns,
+    save_index,
+    save_lists,
+    save_small_lists,
+    save_small_state,
+    save_state,
+    sweep,
+    worth_saving,
+)
+from retrieval_store.engine.sqlite import LOCK_TIMEOUT_MS, translated
+from retrieval_store.engine.state.state import State
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage import write as storage
+from retrieval_store.engine.storage.files import LOCK_NAME
+from retrieval_store.engine.storage.log import Write
+from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.query.types import Progress
+
+T = TypeVar("T")
+_SAFELY = system.CLOSE_ON_EXEC | system.NO_FOLLOW | system.NO_WAITING
+
+
+class _Locks:
+    """For each directory the lock among this process' threads, by which they wait in line; and the
+    files whose locks they hold."""
+
+    def __init__(self) -> None:
+        self._of_threads: dict[Path, FifoLock] = {}
+        self.files: set[BinaryIO] = set()
+        reset_after_fork(self)
+
+    def at(self, directory: Path) -> FifoLock:
+        """That of a directory."""
+        return self._of_threads.setdefault(directory, FifoLock())
+
+    def forget_after_fork(self) -> None:
+        """In a child: no thread does maintenance. The parent's files are closed, else their locks
+        would outlive it."""
+        self._of_threads, files = {}, self.files
+        self.files = set()
+        for file in files:
+            file.close()
+
+
+_locks = _Locks()
+
+
+def as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
+    """What `work` returns, told whether this is now the one thread of all processes that may do
+    maintenance; it isn't when another one has been at it for that time."""
+    directory = points.directory
+    if directory is None or points.is_read_only:
+        return work(not points.is_read_only)
+    return _locks.at(directory).take_within(
+        milliseconds / 1000,
+        lambda: _with_lock_file(directory, milliseconds, work),
+        lambda: work(False),
+    )
+
+
+def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T]) -> T:
+    """The lock belongs to the open file: it is free when the process dies, and not before because
+    the file was opened and closed elsewhere in it, as POSIX locks are."""
+    with _lock_file(directory / LOCK_NAME) as file:
+        _locks.files.add(file)
+        try:
+            return work(any(_is_locked(file) for _ in tries(milliseconds)))
+        finally:
+            _locks.files.discard(file)
+            if not file.closed:  # as in a child that was forked meanwhile, whose lock it isn't
+                system.fcntl.flock(file, system.fcntl.LOCK_UN)
+
+
+def _lock_file(path: Path) -> BinaryIO:
+    def open_safely(name: str, flags: int) -> int:
+        return os.open(name, flags | _SAFELY, 0o644)
+
+    with translated(path):
+        return open(path, "ab", buffering=0, opener=open_safely)
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    with suppress(BlockingIOError):
+        system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
+        return True
+    return False
+
+
+AT_ONCE = 10_000  # points that a transaction deletes, for which writers wait
+_log = log_of("maintenance")
+
+
+def remove_expired(points: Access) -> int:
+    """Delete the points that have expired; returns how many."""
+    path = points.expires
+    if path is None or points.is_read_only:
+        return 0
+    gone = points.read(partial(expired, path=path))  # up to now: others may expire all the time
+    if gone is None:
+        return 0
+    removed = count = points.write(partial(_remove_some, points, gone))
+    while count == AT_ONCE:
+        count = points.write(partial(_remove_some, points, gone))
+        removed += count
+    _log.info("deleted %d points of collection %r that had expired", removed, points.name)
+    return removed
+
+
+def _remove_some(points: Access, gone: Expression, write: Write) -> int:
+    cached = points.memory.before(write.connection, write.head)
+    view = points.view(write.connection, cached)
+    rows = select(view, None, gone, AT_ONCE)
+    storage.delete(write, view.state.pks[rows])
+    return len(rows)
+
+
+EXPIRING, COMPACTING, CODING = "deleting what has expired", "compacting", "making codes"
+LISTING, INDEXING, SAVING = "making lists of words", "building the index", "saving"
+GLANCE = 0.1  # seconds between two looks at what another thread gets done
+
+
+class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
+    """Compaction comes first."""
+
+
+def optimize(points: Access, progress: Progress) -> None:
+    """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
+    and give back all space."""
+    points.refuse_if_read_only()
+    tell = _told(points, progress)
+
+    def work(alone: bool) -> None:
+        if not alone:
+            _refuse_to_wait(points)
+        _expire(points)
+        cached = points.cached()
+        state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
+        remove_leftovers(points, state.head.generation)
+        if any(space.dead for space in state.spaces.values()):
+            _begin(points, COMPACTING)
+            compact(points, tell)
+        for name in state.spaces:
+            _begin(points, CODING)
+            code(points, name, tell)
+            save_codes(points, name, every=True)
+            _begin(points, INDEXING)
+            while fill(points, name, True, filling):
+                pass  # the collection was put to rest meanwhile
+            save_index(points, name, 0)
+        _begin(points, SAVING)
+        save_state(points, every=True)
+        renew(points, held, used)
+        give_back_space(points)
+
+    def filling(done: int, total: int) -> None:
+        tell(done, total)
+        _refuse_overgrown(points)
+
+    try:
+        with tracing.span("optimize", points.name):
+            _in_turn(points, progress, lambda: _as_only_process(points, LOCK_TIMEOUT_MS, work))
+        _log.debug("optimized %r", points.name)
+    except StorageError:
+        if points.directory is not None and not points.directory.exists():
+            raise NotFoundError.of_deleted("the collection") from None
+        raise
+    finally:
+        points.account_memory()  # codes or an index may have grown
+
+
+def _in_turn(points: Access, progress: Progress, work: Callable[[], object]) -> None:
+    """Do the work when it is this thread's turn; what the one that has it gets done until then is
+    progress too."""
+
+    def done() -> bool:
+        work()
+        return True
+
+    seen = 0
+    while not points.maintaining.take_within(GLANCE, done, lambda: False):
+        others = points.maintained
+        progress(max(0, others.done - seen), others.total)
+        seen = others.done
+
+
+def _begin(points: Access, doing: str) -> None:
+    """Note what is being done from now on."""
+    points.maintained = Maintained(doing, since=time.monotonic())
+
+
+def _expire(points: Access) -> None:
+    if points.expires is not None:
+        _begin(points, EXPIRING)
+        remove_expired(points)
+
+
+def _told(points: Access, progress: Progress) -> Progress:
+    """Tells `progress`, and callers that wait for their turn."""
+
+    def tell(done: int, total: int) -> None:
+        points.maintained = points.maintained.further(done, total)
+        progress(done, total)
+
+    return tell
+
+
+def _refuse_to_wait(points: Access) -> NoReturn:
+    holder = "" if points.directory is None else by_holder_of(points.directory / LOCK_NAME)
+    raise LockTimeoutError(
+        f"collection {points.name!r} has been maintained by another process for more than "
+        f"{LOCK_TIMEOUT_MS // 1000} s{holder}"
+    )
+
+
+def tend(points: Access, progress: Progress) -> bool:
+    """What is worth doing now, without waiting for another process or thread that does it already;
+    returns whether that is why something was left."""
+    progress = _told(points, progress)
+
+    def work(alone: bool) -> bool:
+        if alone:
+            _expire(points)
+        _begin(points, CODING)
+        cached = points.cached()
+        state, used = cached.state, points.read(columns_worth_saving)
+        cached.kept.unsaved.clear()  # also where another process saves, or none can
+        code_all(state)
+        for name in state.spaces:  # early, since queries could use what is in files already
+            load(points, name, at_once=False)
+        if alone and has_files_of_dropped(points):
+            remove_leftovers(points, state.head.generation)
+        if alone and any(map(is_worth_compacting, state.spaces.values())):
+            _begin(points, COMPACTING)
+            remove_leftovers(points, state.head.generation)
+            compact(points, progress)
+            give_back_space(points)
+            _begin(points, CODING)
+            code_all(state)  # those of the new generation
+        _begin(points, LISTING)
+        build_lists(points)
+        left = False
+        for name in state.spaces:
+            _begin(points, INDEXING)
+            coding = partial(code_too, state, alone)  # an index may take minutes
+            left |= fill(points, name, alone or points.is_read_only, coding, at_once=False)
+            if alone:
+                save_codes(points, name)
+                save_index(points, name, GROWTH_TO_SAVE)
+        _begin(points, SAVING)
+        if alone:
+            save_state(points, partial(progress, 0, 0))
+            save_lists(points, partial(progress, 0, 0))
+            save_columns(points, partial(progress, 0, 0), used)
+        return left
+
+    def code_all(state: State) -> None:
+        for name in state.spaces:
+            code(points, name, progress)
+
+    def code_too(state: State, alone: bool, done: int, total: int) -> None:
+        progress(done, total)
+        code_all(state)
+        if alone:
+            _refuse_overgrown(points)
+
+    def in_turn() -> bool:
+        return False if points.closing else _as_only_process(points, 0, work)
+
+    return points.maintaining.take_within(0, in_turn, lambda: True)
+
+
+def _refuse_overgrown(points: Access) -> None:
+    """Raise _Overgrown when what was written meanwhile has to be compacted first: an index may take
+    minutes to fill, and takes in what is dead already."""
+    if is_overgrown(points):
+        raise _Overgrown
+
+
+def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
+    """As that of `maintenance_lock`; begins anew whenever there is more to compact than an index is
+    worth."""
+
+    def again(alone: bool) -> T:
+        try:
+            while True:
+                with suppress(_Overgrown):
+                    return work(alone)
+        finally:
+            points.maintained = IDLE
+
+    return as_only_process(points, milliseconds, again)
+
+
+def save_indexes(points: Access, seconds: float) -> None:
+    """Save what indexes have grown by, before the collection is closed; if no other process does,
+    and the background stops within so many seconds. Lists of many words were saved by the
+    background soon after they were made, or are left."""
+
+    def work(alone: bool) -> None:
+        if alone:
+            for name in points.cached().state.spaces:
+                save_codes(points, name, every=True)
+                save_index(points, name, GROWTH_TO_SAVE / 2)
+            save_small_state(points)
+            save_small_lists(points)
+
+    try:
+        points.maintaining.take_within(
+            seconds, lambda: as_only_process(points, 0, work), lambda: None
+        )
+    except Exception as error:  # a plugin's, say; whatever it is, the index is made again
+        _log.warning("an index of collection %r wasn't saved on closing: %s", points.name, error)
+
+
+def forget_derived(points: Access) -> None:
+    """Drop all derived files, whichever process made them, and what is in memory of them; they are
+    made again as they are needed."""
+    points.forget()  # so that no thread goes on building one
+
+    def work(alone: bool) -> None:
+        points.write(lambda write: derived.forget_all(write.connection))
+        if alone:
+            sweep(points)
+        points.forget()
+
+    points.maintaining.take(lambda: as_only_process(points, 0, work))

@@ -1,0 +1,698 @@
+"""Looking at every byte of a store, and saying by file what is wrong.
+
+Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
+the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
+Derived files: their checksums, and whether they say what the points and vectors of the collection
+say (`point_checks`, `vector_checks`).
+
+Inverted lists, columns and states in files, compared with what the points themselves say.
+
+Lists and columns are made again, block by block, and must be equal; a state must be the one that
+the database and its change log lead to. Points that a reader of the file reads again anyway, since
+they were written after it, are left out.
+
+Codes and indexes in files, compared with the vectors that they claim to be made of.
+
+A checksum finds what happened to a file by accident; the author of a forged file gives it the right
+one. So each vector is looked at, none is left to chance:
+
+- Codes. What a search relies on is that bounds are bounds. They are worked out in float64, by the
+  centre, the seed and the scales of the file, without the compiled part that makes codes: how far
+  each vector, rotated, is from what its code stands for, how long that is, and what is told of the
+  vector exactly. Codes of another make that keep this are as good.
+- Indexes. A class that can tell its vectors (`KnowsVectors`) is asked for all of them; of others
+  each stored vector is searched for, and what is found must be as far away as it says. That the
+  slots are numbered once each and that no link leads outside is looked at whenever a graph is read
+  (`indexes.hnsw`). Which links there are isn't compared: a graph that was made again has others, so
+  links that were cut out aren't found here (docs/security.md says so).
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import apsw
+import numpy as np
+
+from retrieval_store.base.analysis import Analyzer
+from retrieval_store.base.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    Matrix,
+    Metric,
+    Stored,
+    as_float32,
+    distinct,
+)
+from retrieval_store.base.dataclasses import replace
+from retrieval_store.engine.access import Access, StoreHooks
+from retrieval_store.engine.filtering import columns
+from retrieval_store.engine.filtering import columns as column_files
+from retrieval_store.engine.filtering.cache import FilterView
+from retrieval_store.engine.filtering.columns import SavedColumns
+from retrieval_store.engine.filtering.segments import Postings, ValueSegment, build_segment
+from retrieval_store.engine.search.codes import FILE_SEGMENTS, SEGMENT, OlderError, SpaceCodes
+from retrieval_store.engine.search.context import SearchView
+from retrieval_store.engine.search.graph import FindClass, SpaceIndex
+from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, FileDatabase, corruption_error, select
+from retrieval_store.engine.state import files
+from retrieval_store.engine.state.caches import Layers
+from retrieval_store.engine.state.files import OutdatedError
+from retrieval_store.engine.state.state import NONE, AnyView, SpaceState, State, caught_up
+from retrieval_store.engine.storage.catalog import CATALOG
+from retrieval_store.engine.storage.derived import (
+    DerivedFile,
+    all_files,
+    find_all,
+    forged_file_error,
+    path_of,
+    refuse_damaged,
+)
+from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
+from retrieval_store.engine.storage.records import decode_payloads, read_records, read_values
+from retrieval_store.engine.storage.vectors import OpenVectors
+from retrieval_store.engine.storage.write import read_non_dense
+from retrieval_store.engine.text import inverted
+from retrieval_store.engine.text.bm25 import in_pieces
+from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey, Lists, Vocabulary, file_key
+from retrieval_store.errors import (
+    ClientClosedError,
+    DamagedError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    NotFoundError,
+    PluginError,
+    StorageError,
+)
+from retrieval_store.indexes import KnowsVectors, VectorIndex
+from retrieval_store.indexes.exact import (
+    SAFE_LENGTHS,
+    UNIT_ROUNDOFF,
+    exact_distances,
+)
+from retrieval_store.indexes.native import BLOCK
+from retrieval_store.indexes.quantized import Codes, Frame
+from retrieval_store.query.types import FileReport, Mode
+
+POSTINGS_AT_ONCE = 4_000_000
+VALUES_AT_ONCE = 20_000
+
+
+def refuse_false_lists(view: AnyView, key: ListKey, made: DerivedFile) -> None:
+    """Raise DamagedError unless the file, whose checksum is right, says of the points what they
+    say themselves."""
+    head, directory = view.state.head, view.directory
+    assert directory is not None
+    path = path_of(directory, made)
+    if made.seq < head.log_floor:
+        return  # nothing tells any more what has changed since, so it isn't used
+    try:
+        _refuse_later(view, made)
+        if file_key(inverted.key_in(path)) != made.key:
+            raise ValueError("it is recorded as lists of something else")
+        _refuse_other_lists(view, key, inverted.read(path, view, made.seq, made.covered))
+    except OutdatedError:
+        return  # so it isn't used
+    except CORRUPTION_ERRORS as error:
+        raise forged_file_error(path, error) from error
+
+
+def refuse_false_column(view: FilterView, made: DerivedFile) -> None:
+    """The same of a column."""
+    directory = view.directory
+    assert directory is not None
+    file = path_of(directory, made)
+    if made.seq < view.state.head.log_floor:
+        return
+    try:
+        _refuse_later(view, made)
+        told = columns.read(file, view, made.seq, made.covered)
+        if columns.file_key(told.path) != made.key:
+            raise ValueError("it is recorded as the column of another key")
+        _refuse_other_values(view, told)
+    except OutdatedError:
+        return
+    except CORRUPTION_ERRORS as error:
+        raise forged_file_error(file, error) from error
+
+
+def _refuse_later(view: AnyView, made: DerivedFile) -> None:
+    if made.seq > view.state.head.seq or made.covered > view.state.head.next_pk:
+        raise ValueError("it claims to know of writes that never were")
+
+
+def _refuse_other_values(view: FilterView, told: SavedColumns) -> None:
+    """Raise ValueError unless a file has of the points, block by block, exactly the postings that
+    are made of their payloads."""
+    decided = _decided(view, told.stale)
+    covered = np.zeros_like(decided)
+    covered[told.by_column[columns.columns_of(told.path)[0]].rows] = True
+    if (decided & ~covered).any():
+        raise ValueError("it says nothing of some points")
+    pairs = {column: _pairs(one.values, decided) for column, one in told.by_column.items()}
+    rows = np.flatnonzero(decided)
+    for start in range(0, len(rows), VALUES_AT_ONCE):
+        some = rows[start : start + VALUES_AT_ONCE]
+        (values,) = read_values(view.connection, view.state.pks[some], [told.path])
+        for column, segment in told.by_column.items():
+            true = build_segment(column, some, values)
+            assert isinstance(true, ValueSegment)
+            found = _pairs(true.values, decided)
+            found[1] = _numbers_among(segment.values, true.values)[found[1]]
+            first, stop = np.searchsorted(pairs[column][0], [some[0], some[-1] + 1]).tolist()
+            if not np.array_equal(_in_order(found), pairs[column][:, first:stop]):
+                raise ValueError(
+                    f"of the rows {some[0]} to {some[-1]} it says what they don't hold"
+                )
+
+
+def _pairs(postings: Postings, decided: Bools) -> Ints:
+    """(2, n) the rows, of those that count, that have values, and the numbers of these; by row."""
+    groups = postings.groups
+    numbers = np.repeat(np.arange(len(groups.offsets) - 1), np.diff(groups.offsets))
+    return _in_order(np.stack([groups.rows, numbers])[:, decided[groups.rows]])
+
+
+def _in_order(pairs: Ints) -> Ints:
+    return pairs[:, np.lexsort((pairs[1], pairs[0]))]
+
+
+def _numbers_among(told: Postings, true: Postings) -> Ints:
+    """For each of the scalars the number that a file gives it, -1 for one that it hasn't. Numbers
+    of other types differ, as 1, 1.0 and true do."""
+    found = [told.texts.get(text, -1) for text in true.texts]
+    by_type = {part.values.dtype: part for part in told.numbers}
+    for part in true.numbers:
+        there = by_type.get(part.values.dtype)
+        known: dict[Any, int] = {}
+        if there is not None:
+            known = {value: there.first + i for i, value in enumerate(there.values.tolist())}
+        found += [known.get(value, -1) for value in part.values.tolist()]
+    return np.array([*found, told.false, told.false + 1], np.int64)
+
+
+def _decided(view: AnyView, stale: Ints) -> Bools:
+    """(rows,) of which points a file decides what is found: those that are read again anyway are
+    left out."""
+    decided = view.state.alive.copy()
+    decided[stale] = False
+    return decided
+
+
+def _refuse_other_lists(view: AnyView, key: ListKey, layers: Layers[Lists]) -> None:
+    decided = _decided(view, layers.stale)
+    uppermost = np.full(len(decided), -1)
+    segments = [*map(_in_good_order, layers.segments)]
+    for number, segment in enumerate(segments):
+        uppermost[segment.rows] = number
+    if (uppermost[decided] < 0).any():
+        raise ValueError("it says nothing of some points")
+    for number, segment in enumerate(segments):
+        rows = np.flatnonzero(decided & (uppermost == number))
+        for some in _by_postings(segment, rows):
+            _refuse_other_postings(view, key, segment, some)
+
+
+def _by_postings(segment: Lists, rows: Ints) -> Iterator[Ints]:
+    """The rows, as many at a time as have so many postings, or one."""
+    counts = np.bincount(segment.owners, minlength=int(rows.max(initial=-1)) + 1)
+    ends = np.cumsum(counts[rows]) // POSTINGS_AT_ONCE
+    yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
+
+
+def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: Ints) -> None:
+    """Raise ValueError unless the segment has of these rows exactly the postings and sizes that
+    lists of the same points have, made again."""
+    told = _postings(segment, np.arange(len(segment.offsets) - 1), rows)
+    for piece in in_pieces(view, key, rows):
+        if not len(piece.rows):
+            continue
+        true = _postings(piece, _numbers_in(segment, piece), piece.rows)
+        first, stop = np.searchsorted(told[0], [piece.rows[0], piece.rows[-1] + 1]).tolist()
+        same = np.array_equal(told[:, first:stop], true)
+        if not same or not np.array_equal(_sizes(segment, piece.rows), _sizes(piece, piece.rows)):
+            rows_told = f"{piece.rows[0]} to {piece.rows[-1]}"
+            raise ValueError(f"of some of the rows {rows_told} it says what they don't hold")
+
+
+def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
+    """(3, n) the postings of some rows, by row and then term: the rows, the numbers that stand for
+    the terms, and the bits of the weights, of NaN (which no file has) where there are none.
+    numbers: (t,) of each term of the lists."""
+    wanted: Bools = np.zeros(max(rows.max(initial=-1), lists.owners.max(initial=-1)) + 1, np.bool_)
+    wanted[rows] = True
+    parts = [
+        start + np.flatnonzero(wanted[lists.owners[start : start + POSTINGS_AT_ONCE]])
+        for start in range(0, max(1, len(lists.owners)), POSTINGS_AT_ONCE)
+    ]
+    places = np.concatenate(parts)
+    owners, terms = (
+        lists.owners[places],
+        numbers[np.searchsorted(lists.offsets, places, "right") - 1],
+    )
+    weights = lists.weights[places] if len(lists.weights) else np.full(len(places), np.nan)
+    found = np.stack([owners, terms, weights.astype(np.float32).view(np.uint32)], dtype=np.int64)
+    return found[:, np.lexsort((terms, owners))]
+
+
+def _numbers_in(segment: Lists, piece: Lists) -> Ints:
+    """For each term of the piece its number in the segment, -1 for one that isn't there."""
+    if piece.codes is not None:
+        codes = segment.codes or {}
+        return np.array([codes.get(word, -1) for word in piece.codes], np.int64)
+    if segment.codes is not None or not len(segment.terms):
+        return np.full(len(piece.terms), -1)
+    places = np.minimum(np.searchsorted(segment.terms, piece.terms), len(segment.terms) - 1)
+    return np.where(segment.terms[places] == piece.terms, places, -1)
+
+
+def _sizes(lists: Lists, rows: Ints) -> Matrix:
+    """How many words each of the rows has; none for lists that don't tell."""
+    return lists.sizes[np.searchsorted(lists.rows, rows)] if len(lists.sizes) else lists.sizes
+
+
+def _in_good_order(lists: Lists) -> Lists:
+    """The same lists, of whose words a dict is made, since all are looked up; ValueError where a
+    reader would be misled by the order of what it looks at."""
+    starts: Bools = np.zeros(len(lists.owners) + 1, np.bool_)
+    starts[lists.offsets] = True
+    ascending = starts[1:-1] | (np.diff(lists.owners) > 0)
+    if not ascending.all():
+        raise ValueError("its lists are out of order")
+    if (np.diff(lists.terms) <= 0).any():
+        raise ValueError("its terms are out of order")
+    if isinstance(lists.codes, Vocabulary):
+        lists.codes.refuse_disorder()
+        return replace(lists, codes={word: code for code, word in enumerate(lists.codes)})
+    return lists
+
+
+def refuse_false_state(view: AnyView, open_vectors: OpenVectors, made: DerivedFile) -> None:
+    """Raise DamagedError unless what the file, whose checksum is right, and the change log say
+    together is what the state of the view says, which is the database's own."""
+    connection, true = view.connection, view.state
+    assert view.directory is not None
+    path = path_of(view.directory, made)
+    try:
+        told = files.read_state(path, made, connection, true.head, open_vectors)
+        told = caught_up(told, connection, true.head, open_vectors).state
+        if not np.array_equal(told.pks[told.alive], true.pks):
+            raise ValueError("it knows other points")
+        for name, space in true.spaces.items():
+            if name not in told.spaces or not _are_same(told, told.spaces[name], true, space):
+                raise ValueError(f"in vector space {name!r} it says what isn't so")
+    except OutdatedError:
+        return  # so it isn't used
+    except CORRUPTION_ERRORS as error:
+        raise forged_file_error(path, error) from error
+
+
+def _are_same(told: State, found: SpaceState, true: State, space: SpaceState) -> bool:
+    """Whether two states say the same of a vector space, though they may number rows otherwise."""
+    return (
+        np.array_equal(_owners(told, found), _owners(true, space))
+        and np.array_equal(found.slot_of_row.whole()[told.alive], space.slot_of_row.whole())
+        and np.array_equal(found.checksums, space.checksums)
+    )
+
+
+def _owners(state: State, space: SpaceState) -> Ints:
+    """The pk that owns each slot, -1 for dead ones."""
+    rows = space.row_of_slot.whole()
+    owners = np.full(len(rows), NONE, np.int64)
+    owners[rows >= 0] = state.pks[rows[rows >= 0]]
+    return owners
+
+
+ROWS_AT_ONCE = 2_048  # whole blocks
+LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …
+ROUNDED = 2e-5  # … nor than this share of the vector's length
+CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with those of an index
+SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
+CANDIDATES = 10  # that are asked for, of each
+
+
+def refuse_false_codes(
+    directory: Path, space: SpaceState, codes: SpaceCodes, number: int, made: DerivedFile
+) -> None:
+    """Raise DamagedError unless the file, whose checksum is right, has codes of these vectors."""
+    try:
+        for at, found in enumerate(codes.read(directory, made).segments):
+            _refuse_wrong_codes(found, space, (number * FILE_SEGMENTS + at) * SEGMENT)
+    except OlderError:
+        return  # they are made anew when they are wanted
+    except ValueError as error:
+        raise forged_file_error(path_of(directory, made), error) from error
+
+
+def _refuse_wrong_codes(found: Codes, space: SpaceState, first: int) -> None:
+    slots = np.arange(first, first + SEGMENT)
+    if slots[-1] >= space.space.slots:
+        raise ValueError(f"it has codes of more than {space.space.slots} vectors")
+    rows = space.vectors.rows(space.space.slots)
+    space.vectors.admit(rows, space.checksums, slots)
+    for start in range(0, SEGMENT, ROWS_AT_ONCE):
+        these = slots[start : start + ROWS_AT_ONCE]
+        if not _holds(found, start, as_float32(rows[these]).astype(np.float64)).all():
+            raise ValueError("it has bounds that don't hold for its vectors")
+
+
+def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
+    """Whether what is told of some rows, from the one at `start` on, is so, and bounds are no
+    looser than need be."""
+    some, count = slice(start, start + len(vectors)), len(vectors)
+    blocks = slice(start // BLOCK, -(-(start + count) // BLOCK))
+    told = found.rows[blocks].astype(np.float64).transpose(1, 0, 2).reshape(4, -1)[:, :count]
+    scales, residuals, sides, reaches = told
+    own, lengths, good = _coded(vectors, found.frame, sides)
+    size = _length(own)
+    turned = rotated(own, found.frame)
+    in_rows = found.high[blocks].transpose(0, 2, 1, 3).reshape(-1, *found.low.shape[1:])
+    high = _numbers(in_rows[:count], own.shape[1])
+    low = _numbers(found.low[some], own.shape[1])
+    upper = (high - 7.5) * scales[:, None]
+    whole = (16 * high + low - 127.5) * (scales[:, None] / 16)
+    slack = ROUNDED * (size + lengths + 1e-20)
+    for meant, bounds in ((upper, residuals), (whole, found.finer[some].astype(np.float64))):
+        far, long = _length(turned - meant), _length(meant)
+        good &= (far <= bounds) & (long <= reaches)
+        good &= np.isinf(bounds) | (bounds <= far * LOOSE + slack)
+    longest = np.maximum(_length(upper), _length(whole))
+    good &= reaches <= longest * LOOSE + slack
+    good |= np.isinf(residuals) & np.isinf(found.finer[some])
+    return good
+
+
+def _coded(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
+    """What is coded of some rows before it is rotated, given what is told of them exactly; their
+    lengths; and whether that is so."""
+    lengths, centre = _length(vectors), frame.centre.astype(np.float64)
+    safe = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
+    rows = np.where(safe[:, None], vectors, 0.0)
+    if frame.metric == "l2":
+        own = rows - centre
+        half_squared_norms = _length(own) ** 2 / 2
+        rounding = 2 * UNIT_ROUNDOFF * half_squared_norms + 1e-40
+        return own, lengths, np.abs(sides - half_squared_norms) <= rounding
+    if frame.metric == "cosine":
+        rows = np.divide(rows, lengths[:, None], out=np.zeros_like(rows), where=safe[:, None])
+    shares = rows @ centre / max(float(centre @ centre), 1e-300)
+    near = np.abs(sides - shares) <= 2 * UNIT_ROUNDOFF * np.abs(shares) + 1e-12 * _length(rows)
+    return rows - np.outer(sides, centre), lengths, near
+
+
+def rotated(rows: Floats, frame: Frame) -> Floats:
+    """(n, dim) rows turned as those of a frame are before they are coded."""
+    dimension = rows.shape[1]
+    longest = 1 << (dimension.bit_length() - 1)
+    for signs in frame.signs.astype(np.float64):
+        rows = rows * signs
+        rows[:, :longest] = _by_hadamard(rows[:, :longest])
+        if longest < dimension:
+            rows[:, -longest:] = _by_hadamard(rows[:, -longest:])
+    return rows
+
+
+def _by_hadamard(rows: Floats) -> Floats:
+    """Times Hadamard's matrix, over the root of its size."""
+    count, size = rows.shape
+    half = 1
+    while half < size:
+        pairs = rows.reshape(count, -1, 2, half)
+        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+        half *= 2
+    scaled: Floats = rows.reshape(count, size) / size**0.5
+    return scaled
+
+
+def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
+    """(n, dim) what is in the halves of bytes: four numbers, then four others."""
+    apart = np.stack([nibbles & 15, nibbles >> 4], axis=2)
+    return apart.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
+
+
+def _length(rows: Floats) -> Floats:
+    return np.asarray(np.linalg.norm(rows, axis=1))
+
+
+def refuse_false_index(
+    directory: Path, space: SpaceState, index: SpaceIndex, made: DerivedFile
+) -> None:
+    """Raise DamagedError unless the file, whose checksum is right, is an index of the vectors of
+    `space`."""
+    path = path_of(directory, made)
+    try:
+        if made.covered > space.space.slots:
+            raise ValueError(f"it claims {made.covered} vectors of {space.space.slots}")
+        _refuse_other_vectors(index.read(directory, made), space)
+    except PluginError:
+        return  # without its class it isn't used either
+    except (*CORRUPTION_ERRORS, RuntimeError) as error:
+        raise forged_file_error(path, error) from error
+
+
+def _refuse_other_vectors(index: VectorIndex, space: SpaceState) -> None:
+    rows = space.vectors.rows(space.space.slots)[: len(index)]
+    lengths = space.vectors.norms(rows, space.checksums, None).lengths
+    if not isinstance(index, KnowsVectors):
+        _refuse_wrong_distances(index, rows, lengths, space.space.metric)
+        return
+    others = sum(
+        int(np.count_nonzero(~index.holds(first, some))) for first, some in _in_parts(rows)
+    )
+    if others:
+        raise ValueError(f"{others} of {len(rows)} vectors aren't those of the collection")
+
+
+def _in_parts(rows: Stored) -> Iterator[tuple[int, Matrix]]:
+    step = max(1, CELLS_AT_ONCE // rows.shape[1])
+    for first in range(0, len(rows), step):
+        yield first, as_float32(rows[first : first + step])
+
+
+def _refuse_wrong_distances(
+    index: VectorIndex, rows: Stored, lengths: Floats, metric: Metric
+) -> None:
+    """Search for each vector that float32 can multiply; what is found must be there, once, and as
+    far away as the index says. An index may miss some, but not all that are looked for."""
+    searched = np.flatnonzero((lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1]))
+    hits = 0
+    for start in range(0, len(searched), SEARCHED_AT_ONCE):
+        slots = searched[start : start + SEARCHED_AT_ONCE]
+        try:
+            numbers, distances = index.search(as_float32(rows[slots]), min(CANDIDATES, len(rows)))
+        except RuntimeError:  # as of an index that finds too few; searches go another way then
+            continue
+        found = np.asarray(numbers).reshape(len(slots), -1).astype(np.int64)
+        told = np.asarray(distances).reshape(len(slots), -1).astype(np.float64)
+        if found.shape != told.shape:
+            raise ValueError("a search finds vectors without a distance")
+        for of_slot in zip(slots.tolist(), found, told, strict=True):
+            _refuse_wrong_hits(rows, lengths, metric, *of_slot)
+        hits += int(np.count_nonzero((found == slots[:, None]).any(axis=1)))
+    if len(searched) and not hits:
+        raise ValueError(f"no search of {len(searched)} finds the vector that is looked for")
+
+
+def _refuse_wrong_hits(
+    rows: Stored, lengths: Floats, metric: Metric, slot: int, found: Ints, told: Floats
+) -> None:
+    if len(distinct(found)) < len(found):
+        raise ValueError("a search finds a vector twice")
+    if len(found) and not 0 <= found.min() <= found.max() < len(rows):
+        raise ValueError("a search finds vectors that aren't there")
+    length = float(lengths[slot])
+    true = exact_distances(as_float32(rows[slot : slot + 1])[0], length, rows, found, metric)
+    rounding = (rows.shape[1] + 16) * 4 * UNIT_ROUNDOFF
+    if metric == "l2":
+        allowed = rounding * (lengths[found] + length) ** 2
+    elif metric == "ip":
+        allowed = rounding * (1 + lengths[found] * length)
+    else:
+        allowed = np.full(len(found), rounding)
+    wrong = ~(np.abs(told - true) <= allowed)
+    if wrong.any():
+        raise ValueError(
+            f"a search says that vector {found[wrong][0]} is {told[wrong][0]:.6g} away from "
+            f"vector {slot}, and not {true[wrong][0]:.6g}"
+        )
+
+
+FindAnalyzer: TypeAlias = Callable[[], Analyzer]
+Comparison: TypeAlias = Callable[[DerivedFile], None]  # raises DamagedError
+# What files are found by; one that isn't there any more may be gone, or be another.
+_Files: TypeAlias = tuple[int, list[DerivedFile]]
+_HOW_TO_MEND = (
+    "Nothing is lost: close it everywhere and open the store with rebuild=True, or remove the "
+    "folder 'derived' while it is closed, and it is made again"
+)
+_CLOSE = partial(ClientClosedError, "verified")
+_OF_OTHER_TYPES = """
+    SELECT pk FROM points WHERE typeof(id) NOT IN ('text', 'integer')
+        OR typeof(document) NOT IN ('text', 'null') OR typeof(uri) NOT IN ('text', 'null') LIMIT 1
+"""
+
+
+def no_analyzer() -> Analyzer:
+    """For who doesn't know how a collection finds words: its lists of words aren't compared."""
+    raise InvalidArgumentError("how words are found isn't known here")
+
+
+def verify_catalog(path: Path, mode: Mode) -> FileReport:
+    """The catalog of a store."""
+    database = FileDatabase(path, CATALOG, mode)
+    try:
+        database.use(partial(_refuse_problems, path=path))
+    except StorageError as error:
+        return _report(path, error)
+    finally:
+        database.close(_CLOSE)
+    return _report(path, None)
+
+
+def verify_collection(
+    directory: Path, name: str, mode: Mode, find_class: FindClass, find_analyzer: FindAnalyzer
+) -> list[FileReport]:
+    """The files of a collection, all of one state; none when it is deleted meanwhile. The classes
+    of its indexes and how it finds words are what its derived files were made with."""
+    path = directory / POINTS_NAME
+    while True:
+        try:
+            points = Access.open(directory, name, mode, StoreHooks(find_class))
+            try:
+                look = partial(_look, points=points, path=path, find_analyzer=find_analyzer)
+                files, reports = points.read(look)
+                if not any(r.problem for r in reports) or points.read(_files) == files:
+                    return reports
+            finally:
+                points.close(_CLOSE)
+        except NotFoundError:
+            return []
+        except StorageError as error:
+            return [_report(path, error)]
+        except CORRUPTION_ERRORS as error:  # of which the files are the cause: nothing else is read
+            return [_report(path, corruption_error(error, path))]
+
+
+def _look(
+    view: SearchView, points: Access, path: Path, find_analyzer: FindAnalyzer
+) -> tuple[_Files, list[FileReport]]:
+    # The state of the view may have been made of one of the files that are looked at.
+    view = replace(view, state=points.state_in_database(view))
+    compare_state = partial(refuse_false_state, view, points.memory.open_vectors)
+    return _files(view), _reports(view, path, compare_state, find_analyzer)
+
+
+def _files(view: SearchView) -> _Files:
+    return view.state.head.generation, all_files(view.connection)
+
+
+def _reports(
+    view: SearchView, path: Path, compare_state: Comparison, find_analyzer: FindAnalyzer
+) -> list[FileReport]:
+    _refuse_problems(view.connection, path)
+    _refuse_disagreement(view, path)
+    reports, sound = [_report(path, None)], []
+    for space in view.state.spaces.values():
+        problem = None
+        try:
+            rows = space.vectors.rows(space.space.slots)
+            space.vectors.admit(rows, space.checksums, None)
+            sound.append(space)
+        except StorageError as error:
+            problem = error
+        reports.append(_report(space.vectors.path, problem))
+    compare = _comparisons(view, path.parent, sound, find_analyzer)
+    compare[files.file_key(view.state.head.generation)] = compare_state
+    return reports + [_derived_report(path.parent, f, compare) for f in all_files(view.connection)]
+
+
+def _comparisons(
+    view: SearchView, directory: Path, sound: list[SpaceState], find_analyzer: FindAnalyzer
+) -> dict[str, Comparison]:
+    """By their keys, how to compare derived files with what they are made of. There may be others,
+    that are of no use any more."""
+    sparse = [s.number for s in view.state.non_dense.values() if s.kind == "sparse"]
+    keys: list[ListKey] = [
+        TRIGRAMS,
+        *_words(find_analyzer),
+        *(("sparse", number) for number in sparse),
+    ]
+    lists = {file_key(key): partial(refuse_false_lists, view, key) for key in keys}
+    indexes = {
+        index.key: partial(refuse_false_index, directory, space, index)
+        for space in sound
+        if (index := view.kept.spaces[space.space.name].index).wanted
+    }
+    columns = {
+        made.key: partial(refuse_false_column, view)
+        for made in find_all(view.connection, column_files.KIND)
+    }
+    return {**lists, **indexes, **columns, **_of_codes(view, directory, sound)}
+
+
+def _of_codes(view: SearchView, directory: Path, sound: list[SpaceState]) -> dict[str, Comparison]:
+    every = [(space, view.kept.spaces[space.space.name].codes) for space in sound]
+    return {
+        codes.key_of(number): partial(refuse_false_codes, directory, space, codes, number)
+        for space, codes in every
+        for number in range(space.space.slots // SEGMENT // FILE_SEGMENTS + 1)
+    }
+
+
+def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
+    try:
+        return [("words", find_analyzer())]
+    except (InvalidArgumentError, MissingDependencyError):
+        return []  # words can't be searched for with such settings here
+
+
+def _derived_report(
+    directory: Path, made: DerivedFile, compare: dict[str, Comparison]
+) -> FileReport:
+    """Such a file is no loss, but what is wrong with it may be wrong with the disk, or done on
+    purpose."""
+    path = directory / DERIVED / made.file
+    try:
+        refuse_damaged(path_of(directory, made), made)
+        if made.key in compare:
+            compare[made.key](made)
+    except (StorageError, OSError) as error:
+        return _report(path, StorageError(f"{error}. {_HOW_TO_MEND}"))
+    return _report(path, None)
+
+
+def _report(path: Path, problem: StorageError | None) -> FileReport:
+    size = path.stat().st_size if path.exists() else 0
+    return FileReport(path, size, None if problem is None else str(problem))
+
+
+def _refuse_problems(connection: apsw.Connection, path: Path) -> None:
+    found = [str(row[0]) for row in select(connection, "PRAGMA integrity_check(5)")]
+    if found != ["ok"]:
+        raise DamagedError(f"{path} is damaged: {'; '.join(found)}")
+
+
+def _refuse_disagreement(view: SearchView, path: Path) -> None:
+    """Tables may contradict one another though all checksums are right, if someone made them so."""
+    pks = view.state.pks
+    listed = select(view.connection, "SELECT pk FROM points ORDER BY pk")
+    if not np.array_equal(pks, np.array([pk for (pk,) in listed], np.int64)):
+        raise DamagedError(f"{path} is damaged: the points and the bitmaps of points disagree")
+    for (pk,) in select(view.connection, _OF_OTHER_TYPES):
+        raise DamagedError(
+            f"{path} is damaged: what it holds contradicts itself: point {pk} has an id, a "
+            "document or a uri of another type"
+        )
+    for piece in read_records(view.connection, "id, document, uri", pks):
+        del piece  # SQLite holds bytes, of which Python makes texts
+    for space in view.state.non_dense.values():
+        for _ in read_non_dense(view.connection, space, pks):
+            pass
+    for piece in read_records(view.connection, "payload", pks):
+        try:
+            decode_payloads(blob for (blob,) in piece)
+        except ValueError as error:
+            raise DamagedError(f"{path} is damaged: a payload isn't JSON: {error}") from error

@@ -1,0 +1,501 @@
+"""The codes of one vector space in this process: by which most vectors are proved not to be near.
+
+Slots never change their vectors, so codes never become wrong. They come in *segments* of so many
+slots each. One that is full is immutable, and comes into a derived file, written by the process
+that does maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded
+in memory. What isn't coded yet, or any more, is searched as floats, with the same result.
+
+A collection that is small has no codes (`planner.is_worth_codes`), since floats are as fast there;
+thousands of small ones have no files for them, and for them this module isn't loaded. Nor has any
+collection codes where the compiled part is missing.
+
+Codes in files: segments one after another, of one size.
+
+A segment has a header, the centre, the floats of its rows, and at multiples of 64 bytes the upper
+and the lower halves of its codes, as they lie in memory (`indexes/native/kernel.h`). All is
+little-endian. The header says how many rows there are, their dimension and metric, and the seed of
+the rotation; but for the seed it decides nothing, but has to be what is expected. Files are mapped,
+so that all processes share them.
+"""
+
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+
+import apsw
+import numpy as np
+
+from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Metric, Stored
+from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.system import is_whole
+from retrieval_store.base.tracing import log_of
+from retrieval_store.engine.locks import FifoLock
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.storage.derived import (
+    DerivedFile,
+    checksum_of,
+    find_all,
+    is_there,
+    path_of,
+)
+from retrieval_store.engine.storage.files import Label
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.errors import DamagedError, StorageError
+from retrieval_store.indexes.native import BLOCK, OF_ROW, chunks_of
+from retrieval_store.indexes.quantized import (
+    Codes,
+    Frame,
+    Pieces,
+    best_frame,
+    encode_into,
+    first_of,
+    room_for,
+    serves,
+)
+
+SEGMENT = 16_384  # slots
+LONGEST_NUMBER = 18  # digits
+FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
+LEAST_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
+HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
+TRY_AGAIN = 256  # … until so many have been answered without
+
+
+NO_SLOTS = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Codes at one moment. pieces: with the slots that they begin at, ascending; together: the
+    same, as they are searched, None for none. count: of slots; stop: behind the last of them."""
+
+    pieces: tuple[tuple[int, Codes], ...]
+    together: Pieces | None
+    count: int
+    stop: int
+
+    @classmethod
+    def of(cls, pieces: Sequence[tuple[int, Codes]]) -> "Coded":
+        """These pieces."""
+        if not pieces:
+            return NOTHING_CODED
+        first, last = pieces[-1]
+        together = Pieces.of([codes for _, codes in pieces], [first for first, _ in pieces])
+        return cls(tuple(pieces), together, together.count, first + last.count)
+
+    def count_below(self, slots: int) -> int:
+        """How many of the first `slots` slots have a code."""
+        if slots >= self.stop:
+            return self.count
+        return sum(min(codes.count, max(0, slots - first)) for first, codes in self.pieces)
+
+    def lacking(self, slots: int) -> Ints:
+        """Those of the first `slots` slots that have no code."""
+        if slots == self.count == self.stop:
+            return NO_SLOTS
+        ranges, at = [], 0
+        for first, codes in self.pieces:
+            ranges.append(np.arange(at, min(first, slots)))
+            at = first + codes.count
+        ranges.append(np.arange(at, slots))
+        return np.concatenate(ranges)
+
+    def uncoded(self, space: SpaceState) -> int:
+        """How many vectors of points have no code; those of dead slots need none."""
+        slots = space.space.slots
+        if not self.count:
+            return slots - space.dead
+        lacking = self.lacking(slots)
+        return int(np.count_nonzero(space.row_of_slot[lacking] >= 0)) if len(lacking) else 0
+
+
+NOTHING_CODED = Coded((), None, 0, 0)
+
+
+_log = log_of("files")
+
+
+class SpaceCodes:
+    """The codes of a vector space in one generation; none until they are loaded or made.
+
+    filling: for the one thread that loads or makes some; closed: they aren't used any more; nbytes:
+    of memory in use, but for what is mapped from files.
+    """
+
+    def __init__(self, space: Space, generation: int, directory: Path | None, label: Label) -> None:
+        self.key = f"codes.{space.number}.{generation}"
+        self.filling = FifoLock()
+        self.closed = False
+        self.nbytes = 0
+        self._space, self._label = space, label
+        self._directory = directory
+        self._segments: dict[int, Codes] = {}
+        self._files: dict[int, Mapped] = {}
+        # One thing, since an interrupt may come between two.
+        self._tail: tuple[int, Codes] | None = None
+        self._looked = directory is None
+        self._shown = NOTHING_CODED
+        self._useless: set[DerivedFile] = set()
+        self._verified: set[DerivedFile] = set()  # they may be let go of and mapped again
+        self._strikes = self._spared = 0
+
+    def key_of(self, number: int) -> str:
+        """Under which a file is recorded."""
+        return f"{self.key}.{number}"
+
+    def shown(self) -> Coded:
+        """What there is now; it stays as it is. Nothing for a moment where a file has been cut off
+        and another thread is making codes."""
+        if all(mapped.is_whole for mapped in list(self._files.values())):
+            return self._shown
+        return self.filling.take_within(0, self._without_cut_off, lambda: NOTHING_CODED)
+
+    def _in_memory(self) -> int:
+        files = list(self._files.values())
+        shared = sum(codes.nbytes for mapped in files for codes in mapped.segments)
+        return max(0, sum(codes.nbytes for _, codes in self._shown.pieces) - shared)
+
+    # What queries learn of how much codes help.
+
+    def are_effective(self) -> bool:
+        """Whether codes have told the vectors apart for the queries of late."""
+        if self._strikes < HARD_AFTER:
+            return True
+        self._spared += 1
+        return self._spared % TRY_AGAIN == 0
+
+    def note(self, helped: bool) -> None:
+        """Whether they did for one query."""
+        self._strikes = max(0, self._strikes - 1) if helped else min(HARD_AFTER, self._strikes + 1)
+
+    # Loading and making them.
+
+    def load_saved(self, connection: apsw.Connection, slots: int, newer: bool = False) -> None:
+        """Begin with the files of the first `slots` slots that are recorded and whole; only once,
+        unless `newer`. Nothing is done while another thread is at it."""
+        if newer or not self._looked:
+            load = partial(self._load_found, connection, slots)
+            self.filling.take_within(0, load, lambda: None)
+
+    def _load_found(self, connection: apsw.Connection, slots: int) -> None:
+        if self._directory is not None:
+            for found in find_all(connection, self.key):
+                number = number_of(found)
+                held = len(self._files[number].segments) if number in self._files else 0
+                begins = number * FILE_SEGMENTS * SEGMENT
+                more = found.covered > held * SEGMENT and found not in self._useless
+                if more and 0 <= begins <= slots - found.covered:
+                    self._load(self._directory, number, found)
+            self._show()
+        self._looked = True
+
+    def _load(self, directory: Path, number: int, found: DerivedFile) -> None:
+
+        try:
+            self._use(number, self.read(directory, found))
+            _log.debug("loaded %s: codes of %d vectors", found.file, found.covered)
+        except OlderError:
+            self._useless.add(found)
+            _log.info(
+                "codes of collection %r are of an older kind, and are made anew", self._label.name
+            )
+        except (DamagedError, ValueError, OSError) as error:
+            if isinstance(error, (DamagedError, ValueError)):  # else it may do later
+                self._useless.add(found)
+            if is_there(directory, found):  # not replaced since this transaction began
+                self._warn(error)
+
+    def _warn(self, why: object) -> None:
+        said = "codes of collection %r can't be used and will be made again: %s"
+        _log.warning(said, self._label.name, why)
+
+    def read(self, directory: Path, found: DerivedFile) -> "Mapped":
+        """What a file holds, mapped; raises DamagedError or ValueError."""
+        path = path_of(directory, found)
+        if found not in self._verified and checksum_of(path) != found.checksum:
+            raise DamagedError(f"{path} is damaged: its checksum is wrong")
+        self._verified.add(found)
+        count, rest = divmod(found.covered, SEGMENT)
+        if rest or not 0 < count <= FILE_SEGMENTS:
+            raise ValueError(f"{path} claims {found.covered} codes, which are no whole segments")
+        assert self._space.dimension is not None
+        return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
+
+    def _use(self, number: int, mapped: "Mapped") -> None:
+        """Take full segments from their file; `_show` has to follow."""
+        for at, codes in enumerate(mapped.segments):
+            self._segments[number * FILE_SEGMENTS + at] = self._sharing_frame(codes)
+        self._files[number] = mapped
+
+    def _sharing_frame(self, codes: Codes) -> Codes:
+        """The same in the one frame for all, so that queries are made ready once."""
+        for other in self._segments.values():
+            if other.frame.same_as(codes.frame):
+                return replace(codes, frame=other.frame)
+        return codes
+
+    def _without_cut_off(self) -> Coded:
+        """Let go of files that have been cut off since they were mapped; they are made again."""
+        for number, mapped in list(self._files.items()):
+            if not mapped.is_whole:
+                self._warn("a file was cut off")
+                self._drop_file(number)
+        self._show()
+        return self._shown
+
+    def take_in(self, space: SpaceState) -> None:
+        """Code the next of the segments that lack codes, or the tail."""
+        self.filling.take(lambda: self._take_in(space))
+
+    def lacks(self, slots: int) -> bool:
+        """Whether there is something to take in that is worth it."""
+        behind = slots - self._shown.count_below(slots)
+        return behind * (self._space.dimension or 0) > LEAST_CELLS
+
+    def _take_in(self, space: SpaceState) -> None:
+        slots = space.space.slots
+        for number in range(-(-slots // SEGMENT)):
+            stop = min(slots, (number + 1) * SEGMENT)
+            if not self._has(number, stop):
+                self._code(number, space, stop)
+                self._show()
+                return
+
+    def _has(self, number: int, stop: int) -> bool:
+        """Whether the slots of a segment are coded up to there."""
+        first = number * SEGMENT
+        tail = self._tail_of(number)
+        return number in self._segments or (tail is not None and tail.count >= stop - first)
+
+    def _tail_of(self, number: int) -> Codes | None:
+        """The tail, if it is that of this segment."""
+        tail = self._tail
+        return tail[1] if tail is not None and tail[0] == number else None
+
+    def _code(self, number: int, space: SpaceState, stop: int) -> None:
+        """Code a segment as far as it goes, into memory."""
+        first = number * SEGMENT
+        tail = self._tail_of(number)
+        held = 0 if tail is None else tail.count
+        some = slice(first + held, stop)
+        matrix = space.vectors.rows(space.space.slots)
+        space.vectors.admit(matrix, space.checksums, np.arange(some.start, stop))
+        rows = matrix[some]
+        if tail is None:
+            tail = room_for(SEGMENT, self._frame_for(rows, space.space.metric))
+        encode_into(tail, held, rows)
+        tail = first_of(tail, stop - first)
+        if tail.count == SEGMENT:
+            self._segments[number], self._tail = tail, None
+        else:
+            self._tail = number, tail
+
+    def _frame_for(self, rows: Stored, metric: Metric) -> Frame:
+        """That of another segment if it serves, so that a query needs to be made ready only
+        once."""
+        best = best_frame(rows, metric, int.from_bytes(os.urandom(8), "little"))
+        frames = {id(codes.frame): codes.frame for codes in self._segments.values()}
+        return next((frame for frame in frames.values() if serves(frame, best, rows)), best)
+
+    def _show(self) -> None:
+        pieces = [(number * SEGMENT, self._segments[number]) for number in sorted(self._segments)]
+        if self._tail is not None and self._tail[0] not in self._segments:
+            number, tail = self._tail
+            pieces.append((number * SEGMENT, tail))
+            pieces.sort(key=lambda piece: piece[0])
+        if not self.closed:
+            self._shown = Coded.of(pieces)
+            self.nbytes = self._in_memory()
+
+    # Saving them.
+
+    def unsaved(self, every: bool = False) -> list[int]:
+        """Files that should be written: those that would hold twice as many segments as they do, or
+        all that they ever will; or at least one more, if `every` is wanted."""
+        numbers = {number // FILE_SEGMENTS for number in list(self._segments)}
+        return [number for number in sorted(numbers) if self._outgrown(number, every)]
+
+    def _outgrown(self, number: int, every: bool) -> bool:
+        held, saved = len(self._of_file(number)), 0
+        if number in self._files:
+            saved = len(self._files[number].segments)
+        return held > saved and (every or held >= 2 * saved or held == FILE_SEGMENTS)
+
+    def _of_file(self, number: int) -> list[Codes]:
+        """The segments that a file can hold now: those that follow one another from its first."""
+        first = number * FILE_SEGMENTS
+        every = [self._segments.get(first + at) for at in range(FILE_SEGMENTS)]
+        return [codes for codes in takewhile(lambda codes: codes is not None, every) if codes]
+
+    def write(self, number: int, path: Path) -> int:
+        """Write a file, and say how many slots are in it."""
+        segments = self._of_file(number)
+        if not segments:
+            raise StorageError("the codes were closed before they were saved")
+        write_segments(path, segments, self._space.metric)
+        return len(segments) * SEGMENT
+
+    def map(self, made: list[DerivedFile], directory: Path) -> None:
+        """Go on with what was written instead of what is in memory, where it can be mapped."""
+
+        def use() -> None:
+            for file in made:
+                self._load(directory, number_of(file), file)
+            self._show()
+
+        self.filling.take(use)
+
+    @property
+    def files(self) -> int:
+        """How many are mapped."""
+        return len(self._files)
+
+    def close_idle(self) -> None:
+        """Let go of files, unless a thread is making codes; the next search maps them again."""
+        self.filling.take_within(0, self._unmap, lambda: None)
+
+    def _unmap(self) -> None:
+        for number in list(self._files):
+            self._drop_file(number)
+        self._looked = self._directory is None
+        self._show()
+
+    def _drop_file(self, number: int) -> None:
+        for at in range(len(self._files.pop(number).segments)):
+            self._segments.pop(number * FILE_SEGMENTS + at, None)
+
+    def close(self) -> None:
+        """Let go of the memory; searches under way keep what they use, and so does a thread that
+        is making codes."""
+        self.closed, self._shown, self.nbytes = True, NOTHING_CODED, 0
+        self.filling.take_within(0, self._let_go, lambda: None)
+
+    def _let_go(self) -> None:
+        self._segments, self._files, self._tail = {}, {}, None
+
+
+def number_of(file: DerivedFile) -> int:
+    """Which file it is; -1 for a name that isn't ours."""
+    name = file.key.rpartition(".")[2]
+    number = int(name) if len(name) < LONGEST_NUMBER and name.isdecimal() else -1
+    return number if str(number) == name else -1
+
+
+HEADER = struct.Struct("<8sIIIIQ")
+MAGIC = b"rscodes2"
+MAGIC_BEFORE = b"rscodes1"  # of codes as they were made before the scan was compiled
+ALIGNMENT = 64
+LARGEST = 1e25  # of what is told of rows of safe lengths: half a square of 2e12 …
+ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
+
+
+class OlderError(ValueError):
+    """A file of codes as they were made before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """The segments of a file. memory: what they lie in."""
+
+    segments: tuple[Codes, ...]
+    memory: mmap.mmap
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is as long as it was."""
+        return is_whole(self.memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where things are in a segment. high, low: where the halves of the codes begin; half: the
+    bytes of one; size: of all."""
+
+    rows: int
+    dimension: int
+    metric: Metric
+    high: int
+    low: int
+    half: int
+    size: int
+
+    @classmethod
+    def of(cls, rows: int, dimension: int, metric: Metric) -> "_Layout":
+        half = rows * chunks_of(dimension) * 4
+        high = _aligned(HEADER.size + 4 * (dimension + (OF_ROW + 1) * rows))
+        low = _aligned(high + half)
+        return cls(rows, dimension, metric, high, low, half, _aligned(low + half))
+
+    def header(self, seed: int) -> bytes:
+        """What a segment begins with."""
+        return HEADER.pack(MAGIC, self.rows, self.dimension, METRICS.index(self.metric), 0, seed)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> None:
+    """Write segments of as many rows each, multiples of 32, to a new file."""
+    with path.open("wb") as file:
+        for codes in segments:
+            frame = codes.frame
+            layout = _Layout.of(len(codes.finer), len(frame.centre), metric)
+            floats = (frame.centre, codes.rows, codes.finer)
+            head = layout.header(frame.seed) + b"".join(a.astype("<f4").tobytes() for a in floats)
+            file.write(head.ljust(layout.high, b"\0"))
+            file.write(codes.high.tobytes().ljust(layout.low - layout.high, b"\0"))
+            file.write(codes.low.tobytes().ljust(layout.size - layout.low, b"\0"))
+
+
+def read_segments(path: Path, count: int, rows: int, dimension: int, metric: Metric) -> Mapped:
+    """`count` segments of so many rows, as they were written, read-only; ValueError when the file
+    holds something else, OlderError for what was made before codes were as they are."""
+    layout = _Layout.of(rows, dimension, metric)
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    if memory[: len(MAGIC_BEFORE)] == MAGIC_BEFORE:
+        raise OlderError(f"{path} has codes of an older kind")
+    if len(memory) != count * layout.size:
+        raise ValueError(f"{path} has {len(memory)} bytes, not those of {count} segments")
+    every = range(0, len(memory), layout.size)
+    return Mapped(tuple(_segment(memory, start, layout, path) for start in every), memory)
+
+
+def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Codes:
+    header = memory[start : start + HEADER.size]
+    seed = HEADER.unpack(header)[-1]
+    if header != layout.header(seed):
+        raise ValueError(f"{path} has no header of {layout.rows} codes of {layout.dimension}")
+    rows, dimension = layout.rows, layout.dimension
+    count = dimension + (OF_ROW + 1) * rows
+    floats: Matrix = np.frombuffer(memory, "<f4", count, start + HEADER.size)
+    of_rows = floats[dimension : dimension + OF_ROW * rows].reshape(-1, OF_ROW, BLOCK)
+    centre, finer = floats[:dimension].copy(), floats[dimension + OF_ROW * rows :]
+    _refuse_senseless(of_rows, finer, centre, layout.metric, path)
+    chunks = chunks_of(dimension)
+    high: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.high)
+    low: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.low)
+    return Codes(
+        rows,
+        Frame(seed, centre, layout.metric),
+        high.reshape(-1, chunks, BLOCK, 4),
+        low.reshape(rows, chunks, 4),
+        of_rows,
+        finer,
+    )
+
+
+def _refuse_senseless(
+    of_rows: Matrix, finer: Matrix, centre: Matrix, metric: Metric, path: Path
+) -> None:
+    scales, residuals, sides, reaches = (of_rows[:, i] for i in range(OF_ROW))
+    bounds = all((a >= 0).all() for a in (residuals, finer, reaches, scales))
+    small = all((np.abs(a) <= LARGEST).all() for a in (scales, sides, reaches, centre))
+    is_direction = metric == "l2" or abs(float(centre @ centre) - 1) < ROUNDED
+    if not (bounds and small and is_direction):
+        raise ValueError(f"{path} has bounds, or a centre, that are none")

@@ -1,0 +1,292 @@
+"""What all search methods share: the vector spaces that are open (`OpenSpace`) and the other caches
+kept between calls (`Caches`), one call (`SearchContext`), and its record for `explain` and spans
+(`Trace`).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.tracing import Attributes
+from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
+from retrieval_store.engine.search.graph import SpaceIndex
+from retrieval_store.engine.search.planner import Plan
+from retrieval_store.engine.state.caches import BUDGET, LayerCache
+from retrieval_store.engine.state.state import SpaceState, View
+from retrieval_store.engine.storage.vectors import Vectors
+from retrieval_store.indexes.exact import (
+    Decided,
+    Norms,
+    decided,
+    exact_distances,
+    is_safe_length,
+    length_of,
+    nearest,
+)
+from retrieval_store.query import executor as answering
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.search.codes import SpaceCodes
+
+UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
+
+
+class OpenSpace:
+    """One dense vector space in one generation, as this process has it open. make_codes: returns
+    the space's codes, none yet, when they are first asked for: most spaces are too small for codes,
+    and nothing of what handles them is loaded then."""
+
+    def __init__(
+        self, vectors: Vectors, index: SpaceIndex, make_codes: "Callable[[], SpaceCodes]"
+    ) -> None:
+        self.vectors, self.index, self._make_codes = vectors, index, make_codes
+        self._closed = False
+        self._made: dict[str, SpaceCodes] = {}  # one at most
+
+    @property
+    def codes(self) -> "SpaceCodes":
+        """The codes of the space, which are closed once the space was let go of."""
+        held = self._made.get("codes")
+        if held is None:
+            held = self._made.setdefault("codes", self._make_codes())  # two threads may be at it
+            if self._closed:
+                held.close()
+        return held
+
+    @property
+    def codes_at_hand(self) -> "SpaceCodes | None":
+        """The same; None where they were never asked for."""
+        return self._made.get("codes")
+
+    @property
+    def has_something_to_save(self) -> bool:
+        """Whether the index or the codes have grown since they were saved."""
+        codes = self.codes_at_hand
+        grown = self.index.covered > self.index.saved
+        return grown or (codes is not None and bool(codes.unsaved(True)))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.vectors.nbytes + self.index.nbytes + self.codes_nbytes
+
+    @property
+    def codes_nbytes(self) -> int:
+        """Bytes of memory in use for codes."""
+        codes = self.codes_at_hand
+        return 0 if codes is None else codes.nbytes
+
+    @property
+    def descriptors(self) -> int:
+        """How many file descriptors the open files take."""
+        codes = self.codes_at_hand
+        return 1 + (0 if codes is None else codes.files)
+
+    def close_idle(self) -> None:
+        """Close files; they are opened again when they are needed."""
+        self.vectors.close()
+        for codes in list(self._made.values()):
+            codes.close_idle()
+
+    def let_go(self) -> None:
+        """Let go of the index and the codes for good; searches under way keep what they use, and
+        the vectors."""
+        self.index.close()
+        self._closed = True
+        for codes in list(self._made.values()):
+            codes.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Caches(KeptFilters):
+    """All caches kept beside a state. spaces: the dense spaces, by name, in one generation, with
+    their indexes and codes; several: the vectors of multivector spaces, by the numbers of the
+    spaces, valid for all states that number their rows alike."""
+
+    spaces: Mapping[str, OpenSpace]
+    several: LayerCache
+
+
+SearchView: TypeAlias = View[Caches]
+
+
+class Trace(answering.Trace):
+    """Adds the engine's part to the trace. plans: one for each query; matching: points that the
+    filter allows; fresh: vectors that the index lacks; uncoded: vectors without codes; steps:
+    milliseconds by step; remarks: sentences for `explain`; last: when the last lap ended.
+
+    lacking_cells, which is noted for every call, since it is what starts maintenance: the larger
+    burden of fresh and uncoded vectors, in numbers of vectors.
+    """
+
+    __slots__ = (
+        *("fresh", "lacking_cells", "last", "matching", "plans", "remarks", "steps", "uncoded"),
+    )
+
+    def __init__(self, is_kept: bool = True) -> None:
+        self.is_kept, self.lacking_cells = is_kept, 0
+        if is_kept:
+            super().__init__()
+            self.matching = self.fresh = self.uncoded = 0
+            self.plans: list[Plan] = []
+            self.steps: dict[str, float] = {}
+            self.remarks: list[str] = []
+            self.last = time.perf_counter()
+
+    def note_filter(self, matching: int) -> None:
+        """Note how many points the filter allows, of which all was asked that takes time."""
+        if self.is_kept:
+            self.matching = matching
+            self.lap("filter")
+
+    def note_plan(self, plan: Plan, queries: int) -> None:
+        """Note how some queries are answered."""
+        if self.is_kept:
+            self.plans += [plan] * queries
+
+    def note_fresh(self, vectors: int, dimension: int) -> None:
+        """Note how many vectors the index lacks."""
+        if self.is_kept:
+            self.fresh = vectors
+        self.lacking_cells = max(self.lacking_cells, vectors * dimension)
+
+    def note_uncoded(self, vectors: int, dimension: int) -> None:
+        """Note how many vectors have no codes."""
+        if self.is_kept:
+            self.uncoded = vectors
+        self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
+
+    def remark(self, sentence: str) -> None:
+        """Note a sentence."""
+        if self.is_kept:
+            self.remarks.append(sentence)
+
+    def of_plans(self, first: int, k: int) -> Attributes:
+        """Attributes for spans: the plans from the `first` on, and the largest number of vectors
+        that any of their queries was compared with."""
+        plans = self.plans[first:]
+        scanned = [plan.ef if plan.method == "over-fetch" else self.matching for plan in plans]
+        return {
+            "retrieval_store.methods": [*dict.fromkeys(plan.method for plan in plans)],
+            "retrieval_store.k": k,
+            "retrieval_store.ef": max((plan.ef for plan in plans), default=0),
+            "retrieval_store.matching": self.matching,
+            "retrieval_store.scanned": max(scanned, default=0),
+            "retrieval_store.fresh": self.fresh,
+            "retrieval_store.uncoded": self.uncoded,
+        }
+
+    def lap(self, step: str) -> None:
+        """Attribute the time since the last lap to this step."""
+        if self.is_kept:
+            now = time.perf_counter()
+            self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
+            self.last = now
+
+
+Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
+MOST_TOGETHER = 16  # what is copied together for one filter may take this part of the budget
+BESIDES = 32  # bytes that are stored with a code
+MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
+
+
+class SearchContext:
+    """One call: its query vectors, (q, dim) float32, the space that is searched for the k nearest
+    of each, and the points that the filter allows. within: a distance beyond which hits may be left
+    out; slots: of the space, dead ones included; matrix: (slots, dim) the vectors."""
+
+    def __init__(
+        self,
+        view: SearchView,
+        space: SpaceState,
+        vectors: Matrix,
+        k: int,
+        within: float | None,
+        allowed: FilterResult,
+        trace: Trace,
+    ) -> None:
+        self.view, self.space, self.vectors, self.k, self.within = view, space, vectors, k, within
+        self.allowed, self.trace = allowed, trace
+        self.slots, self.metric = space.space.slots, space.space.metric
+        self.matrix = space.vectors.rows(self.slots)
+        self.dimension: int = vectors.shape[1]
+        self._lengths: list[float] | None = None
+
+    @property
+    def lengths(self) -> list[float]:
+        """The length of each query vector."""
+        if self._lengths is None:
+            self._lengths = [length_of(vector) for vector in self.vectors]
+        return self._lengths
+
+    def can_use_codes(self, i: int) -> bool:
+        """Whether codes can bound the scores for the i-th query vector."""
+        length = self.lengths[i]
+        return is_safe_length(length) and (length > 0 or self.metric == "l2")
+
+    def may_keep_floats(self) -> bool:
+        """Whether to keep a copy of the allowed points' vectors, stored together."""
+        return self._may_keep(4 * self.dimension)
+
+    def may_keep_codes(self) -> bool:
+        """Whether to keep a copy of the allowed points' codes, stored together."""
+        return self._may_keep(self.dimension + BESIDES)
+
+    def _may_keep(self, row_bytes: int) -> bool:
+        """Whether to keep a copy of the allowed points' vectors or codes, of `row_bytes` each: only
+        if the filter has been used before, and the copy fits its part of the budget."""
+        allowed = self.allowed
+        return allowed.uses > 0 and allowed.count * row_bytes <= BUDGET.limit // MOST_TOGETHER
+
+    def admit(self, slots: Ints | None) -> None:
+        """Verify the checksums of the vectors in these slots, None for all."""
+        self.space.vectors.admit(self.matrix, self.space.checksums, slots)
+
+    def norms(self, slots: Ints | None) -> Norms:
+        """Norms of all vectors, of which only those of these slots are sure to be verified."""
+        return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
+
+    def some(self, which: list[int]) -> Matrix:
+        """The query vectors at these places."""
+        return self.vectors if len(which) == len(self.vectors) else self.vectors[which]
+
+    def ranked(self, i: int, slots: Ints) -> Neighbors:
+        """The k nearest of these slots to the i-th query vector, with exact distances."""
+        self.admit(slots)
+        vector, k = self.vectors[i], self.k
+        if len(slots) > max(MANY, MANY_FOR_EACH * k):
+            norms = partial(self.norms, slots)
+            some = nearest(vector[None], self.matrix, norms, self.metric, k, slots)
+            return self.in_order(some[0])
+        distances = exact_distances(vector, self.lengths[i], self.matrix, slots, self.metric)
+        return self.in_order(decided(slots, distances, k))
+
+    def in_order(self, found: Decided, slots: Ints | None = None) -> Neighbors:
+        """See `in_order`."""
+        return in_order(self.space, self.k, found, slots)
+
+    def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
+        """For each of the query vectors at `which`, the k nearest of these slots and all that tie
+        with the k-th."""
+        self.admit(slots)
+        norms = partial(self.norms, slots)
+        found = nearest(self.some(which), self.matrix, norms, self.metric, self.k, slots)
+        return [one.slots[: one.chosen] for one in found]
+
+
+def in_order(space: SpaceState, k: int, found: Decided, slots: Ints | None) -> Neighbors:
+    """The rows of the k nearest of what was found, nearest first; at equal distances, first
+    inserted first. slots: what the slots that were found are places in, if they are."""
+    chosen, distances = found.slots, found.distances
+    if found.chosen < len(chosen):
+        chosen, distances = chosen[: found.chosen], distances[: found.chosen]
+    rows = space.row_of_slot[chosen if slots is None else slots[chosen]]
+    if found.tied:
+        order = np.lexsort((rows, distances))[:k]
+        return rows[order], distances[order]
+    return rows, distances

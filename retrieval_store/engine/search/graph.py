@@ -1,0 +1,221 @@
+"""The index of one vector space in this process, loaded or grown while other threads search.
+
+The labels in the index are slots. It holds the first `covered` slots of its generation, dead ones
+included; later slots are *fresh*, and searched exactly. The vector of a slot never changes, so no
+entry of an index ever becomes wrong; a reader only drops slots that its own state doesn't have.
+
+Locking: either any number of threads search, or one thread changes the index, never both, since
+hnswlib doesn't support that. No search waits for the index: while it is being changed, searches are
+answered by codes or floats. The thread that changes it waits only for searches under way.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import apsw
+
+from retrieval_store.base.arrays import Matrix, Metric
+from retrieval_store.base.tracing import log_of
+from retrieval_store.engine.locks import FifoLock, SharedLock, unforkable
+from retrieval_store.engine.search.planner import gains_by_an_index, is_worth_codes
+from retrieval_store.engine.storage.files import Label
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.errors import DamagedError, PluginError, StorageError
+from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
+from retrieval_store.indexes.exact import BY_PRODUCTS
+from retrieval_store.query.types import index_name, index_settings
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.storage.derived import DerivedFile
+
+SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
+WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
+FRESH_CELLS = 256_000  # so many numbers outside of the index cost little to search exactly
+MUCH_MORE = 1.1  # a file that holds more than the index by this factor is loaded
+LOADING = 0.016  # microseconds to load a file, for each number of its vectors
+IndexClass: TypeAlias = Callable[..., VectorIndex]  # VectorIndex's own arguments
+FindClass: TypeAlias = Callable[[str], IndexClass]
+T = TypeVar("T")
+
+
+def built_in(name: str) -> IndexClass:
+    """The class of an index that needs no plugin; raises PluginError."""
+    if name != HNSW:
+        raise PluginError(f"there is no index {name!r}; {HNSW!r} is built in")
+    from retrieval_store.indexes.hnsw import HNSWIndex
+
+    return HNSWIndex
+
+
+_log = log_of("files")
+
+
+class SpaceIndex:
+    """The index of a vector space in one generation; empty until it is loaded or built.
+
+    saved: how many slots the saved file is known to hold; filling: the lock of the one thread that
+    loads, grows or saves the index; closed: it isn't used any more; full: no further vectors can be
+    added; refused: the error of the index class that caused that, if any; installed: whether the
+    packages that its class needs are installed; missed: the microseconds that queries have taken
+    longer because the index wasn't loaded; pays_from: from how many of these on the file is loaded;
+    pace: vectors added per second, 0 while none are added.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        generation: int,
+        directory: Path | None,
+        find_class: FindClass,
+        label: Label,
+    ) -> None:
+        self.key = f"index.{space.number}.{generation}"
+        self.filling = FifoLock()
+        self.saved = 0
+        self.closed = False
+        self.full = False
+        self.refused: Exception | None = None
+        self.missed = self.pays_from = self.pace = 0.0
+        self.installed = is_installed(index_name(space))
+        self._space = space
+        self._directory = directory
+        self._find_class, self._label = find_class, label
+        self._sharing = SharedLock()
+        self._index: VectorIndex | None = None
+        self._useless: DerivedFile | None = None  # a file that couldn't be loaded
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the space's settings and metric allow an index."""
+        return index_name(self._space) != EXACT and self._space.metric in BY_PRODUCTS
+
+    @property
+    def covered(self) -> int:
+        """How many slots the index holds."""
+        index = self._index
+        return 0 if index is None else len(index)
+
+    @property
+    def rests(self) -> bool:
+        """Whether there is a file that doesn't pay to be loaded yet. hnswlib holds the
+        interpreter's lock while it loads a graph: for seconds, with a million vectors."""
+        return not self.covered and self.missed < self.pays_from
+
+    @property
+    def ef_search(self) -> int:
+        """How many candidates the index looks at unless the space says otherwise; 0 without one."""
+        index = self._index
+        return 0 if index is None else index.ef_search
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        index = self._index
+        return 0 if index is None else index.nbytes
+
+    def searched(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
+        """What `search` returns, called with the index and the number of slots in it, which don't
+        change meanwhile; `otherwise` when there is no index, or it is being changed."""
+        index = self._index  # another thread may forget it
+        if index is None:
+            return otherwise
+        return self._sharing.share_at_once(lambda: search(index, len(index)), lambda: otherwise)
+
+    def add(self, rows: Matrix) -> None:
+        """Add the vectors of the slots that follow, (n, dim), until all are in or the index is
+        closed. The caller holds `filling`, also for `load` and `save`. If the index class is
+        missing or refuses the vectors, `full` and `refused` are set and nothing is raised."""
+        try:
+            self._add(self._index or self.made(), rows)
+        except (PluginError, ValueError) as error:
+            self.full, self.refused = True, error
+
+    def seconds_left(self, slots: int) -> float | None:
+        """An estimate of the seconds until the index holds this many slots; None while no vectors
+        are being added."""
+        pace = self.pace
+        return (slots - self.covered) / pace if pace else None
+
+    def _add(self, index: VectorIndex, rows: Matrix) -> None:
+        step = max(1, SLICE_CELLS // rows.shape[1])
+        for start in range(0, len(rows), step):
+            if self.closed:
+                return
+            began, some = time.perf_counter(), rows[start : start + step]
+            unforkable(partial(self._sharing.alone, partial(index.add, some)))
+            self._index = index
+            self.pace = len(some) / max(1e-9, time.perf_counter() - began)
+
+    def save(self, path: Path) -> int:
+        """Write the index to a file; returns how many slots are in it."""
+        index = self._index
+        if index is None:  # another thread deletes or closes the collection
+            raise StorageError("the index was closed before it was saved")
+
+        def save() -> int:
+            index.save(path)
+            return len(index)
+
+        return self._sharing.share(save)
+
+    def recorded(self, connection: apsw.Connection) -> "DerivedFile | None":
+        """The recorded file of the index, if it holds clearly more slots than the index in
+        memory."""
+        from retrieval_store.engine.storage.derived import find
+
+        found = None if self._directory is None else find(connection, self.key)
+        if found is None or found == self._useless:
+            return None
+        return found if found.covered >= self.covered * MUCH_MORE + 1 else None
+
+    def load(self, found: "DerivedFile") -> None:
+        """Replace the index by that in a file, if the file is whole; meanwhile other threads search
+        the present one."""
+        from retrieval_store.engine.storage.derived import is_there
+
+        assert self._directory is not None
+        try:
+            self._index, self.saved = self.read(self._directory, found), found.covered
+            _log.debug("loaded %s: %d vectors", found.file, found.covered)
+        except PluginError as error:
+            self.full, self.refused = True, error
+        except (DamagedError, ValueError, OSError) as error:
+            self._useless = found
+            if is_there(self._directory, found):  # else another has replaced it meanwhile
+                name = self._label.name
+                _log.warning(
+                    "the index of collection %r can't be used and will be made again: %s",
+                    name,
+                    error,
+                )
+
+    def read(self, directory: Path, found: "DerivedFile") -> VectorIndex:
+        """The index in a file. Raises DamagedError or ValueError for a damaged file, PluginError
+        when the index class is missing."""
+        from retrieval_store.engine.storage.derived import path_of, refuse_damaged
+
+        index, path = self.made(), path_of(directory, found)
+        refuse_damaged(path, found, lambda: index.load(path, found.covered))
+        if len(index) != found.covered:
+            raise ValueError(f"{path} holds {len(index)} vectors instead of {found.covered}")
+        return index
+
+    def close(self) -> None:
+        """Drop the index; its memory is freed once no search is under way."""
+        self.closed, self._index = True, None
+
+    def made(self) -> VectorIndex:
+        """A new, empty index with the space's class and settings."""
+        make = self._find_class(index_name(self._space))
+        dimension, metric = self._space.dimension, self._space.metric
+        return make(dimension, metric, index_settings(self._space))
+
+
+def is_worth_an_index(slots: int, dimension: int, metric: Metric) -> bool:
+    """Whether an index should be built for this many vectors, dead ones included, since searching
+    them exactly is so much slower."""
+    coded = is_worth_codes(slots, dimension, metric)
+    return slots * dimension >= WORTH_CELLS and gains_by_an_index(slots, dimension, coded)

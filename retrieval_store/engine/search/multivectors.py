@@ -1,0 +1,210 @@
+"""Late interaction: points with several vectors each, compared vector by vector.
+
+In memory the vectors of one space are one matrix, in layers that follow what is written. Products
+in float32 find those that may be among the best, with a bound of their rounding error; float64
+decides, as it does among single vectors.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.fusion import Ranking
+from retrieval_store.engine.search.context import SearchView
+from retrieval_store.engine.sqlite import select
+from retrieval_store.engine.state.caches import BUDGET, Layers, current, outside
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.storage.write import read_blobs
+from retrieval_store.errors import DimensionMismatchError
+from retrieval_store.indexes.exact import UNIT_ROUNDOFF, products_of_few
+
+MOST = 2  # one part of the budget in so many, for the vectors of one space
+LOOKED_AT = 8  # points are read instead while they are fewer than one in so many, taken together
+AT_ONCE = 2_000  # points whose vectors are compared in float64 together
+LIKELY = 64  # points that are compared in float64 at least
+
+
+@dataclass(frozen=True, slots=True)
+class MultiVectors:
+    """The vectors of some points. rows: of all that were read, ascending; holders: of those that
+    have vectors; starts: (holders + 1,) where those of each begin; matrix: (n, dim) float32;
+    lengths: (n,) float32."""
+
+    rows: Ints
+    holders: Ints
+    starts: Ints
+    matrix: Matrix
+    lengths: Matrix
+    is_empty: ClassVar[bool] = False  # there are few spaces
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays."""
+        numbers = self.matrix.nbytes + self.lengths.nbytes
+        return self.rows.nbytes + self.holders.nbytes + self.starts.nbytes + numbers
+
+    def of(self, places: Ints) -> tuple[Matrix, Ints]:
+        """The vectors of the holders at these places, and where those of each begin."""
+        counts = np.diff(self.starts)[places]
+        starts = np.cumsum(counts) - counts
+        at = np.arange(int(counts.sum())) + np.repeat(self.starts[places] - starts, counts)
+        return self.matrix[at], starts
+
+
+def multivectors_in_memory(
+    view: SearchView, space: Space, asked: int
+) -> Layers[MultiVectors] | None:
+    """The vectors of all points in a space, for a call that wants those of so many; None where they
+    would take too much of memory, or so few are wanted, and so rarely, that reading these is
+    cheaper."""
+    cache, key, state = view.kept.several, space.number, view.state
+    if key not in cache.held():
+        if cache.demand.ask(key) * asked * LOOKED_AT < state.count:
+            return None
+        if _bytes_of(view, space) > BUDGET.limit // MOST:
+            return None
+
+    def build(rows: Ints) -> MultiVectors:
+        return read_multivectors(view, space, rows)
+
+    return current(cache, key, state.head.seq, state.alive, build, lambda: None)
+
+
+def _bytes_of(view: SearchView, space: Space) -> int:
+    query = "SELECT total(length(content)) FROM blobs WHERE space = ?"
+    ((total,),) = select(view.connection, query, space.number)
+    return int(total)
+
+
+def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVectors:
+    """The vectors of the points at these rows, ascending, as they are stored."""
+    assert space.dimension is not None
+    pks = view.state.pks[rows]
+    found = list(read_blobs(view.connection, space, pks))
+    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
+    counts = [len(blob) // (4 * space.dimension) for _, blob in found]
+    joined = b"".join([blob for _, blob in found])
+    matrix = np.frombuffer(joined, "<f4").reshape(-1, space.dimension)
+    starts = np.cumsum([0, *counts])
+    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    return MultiVectors(rows, holders, starts, matrix, lengths.astype(np.float32))
+
+
+def counting(one: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
+    """The places of the holders in a layer that are among those of the mask, and of which no layer
+    above says anything else."""
+    holders = one.holders[: np.searchsorted(one.holders, len(mask))]
+    good = mask[holders]
+    if above is not None:
+        good &= outside(holders, above)
+    return np.flatnonzero(good)
+
+
+def rank_multi(view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints) -> Ranking:
+    """The k of the candidate rows that are best by late interaction: each of the query's vectors,
+    (m, dim), counts with the greatest similarity to any of a point's, and these are summed.
+
+    Khattab and Zaharia, "ColBERT" (2020). Similarity: the cosine, the dot product, or the negative
+    of the distance, by the metric of the space.
+    """
+    if space.dimension is None:
+        return np.empty(0, np.int64), np.empty(0)
+    if query.shape[1] != space.dimension:
+        raise DimensionMismatchError(
+            f"the query vectors have {query.shape[1]} numbers, but space {space.name!r} holds "
+            f"vectors of {space.dimension}"
+        )
+    parts = list(_parts(view, space, query, k, candidates))
+    holders = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
+    scores = np.concatenate([np.empty(0), *(scores for _, scores in parts)])
+    order = np.lexsort((holders, -scores))[:k]
+    return holders[order], scores[order]
+
+
+def _parts(
+    view: SearchView, space: Space, query: Matrix, k: int, candidates: Ints
+) -> Iterator[Ranking]:
+    """Candidates and their scores; all that may be among the k best."""
+    layers = multivectors_in_memory(view, space, len(candidates))
+    if layers is None:
+        for rows in np.array_split(np.sort(candidates), 1 + len(candidates) // AT_ONCE):
+            one = read_multivectors(view, space, rows)
+            yield _scored(one, np.arange(len(one.holders)), query, space.metric)
+        return
+    mask = np.zeros(len(view.state.pks), np.bool_)
+    mask[candidates] = True
+    for one, above in zip(layers.segments, layers.above(), strict=True):
+        places = _likely(one, counting(one, above, mask), query, space.metric, k)
+        for some in np.array_split(places, 1 + len(places) // AT_ONCE):
+            yield _scored(one, some, query, space.metric)
+
+
+def _scored(one: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
+    """The holders at these places, and their scores."""
+    if not len(places):
+        return np.empty(0, np.int64), np.empty(0)
+    matrix, starts = one.of(places)
+    similar = _similarities(query, matrix, metric)
+    return one.holders[places], np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
+
+
+def _likely(one: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
+    """Those of the places that float32 can't rule out from the k best."""
+    few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(one.holders)
+    if few or metric == "l1":
+        return places
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores, error = _roughly(one, query, metric)
+        scores = scores[places]
+    if not np.isfinite(scores).all() or not np.isfinite(error):
+        return places
+    floor = np.partition(scores, len(scores) - k)[-k]
+    return places[scores >= float(floor) - 2.0 * error]
+
+
+def _roughly(one: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matrix, float]:
+    """(holders,) float32 scores, and by how much they may be wrong."""
+    products = products_of_few(query, one.matrix)
+    reaches = np.linalg.norm(query.astype(np.float64), axis=1)
+    longest = float(one.lengths.max(initial=0.0))
+    if metric == "cosine":
+        inverse = np.divide(1.0, reaches, out=np.zeros_like(reaches), where=reaches > 0)
+        ours = np.divide(1.0, one.lengths, out=np.zeros_like(one.lengths), where=one.lengths > 0)
+        products *= ours[:, None]
+        products *= inverse.astype(np.float32)
+        scale = float(len(query))
+    elif metric == "l2":
+        products *= 2.0
+        products -= one.lengths[:, None] ** 2
+        products -= reaches.astype(np.float32) ** 2
+        scale = float(((reaches + longest) ** 2).sum())
+    else:
+        scale = float(reaches.sum()) * longest
+    scores = np.zeros(len(one.holders), np.float32)
+    for column in np.ascontiguousarray(products.T):
+        scores += np.maximum.reduceat(column, one.starts[:-1])
+    steps = 2 * query.shape[1] + 2 * len(query) + 16
+    return scores, steps * UNIT_ROUNDOFF * scale
+
+
+def _similarities(query: Matrix, matrix: Matrix, metric: Metric) -> Floats:
+    """(m, n) float64, greater is nearer."""
+    wide, rows = query.astype(np.float64), matrix.astype(np.float64)
+    if metric == "l1":
+        return -np.stack([np.abs(rows - one).sum(axis=1) for one in wide])
+    if metric == "cosine":
+        wide, rows = _unit(wide), _unit(rows)
+    products: Floats = wide @ rows.T
+    if metric != "l2":
+        return products
+    squared: Floats = 2 * products - (rows * rows).sum(axis=1) - (wide * wide).sum(axis=1)[:, None]
+    return squared
+
+
+def _unit(rows: Floats) -> Floats:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Floats = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return unit

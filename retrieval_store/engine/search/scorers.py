@@ -1,0 +1,711 @@
+"""Points by everything but nearness in a dense space: sparse vectors, words, multivectors,
+examples, formulas, orders, chance; and any of it among points that other steps have found.
+
+BM25 over the texts that payloads have at a path, by the tokens that an index of texts keeps.
+
+score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the tokens t of the
+query, each once; f: how often t stands in the text; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N
+points with any token, n of them with t. Robertson and Zaragoza, "The probabilistic relevance
+framework" (2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, as servers
+keep them.
+
+Formulas, worked out for all candidates at once.
+
+What a server doesn't reach, it doesn't refuse: behind a factor of 0, or a dividend of 0, nothing
+counts any more. So each node is told for which rows it is `asked`, and only there a value that is
+missing, or isn't a finite number, is an error.
+
+Labels: the groups that points are in, by the values at a path of their payloads, cached as
+`state.layers`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import Bools, Floats, Ints, distinct
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.fusion import IDENTIFIER_WEIGHT, Ranking, marginally_relevant
+from retrieval_store.base.validation import kind_of
+from retrieval_store.engine.filtering.columns import current_columns
+from retrieval_store.engine.filtering.evaluate import among
+from retrieval_store.engine.filtering.order import ordered, page
+from retrieval_store.engine.filtering.segments import TokenSegment
+from retrieval_store.engine.filtering.select import allowed_by
+from retrieval_store.engine.search.context import SearchView, Trace
+from retrieval_store.engine.search.multivectors import rank_multi
+from retrieval_store.engine.search.similarity import (
+    approximate_scores,
+    best_of,
+    compared_by,
+    distances_of,
+    examples_of,
+    rows_with_vector,
+    similarities,
+)
+from retrieval_store.engine.state.caches import current
+from retrieval_store.engine.storage.records import has_anything, read_exactly, read_values
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.text.bm25 import (
+    rank_sparse,
+    rank_texts,
+    rank_weighed_texts,
+    word_shares,
+)
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.columns import TokensAt, ValuesAt
+from retrieval_store.filters.dates import micros_in
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.paths import EACH, PayloadPath, Steps, found_in, items_of
+from retrieval_store.filters.values import distances
+from retrieval_store.query.executor import Label, Leaves, Ranked, are_worse
+from retrieval_store.query.query import (
+    Apply,
+    ByExamples,
+    Combine,
+    Computed,
+    Constant,
+    Decayed,
+    Discovered,
+    DistanceTo,
+    Diverse,
+    Formula,
+    Near,
+    NumberAt,
+    Ordered,
+    PayloadText,
+    Power,
+    Quotient,
+    Recommended,
+    RelevanceFeedback,
+    ScoreOf,
+    Sparse,
+    Step,
+    Text,
+    TimeAt,
+    Unranked,
+    Variable,
+    Whether,
+    WordFindings,
+)
+from retrieval_store.query.types import Kind
+
+LENGTH_BITS = 13
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The texts of one segment: of rows, which of its texts, how long each text is."""
+
+    segment: TokenSegment
+    rows: Ints
+    texts: Ints
+    lengths: Ints
+
+    def often(self, token: str) -> Ints:
+        """(rows,) how often the text of each row has a token."""
+        number = self.segment.numbers.get(token)
+        if number is None:
+            return np.zeros(len(self.rows), np.int64)
+        places = np.flatnonzero(self.segment.codes == number)
+        texts = np.searchsorted(self.segment.starts, places, "right") - 1
+        counts = np.bincount(texts, minlength=len(self.segment.starts) - 1)
+        return counts[self.texts]
+
+
+def rank_payload_texts(
+    view: SearchView, scoring: PayloadText, expression: Expression | None
+) -> Ranking:
+    """The rows that have any of the tokens, among those that the expression allows, ascending, and
+    their scores."""
+    parts = list(_parts(view, scoring.at))
+    corpus = allowed_by(view, scoring.corpus).mask
+    known = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
+    count = sum(map(len, known))
+    total = sum(int(p.lengths[_within(p.rows, corpus)].sum()) for p in parts)
+    average = max(total / count, 1e-9) if count else 1.0
+    scores = [np.zeros(len(part.rows)) for part in parts]
+    for token in dict.fromkeys(scoring.tokens):
+        often = [part.often(token) for part in parts]
+        holders = 0
+        for f, part in zip(often, parts, strict=True):
+            holders += int(np.count_nonzero(f[_within(part.rows, corpus)]))
+        idf = float(np.log1p((count - holders + 0.5) / (holders + 0.5)))
+        for score, f, part in zip(scores, often, parts, strict=True):
+            damping = scoring.k1 * (1 - scoring.b + scoring.b * part.lengths / average)
+            np.add(score, idf * f * (scoring.k1 + 1) / (f + damping), out=score)
+    return _allowed(view, expression, parts, scores)
+
+
+def _within(rows: Ints, mask: Bools | None) -> Bools | slice:
+    return slice(None) if mask is None else mask[rows]
+
+
+def _allowed(
+    view: SearchView,
+    expression: Expression | None,
+    parts: Sequence[_Part],
+    scores: Sequence[Floats],
+) -> tuple[Ints, Floats]:
+    rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
+    found = np.concatenate([np.empty(0), *scores])
+    mask = allowed_by(view, expression).mask
+    good = found > 0 if mask is None else (found > 0) & mask[rows]
+    rows, found = rows[good], found[good]
+    order = np.argsort(rows)
+    return rows[order], found[order]
+
+
+def _parts(view: SearchView, at: TokensAt) -> Sequence[_Part]:
+    """The living rows of each segment of the column that have any token."""
+    column: Any = current_columns(view, [at])[at]
+    parts = []
+    for segment, above in zip(column.segments, column.above(), strict=True):
+        tokens = cast(TokenSegment, segment)
+        sizes = np.diff(tokens.starts)[tokens.text_of]
+        good = (sizes > 0) & (tokens.owners < len(view.state.alive))
+        good[good] = view.state.alive[tokens.owners[good]]
+        if above is not None:
+            good &= ~np.isin(tokens.owners, above)
+        parts.append(
+            _Part(tokens, tokens.owners[good], tokens.text_of[good], _rounded(sizes[good]))
+        )
+    return parts
+
+
+def _rounded(lengths: Ints) -> Ints:
+    bits = np.zeros(len(lengths), np.int64)
+    long = lengths >= 1 << LENGTH_BITS
+    bits[long] = np.floor(np.log2(lengths[long])).astype(np.int64) + 1 - LENGTH_BITS
+    return lengths >> bits << bits
+
+
+MICROS = 1e6
+EAST, NORTH = 180.0, 90.0
+
+
+def worked_out(view: SearchView, formula: Formula, rows: Ints, before: Sequence[Ranking]) -> Floats:
+    """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
+    none. before: what earlier steps have found, with scores."""
+    with np.errstate(all="ignore"):  # what isn't finite is told apart below
+        scores = _Rows(view, rows, before).value(formula, np.ones(len(rows), np.bool_))
+        narrow = scores.astype(np.float32)
+    _refuse(~np.isfinite(narrow), "the score")
+    return scores
+
+
+def _refuse(wrong: Bools, what: str) -> None:
+    if wrong.any():
+        raise InvalidArgumentError(f"the formula: {what} isn't a finite number for some point")
+
+
+class _Rows:
+    """Some rows, and what formulas look up of them."""
+
+    def __init__(self, view: SearchView, rows: Ints, before: Sequence[Ranking]) -> None:
+        self._view, self._rows, self._before = view, rows, before
+
+    def value(self, node: Formula, asked: Bools) -> Floats:
+        """(n,) right for the rows that it is asked for."""
+        match node:
+            case Constant(value):
+                return np.full(len(self._rows), value)
+            case ScoreOf(place, default):
+                return self._score(place, default)
+            case NumberAt(at, default):
+                return self._read(at, asked, _number, default)
+            case TimeAt(at, default):
+                return self._read(at, asked, _seconds, default)
+            case DistanceTo():
+                return self._distance(node, asked)
+            case Whether(expression):
+                return among(self._view, expression, self._rows).astype(np.float64)
+            case Apply(function, term):
+                found = _FUNCTIONS[function](self.value(term, asked))
+                return _finite(found, asked, function)
+            case Combine("mult", terms):
+                return self._product(terms, asked)
+            case Combine(function, terms):
+                values = np.stack([self.value(term, asked) for term in terms])
+                return _REDUCED[function](values)
+            case Quotient():
+                return self._quotient(node, asked)
+            case Power(base, exponent):
+                powers = self.value(base, asked) ** self.value(exponent, asked)
+                return _finite(powers, asked, "a power")
+            case Decayed():
+                return self._decayed(node, asked)
+
+    def _score(self, place: int, default: float) -> Floats:
+        scores = np.full(len(self._rows), default)
+        if place < len(self._before):
+            found, given = self._before[place]
+            scores[np.searchsorted(self._rows, found)] = given
+        return scores
+
+    def _product(self, terms: Sequence[Formula], asked: Bools) -> Floats:
+        product = np.ones(len(self._rows))
+        for term in terms:
+            factor = self.value(term, asked)
+            product = np.where(asked, product * factor, product)
+            product[asked & (factor == 0)] = 0.0
+            asked = asked & (factor != 0)
+        return product
+
+    def _quotient(self, node: Quotient, asked: Bools) -> Floats:
+        left = self.value(node.left, asked)
+        asked = asked & (left != 0)
+        right = self.value(node.right, asked)
+        quotient = np.where(left == 0, 0.0, left / right)
+        if node.by_zero is not None:
+            quotient = np.where((left != 0) & (right == 0), node.by_zero, quotient)
+        return _finite(quotient, asked, "a quotient")
+
+    def _decayed(self, node: Decayed, asked: Bools) -> Floats:
+        """Qdrant's documentation, "Decay functions"."""
+        apart: Floats = (
+            np.abs(self.value(node.x, asked) - self.value(node.target, asked)) / node.scale
+        )
+        match node.kind:
+            case "lin":
+                return np.maximum(0.0, 1.0 - (1.0 - node.midpoint) * apart)
+            case "exp":
+                decayed: Floats = np.exp(np.log(node.midpoint) * apart)
+            case "gauss":
+                decayed = np.exp(np.log(node.midpoint) * apart * apart)
+        return decayed
+
+    def _distance(self, node: DistanceTo, asked: Bools) -> Floats:
+        places = self._read(node.at, asked, _place, node.default, (0.0, 0.0)).reshape(-1, 2)
+        return distances(*node.origin, places[:, 0], places[:, 1])
+
+    def _read(
+        self,
+        at: Variable,
+        asked: Bools,
+        of: Callable[[Any], Any],
+        default: Any,
+        unasked: Any = 0.0,
+    ) -> Floats:
+        """What points have there, one value each, and what stands for it where it isn't asked."""
+        path = at if isinstance(at, Steps) else at.path
+        assert isinstance(path, Steps)  # fronts with formulas have no others
+        connection, pks = self._view.connection, self._view.state.pks[self._rows]
+        (values,) = read_exactly(connection, pks, [path.keys])
+        nothing = [i for i, value in enumerate(values) if value is None]
+        null = has_anything(connection, pks[nothing], path.keys) if nothing else ()
+        absent = {i for i, there in zip(nothing, null, strict=True) if not there}
+        held = (
+            [] if i in absent else _held(at, found_in(value, path.beyond))
+            for i, value in enumerate(values)
+        )
+        found = [_one(one, default, of) for one in held]
+        lacking = np.array([one is None for one in found], np.bool_) & asked
+        if lacking.any():
+            raise InvalidArgumentError(
+                f"the formula: a point has nothing of use at {str(path)!r}, and there is no default"
+            )
+        return np.array([unasked if one is None else one for one in found], np.float64)
+
+
+class _Time(NamedTuple):
+    """A time as an index of times holds it."""
+
+    micros: int
+
+
+def _held(at: Variable, found: list[Any]) -> list[Any]:
+    """The values of a point. As a path that leads into a list says so, one that ends with all of
+    its elements gives these as they are, and another those of a list in its place."""
+    if isinstance(at, Steps):
+        return found if at.steps[-1] is EACH else items_of(found)
+    held: list[Any] = at.within(found)
+    is_time = isinstance(at, ValuesAt) and at.kind == "datetime"
+    return [_Time(micros) for micros in held] if is_time else held
+
+
+def _one(values: list[Any], default: Any, of: Callable[[Any], Any]) -> Any:
+    """The only value, or several as a list; the default where there is none."""
+    if not values:
+        return default
+    return of(values[0] if len(values) == 1 else values)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) else None
+
+
+def _seconds(value: Any) -> float | None:
+    if isinstance(value, _Time):
+        return value.micros / MICROS
+    micros = micros_in(value) if isinstance(value, str) else None
+    return None if micros is None else micros / MICROS
+
+
+def _place(value: Any) -> tuple[float, float] | None:
+    """Two numbers are a place too, as servers read them: longitude and latitude."""
+    match value:
+        case {"lon": lon, "lat": lat} | [lon, lat]:
+            east, north = _number(lon), _number(lat)
+            if east is not None and north is not None and abs(east) <= EAST and abs(north) <= NORTH:
+                return east, north
+    return None
+
+
+def _finite(values: Floats, asked: Bools, what: str) -> Floats:
+    _refuse(asked & ~np.isfinite(values), what)
+    return values
+
+
+_FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
+    "neg": np.negative,
+    "abs": np.abs,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "log10": np.log10,
+    "ln": np.log,
+    "acosh": np.arccosh,
+}
+_REDUCED: dict[str, Callable[[Floats], Floats]] = {
+    "sum": lambda values: values.sum(axis=0),
+    "max": np.fmax.reduce,
+    "min": np.fmin.reduce,
+}
+
+
+FLAT = 1.0  # the score of hits that aren't ranked by a score
+# The rows that a step may rank; None for all that its filter allows.
+Within: TypeAlias = Ints | None
+
+
+class DenseLeaves(Leaves, Protocol):
+    """What is asked of `leaves.EngineLeaves` here."""
+
+    def near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+        """By nearness in a dense space."""
+
+
+class Scorings:
+    """Rankings of the points in one view. leaves: those of the same view, which rank by nearness in
+    dense spaces."""
+
+    def __init__(self, view: SearchView, trace: Trace, leaves: DenseLeaves) -> None:
+        self._view, self._trace, self._leaves = view, trace, leaves
+
+    def rank(self, step: Step) -> list[Ranked]:
+        """For each query of a step its best points, among all that its filter allows."""
+        match step.scoring:
+            case Near() as near:
+                return self._near(step, near, step.depth)
+            case Sparse() as sparse:
+                return self._sparse(step, sparse, step.depth)
+            case Text() as text:
+                return self._text(step, text)
+        return [self._rank_one(step, None)]
+
+    def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
+        """The same for a step of one query, among the points that are in any of these rankings."""
+        rows = distinct(np.concatenate([np.empty(0, np.int64), *(one.items for one in found)]))
+        if isinstance(step.scoring, Computed):
+            before = [(one.items, one.scores) for one in found]
+            return _by_score(rows, worked_out(self._view, step.scoring.formula, rows, before))
+        if step.expression is not None:
+            rows = rows[among(self._view, step.expression, rows)]
+        if isinstance(step.scoring, Near | Sparse):
+            return self._near_among(step.scoring, rows)
+        return self._rank_one(step, rows)
+
+    def _rank_one(self, step: Step, within: Within) -> Ranked:
+        match step.scoring:
+            case Diverse() as diverse:
+                return self._diverse(step, diverse, within)
+            case Recommended() | Discovered() | RelevanceFeedback() as scoring:
+                return self._compared(step, scoring, within)
+            case PayloadText() as texts:
+                rows, scores = rank_payload_texts(self._view, texts, step.expression)
+                if within is not None:
+                    rows, scores = rows[np.isin(rows, within)], scores[np.isin(rows, within)]
+                return _by_score(rows, scores)
+            case Ordered() as order:
+                return self._in_order(step, order, within)
+            case Unranked(at_random):
+                return self._unranked(step, at_random, within)
+        raise TypeError(f"a step can't be scored so: {step.scoring!r}")
+
+    def distances(self, near: Near, place: int, items: Ints) -> Floats:
+        """(n,) float64 distances from the query vector at `place`; NaN for points without one."""
+        distances = np.full(len(items), np.nan)
+        space = self._view.state.spaces.get(near.space)
+        if space is not None:
+            owned = space.slot_of_row[items] >= 0
+            distances[owned] = distances_of(space, items[owned], near.vectors[place])
+        return distances
+
+    def _allowed(self, step: Step) -> Bools | None:
+        """The step's filter as a mask over rows; None if it allows all."""
+        allowed = allowed_by(self._view, step.expression)
+        self._trace.note_filter(allowed.count)
+        return allowed.mask
+
+    def _rows(self, step: Step, within: Within) -> Ints:
+        if within is not None:
+            return within
+        mask = self._allowed(step)
+        return np.flatnonzero(self._view.state.alive if mask is None else mask)
+
+    def _near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+        """By nearness to vectors, of which a space that isn't dense has several for a point."""
+        if near.space in self._view.state.non_dense:
+            return self._late_interaction(step, near, wanted)
+        return self._leaves.near(step, near, wanted)
+
+    def _late_interaction(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+        if step.threshold is not None and near.scale == "distance":
+            raise InvalidArgumentError("late interaction gives scores, and no distances to compare")
+        space, rows = self._non_dense(near.space, "multi"), self._rows(step, None)
+        found = [rank_multi(self._view, space, one, wanted, rows) for one in near.vectors]
+        self._trace.lap("late interaction")
+        ranked = [Ranked(rows, scores) for rows, scores in found]
+        metric = space.metric
+        return ranked if near.scale == "distance" else [one.on_server(metric) for one in ranked]
+
+    def _sparse(self, step: Step, sparse: Sparse, wanted: int) -> list[Ranked]:
+        space, mask = self._non_dense(sparse.space, "sparse"), self._allowed(step)
+        corpus = allowed_by(self._view, sparse.corpus).mask
+        found = rank_sparse(self._view, space, sparse.vectors, wanted, mask, corpus)
+        self._trace.lap("sparse")
+        return [Ranked(rows, scores) for rows, scores in found]
+
+    def _text(self, step: Step, text: Text) -> list[Ranked]:
+        view, mask = self._view, self._allowed(step)
+        asked = (view, text.analyzer, text.texts, step.depth, mask)
+        if text.weighs_identifiers:
+            weighed = rank_weighed_texts(*asked, IDENTIFIER_WEIGHT)
+            ranked = [Ranked(*one, share=share) for one, share in weighed]
+        else:
+            ranked = [Ranked(*one) for one in rank_texts(*asked)]
+        self._trace.lap("text")
+        return ranked
+
+    def words(self, text: Text, rows: Ints) -> list[WordFindings]:
+        """Each distinct word of the first text, and what it adds to the scores of some rows."""
+        weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
+        shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
+        return [WordFindings(*one) for one in shares]
+
+    def _non_dense(self, name: str, kind: Kind) -> Space:
+        space = self._view.state.non_dense.get(name)
+        if space is None or space.kind != kind:
+            raise InvalidArgumentError(f"there is no {kind} vector space {name!r}")
+        return space
+
+    def _near_among(self, near: Near | Sparse, rows: Ints) -> Ranked:
+        """By nearness to the first vector, of the rows whose points have one."""
+        rows = rows_with_vector(self._view, near.space, rows)
+        (scores,) = similarities(self._view, near.space, rows, [near.vectors[0]])
+        if isinstance(near, Sparse):
+            rows, scores = rows[scores != 0], scores[scores != 0]
+        ranked = _by_score(rows, scores)
+        if isinstance(near, Near) and near.scale == "server":
+            return ranked.on_server(self._leaves.metric(near.space))
+        if isinstance(near, Near) and near.space in self._view.state.spaces:
+            ranked.distances = self.distances(near, 0, ranked.items)
+        return ranked
+
+    def _compared(self, step: Step, scoring: ByExamples, within: Within) -> Ranked:
+        """By a combination of the likenesses to examples: approximately for all rows, then exactly
+        for the best of them."""
+        view = self._view
+        name, examples, combine = compared_by(scoring)
+        rows = rows_with_vector(view, name, self._rows(step, within))
+        approximate = approximate_scores(view, name, rows, examples)
+        if approximate is not None:
+            rows = np.sort(rows[best_of(combine(approximate.scores), step.depth)])
+        return _by_score(rows, combine(similarities(view, name, rows, examples)))
+
+    def _diverse(self, step: Step, diverse: Diverse, within: Within) -> Ranked:
+        """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left; a server
+        does the same."""
+        near, view = diverse.near, self._view
+        if diverse.candidates < 1:
+            return Ranked(np.empty(0, np.int64), np.empty(0))
+        if within is not None:
+            found = self._near_among(near, within)
+        elif isinstance(near, Near):
+            (found,) = self._near(step, near, diverse.candidates)
+        else:
+            (found,) = self._sparse(step, near, diverse.candidates)
+        found = found.at(slice(diverse.candidates))
+        if step.threshold is not None:
+            worse = are_worse(self._leaves, diverse, found.scores, step.threshold)
+            found = found.at(slice(int(np.argmax(worse)) if worse.any() else None))
+        # As on a server: idf counts in the choice of candidates, but not from here on.
+        (relevance,) = similarities(
+            view, near.space, found.items, [near.vectors[0]], weighted=False
+        )
+        chosen = marginally_relevant(
+            relevance, self._likeness(near.space, found.items), step.limit, 1.0 - diverse.diversity
+        )
+        return found.at(chosen)
+
+    def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
+        """A function that computes the likeness of some of these rows to rows picked before, as
+        (rows, picks)."""
+        view = self._view
+        vectors, space = examples_of(view, name, rows), view.state.non_dense.get(name)
+        is_multi = space is not None and space.kind == "multi"
+
+        def likeness(places: slice | Ints, picks: Ints) -> Floats:
+            if is_multi:  # late interaction isn't symmetric: the rows are queries, picks documents
+                asking = [vectors[i] for i in np.arange(len(rows))[places].tolist()]
+                return similarities(view, name, rows[picks], asking)
+            picked = [vectors[i] for i in picks.tolist()]
+            alike: Floats = similarities(view, name, rows[places], picked, weighted=False).T
+            return alike
+
+        return likeness
+
+    def _in_order(self, step: Step, order: Ordered, within: Within) -> Ranked:
+        limit = step.depth if within is None else None
+        rows, values = ordered(
+            self._view, order.values, step.expression, limit, order.descending, order.start
+        )
+        found = Ranked(rows, np.full(len(rows), FLAT), values=values)
+        return found if within is None else found.at(np.flatnonzero(np.isin(rows, within)))
+
+    def _unranked(self, step: Step, at_random: bool, within: Within) -> Ranked:
+        if at_random:
+            rows = self._rows(step, within)
+            count = min(step.depth, len(rows))
+            rows = np.random.default_rng().choice(rows, count, replace=False)
+        else:
+            rows = page(self._view, step.expression, None, step.depth)
+        return Ranked(rows, np.full(len(rows), FLAT))
+
+
+def _by_score(rows: Ints, scores: Floats) -> Ranked:
+    order = np.argsort(-scores, kind="stable")
+    return Ranked(rows[order], scores[order])
+
+
+LOOKED_AT = 8  # labels are cached once calls have read one payload in so many, taken together
+DISTINCT_BYTES = 128  # about the size of a tuple with its values
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsAt:
+    """Labels for `Groups`: the strings and integers at a path, the elements of lists one by one. A
+    point with any other value there has no label."""
+
+    path: Steps
+
+    def read(self, view: SearchView, rows: Ints) -> list[Label]:
+        """The labels of some rows."""
+        (values,) = read_exactly(view.connection, view.state.pks[rows], [self.path.keys])
+        beyond = self.path.beyond
+        return [_label(items_of(found_in(value, beyond))) for value in values]
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Labels for `BestOfEach`: the whole value that `value_at` finds at a path, made hashable by
+    `kind_of`."""
+
+    path: PayloadPath
+
+    def read(self, view: SearchView, rows: Ints) -> list[Label]:
+        """The labels of some rows."""
+        (values,) = read_values(view.connection, view.state.pks[rows], [self.path])
+        return [() if kind is None else (kind,) for kind in map(kind_of, values)]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """A segment of cached labels. rows: (n,) ascending; labels: (n,) tuples, equal ones the same
+    object; counts: the number of rows with each value."""
+
+    rows: Ints
+    labels: npt.NDArray[np.object_]
+    counts: dict[str | int, int]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has a label."""
+        return not self.counts
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays, and about the size of the labels."""
+        return self.rows.nbytes + self.labels.nbytes + len(self.counts) * DISTINCT_BYTES
+
+
+class RowLabels:
+    """The labels of points; see `answering.leaves.Labelling`. asked: about how many points the call
+    will look at, which decides whether labels of all points are cached."""
+
+    def __init__(self, view: SearchView, key: LabelsAt | Kinds, asked: int) -> None:
+        self._view, self._key = view, key
+        self._layers: tuple[Labels, ...] | None = None
+        cache = view.kept.columns
+        if key in cache or self._is_much(cache.demand.ask(key) * asked):
+            self._layers = self._current()
+
+    def _is_much(self, rows: int) -> bool:
+        return rows * LOOKED_AT >= self._view.state.count
+
+    def _current(self) -> tuple[Labels, ...]:
+        def build(rows: Ints) -> Labels:
+            known: dict[Label, Label] = {}
+            labels = np.empty(len(rows), np.object_)
+            found = self._key.read(self._view, rows)
+            labels[:] = [known.setdefault(label, label) for label in found]
+            return Labels(rows, labels, Counter(chain.from_iterable(found)))
+
+        cache, state = self._view.kept.columns, self._view.state
+        return current(cache, self._key, state.head.seq, state.alive, build, lambda: None).segments
+
+    def of(self, rows: Ints) -> Sequence[Label]:
+        """The labels of some rows, in any order."""
+        if self._layers is None and self._is_much(len(rows)):  # no less work than caching all
+            self._layers = self._current()
+        if self._layers is None:
+            return self._key.read(self._view, rows)
+        found = np.empty(len(rows), np.object_)
+        for one in self._layers:
+            places = np.minimum(np.searchsorted(one.rows, rows), max(0, len(one.rows) - 1))
+            its = np.flatnonzero(one.rows[places] == rows) if len(one.rows) else places[:0]
+            found[its] = one.labels[places[its]]  # later segments override earlier ones
+        labels: list[Label] = found.tolist()
+        return labels
+
+    @property
+    def kinds(self) -> int | None:
+        """An upper bound of the number of different values; None if unknown."""
+        if self._layers is None:
+            return None
+        return len(set().union(*(one.counts for one in self._layers)))
+
+    def most(self, value: str | int) -> int:
+        """An upper bound of the number of points with this value."""
+        if self._layers is None:
+            return self._view.state.count
+        return sum(one.counts.get(value, 0) for one in self._layers)
+
+    @property
+    def apart(self) -> int:
+        """The average number of points per occurrence of one value; 0 if unknown."""
+        if not self._layers:
+            return 0
+        largest = max(self._layers, key=lambda one: len(one.rows))
+        total = sum(largest.counts.values())
+        return len(largest.rows) * len(largest.counts) // max(1, total)
+
+
+def _label(items: list[Any]) -> Label:
+    if all(type(item) in (str, int) for item in items):
+        return tuple(dict.fromkeys(items))
+    return ()

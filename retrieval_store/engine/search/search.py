@@ -1,0 +1,632 @@
+"""Search in a dense space: the points nearest to a query vector, among those that a filter
+allows.
+
+The search by the vectors themselves (floats), of all that the filter allows.
+
+Where a filter is used again, the vectors that it allows are copied together.
+
+The search by codes.
+
+A pass over codes proves that most vectors aren't among the nearest; exact distances are computed
+for the few that are left. Vectors without codes are searched as floats.
+
+The search through an index.
+
+The index is queried for more candidates than are wanted (over-fetch), and those that the filter
+doesn't allow are dropped.
+
+The engine's implementation of `answering.leaves.Leaves`: rankings of the points in one state.
+
+Items are rows of the state, which are numbered in the order of insertion. What isn't asked of most
+collections, every scoring but nearness in a dense space and all labels, is loaded when it is asked
+for first.
+"""
+
+from collections.abc import Hashable, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retrieval_store.base import tracing
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, Stored, similarity_of
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.engine.filtering.cache import key_of
+from retrieval_store.engine.filtering.select import allowed_by
+from retrieval_store.engine.search.codes import Coded, SpaceCodes
+from retrieval_store.engine.search.context import (
+    Neighbors,
+    SearchContext,
+    SearchView,
+    Trace,
+    in_order,
+)
+from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex, is_worth_an_index
+from retrieval_store.engine.search.planner import (
+    CODED_CELLS,
+    TRUST,
+    WIDER,
+    CostInputs,
+    Plan,
+    choose,
+    index_cost,
+    is_worth_codes,
+)
+from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space
+from retrieval_store.errors import DimensionMismatchError
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.indexes import VectorIndex
+from retrieval_store.indexes.exact import (
+    FloatPass,
+    Norms,
+    is_safe_length,
+    most_left,
+    nearest,
+    norms_of,
+)
+from retrieval_store.indexes.native import REMEDY, kernel
+from retrieval_store.indexes.quantized import (
+    Bits,
+    Codes,
+    Pieces,
+    candidates,
+    gathered,
+    nearest_by_codes,
+)
+from retrieval_store.query.executor import Labelling, Ranked
+from retrieval_store.query.query import BestOfEach, Groups, Near, Step, Text
+from retrieval_store.query.types import Fields, Points, index_settings
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.search.codes import Coded
+    from retrieval_store.engine.search.scorers import Scorings
+    from retrieval_store.filters.nodes import Expression
+    from retrieval_store.query.query import WordFindings
+
+
+@dataclass(frozen=True)
+class PackedFloats:
+    """Copies of the vectors that a filter allows, in the order of their slots."""
+
+    rows: Stored
+
+    @cached_property
+    def norms(self) -> Norms:
+        """The norms of these rows, computed at the first use."""
+        return norms_of(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.rows.nbytes
+
+
+def by_floats(context: SearchContext, which: list[int]) -> list[Neighbors]:
+    """The k nearest to each of the query vectors at `which`, by a pass over floats."""
+    k, slots = context.k, context.allowed.slots(context.space)
+    vectors, together = context.some(which), _together(context, slots)
+    if together is None:
+        context.admit(slots)
+        norms = partial(context.norms, slots)
+        found = nearest(vectors, context.matrix, norms, context.metric, k, slots)
+        return [context.in_order(one) for one in found]
+    of_rows = partial(getattr, together, "norms")
+    found = nearest(vectors, together.rows, of_rows, context.metric, k, None)
+    return [context.in_order(one, slots) for one in found]
+
+
+def _together(context: SearchContext, slots: Ints | None) -> PackedFloats | None:
+    """The allowed vectors copied together; None unless the filter has been used before."""
+    name = context.space.space.name
+    kept = context.allowed.packed(name)
+    wanted = slots is not None and context.may_keep_floats()
+    if wanted and not isinstance(kept, PackedFloats):
+        context.admit(slots)
+        kept = PackedFloats(context.matrix[slots])
+        context.view.kept.allowed.keep_packed(context.allowed, name, kept, context.view.state)
+    return kept if isinstance(kept, PackedFloats) else None
+
+
+class KeptPass:
+    """A search by a pass over floats, kept with its filter and made ready for the next query, where
+    neither codes nor an index come into question before the state changes."""
+
+    __slots__ = ("_copy", "_floats", "_index", "_slots", "_space")
+
+    def __init__(self, context: SearchContext, index: SpaceIndex) -> None:
+        slots = context.allowed.slots(context.space)
+        together = context.allowed.packed(context.space.space.name)
+        self._space, self._index = context.space, index
+        self._copy, self._slots, matrix = None, None, context.matrix
+        if isinstance(together, PackedFloats):
+            self._copy = matrix = together.rows
+            self._slots, slots = slots, None
+        self._floats = FloatPass(matrix, context.metric, context.k, slots)
+
+    def serves(self, view: SearchView, space: SpaceState, k: int) -> bool:
+        """Whether it is right for this state and as many hits."""
+        if self._space is not space or self._floats.k != k:
+            return False
+        return view.kept.spaces[space.space.name].index is self._index and not self._index.covered
+
+    def nearest(self, vector: Matrix) -> Neighbors:
+        """The rows of the nearest points, all of whose vectors this process has verified."""
+        space = self._space
+        # Which is DamagedError if the file was cut off meanwhile, whatever is searched.
+        matrix = space.vectors.rows(space.space.slots)
+        found = self._floats.nearest(vector, matrix if self._copy is None else self._copy)
+        return in_order(space, self._floats.k, found, self._slots)
+
+
+NO_HELP = "codes told too few vectors apart of late: floats are searched"
+UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMEDY}"
+
+
+def nearest_rows(
+    view: SearchView,
+    near: Near,
+    k: int,
+    expression: Expression | None,
+    trace: Trace,
+    within: float | None = None,
+) -> list[Neighbors]:
+    """For each query vector the rows and float64 distances of the k nearest points in a dense space
+    that fulfil the expression. within: a distance beyond which hits may be left out. Raises
+    DimensionMismatchError."""
+    space, vectors = view.state.spaces.get(near.space), np.asarray(near.vectors)
+    if space is None or k < 1:
+        return [(np.empty(0, np.int64), np.empty(0))] * len(vectors)
+    if vectors.shape[1] != space.space.dimension:
+        raise DimensionMismatchError(
+            f"the query vectors have {vectors.shape[1]} numbers, but the collection holds "
+            f"vectors of {space.space.dimension} (its dimension)"
+        )
+    allowed = allowed_by(view, expression)
+    kept: KeptPass | None = allowed.passes.get(near.space)
+    if kept is not None and len(vectors) == 1 and not trace.is_kept and kept.serves(view, space, k):
+        return [kept.nearest(vectors[0])]
+    trace.note_filter(allowed.count)
+    planned = len(trace.plans) if trace.is_kept else 0
+    context = SearchContext(view, space, vectors, k, within, allowed, trace)
+    found = _Search(context, near).run()
+    if trace.is_kept:
+        tracing.event("plan", lambda: trace.of_plans(planned, k))
+    return found
+
+
+class _Search:
+    """One call. Its queries are answered by the cheapest method; a query for which the index finds
+    too few hits, or codes leave too many candidates, is answered by the cheapest other method."""
+
+    def __init__(self, context: SearchContext, near: Near) -> None:
+        self._context, self._near, self._trace = context, near, context.trace
+        self._open = context.view.kept.spaces[near.space]
+        self._index = self._open.index
+        self._answers: list[Neighbors | None] = [None] * len(context.vectors)
+
+    def run(self) -> list[Neighbors]:
+        """The rows and distances for each query vector."""
+        self._coded = self._at_hand()
+        if self._may_use_index():
+            covered = min(self._index.covered, self._context.slots)
+            if self._index.installed and not (self._index.full or self._index.rests):
+                self._trace.note_fresh(self._context.slots - covered, self._context.dimension)
+            if covered and self._plan(covered).method == "over-fetch":
+                self._index.searched(self._through_index, None)
+        if left := self._left():
+            self._by_products(left)
+        return [answer for answer in self._answers if answer is not None]
+
+    def _left(self) -> list[int]:
+        """The places of queries without an answer yet."""
+        return [i for i, answer in enumerate(self._answers) if answer is None]
+
+    def _at_hand(self) -> "Coded | None":
+        """The codes that may be used; None if none."""
+        context = self._context
+        if context.slots * context.dimension >= CODED_CELLS and kernel() is None:
+            self._trace.remark(UNCOMPILED)
+        if not is_worth_codes(context.slots, context.dimension, context.metric):
+            return None
+        codes = self._open.codes
+        if codes.closed:
+            return None
+        codes.load_saved(context.view.connection, context.slots)
+        coded = codes.shown()
+        if lacking := coded.uncoded(context.space):
+            self._note_uncoded(lacking)
+        self._trace.lap("codes at hand")
+        if not any(context.can_use_codes(i) for i in range(len(context.vectors))):
+            return None
+        if not codes.are_effective():
+            self._trace.remark(NO_HELP)
+            return None
+        return coded if coded.pieces else None
+
+    def _note_uncoded(self, vectors: int) -> None:
+        cells = vectors * self._context.dimension
+        self._trace.note_uncoded(vectors, self._context.dimension)
+        if cells > FRESH_CELLS:
+            self._trace.remark(f"{vectors} vectors have no codes yet, and are searched as floats")
+
+    def _may_use_index(self) -> bool:
+        """Whether an index, if there is one, may answer."""
+        if self._near.exact or not self._has_index():
+            return False
+        return all(map(is_safe_length, self._context.lengths))
+
+    def _has_index(self) -> bool:
+        """Whether there is an index, or should be."""
+        context, index = self._context, self._index
+        if not index.wanted:
+            return False
+        return index.covered > 0 or is_worth_an_index(
+            context.slots, context.dimension, context.metric
+        )
+
+    def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> Plan:
+        """The plan if `covered` of the vectors are in the index. wider: see `planner.choose`."""
+        inputs = self._cost_inputs(covered)
+        if without_codes:
+            inputs = inputs._replace(coded=0)
+        return choose(inputs, wider)
+
+    def _cost_inputs(self, covered: int) -> CostInputs:
+        """The planner's inputs, if `covered` of the vectors are in the index."""
+        context, ef = self._context, 0
+        if covered:
+            stored = index_settings(context.space.space).get("ef_search")
+            usual = stored if isinstance(stored, int) else self._index.ef_search
+            ef = max(1, self._near.ef or usual)
+        return CostInputs(
+            context.slots,
+            min(context.allowed.count, context.slots - context.space.dead),
+            context.dimension,
+            context.k,
+            self._lies_together(),
+            0 if self._coded is None else self._coded.count_below(context.slots),
+            covered,
+            ef,
+        )
+
+    def _lies_together(self) -> bool:
+        """Whether the allowed vectors or codes lie contiguously: because all are allowed, or
+        because a copy of them is kept, or will be made by this call."""
+        context = self._context
+        whole = context.allowed.mask is None and not context.space.dead
+        if whole:
+            return True
+        kept, coded = context.allowed.packed(self._near.space), self._coded is not None
+        if kept is not None and isinstance(kept, PackedFloats) != coded:
+            return True
+        return context.may_keep_codes() if coded else context.may_keep_floats()
+
+    def _through_index(self, index: VectorIndex, held: int) -> None:
+        """Answer, through the index, the queries for which that is cheapest."""
+        covered, wider = min(held, self._context.slots), 1
+        while left := self._left():
+            plan = self._plan(covered, wider)
+            if plan.method != "over-fetch":
+                break
+            self._trace.note_plan(plan, len(left))
+            try:
+                over_fetch(self._context, index, covered, plan.ef, left, self._answers)
+            except UselessError:
+                break
+            self._trace.lap("over-fetch")
+            wider *= WIDER
+
+    def _by_products(self, left: list[int]) -> None:
+        """Answer the remaining queries by codes or floats."""
+        plan = self._plan(0)
+        if self._index.pays_from and self._index.rests and plan.costs and not self._near.exact:
+            lost = plan.costs[plan.method] - index_cost(self._cost_inputs(0))
+            self._index.missed += max(0.0, lost) * len(left)
+        if plan.method == "codes":
+            self._by_codes(plan, left)
+            if not (left := self._left()):
+                return
+            plan = self._plan(0, without_codes=True)
+        self._trace.note_plan(plan, len(left))
+        for i, answer in zip(left, by_floats(self._context, left), strict=True):
+            self._answers[i] = answer
+        self._trace.lap("exact")
+        self._keep_pass()
+
+    def _keep_pass(self) -> None:
+        """Keep the pass over floats for the next query, if that can't be searched otherwise: from
+        the second use of a filter on, when its vectors have been copied together."""
+        context = self._context
+        by_codes = is_worth_codes(context.slots, context.dimension, context.metric)
+        others = self._index.covered or by_codes or self._has_index()
+        if context.allowed.uses > 1 and not others and kernel() is not None:
+            context.allowed.passes[self._near.space] = KeptPass(context, self._index)
+
+    def _by_codes(self, plan: Plan, left: list[int]) -> None:
+        """Answer those of the remaining queries that codes can answer."""
+        assert self._coded is not None
+        usable = [i for i in left if self._context.can_use_codes(i)]
+        self._trace.note_plan(plan, len(usable))
+        found = by_codes(self._context, self._open.codes, self._coded, usable)
+        for i, answer in zip(usable, found, strict=True):
+            self._answers[i] = answer
+        self._trace.lap("codes")
+
+
+MOST_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
+
+
+@dataclass(frozen=True, slots=True)
+class PackedCodes:
+    """Codes of the vectors that a filter allows, copied together. rest: allowed slots without
+    codes; coded: how many slots of the space had codes when this was made."""
+
+    pieces: Pieces | None
+    rest: Ints
+    coded: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self.rest.nbytes + (0 if self.pieces is None else self.pieces.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a search by codes scans. allowed: see `scan.candidates`; rest: allowed slots without
+    codes, which are searched as floats."""
+
+    pieces: Pieces | None
+    allowed: Bits | None
+    rest: Ints
+
+
+def by_codes(
+    context: SearchContext, codes: SpaceCodes, coded: Coded, which: list[int]
+) -> list[Neighbors | None]:
+    """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
+    with too many candidates."""
+    parts = _parts(context, coded)
+    most = most_left(context.allowed.count, MOST_SHARE, context.k)
+    if parts.pieces is None or len(parts.rest):
+        found = _with_rest(context, parts, most, which)
+    else:
+        found = _decided(context, parts.pieces, parts.allowed, most, which)
+    for one in found:
+        codes.note(one is not None)
+    return found
+
+
+def _decided(
+    context: SearchContext, pieces: Pieces, allowed: Bits | None, most: int, which: list[int]
+) -> list[Neighbors | None]:
+    """The nearest, where all allowed vectors have codes."""
+    vectors, lengths = context.some(which), [context.lengths[i] for i in which]
+    found = nearest_by_codes(
+        vectors, lengths, pieces, context.k, most, context.matrix, allowed, context.within
+    )
+    for one in found:
+        if one is not None:
+            context.admit(one.slots)  # what isn't as it was written would be an error from here
+    return [None if one is None else context.in_order(one) for one in found]
+
+
+def _with_rest(
+    context: SearchContext, parts: _Parts, most: int, which: list[int]
+) -> list[Neighbors | None]:
+    """The nearest, where some allowed vectors have no codes."""
+    vectors, lengths = context.some(which), [context.lengths[i] for i in which]
+    found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
+    if parts.pieces is not None:
+        k, within = context.k, context.within
+        found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed, within)
+    rest = context.nearest_of(which, parts.rest)
+    return [
+        None if slots is None else context.ranked(i, np.append(slots, rest[at]))
+        for at, (i, slots) in enumerate(zip(which, found, strict=True))
+    ]
+
+
+def _parts(context: SearchContext, coded: Coded) -> _Parts:
+    together = _kept(context, coded)
+    if together is None and context.may_keep_codes():
+        slots = context.allowed.slots(context.space)
+        if slots is not None:
+            together = _gathered(context, coded, slots)
+            kept = context.view.kept.allowed
+            kept.keep_packed(
+                context.allowed, context.space.space.name, together, context.view.state
+            )
+    if together is None:
+        return _all(context, coded)
+    return _Parts(together.pieces, None, together.rest)
+
+
+def _kept(context: SearchContext, coded: Coded) -> PackedCodes | None:
+    """The codes kept together; None where there are none, or where some of the vectors that had no
+    codes may have them now."""
+    kept = context.allowed.packed(context.space.space.name)
+    if not isinstance(kept, PackedCodes):
+        return None
+    return None if len(kept.rest) and coded.count > kept.coded else kept
+
+
+def _all(context: SearchContext, coded: Coded) -> _Parts:
+    """All codes of the space, with bits for the slots that are allowed."""
+    space, mask = context.space, context.allowed.mask
+    rest = coded.lacking(context.slots)
+    if mask is None and not space.dead and coded.stop <= context.slots:
+        return _Parts(coded.together, None, rest)
+    rows = space.row_of_slot[rest]
+    rest = rest[(rows >= 0) if mask is None else (rows >= 0) & mask[rows]]
+    return _Parts(coded.together, context.allowed.bits(space, coded.stop), rest)
+
+
+def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> PackedCodes:
+    """The codes of these slots copied together, contiguous for each frame."""
+    if (slots[1:] < slots[:-1]).any():
+        slots = np.sort(slots)
+    groups: dict[int, list[tuple[Codes, Ints]]] = {}
+    chosen: dict[int, list[Ints]] = {}
+    rest, at = [], 0
+    for first, codes in coded.pieces:
+        start, stop = np.searchsorted(slots, (first, first + codes.count)).tolist()
+        rest.append(slots[at:start])
+        at = stop
+        if stop > start:
+            groups.setdefault(id(codes.frame), []).append((codes, slots[start:stop] - first))
+            chosen.setdefault(id(codes.frame), []).append(slots[start:stop])
+    rest.append(slots[at:])
+    found = [gathered(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
+    pieces = Pieces.of(found, [0] * len(found)) if found else None
+    return PackedCodes(pieces, np.concatenate(rest), coded.count)
+
+
+TIE = 2.0**-23  # relative error of float32 distances in an index, per number of a vector
+
+
+class UselessError(Exception):
+    """The index can't answer: it failed, or returned fewer candidates than exist."""
+
+
+def over_fetch(
+    context: SearchContext,
+    index: VectorIndex,
+    covered: int,
+    ef: int,
+    which: list[int],
+    answers: list[Neighbors | None],
+) -> None:
+    """Fill in the answers to the queries at `which` for which enough of the index' `ef` candidates
+    are allowed. covered: how many slots the index holds. UselessError when the index returns fewer
+    than `ef` candidates."""
+    space, k = context.space, context.k
+    try:
+        candidates, distances = index.search(context.vectors[which], ef)
+    except RuntimeError as error:
+        raise UselessError from error
+    fresh = _fresh(context, covered, which) if covered < context.slots else None
+    if len(index) > context.slots:  # it holds vectors newer than this reader's state
+        known = np.minimum(candidates, context.slots - 1)
+        rows = np.where(known == candidates, space.row_of_slot[known], -1)
+    else:
+        rows = space.row_of_slot[candidates]
+    passing = _passing(context, rows)
+    for at, i in enumerate(which):
+        places = np.flatnonzero(passing[at])
+        if len(places) < k or places[k - 1] > TRUST * ef:
+            continue
+        count = _count_near(context, candidates[at, places], distances[at, places], i)
+        if count == len(places):  # more candidates may tie with the last, by float32's error
+            continue
+        slots = candidates[at, places[:count]]
+        answers[i] = context.ranked(i, slots if fresh is None else np.append(slots, fresh[at]))
+
+
+def _passing(context: SearchContext, rows: Ints) -> np.ndarray:
+    passing = rows >= 0
+    if context.allowed.mask is not None:
+        passing &= context.allowed.mask[rows]
+    return passing
+
+
+def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) -> int:
+    """How many of the candidates, nearest first, may be among the k nearest, given the errors of
+    float32 distances; all of them when the distances aren't ascending (NaN)."""
+    if not (distances[1:] >= distances[:-1]).all():
+        return len(distances)
+    last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
+    scale = {"l2": abs(last), "cosine": 1.0, "ip": 0.0}[context.metric]
+    if context.metric == "ip":
+        scale = context.lengths[i] * float(context.norms(slots).lengths[slots].max())
+    return int(distances.searchsorted(last + units * scale, "right"))
+
+
+def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]:
+    """For each query the nearest allowed slots that the index doesn't hold yet."""
+    slots = np.flatnonzero(_passing(context, context.space.row_of_slot.whole(covered))) + covered
+    return context.nearest_of(which, slots)
+
+
+class EngineLeaves:
+    """The points of one view; see `answering.leaves.Leaves`."""
+
+    def __init__(self, view: SearchView, trace: Trace) -> None:
+        self._view, self.trace = view, trace
+
+    def rank(self, step: Step) -> list[Ranked]:
+        """For each query of a step its best points, among all that its filter allows."""
+        near = step.scoring
+        if isinstance(near, Near) and near.space not in self._view.state.non_dense:
+            return self.near(step, near, step.depth)
+        return self._scorings().rank(step)
+
+    def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
+        """The same for a step of one query, among the points that are in any of these rankings."""
+        return self._scorings().rank_among(step, found)
+
+    def near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+        """By nearness in a dense space, with scores in the scale of `near`; nothing where there is
+        no such space."""
+        within = step.threshold if near.scale == "distance" else None
+        found = nearest_rows(self._view, near, wanted, step.expression, self.trace, within)
+        space = self._view.state.spaces.get(near.space)
+        metric: Metric = "l2" if space is None else space.space.metric
+        ranked = [Ranked(rows, similarity_of(far, metric), far) for rows, far in found]
+        return ranked if near.scale == "distance" else [one.on_server(metric) for one in ranked]
+
+    def _scorings(self) -> "Scorings":
+        """All the other ways in which points can be scored."""
+        from retrieval_store.engine.search.scorers import Scorings
+
+        return Scorings(self._view, self.trace, self)
+
+    def search_key(self, step: Step) -> Hashable:
+        """Equal for steps that search one dense space, with one filter, in one way."""
+        near = step.scoring
+        if step.prefetch or not isinstance(near, Near) or near.space not in self._view.state.spaces:
+            return None
+        key = key_of(step.expression)
+        if key is None and step.expression is not None:
+            return None
+        dimension = np.shape(near.vectors)[1]
+        return near.space, dimension, step.depth, key, near.exact, near.ef, near.scale
+
+    def metric(self, space: str) -> Metric:
+        """The metric of a space."""
+        return known_space(self._view.state, space).metric
+
+    def distances(self, near: Near, place: int, items: Ints) -> Floats:
+        """(n,) float64 distances from the query vector at `place`; NaN for points without one."""
+        return self._scorings().distances(near, place, items)
+
+    def order(self, items: Ints) -> Ints:
+        """Rows are numbered in the order of insertion."""
+        return items
+
+    def labelling(self, groups: BestOfEach | Groups, wanted: int) -> Labelling:
+        """Access to labels; wanted: about how many points the call will look at."""
+        from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
+
+        key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
+        return RowLabels(self._view, key, wanted)
+
+    def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
+        """The points of several lists of rows, read at once."""
+        return fetch_each(self._view, each, fields)
+
+    def matching(self, expression: "Expression", limit: int) -> Ints:
+        """The first `limit` rows that fulfil an expression."""
+        from retrieval_store.engine.filtering.select import select
+
+        return select(self._view, None, expression, limit)
+
+    def fulfilling(self, expression: "Expression", items: Ints) -> Bools:
+        """(n,) bool: which of some rows, ascending, fulfil an expression."""
+        from retrieval_store.engine.filtering.evaluate import among
+
+        return among(self._view, expression, items)
+
+    def words(self, text: Text, items: Ints) -> "list[WordFindings]":
+        """Each distinct word of the first text, and what it adds to the scores of some rows."""
+        return self._scorings().words(text, items)

@@ -1,0 +1,395 @@
+"""Similarities of points' vectors to given examples, in spaces of any kind; greater is nearer.
+
+The similarity is the cosine, the dot product, or the negative of the squared L2 or of the L1
+distance. For multivectors it is the sum, over the example's vectors, of the greatest similarity to
+any of the point's vectors (late interaction).
+
+What likeness to examples makes of points: recommendation, discovery, context and feedback.
+
+sim(x, e): how alike a point and an example are, see `similar`. Formulas: Qdrant's documentation,
+"Explore the data" and "Relevance feedback".
+
+Pairs of points that are near to each other.
+
+The points of a dense vector space, drawn in a plane.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import singledispatch
+from typing import TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import (
+    Floats,
+    Ints,
+    Matrix,
+    SparseVector,
+    Stored,
+    as_float32,
+    server_scores_of,
+    similarity_of,
+)
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.pca import drawn, projected
+from retrieval_store.engine.filtering.evaluate import have_vector
+from retrieval_store.engine.filtering.select import allowed_by
+from retrieval_store.engine.search.context import SearchView
+from retrieval_store.engine.search.multivectors import counting, multivectors_in_memory, rank_multi
+from retrieval_store.engine.state.state import SpaceState, fetch, known_space, vectors_read
+from retrieval_store.engine.storage.records import read_values
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.text.bm25 import sparse_scores
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.indexes.exact import Norms, exact_distances, length_of, products_of_few
+from retrieval_store.query.query import Discovered, Example, Recommended, RelevanceFeedback
+from retrieval_store.query.types import (
+    Fields,
+    PointId,
+    Projection,
+    nothing_in,
+    refuse_other_kind,
+    scalar,
+)
+
+# Of k wanted rows, so many of the best by float32 are ranked again in float64.
+CHOSEN_AT_LEAST, CHOSEN_TIMES = 64, 4
+AT_ONCE = 1 << 20  # numbers of vectors that are multiplied at once
+UNIT, LEAST = 2.0**-24, 2.0**-126  # float32's unit roundoff, and its least normal number
+ROUNDINGS = 8  # those besides the product's
+SPREAD = 2  # slots are dense where at least one in so many is wanted
+
+
+def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
+    """The rows among these whose points have a vector in the space."""
+    space = view.state.spaces.get(name)
+    if space is not None:
+        return rows[space.slot_of_row[rows] >= 0]
+    other = known_space(view.state, name)
+    held = multivectors_in_memory(view, other, len(rows)) if other.kind == "multi" else None
+    if held is None:
+        return rows[have_vector(view, name, rows)]
+    mask = np.zeros(len(view.state.pks), np.bool_)
+    for one, above in zip(held.segments, held.above(), strict=True):
+        mask[one.holders[counting(one, above, view.state.alive)]] = True
+    return rows[mask[rows]]
+
+
+def similarities(
+    view: SearchView, name: str, rows: Ints, examples: Sequence[Example], weighted: bool = True
+) -> Floats:
+    """(m, n) float64 similarities of m examples to n rows, all of which have a vector. weighted:
+    apply idf in a sparse space that has it."""
+    if not examples or not len(rows):
+        return np.empty((len(examples), len(rows)))
+    space = view.state.spaces.get(name)
+    if space is not None:
+        return np.stack([_dense(space, rows, one) for one in examples])
+    other = known_space(view.state, name)
+    if other.kind == "multi":
+        return np.stack([_multi(view, other, rows, one) for one in examples])
+    return np.stack([sparse_scores(view, other, one, rows, weighted) for one in _sparse(examples)])
+
+
+def _sparse(examples: Sequence[Example]) -> list[SparseVector]:
+    return [one for one in examples if isinstance(one, SparseVector)]
+
+
+def _dense(space: SpaceState, rows: Ints, example: Example) -> Floats:
+    assert isinstance(example, np.ndarray)
+    return similarity_of(distances_of(space, rows, example), space.space.metric)
+
+
+def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
+    """(n,) float64 distances from a vector, (dim,), to the vectors of n rows, which all have
+    one."""
+    slots = space.slot_of_row[rows]
+    matrix = space.vectors.rows(space.space.slots)
+    space.vectors.admit(matrix, space.checksums, slots)
+    return exact_distances(vector, length_of(vector), matrix, slots, space.space.metric)
+
+
+def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
+    """The vectors of these rows, all of which have one."""
+    return [one for one in vectors_read(view, rows, name) if one is not None]
+
+
+def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floats:
+    assert isinstance(example, np.ndarray)
+    found, scores = rank_multi(view, space, np.atleast_2d(example), len(rows), rows)
+    of_row = np.empty(len(rows))
+    order = np.argsort(rows)
+    of_row[order[np.searchsorted(rows[order], found)]] = scores
+    return of_row
+
+
+@dataclass(slots=True)
+class ApproximateScores:
+    """scores: (m, n) float64 approximations of `similarities`, computed in a fraction of the time;
+    errors: (m,) bounds of their absolute errors, by example."""
+
+    scores: Floats
+    errors: Floats
+
+
+def approximate_scores(
+    view: SearchView, name: str, rows: Ints, examples: Sequence[Example]
+) -> ApproximateScores | None:
+    """The similarities of m examples to n rows by float32; None where float32 isn't faster (spaces
+    other than dense, and L1), or overflows."""
+    space = view.state.spaces.get(name)
+    if space is None or space.space.metric == "l1" or not examples or not len(rows):
+        return None
+    queries = np.stack([one for one in examples if isinstance(one, np.ndarray)])
+    slots = space.slot_of_row[rows]
+    matrix = space.vectors.rows(space.space.slots)
+    norms = space.vectors.norms(matrix, space.checksums, slots)
+    products = np.empty((len(queries), len(rows)), np.float32)
+    step = max(1, AT_ONCE // max(1, matrix.shape[1]))
+    with np.errstate(all="ignore"):  # what is too large for float32 is noticed below
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            products[:, some] = _products(queries, matrix, slots[some]).T
+        scores = _by_metric(space, queries, products, norms, slots)
+        errors = _errors(space.space.metric, queries, norms.lengths[slots])
+    return ApproximateScores(scores, errors) if np.isfinite(scores).all() else None
+
+
+def _products(queries: Matrix, matrix: Stored, slots: Ints) -> Matrix:
+    """(n, q) products with the vectors in these slots. Where the slots are dense, the range from
+    the first to the last is multiplied: the extra rows cost less than copying the wanted ones."""
+    first, stop = int(slots.min()), int(slots.max()) + 1
+    if stop - first > SPREAD * len(slots):
+        return products_of_few(queries, as_float32(matrix[slots]))
+    chosen: Matrix = products_of_few(queries, as_float32(matrix[first:stop]))[slots - first]
+    return chosen
+
+
+def _by_metric(
+    space: SpaceState, queries: Matrix, products: Matrix, norms: Norms, slots: Ints
+) -> Floats:
+    metric = space.space.metric
+    if metric == "ip":
+        return products.astype(np.float64)
+    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)[:, None]
+    if metric == "cosine":
+        inverse: Floats = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        cosines: Floats = products * norms.inverse(slots) * inverse
+        return cosines
+    squared: Floats = 2.0 * products - norms.lengths[slots] ** 2 - lengths**2
+    return squared
+
+
+def _errors(metric: str, queries: Matrix, lengths: Floats) -> Floats:
+    """(q,) bounds of the error of a score, for each query. The error of a float32 product of d
+    numbers is at most d 2^-24 |x| |q| (Higham, "Accuracy and Stability of Numerical Algorithms",
+    3.5), plus 2^-126 for each term that underflows."""
+    dimension = queries.shape[1] + ROUNDINGS
+    own = np.linalg.norm(queries.astype(np.float64), axis=1)
+    off: Floats = dimension * (UNIT * own * lengths.max() + LEAST)
+    if metric == "cosine":
+        shortest = lengths[lengths > 0].min(initial=np.inf)
+        off = dimension * (UNIT + LEAST / np.where(own > 0, own * shortest, 1.0))
+    return 2.0 * off if metric == "l2" else off
+
+
+def best_of(scores: Floats, k: int) -> Ints:
+    """The places of the k greatest scores and of some more, for an exact second ranking; NaN
+    ranks last."""
+    most = max(CHOSEN_AT_LEAST, CHOSEN_TIMES * k)
+    if len(scores) <= most:
+        return np.arange(len(scores))
+    return np.argpartition(-scores, most - 1)[:most]
+
+
+Combine: TypeAlias = Callable[[Floats], Floats]
+"""(m, n) likenesses of n points to m examples → (n,) scores, more is better."""
+MARGIN = float(np.finfo(np.float32).eps)  # by which a point must be nearer to the right side
+
+
+@singledispatch
+def compared_by(scoring: object) -> tuple[str, Sequence[Example], Combine]:
+    """The space, the examples, and what is made of the likenesses to them."""
+    raise TypeError(f"nothing is compared by {scoring!r}")
+
+
+@compared_by.register
+def _(scoring: Recommended) -> tuple[str, Sequence[Example], Combine]:
+    count = len(scoring.positives)
+    combine = _best if scoring.best else _summed
+    examples = (*scoring.positives, *scoring.negatives)
+    return scoring.space, examples, lambda alike: combine(alike[:count], alike[count:])
+
+
+@compared_by.register
+def _(scoring: Discovered) -> tuple[str, Sequence[Example], Combine]:
+    sides = [example for pair in scoring.pairs for example in pair]
+    if scoring.target is None:
+        return scoring.space, sides, _in_context
+    return scoring.space, (scoring.target, *sides), _discovered
+
+
+@compared_by.register
+def _(scoring: RelevanceFeedback) -> tuple[str, Sequence[Example], Combine]:
+    sides = [example for near, far, _ in scoring.pairs for example in (near, far)]
+    weights = np.array([weight for _, _, weight in scoring.pairs])
+
+    def combine(alike: Floats) -> Floats:
+        total: Floats = scoring.own * alike[0] + weights @ (alike[1::2] - alike[2::2])
+        return total
+
+    return scoring.space, (scoring.target, *sides), combine
+
+
+def _best(positives: Floats, negatives: Floats) -> Floats:
+    """½ (σ + 1) of the greatest likeness to a positive, if it is greater than to any negative; else
+    the negative of that of the greatest to a negative."""
+    near = positives.max(axis=0, initial=-np.inf)
+    far = negatives.max(axis=0, initial=-np.inf)
+    nearer = near > far
+    scores = _scaled(np.where(nearer, near, far))
+    return np.where(nearer, scores, -scores)
+
+
+def _summed(positives: Floats, negatives: Floats) -> Floats:
+    total: Floats = positives.sum(axis=0) - negatives.sum(axis=0)
+    return total
+
+
+def _discovered(alike: Floats) -> Floats:
+    """Σ over pairs of 1, 0 or -1, and ½ (σ + 1) of the likeness to the target."""
+    ranks: Floats = np.sign(alike[1::2] - alike[2::2]).sum(axis=0)
+    return ranks + _scaled(alike[0])
+
+
+def _in_context(alike: Floats) -> Floats:
+    """Σ over pairs of σ of how much nearer a point is to the first; at most 0 each."""
+    apart = np.minimum(alike[0::2] - alike[1::2] - MARGIN, 0.0)
+    total: Floats = _sigmoid(apart).sum(axis=0)
+    return total
+
+
+def _sigmoid(x: Floats) -> Floats:
+    finite = np.isfinite(x)
+    squeezed: Floats = np.divide(x, 1.0 + np.abs(x), out=x.copy(), where=finite)
+    return squeezed
+
+
+def _scaled(x: Floats) -> Floats:
+    """½ (σ(x) + 1), σ(x) = x / (1 + |x|)."""
+    return 0.5 * (_sigmoid(x) + 1.0)
+
+
+CELLS = 1 << 22  # likenesses at once
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Points by pairs: ids[a[i]] and ids[b[i]] with scores[i]."""
+
+    ids: list[PointId]
+    a: Ints
+    b: Ints
+    scores: Floats
+
+
+def pairs(
+    view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
+) -> Pairs:
+    """For each of some points chosen at random, the others among them that are nearest to it."""
+    mask = allowed_by(view, expression).mask
+    rows = rows_with_vector(view, space, np.flatnonzero(view.state.alive if mask is None else mask))
+    if len(rows) > sample:
+        rows = np.random.default_rng().choice(rows, sample, replace=False)
+    if len(rows) == 1:  # there is nothing to compare it with
+        rows = rows[:0]
+    ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
+    most = min(limit, max(0, len(rows) - 1))
+    b, alike = _others(view, space, rows, most)
+    a = np.repeat(np.arange(len(rows)), most)
+    return Pairs(ids, a, b, server_scores_of(alike, known_space(view.state, space).metric))
+
+
+def _others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, Floats]:
+    """For each of the rows so many others that are nearest to it, best first, and how alike they
+    are."""
+    examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
+    nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
+
+    def exactly(example: Example, places: Ints) -> tuple[Ints, Floats]:
+        (alike,) = similarities(view, space, rows[places], [example])
+        order = np.argsort(-alike, kind="stable")[:most]
+        return places[order], alike[order]
+
+    for start in range(0, len(rows), step):
+        some = examples[start : start + step]
+        approximate = approximate_scores(view, space, rows, some)
+        for i, example in enumerate(some):
+            others = np.delete(np.arange(len(rows)), start + i)
+            found = (
+                None
+                if approximate is None
+                else _proven(approximate, i, others, most, example, exactly)
+            )
+            places, alike = found or exactly(example, others)
+            nearest.append(places)
+            scores.append(alike)
+    return np.concatenate(nearest), np.concatenate(scores)
+
+
+def _proven(
+    approximate: ApproximateScores,
+    i: int,
+    others: Ints,
+    most: int,
+    example: Example,
+    exactly: Callable[[Example, Ints], tuple[Ints, Floats]],
+) -> tuple[Ints, Floats] | None:
+    """The best of those that are best roughly; None where one of the rest may be better."""
+    scores = approximate.scores[i, others]
+    chosen = np.sort(best_of(scores, most))
+    places, alike = exactly(example, others[chosen])
+    left = len(chosen) < len(others)
+    if left and most and alike[-1] <= scores[chosen].min() + approximate.errors[i]:
+        return None
+    return places, alike
+
+
+def _by_id(ids: list[PointId], rows: Ints) -> tuple[list[PointId], Ints]:
+    """Ids and their rows in the order of ids: integers, and then strings."""
+    order = sorted(range(len(ids)), key=lambda i: (isinstance(ids[i], str), ids[i]))
+    return [ids[i] for i in order], rows[order]
+
+
+def projection(
+    view: SearchView,
+    name: str,
+    expression: Expression | None,
+    sample: int,
+    seed: int,
+    path: PayloadPath | None,
+) -> Projection:
+    """A sample of the points that match and have a vector in the space, in a plane."""
+    refuse_other_kind(name, known_space(view.state, name).kind)
+    space = view.state.spaces.get(name)
+    if space is None:  # nothing was ever written to it
+        return nothing_in(path)
+    mask = allowed_by(view, expression).mask
+    rows = rows_with_vector(view, name, np.flatnonzero(view.state.alive if mask is None else mask))
+    total = len(rows)
+    rows = rows[drawn(total, sample, seed)]
+    slots = space.slot_of_row[rows]
+    matrix = space.vectors.rows(space.space.slots)
+    space.vectors.admit(matrix, space.checksums, slots)
+
+    def read(places: Ints) -> Matrix:
+        return as_float32(matrix[slots[places]])
+
+    places, plane = projected(read, len(rows), seed, space.space.metric == "cosine")
+    values = None
+    if path is not None:
+        (found,) = read_values(view.connection, view.state.pks[rows], [path])
+        values = [*map(scalar, found)]
+    ids = fetch(view, rows, Fields()).ids
+    return Projection(ids, places, plane.axes, plane.explained, total, values)

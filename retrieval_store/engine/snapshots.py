@@ -1,0 +1,407 @@
+"""Snapshots: collections in one state, in one file, and back.
+
+In comes a store, or a collection of one; out goes a file that isn't changed any more. `package` is
+that file, checked before anything in it is used; `copies` makes a collection's directory again, as
+of one moment and of living points only; `taking` and `restoring` put the two together. It may use
+`upkeep` and the rooms below that.
+
+Copies of collections: one state of each, without what is dead, has expired, or can be made
+again.
+
+The file of a snapshot: a ZIP archive of the files of collections, and a manifest.
+
+Nothing in it is compressed, so what it holds is never more than it is long. The manifest has the
+size and SHA-256 of every other file, and the archive's comment has that of the manifest. Names are
+ours, all of them: `UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
+
+Restoring snapshots: all of one is checked before anything of it takes its place.
+
+Taking snapshots: copies of collections beside the snapshot to be, and then the snapshot.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import stat
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import apsw
+import orjson
+
+from retrieval_store.base import system
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.validation import Payload
+from retrieval_store.engine.access import Access, StoreHooks
+from retrieval_store.engine.maintenance.compaction import compact, give_back_space, remove_leftovers
+from retrieval_store.engine.maintenance.run import remove_expired
+from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
+from retrieval_store.engine.search.context import SearchView
+from retrieval_store.engine.search.graph import FindClass
+from retrieval_store.engine.sqlite import begun_copy, create, select, translated
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.catalog import CATALOG, Entries
+from retrieval_store.engine.storage.files import (
+    CATALOG_NAME,
+    LOCK_NAME,
+    POINTS_NAME,
+    SNAPSHOT_NAME,
+    private_folder,
+)
+from retrieval_store.errors import (
+    ClientClosedError,
+    DamagedError,
+    FormatError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetrievalStoreError,
+    StorageError,
+)
+from retrieval_store.query.types import CollectionRecord
+
+_CLOSE = partial(ClientClosedError, "the copy is finished")
+
+
+def copy_collection(points: Access, directory: Path) -> None:
+    """Make, in a directory that doesn't exist, the files of a collection as of one moment. Others
+    may write meanwhile: what counts in a file of vectors never changes, and the rest is copied in
+    one transaction."""
+    directory.mkdir()
+    if points.read(partial(_copy, directory=directory)) or points.expires is not None:
+        _reduce(directory, points.hooks)
+
+
+@contextmanager
+def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
+    """The directory of a copy that is this call's own, in `beside` or among the system's
+    temporary files; what isn't taken away from there goes afterwards."""
+    with private_folder(beside) as folder:
+        copy_collection(points, folder / "copy")
+        yield folder / "copy"
+
+
+def _copy(view: SearchView, directory: Path) -> bool:
+    """Copy the files of a collection; returns whether there is anything in them to let go of."""
+    for left in directory.iterdir():  # by an attempt during which a file went away
+        left.unlink()
+    with translated(directory):
+        _copy_database(view.connection, directory / POINTS_NAME)
+        for space in view.state.spaces.values():
+            rows = space.vectors.rows(space.space.slots)
+            space.vectors.admit(rows, space.checksums, None)
+            rows.tofile(directory / f"{space.space.number}.{view.state.head.generation}.vectors")
+    query = "SELECT 1 FROM derived UNION ALL SELECT 1 FROM blocks WHERE generation <> ? LIMIT 1"
+    has_more = bool(select(view.connection, query, view.state.head.generation))
+    has_free = view.connection.pragma("freelist_count") > 0
+    return has_more or has_free or any(space.dead for space in view.state.spaces.values())
+
+
+def _copy_database(source: apsw.Connection, path: Path) -> None:
+    with begun_copy(path) as target, target.backup("main", source, "main") as backup:
+        while not backup.done:
+            backup.step(-1)
+
+
+def _reduce(directory: Path, hooks: StoreHooks) -> None:
+    """Let go of what is dead, or has expired, in a copy that is this call's own."""
+    own = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
+    points = Access.open(directory, directory.name, "relaxed", own)
+    try:
+        points.write(lambda write: derived.forget_all(write.connection))
+        remove_expired(points)
+        state = points.cached().state
+        remove_leftovers(points, state.head.generation)  # of a compaction under way, or cut short
+        if any(space.dead for space in state.spaces.values()):
+            compact(points, _without_a_word, with_indexes=False)
+        give_back_space(points)
+    finally:
+        points.close(_CLOSE)
+    for name in (LOCK_NAME, f"{POINTS_NAME}-wal", f"{POINTS_NAME}-shm"):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _without_a_word(done: int, total: int) -> None:
+    """No caller waits to be told."""
+
+
+VERSION = 1
+MANIFEST = "manifest.json"
+PIECE = 1 << 22
+LARGEST_MANIFEST = 1 << 28
+_COMMENT = b"retrieval-store snapshot "
+_FILE = re.compile(rf"{re.escape(POINTS_NAME)}|[0-9]{{1,18}}\.[0-9]{{1,18}}\.vectors")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a snapshot holds. whole: a whole store, or one collection of it."""
+
+    whole: bool
+    collections: tuple[CollectionRecord, ...]
+    aliases: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    bytes: int
+    sha256: str
+
+
+def pack(directory: Path, manifest: Manifest, target: Path) -> None:
+    """Make a snapshot of a private folder that has a directory for each of the collections;
+    InvalidArgumentError when there is something in its place."""
+    made = directory / SNAPSHOT_NAME
+    with zipfile.ZipFile(made, "x", allowZip64=True) as archive:
+        entries = {}
+        for record in manifest.collections:
+            for path in sorted((directory / record.id).iterdir()):
+                name = f"{record.id}/{path.name}"
+                entries[name] = _add(archive, path, name)
+        described = _described(manifest, entries)
+        archive.writestr(MANIFEST, described)
+        archive.comment = _COMMENT + hashlib.sha256(described).hexdigest().encode()
+    sync_file(made)
+    try:
+        os.link(made, target)  # which never replaces anything
+    except FileExistsError:
+        raise InvalidArgumentError(
+            f"{target} is there already; a snapshot replaces nothing"
+        ) from None
+    sync_directory(target.parent)
+
+
+def _add(archive: zipfile.ZipFile, path: Path, name: str) -> _Entry:
+    digest, size = hashlib.sha256(), path.stat().st_size
+    with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as to:
+        while piece := source.read(PIECE):
+            digest.update(piece)
+            to.write(piece)
+    return _Entry(size, digest.hexdigest())
+
+
+def _described(manifest: Manifest, entries: Mapping[str, _Entry]) -> bytes:
+    return orjson.dumps(
+        {
+            "format": VERSION,
+            "whole": manifest.whole,
+            "collections": [
+                {"id": one.id, "name": one.name, "settings": one.settings}
+                for one in manifest.collections
+            ],
+            "aliases": dict(manifest.aliases),
+            "files": {
+                name: {"bytes": entry.bytes, "sha256": entry.sha256}
+                for name, entry in entries.items()
+            },
+        }
+    )
+
+
+def unpack(snapshot: Path, directory: Path) -> Manifest:
+    """Write the files of a snapshot into a directory, each checked on its way; what is found wrong
+    is a DamagedError, or a FormatError for one of a newer version."""
+    with _opened(snapshot) as archive:
+        manifest, entries = _read_manifest(archive, snapshot)
+        _refuse_others(archive, entries, snapshot)
+        for record in manifest.collections:
+            (directory / record.id).mkdir()
+        for name, entry in entries.items():
+            with archive.open(name) as source:
+                _write(source, entry, directory / name, f"{name} in {snapshot}")
+        return manifest
+
+
+@contextmanager
+def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with _regular(snapshot) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except RetrievalStoreError:
+        raise
+    except FileNotFoundError:
+        raise InvalidArgumentError(f"there is no snapshot {snapshot}") from None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise DamagedError(f"{snapshot} is damaged, or no snapshot: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{snapshot}: {error}") from error
+
+
+def _regular(path: Path) -> BinaryIO:
+    """The file, opened; InvalidArgumentError for what is none: a pipe or a device may never end."""
+    opened = os.open(path, os.O_RDONLY | system.CLOSE_ON_EXEC | system.NO_WAITING)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise InvalidArgumentError(f"{path} is no regular file, as snapshots are")
+    return os.fdopen(opened, "rb")
+
+
+def _read_manifest(archive: zipfile.ZipFile, snapshot: Path) -> tuple[Manifest, dict[str, _Entry]]:
+    if not archive.comment.startswith(_COMMENT):
+        raise FormatError(f"{snapshot} is no snapshot of retrieval-store")
+    info = _info(archive, MANIFEST, snapshot)
+    if info.file_size > LARGEST_MANIFEST:
+        raise DamagedError(f"{snapshot} is damaged: its manifest is too long")
+    described = archive.read(info)
+    if hashlib.sha256(described).hexdigest().encode() != archive.comment[len(_COMMENT) :]:
+        raise DamagedError(f"{snapshot} is damaged: the checksum of its manifest is wrong")
+    try:
+        return _understood(orjson.loads(described), snapshot)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedError(f"{snapshot} is damaged: its manifest says {error!r}") from error
+
+
+def _understood(said: Any, snapshot: Path) -> tuple[Manifest, dict[str, _Entry]]:
+    version = int(said["format"])
+    if version > VERSION:
+        raise FormatError(
+            f"{snapshot} has format version {version}; this retrieval-store reads up to {VERSION}: "
+            "install a newer one"
+        )
+    records = tuple(_record(one) for one in said["collections"])
+    ids = {record.id for record in records}
+    entries = {name: _entry(name, one, ids) for name, one in said["files"].items()}
+    if {name.split("/")[0] for name in entries if name.endswith(POINTS_NAME)} != ids:
+        raise ValueError("other collections than it has files for")
+    aliases = {str(alias): str(name) for alias, name in said["aliases"].items()}
+    return Manifest(bool(said["whole"]), records, aliases), entries
+
+
+def _record(said: Any) -> CollectionRecord:
+    settings: Payload = said["settings"]
+    if str(uuid.UUID(said["id"])) != said["id"] or not isinstance(settings, dict):
+        raise ValueError(f"{said['id']!r} is no id of a collection")
+    return CollectionRecord(said["id"], str(said["name"]), settings)
+
+
+def _entry(name: str, said: Any, ids: set[str]) -> _Entry:
+    folder, _, file = name.partition("/")
+    if folder not in ids or not _FILE.fullmatch(file):
+        raise ValueError(f"{name!r} is no file of a collection")
+    return _Entry(int(said["bytes"]), str(said["sha256"]))
+
+
+def _refuse_others(archive: zipfile.ZipFile, entries: Mapping[str, _Entry], snapshot: Path) -> None:
+    """What is in the archive must be what the manifest says, as long as it says, and no more than
+    the archive has room for."""
+    names = archive.namelist()
+    if len(names) != len(set(names)) or set(names) != {MANIFEST, *entries}:
+        raise DamagedError(f"{snapshot} is damaged: it has other files than its manifest says")
+    for name, entry in entries.items():
+        if _info(archive, name, snapshot).file_size != entry.bytes:
+            raise DamagedError(f"{snapshot} is damaged: {name} has another length than it should")
+    if sum(entry.bytes for entry in entries.values()) > snapshot.stat().st_size:
+        raise DamagedError(f"{snapshot} is damaged: its files overlap")
+
+
+def _info(archive: zipfile.ZipFile, name: str, snapshot: Path) -> zipfile.ZipInfo:
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise DamagedError(f"{snapshot} is damaged: it has no {name}") from None
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+        raise DamagedError(f"{snapshot} is damaged: {name} is compressed or encrypted")
+    return info
+
+
+def _write(source: IO[bytes], entry: _Entry, target: Path, shown: str) -> None:
+    digest = hashlib.sha256()
+    with target.open("xb") as to:
+        while piece := source.read(PIECE):
+            digest.update(piece)
+            to.write(piece)
+        to.flush()
+        os.fsync(to.fileno())
+    if digest.hexdigest() != entry.sha256:
+        raise DamagedError(f"{shown} is damaged: its checksum is wrong")
+
+
+@contextmanager
+def unpacked(
+    snapshot: Path, beside: Path, find_class: FindClass
+) -> Iterator[tuple[Path, Manifest]]:
+    """A private folder in the directory `beside`, with a snapshot's collections, whole and durable;
+    what isn't taken away from there goes afterwards."""
+    with translated(beside), private_folder(beside) as folder, translated(folder):
+        manifest = unpack(snapshot, folder)
+        for record in manifest.collections:
+            _refuse_damaged(folder / record.id, record.name, snapshot, find_class)
+            sync_directory(folder / record.id)
+        sync_directory(folder)
+        yield folder, manifest
+
+
+def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: FindClass) -> None:
+    files = set(os.listdir(directory))
+    reports = verify_collection(directory, name, "relaxed", find_class, no_analyzer)
+    for report in reports:
+        if report.problem:
+            raise DamagedError(f"{snapshot} holds what is damaged: {report.problem}")
+    if not reports:
+        raise DamagedError(f"{snapshot} holds a collection that is deleted")
+    used = {POINTS_NAME, *(report.file.name for report in reports)}
+    if files - used:
+        raise DamagedError(f"{snapshot} holds files of no use: {sorted(files - used)[:4]}")
+    for left in set(os.listdir(directory)) - files:  # of opening it
+        (directory / left).unlink()
+
+
+def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:
+    """Make a store of a snapshot, in a directory that is empty or isn't there; InvalidArgumentError
+    for another."""
+    if os.path.lexists(path) and not (path.is_dir() and not os.listdir(path)):
+        raise _in_the_way(path)
+    with unpacked(snapshot, path.parent, find_class) as (folder, manifest):
+        create(folder / CATALOG_NAME, CATALOG, partial(_fill, folder=folder, manifest=manifest))
+        try:
+            folder.rename(path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise _in_the_way(path) from None
+            raise
+        sync_directory(path.parent)
+
+
+def _in_the_way(path: Path) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"{path} is there already; name a directory that is empty, or that isn't there yet"
+    )
+
+
+def _fill(connection: apsw.Connection, folder: Path, manifest: Manifest) -> None:
+    entries = Entries(connection, folder / CATALOG_NAME)
+    for record in manifest.collections:
+        entries.insert(record)
+    entries.set_aliases(manifest.aliases)
+
+
+def take(
+    target: Path,
+    records: Sequence[CollectionRecord],
+    aliases: Mapping[str, str],
+    points_of: Callable[[str], Access],
+    whole: bool,
+) -> None:
+    """Write a snapshot of these collections. Of a whole store, those that are deleted meanwhile are
+    left out; there is no writing to several collections at once, so each is in a state of its
+    own."""
+    if os.path.lexists(target):
+        raise InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
+    with translated(target):
+        if not target.parent.is_dir():
+            raise InvalidArgumentError(f"there is no directory {target.parent}")
+        with private_folder(target.parent) as folder:
+            copied = []
+            for record in records:
+                with suppress(*([NotFoundError] if whole else [])):
+                    copy_collection(points_of(record.id), folder / record.id)
+                    copied.append(record)
+            names = {record.name for record in copied}
+            kept = {alias: name for alias, name in aliases.items() if name in names}
+            pack(folder, Manifest(whole, tuple(copied), kept), target)

@@ -1,0 +1,791 @@
+"""SQLite through apsw: databases that aren't trusted, and transactions that interrupts can't break.
+
+In comes a path, a `Format` (what tables there must be) and work to do; the work is given a
+connection, in a transaction, and out comes what it returns, or an error of ours. `guards` tells
+ours from others, and keeps off what a stranger may have put into one; `opening` makes and opens
+them, `pools` lends connections to threads, `transactions` runs queries, `failures` names what went
+wrong. What the tables mean is for `storage` to say. It may use
+`concurrency`, and of `interface` the records.
+
+SQLite against databases that a stranger may have made.
+
+What is compared: the schema, to the letter. What is refused: whatever SQLite would obey or hang at
+beside a database. What is switched off: triggers, views, and functions that a schema calls. What is
+bounded: how long one use of a connection takes.
+
+What goes wrong in a database, as errors of ours that name its file.
+
+Errors of SQLite and the system are *translated*. Corrupt content whose checksums are right leads to
+errors of Python's own (`CORRUPTION_ERRORS`). Where nothing is done but reading such content they
+are damage, and a ContradictionError always is; elsewhere they may as well be programming errors,
+and a check of all bytes decides (`Access.read`).
+
+Queries and transactions on a connection.
+
+A transaction is a `with` on the connection itself, which is made of C, around a function that is
+called back; see `locking` for why.
+
+Making and opening databases of ours.
+
+Every one uses the checksum VFS, so a flipped bit in a page is an error and not an answer, and
+carries an application id and a format version. None is trusted; see `guards`.
+
+Databases as pools of connections, each lent to one thread at a time, by calling back.
+
+What a call of `use` holds at each moment, and what an interrupt, a fork and `close` do to it there,
+is a table in ARCHITECTURE.md.
+"""
+
+import errno
+import os
+import stat
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
+
+import apsw
+
+from retrieval_store.base import system
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.tracing import log_of
+from retrieval_store.engine.locks import (
+    closes_before_fork,
+    is_unforkable,
+    reset_after_fork,
+    unforkable,
+)
+from retrieval_store.errors import (
+    DamagedError,
+    FormatError,
+    LockTimeoutError,
+    ReadOnlyError,
+    RetrievalStoreError,
+    StorageError,
+    StorageFullError,
+)
+from retrieval_store.query.types import Mode
+
+# Of SQLite's virtual machine, some 10 ns each: how often Ctrl-C is looked for; and how many one use
+# of a connection may take, of which nothing honest comes near: a tree whose pages lead to the same
+# pages again and again is endless, whatever its checksums say.
+STEPS_AT_ONCE = 1_000_000
+MOST_STEPS, STEPS_A_BYTE = 300_000_000, 100
+_COMPANIONS = ("-wal", "-shm")
+_JOURNAL = "-journal"
+_SAFE = {
+    apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER: 0,
+    apsw.SQLITE_DBCONFIG_ENABLE_VIEW: 0,
+    apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA: 0,
+    apsw.SQLITE_DBCONFIG_DEFENSIVE: 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What one kind of database of ours is made of. schema: of the first version; migrations: for
+    each older version what makes the next one of it; readable: the oldest version that can be read
+    as it is; main_table: one that is there in all versions."""
+
+    application_id: int
+    version: int
+    main_table: str
+    schema: str
+    migrations: Mapping[int, str] = field(default_factory=dict)
+    readable: int = 1
+
+    def statements(self, version: int) -> str:
+        """What makes a database of that version."""
+        return "".join([self.schema, *(self.migrations[v] for v in range(1, version))])
+
+
+class Steps:
+    """Counts the steps of a connection, and says when they are too many; called by SQLite now and
+    then, which is also where Ctrl-C comes in. path: of the database, None in memory."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.taken = 0
+
+    def __call__(self) -> bool:
+        self.taken += STEPS_AT_ONCE
+        if self.path is None or self.taken <= MOST_STEPS:
+            return False
+        held = sum(_size_of(f"{self.path}{end}") for end in ("", *_COMPANIONS))
+        return self.taken > MOST_STEPS + STEPS_A_BYTE * held
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def guard(connection: apsw.Connection, path: Path | None) -> Steps:
+    """Set a connection on guard; returns what counts its steps. path: None in memory."""
+    for option, value in _SAFE.items():
+        connection.config(option, value)
+    steps = Steps(path)
+    connection.set_progress_handler(steps, STEPS_AT_ONCE)
+    return steps
+
+
+def refuse_odd_files_beside(path: Path) -> None:
+    """Raise DamagedError when SQLite would find something beside a database that isn't ours. Our
+    databases have no journals; one that another program has put there can hang SQLite, change the
+    database, and, with an old SQLite, have any file deleted."""
+    if os.path.lexists(f"{path}{_JOURNAL}"):
+        raise DamagedError(
+            f"{path}{_JOURNAL} isn't a file of retrieval-store, and SQLite would obey it: look "
+            "where it comes from, and take it away"
+        )
+    for name in _COMPANIONS:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(f"{path}{name}").st_mode):
+                raise DamagedError(f"{path}{name} is not a regular file")
+
+
+def refuse_other_schema(connection: apsw.Connection, statements: str, path: Path) -> None:
+    """Raise DamagedError unless the database consists of what the statements make."""
+    expected = _made_by(statements)
+    if _schema(connection, len(expected) + 1) != expected:
+        raise DamagedError(f"{path} is damaged: its tables aren't those of this format")
+
+
+@lru_cache(maxsize=16)
+def _made_by(statements: str) -> list[tuple[str, ...]]:
+    with closing(apsw.Connection(":memory:")) as connection:
+        connection.execute(statements)
+        return _schema(connection, -1)
+
+
+def _schema(connection: apsw.Connection, most: int) -> list[tuple[str, ...]]:
+    """What the database is made of, in an order of its own, without white space; no more than
+    `most` of it, unless that is -1."""
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT ?"
+    rows = connection.execute(query, (most,)).fetchall()
+    return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
+
+
+LOCK_TIMEOUT_MS = 30_000
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Errors of SQLite and the system as ours, naming the file."""
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise translation(error, path) from error
+
+
+def translation(error: BaseException, path: Path) -> RetrievalStoreError:
+    """The error of ours that one of SQLite or the system stands for."""
+    match error:
+        case RetrievalStoreError():
+            return error
+        case apsw.BusyError():
+            return locked_for_too_long(str(path), path)
+        case apsw.FullError():
+            return StorageFullError(f"no space left for {path}; nothing was written")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return DamagedError(f"{path} is damaged: {error}")
+        case apsw.IOError() if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
+            return DamagedError(f"{path} is damaged: a page's checksum is wrong")
+        case apsw.InterruptError():
+            return DamagedError(f"{path} is damaged: reading it would take for ever")
+        case apsw.TooBigError():
+            return StorageError(f"{path}: one document or payload is larger than 1 GB")
+        case apsw.CantOpenError() if path.exists() and not os.access(path.parent, os.W_OK):
+            return StorageError(
+                f"{path}: {error}; where nothing can be written open the store with read_only=True"
+            )
+        case OSError() if error.errno in NO_SPACE:
+            return StorageFullError(f"no space left below {path.parent}: {error}")
+    return StorageError(f"{path}: {error}")
+
+
+def locked_for_too_long(what: str, path: Path) -> LockTimeoutError:
+    """The error of a database in which another process has been writing for too long. what: how it
+    is named."""
+    from retrieval_store.base.system import by_holder_of
+
+    # A writer holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
+    holder = by_holder_of(path.with_name(f"{path.name}-shm"), 120)
+    waited = LOCK_TIMEOUT_MS // 1000
+    return LockTimeoutError(f"{what} was locked by another writer for more than {waited} s{holder}")
+
+
+class ContradictionError(ValueError):
+    """What is stored contradicts itself, as a check of it has found."""
+
+
+CORRUPTION_ERRORS = (LookupError, OverflowError, TypeError, ValueError)
+
+
+@contextmanager
+def corruption_as_damage(path: Path) -> Iterator[None]:
+    """Errors that only stored values can lead to, as damage: who wrote them kept the checksums
+    right, so it is their use that shows it."""
+    try:
+        yield
+    except RetrievalStoreError:
+        raise
+    except CORRUPTION_ERRORS as error:
+        raise corruption_error(error, path) from error
+
+
+def corruption_error(error: Exception, path: Path, problem: str | None = None) -> DamagedError:
+    """The damage that such an error is the sign of. problem: what a check of the files said."""
+    said = f"{path} is damaged: what it holds contradicts itself: {error}"
+    return DamagedError(said if problem is None else f"{said} ({problem})")
+
+
+# Rows of one query, from which on they are counted. More than are ever read at once by keys, which
+# may name the same row many times.
+MANY_ROWS = 32_768
+PAGE_BYTES, LEAST_ROW = 4096, 6  # a row has its place in a page, its length, its key and its types
+T = TypeVar("T")
+
+
+def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """All rows of a query at once, so that no statement stays open. More of them than the database
+    has room for come from a tree whose pages lead to the same pages again and again."""
+    cursor = connection.execute(query, parameters)
+    try:
+        rows = list(islice(cursor, MANY_ROWS))
+        if len(rows) == MANY_ROWS:
+            most = connection.pragma("page_count") * PAGE_BYTES // LEAST_ROW
+            rows += islice(cursor, most)
+            if len(rows) > most:
+                raise apsw.CorruptError(f"a query finds more than {most} rows in it")
+    finally:
+        cursor.close(True)  # which the traceback of an error would keep open
+    return rows
+
+
+class _Transaction(Protocol):
+    """What a connection is in a `with` block: a transaction, which errors end and come out of."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *error: Any) -> None: ...
+
+
+def rolled_back_after_errors(connection: apsw.Connection) -> _Transaction:
+    """The connection, for a `with` block that is a transaction, which shows what there is at its
+    first look."""
+    return connection  # type: ignore[return-value]
+
+
+def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
+    """What `work` returns, in a transaction."""
+    with rolled_back_after_errors(connection):
+        return work(connection)
+
+
+def writing(connection: apsw.Connection, format: Format, work: Callable[[apsw.Connection], T]) -> T:
+    """The same in a write transaction, which is committed unless `work` raises."""
+    if connection.in_transaction:
+        raise StorageError("a write can't be part of a read or of another write")
+
+    def write(connection: apsw.Connection) -> T:
+        # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
+        # transaction it keeps the interpreter meanwhile, so what it ends is an empty one.
+        connection.execute(f"DELETE FROM {format.main_table} WHERE 0")
+        result = work(connection)
+        connection.execute("COMMIT; BEGIN")
+        return result
+
+    return in_transaction(connection, write)
+
+
+_log = log_of("store")
+Fill: TypeAlias = Callable[[apsw.Connection], None]
+CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
+CHECKSUM_VFS = "cksmvfs"
+EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends what the system's libraries end in
+CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
+TEMPLATES_KEPT = 8  # of some 50 KB each
+_templates: dict[str, bytes] = {}  # new databases, by what they are like
+_registering = threading.RLock()  # reentrant: a client may be collected meanwhile
+
+
+def _register_checksum_vfs() -> None:
+    """Once per process. The extension makes itself the default; other users of apsw keep theirs."""
+    with _registering:
+        if CHECKSUM_VFS not in apsw.vfs_names():
+            _load_checksum_vfs(apsw.Connection(":memory:"))
+        first, *others = apsw.vfs_names()
+        if first == CHECKSUM_VFS:  # just now, or an interrupt came before what follows
+            apsw.set_default_vfs(others[0])
+
+
+def _load_checksum_vfs(connection: apsw.Connection) -> None:
+    """Load it from where it lies in apsw's wheels. Elsewhere apsw itself finds it, for which it
+    imports so much of the standard library that the first opening takes 8 ms more."""
+    connection.enable_load_extension(True)
+    try:
+        connection.load_extension(str(Path(apsw.__file__).parent / EXTENSION))
+    except apsw.ExtensionLoadingError:
+        from apsw.sqlite_extra import load
+
+        load(connection, "cksumvfs")
+
+
+def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
+    """Make the database unless it is there, and say whether it was made; several processes may do
+    so at once. `fill` adds to the tables; alike: names what it adds, which is then worked out once
+    in a process. It is made whole under another name and then linked, so no process ever sees half
+    of it, and of two processes one comes first."""
+    with translated(path):
+        return unforkable(partial(_create, path, format, fill, alike))
+
+
+def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) -> bool:
+    is_new = not path.exists()
+    if is_new:
+        made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        try:
+            template = None if alike is None else _templates.get(alike)
+            if template is None:
+                _fill_new(made, format, fill)
+                if alike is not None:
+                    _templates[alike] = made.read_bytes()
+                    if len(_templates) > TEMPLATES_KEPT:
+                        _templates.pop(next(iter(_templates)), None)
+            else:
+                _write_new(made, template)
+            sync_file(made)
+            try:
+                os.link(made, path)
+            except FileExistsError:  # another process was faster
+                is_new = False
+        finally:
+            made.unlink(missing_ok=True)
+        sync_directory(path.parent)
+    return is_new
+
+
+def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    with closing(_opened(path, flags, "full")) as connection:
+        connection.reserve_bytes("main", CHECKSUM_BYTES)
+        # No process sees it yet: so it is synced once, when it is whole, not at each step.
+        connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        in_transaction(connection, partial(make_tables, format=format, fill=fill))
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | system.CLOSE_ON_EXEC, 0o644)
+    try:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(descriptor, content[written:], written)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def begun_copy(path: Path) -> Iterator[apsw.Connection]:
+    """A database that isn't there yet, to be filled by a backup; of use once it is closed. No
+    other process sees it, so it needs no journal; the caller makes it durable before others do."""
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    with closing(_opened(path, flags, "relaxed")) as connection:
+        connection.reserve_bytes("main", CHECKSUM_BYTES)
+        connection.execute("PRAGMA synchronous = OFF")
+        yield connection
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def make_tables(connection: apsw.Connection, format: Format, fill: Fill | None = None) -> None:
+    """Make an empty database one of ours, with what `fill` adds."""
+    connection.execute(f"PRAGMA application_id = {format.application_id}")
+    connection.execute(f"PRAGMA user_version = {format.version}")
+    connection.execute(format.statements(format.version))
+    if fill is not None:
+        fill(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A connection of a pool, and what counts its steps. Not a class of connections of our own, nor
+    weak references to them: with both, the interpreter crashed when threads closed some."""
+
+    connection: apsw.Connection
+    steps: Steps
+
+
+def connect(path: Path, format: Format, mode: Mode) -> Lease:
+    """A connection to a database that exists; raises FormatError when it isn't one of ours."""
+    with translated(path), corruption_as_damage(path):
+        refuse_odd_files_beside(path)
+        connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
+        try:
+            steps = guard(connection, path)
+            version = _version(connection, path, format)
+            if version < (format.readable if mode == "read-only" else format.version):
+                version = _migrate(connection, path, format, mode)
+            refuse_other_schema(connection, format.statements(version), path)
+        except BaseException:
+            connection.close()
+            raise
+        return Lease(connection, steps)
+
+
+def log_of_database(path: Path) -> Path:
+    """The write-ahead log beside a database."""
+    return path.with_name(path.name + "-wal")
+
+
+def remove_empty_log(path: Path) -> None:
+    """Have SQLite remove a log without content, and what processes share of it, unless another
+    connection is there: one that only reads makes them, and can't remove them."""
+    with suppress(apsw.Error, OSError):
+        if log_of_database(path).stat().st_size == 0:
+            flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
+            uri = f"{path.as_uri()}?mode=rw"  # as text a path may be none
+            with closing(apsw.Connection(uri, flags=flags, vfs=CHECKSUM_VFS)) as connection:
+                guard(connection, path)
+                select(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
+
+
+def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
+    _register_checksum_vfs()
+    name = str(path)
+    if mode == "read-only":
+        flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
+    connection = apsw.Connection(name, flags=flags, vfs=CHECKSUM_VFS)
+    connection.set_busy_timeout(LOCK_TIMEOUT_MS)
+    # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+def _read_only_uri(path: Path) -> str:
+    """Where nothing can be written SQLite can't coordinate with writers, nor read a write-ahead
+    log; there are no writers there, and a log only if the store wasn't closed."""
+    if os.access(path.parent, os.W_OK):
+        return f"{path.as_uri()}?mode=ro"
+    log = log_of_database(path)
+    if log.exists() and log.stat().st_size:
+        raise StorageError(
+            f"{log} holds changes that can't be read where nothing can be written: open and close "
+            "the store once where it was made"
+        )
+    return f"{path.as_uri()}?immutable=1"
+
+
+def _version(connection: apsw.Connection, path: Path, format: Format) -> int:
+    """The format version of a database, which is one that this code can use or migrate."""
+    query = "PRAGMA application_id; PRAGMA user_version"
+    (application_id,), (version,) = select(connection, query)
+    if application_id != format.application_id:
+        raise FormatError(f"{path} is not a database of retrieval-store of the expected kind")
+    if connection.reserve_bytes("main") != CHECKSUM_BYTES:
+        raise DamagedError(f"{path} is damaged: its pages have no checksums")
+    if version > format.version:
+        raise FormatError(
+            f"{path} has format version {version}; this retrieval-store reads up to "
+            f"{format.version}: install a newer one"
+        )
+    if version < format.version and version not in format.migrations:
+        raise FormatError(f"{path} has format version {version}, which never was in use")
+    return int(version)
+
+
+def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode) -> int:
+    """Bring an older database up to date, in one transaction; returns its version."""
+    if mode == "read-only":
+        raise FormatError(
+            f"{path} has an older format, which can't be brought up to date with read_only=True: "
+            "open the store once without"
+        )
+
+    def migrate(connection: apsw.Connection) -> int:
+        # Another process may have done it meanwhile.
+        found = _version(connection, path, format)
+        for version in range(found, format.version):
+            connection.execute(format.migrations[version])
+        if found < format.version:
+            _log.info("brought %s from format version %d to %d", path, found, format.version)
+        connection.execute(f"PRAGMA user_version = {format.version}")
+        return format.version
+
+    return writing(connection, format, migrate)
+
+
+Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
+IDLE_CONNECTIONS = 4
+DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
+MORE_DESCRIPTORS = 2  # … which all of a process share
+Ts = TypeVarTuple("Ts")
+
+
+class _Pool(ABC):
+    """What databases in files and in memory have in common."""
+
+    path: Path
+    _format: Format
+
+    @abstractmethod
+    def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
+        """What `work` returns, given a connection and these arguments."""
+
+    @abstractmethod
+    def refuse_if_read_only(self) -> None:
+        """Raise ReadOnlyError when the store was opened so."""
+
+    def _translating(self, lend: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """What `lend` returns, with no fork meanwhile; errors of SQLite and the system come out as
+        ours."""
+        try:
+            return unforkable(lend, *arguments)
+        except RetrievalStoreError:
+            raise
+        except (apsw.Error, OSError) as error:
+            raise translation(error, self.path) from error
+
+    def at_once(
+        self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
+    ) -> T | None:
+        """What `look` returns, by a single statement, which shows one state without a transaction.
+        None if it returns that, or fails: then a read tells what there is, or what is wrong."""
+        try:
+            return self.use(look, *arguments)
+        except LockTimeoutError:  # a read would wait as long again
+            raise
+        except Exception:
+            return None
+
+    def read(self, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` returns, given a connection in a read transaction."""
+        return self.use(in_transaction, work)
+
+    def write(self, work: Callable[[apsw.Connection], T]) -> T:
+        """The same, in a write transaction; only one process is in one at a time."""
+        self.refuse_if_read_only()
+        return self.use(writing, self._format, work)
+
+
+class FileDatabase(_Pool):
+    """A pool of connections to one database file; `close` closes the idle ones at once and those in
+    use when they come back."""
+
+    def __init__(self, path: Path, format: Format, mode: Mode) -> None:
+        self.path, self._name = path, str(path)
+        self._format = format
+        self._mode: Mode = mode
+        self._idle: list[Lease] = []
+        self._lent: dict[int, list[Lease]] = {}  # by thread, the last one last
+        self._file: tuple[int, int] | None = None
+        self._closed: Reason | None = None
+        self._closings = 0
+        closes_before_fork(self)
+
+    @property
+    def descriptors(self) -> int:
+        """How many descriptors idle connections take."""
+        idle = len(self._idle)
+        return DESCRIPTORS + MORE_DESCRIPTORS * (idle - 1) if idle else 0
+
+    def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
+        """What `work` returns, given a connection for itself and these arguments; errors of SQLite
+        and the system come out as ours."""
+        thread = threading.get_ident()
+        if self._lent.get(thread) and not is_unforkable():
+            self._close_lost(thread)
+        return self._translating(self._lend, thread, work, arguments)
+
+    def _lend(
+        self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
+    ) -> T:
+        """What `work` returns, given a connection that is lent to this thread meanwhile."""
+        mine = self._lent.setdefault(thread, [])
+        closings = self._closings
+        connection = self._take(mine)
+        try:
+            return work(connection, *arguments)
+        except apsw.Error as error:
+            first = _first_error(error)
+            if isinstance(first, apsw.IOError) and _lacks_space(connection, first):
+                raise StorageFullError(
+                    f"no space left for {self.path}; nothing was written"
+                ) from first
+            raise first from first.__cause__
+        finally:
+            self._give_back(mine, closings)
+
+    def _take(self, mine: list[Lease]) -> apsw.Connection:
+        """A connection, which is among `mine` until it is given back."""
+        if self._closed is not None:
+            raise self._closed()
+        self._refuse_replaced()
+        try:
+            mine.extend(map(list.pop, [self._idle]))  # see _move_last
+        except IndexError:
+            mine.append(connect(self.path, self._format, self._mode))
+        lease = mine[-1]
+        lease.steps.taken = 0
+        return lease.connection
+
+    def _give_back(self, mine: list[Lease], closings: int) -> None:
+        """The opposite of `_take`."""
+        if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
+            _move_last(mine, self._idle)
+        else:
+            mine.pop().connection.close()
+        if self._closed is not None:
+            self.close(self._closed)
+
+    def _close_lost(self, thread: int) -> None:
+        """Close what was lent to a thread that isn't inside: an interrupt has kept it from coming
+        back. It holds no lock, since transactions end by themselves."""
+        lost = self._lent.get(thread)
+        while lost:
+            lost.pop().connection.close()
+
+    def refuse_if_read_only(self) -> None:
+        """Raise ReadOnlyError when the store was opened so."""
+        if self._mode == "read-only":
+            raise ReadOnlyError(f"the store at {self.path.parent} was opened with read_only=True")
+
+    def is_in_place(self) -> bool:
+        """Whether the path still leads to the file that was opened."""
+        try:
+            self._refuse_replaced()
+        except OSError:
+            return False
+        return True
+
+    def close_idle(self) -> None:
+        """Close the idle connections, and those that are in use when they come back; others are
+        opened when they are needed."""
+        self._closings += 1
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last
+                self._idle.pop().connection.close()
+
+    def close_before_fork(self) -> None:
+        """Close all but what this thread itself is using: no other is inside."""
+        self.close_idle()
+        for thread in list(self._lent):
+            if thread != threading.get_ident() or not is_unforkable():
+                self._close_lost(thread)
+
+    def close(self, reason: Reason) -> None:
+        """Close all connections; from here on `use` raises `reason`."""
+        self._closed = reason
+        self.close_idle()
+        if self._mode == "read-only" and self._file is not None:  # it was in use
+            unforkable(remove_empty_log, self.path)
+
+    def _refuse_replaced(self) -> None:
+        # SQLite would go on in a file that has no name any more, and what it wrote would be gone.
+        try:
+            status = os.lstat(self._name)
+        except FileNotFoundError:
+            raise DamagedError(f"{self.path} is missing") from None
+        file = (status.st_ino, status.st_dev)
+        if file == self._file:
+            return
+        if not stat.S_ISREG(status.st_mode):  # a link could lead anywhere, a pipe would hang
+            raise DamagedError(f"{self.path} is not a regular file")
+        if self._file is not None:
+            raise StorageError(f"{self.path} has been replaced while it was open")
+        self._file = file
+
+
+def _move_last(source: list[Lease], target: list[Lease]) -> None:
+    """Move the last of one list behind another, in a single step, between whose halves no interrupt
+    can come; raises IndexError."""
+    target.extend(map(list.pop, [source]))
+
+
+def _first_error(error: BaseException) -> BaseException:
+    """What went wrong in a transaction: apsw rolls back also what SQLite itself has rolled back
+    already, and raises what SQLite says to that."""
+    before = error.__context__
+    vain = isinstance(error, apsw.SQLError) and "no transaction is active" in str(error)
+    return before if vain and before is not None else error
+
+
+def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
+    # Of a limit on the size of files SQLite says no more than that writing failed.
+    wrote = getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE
+    return wrote and connection.system_errno in NO_SPACE
+
+
+class MemoryDatabase(_Pool):
+    """The same for a database in memory: one connection, for one thread at a time."""
+
+    path = Path(":memory:")
+    descriptors = 0
+
+    def __init__(
+        self, format: Format, fill: Fill | None = None, like: apsw.Connection | None = None
+    ) -> None:
+        """An empty one, with what `fill` adds; or one that holds what another database shows."""
+        self._format = format
+        self._connection = apsw.Connection(":memory:")
+        guard(self._connection, None)
+        self._connection.reserve_bytes("main", CHECKSUM_BYTES)  # as in files, for copies to be one
+        self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if like is None:
+            make_tables(self._connection, format, fill)
+        else:
+            with self._connection.backup("main", like, "main") as backup:
+                backup.step(-1)
+        self._lock = threading.RLock()
+        self._closed: Reason | None = None
+        reset_after_fork(self)
+
+    def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
+        """What `work` returns, given the connection and these arguments. In the middle of a write
+        of this thread it is an error: it would show what the write has done so far."""
+        return self._translating(self._lend, work, arguments)
+
+    def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed()
+            if self._connection.txn_state() == apsw.SQLITE_TXN_WRITE:
+                raise StorageError("what is in memory can't be read in the middle of a write")
+            return work(self._connection, *arguments)
+
+    def refuse_if_read_only(self) -> None:
+        """Memory can be written to."""
+
+    def is_in_place(self) -> bool:
+        """Memory is."""
+        return True
+
+    def close_idle(self) -> None:
+        """What is in memory can't be opened again, so it stays."""
+
+    def forget_after_fork(self) -> None:
+        """In a child: the content is the parent's."""
+        self._lock = threading.RLock()
+        self._closed = partial(
+            StorageError, "a store in memory can't be used in a forked process; make one there"
+        )
+
+    def close(self, reason: Reason) -> None:
+        """Close the connection; from here on `use` raises `reason`."""
+        with self._lock:
+            self._closed = reason
+            self._connection.close()
+
+
+Database: TypeAlias = FileDatabase | MemoryDatabase

@@ -1,0 +1,490 @@
+"""Layers: derived data about the rows of a state, kept current like a log-structured merge tree.
+
+A *row* is a point's place in the in-memory state. `Layers` are a stack of immutable segments, each
+built by reading some rows; for a row in several segments, the uppermost one counts. Rows that may
+have changed since they were read are *stale*: when the layers are used next, these rows are read
+into a new segment, and small segments below are merged into it. So keeping up with writes costs
+O(log n) reads of a row.
+
+How much memory of this process may hold what can be worked out again.
+
+There is one budget for all stores of a process. Whatever is kept between calls lies in a `Cache`,
+which says how large it is. When a call ends and all caches together hold more than they may, those
+entries go that were unused for longest. The state of the collection that was just used never does:
+what may be held is what is held besides.
+
+No thread waits here: there is no lock, since garbage may be collected at any step, and what is
+collected may close a store, which waits for others. Each step is one operation of a dict or a
+deque, which can't be split.
+"""
+
+import mmap
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Iterable
+from contextlib import suppress
+from itertools import count
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base import system
+from retrieval_store.base.arrays import Bools, Ints, distinct
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import is_whole
+
+USUAL = 4 << 30  # bytes of memory, where the system doesn't tell how much there is
+SHARE = 4  # of the memory that the process may use: one part in so many
+KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
+COUNTED_EVERY = 1_024  # calls: then all that is held is counted anew
+K = TypeVar("K")
+V = TypeVar("V")
+Evict = Callable[[], object]
+
+
+class Budget:
+    """limit: bytes that may be held."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.now, self._settled = count().__next__, 0
+        self.ledger: deque[int] = deque([0])  # bytes that came and went; their sum is what is held
+        self.caches: dict[int, weakref.ref[Cache[Any, Any]]] = {}
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held."""
+        return sum(cache.nbytes for cache in self._there())
+
+    @property
+    def told(self) -> dict[str, int]:
+        """What is told of it."""
+        return {"limit": self.limit, "held": self.held}
+
+    def settle(self, in_use: "Cache[Any, Any]") -> None:
+        """Let go of what was unused for longest, if too much is held besides what is in use. To be
+        called where no lock is held."""
+        self._settled += 1
+        if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
+            self.ledger = deque([self.held])
+        held = self._added_up()
+        if held > self.limit and held - in_use.nbytes > self.limit:
+            for evict in self._over(in_use):
+                evict()
+
+    def _added_up(self) -> int:
+        """What is held, by the ledger, which is left with one entry."""
+        ledger = self.ledger
+        try:
+            total = ledger.popleft()
+        except IndexError:  # another thread is at it
+            total = 0
+        try:
+            while ledger:
+                total += ledger.popleft()
+        except IndexError:
+            pass
+        finally:
+            ledger.append(total)
+        return total
+
+    def _there(self) -> "list[Cache[Any, Any]]":
+        caches = [reference() for reference in self.caches.copy().values()]
+        return [cache for cache in caches if cache is not None]
+
+    def _over(self, in_use: "Cache[Any, Any]") -> list[Evict]:
+        """Forget entries until enough room is left; what is to be called for them."""
+        others = [cache for cache in self._there() if cache is not in_use]
+        every = [(used, cache, key) for cache in others for key, used in cache.uses()]
+        over, calls = self.held - in_use.nbytes - KEPT * self.limit, []
+        for _, cache, key in sorted(every, key=itemgetter(0)):
+            if over <= 0:
+                break
+            over -= cache.drop(key)
+            if cache.evict is not None:
+                calls.append(cache.evict)
+        return calls
+
+
+def usual_limit() -> int:
+    """Bytes: a quarter of the memory that this process may use."""
+    most = system.memory_bytes(otherwise=USUAL)
+    with suppress(OSError, ValueError):  # there may be no such file, or no limit in it
+        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return most // SHARE
+
+
+BUDGET = Budget(usual_limit())
+
+
+class _Entry(Generic[V]):
+    """A value, its bytes, and when it was used last. What it counts for goes with it."""
+
+    __slots__ = ("_budget", "nbytes", "used", "value")
+
+    def __init__(self, value: V, nbytes: int, budget: Budget) -> None:
+        self.value, self.nbytes, self.used = value, nbytes, budget.now()
+        self._budget = budget  # from here on it counts
+        budget.ledger.append(nbytes)
+
+    def __del__(self) -> None:
+        budget: Budget | None = getattr(self, "_budget", None)  # None after an early interrupt
+        if budget is not None:
+            budget.ledger.append(-self.nbytes)
+
+
+class Cache(Generic[K, V]):
+    """Values by key, which may go at the end of any call. evict: called when one has gone."""
+
+    def __init__(self, evict: Evict | None = None, budget: Budget = BUDGET) -> None:
+        self.evict, self._budget = evict, budget
+        self._entries: dict[K, _Entry[V]] = {}
+        budget.caches[id(self)] = weakref.ref(self)
+
+    def __del__(self) -> None:
+        self._budget.caches.pop(id(self), None)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._entries
+
+    def get(self, key: K) -> V | None:
+        """The value, which is used by that."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        entry.used = self._budget.now()
+        return entry.value
+
+    def put(self, key: K, value: V, nbytes: int) -> None:
+        """Keep a value of so many bytes."""
+        self._entries[key] = _Entry(value, nbytes, self._budget)
+
+    def drop(self, key: K) -> int:
+        """Forget one, if it is there; how many bytes it had."""
+        entry = self._entries.pop(key, None)
+        return 0 if entry is None else entry.nbytes
+
+    def keys(self) -> list[K]:
+        """What there is, the last used last."""
+        return [key for key, _ in sorted(self.uses(), key=itemgetter(1))]
+
+    def items(self) -> list[tuple[K, V]]:
+        """All there is, none of which is used by that."""
+        return [(key, entry.value) for key, entry in self._entries.copy().items()]
+
+    def uses(self) -> list[tuple[K, int]]:
+        """When each was used last."""
+        return [(key, entry.used) for key, entry in self._entries.copy().items()]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all."""
+        return sum(entry.nbytes for entry in self._entries.copy().values())
+
+
+CHANGES_KEPT = 1024  # steps in the log before they are merged into one
+NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
+NOTHING_STALE = np.empty(0, np.int64)
+WANTED_AFTER = 30  # layers are built once so many calls would have used them
+OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
+# Entries that say nothing of any row: at most, in number and bytes, but of any size so many.
+EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
+KEYS_NOTED = 10_000  # keys, wherever something is noted of any that callers ask for
+
+
+class Segment(Protocol):
+    """Data built by reading some rows once. rows: ascending; is_empty: whether no row has
+    anything."""
+
+    @property
+    def rows(self) -> Ints: ...
+    @property
+    def is_empty(self) -> bool: ...
+    @property
+    def nbytes(self) -> int: ...
+
+
+S = TypeVar("S", bound=Segment)
+
+
+@dataclass(frozen=True, slots=True)
+class Layers(Generic[S]):
+    """Segments from the bottom up, valid for all rows except the stale ones. memory: the map of the
+    file in which arrays of the lowest lie, if there is one."""
+
+    segments: tuple[S, ...]
+    stale: Ints
+    memory: mmap.mmap | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has anything."""
+        return all(segment.is_empty for segment in self.segments)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether their arrays can be read."""
+        return self.memory is None or is_whole(self.memory)
+
+    def above(self) -> list[Ints | None]:
+        """For each segment the rows that segments above it contain, ascending; None for none."""
+        found: list[Ints | None] = [None] * len(self.segments)
+        for i in range(len(self.segments) - 1, 0, -1):
+            over, rows = found[i], self.segments[i].rows
+            found[i - 1] = rows if over is None else united(over, rows)
+        return found
+
+
+def united(rows: Ints, others: Ints) -> Ints:
+    """The union of both, ascending, each once."""
+    return distinct(np.concatenate([rows, others]))
+
+
+def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
+    """(n,) bool: which of the rows aren't among `others`; both ascending, each once."""
+    good = np.ones(len(rows), np.bool_)
+    if not len(rows) or not len(others):
+        return good
+    if len(others) < len(rows):  # the fewer are looked up
+        near = np.minimum(np.searchsorted(rows, others), len(rows) - 1)
+        good[near[rows[near] == others]] = False
+    else:
+        near = np.minimum(np.searchsorted(others, rows), len(others) - 1)
+        good[others[near] == rows] = False
+    return good
+
+
+def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
+    """How many segments, from the bottom, are kept, and the rows that the new segment above them
+    must cover: the stale ones, and those of the segments merged into it, which are at most twice as
+    large. height: how many rows the reader has; a segment built for a later state may have more."""
+    kept, rows = len(layers.segments), layers.stale
+    while kept and len(layers.segments[kept - 1].rows) <= 2 * len(rows):
+        kept -= 1
+        rows = united(rows, layers.segments[kept].rows)
+    return kept, rows[rows < height]
+
+
+def refreshed(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
+    """The layers with the lowest `kept` segments and a new one above, without stale rows."""
+    memory = layers.memory if kept else None
+    return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64), memory)
+
+
+class ChangeLog:
+    """The rows that each step from state to state has changed, back to the state at `floor`. Not
+    thread-safe: its owner locks."""
+
+    def __init__(self, seq: int) -> None:
+        self.floor = seq
+        self._steps: list[tuple[int, Ints]] = []  # (seq after the step, rows)
+        self._noted = 0  # rows in all of them
+        self._most_noted = NOTED_KEPT
+
+    def note(self, seq: int, rows: Ints) -> None:
+        """The step to the state at `seq` added or changed these rows."""
+        self._steps.append((seq, rows))
+        self._noted += len(rows)
+        if len(self._steps) > CHANGES_KEPT or self._noted > self._most_noted:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Merge all steps into one. For a reader whose state lies between them some rows then count
+        as stale without need, and are read again."""
+        merged = distinct(np.concatenate([rows for _, rows in self._steps]))
+        self._steps, self._noted = [(self._steps[-1][0], merged)], len(merged)
+        self._most_noted = max(NOTED_KEPT, 2 * self._noted)
+
+    def forget(self, seq: int) -> None:
+        """Begin anew with the state at `seq`."""
+        self._steps, self._noted, self.floor = [], 0, seq
+
+    def between(self, first: int, last: int) -> Ints:
+        """The rows that differ between the states at `first`, not before the floor, and `last`."""
+        changed, before = [NOTHING_STALE], self.floor
+        for seq, rows in self._steps:  # rows changed after `before`, up to `seq`
+            if before < last and first < seq:
+                changed.append(rows)
+            before = seq
+        return distinct(np.concatenate(changed))
+
+
+class Demand:
+    """Counts how often missing layers would have been of use, so that they are built. rejected: the
+    keys whose saved files can't be used, and aren't tried again."""
+
+    def __init__(self) -> None:
+        self.rejected: set[Hashable] = set()
+        self._asked: dict[Hashable, int] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, key: Hashable) -> int:
+        """Note that missing layers of this key would have been of use; returns how often so far."""
+        with self._lock:
+            if len(self._asked) > KEYS_NOTED:
+                self._asked.clear()
+            self._asked[key] = times = self._asked.get(key, 0) + 1
+            return times
+
+    def meet(self, key: Hashable) -> None:
+        """Note that the layers of this key exist now."""
+        with self._lock:
+            self._asked.pop(key, None)
+
+    def wanted(self) -> list[Hashable]:
+        """The keys of missing layers that would have been of use WANTED_AFTER times."""
+        if not self._asked:
+            return []
+        with self._lock:
+            return [key for key, times in self._asked.items() if times >= WANTED_AFTER]
+
+    def reject(self, key: Hashable) -> None:
+        """Note that the saved file of this key can't be used."""
+        with self._lock:
+            self.rejected.add(key)
+
+
+class LayerCache:
+    """The newest layers of each key, for all states that number their rows alike. refreshing: a
+    lock for callers that build layers of several keys at once; demand: counts of missing layers.
+
+    Layers may have been built by another thread for a state before or after a reader's. Either way
+    they differ from the reader's state only in rows that writes between the two changed. The change
+    log lists these, and `at` returns them as stale.
+
+    A caller may ask for any key, also for one that no row has anything of. Only the last few of
+    those are kept, so that asking for ever new ones takes no memory.
+    """
+
+    def __init__(self, seq: int) -> None:
+        self.refreshing = threading.Lock()
+        self.demand = Demand()
+        self._lock = threading.Lock()  # of all that follows
+        self._locks = weakref.WeakValueDictionary[Hashable, threading.Lock]()
+        self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
+        self._empty: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
+        self._log = ChangeLog(seq)
+
+    def note(self, seq: int, rows: Ints) -> None:
+        """The step to the state at `seq` added or changed these rows."""
+        with self._lock:
+            if len(self._layers) or len(self._empty):
+                self._log.note(seq, rows)
+            else:
+                self._log.forget(seq)
+
+    def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
+        """The layers for a state at `seq` with `height` rows, and their stale rows; all rows are
+        stale where there are no layers."""
+        return self.there(key, seq, height) or Layers((), np.arange(height))
+
+    def there(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
+        """The same; None where there are no layers."""
+        with self._lock:
+            held = self._layers.get(key) or self._empty.get(key)
+            if held is None:
+                return None
+            built, layers = held
+            if not layers.is_whole:  # its file was cut off
+                self._layers.drop(key)
+                return None
+            if built == seq:
+                return layers
+            first, last = min(built, seq), max(built, seq)
+            if first < self._log.floor:
+                return None
+            stale = self._log.between(first, last)
+        return Layers(layers.segments, stale[stale < height], layers.memory)
+
+    def has(self, key: Hashable, seq: int, height: int) -> bool:
+        """Whether there are layers of this key with few stale rows: at most one in eight."""
+        return len(self.at(key, seq, height).stale) * 8 <= height
+
+    def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
+        """Keep layers without stale rows, built for the state at `seq`, unless newer ones are
+        kept."""
+        with self._lock:
+            before = self._layers.get(key) or self._empty.get(key)
+            if before is not None and seq < before[0]:
+                return
+            nbytes = OBJECTS + sum(part.nbytes for part in layers.segments)
+            if layers.is_empty:
+                self._layers.drop(key)
+                self._empty.put(key, (seq, layers), nbytes)
+                if len(self._empty) > EMPTY_KEPT or self._empty.nbytes > EMPTY_BYTES:
+                    few = max(EMPTY_FEW, len(self._empty) * 3 // 4)
+                    self.forget(self._empty.keys()[:-few])
+            else:
+                self._layers.put(key, (seq, layers), nbytes)
+                self._empty.drop(key)
+        self.demand.meet(key)
+
+    def refreshing_of(self, key: Hashable) -> threading.Lock:
+        """A lock for one key, where building the layers of one should not hold up others."""
+        with self._lock:
+            return self._locks.setdefault(key, threading.Lock())
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._layers or key in self._empty
+
+    def held(self) -> list[Any]:
+        """The keys of all layers that aren't empty, the last used last."""
+        return self._layers.keys()
+
+    @property
+    def files(self) -> int:
+        """In how many mapped files some of them lie."""
+        if not len(self._layers):  # of most of the collections that are asked this at once
+            return 0
+        maps = (layers.memory for _, (_, layers) in self._layers.items())
+        return len({id(memory) for memory in maps if memory is not None})
+
+    def unmap(self, keys: Collection[Hashable] | None = None) -> None:
+        """Let go of those that lie in files, of these keys or of all; they are loaded again when
+        they are needed."""
+        for key, (_, layers) in self._layers.items():
+            if layers.memory is not None and (keys is None or key in keys):
+                self._layers.drop(key)
+
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Let go of the layers of some keys, where there are any."""
+        for key in keys:
+            self._layers.drop(key)
+            self._empty.drop(key)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that all of them take."""
+        return self._layers.nbytes + self._empty.nbytes
+
+
+def current(
+    cache: LayerCache,
+    key: Hashable,
+    seq: int,
+    alive: Bools,
+    build: Callable[[Ints], S],
+    begin: Callable[[], Layers[S] | None],
+) -> Layers[S]:
+    """The layers of a key without stale rows, for a reader at `seq`. alive: (rows,) bool, the
+    living rows; build: makes a segment by reading some living rows; begin: called if there are no
+    layers yet, returns saved ones, with their stale rows, or None."""
+    height = len(alive)
+    layers: Layers[S] = cache.at(key, seq, height)
+    if len(layers.stale):
+        with cache.refreshing_of(key):  # the threads that wait for it find the layers made
+            layers = cache.at(key, seq, height)
+            if not layers.segments:
+                layers = begin() or layers
+            if len(layers.stale):
+                kept, wanted = plan_refresh(layers, height)
+                layers = refreshed(layers, kept, build(wanted[alive[wanted]]))
+            cache.keep(key, seq, layers)
+    return layers

@@ -1,0 +1,364 @@
+"""States in files: which points there are and who owns which vector, as arrays that are mapped.
+
+A file begins with a JSON header, which says how many rows there are, and of each dense space its
+number, its dimension and how many slots it has. Then come the arrays, little-endian, each at the
+beginning of a page: the pks, and of each space `row_of_slot`, `slot_of_row` and the checksums of
+its blocks. Behind an array is some room, which nothing is ever written to in the file; but the map
+is private to the process, so what a state appends comes there, in pages of the process' own, and
+the rest stays shared with all others. Only living points have rows in a file.
+
+What a file says of its lengths decides nothing: it has to be what a file of that size has. What it
+says of rows and slots is looked at as far as an array would be read outside of its bounds.
+
+What was saved by some process of what is kept here: read if it is of use, and caught up.
+
+Arrays in files, to be mapped: a header of JSON, and the arrays, each at a multiple of 64 bytes.
+
+What is mapped takes no memory of the process' own, and processes share it; so nothing is copied,
+and nothing is parsed but the header. Which types arrays may have is fixed, and what a file says of
+their lengths decides nothing: together they have to be what a file of that size holds. Whatever is
+wrong with one, and isn't found by its checksum, is a ValueError here or where its arrays are read.
+"""
+
+import mmap
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import apsw
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from retrieval_store.base.arrays import NOWHERE, Ints, Patched
+from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.tracing import log_of
+from retrieval_store.engine.state.caches import united
+from retrieval_store.engine.state.state import (
+    FILE_KIND,
+    NONE,
+    AnyView,
+    Mapped,
+    SpaceState,
+    State,
+    Step,
+    caught_up,
+    has_too_many_dead,
+    rows_of,
+)
+from retrieval_store.engine.storage.derived import DerivedFile, find, path_of, refuse_damaged
+from retrieval_store.engine.storage.log import read_changes
+from retrieval_store.engine.storage.schema import Head, Space, read_spaces
+from retrieval_store.engine.storage.vectors import Checksums, OpenVectors, Vectors, rows_per_block
+from retrieval_store.errors import DamagedError
+from retrieval_store.indexes.native import address
+
+T = TypeVar("T")
+_log = log_of("files")
+
+
+class OutdatedError(ValueError):
+    """A file is of no use any more, though nothing is wrong with it: so much has been written since
+    that the change log doesn't tell what, or it was written as files were before."""
+
+
+def saved(
+    view: AnyView,
+    key: str,
+    what: str,
+    read: Callable[[Path, DerivedFile], T],
+    reject: Callable[[], object],
+) -> T | None:
+    """What `read` makes of the file of this key, if there is one that is whole and true. `reject`
+    is told of one that is of no use, and the log of `what` it has of one that is damaged."""
+    if view.directory is None:
+        return None
+    return in_file(view.connection, view.directory, view.name, key, what, read, reject)
+
+
+def in_file(
+    connection: apsw.Connection,
+    directory: Path,
+    name: str,
+    key: str,
+    what: str,
+    read: Callable[[Path, DerivedFile], T],
+    reject: Callable[[], object],
+) -> T | None:
+    """The same of the collection of this name in that directory, before there is a view of it."""
+    found = find(connection, key)
+    if found is None:
+        return None
+    try:
+        path = path_of(directory, found)
+        refuse_damaged(path, found)
+        content = read(path, found)
+        _log.debug("loaded %s", path)
+        return content
+    except OutdatedError:
+        reject()
+    except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
+        _log.warning(
+            "%s of collection %r can't be used and will be made again: %s", what, name, error
+        )
+        reject()
+    return None
+
+
+def stale_since(view: AnyView, seq: int, covered: int, parts: int) -> Ints:
+    """The rows of which such parts were written since the write `seq`, when `covered` was the next
+    pk. OutdatedError when the change log doesn't tell that any more."""
+    if view.state.head.log_floor > seq:
+        raise OutdatedError("a file is older than the change log")
+    pks = view.state.pks
+    changed = rows_of(pks, read_changes(view.connection, seq).of(parts))
+    fresh = np.arange(np.searchsorted(pks, covered), len(pks))
+    return united(changed[changed >= 0], fresh)
+
+
+MAGIC = b"RSstate1"
+PAGE = 4096
+ROOM_SHARE = 16  # room behind an array for one number in so many
+_SPACE_TYPES = ("<i8", "<i8", "<u4")  # of the arrays of a space
+Array: TypeAlias = npt.NDArray[Any]
+
+
+def file_key(generation: int) -> str:
+    """Under which key the file of a generation is recorded."""
+    return f"{FILE_KIND}.{generation}"
+
+
+def write_state(path: Path, state: State, going_on: Callable[[], object] = lambda: None) -> int:
+    """Write a state; returns the pk that is the first not to be in it. going_on: called before each
+    array; it may raise."""
+    spaces = [
+        [space.space.number, space.space.dimension, space.space.slots]
+        for space in state.spaces.values()
+    ]
+    header = orjson.dumps([state.count, spaces])
+    places = _Places(len(header))
+    with path.open("xb") as file:
+        file.write(MAGIC + len(header).to_bytes(8, "little") + header)
+        for array, dtype in _arrays(state):
+            going_on()
+            file.seek(places.next(len(array), dtype))
+            file.write(np.ascontiguousarray(array, dtype).data.cast("B"))
+        file.truncate(places.size)  # the room is a hole, which takes no room on the disk
+    return state.head.next_pk
+
+
+def _arrays(state: State) -> Iterator[tuple[Array, str]]:
+    """What is in a file, of the living rows alone."""
+    yield (state.pks[state.alive] if state.some_dead else state.pks), "<i8"
+    numbers = np.cumsum(state.alive) - 1 if state.some_dead else None
+    for space in state.spaces.values():
+        rows, slots = space.row_of_slot.whole(), space.slot_of_row.whole()
+        if numbers is not None:
+            rows, slots = np.where(rows >= 0, numbers[rows], NONE), slots[state.alive]
+        yield from zip((rows, slots, space.checksums), _SPACE_TYPES, strict=True)
+
+
+class _Places:
+    """Where one array after the other lies in a file, behind a header of so many bytes. size: of
+    all so far."""
+
+    def __init__(self, header: int) -> None:
+        self.size = _pages(len(MAGIC) + 8 + header)
+
+    def next(self, length: int, dtype: str) -> int:
+        """The place of the next array."""
+        place = self.size
+        self.size += _pages(_with_room(length) * np.dtype(dtype).itemsize)
+        return place
+
+
+def _pages(size: int) -> int:
+    return -(-size // PAGE) * PAGE
+
+
+def _with_room(length: int) -> int:
+    return length + length // ROOM_SHARE
+
+
+def saved_step(
+    connection: apsw.Connection,
+    head: Head,
+    open_vectors: OpenVectors,
+    directory: Path,
+    name: str,
+    reject: Callable[[], object],
+) -> Step | None:
+    """The state at `head`, made of what was saved and of what was written since; None where nothing
+    of use was. directory: where derived files are; name: of the collection; reject: told of a file
+    that is of no use."""
+
+    def read_and_follow(path: Path, found: DerivedFile) -> Step:
+        state = read_state(path, found, connection, head, open_vectors)
+        state = caught_up(state, connection, head, open_vectors).state
+        if has_too_many_dead(state):
+            raise OutdatedError("so much was deleted since that to load is less work")
+        return Step(state, None)
+
+    key = file_key(head.generation)
+    return in_file(connection, directory, name, key, "the state", read_and_follow, reject)
+
+
+def read_state(
+    path: Path,
+    found: DerivedFile,
+    connection: apsw.Connection,
+    head: Head,
+    open_vectors: OpenVectors,
+) -> State:
+    """The state that was written at `found.seq`, mapped; OutdatedError where the log doesn't tell
+    what has changed since, ValueError for what no file of ours says."""
+    if not (0 <= found.seq <= head.seq and 0 <= found.covered <= head.next_pk):
+        raise ValueError(f"{path} claims to know of writes that never were")
+    if head.log_floor > found.seq:
+        raise OutdatedError("the file is older than the change log")
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    rows, spaces, places = _header(memory, read_spaces(connection).values())
+    lengths = [(rows, "<i8")]
+    for space in spaces:
+        blocks = -(-space.slots // rows_per_block(space.row_bytes))
+        lengths += zip((space.slots, rows, blocks), _SPACE_TYPES, strict=True)
+    pieces = [(dtype, length, places.next(length, dtype)) for length, dtype in lengths]
+    if places.size != len(memory):
+        raise ValueError(f"{path} has {len(memory)} bytes instead of {places.size}")
+    pks, *others = [_array(memory, *piece) for piece in pieces]
+    _refuse_disorder(pks, found.covered)
+    states = {}
+    for at, space in enumerate(spaces):
+        vectors = open_vectors(space, head.generation)
+        states[space.name] = _of_space(space, vectors, *others[3 * at : 3 * at + 3])
+    start = address(np.frombuffer(memory, np.uint8))
+    then = replace(head, seq=found.seq, next_pk=found.covered)
+    alive = np.ones(rows, np.bool_)
+    return State(then, pks, alive, rows, {}, states, {}, Mapped(memory, start))
+
+
+def _header(memory: mmap.mmap, known: Iterable[Space]) -> tuple[int, list[Space], _Places]:
+    """How many rows there are, the spaces with as many slots as they had, and where arrays are."""
+    start = len(MAGIC) + 8
+    size = int.from_bytes(memory[len(MAGIC) : start], "little")
+    if memory[: len(MAGIC)] != MAGIC or size > len(memory):
+        raise ValueError("it is no file of a state")
+    rows, listed = orjson.loads(memory[start : start + size])
+    by_number, spaces = {space.number: space for space in known}, []
+    for number, dimension, slots in listed:
+        if number not in by_number:
+            raise OutdatedError("a vector space has been dropped since")
+        space = by_number[number]
+        if space.kind != "dense" or dimension is None or dimension != space.dimension:
+            raise ValueError(f"vector space {space.name!r} has no vectors of {dimension} numbers")
+        spaces.append(replace(space, slots=_size(slots, space.slots)))
+    return _size(rows, len(memory)), spaces, _Places(size)
+
+
+def _size(number: object, most: int) -> int:
+    if type(number) is not int or not 0 <= number <= most:
+        raise ValueError(f"{number!r} are more than {most}, or no number")
+    return number
+
+
+def _array(memory: mmap.mmap, dtype: str, length: int, place: int) -> Array:
+    """Of a buffer with room behind it, in which `arrays.appended` goes on."""
+    return np.frombuffer(memory, dtype, _with_room(length), place)[:length]
+
+
+def _refuse_disorder(pks: Ints, covered: int) -> None:
+    ascending = len(pks) == 0 or (pks[0] >= 0 and pks[-1] < covered)
+    if not ascending or not (pks[1:] > pks[:-1]).all():
+        raise ValueError("its points are out of order")
+
+
+def _of_space(
+    space: Space, vectors: Vectors, row_of_slot: Ints, slot_of_row: Ints, checksums: Checksums
+) -> SpaceState:
+    for numbers, others in ((row_of_slot, slot_of_row), (slot_of_row, row_of_slot)):
+        if len(numbers) and not NONE <= int(numbers.min()) <= int(numbers.max()) < len(others):
+            raise ValueError(f"it has places in vector space {space.name!r} that aren't there")
+    living = int(np.count_nonzero(row_of_slot >= 0))
+    if living != np.count_nonzero(slot_of_row >= 0):
+        raise ValueError(f"in vector space {space.name!r} it has other vectors than points")
+    rows, slots = (Patched(numbers, NOWHERE, NOWHERE) for numbers in (row_of_slot, slot_of_row))
+    return SpaceState(space, vectors, rows, slots, checksums.copy(), space.slots - living)
+
+
+ALIGNMENT = 64
+_ARRAY_TYPES = frozenset(("<i8", "<u8", "<f8", "<i4", "<f4", "|u1"))  # little-endian, as in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """What a file holds. header: what its maker says of it; arrays: read-only; memory: the map in
+    which they lie."""
+
+    header: Any
+    arrays: Sequence[Array]
+    memory: mmap.mmap
+
+    def of_types(self, *types: str) -> Sequence[Array]:
+        """The arrays, which have to be of these types, one after the other; else ValueError."""
+        if [array.dtype for array in self.arrays] != [np.dtype(one) for one in types]:
+            raise ValueError("it has other arrays than it should")
+        return self.arrays
+
+
+def pieces(magic: bytes, header: object, arrays: Sequence[Array]) -> Iterator[bytes]:
+    """The bytes of a file, piece by piece; each array is one. magic: eight bytes, which say what
+    kind of file it is; header: of what JSON can say."""
+    told = orjson.dumps([header, [[_type_of(array), len(array)] for array in arrays]])
+    head = magic + len(told).to_bytes(8, "little") + told
+    place = len(head)
+    yield head
+    for array in arrays:
+        data = np.ascontiguousarray(array, _type_of(array)).tobytes()
+        if data:
+            yield data.rjust(len(data) + _aligned(place) - place, b"\0")
+            place = _aligned(place) + len(data)
+
+
+def write_arrays(path: Path, content: Iterator[bytes], going_on: Callable[[], object]) -> None:
+    """Write such pieces to a new file. going_on: called before each; it may raise."""
+    with path.open("xb") as file:
+        for piece in content:
+            going_on()
+            file.write(piece)
+
+
+def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arrays:
+    """What is in the file; ValueError when it is none of this kind, OutdatedError for what was
+    written as it was before. before: what such files begin with."""
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    start = len(magic) + 8
+    place = start + int.from_bytes(memory[len(magic) : start], "little")
+    if memory[: len(magic)] in before:
+        raise OutdatedError("the file is of an older kind")
+    if memory[: len(magic)] != magic or place > len(memory):
+        raise ValueError(f"{path} is no file of this kind")
+    header, listed = orjson.loads(memory[start:place])
+    arrays = []
+    for name, length in listed:
+        if name not in _ARRAY_TYPES or type(length) is not int or length < 0:
+            raise ValueError(f"{path} has an array of {length!r} {name!r}")
+        dtype = np.dtype(name)
+        if length:
+            place = _aligned(place)
+            arrays.append(np.frombuffer(memory, dtype, length, place))
+            place += length * dtype.itemsize
+        else:
+            arrays.append(np.empty(0, dtype))
+    if place != len(memory):
+        raise ValueError(f"{path} has {len(memory)} bytes instead of {place}")
+    return Arrays(header, arrays, memory)
+
+
+def _type_of(array: Array) -> str:
+    return array.dtype.newbyteorder("<").str
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

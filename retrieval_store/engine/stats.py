@@ -1,0 +1,423 @@
+"""What a collection tells about itself: how a query was answered, and what takes how much room.
+
+Loading what the first queries would load, before there are any.
+
+Each part is done as a query does it, in a read transaction of its own, so nothing here knows how
+codes, columns or lists come to be there. But a saved graph is loaded at once, which queries leave
+to the background until it pays.
+"""
+
+import time
+from collections.abc import Hashable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import apsw
+import numpy as np
+
+from retrieval_store.base.analysis import Analyzer
+from retrieval_store.base.arrays import Ints, SparseVector
+from retrieval_store.base.system import described, holder_of
+from retrieval_store.base.tracing import Attributes
+from retrieval_store.base.validation import JSONValue, Payload
+from retrieval_store.engine.access import Access
+from retrieval_store.engine.filtering.columns import USES_WORTH, current_columns, note_use
+from retrieval_store.engine.filtering.select import allowed_by
+from retrieval_store.engine.maintenance.derive import load
+from retrieval_store.engine.search.codes import (
+    FILE_SEGMENTS,
+    LEAST_CELLS,
+    NOTHING_CODED,
+    SEGMENT,
+    Coded,
+    number_of,
+)
+from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView, Trace
+from retrieval_store.engine.search.graph import FRESH_CELLS, is_worth_an_index
+from retrieval_store.engine.search.planner import is_worth_codes
+from retrieval_store.engine.search.search import EngineLeaves
+from retrieval_store.engine.sqlite import FileDatabase, corruption_as_damage
+from retrieval_store.engine.state.caches import BUDGET, LayerCache
+from retrieval_store.engine.state.state import SpaceState, State, fetch_vectors, state_bytes
+from retrieval_store.engine.storage import derived
+from retrieval_store.engine.storage.files import DERIVED, LOCK_NAME, POINTS_NAME
+from retrieval_store.engine.storage.log import count_present
+from retrieval_store.engine.storage.schema import POINTS, Space, read_head
+from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
+from retrieval_store.filters.columns import ValuesAt
+from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.indexes import EXACT, is_installed
+from retrieval_store.indexes.exact import BY_PRODUCTS
+from retrieval_store.indexes.native import REMEDY, kernel
+from retrieval_store.query.executor import answer
+from retrieval_store.query.query import Near, Question, Scoring, Sparse, Step, Text
+from retrieval_store.query.types import Fields, Gauges, Indexed, Mode, index_name
+
+ELSEWHERE = "another process is at it"
+
+
+def explanation(trace: Trace, state: State) -> Payload:
+    """What a search did. fresh: vectors that the index lacks; uncoded: vectors without codes, which
+    are searched as floats; plans: for each query vector in turn, and more than one for those that
+    needed a second try; costs: estimates in microseconds; steps: milliseconds."""
+    return {
+        "points": state.count,
+        "matching": trace.matching,
+        "fresh": trace.fresh,
+        "uncoded": trace.uncoded,
+        "legs": {name: list[JSONValue](counts) for name, counts in trace.legs.items()},
+        "alphas": [round(alpha, 4) for alpha in trace.alphas],
+        "plans": [
+            {
+                "method": plan.method,
+                "ef": plan.ef,
+                "costs": {method: round(cost, 1) for method, cost in plan.costs.items()},
+            }
+            for plan in trace.plans
+        ],
+        "remarks": list[JSONValue](trace.remarks),
+        "steps": {name: round(milliseconds, 4) for name, milliseconds in trace.steps.items()},
+    }
+
+
+def count_matching(view: SearchView, steps: Sequence[Step]) -> int:
+    """How many points the filter allows; of several steps that look for points, the most."""
+    counts, pending = [0], [*steps]
+    while pending:
+        step = pending.pop()
+        pending.extend(step.prefetch)
+        if not step.prefetch:
+            counts.append(allowed_by(view, step.expression).count)
+    return max(counts)
+
+
+def of_search(trace: Trace, state: State) -> Attributes:
+    """The same for spans."""
+    return {
+        "retrieval_store.seq": state.head.seq,
+        "retrieval_store.points": state.count,
+        "retrieval_store.matching": trace.matching,
+        "retrieval_store.fresh": trace.fresh,
+        "retrieval_store.uncoded": trace.uncoded,
+        **{f"retrieval_store.ms.{step}": spent for step, spent in trace.steps.items()},
+    }
+
+
+def gauges(points: Access, mode: Mode) -> Gauges:
+    """What is watched of a collection. It is looked at through a connection of its own, which is
+    closed again, and beside what is in memory, so that to watch it is no use of it: nothing is
+    loaded, and nothing that others use is let go of."""
+    if points.directory is None:
+        return points.read(lambda view: _watched(view.connection, view.state, view.kept, None))
+    held, path = points.memory.held, points.directory / POINTS_NAME
+    state, kept = (None, None) if held is None else (held.state, held.kept)
+    database = FileDatabase(path, POINTS, mode)
+    look = partial(_watched, state=state, kept=kept, directory=points.directory)
+    try:
+        with corruption_as_damage(path):
+            return database.read(look)
+    except (StorageError, FormatError) as error:
+        if not points.directory.exists():
+            raise NotFoundError.of_deleted("the collection") from None
+        return Gauges(disk=_on_disk(points.directory), problem=str(error))
+    finally:
+        database.close(partial(ClientClosedError, "it was looked at"))
+
+
+def _watched(
+    connection: apsw.Connection, state: State | None, kept: Caches | None, directory: Path | None
+) -> Gauges:
+    """As the database is now; what is in memory may be behind it."""
+    head = read_head(connection)
+    if head.dropped:
+        raise NotFoundError.of_deleted("the collection")
+    spaces = [] if state is None else state.spaces.values()
+    lag = uncoded = None
+    if state is not None and kept is not None and _is_at_hand(state, head.generation):
+        lag, uncoded = _behind(connection, state, kept)
+    return Gauges(
+        points=count_present(connection),
+        seq=head.seq,
+        in_memory=state is not None,
+        index_lag=lag,
+        uncoded=uncoded,
+        dead_slots=None if state is None else sum(space.dead for space in spaces),
+        memory={} if state is None or kept is None else _in_memory(state, kept, directory),
+        disk={} if directory is None else _on_disk(directory),
+    )
+
+
+def _is_at_hand(state: State, generation: int) -> bool:
+    """Whether a state can be read, and files of its generation, which a compaction ends."""
+    return state.is_whole and state.head.generation == generation
+
+
+def _behind(connection: apsw.Connection, state: State, kept: Caches) -> tuple[int, int]:
+    """How many vectors of points lack a place in an index, and codes, where they should have them;
+    both in memory and in files."""
+    lag = uncoded = 0
+    for name, space in state.spaces.items():
+        if space.space.metric in BY_PRODUCTS:
+            at_hand = kept.spaces.get(name)
+            lag += _unindexed(connection, state, space, at_hand)
+            uncoded += _uncoded(connection, state, space, at_hand)
+    return lag, uncoded
+
+
+def _unindexed(
+    connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
+) -> int:
+    slots, dimension = space.space.slots, space.space.dimension or 0
+    file = derived.find(connection, f"index.{space.space.number}.{state.head.generation}")
+    indexed = 0 if file is None else min(file.covered, slots)
+    if at_hand is not None:
+        indexed = max(indexed, at_hand.index.covered)
+    if index_at_hand(space.space) == EXACT:
+        return 0
+    if not indexed and not is_worth_an_index(slots, dimension, space.space.metric):
+        return 0
+    return _count_living(space, np.arange(indexed, slots))
+
+
+def _uncoded(
+    connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
+) -> int:
+    slots, dimension = space.space.slots, space.space.dimension or 0
+    if not is_worth_codes(slots, dimension, space.space.metric):
+        return 0
+    lacking = np.ones(slots, np.bool_)
+    pieces = () if at_hand is None else _shown(at_hand).pieces
+    for covered in [
+        *_coded_in_files(connection, space.space, state.head.generation),
+        *(range(first, first + codes.count) for first, codes in pieces),
+    ]:
+        lacking[covered.start : covered.stop] = False
+    if np.count_nonzero(lacking) * dimension <= LEAST_CELLS:
+        return 0  # no codes will be made of so few
+    return _count_living(space, np.flatnonzero(lacking))
+
+
+def _count_living(space: SpaceState, slots: Ints) -> int:
+    return int(np.count_nonzero(space.row_of_slot[slots] >= 0)) if len(slots) else 0
+
+
+def _shown(space: OpenSpace) -> Coded:
+    """The codes of a space that are in memory."""
+    codes = space.codes_at_hand
+    return NOTHING_CODED if codes is None else codes.shown()
+
+
+def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
+    """Of which slots there are codes in files."""
+    found = []
+    for file in derived.find_all(connection, f"codes.{space.number}.{generation}"):
+        first = number_of(file) * FILE_SEGMENTS * SEGMENT
+        covered = min(file.covered, FILE_SEGMENTS * SEGMENT, space.slots - first)
+        if first >= 0 and covered > 0:
+            found.append(range(first, first + covered))
+    return found
+
+
+def index_at_hand(space: Indexed) -> str:
+    """The name of the index that a space has or may get here; "exact" where what it needs isn't
+    installed."""
+    name = index_name(space)
+    return name if is_installed(name) else EXACT
+
+
+def statistics(view: SearchView, directory: Path | None) -> Payload:
+    """Points, vectors and bytes by part, on disk and in memory."""
+    state, kept = view.state, view.kept
+    return {
+        "points": state.count,
+        "spaces": {name: of_space(view, s) for name, s in state.spaces.items()},
+        "memory": {**_in_memory(state, kept, directory)},
+        "budget": {**BUDGET.told},
+        "compiled": {**compiled()},
+        "disk": {} if directory is None else {**_on_disk(directory)},
+    }
+
+
+def maintenance(points: Access) -> Payload | None:
+    """What maintenance of a collection does, how far it is, and for how long; None if nothing.
+    process: another one that does it, of which no more is known."""
+    now = points.maintained
+    if now.doing is not None:
+        seconds = round(time.monotonic() - now.since, 3)
+        return {"doing": now.doing, "done": now.done, "of": now.total or None, "seconds": seconds}
+    holder = None if points.directory is None else holder_of(points.directory / LOCK_NAME)
+    return None if holder is None else {"doing": ELSEWHERE, "process": described(holder)}
+
+
+def compiled() -> dict[str, str | None]:
+    """The instruction set of the compiled part, or what to do to have one."""
+    there = kernel()
+    if there is None:
+        return {"instructions": None, "advice": REMEDY}
+    return {"instructions": there.name, "advice": None}
+
+
+def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, int]:
+    memory = {
+        "state": state_bytes(state),
+        "columns": kept.columns.nbytes,
+        "words": kept.lists.nbytes,
+        "filters": kept.allowed.nbytes + kept.answers.nbytes,
+        "several": kept.several.nbytes,
+        "codes": sum(space.codes_nbytes for space in kept.spaces.values()),
+        "indexes": sum(space.index.nbytes for space in kept.spaces.values()),
+    }
+    if directory is None:
+        spaces = [space.space for space in state.spaces.values()]
+        memory["vectors"] = sum(space.slots * space.row_bytes for space in spaces)
+    return memory
+
+
+def of_space(view: SearchView, space: SpaceState) -> Payload:
+    """Of codes and of an index as many slots as are at hand or in files, which are mapped or loaded
+    when they are wanted."""
+    name, slots, kept = space.space.name, space.space.slots, view.kept
+    generation, index = view.state.head.generation, index_at_hand(space.space)
+    held = kept.spaces[name]
+    coded = indexed = 0
+    if view.directory is not None:
+        coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
+        file = derived.find(view.connection, f"index.{space.space.number}.{generation}")
+        if file is not None and index != EXACT and derived.is_there(view.directory, file):
+            indexed = min(file.covered, slots)
+    return {
+        "dimension": space.space.dimension,
+        "vectors": space.space.slots - space.dead,
+        "dead_slots": space.dead,
+        "index": index,
+        "indexed_slots": max(indexed, held.index.covered),
+        "index_seconds_left": held.index.seconds_left(slots),
+        "coded_slots": max(coded, _shown(held).count_below(slots)),
+    }
+
+
+def _on_disk(directory: Path) -> dict[str, int]:
+    parts = {"points": "points.sqlite*", "vectors": "*.vectors", "derived": f"{DERIVED}/*"}
+    return {part: on_disk(directory, pattern) for part, pattern in parts.items()}
+
+
+def on_disk(directory: Path, pattern: str) -> int:
+    """What files of such names take."""
+    return sum(map(_taken, directory.glob(pattern)))
+
+
+def _taken(path: Path) -> int:
+    with suppress(FileNotFoundError):  # maintenance may just have removed it
+        return 512 * path.stat().st_blocks
+    return 0
+
+
+KEPT, LOADED, BUILT = "kept", "loaded", "built"  # in memory before, from a file, from the points
+TOLD = ("vectors", "coded_slots", "indexed_slots")  # of a vector space
+_ONE = SparseVector(np.zeros(1, np.uint32), np.ones(1, np.float32))
+
+
+def warm(points: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None) -> Payload:
+    """Load the state, codes and index of each dense space, the lists of sparse ones, the columns of
+    these paths, and the lists of words as the analyzer finds them, if one is given. The columns
+    count as used often, so maintenance saves them where that is worth it. Returns what there is
+    now, and what was done for it: see `direct.results.Warmed`."""
+    laps = _Laps()
+    count = points.read(lambda view: view.state.count)
+    laps.end("state")
+    spaces = {name: _vectors(points, name) for name in points.cached().state.spaces}
+    laps.end("spaces")
+    keys = points.read(lambda view: _columns(view, paths))
+    laps.end("keys")
+    lists = points.read(lambda view: _lists(view, analyzer))
+    laps.end("lists")
+    if points.cached().kept.unsaved:
+        points.schedule_maintenance()
+    return {
+        "points": count,
+        "spaces": {**spaces},
+        "keys": {**keys},
+        "lists": {**lists},
+        "milliseconds": {**laps.told},
+    }
+
+
+class _Laps:
+    """told: the milliseconds that each part took."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def end(self, part: str) -> None:
+        """A part ends here, and the next begins."""
+        now = time.perf_counter()
+        self.told[part] = round((now - self._last) * 1e3, 3)
+        self._last = now
+
+
+def _vectors(points: Access, name: str) -> Payload:
+    """Load the index and the codes of a dense space: the codes, and what else a search needs, by
+    looking for what is nearest to one of its own vectors."""
+    load(points, name, waits=False)
+
+    def look(view: SearchView) -> Payload:
+        space = view.state.spaces.get(name)
+        if space is None:  # it was dropped meanwhile
+            return dict.fromkeys(TOLD, 0)
+        owner = np.flatnonzero(space.slot_of_row.whole() >= 0)[:1]
+        if len(owner):
+            trace = _ask(view, Near(name, fetch_vectors(view, owner, name)))
+            if trace.lacking_cells > FRESH_CELLS:
+                points.schedule_maintenance()
+        told = of_space(view, space)
+        return {part: told[part] for part in TOLD}
+
+    return points.read(look)
+
+
+def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
+    """How the columns of each path came to be in memory, by its first key."""
+    columns = {path: ValuesAt(path, "whole") for path in paths}
+    before = {path: _is_there(view, view.kept.columns, columns[path]) for path in paths}
+    for path in paths:
+        note_use(view, path, USES_WORTH)
+    found = current_columns(view, [one for path in paths for one in columns[path].siblings])
+    return {path[0]: _told(before[path], found[columns[path]].memory is not None) for path in paths}
+
+
+def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
+    """How the lists of each sparse space, by its name, and of words came to be in memory."""
+    asked: dict[str, tuple[Hashable, Scoring]] = {
+        space.name: (("sparse", space.number), Sparse(space.name, (_ONE,)))
+        for space in view.state.non_dense.values()
+        if space.kind == "sparse"
+    }
+    if analyzer is not None:
+        asked["words"] = ("words", analyzer), Text(("word",), analyzer)
+    return {name: _list(view, key, scoring) for name, (key, scoring) in asked.items()}
+
+
+def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
+    cache, seq, height = view.kept.lists, view.state.head.seq, len(view.state.pks)
+    before = _is_there(view, cache, key)
+    _ask(view, scoring)
+    return _told(before, cache.at(key, seq, height).memory is not None)
+
+
+def _ask(view: SearchView, scoring: Scoring) -> Trace:
+    """Ask as a query does."""
+    trace = Trace(False)
+    answer(EngineLeaves(view, trace), Question((Step(scoring, 1),), Fields()))
+    return trace
+
+
+def _is_there(view: SearchView, cache: LayerCache, key: Hashable) -> bool:
+    return cache.there(key, view.state.head.seq, len(view.state.pks)) is not None
+
+
+def _told(before: bool, in_file: bool) -> str:
+    if before:
+        return KEPT
+    return LOADED if in_file else BUILT

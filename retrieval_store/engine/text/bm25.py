@@ -1,0 +1,415 @@
+"""Ranking by inverted lists: BM25 over documents, dot products of sparse vectors.
+
+Filters act inside: only allowed rows are ranked, with document frequencies of the whole collection.
+
+What ranking wants to know of all that is listed: how much each row has, and how many rows there
+are; brought up to date with what writes have changed.
+
+Inverted lists that are kept: built when they are needed, brought up to date, loaded from files.
+
+Of each kind (the words of documents as an analyzer finds them, their trigrams, the vectors of a
+sparse space) there is one, for all states that number their rows alike.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.analysis import Analyzer, is_identifier
+from retrieval_store.base.arrays import (
+    NOWHERE,
+    Bools,
+    Floats,
+    Ints,
+    Matrix,
+    Patched,
+    SparseVector,
+    distinct,
+)
+from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
+from retrieval_store.engine.state.caches import Layers, current, outside
+from retrieval_store.engine.state.files import saved
+from retrieval_store.engine.state.state import AnyView
+from retrieval_store.engine.storage.records import read_records
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.storage.write import read_blobs
+from retrieval_store.engine.text import inverted
+from retrieval_store.engine.text.inverted import (
+    TRIGRAMS,
+    Known,
+    ListKey,
+    Lists,
+    ListView,
+    Measures,
+    Rows32,
+    file_key,
+)
+
+ROOM = 8_192  # rows that may come before all are looked at again
+
+
+def measured(known: Known, key: Hashable, layers: Layers[Lists], alive: Bools) -> Measures:
+    """The measures of these layers, for a state in which these rows live."""
+    found = known.get(key)
+    if found is None or len(alive) > len(found.sizes):
+        found = known[key] = _of_all(layers, alive)
+    elif len(found.changed) or found.segments is not layers.segments:
+        found = known[key] = _advanced(found, layers, alive)
+    return found
+
+
+def _of_all(layers: Layers[Lists], alive: Bools) -> Measures:
+    sizes = np.zeros(len(alive) + ROOM, np.int64)
+    for segment in layers.segments:
+        there = segment.rows < len(alive)
+        sizes[segment.rows[there]] = segment.sizes[there]
+    sizes[: len(alive)] *= alive
+    return Measures(
+        layers.segments,
+        layers.above(),
+        Patched(sizes, NOWHERE, NOWHERE),
+        int(np.count_nonzero(sizes)),
+        int(sizes.sum()),
+        NOWHERE,
+    )
+
+
+def _advanced(known: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
+    rows = distinct(known.changed)
+    before, after = known.sizes[rows], _sizes_at(layers, rows) * alive[rows]
+    return Measures(
+        layers.segments,
+        layers.above(),
+        known.sizes.changed(rows, after),
+        known.holders + int(np.count_nonzero(after)) - int(np.count_nonzero(before)),
+        known.total + int(after.sum() - before.sum()),
+        NOWHERE,
+    )
+
+
+def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
+    sizes = np.zeros(len(rows), np.int64)
+    for segment in layers.segments:
+        held = ~outside(rows, segment.rows)
+        sizes[held] = segment.sizes[np.searchsorted(segment.rows, rows[held])]
+    return sizes
+
+
+LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
+ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
+GoingOn: TypeAlias = Callable[[], object]
+
+
+def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
+    """The lists of a kind: of all documents' words, as an analyzer finds them, of their trigrams,
+    or of the vectors of a sparse space."""
+
+    def build(rows: Ints) -> Lists:
+        if len(rows) >= LISTS_WORTH:
+            view.kept.unsaved.add(key)
+        return inverted.combined(list(in_pieces(view, key, rows)))
+
+    seq, alive = view.state.head.seq, view.state.alive
+    return current(view.kept.lists, key, seq, alive, build, lambda: _saved(view, key))
+
+
+def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
+    """The lists of a kind as they are held, if nothing in them is of what was deleted or replaced.
+    So it is in one segment that was made here: what changes later is in another one."""
+    layers: Layers[Lists] = view.kept.lists.at(key, view.state.head.seq, len(view.state.pks))
+    one = len(layers.segments) == 1 and not len(layers.stale)
+    return layers if one and not layers.segments[0].from_file else None
+
+
+def renewed(view: ListView, key: ListKey, going_on: GoingOn) -> Layers[Lists]:
+    """The lists of a kind made anew, of living points alone, in one piece, and kept instead of what
+    there was: nothing in them is of what was deleted or replaced. going_on: called now and then; it
+    may raise."""
+    pieces = []
+    for piece in in_pieces(view, key, np.flatnonzero(view.state.alive)):
+        pieces.append(piece)
+        going_on()
+    layers = Layers((inverted.combined(pieces),), np.empty(0, np.int64))
+    view.kept.lists.keep(key, view.state.head.seq, layers)
+    return layers
+
+
+def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
+    """The lists of some rows, part by part, so that what building needs of memory is bounded."""
+    _, what = key
+    for start in range(0, max(1, len(rows)), ROWS_A_PIECE):
+        some = rows[start : start + ROWS_A_PIECE]
+        if isinstance(what, int):
+            yield _sparse_lists(view, what, some)
+            continue
+        for few in _by_size(view, some):
+            documents = documents_of(view, few)
+            if what is None:
+                yield inverted.of_trigrams(few, documents)
+            else:
+                yield inverted.of_words(few, documents, what)
+
+
+def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
+    """The rows, as many at a time as have so many bytes of documents, which are not read for it."""
+    found = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
+    ends = np.cumsum([size or 0 for piece in found for (size,) in piece]) // BYTES_A_PIECE
+    yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
+
+
+def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:
+    """What a process saved, if it is of use."""
+    return saved(
+        view,
+        file_key(key),
+        "lists of words",
+        lambda path, found: inverted.read(path, view, found.seq, found.covered),
+        lambda: view.kept.lists.demand.reject(key),
+    )
+
+
+def _sparse_lists(view: AnyView, number: int, rows: Ints) -> Lists:
+    pks = view.state.pks[rows]
+    (space,) = (one for one in view.state.non_dense.values() if one.number == number)
+    found = list(read_blobs(view.connection, space, pks))
+    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
+    halves = [len(blob) // 2 for _, blob in found]
+    indices = b"".join([blob[:half] for (_, blob), half in zip(found, halves, strict=True)])
+    values = b"".join([blob[half:] for (_, blob), half in zip(found, halves, strict=True)])
+    lengths = np.array(halves, np.int64) // 4
+    return inverted.of_sparse(
+        rows,
+        holders,
+        np.frombuffer(indices, "<u4").astype(np.int64),
+        np.frombuffer(values, "<f4"),
+        lengths,
+    )
+
+
+def documents_of(view: AnyView, rows: Ints) -> list[str | None]:
+    """The documents of some rows."""
+    pieces = read_records(view.connection, "document", view.state.pks[rows])
+    return [document for piece in pieces for (document,) in piece]
+
+
+K1, B = 1.2, 0.75
+RAREST = 6  # trigrams of a text that are looked at; the document decides anyway
+Part: TypeAlias = tuple[Rows32, Matrix, float]  # rows, each once; what they get, times a number
+
+
+def rank_texts(
+    view: ListView, analyzer: Analyzer, texts: Sequence[str], k: int, mask: Bools | None
+) -> list[Ranking]:
+    """For each text the k documents that it describes best, by BM25: those with any of its words.
+
+    score = Σ idf(w) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the words w of the
+    text, as often as it has them; f: how often w stands in d; idf(w) = ln(1 + (N - n + ½) / (n +
+    ½)) for N documents, n of them with w. Robertson and Zaragoza, "The probabilistic relevance
+    framework" (2009); the idf, which is never negative, is Lucene's. k1 = 1.2, b = 0.75.
+    """
+    texts_of = _Texts(view, analyzer, 1.0)
+    return [_best(texts_of.parts(text)[0], k, mask, texts_of.height) for text in texts]
+
+
+def rank_weighed_texts(
+    view: ListView,
+    analyzer: Analyzer,
+    texts: Sequence[str],
+    k: int,
+    mask: Bools | None,
+    identifiers: float,
+) -> list[tuple[Ranking, float]]:
+    """The same, where the idf of words that look like identifiers counts so many times; with the
+    greatest share of what the text says that one of the first documents holds
+    (`base.ranking.held_share`)."""
+    texts_of = _Texts(view, analyzer, identifiers)
+    found = []
+    for text in texts:
+        parts, weights = texts_of.parts(text)
+        rows, scores = _best(parts, k, mask, texts_of.height)
+        found.append(((rows, scores), texts_of.share(rows[:FIRST], parts, weights)))
+    return found
+
+
+def word_shares(
+    view: ListView, analyzer: Analyzer, text: str, rows: Ints, identifiers: float
+) -> list[tuple[str, float, Floats]]:
+    """Each distinct word of a text, its idf, and (n,) what it adds to the scores of some rows."""
+    texts_of = _Texts(view, analyzer, identifiers)
+    parts, _ = texts_of.parts(text)
+    found = []
+    for (word, count), (held, often, scale) in zip(texts_of.counted(text), parts, strict=True):
+        by_row = np.zeros(texts_of.height)
+        by_row[held] = often * scale
+        found.append((word, scale / (count * (K1 + 1)), by_row[rows]))
+    return found
+
+
+class _Texts:
+    """What ranks documents by texts. identifiers: how many times the idf of such words counts."""
+
+    def __init__(self, view: ListView, analyzer: Analyzer, identifiers: float) -> None:
+        key: ListKey = ("words", analyzer)
+        self._layers = lists_for(view, key)
+        self._known = _measured(view, key, self._layers)
+        self._living = view.state.alive, view.state.some_dead
+        self._analyzer, self._identifiers = analyzer, identifiers
+        self.height = len(view.state.pks)
+
+    def counted(self, text: str) -> Iterable[tuple[str, int]]:
+        """The distinct words of a text, and how often it has them."""
+        words = self._analyzer.words([text])
+        return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
+
+    def parts(self, text: str) -> tuple[list[Part], list[float]]:
+        """Of each distinct word of a text the rows and what they get, and how much it says."""
+        known = self._known
+        parts, weights = [], []
+        for word, count in self.counted(text):
+            rows, often = inverted.find_in(self._layers, word, known.above, *self._living)
+            idf = _idf(known.holders, max(1, len(rows)))
+            idf *= self._identifiers if is_identifier(word) else 1.0
+            parts.append((rows, often / (often + _damping(known, rows)), count * idf * (K1 + 1)))
+            weights.append(count * idf**RARITY_POWER)
+        return parts, weights
+
+    def share(self, found: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
+        """The greatest share of what a text says that one of these rows holds."""
+        is_found = np.zeros(self.height, np.bool_)
+        is_found[found] = True
+        held = np.zeros(self.height)  # of what the text says, by row
+        for (rows, _, _), weight in zip(parts, weights, strict=True):
+            held[rows[is_found[rows]]] += weight
+        greatest_idf = _idf(self._known.holders, 1)
+        return held_share(float(held[found].max(initial=0.0)), sum(weights), greatest_idf)
+
+
+def _measured(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:
+    return measured(view.kept.measures, key, layers, view.state.alive)
+
+
+def _damping(known: Measures, rows: Rows32) -> Matrix:
+    """(n,) k1 · (1 - b + b · |d| / avg|d|) of some rows."""
+    sizes = known.sizes[rows].astype(np.float32)
+    damping: Matrix = K1 * (1 - B + B * sizes / max(known.average, 1e-9))
+    return damping
+
+
+def _idf(documents: int, holders: int) -> float:
+    return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
+
+
+def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
+    """The k rows with the greatest sums over the parts, in each of which a row stands once; ties in
+    the order of rows."""
+    rows, shares = _side_by_side(parts)
+    if len(rows) * 8 < height:
+        found, places = np.unique(rows, return_inverse=True)
+        totals = _sums(places, shares, len(found))
+        if mask is not None:
+            found, totals = found[mask[found]], totals[mask[found]]
+        chosen = _greatest(totals, k)
+    else:
+        # Adding part by part to an array of all rows was slower than counting them all at once.
+        totals = _sums(rows, shares, height)
+        found = np.arange(height) if mask is None else np.flatnonzero(mask)
+        totals = totals if mask is None else totals[found]
+        chosen = _greatest(totals, k)
+        # There may be rows without any part among them, whose total is 0.
+        if not (totals[chosen] > 0).all():
+            touched = np.zeros(height, np.bool_)
+            touched[rows] = True
+            found, totals = found[touched[found]], totals[touched[found]]
+            chosen = _greatest(totals, k)
+    found, totals = found[chosen], totals[chosen]
+    order = np.argsort(-totals, kind="stable")[:k]
+    return found[order], totals[order]
+
+
+def _sums(places: Ints, shares: Floats, count: int) -> Floats:
+    totals: Floats = np.bincount(places, shares, count).astype(np.float64, copy=False)
+    return totals
+
+
+def _greatest(totals: Floats, k: int) -> Ints:
+    """Where the k greatest are, and all that equal the least of them; ascending."""
+    if len(totals) <= k:
+        return np.arange(len(totals))
+    return np.flatnonzero(totals >= np.partition(totals, len(totals) - k)[len(totals) - k])
+
+
+def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
+    """The rows of all parts, and what they get, in the types that numpy counts in."""
+    ends = np.cumsum([0, *(len(rows) for rows, _, _ in parts)]).tolist()
+    every, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
+    for (rows, weights, scale), start, stop in zip(parts, ends, ends[1:], strict=False):
+        every[start:stop] = rows
+        np.multiply(weights, scale, out=shares[start:stop])
+    return every, shares
+
+
+def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
+    """(rows,) whether a row's document has these trigrams, or at least the rarest of them."""
+    layers = lists_for(view, TRIGRAMS)
+    height = len(view.state.pks)
+    above = layers.above()
+    living = view.state.alive, view.state.some_dead
+    holders = [inverted.find_in(layers, t, above, *living)[0] for t in trigrams]
+    mask = np.zeros(height, np.bool_)
+    holders.sort(key=len)
+    mask[holders[0]] = True
+    for rows in holders[1:RAREST]:
+        having = np.zeros(height, np.bool_)
+        having[rows] = True
+        mask &= having
+    return mask
+
+
+def _holding(known: Measures, corpus: Bools) -> int:
+    """How many rows of a corpus have anything."""
+    return int(np.count_nonzero(known.sizes[np.flatnonzero(corpus)] > 0))
+
+
+def sparse_scores(
+    view: ListView, space: Space, query: SparseVector, rows: Ints, weighted: bool
+) -> Floats:
+    """(n,) the dot products of a query vector with those of some rows; weighted: by idf, where the
+    space is."""
+    mask = np.zeros(len(view.state.pks), np.bool_)
+    mask[rows] = True
+    ((found, totals),) = rank_sparse(view, space, [query], len(rows), mask, None, weighted)
+    scores = np.zeros(len(mask))
+    scores[found] = totals
+    return scores[rows]
+
+
+def rank_sparse(
+    view: ListView,
+    space: Space,
+    queries: Sequence[SparseVector],
+    k: int,
+    mask: Bools | None,
+    corpus: Bools | None = None,
+    weighted: bool = True,
+) -> list[Ranking]:
+    """For each query vector the k rows with the greatest dot products, of those that share an index
+    with it. With the setting "idf", values are multiplied by the idf of their index, in the whole
+    collection or among the rows of a corpus; unless `weighted` is False."""
+    key: ListKey = ("sparse", space.number)
+    layers = lists_for(view, key)
+    known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
+    by_idf = weighted and space.index.get("idf") is True
+    holders = known.holders if corpus is None else _holding(known, corpus)
+
+    def rank(query: SparseVector) -> Ranking:
+        parts = []
+        for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
+            rows, held = inverted.find_in(layers, index, known.above, *living)
+            having = len(rows) if corpus is None else int(np.count_nonzero(corpus[rows]))
+            scale = value * (_idf(holders, having) if by_idf else 1.0)
+            parts.append((rows, held, scale))
+        return _best(parts, k, mask, len(view.state.pks))
+
+    return [rank(query) for query in queries]

@@ -1,0 +1,444 @@
+"""Inverted lists: for each term the rows that have it, as arrays.
+
+A term is a word, a trigram of bytes, or an index of a sparse vector; what a row has of it is a
+weight.
+All kinds are kept current as `layers` and ranked by the same code (`ranked.py`).
+
+What this room keeps between calls, of which a collection without words has nothing: so the lists
+themselves are no concern of this module, and it needs none of the others.
+
+The words of lists in a file, found without reading all of them: one after the other in an array
+of bytes, with their order, in which a word is looked for by halves. A few hundred thousand words
+would take a tenth of a second to make a dict of; to find one of them here takes microseconds.
+
+Inverted lists in files, as arrays that are mapped.
+
+Rows mean nothing to another process, so a file has the pks of the rows, and owners by their place
+among them; where the reader numbers its rows alike, as it does unless points were deleted since,
+owners are used as they lie in the file. Reading gives layers with everything stale that was written
+since. The header says of what the lists are (`cache.told_of`), so that they can be made again for
+the file by a process that never used them. Whatever is wrong with a file, and isn't found by its
+checksum, is a ValueError here or an IndexError when it is used.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.analysis import Analyzer
+from retrieval_store.base.arrays import (
+    Bools,
+    Bytes,
+    Ints,
+    Matrix,
+    Patched,
+    distinct,
+    own_bytes,
+    stable_order,
+)
+from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.engine.state import files
+from retrieval_store.engine.state.caches import LayerCache, Layers, outside
+from retrieval_store.engine.state.files import Array, stale_since
+from retrieval_store.engine.state.state import AnyView, State, View, rows_of
+from retrieval_store.engine.storage.schema import LISTED
+
+if TYPE_CHECKING:
+    from retrieval_store.base.analysis import Analyzer
+
+LOOKED_FOR = 1_000  # characters
+Term: TypeAlias = str | int
+Rows32: TypeAlias = npt.NDArray[np.int32]
+Whole: TypeAlias = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The lists of some rows.
+
+    rows: (n,) ascending; sizes: (n,) float32, the number of words of each; codes: term → its number
+    c, for words; terms: (t,) ascending int64, for other terms, whose number is their place;
+    owners[offsets[c]:offsets[c + 1]] are the rows that have term c, ascending, int32, and
+    weights[…], float32, what they have of it; none for trigrams. from_file: whether they were read
+    from a file; if so, there may be words among them that no document has any more.
+    """
+
+    rows: Ints
+    sizes: Matrix
+    codes: Mapping[str, int] | None
+    terms: Ints
+    offsets: Ints
+    owners: Rows32
+    weights: Matrix
+    from_file: bool = False
+    is_empty: ClassVar[bool] = False  # there are few kinds of lists
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in its arrays, without those in a mapped file; of words, a guess."""
+        arrays = (self.rows, self.sizes, self.terms, self.offsets, self.owners, self.weights)
+        words = len(self.codes) if isinstance(self.codes, dict) else 0
+        return own_bytes(*arrays) + 100 * words
+
+    def find(self, term: Term) -> tuple[Rows32, Matrix]:
+        """The rows that have the term, and their weights."""
+        code = self._number_of(term)
+        if code is None:
+            return self.owners[:0], self.weights[:0]
+        chosen = slice(int(self.offsets[code]), int(self.offsets[code + 1]))
+        return self.owners[chosen], self.weights[chosen]
+
+    def _number_of(self, term: Term) -> int | None:
+        if self.codes is not None:
+            return self.codes.get(str(term))
+        place = int(np.searchsorted(self.terms, term))
+        return place if place < len(self.terms) and self.terms[place] == term else None
+
+
+def find_in(
+    layers: Layers[Lists], term: Term, above: list[Ints | None], alive: Bools, some_dead: bool
+) -> tuple[Rows32, Matrix]:
+    """The living rows that have the term by the segment that counts for them, and their weights.
+    above: see `Layers.above`; some_dead: whether any row is dead; where none is, looking at each
+    would take most of the time."""
+    rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+    for segment, over in zip(layers.segments, above, strict=True):
+        found, held = segment.find(term)
+        if len(found) and int(found[-1]) >= len(alive):  # built for a later state
+            found = found[: np.searchsorted(found, len(alive))]
+            held = held[: len(found)]
+        if some_dead or over is not None:
+            good = alive[found]
+            if over is not None:
+                good &= outside(found, over)
+            if not good.all():
+                found, held = found[good], held[good] if len(held) else held
+        rows.append(found)
+        weights.append(held)
+    if len(rows) == 2:
+        return rows[1], weights[1]
+    return np.concatenate(rows), np.concatenate(weights)
+
+
+def combined(parts: Sequence[Lists]) -> Lists:
+    """The lists of several parts, whose rows follow one another, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    terms, codes = _common_terms(parts)
+    numbers = np.concatenate(
+        [np.repeat(own, np.diff(part.offsets)) for own, part in zip(codes, parts, strict=True)]
+    )
+    order = stable_order(numbers)
+    weights = np.concatenate([part.weights for part in parts])
+    count = int(numbers.max(initial=-1)) + 1
+    return Lists(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.sizes for part in parts]),
+        terms if isinstance(terms, dict) else None,
+        np.empty(0, np.int64) if isinstance(terms, dict) else terms,
+        np.searchsorted(numbers[order], np.arange(count + 1)),
+        np.concatenate([part.owners for part in parts])[order],
+        weights[order] if len(weights) else weights,
+    )
+
+
+def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[Ints]]:
+    """All terms, numbered, and for each part the numbers of its own."""
+    if any(part.codes is not None for part in parts):
+        numbers: dict[str, int] = {}
+        own = [
+            [numbers.setdefault(word, len(numbers)) for word in part.codes or ()] for part in parts
+        ]
+        return numbers, [np.array(codes, np.int64) for codes in own]
+    terms = distinct(np.concatenate([part.terms for part in parts]))
+    return terms, [np.searchsorted(terms, part.terms) for part in parts]
+
+
+def of_words(rows: Ints, documents: Sequence[str | None], analyzer: Analyzer) -> Lists:
+    """Lists of the words of some documents, one for each row; weights are how often."""
+    words = analyzer.words([document or "" for document in documents])
+    sizes = np.bincount(words.owners, minlength=len(rows)).astype(np.float32)
+    codes, owners, counts = _counted(words.codes, words.owners)
+    offsets = np.searchsorted(codes, np.arange(len(words.vocabulary) + 1))
+    numbers = {word: code for code, word in enumerate(words.vocabulary)}
+    none = np.empty(0, np.int64)
+    return Lists(rows, sizes, numbers, none, offsets, rows.astype(np.int32)[owners], counts)
+
+
+def of_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
+    """Lists of the three-byte pieces of some documents in UTF-8."""
+    # Not a method of the document's own: what is none is a TypeError, as everywhere.
+    blobs = [str.encode(document or "") for document in documents]
+    lengths = np.array([len(blob) for blob in blobs], np.int64)
+    data = np.frombuffer(b"".join(blobs), np.uint8).astype(np.int32)
+    pieces = data[:-2] | data[1:-1] << 8 | data[2:] << 16
+    owners = np.repeat(np.arange(len(blobs), dtype=np.int32), lengths)[: len(pieces)]
+    inside = np.arange(len(pieces)) + 3 <= np.cumsum(lengths)[owners]
+    found, holders, _ = _counted(pieces[inside], owners[inside])
+    starts = np.flatnonzero(np.diff(found, prepend=-1))
+    offsets = np.append(starts, len(found))
+    empty, its_rows = np.empty(0, np.float32), rows.astype(np.int32)[holders]
+    return Lists(rows, empty, None, found[starts].astype(np.int64), offsets, its_rows, empty)
+
+
+def of_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths: Ints) -> Lists:
+    """Lists of the sparse vectors of `holders`, which are some of the rows, ascending; indices and
+    values of one stand behind those of the one before; lengths: how many each has."""
+    owners = np.repeat(holders.astype(np.int32), lengths)
+    order = stable_order(indices)
+    indices = indices[order]
+    starts = np.flatnonzero(np.diff(indices, prepend=-1))
+    offsets = np.append(starts, len(order))
+    sizes = np.zeros(len(rows), np.float32)
+    sizes[np.searchsorted(rows, holders)] = lengths
+    return Lists(rows, sizes, None, indices[starts], offsets, owners[order], values[order])
+
+
+def trigrams_of(text: str) -> list[int]:
+    """Distinct three-byte pieces of a text in UTF-8; none of one that is shorter. Those of its
+    beginning: a document that contains the text has these, and few others do."""
+    data = text[:LOOKED_FOR].encode()
+    return list({data[i] | data[i + 1] << 8 | data[i + 2] << 16 for i in range(len(data) - 2)})
+
+
+def _counted(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
+    """The distinct pairs of code and owner, by code and then owner, and how often each is there;
+    owners ascend."""
+    order = stable_order(codes)
+    codes, owners = codes[order], owners[order]
+    changes = (np.diff(codes, prepend=-1) != 0) | (np.diff(owners, prepend=-1) != 0)
+    firsts = np.flatnonzero(changes)
+    counts = np.diff(firsts, append=len(codes)).astype(np.float32)
+    return codes[firsts], owners[firsts], counts
+
+
+FOLLOWED = 1_024  # rows that are looked at again one by one; where there are more, all are
+ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"  # of words, trigrams, a sparse space
+TRIGRAMS: ListKey = ("trigrams", None)
+
+
+def file_key(key: ListKey) -> str:
+    """Under which key the file of these lists is recorded."""
+    kind, what = key
+    if what is None:
+        return kind
+    if isinstance(what, int):
+        return f"{kind}.{what}"
+    import hashlib  # which takes 3 ms, and not all that asks for words asks for a file
+
+    told = repr((what.language, sorted(what.stopwords)))
+    return f"{kind}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def told_of(key: ListKey) -> list[object]:
+    """What a file says of the key of its lists, in JSON."""
+    kind, what = key
+    if what is None or isinstance(what, int):
+        return [kind, what]
+    return [kind, [what.language, sorted(what.stopwords)]]
+
+
+def key_told(told: Any) -> ListKey:
+    """The key that a file speaks of. A name of a language is no more than looked up, when words are
+    split by it; so a false one is an error then."""
+    from retrieval_store.base.analysis import Analyzer
+
+    kind, what = told
+    if kind == "words":
+        language, stopwords = what
+        words = set(map(type, stopwords)) <= {str}
+        if words and (language is None or type(language) is str):
+            return kind, Analyzer(language, frozenset(stopwords))
+    elif (kind == "sparse" and type(what) is int) or told == [*TRIGRAMS]:
+        return kind, what
+    raise ValueError(f"it has lists of {kind!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """segments: the lists that are measured; above: see `Layers.above`; sizes: of the rows there
+    are, and some room, how many words each has, or numbers of a sparse vector; holders: how many
+    rows have any; total: of all sizes; changed: rows to be looked at again."""
+
+    segments: "tuple[Lists, ...]"
+    above: list[Ints | None]
+    sizes: Patched
+    holders: int
+    total: int
+    changed: Ints
+
+    @property
+    def average(self) -> float:
+        """The size of a row that has any."""
+        return self.total / max(1, self.holders)
+
+
+Known = dict[Hashable, Measures]
+
+
+def after(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
+    """What is still of use once what is listed of these rows has changed."""
+    there = list(known.items())  # a reader of the state before may add to it meanwhile
+    both = [(key, one, np.concatenate([one.changed, listed])) for key, one in there]
+    return {
+        key: replace(one, changed=changed) for key, one, changed in both if len(changed) <= FOLLOWED
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLists:
+    """What this room keeps. lists: by kind, for all states that number their rows alike; measures:
+    what else was worked out of them, in one state; unsaved: what was made lately and may be worth a
+    file."""
+
+    lists: LayerCache
+    measures: Known
+    unsaved: set[Hashable] = field(default_factory=set, kw_only=True)
+
+
+ListView: TypeAlias = View[KeptLists]
+
+
+class Vocabulary(Mapping[str, int]):
+    """The number of each word. spelt: the words in UTF-8, by number; starts: (n + 1,) where each
+    begins in that; order: (n,) their numbers in the order of their bytes."""
+
+    def __init__(self, spelt: Bytes, starts: Ints, order: Array) -> None:
+        self._spelt, self._starts, self._order = spelt, starts, order
+
+    @classmethod
+    def arrays_of(cls, words: Sequence[str]) -> tuple[Bytes, Ints, Array]:
+        """What makes the vocabulary of these words, each there once, by their numbers."""
+        spelt = [word.encode() for word in words]
+        starts = np.zeros(len(spelt) + 1, np.int64)
+        np.cumsum([*map(len, spelt)], out=starts[1:])
+        order = sorted(range(len(spelt)), key=spelt.__getitem__)
+        return np.frombuffer(b"".join(spelt), np.uint8), starts, np.array(order, np.int32)
+
+    def refuse_disorder(self) -> None:
+        """Raise ValueError where words would not be found by their order, or twice."""
+        spelt = [self._bytes_of(number) for number in range(len(self))]
+        in_order = [spelt[number] for number in self._order.tolist()]
+        if any(one >= other for one, other in pairwise(in_order)):
+            raise ValueError("its words are out of order")
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._bytes_of(number).decode() for number in range(len(self)))
+
+    def __getitem__(self, word: str) -> int:
+        wanted = word.encode(errors="surrogatepass")  # of a query, which may have any
+        place = bisect_left(self._order, wanted, key=self._bytes_of)
+        if place < len(self._order) and self._bytes_of(self._order[place]) == wanted:
+            return int(self._order[place])
+        raise KeyError(word)
+
+    def _bytes_of(self, number: int) -> bytes:
+        return self._spelt[self._starts[number] : self._starts[number + 1]].tobytes()
+
+
+MAGIC = b"RSlists2"
+MAGICS_BEFORE = (b"RSlists1",)  # of lists as they were before they were mapped
+# Of each segment: pks, sizes, terms, offsets, owners, weights, and of words the vocabulary.
+_TYPES = ("<i8", "<f4", "<i8", "<i8", "<i4", "<f4", "|u1", "<i8", "<i4")
+
+
+def write(
+    path: Path,
+    key: ListKey,
+    layers: Layers[Lists],
+    state: State,
+    going_on: Callable[[], object] = lambda: None,
+) -> int:
+    """Write layers of this key without stale rows; returns the pk that is the first not to be in
+    them. going_on: called before each array; it may raise."""
+    arrays = [array for segment in layers.segments for array in _arrays(segment, state)]
+    header = [told_of(key), [segment.codes is not None for segment in layers.segments]]
+    files.write_arrays(path, files.pieces(MAGIC, header, arrays), going_on)
+    return state.head.next_pk
+
+
+def _arrays(segment: Lists, state: State) -> Iterator[Array]:
+    yield state.pks[segment.rows]
+    yield segment.sizes
+    yield segment.terms
+    yield segment.offsets
+    yield np.searchsorted(segment.rows, segment.owners).astype(np.int32)
+    yield segment.weights
+    yield from Vocabulary.arrays_of([*(segment.codes or ())])
+
+
+def key_in(path: Path) -> ListKey:
+    """Of what the lists in a file are, as it says."""
+    return key_told(files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
+
+
+def read(path: Path, view: AnyView, seq: int, covered: int) -> Layers[Lists]:
+    """What `write` wrote at the write `seq`, when `covered` was the next pk, for this state."""
+    found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
+    _, have_words = found.header
+    arrays = found.of_types(*_TYPES * len(have_words))
+    segments = []
+    for i, has_words in enumerate(have_words):
+        its = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
+        segments.append(_segment(view.state.pks, has_words is True, *its))
+    return Layers(tuple(segments), stale_since(view, seq, covered, LISTED), found.memory)
+
+
+def _segment(
+    all_pks: Ints,
+    has_words: bool,
+    pks: Ints,
+    sizes: Array,
+    terms: Ints,
+    offsets: Ints,
+    owners: Array,
+    weights: Array,
+    *words: Array,
+) -> Lists:
+    codes = _vocabulary(*words) if has_words else None
+    _refuse_disorder(pks, sizes, offsets, owners, weights)
+    if len(offsets) != len(terms if codes is None else codes) + 1:
+        raise ValueError("it has other lists than terms")
+    rows = rows_of(all_pks, pks)
+    living = rows >= 0
+    if not living.all():  # others were deleted since
+        owners = rows[owners].astype(np.int32)
+        kept = owners >= 0
+        offsets, owners = np.append(0, np.cumsum(kept))[offsets], owners[kept]
+        weights = weights[kept] if len(weights) else weights
+        sizes = sizes[living] if len(sizes) else sizes
+        rows = rows[living]
+    elif len(rows) and int(rows[-1]) != len(rows) - 1:
+        owners = rows[owners].astype(np.int32)
+    return Lists(rows, sizes, codes, terms, offsets, owners, weights, True)
+
+
+def _vocabulary(spelt: Array, starts: Array, order: Array) -> Vocabulary:
+    if len(starts) != len(order) + 1:
+        raise ValueError("it has other words than it counts")
+    if len(order) and not 0 <= int(order.min()) <= int(order.max()) < len(order):
+        raise ValueError("it has words that aren't there")
+    return Vocabulary(spelt, starts, order)
+
+
+def _refuse_disorder(pks: Ints, sizes: Array, offsets: Ints, owners: Array, weights: Array) -> None:
+    if (pks[1:] <= pks[:-1]).any() or len(sizes) not in (0, len(pks)):
+        raise ValueError("its rows are out of order")
+    if len(owners) and not 0 <= int(owners.min()) <= int(owners.max()) < len(pks):
+        raise ValueError("it has rows that aren't there")
+    # The sum of numbers of float32 is one in float64, whatever they are, if all of them are.
+    if not np.isfinite(weights.sum(dtype=np.float64)) or not (sizes >= 0).all():
+        raise ValueError("it has weights that are no numbers")
+    if len(weights) not in (0, len(owners)):
+        raise ValueError("it has other weights than postings")
+    follow = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(owners)
+    if not follow or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError("its lists don't follow one another")

@@ -1,0 +1,287 @@
+"""Operations on points, one or several in a transaction.
+
+Each operation sees what the operations before it have written, through an `Overlay`: the committed
+state, and over it the points that the transaction has touched. A filter is evaluated for each
+operation: for touched points by reading each, for all others by the committed state and its caches.
+Uncommitted data never enters caches that other readers share: the transaction has a state of its
+own, which is thrown away at its end.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from retrieval_store.base.arrays import NOWHERE, Bools, Ints, distinct
+from retrieval_store.base.validation import listed
+from retrieval_store.engine.access import Access, CachedState, caches_after, empty_caches
+from retrieval_store.engine.filtering.evaluate import among, look
+from retrieval_store.engine.filtering.select import expired, select
+from retrieval_store.engine.search.context import SearchView
+from retrieval_store.engine.state.caches import outside
+from retrieval_store.engine.state.state import View, advanced, rows_of
+from retrieval_store.engine.storage import write as storage
+from retrieval_store.engine.storage.log import Write, finish, present_pks, read_changes
+from retrieval_store.engine.storage.schema import named_space, pks_of_ids
+from retrieval_store.errors import NotFoundError
+from retrieval_store.filters.nodes import Expression, Not, all_of
+from retrieval_store.query.protocols import Changes
+from retrieval_store.query.types import Content, PointBatch, PointId, PutResult, WriteRules
+
+T = TypeVar("T")
+
+
+class CalledBackError(Exception):
+    """Wraps an error raised by a caller's function, so that code which turns errors into
+    DamagedError lets it pass."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def passing_on(work: Callable[[], T]) -> T:
+    """The result of `work`; errors raised by the caller's functions are unwrapped."""
+    try:
+        return work()
+    except CalledBackError as passing:
+        raise passing.error from passing.error.__cause__
+
+
+class Overlay:
+    """The points as the operations of a transaction see them: the committed ones, and over these
+    the points that the transaction has touched, as it has left them. (It also implements
+    `storage.write.Known`: `fulfilling` and `slots`.)"""
+
+    def __init__(self, access: Access, write: Write) -> None:
+        self._access, self._write = access, write
+        self._begun = write.head
+        self._committed: CachedState | None = None
+        self._own: CachedState | None = None
+
+    def note_committed(self) -> None:
+        """Load the committed state, once; must be called before anything is written."""
+        if self._committed is None:
+            write = self._write
+            self._committed = self._access.memory.before(write.connection, write.head)
+
+    def chosen(
+        self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
+    ) -> Ints:
+        """The pks of the first `limit` points with these ids that match."""
+        view = self._view()
+        if ids is None and expression is not None and self._tells_touched:
+            return self._matching(view, expression)
+        return view.state.pks[select(view, ids, expression, limit)]
+
+    def expired(self) -> Expression | None:
+        """What points fulfil that have expired; None if none has."""
+        path = self._access.expires
+        if path is None:
+            return None
+        self.note_committed()
+        return expired(self._view(), path)
+
+    def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
+        """(n,) bool: for each of these points, all of which exist, whether it fulfils the
+        expression."""
+        view = self._view()
+        rows, places = np.unique(rows_of(view.state.pks, pks), return_inverse=True)
+        return among(view, expression, rows)[places]
+
+    def slots(self, space: str, pks: Ints) -> Ints:
+        """(n,) the slots of these points' vectors in a dense space; -1 for points without one."""
+        state = self._view().state
+        if space not in state.spaces:
+            return np.full(len(pks), -1, np.int64)
+        return state.spaces[space].slot_of_row[rows_of(state.pks, pks)]
+
+    @property
+    def _tells_touched(self) -> bool:
+        """Whether matching points can be found by the committed state plus the touched points. Not
+        in a memory-only collection, whose single connection can't show the committed state any
+        more; nor in a very long transaction, whose change log doesn't reach back to its start."""
+        head = self._write.head
+        begun = self._access.directory is not None and head.seq > self._begun.seq
+        return begun and head.log_floor <= self._begun.seq
+
+    def _touched(self) -> Ints:
+        """The pks of the points that earlier operations of this transaction have written or
+        deleted, ascending."""
+        connection = self._write.connection
+        born = present_pks(connection, self._begun.next_pk, self._write.head.next_pk)
+        changed = read_changes(connection, self._begun.seq).of()
+        return distinct(np.concatenate([changed, born]))
+
+    def _matching(self, view: SearchView, expression: Expression) -> Ints:
+        """The pks of the points that match, ascending: touched ones as they are now, others by the
+        committed state and its caches."""
+        pks, touched = view.state.pks, self._touched()
+        rows = rows_of(pks, touched)
+        rows = rows[rows >= 0]
+        rows = rows[view.state.alive[rows]]
+        found = pks[rows[look(view, expression, rows)]]
+        before = self._access.read(lambda other: _matching_pks(other, expression))
+        return np.sort(np.concatenate([before[outside(before, touched)], found]))
+
+    def _view(self) -> SearchView:
+        """The committed state with its caches, until an operation has written something; from then
+        on a state of the transaction's own, which no other reader sees.
+
+        It shares arrays with the committed state, and appends to them. That is safe since no other
+        process or thread commits meanwhile.
+        """
+        assert self._committed is not None
+        head, connection = self._write.head, self._write.connection
+        if head.seq == self._begun.seq:
+            return self._access.view(connection, self._committed)
+        before = self._own or self._committed
+        step = advanced(before.state, connection, head, self._access.memory.open_vectors)
+        if self._own is None or step.changed is None:
+            self._own = CachedState(step.state, empty_caches(head.seq, {}))
+        elif step.state is not before.state:
+            kept = caches_after(before.kept, head.seq, step.changed, {})
+            self._own = CachedState(step.state, kept)
+        return View(connection, self._own.state, self._own.kept)
+
+
+def _matching_pks(view: SearchView, expression: Expression) -> Ints:
+    return view.state.pks[select(view, None, expression)]
+
+
+class Transaction:
+    """Implements `Changes` on a write transaction that has begun.
+
+    written: how many points its operations have written or deleted so far.
+    """
+
+    def __init__(self, access: Access, write: Write) -> None:
+        self._write = write
+        self._overlay = Overlay(access, write)
+        self._failed: Exception | None = None
+        self.written = 0
+
+    def run(self, change: Callable[[Changes], T]) -> T:
+        """Call `change` with this transaction, and return its result. If an operation fails it may
+        have written a part, so the whole transaction fails, even if `change` catches the error."""
+        self._overlay.note_committed()
+        try:
+            result = change(self)
+        except Exception as error:
+            raise error if error is self._failed else CalledBackError(error) from error
+        if self._failed is not None:
+            raise self._failed
+        return result
+
+    # What `Changes` promises: operations that have a number each.
+
+    @property
+    def operation(self) -> int:
+        return self._write.head.seq
+
+    def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
+        return self._operate(partial(self.put_points, batch, rules))
+
+    def delete(self, ids: Sequence[PointId] | None, expression: Expression | None) -> int:
+        return self._operate(partial(self.delete_points, ids, expression, None))
+
+    def edit(
+        self,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        edit: Callable[[Content], Content],
+        strict: bool,
+    ) -> int:
+        def edited(content: Content) -> Content:
+            try:
+                return edit(content)
+            except Exception as error:
+                raise CalledBackError(error) from error
+
+        def change() -> int:
+            pks = self._named(ids, expression, strict)
+            storage.edit(self._write, pks, edited)
+            return self._counted(pks)
+
+        return self._operate(change)
+
+    def delete_vectors(
+        self,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        spaces: Sequence[str],
+        strict: bool,
+    ) -> int:
+        def change() -> int:
+            pks = self._named(ids, expression, strict)
+            named = [named_space(self._write.connection, name) for name in spaces]
+            storage.delete_vectors(self._write, pks, named, self._overlay)
+            return self._counted(pks)
+
+        return self._operate(change)
+
+    def _operate(self, change: Callable[[], T]) -> T:
+        """The result of an operation, which gets a number even if it changes nothing."""
+        before = self._write.head.seq
+        try:
+            result = change()
+            if self._write.head.seq == before:
+                finish(self._write, NOWHERE, 0, 0)
+        except CalledBackError as passing:
+            self._failed = passing
+            raise passing.error from passing.error.__cause__
+        except Exception as error:
+            self._failed = error
+            raise
+        return result
+
+    # What a transaction of one operation does.
+
+    def put_points(self, batch: PointBatch, rules: WriteRules) -> PutResult:
+        """Insert and update points as the rules say."""
+        if rules.on_existing == "replace" or rules.where is not None:
+            self._overlay.note_committed()
+        self._without_expired(batch.ids, None)
+        self.written += len(batch.ids)
+        return storage.put(self._write, batch, rules, self._overlay)
+
+    def delete_points(
+        self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
+    ) -> int:
+        """Delete the first `limit` points with these ids that match; returns how many."""
+        self._overlay.note_committed()
+        expression = self._without_expired(ids, expression)
+        pks = self._overlay.chosen(ids, expression, limit)
+        storage.delete(self._write, pks)
+        return self._counted(pks)
+
+    def _without_expired(
+        self, ids: Sequence[PointId] | None, expression: Expression | None
+    ) -> Expression | None:
+        """The expression of an operation such that it meets no point that has expired: those with
+        its ids are deleted first."""
+        gone = self._overlay.expired()
+        if gone is None:
+            return expression
+        if ids is None:
+            return all_of(expression, Not(gone))
+        storage.delete(self._write, self._overlay.chosen(ids, gone, None))
+        return expression
+
+    def _counted(self, pks: Ints) -> int:
+        self.written += len(pks)
+        return len(pks)
+
+    def _named(
+        self, ids: Sequence[PointId] | None, expression: Expression | None, strict: bool
+    ) -> Ints:
+        """The pks of the points with these ids that match, each once, ascending. strict: raise
+        NotFoundError for ids that don't exist."""
+        expression = self._without_expired(ids, expression)
+        if strict and ids is not None:
+            known = pks_of_ids(self._write.connection, ids)
+            absent = [point_id for point_id in ids if point_id not in known]
+            if absent:
+                raise NotFoundError(f"ids that aren't there: {listed(absent)}; nothing was written")
+        return distinct(self._overlay.chosen(ids, expression, None))

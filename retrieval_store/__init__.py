@@ -75,8 +75,7 @@ if TYPE_CHECKING:
     from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
     from retrieval_store.embeddings.fastembed import FastEmbedEmbeddingFunction
     from retrieval_store.embeddings.ollama import OllamaEmbeddingFunction
-    from retrieval_store.embeddings.onnx.directory import OnnxEmbedding
-    from retrieval_store.embeddings.onnx.minilm import MiniLMEmbedding
+    from retrieval_store.embeddings.onnx.functions import MiniLMEmbedding, OnnxEmbedding
     from retrieval_store.embeddings.open_clip import OpenCLIPEmbeddingFunction
     from retrieval_store.embeddings.openai import OpenAIEmbeddingFunction
     from retrieval_store.embeddings.sentence_transformers import (
@@ -243,8 +242,8 @@ _HOMES = {
     "CrossEncoderReranker": "retrieval_store.rerankers.cross_encoder",
     "SimilarityReranker": "retrieval_store.rerankers.similarity",
     "restore": "retrieval_store.direct.client",
-    "MiniLMEmbedding": "retrieval_store.embeddings.onnx.minilm",
-    "OnnxEmbedding": "retrieval_store.embeddings.onnx.directory",
+    "MiniLMEmbedding": "retrieval_store.embeddings.onnx.functions",
+    "OnnxEmbedding": "retrieval_store.embeddings.onnx.functions",
     "WordLlamaEmbedding": "retrieval_store.embeddings.wordllama",
     "SentenceTransformerEmbeddingFunction": "retrieval_store.embeddings.sentence_transformers",
     "FastEmbedEmbeddingFunction": "retrieval_store.embeddings.fastembed",

@@ -35,8 +35,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "sentence-transformers": (
             "retrieval_store.embeddings.sentence_transformers:SentenceTransformerEmbeddingFunction"
         ),
-        "onnx": "retrieval_store.embeddings.onnx.directory:OnnxEmbedding",
-        "minilm": "retrieval_store.embeddings.onnx.minilm:MiniLMEmbedding",
+        "onnx": "retrieval_store.embeddings.onnx.functions:OnnxEmbedding",
+        "minilm": "retrieval_store.embeddings.onnx.functions:MiniLMEmbedding",
         "open-clip": "retrieval_store.embeddings.open_clip:OpenCLIPEmbeddingFunction",
         "openai": "retrieval_store.embeddings.openai:OpenAIEmbeddingFunction",
         "ollama": "retrieval_store.embeddings.ollama:OllamaEmbeddingFunction",

@@ -27,10 +27,10 @@ def installed() -> dict[str, str]:
     """The models of texts that are installed with their weights, and what each is good at."""
     from importlib.util import find_spec
 
-    from retrieval_store.embeddings.onnx import minilm
+    from retrieval_store.embeddings.onnx import functions
 
     found = {"wordllama": "fast"} if find_spec("wordllama") else {}
-    return found | ({"minilm": "finds more"} if minilm.is_installed() else {})
+    return found | ({"minilm": "finds more"} if functions.is_installed() else {})
 
 
 def made(name: str) -> Any:

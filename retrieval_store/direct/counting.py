@@ -16,7 +16,7 @@ from typing import Any
 from retrieval_store import plugins
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.embeddings.lengths import ADVICE, Cut, collected
+from retrieval_store.embeddings._common import ADVICE, Cut, collected
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.query.protocols import Backend
 from retrieval_store.query.types import TEXTS_CUT, CollectionRecord

@@ -39,7 +39,7 @@ from retrieval_store.errors import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.embeddings.lengths import Cut
+    from retrieval_store.embeddings._common import Cut
 
 _log = log_of()
 BATCH_SIZE = 512
@@ -207,7 +207,7 @@ class Embedder:
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Embedded:
         """The vectors of documents or images."""
-        from retrieval_store.embeddings.lengths import collected
+        from retrieval_store.embeddings._common import collected
 
         with collected() as cuts:
             matrix = _in_batches(self._ready(), inputs, show_progress)
@@ -223,7 +223,7 @@ class Embedder:
 
     def vector_of(self, text: str) -> Floats | None:
         """The vector of one text; None where the function makes none of it, whatever its reason."""
-        from retrieval_store.embeddings.lengths import collected
+        from retrieval_store.embeddings._common import collected
 
         vector: Floats | None = None
         with (

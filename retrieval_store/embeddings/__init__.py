@@ -20,7 +20,7 @@ import numpy as np
 from retrieval_store.base.arrays import SparseVector, plain_scalar
 
 if TYPE_CHECKING:
-    from retrieval_store.embeddings.lengths import Count
+    from retrieval_store.embeddings._common import Count
 
 MODEL_NAMES = ("model_name", "model", "model_id")  # as which functions say what model they run
 Input = TypeVar("Input")
@@ -136,7 +136,7 @@ def max_tokens_of(function: Any) -> int | None:
     told: Any = None
     with suppress(Exception):  # a model that can't be loaded says so when it is used
         told = getattr(function, "max_tokens", None)
-    from retrieval_store.embeddings.lengths import known_tokens
+    from retrieval_store.embeddings._common import known_tokens
 
     return known_tokens(plain_scalar(told))
 

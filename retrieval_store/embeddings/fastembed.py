@@ -11,13 +11,15 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.system import telemetry_off
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
-from retrieval_store.embeddings.lengths import (
+from retrieval_store.embeddings._common import (
     TokenCounter,
+    at_least,
     counted_by,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
+    prefixed,
+    prefixes,
     tell_of_lengths,
 )
 from retrieval_store.errors import (

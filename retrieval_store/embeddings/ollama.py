@@ -1,5 +1,6 @@
 """Embeddings from Ollama, by its own interface: models that run on your machine, or on one of
-yours."""
+yours.
+"""
 
 import json
 from collections.abc import Sequence
@@ -10,15 +11,17 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings.arguments import at_least, prefixed, prefixes
-from retrieval_store.embeddings.lengths import known_tokens
-from retrieval_store.embeddings.servers import (
+from retrieval_store.embeddings._common import (
     ask,
+    at_least,
     checked_manner,
     checked_url,
     in_batches,
+    known_tokens,
     matrix,
     no_embeddings,
+    prefixed,
+    prefixes,
 )
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings.lengths import (
+from retrieval_store.embeddings._common import (
     TokenCounter,
     counted_by,
     cut_to_tokens,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.embeddings.lengths import (
+from retrieval_store.embeddings._common import (
     TokenCounter,
     cut_to_tokens,
     known_tokens,

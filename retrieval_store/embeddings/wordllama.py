@@ -17,8 +17,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings.arguments import refuse_no_text
-from retrieval_store.embeddings.lengths import tell_of_lengths
+from retrieval_store.embeddings._common import refuse_no_text, tell_of_lengths
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 DIMENSIONS = (64, 128, 256)

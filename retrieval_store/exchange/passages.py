@@ -7,7 +7,7 @@ from typing import Any
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shown, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
-from retrieval_store.embeddings.lengths import Count
+from retrieval_store.embeddings._common import Count
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 LONGEST = 200  # words of a passage

@@ -18,7 +18,7 @@ class SimilarityReranker:
 
     def __init__(self, embedding_function: Embeds | None = None) -> None:
         if embedding_function is None:
-            from retrieval_store.embeddings.onnx.minilm import MiniLMEmbedding
+            from retrieval_store.embeddings.onnx.functions import MiniLMEmbedding
 
             embedding_function = MiniLMEmbedding()
         self._embed = embedding_function

@@ -10,8 +10,8 @@ import pytest
 import retrieval_store
 from retrieval_store import plugins
 from retrieval_store.direct import counting
-from retrieval_store.embeddings import lengths
-from retrieval_store.embeddings.lengths import Cut, tell_of_cut
+from retrieval_store.embeddings import _common
+from retrieval_store.embeddings._common import Cut, tell_of_cut
 from retrieval_store.errors import IDAlreadyExistsError, LockTimeoutError, StorageFullError
 from retrieval_store.exchange import add_file, add_folder, passages_of
 
@@ -23,7 +23,7 @@ IDS, TEXTS = ["a", "b", "c", "d", "e"], [LONG, SHORT, LONG + "today", SHORT + "s
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch):
     monkeypatch.setattr(counting, "_told", set())
-    monkeypatch.setattr(lengths, "_told", set())
+    monkeypatch.setattr(_common, "_told", set())
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_what_was_cut_is_counted_and_told_once(client, warnings):
 @pytest.mark.embedded
 def test_the_share_that_is_told_is_that_of_tokens_which_are_not_read(client, warnings):
     embed = retrieval_store.WordLlamaEmbedding()
-    with lengths.collected() as cuts:
+    with _common.collected() as cuts:
         embed([SHORT, *TEXTS])
     (cut,) = cuts
     tokenizer = retrieval_store.embeddings.wordllama._loaded(256).tokenizer

@@ -10,7 +10,7 @@ import tokenizers
 import retrieval_store
 from retrieval_store import FastEmbedEmbeddingFunction
 from retrieval_store.direct import embedder
-from retrieval_store.embeddings import lengths, max_tokens_of
+from retrieval_store.embeddings import _common, max_tokens_of
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
@@ -55,7 +55,7 @@ def fastembed(monkeypatch):
     kind = type("TextEmbedding", (TextEmbedding,), {"made": []})
     monkeypatch.setitem(sys.modules, "fastembed", SimpleNamespace(TextEmbedding=kind))
     monkeypatch.setattr(embedder, "_given", set())
-    monkeypatch.setattr(lengths, "_told", set())
+    monkeypatch.setattr(_common, "_told", set())
     return kind
 
 
@@ -178,7 +178,7 @@ def test_how_much_a_model_does_not_read_is_told(fastembed):
     own.enable_truncation(30)
     embed = FastEmbedEmbeddingFunction(NOMIC)  # with two tokens before each text
     embed._loaded().model.tokenizer = own
-    with lengths.collected() as cuts:
+    with _common.collected() as cuts:
         embed(["", "a " * 97])
     assert [(cut.model, cut.limit, cut.texts, cut.tokens, cut.read) for cut in cuts] == [
         (NOMIC, 30, 1, 99, 30)

@@ -11,8 +11,8 @@ import pytest
 import tokenizers
 
 from retrieval_store import MiniLMEmbedding, OpenAIEmbeddingFunction, WordLlamaEmbedding
-from retrieval_store.embeddings import lengths, max_tokens_of
-from retrieval_store.embeddings.lengths import TokenCounter, numbers_of_tokens
+from retrieval_store.embeddings import _common, max_tokens_of
+from retrieval_store.embeddings._common import TokenCounter, numbers_of_tokens
 from retrieval_store.embeddings.wordllama import _loaded
 
 LINE = "2026-11-22 12:00:01 ERROR the pressure of the boiler is too low\n"
@@ -33,7 +33,7 @@ print(json.dumps(after - before))
 
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch):
-    monkeypatch.setattr(lengths, "_told", set())
+    monkeypatch.setattr(_common, "_told", set())
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_that_a_text_is_longer_is_logged_once(embed, caplog):
 
 def test_how_much_of_texts_is_not_read_is_told_to_who_collects_it(embed, caplog):
     tokenizer, texts = _loaded(256).tokenizer, [LINE, LINE * 40, "x", LINE * 50]
-    with caplog.at_level(logging.WARNING, "retrieval_store"), lengths.collected() as cuts:
+    with caplog.at_level(logging.WARNING, "retrieval_store"), _common.collected() as cuts:
         embed([LINE, "x"])
         assert cuts == []
         embed(texts)
@@ -80,7 +80,7 @@ def test_how_much_of_texts_is_not_read_is_told_to_who_collects_it(embed, caplog)
     lines = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     assert (cut.model, cut.limit, cut.texts, cut.read) == ("wordllama", 256, 2, 512)
     assert cut.tokens == sum(sum(lines[i].attention_mask) for i in (1, 3))
-    with lengths.collected() as cuts:
+    with _common.collected() as cuts:
         embed([LINE * 10_000])
     tokens = len(tokenizer.encode(LINE * 10_000, add_special_tokens=False).ids)
     assert cuts[0].tokens == pytest.approx(tokens, rel=0.01)  # not all of it is tokenized
@@ -112,8 +112,8 @@ def test_only_texts_that_may_be_too_long_are_tokenized():
 
 
 def test_texts_of_which_nobody_counts_the_tokens_are_cut_by_their_characters():
-    with lengths.collected() as cuts:
-        lengths.tell_of_lengths("some", 2, ["a" * 128, "b" * 256], np.zeros(2, np.int64))
+    with _common.collected() as cuts:
+        _common.tell_of_lengths("some", 2, ["a" * 128, "b" * 256], np.zeros(2, np.int64))
     assert [(cut.texts, cut.tokens, cut.read) for cut in cuts] == [(1, 4, 2)]
 
 
@@ -126,7 +126,7 @@ def test_what_functions_count_is_what_they_read(function):
         embed.max_tokens,
         embed.max_tokens + 1,
     ]
-    with lengths.collected() as cuts:
+    with _common.collected() as cuts:
         embed([longest])
         assert not cuts
         embed([f"{longest} cat cat"])

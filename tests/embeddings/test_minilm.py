@@ -14,8 +14,8 @@ import pytest
 import retrieval_store
 from retrieval_store import MiniLMEmbedding, OnnxEmbedding
 from retrieval_store.embeddings import max_tokens_of
-from retrieval_store.embeddings.onnx import cache as model_cache
-from retrieval_store.embeddings.onnx import minilm
+from retrieval_store.embeddings.onnx import files as model_cache
+from retrieval_store.embeddings.onnx import functions
 from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -65,7 +65,7 @@ def test_vectors_in_float32_are_those_of_sentence_transformers(whole):
     pytest.importorskip("torch", reason="torch isn't installed")
     from sentence_transformers import SentenceTransformer
 
-    theirs = SentenceTransformer(str(minilm.model_folder()), device="cpu")
+    theirs = SentenceTransformer(str(functions.model_folder()), device="cpu")
     assert np.allclose(whole(TEXTS), theirs.encode(TEXTS), atol=1e-5)
     assert np.allclose(whole.embed_query(TEXTS[:5]), theirs.encode_query(TEXTS[:5]), atol=1e-5)
 
@@ -76,7 +76,7 @@ def test_vectors_in_float32_are_those_of_chroma(whole, tmp_path, monkeypatch):
     folder = tmp_path / "onnx"
     folder.mkdir()
     (folder / "model.onnx").symlink_to(whole_graph())
-    (folder / "tokenizer.json").symlink_to(minilm.model_folder() / "tokenizer.json")
+    (folder / "tokenizer.json").symlink_to(functions.model_folder() / "tokenizer.json")
     for name in ("config", "special_tokens_map", "tokenizer_config"):
         (folder / f"{name}.json").write_text("{}")
     (folder / "vocab.txt").touch()
@@ -122,9 +122,9 @@ def test_no_texts_give_no_vectors_and_empty_ones_a_vector_each():
 
 
 def test_of_a_long_text_256_tokens_count_and_that_is_logged(caplog, monkeypatch):
-    from retrieval_store.embeddings import lengths
+    from retrieval_store.embeddings import _common
 
-    monkeypatch.setattr(lengths, "_told", set())
+    monkeypatch.setattr(_common, "_told", set())
     embed = MiniLMEmbedding()
     assert max_tokens_of(embed) == 256
     seen, model = [], embed._ready()[0]
@@ -132,7 +132,7 @@ def test_of_a_long_text_256_tokens_count_and_that_is_logged(caplog, monkeypatch)
     tokenizer = SimpleNamespace(encode_batch=lambda texts: seen.extend(texts) or encode(texts))
     monkeypatch.setattr(model, "_tokenizer", tokenizer)
     long, shorter = embed(["word " * 2_000_000, "word " * 300])
-    assert max(map(len, seen)) <= 256 * lengths.CHARACTERS_A_TOKEN
+    assert max(map(len, seen)) <= 256 * _common.CHARACTERS_A_TOKEN
     assert np.allclose(long, shorter, atol=1e-6)
     assert not np.allclose(long, embed(["word " * 200])[0], atol=1e-3)
     assert [one.getMessage().count("256 tokens") for one in caplog.records] == [1]
@@ -207,8 +207,8 @@ def test_it_is_closed_and_loaded_again(whole):
 
 def test_missing_packages_are_named_with_the_extra_to_install(cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(minilm, "PACKAGES", {})
-        assert not minilm.is_installed()
+        patch.setattr(functions, "PACKAGES", {})
+        assert not functions.is_installed()
         with pytest.raises(MissingDependencyError, match=r"retrieval-store\[minilm\]"):
             MiniLMEmbedding()(["a"])
     for name, extra in (("onnxruntime", "onnx"), ("tokenizers", "onnx"), ("onnx", "minilm")):
@@ -217,19 +217,19 @@ def test_missing_packages_are_named_with_the_extra_to_install(cache, monkeypatch
             patch.setenv("XDG_CACHE_HOME", str(cache / name))
             with pytest.raises(MissingDependencyError, match=rf"retrieval-store\[{extra}\]"):
                 MiniLMEmbedding(threads=1)(["a"])
-    assert minilm.is_installed()
+    assert functions.is_installed()
 
 
 @pytest.mark.parametrize("changed", ["model.safetensors", "tokenizer.json"])
 def test_a_package_whose_model_is_another_is_refused(cache, tmp_path, monkeypatch, changed):
     folder = tmp_path / "other_model" / "model"
     folder.mkdir(parents=True)
-    for name in minilm.DIGESTS:
-        (folder / name).symlink_to(minilm.model_folder() / name)
+    for name in functions.DIGESTS:
+        (folder / name).symlink_to(functions.model_folder() / name)
     (folder / changed).unlink()
     (folder / changed).write_bytes(b"{}" * 100)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(minilm, "PACKAGES", {"other_model": "model"})
+    monkeypatch.setattr(functions, "PACKAGES", {"other_model": "model"})
     with pytest.raises(MissingDependencyError, match=f"{changed} isn't that of all-MiniLM-L6-v2"):
         MiniLMEmbedding()(["a"])
 
@@ -243,7 +243,7 @@ def test_a_model_is_made_once_and_again_when_it_was_damaged(cache, monkeypatch):
     whole, right = path.read_bytes(), digest.read_bytes()
     made = []
     with monkeypatch.context() as patch:
-        patch.setattr(minilm, "quantized", lambda graph: made.append(1))
+        patch.setattr(functions, "quantized", lambda graph: made.append(1))
         assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
         assert made == []
     flipped = bytes([whole[5000] ^ 1])
@@ -361,7 +361,7 @@ INTERRUPTED = """
 import os, signal, threading
 import retrieval_store
 from pydoc_data.topics import topics
-from retrieval_store.embeddings.onnx.running import RunningModel
+from retrieval_store.embeddings.onnx.runtime import RunningModel
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # of a process in the background it is none
 documents = [one for one in topics.values() if len(one) > 2000]

@@ -14,9 +14,9 @@ from retrieval_store import (
     SentenceTransformerEmbeddingFunction,
     WordLlamaEmbedding,
 )
-from retrieval_store.embeddings import lengths
+from retrieval_store.embeddings import _common
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
-from retrieval_store.embeddings.onnx.minilm import model_folder
+from retrieval_store.embeddings.onnx.functions import model_folder
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
@@ -168,7 +168,7 @@ def test_how_much_a_model_does_not_read_is_told(minilm, splade, checkpoint):
         (OpenCLIPEmbeddingFunction(CLIP, checkpoint), 77, (272, 18_002), 2),
         (MiniLMEmbedding(), 256, (272, 18_002), 2),
     ):
-        with lengths.collected() as cuts:
+        with _common.collected() as cuts:
             embed(texts[:2])
             assert cuts == []
             embed(texts)

@@ -18,9 +18,9 @@ import pytest
 import retrieval_store
 from retrieval_store import MiniLMEmbedding, OnnxEmbedding
 from retrieval_store.embeddings import max_tokens_of
-from retrieval_store.embeddings.onnx import cache, directory
-from retrieval_store.embeddings.onnx.minilm import model_folder
-from retrieval_store.embeddings.onnx.running import batches, pooled
+from retrieval_store.embeddings.onnx import files, functions
+from retrieval_store.embeddings.onnx.functions import model_folder
+from retrieval_store.embeddings.onnx.runtime import batches, pooled
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
@@ -186,12 +186,12 @@ def test_int8_is_made_once_of_a_float32_graph_and_used_again(tmp_path, monkeypat
     made = OnnxEmbedding(folder, precision="int8")(TEXTS)
     assert (made * want).sum(axis=1)[1:].min() > 0.98
     assert np.allclose(made, MiniLMEmbedding()(TEXTS), atol=1e-6)
-    monkeypatch.setattr(directory, "quantized", None)
+    monkeypatch.setattr(functions, "quantized", None)
     again = OnnxEmbedding(folder, precision="int8")
     again.close()
     assert np.array_equal(again(TEXTS), made)
     if sys.platform == "linux":
-        there = cache.cache_directory().glob("*-int8-1.onnx")
+        there = files.cache_directory().glob("*-int8-1.onnx")
         sizes = [one.stat().st_size for one in there if not one.name.startswith("minilm")]
         assert len(sizes) == 1
         assert sizes[0] < whole_graph().stat().st_size / 3
@@ -199,7 +199,7 @@ def test_int8_is_made_once_of_a_float32_graph_and_used_again(tmp_path, monkeypat
 
 def test_a_graph_that_is_int8_is_used_as_it_is(tmp_path):
     MiniLMEmbedding()(["load"])
-    small = next(cache.cache_directory().glob("minilm-int8-*.onnx"))
+    small = next(files.cache_directory().glob("minilm-int8-*.onnx"))
     folder = write_model(tmp_path / "model", graph=small, file="onnx/model_quantized.onnx")
     found = OnnxEmbedding(str(folder), precision="int8")(TEXTS)
     assert np.array_equal(found, MiniLMEmbedding()(TEXTS))
@@ -513,18 +513,18 @@ for trust, given in ((False, None), (True, None), (False, OnnxEmbedding({folder!
 
 
 def test_a_model_is_shared_by_functions_and_gone_when_all_are_closed(tmp_path):
-    from retrieval_store.embeddings.onnx import running
+    from retrieval_store.embeddings.onnx import runtime
 
     folder = str(write_model(tmp_path / "model", texts={"max_seq_length": 31}))
     one, other = OnnxEmbedding(folder), OnnxEmbedding(folder)
-    before = len(running._models)
+    before = len(runtime._models)
     vectors = one(TEXTS)
     other(TEXTS)
-    assert len(running._models) == before + 1
+    assert len(runtime._models) == before + 1
     one.close()
     assert np.array_equal(other(TEXTS), vectors)
     other.close()
-    assert len(running._models) == before
+    assert len(runtime._models) == before
     assert np.array_equal(one(TEXTS), vectors)
 
 

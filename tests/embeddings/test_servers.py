@@ -49,7 +49,7 @@ def answer(handler, status, headers, text):
 @pytest.fixture(autouse=True)
 def in_a_new_process_that_waits_little(monkeypatch):
     monkeypatch.setattr(embedder, "_given", set())
-    monkeypatch.setattr("retrieval_store.embeddings.servers.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("retrieval_store.embeddings._common.FIRST_PAUSE", 0.01)
 
 
 # a server with OpenAI's interface

@@ -10,7 +10,7 @@ from chromadb.utils import embedding_functions
 
 import retrieval_store
 from retrieval_store import MiniLMEmbedding
-from retrieval_store.embeddings.onnx import minilm
+from retrieval_store.embeddings.onnx import functions
 from retrieval_store.exchange import import_chroma
 from retrieval_store.exchange.imports import chroma
 
@@ -81,8 +81,8 @@ def test_vectors_of_another_model_are_told_by_what_is_made_of_their_documents(
     (one,) = import_chroma(tmp_path / "chroma", here).collections
     assert "other vectors of the documents than these" in one.left[0].why
     assert model_of(here) is None
-    monkeypatch.setattr(minilm, "PACKAGES", {})  # then nobody can know
-    monkeypatch.setattr(chroma, "is_installed", minilm.is_installed)
+    monkeypatch.setattr(functions, "PACKAGES", {})  # then nobody can know
+    monkeypatch.setattr(chroma, "is_installed", functions.is_installed)
     import_chroma(tmp_path / "chroma", here, names={"notes": "unseen"})
     assert model_of(here, "unseen") == REMEMBERED
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
-from retrieval_store.embeddings.onnx.bert import graph_of
-from retrieval_store.embeddings.onnx.minilm import EPSILON, HEADS, WEIGHTS, model_folder
-from retrieval_store.embeddings.onnx.weights import read_weights
+from retrieval_store.embeddings.onnx.files import read_weights
+from retrieval_store.embeddings.onnx.functions import EPSILON, HEADS, WEIGHTS, model_folder
+from retrieval_store.embeddings.onnx.graph import graph_of
 
 PARAGRAPHS = [one for topic in topics.values() for one in topic.split("\n\n") if one.strip()]
 LONG = [topic for topic in topics.values() if len(topic) > 4_000]  # far over 256 tokens

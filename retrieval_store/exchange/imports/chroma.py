@@ -16,7 +16,7 @@ from retrieval_store.base.validation import listed, shown, whole_number
 from retrieval_store.direct.client import Client
 from retrieval_store.direct.embedder import function_of, made_of
 from retrieval_store.embeddings import Embeds
-from retrieval_store.embeddings.onnx.minilm import DIMENSION, MiniLMEmbedding, is_installed
+from retrieval_store.embeddings.onnx.functions import DIMENSION, MiniLMEmbedding, is_installed
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from retrieval_store.base.validation import shown
-from retrieval_store.embeddings.onnx import minilm
+from retrieval_store.embeddings.onnx import functions
 from retrieval_store.errors import InvalidArgumentError
 
 PROVIDER = "CPUExecutionProvider"
 
 
-def ONNXMiniLM_L6_V2(preferred_providers: Sequence[str] | None = None) -> minilm.MiniLMEmbedding:
+def ONNXMiniLM_L6_V2(preferred_providers: Sequence[str] | None = None) -> functions.MiniLMEmbedding:
     """A `retrieval_store.MiniLMEmbedding` in float32, whose vectors are Chroma's; it runs on
     processors."""
     if preferred_providers is not None and PROVIDER not in preferred_providers:
@@ -17,4 +17,4 @@ def ONNXMiniLM_L6_V2(preferred_providers: Sequence[str] | None = None) -> minilm
             f"preferred_providers is {shown(preferred_providers)}, expected {PROVIDER!r} among "
             "them: the model runs on processors alone"
         )
-    return minilm.MiniLMEmbedding("float32")
+    return functions.MiniLMEmbedding("float32")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.system import telemetry_off
-from retrieval_store.embeddings.lengths import TokenCounter, cut_to_tokens, tell_of_lengths
-from retrieval_store.embeddings.onnx.layouts import Layout
+from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, tell_of_lengths
+from retrieval_store.embeddings.onnx.files import Layout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
 # At once, padding too. More isn't faster, since what is between the layers leaves the caches: a

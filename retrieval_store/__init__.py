@@ -85,8 +85,7 @@ if TYPE_CHECKING:
     from retrieval_store.evaluation.evaluating import evaluate
     from retrieval_store.evaluation.results import Comparison, Evaluation
     from retrieval_store.loaders import DataLoader
-    from retrieval_store.loaders.images import ImageLoader
-    from retrieval_store.loaders.texts import TextLoader
+    from retrieval_store.loaders.images import ImageLoader, TextLoader
     from retrieval_store.plugins import register_embedding_function
     from retrieval_store.query.reasons import Reason, Reasons
     from retrieval_store.rerankers import Reranker
@@ -250,7 +249,7 @@ _HOMES = {
     "OllamaEmbeddingFunction": "retrieval_store.embeddings.ollama",
     "OpenCLIPEmbeddingFunction": "retrieval_store.embeddings.open_clip",
     "OpenAIEmbeddingFunction": "retrieval_store.embeddings.openai",
-    "TextLoader": "retrieval_store.loaders.texts",
+    "TextLoader": "retrieval_store.loaders.images",
     "ImageLoader": "retrieval_store.loaders.images",
 }
 

@@ -48,7 +48,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     DATA_LOADERS: {
         "images": "retrieval_store.loaders.images:ImageLoader",
-        "texts": "retrieval_store.loaders.texts:TextLoader",
+        "texts": "retrieval_store.loaders.images:TextLoader",
     },
     INDEXES: {"hnsw": "retrieval_store.indexes.hnsw:HNSWIndex"},
     RERANKERS: {

@@ -25,7 +25,7 @@ from retrieval_store.exchange.adding import Adder, Record, refuse_both
 from retrieval_store.exchange.checking import Expected, expected_by, known_ids
 from retrieval_store.exchange.formats.rows import bounded
 from retrieval_store.exchange.reports import FolderAdded, Unreadable
-from retrieval_store.loaders.texts import TextLoader
+from retrieval_store.loaders.images import TextLoader
 
 Kind = Literal["texts", "images"]
 TEXTS = frozenset([".txt", ".md", ".rst"])

@@ -1,8 +1,16 @@
-"""Images by URI, with Pillow."""
+"""Images by URI, with Pillow.
 
+How much may be used at once, over all threads of the process.
+
+Texts by URI.
+"""
+
+import codecs
 import io
+import itertools
 import os
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,8 +26,49 @@ from retrieval_store.errors import (
     MissingDependencyError,
     RetrievalStoreError,
 )
-from retrieval_store.loaders.budget import Budget
 from retrieval_store.loaders.sources import Sources
+
+T = TypeVar("T")
+PARTS = 32
+
+
+class Budget:
+    """A total of something, such as pixels being decoded: who finds too little of it left waits.
+
+    It is cut into parts, each of which is a lock, and an amount takes as many of them as it needs.
+    Locks, since `with` on a plain one is what an interrupt can't split from its release; a count
+    of what is left could go wrong for ever.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._turns = itertools.count()
+        self.forget_after_fork()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: the threads that held parts of it aren't there."""
+        self._locks = [threading.Lock() for _ in range(PARTS)]
+
+    def spend(self, amount: int, work: Callable[[], T]) -> T:
+        """What `work` gives, done while it has so much of the total: all of it, if it is more."""
+        return _holding(self._parts(amount), work)
+
+    def _parts(self, amount: int) -> Sequence[threading.Lock]:
+        """1, 2, 4, … parts that lie side by side; such groups take turns."""
+        needed = 1
+        while needed < PARTS and needed * self._total < amount * PARTS:
+            needed *= 2
+        first = next(self._turns) * needed % PARTS
+        return self._locks[first : first + needed]
+
+
+def _holding(locks: Sequence[threading.Lock], work: Callable[[], T]) -> T:
+    # Always from left to right, so that no two can wait for each other.
+    if not locks:
+        return work()
+    with locks[0]:
+        return _holding(locks[1:], work)
+
 
 # Not all that Pillow knows: EPS, for one, is handed to another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "ICO", "AVIF", "JPEG2000", "TGA")
@@ -220,3 +269,39 @@ def _in_colour(picture: Any, white: float) -> Any:
         paper = Pillow.new("RGBA", seen.size, "white")
         return Pillow.alpha_composite(paper, seen).convert("RGB")
     return picture.convert("RGB")
+
+
+class TextLoader:
+    """Loads texts. encoding: how they are written. The other arguments are those of `ImageLoader`.
+    None stays None."""
+
+    def __init__(
+        self,
+        *,
+        encoding: str = "utf-8",
+        schemes: Sequence[str] = (),
+        root: str | os.PathLike[str] | None = None,
+        max_bytes: int = 10_000_000,
+        timeout: float = 10.0,
+        private_addresses: bool = False,
+        on_error: OnError = "raise",
+        threads: int = 4,
+    ) -> None:
+        self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise InvalidArgumentError(
+                f"encoding is {encoding!r}, which Python doesn't know"
+            ) from None
+        self._encoding, self.on_error, self._threads = encoding, on_error, max(1, threads)
+
+    def __call__(self, uris: Sequence[str | None]) -> list[str | None]:
+        """The texts, in the order of the uris."""
+        return loaded_all(self._load, uris, self.on_error, self._threads)
+
+    def _load(self, uri: str) -> str:
+        try:
+            return self._sources.read(uri).decode(self._encoding)
+        except UnicodeDecodeError as error:
+            raise DataLoaderError(f"it isn't a text in {self._encoding}: {error}") from error

@@ -24,9 +24,8 @@ from PIL import Image, PngImagePlugin
 
 from retrieval_store import ImageLoader, TextLoader
 from retrieval_store.errors import DataLoaderError
-from retrieval_store.loaders import files
-from retrieval_store.loaders.budget import Budget
-from retrieval_store.loaders.images import DECODING
+from retrieval_store.loaders import sources
+from retrieval_store.loaders.images import DECODING, Budget
 from tests.helpers import PATIENCE
 from tests.often import times
 
@@ -429,7 +428,7 @@ def test_a_file_that_has_nothing_to_read_yet_is_refused_rather_than_empty(monkey
     """As one of the kernel's might be that no table knows: opened so, it doesn't wait."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    monkeypatch.setattr(files, "opened", lambda *_: io.FileIO(reading))
+    monkeypatch.setattr(sources, "opened", lambda *_: io.FileIO(reading))
     with pytest.raises(DataLoaderError, match="nothing to read"):
         TextLoader()(["x"])
     os.close(writing)

@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_images
 
 from retrieval_store import ImageLoader, TextLoader, plugins
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
-from retrieval_store.loaders.addresses import refuse_private
+from retrieval_store.loaders.web import refuse_private
 from tests.helpers import PATIENCE
 
 PHOTO = load_sample_images().images[0][:120, :160]

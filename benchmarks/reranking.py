@@ -16,7 +16,7 @@ from runs import save
 from tasks import Task, of_python, of_wordnet
 
 import retrieval_store
-from retrieval_store.rerankers.similarity import SimilarityReranker
+from retrieval_store.rerankers import SimilarityReranker
 
 DEPTHS = (20, 50)
 MODES: dict[str, dict[str, Any]] = {"dense": {"mode": "dense"}, "hybrid": {"mode": "hybrid"}}

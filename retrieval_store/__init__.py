@@ -88,9 +88,7 @@ if TYPE_CHECKING:
     from retrieval_store.loaders.images import ImageLoader, TextLoader
     from retrieval_store.plugins import register_embedding_function
     from retrieval_store.query.reasons import Reason, Reasons
-    from retrieval_store.rerankers import Reranker
-    from retrieval_store.rerankers.cross_encoder import CrossEncoderReranker
-    from retrieval_store.rerankers.similarity import SimilarityReranker
+    from retrieval_store.rerankers import CrossEncoderReranker, Reranker, SimilarityReranker
 
 __version__ = "0.2.0"
 __all__ = [
@@ -238,8 +236,8 @@ _HOMES = {
     "Reasons": "retrieval_store.query.reasons",
     "register_embedding_function": "retrieval_store.plugins",
     "Reranker": "retrieval_store.rerankers",
-    "CrossEncoderReranker": "retrieval_store.rerankers.cross_encoder",
-    "SimilarityReranker": "retrieval_store.rerankers.similarity",
+    "CrossEncoderReranker": "retrieval_store.rerankers",
+    "SimilarityReranker": "retrieval_store.rerankers",
     "restore": "retrieval_store.direct.client",
     "MiniLMEmbedding": "retrieval_store.embeddings.onnx.functions",
     "OnnxEmbedding": "retrieval_store.embeddings.onnx.functions",

@@ -52,8 +52,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     INDEXES: {"hnsw": "retrieval_store.indexes.hnsw:HNSWIndex"},
     RERANKERS: {
-        "cross-encoder": "retrieval_store.rerankers.cross_encoder:CrossEncoderReranker",
-        "similarity": "retrieval_store.rerankers.similarity:SimilarityReranker",
+        "cross-encoder": "retrieval_store.rerankers:CrossEncoderReranker",
+        "similarity": "retrieval_store.rerankers:SimilarityReranker",
     },
 }
 GROUPS = tuple(BUILT_IN)

@@ -1,0 +1,169 @@
+"""Re-rankers: what reads a query together with documents that were found, and puts these in a
+better order.
+
+A re-ranker is any callable of a query and a list of documents that returns as many numbers,
+greater for a better document; or an object with `predict`, as cross-encoders of
+sentence-transformers have it, or `score`, as LangChain's, which take pairs of both. In come texts,
+out come numbers, by `scorer_of`. Classes that are registered as plugins are named instead of
+given. `cross_encoder` runs models of sentence-transformers, `similarity` goes by the vectors of an
+embedding function. It may use `embeddings`, `base` and `errors`.
+
+Cross-encoders of sentence-transformers: models that read a query and a document at once.
+
+Re-ranking by an embedding function: a model that is too slow to embed all documents with reads
+those that were found.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from retrieval_store.base.arrays import Floats
+from retrieval_store.base.validation import shown
+from retrieval_store.embeddings import Embeds, QueryEmbedding
+from retrieval_store.errors import (
+    InvalidTypeError,
+    MissingDependencyError,
+    RerankerError,
+    RetrievalStoreError,
+)
+
+
+class Reranker(Protocol):
+    """Says how well documents answer a query."""
+
+    def __call__(self, query: str, documents: Sequence[str], /) -> Any:
+        """(n,) numbers for n documents, greater for a better one."""
+
+
+Scorer: TypeAlias = Callable[[str, list[str]], Floats]
+
+
+def scorer_of(reranker: Any, argument: str) -> Scorer:
+    """What scores documents by a re-ranker of any kind, checked: (n,) float64, finite.
+
+    argument: what it was given as, for the message. InvalidTypeError for what is none. Its calls
+    raise RerankerError where the re-ranker fails, or returns anything but as many numbers.
+    """
+    method = _called(reranker)
+    if method is None:
+        raise InvalidTypeError(
+            f"{argument} is {shown(reranker)}, expected the name of a re-ranker, a callable of a "
+            "query and documents, or an object with predict(pairs) or score(pairs)"
+        )
+
+    def score(query: str, documents: list[str]) -> Floats:
+        try:
+            made = method(query, documents)
+        except RetrievalStoreError:
+            raise
+        except Exception as error:  # whatever a model raises
+            raise RerankerError(f"{argument} has failed: {error}") from error
+        return _checked(made, len(documents), argument)
+
+    return score
+
+
+def _called(reranker: Any) -> Callable[[str, list[str]], Any] | None:
+    """What calls it. A class isn't called: that would make one."""
+    if isinstance(reranker, type):
+        return None
+    for name in ("predict", "score"):
+        of_pairs = getattr(reranker, name, None)
+        if callable(of_pairs):
+            return lambda query, documents: of_pairs([(query, one) for one in documents])
+    return reranker if callable(reranker) else None
+
+
+def _checked(made: Any, count: int, argument: str) -> Floats:
+    try:
+        scores = np.asarray(made)
+        scores = np.empty(0) if np.iscomplexobj(scores) else scores.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        scores = np.empty(0)
+    if scores.shape == (count, 1):  # of a model with one label
+        scores = scores[:, 0]
+    if scores.shape != (count,):
+        raise RerankerError(
+            f"{argument} returned {shown(made)} for {count} documents, expected as many numbers"
+        )
+    if not np.isfinite(scores).all():
+        raise RerankerError(f"{argument} returned numbers that aren't finite")
+    return scores
+
+
+class CrossEncoderReranker:
+    """Scores documents with a CrossEncoder.
+
+    model_name: a name, which sentence-transformers may have to download, or a path; device: where
+    it runs, a GPU if None and there is one; batch_size: how many documents are read at once;
+    max_length: how many tokens of a query and a document together count, as the model has it if
+    None. The model is loaded with the first call. Raises MissingDependencyError then, without the
+    package. `close` lets go of the model, which the next use loads again.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "cross-encoder/ms-marco-MiniLM-L6-v2",
+        *,
+        device: str | None = None,
+        batch_size: int = 32,
+        max_length: int | None = None,
+    ) -> None:
+        self.model_name = str(model_name)
+        self._device, self._batch_size, self._max_length = device, batch_size, max_length
+        self._model: Any = None
+        self._loading = threading.Lock()
+
+    def __call__(self, query: str, documents: Sequence[str]) -> Floats:
+        """(n,) float64 for n documents, greater for a better one, in the scale of the model."""
+        model = self._loaded()
+        pairs = [(query, one) for one in documents]
+        scores = model.predict(pairs, batch_size=self._batch_size, show_progress_bar=False)
+        return np.asarray(scores, np.float64)
+
+    def close(self) -> None:
+        """Let go of the model, and of the memory that it takes."""
+        with self._loading:
+            self._model = None
+
+    def _loaded(self) -> Any:
+        with self._loading:
+            if self._model is None:
+                try:
+                    from sentence_transformers import CrossEncoder
+                except ImportError as error:
+                    raise MissingDependencyError(
+                        "CrossEncoderReranker needs sentence-transformers: "
+                        'pip install "retrieval-store[sentence-transformers]"'
+                    ) from error
+                more = {} if self._max_length is None else {"max_length": self._max_length}
+                self._model = CrossEncoder(self.model_name, device=self._device, **more)
+        return self._model
+
+
+class SimilarityReranker:
+    """Scores documents by the cosine of their vectors with the query's, from -1 to 1.
+
+    embedding_function: what makes the vectors, of queries by its `embed_query` where it has one;
+    MiniLM if None, which "retrieval-store[minilm]" brings.
+    """
+
+    def __init__(self, embedding_function: Embeds | None = None) -> None:
+        if embedding_function is None:
+            from retrieval_store.embeddings.onnx.functions import MiniLMEmbedding
+
+            embedding_function = MiniLMEmbedding()
+        self._embed = embedding_function
+
+    def __call__(self, query: str, documents: Sequence[str]) -> Floats:
+        """(n,) float64 for n documents; 0 for a vector of zeros."""
+        asked = self._embed.embed_query if isinstance(self._embed, QueryEmbedding) else self._embed
+        of_query = np.asarray(asked([query]), np.float64)[0]
+        of_documents = np.asarray(self._embed(list(documents)), np.float64)
+        lengths = np.linalg.norm(of_documents, axis=1) * np.linalg.norm(of_query)
+        products = of_documents @ of_query
+        scores: Floats = np.divide(products, lengths, np.zeros_like(products), where=lengths > 0)
+        return scores

@@ -82,7 +82,7 @@ if TYPE_CHECKING:
         SentenceTransformerEmbeddingFunction,
     )
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
-    from retrieval_store.evaluation.evaluating import evaluate
+    from retrieval_store.evaluation.evaluate import evaluate
     from retrieval_store.evaluation.results import Comparison, Evaluation
     from retrieval_store.loaders import DataLoader
     from retrieval_store.loaders.images import ImageLoader, TextLoader
@@ -229,7 +229,7 @@ _HOMES = {
     "WriteResult": "retrieval_store.direct.results",
     "GetResult": "retrieval_store.direct.results",
     "QueryResult": "retrieval_store.direct.results",
-    "evaluate": "retrieval_store.evaluation.evaluating",
+    "evaluate": "retrieval_store.evaluation.evaluate",
     "Comparison": "retrieval_store.evaluation.results",
     "Evaluation": "retrieval_store.evaluation.results",
     "Reason": "retrieval_store.query.reasons",

@@ -8,13 +8,13 @@ that can be trusted; `results` holds it, `tables` shows it. It may use what user
 Collection, what `direct` checks arguments with and makes tables by, `filters`, `base` and `errors`.
 """
 
-from retrieval_store.evaluation.evaluating import evaluate
-from retrieval_store.evaluation.questions import Question
+from retrieval_store.evaluation.evaluate import evaluate
 from retrieval_store.evaluation.results import (
     Change,
     Comparison,
     Estimate,
     Evaluation,
+    Question,
     SettingResult,
 )
 

@@ -1,28 +1,325 @@
 """What an evaluation found out: figures of each setting, values of each question, and what two
-settings differ in."""
+settings differ in.
 
-from collections.abc import Mapping
-from typing import Any
+Tables of plain text, as `print` shows results.
+
+Questions with the ids that should be found: from a file of JSON lines, or from Python.
+
+How good what was found is: recall@k, MRR@k and nDCG@k of each question.
+
+- recall: Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008, chapter 8.
+- MRR: Voorhees, The TREC-8 Question Answering Track Report, 1999.
+- nDCG: Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20 (4),
+  2002. As trec_eval has it, a gain is the grade itself, and the hit at each rank, from 1 on, counts
+  1 / log2(rank + 1) of its gain.
+
+How far a mean over questions can be trusted: by the bootstrap.
+
+Efron and Tibshirani, An Introduction to the Bootstrap, 1993: chapter 13, percentile intervals.
+Questions are drawn with replacement, as many as there are, again and again; the interval holds the
+middle share of the means. Columns that are given together are drawn together, question by question,
+so the interval of a difference is a paired one: how hard a question is for all settings drops out.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats
+from retrieval_store.base.arrays import Floats, Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.html import table_of
-from retrieval_store.base.validation import shown
+from retrieval_store.base.html import printable, table_of
+from retrieval_store.base.validation import is_unicode, path_of, shown
+from retrieval_store.direct.arguments import ids_of, matrix_of
 from retrieval_store.direct.tables.results import frame_of
-from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.evaluation.bootstrap import intervals_of_means
-from retrieval_store.evaluation.measures import CALLED, MEASURES, Measure
-from retrieval_store.evaluation.questions import Question
-from retrieval_store.evaluation.tables import (
-    between,
-    counted,
-    in_percent,
-    plain_table,
-    signed,
-    some_of,
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    DuplicateIDError,
+    InvalidArgumentError,
+    InvalidTypeError,
 )
+
+LONGEST = 60  # characters of a cell
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows under the names of their columns, numbers to the right."""
+    cells = [list(map(_cell, columns)), *([_cell(one) for one in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numbers = [
+        bool(rows) and all(isinstance(row[i], int | float) for row in rows)
+        for i in range(len(columns))
+    ]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numbers, strict=True)
+        ).rstrip()
+        for row in cells
+    )
+
+
+def between(low: float, high: float) -> str:
+    """An interval."""
+    return f"{low:.3f} … {high:.3f}"
+
+
+def signed(difference: float) -> str:
+    """A difference, with its sign; + where it is 0 but for rounding."""
+    return f"{round(difference, 3) + 0.0:+.3f}"  # which makes 0 of -0
+
+
+def in_percent(share: float) -> str:
+    """A share of 1, as it is spoken of."""
+    return f"{100 * share:g} %"
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def some_of(ids: Sequence[str], most: int = 3) -> str:
+    """The first of some ids, and how many more there are."""
+    more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
+    return ", ".join(ids[:most]) + more
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else printable(str(value))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+KEYS = ("query", "ids", "embedding")
+Placed = tuple[str, Any]  # a question as it came, behind the name of its place for messages
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """What is asked, and what should be found.
+
+    grades: how relevant each id that should be found is, above 0; 1 where only ids were given.
+    embedding: (dim,) float32, where the question brought its own.
+    """
+
+    query: str
+    grades: Mapping[str, float]
+    embedding: Matrix | None = None
+
+
+def questions_of(questions: Any) -> tuple[Question, ...]:
+    """The questions of a list of dicts, or of a file of JSON lines whose path is given; each
+    checked. Errors name the place of what can't be used."""
+    if isinstance(questions, str | os.PathLike):
+        placed = _in_file(path_of(questions, "questions"))
+    elif isinstance(questions, Iterable) and not isinstance(questions, bytes | Mapping):
+        placed = ((f"questions[{i}]", one) for i, one in enumerate(questions))
+    else:
+        raise InvalidTypeError(
+            f"questions is {shown(questions)}, expected a list of dicts, or the path of a file"
+        )
+    found = tuple(_of_one_dimension((place, _question(place, one)) for place, one in placed))
+    if not found:
+        raise InvalidArgumentError("questions is empty, expected at least one question")
+    return found
+
+
+def _in_file(path: Path) -> Iterator[Placed]:
+    """What the lines of a file say; empty lines say nothing."""
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")  # no other character ends a line of JSON
+    except OSError as error:
+        raise InvalidArgumentError(f"questions is {str(path)!r}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidArgumentError(f"questions is {str(path)!r}, which isn't UTF-8") from None
+    for number, line in enumerate(lines, 1):
+        if line and not line.isspace():
+            place = f"line {number} of {path.name}"
+            yield place, _object_of(place, line)
+
+
+def _object_of(place: str, line: str) -> Any:
+    try:
+        return json.loads(line, object_pairs_hook=_without_doubles)
+    except DuplicateIDError as error:
+        raise DuplicateIDError(f"{place}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        why = getattr(error, "msg", error)  # without the line, which would be that of this text
+        raise InvalidArgumentError(f"{place} isn't JSON: {why}") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; Python would keep the last of two values under one key, and say nothing."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DuplicateIDError(f"{twice!r} stands twice in one object")
+    return made
+
+
+def _question(place: str, given: Any) -> Question:
+    if not isinstance(given, Mapping):
+        raise InvalidTypeError(f"{place} is {shown(given)}, expected a dict with 'query' and 'ids'")
+    unknown = [key for key in given if key not in KEYS]
+    missing = [key for key in KEYS[:2] if key not in given]
+    if unknown or missing:
+        why = f"has the unknown key {unknown[0]!r}" if unknown else f"has no {missing[0]!r}"
+        raise InvalidArgumentError(f"{place} {why}; expected 'query', 'ids' and maybe 'embedding'")
+    try:
+        return Question(
+            _query(given["query"]), _grades(given["ids"]), _embedding(given.get("embedding"))
+        )
+    except InvalidArgumentError as error:
+        raise type(error)(f"{place}: {error}") from None
+
+
+def _query(given: Any) -> str:
+    if not isinstance(given, str):
+        raise InvalidTypeError(f"query is {shown(given)}, expected a str")
+    if not given.strip():
+        raise InvalidArgumentError("query is empty, expected a text")
+    if not is_unicode(given):
+        raise InvalidArgumentError(f"query is {shown(given)}: it isn't valid Unicode")
+    return given
+
+
+def _grades(given: Any) -> dict[str, float]:
+    """The grade of each id; a list of ids gives each of them 1."""
+    ids = ids_of(list(given) if isinstance(given, Mapping) else given)
+    if not ids:
+        raise InvalidArgumentError("ids is empty, expected at least one id that should be found")
+    if isinstance(given, Mapping):
+        return {one: _grade(one, grade) for one, grade in zip(ids, given.values(), strict=True)}
+    return dict.fromkeys(ids, 1.0)
+
+
+def _grade(identity: str, given: Any) -> float:
+    grade = plain_scalar(given)
+    if isinstance(grade, bool) or not isinstance(grade, int | float):
+        raise InvalidTypeError(f"ids[{identity!r}] is {shown(given)}, expected a number")
+    if not 0 < grade <= sys.float_info.max:  # NaN isn't, either, nor an integer of 400 digits
+        raise InvalidArgumentError(
+            f"ids[{identity!r}] is {shown(given)}, expected a finite number above 0; what isn't "
+            "relevant is left out"
+        )
+    return float(grade)
+
+
+def _embedding(given: Any) -> Matrix | None:
+    if given is None:
+        return None
+    rows = matrix_of(given, "embedding")
+    if len(rows) > 1:
+        raise InvalidArgumentError(f"embedding has {len(rows)} vectors, expected one")
+    return rows.ravel()
+
+
+def _of_one_dimension(placed: Iterable[tuple[str, Question]]) -> Iterator[Question]:
+    """The questions; DimensionMismatchError where two have embeddings of different lengths."""
+    first: tuple[str, int] | None = None
+    for place, question in placed:
+        if question.embedding is not None:
+            length = len(question.embedding)
+            first = first or (place, length)
+            if length != first[1]:
+                raise DimensionMismatchError(
+                    f"{place}: embedding has {length} numbers, but that of {first[0]} {first[1]}"
+                )
+        yield question
+
+
+Measure: TypeAlias = Literal["recall", "mrr", "ndcg"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+CALLED: dict[Measure, str] = {"recall": "recall", "mrr": "MRR", "ndcg": "nDCG"}
+
+
+def measured(
+    questions: Sequence[Question], found: Sequence[Sequence[str]], k: int
+) -> dict[Measure, Floats]:
+    """Each measure of each question, (q,) from 0 to 1.
+
+    found: for each question the ids that were found, best first, of which the first k count.
+    """
+    gains = _padded(
+        [
+            [question.grades.get(one, 0.0) for one in ids[:k]]
+            for question, ids in zip(questions, found, strict=True)
+        ],
+        k,
+    )
+    grades = [sorted(question.grades.values(), reverse=True) for question in questions]
+    relevant = np.array([len(one) for one in grades], np.float64)
+    ideal = _padded([one[:k] for one in grades], k)
+    return {
+        "recall": np.count_nonzero(gains, axis=1) / relevant,
+        "mrr": reciprocal_ranks(gains),
+        "ndcg": _share_of(gains, ideal),
+    }
+
+
+def reciprocal_ranks(gains: Floats) -> Floats:
+    """(q,): 1 / the rank of the first hit with a gain; 0 without one. gains: (q, k), best first."""
+    relevant = gains > 0
+    return np.where(relevant.any(axis=1), 1 / (1 + relevant.argmax(axis=1)), 0.0)
+
+
+def discounted(gains: Floats) -> Floats:
+    """(q,): DCG, the sum of the gains, (q, k), each by 1 / log2(rank + 1)."""
+    summed: Floats = (gains / np.log2(np.arange(2, gains.shape[1] + 2))).sum(axis=1)
+    return summed
+
+
+def _share_of(gains: Floats, ideal: Floats) -> Floats:
+    """nDCG. A grade counts as a share of the question's greatest, so that no sum overflows."""
+    greatest = ideal[:, :1]
+    return discounted(gains / greatest) / discounted(ideal / greatest)
+
+
+def _padded(rows: Sequence[Sequence[float]], k: int) -> Floats:
+    """(q, k), where what is missing is 0. No wider than the longest row: zeros add nothing."""
+    width = min(k, max(map(len, rows)))
+    padded = np.zeros((len(rows), max(width, 1)))
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = values
+    return padded
+
+
+RESAMPLES = 10_000  # then seeds move an end of a 95 % interval by about a hundredth of its width
+AT_ONCE = 1 << 22  # questions drawn at once: 32 MB
+
+
+def intervals_of_means(values: Floats, confidence: float, seed: int) -> Floats:
+    """(m, 2): low and high end of the interval of the mean of each column of (q, m).
+
+    The same seed draws the same questions, whatever the columns are.
+    """
+    means = values.mean(axis=0)
+    apart = values - means  # so that columns of one value have intervals without rounding
+    rng = np.random.default_rng(seed)
+    rows = max(1, AT_ONCE // len(values))
+    parts = [
+        _drawn(apart, min(rows, RESAMPLES - start), rng) for start in range(0, RESAMPLES, rows)
+    ]
+    tail = (1 - confidence) / 2
+    intervals: Floats = means + np.quantile(np.concatenate(parts), [tail, 1 - tail], axis=0)
+    return intervals.T
+
+
+def _drawn(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """(resamples, m): means of so many draws. How often each question was drawn is counted, so that
+    the means of all columns are one product of matrices."""
+    count = len(values)
+    drawn = rng.integers(0, count, (resamples, count))
+    drawn += count * np.arange(resamples)[:, np.newaxis]
+    times = np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
+    means: Floats = times.astype(np.float64) @ values / count
+    return means
+
 
 EQUAL = 1e-12  # values that are no further apart than rounding takes them
 SHOWN = 5  # questions that got worse, and that got better, in a table

@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
-from retrieval_store.evaluation.bootstrap import intervals_of_means
-from retrieval_store.evaluation.measures import MEASURES, measured
-from retrieval_store.evaluation.questions import Question
+from retrieval_store.evaluation.results import MEASURES, Question, intervals_of_means, measured
 
 NAMES = [f"p{i}" for i in range(12)]
 all_grades = st.dictionaries(

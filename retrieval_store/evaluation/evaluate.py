@@ -1,0 +1,307 @@
+"""The one function: questions in, figures out.
+
+In which ways questions are asked: by the modes that a collection can answer, and by settings
+that the caller names.
+
+What a collection finds for questions, which are embedded once, however many ways they are
+asked in.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import numpy as np
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import fraction, shown, whole_number
+from retrieval_store.direct.collection import Collection, can_embed, embedded_queries
+from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
+from retrieval_store.evaluation.results import (
+    MEASURES,
+    Evaluation,
+    Question,
+    SettingResult,
+    about_missing,
+    estimates_of,
+    measured,
+    questions_of,
+)
+from retrieval_store.filters.expression import DocumentContains
+
+EvaluatedMode: TypeAlias = Literal["dense", "text", "hybrid"]
+MODES: tuple[EvaluatedMode, ...] = get_args(EvaluatedMode)
+ARGUMENTS = (
+    "mode", "alpha", "fusion", "depth", "where", "where_document", "max_distance", "min_score",
+    "exact", "ef", "group_by", "group_size", "rerank", "rerank_from",
+)  # fmt: skip
+How: TypeAlias = Mapping[str, Any]  # arguments of Collection.query
+
+
+def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
+    """The modes that the caller names, each once; None where that is left to the collection."""
+    if modes is None:
+        return None
+    given = [modes] if isinstance(modes, str) else modes
+    if not isinstance(given, Iterable):
+        raise InvalidTypeError(f"modes is {shown(modes)}, expected a list of {MODES}")
+    named = tuple(given)
+    for one in named:
+        if one not in MODES:
+            raise InvalidArgumentError(f"modes has {shown(one)}, expected some of {MODES}")
+    return tuple(dict.fromkeys(named))
+
+
+def settings_of(settings: Any) -> dict[str, How]:
+    """The settings that the caller names, by their names."""
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping):
+        raise InvalidTypeError(
+            f"settings is {shown(settings)}, expected a dict of names and arguments of query"
+        )
+    return {_name(name): _how(name, how) for name, how in settings.items()}
+
+
+def all_settings(
+    modes: Sequence[EvaluatedMode], named: Mapping[str, How], shared: How
+) -> dict[str, How]:
+    """Modes, then what the caller named, which takes the place of a mode of that name. shared:
+    arguments for all that say nothing else."""
+    return {
+        name: {**shared, **how}
+        for name, how in ({one: {"mode": one} for one in modes} | {**named}).items()
+    }
+
+
+def needs_vectors(how: How) -> bool:
+    """Whether questions that are asked so must be embedded."""
+    return mode_of(how) != "text"
+
+
+def mode_of(how: How) -> str:
+    """The mode of a setting; that of `query` where it names none."""
+    mode: str = how.get("mode", "dense")
+    return mode
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidArgumentError(f"settings has the name {shown(name)}, expected some text")
+    return name
+
+
+def _how(name: str, how: Any) -> How:
+    place = f"settings[{name!r}]"
+    if not isinstance(how, Mapping):
+        raise InvalidTypeError(f"{place} is {shown(how)}, expected a dict of arguments of query")
+    for key in how:
+        if key not in ARGUMENTS:
+            raise InvalidArgumentError(
+                f"{place} has the key {shown(key)}, expected some of {', '.join(ARGUMENTS)}"
+            )
+    if mode_of(how) not in MODES:  # of a sparse one questions have no vectors
+        raise InvalidArgumentError(
+            f"{place}: mode is {shown(mode_of(how))}, expected one of {MODES}"
+        )
+    return dict(how)
+
+
+AT_ONCE = 1_000  # questions in one call of `query`
+LOOKED_UP = 10_000  # ids in one call of `get`
+_SOURCES = {
+    "dense": ("query_embeddings",),
+    "text": ("query_texts",),
+    "hybrid": ("query_texts", "query_embeddings"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Questions as `query` takes them: q texts, and (q, dim) float32 where they are needed."""
+
+    texts: list[str]
+    vectors: Matrix | None
+
+
+def answerable(collection: Collection, questions: Sequence[Question]) -> list[EvaluatedMode]:
+    """The modes that the collection can answer: by what it has, and what the questions bring."""
+    by_vectors = can_embed(collection) or all(one.embedding is not None for one in questions)
+    by_words = collection.count(where=cast(Any, DocumentContains(""))) > 0
+    there = {"dense": by_vectors, "text": by_words, "hybrid": by_vectors and by_words}
+    return [cast(EvaluatedMode, mode) for mode, is_there in there.items() if is_there]
+
+
+def asked(collection: Collection, questions: Sequence[Question], needs_vectors: bool) -> Asked:
+    """The questions, with vectors if these are needed: their own, or what the collection's
+    embedding function makes of those that bring none."""
+    texts = [one.query for one in questions]
+    return Asked(texts, _vectors(collection, questions) if needs_vectors else None)
+
+
+def found_by(collection: Collection, asked: Asked, k: int, how: How) -> list[tuple[str, ...]]:
+    """For each question the ids that are found so, best first, at most k."""
+    given: dict[str, Any] = {"query_texts": asked.texts, "query_embeddings": asked.vectors}
+    sources = {name: given[name] for name in _SOURCES[mode_of(how)]}
+    if how.get("rerank") is not None:
+        sources["rerank_query"] = asked.texts
+    found: list[tuple[str, ...]] = []
+    for start in range(0, len(asked.texts), AT_ONCE):
+        part = {name: values[start : start + AT_ONCE] for name, values in sources.items()}
+        result = collection.query(**part, n_results=k, include=[], **how)
+        found += map(tuple, result["ids"])
+    return found
+
+
+def unknown_to(collection: Collection, questions: Sequence[Question]) -> tuple[str, ...]:
+    """Ids that should be found and that no point has, each once."""
+    wanted = list(dict.fromkeys(one for question in questions for one in question.grades))
+    there: set[str] = set()
+    for start in range(0, len(wanted), LOOKED_UP):
+        there.update(collection.get(wanted[start : start + LOOKED_UP], include=[])["ids"])
+    return tuple(one for one in wanted if one not in there)
+
+
+def _vectors(collection: Collection, questions: Sequence[Question]) -> Matrix:
+    """(q, dim) float32."""
+    without = [i for i, one in enumerate(questions) if one.embedding is None]
+    if without and not can_embed(collection):
+        raise EmbeddingFunctionError(
+            f"the question {questions[without[0]].query!r} has no 'embedding', and nothing can be "
+            "embedded without an embedding function: pass embedding_function= when you get the "
+            "collection, or ask by words alone, by modes=['text']"
+        )
+    made = embedded_queries(collection, [questions[i].query for i in without]) if without else None
+    own = [one.embedding for one in questions if one.embedding is not None]
+    if made is None:
+        return np.stack(own)
+    if own and made.shape[1] != len(own[0]):
+        raise EmbeddingFunctionError(
+            f"the embedding function makes vectors of {made.shape[1]} numbers, but questions "
+            f"bring some of {len(own[0])}"
+        )
+    rows, theirs = iter(made), iter(own)
+    return np.stack([next(rows if one.embedding is None else theirs) for one in questions])
+
+
+_log = log_of()
+
+
+def evaluate(
+    collection: Collection,
+    questions: Iterable[Mapping[str, Any]] | str | os.PathLike[str],
+    k: int = 10,
+    *,
+    modes: EvaluatedMode | Iterable[EvaluatedMode] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    where: Mapping[str, Any] | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Evaluation:
+    """How well a collection finds what it should: recall@k, MRR@k and nDCG@k by mode and by
+    setting, with the values of each question.
+
+    questions: dicts, or the path of a file with one a line as JSON: "query", the text; "ids", those
+    that should be found, as a list, or as a dict of ids and grades, finite numbers above 0 (1 for
+    each of a list); and, where it is to be asked by a vector of its own, "embedding". Of those
+    without, vectors are made once, however many settings there are.
+
+    modes: of "dense", "text" and "hybrid"; None: those that the collection can answer, by its
+    embedding function or the questions' vectors, and by its documents; () for none but the
+    settings. settings: by a name of your choice arguments of `Collection.query`, such as mode,
+    alpha, fusion, depth, where, exact; one called as a mode is takes its place. where,
+    where_document: filters for all that have none of their own.
+
+    recall: the share of a question's ids that are among the k found. MRR: 1 / the rank of the first
+    of them, 0 without one. nDCG: the gains found over the most that can be, where a gain is the
+    grade by 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002, with the gains of trec_eval). Each
+    mean has a percentile interval of this confidence by bootstrap over the questions (Efron and
+    Tibshirani 1993), the same for the same seed.
+
+    An id that no point has counts as not found; it is told in `missing`, and logged. Raises
+    InvalidArgumentError and its kinds for what can't be used, naming the argument, the question or
+    the line, EmbeddingFunctionError where vectors are wanted and can't be made, and what `query`
+    raises.
+    """
+    if not isinstance(collection, Collection):
+        raise InvalidTypeError(f"collection is {shown(collection)}, expected a Collection")
+    k, seed = whole_number(k, "k", 1), whole_number(seed, "seed", 0)
+    confidence = _checked_confidence(confidence)
+    named, known = settings_of(settings), questions_of(questions)
+    chosen = _chosen(collection, known, modes_of(modes), named)
+    shared = {"where": where, "where_document": where_document}
+    ways = all_settings(chosen, named, shared)
+    missing = unknown_to(collection, known)
+    if missing:
+        _log.warning("%s", about_missing(missing))
+    ready = asked(collection, known, any(map(needs_vectors, ways.values())))
+    found = {
+        name: _found(collection, ready, k, how, name if name in named else None)
+        for name, how in ways.items()
+    }
+    results = _results(known, ways, found, k, confidence, seed)
+    return Evaluation(k, confidence, seed, known, results, missing)
+
+
+def _chosen(
+    collection: Collection,
+    questions: Sequence[Question],
+    modes: Sequence[EvaluatedMode] | None,
+    named: Mapping[str, How],
+) -> Sequence[EvaluatedMode]:
+    """The modes that are measured; InvalidArgumentError where nothing would be."""
+    chosen = answerable(collection, questions) if modes is None else modes
+    if chosen or named:
+        return chosen
+    if modes is not None:
+        raise InvalidArgumentError("modes is empty, and there are no settings: nothing to measure")
+    raise InvalidArgumentError(
+        f"collection {collection.name!r} can answer no question: it has no embedding function and "
+        "no documents, and not all questions bring an 'embedding'"
+    )
+
+
+def _found(
+    collection: Collection, asked: Asked, k: int, how: How, setting: str | None
+) -> list[tuple[str, ...]]:
+    """What is found so; errors name the setting, where the caller named it."""
+    try:
+        return found_by(collection, asked, k, how)
+    except InvalidArgumentError as error:
+        if setting is None:
+            raise
+        raise type(error)(f"settings[{setting!r}]: {error}") from error
+
+
+def _results(
+    questions: Sequence[Question],
+    ways: Mapping[str, How],
+    found: Mapping[str, Sequence[tuple[str, ...]]],
+    k: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, SettingResult]:
+    """By setting what was found, measured. All intervals come of the same draws."""
+    values = {name: measured(questions, ids, k) for name, ids in found.items()}
+    columns = [values[name][measure] for name in ways for measure in MEASURES]
+    estimates = iter(estimates_of(np.stack(columns, axis=1), confidence, seed))
+    return {
+        name: SettingResult(
+            name,
+            how,
+            tuple(found[name]),
+            values[name],
+            {measure: next(estimates) for measure in MEASURES},
+        )
+        for name, how in ways.items()
+    }
+
+
+def _checked_confidence(confidence: float) -> float:
+    share = fraction(confidence, "confidence")
+    if share in (0, 1):
+        raise InvalidArgumentError(f"confidence is {share}, expected a number between 0 and 1")
+    return share

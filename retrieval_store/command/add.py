@@ -89,7 +89,7 @@ class Incoming:
         if not self.is_folder:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
         from retrieval_store.exchange.folders import found_in
-        from retrieval_store.exchange.syncing import folder_to_sync
+        from retrieval_store.exchange.sync import folder_to_sync
 
         if self.syncs:
             found = folder_to_sync(self.path, **self.which, allow_empty=self.how["allow_empty"])
@@ -296,9 +296,8 @@ def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
     from retrieval_store.direct.embedder import space_for
-    from retrieval_store.exchange.describing import agreeing, described_by
-    from retrieval_store.exchange.formats.rows import MAX_LINE_BYTES
-    from retrieval_store.exchange.reading import source_of
+    from retrieval_store.exchange.add import agreeing, described_by, source_of
+    from retrieval_store.exchange.formats.common import MAX_LINE_BYTES
 
     embeds = checked is None or checked.embedded < checked.records
     told = None

@@ -16,9 +16,8 @@ may, Client, Collection, the errors and, for stores of qdrant-client's, `qdrant`
 knows of it.
 """
 
-from retrieval_store.exchange.adding import add_file
-from retrieval_store.exchange.checking import check
-from retrieval_store.exchange.folders import add_folder
+from retrieval_store.exchange.add import add_file, check
+from retrieval_store.exchange.folders import add_folder, passages_of
 from retrieval_store.exchange.formats.arrays import export_arrays
 from retrieval_store.exchange.formats.csv_format import export_csv
 from retrieval_store.exchange.formats.jsonl import export_jsonl, lines_of
@@ -27,7 +26,6 @@ from retrieval_store.exchange.imports.chroma import import_chroma
 from retrieval_store.exchange.imports.faiss import import_faiss
 from retrieval_store.exchange.imports.lancedb import import_lancedb
 from retrieval_store.exchange.imports.qdrant_local import import_qdrant_local
-from retrieval_store.exchange.passages import passages_of
 from retrieval_store.exchange.reports import (
     Added,
     Carried,
@@ -39,7 +37,7 @@ from retrieval_store.exchange.reports import (
     Left,
     Unreadable,
 )
-from retrieval_store.exchange.syncing import sync_folder
+from retrieval_store.exchange.sync import sync_folder
 
 __all__ = [
     "Added",

@@ -293,16 +293,16 @@ def test_what_gives_no_vector_is_refused(tmp_path):
 
 def test_a_file_that_is_written_to_while_it_is_checked_is_not_added(notes, tmp_path, monkeypatch):
     path = lines_of(tmp_path / "notes.jsonl", ["a"])
-    from retrieval_store.exchange import adding
+    from retrieval_store.exchange import add
 
-    checked = adding.checked
+    checked = add.checked
 
     def then_written(*args):
         report = checked(*args)
         lines_of(path, ["a", "b"])
         return report
 
-    monkeypatch.setattr(adding, "checked", then_written)
+    monkeypatch.setattr(add, "checked", then_written)
     with pytest.raises(InvalidArgumentError, match="written to while it was checked"):
         add_file(notes, path)
     assert notes.count() == 1

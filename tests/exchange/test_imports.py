@@ -31,7 +31,7 @@ from retrieval_store.exchange import (
     import_lancedb,
     import_qdrant_local,
 )
-from retrieval_store.exchange.imports.filling import Lefts
+from retrieval_store.exchange.imports.common import Lefts
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings"]
 COUNT = 250
@@ -123,7 +123,7 @@ def test_a_taken_name_is_an_error_before_anything_starts(novels, here):
 
 
 def test_a_failed_import_leaves_no_half_collection(novels, here, monkeypatch):
-    from retrieval_store.exchange.imports.filling import Filling
+    from retrieval_store.exchange.imports.common import Filling
 
     add, calls = Filling.add, []
 

@@ -227,7 +227,7 @@ def test_what_is_written_between_the_two_passes_is_in_the_metadata_and_no_error(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_export_is_one_state_whatever_is_written_meanwhile(notes, way, tmp_path, monkeypatch):
-    from retrieval_store.exchange.formats.records import Chosen
+    from retrieval_store.exchange.formats.common import Chosen
 
     pieces = Chosen._pieces
 
@@ -305,7 +305,7 @@ def test_nothing_is_replaced_and_nothing_is_left(notes, way, tmp_path, monkeypat
     with pytest.raises(InvalidArgumentError, match="no directory"):
         export(notes, tmp_path / "nowhere" / f"new{suffix}")
 
-    from retrieval_store.exchange.formats.records import Chosen
+    from retrieval_store.exchange.formats.common import Chosen
 
     pieces = Chosen._pieces
 
@@ -320,7 +320,7 @@ def test_nothing_is_replaced_and_nothing_is_left(notes, way, tmp_path, monkeypat
 
 
 def test_whoever_takes_the_name_meanwhile_keeps_it(notes, tmp_path, monkeypatch):
-    from retrieval_store.exchange.formats.records import Chosen
+    from retrieval_store.exchange.formats.common import Chosen
 
     pieces = Chosen._pieces
     target = tmp_path / "here" / "target"

@@ -16,7 +16,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.exchange import add_folder, passages_of, sync_folder, syncing
+from retrieval_store.exchange import add_folder, passages_of, sync, sync_folder
 from retrieval_store.loaders.images import ImageLoader
 from tests.often import DAY, times
 
@@ -286,15 +286,15 @@ def test_folders_with_files_of_the_same_names_have_prefixes(notes, make, folder,
 
 
 def test_another_sync_that_is_under_way_is_told(notes, folder, monkeypatch):
-    known = syncing.known_of
+    known = sync.known_of
 
     def late(collection, name):
         found = known(collection, name)
-        monkeypatch.setattr(syncing, "known_of", known)
+        monkeypatch.setattr(sync, "known_of", known)
         sync_folder(collection, folder)
         return found
 
-    monkeypatch.setattr(syncing, "known_of", late)
+    monkeypatch.setattr(sync, "known_of", late)
     with pytest.raises(ConflictError, match="another sync of .* is under way"):
         sync_folder(notes, folder)
 

@@ -15,10 +15,16 @@ import orjson
 
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange.formats.files import file_to_read, new_directory
+from retrieval_store.exchange.formats.common import (
+    Chosen,
+    Columns,
+    Place,
+    Record,
+    Row,
+    file_to_read,
+    new_directory,
+)
 from retrieval_store.exchange.formats.jsonl import line_of, rows_of_lines
-from retrieval_store.exchange.formats.records import Chosen, Record
-from retrieval_store.exchange.formats.rows import Columns, Place, Row
 from retrieval_store.exchange.reports import Exported
 
 VECTORS, RECORDS, ABOUT = "embeddings.npy", "records.jsonl", "collection.json"

@@ -20,10 +20,17 @@ import orjson
 from retrieval_store.base.validation import INT_MAX, INT_MIN, shown
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange.formats.files import file_to_read, new_file
+from retrieval_store.exchange.formats.common import (
+    FIELDS,
+    Chosen,
+    Columns,
+    Place,
+    Row,
+    file_to_read,
+    new_file,
+    with_vector,
+)
 from retrieval_store.exchange.formats.jsonl import json_of, line_of
-from retrieval_store.exchange.formats.records import Chosen
-from retrieval_store.exchange.formats.rows import FIELDS, Columns, Place, Row, with_vector
 from retrieval_store.exchange.reports import Exported
 
 Reads = Callable[[str], Any]

@@ -20,9 +20,16 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.validation import MAX_DEPTH, shown
 from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange.formats.files import file_to_read, new_file
-from retrieval_store.exchange.formats.records import Chosen, Record
-from retrieval_store.exchange.formats.rows import Columns, Place, Row, with_vector
+from retrieval_store.exchange.formats.common import (
+    Chosen,
+    Columns,
+    Place,
+    Record,
+    Row,
+    file_to_read,
+    new_file,
+    with_vector,
+)
 from retrieval_store.exchange.reports import Exported
 
 Embeddings = Literal["list", "base64", "none"]

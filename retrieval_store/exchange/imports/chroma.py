@@ -22,12 +22,14 @@ from retrieval_store.errors import (
     InvalidTypeError,
     MissingDependencyError,
 )
-from retrieval_store.exchange.imports.copies import copied, directory_of
-from retrieval_store.exchange.imports.filling import Filling, Lefts
-from retrieval_store.exchange.imports.making import (
+from retrieval_store.exchange.imports.common import (
+    Filling,
+    Lefts,
     Making,
     Names,
     chosen_names,
+    copied,
+    directory_of,
     making,
     refuse_taken,
 )

@@ -12,11 +12,9 @@ from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import path_of, whole_number
 from retrieval_store.direct.client import Client
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
-from retrieval_store.exchange.formats.files import file_to_read
+from retrieval_store.exchange.formats.common import MAX_LINE_BYTES, Columns, Place, file_to_read
 from retrieval_store.exchange.formats.jsonl import rows_of_lines
-from retrieval_store.exchange.formats.rows import MAX_LINE_BYTES, Columns, Place
-from retrieval_store.exchange.imports.filling import Filling, Lefts
-from retrieval_store.exchange.imports.making import making, refuse_taken
+from retrieval_store.exchange.imports.common import Filling, Lefts, making, refuse_taken
 from retrieval_store.exchange.reports import Carried, Imported
 
 _WHOLE = ("IndexFlat", "IndexHNSWFlat", "IndexIVFFlat", "IndexNSGFlat", "IndexRefineFlat")

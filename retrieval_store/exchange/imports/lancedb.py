@@ -11,11 +11,17 @@ from retrieval_store.base.validation import listed, whole_number
 from retrieval_store.direct.arguments import collection_name
 from retrieval_store.direct.client import Client
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
-from retrieval_store.exchange.formats.arrow import Reader
-from retrieval_store.exchange.formats.rows import FIELDS, Columns, Place
-from retrieval_store.exchange.imports.copies import directory_of
-from retrieval_store.exchange.imports.filling import Filling, Lefts
-from retrieval_store.exchange.imports.making import Making, chosen_names, making, refuse_taken
+from retrieval_store.exchange.formats.common import FIELDS, Columns, Place
+from retrieval_store.exchange.formats.parquet import Reader
+from retrieval_store.exchange.imports.common import (
+    Filling,
+    Lefts,
+    Making,
+    chosen_names,
+    directory_of,
+    making,
+    refuse_taken,
+)
 from retrieval_store.exchange.reports import Carried, Imported
 
 Space = Literal["l2", "ip", "cosine"]

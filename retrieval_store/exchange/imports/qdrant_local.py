@@ -16,9 +16,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
     MissingDependencyError,
 )
-from retrieval_store.exchange.imports.copies import copied, directory_of
-from retrieval_store.exchange.imports.filling import Lefts
-from retrieval_store.exchange.imports.making import Names, chosen_names
+from retrieval_store.exchange.imports.common import Lefts, Names, chosen_names, copied, directory_of
 from retrieval_store.exchange.reports import Carried, Imported, Left
 
 if TYPE_CHECKING:

@@ -1,13 +1,21 @@
-"""The whole of a file is looked at before anything of it is written.
+"""The records of a file, added to a collection.
+
+Which format a file has, and the rows in it.
+
+The whole of a file is looked at before anything of it is written.
 
 Each record is checked by what checks the arguments of `add`, many at once; when one of them is
 refused they are looked at one by one, so that the error can name the first that is wrong.
+
+What a file says of the collection that it was written of.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
+from itertools import groupby
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -15,9 +23,10 @@ import numpy as np
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import shown
-from retrieval_store.direct.arguments import embed_of, records_of
+from retrieval_store.base.validation import checked_object, path_of, shown, whole_number
+from retrieval_store.direct.arguments import Embed, embed_of, records_of
 from retrieval_store.direct.collection import Collection, can_embed
+from retrieval_store.direct.counting import told_together
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -25,9 +34,106 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.exchange.formats.rows import FIELDS, MAX_LINE_BYTES, Place, Row, batches
-from retrieval_store.exchange.reading import Format, Source, source_of
-from retrieval_store.exchange.reports import Checked
+from retrieval_store.exchange.formats import arrays
+from retrieval_store.exchange.formats.arrays import ABOUT, about_arrays, rows_of_arrays
+from retrieval_store.exchange.formats.common import (
+    FIELDS,
+    MAX_LINE_BYTES,
+    Columns,
+    Place,
+    Row,
+    Stamp,
+    batches,
+    stamp_of,
+)
+from retrieval_store.exchange.formats.csv_format import rows_of_csv
+from retrieval_store.exchange.formats.jsonl import object_of, rows_of_lines
+from retrieval_store.exchange.formats.parquet import about_parquet, rows_of_parquet
+from retrieval_store.exchange.imports.chroma import IN_METADATA
+from retrieval_store.exchange.reports import Added, Checked
+
+Format = Literal["jsonl", "csv", "tsv", "parquet", "arrays"]
+_OF_SUFFIX: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of records, or a directory of arrays, and how it is read."""
+
+    path: Path
+    format: Format
+    columns: Columns
+    max_line_bytes: int
+
+    @property
+    def place(self) -> Place:
+        """What it is called in messages."""
+        if self.format == "arrays":
+            return Place(arrays.RECORDS, "line")
+        return Place(self.path.name, "line" if self.format == "jsonl" else "row")
+
+    def rows(self) -> Iterator[Row]:
+        """The rows, read as they are asked for."""
+        match self.format:
+            case "jsonl":
+                return rows_of_lines(self.path, self.columns, self.max_line_bytes)
+            case "parquet":
+                return rows_of_parquet(self.path, self.columns)
+            case "arrays":
+                return rows_of_arrays(self.path, self.columns, self.max_line_bytes)
+        delimiter = _DELIMITERS[self.format]
+        return rows_of_csv(self.path, self.columns, self.max_line_bytes, delimiter)
+
+    def stamp(self) -> tuple[Stamp, ...]:
+        """What changes when it is written to."""
+        if self.format == "arrays":
+            return tuple(stamp_of(self.path / name) for name in (arrays.VECTORS, arrays.RECORDS))
+        return (stamp_of(self.path),)
+
+
+def source_of(
+    path: str | os.PathLike[str],
+    format: Any,
+    id_column: Any,
+    document_column: Any,
+    max_line_bytes: Any,
+) -> Source:
+    """What a user says of a file, checked."""
+    for name, column in (("id_column", id_column), ("document_column", document_column)):
+        if not isinstance(column, str) or not column:
+            raise InvalidTypeError(f"{name} is {shown(column)}, expected the name of a column")
+    if id_column == document_column:
+        raise InvalidArgumentError(f"id_column and document_column are both {id_column!r}")
+    place = path_of(path, "path")
+    most = whole_number(max_line_bytes, "max_line_bytes", 1)
+    return Source(place, _format(place, format), Columns(id_column, document_column), most)
+
+
+def _format(path: Path, given: Any) -> Format:
+    known = get_args(Format)
+    if given is not None:
+        if given not in known:
+            raise InvalidArgumentError(
+                f"format is {shown(given)}, expected one of {', '.join(map(repr, known))}"
+            )
+        return given  # type: ignore[no-any-return]
+    if path.is_dir():
+        return "arrays"
+    found = _OF_SUFFIX.get(path.suffix.lower())
+    if found is None:
+        raise InvalidArgumentError(
+            f"path is {str(path)!r}, whose name says no format: pass one of "
+            f"{', '.join(map(repr, known))} as format, or end it with {', '.join(_OF_SUFFIX)}"
+        )
+    return found
+
 
 FromFile: TypeAlias = Literal["documents", "uris"]  # of which a file has what is embedded
 BATCH = 1_000
@@ -273,3 +379,149 @@ def _check_alone(record: dict[str, Any]) -> None:
             if said.startswith(f"{many}[0]"):
                 said = one + said.removeprefix(f"{many}[0]")
         raise type(error)(said) from None
+
+
+Record = dict[str, Any]
+
+
+def add_file(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    format: Format | None = None,
+    id_column: str = "id",
+    document_column: str = "document",
+    embed: FromFile | None = None,
+    batch: int = 1_000,
+    resume: bool = False,
+    upsert: bool = False,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    show_progress: bool = False,
+) -> Added:
+    """Add the records of a file, which are all checked before the first is written.
+
+    path, format, id_column, document_column, embed, max_line_bytes: as for `check`, which see.
+    Where there is no embedding, the document is embedded, or what the uri points at; with `embed`
+    the one that it names, and the other is stored beside it. IDAlreadyExistsError when
+    an id is in the collection, and nothing is written then; unless `upsert`, which updates those,
+    as `Collection.upsert` does, or `resume`, which leaves them out: so what was broken off goes on.
+    So many records at once are written durably and as a whole; when something fails on the way,
+    such as the embedding function, those before are there.
+    """
+    size = whole_number(batch, "batch", 1)
+    refuse_both(resume, upsert)
+    embedded = from_file(embed)
+    source = source_of(path, format, id_column, document_column, max_line_bytes)
+    new_in = None if resume or upsert else collection
+    before = source.stamp()
+    whole = checked(source, expected_by(collection), new_in, show_progress, embedded)
+    if source.stamp() != before:
+        raise InvalidArgumentError(
+            f"{source.path.name} was written to while it was checked; nothing was added"
+        )
+    adder = Adder(collection, resume, upsert)
+    bar_of = progress_bar("adding", whole.records, "record", show_progress)
+    with told_together(), bar_of as bar:
+        for rows in batches(source.rows(), size):
+            adder.add([row.record for row in rows], embedded)
+            bar.update(len(rows))
+    return Added(source.path, adder.added, adder.updated, adder.skipped)
+
+
+def refuse_both(resume: bool, upsert: bool) -> None:
+    """What is there can't both be left out and updated."""
+    if resume and upsert:
+        raise InvalidArgumentError(
+            "resume and upsert are both given: either what is there is left out, or it is updated"
+        )
+
+
+class Adder:
+    """Adds records, some after the others, and counts what came of them."""
+
+    def __init__(self, collection: Collection, resume: bool, upsert: bool) -> None:
+        self._collection, self._resume, self._upsert = collection, resume, upsert
+        self.added = self.updated = self.skipped = 0
+
+    def add(self, records: Sequence[Record], embed: Embed | None = None) -> None:
+        """Write them, as many at once as there are, but for those that are left out. embed: which
+        field vectors are made of, for those that come without."""
+        looked = self._resume or self._upsert
+        known = known_ids(self._collection, records) if looked else set()
+        if self._resume:
+            self.skipped += len(known)
+            records = [record for record in records if record["id"] not in known]
+        written = sum(
+            self._collection.add_from(
+                some, len(some), upsert=self._upsert, embed=None if has_vectors else embed
+            )
+            for has_vectors, some in _runs(records)
+        )
+        updated = min(written, len(known)) if self._upsert else 0
+        self.updated += updated
+        self.added += written - updated
+
+
+def _runs(records: Iterable[Record]) -> Iterator[tuple[bool, list[Record]]]:
+    """Neighbours that all come with vectors, or all without, as a write wants them; and which."""
+    for has_vectors, run in groupby(records, _has_vector):
+        yield has_vectors, list(run)
+
+
+def _has_vector(record: Mapping[str, Any]) -> bool:
+    return record.get("embedding") is not None
+
+
+_OF_CLUSTERS = "qdrant"  # settings of the one that it was on
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A collection as a file describes it. configuration: as `Client.create_collection` takes it;
+    model: what is remembered of its embedding function, which the maker of the file has chosen."""
+
+    metadata: dict[str, Any] | None
+    configuration: dict[str, Any]
+    model: dict[str, Any] | None
+
+
+def described_by(source: Source) -> Described | None:
+    """The collection that a file or directory was exported of, if it says so; InvalidArgumentError
+    for what says it in a way that nothing here writes."""
+    if source.format == "arrays":
+        said, place = about_arrays(source.path, source.max_line_bytes), ABOUT
+    elif source.format == "parquet":
+        said, place = about_parquet(source.path), source.path.name
+    else:
+        return None
+    if said is None:
+        return None
+    try:
+        told = checked_object(object_of(said), "it")
+        settings = dict(_object(told, "configuration") or {})
+        model = _object(settings, "embedding_function")
+        metadata = _object(told, "metadata")
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{place}, of the collection: {error}") from None
+    kept = ("embedding_function", _OF_CLUSTERS)
+    configuration = {name: one for name, one in settings.items() if name not in kept}
+    return Described(metadata, configuration, model)
+
+
+def agreeing(
+    metadata: dict[str, Any] | None, configuration: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The metadata; what it says of the index as well, as Chroma's may, is what the configuration
+    says, which may have changed since."""
+    settings = configuration.get("hnsw")
+    if metadata is None or not isinstance(settings, dict):
+        return metadata
+    told = {key: settings[name] for key, name in IN_METADATA.items() if name in settings}
+    return {key: told.get(key, value) for key, value in metadata.items()}
+
+
+def _object(told: dict[str, Any], name: str) -> dict[str, Any] | None:
+    value = told.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise InvalidArgumentError(f"{name} is {shown(value)}, expected an object")
+    return value

@@ -1,0 +1,354 @@
+"""Rows of files: a record, and where it stands, so that an error can say so.
+
+The points of a collection, as they are written into files.
+
+Files that are read, and files that appear as a whole or not at all.
+
+What is written lies beside its target under a name of its own until it is complete and synced; then
+it takes its name, if no other file has it. Whatever ends the writing before, nothing stays.
+"""
+
+import base64
+import binascii
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from retrieval_store.base import system
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import listed, path_of, shown
+from retrieval_store.direct.collection import Collection
+from retrieval_store.errors import InvalidArgumentError
+
+FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
+MOST_COLUMNS = 10_000  # of a table
+Item = TypeVar("Item")
+MAX_LINE_BYTES = 64 << 20
+BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in their file
+
+
+class Row(NamedTuple):
+    """A record, the number of its line or row, from 1, and about how many bytes it has there."""
+
+    number: int
+    record: dict[str, Any]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file, and what its rows are called, for messages. refused: an error that names both."""
+
+    name: str
+    unit: str
+
+    def refused(self, number: int, why: object) -> InvalidArgumentError:
+        """The error for one row; of the kind of `why`, where that is an error of ours."""
+        kind = type(why) if isinstance(why, InvalidArgumentError) else InvalidArgumentError
+        return kind(f"{self.name}, {self.unit} {number}: {why}")
+
+    def unreadable(self, why: object) -> InvalidArgumentError:
+        """The error for the whole file."""
+        return InvalidArgumentError(f"{self.name} can't be read: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Under which names a file has the ids and the documents."""
+
+    id: str = "id"
+    document: str = "document"
+
+    @property
+    def are_usual(self) -> bool:
+        """Whether each is called as it is here."""
+        return (self.id, self.document) == ("id", "document")
+
+    def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
+        """What each column of a table means; InvalidArgumentError for a repeated column, and
+        for more than MOST_COLUMNS."""
+        if len(names) > MOST_COLUMNS:
+            raise InvalidArgumentError(
+                f"{name} has {len(names):,} columns, expected {MOST_COLUMNS:,} at most"
+            )
+        if len(set(names)) < len(names):
+            twice = next(one for one in names if names.count(one) > 1)
+            raise InvalidArgumentError(f"{name} has the column {twice!r} more than once")
+        if self.id not in ("id", *names):
+            raise self.no_ids(names, name)
+        if self.document not in ("document", *names):
+            raise InvalidArgumentError(
+                f"{name} has no column {self.document!r} among {listed(names)}; document_column "
+                "names that of the documents"
+            )
+        try:
+            return self.renamed(names)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{name}: {error}") from None
+
+    def no_ids(self, names: Sequence[str], name: str) -> InvalidArgumentError:
+        """The error for a table without ids."""
+        between = next((one for one in ";\t|" if len(names) == 1 and one in names[0]), None)
+        if between is not None:
+            return InvalidArgumentError(
+                f"{name} has one column, {shown(names[0])}; its cells seem to be separated by "
+                f"{between!r}, expected ',', or '\\t' in a file that ends with .tsv"
+            )
+        return InvalidArgumentError(
+            f"{name} has no column {self.id!r} among {listed(names)}; id_column names that of the "
+            "ids"
+        )
+
+    def renamed(self, names: Iterable[str]) -> dict[str, str]:
+        """What each of the names means here; InvalidArgumentError for two that mean one."""
+        meant = {self.document: "document", self.id: "id"}
+        found = {name: meant.get(name, name) for name in names}
+        for mine in ("id", "document"):
+            named = [name for name, meaning in found.items() if meaning == mine]
+            if len(named) > 1:
+                raise InvalidArgumentError(
+                    f"it has both {named[0]!r} and {named[1]!r}; only one can be the {mine}"
+                )
+        return found
+
+
+def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """Some rows after the others, as `bounded` has it."""
+    return bounded(rows, size, lambda row: row.size)
+
+
+def bounded(
+    items: Iterable[Item], size: int, bytes_of: Callable[[Item], int]
+) -> Iterator[list[Item]]:
+    """Some items after the others: so many at once, and fewer where they are large. Those before
+    one that can't be read come first, so that what is wrong with them is told."""
+    waiting: list[Item] = []
+    room = BATCH_BYTES
+    try:
+        for item in items:
+            waiting.append(item)
+            room -= bytes_of(item)
+            if len(waiting) == size or room <= 0:
+                yield waiting
+                waiting, room = [], BATCH_BYTES
+    except InvalidArgumentError:
+        if waiting:
+            yield waiting
+        raise
+    if waiting:
+        yield waiting
+
+
+def with_vector(record: dict[str, Any]) -> dict[str, Any]:
+    """The record, with an embedding that is text, base64 of little-endian float32, as numbers."""
+    embedding = record.get("embedding")
+    if isinstance(embedding, str):
+        record["embedding"] = _decoded(embedding)
+    return record
+
+
+def _decoded(text: str) -> Any:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        data = b"?"
+    if len(data) % 4:
+        raise InvalidArgumentError(
+            f"embedding is {shown(text)}, expected a list of numbers, or base64 of float32"
+        )
+    return np.frombuffer(data, "<f4")
+
+
+Record = dict[str, Any]
+Batches = Iterator[list[Record]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which points of a collection, and how many are in memory at once. vectors: whether with
+    their vectors."""
+
+    collection: Collection
+    where: Mapping[str, Any] | None = None
+    where_document: Mapping[str, Any] | None = None
+    vectors: bool = True
+    batch: int = 1_000
+    show_progress: bool = False
+    settings: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", self.collection.configuration)
+
+    @property
+    def has_sparse(self) -> bool:
+        """Whether points may have sparse vectors, which are wanted."""
+        return self.vectors and bool(self.settings.get("sparse"))
+
+    @property
+    def is_half(self) -> bool:
+        """Whether vectors are kept as float16."""
+        return bool(self.settings["vectors"]["datatype"] == "float16")
+
+    def described(self) -> dict[str, Any]:
+        """What the collection is called and set to."""
+        return {
+            "name": self.collection.name,
+            "metadata": self.collection.metadata,
+            "configuration": self.settings,
+        }
+
+    @contextmanager
+    def read(self) -> Iterator[Batches]:
+        """All of them as they are now, some after the others. Whatever ends the block, the copy
+        that they are read from goes."""
+        include = ["documents", "metadatas", "uris"]
+        if self.vectors:
+            include.append("embeddings")
+        if self.has_sparse:
+            include.append("sparse_embeddings")
+        total = self.collection.count(self.where, self.where_document)
+        records = self._iterated(include)
+        try:
+            with progress_bar("exporting", total, "record", self.show_progress) as bar:
+                yield self._pieces(records, bar.update)
+        finally:
+            close = getattr(records, "close", None)
+            if close is not None:
+                close()
+
+    @contextmanager
+    def metadatas(self) -> Iterator[Iterator[Record]]:
+        """Their metadata alone."""
+        records = self._iterated(["metadatas"])
+        try:
+            yield (record["metadata"] or {} for record in records)
+        finally:
+            close = getattr(records, "close", None)
+            if close is not None:
+                close()
+
+    def _iterated(self, include: Sequence[Any]) -> Iterator[Record]:
+        return self.collection.iterate(self.batch, self.where, self.where_document, include)
+
+    def _pieces(
+        self, records: Iterator[Record], advance: Callable[[int], None]
+    ) -> Generator[list[Record], None, None]:
+        while some := [_known(record) for record in islice(records, self.batch)]:
+            yield some
+            advance(len(some))
+
+
+def _known(record: Record) -> Record:
+    """The record, without a vector where the point has none: it reads as NaN."""
+    embedding = record.get("embedding")
+    if embedding is not None and np.isnan(embedding).all():
+        record["embedding"] = None
+    return record
+
+
+Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was written to
+
+
+def file_to_read(path: Path) -> IO[bytes]:
+    """A regular file, opened: a pipe, which can't be read twice, or a device is none."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | system.NO_WAITING)  # should it be a pipe
+
+    try:
+        file = open(path, "rb", opener=opener)  # noqa: SIM115  closed by who reads it
+    except OSError as error:
+        raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InvalidArgumentError(f"path is {str(path)!r}, expected a file")
+    return file
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What changes when a file is written to."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A file to write to, which is at `path` when the block has ended well; with that path."""
+    target = _free(path)
+    made = _beside(target)
+    try:
+        with made.open("xb") as file:
+            yield target, file
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(made, target)  # which never replaces anything
+        except FileExistsError:
+            raise _taken(target) from None
+    finally:
+        made.unlink(missing_ok=True)
+    _sync_directory(target.parent)
+
+
+@contextmanager
+def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+    """A directory to make files in, which is at `path` when the block has ended well; behind that
+    path. It is for who writes the files to sync them."""
+    target = _free(path)
+    made = _beside(target)
+    try:
+        made.mkdir()
+        yield target, made
+        _sync_directory(made)
+        try:
+            os.rename(made, target)  # which replaces an empty directory at most
+        except OSError:
+            if target.exists():
+                raise _taken(target) from None
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    _sync_directory(target.parent)
+
+
+def _free(path: str | os.PathLike[str]) -> Path:
+    target = path_of(path, "path")
+    if os.path.lexists(target):
+        raise _taken(target)
+    if not target.parent.is_dir():
+        raise InvalidArgumentError(
+            f"path is {str(target)!r}, but there is no directory {str(target.parent)!r}"
+        )
+    return target
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{uuid.uuid4().hex}.new")
+
+
+def _taken(target: Path) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"path is {str(target)!r}, which is there already; an export replaces nothing"
+    )
+
+
+def _sync_directory(path: Path) -> None:
+    """So that a power cut doesn't take the name away."""
+    if system.IS_THERE:
+        descriptor = os.open(path, os.O_RDONLY | system.DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

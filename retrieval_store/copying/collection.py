@@ -3,25 +3,131 @@
 Where both lie on disk its files are copied as they are at one moment, and become a collection of
 the target at once or not at all. Else points travel in pages (`transfer`): from a private copy of
 one state where the source is of this process, from a cluster as they are listed.
+
+Copying the points of a collection in pages, resuming after an earlier transfer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import Payload
-from retrieval_store.copying import spaces
-from retrieval_store.copying.comparing import Since, compare, holds_the_same
-from retrieval_store.copying.following import Follower, TooFarError, begin_writing, note_left
-from retrieval_store.copying.journal import Journal
-from retrieval_store.copying.placing import Place
-from retrieval_store.copying.transfer import Transfer
+from retrieval_store.copying import pages
+from retrieval_store.copying.journal import Entry, Journal
+from retrieval_store.copying.pages import (
+    Since,
+    append,
+    append_each,
+    compare,
+    delete_others,
+    everything,
+    holds_the_same,
+    put_in_order,
+    read_pages,
+    write_differing,
+    write_each,
+    write_named,
+)
+from retrieval_store.copying.place import (
+    Follower,
+    Place,
+    TooFarError,
+    begin_writing,
+    note_left,
+    split,
+)
 from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
 from retrieval_store.places import Session
 from retrieval_store.query.protocols import EmbeddedStore, EnginePoints, PointsBackend
-from retrieval_store.query.types import TEXTS_CUT, CollectionRecord, NewSpace
+from retrieval_store.query.types import TEXTS_CUT, Changed, CollectionRecord, NewSpace, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One transfer of all points of a collection.
+
+    source: the source's points, a private copy in one state unless on a cluster; copied: the points
+    of the target; spaces: the vector spaces to copy; journal: notes the progress; position: that of
+    the source's change log before the copy was taken, None for a cluster, which has none; resumed:
+    whether the target collection existed before; name: for the progress bar; shown: whether to show
+    the bar.
+    """
+
+    source: PointsBackend
+    copied: PointsBackend
+    spaces: Sequence[str]
+    journal: Journal
+    collection_id: str
+    position: Position | None
+    resumed: bool
+    name: str
+    shown: bool
+
+    def run(self) -> int:
+        """Make the target hold what the source holds, in the same order. Returns how many points
+        were missing in the target, or differed."""
+        entry, changed = self._resume()
+        moved = self._copy_pages(entry)
+        if changed is not None:
+            self._copy_changed(changed)
+        if self.copied.count() > self.source.count():
+            moved += delete_others(self.source, self.copied)
+        if self.resumed and self.position is None:  # which lacks a log of points added again
+            moved += put_in_order(self.source, self.copied, self.spaces)
+        return moved
+
+    def _resume(self) -> tuple[Entry, Changed | None]:
+        """The journal's entry to resume from, and the points changed since; None for these if all
+        points are copied from the first on, or the source is a cluster.
+
+        Points are copied in the order of insertion. Of the `entry.done` points copied before the
+        transfer was interrupted some may have been deleted since, so the first done - deleted
+        points are certain to be copied. All numbers are read from one state, that of `source`."""
+        entry, points = self.journal.entries[self.collection_id], self.source.engine
+        if points is None or self.position is None:
+            return entry, None
+        count = points.count()
+        changed = None
+        if entry.done and entry.position is not None:
+            changed = points.changed_since(entry.position)
+        if changed is None or changed.ids is None:  # the log doesn't reach back: copy all points
+            anew: dict[str, Any] = {"done": 0, "position": self.position, "count": count}
+            return self.journal.advance(self.collection_id, **anew), None
+        deleted = max(0, entry.count - (count - changed.inserted))
+        done = max(0, entry.done - deleted)
+        return self.journal.advance(self.collection_id, done=done), changed
+
+    def _copy_pages(self, entry: Entry) -> int:
+        """Copy the points after the first `entry.done`; returns how many were written. On a cluster
+        the first ones may have changed since without notice, so they are compared."""
+        fields, written = everything(self.spaces), 0
+        start = 0 if self.position is None else entry.done
+        # If the target has more points, a page was written but not noted, or all is copied again.
+        put = write_each if self.copied.count() <= start else append_each
+        with progress_bar(self.name, self.source.count(), "point", self.shown) as bar:
+            bar.update(start)
+            found = read_pages(self.source, fields, start)
+            while start < entry.done and (page := next(found, None)) is not None:
+                written += write_differing(self.copied, page, fields)
+                start += len(page.ids)
+                self._note_done(max(start, entry.done))
+                bar.update(len(page.ids))
+            for number in put(self.copied, found):
+                start, written = start + number, written + number
+                self._note_done(max(start, entry.done))
+                bar.update(number)
+        return written
+
+    def _note_done(self, done: int) -> None:
+        self.journal.advance(self.collection_id, done=done)
+
+    def _copy_changed(self, changed: Changed) -> None:
+        updated, inserted = split(changed)
+        write_named(self.source, self.copied, updated, self.spaces)
+        write_named(self.source, self.copied, inserted, self.spaces, append)
+
 
 SpacesOf: TypeAlias = Callable[[CollectionRecord], Mapping[str, NewSpace]]
 
@@ -113,7 +219,7 @@ class CollectionCopy:
         points = self._points.engine
         if points is None:
             return self._spaces_of(self.place.record)
-        return {one.name: spaces.as_new(one) for one in points.spaces()}
+        return {one.name: pages.as_new(one) for one in points.spaces()}
 
     def take_alike(self) -> bool:
         """Whether the target has a collection of the name that holds the same, and is the same in
@@ -125,7 +231,7 @@ class CollectionCopy:
         source_points, target_points = self._points.engine, target.engine
         if source_points is not None and target_points is not None:
             rounds = False
-            if spaces.steps(source_points.spaces(), None, target_points.spaces()):
+            if pages.steps(source_points.spaces(), None, target_points.spaces()):
                 return False
         if not holds_the_same(self._points, target, [*self._spaces], rounds):
             return False
@@ -225,7 +331,7 @@ class CollectionCopy:
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
             # In this order: all that new vector spaces will hold is written after the position.
             entry = self._journal.advance(self.id, position=points.position())
-            entry = self._journal.advance(self.id, spaces=spaces.numbers(points.spaces()))
+            entry = self._journal.advance(self.id, spaces=pages.numbers(points.spaces()))
             source, target = engines
             target.adopt_collection(source, self.id, replace(self.place.settings, id=entry.target))
             self._journal.advance(self.id, whole=True)
@@ -274,8 +380,8 @@ class CollectionCopy:
         if source is None or target is None:
             return [*self._spaces]
         there = source.spaces()
-        spaces.steps(there, self.place.known.spaces, target.spaces()).take(target)
-        numbers = spaces.numbers(there)
+        pages.steps(there, self.place.known.spaces, target.spaces()).take(target)
+        numbers = pages.numbers(there)
         self._journal.advance(self.id, spaces=numbers)
         return [*numbers]
 

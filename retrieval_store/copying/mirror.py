@@ -2,19 +2,159 @@
 
 What the source renames, deletes and makes anew, the copy does too, with what the journal knows to
 be its own; all else in the target stays, and is an error where it is in the way.
+
+Saying what a copy does besides copying: to the caller, and in the log.
+
+Aliases of QdrantClient's that lead to what is copied, made those of the source.
+
+Those that the copy has given are its own, by the journal, and lead where those of the source lead;
+one that the target had before stays as it is.
+
+Copying collections from one store to another: which, whether it can be, in which order.
+
+What is done twice does no harm, and the journal notes what is done, so that a copy that was broken
+off goes on, and one that was finished is brought level.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import TypeAlias
 
-from retrieval_store.copying.aliases import Aliases
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.tracing import log_of
+from retrieval_store.copying import journal as journals
 from retrieval_store.copying.collection import CollectionCopy, SpacesOf, is_there
 from retrieval_store.copying.journal import Journal
-from retrieval_store.copying.placing import unused_name
-from retrieval_store.copying.telling import Tell
-from retrieval_store.errors import NotFoundError
+from retrieval_store.copying.place import follow, unused_name
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    ReadOnlyError,
+)
 from retrieval_store.places import Session
 from retrieval_store.query.types import CollectionRecord
+
+Tell: TypeAlias = Callable[[str], object]
+_log = log_of("store")
+
+
+def telling(on_change: Tell | None) -> Tell:
+    """A function that says a line."""
+
+    def tell(line: str) -> None:
+        _log.info("copying: %s", line)
+        if on_change is not None:
+            on_change(line)
+
+    return tell
+
+
+class Aliases:
+    """The aliases of both stores; where one is a cluster nothing is known of them, nor done."""
+
+    def __init__(self, source: Session, target: Session, journal: Journal, tell: Tell) -> None:
+        here, there = source.store.engine, target.store.engine
+        self._stores = None if here is None or there is None else (here, there)
+        self._place = target.place
+        self._journal = journal
+        self._tell = tell
+        self._left: set[str] = set()  # of which it was told that they aren't ours
+
+    def wanted(self, copies: Mapping[str, CollectionCopy]) -> dict[str, CollectionCopy]:
+        """The aliases that lead to these collections of the source."""
+        if self._stores is None:
+            return {}
+        here, _ = self._stores
+        named = {one.name: one for one in copies.values()}
+        found = {}
+        for alias, name in here.aliases().items():
+            copy = named.get(name)
+            if copy is None:  # of another name since it was looked, or none that is copied
+                with suppress(NotFoundError):
+                    copy = copies.get(here.resolved(alias).id)
+            if copy is not None:
+                found[alias] = copy
+        return found
+
+    def refuse_taken(self, aliases: Sequence[str], owned: Collection[str]) -> None:
+        """Raise AlreadyExistsError for one that the target can't have; owned: ids of copies, whose
+        names are going to be others."""
+        if self._stores is None or not aliases:
+            return
+        _, store = self._stores
+        taken = store.aliases()
+        for alias in aliases:
+            with suppress(NotFoundError):
+                if alias not in taken and store.named(alias).id not in owned:
+                    raise AlreadyExistsError(
+                        f"alias {alias!r} is the name of a collection {self._place}; a copy "
+                        "replaces nothing"
+                    )
+
+    def take_back(self, copies: Mapping[str, CollectionCopy], names: Collection[str]) -> bool:
+        """Delete those of ours that the source has no more, and those that are names of collections
+        now, so that these may be called so; returns whether there were any."""
+        if self._stores is None:
+            return False
+        _, store = self._stores
+        wanted = self.wanted(copies)
+        stale = [one for one in self._journal.aliases if one not in wanted or one in names]
+        if not stale:
+            return False
+        ours = _names(copies)
+
+        def edit(there: dict[str, str]) -> dict[str, str]:
+            return {a: name for a, name in there.items() if a not in stale or name not in ours}
+
+        store.change_aliases(edit)
+        self._journal.give({a: i for a, i in self._journal.aliases.items() if a not in stale})
+        for alias in stale:
+            self._tell(f"the alias {alias!r} is gone, as in the source")
+        return True
+
+    def give(self, copies: Mapping[str, CollectionCopy]) -> bool:
+        """Have the aliases of the source lead to the copies; returns whether any did not."""
+        if self._stores is None:
+            return False
+        _, store = self._stores
+        there, ours, wanted = store.aliases(), _names(copies), self.wanted(copies)
+        names = {a: name for a, copy in wanted.items() if (name := copy.called) is not None}
+        new = {alias: wanted[alias] for alias, name in names.items() if there.get(alias) != name}
+        self._leave_foreign({a: there[a] for a in new if a in there}, ours)
+        later = new.keys() & ours  # names still, of copies that the next look renames or deletes
+        new = {a: copy for a, copy in new.items() if a not in self._left and a not in later}
+        if not new:
+            return bool(later)
+        owned = {one.copied_id for one in copies.values() if one.called is not None}
+        self.refuse_taken([*new], owned)
+        given = {alias: copy.copied_id for alias, copy in new.items()}
+        # Before they are: else a process that dies between the two leaves some that aren't ours.
+        self._journal.give(self._journal.aliases | given)
+
+        def edit(there: dict[str, str]) -> dict[str, str]:
+            known = {a for a in new if a not in there or self._is_ours(a, there[a], ours)}
+            return there | {alias: names[alias] for alias in known}
+
+        store.change_aliases(edit)
+        for alias, copy in new.items():
+            self._tell(f"the alias {alias!r} leads to {copy.called!r}, as in the source")
+        return True
+
+    def _leave_foreign(self, taken: Mapping[str, str], ours: Collection[str]) -> None:
+        """Leave alone, and say so once, those that aren't the copy's and lead elsewhere."""
+        foreign = {alias for alias, name in taken.items() if not self._is_ours(alias, name, ours)}
+        for alias in sorted(foreign - self._left):
+            self._tell(f"the alias {alias!r} leads elsewhere {self._place}, and is left alone")
+        self._left = foreign
+
+    def _is_ours(self, alias: str, name: str, ours: Collection[str]) -> bool:
+        return alias in self._journal.aliases and name in ours
+
+
+def _names(copies: Mapping[str, CollectionCopy]) -> set[str]:
+    """What the copies are called that are there."""
+    return {one.called for one in copies.values() if one.called is not None}
 
 
 class Mirror:
@@ -214,3 +354,87 @@ class Mirror:
     def finish(self) -> None:
         """All is done: from here on the copies are their owner's."""
         self._journal.finish([one for one, copy in self.copies.items() if copy.alike is None])
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied of one collection. points: how many the copy holds; followed: how many were
+    copied again since they had been written meanwhile; compared: how many were looked at in both
+    and found alike; level: whether nothing was left to copy, since it had been copied before."""
+
+    name: str
+    points: int
+    followed: int
+    compared: int
+    level: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """How to follow. quiet: the seconds for which the sources must rest before it ends; goes_on:
+    whether there is a reason not to end then; on_level: called when there is nothing left to copy
+    for the first time."""
+
+    quiet: float
+    goes_on: Callable[[], bool]
+    on_level: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How to copy. following: None not to follow; shown: whether bars are; spaces_of: the vector
+    spaces of a collection that doesn't tell them; if_exists: whether to raise for a collection that
+    has been copied before, rather than to bring it level; on_change: told what is renamed, deleted
+    and copied besides."""
+
+    following: Following | None
+    shown: bool
+    spaces_of: SpacesOf
+    if_exists: bool = False
+    on_change: Tell | None = None
+
+
+def copy_store(
+    source: Session, target: Session, names: Sequence[str] | None, ways: Ways
+) -> list[Copied]:
+    """Copy collections, all if `names` is None, into another store, where these names must be free
+    or belong to earlier copies; then compare both. An interrupted copy is resumed where it
+    stopped."""
+    _refuse_impossible(source, target, ways)
+    folders = [one.store.directory for one in (target, source) if not one.read_only]
+    with journals.opened(folders, (source.place, target.place)) as journal:
+        mirror = Mirror(
+            source, target, names, journal, telling(ways.on_change), ways.shown, ways.spaces_of
+        )
+        mirror.refuse_taken(ways.following is None, ways.if_exists)
+        _level(mirror, ways.following)
+        found = [Copied(one.name, *told, one.is_level) for one, told in mirror.compared()]
+        mirror.finish()
+        return found
+
+
+def _level(mirror: Mirror, following: Following | None) -> None:
+    """Copy all, and go on as long as is wanted."""
+    mirror.level(goes_on=following is not None)
+    if following is not None:
+        follow(
+            lambda: mirror.level(goes_on=True),
+            following.quiet,
+            following.goes_on,
+            following.on_level,
+        )
+
+
+def _refuse_impossible(source: Session, target: Session, ways: Ways) -> None:
+    """Raise InvalidArgumentError for a store that would be copied into itself, or can't be
+    followed, ReadOnlyError for a target where nothing can be written."""
+    if target.read_only:
+        raise ReadOnlyError(f"the store {target.place} is open read-only; nothing is copied there")
+    directory = source.store.directory
+    same = directory is not None and directory == target.store.directory
+    if same or source.store is target.store:
+        raise InvalidArgumentError(f"both are one store, {source.place}: there is nothing to copy")
+    if ways.following is not None and source.on_cluster:
+        raise InvalidArgumentError(
+            f"following isn't supported {source.place}, which keeps no such log"
+        )

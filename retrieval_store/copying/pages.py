@@ -1,20 +1,36 @@
-"""Points on their way from one collection to another, with all that they hold."""
+"""Points on their way from one collection to another, with all that they hold.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+Whether a copy holds what its source holds: as many points, and a sample of them alike; or all,
+of a collection that no journal says is a copy.
+
+Vector spaces of a copy made those of its source, while points come and go.
+
+A space that was dropped and added again has the name of the one before, and none of its vectors;
+its number tells. All that a new one holds was written since it was added, so a copy of what
+has changed since before that copies all of it.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import Payload
+from retrieval_store.errors import StorageError
+from retrieval_store.query.protocols import EnginePoints, PointsBackend
 from retrieval_store.query.types import (
     WHOLE,
     Fields,
+    NewSpace,
     NonDenseVectors,
     PointBatch,
     PointId,
     Points,
+    SpaceRecord,
     Vectors,
     VectorsRead,
 )
@@ -56,7 +72,7 @@ def _vector_bytes(column: VectorsRead) -> int:
     return sum(one.nbytes for one in arrays if one is not None)
 
 
-def pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterator[Points]:
+def read_pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterator[Points]:
     """All points but the first so many, in the order of first insertion."""
     pace = Pace()
     while True:
@@ -133,14 +149,14 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
     """Give the points of a target that has the same ids the order of the source, from the first on
     that stands elsewhere; returns how many were written again."""
     start, moved = 0, 0
-    for points in pages(source, Fields()):
+    for points in read_pages(source, Fields()):
         there = target.get(None, None, len(points.ids), start, Fields()).ids
         if there != points.ids:
             break
         start += len(points.ids)
     else:
         return 0
-    for points in pages(source, everything(spaces), start):
+    for points in read_pages(source, everything(spaces), start):
         append(target, points)
         moved += len(points.ids)
     return moved
@@ -149,7 +165,7 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
 def delete_others(source: PointsBackend, target: PointsBackend) -> int:
     """Delete the points of the target that aren't in the source; returns how many."""
     gone: list[PointId] = []
-    for points in pages(target, Fields()):
+    for points in read_pages(target, Fields()):
         there = set(source.get(points.ids, None, None, 0, Fields()).ids)
         gone += [one for one in points.ids if one not in there]
     for start in range(0, len(gone), PAGE):
@@ -217,3 +233,135 @@ def _close(one: object, other: object, tolerance: float) -> bool:
             return bool(np.isnan(one).all() and np.isnan(other).all())
         return bool(np.allclose(one, other, tolerance, tolerance / 100, equal_nan=True))
     return one is None and other is None
+
+
+SAMPLE, RUN = 1_000, 50  # points, of which so many stand side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What has happened to the source since. ids: which of the points that are there were changed,
+    None when that isn't known; rests: whether nothing has, so that nothing was deleted either."""
+
+    ids: frozenset[PointId] | None
+    rests: bool
+
+
+def compare(
+    source: PointsBackend,
+    target: PointsBackend,
+    spaces: Spaces,
+    since: Since,
+    rounds: bool,
+    name: str,
+) -> int:
+    """How many points were compared; StorageError when one is otherwise, or one too many or too few
+    is there. rounds: whether the target is a cluster,
+    which rounds vectors."""
+    before = source.count() if since.rests else 0
+    count = target.count()
+    if since.rests and count != before and not source.count() <= count < before:
+        raise StorageError(  # where it isn't that points have expired meanwhile
+            f"the copy of collection {name!r} has {count:,} points, its source {before:,}"
+        )
+    if since.ids is None:
+        return 0
+    fields, compared = everything(spaces), 0
+    # A cluster counts its points to find a place among them, several times for each.
+    chosen, other = (source, target) if rounds else (target, source)
+    for start in _starts(min(count, chosen.count())):
+        copied = chosen.get(None, None, RUN, start, fields)
+        there = other.get(copied.ids, None, None, 0, fields)
+        others = since.ids if since.rests else since.ids | (set(copied.ids) - set(there.ids))
+        wrong = differing(copied, there, ROUNDED if rounds else 0) - others
+        if wrong:  # unless they have expired since
+            wrong &= {*chosen.get([*wrong], None, None, 0, Fields()).ids}
+        if wrong:
+            raise StorageError(
+                f"the copy of collection {name!r} differs from its source: the point "
+                f"{min(wrong, key=str)!r} holds something else, or isn't there; copy it again"
+            )
+        compared += len(copied.ids)
+    return compared
+
+
+def holds_the_same(
+    source: PointsBackend, target: PointsBackend, spaces: Spaces, rounds: bool
+) -> bool:
+    """Whether both have the same points in the same order."""
+    if source.count() != target.count():
+        return False
+    fields, start, tolerance = everything(spaces), 0, ROUNDED if rounds else 0
+    for points in read_pages(source, fields):
+        there = target.get(None, None, len(points.ids), start, fields)
+        if points.ids != there.ids or differing(points, there, tolerance):
+            return False
+        start += len(points.ids)
+    return True
+
+
+def _starts(count: int) -> list[int]:
+    """Where the runs of a random sample begin; all of them when there are few points."""
+    if count <= SAMPLE:
+        return list(range(0, count, RUN))
+    return sorted(random.sample(range(count - RUN + 1), SAMPLE // RUN))
+
+
+def numbers(spaces: Sequence[SpaceRecord]) -> dict[str, int]:
+    """The numbers of spaces by their names."""
+    return {one.name: one.number for one in spaces}
+
+
+def as_new(space: SpaceRecord) -> NewSpace:
+    """An empty space like this one."""
+    return NewSpace(space.metric, space.index, space.kind, space.datatype, space.dimension)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What makes the spaces of a copy those of its source: which are dropped first, which are added
+    then, and of which the settings change."""
+
+    dropped: Sequence[str]
+    added: Mapping[str, NewSpace]
+    changed: Mapping[str, Payload]
+
+    def __bool__(self) -> bool:
+        return bool(self.dropped or self.added or self.changed)
+
+    def take(self, target: EnginePoints) -> None:
+        """Do all that; what a process that died has done already isn't asked for again."""
+        for name in self.dropped:
+            target.drop_space(name)
+        for name, space in self.added.items():
+            target.add_space(name, space)
+        for name, index in self.changed.items():
+            target.configure_index(name, index)
+
+
+def steps(
+    source: Sequence[SpaceRecord], known: Mapping[str, int] | None, target: Sequence[SpaceRecord]
+) -> Steps:
+    """How the target comes by the vector spaces of the source. known: the numbers of those whose
+    vectors the target has; None for all."""
+    wanted = {one.name: one for one in source}
+    kept = {one.name: one for one in target if _is_kept(one, wanted.get(one.name), known)}
+    return Steps(
+        [one.name for one in target if one.name not in kept],
+        {name: as_new(one) for name, one in wanted.items() if name not in kept},
+        {name: wanted[name].index for name, one in kept.items() if one.index != wanted[name].index},
+    )
+
+
+def _is_kept(
+    there: SpaceRecord, wanted: SpaceRecord | None, known: Mapping[str, int] | None
+) -> bool:
+    """Whether a space of the target is that of the source, and can become all that it is."""
+    if wanted is None or (known is not None and known.get(wanted.name) != wanted.number):
+        return False
+    kinds = (there.metric, there.kind, there.datatype)
+    if kinds != (wanted.metric, wanted.kind, wanted.datatype):
+        return False
+    # The first vector fixes the dimension; where there is none any more, only a new space has it.
+    fixed_later = there.dimension is None and wanted.count > 0
+    return fixed_later or there.dimension == wanted.dimension

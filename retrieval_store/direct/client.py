@@ -76,7 +76,7 @@ from retrieval_store.query.types import (
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.copying.stores import Copied
+    from retrieval_store.copying.mirror import Copied
     from retrieval_store.direct.chroma.settings import Settings
     from retrieval_store.embeddings import Embeds
     from retrieval_store.loaders import DataLoader
@@ -382,7 +382,7 @@ class Client:
         same, and a copy that others have written to since (a ConflictError, where it was broken
         off): a copy replaces nothing.
         """
-        from retrieval_store.copying.stores import Following, Ways, copy_store
+        from retrieval_store.copying.mirror import Following, Ways, copy_store
 
         if not isinstance(other, Client):
             raise InvalidTypeError(f"other is {shown(other)}, expected a Client")

@@ -9,7 +9,7 @@ import qdrant_client
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import collection, comparing, following, pages, transfer
+from retrieval_store.copying import collection, pages, place
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -282,7 +282,7 @@ def broken_off(monkeypatch, after):
 
         return put
 
-    append = transfer.append
+    append = collection.append
 
     def at_the_end(target, page):
         if not left:
@@ -290,9 +290,9 @@ def broken_off(monkeypatch, after):
         left.pop()
         append(target, page)
 
-    monkeypatch.setattr(transfer, "append", at_the_end)
+    monkeypatch.setattr(collection, "append", at_the_end)
     for way in ("write_each", "append_each"):
-        monkeypatch.setattr(transfer, way, breaking(getattr(transfer, way)))
+        monkeypatch.setattr(collection, way, breaking(getattr(collection, way)))
     monkeypatch.setattr(pages, "PAGE", 40)
     monkeypatch.setattr(pages, "FIRST", 40)
 
@@ -331,7 +331,7 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
 @pytest.mark.embedded
 def test_what_is_written_meanwhile_follows(client, other, monkeypatch):
     things, turn = filled(client), iter(range(10**6))
-    catch_up = following.Follower.catch_up
+    catch_up = place.Follower.catch_up
 
     def with_writes(follower):
         i = next(turn)
@@ -341,7 +341,7 @@ def test_what_is_written_meanwhile_follows(client, other, monkeypatch):
             things.update(["p100"], metadatas=[{"turn": i}])
         return catch_up(follower)
 
-    monkeypatch.setattr(following.Follower, "catch_up", with_writes)
+    monkeypatch.setattr(place.Follower, "catch_up", with_writes)
     (copied,) = client.copy_to(other, follow=True, quiet=0)
     assert copied.followed > 0
     same(things, opened(other))
@@ -351,14 +351,14 @@ def test_what_is_written_meanwhile_follows(client, other, monkeypatch):
 @pytest.mark.embedded
 def test_settings_that_change_meanwhile_follow(client, monkeypatch):
     things, changed = filled(client), []
-    catch_up = following.Follower.catch_up
+    catch_up = place.Follower.catch_up
 
     def with_change(follower):
         if not changed:
             changed.append(things.modify(metadata={"made": "again"}))
         return catch_up(follower)
 
-    monkeypatch.setattr(following.Follower, "catch_up", with_change)
+    monkeypatch.setattr(place.Follower, "catch_up", with_change)
     with retrieval_store.Client() as other:
         client.copy_to(other, follow=True, quiet=0)
         assert opened(other).metadata == {"made": "again"}
@@ -369,7 +369,7 @@ def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
     things, turn = filled(client), iter(range(10**6))
     monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
     monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
-    catch_up = following.Follower.catch_up
+    catch_up = place.Follower.catch_up
 
     def with_writes(follower):
         if next(turn) == 1:
@@ -378,7 +378,7 @@ def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
             things.delete(["p30"])
         return catch_up(follower)
 
-    monkeypatch.setattr(following.Follower, "catch_up", with_writes)
+    monkeypatch.setattr(place.Follower, "catch_up", with_writes)
     client.copy_to(other, follow=True, quiet=0)
     same(things, opened(other))
 
@@ -458,7 +458,7 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
         things.update([f"p{i}" for i in range(1, 9)], metadatas=[{"v": 1}] * 8)
         monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
         monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
-        write = transfer.write_each
+        write = collection.write_each
 
         def with_writes(target, found):
             for number in write(target, found):
@@ -466,7 +466,7 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
                 yield number
 
         before = held(things)
-        monkeypatch.setattr(transfer, "write_each", with_writes)
+        monkeypatch.setattr(collection, "write_each", with_writes)
         source.copy_to(target)
         copied = opened(target).get(before["ids"], include=EVERYTHING)
         assert copied["ids"] == before["ids"]
@@ -534,7 +534,8 @@ def test_large_documents_come_few_at_a_time(monkeypatch):
             [f"p{i}" for i in range(620)], np.ones((620, 2)), documents=["x" * n for n in sizes]
         )
         found = [
-            len(page.ids) for page in pages.pages(things._backend.points, pages.everything([""]))
+            len(page.ids)
+            for page in pages.read_pages(things._backend.points, pages.everything([""]))
         ]
         assert sum(found) == 620
         assert found[1] <= 2 and found[-2] > 100
@@ -562,7 +563,7 @@ def test_a_copy_that_differs_is_found(client, monkeypatch, wrong):
                 copy.delete(["p1"])
             else:
                 copy.add(["more"], [[1, 1]])
-            return comparing.compare(*arguments)
+            return pages.compare(*arguments)
 
         monkeypatch.setattr(collection, "compare", spoiled)
         with pytest.raises(StorageError, match="the copy of collection 'things'"):

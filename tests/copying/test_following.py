@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import collection, pages, transfer
+from retrieval_store.copying import collection, pages
 from retrieval_store.copying.journal import Journal
 from retrieval_store.copying.journal import opened as opened_journal
 from retrieval_store.engine.points import PointStore
@@ -594,7 +594,7 @@ def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, mon
     few(source, "one")
     filled(source, count=200)
     with pages_of(monkeypatch) as patched:
-        write = transfer.write_each
+        write = collection.write_each
 
         def deleting(target, found):
             for number in write(target, found):
@@ -603,7 +603,7 @@ def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, mon
                     source.delete_collection("things")
 
         patched.setattr(pages, "PAGE", 40)
-        patched.setattr(transfer, "write_each", deleting)
+        patched.setattr(collection, "write_each", deleting)
         with pytest.raises(NotFoundError, match="'things' was deleted while it was copied"):
             source.copy_to(there)
     assert names(there) == ["one", "things"]

@@ -169,8 +169,8 @@ def _of_qdrant(given: Any, name: str) -> Expression | None:
     """As a server means it for a key without an index."""
     from qdrant_client import models
 
-    from retrieval_store.qdrant.filters.parsing import parse_filter
-    from retrieval_store.qdrant.refusals import Refused
+    from retrieval_store.qdrant.errors import Refused
+    from retrieval_store.qdrant.filters import parse_filter
 
     if not isinstance(given, models.Filter):
         raise InvalidTypeError(f"{name} is {shown(given)}, expected a Filter that has it in it")

@@ -1,12 +1,31 @@
 """QdrantClient: qdrant-client's own, whose calls go to our engine unless there is a server; and how
-its queries are answered."""
+its queries are answered.
 
-from typing import Any
+How a client is opened: whether its arguments mean a store in this process, and which directories
+this front opens, of which it keeps the local mode of qdrant-client out.
+
+AsyncQdrantClient: the same for asyncio. Calls of a store in this process run in threads, so the
+loop goes on meanwhile.
+"""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from pathlib import Path
+from typing import IO, Any
 
 import qdrant_client
+from qdrant_client.async_client_base import AsyncQdrantBase
 
-from retrieval_store.base.validation import Payload
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.base import system
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import Payload, path_of
+from retrieval_store.errors import FormatError, InvalidArgumentError
+from retrieval_store.places import Session, embedded, in_memory
+from retrieval_store.qdrant.answers import Asked, looking
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (
     InferenceEmbedder,
@@ -15,9 +34,85 @@ from retrieval_store.qdrant.inference import (
     is_ours,
     size_of,
 )
-from retrieval_store.qdrant.opening import Options, opened_store
-from retrieval_store.qdrant.queries.answers import Asked, looking
 from retrieval_store.query.reasons import Reasons
+
+LOCK, THEIRS, OURS = ".lock", "meta.json", "catalog.sqlite"
+
+
+PLACES = ("location", "url", "host", "path")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Arguments by name, as they were given."""
+
+    named: Mapping[str, Any]
+
+    @classmethod
+    def bound(cls, client: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> "Options":
+        """Arguments of a client's class, by position and by name."""
+        bound = inspect.signature(client).bind(*args, **kwargs)
+        named = {**bound.arguments, **bound.arguments.get("kwargs", {})}
+        named.pop("kwargs", None)
+        return cls(named)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether a store in this process is meant."""
+        return self.named.get("path") is not None or self.named.get("location") == ":memory:"
+
+    @property
+    def place(self) -> Any:
+        """Its directory, or ":memory:"."""
+        path = self.named.get("path")
+        return ":memory:" if path is None else path
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """All arguments that don't say where it is."""
+        return {name: value for name, value in self.named.items() if name not in PLACES}
+
+    def check(self) -> None:
+        """Raise InvalidArgumentError for arguments that contradict each other."""
+        given = [name for name in PLACES if self.named.get(name) is not None]
+        if len(given) > 1:
+            raise InvalidArgumentError(f"expected one of {', '.join(PLACES)}, got {given}")
+        if self.named.get("cloud_inference"):
+            raise InvalidArgumentError("cloud_inference needs a server: give url")
+
+
+def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
+    """The store in a directory, or one in memory for ":memory:", and a file that is locked for as
+    long as it is open."""
+    if path == ":memory:":
+        return in_memory("full"), None
+    directory = path_of(path, "path")
+    if (directory / THEIRS).exists() and not (directory / OURS).exists():
+        raise FormatError(
+            f"{directory} was made by qdrant-client's local mode: give it to "
+            "retrieval_store.exchange.import_qdrant_local, with a client of another path, or open "
+            "it with qdrant_client.QdrantClient(path=…) and call its migrate() with that client"
+        )
+    session = embedded(directory, "full", rebuild=False)
+    try:
+        return session, _locked(directory)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _locked(directory: Path) -> IO[str]:
+    """Shared with other processes of ours. Local mode wants this file to itself, so it says that
+    the directory is in use, where it would otherwise make a store of its own in it."""
+    file = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115  held by the client
+    try:
+        system.fcntl.flock(file, system.fcntl.LOCK_SH | system.fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise FormatError(
+            f"{directory} is in use by qdrant-client's local mode, which allows one client only"
+        ) from error
+    return file
 
 
 class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
@@ -102,7 +197,7 @@ def why(
     raises.
     """
     _refuse_server(client)
-    from retrieval_store.qdrant.queries.why import case_of
+    from retrieval_store.qdrant.answers import case_of
     from retrieval_store.query.reasons import reasons_of
 
     found: list[Reasons] = []
@@ -123,3 +218,93 @@ def _refuse_server(client: Any) -> None:
             "client is that of a server, which doesn't tell how it answers; expected a "
             'retrieval_store.qdrant.QdrantClient made with path= or ":memory:"'
         )
+
+
+THREADS = 4  # that calls of one client may take
+
+
+def _in_a_thread(name: str) -> Callable[..., Any]:
+    """The method of this name, carried out in a thread. A call that is cancelled goes on there, and
+    is done wholly or not at all, as any other."""
+
+    @functools.wraps(getattr(Embedded, name))
+    async def call(self: "AsyncEmbedded", *args: Any, **kwargs: Any) -> Any:
+        return await self.carry_out(
+            functools.partial(getattr(self.embedded, name), *args, **kwargs)
+        )
+
+    return call
+
+
+def _at_once(name: str) -> Callable[..., Any]:
+    @functools.wraps(getattr(Embedded, name))
+    def call(self: "AsyncEmbedded", *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.embedded, name)(*args, **kwargs)
+
+    return call
+
+
+class AsyncEmbedded(AsyncQdrantBase):
+    """The methods of `Embedded`, each a coroutine where qdrant-client's is one."""
+
+    def __init__(self, embedded: Embedded) -> None:
+        super().__init__()
+        self.embedded = embedded
+        self._threads = ThreadPoolExecutor(THREADS, "qdrant")
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.embedded.closed
+
+    async def carry_out(self, call: Callable[[], Any]) -> Any:
+        """What a call returns, made in a thread."""
+        if self.closed:
+            return call()  # which says so
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, copy_context().run, call
+        )
+
+    async def close(self, **kwargs: Any) -> None:
+        if not self.closed:
+            await self.carry_out(self.embedded.close)
+            self._threads.shutdown(wait=False)
+
+
+for _name, _method in vars(AsyncQdrantBase).items():
+    if not _name.startswith("_") and _name not in vars(AsyncEmbedded):
+        _make = _in_a_thread if inspect.iscoroutinefunction(_method) else _at_once
+        setattr(AsyncEmbedded, _name, _make(_name))
+
+
+class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
+    """`QdrantClient` for asyncio, with the arguments and methods of
+    qdrant_client.AsyncQdrantClient."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        options = Options.bound(qdrant_client.AsyncQdrantClient, args, kwargs)
+        if not options.is_embedded:
+            super().__init__(*args, **kwargs)
+            return
+        options.check()
+        session, lock = opened_store(options.place)
+        try:
+            super().__init__(":memory:", **options.others)
+        except BaseException:
+            Embedded(session, lock).close()
+            raise
+        self._init_options.update(options.named)
+        self._client = AsyncEmbedded(Embedded(session, lock))
+        self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
+
+    def get_embedding_size(self, model_name: str) -> int:
+        """How many numbers the vectors of a model have; ValueError for one that isn't known."""
+        if is_ours(model_name):
+            return size_of(model_name)
+        return int(super().get_embedding_size(model_name))
+
+    async def __aenter__(self) -> "AsyncQdrantClient":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()

@@ -15,17 +15,12 @@ from qdrant_client.migrate.migrate import migrate
 
 from retrieval_store.errors import LockTimeoutError
 from retrieval_store.places import Session, embedded_store
-from retrieval_store.qdrant import snapshots
-from retrieval_store.qdrant.collections import managing
-from retrieval_store.qdrant.collections.opened import Collections, Opened, check_shard_key
-from retrieval_store.qdrant.collections.reports import collection_info
-from retrieval_store.qdrant.collections.strict import check_timeout
-from retrieval_store.qdrant.points import reading, writing
-from retrieval_store.qdrant.points.ids import selected
-from retrieval_store.qdrant.points.uploads import in_batches, points_of
-from retrieval_store.qdrant.queries import answers
-from retrieval_store.qdrant.refusals import Refused, answering, missing, wrong
-from retrieval_store.qdrant.serialised import reading_models
+from retrieval_store.qdrant import answers, manage, read, snapshots, write
+from retrieval_store.qdrant.collections import Collections, Opened, check_shard_key, collection_info
+from retrieval_store.qdrant.errors import Refused, answering, missing, reading_models, wrong
+from retrieval_store.qdrant.strict_mode import check_timeout
+from retrieval_store.qdrant.vectors import selected
+from retrieval_store.qdrant.write import in_batches, points_of
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER, OURS = 1, "retrieval-store"
@@ -81,8 +76,8 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **settings: Any,
     ) -> bool:
-        plan = managing.planned(vectors_config, sparse_vectors_config, metadata, settings)
-        return managing.create(self.collections, collection_name, plan)
+        plan = manage.planned(vectors_config, sparse_vectors_config, metadata, settings)
+        return manage.create(self.collections, collection_name, plan)
 
     def recreate_collection(
         self,
@@ -93,9 +88,9 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **settings: Any,
     ) -> bool:
-        plan = managing.planned(vectors_config, sparse_vectors_config, metadata, settings)
-        managing.delete(self.collections, collection_name)
-        return managing.create(self.collections, collection_name, plan)
+        plan = manage.planned(vectors_config, sparse_vectors_config, metadata, settings)
+        manage.delete(self.collections, collection_name)
+        return manage.create(self.collections, collection_name, plan)
 
     def update_collection(
         self,
@@ -107,15 +102,15 @@ class Embedded(QdrantBase):
         **settings: Any,
     ) -> bool:
         opened = self._opened(collection_name)
-        return managing.update(
+        return manage.update(
             self.collections, opened, vectors_config, sparse_vectors_config, metadata, settings
         )
 
     def delete_collection(self, collection_name: str, **kwargs: Any) -> bool:
-        return managing.delete(self.collections, collection_name)
+        return manage.delete(self.collections, collection_name)
 
     def collection_exists(self, collection_name: str, **kwargs: Any) -> bool:
-        return managing.exists(self.collections, collection_name)
+        return manage.exists(self.collections, collection_name)
 
     def get_collection(self, collection_name: str, **kwargs: Any) -> models.CollectionInfo:
         return collection_info(self._opened(collection_name))
@@ -129,7 +124,7 @@ class Embedded(QdrantBase):
     def update_collection_aliases(
         self, change_aliases_operations: Sequence[Any], **kwargs: Any
     ) -> bool:
-        managing.change_aliases(self.collections.store, change_aliases_operations)
+        manage.change_aliases(self.collections.store, change_aliases_operations)
         return True
 
     def get_collection_aliases(
@@ -137,23 +132,23 @@ class Embedded(QdrantBase):
     ) -> models.CollectionsAliasesResponse:
         name = self._opened(collection_name).record.name
         aliases = self.collections.store.aliases()
-        return managing.described({alias: to for alias, to in aliases.items() if to == name})
+        return manage.described({alias: to for alias, to in aliases.items() if to == name})
 
     def get_aliases(self, **kwargs: Any) -> models.CollectionsAliasesResponse:
-        return managing.described(self.collections.store.aliases())
+        return manage.described(self.collections.store.aliases())
 
     def create_vector_name(
         self, collection_name: str, vector_name: str, vector_name_config: Any, **kwargs: Any
     ) -> models.UpdateResult:
         opened = self._opened(collection_name)
-        managing.add_vector(self.collections, opened, vector_name, vector_name_config)
+        manage.add_vector(self.collections, opened, vector_name, vector_name_config)
         return _completed(opened)
 
     def delete_vector_name(
         self, collection_name: str, vector_name: str, **kwargs: Any
     ) -> models.UpdateResult:
         opened = self._opened(collection_name)
-        managing.drop_vector(self.collections, opened, vector_name)
+        manage.drop_vector(self.collections, opened, vector_name)
         return _completed(opened)
 
     def create_payload_index(
@@ -166,14 +161,14 @@ class Embedded(QdrantBase):
     ) -> models.UpdateResult:
         opened = self._opened(collection_name)
         schema = field_type if field_schema is None else field_schema
-        managing.add_index(self.collections, opened, field_name, schema)
+        manage.add_index(self.collections, opened, field_name, schema)
         return _completed(opened)
 
     def delete_payload_index(
         self, collection_name: str, field_name: str, **kwargs: Any
     ) -> models.UpdateResult:
         opened = self._opened(collection_name)
-        managing.drop_index(self.collections, opened, field_name)
+        manage.drop_index(self.collections, opened, field_name)
         return _completed(opened)
 
     # Writing points
@@ -188,8 +183,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.UpdateResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        operation = writing.upserting(opened, points, update_filter, update_mode)
-        return writing.carry_out(opened, [operation])[0]
+        operation = write.upserting(opened, points, update_filter, update_mode)
+        return write.carry_out(opened, [operation])[0]
 
     def upload_points(
         self,
@@ -236,8 +231,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.UpdateResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        operation = writing.updating_vectors(opened, points, update_filter)
-        return writing.carry_out(opened, [operation])[0]
+        operation = write.updating_vectors(opened, points, update_filter)
+        return write.carry_out(opened, [operation])[0]
 
     def delete_vectors(
         self,
@@ -248,8 +243,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.UpdateResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        operation = writing.deleting_vectors(opened, vectors, selected(points))
-        return writing.carry_out(opened, [operation])[0]
+        operation = write.deleting_vectors(opened, vectors, selected(points))
+        return write.carry_out(opened, [operation])[0]
 
     def delete(
         self,
@@ -259,8 +254,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.UpdateResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        operation = writing.deleting_points(opened, points_selector)
-        return writing.carry_out(opened, [operation])[0]
+        operation = write.deleting_points(opened, points_selector)
+        return write.carry_out(opened, [operation])[0]
 
     def set_payload(
         self,
@@ -272,8 +267,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.UpdateResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        operation = writing.setting_payload(opened, payload, selected(points), key)
-        return writing.carry_out(opened, [operation])[0]
+        operation = write.setting_payload(opened, payload, selected(points), key)
+        return write.carry_out(opened, [operation])[0]
 
     def overwrite_payload(
         self,
@@ -284,8 +279,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.UpdateResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        operation = writing.overwriting_payload(opened, payload, selected(points))
-        return writing.carry_out(opened, [operation])[0]
+        operation = write.overwriting_payload(opened, payload, selected(points))
+        return write.carry_out(opened, [operation])[0]
 
     def delete_payload(
         self,
@@ -296,8 +291,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.UpdateResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        operation = writing.deleting_payload(opened, keys, selected(points))
-        return writing.carry_out(opened, [operation])[0]
+        operation = write.deleting_payload(opened, keys, selected(points))
+        return write.carry_out(opened, [operation])[0]
 
     def clear_payload(
         self,
@@ -307,8 +302,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.UpdateResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        operation = writing.clearing_payload(opened, selected(points_selector))
-        return writing.carry_out(opened, [operation])[0]
+        operation = write.clearing_payload(opened, selected(points_selector))
+        return write.carry_out(opened, [operation])[0]
 
     def batch_update_points(
         self,
@@ -318,8 +313,8 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> list[models.UpdateResult]:
         opened = self._asked(collection_name, timeout, kwargs)
-        operations = writing.checked_operations(opened, update_operations)
-        return writing.carry_out(opened, operations)
+        operations = write.checked_operations(opened, update_operations)
+        return write.carry_out(opened, operations)
 
     # Reading points
 
@@ -333,7 +328,7 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> list[models.Record]:
         opened = self._asked(collection_name, timeout, kwargs)
-        return reading.retrieve(opened, ids, with_payload, with_vectors)
+        return read.retrieve(opened, ids, with_payload, with_vectors)
 
     def scroll(
         self,
@@ -348,7 +343,7 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> tuple[list[models.Record], Any]:
         opened = self._asked(collection_name, timeout, kwargs)
-        return reading.scroll(
+        return read.scroll(
             opened, scroll_filter, limit, order_by, offset, with_payload, with_vectors
         )
 
@@ -361,7 +356,7 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.CountResult:
         opened = self._asked(collection_name, timeout, kwargs)
-        return reading.count(opened, count_filter, exact)
+        return read.count(opened, count_filter, exact)
 
     def facet(
         self,
@@ -374,7 +369,7 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> models.FacetResponse:
         opened = self._asked(collection_name, timeout, kwargs)
-        return reading.facet(opened, key, facet_filter, limit, exact)
+        return read.facet(opened, key, facet_filter, limit, exact)
 
     def query_points(
         self,
@@ -405,7 +400,7 @@ class Embedded(QdrantBase):
             lookup_from=lookup_from,
         )
         opened = self._asked(collection_name, timeout, kwargs)
-        selection = reading.Selection(opened, with_payload, with_vectors)
+        selection = read.Selection(opened, with_payload, with_vectors)
         return answers.query(self.collections, opened, request, selection)
 
     def query_batch_points(
@@ -451,7 +446,7 @@ class Embedded(QdrantBase):
             lookup_from=lookup_from,
         )
         opened = self._asked(collection_name, timeout, kwargs)
-        selection = reading.Selection(opened, with_payload, with_vectors)
+        selection = read.Selection(opened, with_payload, with_vectors)
         return answers.query_groups(
             self.collections,
             opened,

@@ -21,9 +21,8 @@ from retrieval_store import plugins
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import QueryEmbedding
 from retrieval_store.errors import MissingDependencyError
-from retrieval_store.qdrant.refusals import malformed, wrong
-from retrieval_store.qdrant.tokens.analysis import Tokens
-from retrieval_store.qdrant.tokens.described import tokens_of
+from retrieval_store.qdrant.errors import malformed, wrong
+from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 
 BM25 = "qdrant/bm25"
 K, B, AVERAGE, LANGUAGE = 1.2, 0.75, 256.0, "english"

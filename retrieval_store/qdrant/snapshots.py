@@ -19,8 +19,8 @@ from qdrant_client import models
 
 from retrieval_store.engine.storage.files import SNAPSHOTS
 from retrieval_store.errors import StorageError
-from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.refusals import missing, wrong
+from retrieval_store.qdrant.collections import Opened
+from retrieval_store.qdrant.errors import missing, wrong
 from retrieval_store.query.protocols import EmbeddedStore
 
 FULL = "full"

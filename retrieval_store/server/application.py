@@ -20,7 +20,7 @@ from retrieval_store import places
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import path_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
-from retrieval_store.qdrant.refusals import Refused
+from retrieval_store.qdrant.errors import Refused
 from retrieval_store.server import answers, snapshots
 from retrieval_store.server.answers import Accepted, Answer, FileAnswer, Streamed
 from retrieval_store.server.gate import NO_ACCESS, Gate

@@ -38,8 +38,8 @@ from qdrant_client.http.models import models
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX, shown
-from retrieval_store.qdrant.points.ids import uuid_of
-from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.qdrant.vectors import uuid_of
 
 CLOSED = {
     "Filter",

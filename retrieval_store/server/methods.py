@@ -11,9 +11,9 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.qdrant.instances import made
-from retrieval_store.qdrant.points.ids import uuid_of
-from retrieval_store.qdrant.refusals import NoVectorError, Refused, missing, wrong
+from retrieval_store.qdrant.errors import NoVectorError, Refused, missing, wrong
+from retrieval_store.qdrant.read import made
+from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
 from retrieval_store.server import rates
 from retrieval_store.server.older import as_grouped_query, as_query

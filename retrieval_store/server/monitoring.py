@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from retrieval_store.qdrant.embedded import OURS, TITLE
-from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.server.answers import TEXT, Answer, text
 from retrieval_store.server.counts import BUCKETS, Monitor
 from retrieval_store.server.served import Asked

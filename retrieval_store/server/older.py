@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StrictFloat, StrictStr
 from qdrant_client.http.models import models
 
-from retrieval_store.qdrant.refusals import malformed, wrong
+from retrieval_store.qdrant.errors import malformed, wrong
 from retrieval_store.server.bodies import Count, PointId, served, several
 
 AVERAGE = models.RecommendStrategy.AVERAGE_VECTOR

@@ -20,7 +20,7 @@ from retrieval_store.indexes import EXACT
 from retrieval_store.protocol.codec import MEDIA_TYPE, learn
 from retrieval_store.protocol.methods import POINTS, STORE, Method
 from retrieval_store.protocol.validate import check_arguments
-from retrieval_store.qdrant.tokens.analysis import Tokens
+from retrieval_store.qdrant.tokenizers import Tokens
 from retrieval_store.query.protocols import EnginePoints
 from retrieval_store.query.types import CollectionRecord, NewSpace, index_name, index_settings
 from retrieval_store.server.answers import Answer, FileAnswer

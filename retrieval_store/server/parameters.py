@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
 from retrieval_store.base.validation import INT_MAX
-from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.qdrant.errors import Refused, wrong
 
 DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them
 ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")

@@ -15,8 +15,8 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.qdrant.instances import made
-from retrieval_store.qdrant.refusals import Refused, malformed, wrong
+from retrieval_store.qdrant.errors import Refused, malformed, wrong
+from retrieval_store.qdrant.read import made
 from retrieval_store.server.bodies import as_id, prepare, read
 from retrieval_store.server.receiving import as_json
 

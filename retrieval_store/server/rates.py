@@ -16,10 +16,10 @@ from typing import Any, Literal, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.qdrant.collections.opened import Opened
-from retrieval_store.qdrant.collections.strict import conditions_in
-from retrieval_store.qdrant.points.reading import expression_of
-from retrieval_store.qdrant.refusals import RateLimited, Refused
+from retrieval_store.qdrant.collections import Opened
+from retrieval_store.qdrant.errors import RateLimited, Refused
+from retrieval_store.qdrant.read import expression_of
+from retrieval_store.qdrant.strict_mode import conditions_in
 
 Kind: TypeAlias = Literal["read", "write"]
 MINUTE = 60.0

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeAlias
 import orjson
 
 from retrieval_store.engine.sqlite import translated
-from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.server.pool import BusyError
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]

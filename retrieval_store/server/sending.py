@@ -21,7 +21,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.protocol import methods
 from retrieval_store.protocol.codec import MalformedError
-from retrieval_store.qdrant.refusals import RateLimited, Refused
+from retrieval_store.qdrant.errors import RateLimited, Refused
 from retrieval_store.server.answers import Answer, FileAnswer, Streamed, refusal, text
 from retrieval_store.server.pool import BusyError, GoneError, WaitedTooLongError
 from retrieval_store.server.receiving import PlainRefusedError

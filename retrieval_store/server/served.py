@@ -13,7 +13,7 @@ from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.places import Session, embedded_store
-from retrieval_store.qdrant.collections.opened import Opened
+from retrieval_store.qdrant.collections import Opened
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.query.protocols import EmbeddedStore
 from retrieval_store.server.copies import Copies

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 
 from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentError
 from retrieval_store.qdrant import snapshots
-from retrieval_store.qdrant.refusals import Refused, missing, wrong
+from retrieval_store.qdrant.errors import Refused, missing, wrong
 from retrieval_store.server.answers import Accepted, FileAnswer
 from retrieval_store.server.parameters import refuse_dots
 from retrieval_store.server.served import Asked

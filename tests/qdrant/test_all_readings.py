@@ -23,8 +23,8 @@ from retrieval_store.filters.expression import (
     TextRange,
 )
 from retrieval_store.filters.leaves import Candidate, fulfils
-from retrieval_store.qdrant.filters.indexes import by_path
-from retrieval_store.qdrant.filters.parsing import parse_filter
+from retrieval_store.qdrant.filters import parse_filter
+from retrieval_store.qdrant.payload_indexes import by_path
 from tests.helpers.filter_strategies import EXAMPLES
 from tests.qdrant import strategies
 from tests.qdrant.store import IDS, Payloads

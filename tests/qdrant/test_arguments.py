@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.qdrant import QdrantClient, Refused, models
-from retrieval_store.qdrant.collections.configuration import Vector
-from retrieval_store.qdrant.points.vectors import dense_vector
+from retrieval_store.qdrant.config import Vector
+from retrieval_store.qdrant.vectors import dense_vector
 
 PLANE = models.VectorParams(size=2, distance=models.Distance.DOT)
 OTHER = models.HnswConfigDiff(m=3)

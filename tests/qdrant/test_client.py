@@ -214,9 +214,9 @@ def test_every_public_method_of_the_client_answers_or_refuses_clearly():
 
 
 def test_settings_without_meaning_are_kept_and_said_once(caplog, monkeypatch):
-    from retrieval_store.qdrant.collections import requests
+    from retrieval_store.qdrant import config
 
-    monkeypatch.setattr(requests, "_told", set())
+    monkeypatch.setattr(config, "_told", set())
     with QdrantClient(":memory:") as client, warnings.catch_warnings():
         for name in ("one", "two"):
             client.create_collection(name, PARAMS, shard_number=3, replication_factor=2)

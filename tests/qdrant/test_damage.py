@@ -5,7 +5,7 @@ import pytest
 
 from retrieval_store.errors import DamagedError
 from retrieval_store.qdrant import QdrantClient, models
-from retrieval_store.qdrant.collections.configuration import KEY
+from retrieval_store.qdrant.config import KEY
 from tests.helpers.small_stores import sql
 
 WRONG = [

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from retrieval_store.qdrant import QdrantClient, models
-from retrieval_store.qdrant.instances import made
+from retrieval_store.qdrant.read import made
 
 POINT = {
     "id": 7,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.qdrant.tokens.described import tokens_of
+from retrieval_store.qdrant.tokenizers import tokens_of
 from tests.often import FULL, turn, up_to
 from tests.qdrant.test_filters_edge import both
 

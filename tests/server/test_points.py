@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from retrieval_store.qdrant.refusals import Refused
+from retrieval_store.qdrant.errors import Refused
 from retrieval_store.server import app, points
 from tests.often import up_to
 from tests.server.asked import Asking

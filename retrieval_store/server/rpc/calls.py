@@ -17,7 +17,7 @@ from grpc import StatusCode
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
-from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.server.answers import TEXT, Answer
 from retrieval_store.server.gate import NO_ACCESS, Gate
 from retrieval_store.server.pool import Pool

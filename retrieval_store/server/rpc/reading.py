@@ -17,9 +17,9 @@ from qdrant_client.conversions.conversion import (
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import shown
-from retrieval_store.qdrant.instances import made
-from retrieval_store.qdrant.points.ids import uuid_of
-from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.qdrant.errors import wrong
+from retrieval_store.qdrant.read import made
+from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.server.rpc.values import (
     Message,
     matrix_of,

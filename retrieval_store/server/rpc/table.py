@@ -8,7 +8,7 @@ from qdrant_client import grpc as messages
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.qdrant.refusals import wrong
+from retrieval_store.qdrant.errors import wrong
 from retrieval_store.server.rpc import collections, older, writing
 from retrieval_store.server.rpc.reading import Noticed, Reading, noticing
 from retrieval_store.server.rpc.values import Message

@@ -12,7 +12,7 @@ from qdrant_client import grpc as messages
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.qdrant.points.ids import uuid_of
+from retrieval_store.qdrant.vectors import uuid_of
 
 Message: TypeAlias = Any
 NULL = messages.NullValue.NULL_VALUE

@@ -2,25 +2,76 @@
 
 What a condition, a facet, an order or a formula means on a server depends on the index that the key
 has. So each becomes one of a column, of the values that would be asked there.
+
+Paths as Qdrant writes them, and as steps.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import shortened
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import PlacesAt, ScalarKind, TokensAt, ValuesAt, uuid_in
 from retrieval_store.filters.dates import micros_of
 from retrieval_store.filters.nodes import Expression, Scalar
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.paths import EACH, Step, Steps
 from retrieval_store.filters.values import Differs, InCircle
-from retrieval_store.qdrant.filters.paths import parse_path
-from retrieval_store.qdrant.refusals import to_float
-from retrieval_store.qdrant.tokens.described import tokens_of
+from retrieval_store.qdrant.errors import to_float
+from retrieval_store.qdrant.tokenizers import tokens_of, words_in
 from retrieval_store.query.query import Variable
+
+_KEY = r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[^."\[\]]+))'
+_FIRST = re.compile(_KEY)
+_NEXT = re.compile(rf"\.{_KEY}|\[(?P<place>\d*)\]", re.ASCII)
+MOST_PLACES = 2**63
+
+
+@lru_cache(maxsize=1024)
+def parse_path(key: str) -> Steps:
+    """`a.b`, `a[].b`, `a[0]`, or keys in double quotes; InvalidFilterError for what is none."""
+    found, steps, place = _FIRST.match(key), [], 0
+    while found is not None:
+        steps.append(_step(found, key))
+        place = found.end()
+        found = _NEXT.match(key, place)
+    if place < len(key) or not steps:
+        raise _invalid(key)
+    return Steps(tuple(steps))
+
+
+def _step(found: re.Match[str], key: str) -> Step:
+    named = found.groupdict()
+    if named["quoted"] is not None:
+        return named["quoted"]
+    if named["bare"] is not None:
+        if not _is_bare(named["bare"]):
+            raise _invalid(key)
+        return named["bare"]
+    if not named["place"]:
+        return EACH
+    if int(named["place"]) >= MOST_PLACES:
+        raise _invalid(key)
+    return int(named["place"])
+
+
+def _is_bare(key: str) -> bool:
+    """Whether a key needs no quotes: it has letters, digits, `-` and `_` alone."""
+    plain = re.sub(r"[-_]", "", key)
+    return not plain or words_in(plain) == [plain]
+
+
+def _invalid(key: str) -> InvalidFilterError:
+    return InvalidFilterError(
+        f"{shortened(key)} is no path into a payload: expected keys such as a.b, a[].b or a[0], in "
+        'double quotes where they have other characters than letters, digits, "-" and "_"'
+    )
+
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
 Indexes: TypeAlias = Mapping[Steps, Schema]

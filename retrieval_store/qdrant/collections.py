@@ -1,25 +1,35 @@
 """One collection, as each call finds it: by name or alias, with its configuration.
 
 Shard keys are refused: a node that is no cluster has none.
+
+What a collection says of itself, as a server reports it.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from qdrant_client import models
+
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, shown
 from retrieval_store.errors import NotFoundError
-from retrieval_store.qdrant.collections.configuration import (
+from retrieval_store.qdrant.config import (
+    HNSW_REPORTED,
     KEY,
+    OPTIMIZERS_REPORTED,
+    PARAMS_REPORTED,
+    UNNAMED,
+    WAL_REPORTED,
     Configuration,
     Vector,
+    checked_name,
     configuration_of,
     settings_of,
     stored_of,
     with_sizes,
 )
-from retrieval_store.qdrant.collections.requests import checked_name
-from retrieval_store.qdrant.refusals import missing, wrong
+from retrieval_store.qdrant.errors import missing, wrong
+from retrieval_store.qdrant.payload_indexes import parse_filled
 from retrieval_store.query.protocols import EmbeddedPoints, EmbeddedStore
 from retrieval_store.query.types import CollectionRecord
 
@@ -130,3 +140,59 @@ def check_sharding(opened: Opened) -> None:
             f"Bad request: collection {opened.record.name!r} has custom sharding, and there is no "
             "shard key that its points could go to"
         )
+
+
+def collection_info(opened: Opened) -> models.CollectionInfo:
+    """Everything that is known of a collection; the numbers are counted, not estimated."""
+    configuration = opened.configuration
+    return models.CollectionInfo.model_validate(
+        {
+            "status": "green",
+            "optimizer_status": "ok",
+            "indexed_vectors_count": _indexed(opened),
+            "points_count": opened.points.number(None),
+            "segments_count": 1,
+            "config": {
+                "params": _params(configuration),
+                "hnsw_config": {**HNSW_REPORTED, **configuration.hnsw_config},
+                "optimizer_config": {**OPTIMIZERS_REPORTED, **configuration.optimizer_config},
+                "wal_config": {**WAL_REPORTED, **configuration.wal_config},
+                "quantization_config": configuration.quantization_config,
+                "strict_mode_config": configuration.strict_mode_config,
+                "metadata": opened.record.settings.get("metadata"),
+            },
+            "payload_schema": {
+                key: {**schema, "points": _points(opened, key, index)}
+                for (key, schema), index in zip(
+                    configuration.payload_schema.items(),
+                    configuration.indexes.values(),
+                    strict=True,
+                )
+            },
+            "update_queue": {"length": 0},
+        }
+    )
+
+
+def _params(configuration: Configuration) -> dict[str, Any]:
+    vectors: Any = configuration.vectors
+    params = {**PARAMS_REPORTED, **configuration.params}
+    if vectors.keys() == {UNNAMED}:
+        vectors = vectors[UNNAMED]
+    params["vectors"] = vectors
+    if configuration.sparse_vectors:
+        params["sparse_vectors"] = configuration.sparse_vectors
+    return params
+
+
+def _indexed(opened: Opened) -> int:
+    """How many vectors an index holds: sparse ones all, of others those in a graph, where one is
+    worth it."""
+    spaces: Any = opened.points.stats()["spaces"]
+    graphs: int = sum(min(space["indexed_slots"], space["vectors"]) for space in spaces.values())
+    return graphs + sum(one.count for one in opened.points.spaces() if one.kind == "sparse")
+
+
+def _points(opened: Opened, key: str, index: Any) -> int:
+    """How many points have a value that an index holds."""
+    return opened.points.number(parse_filled(key, index))

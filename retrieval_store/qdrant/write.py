@@ -1,8 +1,12 @@
 """What is done to points: each operation is checked as a whole, and becomes a change that the
 engine is asked for. Several are one transaction, so what is refused has written nothing.
+
+Uploads: points from iterables of any length, in batches of which one at a time is in memory.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -14,26 +18,28 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.base.validation import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.qdrant.collections.opened import Opened, check_shard_key, check_sharding
-from retrieval_store.qdrant.collections.strict import (
-    check_batch,
-    check_columns,
-    check_filter,
-    check_sizes,
-)
-from retrieval_store.qdrant.instances import made
-from retrieval_store.qdrant.points.ids import Selected, id_to_write, selected, selected_by
-from retrieval_store.qdrant.points.payloads import (
+from retrieval_store.qdrant.collections import Opened, check_shard_key, check_sharding
+from retrieval_store.qdrant.errors import Refused, malformed, missing, to_write, wrong
+from retrieval_store.qdrant.read import (
     cleared,
     content_of,
     deleting,
     edited,
+    expression_of,
+    made,
     setting,
 )
-from retrieval_store.qdrant.points.reading import expression_of
-from retrieval_store.qdrant.points.vectors import Columns, column_of, columns_of, refuse_empty
-from retrieval_store.qdrant.refusals import Refused, malformed, missing, wrong
-from retrieval_store.qdrant.serialised import to_write
+from retrieval_store.qdrant.strict_mode import check_batch, check_columns, check_filter, check_sizes
+from retrieval_store.qdrant.vectors import (
+    Columns,
+    Selected,
+    column_of,
+    columns_of,
+    id_to_write,
+    refuse_empty,
+    selected,
+    selected_by,
+)
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import (
     Content,
@@ -348,3 +354,34 @@ def operation_of(opened: Opened, given: Any) -> Operation:
 def checked_operations(opened: Opened, given: Iterable[Any]) -> list[Operation]:
     """All operations of a batch, each checked before any is carried out."""
     return [operation_of(opened, one) for one in given]
+
+
+def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """The points, so many at a time."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise malformed(f"batch_size is {shown(size)}, expected 1 or more")
+    rest = iter(points)
+    while batch := list(itertools.islice(rest, size)):
+        yield batch
+
+
+def points_of(
+    vectors: Any, payloads: Iterable[Any] | None, ids: Iterable[Any] | None
+) -> Iterator[models.PointStruct]:
+    """Points of vectors, payloads and ids that are given apart. The shortest ends them; what isn't
+    given is made: ids are UUIDs then."""
+    given_ids = (str(uuid.uuid4()) for _ in itertools.count()) if ids is None else ids
+    given_payloads = itertools.repeat(None) if payloads is None else payloads
+    for point_id, vector, payload in zip(given_ids, _each(vectors), given_payloads, strict=False):
+        # Checked where points are written, so not validated number by number here.
+        yield models.PointStruct.model_construct(id=point_id, vector=vector, payload=payload)
+
+
+def _each(vectors: Any) -> Iterator[Any]:
+    """The vectors of each point; of several names where these are columns of matrices."""
+    if isinstance(vectors, Mapping):
+        columns = {name: np.asarray(column) for name, column in vectors.items()}
+        for rows in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, rows, strict=True))
+    else:
+        yield from vectors

@@ -1,5 +1,6 @@
 """What is done to collections: made, changed and deleted, with their vectors, indexes and
-aliases."""
+aliases.
+"""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -10,31 +11,28 @@ from qdrant_client import models
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
-from retrieval_store.qdrant.collections.configuration import (
+from retrieval_store.qdrant.collections import Collections, Opened
+from retrieval_store.qdrant.config import (
     UNNAMED,
     Configuration,
     Vector,
     changed,
-    hnsw_of,
-    plain,
-    settings_of,
-    space_of,
-)
-from retrieval_store.qdrant.collections.opened import Collections, Opened
-from retrieval_store.qdrant.collections.requests import (
     checked_name,
     checked_vector_name,
     dense_params,
+    hnsw_of,
     index_to_store,
     new_configuration,
+    plain,
+    settings_of,
+    space_of,
     sparse_params,
     tell_once,
     with_settings,
 )
-from retrieval_store.qdrant.collections.strict import SIZES, check_indexes
-from retrieval_store.qdrant.filters.paths import parse_path
-from retrieval_store.qdrant.refusals import Refused, check_given, missing, wrong
-from retrieval_store.qdrant.serialised import to_write
+from retrieval_store.qdrant.errors import Refused, check_given, missing, to_write, wrong
+from retrieval_store.qdrant.payload_indexes import parse_path
+from retrieval_store.qdrant.strict_mode import SIZES, check_indexes
 from retrieval_store.query.protocols import EmbeddedStore
 from retrieval_store.query.types import NewSpace
 

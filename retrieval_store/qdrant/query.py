@@ -1,0 +1,657 @@
+"""Queries of qdrant-client's models, converted into steps of `interface.questions`.
+
+The vectors that queries name: given as such, or as those of stored points.
+
+Formulas of qdrant-client's models, converted into those of `interface.formulas`.
+"""
+
+import itertools
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
+from itertools import chain
+from typing import Any, cast
+
+import numpy as np
+from qdrant_client import models
+
+from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
+from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.validation import shown
+from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.filters.dates import micros_in
+from retrieval_store.filters.expression import Expression, HasId, Not, all_of
+from retrieval_store.filters.leaves import MAX_NODES
+from retrieval_store.filters.nodes import MAX_DEPTH
+from retrieval_store.qdrant.collections import Collections, Opened
+from retrieval_store.qdrant.config import UNNAMED, Vector
+from retrieval_store.qdrant.errors import (
+    NoVectorError,
+    Refused,
+    malformed,
+    missing,
+    to_float,
+    wrong,
+)
+from retrieval_store.qdrant.filters import merged
+from retrieval_store.qdrant.payload_indexes import parse_order, parse_scored, parse_variable
+from retrieval_store.qdrant.read import expression_of
+from retrieval_store.qdrant.strict_mode import (
+    NUMBERS,
+    PLACES,
+    TIMES,
+    Use,
+    check_filter,
+    check_key,
+    check_limit,
+    check_scan,
+    check_search,
+)
+from retrieval_store.qdrant.vectors import (
+    dense_vector,
+    id_to_read,
+    normalised,
+    several_vectors,
+    to_sparse,
+)
+from retrieval_store.query.query import (
+    Apply,
+    Combine,
+    Computed,
+    Constant,
+    Decay,
+    Decayed,
+    Discovered,
+    DistanceTo,
+    Diverse,
+    Example,
+    Formula,
+    Fused,
+    Near,
+    NumberAt,
+    Ordered,
+    PayloadText,
+    Power,
+    Quotient,
+    Recommended,
+    RelevanceFeedback,
+    ScoreOf,
+    Scoring,
+    Several,
+    Sparse,
+    Step,
+    TimeAt,
+    Unary,
+    Unranked,
+    Variable,
+    Whether,
+)
+from retrieval_store.query.types import Fields, PointId
+
+IDS = (int, str, uuid.UUID)
+
+
+@dataclass(slots=True)
+class Inputs:
+    """Makes vectors for one step. opened: the collection that is searched; using: the name of the
+    vectors there; source: the collection whose points may be named, and the name of theirs.
+    named: ids of points of this collection whose vectors were asked for; read: points of the source
+    by id, as far as they were read."""
+
+    opened: Opened
+    using: Vector
+    source: Opened
+    theirs: Vector
+    named: list[PointId] = field(default_factory=list)
+    read: dict[PointId, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, collections: Collections, opened: Opened, using: str | None, lookup: Any
+    ) -> "Inputs":
+        """For a step that uses vectors of this name, of points of the collection or another."""
+        vector = opened.vector(using or UNNAMED)
+        if lookup is None:
+            return cls(opened, vector, opened, vector)
+        source = collections.opened(lookup.collection)
+        theirs = source.vector(lookup.vector or using or UNNAMED)
+        if (theirs.kind, theirs.size) != (vector.kind, vector.size):
+            raise wrong(
+                f"lookup_from names vectors {theirs.name!r}, which are {theirs.kind} of size "
+                f"{theirs.size}; vectors {vector.name!r} are {vector.kind} of size {vector.size}"
+            )
+        return cls(opened, vector, source, theirs)
+
+    def example(self, given: Any) -> Example:
+        """One vector, in the shape that the space has for a point."""
+        if _is_id(given):
+            return self._stored(given)
+        if isinstance(given, list | tuple | np.ndarray) and len(given) == 0:
+            raise wrong(f"the query for vectors {self.using.name!r} is empty")
+        if self.using.kind == "sparse":
+            return to_sparse(given)
+        if self.using.kind == "multi":
+            return as_asked(self.using, several_vectors(self.using, given))
+        if isinstance(given, models.SparseVector) or given is None:
+            raise wrong(f"the query is {shown(given)}, but vectors {self.using.name!r} are dense")
+        row: Example = as_asked(self.using, dense_vector(self.using, given))[0]
+        return row
+
+    def examples(self, given: Iterable[Any]) -> list[Example]:
+        """Several vectors; those of stored points are read at once."""
+        every = list(given)
+        self._read([id_to_read(one) for one in every if _is_id(one)])
+        return [self.example(one) for one in every]
+
+    def _read(self, ids: list[PointId]) -> None:
+        if ids:
+            name = self.theirs.name
+            points = self.source.points.get(ids, None, None, 0, Fields(vectors=(name,)))
+            self.read.update(zip(points.ids, (points.vectors or {})[name], strict=True))
+
+    def _stored(self, given: Any) -> Example:
+        point_id, name = id_to_read(given), self.theirs.name
+        if point_id not in self.read:
+            self._read([point_id])
+        if point_id not in self.read:
+            raise missing(f"Not found: No point with id {given} found")
+        found = self.read[point_id]
+        if found is None or (isinstance(found, np.ndarray) and np.isnan(found.ravel()[:1]).any()):
+            raise NoVectorError(given, name)
+        if self.source.record.id == self.opened.record.id:
+            self.named.append(point_id)
+        return found if isinstance(found, SparseVector) else _as_kept(self.theirs, found)
+
+
+def _is_id(given: Any) -> bool:
+    return isinstance(given, IDS) and not isinstance(given, bool)
+
+
+def as_asked(vector: Vector, query: Matrix) -> Matrix:
+    """A query's numbers as a server compares them: cut to bytes where vectors are bytes."""
+    return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
+
+
+def average(vector: Vector, examples: Iterable[Example], negatives: list[Example]) -> Example:
+    """The average of the positives, and as much further from the average of the negatives."""
+    positives = list(examples)
+    if vector.kind == "sparse":
+        return _sparse_average(positives, negatives)
+    near, far = _matrices(positives), _matrices(negatives)
+    if vector.kind == "multi":  # as a server does it: all of them together
+        together: Example = np.concatenate([*near, *(-one for one in far)])
+        return together
+    mean: Any = np.mean(np.stack(near), axis=0, dtype=np.float64)
+    if far:
+        mean = mean + mean - np.mean(np.stack(far), axis=0, dtype=np.float64)
+    averaged: Example = mean.astype(np.float32)
+    return averaged
+
+
+def _matrices(examples: list[Example]) -> list[Matrix]:
+    return [one for one in examples if isinstance(one, np.ndarray)]
+
+
+def _as_kept(vector: Vector, found: Matrix) -> Matrix:
+    """A stored vector as a server would have it."""
+    return normalised(vector, np.atleast_2d(found)).reshape(found.shape)
+
+
+def _sparse_average(positives: list[Example], negatives: list[Example]) -> SparseVector:
+    positive = _mean([one for one in positives if isinstance(one, SparseVector)])
+    if not negatives:
+        return _sparse(positive)
+    negative = _mean([one for one in negatives if isinstance(one, SparseVector)])
+    totals = {index: 2 * value for index, value in positive.items()}
+    for index, value in negative.items():
+        totals[index] = totals.get(index, 0.0) - value
+    return _sparse(totals)
+
+
+def _mean(vectors: list[SparseVector]) -> dict[int, float]:
+    totals: dict[int, float] = {}
+    for one in vectors:
+        for index, value in zip(one.indices.tolist(), one.values.tolist(), strict=True):
+            totals[index] = totals.get(index, 0.0) + value / len(vectors)
+    return totals
+
+
+def _sparse(values: dict[int, float]) -> SparseVector:
+    indices = np.array(sorted(values), np.uint32)
+    return SparseVector(
+        indices, np.array([values[index] for index in indices.tolist()], np.float32)
+    )
+
+
+def nothing_given() -> Exception:
+    """For examples that are needed and aren't there."""
+    return malformed("at least one positive or negative example is needed")
+
+
+MICROS = 1e6
+UNARY: tuple[Unary, ...] = ("neg", "abs", "sqrt", "exp", "log10", "ln", "acosh")
+SEVERAL: tuple[Several, ...] = ("sum", "mult", "max", "min")
+DECAYS: tuple[Decay, ...] = ("lin", "exp", "gauss")
+_SCORE = re.compile(r"\$score(?:\[(\d+)\])?", re.ASCII)
+
+
+def formula_of(opened: Opened, query: models.FormulaQuery) -> Formula:
+    """The formula of a query, checked as a whole."""
+    return _FormulaParser(opened, query.defaults or {}).parse(query.formula, 1)
+
+
+class _FormulaParser:
+    """Parses one formula; defaults: for scores and keys that a point lacks."""
+
+    def __init__(self, opened: Opened, defaults: Mapping[str, Any]) -> None:
+        self._opened, self._nodes = opened, 0
+        self._defaults = {_normal(key): value for key, value in defaults.items()}
+
+    def parse(self, given: Any, depth: int) -> Formula:
+        """One node, and those below it."""
+        self._nodes += 1
+        if depth > MAX_DEPTH or self._nodes > MAX_NODES:
+            raise wrong(f"the formula has more than {MAX_DEPTH} levels or {MAX_NODES} parts")
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            return Constant(to_float(given, "the formula"))
+        if isinstance(given, str):
+            return self._variable(given)
+        return self._special(given, depth) or self._function(given, depth) or self._whether(given)
+
+    def _variable(self, name: str) -> Formula:
+        if not name.startswith("$score"):
+            return NumberAt(self._at(name, NUMBERS), self._number(name))
+        found = _SCORE.fullmatch(name)
+        if found is None:
+            raise wrong(f"the formula: {name!r} is no score; expected '$score' or '$score[1]'")
+        default = self._number(_normal(name))
+        return ScoreOf(int(found[1] or 0), 0.0 if default is None else default)
+
+    def _at(self, name: str, uses: Sequence[Use]) -> Variable:
+        check_key(self._opened, name, uses)
+        return parse_variable(name, self._opened.configuration.indexes_by_path)
+
+    def _default(self, name: str) -> Any:
+        value = self._defaults.get(name)
+        return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+    def _number(self, name: str) -> float | None:
+        value = self._default(name)
+        known = isinstance(value, int | float) and not isinstance(value, bool)
+        return to_float(value, f"defaults[{name!r}]") if known else None
+
+    def _special(self, given: Any, depth: int) -> Formula | None:
+        match given:
+            case models.DivExpression(div=div):
+                left, right = self.parse(div.left, depth + 1), self.parse(div.right, depth + 1)
+                return Quotient(left, right, div.by_zero_default)
+            case models.PowExpression(pow=power):
+                return Power(
+                    self.parse(power.base, depth + 1), self.parse(power.exponent, depth + 1)
+                )
+            case models.GeoDistance(geo_distance=asked):
+                return self._distance(asked)
+            case models.DatetimeExpression(datetime=text):
+                return Constant(_seconds(text))
+            case models.DatetimeKeyExpression(datetime_key=key):
+                default = self._default(key)
+                seconds = _seconds(default) if isinstance(default, str) else None
+                return TimeAt(self._at(key, TIMES), seconds)
+        return None
+
+    def _distance(self, asked: models.GeoDistanceParams) -> Formula:
+        place = self._default(asked.to)
+        known = isinstance(place, dict) and {"lon", "lat"} <= place.keys()
+        name = f"defaults[{asked.to!r}]"
+        default = (
+            (to_float(place["lon"], f"{name}['lon']"), to_float(place["lat"], f"{name}['lat']"))
+            if known
+            else None
+        )
+        origin = (asked.origin.lon, asked.origin.lat)
+        return DistanceTo(origin, self._at(asked.to, PLACES), default)
+
+    def _function(self, given: Any, depth: int) -> Formula | None:
+        """Nodes that are a model with one field, named as the function is."""
+        for name, parse in _PARSERS.items():
+            if isinstance(given, getattr(models, _class_of(name))):
+                return parse(self, name, getattr(given, name), depth + 1)
+        return None
+
+    def apply(self, name: str, term: Any, depth: int) -> Formula:
+        """A function of one number."""
+        return Apply(cast(Unary, name), self.parse(term, depth))
+
+    def combine(self, name: str, terms: Any, depth: int) -> Formula:
+        """A function of several."""
+        if not terms and name in ("max", "min"):
+            raise wrong(f"the formula: {name!r} needs at least one operand")
+        if not terms:
+            return Constant(1.0 if name == "mult" else 0.0)
+        return Combine(cast(Several, name), tuple(self.parse(one, depth) for one in terms))
+
+    def decay(self, name: str, params: models.DecayParamsExpression, depth: int) -> Formula:
+        """One of the decays."""
+        midpoint = 0.5 if params.midpoint is None else params.midpoint
+        scale = 1.0 if params.scale is None else params.scale
+        kind = cast(Decay, name.removesuffix("_decay"))
+        if not (0.0 <= midpoint <= 1.0 if kind == "lin" else 0.0 < midpoint < 1.0):
+            raise wrong(f"the formula: midpoint is {midpoint}, expected one between 0 and 1")
+        if scale <= 0.0:
+            raise wrong(f"the formula: scale is {scale}, expected more than 0")
+        target = Constant(0.0) if params.target is None else self.parse(params.target, depth)
+        return Decayed(kind, self.parse(params.x, depth), target, scale, midpoint)
+
+    def _whether(self, given: Any) -> Formula:
+        try:
+            filter_ = models.Filter(must=[given])
+        except ValueError:
+            raise wrong(f"the formula has {shown(given)}, expected an expression") from None
+        check_filter(self._opened, filter_)
+        expression = expression_of(self._opened, filter_)
+        assert expression is not None
+        return Whether(expression)
+
+
+_PARSERS: dict[str, Callable[[_FormulaParser, str, Any, int], Formula]] = {
+    **dict.fromkeys(UNARY, _FormulaParser.apply),
+    **dict.fromkeys(SEVERAL, _FormulaParser.combine),
+    **dict.fromkeys((f"{kind}_decay" for kind in DECAYS), _FormulaParser.decay),
+}
+
+
+def _class_of(name: str) -> str:
+    """The model that has this field."""
+    return "".join(part.capitalize() for part in name.split("_")) + "Expression"
+
+
+def _normal(name: str) -> str:
+    return "$score[0]" if name == "$score" else name
+
+
+def _seconds(text: str) -> float:
+    micros = micros_in(text)
+    if micros is None:
+        raise wrong(f"the formula: {text!r} is no datetime")
+    return micros / MICROS
+
+
+LIMIT, RRF_K = 10, 2
+K1, B, MOST_K1 = 1.2, 0.75, 1e6
+MOST_CANDIDATES = 16_384  # of MMR
+INTEGERS, NUMERIC = (int, np.integer), (int, float, np.number)
+NO_PARAMS = models.SearchParams()
+NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
+
+
+def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
+    """What a request asks for: a QueryRequest, or what has its fields."""
+    parser = _QueryParser(collections, opened)
+    try:
+        parsed = parser.parsed(request, None, 1)
+    except RetrievalStoreError:
+        parser.refuse_unreadable(request)  # which a server comes upon before all else
+        raise
+    _check_sources(request)
+    return _joined(parsed, None)
+
+
+def named_by(collections: Collections, opened: Opened, request: Any) -> tuple[PointId, ...]:
+    """The points of this collection whose vectors a request looks for, and which it doesn't find,
+    by itself and by its prefetches."""
+    return _QueryParser(collections, opened).parsed(request, None, 1).named
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """A step and those before it, each as it stands. named: the points of this collection that they
+    name, whose vectors they look for."""
+
+    step: Step
+    named: tuple[PointId, ...]
+    prefetch: tuple["_Parsed", ...]
+
+
+def _joined(parsed: _Parsed, above: Expression | None) -> Step:
+    """The step with those before it. No step finds the points that it or those before it have
+    named, nor those that the steps behind it have: above, which is asked where points are first
+    looked for."""
+    if above is None and not parsed.named and not parsed.prefetch:
+        return parsed.step
+    named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
+    unnamed = all_of(above, named)
+    prefetch = tuple(_joined(one, unnamed) for one in parsed.prefetch)
+    asked = None if prefetch else all_of(parsed.step.expression, unnamed)
+    return replace(parsed.step, prefetch=prefetch, expression=asked)
+
+
+class _QueryParser:
+    """Parses one request, with its prefetches, to any depth that there may be."""
+
+    def __init__(self, collections: Collections, opened: Opened) -> None:
+        self._collections, self._opened = collections, opened
+
+    def parsed(self, given: Any, above: models.Filter | None, depth: int) -> _Parsed:
+        """A step, and those before it. above: the filters of the steps behind it, which are asked
+        where points are first looked for."""
+        if depth > MAX_DEPTH:
+            raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
+        step, own = self._step(given)
+        sources = _sources(given)
+        if above is None and not sources:
+            return _Parsed(step, tuple(own), ())
+        filter_ = merged(above, given.filter)
+        if not sources:
+            step = replace(step, expression=expression_of(self._opened, filter_))
+        prefetch = tuple(self.parsed(one, filter_, depth + 1) for one in sources)
+        return _Parsed(step, (*own, *chain.from_iterable(one.named for one in prefetch)), prefetch)
+
+    def refuse_unreadable(self, given: Any) -> None:
+        """Refuse a request of which a step can't be read, whatever else is wrong with others."""
+        pending = [given]
+        while pending:
+            one = pending.pop()
+            pending.extend(_sources(one))
+            try:
+                self._step(one)
+            except Refused as refused:
+                if refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+                    raise
+            except RetrievalStoreError:
+                continue
+
+    def _step(self, given: Any) -> tuple[Step, list[PointId]]:
+        """One step without those before it, and the points that it names."""
+        check_filter(self._opened, given.filter)
+        if given.params is not None and given.params.hnsw_ef is not None:
+            _number("hnsw_ef", given.params.hnsw_ef, 1)
+        check_search(self._opened, given.params)
+        limit = _number("limit", LIMIT if given.limit is None else given.limit, 1)
+        check_limit(self._opened, limit)
+        offset = _number("offset", getattr(given, "offset", None) or 0, 0)
+        threshold = given.score_threshold
+        if threshold is not None and not isinstance(threshold, NUMERIC):
+            raise malformed(f"score_threshold is {shown(threshold)}, expected a number")
+        query, sources = given.query, _sources(given)
+        if isinstance(query, models.SampleQuery) and not sources:
+            offset = 0  # which of them come first is left to chance, so servers skip none
+        scoring, named = self._scoring(query, given, len(sources), limit)
+        if threshold is not None and isinstance(scoring, Ordered | Unranked):
+            raise wrong("score_threshold is given, but the query gives no scores to compare")
+        expression = expression_of(self._opened, given.filter)
+        least = None if threshold is None else float(threshold)
+        return Step(scoring, limit, expression, (), least, offset), named
+
+    def _scoring(
+        self, query: Any, given: Any, sources: int, limit: int
+    ) -> tuple[Scoring, list[PointId]]:
+        """How a step ranks, and which points it names."""
+        match query:
+            case models.NearestQuery():  # the most frequent
+                pass
+            case None:
+                return Unranked(), []
+            case models.SampleQuery():
+                return Unranked(at_random=True), []
+            case models.FusionQuery(fusion=models.Fusion.DBSF):
+                return Fused("dbsf"), []
+            case models.FusionQuery():
+                return Fused("server_rrf", k=RRF_K), []
+            case models.RrfQuery(rrf=rrf):
+                return _weighted(rrf, sources), []
+            case models.FormulaQuery():
+                return Computed(formula_of(self._opened, query)), []
+            case models.OrderByQuery(order_by=order):
+                found = parse_order(order, self._opened.configuration.indexes_by_path)
+                return Ordered(found.at, found.descending, found.start), []
+            case models.TextQuery(text=text):
+                return self._payload_text(text, given), []
+        if not sources:
+            check_scan(self._opened, given.using or UNNAMED, given.filter)
+        inputs = Inputs.of(self._collections, self._opened, given.using, given.lookup_from)
+        scoring = self._by_vectors(query, given, inputs, limit)
+        return scoring, inputs.named
+
+    def _payload_text(self, text: Any, given: Any) -> PayloadText:
+        """By the words of a key that has an index of texts with scoring."""
+        asked = text if hasattr(text, "query") else models.TextQueryInput(query=text)
+        scoring = asked.scoring.bm25 if asked.scoring is not None else models.Bm25Params()
+        k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
+        if not 0.0 <= k1 <= MOST_K1 or not 0.0 <= b <= 1.0:
+            raise malformed(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
+        at = parse_scored(given.using, self._opened.configuration.indexes_by_path)
+        tokens = tuple(at.tokens.of_query(asked.query))
+        return PayloadText(at, tokens, k1, b, self._corpus(given.params))
+
+    def _corpus(self, params: models.SearchParams | None) -> Expression | None:
+        """The points among which idf is counted."""
+        idf = None if params is None else params.idf
+        if not isinstance(idf, models.IdfCorpusParams):
+            return None
+        check_filter(self._opened, idf.corpus)
+        return expression_of(self._opened, idf.corpus)
+
+    def _by_vectors(self, query: Any, given: Any, inputs: Inputs, limit: int) -> Scoring:
+        params = given.params or NO_PARAMS
+        if params.idf is not None and not inputs.using.idf:
+            raise wrong(
+                f"params.idf is given, which needs sparse vectors with the modifier idf, and "
+                f"{inputs.using.name!r} aren't such"
+            )
+        match query:
+            case models.NearestQuery(nearest=nearest, mmr=None):
+                return self._near(inputs, nearest, params)
+            case models.NearestQuery(nearest=nearest, mmr=mmr):
+                near = self._near(inputs, nearest, params)
+                return _diverse(near, mmr, limit)
+            case models.RecommendQuery(recommend=recommend):
+                return _recommended(inputs, recommend, params)
+            case models.DiscoverQuery(discover=discover):
+                target = inputs.example(discover.target)
+                return Discovered(inputs.using.name, target, _pairs(inputs, discover.context))
+            case models.ContextQuery(context=context):
+                return Discovered(inputs.using.name, None, _pairs(inputs, context))
+            case models.RelevanceFeedbackQuery(relevance_feedback=feedback):
+                return _feedback(inputs, feedback)
+        return self._near(inputs, query, params)
+
+    def _near(self, inputs: Inputs, given: Any, params: models.SearchParams) -> Near | Sparse:
+        return _near(inputs, inputs.example(given), params, self._corpus(params))
+
+
+def _near(
+    inputs: Inputs,
+    vector: Example,
+    params: models.SearchParams,
+    corpus: Expression | None = None,
+) -> Near | Sparse:
+    """By nearness to one vector."""
+    name = inputs.using.name
+    if isinstance(vector, SparseVector):
+        return Sparse(name, (vector,), corpus)
+    vectors = (vector,) if inputs.using.kind == "multi" else vector[None]
+    return Near(name, vectors, "server", bool(params.exact), params.hnsw_ef)
+
+
+def _number(name: str, given: Any, least: int) -> int:
+    if not isinstance(given, INTEGERS) or given < least:
+        raise malformed(f"{name} is {shown(given)}, expected {least} or more")
+    return int(given)
+
+
+def _check_sources(given: Any) -> None:
+    """Refuse a step that needs others before it, or has some and doesn't rank what they find."""
+    query, sources = given.query, _sources(given)
+    if sources and query is None:
+        raise wrong("a prefetch needs a query that ranks what it finds")
+    if isinstance(query, NEEDS_SOURCES) and not sources:
+        raise wrong(f"{type(query).__name__} needs a prefetch")
+    for one in sources:
+        _check_sources(one)
+
+
+def _sources(given: Any) -> Sequence[Any]:
+    """The prefetches of a step."""
+    sources = given.prefetch
+    if not sources:
+        return ()
+    return sources if isinstance(sources, Sequence) else [sources]
+
+
+def _diverse(near: Near | Sparse, mmr: Any, wanted: int) -> Diverse:
+    diversity = 0.5 if mmr.diversity is None else mmr.diversity
+    candidates = wanted if mmr.candidates_limit is None else mmr.candidates_limit
+    if not 0.0 <= diversity <= 1.0:
+        raise malformed(f"mmr.diversity is {diversity}, expected 0 to 1")
+    if not 0 <= candidates <= MOST_CANDIDATES:
+        raise malformed(f"mmr.candidates_limit is {candidates}, expected up to {MOST_CANDIDATES}")
+    return Diverse(near, diversity, candidates)
+
+
+def _weighted(rrf: models.Rrf, sources: int) -> Fused:
+    k = RRF_K if rrf.k is None else rrf.k
+    if k < 1:
+        raise malformed(f"rrf.k is {k}, expected 1 or more")
+    if rrf.weights is None:
+        return Fused("server_rrf", k=k)
+    if len(rrf.weights) != sources:
+        raise wrong(f"rrf has {len(rrf.weights)} weights for {sources} prefetches")
+    return Fused("server_rrf", tuple(rrf.weights), k)
+
+
+def _recommended(
+    inputs: Inputs, given: models.RecommendInput, params: models.SearchParams
+) -> Scoring:
+    if not given.positive and not given.negative:
+        raise nothing_given()
+    strategy = given.strategy or models.RecommendStrategy.AVERAGE_VECTOR
+    examples = inputs.examples([*(given.positive or []), *(given.negative or [])])
+    if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not given.positive:
+        raise wrong("the strategy 'average_vector' needs a positive example")
+    count, name = len(given.positive or []), inputs.using.name
+    positives, negatives = examples[:count], examples[count:]
+    if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
+        return _near(inputs, average(inputs.using, positives, negatives), params)
+    best = strategy == models.RecommendStrategy.BEST_SCORE
+    return Recommended(name, tuple(positives), tuple(negatives), best)
+
+
+def _pairs(inputs: Inputs, given: Any) -> tuple[tuple[Any, Any], ...]:
+    pairs = given if isinstance(given, Sequence) else [given] if given else []
+    examples = inputs.examples(side for one in pairs for side in (one.positive, one.negative))
+    return tuple(zip(examples[0::2], examples[1::2], strict=True))
+
+
+def _feedback(inputs: Inputs, given: models.RelevanceFeedbackInput) -> RelevanceFeedback:
+    """Each pair of examples of which one got more than the other counts by how much more."""
+    naive = given.strategy.naive
+    target = inputs.example(given.target)
+    vectors = inputs.examples(one.example for one in given.feedback)
+    examples = zip(vectors, [one.score for one in given.feedback], strict=True)
+    pairs = [
+        (near, far, float(np.float_power(more - less, naive.b)) * naive.c)
+        for (near, more), (far, less) in itertools.permutations(examples, 2)
+        if more > less
+    ]
+    return RelevanceFeedback(inputs.using.name, target, naive.a, tuple(pairs))

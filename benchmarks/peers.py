@@ -473,8 +473,8 @@ def cold(name: str, folder: Path) -> dict[str, Any]:
     wanted = np.load(folder / "queries.npy")
     dimension = wanted.shape[1]
     modules = {
-        "retrieval-store": ("retrieval_store.direct.client", "hnswlib", "re2"),
-        "without hnsw": ("retrieval_store.direct.client", "re2"),
+        "retrieval-store": ("retrieval_store.api.client", "hnswlib", "re2"),
+        "without hnsw": ("retrieval_store.api.client", "re2"),
         "qdrant-client local": ("qdrant_client",),
     }
     for module in modules.get(name, (name.split(maxsplit=1)[0].replace("-", "_"),)):

@@ -16,10 +16,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrieval_store import embeddings, errors, filters, loaders, plugins, utils
-    from retrieval_store.base.arrays import SparseVector
-    from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
-    from retrieval_store.direct.asynchronous import AsyncClient, AsyncCollection, AsyncHttpClient
-    from retrieval_store.direct.chroma.expressions import (
+    from retrieval_store.api.aio import AsyncClient, AsyncCollection, AsyncHttpClient
+    from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+    from retrieval_store.api.chroma.compat import (
+        URI,
+        CollectionMetadata,
+        Documents,
+        Embeddable,
+        Embeddings,
+        IDs,
+        Images,
+        Include,
+        Metadata,
+        Metadatas,
+        Settings,
+        UpdateCollectionMetadata,
+        UpdateMetadata,
+        URIs,
+        Where,
+        WhereDocument,
+    )
+    from retrieval_store.api.chroma.expressions import (
         GroupBy,
         K,
         Key,
@@ -32,26 +49,8 @@ if TYPE_CHECKING:
         Select,
         Val,
     )
-    from retrieval_store.direct.chroma.found import SearchResult
-    from retrieval_store.direct.chroma.settings import Settings
-    from retrieval_store.direct.chroma.types import (
-        URI,
-        CollectionMetadata,
-        Documents,
-        Embeddable,
-        Embeddings,
-        IDs,
-        Images,
-        Include,
-        Metadata,
-        Metadatas,
-        UpdateCollectionMetadata,
-        UpdateMetadata,
-        URIs,
-        Where,
-        WhereDocument,
-    )
-    from retrieval_store.direct.client import (
+    from retrieval_store.api.chroma.search import SearchResult
+    from retrieval_store.api.client import (
         Client,
         ClientAPI,
         EphemeralClient,
@@ -59,9 +58,10 @@ if TYPE_CHECKING:
         PersistentClient,
         restore,
     )
-    from retrieval_store.direct.collection import Collection
-    from retrieval_store.direct.configuration import Configuration
-    from retrieval_store.direct.results import (
+    from retrieval_store.api.collection import Collection
+    from retrieval_store.api.configuration import Configuration
+    from retrieval_store.api.frames import to_arrow, to_pandas
+    from retrieval_store.api.results import (
         DeleteResult,
         Explanation,
         GetResult,
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         Warmed,
         WriteResult,
     )
-    from retrieval_store.direct.tables.results import to_arrow, to_pandas
+    from retrieval_store.base.arrays import SparseVector
     from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
     from retrieval_store.embeddings.fastembed import FastEmbedEmbeddingFunction
     from retrieval_store.embeddings.ollama import OllamaEmbeddingFunction
@@ -175,60 +175,60 @@ __all__ = [
     "utils",
 ]
 _HOMES = {
-    "GroupBy": "retrieval_store.direct.chroma.expressions",
-    "K": "retrieval_store.direct.chroma.expressions",
-    "Key": "retrieval_store.direct.chroma.expressions",
-    "Knn": "retrieval_store.direct.chroma.expressions",
-    "Limit": "retrieval_store.direct.chroma.expressions",
-    "MaxK": "retrieval_store.direct.chroma.expressions",
-    "MinK": "retrieval_store.direct.chroma.expressions",
-    "Rrf": "retrieval_store.direct.chroma.expressions",
-    "Search": "retrieval_store.direct.chroma.expressions",
-    "Select": "retrieval_store.direct.chroma.expressions",
-    "Val": "retrieval_store.direct.chroma.expressions",
-    "SearchResult": "retrieval_store.direct.chroma.found",
-    "to_arrow": "retrieval_store.direct.tables.results",
-    "to_pandas": "retrieval_store.direct.tables.results",
-    "DEFAULT_DATABASE": "retrieval_store.direct.arguments",
-    "DEFAULT_TENANT": "retrieval_store.direct.arguments",
-    "Settings": "retrieval_store.direct.chroma.settings",
-    "CollectionMetadata": "retrieval_store.direct.chroma.types",
-    "Metadata": "retrieval_store.direct.chroma.types",
-    "URI": "retrieval_store.direct.chroma.types",
-    "UpdateCollectionMetadata": "retrieval_store.direct.chroma.types",
-    "UpdateMetadata": "retrieval_store.direct.chroma.types",
+    "GroupBy": "retrieval_store.api.chroma.expressions",
+    "K": "retrieval_store.api.chroma.expressions",
+    "Key": "retrieval_store.api.chroma.expressions",
+    "Knn": "retrieval_store.api.chroma.expressions",
+    "Limit": "retrieval_store.api.chroma.expressions",
+    "MaxK": "retrieval_store.api.chroma.expressions",
+    "MinK": "retrieval_store.api.chroma.expressions",
+    "Rrf": "retrieval_store.api.chroma.expressions",
+    "Search": "retrieval_store.api.chroma.expressions",
+    "Select": "retrieval_store.api.chroma.expressions",
+    "Val": "retrieval_store.api.chroma.expressions",
+    "SearchResult": "retrieval_store.api.chroma.search",
+    "to_arrow": "retrieval_store.api.frames",
+    "to_pandas": "retrieval_store.api.frames",
+    "DEFAULT_DATABASE": "retrieval_store.api.arguments",
+    "DEFAULT_TENANT": "retrieval_store.api.arguments",
+    "Settings": "retrieval_store.api.chroma.compat",
+    "CollectionMetadata": "retrieval_store.api.chroma.compat",
+    "Metadata": "retrieval_store.api.chroma.compat",
+    "URI": "retrieval_store.api.chroma.compat",
+    "UpdateCollectionMetadata": "retrieval_store.api.chroma.compat",
+    "UpdateMetadata": "retrieval_store.api.chroma.compat",
     "SparseEmbeddingFunction": "retrieval_store.embeddings",
     "SparseVector": "retrieval_store.base.arrays",
-    "Documents": "retrieval_store.direct.chroma.types",
-    "Embeddable": "retrieval_store.direct.chroma.types",
-    "Embeddings": "retrieval_store.direct.chroma.types",
-    "IDs": "retrieval_store.direct.chroma.types",
-    "Images": "retrieval_store.direct.chroma.types",
-    "Include": "retrieval_store.direct.chroma.types",
-    "Metadatas": "retrieval_store.direct.chroma.types",
-    "URIs": "retrieval_store.direct.chroma.types",
-    "Where": "retrieval_store.direct.chroma.types",
-    "WhereDocument": "retrieval_store.direct.chroma.types",
-    "AsyncClient": "retrieval_store.direct.asynchronous",
-    "AsyncCollection": "retrieval_store.direct.asynchronous",
-    "AsyncHttpClient": "retrieval_store.direct.asynchronous",
-    "Client": "retrieval_store.direct.client",
-    "ClientAPI": "retrieval_store.direct.client",
-    "PersistentClient": "retrieval_store.direct.client",
-    "EphemeralClient": "retrieval_store.direct.client",
-    "HttpClient": "retrieval_store.direct.client",
-    "Collection": "retrieval_store.direct.collection",
+    "Documents": "retrieval_store.api.chroma.compat",
+    "Embeddable": "retrieval_store.api.chroma.compat",
+    "Embeddings": "retrieval_store.api.chroma.compat",
+    "IDs": "retrieval_store.api.chroma.compat",
+    "Images": "retrieval_store.api.chroma.compat",
+    "Include": "retrieval_store.api.chroma.compat",
+    "Metadatas": "retrieval_store.api.chroma.compat",
+    "URIs": "retrieval_store.api.chroma.compat",
+    "Where": "retrieval_store.api.chroma.compat",
+    "WhereDocument": "retrieval_store.api.chroma.compat",
+    "AsyncClient": "retrieval_store.api.aio",
+    "AsyncCollection": "retrieval_store.api.aio",
+    "AsyncHttpClient": "retrieval_store.api.aio",
+    "Client": "retrieval_store.api.client",
+    "ClientAPI": "retrieval_store.api.client",
+    "PersistentClient": "retrieval_store.api.client",
+    "EphemeralClient": "retrieval_store.api.client",
+    "HttpClient": "retrieval_store.api.client",
+    "Collection": "retrieval_store.api.collection",
     "DataLoader": "retrieval_store.loaders",
     "EmbeddingFunction": "retrieval_store.embeddings",
-    "Configuration": "retrieval_store.direct.configuration",
-    "DeleteResult": "retrieval_store.direct.results",
-    "Explanation": "retrieval_store.direct.results",
-    "Stats": "retrieval_store.direct.results",
-    "StoreStats": "retrieval_store.direct.results",
-    "Warmed": "retrieval_store.direct.results",
-    "WriteResult": "retrieval_store.direct.results",
-    "GetResult": "retrieval_store.direct.results",
-    "QueryResult": "retrieval_store.direct.results",
+    "Configuration": "retrieval_store.api.configuration",
+    "DeleteResult": "retrieval_store.api.results",
+    "Explanation": "retrieval_store.api.results",
+    "Stats": "retrieval_store.api.results",
+    "StoreStats": "retrieval_store.api.results",
+    "Warmed": "retrieval_store.api.results",
+    "WriteResult": "retrieval_store.api.results",
+    "GetResult": "retrieval_store.api.results",
+    "QueryResult": "retrieval_store.api.results",
     "evaluate": "retrieval_store.evaluation.evaluate",
     "Comparison": "retrieval_store.evaluation.results",
     "Evaluation": "retrieval_store.evaluation.results",
@@ -238,7 +238,7 @@ _HOMES = {
     "Reranker": "retrieval_store.rerankers",
     "CrossEncoderReranker": "retrieval_store.rerankers",
     "SimilarityReranker": "retrieval_store.rerankers",
-    "restore": "retrieval_store.direct.client",
+    "restore": "retrieval_store.api.client",
     "MiniLMEmbedding": "retrieval_store.embeddings.onnx.functions",
     "OnnxEmbedding": "retrieval_store.embeddings.onnx.functions",
     "WordLlamaEmbedding": "retrieval_store.embeddings.wordllama",

@@ -16,8 +16,8 @@ from retrieval_store.adapters.arguments import (
 )
 from retrieval_store.adapters.filters import below, native
 from retrieval_store.adapters.mapping import RESERVED, refuse_reserved, without_reserved
+from retrieval_store.api.results import GetField
 from retrieval_store.base.validation import shown
-from retrieval_store.direct.results import GetField
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.query.types import merged
 

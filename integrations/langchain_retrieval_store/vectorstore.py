@@ -28,9 +28,9 @@ from retrieval_store import Client, Collection
 from retrieval_store.adapters.arguments import items_of, refuse_unknown
 from retrieval_store.adapters.opening import Opened, open_collection, refuse_other_dimension
 from retrieval_store.adapters.sparse import checked_model, sparse_of
+from retrieval_store.api.write import embedded_outside
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import path_of, shown
-from retrieval_store.direct.counting import embedded_outside
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,

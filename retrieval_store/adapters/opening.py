@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from retrieval_store.adapters.sparse import sparse_settings
+from retrieval_store.api.client import ATTEMPTS, Client
+from retrieval_store.api.collection import Collection
+from retrieval_store.api.configuration import PARTS
+from retrieval_store.api.embedding import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import shown
-from retrieval_store.direct.client import ATTEMPTS, Client
-from retrieval_store.direct.collection import Collection
-from retrieval_store.direct.configuration import PARTS
-from retrieval_store.direct.embedder import is_told_apart, space_for
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,

@@ -13,12 +13,25 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store import __version__
-from retrieval_store.base.arrays import SparseVector
-from retrieval_store.chromadb import api, base_types, config, errors, execution, types, utils
-from retrieval_store.chromadb.absences import refused
-from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
-from retrieval_store.direct.asynchronous import AsyncHttpClient
-from retrieval_store.direct.chroma.expressions import (
+from retrieval_store.api.aio import AsyncHttpClient
+from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+from retrieval_store.api.chroma.compat import (
+    URI,
+    CollectionMetadata,
+    Documents,
+    Embeddings,
+    IDs,
+    Include,
+    Metadata,
+    Metadatas,
+    Settings,
+    UpdateCollectionMetadata,
+    UpdateMetadata,
+    URIs,
+    Where,
+    WhereDocument,
+)
+from retrieval_store.api.chroma.expressions import (
     GroupBy,
     K,
     Key,
@@ -31,27 +44,14 @@ from retrieval_store.direct.chroma.expressions import (
     Select,
     Val,
 )
-from retrieval_store.direct.chroma.found import SearchResult
-from retrieval_store.direct.chroma.settings import Settings
-from retrieval_store.direct.chroma.types import (
-    URI,
-    CollectionMetadata,
-    Documents,
-    Embeddings,
-    IDs,
-    Include,
-    Metadata,
-    Metadatas,
-    UpdateCollectionMetadata,
-    UpdateMetadata,
-    URIs,
-    Where,
-    WhereDocument,
-)
-from retrieval_store.direct.client import Client, ClientAPI, EphemeralClient, HttpClient
-from retrieval_store.direct.client import PersistentClient as _PersistentClient
-from retrieval_store.direct.collection import Collection
-from retrieval_store.direct.results import GetResult, QueryResult
+from retrieval_store.api.chroma.search import SearchResult
+from retrieval_store.api.client import Client, ClientAPI, EphemeralClient, HttpClient
+from retrieval_store.api.client import PersistentClient as _PersistentClient
+from retrieval_store.api.collection import Collection
+from retrieval_store.api.results import GetResult, QueryResult
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.chromadb import api, base_types, config, errors, execution, types, utils
+from retrieval_store.chromadb.absences import refused
 from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
 
 __all__ = [

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+from retrieval_store.api.chroma.compat import Settings
 from retrieval_store.chromadb.absences import refused
-from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
-from retrieval_store.direct.chroma.settings import Settings
 
 __all__ = ["DEFAULT_DATABASE", "DEFAULT_TENANT", "Settings"]
 

@@ -17,8 +17,8 @@ from retrieval_store.command.places import collection_of, has_catalog, is_url, o
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 
 if TYPE_CHECKING:
-    from retrieval_store.direct.client import Client
-    from retrieval_store.direct.collection import Collection
+    from retrieval_store.api.client import Client
+    from retrieval_store.api.collection import Collection
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SHOWN = 10  # files that couldn't be read
@@ -261,7 +261,7 @@ def _refuse_no_model(why: str) -> None:
 def with_new(store: str, name: str, incoming: Incoming) -> Any:
     """Add to a collection that is made for it; all is looked at, in memory, before anything is made
     in a store, and a collection into which nothing came is dropped again."""
-    from retrieval_store.direct.client import Client
+    from retrieval_store.api.client import Client
 
     checked = incoming.checked(None)
     wanted, said = _wanted(incoming, checked)
@@ -295,7 +295,7 @@ def with_new(store: str, name: str, incoming: Incoming) -> Any:
 def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
-    from retrieval_store.direct.embedder import space_for
+    from retrieval_store.api.embedding import space_for
     from retrieval_store.exchange.add import agreeing, described_by, source_of
     from retrieval_store.exchange.formats.common import MAX_LINE_BYTES
 

@@ -23,7 +23,7 @@ from retrieval_store.command.output import (
 from retrieval_store.command.places import collection_of, opened
 
 if TYPE_CHECKING:
-    from retrieval_store.direct.collection import Collection
+    from retrieval_store.api.collection import Collection
     from retrieval_store.evaluation.results import Comparison, Evaluation
 
 FIELDS = ("documents", "metadatas", "uris")
@@ -393,7 +393,7 @@ def _included(embeddings: bool) -> Any:
 
 def _records(found: Any) -> Iterable[dict[str, Any]]:
     """What `get` or `query` returned, a dict each, without what a point lacks."""
-    from retrieval_store.direct.tables.results import rows_of
+    from retrieval_store.api.frames import rows_of
 
     for row in rows_of(found):
         ranked = {name: row[name] for name in RANKED if name in row}

@@ -36,7 +36,7 @@ def installed() -> dict[str, str]:
 def made(name: str) -> Any:
     """The embedding function of this name, as it is without settings."""
     from retrieval_store import plugins
-    from retrieval_store.direct.embedder import function_of
+    from retrieval_store.api.embedding import function_of
 
     if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
         raise click.UsageError(f"there is no model {name!r}; expected one of {NAMES}")
@@ -58,7 +58,7 @@ def of_file(said: dict[str, Any], trust: bool) -> Any:
     """The function that a file says its vectors were made by; None where there is none of that name
     here, or where the maker of the file could reach anything by it."""
     from retrieval_store import plugins
-    from retrieval_store.direct.embedder import made_of
+    from retrieval_store.api.embedding import made_of
 
     name, settings = said.get("name"), said.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS

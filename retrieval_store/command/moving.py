@@ -21,7 +21,7 @@ from retrieval_store.command.places import (
 from retrieval_store.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from retrieval_store.direct.client import Client
+    from retrieval_store.api.client import Client
 
 ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 

@@ -19,8 +19,8 @@ from retrieval_store.errors import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.direct.client import Client
-    from retrieval_store.direct.collection import Collection
+    from retrieval_store.api.client import Client
+    from retrieval_store.api.collection import Collection
     from retrieval_store.places import Session
     from retrieval_store.query.types import CollectionRecord, Mode
 
@@ -44,7 +44,7 @@ def opened(
     store: str, *, writes: bool = False, creates: bool = False, trust: bool = False
 ) -> Iterator["Client"]:
     """A client of a store; one that only reads can't write, and makes no store."""
-    from retrieval_store.direct.client import Client
+    from retrieval_store.api.client import Client
 
     if not creates:
         _refuse_missing(store)
@@ -59,7 +59,7 @@ def opened(
 @contextmanager
 def opened_local_mode(directory: str) -> Iterator["Client"]:
     """A client of the collections that qdrant-client's local mode keeps in a directory."""
-    from retrieval_store.direct.client import Client
+    from retrieval_store.api.client import Client
 
     try:
         from qdrant_client import QdrantClient

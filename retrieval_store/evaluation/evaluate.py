@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
+from retrieval_store.api.collection import Collection, can_embed, embedded_queries
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import fraction, shown, whole_number
-from retrieval_store.direct.collection import Collection, can_embed, embedded_queries
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.evaluation.results import (
     MEASURES,

@@ -20,13 +20,13 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from retrieval_store.api.arguments import Embed, embed_of, records_of
+from retrieval_store.api.collection import Collection, can_embed
+from retrieval_store.api.write import told_together
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import checked_object, path_of, shown, whole_number
-from retrieval_store.direct.arguments import Embed, embed_of, records_of
-from retrieval_store.direct.collection import Collection, can_embed
-from retrieval_store.direct.counting import told_together
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,

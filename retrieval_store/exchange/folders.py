@@ -12,12 +12,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from retrieval_store.api.arguments import Embed
+from retrieval_store.api.collection import Collection
+from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import is_unicode, path_of, shown, whole_number
-from retrieval_store.direct.arguments import Embed
-from retrieval_store.direct.collection import Collection
-from retrieval_store.direct.counting import told_together
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import Count
 from retrieval_store.errors import (

@@ -23,11 +23,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from retrieval_store.api.collection import Collection, replace_own
+from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import is_unicode, path_of, shown, whole_number
-from retrieval_store.direct.collection import Collection, replace_own
-from retrieval_store.direct.counting import told_together
 from retrieval_store.errors import (
     ConflictError,
     DataLoaderError,

@@ -5,17 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.api.configuration import analyzer_of
+from retrieval_store.api.query import FUSIONS, MODES, Asker, QueryOptions, QuerySources, window_of
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.direct.configuration import analyzer_of
-from retrieval_store.direct.queries import (
-    FUSIONS,
-    MODES,
-    Asker,
-    QueryOptions,
-    QuerySources,
-    window_of,
-)
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not, all_of
 from retrieval_store.query.query import Question

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
+from retrieval_store.api.arguments import matrix_of, sparse_of
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.validation import INT_MAX, fraction, shown, whole_number
-from retrieval_store.direct.arguments import matrix_of, sparse_of
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.query.types import PointId
 

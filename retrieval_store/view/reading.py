@@ -7,11 +7,11 @@ from typing import Any, cast
 import numpy as np
 
 from retrieval_store import plugins
+from retrieval_store.api.arguments import filter_of, metadata_key
+from retrieval_store.api.embedding import may_be_made
+from retrieval_store.api.write import texts_cut
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.validation import JSONValue, Payload
-from retrieval_store.direct.arguments import filter_of, metadata_key
-from retrieval_store.direct.counting import texts_cut
-from retrieval_store.direct.embedder import may_be_made
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.filters.nodes import Expression, HasId, all_of
 from retrieval_store.query.types import (

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from retrieval_store.api.arguments import DEFAULT
+from retrieval_store.api.configuration import all_settings, spaces_of, stored_settings
+from retrieval_store.api.embedding import Embedding
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shown
-from retrieval_store.direct.arguments import DEFAULT
-from retrieval_store.direct.configuration import all_settings, spaces_of, stored_settings
-from retrieval_store.direct.embedding import Embedding
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.places import Session, StoredCollection
 from retrieval_store.query.types import CollectionRecord, SpaceRecord
 
 if TYPE_CHECKING:
-    from retrieval_store.direct.probing import ProbedEmbedder
+    from retrieval_store.api.embedding import ProbedEmbedder
     from retrieval_store.query.protocols import CollectionStore, PointsBackend
     from retrieval_store.view.watching import Watching
 

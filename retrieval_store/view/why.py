@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.api.why import conditions_in, words_beside
 from retrieval_store.base.analysis import spellings
 from retrieval_store.base.dataclasses import asdict, replace
-from retrieval_store.direct.why import conditions_in, words_beside
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not
 from retrieval_store.filters.where import parse_where, parse_where_document

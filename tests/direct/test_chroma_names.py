@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 import retrieval_store
-from retrieval_store.direct import configuration
+from retrieval_store.api import configuration
 from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,

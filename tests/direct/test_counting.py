@@ -9,7 +9,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store import plugins
-from retrieval_store.direct import counting
+from retrieval_store.api import write
 from retrieval_store.embeddings import _common
 from retrieval_store.embeddings._common import Cut, tell_of_cut
 from retrieval_store.errors import IDAlreadyExistsError, LockTimeoutError, StorageFullError
@@ -22,7 +22,7 @@ IDS, TEXTS = ["a", "b", "c", "d", "e"], [LONG, SHORT, LONG + "today", SHORT + "s
 
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch):
-    monkeypatch.setattr(counting, "_told", set())
+    monkeypatch.setattr(write, "_told", set())
     monkeypatch.setattr(_common, "_told", set())
 
 

@@ -99,7 +99,7 @@ def test_what_can_not_be_drawn_is_said(groups, monkeypatch):
     ]:
         with pytest.raises(InvalidArgumentError, match=message):
             collection.map(**given)
-    monkeypatch.setattr("retrieval_store.direct.tables.maps.find_spec", lambda _: None)
+    monkeypatch.setattr("retrieval_store.api.maps.find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError, match="pip install plotly"):
         collection.map()
 

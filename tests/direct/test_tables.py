@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import retrieval_store
-from retrieval_store.direct.results import QUERY_FIELDS
+from retrieval_store.api.results import QUERY_FIELDS
 from retrieval_store.errors import (
     IDAlreadyExistsError,
     InvalidArgumentError,

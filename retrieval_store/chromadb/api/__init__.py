@@ -3,9 +3,9 @@ below `command`."""
 
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.api.client import ClientAPI
 from retrieval_store.chromadb.absences import refused
 from retrieval_store.chromadb.api import models, types
-from retrieval_store.direct.client import ClientAPI
 
 __all__ = ["ClientAPI", "models", "types"]
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from retrieval_store.direct.collection import Collection
+from retrieval_store.api.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     Chosen,

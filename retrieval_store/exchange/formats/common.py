@@ -22,11 +22,11 @@ from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from retrieval_store.api.collection import Collection
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import listed, path_of, shown
-from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 
 FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")

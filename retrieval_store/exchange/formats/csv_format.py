@@ -17,8 +17,8 @@ from typing import IO, Any
 
 import orjson
 
+from retrieval_store.api.collection import Collection
 from retrieval_store.base.validation import INT_MAX, INT_MIN, shown
-from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     FIELDS,

@@ -16,9 +16,9 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 import orjson
 
+from retrieval_store.api.collection import Collection
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.validation import MAX_DEPTH, shown
-from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     Chosen,

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from retrieval_store.api.collection import Collection
 from retrieval_store.base.validation import shown
-from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.exchange.formats.common import (
     FIELDS,

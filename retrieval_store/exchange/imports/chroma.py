@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from retrieval_store import plugins
+from retrieval_store.api.client import Client
+from retrieval_store.api.embedding import function_of, made_of
 from retrieval_store.base.system import telemetry_off
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import listed, shown, whole_number
-from retrieval_store.direct.client import Client
-from retrieval_store.direct.embedder import function_of, made_of
 from retrieval_store.embeddings import Embeds
 from retrieval_store.embeddings.onnx.functions import DIMENSION, MiniLMEmbedding, is_installed
 from retrieval_store.errors import (

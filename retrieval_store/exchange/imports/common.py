@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from retrieval_store.api.arguments import collection_name, ids_of, metadatas_of
+from retrieval_store.api.client import Client
+from retrieval_store.api.collection import Collection
 from retrieval_store.base.validation import listed, path_of, shown
-from retrieval_store.direct.arguments import collection_name, ids_of, metadatas_of
-from retrieval_store.direct.client import Client
-from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from retrieval_store.exchange.reports import Left
 

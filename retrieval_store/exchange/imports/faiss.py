@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from retrieval_store.api.client import Client
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import path_of, whole_number
-from retrieval_store.direct.client import Client
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.exchange.formats.common import MAX_LINE_BYTES, Columns, Place, file_to_read
 from retrieval_store.exchange.formats.jsonl import rows_of_lines

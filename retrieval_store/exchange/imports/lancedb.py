@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from retrieval_store.api.arguments import collection_name
+from retrieval_store.api.client import Client
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import listed, whole_number
-from retrieval_store.direct.arguments import collection_name
-from retrieval_store.direct.client import Client
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.exchange.formats.common import FIELDS, Columns, Place
 from retrieval_store.exchange.formats.parquet import Reader

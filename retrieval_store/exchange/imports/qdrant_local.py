@@ -7,9 +7,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.api.client import Client
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import shown, whole_number
-from retrieval_store.direct.client import Client
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,

@@ -30,8 +30,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.api.results import SPACE
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.direct.results import SPACE
 from retrieval_store.engine.filtering import columns, evaluate
 from retrieval_store.engine.maintenance import background as upkeep
 from retrieval_store.engine.maintenance.derive import load

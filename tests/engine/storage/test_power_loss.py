@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.direct.configuration import DEFAULTS
-from retrieval_store.direct.results import SPACE
+from retrieval_store.api.configuration import DEFAULTS
+from retrieval_store.api.results import SPACE
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import Content, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from tests.helpers import ROOT

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store.api import configuration
 from retrieval_store.base.analysis import stemmer
-from retrieval_store.direct import configuration
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from tests.helpers.listed import DOCUMENTS
 from tests.helpers.oracle import bm25, expected

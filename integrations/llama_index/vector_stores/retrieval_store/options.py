@@ -16,9 +16,9 @@ from llama_index.vector_stores.retrieval_store.reading import fields_of
 
 from retrieval_store.adapters.arguments import items_of, refuse_unknown, search_params_of
 from retrieval_store.adapters.filters import all_native
+from retrieval_store.api.results import GetField
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.validation import fraction, shown, whole_number
-from retrieval_store.direct.results import GetField
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression
 

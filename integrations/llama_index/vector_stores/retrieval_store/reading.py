@@ -9,8 +9,8 @@ from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import VectorStoreQueryResult
 from llama_index.vector_stores.retrieval_store.nodes import Point, to_node
 
+from retrieval_store.api.results import GetField
 from retrieval_store.base.validation import shown
-from retrieval_store.direct.results import GetField
 from retrieval_store.errors import InvalidArgumentError
 
 FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")  # what a node is made of again

@@ -1,5 +1,5 @@
 """`chromadb.api.models.AsyncCollection`."""
 
-from retrieval_store.direct.asynchronous import AsyncCollection
+from retrieval_store.api.aio import AsyncCollection
 
 __all__ = ["AsyncCollection"]

@@ -1,5 +1,5 @@
 """`chromadb.api.models.Collection`."""
 
-from retrieval_store.direct.collection import Collection
+from retrieval_store.api.collection import Collection
 
 __all__ = ["Collection"]

@@ -1,6 +1,6 @@
 """`chromadb.execution.expression.operator`."""
 
-from retrieval_store.direct.chroma.expressions import (
+from retrieval_store.api.chroma.expressions import (
     GroupBy,
     K,
     Key,

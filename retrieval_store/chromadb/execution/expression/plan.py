@@ -1,5 +1,5 @@
 """`chromadb.execution.expression.plan`."""
 
-from retrieval_store.direct.chroma.expressions import Search
+from retrieval_store.api.chroma.expressions import Search
 
 __all__ = ["Search"]

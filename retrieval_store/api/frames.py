@@ -2,22 +2,103 @@
 
 A source is a data frame (pandas, polars), a pyarrow Table, what `get` returned, or any iterable of
 such pieces or of single records.
+
+Metadata as columns of its own: one for each key, and back.
+
+A column is called as its key, or "metadata.KEY" where another column, or what `add_from` reads a
+column of that name as, is in the way. What a column can't tell, a null apart from no value and no
+keys apart from no metadata, stays in "metadata", so that the same records are made of it again.
+
+Results as tables: a row for each point, or for each hit of each query.
+
+Results as tables of HTML, as notebooks show them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager, suppress
 from datetime import date
-from itertools import combinations
+from itertools import chain, combinations, count
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import orjson
 
+from retrieval_store.api.arguments import metadata_keys
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.html import ROWS, shape_of, table_of
 from retrieval_store.base.validation import listed, shown
-from retrieval_store.direct.arguments import metadata_keys
-from retrieval_store.direct.tables.expanding import FIELDS, key_of
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, MissingDependencyError
+from retrieval_store.query.protocols import PointsBackend
+
+PREFIX = "metadata."
+# What a record has, and what the arguments of `add` are called, by which columns are known.
+FIELDS = {
+    "id": "ids",
+    "document": "documents",
+    "embedding": "embeddings",
+    "metadata": "metadatas",
+    "uri": "uris",
+    "image": "images",
+    "sparse_embedding": "sparse_embeddings",
+}
+_OF_RESULTS = ("query", "distance", "score", "data")
+TAKEN = frozenset([*FIELDS, *FIELDS.values(), *_OF_RESULTS])
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """Metadata in columns. values: of each key, None where a record has none; rest: what they don't
+    tell of each record, None where they tell all."""
+
+    values: dict[str, list[Any]]
+    rest: list[dict[str, Any] | None]
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether there is anything that they don't tell."""
+        return any(one is not None for one in self.rest)
+
+
+def expanded(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = object) -> Expanded:
+    """The metadata in columns, of those keys whose values are all of one of these `kinds`; any, by
+    default."""
+    keys = dict.fromkeys(key for one in metadatas for key in one or ())
+    columns = {key: [None if one is None else one.get(key) for one in metadatas] for key in keys}
+    if kinds is not object:
+        columns = {key: values for key, values in columns.items() if kind_of(values) in kinds}
+    rest: list[dict[str, Any] | None] = [None] * len(metadatas)
+    for i, one in enumerate(metadatas):
+        if one is not None:
+            left = {key: v for key, v in one.items() if v is None or key not in columns}
+            rest[i] = left if left or not one else None
+    return Expanded(columns, rest)
+
+
+def kind_of(values: Sequence[Any]) -> type | None:
+    """The type of all values that there are: bool, float, str, or int within 64 bits; else None."""
+    kinds = {type(one) for one in values if one is not None}
+    if len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    if kind is int and any(one is not None and not -(2**63) <= one < 2**63 for one in values):
+        return None
+    return kind if kind in (bool, int, float, str) else None
+
+
+def column_of(key: str) -> str:
+    """What the column of a key is called."""
+    return key if key not in TAKEN and key_of(key) == key else PREFIX + key
+
+
+def key_of(column: Any) -> Any:
+    """The key that a column is of."""
+    if not isinstance(column, str) or not column.startswith(PREFIX):
+        return column
+    key = column.removeprefix(PREFIX)
+    return key if key in TAKEN or key.startswith(PREFIX) else column
+
 
 LOADED = "data"  # which records of `iterate` may have besides, and which isn't written
 Record = Mapping[str, Any]
@@ -332,3 +413,205 @@ def _arguments(records: list[Record]) -> dict[str, Any]:
             "have one"
         )
     return arguments
+
+
+_NULLABLE: dict[type, Any] = {int: "Int64", bool: "boolean"}
+COLUMNS = {
+    "ids": "id",
+    "distances": "distance",
+    "scores": "score",
+    "documents": "document",
+    "metadatas": "metadata",
+    "uris": "uri",
+    "embeddings": "embedding",
+    "sparse_embeddings": "sparse_embedding",
+    "data": "data",
+}
+
+
+def to_pandas(result: Mapping[str, Any], expand: bool = False) -> Any:
+    """A pandas.DataFrame of what `get` or `query` returned: the columns "id", of a query "query"
+    (its number), "distance" and "score", and of "document", "metadata" (dicts), "uri", "embedding"
+    (float32 arrays), "sparse_embedding" (dicts) and "data" those that were included.
+    MissingDependencyError without pandas.
+
+    expand: a column for each key of the metadata instead, called as the key, or "metadata.KEY"
+    where another is called so; what a record doesn't have is missing there. "metadata" then has
+    what columns can't tell, nulls and empty metadata, if there is any, so that `add_from` makes the
+    same records of the frame."""
+    columns = columns_of(result)
+    if not _is_expanded(expand, columns):
+        return frame_of(columns)
+    split = expanded(columns["metadata"])
+    frame = frame_of(_replaced(columns, split, split.rest))
+    import pandas
+
+    for key, values in split.values.items():
+        kind = kind_of(values)
+        # pandas would make floats of integers where one is missing, or where others are floats.
+        dtype = object if kind is None else _NULLABLE.get(kind) if None in values else None
+        if dtype is not None:
+            frame[column_of(key)] = pandas.Series(values, dtype=dtype)
+    return frame
+
+
+def _is_expanded(expand: Any, columns: Mapping[str, Any]) -> bool:
+    if type(expand) is not bool:
+        raise InvalidTypeError(f"expand is {shown(expand)}, expected a bool")
+    return expand and "metadata" in columns
+
+
+def _replaced(columns: Mapping[str, Any], split: Expanded, rest: list[Any]) -> dict[str, Any]:
+    """The columns, with those of keys in the place of "metadata"."""
+    found: dict[str, Any] = {}
+    for name, values in columns.items():
+        if name != "metadata":
+            found[name] = values
+            continue
+        if split.has_rest:
+            found[name] = rest
+        found |= {column_of(key): some for key, some in split.values.items()}
+    return found
+
+
+def frame_of(columns: Mapping[str, Any]) -> Any:
+    """A pandas.DataFrame of columns. MissingDependencyError without pandas."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from error
+    return pandas.DataFrame(columns)
+
+
+def to_arrow(result: Mapping[str, Any], expand: bool = False) -> Any:
+    """A pyarrow.Table of the same, but metadata as text of JSON, embeddings as lists of float32,
+    and no data. MissingDependencyError without pyarrow. expand: also columns for keys of the
+    metadata, as `to_pandas` has them, whose values are all truths, integers of 64 bits, floats or
+    texts; other keys stay in "metadata"."""
+    columns = columns_of(result)
+    columns.pop("data", None)
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingDependencyError("to_arrow needs pyarrow: pip install pyarrow") from error
+    types: dict[str, Any] = {}
+    if _is_expanded(expand, columns):
+        split = expanded(columns["metadata"], (bool, int, float, str))
+        columns = _replaced(columns, split, _as_json(split.rest))
+        of_kinds: dict[Any, Any] = {
+            bool: pyarrow.bool_(),
+            int: pyarrow.int64(),
+            float: pyarrow.float64(),
+        }
+        for key, values in split.values.items():
+            kind = kind_of(values)
+            if kind in of_kinds:
+                types[column_of(key)] = of_kinds[kind]
+    elif "metadata" in columns:
+        columns["metadata"] = _as_json(columns["metadata"])
+    types |= {
+        "id": pyarrow.string(),
+        "query": pyarrow.int64(),
+        "distance": pyarrow.float64(),
+        "score": pyarrow.float64(),
+        "embedding": pyarrow.list_(pyarrow.float32()),
+        "sparse_embedding": pyarrow.struct(
+            {
+                "indices": pyarrow.list_(pyarrow.uint32()),
+                "values": pyarrow.list_(pyarrow.float32()),
+            }
+        ),
+    }
+    arrays = {
+        name: pyarrow.array(values, types.get(name, pyarrow.string()))
+        for name, values in columns.items()
+    }
+    return pyarrow.table(arrays)
+
+
+def _as_json(metadatas: list[Any]) -> list[str | None]:
+    return [None if one is None else orjson.dumps(one).decode() for one in metadatas]
+
+
+def rows_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The points of what `get` returned one by one, as `add_from` takes them."""
+    columns = columns_of(result)
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
+
+
+def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The columns of a result, a row for each point, or for each hit of each query."""
+    if not isinstance(result, Mapping) or "ids" not in result:
+        raise InvalidTypeError(f"result is {shown(result)}, expected what get or query returned")
+    is_query = "scores" in result
+    columns: dict[str, list[Any]] = {}
+    if is_query:
+        counts = [len(ids) for ids in result["ids"]]
+        columns["query"] = np.repeat(np.arange(len(counts)), counts).tolist()
+    for field, column in COLUMNS.items():
+        values = result.get(field)
+        if values is not None:
+            columns[column] = _joined(values, result["ids"]) if is_query else list(values)
+    return columns
+
+
+def _joined(values: Any, ids: Any) -> list[Any]:
+    """Those of all queries; a query without distances has None for each of its hits."""
+    parts = ([None] * len(of) if one is None else one for one, of in zip(values, ids, strict=True))
+    return list(chain.from_iterable(parts))
+
+
+def rows_of_copy(
+    copied: AbstractContextManager[PointsBackend],
+    page: Callable[[PointsBackend, int], list[dict[str, Any]]],
+    size: int,
+) -> Iterator[dict[str, Any]]:
+    """All rows of a copy, which is made at once: `page` after page, of so many points each."""
+    points, process = copied.__enter__(), os.getpid()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        try:
+            for start in count(0, size):
+                found = page(points, start)
+                if not found:
+                    return
+                yield from found
+        finally:
+            if os.getpid() == process:  # a forked child leaves it to its parent
+                copied.__exit__(None, None, None)
+
+    return rows()
+
+
+MOST_FACTS = 200
+
+
+def table_of_result(result: dict[str, Any]) -> str:
+    """A table of what `get` or `query` returned."""
+    columns = columns_of(result)
+    first = {name: values[:ROWS] for name, values in columns.items()}
+    if "embedding" in first:
+        first["embedding"] = [shape_of(one) for one in first["embedding"]]
+    rows = list(zip(*first.values(), strict=True))
+    return table_of(list(columns), rows, total=len(columns["id"]))
+
+
+def table_of_facts(facts: Mapping[str, Any]) -> str:
+    """A row for each thing that is told, with what stands in objects by the keys that lead
+    there."""
+    return table_of(("", ""), list(_rows_of(facts, "")), most=MOST_FACTS)
+
+
+def _rows_of(facts: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        key = ".".join(filter(None, (above, name)))
+        if isinstance(value, Mapping):
+            yield from _rows_of(value, key)
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for i, one in enumerate(value):
+                yield from _rows_of(one, f"{key}[{i}]")
+        elif isinstance(value, list):
+            yield key, ", ".join(map(str, value))
+        else:
+            yield key, value

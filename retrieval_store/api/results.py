@@ -270,7 +270,7 @@ class _Named(dict[str, Any]):
         return _named, (type(self).__name__, dict(self))
 
     def _repr_html_(self) -> str:
-        from retrieval_store.direct.tables.html import table_of_facts, table_of_result
+        from retrieval_store.api.frames import table_of_facts, table_of_result
 
         return table_of_result(self) if "ids" in self else table_of_facts(self)
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
+from retrieval_store.api.arguments import sparse_of
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shown, whole_number
-from retrieval_store.direct.arguments import sparse_of
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 Form: TypeAlias = Mapping[str, Any]

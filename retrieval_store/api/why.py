@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.api.arguments import metadata_key, named_by
+from retrieval_store.api.query import Window, refuse_elsewhere
+from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.direct.arguments import metadata_key, named_by
-from retrieval_store.direct.queries import Window, refuse_elsewhere
-from retrieval_store.direct.results import Moved
 from retrieval_store.filters.nodes import And, Expression, HasId, Not
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.query import Question, Step, Text, leaves_of
@@ -26,7 +26,7 @@ from retrieval_store.query.reasons import (
 from retrieval_store.query.types import Hits
 
 if TYPE_CHECKING:
-    from retrieval_store.direct.reranking import Reranking
+    from retrieval_store.api.rerank import Reranking
 
 Parse = Callable[[Any], Expression]
 _NO_TEXT = "it has no document for the re-ranker to read, so it comes after all that have one"

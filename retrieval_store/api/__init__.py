@@ -10,4 +10,9 @@ Chroma's users ask for by name, `tables` leads to data frames and from them, `re
 into a re-ranker's order, and `why` takes a query apart for those who ask why. It may use every room
 but the stores themselves (`engine`, `served`, `remote`): which of them is meant, `places` says.
 `asynchronous` has the same methods for an event loop.
+
+Tables: results as data frames (`results`) and in notebooks (`html`), records in pieces from
+wherever they come (`sources`), metadata as columns (`expanding`), and collections as maps (`maps`).
+pandas, polars and pyarrow are there if a user has them, and never imported unless asked for. It may
+use `interface`, `base` and `errors`.
 """

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlia
 from uuid import UUID
 
 from retrieval_store import places
+from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+from retrieval_store.api.client import Client, HttpClient
+from retrieval_store.api.collection import Collection
 from retrieval_store.base.threads import WAITING, WORKING, Threads
 from retrieval_store.base.validation import Payload, path_of, whole_number
-from retrieval_store.direct.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
-from retrieval_store.direct.client import Client, HttpClient
-from retrieval_store.direct.collection import Collection
 from retrieval_store.errors import ClientClosedError, InvalidTypeError
 
 if TYPE_CHECKING:
-    from retrieval_store.direct.chroma.settings import Settings
+    from retrieval_store.api.chroma.compat import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlia
 
 import numpy as np
 
+from retrieval_store.api.arguments import complete_texts_of, images_of, matrix_of, sparse_of
+from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, Fusion, Matrix, Metric, SparseVector, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import fraction, listed, shown, whole_number
-from retrieval_store.direct.arguments import complete_texts_of, images_of, matrix_of, sparse_of
-from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.query import BestOfEach, Fused, Near, Question, Sparse, Step, Text
 from retrieval_store.query.types import Fields, PointId
 
 if TYPE_CHECKING:
+    from retrieval_store.api.embedding import ProbedEmbedder
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.direct.probing import ProbedEmbedder
     from retrieval_store.query.protocols import Backend
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:

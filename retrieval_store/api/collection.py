@@ -8,10 +8,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from retrieval_store.base.arrays import Fusion, Matrix, Metric
-from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, checked_metadata, path_of, shown, whole_number
-from retrieval_store.direct.arguments import (
+from retrieval_store.api.arguments import (
     DEFAULT,
     Default,
     Embed,
@@ -22,7 +19,7 @@ from retrieval_store.direct.arguments import (
     metadata_keys,
     named_by,
 )
-from retrieval_store.direct.configuration import (
+from retrieval_store.api.configuration import (
     Configuration,
     all_settings,
     analyzer_of,
@@ -34,8 +31,8 @@ from retrieval_store.direct.configuration import (
     stored_settings,
     to_store,
 )
-from retrieval_store.direct.embedding import Embedding
-from retrieval_store.direct.queries import (
+from retrieval_store.api.embedding import Embedding
+from retrieval_store.api.query import (
     Asker,
     Mode,
     QueryOptions,
@@ -46,7 +43,7 @@ from retrieval_store.direct.queries import (
     vector_like,
     window_of,
 )
-from retrieval_store.direct.results import (
+from retrieval_store.api.results import (
     GET_FIELDS,
     QUERY_FIELDS,
     SPACE,
@@ -65,17 +62,20 @@ from retrieval_store.direct.results import (
     query_result,
     stats_of,
 )
+from retrieval_store.base.arrays import Fusion, Matrix, Metric
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import Payload, checked_metadata, path_of, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
 from retrieval_store.query.query import Question
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
 if TYPE_CHECKING:
+    from retrieval_store.api.chroma.search import SearchResult
+    from retrieval_store.api.maps import Library
+    from retrieval_store.api.rerank import Reranking
+    from retrieval_store.api.write import Writer
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.direct.chroma.found import SearchResult
-    from retrieval_store.direct.reranking import Reranking
-    from retrieval_store.direct.tables.maps import Library
-    from retrieval_store.direct.writing import Writer
     from retrieval_store.embeddings import Embeds
     from retrieval_store.loaders import DataLoader
     from retrieval_store.query.protocols import Backend, PointsBackend
@@ -142,7 +142,7 @@ class Collection:
         those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
         function."""
         record = self._record()
-        from retrieval_store.direct.probing import without_probe
+        from retrieval_store.api.embedding import without_probe
 
         spec = without_probe(_spec_in(record))
         return {**to_store(all_settings(record)), "embedding_function": spec}
@@ -293,9 +293,9 @@ class Collection:
         Raises as `add` and `upsert` do, and InvalidArgumentError for a record that can't be, or a
         column that isn't there; the batches before it are there then.
         """
+        from retrieval_store.api.frames import batches_from, columns_named, length_of
+        from retrieval_store.api.write import told_together
         from retrieval_store.base.tracing import progress_bar
-        from retrieval_store.direct.counting import told_together
-        from retrieval_store.direct.tables.sources import batches_from, columns_named, length_of
 
         size, done = whole_number(batch, "batch", 1), 0
         columns = columns_named(
@@ -421,7 +421,7 @@ class Collection:
             refuse_without_rerank(rerank_from=rerank_from, rerank_query=rerank_query)
             fields = fields_for(wanted)
             return Request(asker.question(sources, expression, window, fields, options), wanted)
-        from retrieval_store.direct.reranking import reranked_question
+        from retrieval_store.api.rerank import reranked_question
 
         texts = query_texts if rerank_query is None else rerank_query
         fields = fields_for(wanted | {"documents"})
@@ -511,7 +511,7 @@ class Collection:
         insertion. A `Search` may be Chroma's own, or a dict. Raises InvalidArgumentError for what
         can't be asked, by its place in the search.
         """
-        from retrieval_store.direct.chroma.searching import searched
+        from retrieval_store.api.chroma.search import searched
 
         return searched(self._backend.points, self._embedding.embedder, self._record, searches)
 
@@ -564,7 +564,7 @@ class Collection:
         prints as a text, and shows as a table in notebooks. InvalidArgumentError for several
         queries, and where not either `records` or `containing` is given.
         """
-        from retrieval_store.direct.why import bound, case_of, reranked
+        from retrieval_store.api.why import bound, case_of, reranked
         from retrieval_store.query.reasons import reasons_of
 
         given = bound(Collection._question, query, named)
@@ -588,7 +588,7 @@ class Collection:
         maintenance: what is being done to the collection in the background, or by `optimize`: see
         `Maintenance`; None if nothing is.
         """
-        from retrieval_store.direct.counting import texts_cut
+        from retrieval_store.api.write import texts_cut
 
         cut = None if self._backend.on_cluster else texts_cut(self._record())
         return stats_of(self._backend.points.stats(), cut)
@@ -613,7 +613,7 @@ class Collection:
         object is returned (of matplotlib a picture, with `save(path)`); the first of these that is
         installed, if None. Raises MissingDependencyError where none is, InvalidArgumentError.
         """
-        from retrieval_store.direct.tables.maps import Asked, drawn, map_of
+        from retrieval_store.api.maps import Asked, drawn, map_of
 
         asked = Asked(
             filter_of(where, where_document),
@@ -731,7 +731,7 @@ class Collection:
         are read from a copy of the collection's files, which goes when the iterator does; writes go
         on meanwhile. InvalidArgumentError on a cluster.
         """
-        from retrieval_store.direct.tables.results import rows_of, rows_of_copy
+        from retrieval_store.api.frames import rows_of, rows_of_copy
 
         size = whole_number(batch, "batch", 1)
         wanted = include_of(include, GET_FIELDS)
@@ -767,7 +767,7 @@ class Collection:
 
     def _writer(self) -> "Writer":
         """What writes records: its modules are loaded with the first write."""
-        from retrieval_store.direct.writing import Writer
+        from retrieval_store.api.write import Writer
 
         return Writer(self._backend, self._record, self._embedding, self._loader, self._expires)
 
@@ -775,7 +775,7 @@ class Collection:
         return analyzer_of(stored_settings(self._record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
-        from retrieval_store.direct.modalities import load
+        from retrieval_store.api.write import load
 
         return load(list(uris or ()), self._loader)
 
@@ -798,7 +798,7 @@ def replace_own(
     """`upsert` with `replace` of records of the caller's own, all of which fulfil a filter. Returns
     the ids that a loader left out, and those of records that don't fulfil it by then: these aren't
     written, and the others perhaps neither."""
-    from retrieval_store.direct.writing import replaced_where
+    from retrieval_store.api.write import replaced_where
 
     expression = filter_of(own, None)
     assert expression is not None

@@ -1,5 +1,6 @@
 """Maps of a collection for notebooks: its points in the plane in which their vectors differ most,
-drawn by whatever is installed that draws. What is stored may be hostile: it is shown as text."""
+drawn by whatever is installed that draws. What is stored may be hostile: it is shown as text.
+"""
 
 import io
 from collections import Counter

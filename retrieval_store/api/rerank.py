@@ -1,5 +1,6 @@
 """Hits in another order: that of a re-ranker, which reads the documents of more hits than are
-wanted."""
+wanted.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,12 +10,12 @@ from typing import Any, cast
 import numpy as np
 
 from retrieval_store import plugins
+from retrieval_store.api.arguments import complete_texts_of
+from retrieval_store.api.query import Window
+from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import shown, whole_number
-from retrieval_store.direct.arguments import complete_texts_of
-from retrieval_store.direct.queries import Window
-from retrieval_store.direct.results import Moved
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
 from retrieval_store.query.query import Question, queries_of
 from retrieval_store.query.types import Hits

@@ -3,8 +3,17 @@
 A store may come from someone who means harm. So what it remembers is made again only where that
 can't reach a host, an environment variable or a file: of a class that says so, with settings that
 the user has given in this process, or by a client that was told to trust the store.
+
+The embedding function of a collection; nothing of it is loaded before something is embedded.
+
+Whether a function is the one that a collection was filled with, where no name tells: by its
+vector of a fixed text, the probe.
+
+A collection remembers it from the first write that embedded texts. It is taken where something is
+embedded anyway, and never when a collection is opened, since a call may cost money.
 """
 
+import base64
 import inspect
 import os
 import reprlib
@@ -18,8 +27,10 @@ import numpy as np
 import orjson
 
 from retrieval_store import plugins
+from retrieval_store.api.arguments import Default, matrix_of
+from retrieval_store.api.configuration import stored_settings
 from retrieval_store.base.arrays import Floats, Matrix
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of, progress_bar
 from retrieval_store.base.validation import (
     JSONValue,
@@ -28,7 +39,6 @@ from retrieval_store.base.validation import (
     is_unicode,
     shown,
 )
-from retrieval_store.direct.arguments import Default, matrix_of
 from retrieval_store.embeddings import MODEL_NAMES, Embeds, QueryEmbedding
 from retrieval_store.errors import (
     ConflictError,
@@ -37,9 +47,13 @@ from retrieval_store.errors import (
     MissingDependencyError,
     RetrievalStoreError,
 )
+from retrieval_store.query.protocols import Backend
+from retrieval_store.query.types import CollectionRecord
 
 if TYPE_CHECKING:
+    from retrieval_store.embeddings import Embeds
     from retrieval_store.embeddings._common import Cut
+    from retrieval_store.query.protocols import Backend
 
 _log = log_of()
 BATCH_SIZE = 512
@@ -484,3 +498,177 @@ def _shown(spec: Spec) -> str:
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring, _SHORT.maxdict, _SHORT.maxlevel = 200, 8, 3
+
+
+class Embedding:
+    """The embedder of a collection, made when it is first needed, or at once of a function that is
+    given: then ConflictError tells of another one than the collection was created with.
+
+    given: what the caller passed; spec: what the collection remembers; trust: whether a function
+    may be made of that, whatever it reaches; check: whether another function is refused.
+    """
+
+    def __init__(
+        self,
+        backend: "Backend",
+        given: "Embeds | Default | None",
+        spec: "Spec | None",
+        trust: bool = False,
+        check: bool = True,
+    ) -> None:
+        self._backend, self._spec, self._trust, self._check = backend, spec, trust, check
+        self._given = given
+        self.made: ProbedEmbedder | None = None
+        if not (given is None or isinstance(given, Default)):
+            self.embedder()
+
+    def embedder(self) -> "ProbedEmbedder":
+        """The embedder. Two threads that ask for the first time at once may get two, which only
+        compare the function with the collection's own twice."""
+        if self.made is None:
+            own = Embedder(self._given, self._spec, self._trust, self._check)
+            self.made = ProbedEmbedder(self._backend, own, self._check)
+        return self.made
+
+    def of(self, backend: "Backend") -> "Embedding":
+        """The same of another collection that was made of this one."""
+        other = Embedding(backend, None, self._spec, self._trust, self._check)
+        other.made = self.embedder().of(backend)
+        return other
+
+
+PROBE = "The quick brown fox jumps over the lazy dog."
+LEAST_COSINE = 0.99  # of two vectors of one text by one function
+LONGEST = 65_536  # numbers of a vector
+
+
+class ProbedEmbedder:
+    """The embedder of one collection, which compares its function with what the collection
+    remembers: once, when it has embedded a text. check: whether another function is refused."""
+
+    def __init__(self, backend: Backend, embedder: Embedder, check: bool) -> None:
+        self._backend, self._embedder, self._check = backend, embedder, check
+        self._done = self._unknown = self._to_remember = False
+        self._instead_of: str | None = None
+
+    def of(self, backend: Backend) -> "ProbedEmbedder":
+        """The same of another collection that was made of this one."""
+        return ProbedEmbedder(backend, self._embedder, self._check)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a function."""
+        return self._embedder.is_there
+
+    @property
+    def function(self) -> Embeds | None:
+        """The function, made if it has to be; None without one."""
+        return self._embedder.function
+
+    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Embedded:
+        """The vectors of documents or images."""
+        embedded = self._embedder.embed(inputs, show_progress)
+        if not self._done and isinstance(inputs[0], str):
+            self._compare()
+            self._to_remember = not self._done
+        return embedded
+
+    def embed_query(self, inputs: Sequence[Any]) -> Matrix:
+        """(n, dim) float32 for n queries."""
+        matrix = self._embedder.embed_query(inputs)
+        if not (self._done or self._unknown) and isinstance(inputs[0], str):
+            self._compare()
+        return matrix
+
+    def written(self) -> None:
+        """Let the collection remember the function of which vectors have been written, if it
+        remembers none yet, or one of which nothing was left. The write is done, so what goes wrong
+        here is logged alone; the next write sees to it."""
+        if not self._to_remember or self._done:
+            return
+        own = self._embedder.vector_of(PROBE) if self._embedder.is_custom else None
+        try:
+            if own is not None:
+                self._remember(own)
+            self._done = True
+        except RetrievalStoreError as error:
+            _log.warning("which embedding function was used couldn't be remembered: %s", error)
+
+    def _compare(self) -> None:
+        spec = _spec_of(self._backend.record())
+        stored = _unpacked(spec.get("probe"))
+        if stored is None:
+            self._unknown = True  # queries needn't ask again
+            return
+        own = self._embedder.vector_of(PROBE) if self._check else None
+        if own is not None and not _are_alike(own, stored):
+            again = self._embedder.vector_of(PROBE)
+            if again is not None and _are_alike(own, again):  # else nothing tells it from others
+                self._refuse(own, stored)
+                self._instead_of = spec["probe"]
+                return
+        self._done = True
+
+    def _refuse(self, own: Floats, stored: Floats) -> None:
+        """Raise ConflictError, unless nothing is left of what the other function made."""
+        if not self._backend.points.count():
+            return
+        raise ConflictError(
+            "the embedding function isn't the one that the collection was filled with: their "
+            f"vectors of one text have the cosine {_cosine(own, stored):.2f}, and those of one "
+            f"function at least {LEAST_COSINE}. Get the collection with the function that made its "
+            "vectors; or, if these are to be mixed, with check_model=False"
+        )
+
+    def _remember(self, own: Floats) -> None:
+        def edit(record: CollectionRecord) -> CollectionRecord:
+            spec = _spec_of(record)
+            if "custom" not in spec or spec.get("probe") != self._instead_of:  # another was faster
+                return record
+            spec = {**spec, "probe": _packed(own)}
+            return replace(record, settings={**record.settings, "embedding_function": spec})
+
+        self._backend.change(edit)
+
+
+def without_probe(spec: Any) -> Any:
+    """What is remembered of a function, as users are shown it."""
+    if not isinstance(spec, dict):
+        return spec
+    return {name: told for name, told in spec.items() if name != "probe"}
+
+
+def _spec_of(record: CollectionRecord) -> dict[str, Any]:
+    spec: Any = stored_settings(record)["embedding_function"]
+    return spec if isinstance(spec, dict) else {}
+
+
+def _packed(vector: Floats) -> str:
+    """A vector as text: its direction alone counts, for which halves are precise enough."""
+    scaled = vector / max(float(np.abs(vector).max()), 1e-300)
+    return base64.b64encode(scaled.astype("<f2").tobytes()).decode()
+
+
+def _unpacked(told: Any) -> Floats | None:
+    """A vector of such text; None for what is none, in a store of who knows whom."""
+    try:
+        blob = base64.b64decode(told, validate=True)
+    except (TypeError, ValueError):
+        return None
+    if not blob or len(blob) % 2 or len(blob) > 2 * LONGEST:
+        return None
+    vector = np.frombuffer(blob, "<f2").astype(np.float64)
+    return vector if np.isfinite(vector).all() else None
+
+
+def _are_alike(one: Floats, other: Floats) -> bool:
+    return len(one) == len(other) and _cosine(one, other) >= LEAST_COSINE
+
+
+def _cosine(one: Floats, other: Floats) -> float:
+    """0 for vectors of different lengths; 1 for two of which one has no direction, which says
+    nothing."""
+    if len(one) != len(other):
+        return 0.0
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return 1.0 if lengths == 0 else float(one @ other) / lengths

@@ -12,27 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import retrieval_store
 from retrieval_store import places as stores
-from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import (
-    Payload,
-    check_callable,
-    checked_metadata,
-    listed,
-    path_of,
-    seconds,
-    shown,
-    whole_bytes,
-    whole_number,
-)
-from retrieval_store.direct.arguments import (
+from retrieval_store.api.arguments import (
     DEFAULT,
     DEFAULT_DATABASE,
     DEFAULT_TENANT,
     Default,
     collection_name,
 )
-from retrieval_store.direct.collection import Collection
-from retrieval_store.direct.configuration import (
+from retrieval_store.api.collection import Collection
+from retrieval_store.api.configuration import (
     ALL_DEFAULTS,
     SEARCH_TIME,
     Configuration,
@@ -47,7 +35,19 @@ from retrieval_store.direct.configuration import (
     to_store,
     with_given,
 )
-from retrieval_store.direct.results import SPACE, StoreStats, store_stats
+from retrieval_store.api.results import SPACE, StoreStats, store_stats
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import (
+    Payload,
+    check_callable,
+    checked_metadata,
+    listed,
+    path_of,
+    seconds,
+    shown,
+    whole_bytes,
+    whole_number,
+)
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -75,9 +75,9 @@ from retrieval_store.query.types import (
 )
 
 if TYPE_CHECKING:
+    from retrieval_store.api.chroma.compat import Settings
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.copying.mirror import Copied
-    from retrieval_store.direct.chroma.settings import Settings
     from retrieval_store.embeddings import Embeds
     from retrieval_store.loaders import DataLoader
     from retrieval_store.query.protocols import PointsBackend
@@ -151,7 +151,7 @@ class Client:
             path, settings = None, path
         is_left_out = settings is None and tenant is DEFAULT_TENANT
         if not (is_left_out and database is DEFAULT_DATABASE):
-            from retrieval_store.direct.chroma.settings import checked_settings, directory_in
+            from retrieval_store.api.chroma.compat import checked_settings, directory_in
 
             known = checked_settings(settings, tenant, database)
             allow_reset = allow_reset or known.allow_reset
@@ -173,7 +173,7 @@ class Client:
             set_memory_budget(whole_bytes(memory_budget, "memory_budget"))
         mode: Mode = "read-only" if read_only else durability
         if is_elsewhere:
-            from retrieval_store.direct.sharding import checked_consistency
+            from retrieval_store.api.configuration import checked_consistency
 
             read_from = checked_consistency(consistency)
             if url is None:
@@ -417,7 +417,7 @@ class Client:
 
     def get_settings(self) -> "Settings":
         """Those of Chroma's that mean something here."""
-        from retrieval_store.direct.chroma.settings import Settings
+        from retrieval_store.api.chroma.compat import Settings
 
         where = {} if self.path is None else {"persist_directory": str(self.path)}
         return Settings(allow_reset=self._allow_reset, is_persistent=bool(where), **where)
@@ -469,7 +469,7 @@ class Client:
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
-        from retrieval_store.direct.embedder import check_ready, space_for, spec_of
+        from retrieval_store.api.embedding import check_ready, space_for, spec_of
 
         check_ready(use.embedding_function)
         space = space_for(use.embedding_function, cast(str | None, given.get("space")))
@@ -585,7 +585,7 @@ def _function_of(given: "Embeds | str | Default | None") -> "Embeds | Default | 
     one, or none, nothing is loaded."""
     if given is None or isinstance(given, Default):
         return given
-    from retrieval_store.direct.embedder import function_of
+    from retrieval_store.api.embedding import function_of
 
     function: Embeds = function_of(given, "embedding_function")
     return function
@@ -693,7 +693,7 @@ def EphemeralClient(
     settings: Any = None, tenant: str = DEFAULT_TENANT, database: str = DEFAULT_DATABASE
 ) -> Client:
     """A client of a new store in memory, under the name that users of Chroma know."""
-    from retrieval_store.direct.chroma.settings import refuse_persistent
+    from retrieval_store.api.chroma.compat import refuse_persistent
 
     refuse_persistent(settings)
     return Client(settings=settings, tenant=tenant, database=database)

@@ -2,18 +2,20 @@
 
 Given as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way as metadata keys such
 as "hnsw:space", which stay metadata as well.
+
+What can be asked of a cluster: how a collection is kept there, and how it is read.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
+from retrieval_store.api.arguments import DEFAULT, metadata_key
+from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Datatype, Metric
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, checked_object, shown, whole_number
-from retrieval_store.direct.arguments import DEFAULT, metadata_key
-from retrieval_store.direct.results import SPACE, SPARSE
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
@@ -112,7 +114,7 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
     settings = _from_configuration(configuration)
     for key, name in _METADATA_KEYS.items():
         if metadata and key in metadata:
-            value = _checked(name, metadata[key], f"metadata[{key!r}]")
+            value = _check_setting(name, metadata[key], f"metadata[{key!r}]")
             if settings.setdefault(name, value) != value:
                 raise ConflictError(
                     f"configuration says {name} is {settings[name]!r}, metadata[{key!r}] {value!r}"
@@ -316,11 +318,9 @@ def _from_configuration(configuration: Any) -> Payload:
     if given.get("expires") is not None:
         others["expires"] = metadata_key(given["expires"], "configuration['expires']")
     if given.get("qdrant") is not None:
-        from retrieval_store.direct.sharding import checked_storage
-
         others["qdrant"] = checked_storage(given["qdrant"])
     return others | {
-        _ALIASES.get(name, name): _checked(
+        _ALIASES.get(name, name): _check_setting(
             _ALIASES.get(name, name), value, f"configuration['hnsw'][{name!r}]"
         )
         for name, value in _mapping(
@@ -429,7 +429,7 @@ def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any
     return value
 
 
-def _checked(name: str, value: Any, place: str) -> str | int:
+def _check_setting(name: str, value: Any, place: str) -> str | int:
     if name != "space":
         return whole_number(value, place, *LIMITS[name])
     return checked_space(value, place)
@@ -439,4 +439,46 @@ def checked_space(value: Any, place: str = "default_space()") -> Metric:
     """A distance that a collection can have."""
     if not isinstance(value, str) or value not in BY_PRODUCTS:
         raise InvalidArgumentError(f"{place} is {shown(value)}, expected one of {BY_PRODUCTS}")
+    return value
+
+
+PLACE = "configuration['qdrant']"
+COUNTS = ("shard_number", "replication_factor", "write_consistency_factor")
+KEYS = (*COUNTS, "on_disk", "quantization")
+CONSISTENCIES = ("majority", "quorum", "all")
+
+
+def checked_storage(value: Any) -> Payload:
+    """What is asked of Qdrant for a collection: how many shards, of how many replicas each, how
+    many of which have to take a write; whether vectors lie on disk; how they are compressed."""
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(f"{PLACE} is {shown(value)}, expected a dict")
+    unknown = [key for key in value if key not in KEYS]
+    if unknown:
+        raise InvalidArgumentError(
+            f"{PLACE} has the unknown key {unknown[0]!r}; known are {', '.join(KEYS)}"
+        )
+    given = {key: one for key, one in value.items() if one is not None}
+    return {key: _check_sharding(key, one, f"{PLACE}[{key!r}]") for key, one in given.items()}
+
+
+def _check_sharding(key: str, value: Any, place: str) -> Any:
+    if key in COUNTS:
+        return whole_number(value, place, 1)
+    if key == "on_disk" and not isinstance(value, bool):
+        raise InvalidArgumentError(f"{place} is {shown(value)}, expected True or False")
+    if key == "quantization" and not isinstance(value, str):
+        return checked_object(value, place)
+    return value
+
+
+def checked_consistency(value: Any) -> int | str | None:
+    """How many replicas a read asks."""
+    if value is None or value in CONSISTENCIES:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        expected = ", ".join(map(repr, CONSISTENCIES))
+        raise InvalidArgumentError(
+            f"consistency is {shown(value)}, expected a number of replicas, {expected}, or None"
+        )
     return value

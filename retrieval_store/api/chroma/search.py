@@ -1,0 +1,609 @@
+"""`Collection.search`: searches as Chroma's code writes them, asked of our stores.
+
+All `Knn` of all searches become the steps of one question, so one state answers them; texts are
+embedded in one call. What they have found is scored by `scoring`, grouped by `grouping`, and cut to
+the window. A search without a rank is a page of `get`.
+
+Conditions of a `Search` → filter expressions: the dialect of `where`, and ids besides.
+
+Groups of a `Search`: of the records with the same values under some metadata keys, a few each.
+
+Only what was found, at most as many records as the limits of all `Knn` say, is put into groups.
+
+Scores by the expressions of a `Search`: which rankings they are made of, and their numbers.
+
+The store ranks, one step for each `Knn`; what is left here is arithmetic on the distances of what
+was found, a column for each. A record counts that any `Knn` has found, and that each one without a
+default has.
+
+What `Collection.search` returns.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+
+import numpy as np
+import orjson
+
+from retrieval_store.api.arguments import complete_texts_of, ids_of, matrix_of, sparse_of
+from retrieval_store.api.chroma.expressions import (
+    DOCUMENT,
+    EMBEDDING,
+    ID,
+    KNN_LIMIT,
+    METADATA,
+    SCORE,
+    Form,
+    Search,
+)
+from retrieval_store.api.configuration import refuse_no_sparse
+from retrieval_store.api.results import SPACE, SPARSE
+from retrieval_store.base.arrays import Floats, plain_scalar
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import Payload, shown, whole_number
+from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, InvalidTypeError
+from retrieval_store.filters.nodes import MAX_DEPTH, Expression, HasId, Not, all_of
+from retrieval_store.filters.where import JUNCTIONS, parse_where
+from retrieval_store.query.query import Near, Question, Sparse, Step
+from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
+
+if TYPE_CHECKING:
+    from retrieval_store.api.embedding import ProbedEmbedder
+    from retrieval_store.query.protocols import PointsBackend
+
+_OF_IDS = {"$eq": (False, False), "$in": (False, True), "$ne": (True, False), "$nin": (True, True)}
+_UNKNOWN = (EMBEDDING, METADATA, SCORE)
+
+
+def expression_of(form: Mapping[str, Any], depth: int = 1) -> Expression:
+    """The expression; raises InvalidFilterError."""
+    if depth > MAX_DEPTH:
+        raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
+    if not isinstance(form, Mapping) or not form:
+        return parse_where(form)  # which says what is wrong
+    found = all_of(*(_term(key, operand, depth) for key, operand in form.items()))
+    assert found is not None
+    return found
+
+
+def _term(key: Any, operand: Any, depth: int) -> Expression:
+    if key in JUNCTIONS and isinstance(operand, list | tuple) and operand:
+        return JUNCTIONS[key](tuple(expression_of(one, depth + 1) for one in operand))
+    if key == ID:
+        return _of_ids(operand)
+    if key in _UNKNOWN:
+        raise InvalidFilterError(
+            f"where has {key!r}: conditions are on metadata keys, K.DOCUMENT and K.ID; scores and "
+            "vectors are known only when records have been found"
+        )
+    return parse_where({key: operand})
+
+
+def _of_ids(operand: Any) -> Expression:
+    """Records with some ids, or without them: one id, or an operator with one or several."""
+    asked = operand if isinstance(operand, Mapping) else {"$eq": operand}
+    terms: list[Expression] = []
+    for operator, named in asked.items():
+        if operator not in _OF_IDS:
+            raise InvalidFilterError(
+                f"where[{ID!r}] has {shown(operator)}, expected one of {', '.join(_OF_IDS)}"
+            )
+        is_not, are_several = _OF_IDS[operator]
+        place = f"where[{ID!r}][{operator!r}]"
+        ids = HasId(tuple(ids_of(named if are_several else [named], place)), are_shown=True)
+        terms.append(Not(ids) if is_not else ids)
+    found = all_of(*terms)
+    if found is None:
+        raise InvalidFilterError(f"where[{ID!r}] is {shown(operand)}, expected ids")
+    return found
+
+
+_LEAST = {"$min_k": True, "$max_k": False}
+WHOLE = 2.0**53  # up to which each integer is a float
+_Sorted: TypeAlias = tuple[int, Any]  # by kinds first, since values of two can't be compared
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """keys: by whose values records are grouped; by: the keys by which those of a group are put in
+    order, the least first if `least`, of which the first `size` are kept."""
+
+    keys: tuple[str, ...]
+    by: tuple[str, ...]
+    size: int
+    least: bool
+
+
+def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
+    """The grouping of a dict; None for one that says nothing."""
+    if not form:
+        return None
+    aggregate = form["aggregate"]
+    if len(aggregate) != 1 or next(iter(aggregate)) not in _LEAST:
+        raise InvalidArgumentError(
+            f"group_by['aggregate'] is {shown(aggregate)}, expected '$min_k' or '$max_k'"
+        )
+    ((operator, operand),) = aggregate.items()
+    place = f"group_by['aggregate'][{operator!r}]"
+    if not isinstance(operand, Mapping) or {*operand} != {"keys", "k"}:
+        raise InvalidTypeError(f"{place} is {shown(operand)}, expected keys and k")
+    size = whole_number(operand["k"], f"{place}['k']", 1)
+    keys, by = _keys(form["keys"], "group_by['keys']"), _keys(operand["keys"], f"{place}['keys']")
+    if SCORE in keys:
+        raise InvalidArgumentError("group_by['keys'] has K.SCORE, expected metadata keys")
+    return Grouping(keys, by, size, _LEAST[operator])
+
+
+def _keys(given: Any, place: str) -> tuple[str, ...]:
+    """Metadata keys, K.SCORE among them."""
+    if not isinstance(given, list | tuple) or not given:
+        raise InvalidTypeError(f"{place} is {shown(given)}, expected keys")
+    for key in given:
+        if not isinstance(key, str) or not key or (key[0] == "#" and key != SCORE):
+            raise InvalidArgumentError(f"{place} has {shown(key)}, expected metadata keys")
+    return tuple(given)
+
+
+def grouped(grouping: Grouping, payloads: Sequence[Payload | None], scores: Floats) -> list[int]:
+    """The places of the records that are kept, ascending. Where a record has nothing under a key,
+    its value is none, which is less than any other."""
+    groups: dict[bytes, list[int]] = {}
+    for place, payload in enumerate(payloads):
+        values = [_plain((payload or {}).get(key)) for key in grouping.keys]
+        groups.setdefault(orjson.dumps(values), []).append(place)
+    numbers = scores.tolist()
+
+    def order(place: int) -> list[_Sorted]:
+        read = {**(payloads[place] or {}), SCORE: numbers[place]}
+        return [_comparable(read.get(key)) for key in grouping.by]
+
+    kept: list[int] = []
+    for places in groups.values():
+        kept += sorted(places, key=order, reverse=not grouping.least)[: grouping.size]
+    return sorted(kept)
+
+
+def _plain(value: Any) -> Any:
+    """1 for 1.0, as in filters."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < WHOLE
+    return int(value) if is_whole else value
+
+
+def _comparable(value: Any) -> _Sorted:
+    if value is None:
+        return 0, 0
+    if isinstance(value, bool):
+        return 1, value
+    if isinstance(value, int | float):
+        return 2, value
+    return (3, value) if isinstance(value, str) else (4, orjson.dumps(value))
+
+
+_KNN = ("query", "key", "limit", "default", "return_rank")
+_UNARY: dict[str, Callable[[Floats], Floats]] = {"$abs": np.abs, "$exp": np.exp, "$log": np.log}
+_PAIRS: dict[str, Callable[[Floats, Floats], Floats]] = {"$sub": np.subtract, "$div": np.divide}
+_SEVERAL: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "$sum": np.add,
+    "$mul": np.multiply,
+    "$max": np.maximum,
+    "$min": np.minimum,
+}
+OPERATORS = ("$knn", "$val", *_SEVERAL, *_PAIRS, *_UNARY)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """What one `Knn` asks; place: where it stands in the expression, for messages."""
+
+    query: Any
+    key: str
+    limit: int
+    default: float | None
+    return_rank: bool
+    place: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Which of the records that were found count, as (ranking, place in it), and their scores, the
+    least first, float64 (n,)."""
+
+    places: list[tuple[int, int]]
+    scores: Floats
+
+
+def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]:
+    """The rankings in an expression, in its order; InvalidArgumentError for one that can't be."""
+    if depth > MAX_DEPTH:
+        raise InvalidArgumentError(f"rank is nested deeper than {MAX_DEPTH} levels")
+    if not isinstance(form, Mapping) or len(form) != 1:
+        raise InvalidTypeError(f"{place} is {shown(form)}, expected a dict with one operator")
+    ((operator, operand),) = form.items()
+    here = f"{place}[{operator!r}]"
+    if operator == "$knn":
+        return [_ranking(operand, here)]
+    if operator == "$val":
+        _number(operand, here)
+        return []
+    found: list[Ranking] = []
+    for name, term in _terms(operator, operand, here):
+        found += rankings_of(term, name, depth + 1)
+    return found
+
+
+def _terms(operator: Any, operand: Any, place: str) -> list[tuple[str, Any]]:
+    """What an operator is applied to, with the places."""
+    if operator in _UNARY:
+        return [(place, operand)]
+    if operator in _SEVERAL:
+        if not isinstance(operand, list | tuple) or not operand:
+            raise InvalidTypeError(f"{place} is {shown(operand)}, expected a list of ranks")
+        return [(f"{place}[{i}]", term) for i, term in enumerate(operand)]
+    if operator in _PAIRS:
+        if not isinstance(operand, Mapping) or {*operand} != {"left", "right"}:
+            raise InvalidTypeError(f"{place} is {shown(operand)}, expected left and right")
+        return [(f"{place}[{side!r}]", operand[side]) for side in ("left", "right")]
+    raise InvalidArgumentError(f"{place}: expected one of {', '.join(OPERATORS)}")
+
+
+def _ranking(operand: Any, place: str) -> Ranking:
+    if not isinstance(operand, Mapping) or "query" not in operand:
+        raise InvalidTypeError(f"{place} is {shown(operand)}, expected a dict with a query")
+    if unknown := [name for name in operand if name not in _KNN]:
+        raise InvalidArgumentError(f"{place} has {shown(unknown[0])}, expected {', '.join(_KNN)}")
+    key, default = operand.get("key", EMBEDDING), operand.get("default")
+    return_rank = operand.get("return_rank", False)
+    if not isinstance(key, str) or not key:
+        raise InvalidTypeError(f"{place}['key'] is {shown(key)}, expected a key")
+    if not isinstance(return_rank, bool):
+        raise InvalidTypeError(f"{place}['return_rank'] is {shown(return_rank)}, expected a bool")
+    return Ranking(
+        operand["query"],
+        key,
+        whole_number(operand.get("limit", KNN_LIMIT), f"{place}['limit']", 1),
+        None if default is None else _number(default, f"{place}['default']"),
+        return_rank,
+        place,
+    )
+
+
+def _number(value: Any, place: str) -> float:
+    number = plain_scalar(value)
+    if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
+        raise InvalidTypeError(f"{place} is {shown(value)}, expected a number")
+    return float(number)
+
+
+def scored(
+    form: Form,
+    rankings: Sequence[Ranking],
+    ids: Sequence[Sequence[Any]],
+    distances: Sequence[Floats],
+) -> Scored:
+    """The records that count, by the expression. ids, distances: what each ranking has found, the
+    nearest first. Equal scores are in the order in which records were first found."""
+    rows: dict[Any, int] = {}
+    for some in ids:
+        for one in some:
+            rows.setdefault(one, len(rows))
+    first = np.full((len(rows), 2), -1)
+    counts = np.ones(len(rows), np.bool_)
+    columns: list[Floats] = []
+    for i, (ranking, some, far) in enumerate(zip(rankings, ids, distances, strict=True)):
+        at = np.fromiter(map(rows.__getitem__, some), np.int64, len(some))
+        column = np.full(len(rows), np.nan if ranking.default is None else ranking.default)
+        column[at] = np.arange(len(some)) if ranking.return_rank else far
+        columns.append(column)
+        new = first[at, 0] < 0
+        first[at[new], 0], first[at[new], 1] = i, np.flatnonzero(new)
+        if ranking.default is None:
+            counts &= np.isin(np.arange(len(rows)), at)
+    with np.errstate(all="ignore"):  # what isn't a number is told apart below
+        scores = _value(form, iter([column[counts] for column in columns]), int(counts.sum()))
+    if np.isnan(scores).any():
+        raise InvalidArgumentError("rank: the score isn't a number for some record")
+    order = np.argsort(scores, kind="stable")
+    places = [(i, place) for i, place in first[counts][order].tolist()]
+    return Scored(places, scores[order])
+
+
+def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
+    """(count,) the numbers of an expression that has been checked. columns: of its rankings, in the
+    order of `rankings_of`."""
+    ((operator, operand),) = form.items()
+    if operator == "$knn":
+        return next(columns)
+    if operator == "$val":
+        return np.full(count, float(operand))
+    each = [_value(term, columns, count) for _, term in _terms(operator, operand, "rank")]
+    if operator in _UNARY:
+        return _UNARY[operator](each[0])
+    return reduce({**_PAIRS, **_SEVERAL}[operator], each)
+
+
+class SearchRow(TypedDict, total=False):
+    """One record that was found: its id, and what of it was selected and is there."""
+
+    id: str
+    document: str
+    embedding: list[float]
+    metadata: dict[str, Any]
+    score: float
+
+
+_COLUMNS = {
+    "documents": "document",
+    "embeddings": "embedding",
+    "metadatas": "metadata",
+    "scores": "score",
+}
+
+
+class SearchResult(dict[str, Any]):
+    """For each search, under "ids", "documents", "embeddings", "metadatas" and "scores", a list
+    with an item for each record, or None for what wasn't selected; and "select", the names of what
+    was."""
+
+    def rows(self) -> list[list[SearchRow]]:
+        """The same record by record: for each search a list of dicts."""
+        return [self._rows(i, ids) for i, ids in enumerate(self["ids"])]
+
+    def _rows(self, search: int, ids: list[str]) -> list[SearchRow]:
+        rows = [SearchRow(id=one) for one in ids]
+        for column, name in _COLUMNS.items():
+            values = self[column][search]
+            for row, value in zip(rows, values if values is not None else (), strict=False):
+                if value is not None:
+                    row[name] = value  # type: ignore[literal-required]
+        return rows
+
+
+SELECTED = (ID, DOCUMENT, EMBEDDING, METADATA, SCORE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """One search, checked. rank: None for the order of insertion; rankings: those of which the rank
+    is made."""
+
+    expression: Expression | None
+    rank: Mapping[str, Any] | None
+    rankings: list[Ranking]
+    grouping: Grouping | None
+    offset: int
+    limit: int | None
+    select: list[str]
+
+    @property
+    def fields(self) -> Fields:
+        """What is read of records."""
+        keys = [name for name in self.select if not name.startswith("#")]
+        return Fields(
+            payload=bool(keys) or METADATA in self.select or self.grouping is not None,
+            document=DOCUMENT in self.select,
+            vectors=(SPACE,) if EMBEDDING in self.select else (),
+        )
+
+    @property
+    def window(self) -> slice:
+        """Which of the records that were found are shown."""
+        return slice(self.offset, None if self.limit is None else self.offset + self.limit)
+
+    def wanted(self, ranking: Ranking) -> int:
+        """How many records a ranking has to find: where it is all of the rank, those that are
+        shown."""
+        is_all = self.rank is not None and "$knn" in self.rank and self.grouping is None
+        if not is_all or self.limit is None:
+            return ranking.limit
+        return min(ranking.limit, self.offset + self.limit)
+
+
+def searched(
+    points: "PointsBackend",
+    embedder: "Callable[[], ProbedEmbedder]",
+    record: Callable[[], CollectionRecord],
+    searches: Any,
+) -> SearchResult:
+    """What some searches find, one after the other. embedder: returns the one of the collection's
+    function; record: tells what the collection is like."""
+    asked = [_asked(one, place) for one, place in _searches(searches)]
+    hits = iter(_hits(points, embedder, record, asked))
+    columns = [
+        _of_page(points, one)
+        if one.rank is None
+        else _of_hits(one, one.rank, [next(hits) for _ in one.rankings])
+        for one in asked
+    ]
+    names = ("ids", "documents", "embeddings", "metadatas", "scores")
+    each = {name: [one[name] for one in columns] for name in names}
+    return SearchResult(each, select=[one.select for one in asked])
+
+
+def _searches(searches: Any) -> list[tuple[Search, str]]:
+    """The searches, each with its name in messages: one, or several."""
+    if isinstance(searches, Mapping) or hasattr(searches, "to_dict"):
+        return [(_search_of(searches, "searches"), "searches")]
+    if isinstance(searches, str) or not isinstance(searches, Sequence):
+        raise InvalidTypeError(f"searches is {shown(searches)}, expected a Search or several")
+    if not searches:
+        raise InvalidArgumentError("searches is empty, expected at least one Search")
+    places = [f"searches[{i}]" for i in range(len(searches))]
+    return [(_search_of(one, name), name) for one, name in zip(searches, places, strict=True)]
+
+
+def _search_of(given: Any, place: str) -> Search:
+    """A search that is given as one, as Chroma's, or as a dict."""
+    form = given.to_dict() if hasattr(given, "to_dict") else given
+    if not isinstance(form, Mapping):
+        raise InvalidTypeError(f"{place} is {shown(given)}, expected a Search")
+    return Search.from_dict(form)
+
+
+def _asked(search: Search, place: str) -> _Asked:
+    form = search.to_dict()
+    rank, condition = form["rank"], form["filter"]
+    rankings = [] if rank is None else rankings_of(rank)
+    grouping = grouping_of(form["group_by"])
+    if rank is not None and not rankings:
+        raise InvalidArgumentError(f"{place}: rank has no Knn, expected at least one")
+    if rank is None and grouping is not None:
+        raise InvalidArgumentError(f"{place}: group_by goes with rank, by which records are found")
+    sparse = {one.key for one in rankings} - {EMBEDDING}
+    if len(sparse) > 1:
+        raise InvalidArgumentError(
+            f"{place}: rank searches {', '.join(sorted(sparse))}, but a collection has one kind of "
+            "sparse vectors"
+        )
+    select = form["select"]["keys"]
+    for name in select:
+        if name.startswith("#") and name not in SELECTED:
+            raise InvalidArgumentError(
+                f"{place}: select has {shown(name)}, expected a metadata key or one of "
+                f"{', '.join(SELECTED)}"
+            )
+    return _Asked(
+        None if condition is None else expression_of(condition),
+        rank,
+        rankings,
+        grouping,
+        form["limit"]["offset"],
+        form["limit"].get("limit"),
+        select,
+    )
+
+
+def _hits(
+    points: "PointsBackend",
+    embedder: "Callable[[], ProbedEmbedder]",
+    record: Callable[[], CollectionRecord],
+    asked: Sequence[_Asked],
+) -> list[Hits]:
+    """What each ranking of each search has found, in one state."""
+    each = [(one, ranking) for one in asked for ranking in one.rankings]
+    if not each:
+        return []
+    queries = _queries([ranking for _, ranking in each], embedder, record)
+    steps = tuple(
+        Step(scoring, one.wanted(ranking), one.expression)
+        for (one, ranking), scoring in zip(each, queries, strict=True)
+    )
+    read = [one.fields for one in asked if one.rankings]
+    fields = Fields(
+        payload=any(one.payload for one in read),
+        document=any(one.document for one in read),
+        vectors=(SPACE,) if any(one.vectors for one in read) else (),
+    )
+    return points.ask(Question(steps, fields))
+
+
+def _queries(
+    rankings: Sequence[Ranking],
+    embedder: "Callable[[], ProbedEmbedder]",
+    record: Callable[[], CollectionRecord],
+) -> Iterator[Near | Sparse]:
+    texts = [one.query for one in rankings if one.key == EMBEDDING and isinstance(one.query, str)]
+    plain = complete_texts_of(texts, "query")
+    vectors = iter(embedder().embed_query(plain)) if texts else iter(())
+    for one in rankings:
+        if one.key != EMBEDDING:
+            refuse_no_sparse(f"{one.place}['key'] {one.key!r}", record())
+            yield _sparse(one)
+        elif isinstance(one.query, str):
+            yield Near(SPACE, next(vectors)[np.newaxis])
+        else:
+            yield Near(SPACE, _vector(one))
+
+
+def _vector(ranking: Ranking) -> Any:
+    """(1, dim) float32."""
+    if isinstance(ranking.query, Mapping):
+        raise InvalidArgumentError(
+            f"{ranking.place}['query'] is a sparse vector, but the key is {EMBEDDING!r}, where "
+            "vectors are dense: sparse ones are searched by another key, such as 'sparse'"
+        )
+    matrix = matrix_of(ranking.query, f"{ranking.place}['query']")
+    if len(matrix) != 1:
+        raise InvalidArgumentError(
+            f"{ranking.place}['query'] has {len(matrix)} vectors, expected one"
+        )
+    return matrix
+
+
+def _sparse(ranking: Ranking) -> Sparse:
+    if ranking.key.startswith("#"):
+        raise InvalidArgumentError(
+            f"{ranking.place}['key'] is {ranking.key!r}, which isn't searched by vectors; expected "
+            f"{EMBEDDING!r} or a name for the sparse ones"
+        )
+    if not isinstance(ranking.query, Mapping):
+        raise InvalidTypeError(
+            f"{ranking.place}['query'] is {shown(ranking.query)}, but key {ranking.key!r} has "
+            "sparse vectors, and a collection has no function that makes them: pass what "
+            "embed_query of a sparse embedding function gives, or ask by words with "
+            "query(mode='hybrid')"
+        )
+    (vector,) = sparse_of(ranking.query, f"{ranking.place}['query']")
+    assert vector is not None
+    return Sparse(SPARSE, (vector,))
+
+
+def _of_page(points: "PointsBackend", asked: _Asked) -> dict[str, Any]:
+    """The columns of a search without a rank."""
+    found = points.get(None, asked.expression, asked.limit, asked.offset, asked.fields)
+    places = [(0, place) for place in range(len(found.ids))]
+    return _columns(asked, [found], Scored(places, np.full(len(places), np.nan)))
+
+
+def _of_hits(asked: _Asked, rank: Mapping[str, Any], hits: Sequence[Hits]) -> dict[str, Any]:
+    """The columns of a search, of what its rankings have found."""
+    read = [hit.points for hit in hits]
+    distances = [
+        _distances(ranking, hit) for ranking, hit in zip(asked.rankings, hits, strict=True)
+    ]
+    found = scored(rank, asked.rankings, [some.ids for some in read], distances)
+    if asked.grouping is not None:
+        payloads = [(read[i].payloads or [])[place] for i, place in found.places]
+        kept = grouped(asked.grouping, payloads, found.scores)
+        found = Scored([found.places[i] for i in kept], found.scores[kept])
+    return _columns(asked, read, Scored(found.places[asked.window], found.scores[asked.window]))
+
+
+def _distances(ranking: Ranking, hit: Hits) -> Floats:
+    if ranking.key != EMBEDDING:
+        return 1.0 - hit.scores
+    assert hit.distances is not None or not len(hit.scores)
+    return hit.scores if hit.distances is None else hit.distances
+
+
+def _columns(asked: _Asked, read: Sequence[Points], found: Scored) -> dict[str, Any]:
+    """What is shown of records: None for what isn't selected."""
+    keys = [name for name in asked.select if not name.startswith("#")]
+    columns: dict[str, Any] = dict.fromkeys(("documents", "embeddings", "metadatas", "scores"))
+    columns["ids"] = [str(read[i].ids[place]) for i, place in found.places]
+    if DOCUMENT in asked.select:
+        columns["documents"] = [(read[i].documents or [])[place] for i, place in found.places]
+    if EMBEDDING in asked.select:
+        columns["embeddings"] = [_embedding(read[i], place) for i, place in found.places]
+    if METADATA in asked.select or keys:
+        payloads = [(read[i].payloads or [])[place] for i, place in found.places]
+        wanted = None if METADATA in asked.select else {*keys}
+        columns["metadatas"] = [_shown(payload, wanted) for payload in payloads]
+    if SCORE in asked.select and asked.rank is not None:
+        columns["scores"] = found.scores.tolist()
+    return columns
+
+
+def _embedding(points: Points, place: int) -> list[float] | None:
+    matrix = (points.vectors or {}).get(SPACE)
+    if not isinstance(matrix, np.ndarray) or np.isnan(matrix[place]).any():
+        return None
+    vector: list[float] = matrix[place].tolist()
+    return vector
+
+
+def _shown(payload: Any, keys: set[str] | None) -> Any:
+    if payload is None or keys is None:
+        return payload
+    return {key: value for key, value in payload.items() if key in keys}

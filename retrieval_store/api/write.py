@@ -1,0 +1,522 @@
+"""Writing records to a collection: checked, embedded, written, and told of.
+
+What gives each record its vector, when no embeddings are given: a document, an image or a uri.
+
+Without `embed` a point has one modality at a time: what it is embedded from replaces what it held
+of the others. With it vectors are made of one field, and what is given of the others is stored.
+
+Records to write, as a store takes them.
+
+Texts of which a model reads the beginning alone: told once, and counted for each collection.
+
+The count stands in the collection's record, where every process sees it. It changes after a write
+that cut something, in a transaction of the catalog of its own. On a cluster, where a record is
+replaced without one, and what another process changes at that moment would be lost with it, nothing
+is counted.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import reduce
+from operator import add
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from retrieval_store import plugins
+from retrieval_store.api.arguments import FIELDS, Embed, Records, records_of
+from retrieval_store.api.configuration import refuse_no_sparse
+from retrieval_store.api.embedding import Embedded, Embedding, ProbedEmbedder
+from retrieval_store.api.results import SPACE, SPARSE, WriteResult
+from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import shown
+from retrieval_store.embeddings._common import ADVICE, Cut, collected
+from retrieval_store.errors import DataLoaderError, InvalidArgumentError, RetrievalStoreError
+from retrieval_store.filters.dates import micros_in
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.loaders import DataLoader
+from retrieval_store.query.protocols import Backend
+from retrieval_store.query.types import (
+    TEXTS_CUT,
+    UNSET,
+    CollectionRecord,
+    Fields,
+    MaybeText,
+    NonDenseVectors,
+    PointBatch,
+    PointId,
+    PutResult,
+    ShownIds,
+    Vectors,
+    WriteRules,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What to embed, and what the records then hold.
+
+    inputs: strings and images; positions: which record each belongs to, int64; documents, uris: an
+    item for each record, UNSET where it stays; None where all do.
+    """
+
+    inputs: list[Any]
+    positions: Ints
+    documents: list[MaybeText] | None
+    uris: list[MaybeText] | None
+
+
+def loaded_from(records: Records, loader: DataLoader | None) -> list[Any]:
+    """For each record what its uri points at, None without a uri, for what a loader skips, and
+    where uris aren't embedded; raises InvalidArgumentError when there are uris and no loader."""
+    uris = _embedded_uris(records)
+    has_uris = uris is not None and any(uri is not None for uri in uris)
+    return load(uris or [], loader) if has_uris else [None] * len(records.ids)
+
+
+def _embedded_uris(records: Records) -> list[str | None] | None:
+    return records.uris if records.embed in (None, "uris") else None
+
+
+def skipped_in(records: Records, loaded: list[Any], loader: DataLoader | None) -> set[int]:
+    """The places of the records whose uris a loader has skipped, as it was told to by its
+    `on_error`."""
+    uris = _embedded_uris(records)
+    if uris is None or getattr(loader, "on_error", None) != "skip":
+        return set()
+    pairs = enumerate(zip(uris, loaded, strict=True))
+    return {i for i, (uri, item) in pairs if uri is not None and item is None}
+
+
+def sources_of(records: Records, loaded: list[Any]) -> Sources:
+    """The sources of the records, of which those of uris are loaded; raises InvalidArgumentError
+    when a record has two, and it isn't said which is embedded."""
+    _refuse_unloaded(records, loaded)
+    return _only_sources(records, loaded) if records.embed is None else _chosen(records, loaded)
+
+
+def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
+    for point_id, uri, item in zip(
+        records.ids, _embedded_uris(records) or (), loaded, strict=False
+    ):
+        if uri is not None and item is None:
+            raise DataLoaderError(
+                f"{uri!r} can't be loaded, so id {point_id!r} can't be embedded from it"
+            )
+
+
+def _chosen(records: Records, loaded: list[Any]) -> Sources:
+    """The sources of one kind; what is given of the others is stored."""
+    field = loaded if records.embed == "uris" else getattr(records, records.embed or "")
+    places = [i for i, item in enumerate(field or ()) if item is not None]
+    return Sources(
+        [field[i] for i in places],
+        np.array(places, np.int64),
+        or_unset(records.documents),
+        or_unset(records.uris),
+    )
+
+
+def or_unset(values: list[Any] | None) -> list[Any] | None:
+    """The values, UNSET where there is none."""
+    return None if values is None else [UNSET if value is None else value for value in values]
+
+
+def _only_sources(records: Records, loaded: list[Any]) -> Sources:
+    """The one source of each record."""
+    inputs: list[Any] = []
+    positions: list[int] = []
+    documents: list[MaybeText] = [UNSET] * len(records.ids)
+    uris: list[MaybeText] = [UNSET] * len(records.ids)
+    for i, point_id in enumerate(records.ids):
+        given = [
+            values[i]
+            for values in (records.documents, records.images, loaded)
+            if values is not None and values[i] is not None
+        ]
+        if len(given) > 1:
+            raise InvalidArgumentError(
+                f"id {point_id!r} has more than one of document, image and uri, and no embedding: "
+                "embed='documents', 'images' or 'uris' says which is embedded"
+            )
+        if given:
+            inputs += given
+            positions.append(i)
+            documents[i] = records.documents[i] if records.documents is not None else None
+            uris[i] = records.uris[i] if records.uris is not None else None
+    if not inputs:
+        return Sources(inputs, np.array(positions, np.int64), None, None)
+    return Sources(inputs, np.array(positions, np.int64), documents, uris)
+
+
+def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
+    """What the uris point at, None for None; raises InvalidArgumentError without a data loader."""
+    if loader is None:
+        raise InvalidArgumentError(
+            "data can't be loaded without a data loader: pass data_loader= when you create or get "
+            "the collection (or embeddings, when adding)"
+        )
+    places = [i for i, uri in enumerate(uris) if uri is not None]
+    items = list(loader([uris[i] for i in places])) if places else []
+    if len(items) != len(places):
+        raise InvalidArgumentError(
+            f"the data loader returned {len(items)} items for {len(places)} uris"
+        )
+    loaded: list[Any] = [None] * len(uris)
+    for i, item in zip(places, items, strict=True):
+        loaded[i] = item
+    return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch to write; what was embedded for it, None for nothing; and the ids of records that
+    were left out, since their loader skips what their uris point at."""
+
+    batch: PointBatch
+    embedded: Embedded | None = None
+    left_out: Sequence[str] = ()
+
+
+def prepared(
+    records: Records,
+    embedder: Callable[[], ProbedEmbedder],
+    loader: DataLoader | None,
+    show_progress: bool,
+) -> Prepared:
+    """The records as a batch, with vectors for all that they give a source of."""
+    if records.embeddings is not None:
+        return _with_vectors(records, records.embeddings)
+    loaded = loaded_from(records, loader)
+    skipped = skipped_in(records, loaded, loader)
+    left_out = [records.ids[i] for i in sorted(skipped)]
+    if skipped:
+        records = records.without(skipped)
+        loaded = [item for i, item in enumerate(loaded) if i not in skipped]
+    return replace(_embedded(records, loaded, embedder, show_progress), left_out=left_out)
+
+
+def _with_vectors(records: Records, embeddings: Matrix) -> Prepared:
+    batch = PointBatch(
+        ShownIds(records.ids),
+        {**_sparse_vectors(records), SPACE: Vectors(embeddings)},
+        or_unset(records.metadatas),
+        or_unset(records.documents),
+        or_unset(records.uris),
+    )
+    return Prepared(batch)
+
+
+def _embedded(
+    records: Records,
+    loaded: list[Any],
+    embedder: Callable[[], ProbedEmbedder],
+    show_progress: bool,
+) -> Prepared:
+    payloads, vectors = or_unset(records.metadatas), _sparse_vectors(records)
+    sources = sources_of(records, loaded)
+    embedded = embedder().embed(sources.inputs, show_progress) if sources.inputs else None
+    if embedded is not None:
+        vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
+    batch = PointBatch(ShownIds(records.ids), vectors, payloads, sources.documents, sources.uris)
+    return Prepared(batch, embedded)
+
+
+def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
+    given = records.sparse_embeddings or ()
+    places = [i for i, one in enumerate(given) if one is not None]
+    if not places:
+        return {}
+    items = [one for one in given if one is not None]
+    return {SPARSE: NonDenseVectors(items, np.array(places, np.int64))}
+
+
+def is_whole(batch: PointBatch) -> bool:
+    """Whether each point of the batch comes with its vector."""
+    dense = batch.vectors.get(SPACE)
+    if dense is None:
+        return False
+    return dense.positions is None or len(dense.positions) == len(batch.ids)
+
+
+def whole(batch: PointBatch) -> PointBatch:
+    """The batch with null for all that isn't given."""
+
+    def given(values: Sequence[Any] | None) -> list[Any]:
+        items = [UNSET] * len(batch.ids) if values is None else values
+        return [None if item is UNSET else item for item in items]
+
+    return replace(
+        batch,
+        payloads=given(batch.payloads),
+        documents=given(batch.documents),
+        uris=given(batch.uris),
+    )
+
+
+def require_change(records: Records) -> None:
+    """Raise InvalidArgumentError when there is nothing but ids."""
+    if all(getattr(records, name) is None for name in FIELDS):
+        raise InvalidArgumentError(f"only ids are given, expected one of {', '.join(FIELDS)}")
+
+
+def require_sources(records: Records) -> None:
+    """Raise InvalidArgumentError unless each point has something that gives it a vector."""
+    if records.embeddings is not None:
+        return
+    if records.embed is not None:
+        _require_kind(records, records.embed)
+        return
+    sources = [x for x in (records.documents, records.images, records.uris) if x is not None]
+    if not sources:
+        raise InvalidArgumentError("add needs embeddings, documents, images or uris")
+    for i, point_id in enumerate(records.ids):
+        if all(values[i] is None for values in sources):
+            raise InvalidArgumentError(f"id {point_id!r} has neither an embedding nor a document")
+
+
+def _require_kind(records: Records, embed: Embed) -> None:
+    values = getattr(records, embed)
+    for i, point_id in enumerate(records.ids):
+        if values is None or values[i] is None:
+            kind = embed.removesuffix("s")
+            raise InvalidArgumentError(f"id {point_id!r} has no {kind}, but embed is {embed!r}")
+
+
+_log = log_of()
+MOST = 2**53
+_told: set[str] = set()  # ids of collections, of which this process has told
+
+
+@dataclass(slots=True)
+class _Written:
+    """How many texts were embedded for a collection, and what was cut of them."""
+
+    backend: Backend
+    texts: int = 0
+    cut: Cut | None = None
+
+    def add(self, texts: int, cut: Cut | None) -> None:
+        """So many more."""
+        self.texts += texts
+        self.cut = self.cut + cut if self.cut and cut else self.cut or cut
+
+
+# By ids of collections, what is told later.
+_waiting: ContextVar[dict[str, _Written] | None] = ContextVar("retrieval_store_cuts", default=None)
+
+
+@contextmanager
+def told_together() -> Iterator[None]:
+    """What writes cut meanwhile, in this thread, is told at the end, for all of them at once."""
+    if _waiting.get() is not None:
+        yield
+        return
+    waiting: dict[str, _Written] = {}
+    token = _waiting.set(waiting)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+        for written in waiting.values():
+            _tell(written)
+
+
+def note(backend: Backend, texts: int, cut: Cut | None) -> None:
+    """Count, and tell, what was cut of so many texts that have been written. The write is done, so
+    what goes wrong here is logged alone."""
+    if cut is not None and not backend.on_cluster:
+        _count(backend, cut.texts)
+    waiting = _waiting.get()
+    if waiting is None:
+        _tell(_Written(backend, texts, cut))
+    else:
+        waiting.setdefault(backend.id, _Written(backend)).add(texts, cut)
+
+
+@contextmanager
+def embedded_outside(collection: Any, texts: int) -> Iterator[None]:
+    """Of so many texts that an adapter embeds itself meanwhile, and has written at the end with
+    their vectors, the collection tells and counts as of those that it embeds."""
+    with collected() as cuts:
+        yield
+    note(collection._backend, texts, reduce(add, cuts) if cuts else None)
+
+
+def texts_cut(record: CollectionRecord) -> int | None:
+    """How many texts were cut when they were embedded for a collection; None where nothing was
+    counted, and its function doesn't say that it would tell."""
+    counted = _counted(record)
+    if counted is not None:
+        return counted
+    spec: Any = record.settings.get("embedding_function")
+    if isinstance(spec, dict) and "name" in spec:
+        with suppress(Exception):  # of whatever a plugin does when it is imported
+            kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
+            return 0 if getattr(kind, "tells_of_cuts", False) is True else None
+    return None
+
+
+def _counted(record: CollectionRecord) -> int | None:
+    told: Any = record.settings.get(TEXTS_CUT)
+    is_count = isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MOST
+    return told if is_count else None
+
+
+def _count(backend: Backend, number: int) -> None:
+    def edit(record: CollectionRecord) -> CollectionRecord:
+        count = min(MOST, (_counted(record) or 0) + number)
+        return replace(record, settings={**record.settings, TEXTS_CUT: count})
+
+    try:
+        backend.change(edit)
+    except RetrievalStoreError as error:
+        _log.warning("that %d texts were cut couldn't be counted: %s", number, error)
+
+
+def _tell(written: _Written) -> None:
+    backend, cut = written.backend, written.cut
+    if cut is None or backend.id in _told:
+        return
+    _told.add(backend.id)  # two threads may both find that it isn't, which does no harm
+    with suppress(RetrievalStoreError):  # deleted, or closed, meanwhile
+        _log.warning(
+            "collection %r: %d of %d texts embedded have more than the %d tokens that %s reads of "
+            "each: about %d %% of the tokens of such texts don't count for their vectors. %s",
+            backend.record().name,
+            cut.texts,
+            written.texts,
+            cut.limit,
+            cut.model,
+            _percent_left(cut),
+            ADVICE,
+        )
+
+
+def _percent_left(cut: Cut) -> int:
+    return min(99, max(1, round(100 * (1 - cut.read / max(cut.tokens, 1)))))
+
+
+Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
+Write: TypeAlias = tuple[Prepared, WriteRules]
+MOST_SECONDS = 1e11  # since 1970: the year 5138
+ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
+_ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
+_UPDATE = WriteRules(on_existing="update", on_missing="ignore")
+_UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
+_NEW_METADATA = replace(_UPSERT, merge_payloads=False)
+_REPLACE = replace(_NEW_METADATA, on_existing="replace")
+
+
+@dataclass(slots=True)
+class Writer:
+    """Makes of what users of a collection pass what is to be written, and writes it. record:
+    returns its name and settings as they are now; loader: its data loader; expires: the key of
+    metadata under which records have the moment from which on they are gone, if there is one."""
+
+    backend: Backend
+    record: Callable[[], CollectionRecord]
+    embedding: Embedding
+    loader: DataLoader | None
+    expires: str | None = None
+
+    def add(self, given: Given, show_progress: bool) -> Write:
+        """What inserts points; see `Collection.add`."""
+        records = self._records(given)
+        require_sources(records)
+        return self._prepared(records, show_progress), _ADD
+
+    def update(self, given: Given, show_progress: bool) -> Write:
+        """What changes points that exist; see `Collection.update`."""
+        records = self._records(given)
+        require_change(records)
+        return self._prepared(records, show_progress), _UPDATE
+
+    def upsert(
+        self, given: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
+    ) -> Write:
+        """What inserts points, or changes those that exist; see `Collection.upsert`."""
+        records = self._records(given)
+        require_change(records)
+        if replaces and records.embed is not None:  # no vector may stay of what is replaced
+            require_sources(records)
+        made = self._prepared(records, show_progress)
+        if not replaces:
+            return made, _NEW_METADATA if replaces_metadata else _UPSERT
+        made = replace(made, batch=whole(made.batch))
+        return made, _REPLACE if is_whole(made.batch) else _NEW_METADATA
+
+    def _records(self, given: Given) -> Records:
+        records = records_of(*given)
+        if records.sparse_embeddings is not None:
+            refuse_no_sparse("sparse_embeddings", self.record())
+        if self.expires is not None:
+            _refuse_no_moment(records, self.expires)
+        return records
+
+    def _prepared(self, records: Records, show_progress: bool) -> Prepared:
+        return prepared(records, self.embedding.embedder, self.loader, show_progress)
+
+    def write(self, write: Write) -> WriteResult:
+        """Write what one of the others has made."""
+        made, rules = write
+        if not made.batch.ids:
+            return self.told(made, None)
+        return self.told(made, self.backend.points.put(made.batch, rules))
+
+    def told(self, made: Prepared, result: PutResult | None) -> WriteResult:
+        """Tell of a batch that was written, and of what wasn't, in the log too, where also what
+        doesn't count for vectors is told. result: None where there was nothing to write."""
+        ignored = () if result is None else result.ignored
+        if made.left_out:
+            _tell_of("records whose uris can't be loaded were left out", made.left_out)
+        if result is not None:
+            if self.embedding.made is not None:
+                self.embedding.made.written()
+            if made.embedded is not None:
+                note(self.backend, made.embedded.texts, made.embedded.cut)
+        if ignored:
+            _tell_of("update ignored ids that don't exist", ignored)
+        return WriteResult(left_out=[*made.left_out, *map(str, ignored)])
+
+
+def replaced_where(
+    writer: Writer, own: Expression, given: Mapping[str, Any]
+) -> tuple[list[str], set[str]]:
+    """See `collection.replace_own`. Records that come between the look and the write are left as
+    they are where a store has transactions."""
+    made, rules = writer.upsert(tuple(map(given.get, ARGUMENTS)), False, False, True)
+    points, ids = writer.backend.points, made.batch.ids
+    there, ours = (points.get(ids, one, None, 0, Fields()).ids for one in (None, own))
+    theirs = {*map(str, there)} - {*map(str, ours)}
+    if theirs or not ids:
+        return [*made.left_out], theirs
+    result = points.put(made.batch, replace(rules, where=own))
+    return writer.told(made, replace(result, ignored=[]))["left_out"], {*map(str, result.ignored)}
+
+
+def _refuse_no_moment(records: Records, key: str) -> None:
+    """Raise InvalidArgumentError for metadata that doesn't say when a record is gone, but something
+    else under the key for that."""
+    for i, metadata in enumerate(records.metadatas or ()):
+        value = (metadata or {}).get(key)
+        if isinstance(value, int | float) and abs(value) > MOST_SECONDS:
+            raise InvalidArgumentError(
+                f"metadatas[{i}][{key!r}] is {shown(value)}, expected seconds since 1970, as "
+                "configuration['expires'] says; are these milliseconds?"
+            )
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_time = isinstance(value, str) and micros_in(value) is not None
+        if not (value is None or is_number or is_time):
+            raise InvalidArgumentError(
+                f"metadatas[{i}][{key!r}] is {shown(value)}, expected when the record expires, as "
+                "configuration['expires'] says: a time of ISO 8601 or the seconds since 1970; or "
+                "None"
+            )
+
+
+def _tell_of(what: str, ids: Sequence[PointId]) -> None:
+    _log.warning("%s: %d, such as %r", what, len(ids), ids[0])

@@ -73,8 +73,8 @@ def serve(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key need each other")
     try:
-        from retrieval_store.server import starting
-        from retrieval_store.server.settings import Settings, check_reach, keys_of
+        from retrieval_store.server import run
+        from retrieval_store.server.auth import Settings, check_reach, keys_of
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f'a server needs {error.name}: pip install "retrieval-store[server]"'
@@ -94,7 +94,7 @@ def serve(
         durability="relaxed" if temporary else "full",
     )
     rpc = _grpc_port(grpc_port, host)
-    listening = starting.Listening(host, port, rpc, tls_cert, tls_key)
+    listening = run.Listening(host, port, rpc, tls_cert, tls_key)
     with ExitStack() as stack:
         stack.enter_context(exits_at_sigterm())
         if store is None:
@@ -107,7 +107,7 @@ def serve(
                 say(f"and over gRPC at {grpc_address}")
             say(f"and a page to look into it at {url}/view")
 
-        starting.serve(place, settings, listening, workers, announce)
+        run.serve(place, settings, listening, workers, announce)
 
 
 def _grpc_port(given: str | None, host: str) -> int | None:
@@ -118,7 +118,7 @@ def _grpc_port(given: str | None, host: str) -> int | None:
             return 0 if given == "any" else int(given) or None
         except ValueError:
             raise click.UsageError(f'--grpc-port is {given!r}, expected a port or "any"') from None
-    from retrieval_store.server.starting import check_rpc
+    from retrieval_store.server.run import check_rpc
 
     try:
         check_rpc(host, GRPC_PORT)

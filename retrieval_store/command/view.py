@@ -28,8 +28,8 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     whoever has its address.
     """
     try:
-        from retrieval_store.server import starting
-        from retrieval_store.server.settings import Settings
+        from retrieval_store.server import run
+        from retrieval_store.server.auth import Settings
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f'a page needs {error.name}: pip install "retrieval-store[server]"'
@@ -47,7 +47,7 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
 
     with exits_at_sigterm(), looked_at(store) as session:
         session.store.count()  # where nothing answers, that is said before a page is shown
-        starting.view(session, settings, port, announce)
+        run.view(session, settings, port, announce)
 
 
 def is_terminal() -> bool:

@@ -21,11 +21,11 @@ nothing is loaded before a server is made, and nothing of `rpc` before gRPC is s
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval_store.server.application import Application, app
-    from retrieval_store.server.starting import running
+    from retrieval_store.server.app import Application, app
+    from retrieval_store.server.run import running
 
 __all__ = ["Application", "app", "running"]
-_HOMES = {"Application": "application", "app": "application", "running": "starting"}
+_HOMES = {"Application": "app", "app": "app", "running": "run"}
 
 
 def __getattr__(name: str) -> Any:

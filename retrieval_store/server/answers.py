@@ -1,6 +1,7 @@
 """What is answered, as a server writes it: JSON in which vectors and scores are the shortest
 numbers that are the same float32, and what isn't set is left out, but for what a server shows as
-null."""
+null.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -7,17 +7,33 @@ that differs from it as a server does, so that what is read is an instance of th
 - numbers, texts and booleans aren't coerced: "4" and 4.0 are no integers, and counts aren't
   negative;
 - fields have the other names, types and defaults of `DIFFERENCES`.
+
+Searches, recommendations and discoveries as older clients ask for them, translated to queries.
+
+No OpenAPI lists these any more, but a server answers them, and clients for other languages send
+them.
+
+Bodies with points, which may hold millions of numbers.
+
+A parser of JSON that makes an object of each number, as orjson does, takes longer for that than the
+points take to be written. simdjson puts the numbers of a list into a buffer instead; where it isn't
+installed, and for what it doesn't take, orjson parses the body. Either way the usual is checked
+here by few, large steps, and all else by `bodies`.
 """
 
 import copy
 import datetime
 import inspect
+import threading
 import types
 import typing
 import uuid
+from array import array
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Annotated, Any, TypeAlias
 
+import numpy as np
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -36,10 +52,13 @@ from pydantic import (
 )
 from qdrant_client.http.models import models
 
+from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX, shown
-from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.qdrant.errors import Refused, malformed, wrong
+from retrieval_store.qdrant.read import made
 from retrieval_store.qdrant.vectors import uuid_of
+from retrieval_store.server.limits import as_json
 
 CLOSED = {
     "Filter",
@@ -49,7 +68,7 @@ CLOSED = {
     "PointIdsList",
 }
 
-OLDER = "retrieval_store.server.older"  # whose models are read as they are
+OLDER = "retrieval_store.server.bodies"  # whose models are read as they are
 
 
 def as_id(given: Any) -> Any:
@@ -250,3 +269,388 @@ def unreadable(error: ValidationError) -> Refused:
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function"))
     where = f" at {place[:200]}" if place else ""
     return wrong(f"Format error in JSON body{where}: {first['msg']}")
+
+
+AVERAGE = models.RecommendStrategy.AVERAGE_VECTOR
+_CONFIG = ConfigDict(extra="ignore")
+_Filter: Any = served(models.Filter)
+_Params: Any = served(models.SearchParams)
+_Sparse: Any = served(models.SparseVector)
+_Lookup: Any = served(models.LookupLocation)
+_WithLookup: Any = served(models.WithLookup)
+_Include: Any = served(models.PayloadSelectorInclude)
+_Exclude: Any = served(models.PayloadSelectorExclude)
+_Numbers: Any = several(StrictFloat)
+_Vector: Any = _Numbers | several(_Numbers) | _Sparse
+_Example: Any = _Vector | PointId
+_Examples: Any = several(_Example)
+_Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
+
+
+class Named(BaseModel):
+    """A vector with the name of those that it is compared with."""
+
+    model_config = _CONFIG
+    name: StrictStr
+    vector: _Vector
+
+
+class _Name(BaseModel):
+    model_config = _CONFIG
+    name: StrictStr
+
+
+class _Pair(BaseModel):
+    model_config = _CONFIG
+    positive: _Example
+    negative: _Example
+
+
+_Pairs: Any = several(_Pair)
+
+
+class _Asked(BaseModel):
+    """What all of them have."""
+
+    model_config = _CONFIG
+    filter: _Filter | None = None
+    params: _Params | None = None
+    offset: Count | None = None
+    with_payload: bool | list[StrictStr] | _Include | _Exclude | None = None
+    with_vector: Annotated[
+        bool | list[StrictStr] | None,
+        Field(validation_alias=AliasChoices("with_vector", "with_vectors")),
+    ] = None
+    score_threshold: StrictFloat | None = None
+    shard_key: Any = None
+
+    def query(self) -> Any:
+        """What is ranked by."""
+        raise NotImplementedError
+
+    def leave_out(self, point_id: Any) -> bool:
+        """Do without a point as an example; whether anything is left to be ranked by."""
+        raise NotImplementedError
+
+    def names(self) -> Mapping[str, Any]:
+        """Which vectors are compared, and where those of points come from."""
+        return {}
+
+
+class _Limited(BaseModel):
+    limit: _Limit
+
+
+class _Grouped(BaseModel):
+    group_by: StrictStr
+    group_size: Count
+    limit: Count
+    with_lookup: StrictStr | _WithLookup | None = None
+
+
+class _Search(_Asked):
+    vector: _Vector | Named
+
+    def query(self) -> Any:
+        vector = self.vector
+        return models.NearestQuery(nearest=vector.vector if isinstance(vector, Named) else vector)
+
+    def names(self) -> Mapping[str, Any]:
+        return {"using": self.vector.name} if isinstance(self.vector, Named) else {}
+
+
+class _ByExamples(_Asked):
+    using: StrictStr | _Name | None = None
+    lookup_from: _Lookup | None = None
+
+    def names(self) -> Mapping[str, Any]:
+        using = self.using.name if isinstance(self.using, _Name) else self.using
+        return {"using": using, "lookup_from": self.lookup_from}
+
+
+class _Recommend(_ByExamples):
+    positive: _Examples = Field(default_factory=list)
+    negative: _Examples = Field(default_factory=list)
+    strategy: models.RecommendStrategy | None = None
+
+    def leave_out(self, point_id: Any) -> bool:
+        """Refused where too little is left."""
+        self.positive = [one for one in self.positive if not _is_same(one, point_id)]
+        self.negative = [one for one in self.negative if not _is_same(one, point_id)]
+        if not self.positive and not (self.negative and self.strategy not in (None, AVERAGE)):
+            raise wrong("Wrong input: no example that is liked has a vector of the name")
+        return True
+
+    def query(self) -> Any:
+        asked = models.RecommendInput.model_construct(
+            positive=self.positive, negative=self.negative, strategy=self.strategy
+        )
+        return models.RecommendQuery.model_construct(recommend=asked)
+
+
+class _Discover(_ByExamples):
+    target: _Example | None = None
+    context: _Pairs | None = None
+
+    def leave_out(self, point_id: Any) -> bool:
+        """A pair goes with either of its points."""
+        if _is_same(self.target, point_id):
+            self.target = None
+        self.context = [
+            one
+            for one in self.context or ()
+            if not (_is_same(one.positive, point_id) or _is_same(one.negative, point_id))
+        ]
+        return self.target is not None or bool(self.context)
+
+    def query(self) -> Any:
+        pairs = [
+            models.ContextPair.model_construct(positive=one.positive, negative=one.negative)
+            for one in self.context or ()
+        ]
+        if self.target is None:
+            if not pairs:
+                raise malformed("Validation error in JSON body: neither target nor context")
+            return models.ContextQuery.model_construct(context=pairs)
+        asked = models.DiscoverInput.model_construct(target=self.target, context=pairs)
+        return models.DiscoverQuery.model_construct(discover=asked)
+
+
+def _is_same(example: Any, point_id: Any) -> bool:
+    return type(example) is type(point_id) and bool(example == point_id)
+
+
+class Search(_Search, _Limited):
+    """Points near a vector."""
+
+
+class SearchGroups(_Search, _Grouped):
+    """The same in groups."""
+
+
+class Recommend(_Recommend, _Limited):
+    """Points like some and unlike others."""
+
+
+class RecommendGroups(_Recommend, _Grouped):
+    """The same in groups."""
+
+
+class Discover(_Discover, _Limited):
+    """Points on one side of pairs, near a target."""
+
+
+_Searches: Any = several(Search)
+_Recommendations: Any = several(Recommend)
+_Discoveries: Any = several(Discover)
+
+
+class SearchBatch(BaseModel):
+    """Several searches."""
+
+    model_config = _CONFIG
+    searches: _Searches
+
+
+class RecommendBatch(BaseModel):
+    """Several recommendations."""
+
+    model_config = _CONFIG
+    searches: _Recommendations
+
+
+class DiscoverBatch(BaseModel):
+    """Several discoveries."""
+
+    model_config = _CONFIG
+    searches: _Discoveries
+
+
+_SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")
+
+
+def as_query(asked: Any) -> models.QueryRequest:
+    """One of these as a query."""
+    fields = {name: getattr(asked, name) for name in (*_SHARED, "limit", "offset")}
+    return models.QueryRequest.model_construct(query=asked.query(), **fields, **asked.names())
+
+
+def as_grouped_query(asked: Any) -> models.QueryGroupsRequest:
+    """One that is grouped as a query."""
+    fields = {name: getattr(asked, name) for name in (*_SHARED, *_Grouped.model_fields)}
+    return models.QueryGroupsRequest.model_construct(query=asked.query(), **fields, **asked.names())
+
+
+try:
+    simdjson: Any = import_module("simdjson")
+except ImportError:
+    simdjson = None
+
+Strings: TypeAlias = list[str]
+_NUMBERS = {float, int}
+LARGE = 64 * 1024  # bytes of a body for which a second parser is worth its memory
+KEPT = 8 << 20  # bytes of a body after which a parser is kept, which has thrice as much memory
+_kept = threading.local()  # a parser for each thread
+prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.BatchVectorStruct)
+
+
+def points_to_write(sent: bytes, strings: Strings) -> Any:
+    """The body of an upsert, as models.PointsList or PointsBatch."""
+    given = _with_arrays(sent) if len(sent) > LARGE and simdjson is not None else None
+    booleans = b"true" in sent or b"false" in sent
+    if given is None:
+        given = as_json(sent)
+    if not isinstance(given, dict) or not {"points", "batch"} & given.keys():
+        raise wrong("Format error in JSON body: expected an object with points, or with a batch")
+    rest = {name: one for name, one in given.items() if name not in ("points", "batch")}
+    if "batch" in given:
+        body = read(models.PointsBatch, {**rest, "batch": {"ids": [], "vectors": []}}, strings)
+        body.batch = _batch(given["batch"], strings, booleans)
+        return body
+    body = read(models.PointsList, {**rest, "points": []}, strings)
+    body.points = _points(given["points"], booleans)
+    return body
+
+
+def _with_arrays(sent: bytes) -> Any:
+    """A body with points, whose vectors are arrays where they are lists of numbers; None for what
+    this parser doesn't take."""
+    parser = getattr(_kept, "parser", None) or simdjson.Parser()
+    _kept.parser = parser if len(sent) <= KEPT else None
+    try:
+        body = parser.parse(sent)
+        points = body["points"]
+        if not isinstance(points, simdjson.Array):
+            return None
+        # A list within a list of numbers would be read as if its numbers stood in that one.
+        is_flat = sent.count(b"[") == 1 + len(points)
+        found = {name: _plain(body[name]) for name in body.keys() if name != "points"}  # noqa: SIM118
+        with np.errstate(over="ignore"):  # infinite numbers are refused with the vector's name
+            found["points"] = [_with_array(one, is_flat) for one in points]
+        # There may be a list in a list after all, where another point has none.
+        is_wrong = is_flat and sum(map(_arrays_of, found["points"])) != len(points)
+        return None if is_wrong else found
+    except (ValueError, TypeError, LookupError, RuntimeError):
+        return None
+
+
+def _with_array(point: Any, is_flat: bool) -> dict[str, Any]:
+    vector = point["vector"]
+    if isinstance(vector, simdjson.Object):
+        names = vector.keys()
+        vector = {name: _array(vector[name], is_flat) for name in names}
+    else:
+        vector = _array(vector, is_flat)
+    return {"id": point["id"], "vector": vector, "payload": _plain(point.get("payload"))}
+
+
+def _arrays_of(point: dict[str, Any]) -> int:
+    """How many vectors of a point are arrays."""
+    vector = point["vector"]
+    vectors = vector.values() if type(vector) is dict else [vector]
+    return sum(type(one) is np.ndarray for one in vectors)
+
+
+def _array(given: Any, is_flat: bool) -> Any:
+    """(n,) float32 for a list of numbers; all else as plain Python."""
+    if not isinstance(given, simdjson.Array) or not len(given) or type(given[0]) not in _NUMBERS:
+        return _plain(given)
+    if not is_flat and any(isinstance(one, simdjson.Array) for one in given):
+        return given.as_list()
+    return np.frombuffer(given.as_buffer(of_type="d"), np.float64).astype(np.float32)
+
+
+def _plain(given: Any) -> Any:
+    if isinstance(given, simdjson.Object):
+        return given.as_dict()
+    return given.as_list() if isinstance(given, simdjson.Array) else given
+
+
+def _points(given: Any, booleans: bool) -> models.Batch:
+    """Points in columns."""
+    if not isinstance(given, list):
+        raise wrong("Format error in JSON body: points: expected a list")
+    try:
+        ids = [one["id"] for one in given]
+        vectors = [one["vector"] for one in given]
+        payloads = [one.get("payload") for one in given]
+    except (TypeError, KeyError, AttributeError):
+        raise wrong("Format error in JSON body: points: each needs an id and a vector") from None
+    _check_payloads(payloads)
+    columns = {
+        "ids": _ids(ids),
+        "vectors": [_vectors(one, i, booleans) for i, one in enumerate(vectors)],
+        "payloads": payloads,
+    }
+    return made(models.Batch, columns)
+
+
+def _ids(given: list[Any]) -> list[Any]:
+    """Ids that points can have."""
+    try:
+        return [one if type(one) is int and one >= 0 else as_id(one) for one in given]
+    except ValueError as error:
+        raise wrong(f"Format error in JSON body: {error}") from None
+
+
+def _check_payloads(given: list[Any]) -> None:
+    if not {dict, type(None)}.issuperset(map(type, given)):
+        raise wrong("Format error in JSON body: a payload is no object")
+
+
+def _vectors(given: Any, i: int, booleans: bool) -> Any:
+    """The vectors of one point: a row, or rows, several ones, sparse ones or texts by name."""
+    row = _row(given, booleans)
+    if row is not None:
+        return row
+    if type(given) is dict:
+        rows = {name: _row(one, booleans) for name, one in given.items()}
+        if all(one is not None for one in rows.values()):
+            return rows
+    try:
+        return read(models.VectorStruct, _listed(given), [])
+    except Refused as refused:
+        raise wrong(f"{refused.message} (points[{i}].vector)") from None
+
+
+def _listed(given: Any) -> Any:
+    """Vectors in which some became arrays, as lists again."""
+    if type(given) is not dict:
+        return given
+    return {k: one.tolist() if type(one) is np.ndarray else one for k, one in given.items()}
+
+
+def _row(given: Any, booleans: bool) -> Matrix | None:
+    """(n,) A list of numbers, or an array of them, as float32; None for all else. booleans:
+    whether there may be some in it, which would pass for numbers."""
+    if type(given) is np.ndarray:
+        return given
+    if type(given) is not list or not given:
+        return None
+    if booleans and not _NUMBERS.issuperset(map(type, given)):
+        return None
+    try:
+        return np.frombuffer(array("f", given), np.float32)
+    except (TypeError, OverflowError):
+        return None
+
+
+def _batch(given: Any, strings: Strings, booleans: bool) -> models.Batch:
+    """A batch: ids, vectors and payloads in columns."""
+    if not isinstance(given, dict) or not isinstance(given.get("ids"), list):
+        raise wrong("Format error in JSON body: batch: expected an object with ids and vectors")
+    ids, vectors = _ids(given["ids"]), given.get("vectors")
+    rows = [_row(one, booleans) for one in vectors] if isinstance(vectors, list) else [None]
+    if all(one is not None for one in rows):
+        vectors = rows
+    else:
+        vectors = read(models.BatchVectorStruct, vectors, strings)
+    payloads = given.get("payloads")
+    if payloads is not None:
+        if not isinstance(payloads, list):
+            raise wrong("Format error in JSON body: batch.payloads: expected a list")
+        _check_payloads(payloads)
+    lengths = {len(ids), *map(len, vectors.values() if isinstance(vectors, dict) else [vectors])}
+    if len(lengths | ({len(payloads)} if payloads else set())) > 1:
+        raise malformed("Validation error in JSON body: as many ids as vectors and payloads")
+    return made(models.Batch, {"ids": ids, "vectors": vectors, "payloads": payloads})

@@ -16,9 +16,8 @@ from retrieval_store.qdrant.read import made
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
 from retrieval_store.server import rates
-from retrieval_store.server.older import as_grouped_query, as_query
-from retrieval_store.server.parameters import is_unsigned, refuse_dots
-from retrieval_store.server.served import Asked
+from retrieval_store.server.bodies import as_grouped_query, as_query
+from retrieval_store.server.request import Asked, is_unsigned, refuse_dots
 
 # What fields of bodies are called as arguments of the methods.
 RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}

@@ -19,8 +19,7 @@ import orjson
 from retrieval_store.qdrant.embedded import OURS, TITLE
 from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.server.answers import TEXT, Answer, text
-from retrieval_store.server.counts import BUCKETS, Monitor
-from retrieval_store.server.served import Asked
+from retrieval_store.server.request import BUCKETS, Asked, Monitor
 
 # The version of Qdrant's API that is spoken: of the server whose answers were recorded. Clients of
 # one version more or less take it for compatible.

@@ -12,11 +12,10 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.protocol import methods as protocol
-from retrieval_store.server import methods, monitoring, older, own, snapshots, view
-from retrieval_store.server.bodies import prepare, read
-from retrieval_store.server.points import points_to_write
-from retrieval_store.server.receiving import as_json
-from retrieval_store.server.served import Asked
+from retrieval_store.server import bodies, browser, methods, monitoring, native, snapshots
+from retrieval_store.server.bodies import points_to_write, prepare, read
+from retrieval_store.server.limits import as_json
+from retrieval_store.server.request import Asked
 from retrieval_store.view.calls import CALLS
 
 Access: TypeAlias = Literal["open", "read", "write", "manage"]
@@ -67,7 +66,7 @@ class Route:
     @property
     def streams(self) -> bool:
         """Whether what is answered goes on."""
-        return self.path == f"{view.ROOT}/api/live"
+        return self.path == f"{browser.ROOT}/api/live"
 
     @property
     def is_of_view(self) -> bool:
@@ -89,11 +88,14 @@ C = "/collections/{collection_name}"
 P = f"{C}/points"
 S = f"{C}/shards/{{shard_id}}"
 VIEW: tuple[Route, ...] = (
-    Route("GET", view.ROOT, OPEN, view.index, at_once=True),
-    Route("GET", f"{view.ROOT}/", OPEN, view.index, at_once=True),
-    Route("GET", f"{view.ROOT}/{{file}}", OPEN, view.file, at_once=True),
-    Route("GET", f"{view.ROOT}/{{folder}}/{{file}}", OPEN, view.file, at_once=True),
-    *(Route("POST", f"{view.ROOT}/api/{name}", READ, view.asking(name), OBJECT) for name in CALLS),
+    Route("GET", browser.ROOT, OPEN, browser.index, at_once=True),
+    Route("GET", f"{browser.ROOT}/", OPEN, browser.index, at_once=True),
+    Route("GET", f"{browser.ROOT}/{{file}}", OPEN, browser.file, at_once=True),
+    Route("GET", f"{browser.ROOT}/{{folder}}/{{file}}", OPEN, browser.file, at_once=True),
+    *(
+        Route("POST", f"{browser.ROOT}/api/{name}", READ, browser.asking(name), OBJECT)
+        for name in CALLS
+    ),
 )
 ROUTES: tuple[Route, ...] = (
     # The server
@@ -174,18 +176,18 @@ ROUTES: tuple[Route, ...] = (
           methods.reading("search_matrix_offsets", filter="query_filter"),
           models.SearchMatrixRequest, rpc="Points/SearchMatrixOffsets"),
     # As older clients ask
-    Route("POST", f"{P}/search", READ, methods.search, older.Search, rpc="Points/Search"),
-    Route("POST", f"{P}/search/batch", READ, methods.search_batch, older.SearchBatch,
+    Route("POST", f"{P}/search", READ, methods.search, bodies.Search, rpc="Points/Search"),
+    Route("POST", f"{P}/search/batch", READ, methods.search_batch, bodies.SearchBatch,
           rpc="Points/SearchBatch"),
-    Route("POST", f"{P}/search/groups", READ, methods.search_groups, older.SearchGroups,
+    Route("POST", f"{P}/search/groups", READ, methods.search_groups, bodies.SearchGroups,
           rpc="Points/SearchGroups"),
-    Route("POST", f"{P}/recommend", READ, methods.search, older.Recommend, rpc="Points/Recommend"),
-    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, older.RecommendBatch,
+    Route("POST", f"{P}/recommend", READ, methods.search, bodies.Recommend, rpc="Points/Recommend"),
+    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, bodies.RecommendBatch,
           rpc="Points/RecommendBatch"),
-    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, older.RecommendGroups,
+    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, bodies.RecommendGroups,
           rpc="Points/RecommendGroups"),
-    Route("POST", f"{P}/discover", READ, methods.search, older.Discover, rpc="Points/Discover"),
-    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, older.DiscoverBatch,
+    Route("POST", f"{P}/discover", READ, methods.search, bodies.Discover, rpc="Points/Discover"),
+    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, bodies.DiscoverBatch,
           rpc="Points/DiscoverBatch"),
     # Snapshots
     Route("GET", "/snapshots", READ, snapshots.listed, rpc="Snapshots/ListFull"),
@@ -227,10 +229,11 @@ ROUTES: tuple[Route, ...] = (
     # The page that looks into the store
     *VIEW,
     # Of our own, for Client(url=)
-    *(Route("POST", f"{protocol.ROOT}/store/{one.name}", one.access, own.of_store(one.name), MESSAGE)
+    *(Route("POST", f"{protocol.ROOT}/store/{one.name}", one.access, native.of_store(one.name),
+            MESSAGE)
       for one in protocol.STORE.values()),
     *(Route("POST", f"{protocol.ROOT}/points/{{collection_id}}/{one.name}", one.access,
-            own.of_points(one.name), MESSAGE)
+            native.of_points(one.name), MESSAGE)
       for one in protocol.POINTS.values()),
 )  # fmt: skip
 

@@ -15,8 +15,7 @@ from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentErr
 from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.errors import Refused, missing, wrong
 from retrieval_store.server.answers import Accepted, FileAnswer
-from retrieval_store.server.parameters import refuse_dots
-from retrieval_store.server.served import Asked
+from retrieval_store.server.request import Asked, refuse_dots
 
 
 def _opened(asked: Asked) -> Any:

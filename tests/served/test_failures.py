@@ -24,9 +24,8 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store.protocol.methods import ROOT, STORE
-from retrieval_store.server import copies, running
-from retrieval_store.server.pool import BusyError
-from retrieval_store.server.receiving import BodyBudget
+from retrieval_store.server import request, running
+from retrieval_store.server.limits import BodyBudget, BusyError
 from tests.helpers import PATIENCE
 from tests.server.serving import served as process_that_serves
 
@@ -482,9 +481,9 @@ def test_bytes_that_are_only_announced_keep_nobody_out(served):
 
 
 def test_copies_are_kept_for_who_reads_slowly_and_end_with_who_reads_them(served):
-    assert copies.KEPT_SECONDS >= 600
+    assert request.KEPT_SECONDS >= 600
     things = made(served, points=20)
-    others = [things.iterate(batch=4) for _ in range(copies.MOST)]
+    others = [things.iterate(batch=4) for _ in range(request.MOST)]
     for one in others:
         next(one)
     threading.Timer(0.3, others[0].close).start()
@@ -499,7 +498,7 @@ def test_copies_of_readers_that_are_gone_keep_nobody_out(served):
     head = (
         f"POST {ROOT}/store/copy HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(message)}\r\n"
     )
-    for _ in range(2 * copies.MOST):
+    for _ in range(2 * request.MOST):
         with socket.create_connection((address.host, address.port), PATIENCE) as line:
             line.sendall(f"{head}\r\n".encode() + message)
             assert line.recv(4096).startswith(b"HTTP/1.1 200")

@@ -10,7 +10,7 @@ LOADED = """
 import sys
 
 def pytest_sessionfinish():
-    names = ("retrieval_store.server.starting", "uvicorn", "starlette", "qdrant_client", "apsw")
+    names = ("retrieval_store.server.run", "uvicorn", "starlette", "qdrant_client", "apsw")
     print("loaded:", [name for name in names if name in sys.modules])
 """
 USED = """
@@ -33,7 +33,7 @@ def test_another(qdrant_url):  # finds nothing of the first
 def ran(folder, *words):
     """What pytest prints of the tests of a folder, with no plugin but ours."""
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    ours = ["-p", "retrieval_store.server.fixtures", "-p", "no:cacheprovider"]
+    ours = ["-p", "retrieval_store.server.pytest_plugin", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-s", *ours, *words, "."],
         cwd=folder,
@@ -63,4 +63,4 @@ def test_pytest_finds_it_by_its_entry_point():
     from importlib.metadata import entry_points
 
     (found,) = entry_points(group="pytest11", name="retrieval_store")
-    assert found.value == "retrieval_store.server.fixtures"
+    assert found.value == "retrieval_store.server.pytest_plugin"

@@ -12,8 +12,8 @@ import pytest
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.server import Application, app
+from retrieval_store.server.auth import Settings, checked_keys, keys_of
 from retrieval_store.server.routes import ROUTES
-from retrieval_store.server.settings import Settings, checked_keys, keys_of
 from tests.command.terminals import run
 from tests.helpers import ROOT
 from tests.server.asked import Asking
@@ -196,7 +196,7 @@ def test_every_key_is_compared_in_constant_time(locked, monkeypatch):
         compared.append((one, other))
         return digest(one, other)
 
-    monkeypatch.setattr("retrieval_store.server.gate.hmac.compare_digest", compare)
+    monkeypatch.setattr("retrieval_store.server.auth.hmac.compare_digest", compare)
     keys = {FULL.encode(), b"next", LOOK.encode(), b"glance"}
     for key in (FULL, "glance", "wrong"):
         compared.clear()
@@ -408,9 +408,7 @@ def test_else_it_is_served(tmp_path, monkeypatch, words):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "keys").write_text(FULL)
     served = []
-    monkeypatch.setattr(
-        "retrieval_store.server.starting.serve", lambda *given: served.append(given)
-    )
+    monkeypatch.setattr("retrieval_store.server.run.serve", lambda *given: served.append(given))
     assert run("serve", "store", "--host", "0.0.0.0", *words, cwd=tmp_path).returncode == 0
     ((_, settings, _, _, _),) = served
     assert settings.keys == ((FULL,) if "keys" in words else ())

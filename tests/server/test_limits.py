@@ -16,7 +16,7 @@ import pytest
 
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.server import Application, running
-from retrieval_store.server.settings import Limits, Settings
+from retrieval_store.server.auth import Limits, Settings
 from tests.helpers import PATIENCE
 from tests.server.asked import Asking
 

@@ -7,7 +7,7 @@ from qdrant_client.http import models
 
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.server import Application, app
-from retrieval_store.server.settings import Settings
+from retrieval_store.server.auth import Settings
 from tests.server.asked import Asking
 
 SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="(?:[^"\\]|\\.)*",?)*\})? (-?[\d.e+-]+|\+Inf|NaN)$')

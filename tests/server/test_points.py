@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from retrieval_store.qdrant.errors import Refused
-from retrieval_store.server import app, points
+from retrieval_store.server import app
+from retrieval_store.server import bodies as points
 from tests.often import up_to
 from tests.server.asked import Asking
 

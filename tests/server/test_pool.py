@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from retrieval_store.server.pool import BusyError, GoneError, Pool, WaitedTooLongError
+from retrieval_store.server.limits import BusyError, GoneError, Pool, WaitedTooLongError
 from tests.helpers import PATIENCE
 
 

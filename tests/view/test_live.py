@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 import retrieval_store
-from retrieval_store.server import application, sending
-from retrieval_store.server.application import Application
+from retrieval_store.server import app, sending
+from retrieval_store.server.app import Application
+from retrieval_store.server.auth import Settings
 from retrieval_store.server.routes import OF_VIEW
-from retrieval_store.server.settings import Settings
-from retrieval_store.server.starting import Listening, served
+from retrieval_store.server.run import Listening, served
 from retrieval_store.view.watching import EVERY, EVERY_OF_ONE, Watching
 from tests.command.terminals import environment, run
 from tests.helpers import PATIENCE
@@ -105,7 +105,7 @@ def test_no_thread_is_held_by_those_who_listen(monkeypatch):
             most = made._limits.threads * 2
             each = [stack.enter_context(listening(url, {})) for _ in range(most)]
             assert all(next_line(one) for one in each) and made._streams == most
-            monkeypatch.setattr(application, "MOST_STREAMS", most)
+            monkeypatch.setattr(app, "MOST_STREAMS", most)
             with listening(url, {}) as refused:
                 assert refused.status == 503
             where = urlsplit(url)
@@ -232,7 +232,7 @@ def test_a_browser_is_opened_only_from_a_terminal(tmp_path, monkeypatch, is_term
     from click.testing import CliRunner
 
     from retrieval_store.command import view
-    from retrieval_store.server import starting
+    from retrieval_store.server import run as starting
 
     shown, opened = [], threading.Event()
 

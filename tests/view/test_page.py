@@ -7,10 +7,10 @@ import re
 import pytest
 
 import retrieval_store
-from retrieval_store.server.application import Application
+from retrieval_store.server.app import Application
+from retrieval_store.server.auth import Settings
+from retrieval_store.server.browser import INDEX, POLICY, _files
 from retrieval_store.server.routes import OF_VIEW
-from retrieval_store.server.settings import Settings
-from retrieval_store.server.view import INDEX, POLICY, _files
 from retrieval_store.view.calls import CALLS
 from tests.often import DAY, times
 from tests.server.asked import Asking

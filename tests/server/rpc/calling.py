@@ -7,8 +7,8 @@ import grpc
 from qdrant_client import grpc as q
 
 from retrieval_store.server import Application
-from retrieval_store.server.settings import Limits, Settings
-from retrieval_store.server.starting import Listening, served
+from retrieval_store.server.auth import Limits, Settings
+from retrieval_store.server.run import Listening, served
 from tests.helpers import PATIENCE
 
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]

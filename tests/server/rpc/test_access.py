@@ -15,8 +15,8 @@ from qdrant_client.grpc import (
 )
 
 from retrieval_store.qdrant import QdrantClient, models
+from retrieval_store.server.grpc.table import PROCEDURES
 from retrieval_store.server.routes import ROUTES
-from retrieval_store.server.rpc.table import PROCEDURES
 from tests.server.rpc.calling import Calls, calls, channel_to, code, refusal
 
 FULL, LOOK = "secret", "look"

@@ -215,7 +215,7 @@ def test_payloads_come_back_as_they_went(empty):
 
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1, -(2**63) - 1])
 def test_integers_that_a_message_cannot_hold_are_floats(empty, value):
-    from retrieval_store.server.rpc.values import field_of
+    from retrieval_store.server.grpc.write import field_of
 
     assert q.Value(**field_of(value)).double_value == float(value)
 

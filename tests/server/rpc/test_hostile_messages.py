@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
+from retrieval_store.server.grpc.table import PROCEDURES
 from retrieval_store.server.routes import ROUTES
-from retrieval_store.server.rpc.table import PROCEDURES
 from tests.helpers import PATIENCE
 from tests.often import times
 from tests.server.rpc.calling import calls, varint, within

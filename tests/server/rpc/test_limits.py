@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from qdrant_client import grpc as q
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.server.settings import Limits
+from retrieval_store.server.auth import Limits
 from tests.helpers import PATIENCE
 from tests.server.rpc.calling import (
     UNLIMITED,

@@ -17,8 +17,9 @@ from qdrant_client import grpc as q
 from qdrant_client import models
 
 from retrieval_store.errors import InvalidArgumentError, StorageError
-from retrieval_store.server import Application, running, starting
-from retrieval_store.server.settings import Settings
+from retrieval_store.server import Application, running
+from retrieval_store.server import run as starting
+from retrieval_store.server.auth import Settings
 from tests.command.terminals import run
 from tests.helpers import PATIENCE
 from tests.server.rpc.calling import Calls, channel_to, code, make_collection

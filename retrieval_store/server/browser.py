@@ -13,7 +13,7 @@ import orjson
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.protocol.codec import MEDIA_TYPE
 from retrieval_store.server.answers import JSON, OPTIONS, Answer, Streamed, nothing
-from retrieval_store.server.served import Asked
+from retrieval_store.server.request import Asked
 from retrieval_store.view.calls import CALLS
 from retrieval_store.view.live import EMPTY, Lines
 

@@ -1,5 +1,6 @@
 """Routes of our own, by which a `Client` of a URL works with a store as with a directory: they
-carry the data of `interface` itself, in messages of `wire`."""
+carry the data of `interface` itself, in messages of `wire`.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,8 +25,7 @@ from retrieval_store.qdrant.tokenizers import Tokens
 from retrieval_store.query.protocols import EnginePoints
 from retrieval_store.query.types import CollectionRecord, NewSpace, index_name, index_settings
 from retrieval_store.server.answers import Answer, FileAnswer
-from retrieval_store.server.copies import KEPT_SECONDS
-from retrieval_store.server.served import Asked
+from retrieval_store.server.request import KEPT_SECONDS, Asked
 
 LONGEST_NAME = 512
 learn(Tokens)

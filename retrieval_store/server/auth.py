@@ -1,15 +1,23 @@
-"""What a server is started with, checked: keys, who may ask, and limits."""
+"""Who is let in: by keys, and without them by where a request comes from.
 
+What a server is started with, checked: keys, who may ask, and limits.
+"""
+
+import hmac
 import ipaddress
 import os
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.protocol.codec import LARGEST
+from retrieval_store.server.answers import Answer, refusal, text
+from retrieval_store.server.routes import Access
 
 KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
 READER_VARIABLES = (
@@ -158,3 +166,132 @@ def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
         f"--host is {shown(host)}, which others reach, and there is no key: set "
         f"{KEY_VARIABLES[0]} or --api-key-file, or say --no-auth to let anyone read and write"
     )
+
+
+NO_KEY = "Must provide an API key or an Authorization bearer token"
+WRONG_KEY = "Invalid API key or JWT"
+NO_ACCESS = "Forbidden: Global manage access is required"
+NEAR = (b"none", b"same-origin")  # Sec-Fetch-Site of a user, and of a page of the server's own
+PREFLIGHT = b"access-control-request-method"
+
+
+class Gate:
+    """Looks at the headers of requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._full = [key.encode() for key in settings.keys]
+        self._readers = [key.encode() for key in settings.reader_keys]
+        self._hosts = {name.lower() for name in settings.allow_hosts}
+        self._origins = set(settings.cors)
+
+    def refused(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+        """Why a request isn't let in; None if it is. access: that of its route, or None where there
+        is no such route. What only others may do is refused by `may`, once the body was read."""
+        if self._settings.local or not self._settings.has_keys:
+            misled = self._misled(headers, access)
+            if misled is not None or not self._settings.has_keys:
+                return misled
+        return self._without_key(headers, access)
+
+    def refused_call(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+        """The same of a call over gRPC, of which Python isn't told by which name the server was
+        called. No page can make such a call: browsers speak no HTTP/2 without TLS, where the name
+        must be the certificate's, and send no `te: trailers`, without which gRPC refuses a call.
+        Should one be able to one day, it would send its origin."""
+        if not self._settings.has_keys:
+            return None if b"origin" not in headers or self.cors(headers) else _foreign()
+        return self._without_key(headers, access)
+
+    def _without_key(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+        """Refuse what has no key, or a wrong one, where it needs one."""
+        if access == "open":
+            return None
+        key = _key(headers)
+        if key is None:
+            return text(401, NO_KEY)
+        if not (self._is_one_of(key, self._full) | self._is_one_of(key, self._readers)):
+            return text(401, WRONG_KEY)
+        return None
+
+    def may(self, headers: dict[bytes, bytes], access: Access) -> bool:
+        """Whether a request that was let in may do what its route does."""
+        if access in ("open", "read"):
+            return True
+        if self._settings.read_only:
+            return False
+        if not self._settings.has_keys:
+            return True
+        key = _key(headers)
+        return key is not None and self._is_one_of(key, self._full)
+
+    def cors(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """Headers that let the page of an allowed origin read the answer."""
+        origin = headers.get(b"origin", b"")
+        if origin.decode("latin-1") not in self._origins and "*" not in self._origins:
+            return []
+        return [(b"access-control-allow-origin", origin or b"*"), (b"vary", b"Origin")]
+
+    def preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
+        """Headers that say what an allowed origin may ask, besides those of `cors`; None for what
+        isn't asked so."""
+        if PREFLIGHT not in headers or not self.cors(headers):
+            return None
+        return [
+            (b"access-control-allow-methods", b"GET, POST, PUT, PATCH, DELETE"),
+            (b"access-control-allow-headers", b"api-key, authorization, content-type"),
+            (b"access-control-max-age", b"600"),
+        ]
+
+    def _misled(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+        """Refuse what a page in a browser was made to send: by the name that it called the server
+        by, which can be made to lead here, and by where it comes from. Browsers say an origin
+        where an answer is to be read, and of others, such as links and pictures, only how far away
+        the page is that asks: a link may lead to what is open to all."""
+        host = _name_in(headers.get(b"host", b""))
+        if host is None or not (is_loopback(host) or host in self._hosts):
+            return refusal(
+                HTTPStatus.FORBIDDEN,
+                "Forbidden: without keys, the server answers to loopback's names alone, and to "
+                "those of --allow-host",
+            )
+        origin = headers.get(b"origin")
+        if self.cors(headers):
+            return None
+        if access != "open" and headers.get(b"sec-fetch-site", b"none") not in NEAR:
+            return _foreign()
+        if origin is None:
+            return None
+        return None if origin.partition(b"://")[2] == headers[b"host"] else _foreign()
+
+    @staticmethod
+    def _is_one_of(given: bytes, keys: list[bytes]) -> bool:
+        """Compared in constant time, with each."""
+        found = False
+        for key in keys:
+            found |= hmac.compare_digest(given, key)
+        return found
+
+
+def _foreign() -> Answer:
+    """What is answered to a page of another origin."""
+    return refusal(
+        HTTPStatus.FORBIDDEN, "Forbidden: pages of other origins may not ask, but for --cors"
+    )
+
+
+def _key(headers: dict[bytes, bytes]) -> bytes | None:
+    """The key that a request has."""
+    key = headers.get(b"api-key")
+    if key is not None:
+        return key
+    kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return token if kind.lower() == b"bearer" else None
+
+
+def _name_in(host: bytes) -> str | None:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host.decode('ascii')}").hostname
+    except (UnicodeDecodeError, ValueError):
+        return None

@@ -1,5 +1,11 @@
 """The remote procedures, as one table: of each the message that comes, how it is read, and how the
-answer is written. Who may call it and what answers it stands in the table of routes."""
+answer is written. Who may call it and what answers it stands in the table of routes.
+
+Requests that make and change collections, as the bodies over HTTP are.
+
+Searches, recommendations and discoveries as older clients ask for them, as the same requests
+over HTTP are.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -9,10 +15,200 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.qdrant.errors import wrong
-from retrieval_store.server.rpc import collections, older, writing
-from retrieval_store.server.rpc.reading import Noticed, Reading, noticing
-from retrieval_store.server.rpc.values import Message
-from retrieval_store.server.served import Asked, Served
+from retrieval_store.server import bodies
+from retrieval_store.server.grpc import write
+from retrieval_store.server.grpc.read import Noticed, Reading, noticing
+from retrieval_store.server.grpc.write import Message, payload_of
+from retrieval_store.server.request import Asked, Served
+
+# How fields that may be left out are made, where it isn't by the method that is called as they are.
+_OWN = ("shard_number", "on_disk_payload", "replication_factor", "write_consistency_factor")
+
+
+def created(model: Message) -> models.CreateCollection:
+    """A collection to be made."""
+    read = Reading
+    made = {
+        "hnsw_config": read.convert_hnsw_config_diff,
+        "wal_config": read.convert_wal_config_diff,
+        "optimizers_config": read.convert_optimizers_config_diff,
+        "quantization_config": read.convert_quantization_config,
+        "sharding_method": read.convert_sharding_method,
+        "strict_mode_config": read.convert_strict_mode_config,
+        "payload": read.convert_payload_storage_params,
+        "id_tracker": read.convert_id_tracker_params,
+    }
+    fields: dict[str, Any] = {
+        name: make(getattr(model, name)) for name, make in made.items() if model.HasField(name)
+    }
+    fields |= {name: getattr(model, name) for name in _OWN if model.HasField(name)}
+    if model.HasField("vectors_config"):
+        fields["vectors"] = _vectors(model.vectors_config)
+    if model.HasField("sparse_vectors_config"):
+        fields["sparse_vectors"] = read.convert_sparse_vector_config(model.sparse_vectors_config)
+    if model.metadata:
+        fields["metadata"] = payload_of(model.metadata)
+    return models.CreateCollection(**fields)
+
+
+def _vectors(config: Message) -> Any:
+    """The vectors of a collection, of which there may be none."""
+    return {} if config.WhichOneof("config") is None else Reading.convert_vectors_config(config)
+
+
+def updated(model: Message) -> models.UpdateCollection:
+    """Settings that are changed."""
+    found: models.UpdateCollection = Reading.convert_update_collection(model)
+    if model.metadata:
+        found.metadata = payload_of(model.metadata)
+    return found
+
+
+def aliases(model: Message) -> models.ChangeAliasesOperation:
+    """Aliases that are made, renamed and deleted."""
+    actions = [Reading.convert_alias_operations(one) for one in model.actions]
+    return models.ChangeAliasesOperation(actions=actions)
+
+
+def _datatype(given: Message) -> Any:
+    """What the numbers of vectors are kept as, if that is said."""
+    return Reading.convert_datatype(given.datatype) if given.HasField("datatype") else None
+
+
+def vector_name(model: Message) -> Any:
+    """Vectors of one name more."""
+    match model.WhichOneof("vector_config"):
+        case "dense_config":
+            given = model.dense_config
+            has = given.HasField
+            dense = models.DenseVectorConfig(
+                size=given.size,
+                distance=Reading.convert_distance(given.distance),
+                multivector_config=Reading.convert_multivector_config(given.multivector_config)
+                if has("multivector_config")
+                else None,
+                datatype=_datatype(given),
+            )
+            return models.DenseVectorNameConfig(dense=dense)
+        case "sparse_config":
+            given = model.sparse_config
+            has = given.HasField
+            sparse = models.SparseVectorConfig(
+                modifier=Reading.convert_modifier(given.modifier) if has("modifier") else None,
+                datatype=_datatype(given),
+            )
+            return models.SparseVectorNameConfig(sparse=sparse)
+    raise ValueError("vector_config isn't given")
+
+
+def search(model: Message) -> bodies.Search:
+    """Points near a vector."""
+    return bodies.Search.model_construct(**_near(model), **_window(model))
+
+
+def search_groups(model: Message) -> bodies.SearchGroups:
+    """The same in groups."""
+    return bodies.SearchGroups.model_construct(**_near(model), **Reading.grouped(model))
+
+
+def search_batch(model: Message) -> bodies.SearchBatch:
+    """Several searches."""
+    return bodies.SearchBatch.model_construct(searches=[search(one) for one in model.search_points])
+
+
+def recommend(model: Message) -> bodies.Recommend:
+    """Points like some and unlike others."""
+    return bodies.Recommend.model_construct(**_like(model), **_window(model))
+
+
+def recommend_groups(model: Message) -> bodies.RecommendGroups:
+    """The same in groups."""
+    return bodies.RecommendGroups.model_construct(**_like(model), **Reading.grouped(model))
+
+
+def recommend_batch(model: Message) -> bodies.RecommendBatch:
+    """Several recommendations."""
+    found = [recommend(one) for one in model.recommend_points]
+    return bodies.RecommendBatch.model_construct(searches=found)
+
+
+def discover(model: Message) -> bodies.Discover:
+    """Points on one side of pairs, near a target."""
+    target = _example(model.target.single) if model.HasField("target") else None
+    pairs = [
+        models.ContextPair.model_construct(
+            positive=_example(one.positive), negative=_example(one.negative)
+        )
+        for one in model.context
+    ]
+    return bodies.Discover.model_construct(
+        target=target, context=pairs, **_compared(model), **_asked(model), **_window(model)
+    )
+
+
+def discover_batch(model: Message) -> bodies.DiscoverBatch:
+    """Several discoveries."""
+    found = [discover(one) for one in model.discover_points]
+    return bodies.DiscoverBatch.model_construct(searches=found)
+
+
+def _near(model: Message) -> dict[str, Any]:
+    vector: Any = model.vector[:]
+    if model.HasField("sparse_indices"):
+        vector = models.SparseVector(indices=model.sparse_indices.data[:], values=vector)
+    if model.HasField("vector_name") and model.vector_name:
+        vector = bodies.Named.model_construct(name=model.vector_name, vector=vector)
+    return {"vector": vector, **_asked(model)}
+
+
+def _like(model: Message) -> dict[str, Any]:
+    strategy = model.HasField("strategy") and model.strategy
+    return {
+        "positive": _examples(model.positive, model.positive_vectors),
+        "negative": _examples(model.negative, model.negative_vectors),
+        "strategy": Reading.convert_recommend_strategy(strategy)
+        if model.HasField("strategy")
+        else None,
+        **_compared(model),
+        **_asked(model),
+    }
+
+
+def _compared(model: Message) -> dict[str, Any]:
+    """Which vectors are compared."""
+    using = model.using if model.HasField("using") else None
+    return {"using": using or None, "lookup_from": Reading.lookup(model)}
+
+
+def _asked(model: Message) -> dict[str, Any]:
+    """What all of them have; but discoveries have no threshold."""
+    return {"shard_key": Reading.shard_key(model), **Reading.searched(model)}
+
+
+def _window(model: Message) -> dict[str, Any]:
+    return {"limit": model.limit, "offset": model.offset if model.HasField("offset") else None}
+
+
+def _examples(ids: Any, vectors: Any) -> list[Any]:
+    return [
+        *(Reading.convert_point_id(one) for one in ids),
+        *(_listed(Reading.convert_vector(one)) for one in vectors),
+    ]
+
+
+def _example(model: Message) -> Any:
+    match model.WhichOneof("example"):
+        case "id":
+            return Reading.convert_point_id(model.id)
+        case "vector":
+            return _listed(Reading.convert_vector(model.vector))
+    raise ValueError("an example is neither an id nor a vector")
+
+
+def _listed(vector: Any) -> Any:
+    """A vector as models take it that are validated."""
+    return vector.tolist() if hasattr(vector, "tolist") else vector
+
 
 Read: TypeAlias = Callable[[Message], Any]
 Write: TypeAlias = Callable[[Any, float], Message]
@@ -153,19 +349,19 @@ def _selected(model: Message) -> Any:
     return Reading.selected(model.points, model)
 
 
-_m, _read, _w = messages, Reading, writing
-_done = writing.done(messages.CollectionOperationResponse)
-_write = writing.updated
+_m, _read, _w = messages, Reading, write
+_done = write.done(messages.CollectionOperationResponse)
+_write = write.updated
 PROCEDURES: Mapping[str, Procedure] = {
     "Qdrant/HealthCheck": Procedure(_m.HealthCheckRequest, _w.health),
     # Collections
     "Collections/List": Procedure(_m.ListCollectionsRequest, _w.collections),
     "Collections/Get": Procedure(_m.GetCollectionInfoRequest, _w.collection),
-    "Collections/Create": Procedure(_m.CreateCollection, _done, collections.created),
-    "Collections/Update": Procedure(_m.UpdateCollection, _done, collections.updated),
+    "Collections/Create": Procedure(_m.CreateCollection, _done, created),
+    "Collections/Update": Procedure(_m.UpdateCollection, _done, updated),
     "Collections/Delete": Procedure(_m.DeleteCollection, _done),
     "Collections/CollectionExists": Procedure(_m.CollectionExistsRequest, _w.exists),
-    "Collections/UpdateAliases": Procedure(_m.ChangeAliases, _done, collections.aliases),
+    "Collections/UpdateAliases": Procedure(_m.ChangeAliases, _done, aliases),
     "Collections/ListCollectionAliases": Procedure(_m.ListCollectionAliasesRequest, _w.aliases),
     "Collections/ListAliases": Procedure(_m.ListAliasesRequest, _w.aliases),
     "Collections/CollectionClusterInfo": Procedure(_m.CollectionClusterInfoRequest, _w.cluster),
@@ -192,9 +388,7 @@ PROCEDURES: Mapping[str, Procedure] = {
     "Points/UpdateBatch": Procedure(_m.UpdateBatchPoints, _w.updated_each, _operations),
     "Points/CreateFieldIndex": Procedure(_m.CreateFieldIndexCollection, _write, _index),
     "Points/DeleteFieldIndex": Procedure(_m.DeleteFieldIndexCollection, _write),
-    "Points/CreateVectorName": Procedure(
-        _m.CreateVectorNameRequest, _write, collections.vector_name
-    ),
+    "Points/CreateVectorName": Procedure(_m.CreateVectorNameRequest, _write, vector_name),
     "Points/DeleteVectorName": Procedure(_m.DeleteVectorNameRequest, _write),
     # Reading points
     "Points/Get": Procedure(_m.GetPoints, _w.records, _retrieved),
@@ -213,25 +407,23 @@ PROCEDURES: Mapping[str, Procedure] = {
     "Points/SearchMatrixPairs": Procedure(_m.SearchMatrixPoints, _w.pairs, _matrix),
     "Points/SearchMatrixOffsets": Procedure(_m.SearchMatrixPoints, _w.offsets, _matrix),
     # As older clients ask
-    "Points/Search": Procedure(_m.SearchPoints, _w.scored(_m.SearchResponse), older.search),
+    "Points/Search": Procedure(_m.SearchPoints, _w.scored(_m.SearchResponse), search),
     "Points/SearchBatch": Procedure(
-        _m.SearchBatchPoints, _w.scored_each(_m.SearchBatchResponse), older.search_batch
+        _m.SearchBatchPoints, _w.scored_each(_m.SearchBatchResponse), search_batch
     ),
     "Points/SearchGroups": Procedure(
-        _m.SearchPointGroups, _w.grouped(_m.SearchGroupsResponse), older.search_groups
+        _m.SearchPointGroups, _w.grouped(_m.SearchGroupsResponse), search_groups
     ),
-    "Points/Recommend": Procedure(
-        _m.RecommendPoints, _w.scored(_m.RecommendResponse), older.recommend
-    ),
+    "Points/Recommend": Procedure(_m.RecommendPoints, _w.scored(_m.RecommendResponse), recommend),
     "Points/RecommendBatch": Procedure(
-        _m.RecommendBatchPoints, _w.scored_each(_m.RecommendBatchResponse), older.recommend_batch
+        _m.RecommendBatchPoints, _w.scored_each(_m.RecommendBatchResponse), recommend_batch
     ),
     "Points/RecommendGroups": Procedure(
-        _m.RecommendPointGroups, _w.grouped(_m.RecommendGroupsResponse), older.recommend_groups
+        _m.RecommendPointGroups, _w.grouped(_m.RecommendGroupsResponse), recommend_groups
     ),
-    "Points/Discover": Procedure(_m.DiscoverPoints, _w.scored(_m.DiscoverResponse), older.discover),
+    "Points/Discover": Procedure(_m.DiscoverPoints, _w.scored(_m.DiscoverResponse), discover),
     "Points/DiscoverBatch": Procedure(
-        _m.DiscoverBatchPoints, _w.scored_each(_m.DiscoverBatchResponse), older.discover_batch
+        _m.DiscoverBatchPoints, _w.scored_each(_m.DiscoverBatchResponse), discover_batch
     ),
     # Snapshots
     "Snapshots/Create": Procedure(_m.CreateSnapshotRequest, _w.snapshot),

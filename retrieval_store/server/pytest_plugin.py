@@ -1,5 +1,6 @@
 """Fixtures for pytest, which finds them by an entry point. Until one is used nothing of a server is
-loaded."""
+loaded.
+"""
 
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def _qdrant_server() -> Iterator[str]:
-    from retrieval_store.server.starting import running
+    from retrieval_store.server.run import running
 
     with running() as url:
         yield url

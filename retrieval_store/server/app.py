@@ -23,25 +23,39 @@ from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.errors import Refused
 from retrieval_store.server import answers, snapshots
 from retrieval_store.server.answers import Accepted, Answer, FileAnswer, Streamed
-from retrieval_store.server.gate import NO_ACCESS, Gate
+from retrieval_store.server.auth import (
+    NO_ACCESS,
+    Gate,
+    RpcListening,
+    Settings,
+    checked_keys,
+    checked_names,
+)
 from retrieval_store.server.inference import MARK, Inference
-from retrieval_store.server.parameters import parameters
-from retrieval_store.server.pool import BusyError, Pool, WaitedTooLongError
-from retrieval_store.server.receiving import (
+from retrieval_store.server.limits import (
     BodyBudget,
+    BusyError,
     ClientGoneError,
     PlainRefusedError,
+    Pool,
     Receive,
     Take,
+    WaitedTooLongError,
     boundary_of,
     streamed,
     whole_body,
 )
-from retrieval_store.server.requests import HOLD, Request, Scope
+from retrieval_store.server.request import Asked, Served, parameters
 from retrieval_store.server.routes import EVERY, UPLOAD, Route, Table
-from retrieval_store.server.sending import Send, refusal_of, send_answer, send_stream
-from retrieval_store.server.served import Asked, Served
-from retrieval_store.server.settings import RpcListening, Settings, checked_keys, checked_names
+from retrieval_store.server.sending import (
+    HOLD,
+    Request,
+    Scope,
+    Send,
+    refusal_of,
+    send_answer,
+    send_stream,
+)
 from retrieval_store.view.views import Views
 
 Job: TypeAlias = Callable[[], object]
@@ -149,8 +163,7 @@ class Application:
         """Serve gRPC too, where that is wanted."""
         if self.rpc is None:
             return
-        from retrieval_store.server.rpc.calls import Shared
-        from retrieval_store.server.rpc.listening import RpcServer
+        from retrieval_store.server.grpc.calls import RpcServer, Shared
 
         shared = Shared(self.served, self._settings, self._gate, self._pool, self._bodies)
         self._calls = RpcServer(shared, self.rpc)

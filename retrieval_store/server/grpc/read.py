@@ -20,7 +20,7 @@ from retrieval_store.base.validation import shown
 from retrieval_store.qdrant.errors import wrong
 from retrieval_store.qdrant.read import made
 from retrieval_store.qdrant.vectors import uuid_of
-from retrieval_store.server.rpc.values import (
+from retrieval_store.server.grpc.write import (
     Message,
     matrix_of,
     new_id_of,

@@ -1,0 +1,376 @@
+"""The store that is served, and what is known of one request to it.
+
+How often a server was asked what, and how long it took.
+
+Private copies of collections, of which clients read page by page what they were at one
+moment.
+
+Parameters in the URL of a request, as a node alone reads them, and names in its path.
+"""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.validation import INT_MAX
+from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
+from retrieval_store.errors import RetrievalStoreError, StorageError
+from retrieval_store.places import Session, embedded_store
+from retrieval_store.qdrant.collections import Opened
+from retrieval_store.qdrant.embedded import Embedded
+from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.query.protocols import EmbeddedStore, EnginePoints
+from retrieval_store.server.inference import Inference
+from retrieval_store.server.limits import BusyError
+from retrieval_store.view.views import Views
+
+KEPT = 10_000  # kinds of answers that are counted
+BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
+
+
+@dataclass(slots=True)
+class Count:
+    """How often a route gave answers of one status, and how many seconds all of them took; at most
+    so many seconds as each of `BUCKETS` took `within` of them."""
+
+    times: int
+    seconds: float
+    least: float
+    most: float
+    within: list[int]
+
+
+class Monitor:
+    """Counts answers. One lock, held for a microsecond, for all threads."""
+
+    def __init__(self) -> None:
+        self.id = str(uuid4())
+        self.started = datetime.now(UTC)
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, int], Count] = {}
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """One more answer."""
+        with self._lock:
+            found = self._counts.get((route, status))
+            if found is None:
+                if len(self._counts) >= KEPT:
+                    return
+                found = Count(0, 0.0, seconds, seconds, [0] * len(BUCKETS))
+                self._counts[route, status] = found
+            found.times += 1
+            found.seconds += seconds
+            found.least, found.most = min(found.least, seconds), max(found.most, seconds)
+            for i, bound in enumerate(BUCKETS):
+                found.within[i] += seconds <= bound
+
+    def counts(self) -> list[tuple[str, int, Count]]:
+        """What was counted so far: route, status and count."""
+        with self._lock:
+            return [(route, status, one) for (route, status), one in self._counts.items()]
+
+
+MOST = 16  # at a time: each is as large as what it is of
+KEPT_SECONDS = 600.0  # that one isn't asked for anything
+
+
+@dataclass(slots=True)
+class _Copy:
+    points: EnginePoints
+    ending: ExitStack
+    used: float
+    is_left: bool = False  # the connection that it was made for is closed
+
+
+class Copies:
+    """Those that this process holds, by names that can't be guessed."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Copy] = {}
+        self._making = 0
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
+        """Make one; its name. Where there are too many it takes the place of one that is left;
+        BusyError where none is."""
+        with self._lock:
+            left = [name for name, copy in self._held.items() if copy.is_left]
+            is_full = len(self._held) + self._making >= MOST
+            if is_full and not left:
+                raise BusyError
+            self._making += 1
+        if is_full:
+            self.end(left[0])
+        ending = ExitStack()
+        try:
+            points = ending.enter_context(make())
+        finally:
+            with self._lock:
+                self._making -= 1
+        name = uuid4().hex
+        with self._lock:
+            self._held[name] = _Copy(points, ending, time.monotonic())
+            self._look_later()
+        return name
+
+    def points(self, name: str) -> EnginePoints:
+        """The points of one; StorageError where it is gone."""
+        with self._lock:
+            copy = self._held.get(name)
+            if copy is None:
+                raise StorageError("the copy that was read is gone: begin again")
+            copy.used, copy.is_left = time.monotonic(), False
+            return copy.points
+
+    def leave(self, name: str) -> None:
+        """Note that the connection is closed for which one was made. It may be asked for on another
+        all the same, if something between the client and the server has closed it."""
+        with self._lock:
+            if name in self._held:
+                self._held[name].is_left = True
+
+    def end(self, name: str) -> None:
+        """Let go of one, if it is there."""
+        with self._lock:
+            copy = self._held.pop(name, None)
+        if copy is not None:
+            copy.ending.close()
+
+    def close(self) -> None:
+        """Let go of all."""
+        with self._lock:
+            names = [*self._held]
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        for name in names:
+            self.end(name)
+
+    def _look_later(self) -> None:
+        """Look, once in a while, whether some are forgotten; called with the lock."""
+        if self._timer is None:
+            self._timer = threading.Timer(KEPT_SECONDS / 10, self._look)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _look(self) -> None:
+        before = time.monotonic() - KEPT_SECONDS
+        with self._lock:
+            self._timer = None
+            forgotten = [name for name, copy in self._held.items() if copy.used < before]
+            if len(forgotten) < len(self._held):
+                self._look_later()
+        for name in forgotten:
+            self.end(name)
+
+
+UPLOADS = "uploads"
+
+
+class Served:
+    """A store with what answers for it. session: the share in it; close: gives that back, which is
+    nothing for a client that is the caller's. Where only the page is served that looks into a
+    store, this may lie elsewhere; then `views` alone answer."""
+
+    def __init__(
+        self, session: Session, close: Callable[[], object], inference: Inference, views: Views
+    ) -> None:
+        self._session, self._close = session, close
+        self.views = views
+        self.embedded = Embedded(session, None)
+        self.inference = inference
+        self.monitor = Monitor()
+        self.copies = Copies()
+        self._folder: Path | None = None  # of files that go again
+        self._folders, self._making = ExitStack(), threading.Lock()
+        self.rpc_monitor = Monitor()  # of what is asked over gRPC
+
+    @property
+    def store(self) -> EmbeddedStore:
+        """The store itself; raises ClientClosedError once it was closed."""
+        return embedded_store(self._session)
+
+    @property
+    def budget(self) -> Mapping[str, int]:
+        """Bytes that caches may hold, and hold."""
+        return self._session.budget
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written to it."""
+        return self._session.read_only
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._session.closed
+
+    def named(self, said: str) -> str:
+        """What is said of an error, with names in the place of this machine's paths, which are
+        nothing to those who ask."""
+        with suppress(RetrievalStoreError):  # closed
+            directory = self._session.store.directory
+            for folder in (directory, tempfile.gettempdir()):
+                said = said.replace(f"{folder}{os.sep}", "")
+            said = said.replace(str(directory), "the store")
+        return said
+
+    def opened(self, name: str) -> Opened:
+        """A collection by its name or an alias; Refused where there is none."""
+        return self.embedded.collections.opened(name)
+
+    def name_of(self, name: str) -> str:
+        """The name of the collection that an alias leads to; another is its own."""
+        return self.embedded.collections.name_of(name)
+
+    def temporary_path(self) -> Path:
+        """Where a file may be written that goes again. It lies in a folder of this process, in the
+        store's directory for snapshots if that can be written to; if the process dies, the folder
+        goes with the next opening of the store."""
+        with self._making:
+            if self._folder is None:
+                uploads = None
+                if not self.is_read_only and self.store.directory is not None:
+                    uploads = self.store.directory / SNAPSHOTS / UPLOADS
+                    uploads.mkdir(parents=True, exist_ok=True)
+                self._folder = self._folders.enter_context(private_folder(uploads))
+        return self._folder / f"{uuid4().hex}.part"
+
+    def close(self) -> None:
+        """Give the store back."""
+        self.copies.close()
+        self._folders.close()
+        self._close()
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request that was read. names: what the path names, by the names in the route; query: the
+    parameters of the URL; headers: by their names, in lower case; body: as the route has it, whose
+    vectors are to be made first if it `infers`; hold: keeps its connection open for so many seconds
+    without a request, and calls when it is closed, where that can be known; strings: ids in it that
+    are neither numbers nor UUIDs."""
+
+    served: Served
+    names: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any = None
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    infers: bool = False
+    hold: Callable[[float, Callable[[], object]], object] = lambda seconds, at_end: None
+    strings: list[str] = field(default_factory=list)
+
+    @property
+    def embedded(self) -> Embedded:
+        """Qdrant's methods."""
+        return self.served.embedded
+
+    @property
+    def collection(self) -> str:
+        """The collection that is named."""
+        return self.names["collection_name"]
+
+    def embed(self, is_query: bool) -> None:
+        """Make vectors of the texts and images in the body, if there may be some."""
+        if self.infers:
+            self.served.inference.embed(self.body, is_query)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the caller wants to know when it is done."""
+        return self.query.get("wait") == "true"
+
+    @property
+    def timeout(self) -> int | None:
+        """In how many seconds it is to be done."""
+        given = self.query.get("timeout")
+        return None if given is None else int(given)
+
+
+DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them
+ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
+
+
+def parameters(given: bytes, reads: bool) -> dict[str, str]:
+    """The parameters of a URL, checked; Refused where one can't be read. Of a name that is there
+    twice the last counts. reads: whether the route only reads, for which other parameters count."""
+    if not given:
+        return {}
+    try:
+        found = dict(parse_qsl(given.decode(), keep_blank_values=True, errors="strict"))
+    except (UnicodeDecodeError, ValueError) as error:
+        raise _unreadable(str(error)) from None
+    checks = _OF_READS if reads else _OF_WRITES
+    for name, value in found.items():
+        check = checks.get(name)
+        if check is not None:
+            check(name, value)
+    return found
+
+
+def _unreadable(said: str) -> Refused:
+    return wrong(f"Deserialize error in query parameters: {said}")
+
+
+def _boolean(name: str, value: str) -> None:
+    if value not in ("true", "false"):
+        raise _unreadable(f"{name} is {value!r}, expected `true` or `false`")
+
+
+def is_unsigned(value: str) -> bool:
+    """Whether a text is an unsigned integer of 64 bits."""
+    return len(value) <= DIGITS and value.isascii() and value.isdigit() and int(value) <= INT_MAX
+
+
+def _number(name: str, value: str) -> None:
+    if not is_unsigned(value):
+        raise _unreadable(f"{name} is {value!r}, expected an unsigned integer")
+
+
+def _ordering(name: str, value: str) -> None:
+    if value not in ORDERINGS:
+        raise _unreadable(f"{name} is {value!r}, expected one of {', '.join(ORDERINGS)}")
+
+
+def _positive(name: str, value: str) -> None:
+    _number(name, value)
+    if int(value) == 0:
+        raise _unreadable(f"{name} is 0, expected 1 or more")
+
+
+def _consistency(name: str, value: str) -> None:
+    if value in CONSISTENCIES or value == "":
+        return
+    if not is_unsigned(value) or int(value) == 0:
+        raise _unreadable(f"{name} is {value!r}, expected {', '.join(CONSISTENCIES)} or a number")
+
+
+_OF_READS: Mapping[str, Callable[[str, str], None]] = {
+    "anonymize": _boolean,
+    "consistency": _consistency,
+    "details_level": _number,
+    "per_collection": _boolean,
+    "timeout": _positive,
+}
+_OF_WRITES: Mapping[str, Callable[[str, str], None]] = {
+    "force": _boolean,
+    "ordering": _ordering,
+    "timeout": _number,
+    "wait": _boolean,
+}
+
+
+def refuse_dots(name: str) -> None:
+    """Refuse the names of collections that most clients take out of a path."""
+    if name in (".", ".."):
+        raise wrong(f"Validation error in path parameters: collection_name is {name!r}")

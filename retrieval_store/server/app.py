@@ -56,7 +56,7 @@ from retrieval_store.server.sending import (
     send_answer,
     send_stream,
 )
-from retrieval_store.view.views import Views
+from retrieval_store.view.live import Views
 
 Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")

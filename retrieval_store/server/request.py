@@ -31,7 +31,7 @@ from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.query.protocols import EmbeddedStore, EnginePoints
 from retrieval_store.server.inference import Inference
 from retrieval_store.server.limits import BusyError
-from retrieval_store.view.views import Views
+from retrieval_store.view.live import Views
 
 KEPT = 10_000  # kinds of answers that are counted
 BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds

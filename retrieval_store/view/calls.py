@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.view import asking, checking, live, mapping, pictures, reading, why
-from retrieval_store.view.checking import Check, checked
-from retrieval_store.view.views import Views
+from retrieval_store.view import checks, live, query, records
+from retrieval_store.view.checks import Check, checked
+from retrieval_store.view.live import Views
 
 MOST_RECORDS = 1_000
 MOST_SEED = 2**32 - 1
@@ -26,75 +26,75 @@ class Call:
         return self.function(views, **checked(body, self.checks, self.required))
 
 
-_COLLECTION: Mapping[str, Check] = {"collection": checking.name_of_something}
+_COLLECTION: Mapping[str, Check] = {"collection": checks.name_of_something}
 _FILTERS: Mapping[str, Check] = {
-    "where": checking.condition,
-    "where_document": checking.condition,
-    "keys": checking.several(checking.key, MOST_RECORDS),
+    "where": checks.condition,
+    "where_document": checks.condition,
+    "keys": checks.several(checks.key, MOST_RECORDS),
 }
 CALLS: Mapping[str, Call] = {
-    "store": Call(reading.store, {}, ()),
-    "collection": Call(reading.collection, _COLLECTION),
+    "store": Call(records.store, {}, ()),
+    "collection": Call(records.collection, _COLLECTION),
     "records": Call(
-        reading.records,
+        records.records,
         {
             **_COLLECTION,
             **_FILTERS,
-            "offset": checking.whole(0, asking.DEEPEST),
-            "limit": checking.whole(1, MOST_RECORDS),
-            "order_by": checking.name_of_something,
-            "descending": checking.flag,
+            "offset": checks.whole(0, query.DEEPEST),
+            "limit": checks.whole(1, MOST_RECORDS),
+            "order_by": checks.name_of_something,
+            "descending": checks.flag,
         },
     ),
     "record": Call(
-        asking.record,
+        query.record,
         {
             **_COLLECTION,
-            "key": checking.key,
-            "space": checking.name_of_something,
-            "neighbours": checking.whole(0, asking.MOST_NEIGHBOURS),
+            "key": checks.key,
+            "space": checks.name_of_something,
+            "neighbours": checks.whole(0, query.MOST_NEIGHBOURS),
         },
         ("collection", "key"),
     ),
     "thumbnail": Call(
-        pictures.thumbnail,
+        records.thumbnail,
         {
             **_COLLECTION,
-            "key": checking.key,
-            "size": checking.whole(1, pictures.LARGEST_SIZE),
+            "key": checks.key,
+            "size": checks.whole(1, records.LARGEST_SIZE),
         },
         ("collection", "key"),
     ),
-    "count": Call(reading.count, {**_COLLECTION, **_FILTERS, "whole": checking.flag}),
-    "query": Call(asking.query, {**_COLLECTION, **asking.CHECKS}),
+    "count": Call(records.count, {**_COLLECTION, **_FILTERS, "whole": checks.flag}),
+    "query": Call(query.query, {**_COLLECTION, **query.CHECKS}),
     "why": Call(
-        why.why,
+        query.why,
         {
             **_COLLECTION,
-            **asking.CHECKS,
-            "records": checking.several(checking.key, MOST_RECORDS),
-            "ids": checking.several(checking.name_of_something, MOST_RECORDS),
-            "containing": checking.some_text,
+            **query.CHECKS,
+            "records": checks.several(checks.key, MOST_RECORDS),
+            "ids": checks.several(checks.name_of_something, MOST_RECORDS),
+            "containing": checks.some_text,
         },
     ),
     "map": Call(
-        mapping.draw,
+        records.draw,
         {
             **_COLLECTION,
             **_FILTERS,
-            "space": checking.name_of_something,
-            "sample": checking.whole(1, mapping.MOST_SHOWN),
-            "seed": checking.whole(0, MOST_SEED),
-            "color": checking.name_of_something,
+            "space": checks.name_of_something,
+            "sample": checks.whole(1, records.MOST_SHOWN),
+            "seed": checks.whole(0, MOST_SEED),
+            "color": checks.name_of_something,
         },
     ),
     "place": Call(
-        mapping.place,
+        records.place,
         {
             **_COLLECTION,
-            "space": checking.name_of_something,
-            "keys": checking.several(checking.key),
-            "axes": checking.data,
+            "space": checks.name_of_something,
+            "keys": checks.several(checks.key),
+            "axes": checks.data,
         },
         ("collection", "keys", "axes"),
     ),

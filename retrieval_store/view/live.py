@@ -1,10 +1,133 @@
-"""Changes of a store, told as they come."""
+"""Changes of a store, told as they come.
 
-from typing import Any
+The store that is looked at, and what is made for it.
+
+What a store's collections are at a moment: which there are, how many records each has, and the
+number of its last operation.
+
+All pages share what is looked at, so that a hundred of them cost a store no more than one.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from retrieval_store.view.views import Views
+from retrieval_store.api.arguments import DEFAULT
+from retrieval_store.api.configuration import all_settings, spaces_of, stored_settings
+from retrieval_store.api.embedding import Embedding
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import shown
+from retrieval_store.errors import InvalidArgumentError, NotFoundError
+from retrieval_store.places import Session, StoredCollection
+from retrieval_store.query.protocols import CollectionStore
+from retrieval_store.query.types import CollectionRecord, SpaceRecord
+
+if TYPE_CHECKING:
+    from retrieval_store.api.embedding import ProbedEmbedder
+    from retrieval_store.query.protocols import CollectionStore, PointsBackend
+
+MOST_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A collection that is looked at. spaces: in the order in which they were added."""
+
+    record: CollectionRecord
+    points: "PointsBackend"
+    spaces: tuple[SpaceRecord, ...]
+
+    def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
+        """The vector space of this name, of one of these kinds; the unnamed one, or the first,
+        where no name is given."""
+        there = {one.name: one for one in self.spaces if one.kind in kinds}
+        if name is None and there:
+            return there.get("") or next(iter(there.values()))
+        found = there.get(name or "")
+        if found is None:
+            wanted = " or ".join(kinds)
+            if name is None:
+                raise InvalidArgumentError(f"the collection has no {wanted} vector space")
+            known = ", ".join(map(repr, there)) or "none"
+            raise InvalidArgumentError(
+                f"{argument} is {shown(name)}, which is no {wanted} vector space of the "
+                f"collection; there are {known}"
+            )
+        return found
+
+
+class Views:
+    """Looks into a store.
+
+    session: the share in it, which stays the caller's to close; trust: whether what the store
+    remembers may be made again whatever it reaches; image_root: the folder below which the files
+    may lie that uris point at, None where no file is shown.
+    """
+
+    def __init__(
+        self, session: Session, trust: bool = False, image_root: Path | None = None
+    ) -> None:
+        self.session, self.trust, self.image_root = session, trust, image_root
+        self._functions: OrderedDict[tuple[str, bytes], Embedding] = OrderedDict()
+        self._lock = threading.Lock()
+        self._watching: Watching | None = None
+
+    @property
+    def store(self) -> "CollectionStore":
+        """The store; raises ClientClosedError once it was closed."""
+        return self.session.store
+
+    def collection(self, collection_id: str) -> Looked:
+        """A collection by its id; raises NotFoundError."""
+        record = self.store.record(collection_id)
+        points = self.store.points(collection_id)
+        return Looked(record, points, tuple(_spaces(record, points)))
+
+    def embedder(self, record: CollectionRecord) -> "ProbedEmbedder":
+        """What embeds for a collection, by the function that it remembers."""
+        spec = spec_of(record)
+        key = (record.id, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS))
+        with self._lock:
+            kept = self._functions.get(key)
+            if kept is None:
+                backend = StoredCollection(self.session, record.id)
+                kept = self._functions[key] = Embedding(backend, DEFAULT, spec, self.trust)
+            self._functions.move_to_end(key)
+            if len(self._functions) > MOST_FUNCTIONS:
+                self._functions.popitem(last=False)
+        return kept.embedder()
+
+    @property
+    def watching(self) -> "Watching":
+        """What tells of changes, one for all who ask."""
+        with self._lock:
+            if self._watching is None:
+                self._watching = Watching(lambda: self.store)
+            return self._watching
+
+
+def spec_of(record: CollectionRecord) -> Any:
+    """What a collection remembers of its embedding function; nothing of one that QdrantClient
+    made."""
+    return None if record.is_apart else stored_settings(record)["embedding_function"]
+
+
+def _spaces(record: CollectionRecord, points: "PointsBackend") -> list[SpaceRecord]:
+    """The vector spaces; on a cluster, which has no such list, those of the settings."""
+    if points.engine is not None:
+        return points.engine.spaces()
+    count = points.count()
+    return [
+        SpaceRecord(name, one.metric, one.kind, one.datatype, one.dimension, one.index, count)
+        for name, one in spaces_of(all_settings(record)).items()
+    ]
+
 
 EMPTY = b"\n"
 
@@ -28,3 +151,61 @@ class Lines:
 def live(views: Views, collection: str | None = None) -> Lines:
     """The lines that tell of changes; of one collection sooner than of others."""
     return Lines(views, collection)
+
+
+EVERY, EVERY_OF_ONE = 5.0, 0.4  # seconds between two looks at all collections, and at one
+SHARE = 20.0  # times as long as a look at all took, until the next
+
+
+class Watching:
+    """What is known of a store's collections, looked at anew when it is too old. clock: seconds."""
+
+    def __init__(
+        self,
+        store: Callable[[], CollectionStore],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._lock = threading.Lock()
+        self._known: dict[str, dict[str, Any]] = {}
+        self._next = 0.0  # look at all of them
+        self._looked_at: dict[str, float] = {}
+
+    def now(self, collection: str | None) -> dict[str, dict[str, Any]]:
+        """What is known of all collections, of one of them as it is just now. Who comes while
+        another looks is told what was known before, and holds no thread."""
+        if self._lock.acquire(blocking=not self._known):
+            try:
+                self._look_if_due(collection)
+            finally:
+                self._lock.release()
+        return {name: dict(one) for name, one in self._known.items()}
+
+    def _look_if_due(self, collection: str | None) -> None:
+        now = self._clock()
+        if now >= self._next:
+            self._look()
+            took = self._clock() - now
+            self._next = self._clock() + max(EVERY, SHARE * took)
+        if collection in self._known and now - self._looked_at.get(collection, 0) >= EVERY_OF_ONE:
+            self._look_at(collection)
+            self._looked_at[collection] = self._clock()
+
+    def _look(self) -> None:
+        store = self._store()
+        gauges = dict(store.gauges())
+        known = {}
+        for record in store.page(None, 0):
+            told = gauges.get(record.name)
+            seq, points = (None, None) if told is None else (told.seq, told.points)
+            known[record.id] = {"seq": seq, "points": points, "name": record.name}
+        self._known = known
+        self._looked_at = {one: at for one, at in self._looked_at.items() if one in known}
+
+    def _look_at(self, collection: str) -> None:
+        """On a cluster, where nothing tells of changes, one isn't looked at more often."""
+        with suppress(NotFoundError):
+            points = self._store().points(collection)
+            if points.engine is not None:
+                told = {"seq": points.engine.position().operation, "points": points.count()}
+                self._known = {**self._known, collection: {**self._known[collection], **told}}

@@ -10,7 +10,7 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store.view.calls import CALLS
-from retrieval_store.view.views import Views
+from retrieval_store.view.live import Views
 
 DIMENSION = 4
 WORDS = ("river", "running", "wolf", "stone", "éclair", "night")

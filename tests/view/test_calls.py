@@ -5,7 +5,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.view.views import Views
+from retrieval_store.view.live import Views
 from tests.view.looking import asked, filled
 
 

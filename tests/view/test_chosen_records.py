@@ -1,7 +1,7 @@
 """Records that were chosen, as on the map, are a filter of all that is asked, wherever they live."""
 
 from retrieval_store.protocol.codec import unpacked
-from retrieval_store.view.views import Views
+from retrieval_store.view.live import Views
 from tests.view.looking import asked, filled
 
 CHOSEN = {"keys": ["s:p3", "s:p4", "s:p10", "s:gone"]}

@@ -13,7 +13,7 @@ from qdrant_client import models
 import retrieval_store
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient
-from retrieval_store.view.views import Views
+from retrieval_store.view.live import Views
 from tests.view.looking import asked, picture
 
 UUID = str(uuid.UUID(int=7))

@@ -17,7 +17,7 @@ from retrieval_store.server.app import Application
 from retrieval_store.server.auth import Settings
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.run import Listening, served
-from retrieval_store.view.watching import EVERY, EVERY_OF_ONE, Watching
+from retrieval_store.view.live import EVERY, EVERY_OF_ONE, Watching
 from tests.command.terminals import environment, run
 from tests.helpers import PATIENCE
 from tests.helpers.indexed import until

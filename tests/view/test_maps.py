@@ -12,7 +12,7 @@ from retrieval_store.cluster import store as remote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.where import parse_where
 from retrieval_store.protocol.codec import unpacked
-from retrieval_store.view.views import Views
+from retrieval_store.view.live import Views
 from tests.view.looking import KINDS, asked, filled
 
 

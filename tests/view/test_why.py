@@ -3,7 +3,7 @@
 import pytest
 
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.view.views import Views
+from retrieval_store.view.live import Views
 from tests.view.looking import asked, filled
 
 

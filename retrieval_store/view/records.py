@@ -1,5 +1,18 @@
-"""The store, its collections, and their records."""
+"""The store, its collections, and their records.
 
+Small pictures of what uris point at.
+
+A store's uris are a stranger's: a file is shown only from below the folder that the user has given,
+and no host is ever asked. What is found is decoded within the loader's limits, and what is sent is
+encoded anew, so that nothing of a file reaches the browser but its pixels.
+
+A map of a collection: its records in the plane in which their vectors differ most, coloured by
+what they hold; and where other records would lie in it.
+"""
+
+import io
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, cast
@@ -10,10 +23,18 @@ from retrieval_store import plugins
 from retrieval_store.api.arguments import filter_of, metadata_key
 from retrieval_store.api.embedding import may_be_made
 from retrieval_store.api.write import texts_cut
-from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.pca import places_of
 from retrieval_store.base.validation import JSONValue, Payload
-from retrieval_store.errors import NotFoundError, RetrievalStoreError
+from retrieval_store.errors import (
+    DataLoaderError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetrievalStoreError,
+)
 from retrieval_store.filters.nodes import Expression, HasId, all_of
+from retrieval_store.loaders.images import ImageLoader
+from retrieval_store.protocol.codec import Parts, packed
 from retrieval_store.query.types import (
     CollectionRecord,
     Fields,
@@ -23,8 +44,8 @@ from retrieval_store.query.types import (
     Points,
     SpaceRecord,
 )
-from retrieval_store.view.checking import key_of
-from retrieval_store.view.views import Looked, Views, spec_of
+from retrieval_store.view.checks import key_of
+from retrieval_store.view.live import Looked, Views, spec_of
 
 SHOWN_IN_LISTS, SHOWN_ALONE = 2_000, 100_000  # characters of a document
 FIRST_NUMBERS = 64  # of a vector
@@ -304,3 +325,119 @@ def count(
         return {"count": points.number(expression), "whole": True}
     found, is_all = points.counted(expression, COUNTED_FOR)
     return {"count": found, "whole": is_all}
+
+
+USUAL_SIZE, LARGEST_SIZE = 96, 256  # pixels
+DATA = "data:"
+
+
+def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
+    """A PNG of at most so many pixels each way; NotFoundError where there is none, or it may not be
+    shown."""
+    (uri,) = one_of(views.collection(collection), key, Fields(uri=True)).uris or [None]
+    if uri is None:
+        raise NotFoundError("the record has no uri")
+    if views.image_root is None and uri[: len(DATA)].lower() != DATA:
+        raise NotFoundError("files are shown only from below a folder that is given: --image-root")
+    try:
+        (pixels,) = ImageLoader(root=views.image_root)([uri])
+    except DataLoaderError:  # whose message names the folder, which isn't for others to know
+        raise NotFoundError("what the uri points at can't be shown as a picture") from None
+    from PIL import Image
+
+    picture = Image.fromarray(np.asarray(pixels))
+    picture.thumbnail((size, size))
+    written = io.BytesIO()
+    picture.save(written, "PNG")
+    return written.getvalue()
+
+
+MOST_SHOWN = 200_000  # records
+MOST_NAMES = 12  # of categories, of which the last may stand for all others
+OTHER = "other"
+KINDS = ("dense", "multi", "sparse")
+
+
+def draw(
+    views: Views,
+    collection: str,
+    space: str | None = None,
+    where: Any = None,
+    where_document: Any = None,
+    keys: Sequence[PointId] | None = None,
+    sample: int = MOST_SHOWN,
+    seed: int = 0,
+    color: str | None = None,
+) -> Parts:
+    """The map, as a message of JSON and arrays."""
+    looked = views.collection(collection)
+    name = looked.space(space, KINDS, "space").name
+    expression = allowed(where, where_document, keys)
+    path = None if color is None else (color,)
+    found = looked.points.projected(name, expression, sample, seed, path)
+    legend, colors = None, np.full(len(found.ids), np.nan, np.float32)
+    if found.values is not None:
+        legend, colors = _colored(found.values)
+    told = {
+        "keys": [*map(key_of, found.ids)],
+        "total": found.total,
+        "sampled": len(found.ids) < found.total,
+        "explained": found.explained.tolist(),
+        "color": legend,
+    }
+    arrays = (found.places, colors, found.axes)
+    return packed(told, [np.ascontiguousarray(one, "<f4") for one in arrays])
+
+
+def _colored(values: Sequence[Any]) -> tuple[Any, Any]:
+    """What colours stand for, and that of each record: numbers are a scale, all else are
+    categories, the commonest first."""
+    held = [one for one in values if one is not None]
+    if held and all(isinstance(one, int | float) and not isinstance(one, bool) for one in held):
+        numbers = np.array([np.nan if one is None else float(one) for one in values])
+        least, greatest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+        halves = (numbers / 2 - least / 2) / ((greatest / 2 - least / 2) or 1.0)  # no overflow
+        return {"kind": "numbers", "least": least, "greatest": greatest}, halves
+    spelt = [None if one is None else _spelt(one) for one in values]
+    counts = Counter(one for one in spelt if one is not None)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    if len(names) > MOST_NAMES:
+        other = OTHER if OTHER not in counts else f"{OTHER} values"
+        names = [*names[: MOST_NAMES - 1], other]
+    places = {name: place for place, name in enumerate(names)}
+    rest = float(len(names) - 1)
+    colors = [np.nan if one is None else places.get(one, rest) for one in spelt]
+    return {"kind": "categories", "names": names}, np.array(colors, np.float32)
+
+
+def _spelt(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def place(
+    views: Views, collection: str, keys: Sequence[PointId], axes: bytes, space: str | None = None
+) -> Any:
+    """Where records lie in the plane of a map, by its axes; null for those without a vector."""
+    looked = views.collection(collection)
+    chosen = looked.space(space, ("dense",), "space")
+    points = looked.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))
+    vectors: Any = (points.vectors or {}).get(chosen.name, np.empty((len(points.ids), 0)))
+    plane = _plane_in(axes, vectors.shape[1])
+    found = places_of(vectors, plane, chosen.metric == "cosine").tolist()
+    each = zip(points.ids, found, strict=True)
+    where = {point_id: at for point_id, at in each if all(map(math.isfinite, at))}
+    return {"places": [where.get(one) for one in keys]}
+
+
+def _plane_in(axes: bytes, dimension: int) -> Matrix:
+    if len(axes) != 3 * 4 * dimension:
+        raise InvalidArgumentError(
+            f"axes has {len(axes)} bytes, expected {12 * dimension}: three vectors of {dimension} "
+            "numbers in float32"
+        )
+    plane: Matrix = np.frombuffer(axes, "<f4").reshape(3, dimension)
+    if not np.isfinite(plane).all():
+        raise InvalidArgumentError("axes has numbers that aren't finite")
+    return plane

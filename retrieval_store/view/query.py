@@ -1,25 +1,89 @@
 """Questions of the page, answered: what it sends becomes a question of `interface.questions`, by
-the same rules as a query of `Collection`."""
+the same rules as a query of `Collection`.
+
+Where the words of a question stand in documents, as the collection finds words: so "running"
+stands where "runs" was asked for, if the collection stems.
+
+Why records are found by a question of the page, or aren't.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from retrieval_store.api.configuration import analyzer_of
 from retrieval_store.api.query import FUSIONS, MODES, Asker, QueryOptions, QuerySources, window_of
+from retrieval_store.api.why import conditions_in, words_beside
+from retrieval_store.base.analysis import Analyzer, places_of_words, spellings
 from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not, all_of
-from retrieval_store.query.query import Question
-from retrieval_store.query.types import Fields, PointId, SpaceRecord
-from retrieval_store.view import checking
-from retrieval_store.view.marks import marks, words_of
-from retrieval_store.view.reading import SHOWN, allowed, one_of, shown_hits, whole_record
-from retrieval_store.view.views import Looked, Views
+from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.query.query import Question, Step, Text
+from retrieval_store.query.reasons import (
+    MOST_CONTAINING,
+    Case,
+    Condition,
+    Reason,
+    Terms,
+    reasons_of,
+    ways_to_contain,
+)
+from retrieval_store.query.types import Fields, PointId, ShownIds, SpaceRecord
+from retrieval_store.view import checks
+from retrieval_store.view.checks import key_of
+from retrieval_store.view.live import Looked, Views
+from retrieval_store.view.records import (
+    SHOWN,
+    SHOWN_IN_LISTS,
+    allowed,
+    one_of,
+    shown_hits,
+    whole_record,
+)
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
+
+Mark = tuple[int, int]
+
+
+def words_of(analyzer: Analyzer, text: str) -> list[str]:
+    """The distinct words of a text, as they are compared."""
+    return analyzer.words([text]).vocabulary
+
+
+def marks(
+    analyzer: Analyzer, words: Sequence[str], documents: Sequence[str | None]
+) -> list[list[Mark]]:
+    """For each document the ranges of characters that are one of the words."""
+    if not words:
+        return [[] for _ in documents]
+    places = [places_of_words(document or "") for document in documents]
+    spelt = {
+        document[start:end]
+        for document, each in zip(documents, places, strict=True)
+        if document is not None
+        for start, end in each
+    }
+    wanted = _meaning(analyzer, sorted(spelt), set(words))
+    return [
+        [(start, end) for start, end in each if (document or "")[start:end] in wanted]
+        for document, each in zip(documents, places, strict=True)
+    ]
+
+
+def _meaning(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
+    """Those of the spellings that are one of the words."""
+    found = analyzer.words(spelt)
+    are_wanted = np.array([word in words for word in found.vocabulary], np.bool_)
+    if not are_wanted.any():
+        return set()
+    return {spelt[place] for place in found.owners[are_wanted[found.codes]].tolist()}
+
 
 MOST_HITS, USUAL_HITS, MOST_NEIGHBOURS = 1_000, 10, 100
 DEEPEST = 1_000_000  # hits that an offset may leave out
@@ -32,28 +96,28 @@ _ONE_OF: Mapping[str, tuple[str, ...]] = {
     "text": ("text",),
     "sparse": ("sparse", "record"),
 }
-CHECKS: Mapping[str, checking.Check] = {
-    "mode": checking.one_of(MODES),
-    "space": checking.name_of_something,
-    "sparse_space": checking.name_of_something,
-    "text": checking.text,
-    "image": checking.data,
-    "record": checking.key,
-    "vector": checking.vector,
-    "sparse": checking.sparse,
-    "where": checking.condition,
-    "where_document": checking.condition,
-    "keys": checking.several(checking.key, MOST_HITS),
-    "k": checking.whole(1, MOST_HITS),
-    "offset": checking.whole(0, DEEPEST),
-    "exact": checking.flag,
-    "ef": checking.whole(1, DEEPEST),
-    "alpha": checking.share,
-    "fusion": checking.one_of(FUSIONS),
-    "max_distance": checking.number,
-    "min_score": checking.number,
-    "group_by": checking.name_of_something,
-    "group_size": checking.whole(1, MOST_HITS),
+CHECKS: Mapping[str, checks.Check] = {
+    "mode": checks.one_of(MODES),
+    "space": checks.name_of_something,
+    "sparse_space": checks.name_of_something,
+    "text": checks.text,
+    "image": checks.data,
+    "record": checks.key,
+    "vector": checks.vector,
+    "sparse": checks.sparse,
+    "where": checks.condition,
+    "where_document": checks.condition,
+    "keys": checks.several(checks.key, MOST_HITS),
+    "k": checks.whole(1, MOST_HITS),
+    "offset": checks.whole(0, DEEPEST),
+    "exact": checks.flag,
+    "ef": checks.whole(1, DEEPEST),
+    "alpha": checks.share,
+    "fusion": checks.one_of(FUSIONS),
+    "max_distance": checks.number,
+    "min_score": checks.number,
+    "group_by": checks.name_of_something,
+    "group_size": checks.whole(1, MOST_HITS),
 }
 
 
@@ -244,3 +308,99 @@ def record(
             asked = question_of(views, looked, {**body, "k": neighbours})
             near = shown_hits(looked.points.ask(asked.question)[0])
     return {"record": shown, "neighbours": near}
+
+
+TERMS = Terms(
+    count="how many (k)",
+    threshold="greatest distance",
+    exact="an exact search",
+    candidates="ef",
+    depth="how many (k)",
+    groups="one of each",
+    group_size="how many of each",
+    by_words="a search by words",
+)
+OF_SCORES = replace(TERMS, threshold="least score")
+LIKE_IT = 3  # records that are most like a passage which none contains
+NOTHING_LIKE_IT = "no record contains this text, and none has a word of it"
+MOST_LIKE_IT = "no record contains this text as it is: these are most like it by their words"
+
+
+def why(
+    views: Views,
+    collection: str,
+    records: Sequence[PointId] | None = None,
+    ids: Sequence[str] | None = None,
+    containing: str | None = None,
+    **body: Any,
+) -> Any:
+    """The reasons of records: those named by their keys, or by their ids as they are shown, or
+    those that contain a text, or else are most like it."""
+    began = time.perf_counter()
+    looked = views.collection(collection)
+    asked = question_of(views, looked, body)
+    meant, absent, note = _meant(looked, asked.analyzer, records, ids, containing)
+    text = body.get("text")
+    case = Case(
+        asked.question,
+        meant,
+        None,
+        tuple(_conditions(body)),
+        () if text is None else words_beside(asked.question, text, asked.analyzer),
+        terms=OF_SCORES if "min_score" in body else TERMS,
+        spelled={} if text is None else spellings(asked.analyzer, text),
+    )
+    told = [*reasons_of(looked.points, case)] if meant else []
+    told += [Reason(one, exists=False) for one in absent]
+    return {
+        "reasons": [_shown(one) for one in told],
+        "note": note,
+        "milliseconds": 1e3 * (time.perf_counter() - began),
+    }
+
+
+def _conditions(body: Mapping[str, Any]) -> list[Condition]:
+    """What leaves records out: the filters, and that a record isn't found by itself."""
+    found = conditions_in("where", body.get("where"), parse_where)
+    found += conditions_in("where_document", body.get("where_document"), parse_where_document)
+    if "keys" in body:
+        one = f"one of {len(body['keys'])} chosen records"
+        found.append(Condition("keys", one, HasId(tuple(body["keys"]))))
+    if "record" in body:
+        found.append(Condition("record", str(body["record"]), Not(HasId((body["record"],)))))
+    return found
+
+
+def _meant(
+    looked: Looked,
+    analyzer: "Analyzer",
+    records: Sequence[PointId] | None,
+    ids: Sequence[str] | None,
+    containing: str | None,
+) -> tuple[list[PointId], list[str], str | None]:
+    """The ids of the records that are meant, ids of which there are none, and a remark."""
+    points = looked.points
+    if sum(one is not None for one in (records, ids, containing)) != 1:
+        raise InvalidArgumentError("expected one of records, ids and containing")
+    if containing is not None:
+        for meant in ways_to_contain(containing):
+            found = points.get(None, meant, MOST_CONTAINING, 0, Fields()).ids
+            if found:
+                return found, [], None
+        like = Question((Step(Text((containing,), analyzer), LIKE_IT),), Fields())
+        nearest = points.ask(like)[0].points.ids
+        return nearest, [], MOST_LIKE_IT if nearest else NOTHING_LIKE_IT
+    asked: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()
+    there = points.get(asked, None, None, 0, Fields()).ids
+    known = {*map(str, there)} if ids is not None else {*there}
+    return there, [str(one) for one in asked if one not in known], None
+
+
+def _shown(reason: Reason) -> dict[str, Any]:
+    told = asdict(reason)
+    told["key"] = key_of(reason.id) if reason.exists else None
+    told["id"] = str(reason.id)
+    told["ahead"] = [str(one) for one in reason.ahead]
+    told["same_key"] = [str(one) for one in told.pop("same")]
+    told["document"] = None if reason.document is None else reason.document[:SHOWN_IN_LISTS]
+    return told

@@ -12,7 +12,7 @@ def main() -> int:
             'the command line needs click and rich: pip install "retrieval-store[standard]"\n'
         )
         return 1
-    from retrieval_store.command.main import main as command
+    from retrieval_store.cli.main import main as command
 
     return command()
 

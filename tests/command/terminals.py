@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from retrieval_store.command.main import main
+from retrieval_store.cli.main import main
 from tests.helpers import PATIENCE, ROOT
 
 COLUMNS = 100

@@ -13,7 +13,7 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store.base.html import printable
-from retrieval_store.command.output import shown, size, widths
+from retrieval_store.cli.shared import shown, size, widths
 from tests.command.terminals import environment, on_terminal, run
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
@@ -398,7 +398,7 @@ def test_collections_are_completed(folder):
 
 def test_the_command_line_loads_nothing_heavy_before_it_opens_a_store():
     script = (
-        "import sys; from retrieval_store.command import main;"
+        "import sys; from retrieval_store.cli import main;"
         "print(sorted({'numpy', 'rich', 'apsw', 'qdrant_client', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
@@ -544,6 +544,6 @@ def test_commands_need_nothing_of_click_that_it_does_not_import_itself():
     program = (
         "import sys, click; vars(click).pop('shell_completion', None)\n"
         "sys.modules.pop('click.shell_completion', None)\n"
-        "import retrieval_store.command.options, retrieval_store.command.main"
+        "import retrieval_store.cli.shared, retrieval_store.cli.main"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

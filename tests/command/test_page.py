@@ -48,7 +48,7 @@ def test_each_command_prints_what_the_page_says(tmp_path):
 
 
 def test_every_command_stands_on_the_page():
-    from retrieval_store.command.main import commands
+    from retrieval_store.cli.main import commands
 
     for name in commands.commands:
         assert f"retrieval-store {name} " in PAGE or f"`{name} " in PAGE, name

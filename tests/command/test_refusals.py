@@ -11,9 +11,9 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store import plugins
-from retrieval_store.command.main import _ARGUMENT, _as_option
-from retrieval_store.command.maintain import _tell_damaged
-from retrieval_store.command.places import names_completed
+from retrieval_store.cli.main import _ARGUMENT, _as_option
+from retrieval_store.cli.maintain import _tell_damaged
+from retrieval_store.cli.shared import names_completed
 from retrieval_store.exchange import export_csv
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.query.types import FileReport

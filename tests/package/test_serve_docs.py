@@ -9,7 +9,7 @@ import subprocess
 import click
 import pytest
 
-from retrieval_store.command.serve import serve
+from retrieval_store.cli.serve import serve
 from tests.command.terminals import on_terminal
 from tests.command.test_page import matches
 from tests.helpers import PATIENCE, ROOT

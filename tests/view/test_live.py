@@ -214,7 +214,7 @@ def test_the_command_says_what_is_missing(tmp_path):
     assert done.returncode == 1 and b"there is no store at" in done.stderr
     code = (
         "import sys; sys.modules['uvicorn'] = None\n"
-        "from retrieval_store.command.main import main; sys.exit(main(['view', 'store']))"
+        "from retrieval_store.cli.main import main; sys.exit(main(['view', 'store']))"
     )
     with retrieval_store.Client(tmp_path / "store"):
         pass
@@ -231,7 +231,7 @@ def test_a_browser_is_opened_only_from_a_terminal(tmp_path, monkeypatch, is_term
 
     from click.testing import CliRunner
 
-    from retrieval_store.command import view
+    from retrieval_store.cli import serve
     from retrieval_store.server import run as starting
 
     shown, opened = [], threading.Event()
@@ -244,12 +244,12 @@ def test_a_browser_is_opened_only_from_a_terminal(tmp_path, monkeypatch, is_term
         assert settings.local and settings.read_only and not settings.keys
         announce("http://127.0.0.1:1/view")
 
-    monkeypatch.setattr(view.webbrowser, "open", open_browser)
+    monkeypatch.setattr(serve.webbrowser, "open", open_browser)
     monkeypatch.setattr(starting, "view", announce_alone)
-    monkeypatch.setattr(view, "is_terminal", lambda: is_terminal)
+    monkeypatch.setattr(serve, "is_terminal", lambda: is_terminal)
     with retrieval_store.Client(tmp_path / "store"):
         pass
-    done = CliRunner().invoke(view.view, [str(tmp_path / "store")], standalone_mode=False)
+    done = CliRunner().invoke(serve.view, [str(tmp_path / "store")], standalone_mode=False)
     assert done.exception is None
     if is_terminal:
         assert opened.wait(PATIENCE)

@@ -152,7 +152,7 @@ def test_and_where_it_is_asked_for_that_is_an_error(tmp_path):
 
 
 def test_the_port_that_is_taken_by_default_may_be_anothers(tmp_path, monkeypatch):
-    from retrieval_store.command import serve
+    from retrieval_store.cli import serve
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(serve, "GRPC_PORT", taken.getsockname()[1])

@@ -7,17 +7,23 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import get_completion_class
 
-from retrieval_store.command.add import add
-from retrieval_store.command.asking import evaluate, get, peek, query, why
-from retrieval_store.command.importing import import_
-from retrieval_store.command.inspect import count, info, list_
-from retrieval_store.command.maintain import optimize, restore, snapshot, verify
-from retrieval_store.command.moving import copy, export
-from retrieval_store.command.output import DAMAGED, complain
-from retrieval_store.command.serve import serve
-from retrieval_store.command.sync import sync
-from retrieval_store.command.view import view
-from retrieval_store.command.writing import delete, drop, rename
+from retrieval_store.cli.add import add, import_
+from retrieval_store.cli.maintain import (
+    count,
+    delete,
+    drop,
+    info,
+    list_,
+    optimize,
+    rename,
+    restore,
+    snapshot,
+    verify,
+)
+from retrieval_store.cli.move import copy, export, sync
+from retrieval_store.cli.query import evaluate, get, peek, query, why
+from retrieval_store.cli.serve import serve, view
+from retrieval_store.cli.shared import DAMAGED, complain
 from retrieval_store.errors import (
     DamagedError,
     DuplicateIDError,

@@ -1,8 +1,14 @@
-"""`serve`: a store over HTTP and gRPC."""
+"""`serve`: a store over HTTP and gRPC.
+
+`view`: a page in the browser that looks into a store.
+"""
 
 import os
+import secrets
 import signal
 import sys
+import threading
+import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,8 +16,8 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from retrieval_store.command.options import FILE
-from retrieval_store.command.output import complain, say
+from retrieval_store.cli import shared
+from retrieval_store.cli.shared import FILE, complain, looked_at, say
 from retrieval_store.errors import MissingDependencyError, StorageError
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -137,3 +143,43 @@ def exits_at_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@click.command()
+@shared.store
+@click.option("--port", default=0, show_default=True, help="0 for any that is free.")
+@click.option("--no-browser", is_flag=True, help="Only print the address of the page.")
+@shared.trust
+@click.option("--image-root", type=FOLDER, help="Files below it are shown as pictures.")
+def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path | None) -> None:
+    """Look into a store in the browser, until the process is told to end; nothing is changed.
+
+    Others may write to it meanwhile. The page is served to this machine alone, and answers to
+    whoever has its address.
+    """
+    try:
+        from retrieval_store.server import run
+        from retrieval_store.server.auth import Settings
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f'a page needs {error.name}: pip install "retrieval-store[server]"'
+        ) from error
+    token = secrets.token_urlsafe(32)
+    settings = Settings(
+        reader_keys=(token,), read_only=True, trust=trust, image_root=image_root, local=True
+    )
+
+    def announce(url: str) -> None:
+        page = f"{url}#token={token}"
+        say(f"looking into {store} at {page}")
+        if is_terminal() and not no_browser:  # which may take its time
+            threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
+
+    with exits_at_sigterm(), looked_at(store) as session:
+        session.store.count()  # where nothing answers, that is said before a page is shown
+        run.view(session, settings, port, announce)
+
+
+def is_terminal() -> bool:
+    """Whether somebody reads what is printed."""
+    return sys.stdout.isatty()

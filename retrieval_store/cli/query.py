@@ -1,5 +1,6 @@
 """What points there are, which are the best and why, and how often those are the right ones:
-`peek`, `get`, `query`, `why`, `evaluate`. They open read-only."""
+`peek`, `get`, `query`, `why`, `evaluate`. They open read-only.
+"""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,17 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from retrieval_store.base.dataclasses import asdict
-from retrieval_store.command import models, options
-from retrieval_store.command.options import Command, Json
-from retrieval_store.command.output import (
+from retrieval_store.cli import add, shared
+from retrieval_store.cli.shared import (
+    Command,
+    Json,
+    collection_of,
     complain,
     counted,
+    opened,
     print_json,
     say,
     table,
     tell_missing,
 )
-from retrieval_store.command.places import collection_of, opened
 
 if TYPE_CHECKING:
     from retrieval_store.api.collection import Collection
@@ -35,15 +38,15 @@ FUSIONS = ("adaptive", "rrf", "weighted")  # written out, so that --help loads n
 embeddings = click.option("--embeddings", is_flag=True, help="With vectors, sparse ones too.")
 model = click.option(
     "--model",
-    type=options.TEXT,
+    type=shared.TEXT,
     metavar="NAME",
-    help=f"Embeds queries, where the collection remembers none: {models.NAMES}.",
+    help=f"Embeds queries, where the collection remembers none: {add.NAMES}.",
 )
 
 
 @click.command()
-@options.store
-@options.collection
+@shared.store
+@shared.collection
 @click.option(
     "-n",
     "--limit",
@@ -53,7 +56,7 @@ model = click.option(
     help="How many points.",
 )
 @embeddings
-@options.as_json
+@shared.as_json
 def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: bool) -> None:
     """The first points of a collection."""
     with opened(store) as client:
@@ -62,21 +65,21 @@ def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: boo
 
 
 @click.command()
-@options.store
-@options.collection
-@click.argument("ids", type=options.TEXT, nargs=-1)
-@options.filters
+@shared.store
+@shared.collection
+@click.argument("ids", type=shared.TEXT, nargs=-1)
+@shared.filters
 @click.option("-n", "--limit", type=click.IntRange(0), help="At most so many points.")
 @click.option("--offset", type=click.IntRange(0), default=0, help="But not the first so many.")
 @click.option(
     "--order-by",
-    type=options.TEXT,
+    type=shared.TEXT,
     metavar="KEY",
     help="By the numbers or dates under a metadata key.",
 )
 @click.option("--descending", is_flag=True, help="The greatest first.")
 @embeddings
-@options.as_json
+@shared.as_json
 def get(
     store: str,
     collection: str,
@@ -130,9 +133,9 @@ def question(command: Command) -> Command:
 
 
 _QUESTION: Sequence[Callable[[Any], Any]] = (
-    options.store,
-    options.collection,
-    click.argument("text", type=options.TEXT, required=False),
+    shared.store,
+    shared.collection,
+    click.argument("text", type=shared.TEXT, required=False),
     click.option(
         "--image", type=click.Path(exists=True, dir_okay=False), help="Search by an image."
     ),
@@ -150,7 +153,7 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
         show_default=True,
         help="How many points.",
     ),
-    options.filters,
+    shared.filters,
     click.option(
         "--mode",
         type=click.Choice(MODES),
@@ -165,7 +168,7 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
     click.option("--min-score", type=float, help="Nothing with a lesser score; not in dense mode."),
     click.option(
         "--rerank",
-        type=options.TEXT,
+        type=shared.TEXT,
         metavar="NAME",
         help="A re-ranker that puts the best in a better order.",
     ),
@@ -181,8 +184,8 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
 @question
 @click.option("--explain", is_flag=True, help="Say how it was answered, instead of the answer.")
 @embeddings
-@options.trust
-@options.as_json
+@shared.trust
+@shared.as_json
 def query(
     store: str,
     collection: str,
@@ -207,14 +210,14 @@ def query(
 @click.command()
 @question
 @click.option(
-    "--record", "records", type=options.TEXT, multiple=True, metavar="ID", help="This one; several."
+    "--record", "records", type=shared.TEXT, multiple=True, metavar="ID", help="This one; several."
 )
 @click.option(
-    "--containing", type=options.TEXT, metavar="PASSAGE", help="Those that have this text."
+    "--containing", type=shared.TEXT, metavar="PASSAGE", help="Those that have this text."
 )
-@click.option("--same", type=options.TEXT, metavar="KEY", help="Tell of hits with the same value.")
-@options.trust
-@options.as_json
+@click.option("--same", type=shared.TEXT, metavar="KEY", help="Tell of hits with the same value.")
+@shared.trust
+@shared.as_json
 def why(
     store: str,
     collection: str,
@@ -268,16 +271,16 @@ def _asked(
         embeds = vector is None and how["mode"] != "text"
         found = collection_of(client, collection, embeds=embeds)
         if image is not None and model is None:
-            models.refuse_images(models.remembered_by(found))
+            add.refuse_images(add.remembered_by(found))
         if embeds and model is not None:
-            found = models.collection_by(client, collection, model, False)
+            found = add.collection_by(client, collection, model, False)
         yield found, {**asked, "n_results": limit, **how}
 
 
 @click.command()
-@options.store
-@options.collection
-@click.argument("questions", type=options.FILE)
+@shared.store
+@shared.collection
+@click.argument("questions", type=shared.FILE)
 @click.option(
     "-k",
     "--k",
@@ -294,7 +297,7 @@ def _asked(
     multiple=True,
     help="Only this one; may be given several times.",
 )
-@options.filters
+@shared.filters
 @click.option(
     "--compare",
     type=click.Choice(MODES),
@@ -309,8 +312,8 @@ def _asked(
     help="By which they are compared.",
 )
 @model
-@options.trust
-@options.as_json
+@shared.trust
+@shared.as_json
 def evaluate(
     store: str,
     collection: str,
@@ -337,7 +340,7 @@ def evaluate(
     with opened(store, trust=trust) as client:
         found = collection_of(client, collection, embeds=True)
         if model is not None:
-            found = models.collection_by(client, collection, model, False)
+            found = add.collection_by(client, collection, model, False)
         filters = {"where": where, "where_document": where_document}
         result = evaluate(found, questions, k, modes=cast(Any, modes or None), **filters)
     compared = result.compare(*compare, measure=measure) if compare else None

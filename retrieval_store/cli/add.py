@@ -1,4 +1,9 @@
-"""What comes in: `add`, from files and folders."""
+"""What comes in: `add`, from files and folders.
+
+Embedding functions by the names that users type.
+
+`import`: stores of other programs, and files of records, with a report of what was left.
+"""
 
 import shutil
 import sys
@@ -11,14 +16,149 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.command import models, options
-from retrieval_store.command.output import complain, counted, has_bar, say
-from retrieval_store.command.places import collection_of, has_catalog, is_url, opened
-from retrieval_store.errors import NotFoundError, RetrievalStoreError
+from retrieval_store.cli import shared
+from retrieval_store.cli.shared import (
+    FILE,
+    collection_of,
+    complain,
+    counted,
+    has_bar,
+    has_catalog,
+    is_url,
+    opened,
+    say,
+)
+from retrieval_store.errors import (
+    ConflictError,
+    EmbeddingFunctionError,
+    NotFoundError,
+    RetrievalStoreError,
+)
 
 if TYPE_CHECKING:
     from retrieval_store.api.client import Client
     from retrieval_store.api.collection import Collection
+
+NONE = "none"
+NAMES = (
+    "wordllama, minilm, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a "
+    "package"
+)
+OF_IMAGES = "open-clip"
+_OF_TEXTS = (
+    "wordllama",
+    "minilm",
+    "onnx",
+    "sentence-transformers",
+    "fastembed",
+    "ollama",
+    "openai",
+)
+
+
+def installed() -> dict[str, str]:
+    """The models of texts that are installed with their weights, and what each is good at."""
+    from importlib.util import find_spec
+
+    from retrieval_store.embeddings.onnx import functions
+
+    found = {"wordllama": "fast"} if find_spec("wordllama") else {}
+    return found | ({"minilm": "finds more"} if functions.is_installed() else {})
+
+
+def made(name: str) -> Any:
+    """The embedding function of this name, as it is without settings."""
+    from retrieval_store import plugins
+    from retrieval_store.api.embedding import function_of
+
+    if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
+        raise click.UsageError(f"there is no model {name!r}; expected one of {NAMES}")
+    return function_of(name, "--model")
+
+
+def refuse_unusable(name: str, function: Any) -> None:
+    """Raise an error where the function can't embed, such as for want of a package: before
+    anything is made for its vectors."""
+    try:
+        function(["a"])
+    except RetrievalStoreError:
+        raise
+    except Exception as error:
+        raise EmbeddingFunctionError(f"the model {name} can't embed: {error}") from error
+
+
+def of_file(said: dict[str, Any], trust: bool) -> Any:
+    """The function that a file says its vectors were made by; None where there is none of that name
+    here, or where the maker of the file could reach anything by it."""
+    from retrieval_store import plugins
+    from retrieval_store.api.embedding import made_of
+
+    name, settings = said.get("name"), said.get("settings")
+    group = plugins.EMBEDDING_FUNCTIONS
+    if not isinstance(name, str) or not isinstance(settings, dict):
+        return None
+    if not plugins.is_known(group, name):
+        return None
+    try:
+        if trust or plugins.is_self_contained(plugins.load(group, name)):
+            return made_of(name, settings)
+    except Exception:  # whatever its maker thinks of such settings
+        return None
+    return None
+
+
+def remembered_by(points: Any) -> dict[str, Any] | None:
+    """What a collection remembers of its embedding function."""
+    spec: dict[str, Any] | None = points.configuration["embedding_function"]
+    return spec
+
+
+def called(spec: dict[str, Any] | None) -> str:
+    """What a remembered function is called."""
+    return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
+
+
+def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
+    """Raise an error where the function that is remembered embeds no images."""
+    name = called(spec)
+    if spec is None:
+        who = "the collection has no model: it"
+    elif name in _OF_TEXTS:
+        who = f"the model {name}"
+    else:
+        return
+    raise click.UsageError(
+        f"{who} embeds no images; {remedy}make the collection with --model {OF_IMAGES}"
+    )
+
+
+def collection_by(client: Any, name: str, model: str, strict: bool, **given: Any) -> Any:
+    """A collection with the function of this name, unless it remembers another. One that remembers
+    the same by other settings goes on with its own. strict: also where the one that it remembers
+    can't be made here."""
+    points = client.get_collection(name, embedding_function=None)
+    spec = remembered_by(points)
+    function = made(model)
+    try:
+        return client.get_collection(name, embedding_function=function, **given)
+    except ConflictError:
+        if called(spec) == model:  # by other settings, which are its own
+            return client.get_collection(name, **given)
+        if not strict and spec is not None and not _is_here(spec):
+            return client.get_collection(
+                name, embedding_function=function, check_model=False, **given
+            )
+        raise click.UsageError(
+            f"collection {name!r} has vectors of the model {called(spec)}, not of {model}"
+        ) from None
+
+
+def _is_here(spec: dict[str, Any]) -> bool:
+    from retrieval_store import plugins
+
+    name = spec.get("name")
+    return isinstance(name, str) and plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name)
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SHOWN = 10  # files that couldn't be read
@@ -27,9 +167,9 @@ FORMATS = click.Choice(["jsonl", "csv", "parquet", "arrays"])
 DISTANCES = click.Choice(["cosine", "l2", "ip"])
 USUAL_DISTANCE = "cosine"  # where neither the file nor the model says one
 _OPTIONS = (
-    click.option("--id-column", type=options.TEXT, default="id", show_default=True,
+    click.option("--id-column", type=shared.TEXT, default="id", show_default=True,
                  help="Where the ids are."),
-    click.option("--document-column", type=options.TEXT, default="document", show_default=True,
+    click.option("--document-column", type=shared.TEXT, default="document", show_default=True,
                  help="And the texts."),
     click.option("--embed", type=click.Choice(["documents", "uris"]),
                  help="Which is embedded, of records that have both."),
@@ -38,14 +178,14 @@ _OPTIONS = (
         type=DISTANCES,
         help="Of a collection that is made; what suits the model, if left out.",
     ),
-    click.option("--model", type=options.TEXT, metavar="NAME",
-                 help=f"Its embedding function: {models.NAMES}; 'none' for none."),
+    click.option("--model", type=shared.TEXT, metavar="NAME",
+                 help=f"Its embedding function: {NAMES}; 'none' for none."),
     click.option("--batch", default=1_000, show_default=True, type=click.IntRange(1),
                  help="Records written at once."),
     click.option("--resume", is_flag=True, help="Leave out what is there already."),
     click.option("--upsert", is_flag=True, help="Update what is there already."),
-    options.trust,
-    options.quiet,
+    shared.trust,
+    shared.quiet,
 )  # fmt: skip
 
 
@@ -115,15 +255,15 @@ class Incoming:
 
 def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
     """What loads the images in a folder, and no others."""
-    models.refuse_images(spec, remedy)
+    refuse_images(spec, remedy)
     from retrieval_store.loaders.images import ImageLoader
 
     return {"data_loader": ImageLoader(root=folder.resolve())}
 
 
 @click.command()
-@options.store
-@options.collection
+@shared.store
+@shared.collection
 @click.argument("source", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--format", "format_", type=FORMATS, help="Of the file, else told by its name.")
 @click.option("--kind", type=click.Choice(["texts", "images"]), help="Of a folder, only these.")
@@ -241,16 +381,16 @@ def there(client: "Client", name: str, incoming: Incoming) -> "Collection":
         raise click.UsageError(
             f"collection {name!r} measures by {space}; --distance is for a new one"
         )
-    spec = models.remembered_by(points)
+    spec = remembered_by(points)
     model = incoming.model
-    if model is not None and (model == models.NONE) != (spec is None):
-        has = "no model" if spec is None else f"the model {models.called(spec)}"
+    if model is not None and (model == NONE) != (spec is None):
+        has = "no model" if spec is None else f"the model {called(spec)}"
         raise click.UsageError(f"collection {name!r} has {has}; --model is for a new one")
     if incoming.is_folder and spec is None:
         _refuse_no_model(f"collection {name!r} has none")
-    if model is None or model == models.NONE:
+    if model is None or model == NONE:
         return client.get_collection(name, **incoming.loader(spec))
-    found: Collection = models.collection_by(client, name, model, True, **incoming.loader(spec))
+    found: Collection = collection_by(client, name, model, True, **incoming.loader(spec))
     return found
 
 
@@ -267,13 +407,13 @@ def with_new(store: str, name: str, incoming: Incoming) -> Any:
     wanted, said = _wanted(incoming, checked)
     with Client() as nowhere:
         rehearsed = nowhere.create_collection(name, **wanted)
-        spec = models.remembered_by(rehearsed)
+        spec = remembered_by(rehearsed)
         wanted |= (loader := incoming.loader(spec))
         function = wanted["embedding_function"]
         rehearsed = nowhere.get_collection(name, embedding_function=function, **loader)
         incoming.checked(rehearsed)
         if (checked is None or checked.embedded < checked.records) and spec is not None:
-            models.refuse_unusable(models.called(spec), wanted["embedding_function"])
+            refuse_unusable(called(spec), wanted["embedding_function"])
         space = rehearsed.configuration["hnsw"]["space"]
         if incoming.how.get("dry_run"):
             return incoming.added_to(rehearsed)
@@ -286,7 +426,7 @@ def with_new(store: str, name: str, incoming: Incoming) -> Any:
                 if not points.count():
                     client.delete_collection(name)
             raise
-    model = "no model" if spec is None else f"model {models.called(spec)}"
+    model = "no model" if spec is None else f"model {called(spec)}"
     if incoming.tells:
         say(f"made {name}: distance {space}, {model}{said}")
     return added
@@ -307,7 +447,7 @@ def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
         )
     configuration: dict[str, Any] = {} if told is None else dict(told.configuration)
     function, said = None, ""
-    if incoming.model == models.NONE:
+    if incoming.model == NONE:
         if incoming.is_folder:
             _refuse_no_model("--model none leaves them without")
         if embeds:
@@ -316,13 +456,13 @@ def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
                 "--model none leaves the collection without one"
             )
     elif incoming.model is not None:
-        function = models.made(incoming.model)
+        function = made(incoming.model)
     elif told is not None and told.model is not None:
-        function = models.of_file(told.model, incoming.trust)
+        function = of_file(told.model, incoming.trust)
         if function is None:
-            said = f" (it was of {models.called(told.model)}: --model or --trust takes one)"
+            said = f" (it was of {called(told.model)}: --model or --trust takes one)"
     elif embeds and told is None:
-        function = models.made("wordllama")
+        function = made("wordllama")
     distance = incoming.distance
     if distance is None and told is None and space_for(function, None) is None:
         distance = USUAL_DISTANCE
@@ -338,3 +478,175 @@ def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
         "metadata": metadata,
         "embedding_function": function,
     }, said
+
+
+names = click.option(
+    "--collection", "names", type=shared.TEXT, multiple=True, help="Only this one, or these."
+)
+others = click.option(
+    "--name",
+    "others",
+    type=shared.TEXT,
+    metavar="OLD=NEW",
+    multiple=True,
+    help="This one, or these, under another name.",
+)
+SOURCE = click.Path(exists=True, path_type=Path)
+
+
+@click.group("import")
+def import_() -> None:
+    """Bring in what other programs have stored. The source is only read."""
+
+
+@import_.command()
+@click.argument("directory", type=SOURCE)
+@shared.store
+@names
+@others
+@shared.trust
+@shared.quiet
+def chroma(
+    directory: Path,
+    store: str,
+    names: tuple[str, ...],
+    others: tuple[str, ...],
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """The collections in a directory of Chroma's (chromadb must be installed)."""
+    from retrieval_store.exchange import import_chroma
+
+    chosen = _chosen(names, others)
+    with opened(store, writes=True, creates=True) as client:
+        _report(import_chroma(directory, client, names=chosen, trust=trust, **_bar(quiet)))
+
+
+@import_.command("qdrant-local")
+@click.argument("directory", type=SOURCE)
+@shared.store
+@names
+@others
+@click.option("--trust", is_flag=True, help="You trust the maker of the directory.")
+@shared.quiet
+def qdrant_local(
+    directory: Path,
+    store: str,
+    names: tuple[str, ...],
+    others: tuple[str, ...],
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """The collections in a directory of qdrant-client's local mode.
+
+    Its files are pickles, and reading a pickle runs whatever is in it: say with --trust that you
+    trust their maker.
+    """
+    from retrieval_store.exchange import import_qdrant_local
+
+    chosen = _chosen(names, others)
+    with opened(store, writes=True, creates=True) as client:
+        _report(import_qdrant_local(directory, client, trust=trust, names=chosen, **_bar(quiet)))
+
+
+@import_.command()
+@click.argument("directory", type=SOURCE)
+@shared.store
+@click.option("--table", type=shared.TEXT, help="Only this one.")
+@click.option("--name", type=shared.TEXT, help="Of the collection that is made of it.")
+@click.option(
+    "--id-column",
+    type=shared.TEXT,
+    default="id",
+    show_default=True,
+    help='"" numbers the rows.',
+)
+@click.option("--vector-column", type=shared.TEXT, default="vector", show_default=True)
+@click.option("--text-column", type=shared.TEXT, default="text", show_default=True)
+@shared.quiet
+def lancedb(directory: Path, store: str, quiet: bool, **given: Any) -> None:
+    """The tables in a directory of LanceDB's (lancedb must be installed)."""
+    from retrieval_store.exchange import import_lancedb
+
+    given["id_column"] = given["id_column"] or None
+    with opened(store, writes=True, creates=True) as client:
+        _report(import_lancedb(directory, client, **given, **_bar(quiet)))
+
+
+@import_.command()
+@click.argument("index", type=SOURCE)
+@shared.store
+@shared.collection
+@click.option("--metadata", type=FILE, help="JSONL: a record for each vector, in their order.")
+@shared.quiet
+def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet: bool) -> None:
+    """The vectors in an index file of Faiss (faiss-cpu must be installed)."""
+    from retrieval_store.exchange import import_faiss
+
+    with opened(store, writes=True, creates=True) as client:
+        _report(import_faiss(index, metadata, client, collection, **_bar(quiet)))
+
+
+def _of_files(kind: str) -> click.Command:
+    """`import KIND FILE STORE COLLECTION`: `add`, as other imports are asked for."""
+
+    @click.command(kind)
+    @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+    @shared.store
+    @shared.collection
+    @adding_options
+    @click.pass_context
+    def command(
+        ctx: click.Context, /, file: Path, store: str, collection: str, **given: Any
+    ) -> None:
+        ctx.invoke(
+            add,
+            store=store,
+            collection=collection,
+            source=file,
+            format_=kind,
+            kind=None,
+            captions=False,
+            **given,
+        )
+
+    command.help = f"The records of a file of {kind}; the same as `add`."
+    return command
+
+
+for _kind in ("jsonl", "parquet", "csv"):
+    import_.add_command(_of_files(_kind))
+
+
+def _chosen(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:
+    """What each collection is to be called; None for all, as they are called there."""
+    chosen = {name: name for name in names}
+    for one in others:
+        old, _, new = one.partition("=")
+        if not (old and new):
+            raise click.BadParameter(f"{one!r}, expected OLD=NEW", param_hint="--name")
+        chosen[old] = new
+    return chosen or None
+
+
+def _bar(quiet: bool) -> dict[str, Any]:
+    return {"show_progress": has_bar(quiet)}
+
+
+def _report(imported: Any) -> None:
+    """What was carried over, and what wasn't."""
+    for one in imported.collections:
+        say(f"{one.source} → {one.name}: {counted(one.records, 'record')}")
+        for left in one.left:
+            complain(f"  not carried over: {_left(left)}")
+    for left in imported.left:
+        complain(f"not carried over: {_left(left)}")
+    if not imported.collections:
+        say("there is nothing to import")
+
+
+def _left(left: Any) -> str:
+    records = (
+        f" ({counted(left.records, 'record')}, such as {left.example!r})" if left.records else ""
+    )
+    return f"{left.what}{records}: {left.why}"

@@ -1,4 +1,7 @@
-"""What moves points: `copy` to other stores, `export` into files."""
+"""What moves points: `copy` to other stores, `export` into files.
+
+What is kept in step: `sync`, of a folder.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,14 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval_store.command import options
-from retrieval_store.command.output import complain, counted, has_bar, say, size
-from retrieval_store.command.places import (
+from retrieval_store.cli import add, shared
+from retrieval_store.cli.add import (
+    DISTANCES,
+    Incoming,
+    is_there,
+    near,
+    tell_unreadable,
+    there,
+    with_new,
+)
+from retrieval_store.cli.shared import (
     collection_of,
+    complain,
+    counted,
+    has_bar,
     is_url,
     is_used,
     opened,
     opened_local_mode,
+    print_json,
+    say,
+    size,
 )
 from retrieval_store.errors import NotFoundError
 
@@ -32,7 +49,7 @@ ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parqu
 @click.option(
     "--collection",
     "names",
-    type=options.TEXT,
+    type=shared.TEXT,
     multiple=True,
     help="Only this one; may be given several times.",
 )
@@ -51,7 +68,7 @@ ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parqu
 @click.option(
     "--to-local-mode", is_flag=True, help="TARGET is a directory of qdrant-client's local mode."
 )
-@options.quiet
+@shared.quiet
 def copy(
     source: str,
     target: str,
@@ -120,11 +137,11 @@ def going_on_later() -> Iterator[None]:
 
 
 @click.command()
-@options.store
-@options.collection
+@shared.store
+@shared.collection
 @click.argument("target", type=click.Path(allow_dash=True))
 @click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "parquet", "arrays"]))
-@options.filters
+@shared.filters
 @click.option(
     "--embeddings",
     type=click.Choice(["list", "base64", "none"]),
@@ -132,7 +149,7 @@ def going_on_later() -> Iterator[None]:
     show_default=True,
     help="How vectors stand in JSONL; none leaves them out.",
 )
-@options.quiet
+@shared.quiet
 def export(
     store: str,
     collection: str,
@@ -162,7 +179,7 @@ def export(
             for line in exchange.lines_of(points, embeddings=embeddings, **how):
                 click.echo(line, nl=False)
             return
-        options.refuse_taken(path)
+        shared.refuse_taken(path)
         if kind == "jsonl":
             written = exchange.export_jsonl(points, path, embeddings=embeddings, **how)
         elif kind == "csv":
@@ -186,3 +203,93 @@ def _format_of(target: str) -> str:
             "for arrays with /"
         )
     return kind
+
+
+@click.command()
+@shared.store
+@shared.collection
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--name", type=shared.TEXT, help="Of the folder, else its path: for one that moves.")
+@click.option("--prefix", type=shared.TEXT, default="", help="What ids begin with, as guide/.")
+@click.option("--kind", type=click.Choice(["texts", "images"]), help="Only these.")
+@click.option("--captions", is_flag=True, help="photo.txt is the caption of photo.jpg.")
+@click.option(
+    "--chunk/--no-chunk",
+    default=True,
+    show_default=True,
+    help="Cut texts into passages, or have a record a file.",
+)
+@click.option("--distance", type=DISTANCES, help="Of a collection that is made.")
+@click.option(
+    "--model", type=shared.TEXT, metavar="NAME", help=f"Its embedding function: {add.NAMES}."
+)
+@click.option(
+    "--batch",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Records written at once.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--allow-empty", is_flag=True, help="A folder that is empty or gone deletes all of its records."
+)
+@shared.as_json
+@shared.trust
+@shared.quiet
+def sync(
+    store: str,
+    collection: str,
+    folder: Path,
+    name: str | None,
+    prefix: str,
+    kind: Any,
+    captions: bool,
+    chunk: bool,
+    distance: str | None,
+    model: str | None,
+    batch: int,
+    dry_run: bool,
+    allow_empty: bool,
+    as_json: bool,
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """Bring a collection up to date with the texts and images in a folder: what is new or changed
+    is embedded, and what is gone from it is deleted. Other records are left alone; store and
+    collection are made where there are none. Broken off, the same command goes on."""
+    if captions and kind == "texts":
+        raise click.UsageError("--captions is for images, which --kind texts leaves out")
+    which = {"kind": kind, "captions": captions}
+    how = {"name": name, "prefix": prefix, "chunk": chunk, "batch": batch, "dry_run": dry_run}
+    how |= {"allow_empty": allow_empty, "show_progress": has_bar(quiet)}
+    place = folder.absolute()
+    incoming = Incoming(
+        place, which, True, {}, None, place, how, distance, model, trust, True, not as_json
+    )
+    if is_there(store, collection):
+        with opened(store, writes=not dry_run, trust=trust) as client:
+            report = incoming.added_to(there(client, collection, incoming))
+    else:
+        report = with_new(store, collection, incoming)
+    if as_json:
+        print_json(_object_of(report))
+        return
+    if dry_run:
+        for what in ("added", "changed", "deleted"):
+            for path in getattr(report, what):
+                say(f"{what}  {path}")
+    say(str(report))
+    tell_unreadable(report.unreadable, "not read")
+
+
+def _object_of(report: Any) -> dict[str, Any]:
+    """The report as JSON has it."""
+    told = {
+        name: getattr(report, name)
+        for name in (
+            "name", "added", "changed", "deleted", "unchanged", "others", "embedded", "dry_run"
+        )
+    }  # fmt: skip
+    unreadable = [{"path": str(near(one.path)), "why": one.why} for one in report.unreadable]
+    return {"path": str(report.path), **told, "unreadable": unreadable}

@@ -1,0 +1,394 @@
+"""What keeps stores whole and small: `verify`, `optimize`, `snapshot`, `restore`.
+
+What is taken away or called otherwise: `delete`, `rename`, `drop`.
+
+What a store holds: `info`, `list`, `count`. They open read-only, and make no store.
+"""
+
+import os
+import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from retrieval_store.base.html import printable
+from retrieval_store.base.system import Process, described, users_of
+from retrieval_store.cli import add, shared
+from retrieval_store.cli.shared import (
+    DAMAGED,
+    FILE,
+    collection_of,
+    complain,
+    counted,
+    facts,
+    has_bar,
+    has_catalog,
+    is_url,
+    looked_at,
+    names_completed,
+    opened,
+    print_json,
+    record_of,
+    refuse_unknown,
+    say,
+    size,
+    table,
+    tell_missing,
+)
+from retrieval_store.errors import AlreadyExistsError, RetrievalStoreError
+
+if TYPE_CHECKING:
+    from retrieval_store.places import Session
+    from retrieval_store.query.types import CollectionRecord, FileReport, Gauges
+
+DERIVED = "derived"  # the folder of what is made of points
+BEGINNING = b"PK\x03\x04"  # of a snapshot
+
+
+@click.command()
+@shared.store
+@shared.as_json
+@shared.quiet
+@click.pass_context
+def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
+    """Look at every byte of a store's files; the exit code is 3 where one is damaged."""
+    with opened(store) as client:
+        if client._session.on_cluster:
+            raise click.UsageError("a cluster looks at its files itself")
+        reports = client.verify(progress=has_bar(quiet or as_json))
+        root = client.path or Path()
+    damaged = [one for one in reports if one.problem]
+    if as_json:
+        print_json(
+            {
+                "files": len(reports),
+                "bytes": sum(one.bytes for one in reports),
+                "damaged": [{"file": str(one.file), "problem": one.problem} for one in damaged],
+            }
+        )
+    else:
+        if damaged:
+            _tell_damaged(store, root, damaged)
+        total = size(sum(one.bytes for one in reports))
+        say(f"{counted(len(reports), 'file')}, {total}: {len(damaged) or 'none'} damaged")
+    ctx.exit(DAMAGED if damaged else 0)
+
+
+def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
+    """Which files are, of which collections, and what is to be done."""
+    names: dict[str, str] = {}
+    with suppress(RetrievalStoreError), looked_at(store) as session:
+        names = {record.id: record.name for record in session.store.page(None, 0)}
+    files = [one.file.relative_to(root) for one in damaged]
+    collections = [names.get(file.parts[0]) for file in files]
+    problems = [str(one.problem) for one in damaged]
+    table(("collection", "damaged", "what"), [*zip(collections, files, problems, strict=True)])
+    if any(DERIVED in file.parts for file in files):
+        complain("what is derived is made again by: optimize --rebuild")
+    if not all(DERIVED in file.parts for file in files):
+        complain(
+            "what is damaged isn't made again by itself: restore a snapshot beside the store "
+            '(docs/operating.md, under "A damaged store")'
+        )
+
+
+@click.command()
+@shared.store
+@click.argument("collections", type=shared.TEXT, nargs=-1, shell_complete=names_completed)
+@click.option("--rebuild", is_flag=True, help="Make what is derived, such as indexes, anew.")
+@shared.quiet
+def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: bool) -> None:
+    """Compact collections, all where none is named: nothing deleted is left in their files, and
+    codes and indexes are whole."""
+    from retrieval_store.base.tracing import progress_bar
+
+    if rebuild and is_url(store):
+        raise click.UsageError("--rebuild goes with a directory, where no server has it open")
+    with looked_at(store, writes=True, rebuild=rebuild) as session:
+        if session.on_cluster:
+            raise click.UsageError("a cluster sees to its collections itself")
+        found = [record_of(session, name) for name in collections]
+        before = _bytes_of(session)
+        for record in found or session.store.page(None, 0):
+            shown = has_bar(quiet)
+            with progress_bar(f"optimizing {printable(record.name)}", None, "vector", shown) as bar:
+                session.store.optimize(record.id, partial(_advance, bar))
+        after = _bytes_of(session)
+    say(f"{size(before)} before, {size(after)} now")
+
+
+def _advance(bar: Any, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done)
+
+
+def _bytes_of(session: "Session") -> int:
+    gauges = [one for _, one in session.store.gauges()]
+    return session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges)
+
+
+@click.command()
+@shared.store
+@click.argument("target", type=FILE)
+@click.option(
+    "--collection", type=shared.TEXT, shell_complete=names_completed, help="Only this one."
+)
+def snapshot(store: str, target: Path, collection: str | None) -> None:
+    """Write a store, or one collection, into a new file TARGET, while others go on writing."""
+    from retrieval_store import places
+
+    with looked_at(store) as session:
+        chosen = None if collection is None else record_of(session, collection).id
+        shared.refuse_taken(target)
+        places.snapshot(session, target, chosen)
+    say(f"{target}, {size(target.stat().st_size)}")
+
+
+@click.command()
+@click.argument("source", type=FILE)
+@click.argument("store", type=click.Path(file_okay=False))
+@click.option("--name", type=shared.TEXT, help="For the collection of a snapshot that holds one.")
+def restore(source: Path, store: str, name: str | None) -> None:
+    """Make a store of a snapshot SOURCE, or add the one collection in it to a store that is there.
+    All of it is checked first, and nothing is replaced."""
+    from retrieval_store import restore as restored
+
+    if not source.is_file():
+        raise click.UsageError(f"there is no snapshot {source}")
+    if not zipfile.is_zipfile(source) and not _may_be_cut(source):
+        raise click.UsageError(f"{source} is no snapshot")
+    if not has_catalog(store) and (os.path.isdir(store) and os.listdir(store)):
+        raise AlreadyExistsError(
+            f"{store} is there already; name a directory that is empty, or that isn't there yet"
+        )
+    restored(source, store, name)
+    with opened(store) as client:
+        told = client.stats()
+    say(
+        f"{store} has {counted(told['collections'], 'collection')} "
+        f"with {counted(told['points'], 'point')}"
+    )
+
+
+def _may_be_cut(source: Path) -> bool:
+    """Whether it begins as a snapshot does, of which the end is missing."""
+    with source.open("rb") as file:
+        return file.read(len(BEGINNING)) == BEGINNING
+
+
+def _ask(question: str) -> None:
+    """Go on only if the answer is yes; where there is no more to read, it isn't."""
+    try:
+        yes = click.confirm(question)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        yes = False
+    if not yes:
+        raise click.ClickException("nothing was deleted")
+
+
+@click.command()
+@shared.store
+@shared.collection
+@click.argument("ids", type=shared.TEXT, nargs=-1)
+@shared.filters
+@shared.yes
+def delete(
+    store: str, collection: str, ids: Sequence[str], where: Any, where_document: Any, yes: bool
+) -> None:
+    """Delete the points of these ids, or that match the filters, or both."""
+    if not ids and where is None and where_document is None:
+        raise click.UsageError("expected ids, --where or --where-document; `drop` deletes all")
+    with opened(store, writes=True) as client:
+        points = collection_of(client, collection)
+        if not yes and (where is not None or where_document is not None):
+            matching = points.get(list(ids) or None, where, None, None, where_document, ["uris"])
+            _ask(f"Delete {counted(len(matching['ids']), 'point')} of {collection}?")
+        deleted = points.delete(list(ids) or None, where, where_document)["deleted"]
+        if ids and not deleted and where is None and where_document is None:
+            tell_missing(ids)
+    say(f"deleted {counted(deleted, 'point')}")
+
+
+@click.command()
+@shared.store
+@shared.collection
+@click.argument("new_name", type=shared.TEXT)
+def rename(store: str, collection: str, new_name: str) -> None:
+    """Give a collection another name."""
+    with opened(store, writes=True) as client:
+        collection_of(client, collection).modify(name=new_name)
+    say(f"{collection} is called {new_name} now")
+
+
+@click.command()
+@shared.store
+@shared.collection
+@shared.yes
+def drop(store: str, collection: str, yes: bool) -> None:
+    """Delete a collection with all that is in it."""
+    with opened(store, writes=True) as client:
+        there = client.stats()["by_collection"]
+        refuse_unknown(there, collection)
+        if not yes:
+            number = f" with {counted(there[collection]['points'] or 0, 'point')}"
+            _ask(f"Delete the collection {collection}{number}?")
+        client.delete_collection(collection)
+    say(f"dropped {collection}")
+
+
+FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gave it
+
+
+@click.command()
+@shared.store
+@click.argument("collection", type=shared.TEXT, required=False, shell_complete=names_completed)
+@shared.as_json
+def info(store: str, collection: str | None, as_json: bool) -> None:
+    """What a store is, or one of its collections: sizes, counts, vectors, index, format, who has it
+    open, and which models of texts are installed here."""
+    with looked_at(store) as session:
+        told = _of_store(store, session) if collection is None else _of_one(session, collection)
+    if as_json:
+        print_json(told)
+    else:
+        _show(told)
+
+
+@click.command("list")
+@shared.store
+@shared.as_json
+@click.pass_context
+def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
+    """The collections of a store; the exit code is 3 where one can't be read."""
+    with looked_at(store) as session:
+        gauges = dict(session.store.gauges())
+        rows = [_row(one, gauges.get(one.name)) for one in session.store.page(None, 0)]
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ("collection", "points", "size", "distance", "model", "front")
+        told = [one | {"size": size(one["bytes"])} for one in rows]
+        table(columns, [[one[name] for name in columns] for one in told])
+    for one in rows:
+        if one["problem"]:
+            complain(f"{one['collection']}: {one['problem']}")
+    ctx.exit(DAMAGED if any(one["problem"] for one in rows) else 0)
+
+
+@click.command()
+@shared.store
+@shared.collection
+@shared.filters
+@shared.as_json
+def count(store: str, collection: str, where: Any, where_document: Any, as_json: bool) -> None:
+    """How many points a collection has, or match."""
+    with opened(store) as client:
+        found = collection_of(client, collection).count(where, where_document)
+    if as_json:
+        print_json({"count": found})
+    else:
+        say(str(found))
+
+
+def _row(record: "CollectionRecord", gauges: "Gauges | None") -> dict[str, Any]:
+    settings = record.settings
+    known = cast(dict[str, Any], settings.get("hnsw") or {})
+    spec = cast(dict[str, Any], settings.get("embedding_function") or {})
+    return {
+        "collection": record.name,
+        "points": gauges.points if gauges else None,
+        "bytes": sum(gauges.disk.values()) if gauges else None,
+        "distance": known.get("space"),
+        "model": spec.get("name"),
+        "front": "QdrantClient" if record.is_apart else "any",
+        "problem": gauges.problem if gauges else None,
+    }
+
+
+def _of_store(store: str, session: "Session") -> dict[str, Any]:
+    gauges = [one for _, one in session.store.gauges()]
+    directory = session.store.directory
+    told: dict[str, Any] = {
+        "store": os.fsencode(str(directory or store)).decode(errors="replace"),
+        "collections": len(gauges),
+        "points": sum(one.points or 0 for one in gauges),
+        "models": add.installed() or None,
+    }
+    if session.on_cluster:
+        return told
+    told["bytes"] = session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges)
+    if directory is not None:
+        told["format"] = _format_of(directory / "catalog.sqlite")
+        told["open_in"] = users_of(directory)
+    told["damaged"] = [one.problem for one in gauges if one.problem] or None
+    return told
+
+
+def _format_of(file: Path) -> int:
+    with file.open("rb") as opened_file:
+        return int.from_bytes(opened_file.read(FORMAT_AT.stop)[FORMAT_AT], "big")
+
+
+def _of_one(session: "Session", name: str) -> dict[str, Any]:
+    from retrieval_store.api.write import texts_cut
+
+    record = record_of(session, name)
+    points: Any = session.store.points(record.id)
+    stats = {} if session.on_cluster else points.stats()  # which loads what the gauges tell of
+    gauges = dict(session.store.gauges())[name]
+    directory = session.store.directory
+    told = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
+    if session.on_cluster:
+        return told
+    spaces: dict[str, Any] = stats["spaces"]
+    kinds = {
+        one.name: {"kind": one.kind, "metric": one.metric, "dimension": one.dimension}
+        for one in points.spaces()
+    }
+    if record.is_apart:  # of which there may be several, each of its own kind
+        spaces = {name: one | spaces.get(name, {}) for name, one in kinds.items()}
+    if record.expires is not None:
+        told["expires"] = record.expires
+    told |= {
+        "vectors": spaces,
+        "disk": dict(gauges.disk),
+        "operations": gauges.seq,
+        "uncoded": gauges.uncoded,
+        "index_lag": gauges.index_lag,
+        "texts_cut": None if record.is_apart else texts_cut(record),
+    }
+    if directory is not None:
+        told["format"] = _format_of(directory / record.id / "points.sqlite")
+    return told
+
+
+def _show(told: dict[str, Any]) -> None:
+    parts = []
+    for name, value in told.items():
+        if name == "bytes":
+            parts.append(("size", size(value)))
+        elif name == "disk":
+            parts.append((name, ", ".join(f"{part} {size(one)}" for part, one in value.items())))
+        elif name == "vectors":
+            for space, one in value.items():
+                described = ", ".join(f"{k} {v}" for k, v in one.items() if v is not None)
+                parts.append((f"vectors {space}".strip(), described))
+        elif name == "models" and value:
+            parts.append((name, ", ".join(f"{model} ({what})" for model, what in value.items())))
+        elif name == "open_in":
+            parts.append((name, _users(value)))
+        elif name != "problem" or value:
+            parts.append((name, value))
+    facts((name.replace("_", " "), value) for name, value in parts)
+
+
+def _users(users: list[Process] | None) -> str:
+    if users is None:
+        return "not told by this system"
+    return ", ".join(map(described, users)) or "no other process"

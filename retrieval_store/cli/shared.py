@@ -1,0 +1,389 @@
+"""Arguments and options that several commands take, and what is made of them.
+
+Stores as commands open them. What is heavy is imported here, once a store is opened.
+
+What commands print: tables on a terminal, plain lines in a pipe, JSON for scripts.
+
+What is stored may be hostile: nothing of it reaches a terminal but characters that are shown.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import orjson
+from click.shell_completion import CompletionItem
+
+from retrieval_store.base.html import printable
+from retrieval_store.base.system import users_of
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    NotFoundError,
+    RetrievalStoreError,
+)
+
+if TYPE_CHECKING:
+    from retrieval_store.api.client import Client
+    from retrieval_store.api.collection import Collection
+    from retrieval_store.places import Session
+    from retrieval_store.query.types import CollectionRecord, Mode
+
+KEYS = ("RETRIEVAL_STORE_API_KEY", "QDRANT_API_KEY")  # of a server; the first that is set
+LOOKED_EVERY = 0.3  # seconds
+CATALOG = "catalog.sqlite"  # which makes a directory a store
+
+
+def is_url(store: str) -> bool:
+    """Whether it is the URL of a server or a cluster, rather than a directory."""
+    return store.startswith(("http://", "https://"))
+
+
+def has_catalog(store: str) -> bool:
+    """Whether there is a store in a directory."""
+    return os.path.lexists(os.path.join(store, CATALOG))
+
+
+@contextmanager
+def opened(
+    store: str, *, writes: bool = False, creates: bool = False, trust: bool = False
+) -> Iterator["Client"]:
+    """A client of a store; one that only reads can't write, and makes no store."""
+    from retrieval_store.api.client import Client
+
+    if not creates:
+        _refuse_missing(store)
+    if is_url(store):
+        client = Client(url=store, trust=trust, **_key())
+    else:
+        client = Client(store, create=creates, read_only=not writes, trust=trust)
+    with client:
+        yield client
+
+
+@contextmanager
+def opened_local_mode(directory: str) -> Iterator["Client"]:
+    """A client of the collections that qdrant-client's local mode keeps in a directory."""
+    from retrieval_store.api.client import Client
+
+    try:
+        from qdrant_client import QdrantClient
+    except ImportError as error:
+        raise MissingDependencyError(
+            'local mode needs qdrant-client: pip install "retrieval-store[qdrant]"'
+        ) from error
+    with closing(QdrantClient(path=directory)) as local, Client(qdrant_client=local) as client:
+        yield client
+
+
+@contextmanager
+def looked_at(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
+    """A store below both fronts, so that the collections of both are seen. rebuild:
+    without what is derived of the points."""
+    from retrieval_store import places
+
+    _refuse_missing(store)
+    if is_url(store):
+        session = places.elsewhere(store, None, True, _key())
+    else:
+        mode: Mode = "full" if writes else "read-only"
+        session = places.embedded(Path(store).resolve(), mode, rebuild=rebuild, create=False)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _refuse_missing(store: str) -> None:
+    """Raise NotFoundError for a directory where no store is."""
+    if not is_url(store) and not has_catalog(store):
+        raise NotFoundError(f"there is no store at {store}")
+
+
+def _key() -> dict[str, Any]:
+    keys = (os.environ.get(name) for name in KEYS)
+    key = next((one for one in keys if one), None)
+    return {"api_key": key} if key else {}
+
+
+def collection_of(client: "Client", name: str, *, embeds: bool = False) -> "Collection":
+    """A collection; with the embedding function that it remembers only where it `embeds`."""
+    try:
+        if embeds:
+            return client.get_collection(name)
+        return client.get_collection(name, embedding_function=None)
+    except (NotFoundError, InvalidArgumentError):  # which may say what names there can be
+        refuse_unknown(client.stats()["by_collection"], name)
+        raise
+
+
+def refuse_unknown(names: Iterable[str], name: str) -> None:
+    """Raise NotFoundError for a collection that is none of those."""
+    there = sorted(names)
+    if name not in there:
+        from retrieval_store.base.validation import listed
+
+        those = f"these are there: {listed(there)}" if there else "nor is any other"
+        raise NotFoundError(f"there is no collection {name!r}; {those}")
+
+
+def record_of(session: "Session", name: str) -> "CollectionRecord":
+    """A collection below both fronts, whichever made it."""
+    records = {record.name: record for record in session.store.page(None, 0)}
+    refuse_unknown(records, name)
+    return records[name]
+
+
+def names_completed(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The names of collections that begin so, in the store that is named already: in a directory,
+    and of names that are printable, since they reach a terminal."""
+    store = str(ctx.params.get("store"))
+    if is_url(store):
+        return []
+    with suppress(RetrievalStoreError, OSError), looked_at(store) as session:
+        names = [record.name for record in session.store.page(None, 0)]
+        return [
+            CompletionItem(name)
+            for name in names
+            if name.startswith(incomplete) and name.isprintable()
+        ]
+    return []
+
+
+def is_used(store: str) -> bool:
+    """Whether another process has a store open, as far as the system tells."""
+    time.sleep(LOOKED_EVERY)  # to look takes as long as some hundred reads
+    return not is_url(store) and bool(users_of(Path(store)))
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+class Text(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
+    """Text that can be stored: an argument of other bytes than UTF-8 isn't."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            value.encode()
+        except UnicodeError:
+            self.fail(f"{value!r} isn't valid UTF-8", param, ctx)
+        return value
+
+
+TEXT = Text()
+
+
+class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
+    """A value in JSON of a kind: "-" reads it from the standard input, "@FILE" from a file."""
+
+    name = "json"
+
+    def __init__(self, kind: type, what: str) -> None:
+        self._kind = kind
+        self._what = what
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if isinstance(value, self._kind):
+            return value
+        try:
+            found = orjson.loads(_text_of(value))
+        except UnicodeError:
+            self.fail(f"{_shortened(value)!r} isn't valid UTF-8", param, ctx)
+        except OSError as error:
+            self.fail(f"{value}: {error.strerror}", param, ctx)
+        except orjson.JSONDecodeError as error:
+            self.fail(f"{_shortened(value)} is no JSON: {error}", param, ctx)
+        if not isinstance(found, self._kind):
+            self.fail(f"{_shortened(value)} is JSON, but not {self._what}", param, ctx)
+        return found
+
+
+def _text_of(value: str) -> bytes:
+    if value == "-":
+        return sys.stdin.buffer.read()
+    return Path(value[1:]).read_bytes() if value.startswith("@") else value.encode()
+
+
+def _shortened(value: str) -> str:
+    return value if len(value) <= 60 else f"{value[:60]}…"
+
+
+def refuse_taken(target: Path) -> None:
+    """Raise AlreadyExistsError for a path that something has."""
+    if os.path.lexists(target):
+        raise AlreadyExistsError(f"{target} is there already; it replaces nothing")
+
+
+store = click.argument("store", type=click.Path(file_okay=False))
+collection = click.argument("collection", type=TEXT, shell_complete=names_completed)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="The store's embedding function may reach the network, the environment and files.",
+)
+yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No bar.")
+where = click.option(
+    "--where",
+    type=Json(dict, "an object"),
+    metavar="JSON",
+    help='A filter on metadata: \'{"year": {"$gte": 2020}}\', "-" for stdin, or @FILE.',
+)
+where_document = click.option(
+    "--where-document",
+    type=Json(dict, "an object"),
+    metavar="JSON",
+    help='A filter on documents: \'{"$contains": "wine"}\'.',
+)
+
+
+def filters(command: Command) -> Command:
+    """`--where` and `--where-document`."""
+    return where(where_document(command))
+
+
+DAMAGED = 3  # the exit code
+GAP = 3  # between two columns of a table
+UNITS = ("B", "kB", "MB", "GB", "TB")
+SHOWN = 10  # ids that aren't there
+LONGEST = 2_000  # characters of a cell, of which a terminal shows fewer
+
+
+def has_bar(quiet: bool) -> bool:
+    """Whether a bar is shown: on a terminal, unless the user wants quiet."""
+    return not quiet and sys.stderr.isatty()
+
+
+def complain(message: str) -> None:
+    """A line on the standard error."""
+    click.echo(printable(message), err=True)
+
+
+def say(message: str) -> None:
+    """A line of what was done."""
+    click.echo(printable(message))
+
+
+def tell_missing(ids: Sequence[str]) -> None:
+    """That no point has these ids."""
+    for one in ids[:SHOWN]:
+        complain(f"no point has the id {one!r}")
+    if len(ids) > SHOWN:
+        complain(f"and none has any of {len(ids) - SHOWN:,} others")
+
+
+def print_json(value: Any) -> None:
+    """A line of JSON; on a terminal without characters that it would obey."""
+    line = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    if sys.stdout.isatty():
+        click.echo("".join(map(_escaped, line.decode())))
+    else:
+        click.echo(line)
+
+
+def _escaped(one: str) -> str:
+    """A character as JSON has it, by its number unless it is printable."""
+    return one if one.isprintable() else json.dumps(one)[1:-1]
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows under the names of their columns: drawn on a terminal, else separated by tabs."""
+    cells = [[shown(one) for one in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in [columns, *cells]:
+            click.echo("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    columns_of_cells = [[name, *(row[i] for row in cells)] for i, name in enumerate(columns)]
+    room = console.width - GAP * (len(columns) - 1)
+    for column, width in zip(columns_of_cells, widths(columns_of_cells, room), strict=True):
+        is_number = len(column) > 1 and all(map(_is_number, column[1:]))
+        drawn.add_column(
+            Text(column[0]),
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            width=width,
+        )
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    console.print(drawn)
+
+
+def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """How wide each column is, so that all have room: those that are long share what the short ones
+    leave, each as much as it needs."""
+    from rich.cells import cell_len
+
+    needed = [max(map(cell_len, column)) for column in columns]
+    given = [0] * len(needed)
+    left = room
+    for place, i in enumerate(sorted(range(len(needed)), key=needed.__getitem__)):
+        given[i] = max(1, min(needed[i], left // (len(needed) - place)))
+        left -= given[i]
+    return given
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> None:
+    """What is known of one thing, a line each; what is None is left out."""
+    told = [(name, shown(value)) for name, value in pairs if value is not None]
+    width = max((len(name) for name, _ in told), default=0)
+    for name, value in told:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def shown(value: Any) -> str:
+    """A value as a cell of a table."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, dict | list):
+        value = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return printable(str(value)[:LONGEST])
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(",", "").replace(".", "").replace("-", "").isdigit()
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def size(count: int | None) -> str | None:
+    """Bytes, in the largest unit of which there is one."""
+    if count is None:
+        return None
+    number, unit = float(count), 0
+    while number >= 1000 and unit < len(UNITS) - 1:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.0f} {UNITS[unit]}" if unit < 2 else f"{number:.1f} {UNITS[unit]}"

@@ -8,17 +8,19 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-from retrieval_store.adapters.arguments import (
-    batch_size_of,
-    items_of,
-    refuse_text,
-    refuse_unknown,
-)
-from retrieval_store.adapters.filters import below, native
-from retrieval_store.adapters.mapping import RESERVED, refuse_reserved, without_reserved
 from retrieval_store.api.results import GetField
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
+from retrieval_store.frameworks.collection import (
+    RESERVED,
+    batch_size_of,
+    items_of,
+    refuse_reserved,
+    refuse_text,
+    refuse_unknown,
+    without_reserved,
+)
+from retrieval_store.frameworks.filters import below, native
 from retrieval_store.query.types import merged
 
 # What a document is made of again.

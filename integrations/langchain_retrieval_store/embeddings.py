@@ -4,11 +4,11 @@ from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
-from retrieval_store.adapters.embedding import embedded, query_embedded
 from retrieval_store.api.embedding import function_of
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings.frameworks import FromLangChain
 from retrieval_store.errors import InvalidTypeError
+from retrieval_store.frameworks.collection import embedded, query_embedded
 
 
 class AsLangChain(Embeddings):

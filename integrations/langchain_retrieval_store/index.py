@@ -11,8 +11,8 @@ from langchain_core.indexing.base import DeleteResponse, DocumentIndex, UpsertRe
 from pydantic import ConfigDict, Field
 
 from langchain_retrieval_store.vectorstore import RetrievalStore
-from retrieval_store.adapters.arguments import refuse_unknown
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.frameworks.collection import refuse_unknown
 
 
 class RetrievalStoreIndex(DocumentIndex):

@@ -26,14 +26,14 @@ from langchain_retrieval_store.searching import (
     found_by,
 )
 from retrieval_store import Collection
-from retrieval_store.adapters.relevance import relevance_of
-from retrieval_store.adapters.sparse import sparse_of
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidTypeError,
 )
+from retrieval_store.frameworks.collection import sparse_of
+from retrieval_store.frameworks.filters import relevance_of
 
 Scored = list[tuple[Document, float]]
 

@@ -9,12 +9,12 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_retrieval_store.documents import FIELDS, Layout
 from retrieval_store import Collection
-from retrieval_store.adapters.arguments import refuse_unknown, search_params_of
-from retrieval_store.adapters.diversity import diverse
 from retrieval_store.base.fusion import usual_fusion
 from retrieval_store.base.validation import fraction, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression
+from retrieval_store.frameworks.collection import refuse_unknown, search_params_of
+from retrieval_store.frameworks.filters import diverse
 
 Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
 SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]

@@ -14,7 +14,6 @@ from langchain_core.structured_query import (
     Visitor,
 )
 
-from retrieval_store.adapters.filters import Operand, contains, refuse_depth
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.expression import (
     And,
@@ -28,6 +27,7 @@ from retrieval_store.filters.expression import (
     TextIn,
     TextRange,
 )
+from retrieval_store.frameworks.filters import Operand, contains, refuse_depth
 
 
 class RetrievalStoreTranslator(Visitor):

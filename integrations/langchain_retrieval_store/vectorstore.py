@@ -25,9 +25,6 @@ from langchain_retrieval_store.retriever import BY_WORDS, RetrievalStoreRetrieve
 from langchain_retrieval_store.searches import Searches
 from langchain_retrieval_store.searching import Filter, SearchMode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.adapters.arguments import items_of, refuse_unknown
-from retrieval_store.adapters.opening import Opened, open_collection, refuse_other_dimension
-from retrieval_store.adapters.sparse import checked_model, sparse_of
 from retrieval_store.api.write import embedded_outside
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import path_of, shown
@@ -36,6 +33,15 @@ from retrieval_store.errors import (
     InvalidTypeError,
     NotFoundError,
     StorageError,
+)
+from retrieval_store.frameworks.collection import (
+    Opened,
+    checked_model,
+    items_of,
+    open_collection,
+    refuse_other_dimension,
+    refuse_unknown,
+    sparse_of,
 )
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")

@@ -17,7 +17,6 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.adapters.opening import open_collection
 from retrieval_store.cluster import client as remote_cluster
 from retrieval_store.filters.expression import (
     And,
@@ -30,6 +29,7 @@ from retrieval_store.filters.expression import (
     ValueLeaf,
 )
 from retrieval_store.filters.leaves import Candidate, fulfils
+from retrieval_store.frameworks.collection import open_collection
 from tests.helpers import PATIENCE, oracle, real_qdrant
 from tests.helpers.filter_strategies import (
     held_by,

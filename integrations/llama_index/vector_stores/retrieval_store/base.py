@@ -31,11 +31,16 @@ from llama_index.vector_stores.retrieval_store.sparse import SparseModel, model_
 from llama_index.vector_stores.retrieval_store.writing import batches_of
 
 from retrieval_store import Client, Collection
-from retrieval_store.adapters.arguments import items_of, refuse_unknown
-from retrieval_store.adapters.opening import Opened, open_collection, refuse_no_collection
 from retrieval_store.api.results import Explanation
 from retrieval_store.base.validation import path_of
 from retrieval_store.errors import StorageError
+from retrieval_store.frameworks.collection import (
+    Opened,
+    items_of,
+    open_collection,
+    refuse_no_collection,
+    refuse_unknown,
+)
 
 FUNCTIONS = ("sparse_model", "sparse_doc_fn", "sparse_query_fn", "hybrid_fusion_fn")
 

@@ -6,8 +6,8 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
 
-from retrieval_store.adapters.embedding import embedded, query_embedded
 from retrieval_store.api.embedding import function_of
+from retrieval_store.frameworks.collection import embedded, query_embedded
 
 
 class AsLlamaIndex(BaseEmbedding):

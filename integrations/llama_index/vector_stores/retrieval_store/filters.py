@@ -9,7 +9,6 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from retrieval_store.adapters.filters import Operand, contains, refuse_depth
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
@@ -22,6 +21,7 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
 )
+from retrieval_store.frameworks.filters import Operand, contains, refuse_depth
 
 SINGLE = "one string or number"
 

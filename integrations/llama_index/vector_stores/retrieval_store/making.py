@@ -6,9 +6,9 @@ from typing import Any
 from llama_index.core.bridge.pydantic import ValidationError
 from llama_index.core.vector_stores.types import BasePydanticVectorStore
 
-from retrieval_store.adapters.arguments import refuse_unknown
 from retrieval_store.base.validation import path_of, shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.frameworks.collection import refuse_unknown
 
 OF_COLLECTIONS = ("configuration", "metadata")
 

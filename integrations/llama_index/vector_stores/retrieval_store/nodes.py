@@ -29,10 +29,10 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from retrieval_store.adapters.mapping import NODE, REF_DOC, refuse_reserved, without_reserved
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import And, Exists, Expression, OneOf, Or
+from retrieval_store.frameworks.collection import NODE, REF_DOC, refuse_reserved, without_reserved
 
 MOST_SHOWN = 200  # characters of what is wrong
 _CLASSES: dict[str, type[BaseNode]] = {

@@ -14,13 +14,13 @@ from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import of_documents
 from llama_index.vector_stores.retrieval_store.reading import fields_of
 
-from retrieval_store.adapters.arguments import items_of, refuse_unknown, search_params_of
-from retrieval_store.adapters.filters import all_native
 from retrieval_store.api.results import GetField
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.validation import fraction, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import Expression
+from retrieval_store.frameworks.collection import items_of, refuse_unknown, search_params_of
+from retrieval_store.frameworks.filters import all_native
 
 RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
 OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")

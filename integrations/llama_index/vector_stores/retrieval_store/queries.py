@@ -20,9 +20,9 @@ from llama_index.vector_stores.retrieval_store.reading import first, result_of
 from llama_index.vector_stores.retrieval_store.sparse import SparseModel
 
 from retrieval_store import Collection
-from retrieval_store.adapters.diversity import diverse
 from retrieval_store.base.validation import fraction, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.frameworks.filters import diverse
 
 MODES = "default, mmr, sparse, text_search or hybrid"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, MetadataMode
 
-from retrieval_store.adapters.sparse import checked_model, sparse_of
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.frameworks.collection import checked_model, sparse_of
 
 
 @dataclass(frozen=True, slots=True)

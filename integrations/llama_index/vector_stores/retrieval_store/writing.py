@@ -8,9 +8,9 @@ from llama_index.core.schema import BaseNode
 from llama_index.vector_stores.retrieval_store.nodes import text_of, to_payload
 from llama_index.vector_stores.retrieval_store.sparse import SparseModel
 
-from retrieval_store.adapters.arguments import batch_size_of
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.frameworks.collection import batch_size_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,90 @@
-"""Getting at a collection: in a directory, on a cluster, of a client, or in memory."""
+"""Getting at a collection: in a directory, on a cluster, of a client, or in memory.
+
+Models of sparse vectors as frameworks call them: whatever they return becomes what a Collection
+takes.
+
+Arguments that frameworks pass on as their users gave them, checked.
+
+How one collection serves several frameworks: what each of them keeps in a point, and where.
+
+The text is the document, the metadata are the metadata: every front and framework reads and filters
+these. What else a framework needs to make its own objects again stands under keys of the metadata
+that are named here, so that the others leave them out.
+
+Embedding functions as frameworks call them: whatever they return becomes lists of floats.
+"""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from retrieval_store.adapters.sparse import sparse_settings
+import numpy as np
+
 from retrieval_store.api.client import ATTEMPTS, Client
 from retrieval_store.api.collection import Collection
 from retrieval_store.api.configuration import PARTS
 from retrieval_store.api.embedding import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import shown
+from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
     DimensionMismatchError,
+    EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
 )
+
+
+def checked_model(model: Any, name: str) -> Any:
+    """A model, or None; raises InvalidTypeError for what can't be one."""
+    alike = hasattr(model, "embed_documents") or callable(model)
+    if model is None or (alike and not isinstance(model, type)):
+        return model
+    raise InvalidTypeError(f"{name} is {shown(model)}, expected a model of sparse vectors")
+
+
+def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
+    """A sparse vector for each text. model: an embedding function of ours that gives such; an
+    object with `embed_documents` and `embed_query`, as LangChain's have them; or a function of
+    LlamaIndex's, which gives lists of indices and lists of values. Raises EmbeddingFunctionError
+    for another number of vectors than texts."""
+    found = _asked(model, list(texts), is_query)
+    if _is_columns(found):
+        found = [{"indices": i, "values": v} for i, v in zip(*found, strict=False)]
+    vectors = list(found) if isinstance(found, Iterable) else []
+    if len(vectors) != len(texts):
+        raise EmbeddingFunctionError(
+            f"the sparse model gave {len(vectors)} vectors for {len(texts)} texts"
+        )
+    return vectors
+
+
+def _is_columns(found: Any) -> bool:
+    """Whether these are lists of indices and lists of values, rather than vectors."""
+    if not isinstance(found, tuple) or len(found) != 2:
+        return False
+    return not any(isinstance(one, Mapping) or hasattr(one, "indices") for one in found)
+
+
+def _asked(model: Any, texts: list[str], is_query: bool) -> Any:
+    if hasattr(model, "embed_documents"):
+        return (
+            [model.embed_query(text) for text in texts]
+            if is_query
+            else model.embed_documents(texts)
+        )
+    if is_query and hasattr(model, "embed_query"):
+        return model.embed_query(texts)
+    return model(texts)
+
+
+def sparse_settings(model: Any) -> dict[str, Any]:
+    """The configuration of the sparse vectors of a collection that is made for a model: BM25's want
+    the idf of each word."""
+    return {"idf": isinstance(model, BM25Embedding)}
 
 
 @dataclass(slots=True)
@@ -220,3 +286,87 @@ def _got_or_made(client: Any, name: str, wanted: _Wanted, using: dict[str, Any])
             using["check_model"] = False
         checked: Collection = client.get_or_create_collection(existing.name, configuration, **using)
         return checked
+
+
+def refuse_text(ids: Any, name: str = "ids") -> None:
+    """Raise InvalidTypeError for a single string, which would pass for a list of its letters."""
+    if isinstance(ids, str):
+        raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
+
+
+def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
+    """A list of an iterable whose items are of a kind, or one of the others. Raises
+    InvalidTypeError, which names the first that isn't."""
+    refuse_text(given, name)
+    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidTypeError(f"{name} is {shown(given)}, expected a list of {kind.__name__}")
+    items = list(given)
+    for i, item in enumerate(items):
+        if not isinstance(item, kind) and all(item is not other for other in others):
+            raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected {kind.__name__}")
+    return items
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> None:
+    """Raise InvalidTypeError for the name of an argument that isn't among those known."""
+    unknown = sorted(set(given) - set(known), key=str)
+    if unknown:
+        raise InvalidTypeError(
+            f"there is no argument {unknown[0]!r}; {caller} takes {', '.join(known)}"
+        )
+
+
+def batch_size_of(value: Any) -> int:
+    """How many records are written at once; raises InvalidArgumentError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidArgumentError(f"batch_size is {shown(value)}, expected an int of at least 1")
+    return value
+
+
+def search_params_of(given: Any) -> dict[str, Any]:
+    """`ef` and `exact` of what Qdrant's users pass as search_params: its model, or a dict. Raises
+    InvalidArgumentError for parameters that mean nothing here."""
+    dump = None if isinstance(given, type) else getattr(given, "model_dump", None)
+    params = given if dump is None else dump()
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise InvalidTypeError(
+            f"search_params is {shown(given)}, expected a dict such as {{'hnsw_ef': 100}}, or "
+            "SearchParams of qdrant_client.models"
+        )
+    names = {"hnsw_ef": "ef", "exact": "exact"}
+    # What isn't given is False there, or None.
+    said = {key: value for key, value in params.items() if value is not None and value is not False}
+    refuse_unknown(said, names, "search_params")
+    return {names[key]: value for key, value in said.items()}
+
+
+NODE, REF_DOC = "_node", "_ref_doc_id"  # of LlamaIndex: the rest of a node, its document's id
+RESERVED = frozenset({NODE, REF_DOC})
+
+
+def without_reserved(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The metadata that users gave."""
+    return {key: value for key, value in (metadata or {}).items() if key not in RESERVED}
+
+
+def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
+    """Raise InvalidArgumentError when users' own metadata have a key that means something here."""
+    taken = RESERVED & set(metadata)
+    if taken:
+        raise InvalidArgumentError(
+            f"{of_what} has the metadata key {min(taken)!r}, which is reserved"
+        )
+
+
+def embedded(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
+    """A vector for each input; the function sees a list, and of texts plain strings."""
+    plain = [str.__str__(one) if isinstance(one, str) else one for one in inputs]
+    vectors: list[list[float]] = np.asarray(function(plain), np.float64).tolist()
+    return vectors
+
+
+def query_embedded(function: Any, text: str) -> list[float]:
+    """The vector of a query; some functions embed queries in another way than documents."""
+    return embedded(getattr(function, "embed_query", function), [text])[0]

@@ -2,12 +2,20 @@
 
 A translator gives each operator of its framework an expression. Which values an operator takes, and
 how a refusal begins, is the framework's; that a refusal names what would be right is ours.
+
+Maximal marginal relevance over what a collection returned.
+
+Distances as relevance, as frameworks want it: from 0 to 1, 1 best.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.fusion import maximal_marginal_relevance
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
@@ -187,3 +195,37 @@ def refuse_depth(depth: int, nested: str) -> None:
     it is looked at. nested: what is so deep, and its verb."""
     if depth > MAX_DEPTH:
         raise InvalidFilterError(f"{nested} nested deeper than {MAX_DEPTH} levels")
+
+
+def diverse(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) -> list[int]:
+    """Places of k of the vectors, near the query and unlike each other, in the order in which they
+    are chosen; lambda_mult 1 is nearness alone. None of no vectors."""
+    if len(vectors) == 0:
+        return []
+    chosen = maximal_marginal_relevance(
+        np.asarray(query, np.float32), np.stack(vectors), k, lambda_mult
+    )
+    places: list[int] = chosen.tolist()
+    return places
+
+
+def relevance_of(distance: str) -> Callable[[float], float]:
+    """Distances as relevance from 0 to 1, 1 best, in the same order and without clamping: cosine
+    1 - d / 2, squared L2 1 / (1 + d), inner product the logistic function of the product."""
+    return _RELEVANCE[distance]
+
+
+def _of_product(distance: float) -> float:
+    product = 1.0 - distance
+    if product >= 0:
+        return 1.0 / (1.0 + math.exp(-product))
+    grown = math.exp(product)
+    return grown / (1.0 + grown)
+
+
+_RELEVANCE: dict[str, Callable[[float], float]] = {
+    # Rounding may leave a cosine distance a hair outside of 0 … 2.
+    "cosine": lambda d: 1.0 - min(max(d, 0.0), 2.0) / 2.0,
+    "l2": lambda d: 1.0 / (1.0 + d),
+    "ip": _of_product,
+}

@@ -21,7 +21,7 @@ import numpy as np
 from runs import save
 
 from retrieval_store import Client, Collection
-from retrieval_store.places import embedded
+from retrieval_store.backends import embedded
 from retrieval_store.view.calls import CALLS
 from retrieval_store.view.live import Views
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
 
-from retrieval_store import places
+from retrieval_store import backends
 from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.api.client import Client, HttpClient
 from retrieval_store.api.collection import Collection
@@ -320,7 +320,7 @@ class AsyncClient:
                 rebuild=rebuild,
                 memory_budget=memory_budget,
                 url=url,
-                qdrant_client=None if qdrant_client is None else places.waited(qdrant_client),
+                qdrant_client=None if qdrant_client is None else backends.waited(qdrant_client),
                 consistency=consistency,
                 create_indexes=create_indexes,
                 settings=settings,

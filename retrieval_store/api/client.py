@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import retrieval_store
-from retrieval_store import places as stores
+from retrieval_store import backends as stores
 from retrieval_store.api.arguments import (
     DEFAULT,
     DEFAULT_DATABASE,
@@ -36,6 +36,14 @@ from retrieval_store.api.configuration import (
     with_given,
 )
 from retrieval_store.api.results import SPACE, StoreStats, store_stats
+from retrieval_store.backends import (
+    StoredCollection,
+    cluster_of,
+    elsewhere,
+    embedded,
+    in_memory,
+    set_memory_budget,
+)
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import (
     Payload,
@@ -57,14 +65,6 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.indexes import EXACT
-from retrieval_store.places import (
-    StoredCollection,
-    cluster_of,
-    elsewhere,
-    embedded,
-    in_memory,
-    set_memory_budget,
-)
 from retrieval_store.query.types import (
     CollectionRecord,
     FileReport,

@@ -42,7 +42,7 @@ from retrieval_store.cli.shared import (
 from retrieval_store.errors import AlreadyExistsError, RetrievalStoreError
 
 if TYPE_CHECKING:
-    from retrieval_store.places import Session
+    from retrieval_store.backends import Session
     from retrieval_store.query.types import CollectionRecord, FileReport, Gauges
 
 DERIVED = "derived"  # the folder of what is made of points
@@ -139,12 +139,12 @@ def _bytes_of(session: "Session") -> int:
 )
 def snapshot(store: str, target: Path, collection: str | None) -> None:
     """Write a store, or one collection, into a new file TARGET, while others go on writing."""
-    from retrieval_store import places
+    from retrieval_store import backends
 
     with looked_at(store) as session:
         chosen = None if collection is None else record_of(session, collection).id
         shared.refuse_taken(target)
-        places.snapshot(session, target, chosen)
+        backends.snapshot(session, target, chosen)
     say(f"{target}, {size(target.stat().st_size)}")
 
 

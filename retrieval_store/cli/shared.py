@@ -33,7 +33,7 @@ from retrieval_store.errors import (
 if TYPE_CHECKING:
     from retrieval_store.api.client import Client
     from retrieval_store.api.collection import Collection
-    from retrieval_store.places import Session
+    from retrieval_store.backends import Session
     from retrieval_store.query.types import CollectionRecord, Mode
 
 KEYS = ("RETRIEVAL_STORE_API_KEY", "QDRANT_API_KEY")  # of a server; the first that is set
@@ -87,14 +87,14 @@ def opened_local_mode(directory: str) -> Iterator["Client"]:
 def looked_at(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
     """A store below both fronts, so that the collections of both are seen. rebuild:
     without what is derived of the points."""
-    from retrieval_store import places
+    from retrieval_store import backends
 
     _refuse_missing(store)
     if is_url(store):
-        session = places.elsewhere(store, None, True, _key())
+        session = backends.elsewhere(store, None, True, _key())
     else:
         mode: Mode = "full" if writes else "read-only"
-        session = places.embedded(Path(store).resolve(), mode, rebuild=rebuild, create=False)
+        session = backends.embedded(Path(store).resolve(), mode, rebuild=rebuild, create=False)
     try:
         yield session
     finally:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeAlias
 
+from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import Payload
@@ -39,7 +40,6 @@ from retrieval_store.copying.place import (
     split,
 )
 from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
-from retrieval_store.places import Session
 from retrieval_store.query.protocols import EmbeddedStore, EnginePoints, PointsBackend
 from retrieval_store.query.types import TEXTS_CUT, Changed, CollectionRecord, NewSpace, Position
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
+from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.copying import journal as journals
@@ -32,7 +33,6 @@ from retrieval_store.errors import (
     NotFoundError,
     ReadOnlyError,
 )
-from retrieval_store.places import Session
 from retrieval_store.query.types import CollectionRecord
 
 Tell: TypeAlias = Callable[[str], object]

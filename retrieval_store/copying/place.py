@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 
+from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.copying import pages
 from retrieval_store.copying.journal import Entry, Journal
@@ -22,7 +23,6 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.places import Session
 from retrieval_store.query.protocols import EnginePoints, PointsBackend
 from retrieval_store.query.types import Changed, CollectionRecord, PointId, Position, SpaceRecord
 

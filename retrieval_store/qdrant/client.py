@@ -20,11 +20,11 @@ from typing import IO, Any
 import qdrant_client
 from qdrant_client.async_client_base import AsyncQdrantBase
 
+from retrieval_store.backends import Session, embedded, in_memory
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, path_of
 from retrieval_store.errors import FormatError, InvalidArgumentError
-from retrieval_store.places import Session, embedded, in_memory
 from retrieval_store.qdrant.answers import Asked, looking
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (

@@ -13,8 +13,8 @@ from qdrant_client.client_base import QdrantBase
 from qdrant_client.http import models as rest
 from qdrant_client.migrate.migrate import migrate
 
+from retrieval_store.backends import Session, embedded_store
 from retrieval_store.errors import LockTimeoutError
-from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant import answers, manage, read, snapshots, write
 from retrieval_store.qdrant.collections import Collections, Opened, check_shard_key, collection_info
 from retrieval_store.qdrant.errors import Refused, answering, missing, reading_models, wrong

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from retrieval_store import places
+from retrieval_store import backends
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import path_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
@@ -350,21 +350,21 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
     signal.signal(number, handle)
 
 
-def _opened(store: Any, settings: Settings) -> tuple[places.Session, Callable[[], object]]:
+def _opened(store: Any, settings: Settings) -> tuple[backends.Session, Callable[[], object]]:
     """A share in the store, and what gives it back."""
-    if isinstance(store, places.Session):
+    if isinstance(store, backends.Session):
         return store, _leave_open
     session = getattr(store, "_session", None) or getattr(
         getattr(store, "_client", None), "_session", None
     )
-    if isinstance(session, places.Session):
-        places.embedded_store(session)
+    if isinstance(session, backends.Session):
+        backends.embedded_store(session)
         return session, _leave_open
     if store == ":memory:":
-        own = places.in_memory("full")
+        own = backends.in_memory("full")
     else:
         mode: Any = "read-only" if settings.read_only else settings.durability
-        own = places.embedded(path_of(store, "store"), mode, rebuild=False)
+        own = backends.embedded(path_of(store, "store"), mode, rebuild=False)
     return own, own.close
 
 

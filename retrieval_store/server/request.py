@@ -20,11 +20,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
+from retrieval_store.backends import Session, embedded_store
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
 from retrieval_store.errors import RetrievalStoreError, StorageError
-from retrieval_store.places import Session, embedded_store
 from retrieval_store.qdrant.collections import Opened
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.errors import Refused, wrong

@@ -24,10 +24,10 @@ from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
+from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError, StorageError
-from retrieval_store.places import Session
 from retrieval_store.server.app import Application, app
 from retrieval_store.server.auth import END_WITHIN, RpcListening, Settings
 from retrieval_store.server.browser import ROOT

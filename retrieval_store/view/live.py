@@ -21,10 +21,10 @@ import orjson
 from retrieval_store.api.arguments import DEFAULT
 from retrieval_store.api.configuration import all_settings, spaces_of, stored_settings
 from retrieval_store.api.embedding import Embedding
+from retrieval_store.backends import Session, StoredCollection
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.places import Session, StoredCollection
 from retrieval_store.query.protocols import CollectionStore
 from retrieval_store.query.types import CollectionRecord, SpaceRecord
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     )
     from retrieval_store.remote.connection import Address
 
-
 _log = log_of("store")
 
 

@@ -1,5 +1,9 @@
 """retrieval-store for LangChain."""
 
+from langchain_retrieval_store.filters import RetrievalStoreTranslator
+from langchain_retrieval_store.retriever import AsLangChain, RetrievalStoreRetriever
+from langchain_retrieval_store.vectorstore import RetrievalStore, RetrievalStoreIndex
+
 try:
     import langchain_core  # noqa: F401
 except ImportError as error:
@@ -7,11 +11,6 @@ except ImportError as error:
         'langchain_retrieval_store needs langchain-core: pip install "retrieval-store[langchain]"'
     ) from error
 
-from langchain_retrieval_store.embeddings import AsLangChain
-from langchain_retrieval_store.index import RetrievalStoreIndex
-from langchain_retrieval_store.retriever import RetrievalStoreRetriever
-from langchain_retrieval_store.translator import RetrievalStoreTranslator
-from langchain_retrieval_store.vectorstore import RetrievalStore
 
 __all__ = [
     "AsLangChain",

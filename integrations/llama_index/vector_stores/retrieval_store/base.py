@@ -1,7 +1,13 @@
-"""RetrievalStoreVectorStore: a collection as a vector store of LlamaIndex."""
+"""RetrievalStoreVectorStore: a collection as a vector store of LlamaIndex.
+
+How a store is made: the settings of its collection, and what `from_params` is given.
+
+LlamaIndex's nodes as records of a collection.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.bridge.pydantic import PrivateAttr, ValidationError
@@ -12,35 +18,127 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryResult,
 )
-from llama_index.vector_stores.retrieval_store.making import (
-    arguments_of,
-    of_field,
-    refuse_unknown_fields,
-    url_of,
-)
-from llama_index.vector_stores.retrieval_store.nodes import of_documents
-from llama_index.vector_stores.retrieval_store.options import (
+from llama_index.vector_stores.retrieval_store.nodes import of_documents, text_of, to_payload
+from llama_index.vector_stores.retrieval_store.queries import (
     RESTRICTIONS,
+    QueryAnswerer,
+    SparseModel,
     checked_fusion,
+    fields_of,
     ids_of,
+    model_of,
+    nodes_of,
     restricted,
 )
-from llama_index.vector_stores.retrieval_store.queries import QueryAnswerer
-from llama_index.vector_stores.retrieval_store.reading import fields_of, nodes_of
-from llama_index.vector_stores.retrieval_store.sparse import SparseModel, model_of
-from llama_index.vector_stores.retrieval_store.writing import batches_of
 
 from retrieval_store import Client, Collection
 from retrieval_store.api.results import Explanation
-from retrieval_store.base.validation import path_of
-from retrieval_store.errors import StorageError
+from retrieval_store.base.validation import path_of, shown
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.frameworks.collection import (
     Opened,
+    batch_size_of,
     items_of,
     open_collection,
     refuse_no_collection,
     refuse_unknown,
 )
+
+OF_COLLECTIONS = ("configuration", "metadata")
+
+
+def refuse_unknown_fields(kind: type[BasePydanticVectorStore], given: Mapping[str, Any]) -> None:
+    """Raise InvalidTypeError for an argument that stores of this kind don't have."""
+    unknown = set(given) - set(kind.model_fields) - {"class_name"}
+    if unknown:
+        raise InvalidTypeError(
+            f"{min(unknown)!r} is no argument of {kind.__name__}; what a cluster wants to know, "
+            "such as a key, goes to Client(url=…, …), and that in as client="
+        )
+
+
+def of_field(error: ValidationError) -> InvalidTypeError:
+    """What pydantic says of an argument, in our words."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = ".".join(map(str, first["loc"]))
+    return InvalidTypeError(f"{name} is {shown(first['input'])}: {first['msg']}")
+
+
+def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
+    """The address of a cluster; None without a host."""
+    if headers:
+        raise InvalidArgumentError(
+            "headers go to the client: client=Client(url=…, headers=…), or api_key=…"
+        )
+    if host is None:
+        if port is not None or ssl:
+            raise InvalidArgumentError("port and ssl go with host")
+        return None
+    if not isinstance(host, str) or not host:
+        raise InvalidArgumentError(f"host is {shown(host)}, expected the name of a machine")
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int | str)):
+        raise InvalidTypeError(f"port is {shown(port)}, expected a number")
+    return f"http{'s' if ssl else ''}://{host}{'' if port is None else f':{port}'}"
+
+
+def arguments_of(
+    places: Mapping[str, Any], collection_kwargs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The arguments of a store that `from_params` is given in Chroma's words. places: the
+    directories and addresses of which one is needed, by name."""
+    given = [name for name, value in places.items() if value is not None]
+    if len(given) != 1:
+        raise InvalidArgumentError(
+            f"expected one of {', '.join(places)}, got {' and '.join(given) or 'none'}"
+        )
+    for name in ("persist_dir", "path"):
+        if places[name] is not None:
+            path_of(places[name], name)
+    said = {} if collection_kwargs is None else collection_kwargs
+    if not isinstance(said, Mapping):
+        raise InvalidTypeError(
+            f"collection_kwargs is {shown(said)}, expected a dict of {' and '.join(OF_COLLECTIONS)}"
+        )
+    refuse_unknown(said, OF_COLLECTIONS, "collection_kwargs")
+    made = {"configuration": said.get("configuration"), "collection_metadata": said.get("metadata")}
+    return {name: value for name, value in made.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Nodes that are written at once, and their metadata."""
+
+    nodes: Sequence[BaseNode]
+    payloads: Sequence[dict[str, Any]]
+
+    def arguments(self, sparse: SparseModel | None) -> dict[str, Any]:
+        """What a collection is given."""
+        given = {
+            "ids": [node.node_id for node in self.nodes],
+            "embeddings": [node.embedding for node in self.nodes],
+            "documents": [text_of(node) for node in self.nodes],
+            "metadatas": self.payloads,
+        }
+        if sparse is not None:
+            given["sparse_embeddings"] = sparse.of_nodes(self.nodes)
+        return given
+
+
+def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[Batch]:
+    """The nodes in batches, of those with one id the last; all in one where there is no size.
+    Raises InvalidArgumentError for a node that can't be kept."""
+    step = None if size is None else batch_size_of(size)
+    for node in nodes:
+        if not isinstance(node.node_id, str):
+            raise InvalidTypeError(f"a node has the id {shown(node.node_id)}, expected a str")
+    last = list({node.node_id: node for node in nodes}.values())
+    for node in last:
+        if node.embedding is None:
+            raise InvalidArgumentError(f"node {node.node_id!r} has no embedding")
+    payloads = [to_payload(node) for node in last]
+    step = step or max(1, len(last))
+    return [Batch(last[i : i + step], payloads[i : i + step]) for i in range(0, len(last), step)]
+
 
 FUNCTIONS = ("sparse_model", "sparse_doc_fn", "sparse_query_fn", "hybrid_fusion_fn")
 

@@ -1,12 +1,8 @@
-"""Copies of collections in other stores: whole, in one state, and then what is written meanwhile.
+"""Copies of collections in other stores: complete, consistent, and kept up to date afterwards.
 
-In come two stores, wherever they live, and the names of collections; out goes what was copied.
-`stores` is the way in; `mirror` has the collections of both, their names, and which come and go;
-`aliases` what else they are called; `telling` says what of that is done. `collection` is one of
-them on its way: its files are copied as files where both stores lie on disk, else its points
-travel in pages (`transfer`, `pages`). `placing` says what it is called there and whose it is;
-`journal` remembers that, and how far a copy has come, so that one that was broken off goes on;
-`following` brings a copy level with what has changed since, `spaces` its vector spaces;
-`comparing` looks at both.
-It may use `places` and the rooms below that.
+Two stores, wherever they live, and the names of collections come in. `mirror` is the entry: it
+compares the collections and aliases of both stores. `collection` copies one of them: as files if
+both stores are directories, otherwise in `pages`. `place` decides what the copy is called and who
+owns it, and applies later changes; `journal` records progress, so that an interrupted copy resumes.
+It may use `backends` and the rooms below that.
 """

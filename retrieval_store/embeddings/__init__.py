@@ -1,13 +1,12 @@
-"""Embedding functions: what turns texts (and images) into vectors.
+"""Embedding functions: they turn texts (and images) into vectors.
 
 An embedding function is any callable that takes a list of inputs and returns as many vectors. If
 its class is registered as a plugin (see `plugins`) and has `settings()`, or `get_config()` as
-Chroma's have, a collection remembers it by name and settings and makes it again when opened. The
-protocols are here. `wordllama` is the default, `sentence_transformers`, `onnx`, `fastembed` and
-`open_clip` run models in this process, `ollama` and `openai` ask servers, by what is in `servers`;
-`bm25` and `splade` make sparse vectors; `arguments` has what several of them are given; `lengths`
-cuts what is too long for a model, and tells how much that was; `frameworks` wraps those of
-LangChain and LlamaIndex. It may use `base` and `errors`.
+Chroma's have, a collection stores its name and settings and makes it again when opened. The
+protocols are here. `wordllama` is the default; `sentence_transformers`, `onnx`, `fastembed` and
+`open_clip` run models in this process; `ollama` and `openai` call servers; `bm25` and `splade` make
+sparse vectors; `frameworks` wraps those of LangChain and LlamaIndex; `_common` checks arguments,
+cuts texts that are too long for a model, and calls servers. It may use `base` and `errors`.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,22 +1,18 @@
 """The embedded engine: points, and nothing else, in files that survive.
 
-A call enters by `registry` (one open store for each directory), goes through `store` (collections
-by name, of which some are `opened`) to `points` (one collection). Its `access` reads and writes in
-transactions, over what `memory` has made of the database as of one write; `changes` are operations
-on points, `paging` goes through them in the order of their ids, `report` tells how a question was
-answered, `warming` loads what the first question would; `concurrency` has locks, and what a fork
-must not break. Its rooms, each of which may use those below it and none of those above:
+A call enters by `store` (one open store for each directory, with its collections) and goes to
+`points` (one collection). `access` reads and writes it in transactions, over the state in memory of
+one write; `transaction` has the operations on points; `stats` reports on collections and queries;
+`snapshots` writes and restores collections in one file; `sqlite` opens databases, and turns their
+failures into errors; `locks` has locks, and what must survive a fork. Its rooms, each of which may
+use those below it and none above:
 
-    snapshots    collections in one state, in one file, and back
-    ranking      what a question asks: points ranked by vectors, words, examples, formulas
-    upkeep       maintenance, in the background or when asked for, and verification
-    nearest      the nearest of the points that are allowed
-    filtering    which points an expression allows
-    words        inverted lists: ranking by words and by sparse vectors
+    maintenance  in the background or on request, and verification
+    search       points ranked by vectors, words, examples, formulas
+    filtering    which points a filter matches
+    text         inverted lists: ranking by words and by sparse vectors
     state        a collection in memory as of one write
-    storage      what lies on disk, and how it is written
-    database     SQLite: connections, transactions, errors
+    storage      what is on disk, and how it is written
 
-Below all of them lie `answering`, `interface`, `indexes`, `filters` and `base`. It knows no front
-and no plugin.
+Below all of them lie `query`, `indexes`, `filters` and `base`. It knows no front and no plugin.
 """

@@ -1,11 +1,10 @@
-"""How well a collection finds what it should, measured on questions whose answers are known.
+"""How well a collection finds what it should, measured on questions with known answers.
 
-In come a collection and questions, each with the ids that should be found; out goes an `Evaluation`
-with recall, MRR and nDCG of each setting, question by question, and what two settings differ in.
-`evaluating` has the one function; `questions` reads and checks what is asked, `settings` in which
-ways, `asking` asks the collection; `measures` says how good what was found is, `bootstrap` how far
-that can be trusted; `results` holds it, `tables` shows it. It may use what users may, Client and
-Collection, what `direct` checks arguments with and makes tables by, `filters`, `base` and `errors`.
+A collection and questions come in, each with the ids that should be found; an `Evaluation` comes
+out, with recall, MRR and nDCG of each setting, question by question, and the differences between
+settings. `evaluate` has the function, and asks the collection; `results` reads questions, computes
+the measures and their confidence intervals, and shows them. It may use what users may, Client and
+Collection, the checks of arguments and the tables of `api`, `filters`, `base` and `errors`.
 """
 
 from retrieval_store.evaluation.evaluate import evaluate

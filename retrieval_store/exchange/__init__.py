@@ -1,19 +1,16 @@
-"""Records in files, out and in, and the stores of others, imported.
+"""Records in files, out and in; and imports from other stores.
 
 `export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection, `lines_of`
 gives its lines; `check` looks at a file, `add_file` and `add_folder` add what is in one, or in a
-folder, and `sync_folder` keeps a collection in step with a folder; the room `imports` reads the
-stores of other programs. In come a collection, or a client, and paths; out come files, points, and
-reports.
+folder, and `sync_folder` keeps a collection in step with a folder.
 
-A record is a dict as `Collection.iterate` gives and `add_from` takes. The room `formats` makes rows
-of files and files of points; `reading` chooses among the formats, `checking` looks at all of a file
-before `adding` writes the first of it, `describing` what it says of its collection; `folders` adds
-files of texts and images, `passages` cuts texts, and `syncing` compares what `wanted` makes of the
-files of a folder with what is there; `reports` has what is told of all that. It may use what users
-may, Client, Collection, the errors and, for stores of qdrant-client's, `qdrant`; besides what
-`direct` checks arguments with, `loaders`, `embeddings`, `plugins` and `base`. Nothing that it uses
-knows of it.
+A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
+checks the whole file, and then adds it; `folders` reads files of texts and images and cuts texts
+into passages; `sync` compares a folder with a collection; `reports` are the results of all that.
+The room `formats` reads and writes files, the room `imports` reads the stores of other programs. It
+may use what users may: Client, Collection, errors and, for stores of qdrant-client, `qdrant`; and
+the checks of arguments of `api`, `loaders`, `embeddings`, `plugins` and `base`. Nothing that it
+uses knows of it.
 """
 
 from retrieval_store.exchange.add import add_file, check

@@ -1,11 +1,9 @@
-"""Finding the nearest vectors: exactly, by the vectors themselves (`exact`, on products of `blas`
-where there are many queries) or by codes (`codes`) whose bounds prove most vectors not to be near
-(`scan`), and by indexes that are nearly right and, in large collections, faster. The passes are
-compiled (`native`); what they have found lies in `sought`.
+"""Finding nearest vectors: exactly (`exact`), by quantized codes with proven bounds (`quantized`),
+or approximately by an index (`hnsw`).
 
-An index is a class under a registered name; `hnsw` is the one that collections use by default. It
-knows vectors by their numbers and nothing of points, filters or files other than its own. It may
-use `base` and `errors`.
+The scans are compiled (`native`). An index is a class under a registered name. It knows vectors by
+their numbers, and nothing of points, filters, or files other than its own. It may use `base` and
+`errors`.
 """
 
 from importlib.util import find_spec

@@ -1,9 +1,9 @@
-"""Data loaders: what fetches the images (or other data) that URIs point at.
+"""Data loaders: they fetch the images (or other data) that URIs point at.
 
-In come uris, which a stranger may have written; out come arrays, texts or None, or a
-DataLoaderError. `images` and `texts` are loaders; both get bytes from `sources`, which reads
-`files` that don't leave a folder, and the `web`, whose `addresses` must be public, all before one
-`deadline`. Pixels are taken from a `budget` of the whole process. It may use `errors`.
+URIs come in, which a stranger may have written; arrays, texts or None come out, or a
+DataLoaderError. `images` has the loaders of images and texts, and bounds the pixels that the
+process decodes at once; `sources` reads files that don't leave a folder; `web` reads public
+addresses before a deadline. It may use `errors`.
 """
 
 from typing import Any, Protocol

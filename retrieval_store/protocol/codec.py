@@ -447,32 +447,28 @@ def no_such(given: Any, wanted: str) -> MalformedError:
 
 PACKAGE = "retrieval_store."
 _HOMES: Mapping[str, Sequence[str]] = {
-    "base.words": ("Analyzer",),
+    "base.analysis": ("Analyzer",),
     "base.arrays": ("SparseVector",),
     "filters.nodes": ("HasId", "HasVector"),
     "filters.paths": ("Steps",),
     "filters.columns": ("ValuesAt", "PlacesAt", "TokensAt", "ElementsAt"),
-    "filters.documents": ("DocumentContains", "DocumentMatches"),
-    "filters.geo": ("InBox", "InCircle", "InPolygon"),
-    "filters.nested": ("AnyElement",),
-    "filters.slices": ("InSlice",),
+    "filters.leaves": ("AnyElement", "DocumentContains", "DocumentMatches", "InSlice"),
     "filters.values": (
+        *("InBox", "InCircle", "InPolygon"),
         *("Beginning", "Between", "Containing", "Differs", "Equals", "Exists", "HasLength"),
         *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextIn", "TextRange"),
     ),
-    "interface.formulas": (
+    "query.query": (
         *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
         *("Quotient", "ScoreOf", "TimeAt", "Whether"),
-    ),
-    "interface.points": ("Changed", "Fields", "Position", "PutResult", "WriteRules"),
-    "interface.questions": (
         *("BestOfEach", "Computed", "Discovered", "Diverse", "Fused", "Near", "Ordered"),
         *("PayloadText", "Question", "Recommended", "RelevanceFeedback", "Sparse", "Step"),
-        *("Text", "Unranked"),
+        *("Text", "Unranked", "Findings", "Inquiry", "LegFindings", "WordFindings"),
     ),
-    "interface.reasons": ("Findings", "Inquiry", "LegFindings", "WordFindings"),
-    "interface.records": ("CollectionRecord", "Gauges"),
-    "interface.spaces": ("NewSpace", "SpaceRecord"),
+    "query.types": (
+        *("Changed", "Fields", "Position", "PutResult", "WriteRules", "CollectionRecord"),
+        *("Gauges", "NewSpace", "SpaceRecord"),
+    ),
 }
 _HOME_OF = {name: PACKAGE + home for home, names in _HOMES.items() for name in names}
 _LEARNT: dict[str, type] = {}

@@ -1,9 +1,6 @@
 """A store of our engine that another process serves, reached over HTTP.
 
-`opening` tells from a URL and what is given with it where that is, and whether it is a server of
-ours at all; `connection` sends requests over kept `lines` and tries again what may be tried again,
-by `attempts`, which knows what each failure means. `heads` are those of requests and answers.
-`store` and `points` are what fronts know as a store, whose methods are those that `wire.api` names.
-
-It may use `wire`, `interface` and what lies below.
+`connection` finds the server of a URL, sends requests over connections that stay open, and retries
+what may be retried; `store` is the store and its points, with the methods of `protocol.methods`. It
+may use `protocol`, `query` and what lies below.
 """

@@ -1,21 +1,16 @@
-"""Served over HTTP and gRPC: a store answers Qdrant's protocols, so that what speaks to Qdrant
-speaks to it.
+"""A store served over HTTP and gRPC, in Qdrant's protocols.
 
-A request comes in, an answer goes out. `routes` is the table of what can be asked; `application`
-takes one of the `requests` through it: `gate` lets it in, `receiving` reads its body, `bodies`,
-`points` and `older` make of that what qdrant-client's models are, a thread of `pool` calls one of
-`methods`, `answers` writes what comes back as a server does, and `sending` sends it. `parameters`
-are those of URLs, `inference` makes vectors of texts and images in bodies, `snapshots` are files
-that come and go, `counts` and `monitoring` what is said of the process, `served` the store itself,
-`rates` how many operations a minute strict mode allows.
-`own` are routes by which a `Client` of a URL works with the store itself, and `copies` what it
-reads in pages. `view` serves the page that looks into the store, whose questions the room of that
-name answers. `settings` are what is given on the command line; `starting` starts and ends servers,
-whose connections `protocol` reads, and `fixtures` is for pytest. The room `rpc` answers calls over
-gRPC by the same table and the same methods.
-
-It may use `retrieval_store.view`, the Qdrant front and all below them. Of starlette and uvicorn
-nothing is loaded before a server is made, and nothing of `rpc` before gRPC is served.
+`routes` is the table of what can be asked. `app` takes a request through it: `auth` admits it,
+`limits` reads its body, bounds the work and has the pool of threads, `bodies` parses it into the
+arguments that qdrant-client's methods take, one of `methods` is called, `answers` formats the
+result as a server does, and `sending` sends it. `request` has the parameters of URLs and the store
+itself; `inference` makes vectors of texts and images in bodies; `monitoring` reports on the
+process; `native` has the routes for `Client(url=)`; `browser` serves the page of the room `view`,
+`snapshots` are files that come and go; `rates` limits operations a minute. `run` starts and ends
+servers, and reads their connections; `pytest_plugin` has fixtures for users' tests. The room `grpc`
+answers calls over gRPC by the same table and methods. It may use `retrieval_store.view`, the Qdrant
+front and all below them. Of starlette and uvicorn nothing is loaded before a server is made, and
+nothing of `grpc` before gRPC is served.
 """
 
 from typing import TYPE_CHECKING, Any

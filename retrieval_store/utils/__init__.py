@@ -1,8 +1,8 @@
-"""The modules of `chromadb.utils` that code for Chroma imports, under their names.
+"""The modules of `chromadb.utils` that programs for Chroma import, under their names.
 
-`embedding_functions` and `data_loaders` lead to what this package has under Chroma's names, made
-with Chroma's arguments. Nothing of it is loaded before it is asked for. It may use `embeddings`,
-`loaders`, `plugins`, `base` and `errors`.
+`embedding_functions` and `data_loaders` have Chroma's names for what this package has, with
+Chroma's arguments. Nothing of them is loaded before it is used. It may use `embeddings`, `loaders`,
+`plugins`, `base` and `errors`.
 """
 
 from importlib import import_module

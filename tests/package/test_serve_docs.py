@@ -10,8 +10,8 @@ import click
 import pytest
 
 from retrieval_store.cli.serve import serve
-from tests.command.terminals import on_terminal
-from tests.command.test_page import matches
+from tests.cli.terminals import on_terminal
+from tests.cli.test_page import matches
 from tests.helpers import PATIENCE, ROOT
 from tests.server.serving import served
 

@@ -14,7 +14,7 @@ from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.server import Application, app
 from retrieval_store.server.auth import Settings, checked_keys, keys_of
 from retrieval_store.server.routes import ROUTES
-from tests.command.terminals import run
+from tests.cli.terminals import run
 from tests.helpers import ROOT
 from tests.server.asked import Asking
 

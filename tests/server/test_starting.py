@@ -12,7 +12,7 @@ import pytest
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.server import run as starting
 from retrieval_store.server import running
-from tests.command.terminals import run
+from tests.cli.terminals import run
 from tests.helpers import PATIENCE
 from tests.server.serving import served
 

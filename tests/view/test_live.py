@@ -18,7 +18,7 @@ from retrieval_store.server.auth import Settings
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.run import Listening, served
 from retrieval_store.view.live import EVERY, EVERY_OF_ONE, Watching
-from tests.command.terminals import environment, run
+from tests.cli.terminals import environment, run
 from tests.helpers import PATIENCE
 from tests.helpers.indexed import until
 from tests.server.asked import Asking

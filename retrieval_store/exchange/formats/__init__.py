@@ -1,8 +1,7 @@
-"""The formats of files: records out of them, and records into them.
+"""File formats: records from files, and records into files.
 
-Each module of a format reads rows, and writes a collection, in bounded memory: `jsonl`, `parquet`,
-`csv_format` and `arrays` do both, `arrow` makes rows of batches of Arrow's. `rows` has what a row
-is, and how an error names its place; `files` opens what is read, and makes what is written appear
-as a whole or not at all; `records` reads a collection. It may use `direct`, `base`, `errors` and
-what the rooms beside it report (`reports`).
+Each format reads rows and writes a collection in bounded memory: `jsonl`, `csv_format`, `parquet`
+(with Arrow's batches) and `arrays`. `common` says what a row is, names its place in errors, reads
+records of a collection, and writes files that appear completely or not at all. It may use `api`,
+`base`, `errors` and `exchange.reports`.
 """

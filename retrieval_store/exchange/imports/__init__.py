@@ -1,8 +1,7 @@
-"""Stores of other programs, read by these programs' own packages, and made collections of.
+"""Stores of other programs, read by those programs' own packages.
 
-`chroma`, `qdrant_local`, `lancedb` and `faiss` each read one kind. What opens its files for writing
-is given a copy (`copies`); what is read goes through `filling`, which tells what can't be kept, and
-into collections that have their names when all is there, or never (`making`). In come a directory
-or a file, and a client; out come collections and a report. It may use what the room above it may,
-and besides its reports and formats.
+`chroma`, `qdrant_local`, `lancedb` and `faiss` each read one kind. `common` gives a copy to what
+would open the original for writing, reports what can't be preserved, and gives collections their
+names only when they are complete. A directory or a file, and a client, come in; collections and a
+report go out. It may use what `exchange` may, and its reports and formats.
 """

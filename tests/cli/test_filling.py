@@ -9,7 +9,7 @@ from PIL import Image
 import retrieval_store
 from retrieval_store import plugins
 from retrieval_store.exchange import add_file, export_arrays, export_parquet
-from tests.command.terminals import run
+from tests.cli.terminals import run
 
 
 class Lengths:

@@ -17,7 +17,7 @@ from retrieval_store.server.grpc.table import PROCEDURES
 from retrieval_store.server.routes import ROUTES
 from tests.helpers import PATIENCE
 from tests.often import times
-from tests.server.rpc.calling import calls, varint, within
+from tests.server.grpc.calling import calls, varint, within
 
 SLOWEST = 5.0  # seconds of the processor, for any message here
 ACCESS = {route.rpc: route.access for route in ROUTES if route.rpc}

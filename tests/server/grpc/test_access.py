@@ -17,7 +17,7 @@ from qdrant_client.grpc import (
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.server.grpc.table import PROCEDURES
 from retrieval_store.server.routes import ROUTES
-from tests.server.rpc.calling import Calls, calls, channel_to, code, refusal
+from tests.server.grpc.calling import Calls, calls, channel_to, code, refusal
 
 FULL, LOOK = "secret", "look"
 RPCS = {route.rpc: route for route in ROUTES if route.rpc}

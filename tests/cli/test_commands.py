@@ -14,7 +14,7 @@ from PIL import Image
 import retrieval_store
 from retrieval_store.base.html import printable
 from retrieval_store.cli.shared import shown, size, widths
-from tests.command.terminals import environment, on_terminal, run
+from tests.cli.terminals import environment, on_terminal, run
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
 from tests.helpers.qdrant_server.socket import serving

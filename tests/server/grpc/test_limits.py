@@ -14,7 +14,7 @@ from qdrant_client import grpc as q
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.server.auth import Limits
 from tests.helpers import PATIENCE
-from tests.server.rpc.calling import (
+from tests.server.grpc.calling import (
     UNLIMITED,
     Calls,
     calls,

@@ -17,7 +17,7 @@ from retrieval_store.cli.shared import names_completed
 from retrieval_store.exchange import export_csv
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.query.types import FileReport
-from tests.command.terminals import environment, on_terminal, run
+from tests.cli.terminals import environment, on_terminal, run
 
 
 @pytest.fixture

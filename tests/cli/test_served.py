@@ -7,7 +7,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.server import running
-from tests.command.terminals import run
+from tests.cli.terminals import run
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store.server import Application, running
 from retrieval_store.server import run as starting
 from retrieval_store.server.auth import Settings
-from tests.command.terminals import run
+from tests.cli.terminals import run
 from tests.helpers import PATIENCE
-from tests.server.rpc.calling import Calls, channel_to, code, make_collection
+from tests.server.grpc.calling import Calls, channel_to, code, make_collection
 from tests.server.serving import served
 
 

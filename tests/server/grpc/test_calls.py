@@ -7,7 +7,7 @@ import qdrant_client
 from qdrant_client import grpc as q
 
 import retrieval_store
-from tests.server.rpc.calling import (
+from tests.server.grpc.calling import (
     calls,
     code,
     count,

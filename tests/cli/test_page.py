@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.command.terminals import on_terminal
+from tests.cli.terminals import on_terminal
 from tests.helpers import ROOT
 
 PAGE = (ROOT / "docs" / "command_line.md").read_text()

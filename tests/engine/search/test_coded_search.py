@@ -382,7 +382,7 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
 WITHOUT = """
 import sys
 import retrieval_store
-from tests.engine.nearest.test_coded_search import as_held, check_answers, methods, opened
+from tests.engine.search.test_coded_search import as_held, check_answers, methods, opened
 with retrieval_store.Client(sys.argv[1]) as client:
     things = opened(client)
     print(methods(things))
@@ -405,7 +405,7 @@ def test_without_the_compiled_part_floats_are_searched(tmp_path):
 READ = """
 import sys
 import retrieval_store
-from tests.engine.nearest.test_coded_search import as_held, check_answers, opened
+from tests.engine.search.test_coded_search import as_held, check_answers, opened
 from tests.helpers.processes import eager_codes
 eager_codes(setattr)
 with retrieval_store.Client(sys.argv[1]) as client:

@@ -23,7 +23,7 @@ from retrieval_store.base.validation import Payload, path_of, whole_number
 from retrieval_store.errors import ClientClosedError, InvalidTypeError
 
 if TYPE_CHECKING:
-    from retrieval_store.api.chroma.compat import Settings
+    from retrieval_store.api.chroma.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -75,7 +75,7 @@ from retrieval_store.query.types import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.api.chroma.compat import Settings
+    from retrieval_store.api.chroma.settings import Settings
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.copying.mirror import Copied
     from retrieval_store.embeddings import Embeds
@@ -151,7 +151,7 @@ class Client:
             path, settings = None, path
         is_left_out = settings is None and tenant is DEFAULT_TENANT
         if not (is_left_out and database is DEFAULT_DATABASE):
-            from retrieval_store.api.chroma.compat import checked_settings, directory_in
+            from retrieval_store.api.chroma.settings import checked_settings, directory_in
 
             known = checked_settings(settings, tenant, database)
             allow_reset = allow_reset or known.allow_reset
@@ -417,7 +417,7 @@ class Client:
 
     def get_settings(self) -> "Settings":
         """Those of Chroma's that mean something here."""
-        from retrieval_store.api.chroma.compat import Settings
+        from retrieval_store.api.chroma.settings import Settings
 
         where = {} if self.path is None else {"persist_directory": str(self.path)}
         return Settings(allow_reset=self._allow_reset, is_persistent=bool(where), **where)
@@ -693,7 +693,7 @@ def EphemeralClient(
     settings: Any = None, tenant: str = DEFAULT_TENANT, database: str = DEFAULT_DATABASE
 ) -> Client:
     """A client of a new store in memory, under the name that users of Chroma know."""
-    from retrieval_store.api.chroma.compat import refuse_persistent
+    from retrieval_store.api.chroma.settings import refuse_persistent
 
     refuse_persistent(settings)
     return Client(settings=settings, tenant=tenant, database=database)

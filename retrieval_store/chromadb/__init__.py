@@ -15,22 +15,6 @@ from typing import TYPE_CHECKING, Any
 from retrieval_store import __version__
 from retrieval_store.api.aio import AsyncHttpClient
 from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
-from retrieval_store.api.chroma.compat import (
-    URI,
-    CollectionMetadata,
-    Documents,
-    Embeddings,
-    IDs,
-    Include,
-    Metadata,
-    Metadatas,
-    Settings,
-    UpdateCollectionMetadata,
-    UpdateMetadata,
-    URIs,
-    Where,
-    WhereDocument,
-)
 from retrieval_store.api.chroma.expressions import (
     GroupBy,
     K,
@@ -45,6 +29,22 @@ from retrieval_store.api.chroma.expressions import (
     Val,
 )
 from retrieval_store.api.chroma.search import SearchResult
+from retrieval_store.api.chroma.settings import Settings
+from retrieval_store.api.chroma.types import (
+    URI,
+    CollectionMetadata,
+    Documents,
+    Embeddings,
+    IDs,
+    Include,
+    Metadata,
+    Metadatas,
+    UpdateCollectionMetadata,
+    UpdateMetadata,
+    URIs,
+    Where,
+    WhereDocument,
+)
 from retrieval_store.api.client import Client, ClientAPI, EphemeralClient, HttpClient
 from retrieval_store.api.client import PersistentClient as _PersistentClient
 from retrieval_store.api.collection import Collection

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
-from retrieval_store.api.chroma.compat import Settings
+from retrieval_store.api.chroma.settings import Settings
 from retrieval_store.chromadb.absences import refused
 
 __all__ = ["DEFAULT_DATABASE", "DEFAULT_TENANT", "Settings"]

@@ -1,8 +1,8 @@
 """A store served over HTTP and gRPC, in Qdrant's protocols.
 
-`routes` is the table of what can be asked. `app` takes a request through it: `auth` admits it,
-`limits` reads its body, bounds the work and has the pool of threads, `bodies` parses it into the
-arguments that qdrant-client's methods take, one of `methods` is called, `answers` formats the
+`routes` is the table of what can be asked. `application` takes a request through it: `auth` admits
+it, `limits` reads its body, bounds the work and has the pool of threads, `bodies` parses it into
+the arguments that qdrant-client's methods take, one of `methods` is called, `answers` formats the
 result as a server does, and `sending` sends it. `request` has the parameters of URLs and the store
 itself; `inference` makes vectors of texts and images in bodies; `monitoring` reports on the
 process; `native` has the routes for `Client(url=)`; `browser` serves the page of the room `view`,
@@ -16,11 +16,11 @@ nothing of `grpc` before gRPC is served.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval_store.server.app import Application, app
+    from retrieval_store.server.application import Application, app
     from retrieval_store.server.run import running
 
 __all__ = ["Application", "app", "running"]
-_HOMES = {"Application": "app", "app": "app", "running": "run"}
+_HOMES = {"Application": "application", "app": "application", "running": "run"}
 
 
 def __getattr__(name: str) -> Any:

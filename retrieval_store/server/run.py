@@ -28,7 +28,7 @@ from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError, StorageError
-from retrieval_store.server.app import Application, app
+from retrieval_store.server.application import Application, app
 from retrieval_store.server.auth import END_WITHIN, RpcListening, Settings
 from retrieval_store.server.browser import ROOT
 from retrieval_store.server.routes import OF_VIEW

@@ -18,7 +18,7 @@ import pytest
 
 from retrieval_store.qdrant import QdrantClient, models, snapshots
 from retrieval_store.server import app
-from retrieval_store.server.app import MOST_LEFT
+from retrieval_store.server.application import MOST_LEFT
 from retrieval_store.server.limits import BusyError, GoneError, WaitedTooLongError
 from tests.helpers import PATIENCE
 from tests.server.asked import Answered, Asking

@@ -13,7 +13,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.server import app, sending
-from retrieval_store.server.app import Application
+from retrieval_store.server.application import Application
 from retrieval_store.server.auth import Settings
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.run import Listening, served

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import retrieval_store
-from retrieval_store.server.app import Application
+from retrieval_store.server.application import Application
 from retrieval_store.server.auth import Settings
 from retrieval_store.server.browser import INDEX, POLICY, _files
 from retrieval_store.server.routes import OF_VIEW

@@ -1,7 +1,7 @@
 """`chromadb.api.types`: types of what is passed and returned."""
 
-from retrieval_store.api.chroma.compat import *
 from retrieval_store.api.chroma.search import SearchResult as SearchResult
+from retrieval_store.api.chroma.types import *
 from retrieval_store.api.results import GetResult as GetResult
 from retrieval_store.api.results import QueryResult as QueryResult
 from retrieval_store.base.arrays import SparseVector as SparseVector

@@ -4,5 +4,5 @@
 over HTTP. `table` names the procedures and reads messages about collections and of older methods;
 `read` turns a message into the body that the same request has over HTTP; `write` makes a message of
 the result. What a procedure does, and who may call it, stands in `server.routes`. It may use the
-rest of the server but `app` and `run`. Nothing of it is loaded before gRPC is served.
+rest of the server but `application` and `run`. Nothing of it is loaded before gRPC is served.
 """

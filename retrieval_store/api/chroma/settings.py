@@ -1,16 +1,11 @@
 """Settings, tenants and databases: accepted where they say what is so here anyway, and refused by
 name where they would mean something.
-
-Names of types that code written for Chroma imports.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.base.validation import shown
@@ -117,29 +112,3 @@ def _checked(named: Mapping[str, Any]) -> dict[str, Any]:
                 "allow_reset, is_persistent and persist_directory"
             )
     return {name: value for name, value in named.items() if name not in MEANINGLESS}
-
-
-ID: TypeAlias = str
-IDs: TypeAlias = list[ID]
-Document: TypeAlias = str
-Documents: TypeAlias = list[Document]
-URI: TypeAlias = str
-URIs: TypeAlias = list[URI]
-Vector: TypeAlias = Sequence[float] | Sequence[int]
-Embedding: TypeAlias = npt.NDArray[np.float32]
-Embeddings: TypeAlias = list[Embedding]
-Image: TypeAlias = npt.NDArray[Any]
-Images: TypeAlias = list[Image]
-Embeddable: TypeAlias = Documents | Images
-Loadable: TypeAlias = list[Image | None]
-Space: TypeAlias = Literal["cosine", "l2", "ip"]
-Metadata: TypeAlias = Mapping[str, Any]
-Metadatas: TypeAlias = list[Metadata]
-UpdateMetadata: TypeAlias = Metadata
-CollectionMetadata: TypeAlias = Metadata
-UpdateCollectionMetadata: TypeAlias = Metadata
-Where: TypeAlias = Mapping[str, Any]
-WhereDocument: TypeAlias = Mapping[str, Any]
-Include: TypeAlias = list[
-    Literal["documents", "embeddings", "metadatas", "distances", "uris", "data"]
-]

@@ -1,9 +1,5 @@
 """retrieval-store for LangChain."""
 
-from langchain_retrieval_store.filters import RetrievalStoreTranslator
-from langchain_retrieval_store.retriever import AsLangChain, RetrievalStoreRetriever
-from langchain_retrieval_store.vectorstore import RetrievalStore, RetrievalStoreIndex
-
 try:
     import langchain_core  # noqa: F401
 except ImportError as error:
@@ -11,6 +7,9 @@ except ImportError as error:
         'langchain_retrieval_store needs langchain-core: pip install "retrieval-store[langchain]"'
     ) from error
 
+from langchain_retrieval_store.filters import RetrievalStoreTranslator
+from langchain_retrieval_store.retriever import AsLangChain, RetrievalStoreRetriever
+from langchain_retrieval_store.vectorstore import RetrievalStore, RetrievalStoreIndex
 
 __all__ = [
     "AsLangChain",

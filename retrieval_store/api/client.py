@@ -469,7 +469,7 @@ class Client:
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
-        from retrieval_store.api.embedding import check_ready, space_for, spec_of
+        from retrieval_store.api.embedder import check_ready, space_for, spec_of
 
         check_ready(use.embedding_function)
         space = space_for(use.embedding_function, cast(str | None, given.get("space")))
@@ -585,7 +585,7 @@ def _function_of(given: "Embeds | str | Default | None") -> "Embeds | Default | 
     one, or none, nothing is loaded."""
     if given is None or isinstance(given, Default):
         return given
-    from retrieval_store.api.embedding import function_of
+    from retrieval_store.api.embedder import function_of
 
     function: Embeds = function_of(given, "embedding_function")
     return function

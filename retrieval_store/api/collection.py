@@ -142,7 +142,7 @@ class Collection:
         those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
         function."""
         record = self._record()
-        from retrieval_store.api.embedding import without_probe
+        from retrieval_store.api.embedder import without_probe
 
         spec = without_probe(_spec_in(record))
         return {**to_store(all_settings(record)), "embedding_function": spec}

@@ -22,7 +22,7 @@ from retrieval_store.query.query import BestOfEach, Fused, Near, Question, Spars
 from retrieval_store.query.types import Fields, PointId
 
 if TYPE_CHECKING:
-    from retrieval_store.api.embedding import ProbedEmbedder
+    from retrieval_store.api.embedder import ProbedEmbedder
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.protocols import Backend
 

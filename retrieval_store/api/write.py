@@ -27,7 +27,8 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.api.arguments import FIELDS, Embed, Records, records_of
 from retrieval_store.api.configuration import refuse_no_sparse
-from retrieval_store.api.embedding import Embedded, Embedding, ProbedEmbedder
+from retrieval_store.api.embedder import Embedded, ProbedEmbedder
+from retrieval_store.api.embedding import Embedding
 from retrieval_store.api.results import SPACE, SPARSE, WriteResult
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass, replace

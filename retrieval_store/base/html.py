@@ -5,11 +5,7 @@ Text from elsewhere, as it may be shown: without what a terminal, a browser or a
 would obey.
 """
 
-import base64
-import io
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -29,6 +25,8 @@ def printable(text: str) -> str:
 
 
 def _is_shown(one: str) -> bool:
+    import unicodedata
+
     return one.isprintable() or one in JOINERS or unicodedata.category(one) == "Zs"
 
 
@@ -65,7 +63,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, np.ndarray):
-        return _thumbnail(value) or escape(shape_of(value))
+        return _thumbnail(value) or _text(shape_of(value))
     if isinstance(value, float):
         return f"{value + 0.0:.4g}"  # which makes 0 of -0
     text = _as_json(value) if isinstance(value, Mapping | list) else str(value)
@@ -74,6 +72,8 @@ def _cell(value: Any) -> str:
 
 
 def _text(text: str) -> str:
+    from html import escape  # which most who show a text as a line don't need
+
     return escape(printable(text).encode(errors="replace").decode())
 
 
@@ -99,6 +99,9 @@ def _thumbnail(pixels: Any) -> str | None:
         image = Image.fromarray(pixels)
     except (ImportError, TypeError, ValueError):
         return None
+    import base64
+    import io
+
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
     image.convert("RGB").save(file, "PNG")

@@ -69,7 +69,7 @@ def installed() -> dict[str, str]:
 def made(name: str) -> Any:
     """The embedding function of this name, as it is without settings."""
     from retrieval_store import plugins
-    from retrieval_store.api.embedding import function_of
+    from retrieval_store.api.embedder import function_of
 
     if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
         raise click.UsageError(f"there is no model {name!r}; expected one of {NAMES}")
@@ -91,7 +91,7 @@ def of_file(said: dict[str, Any], trust: bool) -> Any:
     """The function that a file says its vectors were made by; None where there is none of that name
     here, or where the maker of the file could reach anything by it."""
     from retrieval_store import plugins
-    from retrieval_store.api.embedding import made_of
+    from retrieval_store.api.embedder import made_of
 
     name, settings = said.get("name"), said.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
@@ -435,7 +435,7 @@ def with_new(store: str, name: str, incoming: Incoming) -> Any:
 def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
-    from retrieval_store.api.embedding import space_for
+    from retrieval_store.api.embedder import space_for
     from retrieval_store.exchange.add import agreeing, described_by, source_of
     from retrieval_store.exchange.formats.common import MAX_LINE_BYTES
 

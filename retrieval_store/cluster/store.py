@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from qdrant_client import models
@@ -74,9 +74,6 @@ from retrieval_store.query.types import (
     scalar,
 )
 from retrieval_store.query.why import why
-
-if TYPE_CHECKING:
-    from retrieval_store.base.analysis import Analyzer
 
 RANKED = 10_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn

@@ -5,8 +5,8 @@ its class is registered as a plugin (see `plugins`) and has `settings()`, or `ge
 Chroma's have, a collection stores its name and settings and makes it again when opened. The
 protocols are here. `wordllama` is the default; `sentence_transformers`, `onnx`, `fastembed` and
 `open_clip` run models in this process; `ollama` and `openai` call servers; `bm25` and `splade` make
-sparse vectors; `frameworks` wraps those of LangChain and LlamaIndex; `_common` checks arguments,
-cuts texts that are too long for a model, and calls servers. It may use `base` and `errors`.
+sparse vectors; `frameworks` wraps those of LangChain and LlamaIndex; `_common` checks arguments and
+cuts texts that are too long for a model; `_servers` calls servers. It may use `base` and `errors`.
 """
 
 from collections.abc import Callable, Sequence

@@ -10,28 +10,17 @@ nevertheless, which of a log of megabytes takes seconds and gigabytes; so what c
 off before. Functions tell what they didn't read by `tell_of_cut` or `tell_of_lengths`: who writes
 to a collection collects it; where none does, that anything was cut is logged once a process for
 each model.
-
-Servers that embed texts: asked by JSON over HTTP, in batches.
-
-What may pass is tried again. Texts and keys go to the host that the user named and to no other, so
-no redirect is followed. It needs nothing but the standard library.
 """
 
 import copy
-import http.client
-import json
-import threading
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints, Matrix, plain_scalar
+from retrieval_store.base.arrays import Ints, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import shown
@@ -260,161 +249,3 @@ def _counting(tokenizer: Any) -> Count:
         return [len(one) for one in encode(texts)]
 
     return count
-
-
-RETRIED = (408, 409, 429, 500, 502, 503, 504)
-REQUEST_CHARACTERS = 400_000  # OpenAI takes 300,000 tokens at once; a token is some four characters
-FIRST_PAUSE = 0.5  # seconds; doubled each time
-LONGEST_PAUSE = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How a server is asked: batch_size texts at once; timeout: how many seconds it may be silent;
-    retries: how often what failed is tried again."""
-
-    batch_size: int
-    timeout: float
-    retries: int
-
-
-def checked_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
-    """How to ask, if the numbers can be meant; InvalidArgumentError for others."""
-    seconds = plain_scalar(timeout)
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not 0 < seconds < threading.TIMEOUT_MAX:
-        raise InvalidArgumentError(
-            f"timeout is {shown(timeout)}, expected a number of seconds above 0"
-        )
-    return Manner(
-        at_least(1, "batch_size", batch_size), float(seconds), at_least(0, "retries", retries)
-    )
-
-
-def checked_url(base_url: Any) -> str:
-    """The URL of a server without the slash at its end; InvalidArgumentError for one that can't be
-    asked, or that must not be stored."""
-    try:
-        parts = urllib.parse.urlsplit(base_url if isinstance(base_url, str) else "")
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        usable = False
-    if not usable or parts.username or parts.password:  # it isn't shown, for it may have a password
-        raise InvalidArgumentError(
-            "base_url must be an http or https URL without a user's name or password: it is "
-            "stored and shown"
-        )
-    return str(base_url).rstrip("/")
-
-
-def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]) -> Matrix:
-    """(n, dim) float32 for n texts, which `embed` embeds some at a time; (0, 0) for none."""
-    if not texts:
-        return np.empty((0, 0), np.float32)
-    parts = [embed(some) for some in batches(texts, size)]
-    widths = sorted({part.shape[1] for part in parts})
-    if len(widths) > 1:
-        raise EmbeddingFunctionError(
-            f"the server answered vectors of {' and of '.join(map(str, widths))} numbers to texts "
-            "of one call"
-        )
-    return np.concatenate(parts)
-
-
-def batches(texts: list[str], size: int) -> Iterator[list[str]]:
-    """As many texts as go into one request, by their number and by their lengths."""
-    some: list[str] = []
-    room = REQUEST_CHARACTERS
-    for text in texts:
-        if some and (len(some) == size or len(text) > room):
-            yield some
-            some, room = [], REQUEST_CHARACTERS
-        some.append(text)
-        room -= len(text)
-    yield some
-
-
-def matrix(rows: Any, count: int) -> Matrix:
-    """(count, dim) float32 of what a server answered; TypeError or ValueError if it isn't that."""
-    try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite
-            vectors = np.array(rows, np.float32)
-    except OverflowError as error:  # an int that no float holds
-        raise ValueError(str(error)) from error
-    if vectors.ndim != 2 or len(vectors) != count or not vectors.shape[1]:
-        raise ValueError(f"an array of shape {vectors.shape} for {count} texts")
-    if not np.isfinite(vectors).all():
-        raise ValueError("numbers that aren't finite")
-    return vectors
-
-
-def no_embeddings(url: str, answer: Any) -> EmbeddingFunctionError:
-    """The error of an answer that has other things than were asked for."""
-    return EmbeddingFunctionError(
-        f"{url} answered something else than embeddings: {str(answer)[:200]}"
-    )
-
-
-def ask(
-    url: str,
-    body: bytes,
-    headers: Mapping[str, str],
-    manner: Manner,
-    told: Callable[[int | None, str], str],
-) -> Any:
-    """What a server answers to the body, as JSON.
-
-    Raises EmbeddingFunctionError with the text that `told` makes of the status and the beginning of
-    what the server said; of None and the reason, where it can't be reached.
-    """
-    pause, waiting = FIRST_PAUSE, threading.Event()
-    for left in range(manner.retries, -1, -1):
-        try:
-            return _answer(url, body, headers, manner.timeout)
-        except urllib.error.HTTPError as error:
-            said = _beginning_of(error)
-            if error.code not in RETRIED or not left:
-                raise EmbeddingFunctionError(told(error.code, said)) from error
-            pause = _asked_for(error) or pause
-        except UnicodeError as error:  # of a URL; bytes that aren't UTF-8 aren't JSON
-            raise EmbeddingFunctionError(told(None, str(error))) from error
-        except (OSError, http.client.HTTPException) as error:
-            if not left:
-                raise EmbeddingFunctionError(told(None, str(error))) from error
-        waiting.wait(min(pause, LONGEST_PAUSE))
-        pause *= 2
-    raise AssertionError("unreachable")
-
-
-def _answer(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Any:
-    request = urllib.request.Request(
-        url, body, {"Content-Type": "application/json", **headers}, method="POST"
-    )
-    opener = urllib.request.build_opener(_NoRedirect)
-    with opener.open(request, timeout=timeout) as response:
-        try:
-            return json.load(response)
-        except (ValueError, RecursionError) as error:
-            raise EmbeddingFunctionError(f"{url} didn't answer JSON") from error
-
-
-def _beginning_of(error: urllib.error.HTTPError) -> str:
-    """What the server says of the error; nothing where it falls silent."""
-    with error, suppress(OSError, http.client.HTTPException):
-        return error.read(500).decode(errors="replace")
-    return ""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like any other that isn't embeddings."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _asked_for(error: urllib.error.HTTPError) -> float | None:
-    """How long the server wants us to wait, in seconds."""
-    try:
-        return float(error.headers.get("Retry-After", ""))
-    except ValueError:
-        return None

@@ -11,17 +11,14 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings._common import (
+from retrieval_store.embeddings._common import at_least, known_tokens, prefixed, prefixes
+from retrieval_store.embeddings._servers import (
     ask,
-    at_least,
     checked_manner,
     checked_url,
     in_batches,
-    known_tokens,
     matrix,
     no_embeddings,
-    prefixed,
-    prefixes,
 )
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings._common import (
+from retrieval_store.embeddings._servers import (
     ask,
     checked_manner,
     checked_url,

@@ -31,7 +31,6 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-import re2
 
 from retrieval_store.base.arrays import Bools, Floats
 from retrieval_store.base.dataclasses import dataclass
@@ -258,6 +257,8 @@ def compile_pattern(pattern: str) -> Any:
         )
     if _nesting(pattern) > MAX_DEPTH:
         raise InvalidFilterError(f"the pattern's groups are nested deeper than {MAX_DEPTH} levels")
+    import re2  # which takes as long to load as opening a store
+
     try:
         compiled = re2.compile(pattern, options=_options())
     except UnicodeEncodeError:
@@ -275,6 +276,8 @@ def compile_pattern(pattern: str) -> Any:
 
 
 def _options() -> Any:
+    import re2
+
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True

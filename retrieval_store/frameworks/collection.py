@@ -23,7 +23,7 @@ import numpy as np
 from retrieval_store.api.client import ATTEMPTS, Client
 from retrieval_store.api.collection import Collection
 from retrieval_store.api.configuration import PARTS
-from retrieval_store.api.embedding import is_told_apart, space_for
+from retrieval_store.api.embedder import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings.bm25 import BM25Embedding

@@ -13,8 +13,6 @@ refused, and how. It may use `backends`, `plugins`, `embeddings`, `query`, `filt
 """
 
 from retrieval_store.base.system import telemetry_off
-from retrieval_store.qdrant.client import AsyncQdrantClient, QdrantClient, explain, why
-from retrieval_store.qdrant.errors import Refused
 
 try:
     with telemetry_off():  # it imports fastembed, where that is installed, and so onnxruntime
@@ -26,5 +24,7 @@ except ImportError as error:
         'retrieval_store.qdrant needs qdrant-client: pip install "retrieval-store[qdrant]"'
     ) from error
 
+from retrieval_store.qdrant.client import AsyncQdrantClient, QdrantClient, explain, why
+from retrieval_store.qdrant.errors import Refused
 
 __all__ = ["AsyncQdrantClient", "QdrantClient", "Refused", "explain", "models", "why"]

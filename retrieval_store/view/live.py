@@ -29,8 +29,8 @@ from retrieval_store.query.protocols import CollectionStore
 from retrieval_store.query.types import CollectionRecord, SpaceRecord
 
 if TYPE_CHECKING:
-    from retrieval_store.api.embedding import ProbedEmbedder
-    from retrieval_store.query.protocols import CollectionStore, PointsBackend
+    from retrieval_store.api.embedder import ProbedEmbedder
+    from retrieval_store.query.protocols import PointsBackend
 
 MOST_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
 

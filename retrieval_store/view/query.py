@@ -9,7 +9,7 @@ Why records are found by a question of the page, or aren't.
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +44,6 @@ from retrieval_store.view.records import (
     shown_hits,
     whole_record,
 )
-
-if TYPE_CHECKING:
-    from retrieval_store.base.analysis import Analyzer
 
 Mark = tuple[int, int]
 

@@ -11,7 +11,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store import Knn, Search, plugins
-from retrieval_store.api.embedding import PROBE
+from retrieval_store.api.embedder import PROBE
 from retrieval_store.embeddings import wordllama
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
@@ -361,7 +361,7 @@ def test_stored_names_lead_only_to_installed_plugins(tmp_path, registered, monke
     ):
         with retrieval_store.Client(tmp_path / name) as client:
             monkeypatch.setattr(
-                "retrieval_store.api.embedding.spec_of",
+                "retrieval_store.api.embedder.spec_of",
                 lambda _, n=name: {"name": n, "settings": {}},
             )
             things = client.create_collection("things")

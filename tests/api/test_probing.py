@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.api.embedding import PROBE
+from retrieval_store.api.embedder import PROBE
 from retrieval_store.errors import ConflictError, LockTimeoutError, ReadOnlyError
 
 DIMENSION = 64

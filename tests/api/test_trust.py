@@ -13,7 +13,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store import plugins
-from retrieval_store.api import embedding
+from retrieval_store.api import embedder
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
@@ -31,7 +31,7 @@ SECRET = "RETRIEVAL_STORE_TEST_SECRET"
 @pytest.fixture(autouse=True)
 def nothing_given_yet(monkeypatch):
     """As in a process that has just begun."""
-    monkeypatch.setattr(embedding, "_given", set(), raising=False)
+    monkeypatch.setattr(embedder, "_given", set(), raising=False)
     monkeypatch.setattr(plugins, "_registered", {})
 
 

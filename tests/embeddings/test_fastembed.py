@@ -9,7 +9,7 @@ import tokenizers
 
 import retrieval_store
 from retrieval_store import FastEmbedEmbeddingFunction
-from retrieval_store.api import embedding
+from retrieval_store.api import embedder
 from retrieval_store.embeddings import _common, max_tokens_of
 from retrieval_store.errors import (
     EmbeddingFunctionError,
@@ -54,7 +54,7 @@ def fastembed(monkeypatch):
     """A class in the place of fastembed's, in what is as a new process."""
     kind = type("TextEmbedding", (TextEmbedding,), {"made": []})
     monkeypatch.setitem(sys.modules, "fastembed", SimpleNamespace(TextEmbedding=kind))
-    monkeypatch.setattr(embedding, "_given", set())
+    monkeypatch.setattr(embedder, "_given", set())
     monkeypatch.setattr(_common, "_told", set())
     return kind
 
@@ -125,7 +125,7 @@ def test_a_collection_remembers_the_model_and_loads_none_that_only_a_store_names
             },
         }
     assert fastembed.made[0].given["specific_model_path"] == str(folder)
-    embedding._given.clear()  # as in another process
+    embedder._given.clear()  # as in another process
     with retrieval_store.Client(tmp_path / "store") as client:
         things = client.get_collection("things")
         with pytest.raises(EmbeddingFunctionError, match="'fastembed'.*trust=True"):

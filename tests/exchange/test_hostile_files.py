@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.api.embedding import PROBE
+from retrieval_store.api.embedder import PROBE
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,

@@ -50,7 +50,7 @@ from retrieval_store.query.query import Near, Question, Sparse, Step
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
 if TYPE_CHECKING:
-    from retrieval_store.api.embedding import ProbedEmbedder
+    from retrieval_store.api.embedder import ProbedEmbedder
     from retrieval_store.query.protocols import PointsBackend
 
 _OF_IDS = {"$eq": (False, False), "$in": (False, True), "$ne": (True, False), "$nin": (True, True)}

@@ -17,7 +17,6 @@ contradicts itself. Whatever is wrong with one, and isn't found by its checksum,
 here.
 """
 
-import hashlib
 import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial, reduce
@@ -270,7 +269,9 @@ def may_have_file(path: PayloadPath) -> bool:
 
 def file_key(path: PayloadPath) -> str:
     """Under which key the file of these columns is recorded."""
-    return f"{KIND}.{hashlib.sha256(orjson.dumps(path)).hexdigest()[:16]}"
+    from hashlib import sha256  # which takes longer to load than opening a store
+
+    return f"{KIND}.{sha256(orjson.dumps(path)).hexdigest()[:16]}"
 
 
 def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:

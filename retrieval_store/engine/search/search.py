@@ -1,25 +1,11 @@
 """Search in a dense space: the points nearest to a query vector, among those that a filter
 allows.
 
-The search by the vectors themselves (floats), of all that the filter allows.
-
-Where a filter is used again, the vectors that it allows are copied together.
-
-The search by codes.
-
-A pass over codes proves that most vectors aren't among the nearest; exact distances are computed
-for the few that are left. Vectors without codes are searched as floats.
-
-The search through an index.
-
-The index is queried for more candidates than are wanted (over-fetch), and those that the filter
-doesn't allow are dropped.
-
-The engine's implementation of `answering.leaves.Leaves`: rankings of the points in one state.
-
-Items are rows of the state, which are numbered in the order of insertion. What isn't asked of most
-collections, every scoring but nearness in a dense space and all labels, is loaded when it is asked
-for first.
+`EngineLeaves` is the engine's `query.executor.Leaves`: rankings of the points in one state, as rows
+of the state, which are numbered in the order of insertion. It ranks by nearness in dense spaces;
+all other scorings and labels are in `scorers`, which is loaded when one is needed. The search by
+the vectors themselves (floats) is here: where a filter is used again, the vectors that it allows
+are copied together. What only large collections need is in `large`, loaded by the first of them.
 """
 
 from collections.abc import Hashable, Sequence
@@ -33,7 +19,6 @@ from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, Sto
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.cache import key_of
 from retrieval_store.engine.filtering.select import allowed_by
-from retrieval_store.engine.search.codes import Coded, SpaceCodes
 from retrieval_store.engine.search.context import (
     Neighbors,
     SearchContext,
@@ -44,7 +29,6 @@ from retrieval_store.engine.search.context import (
 from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex, is_worth_an_index
 from retrieval_store.engine.search.planner import (
     CODED_CELLS,
-    TRUST,
     WIDER,
     CostInputs,
     Plan,
@@ -60,19 +44,10 @@ from retrieval_store.indexes.exact import (
     FloatPass,
     Norms,
     is_safe_length,
-    most_left,
     nearest,
     norms_of,
 )
 from retrieval_store.indexes.native import REMEDY, kernel
-from retrieval_store.indexes.quantized import (
-    Bits,
-    Codes,
-    Pieces,
-    candidates,
-    gathered,
-    nearest_by_codes,
-)
 from retrieval_store.query.executor import Labelling, Ranked
 from retrieval_store.query.query import BestOfEach, Groups, Near, Step, Text
 from retrieval_store.query.types import Fields, Points, index_settings
@@ -80,7 +55,6 @@ from retrieval_store.query.types import Fields, Points, index_settings
 if TYPE_CHECKING:
     from retrieval_store.engine.search.codes import Coded
     from retrieval_store.engine.search.scorers import Scorings
-    from retrieval_store.filters.nodes import Expression
     from retrieval_store.query.query import WordFindings
 
 
@@ -303,6 +277,8 @@ class _Search:
 
     def _through_index(self, index: VectorIndex, held: int) -> None:
         """Answer, through the index, the queries for which that is cheapest."""
+        from retrieval_store.engine.search.large import UselessError, over_fetch
+
         covered, wider = min(held, self._context.slots), 1
         while left := self._left():
             plan = self._plan(covered, wider)
@@ -344,6 +320,8 @@ class _Search:
 
     def _by_codes(self, plan: Plan, left: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
+        from retrieval_store.engine.search.large import by_codes
+
         assert self._coded is not None
         usable = [i for i in left if self._context.can_use_codes(i)]
         self._trace.note_plan(plan, len(usable))
@@ -351,201 +329,6 @@ class _Search:
         for i, answer in zip(usable, found, strict=True):
             self._answers[i] = answer
         self._trace.lap("codes")
-
-
-MOST_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
-
-
-@dataclass(frozen=True, slots=True)
-class PackedCodes:
-    """Codes of the vectors that a filter allows, copied together. rest: allowed slots without
-    codes; coded: how many slots of the space had codes when this was made."""
-
-    pieces: Pieces | None
-    rest: Ints
-    coded: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory in use."""
-        return self.rest.nbytes + (0 if self.pieces is None else self.pieces.nbytes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What a search by codes scans. allowed: see `scan.candidates`; rest: allowed slots without
-    codes, which are searched as floats."""
-
-    pieces: Pieces | None
-    allowed: Bits | None
-    rest: Ints
-
-
-def by_codes(
-    context: SearchContext, codes: SpaceCodes, coded: Coded, which: list[int]
-) -> list[Neighbors | None]:
-    """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
-    with too many candidates."""
-    parts = _parts(context, coded)
-    most = most_left(context.allowed.count, MOST_SHARE, context.k)
-    if parts.pieces is None or len(parts.rest):
-        found = _with_rest(context, parts, most, which)
-    else:
-        found = _decided(context, parts.pieces, parts.allowed, most, which)
-    for one in found:
-        codes.note(one is not None)
-    return found
-
-
-def _decided(
-    context: SearchContext, pieces: Pieces, allowed: Bits | None, most: int, which: list[int]
-) -> list[Neighbors | None]:
-    """The nearest, where all allowed vectors have codes."""
-    vectors, lengths = context.some(which), [context.lengths[i] for i in which]
-    found = nearest_by_codes(
-        vectors, lengths, pieces, context.k, most, context.matrix, allowed, context.within
-    )
-    for one in found:
-        if one is not None:
-            context.admit(one.slots)  # what isn't as it was written would be an error from here
-    return [None if one is None else context.in_order(one) for one in found]
-
-
-def _with_rest(
-    context: SearchContext, parts: _Parts, most: int, which: list[int]
-) -> list[Neighbors | None]:
-    """The nearest, where some allowed vectors have no codes."""
-    vectors, lengths = context.some(which), [context.lengths[i] for i in which]
-    found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
-    if parts.pieces is not None:
-        k, within = context.k, context.within
-        found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed, within)
-    rest = context.nearest_of(which, parts.rest)
-    return [
-        None if slots is None else context.ranked(i, np.append(slots, rest[at]))
-        for at, (i, slots) in enumerate(zip(which, found, strict=True))
-    ]
-
-
-def _parts(context: SearchContext, coded: Coded) -> _Parts:
-    together = _kept(context, coded)
-    if together is None and context.may_keep_codes():
-        slots = context.allowed.slots(context.space)
-        if slots is not None:
-            together = _gathered(context, coded, slots)
-            kept = context.view.kept.allowed
-            kept.keep_packed(
-                context.allowed, context.space.space.name, together, context.view.state
-            )
-    if together is None:
-        return _all(context, coded)
-    return _Parts(together.pieces, None, together.rest)
-
-
-def _kept(context: SearchContext, coded: Coded) -> PackedCodes | None:
-    """The codes kept together; None where there are none, or where some of the vectors that had no
-    codes may have them now."""
-    kept = context.allowed.packed(context.space.space.name)
-    if not isinstance(kept, PackedCodes):
-        return None
-    return None if len(kept.rest) and coded.count > kept.coded else kept
-
-
-def _all(context: SearchContext, coded: Coded) -> _Parts:
-    """All codes of the space, with bits for the slots that are allowed."""
-    space, mask = context.space, context.allowed.mask
-    rest = coded.lacking(context.slots)
-    if mask is None and not space.dead and coded.stop <= context.slots:
-        return _Parts(coded.together, None, rest)
-    rows = space.row_of_slot[rest]
-    rest = rest[(rows >= 0) if mask is None else (rows >= 0) & mask[rows]]
-    return _Parts(coded.together, context.allowed.bits(space, coded.stop), rest)
-
-
-def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> PackedCodes:
-    """The codes of these slots copied together, contiguous for each frame."""
-    if (slots[1:] < slots[:-1]).any():
-        slots = np.sort(slots)
-    groups: dict[int, list[tuple[Codes, Ints]]] = {}
-    chosen: dict[int, list[Ints]] = {}
-    rest, at = [], 0
-    for first, codes in coded.pieces:
-        start, stop = np.searchsorted(slots, (first, first + codes.count)).tolist()
-        rest.append(slots[at:start])
-        at = stop
-        if stop > start:
-            groups.setdefault(id(codes.frame), []).append((codes, slots[start:stop] - first))
-            chosen.setdefault(id(codes.frame), []).append(slots[start:stop])
-    rest.append(slots[at:])
-    found = [gathered(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
-    pieces = Pieces.of(found, [0] * len(found)) if found else None
-    return PackedCodes(pieces, np.concatenate(rest), coded.count)
-
-
-TIE = 2.0**-23  # relative error of float32 distances in an index, per number of a vector
-
-
-class UselessError(Exception):
-    """The index can't answer: it failed, or returned fewer candidates than exist."""
-
-
-def over_fetch(
-    context: SearchContext,
-    index: VectorIndex,
-    covered: int,
-    ef: int,
-    which: list[int],
-    answers: list[Neighbors | None],
-) -> None:
-    """Fill in the answers to the queries at `which` for which enough of the index' `ef` candidates
-    are allowed. covered: how many slots the index holds. UselessError when the index returns fewer
-    than `ef` candidates."""
-    space, k = context.space, context.k
-    try:
-        candidates, distances = index.search(context.vectors[which], ef)
-    except RuntimeError as error:
-        raise UselessError from error
-    fresh = _fresh(context, covered, which) if covered < context.slots else None
-    if len(index) > context.slots:  # it holds vectors newer than this reader's state
-        known = np.minimum(candidates, context.slots - 1)
-        rows = np.where(known == candidates, space.row_of_slot[known], -1)
-    else:
-        rows = space.row_of_slot[candidates]
-    passing = _passing(context, rows)
-    for at, i in enumerate(which):
-        places = np.flatnonzero(passing[at])
-        if len(places) < k or places[k - 1] > TRUST * ef:
-            continue
-        count = _count_near(context, candidates[at, places], distances[at, places], i)
-        if count == len(places):  # more candidates may tie with the last, by float32's error
-            continue
-        slots = candidates[at, places[:count]]
-        answers[i] = context.ranked(i, slots if fresh is None else np.append(slots, fresh[at]))
-
-
-def _passing(context: SearchContext, rows: Ints) -> np.ndarray:
-    passing = rows >= 0
-    if context.allowed.mask is not None:
-        passing &= context.allowed.mask[rows]
-    return passing
-
-
-def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) -> int:
-    """How many of the candidates, nearest first, may be among the k nearest, given the errors of
-    float32 distances; all of them when the distances aren't ascending (NaN)."""
-    if not (distances[1:] >= distances[:-1]).all():
-        return len(distances)
-    last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
-    scale = {"l2": abs(last), "cosine": 1.0, "ip": 0.0}[context.metric]
-    if context.metric == "ip":
-        scale = context.lengths[i] * float(context.norms(slots).lengths[slots].max())
-    return int(distances.searchsorted(last + units * scale, "right"))
-
-
-def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]:
-    """For each query the nearest allowed slots that the index doesn't hold yet."""
-    slots = np.flatnonzero(_passing(context, context.space.row_of_slot.whole(covered))) + covered
-    return context.nearest_of(which, slots)
 
 
 class EngineLeaves:

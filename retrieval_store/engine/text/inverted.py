@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import (
     Bools,
     Bytes,
@@ -159,7 +158,7 @@ def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[I
     return terms, [np.searchsorted(terms, part.terms) for part in parts]
 
 
-def of_words(rows: Ints, documents: Sequence[str | None], analyzer: Analyzer) -> Lists:
+def of_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
     """Lists of the words of some documents, one for each row; weights are how often."""
     words = analyzer.words([document or "" for document in documents])
     sizes = np.bincount(words.owners, minlength=len(rows)).astype(np.float32)

@@ -1,8 +1,5 @@
 """retrieval-store for LlamaIndex."""
 
-from llama_index.vector_stores.retrieval_store.base import RetrievalStoreVectorStore
-from llama_index.vector_stores.retrieval_store.filters import AsLlamaIndex
-
 try:
     import llama_index.core  # noqa: F401
 except ImportError as error:
@@ -11,5 +8,7 @@ except ImportError as error:
         'pip install "retrieval-store[llama-index]"'
     ) from error
 
+from llama_index.vector_stores.retrieval_store.base import RetrievalStoreVectorStore
+from llama_index.vector_stores.retrieval_store.filters import AsLlamaIndex
 
 __all__ = ["AsLlamaIndex", "RetrievalStoreVectorStore"]

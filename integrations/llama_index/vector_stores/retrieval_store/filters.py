@@ -15,7 +15,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from retrieval_store.api.embedding import function_of
+from retrieval_store.api.embedder import function_of
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (

@@ -181,7 +181,7 @@ def test_a_client_that_is_collected_while_the_process_forks_hangs_nobody(tmp_pat
     # The garbage collector may run anywhere, and a client that it finds closes its store.
     code = """
 import os, sys, retrieval_store
-from retrieval_store.engine import concurrency as forking
+from retrieval_store.engine import locks as forking
 
 class Collected:
     def close_before_fork(self):

@@ -679,9 +679,9 @@ import retrieval_store
 from tests.helpers.processes import use_index
 
 use_index(setattr)
-from retrieval_store.engine.search import indexing
+from retrieval_store.engine.search import graph
 
-indexing.WORTH_CELLS = 1
+graph.WORTH_CELLS = 1
 vectors = np.random.default_rng(0).standard_normal((2_000, 24)).astype(np.float32)
 vectors[100:400] = vectors[100]
 vectors[500:600] = 0

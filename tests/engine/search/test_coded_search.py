@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.engine.maintenance import background
 from retrieval_store.engine.maintenance.derive import code
-from retrieval_store.engine.search import planner, search
-from retrieval_store.engine.search import search as ways
+from retrieval_store.engine.search import large, planner, search
 from retrieval_store.errors import StorageError
 from tests.helpers.indexed import until, with_codes
 from tests.helpers.oracle import brute_force
@@ -138,7 +137,7 @@ def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, mo
             check_answers(things, as_held(700), where=where, allowed=allowed)
     ready(things)
     gathered = []
-    monkeypatch.setattr(ways, "_gathered", noting(ways._gathered, gathered))
+    monkeypatch.setattr(large, "_gathered", noting(large._gathered, gathered))
     for seed in range(5):
         check_answers(things, as_held(700), seed=seed, where=where, allowed=allowed)
     assert len(gathered) == 1
@@ -366,7 +365,7 @@ def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
 
 
 def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.search.search.MOST_SHARE", 16)
+    monkeypatch.setattr("retrieval_store.engine.search.large.MOST_SHARE", 16)
     monkeypatch.setattr("retrieval_store.indexes.exact.LEAST_MOST", 1)
     things = populated(client, 50)
     things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)

@@ -262,8 +262,7 @@ def test_each_is_of_one_moment_while_four_processes_write(tmp_path):
 
 DYING = """
 import shutil, sys, retrieval_store
-from retrieval_store.engine.snapshots import copies, restoring, taking
-from retrieval_store.engine.maintenance import maintenance
+import retrieval_store.engine.snapshots, retrieval_store.engine.maintenance.run
 from tests.helpers.dying import at_each_step
 
 template, root, doing = sys.argv[1:]

@@ -48,8 +48,8 @@ def test_pages_have_checksums_wherever_apsw_keeps_the_extension(tmp_path, place)
     program = f"""
 import apsw
 import retrieval_store
-from retrieval_store.engine.sqlite import opening
-opening.EXTENSION = {place!r}
+from retrieval_store.engine import sqlite
+sqlite.EXTENSION = {place!r}
 retrieval_store.Client({str(tmp_path)!r}).create_collection("things", embedding_function=None)
 print("apsw.sqlite_extra" in __import__("sys").modules, apsw.vfs_names()[0] != "cksmvfs")
 """

@@ -83,7 +83,7 @@ def test_saved_lists_are_loaded_and_caught_up(tmp_path, monkeypatch):
         things.add(ids="new", documents=f"{words[0]} {words[1]}", embeddings=[[1, 1]])
         expected = answers(things, words)
     read = []
-    of_words = retrieval_store.engine.words.lists.of_words
+    of_words = retrieval_store.engine.text.inverted.of_words
     monkeypatch.setattr(
         "retrieval_store.engine.text.inverted.of_words",
         lambda rows, *rest: read.append(len(rows)) or of_words(rows, *rest),

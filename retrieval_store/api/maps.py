@@ -14,8 +14,8 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.html import printable
 from retrieval_store.base.pca import places_of
+from retrieval_store.base.system import printable
 from retrieval_store.base.validation import listed, path_of, shown
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.nodes import Expression

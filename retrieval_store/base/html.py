@@ -1,9 +1,5 @@
 """Tables of HTML, as notebooks show them. What is stored may be hostile: all of it is escaped, and
-images are drawn anew.
-
-Text from elsewhere, as it may be shown: without what a terminal, a browser or a reader's eye
-would obey.
-"""
+images are drawn anew."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,28 +7,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from retrieval_store.base.system import printable
 from retrieval_store.base.validation import shortened
-
-JOINERS = "\u200c\u200d"  # which some scripts and emoji are written with
-
-
-def printable(text: str) -> str:
-    """The text with characters that control something (escape sequences, the direction of what
-    follows, what can't be seen) shown by their numbers, and lines and tabs as spaces."""
-    if text.isprintable():
-        return text
-    return "".join(one if _is_shown(one) else _told(one) for one in text.replace("\r\n", "\n"))
-
-
-def _is_shown(one: str) -> bool:
-    import unicodedata
-
-    return one.isprintable() or one in JOINERS or unicodedata.category(one) == "Zs"
-
-
-def _told(one: str) -> str:
-    return " " if one in "\n\t" else one.encode("unicode_escape").decode()
-
 
 ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
 THUMBNAIL = 96  # pixels

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from retrieval_store.base.html import printable
-from retrieval_store.base.system import Process, described, users_of
+from retrieval_store.base.system import Process, described, printable, users_of
 from retrieval_store.cli import add, shared
 from retrieval_store.cli.shared import (
     DAMAGED,

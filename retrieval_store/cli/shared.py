@@ -20,8 +20,7 @@ import click
 import orjson
 from click.shell_completion import CompletionItem
 
-from retrieval_store.base.html import printable
-from retrieval_store.base.system import users_of
+from retrieval_store.base.system import printable, users_of
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,

@@ -66,7 +66,6 @@ from retrieval_store.engine.storage.schema import (
     Space,
     numbers_of_spaces,
     read_head,
-    read_seq,
 )
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
 from retrieval_store.engine.text.inverted import after
@@ -85,6 +84,13 @@ if TYPE_CHECKING:
     from retrieval_store.engine.search.codes import SpaceCodes
 
 ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
+
+
+def _last_write(connection: apsw.Connection) -> int | None:
+    """The number of the last write; None when the collection has been deleted."""
+    # Each read does it: so not by `select`, and at most two rows, whatever the file says.
+    seq, dropped = connection.execute("SELECT seq, dropped FROM head LIMIT 2").get
+    return None if dropped else seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ class Memory:
         cached = self._cached
         if (
             cached is not None
-            and read_seq(connection) == cached.state.head.seq
+            and _last_write(connection) == cached.state.head.seq
             and cached.state.is_whole
         ):
             return cached

@@ -13,7 +13,9 @@ from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import returned, traced
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.filtering.select import allowed_by, counted, select
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import filter_result
+from retrieval_store.engine.filtering.select import counted, select
 from retrieval_store.engine.search.context import SearchView, Trace
 from retrieval_store.engine.search.graph import FRESH_CELLS
 from retrieval_store.engine.search.search import EngineLeaves
@@ -222,7 +224,9 @@ class PointStore:
     @traced("number")
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
-        return self.access.read(lambda view: allowed_by(view, self._living(view, expression)).count)
+        return self.access.read(
+            lambda view: filter_result(view, self._living(view, expression), evaluate).count
+        )
 
     @traced("number")
     def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
@@ -349,7 +353,11 @@ class PointStore:
         def look(view: SearchView) -> Payload:
             told = statistics(view, self.access.directory)
             living = self._living(view, None)
-            return told if living is None else {**told, "points": allowed_by(view, living).count}
+            return (
+                told
+                if living is None
+                else {**told, "points": filter_result(view, living, evaluate).count}
+            )
 
         return {**self.access.read(look), "maintenance": maintenance(self.access)}
 

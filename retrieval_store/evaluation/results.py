@@ -34,7 +34,8 @@ from retrieval_store.api.arguments import ids_of, matrix_of
 from retrieval_store.api.frames import frame_of
 from retrieval_store.base.arrays import Floats, Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.html import printable, table_of
+from retrieval_store.base.html import table_of
+from retrieval_store.base.system import printable
 from retrieval_store.base.validation import is_unicode, path_of, shown
 from retrieval_store.errors import (
     DimensionMismatchError,

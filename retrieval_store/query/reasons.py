@@ -18,7 +18,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.html import printable
+from retrieval_store.base.system import printable
 from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import found_at

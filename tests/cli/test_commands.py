@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import retrieval_store
-from retrieval_store.base.html import printable
+from retrieval_store.base.system import printable
 from retrieval_store.cli.shared import shown, size, widths
 from tests.cli.terminals import environment, on_terminal, run
 from tests.helpers import PATIENCE, ROOT

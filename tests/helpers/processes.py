@@ -74,7 +74,7 @@ def eager_codes(set_attribute) -> None:
     used."""
     from retrieval_store.engine import points, stats
     from retrieval_store.engine.maintenance import verify
-    from retrieval_store.engine.search import codes, planner, search
+    from retrieval_store.engine.search import codes, large, planner, search
 
     for module in (planner, search):
         set_attribute(module, "CODED_CELLS", 1)
@@ -85,7 +85,7 @@ def eager_codes(set_attribute) -> None:
     set_attribute(points, "MAINTENANCE_EVERY", 1)
     set_attribute(planner, "PASS", -1e9)
     set_attribute(planner, "FEW_OF_ALL", 1)
-    set_attribute(search, "MOST_SHARE", 1)
+    set_attribute(large, "MOST_SHARE", 1)
     for module in (codes, stats, verify, verify):
         set_attribute(module, "SEGMENT", 128)
         set_attribute(module, "FILE_SEGMENTS", 2)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from retrieval_store.indexes.quantized import Bits
 
 FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
+FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
 SHORT = 150  # bytes of a filter that is its own key
 OBJECTS = 1_000  # bytes of a result's own dicts, with the plan and the pass that are usually there
 Key: TypeAlias = bytes
@@ -256,3 +257,55 @@ class KeptFilters(KeptLists):
 
 
 FilterView: TypeAlias = View[KeptFilters]
+
+
+class Evaluator(Protocol):
+    """What evaluates filters: the module `evaluate`."""
+
+    def matching(self, view: FilterView, expression: Expression, /) -> Bools:
+        """(rows,) bool: which points match."""
+        ...
+
+    def among(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
+        """(n,) bool: which of these rows match."""
+        ...
+
+
+def filter_result(
+    view: FilterView, expression: Expression | None, evaluator: Evaluator
+) -> FilterResult:
+    """The result of a filter, from the cache or evaluated now."""
+    key = key_of(expression)
+    kept = current_result(view, key, expression, evaluator)
+    if kept is not None:
+        kept.uses += 1
+        if kept.uses == 1:
+            view.kept.allowed.count_again(kept, view.state)
+        return kept
+    if expression is None:
+        result = FilterResult(None, view.state.count, key)
+    else:
+        mask = evaluator.matching(view, expression)
+        result = FilterResult(mask, int(np.count_nonzero(mask)), key)
+    view.kept.allowed.keep(result, view.state)
+    return result
+
+
+def current_result(
+    view: FilterView, key: Key | None, expression: Expression | None, evaluator: Evaluator
+) -> FilterResult | None:
+    """The cached result of a filter, brought up to date by evaluating it for the rows that have
+    changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
+    kept, stale = view.kept.allowed.at(key, view.state)
+    if kept is None or not len(stale):
+        return kept
+    if expression is None or kept.mask is None or len(stale) > FOLLOWED:
+        return None
+    height, alive = len(view.state.pks), stale[view.state.alive[stale]]
+    mask = np.zeros(height, np.bool_)
+    mask[: len(kept.mask)] = kept.mask[:height]
+    mask[stale] = False
+    mask[alive] = evaluator.among(view, expression, alive)
+    after = kept.followed_by(mask, stale, view.state.spaces)
+    view.kept.allowed.keep(after, view.state)
+    return after

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.engine.filtering.cache import FilterView, key_of
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, filter_result, key_of
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.evaluate import among, matching, split
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment
-from retrieval_store.engine.filtering.select import FOLLOWED, allowed_by
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
@@ -124,7 +124,7 @@ def _ends(pairs: _Pairs, bounds: Between, limit: int | None, descending: bool) -
 
 def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Pairs]:
     """The pairs of each segment of the column, of rows that fulfil the expression."""
-    allowed = allowed_by(view, expression).mask
+    allowed = filter_result(view, expression, evaluate).mask
     mask = view.state.alive if allowed is None else allowed
     column = current_columns(view, [values])[values]
     for segment, above in zip(column.segments, column.above(), strict=True):
@@ -156,7 +156,7 @@ def page(
     if expression is None:
         return _rows(view, _ids_from(view.connection, start, limit))
     if limit is None or _is_known(view, expression):
-        allowed = allowed_by(view, expression)
+        allowed = filter_result(view, expression, evaluate)
         if allowed.mask is None:
             return page(view, None, start, limit)
         return _allowed(view, allowed.mask, allowed.count, start, limit)

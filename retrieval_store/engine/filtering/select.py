@@ -15,7 +15,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.engine.filtering.cache import Expiry, FilterResult, FilterView, Key, key_of
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import (
+    FOLLOWED,
+    Expiry,
+    FilterResult,
+    FilterView,
+    current_result,
+    filter_result,
+    key_of,
+)
 from retrieval_store.engine.filtering.columns import KeptColumn, current_columns
 from retrieval_store.engine.filtering.evaluate import among, look, matching, split
 from retrieval_store.engine.filtering.segments import ValueSegment
@@ -31,7 +40,6 @@ from retrieval_store.query.types import PointId
 FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
 SMALL = 20_000  # points, of which all are looked at in a moment
 LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two looks at the clock
-FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
 COUNTED = 65_536  # rows of a mask that are counted at once
 
 
@@ -53,7 +61,7 @@ def select(
         every = range(view.state.count)[offset:][:limit]
         return np.arange(every.start, every.stop)
     if expression is None or limit is None or _is_kept(view, expression):
-        mask = allowed_by(view, expression).mask
+        mask = filter_result(view, expression, evaluate).mask
         return marked(view.state.alive if mask is None else mask, limit, offset)
     return _first(view, expression, offset + limit)[offset:]
 
@@ -66,7 +74,7 @@ def _named(view: FilterView, ids: Sequence[PointId]) -> Ints:
 
 def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """(n,) bool: for each of these rows, in any order, whether the point fulfils the expression."""
-    kept = _kept(view, key_of(expression), expression)
+    kept = current_result(view, key_of(expression), expression, evaluate)
     if kept is not None and kept.mask is not None:
         return kept.mask[rows]
     each, places = np.unique(rows, return_inverse=True)
@@ -76,42 +84,6 @@ def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 def _is_kept(view: FilterView, expression: Expression) -> bool:
     kept, stale = view.kept.allowed.at(key_of(expression), view.state)
     return kept is not None and len(stale) <= FOLLOWED
-
-
-def allowed_by(view: FilterView, expression: Expression | None) -> FilterResult:
-    """The result of a filter, evaluated now or cached before."""
-    key = key_of(expression)
-    kept = _kept(view, key, expression)
-    if kept is not None:
-        kept.uses += 1
-        if kept.uses == 1:
-            view.kept.allowed.count_again(kept, view.state)
-        return kept
-    if expression is None:
-        allowed = FilterResult(None, view.state.count, key)
-    else:
-        mask = matching(view, expression)
-        allowed = FilterResult(mask, int(np.count_nonzero(mask)), key)
-    view.kept.allowed.keep(allowed, view.state)
-    return allowed
-
-
-def _kept(view: FilterView, key: Key | None, expression: Expression | None) -> FilterResult | None:
-    """The cached result of a filter, brought up to date by evaluating it for the rows that have
-    changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
-    kept, stale = view.kept.allowed.at(key, view.state)
-    if kept is None or not len(stale):
-        return kept
-    if expression is None or kept.mask is None or len(stale) > FOLLOWED:
-        return None
-    height, living = len(view.state.pks), stale[view.state.alive[stale]]
-    mask = np.zeros(height, np.bool_)
-    mask[: len(kept.mask)] = kept.mask[:height]
-    mask[stale] = False
-    mask[living] = among(view, expression, living)
-    after = kept.followed_by(mask, stale, view.state.spaces)
-    view.kept.allowed.keep(after, view.state)
-    return after
 
 
 def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
@@ -151,7 +123,7 @@ def counted(view: FilterView, expression: Expression | None, seconds: float) -> 
     as many as were found. Columns in memory answer at once; where points must be read, these are
     read piece by piece, since columns of all of them might take longer."""
     if expression is None or view.state.count <= SMALL or _is_kept(view, expression):
-        return allowed_by(view, expression).count, True
+        return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
     known, others = split(view, expression)
     candidates = matching(view, known)
@@ -220,7 +192,7 @@ def _expiry(view: FilterView, path: Steps, moment: float) -> Expiry:
             terms.append(Between(values, lte=last))
     gone = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
     # What a column has may be of points that were changed or deleted.
-    if gone is not None and not allowed_by(view, gone).count:
+    if gone is not None and not filter_result(view, gone, evaluate).count:
         gone = None
     return Expiry(view.state.head.seq, moment, until, gone)
 

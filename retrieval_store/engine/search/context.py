@@ -6,7 +6,7 @@ kept between calls (`Caches`), one call (`SearchContext`), and its record for `e
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
-from retrieval_store.engine.search.graph import SpaceIndex
-from retrieval_store.engine.search.planner import Plan
+from retrieval_store.engine.search.graph import SpaceIndex, is_worth_an_index
+from retrieval_store.engine.search.planner import Plan, is_worth_codes
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
+from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.storage.vectors import Vectors
 from retrieval_store.indexes.exact import (
     Decided,
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
 UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
 
 
+class Worth(NamedTuple):
+    """What is worth having for so many vectors in a space: codes, an index."""
+
+    slots: int
+    codes: bool
+    graph: bool
+
+
 class OpenSpace:
     """One dense vector space in one generation, as this process has it open. make_codes: returns
     the space's codes, none yet, when they are first asked for: most spaces are too small for codes,
@@ -47,6 +56,15 @@ class OpenSpace:
         self.vectors, self.index, self._make_codes = vectors, index, make_codes
         self._closed = False
         self._made: dict[str, SpaceCodes] = {}  # one at most
+        self._worth = Worth(0, False, False)
+
+    def worth(self, space: Space) -> Worth:
+        """What is worth having for the vectors of a state, dead ones included: worked out once for
+        each number of them."""
+        if self._worth.slots != space.slots:
+            of = space.slots, space.dimension or 0, space.metric
+            self._worth = Worth(space.slots, is_worth_codes(*of), is_worth_an_index(*of))
+        return self._worth
 
     @property
     def codes(self) -> "SpaceCodes":

@@ -58,10 +58,11 @@ class SpaceIndex:
 
     saved: how many slots the saved file is known to hold; filling: the lock of the one thread that
     loads, grows or saves the index; closed: it isn't used any more; full: no further vectors can be
-    added; refused: the error of the index class that caused that, if any; installed: whether the
-    packages that its class needs are installed; missed: the microseconds that queries have taken
-    longer because the index wasn't loaded; pays_from: from how many of these on the file is loaded;
-    pace: vectors added per second, 0 while none are added.
+    added; refused: the error of the index class that caused that, if any; wanted: whether the
+    space's settings and metric allow an index; installed: whether the packages that its class needs
+    are installed; missed: the microseconds that queries have taken longer because the index wasn't
+    loaded; pays_from: from how many of these on the file is loaded; pace: vectors added per second,
+    0 while none are added.
     """
 
     def __init__(
@@ -79,18 +80,15 @@ class SpaceIndex:
         self.full = False
         self.refused: Exception | None = None
         self.missed = self.pays_from = self.pace = 0.0
-        self.installed = is_installed(index_name(space))
+        name = index_name(space)
+        self.wanted = name != EXACT and space.metric in BY_PRODUCTS
+        self.installed = is_installed(name)
         self._space = space
         self._directory = directory
         self._find_class, self._label = find_class, label
         self._sharing = SharedLock()
         self._index: VectorIndex | None = None
         self._useless: DerivedFile | None = None  # a file that couldn't be loaded
-
-    @property
-    def wanted(self) -> bool:
-        """Whether the space's settings and metric allow an index."""
-        return index_name(self._space) != EXACT and self._space.metric in BY_PRODUCTS
 
     @property
     def covered(self) -> int:

@@ -31,11 +31,12 @@ from retrieval_store.base.arrays import Bools, Floats, Ints, distinct
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import IDENTIFIER_WEIGHT, Ranking, marginally_relevant
 from retrieval_store.base.validation import kind_of
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.evaluate import among
 from retrieval_store.engine.filtering.order import ordered, page
 from retrieval_store.engine.filtering.segments import TokenSegment
-from retrieval_store.engine.filtering.select import allowed_by
 from retrieval_store.engine.search.context import SearchView, Trace
 from retrieval_store.engine.search.multivectors import rank_multi
 from retrieval_store.engine.search.similarity import (
@@ -123,7 +124,7 @@ def rank_payload_texts(
     """The rows that have any of the tokens, among those that the expression allows, ascending, and
     their scores."""
     parts = list(_parts(view, scoring.at))
-    corpus = allowed_by(view, scoring.corpus).mask
+    corpus = filter_result(view, scoring.corpus, evaluate).mask
     known = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
     count = sum(map(len, known))
     total = sum(int(p.lengths[_within(p.rows, corpus)].sum()) for p in parts)
@@ -153,7 +154,7 @@ def _allowed(
 ) -> tuple[Ints, Floats]:
     rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
     found = np.concatenate([np.empty(0), *scores])
-    mask = allowed_by(view, expression).mask
+    mask = filter_result(view, expression, evaluate).mask
     good = found > 0 if mask is None else (found > 0) & mask[rows]
     rows, found = rows[good], found[good]
     order = np.argsort(rows)
@@ -447,7 +448,7 @@ class Scorings:
 
     def _allowed(self, step: Step) -> Bools | None:
         """The step's filter as a mask over rows; None if it allows all."""
-        allowed = allowed_by(self._view, step.expression)
+        allowed = filter_result(self._view, step.expression, evaluate)
         self._trace.note_filter(allowed.count)
         return allowed.mask
 
@@ -475,7 +476,7 @@ class Scorings:
 
     def _sparse(self, step: Step, sparse: Sparse, wanted: int) -> list[Ranked]:
         space, mask = self._non_dense(sparse.space, "sparse"), self._allowed(step)
-        corpus = allowed_by(self._view, sparse.corpus).mask
+        corpus = filter_result(self._view, sparse.corpus, evaluate).mask
         found = rank_sparse(self._view, space, sparse.vectors, wanted, mask, corpus)
         self._trace.lap("sparse")
         return [Ranked(rows, scores) for rows, scores in found]

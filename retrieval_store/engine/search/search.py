@@ -17,8 +17,8 @@ import numpy as np
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, Stored, similarity_of
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.engine.filtering.cache import key_of
-from retrieval_store.engine.filtering.select import allowed_by
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import filter_result, key_of
 from retrieval_store.engine.search.context import (
     Neighbors,
     SearchContext,
@@ -26,7 +26,7 @@ from retrieval_store.engine.search.context import (
     Trace,
     in_order,
 )
-from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex, is_worth_an_index
+from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex
 from retrieval_store.engine.search.planner import (
     CODED_CELLS,
     WIDER,
@@ -34,7 +34,6 @@ from retrieval_store.engine.search.planner import (
     Plan,
     choose,
     index_cost,
-    is_worth_codes,
 )
 from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space
 from retrieval_store.errors import DimensionMismatchError
@@ -155,7 +154,7 @@ def nearest_rows(
             f"the query vectors have {vectors.shape[1]} numbers, but the collection holds "
             f"vectors of {space.space.dimension} (its dimension)"
         )
-    allowed = allowed_by(view, expression)
+    allowed = filter_result(view, expression, evaluate)
     kept: KeptPass | None = allowed.passes.get(near.space)
     if kept is not None and len(vectors) == 1 and not trace.is_kept and kept.serves(view, space, k):
         return [kept.nearest(vectors[0])]
@@ -176,6 +175,7 @@ class _Search:
         self._context, self._near, self._trace = context, near, context.trace
         self._open = context.view.kept.spaces[near.space]
         self._index = self._open.index
+        self._worth = self._open.worth(context.space.space)
         self._answers: list[Neighbors | None] = [None] * len(context.vectors)
 
     def run(self) -> list[Neighbors]:
@@ -200,7 +200,7 @@ class _Search:
         context = self._context
         if context.slots * context.dimension >= CODED_CELLS and kernel() is None:
             self._trace.remark(UNCOMPILED)
-        if not is_worth_codes(context.slots, context.dimension, context.metric):
+        if not self._worth.codes:
             return None
         codes = self._open.codes
         if codes.closed:
@@ -231,12 +231,8 @@ class _Search:
 
     def _has_index(self) -> bool:
         """Whether there is an index, or should be."""
-        context, index = self._context, self._index
-        if not index.wanted:
-            return False
-        return index.covered > 0 or is_worth_an_index(
-            context.slots, context.dimension, context.metric
-        )
+        index = self._index
+        return index.wanted and (self._worth.graph or index.covered > 0)
 
     def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> Plan:
         """The plan if `covered` of the vectors are in the index. wider: see `planner.choose`."""
@@ -313,8 +309,7 @@ class _Search:
         """Keep the pass over floats for the next query, if that can't be searched otherwise: from
         the second use of a filter on, when its vectors have been copied together."""
         context = self._context
-        by_codes = is_worth_codes(context.slots, context.dimension, context.metric)
-        others = self._index.covered or by_codes or self._has_index()
+        others = self._worth.codes or self._has_index()
         if context.allowed.uses > 1 and not others and kernel() is not None:
             context.allowed.passes[self._near.space] = KeptPass(context, self._index)
 

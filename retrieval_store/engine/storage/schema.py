@@ -155,13 +155,6 @@ def read_head(connection: apsw.Connection) -> Head:
     return Head(seq, next_pk, generation, log_floor, bool(dropped))
 
 
-def read_seq(connection: apsw.Connection) -> int | None:
-    """The number of the last write; None when the collection has been deleted."""
-    # Each read does it: so not by `select`, and at most two rows, whatever the file says.
-    seq, dropped = connection.execute("SELECT seq, dropped FROM head LIMIT 2").get
-    return None if dropped else seq
-
-
 def write_head(connection: apsw.Connection, head: Head) -> None:
     """Replace the head."""
     connection.execute(

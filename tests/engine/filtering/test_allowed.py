@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.filtering import select
+from retrieval_store.engine.filtering import cache, evaluate
 from tests.helpers.processes import eager_codes
 from tests.often import up_to
 
@@ -85,7 +85,7 @@ def check(things, held, query):
 def test_answers_under_kept_filters_are_right_after_any_writes(steps, followed):
     with pytest.MonkeyPatch.context() as patch:
         eager_codes(patch.setattr)
-        patch.setattr(select, "FOLLOWED", followed)
+        patch.setattr(cache, "FOLLOWED", followed)
         with retrieval_store.Client() as client:
             things = client.create_collection("things", embedding_function=None)
             held = {}
@@ -98,9 +98,9 @@ def test_answers_under_kept_filters_are_right_after_any_writes(steps, followed):
 
 def test_a_filter_that_is_kept_isnt_evaluated_again_for_a_write_to_another_point(monkeypatch):
     evaluated = []
-    matching = select.matching
+    matching = evaluate.matching
     monkeypatch.setattr(
-        select, "matching", lambda *given: evaluated.append(given) or matching(*given)
+        evaluate, "matching", lambda *given: evaluated.append(given) or matching(*given)
     )
     with retrieval_store.Client() as client:
         things = client.create_collection("things", embedding_function=None)

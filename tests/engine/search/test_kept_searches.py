@@ -101,11 +101,14 @@ def kept_passes(things):
 
     def look(view):
         for where in FILTERS[:2]:
-            from retrieval_store.engine.filtering.select import allowed_by
+            from retrieval_store.engine.filtering import evaluate
+            from retrieval_store.engine.filtering.cache import filter_result
             from retrieval_store.filters.where import parse_where
 
             expression = None if where is None else parse_where(where)
-            found.append(isinstance(allowed_by(view, expression).passes.get(""), KeptPass))
+            found.append(
+                isinstance(filter_result(view, expression, evaluate).passes.get(""), KeptPass)
+            )
 
     things._backend.points.access.read(look)
     return found

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 import retrieval_store
-from retrieval_store.server import app, sending
+from retrieval_store.server import application, sending
 from retrieval_store.server.application import Application
 from retrieval_store.server.auth import Settings
 from retrieval_store.server.routes import OF_VIEW
@@ -105,7 +105,7 @@ def test_no_thread_is_held_by_those_who_listen(monkeypatch):
             most = made._limits.threads * 2
             each = [stack.enter_context(listening(url, {})) for _ in range(most)]
             assert all(next_line(one) for one in each) and made._streams == most
-            monkeypatch.setattr(app, "MOST_STREAMS", most)
+            monkeypatch.setattr(application, "MOST_STREAMS", most)
             with listening(url, {}) as refused:
                 assert refused.status == 503
             where = urlsplit(url)

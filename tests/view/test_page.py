@@ -275,7 +275,7 @@ def test_without_a_folder_no_file_is_opened(pictured, monkeypatch):
     def opened(*_):
         raise AssertionError("a file was opened")
 
-    monkeypatch.setattr(sources.files, "opened", opened)
+    monkeypatch.setattr(sources, "opened", opened)
     client, collection, _ = pictured
     with page_of(client) as page:
         for key in ("red", "whole", "file", "outside", "dots", "web"):

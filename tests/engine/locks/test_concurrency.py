@@ -216,7 +216,7 @@ def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tm
 @pytest.fixture
 def impatient(monkeypatch):
     """Nobody waits long for a lock."""
-    for module in ("database.failures", "database.opening", "access"):
+    for module in ("sqlite", "access"):
         monkeypatch.setattr(f"retrieval_store.engine.{module}.LOCK_TIMEOUT_MS", 300)
 
 

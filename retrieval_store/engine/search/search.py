@@ -15,7 +15,7 @@ The search through an index.
 The index is queried for more candidates than are wanted (over-fetch), and those that the filter
 doesn't allow are dropped.
 
-The engine's implementation of `answering.leaves.Leaves`: rankings of the points in one state.
+The engine's implementation of `query.executor.Leaves`: rankings of the points in one state.
 
 Items are rows of the state, which are numbered in the order of insertion. What isn't asked of most
 collections, every scoring but nearness in a dense space and all labels, is loaded when it is asked
@@ -373,8 +373,8 @@ class PackedCodes:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a search by codes scans. allowed: see `scan.candidates`; rest: allowed slots without
-    codes, which are searched as floats."""
+    """What a search by codes scans. allowed: see `quantized.candidates`; rest: allowed slots
+    without codes, which are searched as floats."""
 
     pieces: Pieces | None
     allowed: Bits | None
@@ -549,7 +549,7 @@ def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]
 
 
 class EngineLeaves:
-    """The points of one view; see `answering.leaves.Leaves`."""
+    """The points of one view; see `query.executor.Leaves`."""
 
     def __init__(self, view: SearchView, trace: Trace) -> None:
         self._view, self.trace = view, trace

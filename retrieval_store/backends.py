@@ -2,7 +2,7 @@
 
 There are three: the engine in this process, on disk or in memory; a store of our engine that a
 server serves; and a Qdrant cluster. None knows of the others; what they have in common is
-`interface.stores`, and only here is one of them chosen.
+`query.protocols`, and only here is one of them chosen.
 """
 
 import os

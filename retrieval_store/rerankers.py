@@ -5,8 +5,7 @@ A re-ranker is any callable of a query and a list of documents that returns as m
 greater for a better document; or an object with `predict`, as cross-encoders of
 sentence-transformers have it, or `score`, as LangChain's, which take pairs of both. In come texts,
 out come numbers, by `scorer_of`. Classes that are registered as plugins are named instead of
-given. `cross_encoder` runs models of sentence-transformers, `similarity` goes by the vectors of an
-embedding function. It may use `embeddings`, `base` and `errors`.
+given. It may use `embeddings`, `base` and `errors`.
 
 Cross-encoders of sentence-transformers: models that read a query and a document at once.
 

@@ -581,7 +581,7 @@ class _Using:
 
 
 def _function_of(given: "Embeds | str | Default | None") -> "Embeds | Default | None":
-    """What is given as an embedding function, callable; see `embedder.function_of`. For the usual
+    """What is given as an embedding function, callable; see `embedding.function_of`. For the usual
     one, or none, nothing is loaded."""
     if given is None or isinstance(given, Default):
         return given

@@ -56,7 +56,7 @@ DEFAULT_NAME = "wordllama"
 
 # What a collection remembers: {"name", "settings"} of a registered embedding function; {"custom",
 # "module"} with the class of one that isn't and where it is from, for messages, "model", the name
-# of its model, if it says one, and "probe", by which `probing` knows it again; None when it was
+# of its model, if it says one, and "probe", by which `ProbedEmbedder` knows it again; None when it was
 # created without.
 Spec: TypeAlias = dict[str, JSONValue]
 

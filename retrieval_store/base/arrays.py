@@ -241,7 +241,7 @@ Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 LESS_IS_BETTER = ("l2", "l1")  # of a server's scores: these are distances
 Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
-FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]  # see `ranking.fused`
+FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]  # see `base.fusion.fused`
 RRF_K = 60
 
 

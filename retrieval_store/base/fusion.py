@@ -12,7 +12,7 @@ from retrieval_store.base.arrays import RRF_K, Floats, FusionKind, Ints, Matrix
 
 # Of adaptive fusion; found on half of the questions of benchmarks/quality.py, and reported on the
 # other.
-IDENTIFIER_WEIGHT = 4.0  # times the idf of words that `words.is_identifier`
+IDENTIFIER_WEIGHT = 4.0  # times the idf of words that `analysis.is_identifier`
 RARITY_POWER = 3  # of the idf, by which the words of a query are compared
 UNKNOWN_PART = 0.5  # of the greatest idf: see `held_share`
 MOST_OF_WORDS = 1.5  # what words weigh at most beside vectors, which weigh 1

@@ -6,7 +6,7 @@
 What is here is what this package has under its own names, or under `retrieval_store.utils`; what
 means something there that isn't here says so when it is named (`absences`). `api`, `base_types`,
 `config`, `errors`, `execution`, `types` and `utils` are called as chromadb's modules are. It may
-use all rooms below `command`.
+use all rooms below `cli`.
 """
 
 import os

@@ -1,11 +1,11 @@
 """Filter expressions → Qdrant's filters.
 
 Qdrant's conditions mean other things in places: a list matches when one of its elements does, 1.0
-isn't the integer 1, numbers are kept and compared rounded (`numbers`). So an expression becomes two
+isn't the integer 1, numbers are kept and compared rounded (`payload`). So an expression becomes two
 bounds, as far as Qdrant can say them: a *superset* of the points that fulfil it, which is sent, and
 a *subset* of them, whose opposite is a superset of the points that fulfil the negation.
-What comes back is then looked at here (`predicate`). What a server can't be sent for a key, since
-its index doesn't serve (`indexes`), is left out likewise.
+What comes back is then looked at here (`filters.leaves.fulfils`). What a server can't be sent for a
+key, since its index doesn't serve (`schema.PayloadIndexes`), is left out likewise.
 
 What a server in strict mode allows, and filters that keep to it.
 

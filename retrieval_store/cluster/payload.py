@@ -18,7 +18,7 @@ nanoseconds only every 256th would be told apart.
 Points as Qdrant keeps them: ids as UUIDs, and all but the vectors in one payload.
 
 Metadata is the payload itself, so that others who read the collection find its keys where they
-expect them, with numbers rounded a little where Qdrant would (`numbers`). What else there is stands
+expect them, with numbers rounded a little where Qdrant would (`kept`). What else there is stands
 beside it under reserved keys.
 """
 

@@ -1,4 +1,4 @@
-"""The cluster's implementation of `answering.leaves.Leaves`: rankings by dense vectors, by words
+"""The cluster's implementation of `query.executor.Leaves`: rankings by dense vectors, by words
 and by sparse vectors.
 
 Items are numbers assigned to points when they are first found. Qdrant sends payloads and vectors
@@ -7,7 +7,7 @@ with the hits, and they are kept until the question is answered, so `fetch` need
 Searches of a cluster whose answers fulfil the filter exactly.
 
 Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
-matching points fulfil (`conditions.necessary`), and the hits are checked here against the whole
+matching points fulfil (`filters.necessary`), and the hits are checked here against the whole
 filter. Where too few hits pass, the query is repeated with a greater limit, until enough pass or
 the server has no more.
 """
@@ -265,7 +265,7 @@ def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, Held]]) -> 
 
 
 class RemoteLeaves:
-    """The points of one collection; see `answering.leaves.Leaves`. spaces: the vector spaces whose
+    """The points of one collection; see `query.executor.Leaves`. spaces: the vector spaces whose
     vectors are returned with hits."""
 
     def __init__(self, collection: QdrantCollection, spaces: Spaces, trace: Trace) -> None:
@@ -455,7 +455,7 @@ class RemoteLeaves:
 
 
 class HeldLabels:
-    """The values under one key of the points found so far; see `answering.leaves.Labelling`.
+    """The values under one key of the points found so far; see `query.executor.Labelling`.
     Nothing is known of points that weren't found."""
 
     kinds: int | None = None

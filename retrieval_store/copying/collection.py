@@ -1,7 +1,7 @@
 """What one collection holds, on its way to another store, wherever the two live.
 
 Where both lie on disk its files are copied as they are at one moment, and become a collection of
-the target at once or not at all. Else points travel in pages (`transfer`): from a private copy of
+the target at once or not at all. Else points travel in pages (`pages`): from a private copy of
 one state where the source is of this process, from a cluster as they are listed.
 
 Copying the points of a collection in pages, resuming after an earlier transfer.

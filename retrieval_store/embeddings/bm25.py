@@ -73,7 +73,7 @@ class BM25Embedding:
 
     def embed_query(self, input: Sequence[str], identifiers: float = 1.0) -> list[SparseVector]:
         """For each query its distinct words, with 1 for each; `identifiers` for those that look
-        like the name of one thing (`words.is_identifier`)."""
+        like the name of one thing (`base.analysis.is_identifier`)."""
         words = self._analyzer.words(list(input))
         named = [self._index(word) for word in words.vocabulary if is_identifier(word)]
         return [
@@ -87,8 +87,8 @@ class BM25Embedding:
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
         """The greatest share of what a query says that one of these documents holds
-        (`ranking.held_share`), of the scores that a server with idf gave them, in a collection of
-        `count`. The idf of each word is what explains the scores best, by least squares; a word
+        (`base.fusion.held_share`), of the scores that a server with idf gave them, in a collection
+        of `count`. The idf of each word is what explains the scores best, by least squares; a word
         that none of them has is taken for one that none in the collection has."""
         if not (len(documents) and len(query.indices)):
             return 0.0

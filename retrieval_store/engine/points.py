@@ -1,4 +1,4 @@
-"""PointStore: the points of one collection, as `interface.stores` promises them."""
+"""PointStore: the points of one collection, as `query.protocols` promises them."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -212,7 +212,7 @@ class PointStore:
         limit: int | None,
         fields: Fields,
     ) -> Points:
-        """The points that match in the order of their ids, from `start` on; see `paging`."""
+        """The points that match in the order of their ids, from `start` on; see `order.page`."""
         from retrieval_store.engine.filtering.order import page
 
         def look(view: SearchView) -> Points:
@@ -324,7 +324,7 @@ class PointStore:
 
     @traced("explain")
     def explain(self, question: Question) -> Payload:
-        """How `ask` finds what it finds; see `report.explanation`."""
+        """How `ask` finds what it finds; see `stats.explanation`."""
         from retrieval_store.engine.stats import explanation
 
         _, trace, state = self._answer(question, explains=True)
@@ -332,7 +332,7 @@ class PointStore:
 
     @traced("why")
     def why(self, inquiry: "Inquiry") -> "Findings":
-        """Where records stand in the rankings of a question; see `answering.why`."""
+        """Where records stand in the rankings of a question; see `query.why`."""
         from retrieval_store.query.why import why
 
         def look(view: SearchView) -> "Findings":
@@ -347,7 +347,7 @@ class PointStore:
         return self.access.read(look)
 
     def stats(self) -> Payload:
-        """Sizes by part; see `report.statistics`."""
+        """Sizes by part; see `stats.statistics`."""
         from retrieval_store.engine.stats import maintenance, statistics
 
         def look(view: SearchView) -> Payload:
@@ -363,7 +363,7 @@ class PointStore:
 
     @traced("warm")
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
-        """Load what the first queries would load; see `warming.warm`."""
+        """Load what the first queries would load; see `stats.warm`."""
         from retrieval_store.engine.stats import warm
 
         return warm(self.access, paths, analyzer)
@@ -449,7 +449,7 @@ class PointStore:
     def pairs(
         self, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
-        """For each point of a random sample its nearest others in it; see `ranking.pairs`."""
+        """For each point of a random sample its nearest others in it; see `similarity.pairs`."""
         from retrieval_store.engine.search.similarity import pairs
 
         def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
@@ -501,14 +501,14 @@ def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
 
 
 def _of_search(trace: Trace, state: State) -> tracing.Attributes:
-    """Those of a search's; see `report.of_search`."""
+    """Those of a search's; see `stats.of_search`."""
     from retrieval_store.engine.stats import of_search
 
     return of_search(trace, state)
 
 
 def _count_matching(view: SearchView, question: Question) -> int:
-    """See `report.count_matching`."""
+    """See `stats.count_matching`."""
     from retrieval_store.engine.stats import count_matching
 
     return count_matching(view, question.steps)

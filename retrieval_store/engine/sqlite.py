@@ -1,11 +1,8 @@
 """SQLite through apsw: databases that aren't trusted, and transactions that interrupts can't break.
 
-In comes a path, a `Format` (what tables there must be) and work to do; the work is given a
-connection, in a transaction, and out comes what it returns, or an error of ours. `guards` tells
-ours from others, and keeps off what a stranger may have put into one; `opening` makes and opens
-them, `pools` lends connections to threads, `transactions` runs queries, `failures` names what went
-wrong. What the tables mean is for `storage` to say. It may use
-`concurrency`, and of `interface` the records.
+A path, a `Format` (what tables there must be) and work to do come in. The work gets a connection,
+in a transaction; what it returns goes out, or an error of ours. What the tables mean is for
+`storage` to say. It may use `locks`, and `query.types`.
 
 SQLite against databases that a stranger may have made.
 
@@ -23,17 +20,17 @@ and a check of all bytes decides (`Access.read`).
 Queries and transactions on a connection.
 
 A transaction is a `with` on the connection itself, which is made of C, around a function that is
-called back; see `locking` for why.
+called back; docs/design/concurrency.md says why.
 
 Making and opening databases of ours.
 
 Every one uses the checksum VFS, so a flipped bit in a page is an error and not an answer, and
-carries an application id and a format version. None is trusted; see `guards`.
+carries an application id and a format version. None is trusted; see above.
 
 Databases as pools of connections, each lent to one thread at a time, by calling back.
 
 What a call of `use` holds at each moment, and what an interrupt, a fork and `close` do to it there,
-is a table in ARCHITECTURE.md.
+is a table in docs/design/concurrency.md.
 """
 
 import errno

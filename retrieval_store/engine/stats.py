@@ -323,7 +323,7 @@ def warm(points: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
     """Load the state, codes and index of each dense space, the lists of sparse ones, the columns of
     these paths, and the lists of words as the analyzer finds them, if one is given. The columns
     count as used often, so maintenance saves them where that is worth it. Returns what there is
-    now, and what was done for it: see `direct.results.Warmed`."""
+    now, and what was done for it: see `api.results.Warmed`."""
     laps = _Laps()
     count = points.read(lambda view: view.state.count)
     laps.end("state")

@@ -210,7 +210,7 @@ _OF_STEPS: tuple[Reading, ...] = ("size", "null")
 @final
 @dataclass(frozen=True, slots=True)
 class ValuesAt:
-    """The values at a path, as a reading sees them (see `readings`)."""
+    """The values at a path, as a reading sees them (see `Reading`)."""
 
     path: FieldPath
     kind: Reading

@@ -5,7 +5,7 @@ value of its column; a point fulfils it if it holds of any. That is enough: any 
 of each point. One that has something faster asks the leaf how to use it: `found_in` finds rows in
 what is kept of a column, `bound` is what a store elsewhere can say of it.
 
-Conditions on documents, each one class; see `leaves`.
+Conditions on documents, each one class; see above.
 
 Regular expressions from users: RE2's, compiled, and bounded in size.
 
@@ -196,7 +196,7 @@ class DocumentLeaf(Expression):
 @dataclass(frozen=True, slots=True)
 class DocumentContains(DocumentLeaf):
     """Points with a document that has `text` in it, case and all. The engine finds them by SQLite
-    and by trigrams (`engine.filtering.documents`), and doesn't ask `holds`."""
+    and by trigrams (`engine.filtering.evaluate`), and doesn't ask `holds`."""
 
     text: str
 
@@ -233,7 +233,7 @@ class DocumentMatches(DocumentLeaf):
 
 
 def _compiled(pattern: str) -> Any:
-    """See `patterns.compile_pattern`: RE2 is loaded when the first pattern comes."""
+    """See `compile_pattern`: RE2 is loaded when the first pattern comes."""
     return compile_pattern(pattern)
 
 

@@ -23,7 +23,7 @@ The steps of coding:
 
 What codes get wrong of a product with a query part p, whose own approximation is p̂: as
 p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, the Cauchy-Schwarz inequality gives
-|p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|. `scan` searches by this bound.
+|p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|. `candidates` searches by this bound.
 
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
 them. Roundings while coding are added to r; `native/codes.c` counts them.
@@ -37,7 +37,7 @@ much, so a row with s + e < floor is not among the k nearest. Rows that reach th
 again by both halves of their codes, sixteen times as closely. The caller computes the distances of
 the remaining rows, usually about fifteen, in float64.
 
-Symbols (of rows: see `codes`): x a row, q the query ("cosine": both of length 1), c the centre, y
+Symbols (of rows: see above): x a row, q the query ("cosine": both of length 1), c the centre, y
 the coded part of x, ŷ what its code stands for, r ≥ |y - ŷ| the residual, t the share of c in x; p
 the part of the query that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
 

@@ -1,4 +1,4 @@
-"""What one process can ask another of a store: methods of the protocols in `interface.stores`,
+"""What one process can ask another of a store: methods of the protocols in `query.protocols`,
 whose types say how arguments and results are written; and a few that take the place of those that
 call back.
 

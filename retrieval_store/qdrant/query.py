@@ -1,8 +1,8 @@
-"""Queries of qdrant-client's models, converted into steps of `interface.questions`.
+"""Queries of qdrant-client's models, converted into steps of `query.query`.
 
 The vectors that queries name: given as such, or as those of stored points.
 
-Formulas of qdrant-client's models, converted into those of `interface.formulas`.
+Formulas of qdrant-client's models, converted into those of `query.query`.
 """
 
 import itertools

@@ -2,7 +2,7 @@
 
 A question is data, the same for every front and every store: *steps*, and which parts of a point
 the hits carry. A step ranks the points that its filter allows; a step with *prefetches* (steps that
-run before it) ranks only the points that any of them has found. `answering` executes questions.
+run before it) ranks only the points that any of them has found. `executor` executes questions.
 
 Formulas that make a score of other scores, of payloads and of conditions.
 
@@ -123,7 +123,7 @@ class Diverse:
 
 @dataclass(slots=True, eq=False)
 class Fused:
-    """By fusion of the rankings of the prefetches; see `base.ranking.fused`. weights: one for each
+    """By fusion of the rankings of the prefetches; see `base.fusion.fused`. weights: one for each
     prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits: the caller
     has set the limits of the prefetches, so they stay even where more hits are needed to fill
     groups."""

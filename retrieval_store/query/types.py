@@ -339,7 +339,7 @@ class Projection:
     """Points in a plane, in the order of insertion.
 
     places: (n, 2) float32; axes: (3, d) float32, the mean and the first two principal axes, of
-    which `base.projection.places_of` makes the places of other vectors; explained: (2,) the share
+    which `base.pca.places_of` makes the places of other vectors; explained: (2,) the share
     of the variance along each; total: how many points there are of which these are a sample;
     values: what each has at a path, None where no path was given.
     """

@@ -247,8 +247,8 @@ def served(kind: Any) -> Any:
 
 
 def prepare(*kinds: Any) -> None:
-    """Make what reads such types, or models of `older`: while modules are loaded, since two threads
-    can't make classes that refer to each other at once."""
+    """Make what reads such types, or models of older requests: while modules are loaded, since two
+    threads can't make classes that refer to each other at once."""
     for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
         _adapters[kind] = TypeAdapter(kind if is_own else served(kind))

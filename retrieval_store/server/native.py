@@ -1,5 +1,5 @@
 """Routes of our own, by which a `Client` of a URL works with a store as with a directory: they
-carry the data of `interface` itself, in messages of `wire`.
+carry the data of `query` itself, in messages of `protocol`.
 """
 
 from collections.abc import Callable, Mapping

@@ -24,7 +24,7 @@ WRITE: Access = "write"
 MANAGE: Access = "manage"
 OPEN: Access = "open"
 UPLOAD = "upload"  # a body of several parts, of which one is a file
-MESSAGE = "message"  # of `wire`, and answered by one
+MESSAGE = "message"  # of `protocol`, and answered by one
 OBJECT = "object"  # of JSON, which is checked where it is answered
 
 

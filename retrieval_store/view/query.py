@@ -1,4 +1,4 @@
-"""Questions of the page, answered: what it sends becomes a question of `interface.questions`, by
+"""Questions of the page, answered: what it sends becomes a question of `query.query`, by
 the same rules as a query of `Collection`.
 
 Where the words of a question stand in documents, as the collection finds words: so "running"

@@ -249,7 +249,7 @@ def shown_of(points: Points, most: int = SHOWN_IN_LISTS) -> list[dict[str, Any]]
 
 
 def shown_hits(hits: Hits) -> list[dict[str, Any]]:
-    """Hits as lists show them; without marks, which `asking` adds."""
+    """Hits as lists show them; without marks, which `query` adds."""
     shown = shown_of(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for one, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):

@@ -29,9 +29,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """A page of docs/ whose links to the top lead to where the site has it."""
+    """A page of docs/, or of a folder in it, whose links to the top lead to where the site has
+    it."""
     for source, name in PAGES.items():
-        markdown = markdown.replace(f"](../{source}", f"]({name}")
+        markdown = re.sub(rf"\]\(((?:\.\./)*)\.\./{re.escape(source)}", rf"](\1{name}", markdown)
     return markdown.replace("](../examples/", "](examples/")
 
 

@@ -52,7 +52,7 @@ class AwaitedMethods(griffe.Extension):
         """Replace such attributes by methods."""
         if pkg.name != "retrieval_store":
             return
-        module = pkg["direct.asynchronous"]
+        module = pkg["api.aio"]
         for cls in (module["AsyncClient"], module["AsyncCollection"]):
             for name, member in [*cls.members.items()]:
                 found = AWAITED.fullmatch(str(getattr(member, "value", "")))
@@ -64,7 +64,7 @@ def _awaited(
     member: griffe.Object, pkg: griffe.Module, maker: str, kind: str, name: str
 ) -> griffe.Function:
     """The method that an attribute stands for. maker: the function that makes it."""
-    theirs = pkg[f"direct.{kind.lower()}.{kind}.{name}"]
+    theirs = pkg[f"api.{kind.lower()}.{kind}.{name}"]
     made = griffe.Function(
         name,
         parameters=theirs.parameters,

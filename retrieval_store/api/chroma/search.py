@@ -1,8 +1,8 @@
 """`Collection.search`: searches as Chroma's code writes them, asked of our stores.
 
 All `Knn` of all searches become the steps of one question, so one state answers them; texts are
-embedded in one call. What they have found is scored by `scoring`, grouped by `grouping`, and cut to
-the window. A search without a rank is a page of `get`.
+embedded in one call. What they have found is scored, grouped, and cut to the window. A search
+without a rank is a page of `get`.
 
 Conditions of a `Search` → filter expressions: the dialect of `where`, and ids besides.
 

@@ -1,5 +1,5 @@
 """`chromadb.api`: what clients are, `types`, and collections in `models`. It may use all rooms
-below `command`."""
+below `cli`."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,2 +1,2 @@
 """`chromadb.execution`: how searches are written, in `expression`. It may use all rooms below
-`command`."""
+`cli`."""

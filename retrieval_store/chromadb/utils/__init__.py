@@ -1,5 +1,5 @@
 """`chromadb.utils`: `embedding_functions` and `data_loaders`. It may use all rooms below
-`command`."""
+`cli`."""
 
 from retrieval_store.chromadb.utils import data_loaders, embedding_functions
 

@@ -241,10 +241,10 @@ class KeptFilters(KeptLists):
     """What this room keeps, and the lists of words that it asks. columns: payloads by value,
     answers: what conditions say of documents, for all states that number their rows alike; allowed:
     what filters let through, in one state; spent: what looking at points without a column has cost,
-    by the hash of its keys, which may be of any length (`masks`); uses: how often columns of a path
-    were of use; asked: the keys of conditions on documents that were asked lately; expiry: what has
-    expired, by where its moment is; living: no or one array, the rows of all points as columns hold
-    them."""
+    by the hash of its keys, which may be of any length (`evaluate`); uses: how often columns of a
+    path were of use; asked: the keys of conditions on documents that were asked lately; expiry:
+    what has expired, by where its moment is; living: no or one array, the rows of all points as
+    columns hold them."""
 
     columns: LayerCache
     answers: LayerCache

@@ -1,6 +1,6 @@
 """The columns of all points in memory: which points have which values at a path, as a reading sees
-them (see `filters.columns`), kept current as `state.layers`. Payloads that several columns need are
-read once for all of them.
+them (see `filters.columns`), kept current as `state.caches.Layers`. Payloads that several columns
+need are read once for all of them.
 
 Columns in files: what finds points by their values at a path of keys, as arrays to be mapped.
 

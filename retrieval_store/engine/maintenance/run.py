@@ -8,7 +8,7 @@ to the new generation. Readers go on with the files they have mapped; one that f
 reads again (`Access.read`). Then the old files are removed, freed pages given back, and
 the write-ahead log emptied: no byte of what was deleted is left.
 
-*Expiry*: points whose moment has come are deleted (`expiring`).
+*Expiry*: points whose moment has come are deleted (`remove_expired`).
 
 *Coding*: vectors get codes, of which whole segments are saved. *Filling*: an index takes in the
 vectors it lacks, and is saved when it has grown enough; where too much dies meanwhile, compaction
@@ -334,7 +334,7 @@ def _refuse_overgrown(points: Access) -> None:
 
 
 def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """As that of `maintenance_lock`; begins anew whenever there is more to compact than an index is
+    """As `as_only_process`; begins anew whenever there is more to compact than an index is
     worth."""
 
     def again(alone: bool) -> T:

@@ -3,7 +3,7 @@
 Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
 the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
 Derived files: their checksums, and whether they say what the points and vectors of the collection
-say (`point_checks`, `vector_checks`).
+say.
 
 Inverted lists, columns and states in files, compared with what the points themselves say.
 

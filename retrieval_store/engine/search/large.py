@@ -43,7 +43,7 @@ class PackedCodes:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a search by codes scans. allowed: see `scan.candidates`; rest: allowed slots without
+    """What a search by codes scans. allowed: see `quantized.candidates`; rest: allowed slots without
     codes, which are searched as floats."""
 
     pieces: Pieces | None

@@ -16,7 +16,7 @@ counts any more. So each node is told for which rows it is `asked`, and only the
 missing, or isn't a finite number, is an error.
 
 Labels: the groups that points are in, by the values at a path of their payloads, cached as
-`state.layers`.
+`state.caches.Layers`.
 """
 
 from collections import Counter
@@ -384,7 +384,7 @@ Within: TypeAlias = Ints | None
 
 
 class DenseLeaves(Leaves, Protocol):
-    """What is asked of `leaves.EngineLeaves` here."""
+    """What is asked of `search.EngineLeaves` here."""
 
     def near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
         """By nearness in a dense space."""
@@ -645,7 +645,7 @@ class Labels:
 
 
 class RowLabels:
-    """The labels of points; see `answering.leaves.Labelling`. asked: about how many points the call
+    """The labels of points; see `query.executor.Labelling`. asked: about how many points the call
     will look at, which decides whether labels of all points are cached."""
 
     def __init__(self, view: SearchView, key: LabelsAt | Kinds, asked: int) -> None:

@@ -327,7 +327,7 @@ class _Search:
 
 
 class EngineLeaves:
-    """The points of one view; see `answering.leaves.Leaves`."""
+    """The points of one view; see `query.executor.Leaves`."""
 
     def __init__(self, view: SearchView, trace: Trace) -> None:
         self._view, self.trace = view, trace

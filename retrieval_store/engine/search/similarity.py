@@ -6,7 +6,7 @@ any of the point's vectors (late interaction).
 
 What likeness to examples makes of points: recommendation, discovery, context and feedback.
 
-sim(x, e): how alike a point and an example are, see `similar`. Formulas: Qdrant's documentation,
+sim(x, e): how alike a point and an example are, see above. Formulas: Qdrant's documentation,
 "Explore the data" and "Relevance feedback".
 
 Pairs of points that are near to each other.

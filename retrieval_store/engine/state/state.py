@@ -64,7 +64,7 @@ from retrieval_store.query.types import Fields, PointId, Points, ShownIds, Vecto
 NONE = -1
 Kept_co = TypeVar("Kept_co", covariant=True)
 TOLERATED_DEAD_ROWS = 10_000
-FILE_KIND = "state"  # of derived files, those that hold a state (`state_files`)
+FILE_KIND = "state"  # of derived files, those that hold a state (`files`)
 STATES_WORTH = 200_000  # points; the state of fewer is read from the database in 15 ms
 
 

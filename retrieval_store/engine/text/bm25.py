@@ -223,7 +223,7 @@ def rank_weighed_texts(
 ) -> list[tuple[Ranking, float]]:
     """The same, where the idf of words that look like identifiers counts so many times; with the
     greatest share of what the text says that one of the first documents holds
-    (`base.ranking.held_share`)."""
+    (`base.fusion.held_share`)."""
     texts_of = _Texts(view, analyzer, identifiers)
     found = []
     for text in texts:

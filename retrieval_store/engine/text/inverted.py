@@ -1,8 +1,7 @@
 """Inverted lists: for each term the rows that have it, as arrays.
 
 A term is a word, a trigram of bytes, or an index of a sparse vector; what a row has of it is a
-weight.
-All kinds are kept current as `layers` and ranked by the same code (`ranked.py`).
+weight. All kinds are kept current as `caches.Layers` and ranked by the same code (`bm25`).
 
 What this room keeps between calls, of which a collection without words has nothing: so the lists
 themselves are no concern of this module, and it needs none of the others.
@@ -16,7 +15,7 @@ Inverted lists in files, as arrays that are mapped.
 Rows mean nothing to another process, so a file has the pks of the rows, and owners by their place
 among them; where the reader numbers its rows alike, as it does unless points were deleted since,
 owners are used as they lie in the file. Reading gives layers with everything stale that was written
-since. The header says of what the lists are (`cache.told_of`), so that they can be made again for
+since. The header says of what the lists are (`told_of`), so that they can be made again for
 the file by a process that never used them. Whatever is wrong with a file, and isn't found by its
 checksum, is a ValueError here or an IndexError when it is used.
 """

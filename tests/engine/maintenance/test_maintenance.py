@@ -282,7 +282,7 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
     store.close()
 
 
-@pytest.mark.slow  # with an index besides: engine/nearest/test_index.py
+@pytest.mark.slow  # with an index besides: engine/search/test_index.py
 def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path):
     opened(tmp_path)
     seconds = times(3, 8)

@@ -1,2 +1,2 @@
 """`chromadb.api.models`: `Collection` and `AsyncCollection`, in modules of their names. It may use
-all rooms below `command`."""
+all rooms below `cli`."""

@@ -1,5 +1,5 @@
 """`chromadb.execution.expression`: parts of searches in `operator`, searches in `plan`. It may use
-all rooms below `command`."""
+all rooms below `cli`."""
 
 from retrieval_store.chromadb.execution.expression.operator import *
 from retrieval_store.chromadb.execution.expression.plan import *

@@ -56,8 +56,8 @@ DEFAULT_NAME = "wordllama"
 
 # What a collection remembers: {"name", "settings"} of a registered embedding function; {"custom",
 # "module"} with the class of one that isn't and where it is from, for messages, "model", the name
-# of its model, if it says one, and "probe", by which `ProbedEmbedder` knows it again; None when it was
-# created without.
+# of its model, if it says one, and "probe", by which `ProbedEmbedder` knows it again; None when
+# it was created without.
 Spec: TypeAlias = dict[str, JSONValue]
 
 # The functions that this process has been given, as `_canonical` has them. They only ever come in,

@@ -43,8 +43,8 @@ class PackedCodes:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a search by codes scans. allowed: see `quantized.candidates`; rest: allowed slots without
-    codes, which are searched as floats."""
+    """What a search by codes scans. allowed: see `quantized.candidates`; rest: allowed slots
+    without codes, which are searched as floats."""
 
     pieces: Pieces | None
     allowed: Bits | None

@@ -479,13 +479,16 @@ def learn(kind: type) -> None:
     _LEARNT[kind.__name__] = kind
 
 
-@cache
 def class_of(name: str) -> type | None:
     """The class that a name stands for; None if it stands for none."""
     if name in _LEARNT:
         return _LEARNT[name]
-    home = _HOME_OF.get(name)
-    found: type | None = None if home is None else getattr(import_module(home), name)
+    return _known(name) if name in _HOME_OF else None
+
+
+@cache  # of the names in the table alone: others come from clients, and without end
+def _known(name: str) -> type:
+    found: type = getattr(import_module(_HOME_OF[name]), name)
     return found
 
 

@@ -19,6 +19,7 @@ from retrieval_store.filters.leaves import any_element
 from retrieval_store.filters.nodes import Expression, walk
 from retrieval_store.filters.paths import EACH, Steps
 from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.protocol import codec
 from retrieval_store.protocol.codec import MalformedError, decode, encode, packed, unpacked
 from retrieval_store.protocol.methods import POINTS, STORE, told, understood
 from retrieval_store.protocol.validate import check_arguments
@@ -301,6 +302,15 @@ def test_arrays_that_are_not_there_are_refused():
         said = orjson.dumps({"data": 1, "arrays": described})
         with pytest.raises(MalformedError):
             unpacked(struct.pack("<4sI", b"rsw1", len(said)) + said)
+
+
+def test_names_that_clients_make_up_stay_nowhere():
+    """A server would hold them for ever."""
+    known = codec._known.cache_info().currsize
+    for i in range(50):
+        assert codec.class_of(f"Made{i}") is None
+    assert codec._known.cache_info().currsize == known
+    assert codec.class_of("InSlice") is InSlice
 
 
 def test_errors_come_as_they_go():

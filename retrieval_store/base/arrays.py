@@ -256,3 +256,9 @@ def server_scores_of(similar: Floats, metric: Metric) -> Floats:
     if metric == "l2":
         return np.sqrt(np.abs(similar))
     return np.abs(similar) if metric == "l1" else similar
+
+
+def is_whole(memory: mmap.mmap) -> bool:
+    """Whether a file that is mapped is as long as it was: to read a map behind its end kills the
+    process."""
+    return memory.size() >= len(memory)

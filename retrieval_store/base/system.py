@@ -10,7 +10,6 @@ and keeps an id of the machine in the user's cache; a thread does it, for which 
 for ever at its end. The variable that forbids it is read once, when onnxruntime is imported.
 """
 
-import mmap
 import os
 import sys
 from collections.abc import Iterator
@@ -52,12 +51,6 @@ def sync_directory(path: Path) -> None:
 def sync_file(path: Path) -> None:
     """Make what is in a file durable, whichever process has written it."""
     _sync(path)
-
-
-def is_whole(memory: mmap.mmap) -> bool:
-    """Whether a file that is mapped is as long as it was: to read a map behind its end kills the
-    process."""
-    return memory.size() >= len(memory)
 
 
 def _sync(path: Path) -> None:

@@ -29,9 +29,8 @@ from pathlib import Path
 import apsw
 import numpy as np
 
-from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Metric, Stored
+from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Metric, Stored, is_whole
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.system import is_whole
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import FifoLock
 from retrieval_store.engine.state.state import SpaceState

@@ -56,13 +56,13 @@ _log = log_of("files")
 class SpaceIndex:
     """The index of a vector space in one generation; empty until it is loaded or built.
 
-    saved: how many slots the saved file is known to hold; filling: the lock of the one thread that
-    loads, grows or saves the index; closed: it isn't used any more; full: no further vectors can be
-    added; refused: the error of the index class that caused that, if any; wanted: whether the
-    space's settings and metric allow an index; installed: whether the packages that its class needs
-    are installed; missed: the microseconds that queries have taken longer because the index wasn't
-    loaded; pays_from: from how many of these on the file is loaded; pace: vectors added per second,
-    0 while none are added.
+    held: what holds the vectors, None while none are in it; saved: how many slots the saved file is
+    known to hold; filling: the lock of the one thread that loads, grows or saves the index; closed:
+    it isn't used any more; full: no further vectors can be added; refused: the error of the index
+    class that caused that, if any; wanted: whether the space's settings and metric allow an index;
+    installed: whether the packages that its class needs are installed; missed: the microseconds
+    that queries have taken longer because the index wasn't loaded; pays_from: from how many of
+    these on the file is loaded; pace: vectors added per second, 0 while none are added.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class SpaceIndex:
         self._directory = directory
         self._find_class, self._label = find_class, label
         self._sharing = SharedLock()
-        self._index: VectorIndex | None = None
+        self.held: VectorIndex | None = None
         self._useless: DerivedFile | None = None  # a file that couldn't be loaded
 
     @property
     def covered(self) -> int:
         """How many slots the index holds."""
-        index = self._index
+        index = self.held
         return 0 if index is None else len(index)
 
     @property
@@ -105,19 +105,19 @@ class SpaceIndex:
     @property
     def ef_search(self) -> int:
         """How many candidates the index looks at unless the space says otherwise; 0 without one."""
-        index = self._index
+        index = self.held
         return 0 if index is None else index.ef_search
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        index = self._index
+        index = self.held
         return 0 if index is None else index.nbytes
 
     def searched(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
         """What `search` returns, called with the index and the number of slots in it, which don't
         change meanwhile; `otherwise` when there is no index, or it is being changed."""
-        index = self._index  # another thread may forget it
+        index = self.held  # another thread may forget it
         if index is None:
             return otherwise
         return self._sharing.share_at_once(lambda: search(index, len(index)), lambda: otherwise)
@@ -127,7 +127,7 @@ class SpaceIndex:
         closed. The caller holds `filling`, also for `load` and `save`. If the index class is
         missing or refuses the vectors, `full` and `refused` are set and nothing is raised."""
         try:
-            self._add(self._index or self.made(), rows)
+            self._add(self.held or self.made(), rows)
         except (PluginError, ValueError) as error:
             self.full, self.refused = True, error
 
@@ -144,12 +144,12 @@ class SpaceIndex:
                 return
             began, some = time.perf_counter(), rows[start : start + step]
             unforkable(partial(self._sharing.alone, partial(index.add, some)))
-            self._index = index
+            self.held = index
             self.pace = len(some) / max(1e-9, time.perf_counter() - began)
 
     def save(self, path: Path) -> int:
         """Write the index to a file; returns how many slots are in it."""
-        index = self._index
+        index = self.held
         if index is None:  # another thread deletes or closes the collection
             raise StorageError("the index was closed before it was saved")
 
@@ -176,7 +176,7 @@ class SpaceIndex:
 
         assert self._directory is not None
         try:
-            self._index, self.saved = self.read(self._directory, found), found.covered
+            self.held, self.saved = self.read(self._directory, found), found.covered
             _log.debug("loaded %s: %d vectors", found.file, found.covered)
         except PluginError as error:
             self.full, self.refused = True, error
@@ -203,7 +203,7 @@ class SpaceIndex:
 
     def close(self) -> None:
         """Drop the index; its memory is freed once no search is under way."""
-        self.closed, self._index = True, None
+        self.closed, self.held = True, None
 
     def made(self) -> VectorIndex:
         """A new, empty index with the space's class and settings."""

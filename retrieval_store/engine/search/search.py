@@ -120,7 +120,7 @@ class KeptPass:
         """Whether it is right for this state and as many hits."""
         if self._space is not space or self._floats.k != k:
             return False
-        return view.kept.spaces[space.space.name].index is self._index and not self._index.covered
+        return view.kept.spaces[space.space.name].index is self._index and self._index.held is None
 
     def nearest(self, vector: Matrix) -> Neighbors:
         """The rows of the nearest points, all of whose vectors this process has verified."""
@@ -232,7 +232,7 @@ class _Search:
     def _has_index(self) -> bool:
         """Whether there is an index, or should be."""
         index = self._index
-        return index.wanted and (self._worth.graph or index.covered > 0)
+        return index.wanted and (self._worth.graph or index.held is not None)
 
     def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> Plan:
         """The plan if `covered` of the vectors are in the index. wider: see `planner.choose`."""

@@ -33,9 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base import system
-from retrieval_store.base.arrays import Bools, Ints, distinct
+from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import is_whole
 
 USUAL = 4 << 30  # bytes of memory, where the system doesn't tell how much there is
 SHARE = 4  # of the memory that the process may use: one part in so many

@@ -30,9 +30,9 @@ from retrieval_store.base.arrays import (
     appended,
     as_float32,
     distinct,
+    is_whole,
 )
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.system import is_whole
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.log import are_present, present_pks, read_changes
 from retrieval_store.engine.storage.records import decode_payloads, read_many

@@ -1,0 +1,114 @@
+"""The package stays small enough for a few people: few modules, each class name once, short ways."""
+
+import ast
+import sys
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from tests.helpers import ROOT
+
+MOST_MODULES = 270
+MOST_WITH_ONE_IMPORTER = 70
+FOLDERS = {
+    "retrieval_store": ROOT / "retrieval_store",
+    "langchain_retrieval_store": ROOT / "integrations/langchain_retrieval_store",
+    "llama_index.vector_stores.retrieval_store": ROOT
+    / "integrations/llama_index/vector_stores/retrieval_store",
+}
+
+
+def modules():
+    """Each module's name, and its syntax tree."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            name = ".".join((package, *parts)).removesuffix(".__init__")
+            found[name] = ast.parse(path.read_text())
+    return found
+
+
+MODULES = modules()
+
+
+def test_there_are_few_modules():
+    assert len(MODULES) <= MOST_MODULES
+
+
+def test_a_class_name_is_used_once():
+    names = Counter(
+        node.name
+        for tree in MODULES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_few_modules_are_imported_by_one_other_alone():
+    """They are pages of it, filed apart; late imports count, and what only types need."""
+    importers = defaultdict(set)
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if name != "retrieval_store" and isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    inner = f"{node.module}.{alias.name}"
+                    importers[inner if inner in MODULES else node.module].add(name)
+    rooms = {name.rpartition(".")[0] for name in MODULES}
+    alone = [one for one in MODULES if len(importers[one]) == 1 and one not in rooms]
+    assert len(alone) <= MOST_WITH_ONE_IMPORTER, sorted(alone)
+
+
+def way(call):
+    """How many files of the package a call runs through, and how many calls that takes."""
+    calls = Counter()
+
+    def note(frame, event, _):
+        path = frame.f_code.co_filename
+        if event == "call" and "/retrieval_store/" in path and "/tests/" not in path:
+            calls[path.rpartition("/retrieval_store/")[2]] += 1
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return len(calls), calls.total()
+
+
+@pytest.mark.embedded
+@pytest.mark.local
+def test_the_ways_through_the_package_are_short(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((1_000, 16)).astype(np.float32)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        numbers = [{"n": i % 8} for i in range(len(vectors))]
+        ids = [str(i) for i in range(len(vectors))]
+        things.add(ids=ids, embeddings=vectors, metadatas=numbers)
+
+    def query():
+        things.query(query_embeddings=vectors[0], where={"n": 3}, n_results=5)
+
+    def opening():
+        nonlocal client, things
+        client = retrieval_store.Client(tmp_path)
+        things = client.get_collection("things", embedding_function=None)
+        query()
+
+    def add():
+        things.add(ids="new", embeddings=vectors[0], metadatas={"n": 3})
+
+    try:
+        files, calls = way(opening)
+        assert files <= 48 and calls <= 1_300
+        for _ in range(3):
+            query()
+        files, calls = way(query)
+        assert files <= 30 and calls <= 235
+        files, calls = way(add)
+        assert files <= 20 and calls <= 200
+    finally:
+        client.close()

@@ -1,4 +1,4 @@
-"""Search in a dense space: the points nearest to a query vector, among those that a filter
+"""Search in a dense space: finds the points nearest to a query vector, among those that a filter
 allows.
 
 `EngineLeaves` is the engine's `query.executor.Leaves`: rankings of the points in one state, as rows

@@ -1,5 +1,4 @@
-"""`Access` gives one collection to its callers: transactions on its database, and its data in
-memory.
+"""`Access` to one collection: transactions on its database, and its data in memory.
 
 `Memory` holds the *cached state*: the state as of one write, whose number is its `seq`, and the
 caches derived from it. A reader whose transaction shows that write uses it as it is (`now`). Any

@@ -1,5 +1,4 @@
-"""Statistics of a collection: how a query was answered, and what takes how much room; and warming
-up.
+"""Statistics of a collection (how a query was answered, what takes how much room), and its warm-up.
 
 `warm` loads in advance what the first queries would load. It makes each part as a query does, in a
 read transaction of its own, so nothing here knows how codes, columns or lists come to be there. But

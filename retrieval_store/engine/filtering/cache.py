@@ -1,5 +1,4 @@
-"""What filtering keeps between calls, above all the results of filters for queries that repeat
-them.
+"""The caches of filtering, above all that of the results of filters, for queries that repeat them.
 
 A cached result is brought up to date by evaluating the filter only for the points that have changed
 since. From the second use of a filter on, the codes of the points that it allows (or their vectors,

@@ -1,6 +1,7 @@
-"""Asking the engine, and what it answers as models.
+"""Answers the queries of a client: asks the engine, and makes qdrant-client's models of its
+answers.
 
-What `why` asks: the case of a query, with its filters taken apart.
+For `why`, `case_of` makes the case of a query, with its filters taken apart.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
-"""The collections of a served store.
-
-The points of one collection of a served store.
-"""
+"""A served store, as a client sees it: its collections (`ServedStore`) and the points of each
+(`ServedPoints`)."""
 
 import errno
 import os

@@ -1,5 +1,4 @@
-"""Re-rankers: they read a query together with documents that were found, and put these in a better
-order.
+"""Re-rankers read a query together with its hits, and put these in a better order.
 
 A re-ranker is any callable of a query and a list of documents that returns as many numbers, greater
 for a better document; or an object with `predict`, as cross-encoders of sentence-transformers have

@@ -1,5 +1,4 @@
-"""The configuration of a collection: its distance, and the settings of its vector index, its words
-and its vectors.
+"""The configuration of a collection: its distance, and settings of its index, words and vectors.
 
 Users write it as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way as metadata
 keys such as "hnsw:space", which stay metadata as well. A cluster takes more settings: how it stores

@@ -1,5 +1,4 @@
-"""Writes records to a collection: checks them, embeds them, writes them, and reports what it left
-out.
+"""Writes records to a collection: checks, embeds and writes them, and reports texts that were cut.
 
 Without `embed` a record gets its vector from a document, an image or a uri, and has one of these at
 a time: the new one replaces the others. With `embed`, vectors are made of one field, and the others

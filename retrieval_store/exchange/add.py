@@ -1,13 +1,10 @@
-"""The records of a file, added to a collection.
+"""Adds the records of a file to a collection.
 
-Which format a file has, and the rows in it.
-
-The whole of a file is looked at before anything of it is written.
-
-Each record is checked by what checks the arguments of `add`, many at once; when one of them is
-refused they are looked at one by one, so that the error can name the first that is wrong.
-
-What a file says of the collection that it was written of.
+First the format of the file is recognised (`source_of`), and what it says of the collection that it
+was written from is compared with this one (`Described`). Then the whole file is checked before
+anything of it is written. The same code checks each record as checks the arguments of `add`, many
+at once; when one of them is refused they are checked one by one, so that the error can name the
+first that is wrong. Last an `Adder` writes the records.
 """
 
 import os

@@ -1,5 +1,4 @@
-"""Answers the queries of a client: asks the engine, and makes qdrant-client's models of its
-answers.
+"""Answers the queries of a client by the engine, in qdrant-client's models.
 
 For `why`, `case_of` makes the case of a query, with its filters taken apart.
 """

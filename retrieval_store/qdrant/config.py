@@ -1,5 +1,4 @@
-"""Configurations of collections: as clients ask for them, as they are stored, and as settings of
-the engine.
+"""Configurations of collections: in requests, in the catalog, and as settings of the engine.
 
 First, requests are checked: names, vectors, and settings, which take effect here or are only kept
 and reported. Then they become a `Configuration`. It is stored as JSON, in the catalog's settings

@@ -1,5 +1,4 @@
-"""Converts queries of qdrant-client's models into steps of `query.query`, and their formulas
-likewise.
+"""Converts queries and formulas of qdrant-client's models into those of `query.query`.
 
 The vectors that a query names (`Inputs`) stand in it, or are those of stored points.
 """

@@ -1,5 +1,4 @@
-"""Writes points: checks each operation as a whole, and makes a change of it that the engine carries
-out.
+"""Writes points: checks each operation as a whole, then has the engine make the change.
 
 Several operations are one transaction, so a refused one has written nothing. Uploads take points
 from iterables of any length, in batches of which one at a time is in memory.

@@ -1,5 +1,4 @@
-"""A served store, as a client sees it: its collections (`ServedStore`) and the points of each
-(`ServedPoints`)."""
+"""A served store as its clients see it: collections (`ServedStore`) and points (`ServedPoints`)."""
 
 import errno
 import os

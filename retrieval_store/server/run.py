@@ -1,5 +1,4 @@
-"""Runs servers: from the command line, with several processes if need be, and in a thread of a
-program or a test.
+"""Runs servers: from the command line, in one or several processes, or in a thread of a program.
 
 `Protocol` reads HTTP from a connection: uvicorn's protocol, with bounds.
 """

@@ -1,5 +1,4 @@
-"""Selects the points of a call by ids, by a filter, by limit and offset, without those that have
-expired.
+"""Selects the points of a call by ids, filter, limit and offset, without those that have expired.
 
 A point has expired when the moment under a key of its payload has come. From that moment on every
 call leaves it out, until maintenance deletes it. The bound of the filter isn't the present moment,

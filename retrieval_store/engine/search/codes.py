@@ -1,5 +1,4 @@
-"""The codes of one vector space in this process, which prove that most vectors are not near a
-query.
+"""The codes of one vector space, which prove that most of its vectors are not near a query.
 
 Slots never change their vectors, so codes never become wrong. They come in *segments* of so many
 slots each. A full segment is immutable, and goes into a derived file, written by the process that

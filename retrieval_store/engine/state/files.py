@@ -14,7 +14,8 @@ process, so what a state appends goes there, in pages of the process' own, and t
 with all others. Only living points have rows in a file. Rows and slots are checked so far as they
 could make a read go out of the bounds of an array.
 
-A process that reads a file brings it up to date with what was written since (`saved`).
+A file that a process has saved is read if it is of use (`saved`), and a state made of it is then
+brought up to date with what was written since (`saved_step`).
 """
 
 import mmap

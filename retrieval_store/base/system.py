@@ -5,10 +5,10 @@ its place. Files and their names are made durable (`sync_file`, `sync_directory`
 is checked to be still whole (`is_whole`). Other processes (`users_of`, `holder_of`) are known as
 far as Linux shows them in /proc.
 
-`telemetry_off` surrounds imports that would otherwise report to their makers. On Linux, and on
-macOS from 1.29 on, onnxruntime sends to Microsoft what it runs and on which machine, and keeps an
-id of the machine in the user's cache; a thread does it, for which a forked child waits for ever at
-its end. The variable that forbids it is read once, when onnxruntime is imported.
+`telemetry_off` surrounds imports that would otherwise report to their makers. From version 1.29 on,
+onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps an id
+of the machine in the user's cache; a thread does it, for which a forked child waits for ever at its
+end. The variable that forbids it is read once, when onnxruntime is imported.
 """
 
 import mmap

@@ -1,10 +1,12 @@
 """Adds the records of a file to a collection.
 
-First the format of the file is recognised (`source_of`), and what it says of the collection that it
-was written from is compared with this one (`Described`). Then the whole file is checked before
+First the format of the file is recognised (`source_of`). Then the whole file is checked before
 anything of it is written. The same code checks each record as checks the arguments of `add`, many
 at once; when one of them is refused they are checked one by one, so that the error can name the
 first that is wrong. Last an `Adder` writes the records.
+
+`described_by` reads the settings of the collection that a file was exported from, where the file
+has them.
 """
 
 import os

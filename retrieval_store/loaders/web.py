@@ -1,9 +1,9 @@
-"""Reads URIs from web servers, only at public addresses, and each within one deadline.
+"""Reads URIs from web servers, each within one deadline, and private addresses only where allowed.
 
-A stranger's URI may lead to public addresses only (`refuse_private`). These are public by the
-special-purpose registries of IANA for IPv4 and IPv6: all rows count as private that aren't globally
-reachable or were withdrawn. The tables are our own, since what the standard library calls global
-depends on the version of Python.
+A stranger's URI may lead to public addresses only (`refuse_private`). Which ones these are is in
+the special-purpose registries of IANA for IPv4 and IPv6: all rows count as private that aren't
+globally reachable or were withdrawn. The tables are our own, since what the standard library calls
+global depends on the version of Python.
 """
 
 import http.client

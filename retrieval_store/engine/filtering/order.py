@@ -1,9 +1,9 @@
 """Counts and sorts points: by the values that they have at a path, and by their ids.
 
-`facet` counts how many points have which value, and `in_order` sorts points by their numbers at a
-path. `page` sorts them by id: integers ascending, then strings by their bytes. SQLite's index of
-ids has that order. It is walked where many of the points on the way belong to the result; where few
-do, their ids are read and sorted.
+`facet` counts how many points have which value, and `in_order` sorts points by their numbers and
+dates at a path. `page` sorts them by id: integers ascending, then strings by their bytes. SQLite's
+index of ids has that order. It is walked where many of the points on the way belong to the result;
+where few do, their ids are read and sorted.
 """
 
 from collections.abc import Iterator

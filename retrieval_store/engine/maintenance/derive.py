@@ -1,9 +1,11 @@
-"""Makes and saves what can be made again: indexes, codes, states, inverted lists and columns.
+"""Makes and saves all data that can be made again: indexes, codes, states, inverted lists and
+columns.
 
 - Saving writes each of these to its file once it is worth it.
 - Renewal (`renew`) rewrites the files of lists and columns, whichever process made them, so that
-  nothing of deleted or replaced points is left in them. The file itself says which lists or which
-  path it is of. A file of which no point has changed since it was written is left as it is.
+  nothing of deleted or replaced points is left in them, and all of them are there again afterwards.
+  The file itself says which lists or which path it is of. A file of which no point has changed
+  since it was written is left as it is.
 - Coding (`code`) makes the codes of vector spaces, and files of the segments that are full.
 - Filling (`fill`) lets an index take in the vectors that it lacks, from a file or from none.
   Queries load no index: until it is there, they are answered exactly.

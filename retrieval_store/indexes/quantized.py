@@ -28,10 +28,10 @@ them. Roundings while coding are added to r; `native/codes.c` counts them.
 
 A search ranks rows by a *score*, which grows as the distance falls. A pass over the upper halves of
 codes computes for each row an approximate score s and a bound e of its error, so the true score
-lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows score that
-much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor are bounded
-again by both halves of their codes, sixteen times as closely. The caller computes the distances of
-the remaining rows, usually about fifteen, in float64.
+lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows
+score that much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor
+are bounded again by both halves of their codes, sixteen times as closely. The caller computes the
+distances of the remaining rows, usually about fifteen, in float64.
 
 Symbols: x a row, q the query ("cosine": both of length 1), c the centre, y the coded part of x, ŷ
 what its code stands for, r ≥ |y - ŷ| the residual, t the share of c in x; p the part of the query

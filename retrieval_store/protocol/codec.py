@@ -7,7 +7,7 @@ they lie in memory, each at a multiple of 16 bytes. Numbers are little-endian.
 A `Coder` writes and reads values of one type, simple or made of others. An object becomes {"~": the
 name of its class, and each field that isn't its default}. An array becomes its place among the
 arrays of the message. The reader checks each value against its type as it makes it: all values are
-of the classes that a table names (`learn`), and nothing else.
+of the classes that a table names (`class_of`), and nothing else.
 """
 
 import math

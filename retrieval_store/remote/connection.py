@@ -4,9 +4,9 @@ A read may always be tried again. A write may where it is certain that nothing w
 no connection, or the server said so. Else the error says that it may have been done, as a whole or
 not at all: what the server does, it does in one transaction.
 
-`is_ours_at` finds out whether a server is one of ours. `Heads` writes and reads the heads of
-HTTP/1.1: the standard library reads the head of an answer as that of a mail, which takes longer
-than all else that a client does for a short query.
+`is_ours_at` finds out whether a server is one of ours. `Heads` and `head_of` write and read the
+heads of HTTP/1.1: the standard library reads the head of an answer as that of a mail, which takes
+longer than all else that a client does for a short query.
 """
 
 import os

@@ -2,8 +2,8 @@
 
 A term is a word, a trigram of bytes, or an index of a sparse vector; what a row has of it is a
 weight. All kinds are kept current as `caches.Layers` and ranked by the same code (`bm25`).
-`KeptLists` is what this room keeps between calls; a collection without words has none, so it needs
-nothing of the other modules.
+`KeptLists` is what this room keeps between calls. A collection without words has no lists, so this
+module needs none of the room's others.
 
 Arrays in files are mapped. Rows mean nothing to another process, so a file has the pks of the rows,
 and owners by their place among them; where the reader numbers its rows alike, as it does unless

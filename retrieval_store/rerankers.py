@@ -1,16 +1,14 @@
-"""Re-rankers: what reads a query together with documents that were found, and puts these in a
-better order.
+"""Re-rankers read a query together with its hits, and put these in a better order.
 
-A re-ranker is any callable of a query and a list of documents that returns as many numbers,
-greater for a better document; or an object with `predict`, as cross-encoders of
-sentence-transformers have it, or `score`, as LangChain's, which take pairs of both. In come texts,
-out come numbers, by `scorer_of`. Classes that are registered as plugins are named instead of
-given. It may use `embeddings`, `base` and `errors`.
+A re-ranker is any callable of a query and a list of documents that returns as many numbers, greater
+for a better document; or an object with `predict`, as cross-encoders of sentence-transformers have
+it, or `score`, as LangChain's, which take pairs of both. Texts come in and numbers go out, by
+`scorer_of`. Classes that are registered as plugins are named instead. This module may use
+`embeddings`, `base` and `errors`.
 
-Cross-encoders of sentence-transformers: models that read a query and a document at once.
-
-Re-ranking by an embedding function: a model that is too slow to embed all documents with reads
-those that were found.
+`CrossEncoderReranker` runs a cross-encoder of sentence-transformers: a model that reads a query and
+a document at once. `SimilarityReranker` uses an embedding function: a model that is too slow to
+embed all documents reads only those that were found.
 """
 
 import threading

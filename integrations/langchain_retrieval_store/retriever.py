@@ -1,6 +1,6 @@
-"""Retrievers by every kind of search that a store has.
+"""`RetrievalStoreRetriever` retrieves documents by every kind of search that a store has.
 
-Embedding functions of retrieval-store as LangChain's.
+`AsLangChain` makes an embedding function of retrieval-store one of LangChain's.
 """
 
 from collections.abc import Collection

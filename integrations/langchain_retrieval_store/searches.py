@@ -1,14 +1,11 @@
-"""All the ways in which LangChain's users search, each of them sync and async.
+"""`Searches`: all the ways in which LangChain's users search, each of them sync and async.
 
-Every method asks one question of the collection; they differ in what is searched for and in what of
-the answer is returned.
-
-What users of LangChain say of a search, as a collection is asked it.
-
-What the scores of a search mean, and which of them become a relevance in which way.
+Every method asks one question of the collection (`Ask`); they differ in what they search for and in
+which part of the answer they return.
 
 A search by vectors alone gives distances, smaller being nearer, as Chroma's store does. One by
 words, or by both, gives scores, greater being better, as Qdrant's store and `Collection.query` do.
+Only some of these can become a relevance, each in its own way.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
-"""RetrievalStore: a collection as a vector store of LangChain.
+"""`RetrievalStore`: a collection as a vector store of LangChain.
 
-A store as LangChain's `DocumentIndex`: a retriever to which documents can be given.
+`RetrievalStoreIndex` is the same as LangChain's `DocumentIndex`: a retriever that also takes
+documents.
 """
 
 import asyncio

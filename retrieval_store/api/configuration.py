@@ -1,9 +1,8 @@
-"""The configuration of a collection: its distance and the settings of its vector index.
+"""The configuration of a collection: its distance, and settings of its index, words and vectors.
 
-Given as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way as metadata keys such
-as "hnsw:space", which stay metadata as well.
-
-What can be asked of a cluster: how a collection is kept there, and how it is read.
+Users write it as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way as metadata
+keys such as "hnsw:space", which stay metadata as well. A cluster takes more settings: how it stores
+a collection (`checked_storage`), and how it reads one (`checked_consistency`).
 """
 
 from collections.abc import Mapping

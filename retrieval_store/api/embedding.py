@@ -1,4 +1,5 @@
-"""The embedding function of a collection; nothing of it is loaded before something is embedded."""
+"""Embeds the records and queries of a collection; it loads nothing of the embedding function before
+there is something to embed."""
 
 from typing import TYPE_CHECKING
 

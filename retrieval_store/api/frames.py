@@ -1,17 +1,17 @@
-"""Records from wherever they come, in batches of the arguments that a collection's `add` takes.
+"""Converts between records and tables: tables into arguments of `add`, results into tables.
 
-A source is a data frame (pandas, polars), a pyarrow Table, what `get` returned, or any iterable of
-such pieces or of single records.
+`batches_from` reads records in batches of the arguments that `add` takes. A source is a data frame
+(pandas, polars), a pyarrow Table, what `get` returned, or any iterable of such pieces or of single
+records.
 
-Metadata as columns of its own: one for each key, and back.
+`expanded` spreads metadata over columns of their own, one for each key, and `batches_from` reads
+them back. A column is called as its key, or "metadata.KEY" where another column, or the name of a
+column that `add_from` reads as something else, is in the way. What a column can't express (a null
+apart from no value, no keys apart from no metadata) stays in "metadata", so that the same records
+are made of it again.
 
-A column is called as its key, or "metadata.KEY" where another column, or what `add_from` reads a
-column of that name as, is in the way. What a column can't tell, a null apart from no value and no
-keys apart from no metadata, stays in "metadata", so that the same records are made of it again.
-
-Results as tables: a row for each point, or for each hit of each query.
-
-Results as tables of HTML, as notebooks show them.
+`to_pandas` and `to_arrow` make results into tables, with a row for each point, or for each hit of
+each query; `table_of_result` makes tables of HTML, as notebooks show them.
 """
 
 import os

@@ -1,18 +1,14 @@
-"""Writing records to a collection: checked, embedded, written, and told of.
+"""Writes records to a collection: checks, embeds and writes them, and reports texts that were cut.
 
-What gives each record its vector, when no embeddings are given: a document, an image or a uri.
+Without `embed` a record gets its vector from a document, an image or a uri, and has one of these at
+a time: the new one replaces the others. With `embed`, vectors are made of one field, and the others
+are stored as they are.
 
-Without `embed` a point has one modality at a time: what it is embedded from replaces what it held
-of the others. With it vectors are made of one field, and what is given of the others is stored.
-
-Records to write, as a store takes them.
-
-Texts of which a model reads the beginning alone: told once, and counted for each collection.
-
-The count stands in the collection's record, where every process sees it. It changes after a write
-that cut something, in a transaction of the catalog of its own. On a cluster, where a record is
-replaced without one, and what another process changes at that moment would be lost with it, nothing
-is counted.
+Where a model reads only the beginning of a text, a warning is given once and the text is counted
+(`texts_cut`). The count stands in the collection's record, where every process sees it. It changes
+after a write that cut something, in a transaction of the catalog of its own. On a cluster nothing
+is counted: a record is replaced there without a transaction, so a change that another process makes
+at that moment would be lost.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

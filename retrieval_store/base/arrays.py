@@ -1,12 +1,12 @@
-"""Names for the array types used everywhere, and the few array operations numpy lacks.
+"""Array types, the few array operations that numpy lacks, and the metrics and fusions by name.
 
-Arrays of numbers that grow at the end and change here and there, of which versions share memory.
-
-A version is a long array that others share, and a short *patch* of places where its numbers are
-others. So a change of one number costs the same however long the array is; only when a patch has
+`Patched` is an array of numbers that grows at the end and changes here and there, of which versions
+share memory. A version is a long array that others share, and a short *patch* of places with other
+numbers. So a change of one number costs the same however long the array is; only when a patch has
 become long, a version gets an array of its own.
 
-How far vectors are apart, what scores are made of it, and the ways to fuse rankings by name.
+The metrics say how far vectors are apart, and `similarity_of` and `server_scores_of` make scores of
+their distances.
 """
 
 import mmap

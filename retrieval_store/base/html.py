@@ -1,5 +1,5 @@
-"""Tables of HTML, as notebooks show them. What is stored may be hostile: all of it is escaped, and
-images are drawn anew."""
+"""Makes tables of HTML, as notebooks show them. What is stored may be hostile: all of it is
+escaped, and images are drawn anew."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

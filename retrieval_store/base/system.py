@@ -1,13 +1,14 @@
-"""What POSIX has and Windows hasn't, where stores in memory work all the same: None and 0 there.
-And how files, and their names, are made durable, and whether one that is mapped is still whole.
+"""What depends on the operating system: memory, files, other processes, the terminal, telemetry.
 
-Other processes, as far as the system tells of them: on Linux, by /proc.
+Windows lacks some of what POSIX has. Stores in memory work there all the same, with None and 0 in
+its place. Files and their names are made durable (`sync_file`, `sync_directory`), and a mapped file
+is checked to be still whole (`is_whole`). Other processes (`users_of`, `holder_of`) are known as
+far as Linux shows them in /proc.
 
-Imports of what would otherwise report to its makers.
-
-onnxruntime sends what it runs, and on which machine, to Microsoft, on Linux and macOS from 1.29 on,
-and keeps an id of the machine in the user's cache; a thread does it, for which a forked child waits
-for ever at its end. The variable that forbids it is read once, when onnxruntime is imported.
+`telemetry_off` surrounds imports that would otherwise report to their makers. From version 1.29 on,
+onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps an id
+of the machine in the user's cache; a thread does it, for which a forked child waits for ever at its
+end. The variable that forbids it is read once, when onnxruntime is imported.
 """
 
 import os

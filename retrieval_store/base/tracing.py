@@ -1,19 +1,19 @@
-"""Spans of OpenTelemetry, for applications that trace themselves.
+"""Spans of OpenTelemetry, loggers and progress bars: how users watch what a store does.
 
-Nothing here imports OpenTelemetry: where the application hasn't, no spans are collected, and all
-that is left of this is a look into `sys.modules`. Attributes follow the conventions for databases
-where they fit, and are called `retrieval_store.…` otherwise. None of them is made of what users
-store or ask for: no id, text, metadata, filter, vector, nor the message of an error, which may
-quote these. So the receiver of the spans learns names of collections, numbers, and kinds of errors.
+Spans are for applications that trace themselves. Nothing here imports OpenTelemetry: where the
+application hasn't, no spans are collected, and the only cost is a look into `sys.modules`.
+Attributes follow the conventions for databases where they fit, and are called `retrieval_store.…`
+otherwise. None of them is made of what users store or ask for: no id, text, metadata, filter,
+vector, nor the message of an error, which may quote these. So the receiver of the spans learns
+names of collections, numbers, and kinds of errors.
 
-The loggers: "retrieval_store" and, below it, one for each of what may be watched apart.
+The loggers (`log_of`) are "retrieval_store" and, below it, one for each topic that may be watched
+apart. Until the application configures them, warnings go to the standard error, as Python does it.
+DEBUG is what maintenance does, INFO what happens rarely (a store is made, migrated, restored; an
+index is built), WARNING what an operator should look at. From INFO on, log records never contain
+texts, metadata or filters.
 
-Until the application says where to, warnings go to the standard error, as Python has it. DEBUG is
-what maintenance does, INFO what happens rarely (a store is made, migrated, restored; an index is
-built), WARNING what an operator should look at. From INFO on, log records never contain texts,
-metadata or filters.
-
-Progress bars, where a user asks for one and there is something to draw it on.
+Progress bars are drawn where a user asks for one and there is a terminal or notebook to draw on.
 """
 
 import logging

@@ -1,11 +1,12 @@
-"""Arguments that users pass, checked: numbers, paths, functions. Errors name the argument, the
-value and what would be right.
+"""Checks the arguments that users pass: numbers, paths, functions, and values of payloads.
 
-Which values a payload may hold, checked before anything is written, and what stands for others.
+Errors name the argument, the value and what would be right. Payloads are checked before anything is
+written; `as_stored` returns what stands for values of other types.
 
-The domain is JSON as orjson writes and reads it without loss: None, bool, integers from -2^63 to
-2^64-1, finite floats, strings that are valid Unicode, lists, and objects with string keys. orjson
-alone would turn a NaN into null and a UUID into a string; a store must not change data silently.
+The domain of payloads is JSON as orjson writes and reads it without loss: None, bool, integers from
+-2^63 to 2^64-1, finite floats, strings that are valid Unicode, lists, and objects with string keys.
+orjson alone would turn a NaN into null and a UUID into a string; a store must not change data
+silently.
 """
 
 import math

@@ -1,8 +1,7 @@
-"""What comes in: `add`, from files and folders.
+"""The commands that bring records in: `add`, from files and folders, and `import`, from stores of
+other programs and from files of records, with a report of what was left.
 
-Embedding functions by the names that users type.
-
-`import`: stores of other programs, and files of records, with a report of what was left.
+Users type embedding functions by name (`made`).
 """
 
 import shutil

@@ -1,8 +1,8 @@
-"""What keeps stores whole and small: `verify`, `optimize`, `snapshot`, `restore`.
+"""The commands that look after a store.
 
-What is taken away or called otherwise: `delete`, `rename`, `drop`.
-
-What a store holds: `info`, `list`, `count`. They open read-only, and make no store.
+- `info`, `list` and `count` show what it holds. They open read-only, and make no store.
+- `verify`, `optimize`, `snapshot` and `restore` keep it whole and small.
+- `delete`, `rename` and `drop` remove or rename things.
 """
 
 import os

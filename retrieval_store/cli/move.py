@@ -1,7 +1,4 @@
-"""What moves points: `copy` to other stores, `export` into files.
-
-What is kept in step: `sync`, of a folder.
-"""
+"""The commands that move points: `copy` to stores, `export` into files, `sync` with a folder."""
 
 import os
 from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""`serve`: a store over HTTP and gRPC.
-
-`view`: a page in the browser that looks into a store.
-"""
+"""The commands that serve a store: `serve`, over HTTP and gRPC, and `view`, to a browser."""
 
 import os
 import secrets

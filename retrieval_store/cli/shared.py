@@ -1,10 +1,8 @@
-"""Arguments and options that several commands take, and what is made of them.
+"""What the commands share: arguments and options, the opening of stores, and the output.
 
-Stores as commands open them. What is heavy is imported here, once a store is opened.
-
-What commands print: tables on a terminal, plain lines in a pipe, JSON for scripts.
-
-What is stored may be hostile: nothing of it reaches a terminal but characters that are shown.
+Heavy modules are imported here, once a store is opened. Commands print tables on a terminal, plain
+lines in a pipe, and JSON for scripts. What is stored may be hostile: only characters that are shown
+ever reach a terminal.
 """
 
 import json

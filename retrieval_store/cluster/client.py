@@ -1,12 +1,11 @@
-"""Calls of qdrant-client: made again where that may help, with errors that are ours.
+"""Calls a cluster through qdrant-client, again where that may help, and raises errors of ours.
 
-What an attempt at a call met: exceptions of REST, of gRPC and of local mode, made alike.
+`failure_of` reads the exceptions of REST, of gRPC and of local mode into one form. Qdrant gives the
+same sentences over REST and gRPC; its statuses over gRPC become those of HTTP that it gives over
+REST. Where there was no answer, a word stands in the place of a status.
 
-Qdrant gives the same sentences over REST and gRPC; its statuses over gRPC are taken for those of
-HTTP that it gives over REST. Where nothing was answered, a word stands in the place of a status.
-
-What a failure of a call means: which error it is, in which words, whether another attempt may
-help, and how much may have been done all the same.
+`understood` says what a failure means: which error it is, in which words, whether another attempt
+may help, and how much may have been done all the same.
 """
 
 import asyncio

@@ -1,17 +1,15 @@
-"""Filter expressions → Qdrant's filters.
+"""Translates filter expressions into Qdrant's filters, and fits these to what a server allows.
 
 Qdrant's conditions mean other things in places: a list matches when one of its elements does, 1.0
-isn't the integer 1, numbers are kept and compared rounded (`payload`). So an expression becomes two
-bounds, as far as Qdrant can say them: a *superset* of the points that fulfil it, which is sent, and
-a *subset* of them, whose opposite is a superset of the points that fulfil the negation.
-What comes back is then looked at here (`filters.leaves.fulfils`). What a server can't be sent for a
-key, since its index doesn't serve (`schema.PayloadIndexes`), is left out likewise.
+isn't the integer 1, numbers are stored and compared rounded (`payload`). So an expression becomes
+two bounds, as far as Qdrant can express them: a *superset* of the points that fulfil it, which is
+sent, and a *subset* of them, whose opposite is a superset of the points that fulfil the negation.
+The points that come back are then checked here (`filters.leaves.fulfils`). A condition on a key
+whose index doesn't serve it (`schema.PayloadIndexes`) is left out likewise.
 
-What a server in strict mode allows, and filters that keep to it.
-
-A filter with more conditions than a server takes, or more values in one, is sent as one that says
-less: a necessary one stays necessary, and what is left out is looked at here, as everything else
-that comes back.
+A server in strict mode has `Limits`. A filter with more conditions than it takes, or more values in
+one, is replaced by one that says less (`within`): a necessary condition stays necessary, and what
+is left out is checked here, like all else that comes back.
 """
 
 import math

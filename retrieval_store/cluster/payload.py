@@ -1,25 +1,23 @@
-"""Numbers as Qdrant keeps and compares them.
-
-It keeps payloads as JSON, and reads the number back by one product or quotient of float64: of an
-integer below 2**53 and a power of ten up to 22 that is exact, of what has more digits a neighbour,
-which may move again with each reading; some tenth of all floats are such. So floats with 17 digits
-are kept with 15 or 16, which Qdrant leaves alone, and stand exactly, as text, beside the payload.
-A rounded number never becomes one of few digits: it stays on its side of these, so that bounds like
-0.3 or 2021 mean the same as before. Bounds of many digits are moved by more than rounding can.
-gRPC, which nodes of a cluster speak among themselves, has no room for integers from 2**63 on, and
-turns them into floats; so these are kept as floats, and exactly beside them.
-
-Numbers by which points are listed in the order of first insertion.
-
-They are microseconds since 1970. Servers compare `order_by.start_from`, and ranges over integers,
-as float64, which holds no integer beyond 2**53: microseconds are exact until the year 2255, of
-nanoseconds only every 256th would be told apart.
-
-Points as Qdrant keeps them: ids as UUIDs, and all but the vectors in one payload.
+"""Points as Qdrant stores them: ids as UUIDs, and all but the vectors in one payload.
 
 Metadata is the payload itself, so that others who read the collection find its keys where they
-expect them, with numbers rounded a little where Qdrant would (`kept`). What else there is stands
+expect them, with numbers rounded a little where Qdrant would (`kept`). Everything else stands
 beside it under reserved keys.
+
+Numbers are rounded since Qdrant stores payloads as JSON, and reads a number back by one product or
+quotient of float64. Of an integer below 2**53 and a power of ten up to 22 that is exact; a number
+with more digits becomes a neighbour, which may move again with each reading; some tenth of all
+floats are such. So floats with 17 digits are stored with 15 or 16, which Qdrant leaves alone, and
+stand exactly, as text, beside the payload. A rounded number never becomes one of few digits: it
+stays on its side of these, so that bounds like 0.3 or 2021 mean the same as before. Bounds of many
+digits are moved by more than rounding can. gRPC, which nodes of a cluster speak among themselves,
+has no room for integers from 2**63 on, and turns them into floats; so these are stored as floats,
+and exactly beside them.
+
+`Orders` gives out the numbers by which points are listed in the order of first insertion. They are
+microseconds since 1970. Servers compare `order_by.start_from`, and ranges over integers, as
+float64, which holds no odd integer beyond 2**53: microseconds are exact until the year 2255, of
+nanoseconds only every 256th would be told apart.
 """
 
 import math

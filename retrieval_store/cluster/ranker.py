@@ -1,15 +1,14 @@
-"""The cluster's implementation of `query.executor.Leaves`: rankings by dense vectors, by words
-and by sparse vectors.
-
-Items are numbers assigned to points when they are first found. Qdrant sends payloads and vectors
-with the hits, and they are kept until the question is answered, so `fetch` needs no request.
-
-Searches of a cluster whose answers fulfil the filter exactly.
+"""`RemoteLeaves`: the cluster's `query.executor.Leaves`, which rank by dense vectors, by words and
+by sparse vectors, with answers that fulfil the filter exactly.
 
 Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
 matching points fulfil (`filters.necessary`), and the hits are checked here against the whole
 filter. Where too few hits pass, the query is repeated with a greater limit, until enough pass or
 the server has no more.
+
+Items are numbers assigned to points when a search first finds them. Qdrant sends payloads and
+vectors with the hits, and they stay in memory until the question is answered, so `fetch` needs no
+request.
 """
 
 import sys

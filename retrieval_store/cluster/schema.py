@@ -1,13 +1,12 @@
-"""Making the Qdrant collection of a Collection, by the settings that are kept with it.
+"""Makes the Qdrant collection of a Collection by its settings, which are stored with it.
 
-It is made without dense vectors, since of which dimension they are is known with the first write
-only, which adds them (`make_room`).
+It is made without dense vectors: their dimension is known only with the first write, which adds
+them (`make_room`).
 
-Payload indexes of a Qdrant collection, and which conditions its server can be sent.
-
-A key has one index, of one kind. A server in strict mode refuses conditions on keys without an
-index that serves them; one that does serve may leave points out, as an integer index leaves out
-2021.0. What can't be sent is left out of the filter, and looked at here.
+`PayloadIndexes` knows the payload indexes, and so which conditions the server can be sent. A key
+has one index, of one kind. A server in strict mode refuses conditions on keys without an index that
+serves them; one that does serve may leave points out, as an integer index leaves out 2021.0. Such
+conditions are left out of the filter, and checked here.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""One Qdrant collection as a Collection uses it: its vectors, and what is known of them here.
+"""`QdrantCollection` is one Qdrant collection as a Collection uses it, and its vectors.
 
-Points of a collection in the order of first insertion, in pages.
+`Listing` returns its points in the order of first insertion, in pages.
 """
 
 from collections.abc import Iterator, Sequence

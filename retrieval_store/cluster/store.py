@@ -1,6 +1,6 @@
-"""The collections of a cluster that are ours: Qdrant collections with our settings as metadata.
+"""A store on a cluster: its collections (`RemoteStore`) and the points of each (`RemotePoints`).
 
-The points of one collection on a cluster.
+The collections are the Qdrant collections that have our settings as metadata.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""Writing points to a cluster: checked as a whole, then sent in requests of a bounded size.
+"""Writes points to a cluster: checks a batch as a whole, then sends it in bounded requests.
 
-Requests on their way to a cluster, while the next ones are made ready.
+`Sending` sends requests while the next ones are prepared.
 """
 
 import sys

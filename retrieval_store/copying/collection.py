@@ -1,10 +1,9 @@
-"""What one collection holds, on its way to another store, wherever the two live.
+"""Copies one collection to another store, wherever the two live.
 
 Where both lie on disk its files are copied as they are at one moment, and become a collection of
-the target at once or not at all. Else points travel in pages (`pages`): from a private copy of
-one state where the source is of this process, from a cluster as they are listed.
-
-Copying the points of a collection in pages, resuming after an earlier transfer.
+the target at once or not at all. Else a `Transfer` carries the points in pages (`pages`), from a
+private copy of one state where the source is of this process, from a cluster in the order of its
+list. It resumes where an earlier transfer was broken off.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,19 +1,15 @@
-"""The collections of the source and of the target: which are copied, and what they are called.
+"""Copies collections from one store to another: which ones, whether it can, and in which order.
 
-What the source renames, deletes and makes anew, the copy does too, with what the journal knows to
-be its own; all else in the target stays, and is an error where it is in the way.
+Doing a step twice does no harm, and the journal notes each finished step, so that a copy that was
+broken off goes on, and a finished one is brought level. What the source renames, deletes and makes
+anew, the copy does too, with the collections that are its own by the journal; all else in the
+target stays, and is an error where it is in the way.
 
-Saying what a copy does besides copying: to the caller, and in the log.
-
-Aliases of QdrantClient's that lead to what is copied, made those of the source.
-
-Those that the copy has given are its own, by the journal, and lead where those of the source lead;
+Aliases of QdrantClient's that lead to copied collections become those of the source (`Aliases`).
+Those that the copy has made are its own, by the journal, and lead where those of the source lead;
 one that the target had before stays as it is.
 
-Copying collections from one store to another: which, whether it can be, in which order.
-
-What is done twice does no harm, and the journal notes what is done, so that a copy that was broken
-off goes on, and one that was finished is brought level.
+`telling` reports what a copy does: to the caller, and in the log.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -1,13 +1,12 @@
-"""Points on their way from one collection to another, with all that they hold.
+"""Moves points from one collection to another in pages, with all that they hold.
 
-Whether a copy holds what its source holds: as many points, and a sample of them alike; or all,
-of a collection that no journal says is a copy.
+`holds_the_same` checks whether a copy equals its source: as many points, and a sample of them
+alike; or all of them, where no journal says that the collection is a copy.
 
-Vector spaces of a copy made those of its source, while points come and go.
-
-A space that was dropped and added again has the name of the one before, and none of its vectors;
-its number tells. All that a new one holds was written since it was added, so a copy of what
-has changed since before that copies all of it.
+`Steps` make the vector spaces of a copy those of its source, while points come and go. A space that
+was dropped and added again has the name of the one before, and none of its vectors; its number
+shows that. All that a new one holds was written since it was added, so a copy of the changes since
+before that copies all of it.
 """
 
 import random

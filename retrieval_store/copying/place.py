@@ -1,10 +1,10 @@
-"""A copy's place in the target: whether it is there, whose it is, and what it is called.
+"""The place of a copy in the target: whether it exists, whose it is, and what it is called.
 
-A collection of the target is the copy's if the journal names its id and what it is called. All else
-belongs to others, and is neither written to, renamed nor deleted: a name that is taken is an error,
-and a copy that others have written to, or renamed, is theirs from then on.
+A collection of the target is the copy's if the journal names its id and its name. All else belongs
+to others, and is neither written to, renamed nor deleted: a name that is taken is an error, and a
+copy that others have written to, or renamed, is theirs from then on.
 
-Bringing a copy level with what was written to its source since it was taken.
+A `Follower` brings a copy level with what was written to its source since it was made.
 """
 
 import time

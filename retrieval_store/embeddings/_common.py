@@ -1,15 +1,13 @@
-"""Arguments that several embedding functions have: texts, counts, and what is put before texts.
+"""Texts and arguments that several embedding functions have in common: prefixes, and cuts.
 
 Many models were trained with a few words before each text, which say whether it is a query or a
-document. They find less without, and servers and libraries leave that to the caller.
+document (`prefixes`). They find less without, and servers and libraries leave that to the caller.
 
-Texts cut to what a model takes in of them, and what that leaves out.
-
-A model reads so many tokens of a text and no more. Its tokenizer goes through all of the text
-nevertheless, which of a log of megabytes takes seconds and gigabytes; so what can't matter is cut
-off before. Functions tell what they didn't read by `tell_of_cut` or `tell_of_lengths`: who writes
-to a collection collects it; where none does, that anything was cut is logged once a process for
-each model.
+A model reads only so many tokens of a text. Its tokenizer goes through all of the text
+nevertheless, which of a log of megabytes takes seconds and gigabytes; so the part that can't matter
+is cut off before (`cut_to_tokens`). Functions report what they didn't read by `tell_of_cut` or
+`tell_of_lengths`. A write to a collection collects these reports; elsewhere a cut is logged once a
+process for each model.
 """
 
 import copy

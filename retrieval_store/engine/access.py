@@ -1,20 +1,18 @@
-"""Access to one collection: transactions on its database, and its data in memory.
+"""`Access` to one collection: transactions on its database, and its data in memory.
 
-Locks, in the order in which they are taken:
+`Memory` holds the *cached state*: the state as of one write, whose number is its `seq`, and the
+caches derived from it. A reader whose transaction shows that write uses it as it is (`now`). Any
+other starts a new transaction and brings the cached state to its `seq` (`at`). All transactions
+that move the state start under one lock (`_advancing`), so none of them is older than the cached
+state, which therefore only moves forward.
+
+A thread takes the locks in this order:
 0. `maintaining`: one thread of this process at a time compacts.
 1. `_writers`: one writing thread of this process at a time; the others queue here instead of
    polling SQLite's lock, which keeps other processes' writers out.
 2. a connection, lent by the database (in memory there is only one).
-3. `Memory._advancing`: held where the state in memory has to move, while a transaction starts and
-   the state is brought to its `seq` (the number of the last write that it shows).
-
-One collection's data in the memory of this process, and how it follows the database.
-
-The *cached state* is the state as of one write (its `seq`), with the caches derived from it. A
-reader whose transaction shows that write uses it as it is (`now`). Any other starts a transaction
-anew and brings the cached state to its `seq` under one lock (`_advancing`, in `at`). As all
-transactions that move it start under that lock, none of them is older than the cached state, which
-therefore only moves forward. A thread that holds the lock never waits for a writer.
+3. `Memory._advancing`: for as long as a transaction starts and the cached state is brought to its
+   `seq`. A thread that holds this lock never waits for a writer.
 """
 
 import threading

@@ -1,20 +1,15 @@
-"""Snapshots: collections in one state, in one file, and back.
+"""Takes and restores snapshots: collections in one state, in one file.
 
-A store, or a collection of one, comes in; a file that isn't changed any more goes out, and is
-checked before anything in it is used. It may use `maintenance` and what lies below.
+A store, or a collection of one, comes in; a file that never changes goes out, and is checked before
+anything in it is used. This module may use `maintenance` and what lies below.
 
-Copies of collections: one state of each, without what is dead, has expired, or can be made
-again.
+Taking one copies the collections beside the snapshot to be, each in one state, without what is
+dead, has expired, or can be made again; then the copies are packed into a ZIP archive with a
+manifest. Nothing in the archive is compressed, so it never holds more than it is long. The manifest
+has the size and SHA-256 of every other file, and the archive's comment has that of the manifest.
+Names in it are ours alone: `UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
 
-The file of a snapshot: a ZIP archive of the files of collections, and a manifest.
-
-Nothing in it is compressed, so what it holds is never more than it is long. The manifest has the
-size and SHA-256 of every other file, and the archive's comment has that of the manifest. Names are
-ours, all of them: `UUID/points.sqlite`, `UUID/NUMBER.GENERATION.vectors`.
-
-Restoring snapshots: all of one is checked before anything of it takes its place.
-
-Taking snapshots: copies of collections beside the snapshot to be, and then the snapshot.
+Restoring one checks all of it before any part takes its place.
 """
 
 import errno

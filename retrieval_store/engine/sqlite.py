@@ -2,35 +2,23 @@
 
 A path, a `Format` (what tables there must be) and work to do come in. The work gets a connection,
 in a transaction; what it returns goes out, or an error of ours. What the tables mean is for
-`storage` to say. It may use `locks`, and `query.types`.
+`storage` to say. This module may use `locks`, and `query.types`.
 
-SQLite against databases that a stranger may have made.
-
-What is compared: the schema, to the letter. What is refused: whatever SQLite would obey or hang at
-beside a database. What is switched off: triggers, views, and functions that a schema calls. What is
-bounded: how long one use of a connection takes.
-
-What goes wrong in a database, as errors of ours that name its file.
-
-Errors of SQLite and the system are *translated*. Corrupt content whose checksums are right leads to
-errors of Python's own (`CORRUPTION_ERRORS`). Where nothing is done but reading such content they
-are damage, and a ContradictionError always is; elsewhere they may as well be programming errors,
-and a check of all bytes decides (`Access.read`).
-
-Queries and transactions on a connection.
-
-A transaction is a `with` on the connection itself, which is made of C, around a function that is
-called back; docs/design/concurrency.md says why.
-
-Making and opening databases of ours.
-
-Every one uses the checksum VFS, so a flipped bit in a page is an error and not an answer, and
-carries an application id and a format version. None is trusted; see above.
-
-Databases as pools of connections, each lent to one thread at a time, by calling back.
-
-What a call of `use` holds at each moment, and what an interrupt, a fork and `close` do to it there,
-is a table in docs/design/concurrency.md.
+- Guards. A stranger may have made the database. Its schema is compared, to the letter. Whatever
+  SQLite would obey or hang at beside a database is refused. Triggers, views, and functions that a
+  schema calls are switched off. How long one use of a connection takes is bounded.
+- Errors. Those of SQLite and the system are *translated* into ours, which name the file. Corrupt
+  content whose checksums are right leads to errors of Python's own (`CORRUPTION_ERRORS`). Where
+  nothing is done but reading such content they are damage, and a ContradictionError always is;
+  elsewhere they may as well be programming errors, and a check of all bytes decides
+  (`Access.read`).
+- Transactions. One is a `with` on the connection itself, which is made of C, around a function that
+  is called back; docs/design/concurrency.md says why.
+- Files. Every database of ours uses the checksum VFS, so a flipped bit in a page is an error and
+  not an answer, and carries an application id and a format version.
+- Pools. A database is a pool of connections, each lent to one thread at a time, by calling back.
+  What a call of `use` holds at each moment, and what an interrupt, a fork and `close` do to it
+  there, is a table in docs/design/concurrency.md.
 """
 
 import errno

@@ -1,10 +1,8 @@
-"""What a collection tells about itself: how a query was answered, and what takes how much room.
+"""Statistics of a collection (how a query was answered, what takes how much room), and its warm-up.
 
-Loading what the first queries would load, before there are any.
-
-Each part is done as a query does it, in a read transaction of its own, so nothing here knows how
-codes, columns or lists come to be there. But a saved graph is loaded at once, which queries leave
-to the background until it pays.
+`warm` loads in advance what the first queries would load. It makes each part as a query does, in a
+read transaction of its own, so nothing here knows how codes, columns or lists come to be there. But
+it loads a saved graph at once, which queries leave to the background until it pays.
 """
 
 import time

@@ -1,10 +1,8 @@
-"""Store: a directory of collections, or one in memory.
+"""`Store` holds collections, in a directory or in memory.
 
-The collections that a store has open in this process.
-
-The stores open in this process: one for each directory, shared by all clients in it.
-
-A directory is known by device and inode, so that two paths to it lead to one store.
+The clients of a process share one store for each directory (`acquire`). A directory is known by
+device and inode, so that two paths to it lead to one store. `OpenCollections` are the collections
+that a store has open in this process.
 """
 
 import contextlib

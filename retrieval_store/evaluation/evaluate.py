@@ -1,10 +1,7 @@
-"""The one function: questions in, figures out.
+"""`evaluate` measures how well a collection answers questions.
 
-In which ways questions are asked: by the modes that a collection can answer, and by settings
-that the caller names.
-
-What a collection finds for questions, which are embedded once, however many ways they are
-asked in.
+It asks them in several ways: in the modes that the collection can answer, and by settings that the
+caller names. Questions are embedded once, however many ways there are.
 """
 
 import os

@@ -1,11 +1,7 @@
-"""What an evaluation found out: figures of each setting, values of each question, and what two
-settings differ in.
+"""Questions with the ids that they should find, and the figures of an evaluation.
 
-Tables of plain text, as `print` shows results.
-
-Questions with the ids that should be found: from a file of JSON lines, or from Python.
-
-How good what was found is: recall@k, MRR@k and nDCG@k of each question.
+`questions_of` reads questions from a file of JSON lines, or from Python. `measured` computes how
+good the hits of each question are: recall@k, MRR@k and nDCG@k.
 
 - recall: Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008, chapter 8.
 - MRR: Voorhees, The TREC-8 Question Answering Track Report, 1999.
@@ -13,12 +9,14 @@ How good what was found is: recall@k, MRR@k and nDCG@k of each question.
   2002. As trec_eval has it, a gain is the grade itself, and the hit at each rank, from 1 on, counts
   1 / log2(rank + 1) of its gain.
 
-How far a mean over questions can be trusted: by the bootstrap.
+`intervals_of_means` says how far a mean over questions can be trusted, by the bootstrap: Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, percentile intervals. Questions are
+drawn with replacement, as many as there are, again and again; the interval holds the middle share
+of the means. The columns of one call are drawn together, question by question, so the interval of a
+difference is a paired one: how hard a question is for all settings drops out.
 
-Efron and Tibshirani, An Introduction to the Bootstrap, 1993: chapter 13, percentile intervals.
-Questions are drawn with replacement, as many as there are, again and again; the interval holds the
-middle share of the means. Columns that are given together are drawn together, question by question,
-so the interval of a difference is a paired one: how hard a question is for all settings drops out.
+An `Evaluation` has the figures of each setting, the values of each question, and the differences
+between two settings (`Comparison`); `print` shows them as tables of plain text.
 """
 
 import json

@@ -1,13 +1,12 @@
-"""The records of a file, added to a collection.
+"""Adds the records of a file to a collection.
 
-Which format a file has, and the rows in it.
+First the format of the file is recognised (`source_of`). Then the whole file is checked before
+anything of it is written. The same code checks each record as checks the arguments of `add`, many
+at once; when one of them is refused they are checked one by one, so that the error can name the
+first that is wrong. Last an `Adder` writes the records.
 
-The whole of a file is looked at before anything of it is written.
-
-Each record is checked by what checks the arguments of `add`, many at once; when one of them is
-refused they are looked at one by one, so that the error can name the first that is wrong.
-
-What a file says of the collection that it was written of.
+`described_by` reads the settings of the collection that a file was exported from, where the file
+has them.
 """
 
 import os

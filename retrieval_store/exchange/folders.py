@@ -1,6 +1,6 @@
-"""A folder of texts or images, added to a collection.
+"""Adds a folder of texts or images to a collection.
 
-Texts cut into passages, each of which says what it is about.
+Texts are cut into passages, each of which says what it is about (`passages_of`).
 """
 
 import os

@@ -1,16 +1,15 @@
-"""A collection kept in step with a folder.
+"""Keeps a collection in step with a folder.
 
-First every file is read, and what its records are to be is compared with what the collection has:
-so it is known what is to be written before anything is. Then what differs is written, and at last
-what is no more is deleted. Broken off at any moment, the next run finds what still differs.
+First every file is read, and the records that it should have are compared with those of the
+collection: so all writes are known before the first. Then the differences are written, and last the
+records that no file has any more are deleted. Broken off at any moment, the next run finds what
+still differs.
 
-The records that a file of a folder is to have, and those that it has.
-
-Each record says in its metadata where it is from: "source", a name of what is kept in step; "path",
+Each record says in its metadata where it is from: "source", a name of what is synchronised; "path",
 of the file; "hash", of the bytes of the file, "text_hash", of the record's document, both SHA-256;
-"place", the number of a passage. They alone tell whether a record is as it should be, and whether
-its vector can be had of another, so nothing has to be remembered between two runs, and whatever one
-of them has left half done, the next sees as what still differs.
+"place", the number of a passage. They alone decide whether a record is as it should be, and whether
+it can get its vector from another, so nothing has to be remembered between two runs, and whatever
+one of them has left half done, the next sees as a difference.
 """
 
 import os

@@ -1,14 +1,11 @@
-"""Columns: the values that conditions are about. A column is a path into payloads and a reading,
-the way in which the values at the path are seen. An engine that caches values of all points uses
-columns as keys.
+"""Columns: the values that conditions are about.
 
-`within` returns the items that a column has for one point; a condition holds for the point if it
-holds for any of these.
+A column is a path into payloads and a reading, the way in which the values at the path are seen. An
+engine that caches values of all points uses columns as keys. `within` returns the items that a
+column has for one point; a condition holds for the point if it holds for any of these.
 
-Readings: the items that a condition sees of the values at a path of a payload.
-
-Loose readings (1 equals 1.0), for `Collection`'s filters; except for "as it is", null counts as
-missing:
+Loose readings (1 equals 1.0) are for the filters of `Collection`; except for "as it is", null
+counts as missing:
 
 - "whole": the value, if it is a scalar;
 - "element": the elements of a list;
@@ -16,7 +13,7 @@ missing:
 - "count": the number of elements of a list, 1 for any other value;
 - "as it is": any value, unchanged.
 
-Strict readings, for Qdrant's filters, see what a payload index of a kind contains:
+Strict readings are for Qdrant's filters, and see what a payload index of a kind contains:
 
 - the kinds "keyword", "integer", "float" and so on: the value, or each element of a list, if it has
   this type; others are ignored. For "integer" a string and 1.5 are ignored, and 1.0 is 1;

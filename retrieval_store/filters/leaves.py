@@ -1,26 +1,21 @@
-"""Leaves: conditions on what payloads have, and what evaluators may be asked by them.
+"""Leaves of filter expressions: the conditions on single points, and the checks of expressions.
 
-A leaf is a condition on a *column* (`columns`). What it means is said once, by `holds`, of one
-value of its column; a point fulfils it if it holds of any. That is enough: any evaluator can ask it
-of each point. One that has something faster asks the leaf how to use it: `found_in` finds rows in
-what is kept of a column, `bound` is what a store elsewhere can say of it.
+A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning once, for one
+value of the column; a point fulfils the leaf if any of its values does. That is enough for any
+evaluator: it can test each point. One that has something faster asks the leaf how to use it:
+`found_in` finds rows in the values of a column that it keeps (`KeptValues` and the like), `bound`
+is the condition as far as a store elsewhere can express it (`Pushdown`).
 
-Conditions on documents, each one class; see above.
+Further leaves are conditions on documents (`DocumentLeaf`), among them regular expressions of
+users, which RE2 compiles and bounds in size; parts of all ids, by hash (`InSlice`); and conditions
+that one object in a list must fulfil all at once (`AnyElement`).
 
-Regular expressions from users: RE2's, compiled, and bounded in size.
+`fulfils` evaluates an expression for one point, for points that come from elsewhere than the
+engine, which itself evaluates an expression to a mask over all points at once.
 
-Parts of all ids, by hash.
-
-Conditions that one object in a list must fulfil all at once.
-
-Expressions asked of one point at a time, for points that come from elsewhere than the engine.
-
-The engine never does this: it evaluates an expression to a mask over all points at once.
-
-Checks of expressions that users and adapters pass as objects, instead of dicts of a dialect.
-
-Evaluating an expression is recursive, one call for each level, and visits a term once for each
-place where it occurs. So both depth and size are limited here, before anything is evaluated.
+`checked_expression` checks expressions that users and adapters pass as objects, instead of dicts of
+a dialect. Evaluating an expression is recursive, one call for each level, and visits a term once
+for each place where it occurs. So it limits both depth and size, before anything is evaluated.
 """
 
 import re

@@ -1,12 +1,12 @@
-"""Conditions on values: what they equal, between which bounds they lie, what is in texts, and which
-tokens texts have.
+"""Conditions on the values of payloads: what they equal, between which bounds they lie, which texts
+and tokens are in them, and in which places they lie.
 
 Each condition is implemented once, in a base class, for any column of values (`Equality`, …). It
 has two kinds of subclasses: nodes with a column of their own (`Equals`, `Between`, …), made by the
 Qdrant front, which distinguishes types; and nodes with a path, whose class fixes the reading
 (`OneOf`, `Range`, …), for users and `where`.
 
-Conditions on places: in a box, a circle, a polygon. No border belongs to what it encloses.
+Places lie in a box, a circle or a polygon (`PlaceLeaf`). No border belongs to what it encloses.
 """
 
 import math

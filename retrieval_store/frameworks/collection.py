@@ -1,17 +1,14 @@
-"""Getting at a collection: in a directory, on a cluster, of a client, or in memory.
+"""How frameworks use a collection: how they open it, what they pass to it and store in it.
 
-Models of sparse vectors as frameworks call them: whatever they return becomes what a Collection
-takes.
+`open_collection` opens one in a directory, on a cluster, of a client, or in memory. Arguments that
+frameworks pass on as their users wrote them are checked. `embedded` and `sparse_of` call the
+embedding functions and the models of sparse vectors of frameworks, and convert whatever these
+return: into lists of floats, and into what a Collection takes.
 
-Arguments that frameworks pass on as their users gave them, checked.
-
-How one collection serves several frameworks: what each of them keeps in a point, and where.
-
-The text is the document, the metadata are the metadata: every front and framework reads and filters
-these. What else a framework needs to make its own objects again stands under keys of the metadata
-that are named here, so that the others leave them out.
-
-Embedding functions as frameworks call them: whatever they return becomes lists of floats.
+One collection serves several frameworks. The text is the document, the metadata are the metadata:
+every front and framework reads and filters these. What else a framework needs to make its own
+objects again stands under keys of the metadata that are named here, so that the others leave them
+out.
 """
 
 import os

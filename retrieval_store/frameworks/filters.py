@@ -1,11 +1,11 @@
-"""What filter translators share: the values of comparisons checked, and what "contains" means.
+"""What the translators of frameworks' filters share, and what frameworks make of results.
 
-A translator gives each operator of its framework an expression. Which values an operator takes, and
-how a refusal begins, is the framework's; that a refusal names what would be right is ours.
+A translator gives each operator of its framework an expression. An `Operand` checks the values of
+comparisons, and `contains` defines what that operator means. The framework decides which values an
+operator takes, and how a refusal begins; it is ours that a refusal names what would be right.
 
-Maximal marginal relevance over what a collection returned.
-
-Distances as relevance, as frameworks want it: from 0 to 1, 1 best.
+Of results, `diverse` selects by maximal marginal relevance, and `relevance_of` makes of distances
+the relevance that frameworks expect: from 0 to 1, 1 best.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by the vectors themselves.
+"""Finds the exact nearest neighbours of queries, by the vectors themselves.
 
 A first pass in float32 selects candidates; float64 then decides among these. For a few queries the
 first pass is a compiled function with bounds of its own (`native/floats_body.h`); for many queries,
@@ -32,16 +32,14 @@ approximation, and e a bound of the error, |a - d| ≤ e.
    |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
    nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 
-What queries look for in a pass over codes or vectors, and what they have found.
-
+`Sought` has what queries look for in a pass over codes or vectors, and what they have found so far.
 Everything lies in one buffer, which later passes use again as it is: to allocate, address and fill
 in a dozen small arrays takes longer than to look at thousands of rows.
 
-Products of float32, of which one at a time is split among threads.
-
-BLAS splits a product among threads of its own, which wait for each other without letting go of
-their cores. When several threads ask it at once, or other processes keep the cores busy, all of
-these are in each other's way: a product took ten to a hundred times as long.
+`dot_products` splits only one product of float32 at a time among threads. BLAS does that with
+threads of its own, which wait for each other without letting go of their cores. When several
+threads call it at once, or other processes keep the cores busy, all of these are in each other's
+way: a product took ten to a hundred times as long.
 """
 
 import math

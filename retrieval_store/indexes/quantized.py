@@ -1,5 +1,7 @@
-"""Codes: vectors quantized to eight bits a number, stored in two halves of four bits, each with a
-bound of its quantization error.
+"""Codes of vectors, and the search that proves by them which rows may be among the k nearest.
+
+A code (`Codes`) has eight bits a number, stored in two halves of four bits, with a bound of the
+quantization error of the upper halves alone and of both. `candidates` searches by codes.
 
 What is coded of a row x depends on the metric: the row itself ("ip", "l2"), or the row scaled to
 length 1 ("cosine"). One part of it is stored exactly, and only the rest, y, is coded:
@@ -21,31 +23,25 @@ The steps of coding:
    by the upper bits alone or by all eight.
 3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
 
-What codes get wrong of a product with a query part p, whose own approximation is p̂: as
-p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, the Cauchy-Schwarz inequality gives
-|p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|. `candidates` searches by this bound.
-
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
 them. Roundings while coding are added to r; `native/codes.c` counts them.
 
-Which rows may be among the k nearest, proved by their codes.
+A search ranks rows by a *score*, which grows as the distance falls. A pass over the upper halves of
+codes computes for each row an approximate score s and a bound e of its error, so the true score
+lies in [s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows
+score that much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor
+are bounded again by both halves of their codes, sixteen times as closely. The caller computes the
+distances of the remaining rows, usually about fifteen, in float64.
 
-The algorithm. A *score* grows as the distance falls. A pass over the upper halves of codes computes
-for each row an approximate score s and a bound e of its error, so the true score lies in
-[s - e, s + e]. The *floor* is the k-th largest lower bound s - e so far: at least k rows score that
-much, so a row with s + e < floor is not among the k nearest. Rows that reach the floor are bounded
-again by both halves of their codes, sixteen times as closely. The caller computes the distances of
-the remaining rows, usually about fifteen, in float64.
-
-Symbols (of rows: see above): x a row, q the query ("cosine": both of length 1), c the centre, y
-the coded part of x, ŷ what its code stands for, r ≥ |y - ŷ| the residual, t the share of c in x; p
-the part of the query that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
+Symbols: x a row, q the query ("cosine": both of length 1), c the centre, y the coded part of x, ŷ
+what its code stands for, r ≥ |y - ŷ| the residual, t the share of c in x; p the part of the query
+that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
 
 1. The score to be approximated, exactly:
    - "l2": p = q - c, and -|x - q|²/2 = p·y - |y|²/2 - |p|²/2, as x - q = y - p;
    - "cosine", "ip": p = q⊥, the query without its component along c, and q·x = t (q·c) + p·y.
 2. p·y is approximated by p̂·ŷ. As p·y - p̂·ŷ = p·(y - ŷ) + (p - p̂)·ŷ, Cauchy-Schwarz gives
-   |p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|.
+   |p·y - p̂·ŷ| ≤ |p| r + |p - p̂| |ŷ|, a bound of the error that codes make in the product.
 3. With the roundings below, the bound that is computed for each row is
    e = by_residual · r + by_reach · |ŷ| + by_side · |side| + constant, where the *side* of a row is
    |y|²/2 for "l2" and t for the others.

@@ -1,8 +1,6 @@
-"""Images by URI, with Pillow.
+"""Loads images by their URIs, with Pillow, and texts likewise (`TextLoader`).
 
-How much may be used at once, over all threads of the process.
-
-Texts by URI.
+A `Budget` bounds how much is used at once, over all threads of the process.
 """
 
 import codecs

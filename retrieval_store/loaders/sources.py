@@ -1,12 +1,10 @@
-"""Bytes that URIs point at: local files, `data:` URIs, and, where the user lists their schemes,
-what lies on a network; within limits of size and time.
+"""Reads the bytes that URIs point at, within limits of size and time.
 
-Local files: only regular ones, and with a root only what lies in it, also while others move
-links about.
-
-A path is resolved first, as always; what it was resolved to is then opened step by step from the
-open folder `root`, and no link is followed any more. So a link that is put in between can make a
-read fail, but can't lead it out.
+URIs lead to local files, to data within themselves (`data:`), and, where the user lists their
+schemes, to a network. Only regular files are read, and with a root only those that lie in it, also
+while others move links about. A path is resolved first, as always; the result is then opened step
+by step from the open folder `root`, and no link is followed any more. So a link that is put in
+between can make a read fail, but can't lead it out.
 """
 
 import base64

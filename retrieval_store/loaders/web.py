@@ -1,13 +1,9 @@
-"""What web servers send: within one deadline for all of it, and not from where a stranger's uri
-shouldn't lead.
+"""Reads URIs from web servers, each within one deadline, and private addresses only where allowed.
 
-Which addresses are public: where a stranger's uri may lead.
-
-By the special-purpose registries of IANA for IPv4 and IPv6, all rows that aren't globally reachable
-or were withdrawn. Tables of our own, since what the standard library calls global depends on the
-version of Python.
-
-One deadline for all that loading a uri takes.
+A stranger's URI may lead to public addresses only (`refuse_private`). Which ones these are is in
+the special-purpose registries of IANA for IPv4 and IPv6: all rows count as private that aren't
+globally reachable or were withdrawn. The tables are our own, since what the standard library calls
+global depends on the version of Python.
 """
 
 import http.client

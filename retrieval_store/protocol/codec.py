@@ -1,19 +1,13 @@
-"""The data of the interface as JSON and arrays, and back: each by the types of its fields.
+"""Converts data of the interface into messages of JSON and arrays, and back, by its types.
 
-An object becomes {"~": the name of its class, and each field that isn't its default}. An array
-becomes its place among the arrays of the message. What comes back is checked against the types as
-it is made: all of it is of the classes that a table names, and nothing else.
+A message begins with eight bytes, which say what it is and how long the JSON is; then come the
+JSON, an object with the `data` and for each of the `arrays` its type and shape, and the arrays as
+they lie in memory, each at a multiple of 16 bytes. Numbers are little-endian.
 
-A message: JSON, and arrays behind it, as they lie in memory.
-
-Eight bytes say what it is and how long the JSON is; then come the JSON, an object with the `data`
-and for each of the `arrays` its type and shape, and the arrays, each at a multiple of 16 bytes.
-Numbers are little-endian.
-
-What writes and reads values of one type each: the simplest of them, and those that are made of
-others.
-
-Which classes may come in a message, by their names.
+A `Coder` writes and reads values of one type, simple or made of others. An object becomes {"~": the
+name of its class, and each field that isn't its default}. An array becomes its place among the
+arrays of the message. The reader checks each value against its type as it makes it: all values are
+of the classes that a table names (`class_of`), and nothing else.
 """
 
 import math

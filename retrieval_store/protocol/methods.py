@@ -1,8 +1,8 @@
-"""What one process can ask another of a store: methods of the protocols in `query.protocols`,
-whose types say how arguments and results are written; and a few that take the place of those that
-call back.
+"""The methods that one process can call in another's store.
 
-Errors, as they are told to another process: by the name of their class and what they say.
+They are those of the protocols in `query.protocols`, whose types say how arguments and results are
+written; a few (`Calls`) take the place of those that call back. An error travels as the name of its
+class and its message (`told`, `understood`).
 """
 
 from collections.abc import Callable, Mapping

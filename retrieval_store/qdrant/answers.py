@@ -1,6 +1,6 @@
-"""Asking the engine, and what it answers as models.
+"""Answers the queries of a client by the engine, in qdrant-client's models.
 
-What `why` asks: the case of a query, with its filters taken apart.
+For `why`, `case_of` makes the case of a query, with its filters taken apart.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

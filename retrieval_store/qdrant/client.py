@@ -1,10 +1,8 @@
-"""QdrantClient: qdrant-client's own, whose calls go to our engine unless there is a server; and how
-its queries are answered.
+"""`QdrantClient`: qdrant-client's own, whose calls go to our engine unless there is a server.
 
-How a client is opened: whether its arguments mean a store in this process, and which directories
-this front opens, of which it keeps the local mode of qdrant-client out.
-
-AsyncQdrantClient: the same for asyncio. Calls of a store in this process run in threads, so the
+`opened_store` says which arguments mean a store in this process, and opens its directory, of which
+it keeps the local mode of qdrant-client out. `explain` and `why` say how queries are answered.
+`AsyncQdrantClient` is the same for asyncio: calls of a store in this process run in threads, so the
 loop goes on meanwhile.
 """
 

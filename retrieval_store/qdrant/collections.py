@@ -1,8 +1,7 @@
-"""One collection, as each call finds it: by name or alias, with its configuration.
+"""The collections of a store, as each call finds them: by name or alias, with their configuration.
 
-Shard keys are refused: a node that is no cluster has none.
-
-What a collection says of itself, as a server reports it.
+Shard keys are refused: a node that is no cluster has none. `collection_info` describes a collection
+as a server reports it.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,9 @@
-"""What a collection was configured with: as it is asked for, as it is stored, and what the engine
-is told of it.
+"""Configurations of collections: in requests, in the catalog, and as settings of the engine.
 
-Stored is JSON, in the catalog's settings under `KEY`, in the shape in which a server reports it. A
-collection that was made by `Client` has none; what it reports is made of its spaces.
-
-What is asked of collections, checked: names, vectors, and settings that mean something here or
-are kept and reported only.
+First, requests are checked: names, vectors, and settings, which take effect here or are only kept
+and reported. Then they become a `Configuration`. It is stored as JSON, in the catalog's settings
+under `KEY`, in the shape in which a server reports it. A collection that was made by `Client` has
+none; what it reports is made of its spaces.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,10 +1,10 @@
-"""What is refused, as those who know Qdrant's client expect it: one class that is what a server's
-client raises and what local mode does, with the status that a server answers.
+"""Refuses calls with the errors that users of Qdrant's client expect.
 
-What our own errors say stays as it is said; only their class changes, here and nowhere else.
-
-What users pass as JSON: payloads, serialised as Qdrant's REST client does it and then checked,
-and dicts in the place of models.
+`Refused` is at once what a server's client raises and what local mode does, with the status that a
+server answers. Messages of our own errors stay as they are; only their class changes, here and
+nowhere else (`answering`). Arguments are checked here too: `reading_models` takes dicts in the
+place of models, and `to_write` serialises payloads as Qdrant's REST client does, and then checks
+them.
 """
 
 import functools

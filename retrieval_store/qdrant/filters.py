@@ -1,7 +1,5 @@
-"""Qdrant's filters as expressions: combinations, and conditions on points and on their payloads.
-
-Conditions on a key → leaves, by what the index of the key makes of them.
-"""
+"""Translates Qdrant's filters into expressions: combinations, and conditions on points and on their
+payloads. A condition on a key becomes leaves by what the index of the key makes of it."""
 
 import math
 from collections.abc import Callable, Sequence

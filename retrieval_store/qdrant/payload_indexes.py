@@ -1,9 +1,8 @@
-"""Keys and their indexes: which values of payloads an index knows, and what is made of that.
+"""Paths into payloads and their indexes: which values an index of payloads knows, and what follows.
 
 What a condition, a facet, an order or a formula means on a server depends on the index that the key
-has. So each becomes one of a column, of the values that would be asked there.
-
-Paths as Qdrant writes them, and as steps.
+has. So each becomes one of a column, of the values that a server would look at there. `parse_path`
+makes steps of a path as Qdrant writes it.
 """
 
 import re

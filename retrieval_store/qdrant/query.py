@@ -1,8 +1,6 @@
-"""Queries of qdrant-client's models, converted into steps of `query.query`.
+"""Converts queries and formulas of qdrant-client's models into those of `query.query`.
 
-The vectors that queries name: given as such, or as those of stored points.
-
-Formulas of qdrant-client's models, converted into those of `query.query`.
+The vectors that a query names (`Inputs`) stand in it, or are those of stored points.
 """
 
 import itertools

@@ -1,11 +1,9 @@
-"""Points as they are read: retrieved by id, scrolled, counted, and their values counted.
+"""Reads points: retrieves them by id, scrolls, counts them, and counts their values (`facet`).
 
-Payloads: as they are written, as they are shown, and as edits change them.
-
+Payloads have three forms: as they are written, as they are shown, and as edits change them.
 Documents and uris, which `Collection` keeps beside the payload, show as two keys of it, in reading
-and in writing.
-
-Instances of qdrant-client's models, made of values that need no validation.
+and in writing. `made` makes instances of qdrant-client's models from values that need no
+validation.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,14 +1,13 @@
-"""Strict mode: what the collection's owner doesn't allow, refused before anything is done.
+"""Strict mode: refuses what the collection's owner doesn't allow, before anything is done.
 
-Sizes of collections are compared with limits before each write. As on a server, they are measured
-when a collection is made, or first written to by this process, and again at every 32nd write that
-is compared: counting for each would cost more than the writes.
+Where strict mode allows no search without a payload index, `serves` decides whether an index serves
+a condition or a formula. That depends on what it can look up: one of integers may be made for
+equality or for ranges alone, one of texts with or without phrases, one of keywords with or without
+prefixes.
 
-Which payload indexes serve a condition or a formula, as strict mode asks where it allows no
-search without one.
-
-An index serves by what it can look up: one of integers may be made for equality or for ranges
-alone, one of texts with or without phrases, one of keywords with or without prefixes.
+Sizes of collections are compared with limits before each write (`check_sizes`). As on a server,
+they are measured when a collection is made, or first written to by this process, and again at every
+32nd write that is compared: counting for each would cost more than the writes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

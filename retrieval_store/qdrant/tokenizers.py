@@ -1,26 +1,20 @@
-"""Tokens of texts, as an index of texts makes them of what is kept and of what is looked for.
+"""Splits texts into tokens, as an index of texts does with stored texts and with queries.
 
-Letters, digits and signs of other alphabets as those of ASCII that they are dressed up from, as
-Lucene's filter of that name has them, whom others follow.
+`tokens_of` reads how an index is described. The steps, each as a server does it:
 
-Most are what Unicode decomposes them into, without their marks. Here are those that are not: what
-has no decomposition, and what keeps its form though it has one.
-
-Words by what Unicode calls alphabetic or numeric: besides what Python calls letters and digits,
-vowel signs and other marks.
-
-Words of texts in any script, without dictionaries.
-
-They are folded as a server's tokenizer for many languages does it, and are the same words but for
-Chinese, Japanese and Thai, which it cuts by dictionaries. Here a text that has kana is taken to be
-Japanese, where what is written in one script is a word; in others each Chinese character is one.
-
-Words that an index of texts leaves out, by language: those lists that servers use.
-
-`stopwords.txt` has a line for each language, its name first, separated by tabs. They are the lists
-that Snowball's authors and others have made, as they are gathered in NLTK's corpus of stopwords.
-
-How an index of texts is described, as tokens.
+- `fold` replaces letters, digits and signs of other alphabets by the ASCII ones that they are
+  variants of, as Lucene's filter of that name does, which others follow. Most are what Unicode
+  decomposes them into, without their marks. The table has those that are not: what has no
+  decomposition, and what keeps its form though it has one.
+- `words_in` finds words by what Unicode calls alphabetic or numeric: besides what Python calls
+  letters and digits, vowel signs and other marks.
+- `words_of_any_script` finds words in any script, without dictionaries. They are folded as a
+  server's tokenizer for many languages does it, and are the same words but for Chinese, Japanese
+  and Thai, which it cuts by dictionaries. Here a text that has kana is taken to be Japanese, where
+  a run of one script is a word; in others each Chinese character is one.
+- `stopwords_of` has the words that are left out, by language: the lists that servers use, which
+  Snowball's authors and others have made, as they are gathered in NLTK's corpus of stopwords.
+  `stopwords.txt` has a line for each language, its name first, separated by tabs.
 """
 
 import re

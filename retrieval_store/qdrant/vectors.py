@@ -1,9 +1,8 @@
-"""Vectors: from models to columns of arrays, and back.
+"""Converts vectors and ids of points: from models to columns of arrays, and back.
 
-What a server normalises as it is written, `Collection` keeps as it was given; so it is normalised
-here, when it is shown.
-
-Ids of points: integers and UUIDs, and on reading whatever the other front has written.
+A server normalises some vectors when they are written. `Collection` keeps them as they came, so
+they are normalised here, when they are shown. Ids are integers and UUIDs, and on reading whatever
+the other front has written.
 """
 
 import math

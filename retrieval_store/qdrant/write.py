@@ -1,7 +1,7 @@
-"""What is done to points: each operation is checked as a whole, and becomes a change that the
-engine is asked for. Several are one transaction, so what is refused has written nothing.
+"""Writes points: checks each operation as a whole, then has the engine make the change.
 
-Uploads: points from iterables of any length, in batches of which one at a time is in memory.
+Several operations are one transaction, so a refused one has written nothing. Uploads take points
+from iterables of any length, in batches of which one at a time is in memory.
 """
 
 import itertools

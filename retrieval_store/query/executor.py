@@ -2,21 +2,18 @@
 
 A step has four stages: its prefetches find points; these points, or all points if there are no
 prefetches, are scored; hits worse than the threshold are cut off; the window of offset and limit is
-taken. The store computes single rankings (`leaves`); this module combines several into one.
+taken. A store provides the single rankings (`Leaves`), the leaves of the tree of steps; this module
+combines several into one. A store identifies its points by *items*: int64 numbers that only the
+store can interpret. Rankings are best first, with the scores of the step's scoring; equal scores
+are in the order of insertion.
 
-The operations that a store provides to the executor: leaves of the tree of steps.
-
-A store identifies its points by *items*: int64 numbers that only the store can interpret. Rankings
-are best first, with the scores of the step's scoring; equal scores are in the order of insertion.
-
-Grouped hits: the best hits of each value in one ranking, and groups as a Qdrant server forms.
-
-Usually a step is ranked deeper and deeper, until no further hit could belong to the result. That
-doesn't work where scores depend on the set of candidates (steps with prefetches, and `Diverse`):
-ranking fewer points then isn't a prefix of ranking all. Such a step is repeated in rounds, as a
-server does it: each round ranks only the points that no earlier round has put into a group. The
-first rounds exclude the groups that are full; if groups are still missing points afterwards, a
-second series of rounds is restricted to the groups that aren't full.
+Hits can be grouped (`best_of_each`, `grouped`) as a Qdrant server does it. Usually a step is ranked
+deeper and deeper, until no further hit could belong to the result. That doesn't work where scores
+depend on the set of candidates (steps with prefetches, and `Diverse`): ranking fewer points then
+isn't a prefix of ranking all. Such a step is repeated in rounds, as a server does it: each round
+ranks only the points that no earlier round has put into a group. The first rounds exclude the
+groups that are full; if groups are still missing points afterwards, a second series of rounds is
+restricted to the groups that aren't full.
 """
 
 from collections import Counter

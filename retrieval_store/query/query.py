@@ -1,15 +1,14 @@
-"""What can be asked of the points of a collection.
+"""Questions: what a caller can ask about the points of a collection.
 
 A question is data, the same for every front and every store: *steps*, and which parts of a point
 the hits carry. A step ranks the points that its filter allows; a step with *prefetches* (steps that
 run before it) ranks only the points that any of them has found. `executor` executes questions.
 
-Formulas that make a score of other scores, of payloads and of conditions.
+A formula makes a score of other scores, of payloads and of conditions. It is a tree of nodes
+(`Constant`, `ScoreOf`, `Apply`, …). Each is computed for all points at once; where a result isn't a
+finite number the query is refused, as a server refuses it.
 
-A formula is a tree of these nodes. Each is worked out for all points at once; where a result isn't
-a finite number the query is refused, as a server refuses it.
-
-Why records are found by a question, or aren't: what a store is asked, and what it tells.
+An `Inquiry` asks a store why records are found by a question, or aren't; `Findings` are its answer.
 """
 
 from collections.abc import Callable, Sequence

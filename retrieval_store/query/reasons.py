@@ -1,12 +1,10 @@
-"""What a caller is told of records: data with a readable print.
+"""Explains to a caller why records were found by a query or not: data with a readable print.
 
-Filters as their callers wrote them, in parts, so that those can be named that leave a record
-out. A front parses its dialect into these; what a part means is an expression.
-
-What would have to change for a record to be found, in sentences: every obstacle, not the first
-alone, and nothing that changing it would show to be wrong.
-
-A case of `why`: what a front asks for, and the reasons of what a store tells.
+A front parses the filters of its dialect into `Condition`s, in parts as the caller wrote them, so
+that a reason can name the parts that leave a record out; what a part means is an expression. A
+`Case` is what a front asks about, and `reasons_of` makes the `Reasons` of what a store answers.
+`advice_on` says in sentences what would have to change for a record to be found: every obstacle,
+not the first alone, and nothing that the change would show to be wrong.
 """
 
 import re

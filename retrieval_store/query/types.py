@@ -1,10 +1,10 @@
-"""Points that go into a store and come out of it: in columns, rather than one by one.
+"""The data that passes between stores and their callers.
 
-Vector spaces: what vectors points have, how far these are apart, and how they are indexed.
-
-What a store says of itself: its collections, and the state of its files.
-
-Vectors drawn in a plane: where points lie along the two directions in which they differ most.
+Points go in and come out in columns, rather than one by one (`PointBatch`, `Points`, `Hits`).
+Vector spaces say what vectors points have, how far these are apart, and how they are indexed
+(`NewSpace`, `SpaceRecord`). A store describes its collections and the state of its files
+(`CollectionRecord`, `FileReport`, `Gauges`). A `Projection` draws vectors in a plane: points lie
+along the two directions in which they differ most.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,19 +1,12 @@
-"""Requests to a server, over connections that are kept open.
-
-What a request is, what its failures mean, and whether it is tried again.
+"""Sends requests to a server, over HTTP connections that stay open, and tries them again.
 
 A read may always be tried again. A write may where it is certain that nothing was done: there was
 no connection, or the server said so. Else the error says that it may have been done, as a whole or
 not at all: what the server does, it does in one transaction.
 
-Where a server is, and whether it is one of ours.
-
-Heads of HTTP/1.1: those of requests to a server, and those of its answers.
-
-The standard library reads the head of an answer as that of a mail, which takes longer than all else
-that a client does for a short query.
-
-One connection to a server, by HTTP.
+`is_ours_at` finds out whether a server is one of ours. `Heads` and `head_of` write and read the
+heads of HTTP/1.1: the standard library reads the head of an answer as that of a mail, which takes
+longer than all else that a client does for a short query.
 """
 
 import os

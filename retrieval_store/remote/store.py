@@ -1,7 +1,4 @@
-"""The collections of a served store.
-
-The points of one collection of a served store.
-"""
+"""A served store as its clients see it: collections (`ServedStore`) and points (`ServedPoints`)."""
 
 import errno
 import os

@@ -1,6 +1,7 @@
-"""Who is let in: by keys, and without them by where a request comes from.
+"""Decides who may use a server: by keys, and without keys by where a request comes from.
 
-What a server is started with, checked: keys, who may ask, and limits.
+The settings of a server are checked here: its keys, the addresses it may be reached from, and its
+limits.
 """
 
 import hmac

@@ -1,24 +1,22 @@
-"""Bodies of requests, read as a server reads them.
+"""Reads the bodies of requests as a Qdrant server reads them.
 
 qdrant-client's models say what a body may hold, but they are a client's. Here each has a subclass
 that differs from it as a server does, so that what is read is an instance of the client's model:
 
-- unknown fields are ignored, but in what a mistake would make choose other points (`CLOSED`);
+- unknown fields are ignored, but for those in which a mistake would choose other points (`CLOSED`);
 - numbers, texts and booleans aren't coerced: "4" and 4.0 are no integers, and counts aren't
   negative;
 - fields have the other names, types and defaults of `DIFFERENCES`.
 
-Searches, recommendations and discoveries as older clients ask for them, translated to queries.
-
-No OpenAPI lists these any more, but a server answers them, and clients for other languages send
+Searches, recommendations and discoveries in the form of older clients become queries (`as_query`).
+No OpenAPI lists them any more, but a server answers them, and clients for other languages send
 them.
 
-Bodies with points, which may hold millions of numbers.
-
-A parser of JSON that makes an object of each number, as orjson does, takes longer for that than the
-points take to be written. simdjson puts the numbers of a list into a buffer instead; where it isn't
-installed, and for what it doesn't take, orjson parses the body. Either way the usual is checked
-here by few, large steps, and all else by `bodies`.
+Bodies with points may hold millions of numbers (`points_to_write`). A parser of JSON that makes an
+object of each number, as orjson does, takes longer for that than the points take to be written.
+simdjson puts the numbers of a list into a buffer instead; where it isn't installed, and for what it
+doesn't take, orjson parses the body. Either way a few large steps check the usual content here, and
+the models above check all else.
 """
 
 import copy

@@ -1,11 +1,11 @@
-"""Bodies as they come in: read whole, inflated and bounded, or streamed into a file.
+"""Bounds what requests may take of a server: the memory of bodies, and threads.
 
-The threads in which requests are answered, so that the loop never waits for a disk, a lock or a
-computation.
+A body is read whole, inflated and bounded (`whole_body`), or streamed into a file (`streamed`).
 
-So many requests as there are threads are under way at once; others wait for one, in the order in
-which they came, and those that would wait behind too many are refused at once. One whose client has
-gone while it waited isn't begun.
+Requests are answered in threads (`Pool`), so that the loop never waits for a disk, a lock or a
+computation. As many requests run at once as there are threads; others wait for one, in the order in
+which they came, and those that would wait behind too many are refused at once. A request whose
+client has gone while it waited isn't begun.
 """
 
 import asyncio

@@ -1,11 +1,8 @@
-"""The store that is served, and what is known of one request to it.
+"""The store that a server serves, and what a method knows of one request to it (`Asked`).
 
-How often a server was asked what, and how long it took.
-
-Private copies of collections, of which clients read page by page what they were at one
-moment.
-
-Parameters in the URL of a request, as a node alone reads them, and names in its path.
+A `Monitor` counts how often a server had which request, and how long it took. `Copies` are private
+copies of collections, which clients read page by page in the state of one moment. `parameters`
+reads the URL of a request, as a node alone reads it.
 """
 
 import os

@@ -1,7 +1,6 @@
-"""Servers that run: from the command line, with several processes if need be, and in a thread of a
-program or a test.
+"""Runs servers: from the command line, in one or several processes, or in a thread of a program.
 
-HTTP as a server's connections read it: uvicorn's protocol, with bounds.
+`Protocol` reads HTTP from a connection: uvicorn's protocol, with bounds.
 """
 
 import asyncio

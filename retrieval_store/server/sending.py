@@ -1,7 +1,5 @@
-"""What goes out: answers, files, and what is said of errors.
-
-One request, as it is known before its body is read.
-"""
+"""Sends answers, files and errors to clients; a `Request` is what is known of one before its body
+is read."""
 
 import asyncio
 import time

@@ -1,11 +1,8 @@
-"""Changes of a store, told as they come.
+"""Reports the changes of a store to the pages that view it, as they come.
 
-The store that is looked at, and what is made for it.
-
-What a store's collections are at a moment: which there are, how many records each has, and the
-number of its last operation.
-
-All pages share what is looked at, so that a hundred of them cost a store no more than one.
+`Views` has the store, and what is made for looking into it. `Watching` knows what the collections
+are at a moment: which there are, how many records each has, and the number of its last operation.
+All pages share this knowledge, so that a hundred of them cost a store no more than one.
 """
 
 import threading

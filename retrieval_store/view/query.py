@@ -1,10 +1,8 @@
-"""Questions of the page, answered: what it sends becomes a question of `query.query`, by
-the same rules as a query of `Collection`.
+"""Answers questions of the page, as questions of `query.query` by the rules of `Collection.query`.
 
-Where the words of a question stand in documents, as the collection finds words: so "running"
-stands where "runs" was asked for, if the collection stems.
-
-Why records are found by a question of the page, or aren't.
+`marks` finds where the words of a question stand in documents, as the collection finds words: so
+"running" is marked for "runs", if the collection stems. `why` says why records are found by a
+question, or aren't.
 """
 
 import time

@@ -1,13 +1,12 @@
-"""The store, its collections, and their records.
+"""Shows a store to the page: its collections, their records, small pictures, and a map.
 
-Small pictures of what uris point at.
+A `thumbnail` is a small picture of what a uri points at. A store's uris are a stranger's: a file is
+shown only from below the folder that the user has named, and no host is ever contacted. The file is
+decoded within the loader's limits, and the picture is encoded anew, so that nothing of the file
+reaches the browser but its pixels.
 
-A store's uris are a stranger's: a file is shown only from below the folder that the user has given,
-and no host is ever asked. What is found is decoded within the loader's limits, and what is sent is
-encoded anew, so that nothing of a file reaches the browser but its pixels.
-
-A map of a collection: its records in the plane in which their vectors differ most, coloured by
-what they hold; and where other records would lie in it.
+`draw` makes the map of a collection: its records in the plane in which their vectors differ most,
+coloured by what they hold; `place` says where other records would lie in it.
 """
 
 import io

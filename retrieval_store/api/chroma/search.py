@@ -1,22 +1,15 @@
-"""`Collection.search`: searches as Chroma's code writes them, asked of our stores.
+"""`Collection.search`: answers searches in the form of Chroma's code by one question to our store.
 
 All `Knn` of all searches become the steps of one question, so one state answers them; texts are
-embedded in one call. What they have found is scored, grouped, and cut to the window. A search
-without a rank is a page of `get`.
+embedded in one call. The hits are scored, grouped, and cut to the window. A search without a rank
+is a page of `get`.
 
-Conditions of a `Search` → filter expressions: the dialect of `where`, and ids besides.
-
-Groups of a `Search`: of the records with the same values under some metadata keys, a few each.
-
-Only what was found, at most as many records as the limits of all `Knn` say, is put into groups.
-
-Scores by the expressions of a `Search`: which rankings they are made of, and their numbers.
-
-The store ranks, one step for each `Knn`; what is left here is arithmetic on the distances of what
-was found, a column for each. A record counts that any `Knn` has found, and that each one without a
-default has.
-
-What `Collection.search` returns.
+- Conditions become filter expressions (`expression_of`): the dialect of `where`, and ids besides.
+- Scores are expressions over rankings (`rankings_of`, `scored`). The store ranks, one step for each
+  `Knn`; what is left here is arithmetic on the distances of the hits, a column for each. A record
+  counts if any `Knn` has found it, and each one without a default has.
+- Groups (`grouped`) hold a few records each, those with the same values under some metadata keys.
+  They are made of the hits alone, at most as many records as the limits of all `Knn` say.
 """
 
 import math

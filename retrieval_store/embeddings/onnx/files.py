@@ -1,14 +1,13 @@
-"""What the directory of a model says of itself, in the files of sentence-transformers.
+"""The files of a model: where its directory is, what they say of the model, and its weights.
 
-Where the directory of a model is: where the caller says, or in the caches of Hugging Face and of
-Chroma; downloaded only where that is asked for.
+`folder_of` finds the directory: where the caller says, or in the caches of Hugging Face and of
+Chroma; it downloads only on request. `layout_of` reads how a model is used, from the files of
+sentence-transformers. `read_weights` reads arrays from files of the safetensors format: a length, a
+table as JSON, and the numbers.
 
-Arrays out of files of the safetensors format: a length, a table as JSON, and the numbers.
-
-Files that can be made again, kept in the user's cache directory.
-
-Beside each lies its SHA-256: one that has changed since, or wasn't finished, is made again. Where
-nothing can be written, or there is no such directory, what was made is handed on as it is.
+`cached_file` holds files that can be made again, in the user's cache directory. Beside each lies
+its SHA-256: one that has changed since, or wasn't finished, is made again. Where nothing can be
+written, or there is no such directory, the new content is handed on as it is.
 """
 
 import glob

@@ -1,12 +1,10 @@
-"""What the embedding functions that run models here have in common.
+"""Embedding functions that run ONNX models in this process; `OnnxFunction` is their base.
 
-Any model that was saved in the ONNX format.
-
-all-MiniLM-L6-v2, of weights that a package carries: nothing is downloaded.
-
-The model of Wang and others, "MiniLM" (2020), trained by sentence-transformers; it is also the one
-that Chroma uses where none is named. The weights are those of the model's own repository, known by
-their SHA-256, so that it doesn't matter which package brings them. No code of such a package runs.
+`OnnxEmbedding` runs any model that was saved in the ONNX format. `MiniLMEmbedding` runs
+all-MiniLM-L6-v2, with weights that a package carries: nothing is downloaded. The model is that of
+Wang and others, "MiniLM" (2020), trained by sentence-transformers; it is also the one that Chroma
+uses by default. The weights are those of the model's own repository, known by their SHA-256, so
+that it doesn't matter which package brings them. No code of such a package runs.
 """
 
 import importlib.util

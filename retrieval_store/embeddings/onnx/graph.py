@@ -1,14 +1,12 @@
-"""The graph of a BERT model, made of its weights: what is needed where a package carries weights
-and no graph.
+"""Builds graphs in the ONNX format, node by node, from the weights of a BERT model: for a package
+that carries weights and no graph.
 
-Graphs in the ONNX format, node by node.
-
-A graph with its large weights as int8: a quarter of the bytes, and products of integers.
-
-onnxruntime's own dynamic quantization gives all texts of a batch one scale, so that the vector of a
-text depends on what else is embedded with it. Here each token has its own. Tokens have eight bits
-and weights seven: on processors without VNNI, sums of two products of eight bits are cut off at
-sixteen ("Quantize ONNX models", in onnxruntime's documentation); so each processor gives the same.
+`quantized` makes a graph with its large weights as int8: a quarter of the bytes, and products of
+integers. onnxruntime's own dynamic quantization gives all texts of a batch one scale, so that the
+vector of a text depends on what else is embedded with it. Here each token has its own. Tokens have
+eight bits and weights seven: on processors without VNNI, sums of two products of eight bits are cut
+off at sixteen ("Quantize ONNX models", in onnxruntime's documentation); so each processor gives the
+same.
 """
 
 from collections import Counter

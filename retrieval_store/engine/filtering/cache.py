@@ -1,11 +1,9 @@
-"""A cache of the results of filters, for queries that use a filter again.
+"""The caches of filtering, above all that of the results of filters, for queries that repeat them.
 
-A cached result is updated by evaluating the filter only for the points that have changed since.
-From the second use of a filter on, the codes of the points that it allows (or their vectors, where
-there are no codes) are copied together, if they are small enough, so that a search reads them
+A cached result is brought up to date by evaluating the filter only for the points that have changed
+since. From the second use of a filter on, the codes of the points that it allows (or their vectors,
+where there are no codes) are copied together, if they are small enough, so that a search reads them
 sequentially.
-
-What filtering keeps between calls.
 """
 
 import threading

@@ -1,20 +1,19 @@
-"""The columns of all points in memory: which points have which values at a path, as a reading sees
-them (see `filters.columns`), kept current as `state.caches.Layers`. Payloads that several columns
-need are read once for all of them.
+"""Columns of all points in memory and in files: which points have which values at a path.
 
-Columns in files: what finds points by their values at a path of keys, as arrays to be mapped.
+A column shows the values as its reading sees them (see `filters.columns`) and is kept current as
+`state.caches.Layers`. Payloads that several columns need are read once for all of them.
 
-A file has the pks of the points, and for each reading that is derived from the values at a path
-(`ValuesAt.siblings`) its postings: the distinct strings in the header, the distinct numbers of each
-type, and the points by the number of their value. Points are numbered by their place among the pks;
-where the reader numbers its rows alike, as it does unless points were deleted since, the arrays are
-used as they lie in the file.
+The columns of a path that are in use are saved in a file of arrays to be mapped. It has the pks of
+the points, and for each reading that is derived from the values at the path (`ValuesAt.siblings`)
+its postings: the distinct strings in the header, the distinct numbers of each type, and the points
+by the number of their value. Points are numbered by their place among the pks; where the reader
+numbers its rows alike, as it does unless points were deleted since, the arrays are used as they lie
+in the file.
 
-What a file says is looked at before it is used, as far as it could be read outside of its bounds or
-contradict itself: numbers and rows ascend, groups of rows follow one another, and which number a
-row has is worked out of them. So a file can lie about a point, but not make a column that
-contradicts itself. Whatever is wrong with one, and isn't found by its checksum, is a ValueError
-here.
+A file is checked before it is used, so far as it could contradict itself or make a read go out of
+its bounds: numbers and rows must ascend, groups of rows must follow one another, and the number of
+a row's value is worked out from these. So a file can lie about a point, but can't make a column
+that contradicts itself. A fault that the checksum doesn't find is a ValueError here.
 """
 
 import mmap

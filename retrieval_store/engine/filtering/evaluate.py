@@ -1,4 +1,4 @@
-"""Evaluating filters into masks: which rows of the state fulfil an expression.
+"""Evaluates filters into masks: which rows of the state fulfil an expression.
 
 An expression is compiled first, then evaluated. Compiling merges equalities on one column into one
 node, and orders the terms of each And and Or by cost:
@@ -9,11 +9,9 @@ node, and orders the terms of each And and Or by cost:
    are read, into temporary columns of these rows; otherwise the columns are built for all points;
 3. within either, terms on documents come last.
 
-Conditions on documents: asked of each document once, and then known until it changes.
-
-What a condition says of each row is kept from the second time on that it is asked, as columns are:
-after a write only the rows that it changed are asked again, and a reader that needs the first few
-points alone leaves the others for the next.
+A condition on documents is evaluated row by row (`holding`). From its second use on its answers are
+cached (`Answers`), as columns are: after a write only the rows that it changed are evaluated again,
+and a reader that needs only the first few points leaves the others to the next.
 """
 
 from collections.abc import Iterable, Sequence

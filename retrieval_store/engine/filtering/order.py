@@ -1,9 +1,9 @@
-"""What values points have at a path: how many have which, and the points in their order.
+"""Counts and sorts points: by the values that they have at a path, and by their ids.
 
-Points in the order of their ids: integers, ascending, and then strings, by their bytes.
-
-SQLite's index of ids has that order. It is walked along where points are wanted that are many among
-those on the way; where they are few, their ids are read and put in order.
+`facet` counts how many points have which value, and `in_order` sorts points by their numbers and
+dates at a path. `page` sorts them by id: integers ascending, then strings by their bytes. SQLite's
+index of ids has that order. It is walked where many of the points on the way belong to the result;
+where few do, their ids are read and sorted.
 """
 
 from collections.abc import Iterator

@@ -1,17 +1,16 @@
-"""Segments of columns: for some rows, an index from the values of a column to the rows that have
-them.
+"""Segments of columns: each is an index from the values of a column to the rows that have them.
 
-Groups: rows by the number of their value, and masks of the rows whose number is wanted.
+A row here is whatever integer the caller numbers its points with. The classes build on each other:
 
-Where few rows are wanted, they are looked up and set one by one. Where many are, the numbers of all
-rows are compared: a row costs a tenth of a nanosecond then, where setting one costs a whole.
-
-Postings: which rows have which scalar, by numbers that a value or a range says.
-
-Rows here are whatever integers the caller numbers its points with. Equality is that of JSON values:
-1 equals 1.0, but true is not 1, and "1" is a string.
-
-Inverted lists of the tokens of texts in payloads: which texts have which token, and where.
+- `Groups` has rows by the number of their value, and makes masks of the rows with some numbers. A
+  few rows are looked up and set one by one. For many, the numbers of all rows are compared, which
+  costs a tenth of a nanosecond a row, where setting one costs a whole.
+- `Postings` has rows by scalar, and finds the numbers of a value or a range. Values are equal as
+  JSON values: 1 equals 1.0, but true is not 1, and "1" is a string.
+- `ValueSegment`, `PlaceSegment` and `ElementSegment` are the segments of values, of geographic
+  places and of objects in lists.
+- `TokenSegment` has inverted lists of the tokens of texts in payloads: which texts have which
+  token, and where.
 """
 
 import math

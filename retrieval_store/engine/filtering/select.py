@@ -1,10 +1,9 @@
-"""Selecting the points of a call: by ids, by a filter, by limit and offset.
+"""Selects the points of a call by ids, filter, limit and offset, without those that have expired.
 
-Which points have expired: those with a moment under a key of their payloads that has come.
-
-Every call leaves these out, from that moment on, until maintenance deletes them. The bound of the
-filter isn't the present moment, but the last one up to now that any point has: so the filter stays
-the same, and its result is kept, until the next point expires.
+A point has expired when the moment under a key of its payload has come. From that moment on every
+call leaves it out, until maintenance deletes it. The bound of the filter isn't the present moment,
+but the last one up to now that any point has: so the filter stays the same, and its result is
+cached, until the next point expires.
 """
 
 import math

@@ -1,16 +1,14 @@
-"""Saving what can be made again: indexes, the state, lists of words and trigrams, and columns.
+"""Makes and saves all data that can be made again: indexes, codes, states, inverted lists and
+columns.
 
-Making files of lists and columns anew, so that nothing of what was deleted or replaced is left
-in them, and those that were there are there again, whichever process made them.
-
-What a file is of stands in it: its lists, or the path of its columns. A file of which no point has
-changed since it was written is left as it is.
-
-Making the codes of vector spaces, and files of those that are full.
-
-Letting an index take in the vectors that it lacks: those of a file, and those that are in none.
-
-Queries load nothing: until an index is there, they are answered exactly.
+- Saving writes each of these to its file once it is worth it.
+- Renewal (`renew`) rewrites the files of lists and columns, whichever process made them, so that
+  nothing of deleted or replaced points is left in them, and all of them are there again afterwards.
+  The file itself says which lists or which path it is of. A file of which no point has changed
+  since it was written is left as it is.
+- Coding (`code`) makes the codes of vector spaces, and files of the segments that are full.
+- Filling (`fill`) lets an index take in the vectors that it lacks, from a file or from none.
+  Queries load no index: until it is there, they are answered exactly.
 """
 
 import logging

@@ -1,26 +1,23 @@
-"""Maintenance of a collection: one operation that copies what lives, lets go of the rest, and keeps
-the indexes.
+"""Maintenance of a collection: copies what lives, removes the rest, and keeps the indexes current.
 
 *Compaction*: the vectors of living points go into files of the next *generation*, slice by slice,
 each slice in a short write transaction, so writers wait for milliseconds; the index of that
 generation is built alongside. What was written meanwhile is copied in the transaction that switches
 to the new generation. Readers go on with the files they have mapped; one that finds a file gone
-reads again (`Access.read`). Then the old files are removed, freed pages given back, and
-the write-ahead log emptied: no byte of what was deleted is left.
+reads again (`Access.read`). Then the old files are removed, freed pages given back, and the
+write-ahead log emptied: no byte of what was deleted is left.
 
-*Expiry*: points whose moment has come are deleted (`remove_expired`).
+*Expiry*: points whose moment has come are deleted (`remove_expired`). No result depends on when
+that happens, since every call leaves them out anyway.
 
 *Coding*: vectors get codes, of which whole segments are saved. *Filling*: an index takes in the
 vectors it lacks, and is saved when it has grown enough; where too much dies meanwhile, compaction
 comes first.
 
-One process does this at a time, by a lock on a file of its own, which is free again when its holder
-dies. What a dead one left is removed by the next. Another process may meanwhile load what was saved
-and let its own copy of an index follow, but begins none.
-
-The lock by which one thread of one process at a time does maintenance in a directory.
-
-Deleting what has expired. Nothing depends on when: every call leaves it out anyway.
+One thread of one process at a time maintains a directory (`as_only_process`): it holds a lock on a
+file of its own, which is free again when the holder dies. The next one removes what a dead one left
+behind. Another process may meanwhile load what was saved and let its own copy of an index follow,
+but begins none.
 """
 
 import os

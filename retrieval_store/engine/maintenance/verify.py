@@ -1,30 +1,23 @@
-"""Looking at every byte of a store, and saying by file what is wrong.
+"""Verifies a store: reads every byte of it, and reports for each file what is wrong.
 
-Databases: every page through the checksum VFS, SQLite's own check of their structure, and whether
-the tables agree. Vector files: the checksum of every block, by a reader that has seen none yet.
-Derived files: their checksums, and whether they say what the points and vectors of the collection
-say.
+Of databases it checks every page through the checksum VFS, their structure by SQLite's own check,
+and whether the tables agree; of vector files, the checksum of every block, by a reader that has
+verified none yet; of derived files, their checksums, and whether they agree with the points and
+vectors of the collection. A checksum finds accidental damage, but the author of a forged file gives
+it the right one. So every derived value is compared, and none is left to chance:
 
-Inverted lists, columns and states in files, compared with what the points themselves say.
-
-Lists and columns are made again, block by block, and must be equal; a state must be the one that
-the database and its change log lead to. Points that a reader of the file reads again anyway, since
-they were written after it, are left out.
-
-Codes and indexes in files, compared with the vectors that they claim to be made of.
-
-A checksum finds what happened to a file by accident; the author of a forged file gives it the right
-one. So each vector is looked at, none is left to chance:
-
-- Codes. What a search relies on is that bounds are bounds. They are worked out in float64, by the
-  centre, the seed and the scales of the file, without the compiled part that makes codes: how far
-  each vector, rotated, is from what its code stands for, how long that is, and what is told of the
-  vector exactly. Codes of another make that keep this are as good.
-- Indexes. A class that can tell its vectors (`KnowsVectors`) is asked for all of them; of others
-  each stored vector is searched for, and what is found must be as far away as it says. That the
-  slots are numbered once each and that no link leads outside is looked at whenever a graph is read
-  (`indexes.hnsw`). Which links there are isn't compared: a graph that was made again has others, so
-  links that were cut out aren't found here (docs/security.md says so).
+- Inverted lists and columns are made again, block by block, and must be equal. A state must be the
+  one that the database and its change log lead to. Points that were written after a file are left
+  out, since a reader of the file reads them again anyway.
+- Codes. A search relies on bounds being bounds. They are worked out in float64 from the centre, the
+  seed and the scales of the file, without the compiled part that makes codes: how far each vector,
+  rotated, is from what its code stands for, how long that is, and what is stored of the vector
+  exactly. Codes of another make that keep these bounds are as good.
+- Indexes. A class that can return its vectors (`KnowsVectors`) is asked for all of them; with
+  others each stored vector is searched for, and each hit must be as far away as the index says.
+  That the slots are numbered once each and that no link leads outside is checked whenever a graph
+  is read (`indexes.hnsw`). The links themselves aren't compared: a graph that was made again has
+  others, so links that were cut out aren't found here (docs/security.md says so).
 """
 
 from collections.abc import Callable, Iterator

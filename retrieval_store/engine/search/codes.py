@@ -1,21 +1,20 @@
-"""The codes of one vector space in this process: by which most vectors are proved not to be near.
+"""The codes of one vector space, which prove that most of its vectors are not near a query.
 
 Slots never change their vectors, so codes never become wrong. They come in *segments* of so many
-slots each. One that is full is immutable, and comes into a derived file, written by the process
-that does maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded
-in memory. What isn't coded yet, or any more, is searched as floats, with the same result.
+slots each. A full segment is immutable, and goes into a derived file, written by the process that
+does maintenance and mapped by all. The vectors behind the last full one, the *tail*, are coded in
+memory. Vectors that have no codes, not yet or no longer, are searched as floats, with the same
+result.
 
-A collection that is small has no codes (`planner.is_worth_codes`), since floats are as fast there;
-thousands of small ones have no files for them, and for them this module isn't loaded. Nor has any
-collection codes where the compiled part is missing.
+A small collection has no codes (`planner.is_worth_codes`), since floats are as fast there:
+thousands of small ones have no files for them, and don't load this module. Nor has any collection
+codes where the compiled part is missing.
 
-Codes in files: segments one after another, of one size.
-
-A segment has a header, the centre, the floats of its rows, and at multiples of 64 bytes the upper
-and the lower halves of its codes, as they lie in memory (`indexes/native/kernel.h`). All is
-little-endian. The header says how many rows there are, their dimension and metric, and the seed of
-the rotation; but for the seed it decides nothing, but has to be what is expected. Files are mapped,
-so that all processes share them.
+A file has segments one after another, all of one size. A segment has a header, the centre, the
+floats of its rows, and at multiples of 64 bytes the upper and the lower halves of its codes, as
+they lie in memory (`indexes/native/kernel.h`). All is little-endian. The header says how many rows
+there are, their dimension and metric, and the seed of the rotation; all but the seed must equal
+what the reader expects, and so decides nothing. Files are mapped, so that all processes share them.
 """
 
 import mmap

@@ -1,7 +1,7 @@
-"""Points by everything but nearness in a dense space: sparse vectors, words, multivectors,
+"""Ranks points by everything but nearness in a dense space: sparse vectors, words, multivectors,
 examples, formulas, orders, chance; and any of it among points that other steps have found.
 
-BM25 over the texts that payloads have at a path, by the tokens that an index of texts keeps.
+Texts in payloads are ranked by BM25 (`rank_payload_texts`), over the tokens of an index of texts:
 
 score = Σ idf(t) · f · (k1 + 1) / (f + k1 · (1 - b + b · |d| / avg|d|)) over the tokens t of the
 query, each once; f: how often t stands in the text; idf(t) = ln(1 + (N - n + ½) / (n + ½)) for N
@@ -9,14 +9,13 @@ points with any token, n of them with t. Robertson and Zaragoza, "The probabilis
 framework" (2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, as servers
 keep them.
 
-Formulas, worked out for all candidates at once.
+Formulas (`worked_out`) are computed for all candidates at once. A server doesn't refuse what it
+doesn't reach: behind a factor of 0, or a dividend of 0, nothing counts any more. So each node gets
+the rows for which it is `asked`, and only there a missing value or one that isn't a finite number
+is an error.
 
-What a server doesn't reach, it doesn't refuse: behind a factor of 0, or a dividend of 0, nothing
-counts any more. So each node is told for which rows it is `asked`, and only there a value that is
-missing, or isn't a finite number, is an error.
-
-Labels: the groups that points are in, by the values at a path of their payloads, cached as
-`state.caches.Layers`.
+Labels (`RowLabels`) are the groups that points are in, by the values at a path of their payloads,
+cached as `state.caches.Layers`.
 """
 
 from collections import Counter

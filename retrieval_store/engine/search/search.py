@@ -1,5 +1,4 @@
-"""Search in a dense space: the points nearest to a query vector, among those that a filter
-allows.
+"""Finds the points nearest to a query vector in a dense space, among those that a filter allows.
 
 `EngineLeaves` is the engine's `query.executor.Leaves`: rankings of the points in one state, as rows
 of the state, which are numbered in the order of insertion. It ranks by nearness in dense spaces;

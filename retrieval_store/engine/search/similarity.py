@@ -1,17 +1,14 @@
-"""Similarities of points' vectors to given examples, in spaces of any kind; greater is nearer.
+"""Similarities of points to examples, in spaces of any kind, and what is computed from them.
 
-The similarity is the cosine, the dot product, or the negative of the squared L2 or of the L1
-distance. For multivectors it is the sum, over the example's vectors, of the greatest similarity to
-any of the point's vectors (late interaction).
+The similarity sim(x, e) of a point x and an example e is the cosine, the dot product, or the
+negative of the squared L2 or of the L1 distance; greater is nearer. For multivectors it is the sum,
+over the example's vectors, of the greatest similarity to any of the point's vectors (late
+interaction).
 
-What likeness to examples makes of points: recommendation, discovery, context and feedback.
-
-sim(x, e): how alike a point and an example are, see above. Formulas: Qdrant's documentation,
-"Explore the data" and "Relevance feedback".
-
-Pairs of points that are near to each other.
-
-The points of a dense vector space, drawn in a plane.
+The similarities to examples become the scores of recommendation, discovery, context and feedback
+(`compared_by`; formulas: Qdrant's documentation, "Explore the data" and "Relevance feedback"),
+pairs of points that are near to each other (`pairs`), and a drawing of the points of a dense space
+in a plane (`projection`).
 """
 
 from collections.abc import Callable, Sequence

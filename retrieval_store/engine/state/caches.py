@@ -1,20 +1,18 @@
-"""Layers: derived data about the rows of a state, kept current like a log-structured merge tree.
+"""Caches of what can be derived again: how they follow writes, and how much memory they may hold.
 
-A *row* is a point's place in the in-memory state. `Layers` are a stack of immutable segments, each
-built by reading some rows; for a row in several segments, the uppermost one counts. Rows that may
-have changed since they were read are *stale*: when the layers are used next, these rows are read
-into a new segment, and small segments below are merged into it. So keeping up with writes costs
-O(log n) reads of a row.
+`Layers` hold data derived from the rows of a state (a *row* is a point's place in it), kept current
+like a log-structured merge tree. They are a stack of immutable segments, each built by reading some
+rows; for a row in several segments, the uppermost one counts. Rows that may have changed since they
+were read are *stale*: when the layers are used next, these rows are read into a new segment, and
+small segments below are merged into it. So keeping up with writes costs O(log n) reads of a row.
 
-How much memory of this process may hold what can be worked out again.
+A `Budget` bounds the memory, one for all stores of a process. Whatever stays between calls lies in
+a `Cache`, which knows its size. When a call ends and all caches together hold more than the limit,
+the entries go that were unused for longest. The state of the collection that was just used never
+goes: the limit is for everything besides.
 
-There is one budget for all stores of a process. Whatever is kept between calls lies in a `Cache`,
-which says how large it is. When a call ends and all caches together hold more than they may, those
-entries go that were unused for longest. The state of the collection that was just used never does:
-what may be held is what is held besides.
-
-No thread waits here: there is no lock, since garbage may be collected at any step, and what is
-collected may close a store, which waits for others. Each step is one operation of a dict or a
+No thread waits for the budget: it has no lock, since garbage may be collected at any step, and what
+is collected may close a store, which waits for others. Each step is one operation of a dict or a
 deque, which can't be split.
 """
 

@@ -1,23 +1,21 @@
 """States in files: which points there are and who owns which vector, as arrays that are mapped.
 
-A file begins with a JSON header, which says how many rows there are, and of each dense space its
-number, its dimension and how many slots it has. Then come the arrays, little-endian, each at the
-beginning of a page: the pks, and of each space `row_of_slot`, `slot_of_row` and the checksums of
-its blocks. Behind an array is some room, which nothing is ever written to in the file; but the map
-is private to the process, so what a state appends comes there, in pages of the process' own, and
-the rest stays shared with all others. Only living points have rows in a file.
+A file has a JSON header and arrays (`Arrays`), each at a multiple of 64 bytes. A mapped array takes
+no memory of the process' own, and processes share it; so nothing is copied, and nothing is parsed
+but the header. Which types arrays may have is fixed, and the lengths in the header decide nothing:
+together they must fit the size of the file. A fault that the checksum doesn't find is a ValueError
+here or where the arrays are read.
 
-What a file says of its lengths decides nothing: it has to be what a file of that size has. What it
-says of rows and slots is looked at as far as an array would be read outside of its bounds.
+The header of a state says how many rows there are, and of each dense space its number, its
+dimension and how many slots it has. Its arrays are little-endian, each at the beginning of a page:
+the pks, and of each space `row_of_slot`, `slot_of_row` and the checksums of its blocks. Behind an
+array is some room, to which nothing is ever written in the file; but the map is private to the
+process, so what a state appends goes there, in pages of the process' own, and the rest stays shared
+with all others. Only living points have rows in a file. Rows and slots are checked so far as they
+could make a read go out of the bounds of an array.
 
-What was saved by some process of what is kept here: read if it is of use, and caught up.
-
-Arrays in files, to be mapped: a header of JSON, and the arrays, each at a multiple of 64 bytes.
-
-What is mapped takes no memory of the process' own, and processes share it; so nothing is copied,
-and nothing is parsed but the header. Which types arrays may have is fixed, and what a file says of
-their lengths decides nothing: together they have to be what a file of that size holds. Whatever is
-wrong with one, and isn't found by its checksum, is a ValueError here or where its arrays are read.
+A file that a process has saved is read if it is of use (`saved`), and a state made of it is then
+brought up to date with what was written since (`saved_step`).
 """
 
 import mmap

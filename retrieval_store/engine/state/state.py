@@ -1,12 +1,12 @@
 """The in-memory state of a collection at one `seq`, how it follows the database, and the `View` of
-it that a call is given.
+it that a call gets.
 
 A *row* is a point's place in this state: the position of its pk in `pks`. pks have gaps, since they
 are never reused; rows have none. Readers never change a state; `advanced` makes the next one from
 it and from the changes in the database. Successive states share memory (see `arrays.appended`), so
 each state has only one successor, made under one lock.
 
-Reading points: by pk, in bulk, and only the fields that are wanted.
+A view reads points (`fetch`) by pk, in bulk, and only the fields that the call needs.
 """
 
 import mmap

@@ -1,9 +1,8 @@
-"""What lies in the directory of a store, and how it is taken away.
+"""The files in the directory of a store, and their removal.
 
 Nothing is removed but files with names of ours, in directories that the catalog of the store names.
-What other programs have put there stays, and so does the directory around it.
-
-Which file systems a store can't be trusted to: those of a network, for their locks.
+What other programs have put there stays, and so does the directory around it. `warn_of_network`
+warns of network file systems, to whose locks a store can't be trusted.
 """
 
 import os

@@ -1,11 +1,11 @@
-"""The change log: which points writes have updated or deleted, and, as users see it, what is
-otherwise than at an earlier position. Each operation of a write ends with an entry in it.
+"""The change log: which points writes have updated or deleted, and which pks exist.
 
-Which pks exist: bitmaps in points.sqlite, one for each 8,192 pks.
+Each operation of a write ends with an entry in the log. Users read in it what has changed since an
+earlier position (`changed_since`).
 
-They tell in a millisecond which of a million points are there, where a scan of the points would
-read all their documents. pks are never reused, so a chunk whose points are all deleted is left out
-for good.
+The pks that exist are bitmaps in points.sqlite, one for each 8,192 pks. They show in a millisecond
+which of a million points are there, where a scan of the points would read all their documents. pks
+are never reused, so a chunk whose points are all deleted is left out for good.
 """
 
 from collections.abc import Sequence

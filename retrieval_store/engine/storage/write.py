@@ -1,13 +1,12 @@
-"""Writing points, inside one transaction of points.sqlite.
+"""Writes points, inside one transaction of points.sqlite.
 
-The order makes a crash harmless at any moment: rows of points, then the vectors appended behind
-the committed ones and synced, then the blocks and the head that make them count, then COMMIT.
-Before the commit no reader sees any of it; after it all readers see all.
+The order makes a crash harmless at any moment: rows of points, then the vectors appended behind the
+committed ones and synced, then the blocks and the head that make them count, then COMMIT. Before
+the commit no reader sees any of it; after it all readers see all.
 
-Vectors of spaces that aren't dense: as blobs in points.sqlite, a record for each point.
-
-A sparse vector is its indices, uint32, and then as many values, float32; several dense vectors of a
-point are their numbers, float32, row by row. Little-endian.
+Vectors of spaces that aren't dense are blobs in points.sqlite, a record for each point. A sparse
+vector is its indices, uint32, and then as many values, float32; several dense vectors of a point
+are their numbers, float32, row by row. All is little-endian.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

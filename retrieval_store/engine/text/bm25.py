@@ -1,14 +1,12 @@
-"""Ranking by inverted lists: BM25 over documents, dot products of sparse vectors.
+"""Ranks rows by inverted lists: documents by BM25, sparse vectors by dot products.
 
 Filters act inside: only allowed rows are ranked, with document frequencies of the whole collection.
+`Measures` have what ranking needs to know of all rows: how much each has, and how many there are;
+they are brought up to date with the rows that writes have changed.
 
-What ranking wants to know of all that is listed: how much each row has, and how many rows there
-are; brought up to date with what writes have changed.
-
-Inverted lists that are kept: built when they are needed, brought up to date, loaded from files.
-
-Of each kind (the words of documents as an analyzer finds them, their trigrams, the vectors of a
-sparse space) there is one, for all states that number their rows alike.
+`lists_for` returns the lists: built when they are needed, brought up to date, or loaded from files.
+Each kind (the words of documents as an analyzer finds them, their trigrams, the vectors of a sparse
+space) has one, for all states that number their rows alike.
 """
 
 from collections import Counter

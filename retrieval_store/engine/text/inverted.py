@@ -1,23 +1,20 @@
-"""Inverted lists: for each term the rows that have it, as arrays.
+"""Inverted lists: for each term the rows that have it, as arrays in memory and in files.
 
 A term is a word, a trigram of bytes, or an index of a sparse vector; what a row has of it is a
 weight. All kinds are kept current as `caches.Layers` and ranked by the same code (`bm25`).
+`KeptLists` is what this room keeps between calls. A collection without words has no lists, so this
+module needs none of the room's others.
 
-What this room keeps between calls, of which a collection without words has nothing: so the lists
-themselves are no concern of this module, and it needs none of the others.
+Arrays in files are mapped. Rows mean nothing to another process, so a file has the pks of the rows,
+and owners by their place among them; where the reader numbers its rows alike, as it does unless
+points were deleted since, owners are used as they lie in the file. Reading gives layers in which
+all rows are stale that were written since. The header says of what the lists are (`told_of`), so
+that a process that never used them can make them again for the file. A fault that the checksum
+doesn't find is a ValueError here or an IndexError when the file is used.
 
-The words of lists in a file, found without reading all of them: one after the other in an array
-of bytes, with their order, in which a word is looked for by halves. A few hundred thousand words
-would take a tenth of a second to make a dict of; to find one of them here takes microseconds.
-
-Inverted lists in files, as arrays that are mapped.
-
-Rows mean nothing to another process, so a file has the pks of the rows, and owners by their place
-among them; where the reader numbers its rows alike, as it does unless points were deleted since,
-owners are used as they lie in the file. Reading gives layers with everything stale that was written
-since. The header says of what the lists are (`told_of`), so that they can be made again for
-the file by a process that never used them. Whatever is wrong with a file, and isn't found by its
-checksum, is a ValueError here or an IndexError when it is used.
+`Vocabulary` finds the words of a file without reading all of them: they lie one after the other in
+an array of bytes, in order, and a word is found by bisection. To make a dict of a few hundred
+thousand words takes a tenth of a second; to find one of them here takes microseconds.
 """
 
 from bisect import bisect_left

@@ -1,11 +1,10 @@
-"""Rows of files: a record, and where it stands, so that an error can say so.
+"""What all formats of files share: rows, columns, and the opening of files.
 
-The points of a collection, as they are written into files.
-
-Files that are read, and files that appear as a whole or not at all.
-
-What is written lies beside its target under a name of its own until it is complete and synced; then
-it takes its name, if no other file has it. Whatever ends the writing before, nothing stays.
+A `Row` is a record with its place in the file, so that an error can name it. `batches` reads the
+points of a collection, as they are written into files. A new file appears as a whole or not at all
+(`new_file`, `new_directory`): it lies beside its target under a name of its own until it is
+complete and synced; then it takes its name, if no other file has it. Whatever ends the writing
+before, nothing stays.
 """
 
 import base64

@@ -1,18 +1,16 @@
-"""Parquet, by pyarrow: a row a record.
+"""Reads and writes files of the Parquet format, by pyarrow: a row is a record.
 
-The columns are "id", "document", "uri", "embedding" (lists of one length, float16 where the
-collection keeps that), "sparse_embedding" (lists "indices" and "values") and "metadata", JSON as
-text. The metadata of the schema says what the collection is called and set to. Besides, for
-programs that read tables, there is a column "metadata.KEY" for each key under which all values are
-truths, integers of 64 bits, floats, or texts. "metadata" alone is read here.
+A file has the columns "id", "document", "uri", "embedding" (lists of one length, float16 where the
+collection stores that), "sparse_embedding" (lists "indices" and "values") and "metadata", JSON as
+text. The metadata of the schema has the name and settings of the collection. For programs that read
+tables there is also a column "metadata.KEY" for each key under which all values are truths,
+integers of 64 bits, floats, or texts. `Reader` reads "metadata" alone.
 
-Rows out of batches of Arrow's, from whatever file or table they come.
-
-The columns of the fields are what they are called; any other is a key of the metadata. An id may be
-an integer, which is read as its digits. Where a column "metadata" of JSON is, columns
-"metadata.KEY" say the same again and aren't read; elsewhere each is the key KEY. Dates and times
-become text, as which filters compare them, and what is null, or NaN in a column of numbers, is
-nothing.
+`Reader` makes rows from batches of Arrow's, whatever file or table they come from. The columns of
+the fields have their names; any other is a key of the metadata. An id may be an integer, which is
+read as its digits. Where there is a column "metadata" of JSON, columns "metadata.KEY" repeat it and
+aren't read; elsewhere each is the key KEY. Dates and times become text, as which filters compare
+them, and null, or NaN in a column of numbers, is nothing.
 """
 
 import os

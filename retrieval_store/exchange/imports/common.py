@@ -1,8 +1,9 @@
-"""Copies of the directories of others: opening them may write to them, and they aren't ours.
+"""What all imports share: private copies, and the making and filling of collections.
 
-Records from elsewhere, added to a collection; what can't be kept is counted, with the reason.
-
-Collections that have their names when an import has ended well, and are gone when it hasn't.
+`copied` copies the directory of another program, since opening it may write to it, and it isn't
+ours. `Making` makes collections that get their names when an import has ended well, and are gone
+when it hasn't. `Filling` adds the records; those that can't be stored are counted, with the reason
+(`Lefts`).
 """
 
 import os

@@ -1,9 +1,8 @@
-"""A call's way through the server, as `application` has it for a request over HTTP.
+"""The gRPC server (its port, TLS, health, start and end), and the way of a call through it.
 
-On the loop: the gate, the message, and reading it where it is short. In a thread: reading a long
-one, what is asked for, and writing the answer. Calls over HTTP and gRPC wait for the same threads.
-
-The server that listens for calls: its port, TLS, health, start and end.
+A call takes the way of a request over HTTP in `application`. On the loop: the gate, the message,
+and reading it where it is short. In a thread: reading a long one, the work itself, and writing the
+answer. Calls over HTTP and gRPC wait for the same threads.
 """
 
 import asyncio

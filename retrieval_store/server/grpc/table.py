@@ -1,10 +1,8 @@
-"""The remote procedures, as one table: of each the message that comes, how it is read, and how the
-answer is written. Who may call it and what answers it stands in the table of routes.
+"""The table of remote procedures: which message comes in, how it is read, and how the answer is
+written. Who may call a procedure and what answers it stands in the table of routes.
 
-Requests that make and change collections, as the bodies over HTTP are.
-
-Searches, recommendations and discoveries as older clients ask for them, as the same requests
-over HTTP are.
+Requests that make and change collections, and searches, recommendations and discoveries in the form
+of older clients, become the same requests as the bodies over HTTP.
 """
 
 from collections.abc import Callable, Mapping

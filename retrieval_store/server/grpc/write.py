@@ -1,9 +1,8 @@
-"""What methods return, as the messages that answer; each takes the result and the seconds that it
-took.
+"""Writes what methods return as the messages that answer a call; each function takes the result and
+the seconds that it took.
 
-What requests and answers are made of: numbers of vectors, ids of points, payloads.
-
-qdrant-client converts all of these, too, but makes an object of each number of a vector.
+Numbers of vectors, ids of points and payloads are converted here in both directions. qdrant-client
+converts all of these, too, but makes an object of each number of a vector.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""RetrievalStoreVectorStore: a collection as a vector store of LlamaIndex.
+"""`RetrievalStoreVectorStore` is a collection as a vector store of LlamaIndex.
 
-How a store is made: the settings of its collection, and what `from_params` is given.
-
-LlamaIndex's nodes as records of a collection.
+Its fields say which collection it is and how to make it; `from_params` takes the arguments of
+Chroma's vector store instead (`arguments_of`). Nodes are written as records, in batches
+(`batches_of`).
 """
 
 import asyncio

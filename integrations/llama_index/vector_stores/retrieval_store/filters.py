@@ -1,7 +1,5 @@
-"""LlamaIndex's metadata filters as expressions of retrieval-store.
-
-Embedding functions of retrieval-store as LlamaIndex's.
-"""
+"""Translates for LlamaIndex: its metadata filters into expressions of retrieval-store, and our
+embedding functions into LlamaIndex's."""
 
 import asyncio
 from typing import Any

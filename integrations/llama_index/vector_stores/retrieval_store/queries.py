@@ -1,10 +1,7 @@
-"""LlamaIndex's queries put to a collection: what it is asked in each mode, and its answer.
+"""Answers LlamaIndex's queries from a collection, in each mode, and makes nodes of the results.
 
-What a collection returns as nodes of LlamaIndex.
-
-What is said of queries and of other calls by keyword, checked, in the terms of a Collection.
-
-Models of sparse vectors, as LlamaIndex's users give them.
+`options_of` checks the keywords of queries and of other calls, in the terms of a Collection.
+`SparseModel` is a model of sparse vectors in any form in which LlamaIndex's users pass one.
 """
 
 import sys

@@ -3,7 +3,7 @@ And how files, and their names, are made durable, and whether one that is mapped
 
 Other processes, as far as the system tells of them: on Linux, by /proc.
 
-Imports of what would otherwise report to its makers.
+Imports of what may not be installed, and of what would otherwise report to its makers.
 
 onnxruntime sends what it runs, and on which machine, to Microsoft, on Linux and macOS from 1.29 on,
 and keeps an id of the machine in the user's cache; a thread does it, for which a forked child waits
@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, TypedDict
 
 from retrieval_store.base.html import printable
+from retrieval_store.errors import MissingDependencyError
 
 fcntl: Any
 resource: Any
@@ -166,6 +167,21 @@ def _start_of(pid: int) -> str | None:
 
 
 VARIABLE = "ORT_DISABLE_TELEMETRY"
+
+
+@contextmanager
+def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
+    """Raise MissingDependencyError where something is imported that isn't installed. what: needs
+    it; package: its name, that of the module if None; requirement: what pip is to install, or
+    "[EXTRA]" of this package."""
+    try:
+        yield
+    except ImportError as error:
+        if package is None and not isinstance(error, ModuleNotFoundError):
+            raise
+        given = f'"retrieval-store{requirement}"' if requirement[0] == "[" else requirement
+        message = f"{what} needs {package or error.name}: pip install {given}"
+        raise MissingDependencyError(message) from error
 
 
 @contextmanager

@@ -246,6 +246,29 @@ class TokenCounter:
         return count
 
 
+class LoadsModel:
+    """What has a model, which the first use loads in one thread, and the next use after `close`."""
+
+    def __init__(self) -> None:
+        self._model: Any = None
+        self._counter = TokenCounter()
+        self._loading = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the model, and of the memory that it takes."""
+        with self._loading:
+            self._model, self._counter = None, TokenCounter()
+
+    def _loaded(self) -> Any:
+        with self._loading:
+            if self._model is None:
+                self._model = self._load()
+            return self._model
+
+    def _load(self) -> Any:
+        raise NotImplementedError
+
+
 def counted_by(count: Count | None) -> Count:
     """What counts tokens; EmbeddingFunctionError where nothing does."""
     if count is None:

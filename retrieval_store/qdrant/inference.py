@@ -115,6 +115,12 @@ class ResolvesInPlace:
                 f"query is {shown(query)}, expected what can be searched for"
             ) from error
 
+    def get_embedding_size(self, model_name: str) -> int:
+        """How many numbers the vectors of a model have; ValueError for one that isn't known."""
+        if is_ours(model_name):
+            return size_of(model_name)
+        return int(super().get_embedding_size(model_name))  # type: ignore[misc]
+
 
 def is_bm25(model_name: str) -> bool:
     """Whether a model is BM25, which servers know by this name."""

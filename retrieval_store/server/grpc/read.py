@@ -138,8 +138,8 @@ class Reading(GrpcToRest):
             {
                 "shard_key": cls.shard_key(model),
                 **cls._query_fields(model),
-                "limit": _set(model, "limit"),
-                "offset": _set(model, "offset"),
+                "limit": said(model, "limit"),
+                "offset": said(model, "offset"),
             },
         )
 
@@ -155,8 +155,8 @@ class Reading(GrpcToRest):
     def _query_fields(cls, model: Message) -> dict[str, Any]:
         return {
             "prefetch": [cls.convert_prefetch_query(one) for one in model.prefetch] or None,
-            "query": _set(model, "query", cls.convert_query),
-            "using": _set(model, "using"),
+            "query": said(model, "query", cls.convert_query),
+            "using": said(model, "using"),
             "lookup_from": cls.lookup(model),
             **cls.searched(model),
         }
@@ -166,8 +166,8 @@ class Reading(GrpcToRest):
         """What all searches have."""
         return {
             "filter": cls.filter(model),
-            "params": _set(model, "params", cls.convert_search_params),
-            "score_threshold": _set(model, "score_threshold")
+            "params": said(model, "params", cls.convert_search_params),
+            "score_threshold": said(model, "score_threshold")
             if cls._has_threshold(model)
             else None,
             **cls.shown(model),
@@ -182,8 +182,8 @@ class Reading(GrpcToRest):
     def shown(cls, model: Message) -> dict[str, Any]:
         """What is shown of points."""
         return {
-            "with_vector": _set(model, "with_vectors", cls.convert_with_vectors_selector),
-            "with_payload": _set(model, "with_payload", cls.convert_with_payload_selector),
+            "with_vector": said(model, "with_vectors", cls.convert_with_vectors_selector),
+            "with_payload": said(model, "with_payload", cls.convert_with_payload_selector),
         }
 
     @classmethod
@@ -193,23 +193,23 @@ class Reading(GrpcToRest):
             "group_by": model.group_by,
             "group_size": _number_of(model, "group_size"),
             "limit": _number_of(model, "limit"),
-            "with_lookup": _set(model, "with_lookup", cls.convert_with_lookup),
+            "with_lookup": said(model, "with_lookup", cls.convert_with_lookup),
         }
 
     @classmethod
     def filter(cls, model: Message) -> Any:
         """The filter of a request, if it has one."""
-        return _set(model, "filter", cls.convert_filter)
+        return said(model, "filter", cls.convert_filter)
 
     @classmethod
     def lookup(cls, model: Message) -> Any:
         """Whose vectors are compared, if others' are."""
-        return _set(model, "lookup_from", cls.convert_lookup_location)
+        return said(model, "lookup_from", cls.convert_lookup_location)
 
     @classmethod
     def shard_key(cls, model: Message) -> Any:
         """The shards of a request, if it names some."""
-        return _set(model, "shard_key_selector", cls.convert_shard_key_selector)
+        return said(model, "shard_key_selector", cls.convert_shard_key_selector)
 
     @classmethod
     def convert_vector(cls, model: Message) -> Any:
@@ -266,8 +266,8 @@ class Reading(GrpcToRest):
             {
                 "points": cls.points(model.points),
                 "shard_key": cls.shard_key(model),
-                "update_filter": _set(model, "update_filter", cls.convert_filter),
-                "update_mode": _set(model, "update_mode", cls.convert_update_mode),
+                "update_filter": said(model, "update_filter", cls.convert_filter),
+                "update_mode": said(model, "update_mode", cls.convert_update_mode),
             },
         )
 
@@ -279,7 +279,7 @@ class Reading(GrpcToRest):
             {
                 "points": [cls._point_vectors(one) for one in model.points],
                 "shard_key": cls.shard_key(model),
-                "update_filter": _set(model, "update_filter", cls.convert_filter),
+                "update_filter": said(model, "update_filter", cls.convert_filter),
             },
         )
 
@@ -319,7 +319,7 @@ class Reading(GrpcToRest):
     def payload_set(cls, model: Message) -> models.SetPayload:
         """What is set in payloads."""
         return models.SetPayload.model_construct(
-            payload=payload_of(model.payload), key=_set(model, "key"), **cls.selection(model)
+            payload=payload_of(model.payload), key=said(model, "key"), **cls.selection(model)
         )
 
     @classmethod
@@ -393,7 +393,7 @@ class _NoShards:
 NO_SHARDS = _NoShards()
 
 
-def _set(model: Message, name: str, read: Callable[[Any], Any] = lambda said: said) -> Any:
+def said(model: Message, name: str, read: Callable[[Any], Any] = lambda said: said) -> Any:
     """What a field that may be left out says; None where it is."""
     return read(getattr(model, name)) if model.HasField(name) else None
 
@@ -401,4 +401,4 @@ def _set(model: Message, name: str, read: Callable[[Any], Any] = lambda said: sa
 def _number_of(model: Message, name: str) -> Any:
     """A number, which some messages must have and others may."""
     has_presence = model.DESCRIPTOR.fields_by_name[name].has_presence
-    return _set(model, name) if has_presence else getattr(model, name)
+    return said(model, name) if has_presence else getattr(model, name)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine import store
 from retrieval_store.engine.state.caches import BUDGET
@@ -22,7 +23,6 @@ from retrieval_store.engine.store import Store
 from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,
-    MissingDependencyError,
     NotFoundError,
 )
 from retrieval_store.query.types import CollectionRecord, Mode, Progress
@@ -252,12 +252,8 @@ def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> S
 
 def _remote() -> Any:
     """What clusters are reached by."""
-    try:
+    with needing("a cluster", "qdrant-client", "[qdrant]"):
         from retrieval_store.cluster import store
-    except ImportError as error:
-        raise MissingDependencyError(
-            'a cluster needs qdrant-client: pip install "retrieval-store[qdrant]"'
-        ) from error
     return store
 
 

@@ -18,11 +18,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Floats
+from retrieval_store.base.system import needing
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import Embeds, QueryEmbedding
 from retrieval_store.errors import (
     InvalidTypeError,
-    MissingDependencyError,
     RerankerError,
     RetrievalStoreError,
 )
@@ -129,13 +129,9 @@ class CrossEncoderReranker:
     def _loaded(self) -> Any:
         with self._loading:
             if self._model is None:
-                try:
+                needed = "sentence-transformers"
+                with needing("CrossEncoderReranker", needed, f"[{needed}]"):
                     from sentence_transformers import CrossEncoder
-                except ImportError as error:
-                    raise MissingDependencyError(
-                        "CrossEncoderReranker needs sentence-transformers: "
-                        'pip install "retrieval-store[sentence-transformers]"'
-                    ) from error
                 more = {} if self._max_length is None else {"max_length": self._max_length}
                 self._model = CrossEncoder(self.model_name, device=self._device, **more)
         return self._model

@@ -25,6 +25,7 @@ from langchain_retrieval_store.documents import FIELDS, Layout
 from retrieval_store import Collection
 from retrieval_store.base.arrays import RRF_K
 from retrieval_store.base.fusion import usual_fusion
+from retrieval_store.base.threads import awaited
 from retrieval_store.base.validation import fraction, shown, whole_number
 from retrieval_store.errors import (
     EmbeddingFunctionError,
@@ -331,11 +332,7 @@ class Searches:
         """The k documents nearest to a vector, with their distances."""
         return self._nearest(embedding, k, filter, **kwargs)
 
-    async def asimilarity_search_by_vector_with_score(
-        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> Scored:
-        """`similarity_search_by_vector_with_score`, on a thread."""
-        return await asyncio.to_thread(partial(self._nearest, embedding, k, filter, **kwargs))
+    asimilarity_search_by_vector_with_score = awaited(similarity_search_by_vector_with_score)
 
     def similarity_search_by_vector_with_relevance_scores(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
@@ -344,12 +341,9 @@ class Searches:
         found = self._nearest(embedding, k, filter, **kwargs)
         return self._with_relevance(found, self._asked_by_vector(None, kwargs))
 
-    async def asimilarity_search_by_vector_with_relevance_scores(
-        self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> Scored:
-        """`similarity_search_by_vector_with_relevance_scores`, on a thread."""
-        search = self.similarity_search_by_vector_with_relevance_scores
-        return await asyncio.to_thread(partial(search, embedding, k, filter, **kwargs))
+    asimilarity_search_by_vector_with_relevance_scores = awaited(
+        similarity_search_by_vector_with_relevance_scores
+    )
 
     # by an image
 
@@ -360,12 +354,7 @@ class Searches:
         EmbeddingFunctionError when it has none."""
         return self.similarity_search_by_vector(self._of_image(uri), k, filter, **kwargs)
 
-    async def asimilarity_search_by_image(
-        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> list[Document]:
-        """`similarity_search_by_image`, on a thread."""
-        call = partial(self.similarity_search_by_image, uri, k, filter, **kwargs)
-        return await asyncio.to_thread(call)
+    asimilarity_search_by_image = awaited(similarity_search_by_image)
 
     def similarity_search_by_image_with_relevance_score(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
@@ -374,12 +363,9 @@ class Searches:
         search = self.similarity_search_by_vector_with_relevance_scores
         return search(self._of_image(uri), k, filter, **kwargs)
 
-    async def asimilarity_search_by_image_with_relevance_score(
-        self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
-    ) -> Scored:
-        """`similarity_search_by_image_with_relevance_score`, on a thread."""
-        search = self.similarity_search_by_image_with_relevance_score
-        return await asyncio.to_thread(partial(search, uri, k, filter, **kwargs))
+    asimilarity_search_by_image_with_relevance_score = awaited(
+        similarity_search_by_image_with_relevance_score
+    )
 
     # unlike each other
 
@@ -455,19 +441,9 @@ class Searches:
         ask, sources = self._asked_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
         return self._diverse(ask, k, fetch_k, lambda_mult, sources, embedding)
 
-    async def amax_marginal_relevance_search_with_score_by_vector(
-        self,
-        embedding: Sequence[float],
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        filter: Filter = None,
-        **kwargs: Any,
-    ) -> Scored:
-        """`max_marginal_relevance_search_with_score_by_vector`, on a thread."""
-        search = self.max_marginal_relevance_search_with_score_by_vector
-        call = partial(search, embedding, k, fetch_k, lambda_mult, filter, **kwargs)
-        return await asyncio.to_thread(call)
+    amax_marginal_relevance_search_with_score_by_vector = awaited(
+        max_marginal_relevance_search_with_score_by_vector
+    )
 
     # below: what is asked
 

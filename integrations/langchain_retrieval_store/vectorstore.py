@@ -8,7 +8,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -37,6 +36,7 @@ from langchain_retrieval_store.retriever import (
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, mode_of
 from retrieval_store import Client, Collection
 from retrieval_store.api.write import embedded_outside
+from retrieval_store.base.threads import awaited
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import path_of, shown
 from retrieval_store.errors import (
@@ -276,16 +276,7 @@ class RetrievalStore(Searches, VectorStore):
             )
         return batch.returned
 
-    async def aadd_images(
-        self,
-        uris: Iterable[str],
-        metadatas: Iterable[Mapping[str, Any] | None] | None = None,
-        *,
-        ids: Iterable[str | None] | None = None,
-        captions: Iterable[str | None] | None = None,
-    ) -> list[str]:
-        """`add_images`, on a thread."""
-        return await asyncio.to_thread(self.add_images, uris, metadatas, ids=ids, captions=captions)
+    aadd_images = awaited(add_images)
 
     def update_document(self, document_id: str, document: Document) -> None:
         """Change a document; see `update_documents`."""
@@ -336,16 +327,14 @@ class RetrievalStore(Searches, VectorStore):
 
     async def adelete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
         """`delete`, on a thread; it takes `filter=` too."""
-        return await asyncio.to_thread(partial(self.delete, ids, **kwargs))
+        return await asyncio.to_thread(self.delete, ids, **kwargs)
 
     def delete_collection(self) -> None:
         """Delete the collection with all that is in it. Raises InvalidArgumentError for a store
         that was made with `collection=`: its client can delete it."""
         self._opened = self._opened.deleted()
 
-    async def adelete_collection(self) -> None:
-        """`delete_collection`, on a thread."""
-        await asyncio.to_thread(self.delete_collection)
+    adelete_collection = awaited(delete_collection)
 
     def reset_collection(self) -> None:
         """Delete the collection, and make it anew, with the settings and the metadata that it has,
@@ -354,9 +343,7 @@ class RetrievalStore(Searches, VectorStore):
             self.delete_collection()
         self._opened = self._opened.again(self._open)
 
-    async def areset_collection(self) -> None:
-        """`reset_collection`, on a thread."""
-        await asyncio.to_thread(self.reset_collection)
+    areset_collection = awaited(reset_collection)
 
     # reading
 
@@ -381,9 +368,7 @@ class RetrievalStore(Searches, VectorStore):
         )
         return dict(found)
 
-    async def aget(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """`get`, on a thread."""
-        return await asyncio.to_thread(self.get, *args, **kwargs)
+    aget = awaited(get)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents that exist, each once; ids that don't are left out."""
@@ -392,9 +377,7 @@ class RetrievalStore(Searches, VectorStore):
             return []
         return self._layout.documents(self.collection.get(ids=wanted, include=FIELDS))
 
-    async def aget_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """`get_by_ids`, on a thread."""
-        return await asyncio.to_thread(self.get_by_ids, ids)
+    aget_by_ids = awaited(get_by_ids)
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """The best documents by a search type: one of LangChain's, "text", "sparse" or "hybrid"."""
@@ -590,18 +573,14 @@ class RetrievalStoreIndex(DocumentIndex):
         self.store.delete(there)
         return DeleteResponse(num_deleted=len(there), succeeded=there, failed=[], num_failed=0)
 
-    async def adelete(self, ids: list[str] | None = None, **kwargs: Any) -> DeleteResponse:
-        """`delete`, on a thread."""
-        return await asyncio.to_thread(self.delete, ids, **kwargs)
+    adelete = awaited(delete)
 
     def get(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:
         """The documents that exist, in the order of their ids."""
         refuse_unknown(kwargs, (), "get")
         return self.store.get_by_ids(ids)
 
-    async def aget(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:
-        """`get`, on a thread."""
-        return await asyncio.to_thread(self.get, ids, **kwargs)
+    aget = awaited(get)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: Run, **kwargs: Any

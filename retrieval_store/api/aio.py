@@ -306,28 +306,14 @@ class AsyncClient:
         database: str = DEFAULT_DATABASE,
         **options: Any,
     ) -> None:
+        own = ("self", "path", "threads", "options", "own")
+        given = {name: value for name, value in locals().items() if name not in own}
         if options and url is None:
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient, without url")
 
         def make() -> Client:
-            return Client(
-                path,
-                create=create,
-                durability=durability,
-                read_only=read_only,
-                allow_reset=allow_reset,
-                trust=trust,
-                rebuild=rebuild,
-                memory_budget=memory_budget,
-                url=url,
-                qdrant_client=None if qdrant_client is None else backends.waited(qdrant_client),
-                consistency=consistency,
-                create_indexes=create_indexes,
-                settings=settings,
-                tenant=tenant,
-                database=database,
-                **options,
-            )
+            waited = None if qdrant_client is None else backends.waited(qdrant_client)
+            return Client(path, **{**given, "qdrant_client": waited}, **options)
 
         self._path = path_of(path, "path") if isinstance(path, str | os.PathLike) else None
         usual = WORKING if url is None and qdrant_client is None else WAITING

@@ -28,8 +28,9 @@ import orjson
 from retrieval_store.api.arguments import metadata_keys
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.html import ROWS, shape_of, table_of
+from retrieval_store.base.system import needing
 from retrieval_store.base.validation import listed, shown
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, MissingDependencyError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.query.protocols import PointsBackend
 
 PREFIX = "metadata."
@@ -476,10 +477,8 @@ def _replaced(columns: Mapping[str, Any], split: Expanded, rest: list[Any]) -> d
 
 def frame_of(columns: Mapping[str, Any]) -> Any:
     """A pandas.DataFrame of columns. MissingDependencyError without pandas."""
-    try:
+    with needing("to_pandas", "pandas", "pandas"):
         import pandas
-    except ImportError as error:
-        raise MissingDependencyError("to_pandas needs pandas: pip install pandas") from error
     return pandas.DataFrame(columns)
 
 
@@ -490,10 +489,8 @@ def to_arrow(result: Mapping[str, Any], expand: bool = False) -> Any:
     texts; other keys stay in "metadata"."""
     columns = columns_of(result)
     columns.pop("data", None)
-    try:
+    with needing("to_arrow", "pyarrow", "pyarrow"):
         import pyarrow
-    except ImportError as error:
-        raise MissingDependencyError("to_arrow needs pyarrow: pip install pyarrow") from error
     types: dict[str, Any] = {}
     if _is_expanded(expand, columns):
         split = expanded(columns["metadata"], (bool, int, float, str))

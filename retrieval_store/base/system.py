@@ -1,14 +1,15 @@
 """What depends on the operating system: memory, files, other processes, the terminal, telemetry.
 
 Windows lacks some of what POSIX has. Stores in memory work there all the same, with None and 0 in
-its place. Files and their names are made durable (`sync_file`, `sync_directory`), and a mapped file
-is checked to be still whole (`is_whole`). Other processes (`users_of`, `holder_of`) are known as
-far as Linux shows them in /proc.
+its place. Files and their names are made durable (`sync_file`, `sync_directory`). Other processes
+(`users_of`, `holder_of`) are known as far as Linux shows them in /proc. `printable` shows texts
+without what a terminal, a browser or a reader's eye would obey.
 
 `telemetry_off` surrounds imports that would otherwise report to their makers. From version 1.29 on,
 onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps an id
 of the machine in the user's cache; a thread does it, for which a forked child waits for ever at its
-end. The variable that forbids it is read once, when onnxruntime is imported.
+end. The variable that forbids it is read once, when onnxruntime is imported. `needing` surrounds
+imports of packages that may not be installed.
 """
 
 import os
@@ -19,6 +20,8 @@ from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypedDict
+
+from retrieval_store.errors import MissingDependencyError
 
 fcntl: Any
 resource: Any
@@ -158,6 +161,21 @@ def _start_of(pid: int) -> str | None:
 
 
 VARIABLE = "ORT_DISABLE_TELEMETRY"
+
+
+@contextmanager
+def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
+    """Raise MissingDependencyError where something is imported that isn't installed. what: needs
+    it; package: its name, that of the module if None; requirement: what pip is to install, or
+    "[EXTRA]" of this package."""
+    try:
+        yield
+    except ImportError as error:
+        if package is None and not isinstance(error, ModuleNotFoundError):
+            raise
+        given = f'"retrieval-store{requirement}"' if requirement[0] == "[" else requirement
+        message = f"{what} needs {package or error.name}: pip install {given}"
+        raise MissingDependencyError(message) from error
 
 
 @contextmanager

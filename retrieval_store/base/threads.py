@@ -6,14 +6,17 @@ never stand behind a queue of writers.
 
 import asyncio
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
-from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from functools import partial, wraps
+from types import CoroutineType
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _Call: TypeAlias = Callable[[], Any]
 _Long: TypeAlias = tuple[Future[Any], _Call]
@@ -23,6 +26,23 @@ CALLING: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar(
 )
 WORKING = max(4, min(16, 2 * (os.cpu_count() or 1)))  # threads for calls that take the processor
 WAITING = 64  # and for those that wait for another process
+
+
+def awaited(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
+    """A method for an event loop, called as another with an "a" before its name, which it carries
+    out on a thread. Where a framework's class declares fewer arguments, editors would show those:
+    there the method is written out."""
+    of = method.__name__
+    shown = re.sub(r"^(_*)", r"\1a", of)
+
+    @wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = await asyncio.to_thread(getattr(args[0], of), *args[1:], **kwargs)
+        return found
+
+    call.__name__, call.__doc__ = shown, f"`{of}`, on a thread."
+    call.__qualname__ = method.__qualname__.removesuffix(of) + shown
+    return cast("Callable[P, CoroutineType[Any, Any, T]]", call)
 
 
 class Threads:

@@ -44,17 +44,15 @@ model = click.option(
 )
 
 
+def _limit(*names: str, help: str = "How many points.") -> Callable[[Command], Command]:
+    """A number from 1 on, by default 10."""
+    return click.option(*names, type=click.IntRange(1), default=10, show_default=True, help=help)
+
+
 @click.command()
 @shared.store
 @shared.collection
-@click.option(
-    "-n",
-    "--limit",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="How many points.",
-)
+@_limit("-n", "--limit")
 @embeddings
 @shared.as_json
 def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: bool) -> None:
@@ -145,14 +143,7 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
         metavar="JSON",
         help='Search by a vector: a list of numbers, "-" for stdin, or @FILE.',
     ),
-    click.option(
-        "-k",
-        "--limit",
-        type=click.IntRange(1),
-        default=10,
-        show_default=True,
-        help="How many points.",
-    ),
+    _limit("-k", "--limit"),
     shared.filters,
     click.option(
         "--mode",
@@ -281,15 +272,7 @@ def _asked(
 @shared.store
 @shared.collection
 @click.argument("questions", type=shared.FILE)
-@click.option(
-    "-k",
-    "--k",
-    "k",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="How many hits count.",
-)
+@_limit("-k", "--k", "k", help="How many hits count.")
 @click.option(
     "--mode",
     "modes",

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from retrieval_store.base.system import needing
 from retrieval_store.cli import shared
 from retrieval_store.cli.shared import FILE, complain, looked_at, say
 from retrieval_store.errors import MissingDependencyError, StorageError
@@ -75,13 +76,9 @@ def serve(
         raise click.UsageError("give STORE, or --temporary")
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key need each other")
-    try:
+    with needing("a server", None, "[server]"):
         from retrieval_store.server import run
         from retrieval_store.server.auth import Settings, check_reach, keys_of
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f'a server needs {error.name}: pip install "retrieval-store[server]"'
-        ) from error
     keys, reader_keys = keys_of(os.environ, api_key_file)
     check_reach(host, bool(keys or reader_keys), no_auth)
     settings = Settings(
@@ -154,13 +151,9 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     Others may write to it meanwhile. The page is served to this machine alone, and answers to
     whoever has its address.
     """
-    try:
+    with needing("a page", None, "[server]"):
         from retrieval_store.server import run
         from retrieval_store.server.auth import Settings
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f'a page needs {error.name}: pip install "retrieval-store[server]"'
-        ) from error
     token = secrets.token_urlsafe(32)
     settings = Settings(
         reader_keys=(token,), read_only=True, trust=trust, image_root=image_root, local=True

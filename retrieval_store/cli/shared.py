@@ -18,11 +18,10 @@ import click
 import orjson
 from click.shell_completion import CompletionItem
 
-from retrieval_store.base.system import printable, users_of
+from retrieval_store.base.system import needing, printable, users_of
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
-    MissingDependencyError,
     NotFoundError,
     RetrievalStoreError,
 )
@@ -70,12 +69,8 @@ def opened_local_mode(directory: str) -> Iterator["Client"]:
     """A client of the collections that qdrant-client's local mode keeps in a directory."""
     from retrieval_store.api.client import Client
 
-    try:
+    with needing("local mode", "qdrant-client", "[qdrant]"):
         from qdrant_client import QdrantClient
-    except ImportError as error:
-        raise MissingDependencyError(
-            'local mode needs qdrant-client: pip install "retrieval-store[qdrant]"'
-        ) from error
     with closing(QdrantClient(path=directory)) as local, Client(qdrant_client=local) as client:
         yield client
 

@@ -230,22 +230,22 @@ def _tighter(name: str, one: float | None, other: float) -> float:
 
 def all_of(bounds: Sequence[Bound]) -> Bound:
     """What holds where all of them do."""
-    left: list[Condition] = [bound for bound in bounds if bound is not True]
-    if any(bound is False for bound in left):
-        return False
-    if len(left) == 1:
-        return left[0]
-    return models.Filter(must=left) if left else True
+    return _joined(bounds, "must", idle=True)
 
 
 def any_of(bounds: Sequence[Bound]) -> Bound:
     """What holds where one of them does."""
-    left: list[Condition] = [bound for bound in bounds if bound is not False]
-    if any(bound is True for bound in left):
-        return True
+    return _joined(bounds, "should", idle=False)
+
+
+def _joined(bounds: Sequence[Bound], clause: str, idle: bool) -> Bound:
+    """Conditions in one clause. idle: what adds nothing to it; its contrary decides alone."""
+    left: list[Condition] = [bound for bound in bounds if bound is not idle]
+    if any(bound is (not idle) for bound in left):
+        return not idle
     if len(left) == 1:
         return left[0]
-    return models.Filter(should=left) if left else False
+    return models.Filter.model_validate({clause: left}) if left else idle
 
 
 def none_of(bound: Bound) -> Bound:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from threading import Event
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -344,12 +343,7 @@ class Sending(Generic[RequestT]):
     def __enter__(self) -> "Sending[RequestT]":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.shutdown()
 

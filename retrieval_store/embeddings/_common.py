@@ -11,6 +11,7 @@ process for each model.
 """
 
 import copy
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -231,6 +232,29 @@ class TokenCounter:
                 count = _counting(whole)
             self._made = tokenizer, count
         return count
+
+
+class LoadsModel:
+    """What has a model, which the first use loads in one thread, and the next use after `close`."""
+
+    def __init__(self) -> None:
+        self._model: Any = None
+        self._counter = TokenCounter()
+        self._loading = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the model, and of the memory that it takes."""
+        with self._loading:
+            self._model, self._counter = None, TokenCounter()
+
+    def _loaded(self) -> Any:
+        with self._loading:
+            if self._model is None:
+                self._model = self._load()
+            return self._model
+
+    def _load(self) -> Any:
+        raise NotImplementedError
 
 
 def counted_by(count: Count | None) -> Count:

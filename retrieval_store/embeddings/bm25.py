@@ -14,8 +14,9 @@ import numpy as np
 from retrieval_store.base.analysis import Words, analyzer, is_identifier
 from retrieval_store.base.arrays import Floats, SparseVector, plain_scalar
 from retrieval_store.base.fusion import RARITY_POWER, held_share
+from retrieval_store.base.system import needing
 from retrieval_store.base.validation import shown
-from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from retrieval_store.errors import InvalidArgumentError
 
 # With these, all that is computed is far inside of float32.
 LIMITS = {"k": (0, 1_000), "b": (0, 1), "average_length": (1e-3, 1e9)}
@@ -150,10 +151,6 @@ def _check_words(language: Any, stopwords: Any, stemming: Any) -> None:
 
 
 def _hash_function() -> Any:
-    try:
+    with needing("BM25Embedding", "mmh3", "[text]"):
         import mmh3
-    except ImportError as error:
-        raise MissingDependencyError(
-            'BM25Embedding needs mmh3: pip install "retrieval-store[text]"'
-        ) from error
     return mmh3.hash

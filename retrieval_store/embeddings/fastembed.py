@@ -1,18 +1,17 @@
 """Texts by a model of fastembed, which runs in onnxruntime: without torch."""
 
 import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.system import telemetry_off
+from retrieval_store.base.system import needing, telemetry_off
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
-    TokenCounter,
+    LoadsModel,
     at_least,
     counted_by,
     cut_to_tokens,
@@ -25,7 +24,6 @@ from retrieval_store.embeddings._common import (
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
-    MissingDependencyError,
 )
 
 _WITHOUT_NETWORK = (
@@ -34,7 +32,7 @@ _WITHOUT_NETWORK = (
 )
 
 
-class FastEmbedEmbeddingFunction(ComparedByCosine):
+class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
     """Embeds texts with a TextEmbedding of fastembed.
 
     model_name: one of those that fastembed lists, which it may have to download;
@@ -78,9 +76,7 @@ class FastEmbedEmbeddingFunction(ComparedByCosine):
             "providers": None if providers is None else list(providers),
         }
         self._batch_size = at_least(1, "batch_size", batch_size)
-        self._model: Any = None
-        self._counter = TokenCounter()
-        self._loading = threading.Lock()
+        super().__init__()
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
@@ -106,11 +102,6 @@ class FastEmbedEmbeddingFunction(ComparedByCosine):
         """(n, dim) float32 for n queries."""
         return self._embedded("query_embed", input, self._settings["query_prefix"])
 
-    def close(self) -> None:
-        """Let go of the model, and of the memory that it takes."""
-        with self._loading:
-            self._model, self._counter = None, TokenCounter()
-
     def _embedded(self, method: str, input: Sequence[str], prefix: str) -> Matrix:
         texts = prefixed(input, prefix)
         if not texts:
@@ -124,19 +115,11 @@ class FastEmbedEmbeddingFunction(ComparedByCosine):
             tell_of_lengths(self._settings["model_name"], limit, texts, seen)
         return np.array(vectors, np.float32)
 
-    def _loaded(self) -> Any:
-        with self._loading:
-            if self._model is None:
-                try:
-                    with telemetry_off():
-                        from fastembed import TextEmbedding
-                except ImportError as error:
-                    raise MissingDependencyError(
-                        "FastEmbedEmbeddingFunction needs fastembed: "
-                        'pip install "retrieval-store[fastembed]"'
-                    ) from error
-                self._model = self._made(TextEmbedding)
-        return self._model
+    def _load(self) -> Any:
+        needed = needing("FastEmbedEmbeddingFunction", "fastembed", "[fastembed]")
+        with needed, telemetry_off():
+            from fastembed import TextEmbedding
+        return self._made(TextEmbedding)
 
     def _made(self, kind: Any) -> Any:
         name, path = self._settings["model_name"], self._settings["specific_model_path"]

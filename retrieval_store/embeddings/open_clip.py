@@ -1,28 +1,28 @@
 """Texts and images in one space, by a CLIP model of open_clip."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.system import needing
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
     Count,
-    TokenCounter,
+    LoadsModel,
     counted_by,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
     tell_of_lengths,
 )
-from retrieval_store.errors import InvalidTypeError, MissingDependencyError
+from retrieval_store.errors import InvalidTypeError
 
 MARKS = 2  # where a text begins and ends
 
 
-class OpenCLIPEmbeddingFunction(ComparedByCosine):
+class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
     """Embeds texts and images, mixed in any order, with a CLIP model; vectors have the length 1.
 
     model_name, checkpoint: as open_clip names them, or a path as checkpoint; None as checkpoint:
@@ -46,9 +46,7 @@ class OpenCLIPEmbeddingFunction(ComparedByCosine):
         self._model_name = model_name
         self._checkpoint = None if checkpoint is None else str(checkpoint)
         self._device, self._batch_size = device, batch_size
-        self._counter = TokenCounter()
-        self._loading = threading.Lock()
-        self._parts: tuple[Any, Any, Any, Any, str] | None = None
+        super().__init__()
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
@@ -77,11 +75,6 @@ class OpenCLIPEmbeddingFunction(ComparedByCosine):
                     parts[i] = vector
         return np.stack(parts)
 
-    def close(self) -> None:
-        """Let go of the model, and of the memory that it takes."""
-        with self._loading:
-            self._parts, self._counter = None, TokenCounter()
-
     def _embedded(self, items: list[Any], are_texts: bool) -> Matrix:
         torch, model, preprocess, tokenize, device = self._loaded()
         with torch.no_grad():
@@ -105,25 +98,16 @@ class OpenCLIPEmbeddingFunction(ComparedByCosine):
             return self._counter.of(getattr(tokenize, "tokenizer", None))
         return lambda texts: [len(encode(text)) + MARKS for text in texts]
 
-    def _loaded(self) -> tuple[Any, Any, Any, Any, str]:
-        with self._loading:
-            if self._parts is None:
-                try:
-                    import open_clip
-                    import torch
-                except ImportError as error:
-                    raise MissingDependencyError(
-                        "OpenCLIPEmbeddingFunction needs open-clip-torch: "
-                        'pip install "retrieval-store[open-clip]"'
-                    ) from error
-                device = self._device or usual_device(torch)
-                model, _, preprocess = open_clip.create_model_and_transforms(
-                    self._model_name, pretrained=self._checkpoint, device=device
-                )
-                model.eval()
-                tokenize = open_clip.get_tokenizer(self._model_name)
-                self._parts = torch, model, preprocess, tokenize, device
-        return self._parts
+    def _load(self) -> tuple[Any, Any, Any, Any, str]:
+        with needing("OpenCLIPEmbeddingFunction", "open-clip-torch", "[open-clip]"):
+            import open_clip
+            import torch
+        device = self._device or usual_device(torch)
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            self._model_name, pretrained=self._checkpoint, device=device
+        )
+        model.eval()
+        return torch, model, preprocess, open_clip.get_tokenizer(self._model_name), device
 
 
 def usual_device(torch: Any) -> str:

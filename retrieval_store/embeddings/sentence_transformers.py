@@ -1,25 +1,24 @@
 """Texts by a model of sentence-transformers: any name of a model hub, or a path."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.system import needing
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
-    TokenCounter,
+    LoadsModel,
     counted_by,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
     tell_of_lengths,
 )
-from retrieval_store.errors import MissingDependencyError
 
 
-class SentenceTransformerEmbeddingFunction(ComparedByCosine):
+class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     """Embeds texts with a SentenceTransformer.
 
     model_name: a name, which sentence-transformers may have to download, or a path; normalize:
@@ -50,9 +49,7 @@ class SentenceTransformerEmbeddingFunction(ComparedByCosine):
             "document_prompt": document_prompt,
         }
         self._device, self._batch_size = device, batch_size
-        self._model: Any = None
-        self._counter = TokenCounter()
-        self._loading = threading.Lock()
+        super().__init__()
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
@@ -79,11 +76,6 @@ class SentenceTransformerEmbeddingFunction(ComparedByCosine):
         """(n, dim) float32 for n queries."""
         return self._encoded("encode_query", input, self._settings["query_prompt"])
 
-    def close(self) -> None:
-        """Let go of the model, and of the memory that it takes."""
-        with self._loading:
-            self._model, self._counter = None, TokenCounter()
-
     def _encoded(self, method: str, input: Sequence[str], prompt: str | None) -> Matrix:
         model = self._loaded()
         encode = getattr(model, method, model.encode)
@@ -104,16 +96,8 @@ class SentenceTransformerEmbeddingFunction(ComparedByCosine):
             tell_of_lengths(self._settings["model_name"], length, input, seen)
         return np.asarray(vectors, np.float32)
 
-    def _loaded(self) -> Any:
-        with self._loading:
-            if self._model is None:
-                try:
-                    from sentence_transformers import SentenceTransformer
-                except ImportError as error:
-                    raise MissingDependencyError(
-                        "SentenceTransformerEmbeddingFunction needs sentence-transformers: "
-                        'pip install "retrieval-store[sentence-transformers]"'
-                    ) from error
-                name = self._settings["model_name"]
-                self._model = SentenceTransformer(name, device=self._device)
-        return self._model
+    def _load(self) -> Any:
+        needed = "sentence-transformers"
+        with needing("SentenceTransformerEmbeddingFunction", needed, f"[{needed}]"):
+            from sentence_transformers import SentenceTransformer
+        return SentenceTransformer(self._settings["model_name"], device=self._device)

@@ -1,33 +1,30 @@
 """Sparse vectors by a SPLADE model of sentence-transformers."""
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.system import needing
 from retrieval_store.embeddings._common import (
-    TokenCounter,
+    LoadsModel,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
     tell_of_lengths,
 )
-from retrieval_store.errors import MissingDependencyError
 
 
-class SpladeEmbedding:
+class SpladeEmbedding(LoadsModel):
     """Embeds texts with a SparseEncoder of sentence-transformers: an index for each entry of its
     vocabulary. model_name: a name or a path. Raises MissingDependencyError at the first use without
-    the package."""
+    the package. `close` lets go of the model, which the next use loads again."""
 
     def __init__(self, model_name: str, *, device: str | None = None, batch_size: int = 16) -> None:
         self._model_name = str(model_name)
         self._device, self._batch_size = device, batch_size
-        self._model: Any = None
-        self._counter = TokenCounter()
-        self._loading = threading.Lock()
+        super().__init__()
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
@@ -64,18 +61,11 @@ class SpladeEmbedding:
             tell_of_lengths(self._model_name, length, input, seen)
         return [_sparse(np.asarray(row, np.float32)) for row in rows]
 
-    def _loaded(self) -> Any:
-        with self._loading:
-            if self._model is None:
-                try:
-                    from sentence_transformers import SparseEncoder
-                except ImportError as error:
-                    raise MissingDependencyError(
-                        "SpladeEmbedding needs sentence-transformers 5 or newer: "
-                        'pip install "retrieval-store[sentence-transformers]"'
-                    ) from error
-                self._model = SparseEncoder(self._model_name, device=self._device)
-        return self._model
+    def _load(self) -> Any:
+        needed = "sentence-transformers"
+        with needing("SpladeEmbedding", f"{needed} 5 or newer", f"[{needed}]"):
+            from sentence_transformers import SparseEncoder
+        return SparseEncoder(self._model_name, device=self._device)
 
 
 def _sparse(row: Any) -> SparseVector:

@@ -18,10 +18,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base.system import needing
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
-    MissingDependencyError,
     RetrievalStoreError,
 )
 from retrieval_store.loaders.sources import Sources
@@ -203,12 +203,8 @@ def _sizes_in_icon(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _opened(data: bytes) -> Any:
-    try:
+    with needing("ImageLoader", "Pillow", "[standard]"):
         from PIL import Image as Pillow
-    except ImportError as error:
-        raise MissingDependencyError(
-            'ImageLoader needs Pillow: pip install "retrieval-store[standard]"'
-        ) from error
     # An icon as nothing else: what fails as one, Pillow would try as TGA, of another size.
     formats = ("ICO",) if data.startswith(ICON) else FORMATS
     return Pillow.open(io.BytesIO(data), formats=formats)

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_store.base import system
-from retrieval_store.errors import DataLoaderError, MissingDependencyError, RetrievalStoreError
+from retrieval_store.base.system import needing
+from retrieval_store.errors import DataLoaderError, RetrievalStoreError
 from retrieval_store.loaders.web import WEB, Deadline, Web
 
 # O_PATH: a folder that may be entered needn't be one that may be listed.
@@ -178,12 +179,8 @@ class Sources:
     def _of_fsspec(self, uri: str, deadline: Deadline) -> bytes:
         if "::" in uri:  # which leads to a second file system, by a scheme that isn't listed
             raise DataLoaderError("a chain of file systems isn't followed")
-        try:
+        with needing(f"{uri!r}", "fsspec", "[remote-files]"):
             import fsspec
-        except ImportError as error:
-            raise MissingDependencyError(
-                f'{uri!r} needs fsspec: pip install "retrieval-store[remote-files]"'
-            ) from error
         return deadline.wait_for(partial(self._of_opened, partial(fsspec.open, uri), deadline))
 
     def _of_opened(self, open_file: Callable[[], Any], deadline: Deadline) -> bytes:

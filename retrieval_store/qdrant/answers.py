@@ -3,7 +3,7 @@
 For `why`, `case_of` makes the case of a query, with its filters taken apart.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import And, Expression, HasId, Not, Or
-from retrieval_store.qdrant.collections import Collections, Opened
+from retrieval_store.qdrant.collections import Collections, Opened, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED
 from retrieval_store.qdrant.errors import malformed
 from retrieval_store.qdrant.filters import grouping_by, parse_id
@@ -35,7 +35,8 @@ from retrieval_store.query.types import Hits
 
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
 UNSCORED = Ordered, Unranked
-_NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
+_NOTHING_ASKED: dict[str, Any] = {**dict.fromkeys(models.QueryRequest.model_fields), "limit": 10}
+_FIELDS = {"query_filter": "filter", "search_params": "params"}  # of a request, by arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +70,23 @@ def _answered(asked: Asked) -> list[Hits]:
     return asked.opened.points.ask(asked.question)
 
 
-def request_of(**fields: Any) -> models.QueryRequest:
+def request_of(arguments: Mapping[str, Any]) -> models.QueryRequest:
     """The arguments of a query as a request; they are checked where they are used."""
-    return made(models.QueryRequest, {**_NOTHING_ASKED, **fields})
+    fields = {_FIELDS.get(name, name): value for name, value in arguments.items()}
+    known = {name: value for name, value in fields.items() if name in _NOTHING_ASKED}
+    return made(models.QueryRequest, {**_NOTHING_ASKED, **known})
 
 
 def query(
-    collections: Collections, opened: Opened, request: Any, selection: Selection
+    collections: Collections,
+    opened: Opened,
+    with_payload: Any = True,
+    with_vectors: Any = False,
+    **kwargs: Any,
 ) -> rest.QueryResponse:
-    """The points that a request asks for, best first."""
-    (found,) = _ranked(collections, opened, [request], [selection])
+    """The points that are asked for, best first."""
+    selection = Selection(opened, with_payload, with_vectors)
+    (found,) = _ranked(collections, opened, [request_of(kwargs)], [selection])
     return found
 
 
@@ -86,6 +94,8 @@ def query_batch(
     collections: Collections, opened: Opened, requests: Sequence[Any]
 ) -> list[rest.QueryResponse]:
     """The same for several requests, of one state of the collection."""
+    for request in requests:
+        check_shard_key(request.shard_key)
     check_searches(opened, len(requests))
     selections = [
         Selection(opened, request.with_payload, request.with_vector) for request in requests
@@ -153,14 +163,16 @@ def _scored(found: Hits, selection: Selection, step: Step) -> list[models.Scored
 def query_groups(
     collections: Collections,
     opened: Opened,
-    request: Any,
     group_by: str,
-    limit: Any,
-    group_size: Any,
-    with_lookup: Any,
-    selection: Selection,
+    group_size: Any = 3,
+    with_payload: Any = True,
+    with_vectors: Any = False,
+    with_lookup: Any = None,
+    **kwargs: Any,
 ) -> models.GroupsResult:
-    """The points that a request asks for, in groups by what their payloads have at a key."""
+    """The points that are asked for, in groups by what their payloads have at a key."""
+    request, selection = request_of(kwargs), Selection(opened, with_payload, with_vectors)
+    limit: Any = request.limit
     for name, number in (("limit", limit), ("group_size", group_size)):
         if not isinstance(number, int) or number < 1:
             raise malformed(f"{name} is {shown(number)}, expected 1 or more")
@@ -197,16 +209,20 @@ def _look_up(
 
 
 def matrix(
-    opened: Opened, given: Any, sample: Any, limit: Any, using: str | None
+    opened: Opened,
+    query_filter: Any = None,
+    limit: Any = 3,
+    sample: Any = 10,
+    using: str | None = None,
 ) -> tuple[list[Any], list[int], list[int], list[float]]:
     """Ids of some points, and pairs of places among them, with scores."""
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
             raise malformed(f"{name} is {shown(number)}, expected {least} or more")
     check_limit(opened, sample)
-    check_filter(opened, given)
-    name = opened.vector(using or UNNAMED).name
-    ids, a, b, scores = opened.points.pairs(name, expression_of(opened, given), sample, limit)
+    check_filter(opened, query_filter)
+    name, expression = opened.vector(using or UNNAMED).name, expression_of(opened, query_filter)
+    ids, a, b, scores = opened.points.pairs(name, expression, sample, limit)
     return ids, a.tolist(), b.tolist(), scores.tolist()
 
 

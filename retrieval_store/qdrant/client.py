@@ -9,8 +9,9 @@ loop goes on meanwhile.
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import IO, Any
@@ -29,8 +30,6 @@ from retrieval_store.qdrant.inference import (
     InferenceEmbedder,
     NumbersInspector,
     ResolvesInPlace,
-    is_ours,
-    size_of,
 )
 from retrieval_store.query.reasons import Reasons
 
@@ -113,6 +112,18 @@ def _locked(directory: Path) -> IO[str]:
     return file
 
 
+@contextmanager
+def _embedded(options: Options) -> Iterator[Embedded]:
+    """The methods of the store that is meant, which is closed where anything fails."""
+    options.check()
+    found = Embedded(*opened_store(options.place))
+    try:
+        yield found
+    except BaseException:
+        found.close()
+        raise
+
+
 class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
     """qdrant_client.QdrantClient, with its arguments and methods. With ":memory:" or `path` it is a
     store in this process, on our engine; with `url`, `host` or another `location` it is the client
@@ -129,24 +140,13 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
         if not options.is_embedded:
             super().__init__(*args, **kwargs)
             return
-        options.check()
-        session, lock = opened_store(options.place)
-        try:
+        with _embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
             self._client.close()
-        except BaseException:
-            Embedded(session, lock).close()
-            raise
         self._init_options.update(options.named)
-        self._client = Embedded(session, lock)
+        self._client = embedded
         self._inference_inspector = NumbersInspector(self._inference_inspector.parser)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
-
-    def get_embedding_size(self, model_name: str) -> int:
-        """How many numbers the vectors of a model have; ValueError for one that isn't known."""
-        if is_ours(model_name):
-            return size_of(model_name)
-        return int(super().get_embedding_size(model_name))
 
     def __enter__(self) -> "QdrantClient":
         return self
@@ -284,22 +284,11 @@ class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
         if not options.is_embedded:
             super().__init__(*args, **kwargs)
             return
-        options.check()
-        session, lock = opened_store(options.place)
-        try:
+        with _embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
-        except BaseException:
-            Embedded(session, lock).close()
-            raise
         self._init_options.update(options.named)
-        self._client = AsyncEmbedded(Embedded(session, lock))
+        self._client = AsyncEmbedded(embedded)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
-
-    def get_embedding_size(self, model_name: str) -> int:
-        """How many numbers the vectors of a model have; ValueError for one that isn't known."""
-        if is_ours(model_name):
-            return size_of(model_name)
-        return int(super().get_embedding_size(model_name))
 
     async def __aenter__(self) -> "AsyncQdrantClient":
         return self

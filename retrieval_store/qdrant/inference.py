@@ -18,9 +18,9 @@ from qdrant_client.embed.model_embedder import ModelEmbedder, ModelEmbedderWorke
 from qdrant_client.embed.type_inspector import Inspector
 
 from retrieval_store import plugins
+from retrieval_store.base.system import needing
 from retrieval_store.base.validation import shown
 from retrieval_store.embeddings import QueryEmbedding
-from retrieval_store.errors import MissingDependencyError
 from retrieval_store.qdrant.errors import malformed, wrong
 from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 
@@ -115,6 +115,12 @@ class ResolvesInPlace:
                 f"query is {shown(query)}, expected what can be searched for"
             ) from error
 
+    def get_embedding_size(self, model_name: str) -> int:
+        """How many numbers the vectors of a model have; ValueError for one that isn't known."""
+        if is_ours(model_name):
+            return size_of(model_name)
+        return int(super().get_embedding_size(model_name))  # type: ignore[misc]
+
 
 def is_bm25(model_name: str) -> bool:
     """Whether a model is BM25, which servers know by this name."""
@@ -181,12 +187,8 @@ def _sparse(values: dict[str, float]) -> models.SparseVector:
 
 
 def _hash_function() -> Any:
-    try:
+    with needing(BM25, "mmh3", "[qdrant]"):
         import mmh3
-    except ImportError as error:
-        raise MissingDependencyError(
-            f'{BM25} needs mmh3: pip install "retrieval-store[qdrant]"'
-        ) from error
     return mmh3.hash
 
 

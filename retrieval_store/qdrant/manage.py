@@ -45,10 +45,15 @@ class Plan:
     spaces: Mapping[str, NewSpace]
 
 
-def planned(vectors: Any, sparse_vectors: Any, metadata: Any, settings: Mapping[str, Any]) -> Plan:
+def planned(
+    vectors_config: Any = None,
+    sparse_vectors_config: Any = None,
+    metadata: Any = None,
+    **settings: Any,
+) -> Plan:
     """A collection that can be made; refused where one can't."""
     check_given("create_collection", settings)
-    configuration = new_configuration(vectors, sparse_vectors, settings)
+    configuration = new_configuration(vectors_config, sparse_vectors_config, settings)
     spaces = {
         one.name: space_of(one, hnsw_of(configuration, one.name))
         for one in configuration.by_name.values()
@@ -90,10 +95,10 @@ def delete(collections: Collections, name: str) -> bool:
 def update(
     collections: Collections,
     opened: Opened,
-    vectors: Any,
-    sparse_vectors: Any,
-    metadata: Any,
-    settings: Mapping[str, Any],
+    vectors_config: Any = None,
+    sparse_vectors_config: Any = None,
+    metadata: Any = None,
+    **settings: Any,
 ) -> bool:
     """Change settings of a collection, and merge its metadata."""
     given = {name: value for name, value in settings.items() if value is not None}
@@ -102,7 +107,8 @@ def update(
     if params is not None:
         given |= plain(params)
     tell_once(given)
-    diffs = {UNNAMED: vectors} if isinstance(vectors, models.VectorParamsDiff) else vectors or {}
+    is_one = isinstance(vectors_config, models.VectorParamsDiff)
+    diffs = {UNNAMED: vectors_config} if is_one else vectors_config or {}
     new = {} if metadata is None else to_write(metadata, "metadata")
 
     def edit(old: Configuration) -> Configuration:
@@ -110,7 +116,7 @@ def update(
         return replace(
             configuration,
             vectors=_with_diffs(old.vectors, diffs),
-            sparse_vectors=_with_diffs(old.sparse_vectors, sparse_vectors or {}),
+            sparse_vectors=_with_diffs(old.sparse_vectors, sparse_vectors_config or {}),
         )
 
     collections.change(opened, edit, lambda old: _merged(old, new))
@@ -130,8 +136,17 @@ def _merged(old: Payload | None, new: Payload) -> Payload | None:
     return kept or (old and {})
 
 
-def add_vector(collections: Collections, opened: Opened, name: str, config: Any) -> None:
+def _completed(opened: Opened) -> models.UpdateResult:
+    return models.UpdateResult(
+        operation_id=opened.points.operation, status=models.UpdateStatus.COMPLETED
+    )
+
+
+def add_vector(
+    collections: Collections, opened: Opened, vector_name: str, vector_name_config: Any
+) -> models.UpdateResult:
     """Vectors of one name more, which no point has yet."""
+    name, config = vector_name, vector_name_config
     sparse = isinstance(config, models.SparseVectorNameConfig)
     checked_vector_name(name, sparse)
     if sparse:
@@ -151,6 +166,7 @@ def add_vector(collections: Collections, opened: Opened, name: str, config: Any)
         return new
 
     collections.change(opened, edit)
+    return _completed(opened)
 
 
 def _make_space(opened: Opened, vector: Vector, hnsw: Payload) -> None:
@@ -162,51 +178,61 @@ def _make_space(opened: Opened, vector: Vector, hnsw: Payload) -> None:
         opened.points.add_space(vector.name, space)
 
 
-def drop_vector(collections: Collections, opened: Opened, name: str) -> None:
+def drop_vector(collections: Collections, opened: Opened, vector_name: str) -> models.UpdateResult:
     """No vectors of this name any more. A name that isn't there is none now either."""
 
     def edit(old: Configuration) -> Configuration:
         return replace(
             old,
-            vectors={key: one for key, one in old.vectors.items() if key != name},
-            sparse_vectors={key: one for key, one in old.sparse_vectors.items() if key != name},
+            vectors={key: one for key, one in old.vectors.items() if key != vector_name},
+            sparse_vectors={
+                key: one for key, one in old.sparse_vectors.items() if key != vector_name
+            },
         )
 
     def drop_what_is_left(configuration: Configuration) -> Configuration:
-        if name not in configuration.by_name:  # or else someone has made it anew meanwhile
+        if vector_name not in configuration.by_name:  # or else someone has made it anew meanwhile
             with contextlib.suppress(NotFoundError):  # someone else has dropped it, too
-                opened.points.drop_space(name)
+                opened.points.drop_space(vector_name)
         return configuration
 
-    if name in opened.configuration.by_name:
+    if vector_name in opened.configuration.by_name:
         collections.change(opened, edit)
         collections.change(opened, drop_what_is_left)
+    return _completed(opened)
 
 
-def add_index(collections: Collections, opened: Opened, key: str, schema: Any) -> None:
+def add_index(
+    collections: Collections,
+    opened: Opened,
+    field_name: str,
+    field_schema: Any = None,
+    field_type: Any = None,
+) -> models.UpdateResult:
     """A payload index, which says what kind of values of a key conditions are meant for."""
-    parse_path(key)
-    check_indexes(opened, key)
-    stored = index_to_store(key, schema)
+    parse_path(field_name)
+    check_indexes(opened, field_name)
+    stored = index_to_store(field_name, field_type if field_schema is None else field_schema)
     collections.change(
         opened,
-        lambda old: replace(old, payload_schema={**old.payload_schema, key: stored}),
+        lambda old: replace(old, payload_schema={**old.payload_schema, field_name: stored}),
     )
+    return _completed(opened)
 
 
-def drop_index(collections: Collections, opened: Opened, key: str) -> None:
+def drop_index(collections: Collections, opened: Opened, field_name: str) -> models.UpdateResult:
     """No payload index on a key any more, whether or not there was one."""
-    if not key:
+    if not field_name:
         raise missing("Not found: field_name is empty")
-    parse_path(key)
-    if key not in opened.configuration.payload_schema:
-        return
+    parse_path(field_name)
 
     def edit(old: Configuration) -> Configuration:
-        kept = {name: one for name, one in old.payload_schema.items() if name != key}
+        kept = {name: one for name, one in old.payload_schema.items() if name != field_name}
         return replace(old, payload_schema=kept)
 
-    collections.change(opened, edit)
+    if field_name in opened.configuration.payload_schema:
+        collections.change(opened, edit)
+    return _completed(opened)
 
 
 def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:

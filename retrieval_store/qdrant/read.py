@@ -279,7 +279,7 @@ def expression_of(opened: Opened, given: Any) -> Expression | None:
 
 
 def retrieve(
-    opened: Opened, ids: Sequence[Any], with_payload: Any, with_vectors: Any
+    opened: Opened, ids: Sequence[Any], with_payload: Any = True, with_vectors: Any = False
 ) -> list[models.Record]:
     """The points with these ids, in their order; those that aren't there are left out."""
     selection = Selection(opened, with_payload, with_vectors)
@@ -289,21 +289,21 @@ def retrieve(
 
 def scroll(
     opened: Opened,
-    given: models.Filter | None,
-    limit: Any,
-    order_by: Any,
-    offset: Any,
-    with_payload: Any,
-    with_vectors: Any,
+    scroll_filter: models.Filter | None = None,
+    limit: Any = 10,
+    order_by: Any = None,
+    offset: Any = None,
+    with_payload: Any = True,
+    with_vectors: Any = False,
 ) -> tuple[list[models.Record], Any]:
     """A page of points in the order of ids, and the id with which the next begins; or in the order
     of a key, without a next."""
     if not isinstance(limit, int) or not 1 <= limit <= INT_MAX:
         raise malformed(f"limit is {shown(limit)}, expected 1 to 2^64-1")
     check_limit(opened, limit)
-    check_filter(opened, given)
+    check_filter(opened, scroll_filter)
     selection = Selection(opened, with_payload, with_vectors)
-    expression = expression_of(opened, given)
+    expression = expression_of(opened, scroll_filter)
     if order_by is not None:
         if offset is not None:
             raise wrong("Cannot use an `offset` when using `order_by`: go on with its `start_from`")
@@ -318,16 +318,22 @@ def scroll(
     return records[:limit], records[limit].id if len(records) > limit else None
 
 
-def count(opened: Opened, given: models.Filter | None, exact: bool) -> models.CountResult:
+def count(
+    opened: Opened, count_filter: models.Filter | None = None, exact: bool = True
+) -> models.CountResult:
     """How many points fulfil a filter: exactly, whatever is asked for."""
     check_exact(opened, exact)
-    check_filter(opened, given)
-    number = opened.points.number(expression_of(opened, given))
+    check_filter(opened, count_filter)
+    number = opened.points.number(expression_of(opened, count_filter))
     return models.CountResult(count=number)
 
 
 def facet(
-    opened: Opened, key: str, given: models.Filter | None, limit: Any, exact: bool
+    opened: Opened,
+    key: str,
+    facet_filter: models.Filter | None = None,
+    limit: Any = 10,
+    exact: bool = False,
 ) -> models.FacetResponse:
     """The values of a key and how many points have each: the most frequent first, and of equally
     frequent ones the least."""
@@ -335,14 +341,14 @@ def facet(
         raise malformed(f"limit is {shown(limit)}, expected 1 or more")
     check_limit(opened, limit)
     check_exact(opened, exact)
-    check_filter(opened, given)
+    check_filter(opened, facet_filter)
     try:
         values = parse_facet(key, opened.configuration.indexes_by_path)
     except InvalidFilterError:
         if opened.points.number(None):
             raise
         return models.FacetResponse(hits=[])  # where there are no points, a server asks no index
-    counted = opened.points.facet(values, expression_of(opened, given))
+    counted = opened.points.facet(values, expression_of(opened, facet_filter))
     hits = [
         models.FacetValueHit.model_validate({"value": value, "count": number})
         for value, number in counted[:limit]

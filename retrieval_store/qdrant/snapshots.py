@@ -90,9 +90,9 @@ def listed(store: EmbeddedStore, opened: Opened | None) -> list[models.SnapshotD
 
 
 @_of_files()
-def delete(store: EmbeddedStore, opened: Opened | None, name: str) -> bool:
+def delete(store: EmbeddedStore, opened: Opened | None, snapshot_name: str) -> bool:
     """Delete the one of this name."""
-    path = path_of(store, opened, name)
+    path = path_of(store, opened, snapshot_name)
     path.unlink()
     path.with_name(path.name + CHECKSUM).unlink(missing_ok=True)
     return True

@@ -322,8 +322,8 @@ def selected(selector: Any) -> Selected:
     return ids_to_read(selector), None
 
 
-def selected_by(ids: Sequence[Any] | None, given: models.Filter | None) -> Selected:
+def selector_of(ids: Sequence[Any] | None, given: models.Filter | None) -> Any:
     """The same of an operation that has both fields, of which one is set."""
     if ids is None and given is None:
         raise wrong("neither points nor a filter are given")
-    return (None, given) if ids is None else selected(list(ids))
+    return given if ids is None else list(ids)

@@ -38,7 +38,7 @@ from retrieval_store.qdrant.vectors import (
     id_to_write,
     refuse_empty,
     selected,
-    selected_by,
+    selector_of,
 )
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import (
@@ -243,52 +243,53 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
     return groups
 
 
-def deleting_points(opened: Opened, selector: Any) -> Operation:
+def deleting_points(opened: Opened, points_selector: Any) -> Operation:
     """Points that are named or match."""
-    ids, expression = _chosen_by(opened, selected(selector))
+    ids, expression = _chosen_by(opened, selected(points_selector))
     return lambda changes: changes.delete(ids, expression)
 
 
-def deleting_vectors(opened: Opened, names: Sequence[str], chosen: Selected) -> Operation:
+def deleting_vectors(opened: Opened, vectors: Sequence[str], points: Any) -> Operation:
     """Vectors of these names of points that are named or match."""
-    if isinstance(names, str):
-        raise malformed(f"vectors is {names!r}, expected a sequence of names")
-    for name in names:
+    chosen = selected(points)
+    if isinstance(vectors, str):
+        raise malformed(f"vectors is {vectors!r}, expected a sequence of names")
+    for name in vectors:
         opened.vector(name)
-    if not names:
+    if not vectors:
         raise malformed("vectors is empty, expected names of vectors")
     ids, expression = _chosen_by(opened, chosen)
 
     def change(changes: Changes) -> None:
-        _of_known(lambda: changes.delete_vectors(ids, expression, names, strict=True))
+        _of_known(lambda: changes.delete_vectors(ids, expression, vectors, strict=True))
 
     return change
 
 
-def setting_payload(
-    opened: Opened, payload: Any, chosen: Selected, key: str | None = None
-) -> Operation:
+def setting_payload(opened: Opened, payload: Any, points: Any, key: str | None = None) -> Operation:
     """Keys of the payload of points that are named or match, or of an object in it."""
+    chosen = selected(points)
     check_sizes(opened, payloads_alone=True)
     edit = edited(setting(to_write(payload), key))
     return _editing(opened, chosen, edit)
 
 
-def overwriting_payload(opened: Opened, payload: Any, chosen: Selected) -> Operation:
+def overwriting_payload(opened: Opened, payload: Any, points: Any) -> Operation:
     """A payload in place of another."""
+    chosen = selected(points)
     check_sizes(opened, payloads_alone=True)
     content = content_of(to_write(payload))
     return _editing(opened, chosen, lambda old: content)
 
 
-def deleting_payload(opened: Opened, keys: Sequence[str], chosen: Selected) -> Operation:
+def deleting_payload(opened: Opened, keys: Sequence[str], points: Any) -> Operation:
     """What lies at these paths."""
-    return _editing(opened, chosen, edited(deleting(keys)))
+    return _editing(opened, selected(points), edited(deleting(keys)))
 
 
-def clearing_payload(opened: Opened, chosen: Selected) -> Operation:
+def clearing_payload(opened: Opened, points_selector: Any) -> Operation:
     """All of the payload."""
-    return _editing(opened, chosen, cleared, strict=False)
+    return _editing(opened, selected(points_selector), cleared, strict=False)
 
 
 def _editing(
@@ -329,31 +330,29 @@ def operation_of(opened: Opened, given: Any) -> Operation:
         case models.DeleteOperation(delete=selector):
             return deleting_points(opened, selector)
         case models.SetPayloadOperation(set_payload=asked):
-            chosen = selected_by(asked.points, asked.filter)
-            return setting_payload(opened, asked.payload, chosen, asked.key)
+            points = selector_of(asked.points, asked.filter)
+            return setting_payload(opened, asked.payload, points, asked.key)
         case models.OverwritePayloadOperation(overwrite_payload=asked):
-            chosen = selected_by(asked.points, asked.filter)
-            return (
-                overwriting_payload(opened, asked.payload, chosen)
-                if asked.key is None
-                else setting_payload(opened, asked.payload, chosen, asked.key)
-            )
+            points = selector_of(asked.points, asked.filter)
+            if asked.key is None:
+                return overwriting_payload(opened, asked.payload, points)
+            return setting_payload(opened, asked.payload, points, asked.key)
         case models.DeletePayloadOperation(delete_payload=asked):
-            return deleting_payload(opened, asked.keys, selected_by(asked.points, asked.filter))
+            return deleting_payload(opened, asked.keys, selector_of(asked.points, asked.filter))
         case models.ClearPayloadOperation(clear_payload=selector):
-            return clearing_payload(opened, selected(selector))
+            return clearing_payload(opened, selector)
         case models.UpdateVectorsOperation(update_vectors=asked):
             return updating_vectors(opened, asked.points, asked.update_filter)
         case models.DeleteVectorsOperation(delete_vectors=asked):
-            return deleting_vectors(opened, asked.vector, selected_by(asked.points, asked.filter))
+            return deleting_vectors(opened, asked.vector, selector_of(asked.points, asked.filter))
     raise malformed(
         f"an operation is {shown(given)}, expected one of qdrant_client.models' operations"
     )
 
 
-def checked_operations(opened: Opened, given: Iterable[Any]) -> list[Operation]:
-    """All operations of a batch, each checked before any is carried out."""
-    return [operation_of(opened, one) for one in given]
+def batch(opened: Opened, update_operations: Iterable[Any]) -> list[models.UpdateResult]:
+    """Carry out all operations of a batch, each of which is checked before."""
+    return carry_out(opened, [operation_of(opened, one) for one in update_operations])
 
 
 def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -28,11 +28,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from retrieval_store.errors import MissingDependencyError
+    from retrieval_store.base.system import needing
 
-    try:
+    with needing("a server", None, "[server]"):
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f'a server needs {error.name}: pip install "retrieval-store[server]"'
-        ) from error

@@ -25,8 +25,9 @@ from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
-from retrieval_store.errors import InvalidArgumentError, MissingDependencyError, StorageError
+from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store.server.application import Application, app
 from retrieval_store.server.auth import END_WITHIN, RpcListening, Settings
 from retrieval_store.server.browser import ROOT
@@ -469,12 +470,8 @@ def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
     looked at, which needn't be for any that is free. Raises MissingDependencyError where gRPC isn't
     installed, StorageError where nothing can listen, and InvalidArgumentError for what is no
     port."""
-    try:
+    with needing("gRPC", None, "[server]"):
         import_module("grpc_health.v1.health")
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f'gRPC needs {error.name}: pip install "retrieval-store[server]"'
-        ) from error
     if not looks:
         return host, port
     with _bound_to(host, port, socket.SO_REUSEADDR) as free:

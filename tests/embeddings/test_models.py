@@ -229,7 +229,7 @@ def test_a_clip_that_was_let_go_of_is_loaded_again(checkpoint):
     embed = OpenCLIPEmbeddingFunction(CLIP, checkpoint)
     before = embed(["a cat"])
     embed.close()
-    assert embed._parts is None
+    assert embed._model is None
     assert np.allclose(embed(["a cat"]), before, atol=1e-6)
 
 

@@ -23,8 +23,9 @@ import numpy as np
 import orjson
 
 from retrieval_store.api.collection import Collection
+from retrieval_store.base.system import needing
 from retrieval_store.base.validation import shown
-from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     FIELDS,
     Chosen,
@@ -169,11 +170,9 @@ def export_parquet(
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    try:
+    with needing("Parquet", "pyarrow", "pyarrow"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependencyError("Parquet needs pyarrow: pip install pyarrow") from error
     return pyarrow, pyarrow.parquet
 
 

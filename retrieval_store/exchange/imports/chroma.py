@@ -12,7 +12,7 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.api.client import Client
 from retrieval_store.api.embedder import function_of, made_of
-from retrieval_store.base.system import telemetry_off
+from retrieval_store.base.system import needing, telemetry_off
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import listed, shown, whole_number
 from retrieval_store.embeddings import Embeds
@@ -131,12 +131,8 @@ def _by_name(given: Any, found: Iterable[str]) -> dict[str, Embeds]:
 
 
 def _chromadb() -> Any:
-    try:
+    with needing("import_chroma", "chromadb", "chromadb"):
         import chromadb
-    except ImportError as error:
-        raise MissingDependencyError(
-            "import_chroma needs chromadb: pip install chromadb"
-        ) from error
     # Before, it read its indexes with pickle, which runs whatever is in them.
     if chromadb.__version__.startswith("0."):
         raise MissingDependencyError(

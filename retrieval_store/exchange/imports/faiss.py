@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.api.client import Client
+from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import path_of, whole_number
-from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import MAX_LINE_BYTES, Columns, Place, file_to_read
 from retrieval_store.exchange.formats.jsonl import rows_of_lines
 from retrieval_store.exchange.imports.common import Filling, Lefts, making, refuse_taken
@@ -68,10 +69,8 @@ def import_faiss(
 
 
 def _faiss() -> Any:
-    try:
+    with needing("import_faiss", "faiss", "faiss-cpu"):
         import faiss
-    except ImportError as error:
-        raise MissingDependencyError("import_faiss needs faiss: pip install faiss-cpu") from error
     return faiss
 
 

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from retrieval_store.api.arguments import collection_name
 from retrieval_store.api.client import Client
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import listed, whole_number
-from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import FIELDS, Columns, Place
 from retrieval_store.exchange.formats.parquet import Reader
 from retrieval_store.exchange.imports.common import (
@@ -87,10 +88,8 @@ def import_lancedb(
 
 
 def _lancedb() -> Any:
-    try:
+    with needing("import_lancedb", "lancedb", "lancedb"):
         import lancedb
-    except ImportError as error:
-        raise MissingDependencyError("import_lancedb needs lancedb: pip install lancedb") from error
     return lancedb
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.client import Client
+from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import shown, whole_number
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     InvalidTypeError,
-    MissingDependencyError,
 )
 from retrieval_store.exchange.imports.common import Lefts, Names, chosen_names, copied, directory_of
 from retrieval_store.exchange.reports import Carried, Imported, Left
@@ -72,12 +72,8 @@ def import_qdrant_local(
 
 
 def _qdrant_client() -> Any:
-    try:
+    with needing("import_qdrant_local", "qdrant-client", "[qdrant]"):
         import qdrant_client
-    except ImportError as error:
-        raise MissingDependencyError(
-            'import_qdrant_local needs qdrant-client: pip install "retrieval-store[qdrant]"'
-        ) from error
     return qdrant_client
 
 

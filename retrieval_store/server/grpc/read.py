@@ -4,7 +4,7 @@ Its own converter makes most of them. What it hasn't, or makes otherwise than a 
 slowly for what is asked most, is made here by methods of the same names.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -138,8 +138,8 @@ class Reading(GrpcToRest):
             {
                 "shard_key": cls.shard_key(model),
                 **cls._query_fields(model),
-                "limit": _set(model, "limit"),
-                "offset": _set(model, "offset"),
+                "limit": said(model, "limit"),
+                "offset": said(model, "offset"),
             },
         )
 
@@ -155,8 +155,8 @@ class Reading(GrpcToRest):
     def _query_fields(cls, model: Message) -> dict[str, Any]:
         return {
             "prefetch": [cls.convert_prefetch_query(one) for one in model.prefetch] or None,
-            "query": cls.convert_query(model.query) if model.HasField("query") else None,
-            "using": _set(model, "using"),
+            "query": said(model, "query", cls.convert_query),
+            "using": said(model, "using"),
             "lookup_from": cls.lookup(model),
             **cls.searched(model),
         }
@@ -164,11 +164,10 @@ class Reading(GrpcToRest):
     @classmethod
     def searched(cls, model: Message) -> dict[str, Any]:
         """What all searches have."""
-        has = model.HasField
         return {
             "filter": cls.filter(model),
-            "params": cls.convert_search_params(model.params) if has("params") else None,
-            "score_threshold": _set(model, "score_threshold")
+            "params": said(model, "params", cls.convert_search_params),
+            "score_threshold": said(model, "score_threshold")
             if cls._has_threshold(model)
             else None,
             **cls.shown(model),
@@ -182,45 +181,35 @@ class Reading(GrpcToRest):
     @classmethod
     def shown(cls, model: Message) -> dict[str, Any]:
         """What is shown of points."""
-        has = model.HasField
         return {
-            "with_vector": cls.convert_with_vectors_selector(model.with_vectors)
-            if has("with_vectors")
-            else None,
-            "with_payload": cls.convert_with_payload_selector(model.with_payload)
-            if has("with_payload")
-            else None,
+            "with_vector": said(model, "with_vectors", cls.convert_with_vectors_selector),
+            "with_payload": said(model, "with_payload", cls.convert_with_payload_selector),
         }
 
     @classmethod
     def grouped(cls, model: Message) -> dict[str, Any]:
         """By what points are grouped."""
-        lookup = (
-            cls.convert_with_lookup(model.with_lookup) if model.HasField("with_lookup") else None
-        )
         return {
             "group_by": model.group_by,
             "group_size": _number_of(model, "group_size"),
             "limit": _number_of(model, "limit"),
-            "with_lookup": lookup,
+            "with_lookup": said(model, "with_lookup", cls.convert_with_lookup),
         }
 
     @classmethod
-    def filter(cls, model: Message) -> models.Filter | None:
+    def filter(cls, model: Message) -> Any:
         """The filter of a request, if it has one."""
-        return cls.convert_filter(model.filter) if model.HasField("filter") else None
+        return said(model, "filter", cls.convert_filter)
 
     @classmethod
-    def lookup(cls, model: Message) -> models.LookupLocation | None:
+    def lookup(cls, model: Message) -> Any:
         """Whose vectors are compared, if others' are."""
-        has = model.HasField("lookup_from")
-        return cls.convert_lookup_location(model.lookup_from) if has else None
+        return said(model, "lookup_from", cls.convert_lookup_location)
 
     @classmethod
     def shard_key(cls, model: Message) -> Any:
         """The shards of a request, if it names some."""
-        has = model.HasField("shard_key_selector")
-        return cls.convert_shard_key_selector(model.shard_key_selector) if has else None
+        return said(model, "shard_key_selector", cls.convert_shard_key_selector)
 
     @classmethod
     def convert_vector(cls, model: Message) -> Any:
@@ -272,33 +261,25 @@ class Reading(GrpcToRest):
     @classmethod
     def upserted(cls, model: Message) -> models.PointsList:
         """What an upsert writes."""
-        has = model.HasField
         return made(
             models.PointsList,
             {
                 "points": cls.points(model.points),
                 "shard_key": cls.shard_key(model),
-                "update_filter": cls.convert_filter(model.update_filter)
-                if has("update_filter")
-                else None,
-                "update_mode": cls.convert_update_mode(model.update_mode)
-                if has("update_mode")
-                else None,
+                "update_filter": said(model, "update_filter", cls.convert_filter),
+                "update_mode": said(model, "update_mode", cls.convert_update_mode),
             },
         )
 
     @classmethod
     def vectors_updated(cls, model: Message) -> models.UpdateVectors:
         """What an update of vectors writes."""
-        has = model.HasField
         return made(
             models.UpdateVectors,
             {
                 "points": [cls._point_vectors(one) for one in model.points],
                 "shard_key": cls.shard_key(model),
-                "update_filter": cls.convert_filter(model.update_filter)
-                if has("update_filter")
-                else None,
+                "update_filter": said(model, "update_filter", cls.convert_filter),
             },
         )
 
@@ -338,7 +319,7 @@ class Reading(GrpcToRest):
     def payload_set(cls, model: Message) -> models.SetPayload:
         """What is set in payloads."""
         return models.SetPayload.model_construct(
-            payload=payload_of(model.payload), key=_set(model, "key"), **cls.selection(model)
+            payload=payload_of(model.payload), key=said(model, "key"), **cls.selection(model)
         )
 
     @classmethod
@@ -412,12 +393,12 @@ class _NoShards:
 NO_SHARDS = _NoShards()
 
 
-def _set(model: Message, name: str) -> Any:
-    """A field that may be left out."""
-    return getattr(model, name) if model.HasField(name) else None
+def said(model: Message, name: str, read: Callable[[Any], Any] = lambda said: said) -> Any:
+    """What a field that may be left out says; None where it is."""
+    return read(getattr(model, name)) if model.HasField(name) else None
 
 
 def _number_of(model: Message, name: str) -> Any:
     """A number, which some messages must have and others may."""
     has_presence = model.DESCRIPTOR.fields_by_name[name].has_presence
-    return _set(model, name) if has_presence else getattr(model, name)
+    return said(model, name) if has_presence else getattr(model, name)

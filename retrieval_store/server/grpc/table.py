@@ -15,7 +15,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.qdrant.errors import wrong
 from retrieval_store.server import bodies
 from retrieval_store.server.grpc import write
-from retrieval_store.server.grpc.read import Noticed, Reading, noticing
+from retrieval_store.server.grpc.read import Noticed, Reading, noticing, said
 from retrieval_store.server.grpc.write import Message, payload_of
 from retrieval_store.server.request import Asked, Served
 
@@ -68,32 +68,24 @@ def aliases(model: Message) -> models.ChangeAliasesOperation:
     return models.ChangeAliasesOperation(actions=actions)
 
 
-def _datatype(given: Message) -> Any:
-    """What the numbers of vectors are kept as, if that is said."""
-    return Reading.convert_datatype(given.datatype) if given.HasField("datatype") else None
-
-
 def vector_name(model: Message) -> Any:
     """Vectors of one name more."""
     match model.WhichOneof("vector_config"):
         case "dense_config":
             given = model.dense_config
-            has = given.HasField
+            several = said(given, "multivector_config", Reading.convert_multivector_config)
             dense = models.DenseVectorConfig(
                 size=given.size,
                 distance=Reading.convert_distance(given.distance),
-                multivector_config=Reading.convert_multivector_config(given.multivector_config)
-                if has("multivector_config")
-                else None,
-                datatype=_datatype(given),
+                multivector_config=several,
+                datatype=said(given, "datatype", Reading.convert_datatype),
             )
             return models.DenseVectorNameConfig(dense=dense)
         case "sparse_config":
             given = model.sparse_config
-            has = given.HasField
             sparse = models.SparseVectorConfig(
-                modifier=Reading.convert_modifier(given.modifier) if has("modifier") else None,
-                datatype=_datatype(given),
+                modifier=said(given, "modifier", Reading.convert_modifier),
+                datatype=said(given, "datatype", Reading.convert_datatype),
             )
             return models.SparseVectorNameConfig(sparse=sparse)
     raise ValueError("vector_config isn't given")
@@ -132,7 +124,7 @@ def recommend_batch(model: Message) -> bodies.RecommendBatch:
 
 def discover(model: Message) -> bodies.Discover:
     """Points on one side of pairs, near a target."""
-    target = _example(model.target.single) if model.HasField("target") else None
+    target = said(model, "target", lambda given: _example(given.single))
     pairs = [
         models.ContextPair.model_construct(
             positive=_example(one.positive), negative=_example(one.negative)
@@ -160,13 +152,10 @@ def _near(model: Message) -> dict[str, Any]:
 
 
 def _like(model: Message) -> dict[str, Any]:
-    strategy = model.HasField("strategy") and model.strategy
     return {
         "positive": _examples(model.positive, model.positive_vectors),
         "negative": _examples(model.negative, model.negative_vectors),
-        "strategy": Reading.convert_recommend_strategy(strategy)
-        if model.HasField("strategy")
-        else None,
+        "strategy": said(model, "strategy", Reading.convert_recommend_strategy),
         **_compared(model),
         **_asked(model),
     }
@@ -174,8 +163,7 @@ def _like(model: Message) -> dict[str, Any]:
 
 def _compared(model: Message) -> dict[str, Any]:
     """Which vectors are compared."""
-    using = model.using if model.HasField("using") else None
-    return {"using": using or None, "lookup_from": Reading.lookup(model)}
+    return {"using": said(model, "using") or None, "lookup_from": Reading.lookup(model)}
 
 
 def _asked(model: Message) -> dict[str, Any]:
@@ -184,7 +172,7 @@ def _asked(model: Message) -> dict[str, Any]:
 
 
 def _window(model: Message) -> dict[str, Any]:
-    return {"limit": model.limit, "offset": model.offset if model.HasField("offset") else None}
+    return {"limit": model.limit, "offset": said(model, "offset")}
 
 
 def _examples(ids: Any, vectors: Any) -> list[Any]:
@@ -269,11 +257,7 @@ class Procedure:
 
 def _retrieved(model: Message) -> Any:
     ids = [Reading.convert_point_id(one) for one in model.ids]
-    return _made(models.PointRequest, model, ids=ids, **_shown(model))
-
-
-def _shown(model: Message) -> dict[str, Any]:
-    return Reading.shown(model)
+    return _made(models.PointRequest, model, ids=ids, **Reading.shown(model))
 
 
 def _made(kind: Any, model: Message, **fields: Any) -> Any:
@@ -287,16 +271,14 @@ def _set(model: Message, *names: str) -> dict[str, Any]:
 
 
 def _scrolled(model: Message) -> Any:
-    offset = Reading.convert_point_id(model.offset) if model.HasField("offset") else None
-    order = Reading.convert_order_by(model.order_by) if model.HasField("order_by") else None
     return _made(
         models.ScrollRequest,
         model,
-        offset=offset,
-        order_by=order,
+        offset=said(model, "offset", Reading.convert_point_id),
+        order_by=said(model, "order_by", Reading.convert_order_by),
         filter=Reading.filter(model),
         **_set(model, "limit"),
-        **_shown(model),
+        **Reading.shown(model),
     )
 
 

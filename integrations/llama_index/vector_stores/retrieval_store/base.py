@@ -33,6 +33,7 @@ from llama_index.vector_stores.retrieval_store.queries import (
 
 from retrieval_store import Client, Collection
 from retrieval_store.api.results import Explanation
+from retrieval_store.base.threads import awaited
 from retrieval_store.base.validation import path_of, shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.frameworks.collection import (
@@ -353,9 +354,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         (document,) = items_of((ref_doc_id,), "ref_doc_id", str)
         self.client.delete(where=of_documents((document,)))  # type: ignore[arg-type]
 
-    async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
-        """`delete`, on a thread."""
-        await asyncio.to_thread(self.delete, ref_doc_id, **delete_kwargs)
+    adelete = awaited(delete)
 
     def delete_nodes(
         self,
@@ -374,14 +373,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         elif ids is None and any(given is not None for given in among.values()):
             self.client.delete(**among)
 
-    async def adelete_nodes(
-        self,
-        node_ids: list[str] | None = None,
-        filters: MetadataFilters | None = None,
-        **delete_kwargs: Any,
-    ) -> None:
-        """`delete_nodes`, on a thread."""
-        await asyncio.to_thread(self.delete_nodes, node_ids, filters, **delete_kwargs)
+    adelete_nodes = awaited(delete_nodes)
 
     def clear(self) -> None:
         """Delete all nodes; the collection stays."""
@@ -389,9 +381,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         if ids:
             self.client.delete(ids=ids)
 
-    async def aclear(self) -> None:
-        """`clear`, on a thread."""
-        await asyncio.to_thread(self.clear)
+    aclear = awaited(clear)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:
         """Everything is on disk already, or in memory for good."""
@@ -455,9 +445,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         an InvalidArgumentError."""
         return self._asked().answer(query, kwargs)
 
-    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """`query`, on a thread."""
-        return await asyncio.to_thread(self.query, query, **kwargs)
+    aquery = awaited(query)
 
     def explain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
         """How the query is answered, as `Collection.explain` says it; of mode mmr, how those are
@@ -465,9 +453,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         explanation: Explanation = self._asked().explain(query, kwargs)
         return explanation
 
-    async def aexplain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
-        """`explain`, on a thread."""
-        return await asyncio.to_thread(self.explain, query, **kwargs)
+    aexplain = awaited(explain)
 
     def _asked(self) -> QueryAnswerer:
         fusion = self._functions["hybrid_fusion_fn"]

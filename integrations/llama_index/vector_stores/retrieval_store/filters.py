@@ -1,7 +1,6 @@
 """Translates for LlamaIndex: its metadata filters into expressions of retrieval-store, and our
 embedding functions into LlamaIndex's."""
 
-import asyncio
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -14,6 +13,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from retrieval_store.api.embedder import function_of
+from retrieval_store.base.threads import awaited
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
@@ -182,14 +182,9 @@ class AsLlamaIndex(BaseEmbedding):
     def _get_query_embedding(self, query: str) -> list[float]:
         return query_embedded(self._function, query)
 
-    async def _aget_text_embedding(self, text: str) -> list[float]:
-        return await asyncio.to_thread(self._get_text_embedding, text)
-
-    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return await asyncio.to_thread(self._get_text_embeddings, texts)
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return await asyncio.to_thread(self._get_query_embedding, query)
+    _aget_text_embedding = awaited(_get_text_embedding)
+    _aget_text_embeddings = awaited(_get_text_embeddings)
+    _aget_query_embedding = awaited(_get_query_embedding)
 
 
 def _named(function: Any) -> str:

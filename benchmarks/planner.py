@@ -19,7 +19,7 @@ from calibrate import clustered
 
 import retrieval_store
 from retrieval_store.engine.search import search
-from retrieval_store.engine.search.planner import CostInputs, Plan, candidates, choose
+from retrieval_store.engine.search.planner import CostInputs, SearchPlan, candidates, choose
 
 SHARES = (1.0, 0.7, 0.27, 0.12, 0.03, 0.007)
 METHODS = ("exact", "codes", "over-fetch")
@@ -32,10 +32,10 @@ def forced(method: str | None) -> Iterator[list[str]]:
     """Have every search use this method if it can; yields those that were used."""
     used: list[str] = []
 
-    def choice(at: CostInputs, wider: int = 1) -> Plan:
+    def choice(at: CostInputs, wider: int = 1) -> SearchPlan:
         plan = choose(at, wider)
         if method == "over-fetch" and at.indexed:
-            plan = Plan("over-fetch", candidates(at) * wider, plan.costs)
+            plan = SearchPlan("over-fetch", candidates(at) * wider, plan.costs)
         elif method in ("exact", "codes"):
             coded = at.coded if method == "codes" else 0
             plan = choose(replace(at, indexed=0, coded=coded))

@@ -29,7 +29,7 @@ from runs import save
 
 import retrieval_store
 from retrieval_store.qdrant import QdrantClient
-from retrieval_store.query.query import Near, Question, Step
+from retrieval_store.query.query import NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields
 
 NAME, BATCH, WORDS = "things", 1_000, 100
@@ -197,8 +197,8 @@ class Bench:
         condition = m.FieldCondition(key="w", match=m.MatchValue(value="w7"))
 
         def engine(i: int) -> object:
-            step = Step(Near("", self.queries[i][None]), 10)
-            return points.ask(Question((step,), fields))
+            step = QueryStep(NearestDense("", self.queries[i][None]), 10)
+            return points.ask(Query((step,), fields))
 
         ask: dict[str, Call] = {
             "Collection.query": lambda i: things.query(query_embeddings=self.lists[i]),

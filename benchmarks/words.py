@@ -20,7 +20,7 @@ import retrieval_store
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.expression import Range
-from retrieval_store.query.query import Question, Sparse, Step
+from retrieval_store.query.query import NearestSparse, Query, QueryStep
 from retrieval_store.query.types import Fields, NewSpace, NonDenseVectors, PointBatch, WriteRules
 
 QUERIES = 100
@@ -112,8 +112,8 @@ def sparse(points: int, folder: Path) -> dict[str, float]:
     queries = [vector() for _ in range(QUERIES)]
 
     def search(i: int, expression: Range | None = None) -> object:
-        step = Step(Sparse("s", (queries[i],)), 10, expression)
-        return collection.ask(Question((step,), Fields()))
+        step = QueryStep(NearestSparse("s", (queries[i],)), 10, expression)
+        return collection.ask(Query((step,), Fields()))
 
     few = Range(("n",), lt=12)
     figures = {

@@ -28,7 +28,7 @@ FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class PointLayout:
     """Where a document's text and metadata stand in a point: the text is the point's document, and
     with `content_key` also under that key; the metadata are the point's, or stand under
     `metadata_key`, as LangChain's store for Qdrant has them."""
@@ -65,7 +65,7 @@ class Layout:
     ) -> dict[str, Any]:
         """The point's metadata for an image: with a caption, which is the text, its uri too."""
         if caption is None:
-            return Layout(None, self.metadata_key).payload("", metadata)
+            return PointLayout(None, self.metadata_key).payload("", metadata)
         return self.payload(caption, {"uri": uri, **metadata})
 
     def key(self, name: Any) -> Any:
@@ -112,7 +112,7 @@ class Layout:
             ) from error
 
 
-class Batch:
+class DocumentBatch:
     """Texts with as many metadatas and ids, checked; nothing of the caller's is changed.
 
     ids are made where they are None or left out. `returned` has one for each text that was given;
@@ -165,10 +165,10 @@ def batches(
     metadatas: Iterable[Mapping[str, Any] | None] | None,
     ids: Iterable[str | None] | None,
     batch_size: int | None,
-) -> Iterator[Batch]:
+) -> Iterator[DocumentBatch]:
     """Texts in batches of so many, read as they are asked for; all in one where that is None."""
     if batch_size is None:
-        yield Batch(texts, metadatas, ids)
+        yield DocumentBatch(texts, metadatas, ids)
         return
     size = batch_size_of(batch_size)
     if all(column is None or isinstance(column, Sequence) for column in (texts, metadatas, ids)):
@@ -181,7 +181,7 @@ def batches(
         if not any(pieces):
             return
         rest = iter(pieces[1:])
-        yield Batch(
+        yield DocumentBatch(
             pieces[0],
             None if metadatas is None else next(rest),
             None if ids is None else next(rest),

@@ -21,7 +21,7 @@ import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from langchain_retrieval_store.documents import FIELDS, Layout
+from langchain_retrieval_store.documents import FIELDS, PointLayout
 from retrieval_store import Collection
 from retrieval_store.base.arrays import RRF_K
 from retrieval_store.base.fusion import usual_fusion
@@ -85,7 +85,7 @@ class Ask:
 
 
 def asked(
-    layout: Layout,
+    layout: PointLayout,
     filter: Filter,
     given: Mapping[str, Any],
     usual: SearchMode,
@@ -219,7 +219,7 @@ class Searches:
     _embedding: Embeddings | None
     _sparse: Any
     _mode: SearchMode
-    _layout: Layout
+    _layout: PointLayout
     _relevance_score_fn: Callable[[float], float] | None
 
     @property

@@ -21,8 +21,8 @@ from pydantic import ConfigDict, Field
 
 from langchain_retrieval_store.documents import (
     FIELDS,
-    Batch,
-    Layout,
+    DocumentBatch,
+    PointLayout,
     batches,
     document_batches,
     documents_in,
@@ -46,7 +46,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.frameworks.collection import (
-    Opened,
+    OpenedCollection,
     checked_model,
     items_of,
     open_collection,
@@ -123,11 +123,13 @@ class RetrievalStore(Searches, VectorStore):
                 f"relevance_score_fn is {shown(relevance_score_fn)}, expected a function"
             )
         self._mode = mode_of(retrieval_mode, "retrieval_mode")
-        self._layout = Layout(content_payload_key, metadata_payload_key)
+        self._layout = PointLayout(content_payload_key, metadata_payload_key)
         self._relevance_score_fn = relevance_score_fn
-        self._opened: Opened = self._open(path=path, url=url, client=client, collection=collection)
+        self._opened: OpenedCollection = self._open(
+            path=path, url=url, client=client, collection=collection
+        )
 
-    def _open(self, **where: Any) -> Opened:
+    def _open(self, **where: Any) -> OpenedCollection:
         given = self._arguments
         names = ("distance", "configuration", "create", "check_model")
         as_made = {name: given[name] for name in names}
@@ -264,7 +266,7 @@ class RetrievalStore(Searches, VectorStore):
         being in the metadata under "uri", unless they say something else there. Returns the ids, as
         `add_texts` does; raises EmbeddingFunctionError when the embedding has no `embed_image`, and
         InvalidArgumentError for captions of another number than the uris."""
-        batch = Batch(uris, metadatas, ids, captions)
+        batch = DocumentBatch(uris, metadatas, ids, captions)
         if batch.texts:
             self.collection.upsert(
                 batch.ids,
@@ -492,14 +494,14 @@ class RetrievalStore(Searches, VectorStore):
 
     # below
 
-    def _put(self, batch: Batch, vectors: Any) -> list[str]:
+    def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
         if batch.texts:
             self.collection.upsert(
                 *self._records(batch, vectors), replace=True, **self._also(batch)
             )
         return batch.returned
 
-    def _update(self, batch: Batch, vectors: Any) -> None:
+    def _update(self, batch: DocumentBatch, vectors: Any) -> None:
         if self._layout.metadata_key is not None:
             got = self.collection.get(ids=batch.ids, include=("metadatas",))
             old = dict(zip(got["ids"], got["metadatas"], strict=True))
@@ -507,23 +509,23 @@ class RetrievalStore(Searches, VectorStore):
             batch.metadatas = [self._layout.merged(old.get(i), new) for i, new in pairs]
         self.collection.update(*self._records(batch, vectors), **self._also(batch))
 
-    def _records(self, batch: Batch, vectors: Any) -> tuple[Any, ...]:
+    def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
         """Ids, embeddings, metadatas and documents."""
         pairs = zip(batch.texts, batch.metadatas, strict=True)
         return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.texts
 
-    def _also(self, batch: Batch) -> dict[str, Any]:
+    def _also(self, batch: DocumentBatch) -> dict[str, Any]:
         if self._sparse is None:
             return {}
         return {"sparse_embeddings": sparse_of(self._sparse, batch.texts, False)}
 
-    def _changes(self, ids: Sequence[str], documents: Sequence[Document]) -> Batch:
+    def _changes(self, ids: Sequence[str], documents: Sequence[Document]) -> DocumentBatch:
         named, given = items_of(ids, "ids", str), documents_in(documents)
         if len(named) != len(given):
             raise InvalidArgumentError(
                 f"ids has {len(named)} items, but there are {len(given)} documents"
             )
-        return Batch([d.page_content for d in given], [d.metadata for d in given], named)
+        return DocumentBatch([d.page_content for d in given], [d.metadata for d in given], named)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def iterated(
         own = await self._own()
         given = parameters.bind(own, *args, **kwargs)
         given.apply_defaults()
-        rows = _Rows(partial(method, own, *args, **kwargs), given.arguments["batch"])
+        rows = _Pieces(partial(method, own, *args, **kwargs), given.arguments["batch"])
         try:
             while piece := await self._calls.made(rows.next, "long"):
                 for row in piece:
@@ -124,7 +124,7 @@ def _named(call: T, method: Any, returned: str | None = None) -> T:
     return call
 
 
-class _Rows:
+class _Pieces:
     """What an iterator gives, piece by piece, in whichever thread; one at a time, since who is
     cancelled doesn't wait for the piece that is under way."""
 

@@ -33,8 +33,8 @@ from retrieval_store.api.configuration import (
 )
 from retrieval_store.api.embedding import Embedding
 from retrieval_store.api.query import (
-    Asker,
     Mode,
+    QueryBuilder,
     QueryOptions,
     QuerySources,
     asks,
@@ -67,7 +67,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, checked_metadata, path_of, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
-from retrieval_store.query.query import Question
+from retrieval_store.query.query import Query
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
 if TYPE_CHECKING:
@@ -85,11 +85,11 @@ FIRST = 5  # points that a notebook shows of a collection
 
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
-class Request:
+class QueryRequest:
     """What `query` and its like ask. wanted: the names in `include`; reranking: how the hits are
     put in order anew."""
 
-    question: Question
+    question: Query
     wanted: frozenset[str]
     reranking: "Reranking | None" = None
 
@@ -398,7 +398,7 @@ class Collection:
         rerank: Any = None,
         rerank_from: int | None = None,
         rerank_query: str | Sequence[str] | None = None,
-    ) -> Request:
+    ) -> QueryRequest:
         """What `query` and `explain` ask."""
         if query_sparse is not None:
             refuse_no_sparse("query_sparse", self._record())
@@ -416,11 +416,13 @@ class Collection:
             sources, others = self._like(sources, like, unlike)
             expression = all_of(expression, others)
         options = QueryOptions(mode, alpha, fusion, exact, ef, depth)
-        asker = Asker(self._embedding.embedder, self._load, self._analyzer)
+        asker = QueryBuilder(self._embedding.embedder, self._load, self._analyzer)
         if rerank is None:
             refuse_without_rerank(rerank_from=rerank_from, rerank_query=rerank_query)
             fields = fields_for(wanted)
-            return Request(asker.question(sources, expression, window, fields, options), wanted)
+            return QueryRequest(
+                asker.question(sources, expression, window, fields, options), wanted
+            )
         from retrieval_store.api.rerank import reranked_question
 
         texts = query_texts if rerank_query is None else rerank_query
@@ -432,7 +434,7 @@ class Collection:
             window,
             lambda read: asker.question(sources, expression, read, fields, options),
         )
-        return Request(question, wanted, reranking)
+        return QueryRequest(question, wanted, reranking)
 
     def _like(
         self,
@@ -460,7 +462,7 @@ class Collection:
         return metric_of(all_settings(self._record()))
 
     @asks(_question)
-    def query(self, request: Request) -> QueryResult:
+    def query(self, request: QueryRequest) -> QueryResult:
         """The best points for each query, best first; fewer than `n_results` only when fewer match.
 
         mode "dense": those nearest to exactly one of the four kinds of queries, one or many.
@@ -516,7 +518,7 @@ class Collection:
         return searched(self._backend.points, self._embedding.embedder, self._record, searches)
 
     @asks(_question)
-    def explain(self, request: Request) -> Explanation:
+    def explain(self, request: QueryRequest) -> Explanation:
         """Run a query and say how it was answered, instead of the answer.
 
         points, matching: how many there are and how many the filters allow; fresh: vectors that the
@@ -613,9 +615,9 @@ class Collection:
         object is returned (of matplotlib a picture, with `save(path)`); the first of these that is
         installed, if None. Raises MissingDependencyError where none is, InvalidArgumentError.
         """
-        from retrieval_store.api.maps import Asked, drawn, map_of
+        from retrieval_store.api.maps import MapRequest, drawn, map_of
 
-        asked = Asked(
+        asked = MapRequest(
             filter_of(where, where_document),
             None if color is None else metadata_key(color, "color"),
             named_by(mark, "mark"),

@@ -168,7 +168,7 @@ def supported_by(function: Any) -> list[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddingResult:
     """Vectors of inputs, (n, dim) float32; how many of these are texts; and which were cut, None
     where the function told of none."""
 
@@ -214,14 +214,14 @@ class Embedder:
         """The function, made if it has to be; None without one."""
         return self._ready() if self.is_there else None
 
-    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Embedded:
+    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> EmbeddingResult:
         """The vectors of documents or images."""
         from retrieval_store.embeddings._common import collected
 
         with collected() as cuts:
             matrix = _in_batches(self._ready(), inputs, show_progress)
         texts = sum(isinstance(one, str) for one in inputs)
-        return Embedded(matrix, texts, reduce(add, cuts) if cuts else None)
+        return EmbeddingResult(matrix, texts, reduce(add, cuts) if cuts else None)
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""
@@ -523,7 +523,7 @@ class ProbedEmbedder:
         """The function, made if it has to be; None without one."""
         return self._embedder.function
 
-    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Embedded:
+    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> EmbeddingResult:
         """The vectors of documents or images."""
         embedded = self._embedder.embed(inputs, show_progress)
         if not self._done and isinstance(inputs[0], str):

@@ -106,7 +106,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class RecordColumns:
     """Under which names a table, or a record, has what a record is made of. id: None where the
     index of a pandas frame has it; metadata: which others are keys of the metadata, None for
     all."""
@@ -120,7 +120,7 @@ class Columns:
     @property
     def are_usual(self) -> bool:
         """Whether each is called as it is here."""
-        return self == Columns()
+        return self == RecordColumns()
 
     @property
     def of_fields(self) -> dict[str, str]:
@@ -156,7 +156,7 @@ class Columns:
         return [name for name in names if name not in fields]
 
 
-def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: Any) -> Columns:
+def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: Any) -> RecordColumns:
     """What a user says of the columns, checked."""
     given = {
         "id_column": id, "document_column": document, "embedding_column": embedding,
@@ -169,10 +169,10 @@ def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: An
         if given[one] == given[other]:
             raise InvalidArgumentError(f"{one} and {other} are both {given[one]!r}")
     keys = None if metadata is None else tuple(metadata_keys(metadata, "metadata_columns"))
-    return Columns(id, document, embedding, uri, keys)
+    return RecordColumns(id, document, embedding, uri, keys)
 
 
-def batches_from(source: Any, size: int, columns: Columns) -> Iterator[dict[str, Any]]:
+def batches_from(source: Any, size: int, columns: RecordColumns) -> Iterator[dict[str, Any]]:
     """Arguments for `add`, of so many records each but for the last."""
     waiting: list[Record] = []
     for record in _records(source, size, columns):
@@ -195,7 +195,7 @@ def length_of(source: Any) -> int | None:
     return len(source) if _is_frame(source) or hasattr(source, "num_rows") else None
 
 
-def _records(source: Any, size: int, columns: Columns) -> Iterator[Record]:
+def _records(source: Any, size: int, columns: RecordColumns) -> Iterator[Record]:
     if _is_row(source, columns):
         source = [source]
     if _is_frame(source) or _is_arrow(source) or isinstance(source, Mapping):
@@ -217,17 +217,17 @@ def _records(source: Any, size: int, columns: Columns) -> Iterator[Record]:
             yield _of_named(piece, place, columns, is_first=i == 0)
 
 
-def _of_named(piece: Record, place: str, columns: Columns, is_first: bool) -> Record:
+def _of_named(piece: Record, place: str, columns: RecordColumns, is_first: bool) -> Record:
     """A record whose keys are named as columns. The first must have them all, so that a name that
     is wrong isn't taken for one that no record has; others may leave out all but the id."""
     if columns.id is None:
         raise _no_index(place, [*piece])
-    _refuse_lacking([*piece], place, columns if is_first else Columns(columns.id))
+    _refuse_lacking([*piece], place, columns if is_first else RecordColumns(columns.id))
     row = {**dict.fromkeys(columns.needed), **piece}
     return _of_row(row, columns.of_fields, columns.keys(piece), place)
 
 
-def _of_piece(piece: Any, size: int, place: str, columns: Columns) -> Iterator[Record]:
+def _of_piece(piece: Any, size: int, place: str, columns: RecordColumns) -> Iterator[Record]:
     if _is_arrow(piece):
         _refuse_columns(piece.schema.names, place, columns)
         parts = piece.to_batches(max_chunksize=size) if hasattr(piece, "to_batches") else [piece]
@@ -256,7 +256,7 @@ def _of_piece(piece: Any, size: int, place: str, columns: Columns) -> Iterator[R
         )
 
 
-def _is_row(piece: Any, columns: Columns) -> bool:
+def _is_row(piece: Any, columns: RecordColumns) -> bool:
     """Whether it is a record, rather than many in the shape of what `get` returns."""
     if not isinstance(piece, Mapping):
         return False
@@ -288,7 +288,7 @@ def _columns_of(frame: Any, start: int, size: int) -> dict[Any, list[Any]]:
 
 
 def _refuse_columns(
-    names: list[Any], place: str, columns: Columns, has_index: bool = False
+    names: list[Any], place: str, columns: RecordColumns, has_index: bool = False
 ) -> None:
     """Raise InvalidArgumentError for columns of which no records can be made."""
     if columns.id is None and not has_index:
@@ -305,7 +305,7 @@ def _refuse_columns(
         )
 
 
-def _refuse_lacking(names: list[Any], place: str, columns: Columns) -> None:
+def _refuse_lacking(names: list[Any], place: str, columns: RecordColumns) -> None:
     """Raise InvalidArgumentError where a column that is named isn't there."""
     for name, argument in columns.needed.items():
         if name not in names:
@@ -316,7 +316,7 @@ def _refuse_lacking(names: list[Any], place: str, columns: Columns) -> None:
 
 
 def _of_columns(
-    values: Mapping[Any, list[Any]], place: str, columns: Columns, start: int
+    values: Mapping[Any, list[Any]], place: str, columns: RecordColumns, start: int
 ) -> Iterator[Record]:
     """Rows of a table: columns that aren't fields of a record are keys of its metadata."""
     fields, names = columns.of_fields, [name for name in values if name is not None]

@@ -69,7 +69,7 @@ class MapData:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MapRequest:
     """Which records are drawn: those that match, or a sample of them, chosen by a seed; those to be
     marked are drawn in any case. key: whose values are coloured."""
 
@@ -80,7 +80,7 @@ class Asked:
     seed: int
 
 
-def map_of(points: PointsBackend, name: str, metric: Metric, asked: Asked) -> MapData:
+def map_of(points: PointsBackend, name: str, metric: Metric, asked: MapRequest) -> MapData:
     """The map of a collection's dense vectors. InvalidArgumentError for a key that no record drawn
     has, and for records to be marked that there aren't."""
     path = None if asked.key is None else (asked.key,)

@@ -18,7 +18,15 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import fraction, listed, shown, whole_number
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.query.query import BestOfEach, Fused, Near, Question, Sparse, Step, Text
+from retrieval_store.query.query import (
+    BestOfEach,
+    Bm25,
+    FuseRankings,
+    NearestDense,
+    NearestSparse,
+    Query,
+    QueryStep,
+)
 from retrieval_store.query.types import Fields, PointId
 
 if TYPE_CHECKING:
@@ -203,7 +211,7 @@ class Window:
 
 
 @dataclass(slots=True)
-class Asker:
+class QueryBuilder:
     """Makes queries for a store of what users of a collection pass. embedder: returns the one
     of its embedding function; load: what its data loader makes of uris; analyzer: tells how it
     finds words; space, sparse: the vector spaces that are searched; holds_several: whether a point
@@ -223,13 +231,13 @@ class Asker:
         window: Window,
         fields: Fields,
         options: QueryOptions,
-    ) -> Question:
+    ) -> Query:
         """What the store is asked."""
         options.check()
         step, measured = self._step(sources, expression, window.depth, options)
         step.limit, step.offset = window.count, window.offset
         step.threshold = _threshold(step, window)
-        return Question((step,), fields, window.groups, measured)
+        return Query((step,), fields, window.groups, measured)
 
     def _step(
         self,
@@ -237,39 +245,39 @@ class Asker:
         expression: Expression | None,
         depth: int,
         options: QueryOptions,
-    ) -> tuple[Step, Near | None]:
+    ) -> tuple[QueryStep, NearestDense | None]:
         """How points are ranked, and what the distances of a hybrid query are measured from."""
         if options.mode == "dense":
-            return Step(self._near(sources.only(), options), depth, expression), None
+            return QueryStep(self._near(sources.only(), options), depth, expression), None
         texts, sparse = sources.sides(options.mode)
         if options.mode != "hybrid":
-            return Step(self._words(texts, sparse, None), depth, expression), None
+            return QueryStep(self._words(texts, sparse, None), depth, expression), None
         fusion, alpha = options.fused(sparse is None)
         if alpha == 0:
-            return Step(self._words(texts, sparse, None), depth, expression), None
+            return QueryStep(self._words(texts, sparse, None), depth, expression), None
         number = None if self.holds_several else len(sparse or texts or ())
         near = self._near(sources.dense_leg(texts, number), options)
         deep, wide = options.depths(depth)
         if alpha == 1:
-            return Step(near, depth, expression), None
+            return QueryStep(near, depth, expression), None
         words = self._words(texts, sparse, fusion)
-        legs = Step(near, deep, expression), Step(words, wide, expression)
+        legs = QueryStep(near, deep, expression), QueryStep(words, wide, expression)
         weights, is_fixed = (alpha, 1.0 - alpha), options.depth is not None
-        fused = Fused(fusion, weights, has_fixed_limits=is_fixed)
-        return Step(fused, depth, prefetch=legs), near
+        fused = FuseRankings(fusion, weights, has_fixed_limits=is_fixed)
+        return QueryStep(fused, depth, prefetch=legs), near
 
     def _words(
         self, texts: list[Any] | None, sparse: list[SparseVector] | None, fusion: Fusion | None
-    ) -> Text | Sparse:
+    ) -> Bm25 | NearestSparse:
         """The side of a query that isn't dense vectors."""
         if sparse is not None:
-            return Sparse(self.sparse, tuple(sparse))
-        return Text(tuple(texts or ()), self.analyzer(), fusion == "adaptive")
+            return NearestSparse(self.sparse, tuple(sparse))
+        return Bm25(tuple(texts or ()), self.analyzer(), fusion == "adaptive")
 
-    def _near(self, source: tuple[str, Any], options: QueryOptions) -> Near:
+    def _near(self, source: tuple[str, Any], options: QueryOptions) -> NearestDense:
         vectors = self._vectors(source)
         each = (vectors,) if self.holds_several else vectors
-        return Near(self.space, each, "distance", options.exact, options.checked_ef())
+        return NearestDense(self.space, each, "distance", options.exact, options.checked_ef())
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of one kind of queries."""
@@ -326,9 +334,9 @@ def _with_vector(ids: Sequence[PointId], column: Matrix | None) -> list[PointId]
     return [one for one, lacks in zip(ids, np.isnan(column[:, 0]), strict=True) if not lacks]
 
 
-def _threshold(step: Step, window: Window) -> float | None:
+def _threshold(step: QueryStep, window: Window) -> float | None:
     """That of a step, in its own unit."""
-    if not isinstance(step.scoring, Near):
+    if not isinstance(step.scoring, NearestDense):
         return window.min_score
     if window.min_score is not None:
         raise InvalidArgumentError(

@@ -17,7 +17,7 @@ from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import shown, whole_number
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
-from retrieval_store.query.query import Question, queries_of
+from retrieval_store.query.query import Query, queries_of
 from retrieval_store.query.types import Hits
 from retrieval_store.rerankers import Scorer, scorer_of
 
@@ -80,8 +80,8 @@ class Reranking:
 
 
 def reranked_question(
-    rerank: Any, rerank_from: Any, texts: Any, window: Window, ask: Callable[[Window], Question]
-) -> tuple[Question, Reranking]:
+    rerank: Any, rerank_from: Any, texts: Any, window: Window, ask: Callable[[Window], Query]
+) -> tuple[Query, Reranking]:
     """What is asked, and how its hits are re-ranked, as a user asks for it. texts: what documents
     are compared with; window: which hits are wanted in the end; ask: makes the question of those
     that the re-ranker reads."""

@@ -12,15 +12,15 @@ from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.filters.nodes import And, Expression, HasId, Not
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.query.query import Question, Step, Text, leaves_of
+from retrieval_store.query.query import Bm25, Query, QueryStep, leaves_of
 from retrieval_store.query.reasons import (
-    Case,
+    ArgumentNames,
     Condition,
     Kind,
     Reason,
     Reasons,
     Reranked,
-    Terms,
+    WhyRequest,
     check_asked,
 )
 from retrieval_store.query.types import Hits
@@ -45,18 +45,18 @@ def bound(
 
 def case_of(
     given: Mapping[str, Any],
-    question: Question,
+    question: Query,
     analyzer: Callable[[], Analyzer],
     records: Any,
     containing: Any,
     same: Any,
-) -> Case:
+) -> WhyRequest:
     """The case of a query. given: its arguments; question: what they ask; analyzer: tells how the
     collection finds words, where any are in question."""
     ids = named_by(records, "records")
     check_asked(ids, containing, "records")
     text = _text_of(given["query_texts"])
-    beside: tuple[Step, ...] = ()
+    beside: tuple[QueryStep, ...] = ()
     spelled: dict[str, str] = {}
     if text is not None:
         words = analyzer()
@@ -67,7 +67,7 @@ def case_of(
         conditions_in("where_document", given["where_document"], parse_where_document),
         _of_like(given),
     )
-    return Case(
+    return WhyRequest(
         question,
         ids,
         containing,
@@ -121,22 +121,22 @@ def _on_reranked(moved: Moved, wanted: Window) -> Iterator[str]:
         )
 
 
-def _terms(given: Mapping[str, Any]) -> Terms:
+def _terms(given: Mapping[str, Any]) -> ArgumentNames:
     """What the arguments of a query are called that decide what is found."""
     threshold = "max_distance" if given["mode"] == "dense" else "min_score"
     if given["rerank"] is None:
-        return Terms(threshold=threshold)
+        return ArgumentNames(threshold=threshold)
     showing = "would let the re-ranker read it"
-    return Terms(count="rerank_from", threshold=threshold, showing=showing)
+    return ArgumentNames(count="rerank_from", threshold=threshold, showing=showing)
 
 
-def words_beside(question: Question, text: str, analyzer: Analyzer) -> tuple[Step, ...]:
+def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryStep, ...]:
     """How the words of a query's text rank records, where the query doesn't go by them."""
     (step,) = question.steps
     leaves = leaves_of(step)
-    if any(isinstance(one.scoring, Text) for one in leaves):
+    if any(isinstance(one.scoring, Bm25) for one in leaves):
         return ()
-    return (Step(Text((text,), analyzer), step.depth, leaves[0].expression),)
+    return (QueryStep(Bm25((text,), analyzer), step.depth, leaves[0].expression),)
 
 
 def _text_of(texts: Any) -> str | None:

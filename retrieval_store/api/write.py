@@ -23,7 +23,7 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.api.arguments import FIELDS, Embed, Records, records_of
 from retrieval_store.api.configuration import refuse_no_sparse
-from retrieval_store.api.embedder import Embedded, ProbedEmbedder
+from retrieval_store.api.embedder import EmbeddingResult, ProbedEmbedder
 from retrieval_store.api.embedding import Embedding
 from retrieval_store.api.results import SPACE, SPARSE, WriteResult
 from retrieval_store.base.arrays import Ints, Matrix
@@ -53,7 +53,7 @@ from retrieval_store.query.types import (
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class EmbeddingInputs:
     """What to embed, and what the records then hold.
 
     inputs: strings and images; positions: which record each belongs to, int64; documents, uris: an
@@ -88,7 +88,7 @@ def skipped_in(records: Records, loaded: list[Any], loader: DataLoader | None) -
     return {i for i, (uri, item) in pairs if uri is not None and item is None}
 
 
-def sources_of(records: Records, loaded: list[Any]) -> Sources:
+def sources_of(records: Records, loaded: list[Any]) -> EmbeddingInputs:
     """The sources of the records, of which those of uris are loaded; raises InvalidArgumentError
     when a record has two, and it isn't said which is embedded."""
     _refuse_unloaded(records, loaded)
@@ -105,11 +105,11 @@ def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
             )
 
 
-def _chosen(records: Records, loaded: list[Any]) -> Sources:
+def _chosen(records: Records, loaded: list[Any]) -> EmbeddingInputs:
     """The sources of one kind; what is given of the others is stored."""
     field = loaded if records.embed == "uris" else getattr(records, records.embed or "")
     places = [i for i, item in enumerate(field or ()) if item is not None]
-    return Sources(
+    return EmbeddingInputs(
         [field[i] for i in places],
         np.array(places, np.int64),
         or_unset(records.documents),
@@ -122,7 +122,7 @@ def or_unset(values: list[Any] | None) -> list[Any] | None:
     return None if values is None else [UNSET if value is None else value for value in values]
 
 
-def _only_sources(records: Records, loaded: list[Any]) -> Sources:
+def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
     """The one source of each record."""
     inputs: list[Any] = []
     positions: list[int] = []
@@ -145,8 +145,8 @@ def _only_sources(records: Records, loaded: list[Any]) -> Sources:
             documents[i] = records.documents[i] if records.documents is not None else None
             uris[i] = records.uris[i] if records.uris is not None else None
     if not inputs:
-        return Sources(inputs, np.array(positions, np.int64), None, None)
-    return Sources(inputs, np.array(positions, np.int64), documents, uris)
+        return EmbeddingInputs(inputs, np.array(positions, np.int64), None, None)
+    return EmbeddingInputs(inputs, np.array(positions, np.int64), documents, uris)
 
 
 def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
@@ -169,12 +169,12 @@ def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedBatch:
     """A batch to write; what was embedded for it, None for nothing; and the ids of records that
     were left out, since their loader skips what their uris point at."""
 
     batch: PointBatch
-    embedded: Embedded | None = None
+    embedded: EmbeddingResult | None = None
     left_out: Sequence[str] = ()
 
 
@@ -183,7 +183,7 @@ def prepared(
     embedder: Callable[[], ProbedEmbedder],
     loader: DataLoader | None,
     show_progress: bool,
-) -> Prepared:
+) -> PreparedBatch:
     """The records as a batch, with vectors for all that they give a source of."""
     if records.embeddings is not None:
         return _with_vectors(records, records.embeddings)
@@ -196,7 +196,7 @@ def prepared(
     return replace(_embedded(records, loaded, embedder, show_progress), left_out=left_out)
 
 
-def _with_vectors(records: Records, embeddings: Matrix) -> Prepared:
+def _with_vectors(records: Records, embeddings: Matrix) -> PreparedBatch:
     batch = PointBatch(
         ShownIds(records.ids),
         {**_sparse_vectors(records), SPACE: Vectors(embeddings)},
@@ -204,7 +204,7 @@ def _with_vectors(records: Records, embeddings: Matrix) -> Prepared:
         or_unset(records.documents),
         or_unset(records.uris),
     )
-    return Prepared(batch)
+    return PreparedBatch(batch)
 
 
 def _embedded(
@@ -212,14 +212,14 @@ def _embedded(
     loaded: list[Any],
     embedder: Callable[[], ProbedEmbedder],
     show_progress: bool,
-) -> Prepared:
+) -> PreparedBatch:
     payloads, vectors = or_unset(records.metadatas), _sparse_vectors(records)
     sources = sources_of(records, loaded)
     embedded = embedder().embed(sources.inputs, show_progress) if sources.inputs else None
     if embedded is not None:
         vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
     batch = PointBatch(ShownIds(records.ids), vectors, payloads, sources.documents, sources.uris)
-    return Prepared(batch, embedded)
+    return PreparedBatch(batch, embedded)
 
 
 def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
@@ -398,7 +398,7 @@ def _percent_left(cut: Cut) -> int:
 
 
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
-Write: TypeAlias = tuple[Prepared, WriteRules]
+Write: TypeAlias = tuple[PreparedBatch, WriteRules]
 MOST_SECONDS = 1e11  # since 1970: the year 5138
 ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
@@ -454,7 +454,7 @@ class Writer:
             _refuse_no_moment(records, self.expires)
         return records
 
-    def _prepared(self, records: Records, show_progress: bool) -> Prepared:
+    def _prepared(self, records: Records, show_progress: bool) -> PreparedBatch:
         return prepared(records, self.embedding.embedder, self.loader, show_progress)
 
     def write(self, write: Write) -> WriteResult:
@@ -464,7 +464,7 @@ class Writer:
             return self.told(made, None)
         return self.told(made, self.backend.points.put(made.batch, rules))
 
-    def told(self, made: Prepared, result: PutResult | None) -> WriteResult:
+    def told(self, made: PreparedBatch, result: PutResult | None) -> WriteResult:
         """Tell of a batch that was written, and of what wasn't, in the log too, where also what
         doesn't count for vectors is told. result: None where there was nothing to write."""
         ignored = () if result is None else result.ignored

@@ -1,9 +1,9 @@
 """Array types, the few array operations that numpy lacks, and the metrics and fusions by name.
 
-`Patched` is an array of numbers that grows at the end and changes here and there, of which versions
-share memory. A version is a long array that others share, and a short *patch* of places with other
-numbers. So a change of one number costs the same however long the array is; only when a patch has
-become long, a version gets an array of its own.
+`CowArray` is an array of numbers that grows at the end and changes here and there, of which
+versions share memory. A version is a long array that others share, and a short *patch* of places
+with other numbers. So a change of one number costs the same however long the array is; only when a
+patch has become long, a version gets an array of its own.
 
 The metrics say how far vectors are apart, and `similarity_of` and `server_scores_of` make scores of
 their distances.
@@ -163,7 +163,7 @@ NOWHERE: Ints = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Patched:
+class CowArray:
     """base: (n,), with room behind it, see `appended`; at: (p,) ascending, where the numbers are
     those of values instead, (p,)."""
 
@@ -208,11 +208,11 @@ class Patched:
         good[self.at[inside]] = self.values[inside] >= 0
         return good
 
-    def appended(self, tail: Ints) -> "Patched":
+    def appended(self, tail: Ints) -> "CowArray":
         """With more numbers at the end; only of the newest version."""
-        return Patched(appended(self.base, tail), self.at, self.values)
+        return CowArray(appended(self.base, tail), self.at, self.values)
 
-    def changed(self, at: Ints, values: Ints | int) -> "Patched":
+    def changed(self, at: Ints, values: Ints | int) -> "CowArray":
         """With other numbers at these places; the last one where a place comes twice."""
         if not len(at):
             return self
@@ -221,13 +221,13 @@ class Patched:
         places, last = np.unique(every[::-1], return_index=True)
         new = new[len(every) - 1 - last]
         if len(places) <= LONGEST_PATCH:
-            return Patched(self.base, places, new)
+            return CowArray(self.base, places, new)
         base = _with_room(self.base)
         base[places] = new
-        return Patched(base, NOWHERE, NOWHERE)
+        return CowArray(base, NOWHERE, NOWHERE)
 
 
-NOTHING = Patched(NOWHERE, NOWHERE, NOWHERE)
+NOTHING = CowArray(NOWHERE, NOWHERE, NOWHERE)
 
 
 def _with_room(numbers: Ints) -> Ints:

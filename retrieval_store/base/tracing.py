@@ -37,7 +37,7 @@ _tracer: Any = None
 _recording: ContextVar[Any] = ContextVar("retrieval_store_span", default=None)
 
 
-class Named(Protocol):
+class HasName(Protocol):
     """What spans are about: a collection."""
 
     @property
@@ -45,7 +45,7 @@ class Named(Protocol):
         """The name of the collection."""
 
 
-class Answer(Protocol):
+class HasPoints(Protocol):
     """Points that were found."""
 
     @property
@@ -53,7 +53,7 @@ class Answer(Protocol):
         """Their ids."""
 
 
-S = TypeVar("S", bound=Named)
+S = TypeVar("S", bound=HasName)
 
 
 def _found() -> Any:
@@ -143,7 +143,7 @@ def event(name: str, tell: Callable[[], Attributes] = dict) -> None:
         recording.add_event(f"{OURS}.{name}", tell())
 
 
-def returned(*each: Answer) -> Attributes:
+def returned(*each: HasPoints) -> Attributes:
     """What spans say of the answers to the queries of a call."""
     told = {"db.response.returned_rows": sum(len(points.ids) for points in each)}
     return told if len(each) == 1 else {**told, "db.operation.batch.size": len(each)}

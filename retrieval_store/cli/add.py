@@ -196,7 +196,7 @@ def adding_options(command: Command) -> Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class IncomingRecords:
     """What is to be added, and how the collection for it is wanted, if there is none. which: files
     of a folder; columns: of a file; images: where a file's uris lead to, if they are loaded; syncs:
     whether the collection is kept in step with a folder; tells: whether it is said what is made."""
@@ -309,7 +309,7 @@ def add(
         images = path.parent if path == source else Path()
         if path != source:
             columns["format"] = format_ or "jsonl"
-        incoming = Incoming(
+        incoming = IncomingRecords(
             path, which, is_folder, columns, embed, images, how, distance, model, trust
         )
         if is_there(store, collection):
@@ -372,7 +372,7 @@ def is_there(store: str, name: str) -> bool:
     return False
 
 
-def there(client: "Client", name: str, incoming: Incoming) -> "Collection":
+def there(client: "Client", name: str, incoming: IncomingRecords) -> "Collection":
     """A collection that is there, if it is as is asked for."""
     points = collection_of(client, name)
     space = points.configuration["hnsw"]["space"]
@@ -397,7 +397,7 @@ def _refuse_no_model(why: str) -> None:
     raise click.UsageError(f"files of a folder are embedded by a model, and {why}: give --model")
 
 
-def with_new(store: str, name: str, incoming: Incoming) -> Any:
+def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
     """Add to a collection that is made for it; all is looked at, in memory, before anything is made
     in a store, and a collection into which nothing came is dropped again."""
     from retrieval_store.api.client import Client
@@ -431,7 +431,7 @@ def with_new(store: str, name: str, incoming: Incoming) -> Any:
     return added
 
 
-def _wanted(incoming: Incoming, checked: Any) -> tuple[dict[str, Any], str]:
+def _wanted(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
     from retrieval_store.api.embedder import space_for

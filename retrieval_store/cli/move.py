@@ -12,7 +12,7 @@ import click
 from retrieval_store.cli import add, shared
 from retrieval_store.cli.add import (
     DISTANCES,
-    Incoming,
+    IncomingRecords,
     is_there,
     near,
     tell_unreadable,
@@ -261,7 +261,7 @@ def sync(
     how = {"name": name, "prefix": prefix, "chunk": chunk, "batch": batch, "dry_run": dry_run}
     how |= {"allow_empty": allow_empty, "show_progress": has_bar(quiet)}
     place = folder.absolute()
-    incoming = Incoming(
+    incoming = IncomingRecords(
         place, which, True, {}, None, place, how, distance, model, trust, True, not as_json
     )
     if is_there(store, collection):

@@ -78,10 +78,10 @@ def serve(
         raise click.UsageError("--tls-cert and --tls-key need each other")
     with needing("a server", None, "[server]"):
         from retrieval_store.server import run
-        from retrieval_store.server.auth import Settings, check_reach, keys_of
+        from retrieval_store.server.auth import ServerSettings, check_reach, keys_of
     keys, reader_keys = keys_of(os.environ, api_key_file)
     check_reach(host, bool(keys or reader_keys), no_auth)
-    settings = Settings(
+    settings = ServerSettings(
         keys=keys,
         reader_keys=reader_keys,
         allow_hosts=allow_host,
@@ -153,9 +153,9 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     """
     with needing("a page", None, "[server]"):
         from retrieval_store.server import run
-        from retrieval_store.server.auth import Settings
+        from retrieval_store.server.auth import ServerSettings
     token = secrets.token_urlsafe(32)
-    settings = Settings(
+    settings = ServerSettings(
         reader_keys=(token,), read_only=True, trust=trust, image_root=image_root, local=True
     )
 

@@ -161,7 +161,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 
 
-class Text(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
+class TextParam(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
     """Text that can be stored: an argument of other bytes than UTF-8 isn't."""
 
     name = "text"
@@ -174,7 +174,7 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
         return value
 
 
-TEXT = Text()
+TEXT = TextParam()
 
 
 class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4

@@ -95,7 +95,7 @@ INNER = re.compile(r"(Tonic status error|status: \w+, message:).*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ServerFailure:
     """status: as HTTP has it, or a word; said: what the server says of it, as it came; pause: the
     seconds that it asks to wait."""
 
@@ -110,34 +110,34 @@ class Failure:
         return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}…"
 
 
-def failure_of(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> ServerFailure:
     """What an exception of the client's says."""
     match error:
         case UnexpectedResponse():
             pause = _seconds(error.headers.get("retry-after"))
-            return Failure(error.status_code or FOREIGN, _text_of(error.content), pause)
+            return ServerFailure(error.status_code or FOREIGN, _text_of(error.content), pause)
         case ResourceExhaustedResponse():
-            return Failure(429, error.message, error.retry_after_s)
+            return ServerFailure(429, error.message, error.retry_after_s)
         case QdrantException():  # it couldn't read the pause that it was asked for
-            return Failure(429)
+            return ServerFailure(429)
         case ResponseHandlingException(source=ValidationError()):
-            return Failure(FOREIGN)
+            return ServerFailure(FOREIGN)
         case ResponseHandlingException():
             return failure_of(error.source)
         case grpc.RpcError():
             return _of_grpc(error)
         case json.JSONDecodeError():  # an object that ends too early was Qdrant's
-            return Failure(BROKEN if error.doc.startswith("{") else FOREIGN)
+            return ServerFailure(BROKEN if error.doc.startswith("{") else FOREIGN)
         case AssertionError() | UnicodeDecodeError():
-            return Failure(FOREIGN)
+            return ServerFailure(FOREIGN)
     status = next((status for kind, status in OF_HTTPX if isinstance(error, kind)), LOCAL)
-    return Failure(status, str(error))
+    return ServerFailure(status, str(error))
 
 
-def _of_grpc(error: Any) -> Failure:
+def _of_grpc(error: Any) -> ServerFailure:
     said = error.details() or ""
     status = OF_GRPC.get(error.code(), 500)
-    return Failure(UNREACHABLE if status == 503 and UNSENT.search(said) else status, said)
+    return ServerFailure(UNREACHABLE if status == 503 and UNSENT.search(said) else status, said)
 
 
 def _text_of(content: bytes) -> str:
@@ -206,7 +206,7 @@ class Understood:
         return error
 
 
-def understood(failure: Failure, method: str, words: Mapping[str, str]) -> Understood:
+def understood(failure: ServerFailure, method: str, words: Mapping[str, str]) -> Understood:
     """What a failure of a method means, by the first rule that fits."""
     fitting = (
         (meaning, match.groupdict())
@@ -218,7 +218,7 @@ def understood(failure: Failure, method: str, words: Mapping[str, str]) -> Under
     return Understood(meaning, message, found, failure.pause)
 
 
-def _reason(failure: Failure) -> str:
+def _reason(failure: ServerFailure) -> str:
     return (
         f": {failure.sentence}" if failure.sentence else f", without saying why ({failure.status})"
     )
@@ -485,7 +485,7 @@ class Cluster:
             time.sleep(pause)
 
 
-class Waited:
+class BlockingClient:
     """An AsyncQdrantClient of the caller's, whose calls are made on the loop that the client is
     used by; threads of an `AsyncClient` wait for them."""
 
@@ -504,7 +504,7 @@ class Waited:
 
 def waited(client: Any) -> Any:
     """A client whose calls wait; one that is none of the asynchronous ones as it is."""
-    return Waited(client) if isinstance(client, AsyncQdrantClient) else client
+    return BlockingClient(client) if isinstance(client, AsyncQdrantClient) else client
 
 
 def was_refused(error: ClusterError) -> bool:

@@ -7,9 +7,9 @@ sent, and a *subset* of them, whose opposite is a superset of the points that fu
 The points that come back are then checked here (`filters.leaves.fulfils`). A condition on a key
 whose index doesn't serve it (`schema.PayloadIndexes`) is left out likewise.
 
-A server in strict mode has `Limits`. A filter with more conditions than it takes, or more values in
-one, is replaced by one that says less (`within`): a necessary condition stays necessary, and what
-is left out is checked here, like all else that comes back.
+A server in strict mode has `StrictLimits`. A filter with more conditions than it takes, or more
+values in one, is replaced by one that says less (`within`): a necessary condition stays necessary,
+and what is left out is checked here, like all else that comes back.
 """
 
 import math
@@ -257,7 +257,7 @@ MOST_LEFT_OUT = 10_000  # points that a request names, to be asked for those aft
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StrictLimits:
     """None: anything. query: points in one answer; batch: points in one write; searches: queries in
     one request; conditions: of a filter; values: in one condition; ef: candidates of a search;
     exact: whether points may be counted, and searched without an index; lengths: of sparse vectors,
@@ -282,13 +282,13 @@ class Limits:
         return self.query * (1 + min(MOST_LEFT_OUT, conditions * values) // self.query)
 
 
-def limits_of(strict: Any) -> Limits:
+def limits_of(strict: Any) -> StrictLimits:
     """Those that a server says of a collection; `strict` is None where there are none."""
     if strict is None:
-        return Limits()
+        return StrictLimits()
     sparse = strict.sparse_config or {}
     lengths = {name: one.max_length for name, one in sparse.items() if one.max_length is not None}
-    return Limits(
+    return StrictLimits(
         strict.max_query_limit,
         strict.upsert_max_batchsize,
         strict.search_max_batchsize,
@@ -300,7 +300,9 @@ def limits_of(strict: Any) -> Limits:
     )
 
 
-def within(condition: models.Filter | None, limits: Limits, spare: int = 0) -> models.Filter | None:
+def within(
+    condition: models.Filter | None, limits: StrictLimits, spare: int = 0
+) -> models.Filter | None:
     """Of a necessary condition what may be sent. spare: conditions that others want to add."""
     if condition is None or (limits.conditions is None and limits.values is None):
         return condition
@@ -312,7 +314,7 @@ def within(condition: models.Filter | None, limits: Limits, spare: int = 0) -> m
 
 
 def without(
-    condition: models.Filter | None, ids: Sequence[Any], limits: Limits
+    condition: models.Filter | None, ids: Sequence[Any], limits: StrictLimits
 ) -> models.Filter | None:
     """The condition, and none of the points with these ids."""
     if not ids:
@@ -321,7 +323,7 @@ def without(
     return models.Filter(must=None if condition is None else [condition], must_not=seen)
 
 
-def spared(points: int, most: int, limits: Limits) -> int:
+def spared(points: int, most: int, limits: StrictLimits) -> int:
     """How many conditions it takes to ask for so many points, of which one answer has `most`: the
     last request leaves out those of all before it."""
     return math.ceil((points - 1) // most * most / _room(limits.values))

@@ -158,7 +158,7 @@ _MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x5 << 76 | 0x2 << 62  # version 5, and
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredPoint:
     """What a point holds besides its vectors. order: greater than that of all that were inserted
     before; length: of its vector, where Qdrant keeps only the direction."""
 
@@ -184,7 +184,7 @@ def point_id(own: PointId) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def encoded(held: Held) -> dict[str, Any]:
+def encoded(held: StoredPoint) -> dict[str, Any]:
     """The payload to send."""
     metadata = held.payload or {}
     service: dict[str, Any] = {
@@ -203,7 +203,7 @@ def encoded(held: Held) -> dict[str, Any]:
     return {**rounded, **given, ID: held.id, SERVICE: service}
 
 
-def decoded(payload: Mapping[str, Any] | None) -> Held:
+def decoded(payload: Mapping[str, Any] | None) -> StoredPoint:
     """What was encoded; raises DamagedError for a point that isn't ours."""
     given = payload or {}
     match given.get(ID), given.get(SERVICE):
@@ -213,7 +213,7 @@ def decoded(payload: Mapping[str, Any] | None) -> Held:
                 metadata = restored(metadata, service["exact"])
             held = metadata if metadata or service.get("metadata", True) else None
             length: Any = service.get("length", 1.0)
-            return Held(own, held, given.get(DOCUMENT), given.get(URI), order, length)
+            return StoredPoint(own, held, given.get(DOCUMENT), given.get(URI), order, length)
     raise DamagedError("the Qdrant collection has a point that retrieval-store didn't write")
 
 

@@ -1,4 +1,4 @@
-"""`RemoteLeaves`: the cluster's `query.executor.Leaves`, which rank by dense vectors, by words and
+"""`RemoteLeaves`: the cluster's `query.executor.Ranker`, which rank by dense vectors, by words and
 by sparse vectors, with answers that fulfil the filter exactly.
 
 Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
@@ -34,7 +34,7 @@ from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
 from retrieval_store.base.validation import kind_of
 from retrieval_store.cluster.client import VectorMissing
 from retrieval_store.cluster.filters import as_filter, necessary, spared, within, without
-from retrieval_store.cluster.payload import Held, decoded, point_id
+from retrieval_store.cluster.payload import StoredPoint, decoded, point_id
 from retrieval_store.cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store.cluster.space import (
     NUMBER_BYTES,
@@ -58,24 +58,24 @@ from retrieval_store.query import executor
 from retrieval_store.query.executor import Label, Ranked
 from retrieval_store.query.query import (
     BestOfEach,
+    Bm25,
     Groups,
     GroupValue,
-    Near,
-    Sparse,
-    Step,
-    Text,
-    WordFindings,
+    NearestDense,
+    NearestSparse,
+    QueryStep,
+    WordReport,
 )
 from retrieval_store.query.types import Fields, PointId, Points
 
 WIDER = 4  # factor by which the limit grows when a query is repeated
 PAGE = 1_000  # up to this limit the points aren't counted first
 TIES = 1_000  # equally good hits that are requested beyond the wanted ones
-Pair: TypeAlias = tuple[Any, Held]  # a point with Qdrant's score, and its decoded payload
+Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and its decoded payload
 
 
 @dataclass(slots=True)
-class Trace(executor.Trace):
+class ClusterTrace(executor.Trace):
     """Adds to the trace: the filter that was sent, the number of requests, and the number of hits
     that were refused because they don't fulfil the whole filter."""
 
@@ -85,32 +85,32 @@ class Trace(executor.Trace):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchContext:
+class ClusterSearch:
     """The collection to search, the vector spaces to return with hits, and the trace to fill."""
 
     collection: QdrantCollection
     spaces: Spaces
-    trace: Trace
+    trace: ClusterTrace
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RankedPoints:
     """Points, best first, with Qdrant's scores."""
 
-    held: list[Held]
+    held: list[StoredPoint]
     vectors: list[VectorsHeld]
     scores: Floats
 
 
-NOTHING = Answer([], [], np.empty(0))
+NOTHING = RankedPoints([], [], np.empty(0))
 
 
 def verified(
-    context: SearchContext,
+    context: ClusterSearch,
     requests: list[models.QueryRequest],
     expression: Expression | None,
     k: int,
-) -> list[Answer]:
+) -> list[RankedPoints]:
     """For each request the k best points that fulfil the whole expression, equally good ones in the
     order of first insertion.
 
@@ -118,7 +118,7 @@ def verified(
     is requested; if it is as good as the k-th, up to TIES more are, to find the first inserted.
     """
     bound = necessary(expression, context.collection.indexes)
-    answers: list[Answer] = [NOTHING] * len(requests)
+    answers: list[RankedPoints] = [NOTHING] * len(requests)
     if bound is False:
         return answers
     context.trace.filter = within(as_filter(bound), context.collection.limits)
@@ -147,7 +147,7 @@ def _settled(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
 
 
 def _wider(
-    context: SearchContext, limit: int, short: list[int], answers: list[Answer], wanted: int
+    context: ClusterSearch, limit: int, short: list[int], answers: list[RankedPoints], wanted: int
 ) -> int:
     """The next limit; raises ClusterError where the server allows no more, and too few hits were
     found. If only equally good ones may be missing, `short` is emptied instead."""
@@ -164,7 +164,7 @@ def _wider(
     return wider
 
 
-def _allowed(context: SearchContext, limit: int) -> int:
+def _allowed(context: ClusterSearch, limit: int) -> int:
     return min(limit, context.collection.limits.reach)
 
 
@@ -176,7 +176,7 @@ def _ranked(pairs: list[Pair]) -> list[Pair]:
     return ranked
 
 
-def _condition(context: SearchContext, limit: int) -> models.Filter | None:
+def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
     """The filter to send with this limit. Where the server allows fewer hits in one response,
     conditions are dropped, to leave room for the one that excludes the hits found before."""
     limits = context.collection.limits
@@ -186,7 +186,7 @@ def _condition(context: SearchContext, limit: int) -> models.Filter | None:
 
 
 def _limited(
-    context: SearchContext, requests: list[models.QueryRequest], places: list[int], limit: int
+    context: ClusterSearch, requests: list[models.QueryRequest], places: list[int], limit: int
 ) -> Iterator[list[Any]]:
     """The hits of the requests at these places, `limit` for each."""
     limits = context.collection.limits
@@ -198,7 +198,7 @@ def _limited(
 
 
 def _in_rounds(
-    context: SearchContext, requests: list[models.QueryRequest], limit: int, most: int
+    context: ClusterSearch, requests: list[models.QueryRequest], limit: int, most: int
 ) -> list[list[Any]]:
     """The same where a response holds `most` hits only: each request excludes the hits found by
     those before it. All requests have the same filter otherwise, with room for the exclusion from
@@ -226,7 +226,7 @@ def _ids(points: Sequence[Any]) -> list[Any]:
 
 
 def _sized(
-    context: SearchContext,
+    context: ClusterSearch,
     request: models.QueryRequest,
     condition: models.Filter | None,
     limit: int,
@@ -241,7 +241,7 @@ def _sized(
     )
 
 
-def _responses(context: SearchContext, requests: list[models.QueryRequest]) -> Iterator[Any]:
+def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> Iterator[Any]:
     """The responses to the requests, sent in batches as large as Qdrant accepts."""
     dimension = context.collection.known_dimension() or 0
     # All have the same filter object, or the same filter with ids that each excludes.
@@ -255,8 +255,8 @@ def _responses(context: SearchContext, requests: list[models.QueryRequest]) -> I
         context.trace.requests += 1
 
 
-def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, Held]]) -> Answer:
-    return Answer(
+def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, StoredPoint]]) -> RankedPoints:
+    return RankedPoints(
         [held for _, held in pairs],
         [vectors_of(point, held, collection) for point, held in pairs],
         np.array([point.score for point, _ in pairs], np.float64),
@@ -264,33 +264,33 @@ def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, Held]]) -> 
 
 
 class RemoteLeaves:
-    """The points of one collection; see `query.executor.Leaves`. spaces: the vector spaces whose
+    """The points of one collection; see `query.executor.Ranker`. spaces: the vector spaces whose
     vectors are returned with hits."""
 
-    def __init__(self, collection: QdrantCollection, spaces: Spaces, trace: Trace) -> None:
+    def __init__(self, collection: QdrantCollection, spaces: Spaces, trace: ClusterTrace) -> None:
         self._collection, self.trace = collection, trace
-        self._context = SearchContext(collection, spaces, trace)
+        self._context = ClusterSearch(collection, spaces, trace)
         self._items: dict[PointId, int] = {}
-        self._held: list[Held] = []
+        self._held: list[StoredPoint] = []
         self._vectors: list[VectorsHeld] = []
-        self._far: dict[tuple[Near, int], dict[PointId, float]] = {}
+        self._far: dict[tuple[NearestDense, int], dict[PointId, float]] = {}
 
-    def rank(self, step: Step) -> list[Ranked]:
+    def rank(self, step: QueryStep) -> list[Ranked]:
         """For each query of a step its best points, among all that its filter allows."""
         match step.scoring:
-            case Near() as near:
+            case NearestDense() as near:
                 return self._near(step, near)
-            case Text() as text:
+            case Bm25() as text:
                 return self._text(step, text)
-            case Sparse(vectors=vectors):
+            case NearestSparse(vectors=vectors):
                 return self._by_sparse_vectors(step, SPARSE, vectors)
         return _refuse(step)
 
-    def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
         """Not supported: raises InvalidArgumentError. A cluster's hits aren't ranked again here."""
         _refuse(step)
 
-    def search_key(self, step: Step) -> Hashable:
+    def search_key(self, step: QueryStep) -> Hashable:
         """None: steps aren't merged. The queries of one step are sent in one batch anyway."""
         return None
 
@@ -298,7 +298,7 @@ class RemoteLeaves:
         """The metric of the vectors."""
         return self._collection.metric
 
-    def distances(self, near: Near, place: int, items: Ints) -> Floats:
+    def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
         """(n,) float64 distances from the query vector at `place`: known ones, and others by
         another request; NaN for points without a vector."""
         known = self._far.get((near, place), {})
@@ -345,14 +345,14 @@ class RemoteLeaves:
         held = (self._held[item] for item in items.tolist())
         return np.array([fulfils(one.candidate, expression) for one in held], np.bool_)
 
-    def words(self, text: Text, items: Ints) -> list[WordFindings]:
+    def words(self, text: Bm25, items: Ints) -> list[WordReport]:
         """Each distinct word of the first text; of the words in a document it isn't known what they
         add to its score."""
         analyzer = text.analyzer
         held = (self._held[item].document or "" for item in items.tolist())
         there = [set(analyzer.words([document]).vocabulary) for document in held]
         return [
-            WordFindings(word, np.nan, np.array([np.nan if word in one else 0.0 for one in there]))
+            WordReport(word, np.nan, np.array([np.nan if word in one else 0.0 for one in there]))
             for word in analyzer.words([text.texts[0]]).vocabulary
         ]
 
@@ -364,7 +364,7 @@ class RemoteLeaves:
         given.update(items)
         return points_of(self._collection, [one for one, _ in own], [one for _, one in own], fields)
 
-    def _near(self, step: Step, near: Near) -> list[Ranked]:
+    def _near(self, step: QueryStep, near: NearestDense) -> list[Ranked]:
         if near.scale != "distance" or near.space:
             _refuse(step)
         collection, vectors = self._collection, np.asarray(near.vectors)
@@ -382,7 +382,7 @@ class RemoteLeaves:
             found = [NOTHING] * len(requests)
         return [self._measured(answer, near, i) for i, answer in enumerate(found)]
 
-    def _measured(self, answer: Answer, near: Near, place: int) -> Ranked:
+    def _measured(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
         """The ranking with distances computed from Qdrant's scores (for Euclid these are
         distances)."""
         metric, found = self._collection.metric, self._ranked(answer)
@@ -392,11 +392,11 @@ class RemoteLeaves:
         found.distances, found.scores = distances, similarity_of(distances, metric)
         return found
 
-    def _ranked(self, answer: Answer) -> Ranked:
+    def _ranked(self, answer: RankedPoints) -> Ranked:
         """The ranking of an answer as items."""
         return Ranked(self._items_of(answer.held, answer.vectors), answer.scores)
 
-    def _items_of(self, held: Sequence[Held], vectors: Sequence[VectorsHeld]) -> Ints:
+    def _items_of(self, held: Sequence[StoredPoint], vectors: Sequence[VectorsHeld]) -> Ints:
         """The items of points, which are kept."""
         for one, its in zip(held, vectors, strict=True):
             if one.id not in self._items:
@@ -405,7 +405,7 @@ class RemoteLeaves:
                 self._vectors.append(its)
         return np.array([self._items[one.id] for one in held], np.int64)
 
-    def _text(self, step: Step, text: Text) -> list[Ranked]:
+    def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         """The rankings by BM25, as sparse vectors of words."""
         model = self._collection.word_model()
         if not text.weighs_identifiers:
@@ -421,7 +421,7 @@ class RemoteLeaves:
         return found
 
     def _by_sparse_vectors(
-        self, step: Step, using: str, vectors: Sequence[SparseVector]
+        self, step: QueryStep, using: str, vectors: Sequence[SparseVector]
     ) -> list[Ranked]:
         requests = {
             i: models.QueryRequest(query=sparse(one), using=using)
@@ -438,7 +438,7 @@ class RemoteLeaves:
         return [self._ranked(by_place.get(i, NOTHING)) for i in range(len(vectors))]
 
     def _ask_distances(
-        self, near: Near, place: int, ids: tuple[PointId, ...]
+        self, near: NearestDense, place: int, ids: tuple[PointId, ...]
     ) -> dict[PointId, float]:
         """The distances of the points with these ids from the query vector at `place`."""
         collection, vector = self._collection, np.asarray(near.vectors[place])
@@ -446,9 +446,9 @@ class RemoteLeaves:
         if not (limits.exact and (limits.values is None or len(ids) <= limits.values)):
             self.trace.requests += 1
             return _read_distances(collection, vector, ids)
-        asking = RemoteLeaves(collection, self._context.spaces, Trace())
-        exact = Near(near.space, vector[None], near.scale, exact=True)
-        asking.rank(Step(exact, len(ids), HasId(ids)))
+        asking = RemoteLeaves(collection, self._context.spaces, ClusterTrace())
+        exact = NearestDense(near.space, vector[None], near.scale, exact=True)
+        asking.rank(QueryStep(exact, len(ids), HasId(ids)))
         self.trace.requests += asking.trace.requests
         return asking._far[exact, 0]
 
@@ -460,7 +460,7 @@ class HeldLabels:
     kinds: int | None = None
     apart = 0
 
-    def __init__(self, held: Sequence[Held], path: PayloadPath) -> None:
+    def __init__(self, held: Sequence[StoredPoint], path: PayloadPath) -> None:
         self._held, self._path = held, path
 
     def of(self, items: Ints) -> list[Label]:
@@ -473,12 +473,12 @@ class HeldLabels:
         return sys.maxsize
 
 
-def _refuse(step: Step) -> NoReturn:
+def _refuse(step: QueryStep) -> NoReturn:
     what = type(step.scoring).__name__
     raise InvalidArgumentError(f"a cluster can't answer a question with a step {what!r} like this")
 
 
-def _params(near: Near, collection: QdrantCollection) -> models.SearchParams:
+def _params(near: NearestDense, collection: QdrantCollection) -> models.SearchParams:
     """Qdrant's search parameters; raises ClusterError where an exact search isn't allowed."""
     rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
     limits = collection.limits

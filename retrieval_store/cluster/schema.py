@@ -55,7 +55,7 @@ DISTANCES: dict[Metric, models.Distance] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CollectionSettings:
     """What is kept of a collection in the metadata of its Qdrant collection. Of this only the
     record's name changes, and in its settings what tells how to search. name: of the Qdrant
     collection."""
@@ -142,7 +142,7 @@ def refuse_unusable(settings: Payload) -> None:
             )
 
 
-def settings_in(metadata: Mapping[str, Any] | None) -> Settings | None:
+def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None:
     """The settings that were kept; None when the Qdrant collection isn't one of ours. Raises
     FormatError for a collection whose points are kept as only older releases read them: in a second
     Qdrant collection, or in an order of nanoseconds."""
@@ -159,11 +159,11 @@ def settings_in(metadata: Mapping[str, Any] | None) -> Settings | None:
             record = {key: value for key, value in others.items() if key not in OURS}
             if "exact" in others:
                 record = restored(record, others["exact"])
-            return Settings(CollectionRecord(own, called, record), name)
+            return CollectionSettings(CollectionRecord(own, called, record), name)
     return None
 
 
-def make(cluster: Cluster, settings: Settings) -> None:
+def make(cluster: Cluster, settings: CollectionSettings) -> None:
     """Make the Qdrant collection, without vectors; raises AlreadyExistsError."""
     try:
         _make(cluster, settings)
@@ -178,7 +178,7 @@ def make(cluster: Cluster, settings: Settings) -> None:
         raise
 
 
-def _make(cluster: Cluster, settings: Settings) -> None:
+def _make(cluster: Cluster, settings: CollectionSettings) -> None:
     sparse = {WORDS: _sparse_vectors(settings, by_idf=True)}
     if settings.sparse is not None:
         sparse[SPARSE] = _sparse_vectors(settings, settings.sparse["idf"])
@@ -194,7 +194,7 @@ def _make(cluster: Cluster, settings: Settings) -> None:
     )
 
 
-def make_room(cluster: Cluster, settings: Settings, dimension: int) -> None:
+def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> None:
     """Make room for vectors; an error when there is some, of this dimension or another."""
     dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
     made = models.DenseVectorNameConfig(dense=dense)
@@ -240,7 +240,7 @@ def keep_order(cluster: Cluster, name: str) -> None:
         )
 
 
-def _sparse_vectors(settings: Settings, by_idf: bool) -> models.SparseVectorParams:
+def _sparse_vectors(settings: CollectionSettings, by_idf: bool) -> models.SparseVectorParams:
     on_disk = settings.storage.get("on_disk")
     return models.SparseVectorParams(
         modifier=models.Modifier.IDF if by_idf else None,

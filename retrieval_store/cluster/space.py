@@ -14,9 +14,9 @@ from retrieval_store.base.arrays import Floats, Matrix, Metric, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.cluster import schema
 from retrieval_store.cluster.client import Cluster, VectorMissing, was_refused
-from retrieval_store.cluster.filters import Limits, limits_of, within
-from retrieval_store.cluster.payload import ORDER, Held, Orders, decoded, point_id
-from retrieval_store.cluster.schema import DENSE, SPARSE, PayloadIndexes, Settings
+from retrieval_store.cluster.filters import StrictLimits, limits_of, within
+from retrieval_store.cluster.payload import ORDER, Orders, StoredPoint, decoded, point_id
+from retrieval_store.cluster.schema import DENSE, SPARSE, CollectionSettings, PayloadIndexes
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     ClusterError,
@@ -34,7 +34,7 @@ NUMBER_BYTES = 24  # of one number of a vector, as JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ReadOptions:
     """Of a client. consistency: how many replicas a read asks, as `Client` takes it;
     creates_indexes: whether payload indexes are made that a server in strict mode asks for."""
 
@@ -46,13 +46,15 @@ class QdrantCollection:
     """What a collection is on a cluster. dimension: of the vectors, None until it is known; hint:
     the order number at which a page is likely to be asked for; limits: what its server allows."""
 
-    def __init__(self, cluster: Cluster, options: Options, settings: Settings) -> None:
+    def __init__(
+        self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
+    ) -> None:
         self.cluster = cluster
         self.settings = settings
         self.dimension: int | None = None
         self.hint = 0
         self.orders = Orders()
-        self.limits = Limits()
+        self.limits = StrictLimits()
         self.indexes = PayloadIndexes(
             self.call, self.look, lambda: cluster.version, options.creates_indexes
         )
@@ -200,7 +202,7 @@ def _consistency(asked: Any) -> dict[str, Any]:
     return {} if asked is None else {"consistency": asked}
 
 
-def vectors_of(record: Any, held: Held, collection: QdrantCollection) -> VectorsHeld:
+def vectors_of(record: Any, held: StoredPoint, collection: QdrantCollection) -> VectorsHeld:
     """The vectors of a point as they were given, of those that were asked for."""
     found: VectorsHeld = {}
     known = record.vector or {}
@@ -235,7 +237,7 @@ def sparse(vector: SparseVector) -> models.SparseVector:
 
 def points_of(
     collection: QdrantCollection,
-    held: Sequence[Held],
+    held: Sequence[StoredPoint],
     vectors: Sequence[VectorsHeld],
     fields: Fields,
 ) -> Points:
@@ -271,7 +273,7 @@ class ListedPoint(NamedTuple):
     for."""
 
     id: str
-    held: Held
+    held: StoredPoint
     vectors: VectorsHeld
 
 

@@ -27,15 +27,15 @@ from retrieval_store.base.validation import JSONValue, Payload, shown
 from retrieval_store.cluster import schema, write
 from retrieval_store.cluster.client import Cluster, IndexMissing
 from retrieval_store.cluster.filters import as_filter, necessary, within
-from retrieval_store.cluster.payload import RESERVED, Held
-from retrieval_store.cluster.ranker import RemoteLeaves, Trace
+from retrieval_store.cluster.payload import RESERVED, StoredPoint
+from retrieval_store.cluster.ranker import ClusterTrace, RemoteLeaves
 from retrieval_store.cluster.schema import SPARSE, is_written, kinds_of, parsed
 from retrieval_store.cluster.space import (
     PAGE,
     ListedPoint,
     Listing,
-    Options,
     QdrantCollection,
+    ReadOptions,
     Spaces,
     by_id,
     points_of,
@@ -54,7 +54,7 @@ from retrieval_store.filters.expression import Expression, PayloadPath, value_at
 from retrieval_store.filters.leaves import fulfils
 from retrieval_store.query.executor import answer
 from retrieval_store.query.protocols import INDEX_KINDS, IndexKind
-from retrieval_store.query.query import Findings, Inquiry, Question
+from retrieval_store.query.query import ExplainRequest, Query, RankReport
 from retrieval_store.query.types import (
     CollectionRecord,
     Fields,
@@ -151,13 +151,13 @@ class RemotePoints:
             while written:
                 yield written.popleft().outcome()
 
-    def _sent(self, request: write.Request) -> None:
+    def _sent(self, request: write.WriteRequest) -> None:
         self._collection.refuse_replaced()  # in the sender's turn: servers answer one by one
         write.send(self._collection, request)
 
     def _prepared(
         self, batch: PointBatch, rules: WriteRules, is_new: bool = False
-    ) -> write.Prepared:
+    ) -> write.PreparedWrite:
         held = {} if is_new else {one.id: one for one in self._named(batch.ids)}
         return write.prepared(self._collection, batch, rules, held)
 
@@ -281,15 +281,15 @@ class RemotePoints:
         return kinds.most_common(1)[0][0]
 
     @_traced("query", lambda found: returned(*(hits.points for hits in found)))
-    def ask(self, question: Question) -> list[Hits]:
+    def ask(self, question: Query) -> list[Hits]:
         """The hits of each query, best first; InvalidArgumentError for what a cluster can't
         answer."""
-        return self._answer(question, Trace())
+        return self._answer(question, ClusterTrace())
 
-    def explain(self, question: Question) -> Payload:
+    def explain(self, question: Query) -> Payload:
         """What a search asks of the cluster: its filter, the requests, and how many hits each side
         of a hybrid query gave. What Qdrant does with them is for Qdrant to say."""
-        trace = Trace()
+        trace = ClusterTrace()
         self._answer(question, trace)
         sent = None if trace.filter is None else trace.filter.model_dump(exclude_none=True)
         return {
@@ -303,12 +303,12 @@ class RemotePoints:
         }
 
     @_traced("why")
-    def why(self, inquiry: Inquiry) -> Findings:
+    def why(self, inquiry: ExplainRequest) -> RankReport:
         """Where records stand among the first hits of each ranking: a cluster tells of no places
         beyond. Its indexes are passed by, and what words weigh isn't known."""
 
-        def ask() -> Findings:
-            leaves = RemoteLeaves(self._collection, (), Trace())
+        def ask() -> RankReport:
+            leaves = RemoteLeaves(self._collection, (), ClusterTrace())
             return why(leaves, inquiry, max(1, min(RANKED, self._collection.count())))
 
         return self._indexed(ask)
@@ -334,7 +334,7 @@ class RemotePoints:
     def configure_index(self, space: str, index: Payload) -> None:
         """The number of candidates is sent with each query, so there is nothing to do here."""
 
-    def _answer(self, question: Question, trace: Trace) -> list[Hits]:
+    def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
         spaces = question.fields.vectors
         return self._indexed(
             lambda: answer(RemoteLeaves(self._collection, spaces, trace), question)
@@ -356,7 +356,7 @@ class RemotePoints:
                 if not (left and self._collection.has_changed(error)):
                     raise
 
-    def _named(self, ids: Sequence[PointId]) -> list[Held]:
+    def _named(self, ids: Sequence[PointId]) -> list[StoredPoint]:
         return [one.held for one in by_id(self._collection, ids)]
 
     def _found(
@@ -414,7 +414,7 @@ class RemoteStore:
     directory: Path | None = None
     embedded = engine = None  # it isn't in this process, nor of our engine
 
-    def __init__(self, cluster: Cluster, options: Options) -> None:
+    def __init__(self, cluster: Cluster, options: ReadOptions) -> None:
         self.cluster = cluster
         self._options = options
         self._open: dict[str, QdrantCollection] = {}
@@ -433,7 +433,7 @@ class RemoteStore:
         self._refuse_taken(name, ())
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
         schema.refuse_unusable(settings)
-        schema.make(self.cluster, schema.Settings(record, name))
+        schema.make(self.cluster, schema.CollectionSettings(record, name))
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:

@@ -18,7 +18,7 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import existing_ids, listed
-from retrieval_store.cluster.payload import Held, encoded, point_id, refuse_reserved
+from retrieval_store.cluster.payload import StoredPoint, encoded, point_id, refuse_reserved
 from retrieval_store.cluster.schema import DENSE, SPARSE, WORDS
 from retrieval_store.cluster.space import (
     NUMBER_BYTES,
@@ -62,7 +62,7 @@ class _Change:
     of its words has to be made anew; whole: whether nothing of what was there is kept; sparse: its
     new sparse vector."""
 
-    held: Held
+    held: StoredPoint
     vector: _Vector | None
     words: bool
     whole: bool
@@ -70,7 +70,7 @@ class _Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class WriteRequest:
     """Some points of a batch. number: of the requests of its batch that come before it."""
 
     operations: list[Any]
@@ -78,11 +78,11 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedWrite:
     """A batch that was checked. requests: what writes it, made one by one; result: what is said of
     it when all are done."""
 
-    requests: Iterator[Request]
+    requests: Iterator[WriteRequest]
     result: PutResult
 
 
@@ -90,8 +90,8 @@ def prepared(
     collection: QdrantCollection,
     batch: PointBatch,
     rules: WriteRules,
-    known: Mapping[PointId, Held],
-) -> Prepared:
+    known: Mapping[PointId, StoredPoint],
+) -> PreparedWrite:
     """What inserts and updates points as the rules say. known: those of the batch that exist."""
     refuse_reserved(batch.payloads or ())
     if known and rules.on_existing == "refuse":
@@ -118,8 +118,8 @@ def prepared(
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
     ignored = [] if rules.on_missing == "insert" else [batch.ids[i] for i in new]
-    requests = map(Request, _batches(collection, changes, words), count())
-    return Prepared(requests, PutResult(len(inserted), len(known), ignored))
+    requests = map(WriteRequest, _batches(collection, changes, words), count())
+    return PreparedWrite(requests, PutResult(len(inserted), len(known), ignored))
 
 
 def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
@@ -179,7 +179,7 @@ def _places(batch: PointBatch, given: Vectors | NonDenseVectors) -> Sequence[int
 def _change(
     batch: PointBatch,
     i: int,
-    old: Held | None,
+    old: StoredPoint | None,
     order: int,
     vector: _Vector | None,
     other: models.SparseVector | None,
@@ -193,13 +193,13 @@ def _change(
     length = 1.0 if vector is None else vector.length
     if old is None:
         payload, document, uri = (None if v is UNSET else v for v in (payload, document, uri))
-        held = Held(batch.ids[i], payload, document, uri, order, length)
+        held = StoredPoint(batch.ids[i], payload, document, uri, order, length)
         return _Change(held, vector, True, True, other)
     if payload is UNSET:
         payload = old.payload
     elif rules.merge_payloads:
         payload = merged(old.payload, payload)
-    held = Held(
+    held = StoredPoint(
         old.id,
         payload,
         old.document if document is UNSET else document,
@@ -215,7 +215,7 @@ def _given(values: Sequence[Any] | None, i: int) -> Any:
     return UNSET if values is None else values[i]
 
 
-def send(collection: QdrantCollection, request: Request) -> None:
+def send(collection: QdrantCollection, request: WriteRequest) -> None:
     """Send a request; when that returns, its points are as durable as Qdrant makes them."""
     try:
         _sent(collection, request.operations)

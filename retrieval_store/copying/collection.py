@@ -31,8 +31,8 @@ from retrieval_store.copying.pages import (
     write_named,
 )
 from retrieval_store.copying.place import (
+    CopyPlace,
     Follower,
-    Place,
     TooFarError,
     begin_writing,
     note_left,
@@ -40,7 +40,13 @@ from retrieval_store.copying.place import (
 )
 from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
 from retrieval_store.query.protocols import EmbeddedStore, EnginePoints, PointsBackend
-from retrieval_store.query.types import TEXTS_CUT, Changed, CollectionRecord, NewSpace, Position
+from retrieval_store.query.types import (
+    TEXTS_CUT,
+    ChangedPoints,
+    CollectionRecord,
+    NewSpace,
+    Position,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ class Transfer:
             moved += put_in_order(self.source, self.copied, self.spaces)
         return moved
 
-    def _resume(self) -> tuple[Entry, Changed | None]:
+    def _resume(self) -> tuple[Entry, ChangedPoints | None]:
         """The journal's entry to resume from, and the points changed since; None for these if all
         points are copied from the first on, or the source is a cluster.
 
@@ -122,7 +128,7 @@ class Transfer:
     def _note_done(self, done: int) -> None:
         self.journal.advance(self.collection_id, done=done)
 
-    def _copy_changed(self, changed: Changed) -> None:
+    def _copy_changed(self, changed: ChangedPoints) -> None:
         updated, inserted = split(changed)
         write_named(self.source, self.copied, updated, self.spaces)
         write_named(self.source, self.copied, inserted, self.spaces, append)
@@ -156,7 +162,7 @@ class CollectionCopy:
         shown: bool,
         spaces_of: SpacesOf,
     ) -> None:
-        self.place = Place(target, record, journal)
+        self.place = CopyPlace(target, record, journal)
         self.is_level = True
         self.alike: str | None = None
         self._source = source

@@ -3,10 +3,10 @@
 `holds_the_same` checks whether a copy equals its source: as many points, and a sample of them
 alike; or all of them, where no journal says that the collection is a copy.
 
-`Steps` make the vector spaces of a copy those of its source, while points come and go. A space that
-was dropped and added again has the name of the one before, and none of its vectors; its number
-shows that. All that a new one holds was written since it was added, so a copy of the changes since
-before that copies all of it.
+`SpaceChanges` make the vector spaces of a copy those of its source, while points come and go. A
+space that was dropped and added again has the name of the one before, and none of its vectors; its
+number shows that. All that a new one holds was written since it was added, so a copy of the changes
+since before that copies all of it.
 """
 
 import random
@@ -317,7 +317,7 @@ def as_new(space: SpaceRecord) -> NewSpace:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class SpaceChanges:
     """What makes the spaces of a copy those of its source: which are dropped first, which are added
     then, and of which the settings change."""
 
@@ -340,12 +340,12 @@ class Steps:
 
 def steps(
     source: Sequence[SpaceRecord], known: Mapping[str, int] | None, target: Sequence[SpaceRecord]
-) -> Steps:
+) -> SpaceChanges:
     """How the target comes by the vector spaces of the source. known: the numbers of those whose
     vectors the target has; None for all."""
     wanted = {one.name: one for one in source}
     kept = {one.name: one for one in target if _is_kept(one, wanted.get(one.name), known)}
-    return Steps(
+    return SpaceChanges(
         [one.name for one in target if one.name not in kept],
         {name: as_new(one) for name, one in wanted.items() if name not in kept},
         {name: wanted[name].index for name, one in kept.items() if one.index != wanted[name].index},

@@ -24,7 +24,13 @@ from retrieval_store.errors import (
     RetrievalStoreError,
 )
 from retrieval_store.query.protocols import EnginePoints, PointsBackend
-from retrieval_store.query.types import Changed, CollectionRecord, PointId, Position, SpaceRecord
+from retrieval_store.query.types import (
+    ChangedPoints,
+    CollectionRecord,
+    PointId,
+    Position,
+    SpaceRecord,
+)
 
 PAUSE = 0.05  # seconds between two looks at a source that rests
 
@@ -69,7 +75,7 @@ class Follower:
         self.followed += len(changed.ids or ())
         return True
 
-    def _changed(self) -> Changed:
+    def _changed(self) -> ChangedPoints:
         since = self._entry.position
         changed = None if since is None else self.source.changed_since(since)
         if changed is None or changed.ids is None:
@@ -88,7 +94,7 @@ class Follower:
             self.journal.advance(self.collection_id, spaces=numbers)
         return bool(steps)
 
-    def _copied(self, changed: Changed, there: Sequence[SpaceRecord]) -> bool:
+    def _copied(self, changed: ChangedPoints, there: Sequence[SpaceRecord]) -> bool:
         """Whether it was copied what has changed. Not if a vector space came or went meanwhile: the
         name of one may stand for another then, so all of that is copied again."""
         begin_writing(self.journal, self.collection_id)
@@ -109,7 +115,7 @@ class Follower:
         return pages.numbers(self.source.spaces()) == pages.numbers(there)
 
 
-def split(changed: Changed) -> tuple[Sequence[PointId], Sequence[PointId]]:
+def split(changed: ChangedPoints) -> tuple[Sequence[PointId], Sequence[PointId]]:
     """The points that were changed, and those that are new. Among the latter are those that were
     deleted and added again, whose place is the last now."""
     ids = changed.ids or ()
@@ -159,7 +165,7 @@ def follow(
 OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and files
 
 
-class Place:
+class CopyPlace:
     """Where the copy of one collection is in the target. record: the collection, as the source has
     it; called: the name of its copy, None while there is none."""
 

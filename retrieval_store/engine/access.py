@@ -26,7 +26,7 @@ import apsw
 
 from retrieval_store.base import tracing
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.engine.filtering.cache import AllowedCache
+from retrieval_store.engine.filtering.cache import FilterCache
 from retrieval_store.engine.locks import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
 from retrieval_store.engine.search.graph import FindClass, SpaceIndex, built_in
@@ -46,9 +46,9 @@ from retrieval_store.engine.sqlite import select as select_rows
 from retrieval_store.engine.state.caches import BUDGET, Cache, LayerCache
 from retrieval_store.engine.state.state import (
     FILE_KIND,
-    Changed,
+    ChangedRows,
     State,
-    Step,
+    StateStep,
     View,
     followed,
     is_worth_a_file,
@@ -57,15 +57,15 @@ from retrieval_store.engine.state.state import (
     state_bytes,
 )
 from retrieval_store.engine.storage.files import POINTS_NAME, Label
-from retrieval_store.engine.storage.log import Write
+from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.engine.storage.schema import (
     POINTS,
-    Head,
+    CollectionHead,
     Space,
     numbers_of_spaces,
     read_head,
 )
-from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, Vectors
+from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, VectorRows
 from retrieval_store.engine.text.inverted import after
 from retrieval_store.errors import (
     DamagedError,
@@ -75,13 +75,13 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     StorageError,
 )
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.query.types import Mode
 
 if TYPE_CHECKING:
     from retrieval_store.engine.search.codes import SpaceCodes
 
-ReadHead: TypeAlias = Callable[[apsw.Connection], Head]
+ReadHead: TypeAlias = Callable[[apsw.Connection], CollectionHead]
 
 
 def _last_write(connection: apsw.Connection) -> int | None:
@@ -157,13 +157,13 @@ class Memory:
                 self._cached = cached = self._next(connection, read_head(connection))
             return cached
 
-    def before(self, connection: apsw.Connection, head: Head) -> CachedState:
+    def before(self, connection: apsw.Connection, head: CollectionHead) -> CachedState:
         """The state that a write transaction begins with; it must not have written anything yet."""
         with self._advancing:
             self._cached = cached = self._next(connection, head)
             return cached
 
-    def _next(self, connection: apsw.Connection, head: Head) -> CachedState:
+    def _next(self, connection: apsw.Connection, head: CollectionHead) -> CachedState:
         old, step = self._cached, None
         if old is not None and head.generation != old.state.head.generation:
             self._let_go_of_generations_before(head.generation)
@@ -184,7 +184,7 @@ class Memory:
             return CachedState(step.state, kept)
         return CachedState(step.state, caches_after(old.kept, head.seq, step.changed, held))
 
-    def _loaded(self, connection: apsw.Connection, head: Head) -> Step:
+    def _loaded(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
         """The state, loaded from its derived file if that is usable, else from the database."""
         self.state_file.rejected, directory = False, self._derived_from
         saved = None
@@ -195,7 +195,7 @@ class Memory:
             saved = saved_step(connection, head, self.open_vectors, directory, name, reject)
         return saved or load(connection, head, self.open_vectors)
 
-    def open_vectors(self, space: Space, generation: int) -> Vectors:
+    def open_vectors(self, space: Space, generation: int) -> VectorRows:
         """The vectors of a space in a generation."""
         return self._open(space, generation).vectors
 
@@ -215,7 +215,7 @@ class Memory:
             held = self._spaces.setdefault(key, OpenSpace(vectors, index, make_codes))
         return held
 
-    def _vectors(self, space: Space, generation: int) -> Vectors:
+    def _vectors(self, space: Space, generation: int) -> VectorRows:
         assert space.dimension is not None
         if self._directory is None:
             return VectorArray(space.dimension, space.datatype)
@@ -316,13 +316,15 @@ def empty_caches(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
         measures={},
         columns=LayerCache(seq),
         answers=LayerCache(seq),
-        allowed=AllowedCache(seq),
+        allowed=FilterCache(seq),
         spaces=held,
         several=LayerCache(seq),
     )
 
 
-def caches_after(kept: Caches, seq: int, changed: Changed, held: Mapping[str, OpenSpace]) -> Caches:
+def caches_after(
+    kept: Caches, seq: int, changed: ChangedRows, held: Mapping[str, OpenSpace]
+) -> Caches:
     """The caches for the state at `seq`, in which rows have changed: changed rows are marked
     stale."""
     kept.columns.note(seq, changed.payload)
@@ -389,7 +391,7 @@ class StoreHooks:
     find_class: FindClass = built_in
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
     uses_derived: bool = True
-    expires: Steps | None = None
+    expires: JsonPath | None = None
     find_damage: Callable[["Access"], str | None] = lambda access: None
 
 
@@ -426,7 +428,7 @@ class Access:
         return self.label.name
 
     @property
-    def expires(self) -> Steps | None:
+    def expires(self) -> JsonPath | None:
         """Where its points have the moment from which on they are gone; see `StoreHooks`."""
         return self.hooks.expires
 
@@ -577,13 +579,15 @@ class Access:
         """The view of a call, in a transaction that shows this state."""
         return View(connection, cached.state, cached.kept, self._derived_from, self.name)
 
-    def write(self, change: Callable[[Write], Found]) -> Found:
+    def write(self, change: Callable[[WriteTransaction], Found]) -> Found:
         """Call `change` in a write transaction, and return its result; the transaction is committed
         unless `change` raises."""
 
         def use(connection: apsw.Connection) -> Found:
             tracing.event("begun")  # until here it waited for other writers
-            return change(Write(connection, self._head(connection), self.memory.open_vectors))
+            return change(
+                WriteTransaction(connection, self._head(connection), self.memory.open_vectors)
+            )
 
         def write() -> Found:
             return self._unless_gone(lambda: self._database.write(use))
@@ -647,7 +651,7 @@ class Access:
 
         return self.use(look)
 
-    def _head(self, connection: apsw.Connection) -> Head:
+    def _head(self, connection: apsw.Connection) -> CollectionHead:
         with corruption_as_damage(self._database.path):
             head = read_head(connection)
         if head.dropped:

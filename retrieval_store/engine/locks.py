@@ -199,15 +199,15 @@ class _PutOff(threading.local):
 _put_off = _PutOff()
 
 
-def put_off_here() -> list[Callable[[], None]]:
-    """From here on, put off in this thread what `call_outside` is given. The calls come into this
+def collect_deferred() -> list[Callable[[], None]]:
+    """From here on, put off in this thread what `defer` is given. The calls come into this
     list, and it is for the thread to make them."""
     calls: list[Callable[[], None]] = []
     _put_off.calls = calls
     return calls
 
 
-def call_outside(call: Callable[[], None]) -> None:
+def defer(call: Callable[[], None]) -> None:
     """Call it; in a thread that puts calls off, when that has finished what it is at, which may
     hold locks that the call needs."""
     if _put_off.calls is None:

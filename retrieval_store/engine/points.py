@@ -15,14 +15,14 @@ from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
-from retrieval_store.engine.filtering.select import counted, select
-from retrieval_store.engine.search.context import SearchView, Trace
+from retrieval_store.engine.filtering.select import count_within, select
+from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS
-from retrieval_store.engine.search.search import EngineLeaves
+from retrieval_store.engine.search.search import EngineRanker
 from retrieval_store.engine.sqlite import MemoryDatabase, create
 from retrieval_store.engine.state.state import FEW, State, fetch, fetch_few
 from retrieval_store.engine.storage.files import POINTS_NAME
-from retrieval_store.engine.storage.log import Write, changed_since, finish, position
+from retrieval_store.engine.storage.log import WriteTransaction, changed_since, finish, position
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Space,
@@ -38,10 +38,10 @@ from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.query.executor import answer
-from retrieval_store.query.query import Question, among
+from retrieval_store.query.query import Query, among
 from retrieval_store.query.types import (
     WHOLE,
-    Changed,
+    ChangedPoints,
     Fields,
     Hits,
     Mode,
@@ -59,13 +59,13 @@ if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.engine.transaction import Transaction
     from retrieval_store.query.protocols import Changes, IndexKind
-    from retrieval_store.query.query import Findings, Inquiry
+    from retrieval_store.query.query import ExplainRequest, RankReport
     from retrieval_store.query.types import Projection
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
 SWEPT_EVERY = 10.0  # seconds, where points go on expiring
-_Answered: TypeAlias = tuple[list[Hits], Trace, State]
+_Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 
 
 class PointStore:
@@ -172,7 +172,7 @@ class PointStore:
     def _changed(self, change: "Callable[[Transaction], T]") -> T:
         from retrieval_store.engine.transaction import Transaction
 
-        def work(write: Write) -> tuple[T, int]:
+        def work(write: WriteTransaction) -> tuple[T, int]:
             transaction, before = Transaction(self.access, write), write.head.seq
             result = change(transaction)
             tracing.note(lambda: _of_write(transaction.written, before, write.head.seq))
@@ -231,7 +231,9 @@ class PointStore:
     @traced("number")
     def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
         """How many points match, or as many as are found in so many seconds."""
-        return self.access.read(lambda view: counted(view, self._living(view, expression), seconds))
+        return self.access.read(
+            lambda view: count_within(view, self._living(view, expression), seconds)
+        )
 
     @traced("get")
     def projected(
@@ -254,9 +256,9 @@ class PointStore:
         path = self.access.expires
         if path is None:
             return expression
-        from retrieval_store.engine.filtering.select import living
+        from retrieval_store.engine.filtering.select import not_expired
 
-        others = living(view, path)
+        others = not_expired(view, path)
         if others is not None and time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEPT_EVERY
             self.access.schedule_maintenance()
@@ -284,12 +286,12 @@ class PointStore:
         """The present position of the change log."""
         return self.access.read(lambda view: position(view.state.head))
 
-    def changed_since(self, position: Position) -> Changed:
+    def changed_since(self, position: Position) -> ChangedPoints:
         """The points inserted or changed since this position of the change log."""
         return self.access.read(lambda view: changed_since(view.connection, position))
 
     @traced("query", lambda found: returned(*(hits.points for hits in found)))
-    def ask(self, question: Question) -> list[Hits]:
+    def ask(self, question: Query) -> list[Hits]:
         """The hits of each query of each step, or of each group, best first."""
         return self._answer(question)[0]
 
@@ -323,7 +325,7 @@ class PointStore:
         return self.access.read(look)
 
     @traced("explain")
-    def explain(self, question: Question) -> Payload:
+    def explain(self, question: Query) -> Payload:
         """How `ask` finds what it finds; see `stats.explanation`."""
         from retrieval_store.engine.stats import explanation
 
@@ -331,12 +333,12 @@ class PointStore:
         return explanation(trace, state)
 
     @traced("why")
-    def why(self, inquiry: "Inquiry") -> "Findings":
+    def why(self, inquiry: "ExplainRequest") -> "RankReport":
         """Where records stand in the rankings of a question; see `query.why`."""
         from retrieval_store.query.why import why
 
-        def look(view: SearchView) -> "Findings":
-            leaves = EngineLeaves(view, Trace(False))
+        def look(view: SearchView) -> "RankReport":
+            leaves = EngineRanker(view, EngineTrace(False))
             living = self._living(view, None)
             asked = inquiry if living is None else inquiry.among(living)
             found = why(leaves, asked, max(1, view.state.count))
@@ -368,15 +370,15 @@ class PointStore:
 
         return warm(self.access, paths, analyzer)
 
-    def _answer(self, question: Question, explains: bool = False) -> _Answered:
+    def _answer(self, question: Query, explains: bool = False) -> _Answered:
         """Hits, and how they were found, which is only recorded for an explanation or a span."""
 
         def look(view: SearchView) -> _Answered:
-            trace = Trace(is_kept)
+            trace = EngineTrace(is_kept)
             if is_kept:
                 view.remarks = trace.remarks
             asked = among(question, self._living(view, None))
-            hits = answer(EngineLeaves(view, trace), asked)
+            hits = answer(EngineRanker(view, trace), asked)
             if explains:  # of the same state; not every way of ranking counts what a filter allows
                 trace.matching = _count_matching(view, asked)
             self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
@@ -406,7 +408,7 @@ class PointStore:
     def add_space(self, name: str, space: NewSpace) -> None:
         """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
 
-        def change(write: Write) -> None:
+        def change(write: WriteTransaction) -> None:
             if name in read_spaces(write.connection):
                 raise AlreadyExistsError(f"there is a vector space {name!r} already")
             insert_space(write.connection, name, space)
@@ -418,7 +420,7 @@ class PointStore:
         """Delete a vector space with all vectors in it; raises NotFoundError. Its files are removed
         by maintenance: soon, or at the end of the maintenance that is running now."""
 
-        def change(write: Write) -> None:
+        def change(write: WriteTransaction) -> None:
             delete_space(write.connection, named_space(write.connection, name).number)
             finish(write, NOWHERE, 0, 0)
 
@@ -468,7 +470,7 @@ class PointStore:
         """Mark the collection as deleted: every later call, in any process, raises
         NotFoundError."""
 
-        def change(write: Write) -> None:
+        def change(write: WriteTransaction) -> None:
             write.head = replace(write.head, dropped=True)
             finish(write, NOWHERE, 0, 0)
 
@@ -480,7 +482,7 @@ class PointStore:
     def configure_index(self, space: str, index: Payload) -> None:
         """Replace the index settings of a vector space; only settings for searching may differ."""
 
-        def change(write: Write) -> None:
+        def change(write: WriteTransaction) -> None:
             set_index(write.connection, space, index)
             finish(write, NOWHERE, 0, 0)
 
@@ -500,14 +502,14 @@ def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
     }
 
 
-def _of_search(trace: Trace, state: State) -> tracing.Attributes:
+def _of_search(trace: EngineTrace, state: State) -> tracing.Attributes:
     """Those of a search's; see `stats.of_search`."""
     from retrieval_store.engine.stats import of_search
 
     return of_search(trace, state)
 
 
-def _count_matching(view: SearchView, question: Question) -> int:
+def _count_matching(view: SearchView, question: Query) -> int:
     """See `stats.count_matching`."""
     from retrieval_store.engine.stats import count_matching
 

@@ -142,7 +142,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _ZipEntry:
     bytes: int
     sha256: str
 
@@ -170,16 +170,16 @@ def pack(directory: Path, manifest: Manifest, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def _add(archive: zipfile.ZipFile, path: Path, name: str) -> _Entry:
+def _add(archive: zipfile.ZipFile, path: Path, name: str) -> _ZipEntry:
     digest, size = hashlib.sha256(), path.stat().st_size
     with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as to:
         while piece := source.read(PIECE):
             digest.update(piece)
             to.write(piece)
-    return _Entry(size, digest.hexdigest())
+    return _ZipEntry(size, digest.hexdigest())
 
 
-def _described(manifest: Manifest, entries: Mapping[str, _Entry]) -> bytes:
+def _described(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> bytes:
     return orjson.dumps(
         {
             "format": VERSION,
@@ -235,7 +235,9 @@ def _regular(path: Path) -> BinaryIO:
     return os.fdopen(opened, "rb")
 
 
-def _read_manifest(archive: zipfile.ZipFile, snapshot: Path) -> tuple[Manifest, dict[str, _Entry]]:
+def _read_manifest(
+    archive: zipfile.ZipFile, snapshot: Path
+) -> tuple[Manifest, dict[str, _ZipEntry]]:
     if not archive.comment.startswith(_COMMENT):
         raise FormatError(f"{snapshot} is no snapshot of retrieval-store")
     info = _info(archive, MANIFEST, snapshot)
@@ -250,7 +252,7 @@ def _read_manifest(archive: zipfile.ZipFile, snapshot: Path) -> tuple[Manifest, 
         raise DamagedError(f"{snapshot} is damaged: its manifest says {error!r}") from error
 
 
-def _understood(said: Any, snapshot: Path) -> tuple[Manifest, dict[str, _Entry]]:
+def _understood(said: Any, snapshot: Path) -> tuple[Manifest, dict[str, _ZipEntry]]:
     version = int(said["format"])
     if version > VERSION:
         raise FormatError(
@@ -273,14 +275,16 @@ def _record(said: Any) -> CollectionRecord:
     return CollectionRecord(said["id"], str(said["name"]), settings)
 
 
-def _entry(name: str, said: Any, ids: set[str]) -> _Entry:
+def _entry(name: str, said: Any, ids: set[str]) -> _ZipEntry:
     folder, _, file = name.partition("/")
     if folder not in ids or not _FILE.fullmatch(file):
         raise ValueError(f"{name!r} is no file of a collection")
-    return _Entry(int(said["bytes"]), str(said["sha256"]))
+    return _ZipEntry(int(said["bytes"]), str(said["sha256"]))
 
 
-def _refuse_others(archive: zipfile.ZipFile, entries: Mapping[str, _Entry], snapshot: Path) -> None:
+def _refuse_others(
+    archive: zipfile.ZipFile, entries: Mapping[str, _ZipEntry], snapshot: Path
+) -> None:
     """What is in the archive must be what the manifest says, as long as it says, and no more than
     the archive has room for."""
     names = archive.namelist()
@@ -303,7 +307,7 @@ def _info(archive: zipfile.ZipFile, name: str, snapshot: Path) -> zipfile.ZipInf
     return info
 
 
-def _write(source: IO[bytes], entry: _Entry, target: Path, shown: str) -> None:
+def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> None:
     digest = hashlib.sha256()
     with target.open("xb") as to:
         while piece := source.read(PIECE):

@@ -90,7 +90,7 @@ class Format:
         return "".join([self.schema, *(self.migrations[v] for v in range(1, version))])
 
 
-class Steps:
+class StepLimiter:
     """Counts the steps of a connection, and says when they are too many; called by SQLite now and
     then, which is also where Ctrl-C comes in. path: of the database, None in memory."""
 
@@ -113,11 +113,11 @@ def _size_of(path: str) -> int:
         return 0
 
 
-def guard(connection: apsw.Connection, path: Path | None) -> Steps:
+def guard(connection: apsw.Connection, path: Path | None) -> StepLimiter:
     """Set a connection on guard; returns what counts its steps. path: None in memory."""
     for option, value in _SAFE.items():
         connection.config(option, value)
-    steps = Steps(path)
+    steps = StepLimiter(path)
     connection.set_progress_handler(steps, STEPS_AT_ONCE)
     return steps
 
@@ -407,7 +407,7 @@ class Lease:
     weak references to them: with both, the interpreter crashed when threads closed some."""
 
     connection: apsw.Connection
-    steps: Steps
+    steps: StepLimiter
 
 
 def connect(path: Path, format: Format, mode: Mode) -> Lease:

@@ -29,13 +29,13 @@ from retrieval_store.engine.search.codes import (
     LEAST_CELLS,
     NOTHING_CODED,
     SEGMENT,
-    Coded,
+    CodeSnapshot,
     number_of,
 )
-from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView, Trace
+from retrieval_store.engine.search.context import Caches, EngineTrace, OpenSpace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS, is_worth_an_index
 from retrieval_store.engine.search.planner import is_worth_codes
-from retrieval_store.engine.search.search import EngineLeaves
+from retrieval_store.engine.search.search import EngineRanker
 from retrieval_store.engine.sqlite import FileDatabase, corruption_as_damage
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, State, fetch_vectors, state_bytes
@@ -50,13 +50,13 @@ from retrieval_store.indexes import EXACT, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import answer
-from retrieval_store.query.query import Near, Question, Scoring, Sparse, Step, Text
+from retrieval_store.query.query import Bm25, NearestDense, NearestSparse, Query, QueryStep, Scoring
 from retrieval_store.query.types import Fields, Gauges, Indexed, Mode, index_name
 
 ELSEWHERE = "another process is at it"
 
 
-def explanation(trace: Trace, state: State) -> Payload:
+def explanation(trace: EngineTrace, state: State) -> Payload:
     """What a search did. fresh: vectors that the index lacks; uncoded: vectors without codes, which
     are searched as floats; plans: for each query vector in turn, and more than one for those that
     needed a second try; costs: estimates in microseconds; steps: milliseconds."""
@@ -80,7 +80,7 @@ def explanation(trace: Trace, state: State) -> Payload:
     }
 
 
-def count_matching(view: SearchView, steps: Sequence[Step]) -> int:
+def count_matching(view: SearchView, steps: Sequence[QueryStep]) -> int:
     """How many points the filter allows; of several steps that look for points, the most."""
     counts, pending = [0], [*steps]
     while pending:
@@ -91,7 +91,7 @@ def count_matching(view: SearchView, steps: Sequence[Step]) -> int:
     return max(counts)
 
 
-def of_search(trace: Trace, state: State) -> Attributes:
+def of_search(trace: EngineTrace, state: State) -> Attributes:
     """The same for spans."""
     return {
         "retrieval_store.seq": state.head.seq,
@@ -201,7 +201,7 @@ def _count_living(space: SpaceState, slots: Ints) -> int:
     return int(np.count_nonzero(space.row_of_slot[slots] >= 0)) if len(slots) else 0
 
 
-def _shown(space: OpenSpace) -> Coded:
+def _shown(space: OpenSpace) -> CodeSnapshot:
     """The codes of a space that are in memory."""
     codes = space.codes_at_hand
     return NOTHING_CODED if codes is None else codes.shown()
@@ -367,7 +367,7 @@ def _vectors(points: Access, name: str) -> Payload:
             return dict.fromkeys(TOLD, 0)
         owner = np.flatnonzero(space.slot_of_row.whole() >= 0)[:1]
         if len(owner):
-            trace = _ask(view, Near(name, fetch_vectors(view, owner, name)))
+            trace = _ask(view, NearestDense(name, fetch_vectors(view, owner, name)))
             if trace.lacking_cells > FRESH_CELLS:
                 points.schedule_maintenance()
         told = of_space(view, space)
@@ -389,12 +389,12 @@ def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
 def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
     """How the lists of each sparse space, by its name, and of words came to be in memory."""
     asked: dict[str, tuple[Hashable, Scoring]] = {
-        space.name: (("sparse", space.number), Sparse(space.name, (_ONE,)))
+        space.name: (("sparse", space.number), NearestSparse(space.name, (_ONE,)))
         for space in view.state.non_dense.values()
         if space.kind == "sparse"
     }
     if analyzer is not None:
-        asked["words"] = ("words", analyzer), Text(("word",), analyzer)
+        asked["words"] = ("words", analyzer), Bm25(("word",), analyzer)
     return {name: _list(view, key, scoring) for name, (key, scoring) in asked.items()}
 
 
@@ -405,10 +405,10 @@ def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
     return _told(before, cache.at(key, seq, height).memory is not None)
 
 
-def _ask(view: SearchView, scoring: Scoring) -> Trace:
+def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
     """Ask as a query does."""
-    trace = Trace(False)
-    answer(EngineLeaves(view, trace), Question((Step(scoring, 1),), Fields()))
+    trace = EngineTrace(False)
+    answer(EngineRanker(view, trace), Query((QueryStep(scoring, 1),), Fields()))
     return trace
 
 

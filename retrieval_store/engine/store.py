@@ -23,7 +23,7 @@ from retrieval_store.base.system import sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_unicode
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.locks import call_outside, reset_after_fork
+from retrieval_store.engine.locks import defer, reset_after_fork
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.search.graph import FindClass, built_in
 from retrieval_store.engine.sqlite import FileDatabase, MemoryDatabase, Reason, create, translated
@@ -46,7 +46,7 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.query.types import (
     CollectionRecord,
     FileReport,
@@ -587,7 +587,7 @@ class Store:
     def _hooks_of(self, record: CollectionRecord) -> StoreHooks:
         """What a collection is given."""
         key = record.expires
-        return self._hooks if key is None else replace(self._hooks, expires=Steps((key,)))
+        return self._hooks if key is None else replace(self._hooks, expires=JsonPath((key,)))
 
     def _read(self, look: Callable[[Entries], T]) -> T:
         """What `look` returns, given the catalog without collections whose deletion was
@@ -781,7 +781,7 @@ def release(share: Share) -> None:
                     return
                 del _open.stores[key]
     # A client may be collected while the thread of the upkeep is at work in its store.
-    call_outside(share.store.close)
+    defer(share.store.close)
 
 
 def _key(path: Path, mode: Mode, uses_derived: bool) -> _Key:

@@ -16,13 +16,13 @@ import numpy as np
 from retrieval_store.base.arrays import NOWHERE, Bools, Ints, distinct
 from retrieval_store.base.validation import listed
 from retrieval_store.engine.access import Access, CachedState, caches_after, empty_caches
-from retrieval_store.engine.filtering.evaluate import among, look
+from retrieval_store.engine.filtering.evaluate import filter_rows, scan_rows
 from retrieval_store.engine.filtering.select import expired, select
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.state.caches import outside
 from retrieval_store.engine.state.state import View, advanced, rows_of
 from retrieval_store.engine.storage import write as storage
-from retrieval_store.engine.storage.log import Write, finish, present_pks, read_changes
+from retrieval_store.engine.storage.log import WriteTransaction, finish, present_pks, read_changes
 from retrieval_store.engine.storage.schema import named_space, pks_of_ids
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.nodes import Expression, Not, all_of
@@ -54,7 +54,7 @@ class Overlay:
     the points that the transaction has touched, as it has left them. (It also implements
     `storage.write.Known`: `fulfilling` and `slots`.)"""
 
-    def __init__(self, access: Access, write: Write) -> None:
+    def __init__(self, access: Access, write: WriteTransaction) -> None:
         self._access, self._write = access, write
         self._begun = write.head
         self._committed: CachedState | None = None
@@ -88,7 +88,7 @@ class Overlay:
         expression."""
         view = self._view()
         rows, places = np.unique(rows_of(view.state.pks, pks), return_inverse=True)
-        return among(view, expression, rows)[places]
+        return filter_rows(view, expression, rows)[places]
 
     def slots(self, space: str, pks: Ints) -> Ints:
         """(n,) the slots of these points' vectors in a dense space; -1 for points without one."""
@@ -121,7 +121,7 @@ class Overlay:
         rows = rows_of(pks, touched)
         rows = rows[rows >= 0]
         rows = rows[view.state.alive[rows]]
-        found = pks[rows[look(view, expression, rows)]]
+        found = pks[rows[scan_rows(view, expression, rows)]]
         before = self._access.read(lambda other: _matching_pks(other, expression))
         return np.sort(np.concatenate([before[outside(before, touched)], found]))
 
@@ -156,7 +156,7 @@ class Transaction:
     written: how many points its operations have written or deleted so far.
     """
 
-    def __init__(self, access: Access, write: Write) -> None:
+    def __init__(self, access: Access, write: WriteTransaction) -> None:
         self._write = write
         self._overlay = Overlay(access, write)
         self._failed: Exception | None = None

@@ -116,7 +116,7 @@ _SOURCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueryInputs:
     """Questions as `query` takes them: q texts, and (q, dim) float32 where they are needed."""
 
     texts: list[str]
@@ -131,14 +131,16 @@ def answerable(collection: Collection, questions: Sequence[Question]) -> list[Ev
     return [cast(EvaluatedMode, mode) for mode, is_there in there.items() if is_there]
 
 
-def asked(collection: Collection, questions: Sequence[Question], needs_vectors: bool) -> Asked:
+def asked(
+    collection: Collection, questions: Sequence[Question], needs_vectors: bool
+) -> QueryInputs:
     """The questions, with vectors if these are needed: their own, or what the collection's
     embedding function makes of those that bring none."""
     texts = [one.query for one in questions]
-    return Asked(texts, _vectors(collection, questions) if needs_vectors else None)
+    return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 
 
-def found_by(collection: Collection, asked: Asked, k: int, how: How) -> list[tuple[str, ...]]:
+def found_by(collection: Collection, asked: QueryInputs, k: int, how: How) -> list[tuple[str, ...]]:
     """For each question the ids that are found so, best first, at most k."""
     given: dict[str, Any] = {"query_texts": asked.texts, "query_embeddings": asked.vectors}
     sources = {name: given[name] for name in _SOURCES[mode_of(how)]}
@@ -262,7 +264,7 @@ def _chosen(
 
 
 def _found(
-    collection: Collection, asked: Asked, k: int, how: How, setting: str | None
+    collection: Collection, asked: QueryInputs, k: int, how: How, setting: str | None
 ) -> list[tuple[str, ...]]:
     """What is found so; errors name the setting, where the caller named it."""
     try:

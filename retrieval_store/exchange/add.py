@@ -38,8 +38,8 @@ from retrieval_store.exchange.formats.arrays import ABOUT, about_arrays, rows_of
 from retrieval_store.exchange.formats.common import (
     FIELDS,
     MAX_LINE_BYTES,
-    Columns,
-    Place,
+    FileColumns,
+    FilePlace,
     Row,
     Stamp,
     batches,
@@ -68,15 +68,15 @@ class Source:
 
     path: Path
     format: Format
-    columns: Columns
+    columns: FileColumns
     max_line_bytes: int
 
     @property
-    def place(self) -> Place:
+    def place(self) -> FilePlace:
         """What it is called in messages."""
         if self.format == "arrays":
-            return Place(arrays.RECORDS, "line")
-        return Place(self.path.name, "line" if self.format == "jsonl" else "row")
+            return FilePlace(arrays.RECORDS, "line")
+        return FilePlace(self.path.name, "line" if self.format == "jsonl" else "row")
 
     def rows(self) -> Iterator[Row]:
         """The rows, read as they are asked for."""
@@ -112,7 +112,7 @@ def source_of(
         raise InvalidArgumentError(f"id_column and document_column are both {id_column!r}")
     place = path_of(path, "path")
     most = whole_number(max_line_bytes, "max_line_bytes", 1)
-    return Source(place, _format(place, format), Columns(id_column, document_column), most)
+    return Source(place, _format(place, format), FileColumns(id_column, document_column), most)
 
 
 def _format(path: Path, given: Any) -> Format:
@@ -229,7 +229,7 @@ def known_ids(collection: Collection, records: Sequence[Mapping[str, Any]]) -> s
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
 
-def _refuse_known(collection: Collection, rows: Sequence[Row], place: Place) -> None:
+def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace) -> None:
     known = known_ids(collection, [row.record for row in rows])
     for row in rows:
         if row.record["id"] in known:
@@ -243,7 +243,7 @@ def _refuse_known(collection: Collection, rows: Sequence[Row], place: Place) -> 
 class Checker:
     """Checks the rows of one file, some after the others."""
 
-    def __init__(self, place: Place, expected: Expected, embed: FromFile | None) -> None:
+    def __init__(self, place: FilePlace, expected: Expected, embed: FromFile | None) -> None:
         self._place, self._expected, self._embed = place, expected, embed
         self._seen: set[bytes] = set()  # digests: ids may be long
         self.dimension, self.records, self.embedded = expected.dimension, 0, 0

@@ -96,7 +96,7 @@ def refuse_unknown_kind(kind: Any, captions: Any) -> None:
 
 
 @dataclass(slots=True)
-class Found:
+class FolderFiles:
     """The files of a folder: ids, sorted, of those to add; the files of captions, by their images;
     files that can't be added, and the number of others."""
 
@@ -111,9 +111,9 @@ class Found:
         return next(filter(is_image, self.ids), None)
 
 
-def found_in(folder: Path, kind: Kind | None, captions: bool = False) -> Found:
+def found_in(folder: Path, kind: Kind | None, captions: bool = False) -> FolderFiles:
     """What of a folder can be added."""
-    found = Found()
+    found = FolderFiles()
     wanted = {"texts": TEXTS, "images": IMAGES, None: TEXTS | IMAGES}[kind]
     if captions:
         wanted |= {CAPTION}
@@ -140,7 +140,7 @@ def found_in(folder: Path, kind: Kind | None, captions: bool = False) -> Found:
     return found
 
 
-def _set_captions(found: Found, folder: Path, kind: Kind | None) -> None:
+def _set_captions(found: FolderFiles, folder: Path, kind: Kind | None) -> None:
     """Take the captions from among the files, and the images whose captions can't be read."""
     texts = {os.path.splitext(one)[0]: one for one in sorted(found.ids) if _is_caption(one)}
     refused = {os.path.splitext(one.path)[0] for one in found.unreadable if _is_caption(one.path)}
@@ -167,7 +167,7 @@ def _is_caption(path: str | Path) -> bool:
     return Path(path).suffix.lower() == CAPTION
 
 
-def _take(found: Found, folder: Path, path: Path) -> None:
+def _take(found: FolderFiles, folder: Path, path: Path) -> None:
     point_id = path.relative_to(folder).as_posix()
     why = "its name isn't valid Unicode" if not is_unicode(point_id) else _unfit(path)
     if why is None:
@@ -191,7 +191,7 @@ def is_image(point_id: str) -> bool:
     return Path(point_id).suffix.lower() in IMAGES
 
 
-def refuse_unfit(found: Found, expected: Expected) -> None:
+def refuse_unfit(found: FolderFiles, expected: Expected) -> None:
     """Raise an error for a collection that can't embed what was found."""
     if not expected.embeds:
         raise EmbeddingFunctionError(
@@ -206,7 +206,7 @@ def refuse_unfit(found: Found, expected: Expected) -> None:
         )
 
 
-def _refuse_known(collection: Collection, found: Found) -> None:
+def _refuse_known(collection: Collection, found: FolderFiles) -> None:
     for start in range(0, len(found.ids), _LOOKED_UP):
         some = found.ids[start : start + _LOOKED_UP]
         known = known_ids(collection, [{"id": one} for one in some])
@@ -224,7 +224,7 @@ class _Folder:
         self,
         collection: Collection,
         folder: Path,
-        found: Found,
+        found: FolderFiles,
         most: int,
         resume: bool,
         upsert: bool,

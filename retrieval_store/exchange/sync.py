@@ -36,7 +36,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.exchange.add import expected_by, known_ids
 from retrieval_store.exchange.folders import (
-    Found,
+    FolderFiles,
     Kind,
     found_in,
     is_image,
@@ -55,7 +55,7 @@ Cut = Callable[[str, str], list[str] | None]  # a text and its name → passages
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileRecord:
     """A record of a file. metadata: of `KEYS`, those that it has."""
 
     id: str
@@ -69,13 +69,13 @@ class Wanted:
         is_text = self.uri is None
         return f"text {self.metadata['text_hash']}" if is_text else f"file {self.metadata['hash']}"
 
-    def is_as(self, other: "Wanted | None") -> bool:
+    def is_as(self, other: "FileRecord | None") -> bool:
         """Whether another is the same but for its document, which its metadata tells of."""
         return other is not None and (self.metadata, self.uri) == (other.metadata, other.uri)
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class RecordReader:
     """Makes the records of a file. folder, name: from where, and as which they are known; prefix:
     of their ids; captions: the files of images' captions; cut: makes passages of texts; most: bytes
     of a text."""
@@ -87,7 +87,7 @@ class Reader:
     cut: Cut
     most: int
 
-    def records(self, path: str) -> list[Wanted]:
+    def records(self, path: str) -> list[FileRecord]:
         """The records of a file, none of one without text; DataLoaderError where it can't be
         read. The hash is of the bytes that a text is made of; an image is loaded later, and if it
         has changed by then, its hash isn't that of the file any more when it is read again."""
@@ -98,14 +98,14 @@ class Reader:
         text = _text_of(data)
         pieces, start = self.cut(text, path) if text.strip() else [], self.prefix + path
         if pieces is None:
-            return [_with_text(Wanted(start, made, None), text)]
+            return [_with_text(FileRecord(start, made, None), text)]
         return [
-            _with_text(Wanted(f"{start}#{place}", {**made, "place": place}, None), piece)
+            _with_text(FileRecord(f"{start}#{place}", {**made, "place": place}, None), piece)
             for place, piece in enumerate(pieces)
         ]
 
-    def _image(self, path: str, made: Mapping[str, Any]) -> Wanted:
-        record = Wanted(self.prefix + path, made, str(self.folder / path))
+    def _image(self, path: str, made: Mapping[str, Any]) -> FileRecord:
+        record = FileRecord(self.prefix + path, made, str(self.folder / path))
         caption = self.captions.get(path)
         text = "" if caption is None else _text_of(self._bytes(caption), f"its caption {caption!r}")
         return _with_text(record, text) if text.strip() else record
@@ -122,9 +122,9 @@ def _text_of(data: bytes, what: str = "it") -> str:
         raise DataLoaderError(f"{what} isn't a text in UTF-8: {error}") from error
 
 
-def _with_text(record: Wanted, text: str) -> Wanted:
+def _with_text(record: FileRecord, text: str) -> FileRecord:
     metadata = {**record.metadata, "text_hash": sha256(text.encode()).hexdigest()}
-    return Wanted(record.id, metadata, record.uri, text)
+    return FileRecord(record.id, metadata, record.uri, text)
 
 
 def checked_pieces(pieces: Any) -> list[str]:
@@ -140,7 +140,7 @@ def made_by(name: str) -> dict[str, Any]:
     return {"$and": [{SOURCE: name}, *made]}
 
 
-def known_of(collection: Collection, name: str) -> dict[str, Wanted]:
+def known_of(collection: Collection, name: str) -> dict[str, FileRecord]:
     """The records of this name that a sync has made, by their ids, without documents."""
     found = collection.get(where={SOURCE: name}, include=["metadatas", "uris"])
     return {record.id: record for record in _ours(found, name)}
@@ -155,17 +155,17 @@ def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, A
     return {record.content: vectors[record.id] for record in _ours(found, name)}
 
 
-def _ours(found: Mapping[str, Any], name: str) -> Iterator[Wanted]:
+def _ours(found: Mapping[str, Any], name: str) -> Iterator[FileRecord]:
     for point_id, metadata, uri in zip(
         found["ids"], found["metadatas"], found["uris"], strict=True
     ):
         told = {key: metadata[key] for key in KEYS if key in (metadata or {})}
-        record = Wanted(point_id, told, uri)
+        record = FileRecord(point_id, told, uri)
         if told.get(SOURCE) == name and _is_made_by_sync(record):
             yield record
 
 
-def _is_made_by_sync(record: Wanted) -> bool:
+def _is_made_by_sync(record: FileRecord) -> bool:
     """Whether it has what such records have: others may call something of theirs a source, too."""
     path, digest = record.metadata.get("path"), record.metadata.get("hash")
     if not isinstance(path, str) or not isinstance(digest, str) or not _is_inside(path):
@@ -235,7 +235,7 @@ def sync_folder(
         raise InvalidTypeError(f"prefix is {shown(prefix)}, expected a str")
     found = folder_to_sync(folder, kind, captions, allow_empty)
     refuse_unfit(found, expected_by(collection))
-    reader = Reader(folder, source, prefix, found.captions, _cut_by(chunk, collection), most)
+    reader = RecordReader(folder, source, prefix, found.captions, _cut_by(chunk, collection), most)
     plan = _Plan(collection, reader, found, kind)
     plan.make(show_progress)
     plan.refuse_taken()
@@ -251,13 +251,15 @@ def _refuse_no_bool(**given: Any) -> None:
             raise InvalidTypeError(f"{name} is {shown(value)}, expected a bool")
 
 
-def folder_to_sync(folder: Path, kind: Kind | None, captions: bool, allow_empty: bool) -> Found:
+def folder_to_sync(
+    folder: Path, kind: Kind | None, captions: bool, allow_empty: bool
+) -> FolderFiles:
     """What is in a folder; InvalidArgumentError for nothing, unless `allow_empty`, and for what is
     no folder."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     is_there = folder.is_dir()
-    found = found_in(folder, kind, captions) if is_there else Found()
+    found = found_in(folder, kind, captions) if is_there else FolderFiles()
     if not found.ids and not allow_empty:
         what = f"has no {kind or 'texts or images'} in it" if is_there else "isn't there"
         raise InvalidArgumentError(
@@ -301,7 +303,7 @@ class _Plan:
     """Compares what the files are to have with what the collection has of them."""
 
     def __init__(
-        self, collection: Collection, reader: Reader, found: Found, kind: Kind | None
+        self, collection: Collection, reader: RecordReader, found: FolderFiles, kind: Kind | None
     ) -> None:
         self.collection, self.reader, self.found = collection, reader, found
         self.changes = _Changes()
@@ -427,7 +429,9 @@ class _Plan:
 class _Writer:
     """Writes what differs, and deletes what is no more."""
 
-    def __init__(self, collection: Collection, reader: Reader, plan: _Plan, size: int) -> None:
+    def __init__(
+        self, collection: Collection, reader: RecordReader, plan: _Plan, size: int
+    ) -> None:
         self._collection, self._reader, self._plan, self._size = collection, reader, plan, size
         self._changes = plan.changes
 
@@ -446,7 +450,7 @@ class _Writer:
         for some_ids in _pieces(stale, _AT_ONCE):
             self._collection.delete(ids=some_ids, where=made_by(self._reader.name))
 
-    def _records(self, advance: Callable[[int], Any]) -> Iterator[Wanted]:
+    def _records(self, advance: Callable[[int], Any]) -> Iterator[FileRecord]:
         for path, digest in self._changes.files.items():
             try:
                 records = self._reader.records(path)
@@ -465,12 +469,12 @@ class _Writer:
         self._changes.failed.add(path)
         self._plan.unreadable(path, why)
 
-    def _put(self, records: list[Wanted]) -> None:
+    def _put(self, records: list[FileRecord]) -> None:
         by_content = self._plan.by_content
         same = {by_content[one.content] for one in records if one.content in by_content}
         vectors = vectors_of(self._collection, sorted(same), self._reader.name)
 
-        def kind(record: Wanted) -> tuple[bool, bool, bool]:
+        def kind(record: FileRecord) -> tuple[bool, bool, bool]:
             is_known = record.id in self._plan.known
             return is_known, record.content in vectors, record.uri is not None
 
@@ -485,7 +489,7 @@ class _Writer:
                 self._call(some, is_known, embed="documents")
                 self._changes.embedded += len(some)
 
-    def _put_pictures(self, records: list[Wanted], is_known: bool) -> None:
+    def _put_pictures(self, records: list[FileRecord], is_known: bool) -> None:
         """Pictures that are loaded; where one can't be, one by one."""
         try:
             left_out = self._call(records, is_known, embed="uris")
@@ -500,7 +504,7 @@ class _Writer:
         for path in left_out:
             self._fail(path, "the data loader can't load it")
 
-    def _call(self, records: list[Wanted], is_known: bool, **how: Any) -> list[str]:
+    def _call(self, records: list[FileRecord], is_known: bool, **how: Any) -> list[str]:
         """Write them, in no place of what others have written meanwhile. Returns the ids that a
         loader left out."""
         ids, given = [record.id for record in records], dict(how)
@@ -532,7 +536,7 @@ class _Writer:
             ) from error
 
 
-def _digest(records: Iterable[Wanted]) -> int:
+def _digest(records: Iterable[FileRecord]) -> int:
     """What tells whether a file is as it was when it was first read."""
     return hash(tuple((one.id, *one.metadata.values()) for one in records))
 

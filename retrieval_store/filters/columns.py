@@ -30,7 +30,7 @@ from uuid import UUID
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
-from retrieval_store.filters.paths import FieldPath, Found, Steps, found_in, items_of, value_at
+from retrieval_store.filters.paths import FieldPath, Found, JsonPath, found_in, items_of, value_at
 
 ScalarKind: TypeAlias = Literal[
     "keyword", "integer", "written integer", "float", "bool", "datetime", "time", "uuid", "anything"
@@ -216,7 +216,7 @@ class ValuesAt:
     def siblings(self) -> "tuple[ValuesAt, ...]":
         """The columns that are derived from the same values, including this one. Building all of
         them at once takes less time than reading the values again later."""
-        readings = _OF_STEPS if isinstance(self.path, Steps) else _OF_KEYS
+        readings = _OF_STEPS if isinstance(self.path, JsonPath) else _OF_KEYS
         if self.kind not in readings:
             return (self,)
         return tuple(ValuesAt(self.path, reading) for reading in readings)
@@ -246,7 +246,7 @@ class ValuesAt:
 class PlacesAt:
     """The places at a path, elements of lists one by one."""
 
-    path: Steps
+    path: JsonPath
     kind: PlaceKind
 
     def within(self, found: Found) -> list[Place]:
@@ -273,7 +273,7 @@ class TokensAt:
     """The tokens of texts at a path. together: concatenate the tokens of all texts of a point, as a
     text index does."""
 
-    path: Steps
+    path: JsonPath
     tokens: Tokenizer
     together: bool
 
@@ -289,7 +289,7 @@ class ElementsAt:
     """The objects in lists at a path. asked: the columns within each object that a condition
     needs."""
 
-    path: Steps
+    path: JsonPath
     asked: tuple["Column", ...]
 
     def within(self, found: Found) -> list[dict[str, Any]]:
@@ -302,6 +302,6 @@ Column: TypeAlias = ValuesAt | PlacesAt | TokensAt | ElementsAt
 
 def found_at(payload: Payload | None, column: Column) -> Found:
     """All values that a payload has at the path of a column."""
-    if isinstance(column.path, Steps):
+    if isinstance(column.path, JsonPath):
         return found_in(payload, column.path.steps)
     return [value_at(payload, column.path)]

@@ -43,7 +43,7 @@ from retrieval_store.filters.nodes import (
     terms_of,
     walk,
 )
-from retrieval_store.filters.paths import DOCUMENT, URI, PayloadPath, Steps
+from retrieval_store.filters.paths import DOCUMENT, URI, JsonPath, PayloadPath
 
 Bound: TypeAlias = Any  # what a store elsewhere is told
 
@@ -402,7 +402,7 @@ class AnyElement(ColumnLeaf):
         return kept.fulfilling(self.expression)
 
 
-def any_element(path: Steps, expression: Expression) -> AnyElement:
+def any_element(path: JsonPath, expression: Expression) -> AnyElement:
     """The condition on elements of the lists at a path."""
     columns = (column_of(leaf) for leaf in walk(expression) if isinstance(leaf, ColumnLeaf))
     return AnyElement(ElementsAt(path, tuple(dict.fromkeys(columns))), expression)

@@ -4,8 +4,8 @@ A `PayloadPath` is a tuple of keys, one for each level of objects. A path of a s
 such as "a.b", is that key if the payload has it, else the path ("a", "b"). It never leads into a
 list.
 
-`Steps` are Qdrant's paths: dots always separate keys, and lists are entered by explicit steps, as
-in `a.b`, `a[].b`, `a[0]`.
+`JsonPath` are Qdrant's paths: dots always separate keys, and lists are entered by explicit steps,
+as in `a.b`, `a[].b`, `a[0]`.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Found: TypeAlias = list[Any]  # all values at the end of a path, in order; empty
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class JsonPath:
     """A path of explicit steps: keys, elements of lists, or each element of a list."""
 
     steps: tuple[Step, ...]
@@ -42,9 +42,9 @@ class Steps:
         """The steps from the first step into a list on."""
         return self.steps[len(self.keys) :]
 
-    def into_each(self) -> "Steps":
+    def into_each(self) -> "JsonPath":
         """The path to each element of the list at the end of this path."""
-        return self if self.steps[-1] is EACH else Steps((*self.steps, EACH))
+        return self if self.steps[-1] is EACH else JsonPath((*self.steps, EACH))
 
     def __str__(self) -> str:
         shown = "".join(
@@ -54,7 +54,7 @@ class Steps:
         return shown[1:]
 
 
-FieldPath: TypeAlias = PayloadPath | Steps
+FieldPath: TypeAlias = PayloadPath | JsonPath
 
 
 def dotted(path: PayloadPath) -> PayloadPath | None:

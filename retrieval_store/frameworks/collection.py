@@ -85,7 +85,7 @@ def sparse_settings(model: Any) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedCollection:
     """A collection, the client that was opened for it, if one was, and the one that has it, if that
     is known. left: the settings of a collection that was deleted here."""
 
@@ -99,7 +99,7 @@ class Opened:
         if self.client is not None:
             self.client.close()
 
-    def deleted(self) -> "Opened":
+    def deleted(self) -> "OpenedCollection":
         """Delete the collection; raises NotFoundError when it is gone already, and
         InvalidArgumentError where only its client can."""
         stored = self.collection.configuration
@@ -111,7 +111,7 @@ class Opened:
         self._owned().delete_collection(self.collection.name)
         return replace(self, left=left)
 
-    def again(self, make: Callable[..., "Opened"]) -> "Opened":
+    def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
         """The collection made anew, with the settings that it had, if it was deleted here. make:
         `open_collection`, for some of its arguments."""
         made = make(client=self._owned(), create=True, **self.left)
@@ -140,7 +140,7 @@ def open_collection(
     check_model: bool = True,
     create: bool = True,
     sparse_model: Any = None,
-) -> Opened:
+) -> OpenedCollection:
     """The collection that one of `path`, `url`, `client` and `collection` leads to, made if there
     is none; with none of them, in memory. distance: of a collection that is made here, cosine if it
     isn't said; one that exists must have it, if it is. embedding_function: what its vectors are
@@ -163,9 +163,9 @@ def open_collection(
         refuse_no_collection(collection)
         _refuse_made_otherwise(collection, distance, configuration)
         _refuse_no_room(collection, sparse_model)
-        return Opened(collection, None)
+        return OpenedCollection(collection, None)
     opened = _client(path, url, create) if client is None else None
-    wanted = _Wanted(distance, configuration, metadata, create, sparse_model)
+    wanted = _CollectionSpec(distance, configuration, metadata, create, sparse_model)
     using = {"embedding_function": embedding_function, "check_model": check_model}
     try:
         made = _got_or_made(client or opened, name, wanted, using)
@@ -173,7 +173,7 @@ def open_collection(
         if opened is not None:
             opened.close()
         raise
-    return Opened(made, opened, client or opened)
+    return OpenedCollection(made, opened, client or opened)
 
 
 def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequence[float]]) -> None:
@@ -191,7 +191,7 @@ def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequen
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _CollectionSpec:
     """What a collection should be, and whether it may be made."""
 
     distance: str | None
@@ -252,7 +252,9 @@ def _refuse_no_room(collection: Collection, sparse_model: Any) -> None:
         )
 
 
-def _got_or_made(client: Any, name: str, wanted: _Wanted, using: dict[str, Any]) -> Collection:
+def _got_or_made(
+    client: Any, name: str, wanted: _CollectionSpec, using: dict[str, Any]
+) -> Collection:
     said = wanted.metadata or {}
     configuration = _with_distance(wanted.configuration, wanted.distance, said)
     usual = {"space": space_for(using["embedding_function"], None) or "cosine"}

@@ -32,9 +32,9 @@ approximation, and e a bound of the error, |a - d| ≤ e.
    |a - d| ≤ γ d. With A as above, the k-th least d is at most A / (1 - γ), so a row among the k
    nearest has a ≤ (1 + γ) A / (1 - γ), which is less than (1 + 4 (n + 8) u) A.
 
-`Sought` has what queries look for in a pass over codes or vectors, and what they have found so far.
-Everything lies in one buffer, which later passes use again as it is: to allocate, address and fill
-in a dozen small arrays takes longer than to look at thousands of rows.
+`ScanBuffers` has what queries look for in a pass over codes or vectors, and what they have found so
+far. Everything lies in one buffer, which later passes use again as it is: to allocate, address and
+fill in a dozen small arrays takes longer than to look at thousands of rows.
 
 `dot_products` splits only one product of float32 at a time among threads. BLAS does that with
 threads of its own, which wait for each other without letting go of their cores. When several
@@ -81,10 +81,10 @@ LARGEST_KEPT = 1_048_576  # bytes of one that is kept, with others of its sizes:
 KEPT_OF_SIZES, MOST_SIZES = 4, 8
 # Those that no pass is using, by their sizes. A pass takes one out and puts it back: each is a
 # single step, so that threads, and signal handlers that search too, don't share one.
-_kept: "dict[tuple[float, ...], list[Sought]]" = {}
+_kept: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 
 
-class Decided(NamedTuple):
+class Nearest(NamedTuple):
     """What was found for one query, nearest first, with distances in float64. chosen: how many of
     these are the k nearest and those that are as far as the k-th; the others were candidates only.
     tied: whether any of the chosen are equally far, which are in no particular order then."""
@@ -95,13 +95,13 @@ class Decided(NamedTuple):
     tied: bool
 
 
-def decided(slots: Ints, distances: Floats, k: int) -> Decided:
+def decided(slots: Ints, distances: Floats, k: int) -> Nearest:
     """The same for slots in any order, given all their distances; of the chosen alone."""
     if 0 < k < len(slots):
         chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
         slots, distances = slots[chosen], distances[chosen]
     order = np.argsort(distances)
-    return Decided(slots[order], distances[order], len(order), tied=True)
+    return Nearest(slots[order], distances[order], len(order), tied=True)
 
 
 def most_left(count: int, share: int, k: int) -> int:
@@ -110,7 +110,7 @@ def most_left(count: int, share: int, k: int) -> int:
     return max(count // share, FOR_EACH * k + LEAST_MOST)
 
 
-class Sought:
+class ScanBuffers:
     """The SOUGHTs of some queries, and room behind them for what else a pass is told.
 
     queries: how many; k: of how many nearest; most: how many rows may be left of a query before it
@@ -139,7 +139,9 @@ class Sought:
         self._heads = bytes(self._memory[:heads])
 
     @classmethod
-    def of(cls, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf) -> "Sought":
+    def of(
+        cls, queries: int, k: int, most: int, room: int = 0, floor: float = -np.inf
+    ) -> "ScanBuffers":
         """One of these sizes in which nothing is found yet, perhaps one that was used before."""
         try:
             kept = _kept[queries, k, most, room, floor].pop()
@@ -183,14 +185,14 @@ class Sought:
         kept: Ints = slots[~(bounds < floor)]
         return kept if len(kept) <= self._most else None
 
-    def decided(self, query: int) -> Decided | None:
+    def decided(self, query: int) -> Nearest | None:
         """What was decided of a query; None for a hard one."""
         state = SOUGHT.unpack_from(self._memory, SOUGHT.size * query)
         if state[10]:
             return None
         first, size = state[4] - self.at, WORD * state[6]
         uppers = first + WORD * self._capacity
-        return Decided(
+        return Nearest(
             np.frombuffer(bytes(self._memory[first : first + size]), np.int64),
             np.frombuffer(bytes(self._memory[uppers : uppers + size]), np.float64),
             state[11],
@@ -271,7 +273,7 @@ def nearest(
     metric: Metric,
     k: int,
     slots: Ints | None,
-) -> list[Decided]:
+) -> list[Nearest]:
     """For each query the k nearest rows of `matrix`, and all that tie with the k-th.
 
     queries: (q, dim) float32; matrix: (n, dim); norms: called for the norms of the matrix' rows,
@@ -304,7 +306,7 @@ class FloatPass:
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
         self._what = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
 
-    def nearest(self, query: Matrix, matrix: Stored) -> Decided:
+    def nearest(self, query: Matrix, matrix: Stored) -> Nearest:
         """The k nearest rows, and all that tie with the k-th. matrix: the same as at first, but it
         may lie elsewhere."""
         found = self._by_pass(query, matrix) if self._selects else None
@@ -313,12 +315,12 @@ class FloatPass:
             return _closest(query, length, matrix, self._slots, self._metric, self.k)
         return found
 
-    def _by_pass(self, query: Matrix, matrix: Stored) -> Decided | None:
+    def _by_pass(self, query: Matrix, matrix: Stored) -> Nearest | None:
         """None where errors can't be bounded, or where there would be more candidates than one in
         MOST_SHARE, so that the pass saves too little."""
         compiled = kernel()
         assert compiled is not None
-        sought = Sought.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)
+        sought = ScanBuffers.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)
         offset = sought.room_offset + FLOAT_SCAN.size
         sought.put_vector(offset, query)
         at = sought.at + offset
@@ -337,7 +339,7 @@ def _nearest_by_products(
     metric: Metric,
     k: int,
     slots: Ints | None,
-) -> Iterator[Decided]:
+) -> Iterator[Nearest]:
     allowed = len(matrix) if slots is None else len(slots)
     step = max(1, PRODUCT_CELLS // max(1, len(matrix)))
     for start in range(0, len(queries), step):
@@ -358,7 +360,7 @@ def _nearest_by_differences(
     norms: Norms,
     k: int,
     slots: Ints | None,
-) -> Iterator[Decided]:
+) -> Iterator[Nearest]:
     every = np.arange(len(matrix)) if slots is None else slots
     units = (matrix.shape[1] + 8) * UNIT_ROUNDOFF
     for query, length in zip(queries, lengths, strict=True):
@@ -432,7 +434,7 @@ def _measure(
 
 def _closest(
     query: Matrix, length: float, matrix: Stored, slots: Ints | None, metric: Metric, k: int
-) -> Decided:
+) -> Nearest:
     """The k nearest of the rows `slots`, of all if None."""
     distances = exact_distances(query, length, matrix, slots, metric)
     return decided(np.arange(len(matrix)) if slots is None else slots, distances, k)

@@ -52,7 +52,7 @@ Words = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class _FileParts:
     """What is in a file. elements: of each vector its links at the lowest level, its numbers and
     its own number, (n, words); levels: the highest of each, (n,); links: at higher levels, one row
     for each vector and level, after their count."""
@@ -153,7 +153,7 @@ class HNSWIndex:
         elif count > (room := self._graph.max_elements):
             self._graph.resize_index(max(count, room + room // 2))
 
-    def _pickled(self, parts: _Parts) -> dict[str, Any]:
+    def _pickled(self, parts: _FileParts) -> dict[str, Any]:
         """What hnswlib would have put into a pickle of the graph with these parts. It compares most
         of the numbers with those that it works out itself."""
         m, count, words = self._settings["max_neighbors"], *parts.elements.shape
@@ -205,7 +205,7 @@ def _whole_rows(same: npt.NDArray[Any]) -> Bools:
     return np.asarray(same.all(axis=1))
 
 
-def _read(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _Parts:
+def _read(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _FileParts:
     """What the file holds; ValueError unless that is a graph of `count` vectors that leads nowhere
     else."""
     m, size = settings["max_neighbors"], path.stat().st_size
@@ -237,7 +237,7 @@ def _read(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _
     levels, links = _upper_levels(words[start + elements.size :], path, count, m)
     if header["max_level"] != levels.max() or levels[header["entry"]] != levels.max():
         raise ValueError(f"{path} begins at another level than its highest")
-    return _Parts(header, elements, levels, links)
+    return _FileParts(header, elements, levels, links)
 
 
 def _check_level0(elements: Words, path: Path, m: int) -> None:

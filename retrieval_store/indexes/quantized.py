@@ -76,7 +76,13 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bytes, Floats, Ints, Matrix, Metric, Stored, as_float32
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.indexes.exact import NOTED_FACTOR, SAFE_LENGTHS, Candidates, Decided, Sought
+from retrieval_store.indexes.exact import (
+    NOTED_FACTOR,
+    SAFE_LENGTHS,
+    Candidates,
+    Nearest,
+    ScanBuffers,
+)
 from retrieval_store.indexes.native import (
     BLOCK,
     CHUNK,
@@ -327,10 +333,10 @@ def nearest_by_codes(
     matrix: Stored,
     allowed: Bits | None = None,
     within: float | None = None,
-) -> list[Decided | None]:
+) -> list[Nearest | None]:
     """The same, decided by the distances of the candidates. matrix: (n, dim) the vectors, by
     slots."""
-    found: list[Decided | None] = []
+    found: list[Nearest | None] = []
     for first, sought in _passes(queries, lengths, pieces, (k, most, within), allowed):
         for query in range(sought.queries):
             _decide(sought, query, queries[first + query], lengths[first + query], pieces, matrix)
@@ -340,7 +346,7 @@ def nearest_by_codes(
 
 
 def _decide(
-    sought: Sought, query: int, vector: Matrix, length: float, pieces: Pieces, matrix: Stored
+    sought: ScanBuffers, query: int, vector: Matrix, length: float, pieces: Pieces, matrix: Stored
 ) -> None:
     """Decide about what a pass has found for one query; nothing else in the room is used again."""
     compiled = kernel()
@@ -360,7 +366,7 @@ def _passes(
     pieces: Pieces,
     wanted: tuple[int, int, float | None],
     allowed: Bits | None,
-) -> Iterator[tuple[int, Sought]]:
+) -> Iterator[tuple[int, ScanBuffers]]:
     """What passes have found that look for as many queries at once as there is room for, each with
     the place of its first query."""
     k, most, within = wanted
@@ -385,7 +391,7 @@ def _scan(
     pieces: Pieces,
     wanted: tuple[int, int, float],
     allowed: Bits | None,
-) -> Sought:
+) -> ScanBuffers:
     """wanted: k, the largest number of candidates, and the initial floor."""
     compiled = kernel()
     assert compiled is not None
@@ -394,7 +400,7 @@ def _scan(
     each = TURNED.size + CHUNK * chunks
     turned_size = len(pieces.frames) * count * TURNED.size
     room = DISTANCES.size + WORD * dimension + len(pieces.frames) * count * each
-    sought = Sought.of(count, k, most, room, floor)
+    sought = ScanBuffers.of(count, k, most, room, floor)
     scan, wide = sought.room_at, sought.room_at + SCAN.size
     turned = wide + WORD * dimension
     digits, at_queries = turned + turned_size, address(queries)

@@ -1,6 +1,6 @@
 """Loads images by their URIs, with Pillow, and texts likewise (`TextLoader`).
 
-A `Budget` bounds how much is used at once, over all threads of the process.
+A `Quota` bounds how much is used at once, over all threads of the process.
 """
 
 import codecs
@@ -30,7 +30,7 @@ T = TypeVar("T")
 PARTS = 32
 
 
-class Budget:
+class Quota:
     """A total of something, such as pixels being decoded: who finds too little of it left waits.
 
     It is cut into parts, each of which is a lock, and an amount takes as many of them as it needs.
@@ -73,7 +73,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "ICO", "AVIF", "J
 ICON, PNG = b"\0\0\1\0", b"\x89PNG\r\n\x1a\n"  # how such files begin
 PART = 1 << 18
 # Pixels that all threads of the process decode at once: as many as one picture may have by default.
-DECODING = Budget(50_000_000)
+DECODING = Quota(50_000_000)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=DECODING.forget_after_fork)
 Image = npt.NDArray[np.uint8]

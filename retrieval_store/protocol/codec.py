@@ -159,7 +159,7 @@ class Plain:
         return given
 
 
-class Text(Plain):
+class TextCoder(Plain):
     """Strings, of which Python has some that JSON hasn't."""
 
     def __init__(self) -> None:
@@ -289,7 +289,7 @@ class Nothing:
             raise no_such(given, "null")
 
 
-class Numbers:
+class NumberArray:
     """An array of numbers of one type, by its place in the message."""
 
     def __init__(self, kind: Any) -> None:
@@ -377,7 +377,7 @@ class ByName:
         return {name: self.each.decode(one, arrays) for name, one in given.items()}
 
 
-class OneOf:
+class UnionCoder:
     """Values of any of some types."""
 
     def __init__(self, each: Sequence[Coder]) -> None:
@@ -444,7 +444,7 @@ _HOMES: Mapping[str, Sequence[str]] = {
     "base.analysis": ("Analyzer",),
     "base.arrays": ("SparseVector",),
     "filters.nodes": ("HasId", "HasVector"),
-    "filters.paths": ("Steps",),
+    "filters.paths": ("JsonPath",),
     "filters.columns": ("ValuesAt", "PlacesAt", "TokensAt", "ElementsAt"),
     "filters.leaves": ("AnyElement", "DocumentContains", "DocumentMatches", "InSlice"),
     "filters.values": (
@@ -455,12 +455,13 @@ _HOMES: Mapping[str, Sequence[str]] = {
     "query.query": (
         *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
         *("Quotient", "ScoreOf", "TimeAt", "Whether"),
-        *("BestOfEach", "Computed", "Discovered", "Diverse", "Fused", "Near", "Ordered"),
-        *("PayloadText", "Question", "Recommended", "RelevanceFeedback", "Sparse", "Step"),
-        *("Text", "Unranked", "Findings", "Inquiry", "LegFindings", "WordFindings"),
+        *("BestOfEach", "Bm25", "Discover", "FormulaScore", "FuseRankings", "Mmr"),
+        *("NearestDense", "NearestSparse", "OrderBy"),
+        *("PayloadText", "Query", "Recommend", "RelevanceFeedback", "QueryStep"),
+        *("Unranked", "RankReport", "ExplainRequest", "LegReport", "WordReport"),
     ),
     "query.types": (
-        *("Changed", "Fields", "Position", "PutResult", "WriteRules", "CollectionRecord"),
+        *("ChangedPoints", "Fields", "Position", "PutResult", "WriteRules", "CollectionRecord"),
         *("Gauges", "NewSpace", "SpaceRecord"),
     ),
 }
@@ -667,7 +668,7 @@ _CODERS: dict[Any, Coder] = {
     bool: Plain(bool),
     int: Integer(),
     float: Float(),
-    str: Text(),
+    str: TextCoder(),
     Expression: _Tree(),
 }
 
@@ -681,13 +682,13 @@ def coder_of(hint: Any) -> Coder:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         # Integers before floats, which take them too.
-        return OneOf([coder_of(one) for one in sorted(inner, key=lambda one: one is float)])
+        return UnionCoder([coder_of(one) for one in sorted(inner, key=lambda one: one is float)])
     if origin is Literal:
         return Choice(inner)
     if origin is np.ndarray:
-        return Numbers(get_args(inner[1])[0])
+        return NumberArray(get_args(inner[1])[0])
     if origin is npt.NDArray:  # as newer releases of numpy have it
-        return Numbers(inner[0])
+        return NumberArray(inner[0])
     if origin is dict and inner[1] is Any:
         return Object()
     if origin in (dict, Mapping):
@@ -714,9 +715,9 @@ _MADE: Mapping[Any, Callable[[Any], Any]] = {
 def names_for_types() -> dict[str, Any]:
     """What types are called that modules import only for type checkers."""
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.query.query import Findings, Formula, Inquiry
+    from retrieval_store.query.query import ExplainRequest, Formula, RankReport
     from retrieval_store.query.types import Projection
 
-    classes = (Analyzer, Findings, Inquiry, Projection)
+    classes = (Analyzer, RankReport, ExplainRequest, Projection)
     named = {one.__name__: one for one in classes}
     return {**named, "Formula": Formula, "JSONValue": Any}

@@ -19,26 +19,26 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.leaves import AnyElement, any_element
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.filters.paths import PayloadPath, Steps
+from retrieval_store.filters.paths import JsonPath, PayloadPath
 from retrieval_store.query.query import (
     MOST_AHEAD,
     MOST_CONDITIONS,
     MOST_RECORDS,
     BestOfEach,
-    Fused,
-    Inquiry,
-    Near,
-    Question,
-    Sparse,
-    Step,
-    Text,
+    Bm25,
+    ExplainRequest,
+    FuseRankings,
+    NearestDense,
+    NearestSparse,
+    Query,
+    QueryStep,
 )
 from retrieval_store.query.types import NonDenseVectors, PointBatch, PointId, Vectors
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
 MOST = 2**63 - 1  # of what is counted
-_SCORINGS = (Near, Sparse, Text, Fused)  # that `Collection` asks for
+_SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # that `Collection` asks for
 _COUNTS = ("limit", "offset", "sample", "seed")  # arguments
 
 
@@ -107,11 +107,11 @@ def _check_condition(node: Expression) -> None:
     if isinstance(node, AnyElement) and any_element(node.at.path, node.expression) != node:
         raise InvalidFilterError("the condition on elements contradicts itself")
     path = getattr(node, "path", None) or getattr(getattr(node, "at", None), "path", None)
-    if path is not None and not (path.steps if isinstance(path, Steps) else path):
+    if path is not None and not (path.steps if isinstance(path, JsonPath) else path):
         raise InvalidFilterError(f"the path of {type(node).__name__} is empty")
 
 
-def _check_question(question: Question) -> None:
+def _check_question(question: Query) -> None:
     if not question.steps:
         raise InvalidArgumentError("the question has no steps")
     if question.groups is not None and len(question.steps) > 1:
@@ -120,13 +120,13 @@ def _check_question(question: Question) -> None:
         raise InvalidArgumentError("what is measured is a prefetch, of which there is none")
 
 
-def _check_step(step: Step) -> None:
+def _check_step(step: QueryStep) -> None:
     if type(step.scoring) not in _SCORINGS:
         raise InvalidArgumentError(
             f"{type(step.scoring).__name__} is asked for by a QdrantClient alone, which speaks to "
             "a server in Qdrant's protocol"
         )
-    if isinstance(step.scoring, Fused) and not step.prefetch:
+    if isinstance(step.scoring, FuseRankings) and not step.prefetch:
         raise InvalidArgumentError("there is nothing to be fused")
     _check_count("limit", step.limit)
     _check_count("offset", step.offset)
@@ -137,7 +137,7 @@ def _check_step(step: Step) -> None:
         )
 
 
-def _check_near(near: Near) -> None:
+def _check_near(near: NearestDense) -> None:
     if isinstance(near.vectors, np.ndarray):
         _check_rows(near.vectors)
     for one in near.vectors if isinstance(near.vectors, tuple) else ():
@@ -155,8 +155,8 @@ def _check_rows(matrix: Matrix) -> None:
         )
 
 
-def _check_some(scoring: Sparse | Text) -> None:
-    if not (scoring.vectors if isinstance(scoring, Sparse) else scoring.texts):
+def _check_some(scoring: NearestSparse | Bm25) -> None:
+    if not (scoring.vectors if isinstance(scoring, NearestSparse) else scoring.texts):
         raise InvalidArgumentError("there is nothing to be sought")
 
 
@@ -173,7 +173,7 @@ def _check_sparse(vector: SparseVector) -> None:
         )
 
 
-def _check_inquiry(inquiry: Inquiry) -> None:
+def _check_inquiry(inquiry: ExplainRequest) -> None:
     for name, value, most in (
         ("limit", inquiry.limit, MOST_RECORDS),
         ("ahead", inquiry.ahead, MOST_AHEAD),
@@ -189,12 +189,12 @@ def _check_inquiry(inquiry: Inquiry) -> None:
 
 
 _CHECKS: Mapping[type, Any] = {
-    Inquiry: _check_inquiry,
-    Question: _check_question,
-    Step: _check_step,
-    Near: _check_near,
-    Sparse: _check_some,
-    Text: _check_some,
+    ExplainRequest: _check_inquiry,
+    Query: _check_question,
+    QueryStep: _check_step,
+    NearestDense: _check_near,
+    NearestSparse: _check_some,
+    Bm25: _check_some,
     BestOfEach: _check_groups,
     SparseVector: _check_sparse,
 }

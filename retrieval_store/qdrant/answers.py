@@ -16,7 +16,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import And, Expression, HasId, Not, Or
-from retrieval_store.qdrant.collections import Collections, Opened, check_shard_key
+from retrieval_store.qdrant.collections import CollectionHandle, Collections, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED
 from retrieval_store.qdrant.errors import malformed
 from retrieval_store.qdrant.filters import grouping_by, parse_id
@@ -29,27 +29,27 @@ from retrieval_store.qdrant.strict_mode import (
     check_limit,
     check_searches,
 )
-from retrieval_store.query.query import Diverse, Ordered, Question, Step, Unranked
-from retrieval_store.query.reasons import Case, Condition, Kind, Terms, check_asked
+from retrieval_store.query.query import Mmr, OrderBy, Query, QueryStep, Unranked
+from retrieval_store.query.reasons import ArgumentNames, Condition, Kind, WhyRequest, check_asked
 from retrieval_store.query.types import Hits
 
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
-UNSCORED = Ordered, Unranked
+UNSCORED = OrderBy, Unranked
 _NOTHING_ASKED: dict[str, Any] = {**dict.fromkeys(models.QueryRequest.model_fields), "limit": 10}
 _FIELDS = {"query_filter": "filter", "search_params": "params"}  # of a request, by arguments
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingQuery:
     """A query that is asked. request: of one alone, else None."""
 
     collections: Collections | None
-    opened: Opened
-    question: Question
+    opened: CollectionHandle
+    question: Query
     request: Any = None
 
 
-Look: TypeAlias = Callable[[Asked], object]
+Look: TypeAlias = Callable[[PendingQuery], object]
 _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 
@@ -63,7 +63,7 @@ def looking(look: Look) -> Iterator[None]:
         _LOOK.reset(token)
 
 
-def _answered(asked: Asked) -> list[Hits]:
+def _answered(asked: PendingQuery) -> list[Hits]:
     look = _LOOK.get()
     if look is not None:
         look(asked)
@@ -79,7 +79,7 @@ def request_of(arguments: Mapping[str, Any]) -> models.QueryRequest:
 
 def query(
     collections: Collections,
-    opened: Opened,
+    opened: CollectionHandle,
     with_payload: Any = True,
     with_vectors: Any = False,
     **kwargs: Any,
@@ -91,7 +91,7 @@ def query(
 
 
 def query_batch(
-    collections: Collections, opened: Opened, requests: Sequence[Any]
+    collections: Collections, opened: CollectionHandle, requests: Sequence[Any]
 ) -> list[rest.QueryResponse]:
     """The same for several requests, of one state of the collection."""
     for request in requests:
@@ -105,7 +105,7 @@ def query_batch(
 
 def _ranked(
     collections: Collections,
-    opened: Opened,
+    opened: CollectionHandle,
     requests: Sequence[Any],
     selections: Sequence[Selection],
 ) -> list[rest.QueryResponse]:
@@ -117,26 +117,26 @@ def _ranked(
         fields = selection.with_those(fields)
     found: list[Hits] = []
     if fields is not None:
-        question = Question(tuple(steps), fields)
-        found = _answered(Asked(collections, opened, question, requests[0]))
+        question = Query(tuple(steps), fields)
+        found = _answered(PendingQuery(collections, opened, question, requests[0]))
     return [
         made(rest.QueryResponse, {"points": _scored(one, selection, step)})
         for one, selection, step in zip(found, selections, steps, strict=True)
     ]
 
 
-def _has_versions(step: Step) -> bool:
+def _has_versions(step: QueryStep) -> bool:
     """Whether the points that a step finds show their versions."""
     return not isinstance(step.scoring, UNSCORED)
 
 
-def _scored(found: Hits, selection: Selection, step: Step) -> list[models.ScoredPoint]:
+def _scored(found: Hits, selection: Selection, step: QueryStep) -> list[models.ScoredPoint]:
     """The points that a step finds as models. Those that aren't ranked by a score have no version
     there; those that are chosen for being different have None for no vectors, and not {}."""
     points = found.points
     count = len(points.ids)
     vectors = selection.vectors(points)
-    if isinstance(step.scoring, Diverse):
+    if isinstance(step.scoring, Mmr):
         vectors = [one or None for one in vectors]
     known = points.versions if _has_versions(step) else None
     versions = [0] * count if known is None else known.tolist()
@@ -162,7 +162,7 @@ def _scored(found: Hits, selection: Selection, step: Step) -> list[models.Scored
 
 def query_groups(
     collections: Collections,
-    opened: Opened,
+    opened: CollectionHandle,
     group_by: str,
     group_size: Any = 3,
     with_payload: Any = True,
@@ -186,7 +186,7 @@ def query_groups(
             models.PointGroup,
             {"hits": _scored(one, selection, step), "id": one.group, "lookup": None},
         )
-        for one in _answered(Asked(None, opened, Question((step,), fields, grouping)))
+        for one in _answered(PendingQuery(None, opened, Query((step,), fields, grouping)))
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)
@@ -209,7 +209,7 @@ def _look_up(
 
 
 def matrix(
-    opened: Opened,
+    opened: CollectionHandle,
     query_filter: Any = None,
     limit: Any = 3,
     sample: Any = 10,
@@ -245,7 +245,7 @@ def as_offsets(
     return models.SearchMatrixOffsetsResponse(offsets_row=a, offsets_col=b, scores=scores, ids=ids)
 
 
-TERMS = Terms(
+TERMS = ArgumentNames(
     count="limit",
     threshold="score_threshold",
     exact="search_params with exact=True",
@@ -255,14 +255,16 @@ TERMS = Terms(
 )
 
 
-def case_of(asked: Asked, records: Any, containing: str | None, same: str | None) -> Case:
+def case_of(
+    asked: PendingQuery, records: Any, containing: str | None, same: str | None
+) -> WhyRequest:
     """The case of a query of one request. records: an id, or several."""
     opened, request = asked.opened, asked.request
     ids = None if records is None else _ids_in(records)
     check_asked(ids, containing, "records")
     assert asked.collections is not None
     named = named_by(asked.collections, opened, request)
-    return Case(
+    return WhyRequest(
         asked.question,
         ids,
         containing,
@@ -284,7 +286,7 @@ def _ids_in(records: Any) -> list[int | str]:
     return [parse_id(one) for one in records]
 
 
-def _of_prefetches(opened: Opened, argument: str, request: Any) -> list[Condition]:
+def _of_prefetches(opened: CollectionHandle, argument: str, request: Any) -> list[Condition]:
     """What leaves a record out by prefetches, of which one that finds it is enough."""
     given = request.prefetch or ()
     legs = given if isinstance(given, Sequence) else [given]
@@ -300,7 +302,9 @@ def _of_prefetches(opened: Opened, argument: str, request: Any) -> list[Conditio
     return [Condition(argument, None, expression, "any", tuple(terms))]
 
 
-def _of_filter(opened: Opened, argument: str, given: models.Filter | None) -> list[Condition]:
+def _of_filter(
+    opened: CollectionHandle, argument: str, given: models.Filter | None
+) -> list[Condition]:
     """The parts of a filter, all of which are asked."""
     if given is None:
         return []
@@ -314,19 +318,19 @@ def _of_filter(opened: Opened, argument: str, given: models.Filter | None) -> li
     return parts
 
 
-def _one(opened: Opened, argument: str, given: Any) -> Condition:
+def _one(opened: CollectionHandle, argument: str, given: Any) -> Condition:
     if isinstance(given, models.Filter):
         return _all_of(argument, _of_filter(opened, argument, given), _written(given))
     return Condition(argument, _written(given), _meaning(opened, {"must": [given]}))
 
 
-def _negated(opened: Opened, argument: str, given: Any) -> Condition:
+def _negated(opened: CollectionHandle, argument: str, given: Any) -> Condition:
     written = {"must_not": _written(given)}
     return Condition(argument, written, _meaning(opened, {"must_not": [given]}))
 
 
 def _several(
-    opened: Opened, argument: str, asked: dict[str, Any], conditions: Sequence[Any]
+    opened: CollectionHandle, argument: str, asked: dict[str, Any], conditions: Sequence[Any]
 ) -> Condition:
     terms = tuple(_one(opened, argument, one) for one in conditions)
     written = _written(models.Filter(**asked))
@@ -339,7 +343,7 @@ def _all_of(argument: str, parts: Sequence[Condition], written: Any = None) -> C
     return Condition(argument, written, expression, kind, tuple(parts))
 
 
-def _meaning(opened: Opened, asked: dict[str, Any]) -> Expression:
+def _meaning(opened: CollectionHandle, asked: dict[str, Any]) -> Expression:
     expression = expression_of(opened, models.Filter(**asked))
     return And(()) if expression is None else expression
 

@@ -24,7 +24,7 @@ from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, path_of
 from retrieval_store.errors import FormatError, InvalidArgumentError
-from retrieval_store.qdrant.answers import Asked, looking
+from retrieval_store.qdrant.answers import PendingQuery, looking
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (
     InferenceEmbedder,
@@ -40,13 +40,15 @@ PLACES = ("location", "url", "host", "path")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ClientOptions:
     """Arguments by name, as they were given."""
 
     named: Mapping[str, Any]
 
     @classmethod
-    def bound(cls, client: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> "Options":
+    def bound(
+        cls, client: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> "ClientOptions":
         """Arguments of a client's class, by position and by name."""
         bound = inspect.signature(client).bind(*args, **kwargs)
         named = {**bound.arguments, **bound.arguments.get("kwargs", {})}
@@ -113,7 +115,7 @@ def _locked(directory: Path) -> IO[str]:
 
 
 @contextmanager
-def _embedded(options: Options) -> Iterator[Embedded]:
+def _embedded(options: ClientOptions) -> Iterator[Embedded]:
     """The methods of the store that is meant, which is closed where anything fails."""
     options.check()
     found = Embedded(*opened_store(options.place))
@@ -136,7 +138,7 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        options = Options.bound(qdrant_client.QdrantClient, args, kwargs)
+        options = ClientOptions.bound(qdrant_client.QdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)
             return
@@ -167,7 +169,7 @@ def explain(client: QdrantClient, collection_name: str, **arguments: Any) -> Pay
     ask = client.query_points_groups if "group_by" in arguments else client.query_points
     told: list[Payload] = []
 
-    def look(asked: Asked) -> None:
+    def look(asked: PendingQuery) -> None:
         told.append(asked.opened.points.explain(asked.question))
 
     with looking(look):
@@ -200,7 +202,7 @@ def why(
 
     found: list[Reasons] = []
 
-    def look(asked: Asked) -> None:
+    def look(asked: PendingQuery) -> None:
         case = case_of(asked, records, containing, same)
         found.append(reasons_of(asked.opened.points, case))
 
@@ -280,7 +282,7 @@ class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
     qdrant_client.AsyncQdrantClient."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        options = Options.bound(qdrant_client.AsyncQdrantClient, args, kwargs)
+        options = ClientOptions.bound(qdrant_client.AsyncQdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)
             return

@@ -19,7 +19,7 @@ from retrieval_store.qdrant.config import (
     PARAMS_REPORTED,
     UNNAMED,
     WAL_REPORTED,
-    Configuration,
+    CollectionConfig,
     Vector,
     checked_name,
     configuration_of,
@@ -37,11 +37,11 @@ CUSTOM = "custom"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class CollectionHandle:
     """A collection: its record, its configuration, and its points."""
 
     record: CollectionRecord
-    configuration: Configuration
+    configuration: CollectionConfig
     points: EmbeddedPoints
 
     def vector(self, name: str) -> Vector:
@@ -57,14 +57,14 @@ class Collections:
 
     def __init__(self, store: Callable[[], EmbeddedStore]) -> None:
         self._store = store
-        self._configurations: dict[str, tuple[object, Configuration]] = {}
+        self._configurations: dict[str, tuple[object, CollectionConfig]] = {}
 
     @property
     def store(self) -> EmbeddedStore:
         """The store; raises ClientClosedError."""
         return self._store()
 
-    def opened(self, name: str) -> Opened:
+    def opened(self, name: str) -> CollectionHandle:
         """The collection of this name or alias."""
         store = self.store
         try:
@@ -72,7 +72,7 @@ class Collections:
         except NotFoundError:
             raise missing(f"Not found: Collection `{name}` doesn't exist!") from None
         points = store.points(record.id)
-        return Opened(record, self._configuration(record, points), points)
+        return CollectionHandle(record, self._configuration(record, points), points)
 
     def name_of(self, name: str) -> str:
         """The name of the collection that an alias leads to; another is its own."""
@@ -81,7 +81,7 @@ class Collections:
         except NotFoundError:
             return checked_name(name)
 
-    def _configuration(self, record: CollectionRecord, points: EmbeddedPoints) -> Configuration:
+    def _configuration(self, record: CollectionRecord, points: EmbeddedPoints) -> CollectionConfig:
         stored = stored_of(record)
         if stored is None:
             return configuration_of(record, points.spaces())
@@ -98,8 +98,8 @@ class Collections:
 
     def change(
         self,
-        opened: Opened,
-        edit: Callable[[Configuration], Configuration],
+        opened: CollectionHandle,
+        edit: Callable[[CollectionConfig], CollectionConfig],
         edit_metadata: Callable[[Payload | None], Payload | None] = lambda metadata: metadata,
     ) -> None:
         """Replace the configuration, and the metadata, in one transaction."""
@@ -132,7 +132,7 @@ def check_shard_key(given: Any) -> None:
         raise wrong(f"Bad request: there is no shard key {shown(given)}")
 
 
-def check_sharding(opened: Opened) -> None:
+def check_sharding(opened: CollectionHandle) -> None:
     """Refuse writes to a collection whose points go where a shard key says."""
     if opened.configuration.params.get("sharding_method") == CUSTOM:
         raise wrong(
@@ -141,7 +141,7 @@ def check_sharding(opened: Opened) -> None:
         )
 
 
-def collection_info(opened: Opened) -> models.CollectionInfo:
+def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
     """Everything that is known of a collection; the numbers are counted, not estimated."""
     configuration = opened.configuration
     return models.CollectionInfo.model_validate(
@@ -173,7 +173,7 @@ def collection_info(opened: Opened) -> models.CollectionInfo:
     )
 
 
-def _params(configuration: Configuration) -> dict[str, Any]:
+def _params(configuration: CollectionConfig) -> dict[str, Any]:
     vectors: Any = configuration.vectors
     params = {**PARAMS_REPORTED, **configuration.params}
     if vectors.keys() == {UNNAMED}:
@@ -184,7 +184,7 @@ def _params(configuration: Configuration) -> dict[str, Any]:
     return params
 
 
-def _indexed(opened: Opened) -> int:
+def _indexed(opened: CollectionHandle) -> int:
     """How many vectors an index holds: sparse ones all, of others those in a graph, where one is
     worth it."""
     spaces: Any = opened.points.stats()["spaces"]
@@ -192,6 +192,6 @@ def _indexed(opened: Opened) -> int:
     return graphs + sum(one.count for one in opened.points.spaces() if one.kind == "sparse")
 
 
-def _points(opened: Opened, key: str, index: Any) -> int:
+def _points(opened: CollectionHandle, key: str, index: Any) -> int:
     """How many points have a value that an index holds."""
     return opened.points.number(parse_filled(key, index))

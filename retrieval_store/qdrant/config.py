@@ -1,7 +1,7 @@
 """Configurations of collections: in requests, in the catalog, and as settings of the engine.
 
 First, requests are checked: names, vectors, and settings, which take effect here or are only kept
-and reported. Then they become a `Configuration`. It is stored as JSON, in the catalog's settings
+and reported. Then they become a `CollectionConfig`. It is stored as JSON, in the catalog's settings
 under `KEY`, in the shape in which a server reports it. A collection that was made by `Client` has
 none; what it reports is made of its spaces.
 """
@@ -72,7 +72,7 @@ class Vector:
 
 
 @dataclass(frozen=True)
-class Configuration:
+class CollectionConfig:
     """What is stored of a collection under `KEY`. vectors, sparse_vectors: parameters by name;
     others: as a server reports them."""
 
@@ -175,13 +175,13 @@ def _graph(hnsw: Mapping[str, Any]) -> Payload:
     return {**HNSW_DEFAULTS, "max_neighbors": neighbors, "ef_construction": construction}
 
 
-def hnsw_of(configuration: Configuration, name: str) -> dict[str, Any]:
+def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
     """The settings of the graph of one kind of vectors: its own before those of the collection."""
     own = configuration.vectors.get(name, {}).get("hnsw_config", {})
     return {**configuration.hnsw_config, **own}
 
 
-def settings_of(configuration: Configuration, metadata: Payload | None) -> Payload:
+def settings_of(configuration: CollectionConfig, metadata: Payload | None) -> Payload:
     """What the catalog keeps of a collection. Where `Collection` can work with it, also what that
     wants to find."""
     settings: Payload = {
@@ -200,7 +200,7 @@ def _suits_collection(vector: Vector) -> bool:
     return vector.kind == "dense" and vector.datatype == "float32" and vector.metric != "l1"
 
 
-def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> Configuration:
+def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
     """What a collection was configured with. spaces: looked at if it wasn't made by this front."""
     stored = stored_of(record)
     return _of_spaces(spaces) if stored is None else _understood(record.name, stored)
@@ -215,10 +215,10 @@ def stored_of(record: CollectionRecord) -> dict[str, Any] | None:
     raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
 
 
-def _understood(name: str, stored: dict[str, Any]) -> Configuration:
+def _understood(name: str, stored: dict[str, Any]) -> CollectionConfig:
     """What is stored as a configuration, which may be anything: a file can be tampered with."""
     try:
-        configuration = Configuration(**stored)
+        configuration = CollectionConfig(**stored)
         _ = configuration.by_name, configuration.strict, configuration.indexes
         return configuration
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -227,17 +227,17 @@ def _understood(name: str, stored: dict[str, Any]) -> Configuration:
         ) from error
 
 
-def _of_spaces(spaces: Sequence[SpaceRecord]) -> Configuration:
+def _of_spaces(spaces: Sequence[SpaceRecord]) -> CollectionConfig:
     vectors, sparse = {}, {}
     for space in spaces:
         if space.kind == "sparse":
             sparse[space.name] = {"modifier": "idf"} if space.index.get("idf") else {}
         else:
             vectors[space.name] = _params_of(space)
-    return Configuration(vectors, sparse)
+    return CollectionConfig(vectors, sparse)
 
 
-def with_sizes(configuration: Configuration, spaces: Sequence[SpaceRecord]) -> Configuration:
+def with_sizes(configuration: CollectionConfig, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
     """The configuration with the sizes that first vectors have decided since it was stored."""
     known = {space.name: space.dimension or 0 for space in spaces}
     vectors = {
@@ -330,7 +330,7 @@ def _tell_of_turbo(params: Mapping[str, Any]) -> None:
 
 def new_configuration(
     vectors: Any, sparse_vectors: Any, settings: Mapping[str, Any]
-) -> Configuration:
+) -> CollectionConfig:
     """What a collection is to be configured with. settings: the further arguments of
     `create_collection`."""
     if isinstance(vectors, models.VectorParams):
@@ -346,7 +346,7 @@ def new_configuration(
     if both := dense.keys() & sparse.keys():
         raise wrong(f"the vector name {min(both)!r} stands for dense and for sparse vectors")
     given = {name: value for name, value in settings.items() if value is not None}
-    configuration = with_settings(Configuration(dense, sparse), given)
+    configuration = with_settings(CollectionConfig(dense, sparse), given)
     tell_once(given)
     return configuration
 
@@ -381,13 +381,13 @@ PARAMS = (
 )
 
 
-def with_settings(old: Configuration, given: Mapping[str, Any]) -> Configuration:
+def with_settings(old: CollectionConfig, given: Mapping[str, Any]) -> CollectionConfig:
     """A configuration with what is given in place of what was."""
     params = {name: _plain(given[name]) for name in PARAMS if name in given}
     for name in COUNTS:
         if given.get(name, 1) < 1:
             raise malformed(f"{name} is {given[name]}, expected 1 or more")
-    return Configuration(
+    return CollectionConfig(
         old.vectors,
         old.sparse_vectors,
         {**old.params, **params},
@@ -404,7 +404,7 @@ def _plain(value: Any) -> Any:
     return plain(value) if hasattr(value, "model_dump") else getattr(value, "value", value)
 
 
-def _quantization(old: Configuration, given: Any) -> Any:
+def _quantization(old: CollectionConfig, given: Any) -> Any:
     if given is None:
         return old.quantization_config
     return None if given == models.Disabled.DISABLED else plain(given)

@@ -18,7 +18,12 @@ from qdrant_client.migrate.migrate import migrate
 from retrieval_store.backends import Session, embedded_store
 from retrieval_store.errors import LockTimeoutError
 from retrieval_store.qdrant import answers, manage, read, snapshots, write
-from retrieval_store.qdrant.collections import Collections, Opened, check_shard_key, collection_info
+from retrieval_store.qdrant.collections import (
+    CollectionHandle,
+    Collections,
+    check_shard_key,
+    collection_info,
+)
 from retrieval_store.qdrant.errors import Refused, answering, missing, reading_models, wrong
 from retrieval_store.qdrant.strict_mode import check_timeout
 from retrieval_store.qdrant.write import in_batches, points_of
@@ -81,7 +86,7 @@ def _writing(work: Callable[..., write.Operation]) -> Callable[..., models.Updat
     """A method that carries out one operation on points."""
 
     @wraps(work)
-    def carry_out(opened: Opened, *args: Any, **kwargs: Any) -> models.UpdateResult:
+    def carry_out(opened: CollectionHandle, *args: Any, **kwargs: Any) -> models.UpdateResult:
         return write.carry_out(opened, [work(opened, *args, **kwargs)])[0]
 
     return _of_points(carry_out)
@@ -117,7 +122,7 @@ def _in_a_cluster(status: HTTPStatus) -> Callable[..., Any]:
     return refuse
 
 
-def _cluster_info(opened: Opened) -> models.CollectionClusterInfo:
+def _cluster_info(opened: CollectionHandle) -> models.CollectionClusterInfo:
     shard = models.LocalShardInfo(
         shard_id=0, points_count=opened.points.number(None), state=models.ReplicaState.ACTIVE
     )
@@ -126,18 +131,20 @@ def _cluster_info(opened: Opened) -> models.CollectionClusterInfo:
     )
 
 
-def _refused_change(opened: Opened) -> bool:
+def _refused_change(opened: CollectionHandle) -> bool:
     raise wrong(NOT_CLUSTERED)
 
 
-def _nothing_to_optimize(opened: Opened) -> models.OptimizationsResponse:
+def _nothing_to_optimize(opened: CollectionHandle) -> models.OptimizationsResponse:
     summary = models.OptimizationsSummary(
         queued_optimizations=0, queued_segments=0, queued_points=0, idle_segments=1
     )
     return models.OptimizationsResponse(summary=summary, running=[])
 
 
-def _aliases_of(store: EmbeddedStore, opened: Opened) -> models.CollectionsAliasesResponse:
+def _aliases_of(
+    store: EmbeddedStore, opened: CollectionHandle
+) -> models.CollectionsAliasesResponse:
     name = opened.record.name
     return manage.described({alias: to for alias, to in store.aliases().items() if to == name})
 

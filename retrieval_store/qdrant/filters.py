@@ -26,7 +26,7 @@ from retrieval_store.filters.nodes import (
     Or,
     Scalar,
 )
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import (
     Beginning,
     Between,
@@ -58,7 +58,7 @@ NONE = Or(())
 LEAST_OF_A_RING = 4  # points: a triangle, and its first again
 
 
-def _match(path: Steps, index: Schema, given: Any) -> Expression:
+def _match(path: JsonPath, index: Schema, given: Any) -> Expression:
     match given:
         case models.MatchValue(value=value):
             return one_of(path, index, [value])
@@ -75,7 +75,7 @@ def _match(path: Steps, index: Schema, given: Any) -> Expression:
     raise InvalidFilterError(f"{shown(given)} is no way to match")
 
 
-def _text(path: Steps, index: Schema, given: Any) -> Expression:
+def _text(path: JsonPath, index: Schema, given: Any) -> Expression:
     """What is asked of texts: of their tokens, if an index has some, and else of their letters."""
     if kind_of(index) != "text":
         return _with_letters(ValuesAt(path, "keyword"), given)
@@ -111,7 +111,7 @@ def is_missed(index: Schema, match: Any) -> bool:
     )
 
 
-def one_of(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expression:
+def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expression:
     """Points with a value that is one of these."""
     if not values:
         return NONE
@@ -126,7 +126,7 @@ def one_of(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expression:
     return Equals(ValuesAt(path, kind), tuple(values))
 
 
-def other_than(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expression:
+def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expression:
     """Points with a value that is none of these."""
     if values and not isinstance(values[0], str):
         kind: ScalarKind = "integer" if looks_up_integers(index) else "anything"
@@ -138,7 +138,7 @@ def other_than(path: Steps, index: Schema, values: Sequence[Scalar]) -> Expressi
     return Differs(ValuesAt(path, kind), tuple(values))
 
 
-def _range(path: Steps, index: Schema, given: Any) -> Expression:
+def _range(path: JsonPath, index: Schema, given: Any) -> Expression:
     """Between bounds, as the index reads them: an index of numbers takes times for microseconds,
     and one of times takes numbers for these."""
     given_bounds = vars(given).items()
@@ -182,16 +182,16 @@ def clamped(value: int | float) -> int | float:
     return min(max(value, LEAST), MOST)
 
 
-def _box(path: Steps, index: Schema, given: models.GeoBoundingBox) -> Expression:
+def _box(path: JsonPath, index: Schema, given: models.GeoBoundingBox) -> Expression:
     (west, north), (east, south) = _place(given.top_left), _place(given.bottom_right)
     return InBox(places_at(path, index), west, north, east, south)
 
 
-def _circle(path: Steps, index: Schema, given: models.GeoRadius) -> Expression:
+def _circle(path: JsonPath, index: Schema, given: models.GeoRadius) -> Expression:
     return InCircle(places_at(path, index), *_place(given.center), given.radius)
 
 
-def _polygon(path: Steps, index: Schema, given: models.GeoPolygon) -> Expression:
+def _polygon(path: JsonPath, index: Schema, given: models.GeoPolygon) -> Expression:
     interiors = tuple(_ring(one) for one in given.interiors or ())
     return InPolygon(places_at(path, index), _ring(given.exterior), interiors)
 
@@ -213,7 +213,7 @@ def _place(given: models.GeoPoint) -> tuple[float, float]:
     return given.lon, given.lat
 
 
-PARSERS: dict[str, Callable[[Steps, Schema, Any], Expression]] = {
+PARSERS: dict[str, Callable[[JsonPath, Schema, Any], Expression]] = {
     "match": _match,
     "range": _range,
     "geo_bounding_box": _box,
@@ -264,7 +264,7 @@ class _FilterParser:
     negated: whether what is asked must not be so; count: how many conditions there were."""
 
     indexes: Indexes
-    inside: tuple[Steps, ...] = ()
+    inside: tuple[JsonPath, ...] = ()
     negated: bool = False
     count: list[int] = field(default_factory=lambda: [0])
 
@@ -342,7 +342,7 @@ class _FilterParser:
             raise malformed(f"the condition on {given.key!r} says nothing")
         return said[0] if len(said) == 1 else Or(tuple(said))
 
-    def _sizes(self, path: Steps, given: models.FieldCondition) -> Expression | None:
+    def _sizes(self, path: JsonPath, given: models.FieldCondition) -> Expression | None:
         """What is asked of how many values there are, which goes before all else. Where there are
         several, one that is empty or isn't null is enough, unless an index knows of all at once."""
         if given.is_empty is None and given.is_null is None:
@@ -356,7 +356,7 @@ class _FilterParser:
         null = Equals(nulls, (True,))
         return null if given.is_null else Not(null) if indexed else Equals(nulls, (False,))
 
-    def _index(self, path: Steps) -> Schema:
+    def _index(self, path: JsonPath) -> Schema:
         """The index that counts: of elements of lists, which are looked at one by one, only that of
         texts does."""
         if not self.indexes:
@@ -364,7 +364,7 @@ class _FilterParser:
         if not self.inside:
             return self.indexes.get(path)
         steps = tuple(step for outer in self.inside for step in outer.steps)
-        index = self.indexes.get(Steps((*steps, *path.steps)))
+        index = self.indexes.get(JsonPath((*steps, *path.steps)))
         return index if kind_of(index) == "text" else None
 
 

@@ -11,10 +11,10 @@ from qdrant_client import models
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
-from retrieval_store.qdrant.collections import Collections, Opened
+from retrieval_store.qdrant.collections import CollectionHandle, Collections
 from retrieval_store.qdrant.config import (
     UNNAMED,
-    Configuration,
+    CollectionConfig,
     Vector,
     changed,
     checked_name,
@@ -38,7 +38,7 @@ from retrieval_store.query.types import NewSpace
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CollectionPlan:
     """What a new collection is made of: its settings, and its vectors."""
 
     settings: Payload
@@ -50,7 +50,7 @@ def planned(
     sparse_vectors_config: Any = None,
     metadata: Any = None,
     **settings: Any,
-) -> Plan:
+) -> CollectionPlan:
     """A collection that can be made; refused where one can't."""
     check_given("create_collection", settings)
     configuration = new_configuration(vectors_config, sparse_vectors_config, settings)
@@ -59,10 +59,10 @@ def planned(
         for one in configuration.by_name.values()
     }
     kept = None if metadata is None else to_write(metadata, "metadata")
-    return Plan(settings_of(configuration, kept), spaces)
+    return CollectionPlan(settings_of(configuration, kept), spaces)
 
 
-def create(collections: Collections, name: str, plan: Plan) -> bool:
+def create(collections: Collections, name: str, plan: CollectionPlan) -> bool:
     """A new, empty collection."""
     checked_name(name)
     if name in collections.store.aliases():
@@ -94,7 +94,7 @@ def delete(collections: Collections, name: str) -> bool:
 
 def update(
     collections: Collections,
-    opened: Opened,
+    opened: CollectionHandle,
     vectors_config: Any = None,
     sparse_vectors_config: Any = None,
     metadata: Any = None,
@@ -111,7 +111,7 @@ def update(
     diffs = {UNNAMED: vectors_config} if is_one else vectors_config or {}
     new = {} if metadata is None else to_write(metadata, "metadata")
 
-    def edit(old: Configuration) -> Configuration:
+    def edit(old: CollectionConfig) -> CollectionConfig:
         configuration = with_settings(old, given)
         return replace(
             configuration,
@@ -136,14 +136,14 @@ def _merged(old: Payload | None, new: Payload) -> Payload | None:
     return kept or (old and {})
 
 
-def _completed(opened: Opened) -> models.UpdateResult:
+def _completed(opened: CollectionHandle) -> models.UpdateResult:
     return models.UpdateResult(
         operation_id=opened.points.operation, status=models.UpdateStatus.COMPLETED
     )
 
 
 def add_vector(
-    collections: Collections, opened: Opened, vector_name: str, vector_name_config: Any
+    collections: Collections, opened: CollectionHandle, vector_name: str, vector_name_config: Any
 ) -> models.UpdateResult:
     """Vectors of one name more, which no point has yet."""
     name, config = vector_name, vector_name_config
@@ -154,7 +154,7 @@ def add_vector(
     else:
         params = dense_params(name, models.VectorParams.model_validate(plain(config.dense)))
 
-    def edit(old: Configuration) -> Configuration:
+    def edit(old: CollectionConfig) -> CollectionConfig:
         if name in old.by_name:
             raise Refused(409, f"Wrong input: vector name `{name}` already exists")
         if sparse:
@@ -169,7 +169,7 @@ def add_vector(
     return _completed(opened)
 
 
-def _make_space(opened: Opened, vector: Vector, hnsw: Payload) -> None:
+def _make_space(opened: CollectionHandle, vector: Vector, hnsw: Payload) -> None:
     space = space_of(vector, hnsw)
     try:
         opened.points.add_space(vector.name, space)
@@ -178,10 +178,12 @@ def _make_space(opened: Opened, vector: Vector, hnsw: Payload) -> None:
         opened.points.add_space(vector.name, space)
 
 
-def drop_vector(collections: Collections, opened: Opened, vector_name: str) -> models.UpdateResult:
+def drop_vector(
+    collections: Collections, opened: CollectionHandle, vector_name: str
+) -> models.UpdateResult:
     """No vectors of this name any more. A name that isn't there is none now either."""
 
-    def edit(old: Configuration) -> Configuration:
+    def edit(old: CollectionConfig) -> CollectionConfig:
         return replace(
             old,
             vectors={key: one for key, one in old.vectors.items() if key != vector_name},
@@ -190,7 +192,7 @@ def drop_vector(collections: Collections, opened: Opened, vector_name: str) -> m
             },
         )
 
-    def drop_what_is_left(configuration: Configuration) -> Configuration:
+    def drop_what_is_left(configuration: CollectionConfig) -> CollectionConfig:
         if vector_name not in configuration.by_name:  # or else someone has made it anew meanwhile
             with contextlib.suppress(NotFoundError):  # someone else has dropped it, too
                 opened.points.drop_space(vector_name)
@@ -204,7 +206,7 @@ def drop_vector(collections: Collections, opened: Opened, vector_name: str) -> m
 
 def add_index(
     collections: Collections,
-    opened: Opened,
+    opened: CollectionHandle,
     field_name: str,
     field_schema: Any = None,
     field_type: Any = None,
@@ -220,13 +222,15 @@ def add_index(
     return _completed(opened)
 
 
-def drop_index(collections: Collections, opened: Opened, field_name: str) -> models.UpdateResult:
+def drop_index(
+    collections: Collections, opened: CollectionHandle, field_name: str
+) -> models.UpdateResult:
     """No payload index on a key any more, whether or not there was one."""
     if not field_name:
         raise missing("Not found: field_name is empty")
     parse_path(field_name)
 
-    def edit(old: Configuration) -> Configuration:
+    def edit(old: CollectionConfig) -> CollectionConfig:
         kept = {name: one for name, one in old.payload_schema.items() if name != field_name}
         return replace(old, payload_schema=kept)
 

@@ -19,7 +19,7 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import PlacesAt, ScalarKind, TokensAt, ValuesAt, uuid_in
 from retrieval_store.filters.dates import micros_of
 from retrieval_store.filters.nodes import Expression, Scalar
-from retrieval_store.filters.paths import EACH, Step, Steps
+from retrieval_store.filters.paths import EACH, JsonPath, Step
 from retrieval_store.filters.values import Differs, InCircle
 from retrieval_store.qdrant.errors import to_float
 from retrieval_store.qdrant.tokenizers import tokens_of, words_in
@@ -32,7 +32,7 @@ MOST_PLACES = 2**63
 
 
 @lru_cache(maxsize=1024)
-def parse_path(key: str) -> Steps:
+def parse_path(key: str) -> JsonPath:
     """`a.b`, `a[].b`, `a[0]`, or keys in double quotes; InvalidFilterError for what is none."""
     found, steps, place = _FIRST.match(key), [], 0
     while found is not None:
@@ -41,7 +41,7 @@ def parse_path(key: str) -> Steps:
         found = _NEXT.match(key, place)
     if place < len(key) or not steps:
         raise _invalid(key)
-    return Steps(tuple(steps))
+    return JsonPath(tuple(steps))
 
 
 def _step(found: re.Match[str], key: str) -> Step:
@@ -73,7 +73,7 @@ def _invalid(key: str) -> InvalidFilterError:
 
 
 Schema: TypeAlias = Any  # models.PayloadSchemaType, or parameters of an index
-Indexes: TypeAlias = Mapping[Steps, Schema]
+Indexes: TypeAlias = Mapping[JsonPath, Schema]
 EVERYWHERE = (0.0, 0.0, 1e9)  # within so many metres of a place
 _PLAIN_TEXT = models.TextIndexParams(type=models.TextIndexType.TEXT)
 
@@ -108,13 +108,13 @@ def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
     return tuple(one for one in found if one is not None) if None not in found else None
 
 
-def tokens_at(path: Steps, index: Schema) -> TokensAt:
+def tokens_at(path: JsonPath, index: Schema) -> TokensAt:
     """The tokens that an index of texts has."""
     params = index if isinstance(index, models.TextIndexParams) else _PLAIN_TEXT
     return TokensAt(path, tokens_of(params), True)
 
 
-def places_at(path: Steps, index: Schema) -> PlacesAt:
+def places_at(path: JsonPath, index: Schema) -> PlacesAt:
     """The places that an index has, or payloads."""
     return PlacesAt(path, "geo" if kind_of(index) == "geo" else "written place")
 

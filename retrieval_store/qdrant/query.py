@@ -22,7 +22,7 @@ from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.filters.leaves import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH
-from retrieval_store.qdrant.collections import Collections, Opened
+from retrieval_store.qdrant.collections import CollectionHandle, Collections
 from retrieval_store.qdrant.config import UNNAMED, Vector
 from retrieval_store.qdrant.errors import (
     NoVectorError,
@@ -56,29 +56,29 @@ from retrieval_store.qdrant.vectors import (
 from retrieval_store.query.query import (
     Apply,
     Combine,
-    Computed,
     Constant,
     Decay,
     Decayed,
-    Discovered,
+    Discover,
     DistanceTo,
-    Diverse,
     Example,
     Formula,
-    Fused,
-    Near,
+    FormulaScore,
+    FuseRankings,
+    Mmr,
+    NearestDense,
+    NearestSparse,
     NumberAt,
-    Ordered,
+    OrderBy,
     PayloadText,
     Power,
+    QueryStep,
     Quotient,
-    Recommended,
+    Recommend,
     RelevanceFeedback,
     ScoreOf,
     Scoring,
     Several,
-    Sparse,
-    Step,
     TimeAt,
     Unary,
     Unranked,
@@ -97,16 +97,16 @@ class Inputs:
     named: ids of points of this collection whose vectors were asked for; read: points of the source
     by id, as far as they were read."""
 
-    opened: Opened
+    opened: CollectionHandle
     using: Vector
-    source: Opened
+    source: CollectionHandle
     theirs: Vector
     named: list[PointId] = field(default_factory=list)
     read: dict[PointId, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, collections: Collections, opened: Opened, using: str | None, lookup: Any
+        cls, collections: Collections, opened: CollectionHandle, using: str | None, lookup: Any
     ) -> "Inputs":
         """For a step that uses vectors of this name, of points of the collection or another."""
         vector = opened.vector(using or UNNAMED)
@@ -234,7 +234,7 @@ DECAYS: tuple[Decay, ...] = ("lin", "exp", "gauss")
 _SCORE = re.compile(r"\$score(?:\[(\d+)\])?", re.ASCII)
 
 
-def formula_of(opened: Opened, query: models.FormulaQuery) -> Formula:
+def formula_of(opened: CollectionHandle, query: models.FormulaQuery) -> Formula:
     """The formula of a query, checked as a whole."""
     return _FormulaParser(opened, query.defaults or {}).parse(query.formula, 1)
 
@@ -242,7 +242,7 @@ def formula_of(opened: Opened, query: models.FormulaQuery) -> Formula:
 class _FormulaParser:
     """Parses one formula; defaults: for scores and keys that a point lacks."""
 
-    def __init__(self, opened: Opened, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, opened: CollectionHandle, defaults: Mapping[str, Any]) -> None:
         self._opened, self._nodes = opened, 0
         self._defaults = {_normal(key): value for key, value in defaults.items()}
 
@@ -383,7 +383,7 @@ NO_PARAMS = models.SearchParams()
 NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 
 
-def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
+def step_of(collections: Collections, opened: CollectionHandle, request: Any) -> QueryStep:
     """What a request asks for: a QueryRequest, or what has its fields."""
     parser = _QueryParser(collections, opened)
     try:
@@ -395,7 +395,9 @@ def step_of(collections: Collections, opened: Opened, request: Any) -> Step:
     return _joined(parsed, None)
 
 
-def named_by(collections: Collections, opened: Opened, request: Any) -> tuple[PointId, ...]:
+def named_by(
+    collections: Collections, opened: CollectionHandle, request: Any
+) -> tuple[PointId, ...]:
     """The points of this collection whose vectors a request looks for, and which it doesn't find,
     by itself and by its prefetches."""
     return _QueryParser(collections, opened).parsed(request, None, 1).named
@@ -406,12 +408,12 @@ class _Parsed:
     """A step and those before it, each as it stands. named: the points of this collection that they
     name, whose vectors they look for."""
 
-    step: Step
+    step: QueryStep
     named: tuple[PointId, ...]
     prefetch: tuple["_Parsed", ...]
 
 
-def _joined(parsed: _Parsed, above: Expression | None) -> Step:
+def _joined(parsed: _Parsed, above: Expression | None) -> QueryStep:
     """The step with those before it. No step finds the points that it or those before it have
     named, nor those that the steps behind it have: above, which is asked where points are first
     looked for."""
@@ -427,7 +429,7 @@ def _joined(parsed: _Parsed, above: Expression | None) -> Step:
 class _QueryParser:
     """Parses one request, with its prefetches, to any depth that there may be."""
 
-    def __init__(self, collections: Collections, opened: Opened) -> None:
+    def __init__(self, collections: Collections, opened: CollectionHandle) -> None:
         self._collections, self._opened = collections, opened
 
     def parsed(self, given: Any, above: models.Filter | None, depth: int) -> _Parsed:
@@ -459,7 +461,7 @@ class _QueryParser:
             except RetrievalStoreError:
                 continue
 
-    def _step(self, given: Any) -> tuple[Step, list[PointId]]:
+    def _step(self, given: Any) -> tuple[QueryStep, list[PointId]]:
         """One step without those before it, and the points that it names."""
         check_filter(self._opened, given.filter)
         if given.params is not None and given.params.hnsw_ef is not None:
@@ -475,11 +477,11 @@ class _QueryParser:
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
         scoring, named = self._scoring(query, given, len(sources), limit)
-        if threshold is not None and isinstance(scoring, Ordered | Unranked):
+        if threshold is not None and isinstance(scoring, OrderBy | Unranked):
             raise wrong("score_threshold is given, but the query gives no scores to compare")
         expression = expression_of(self._opened, given.filter)
         least = None if threshold is None else float(threshold)
-        return Step(scoring, limit, expression, (), least, offset), named
+        return QueryStep(scoring, limit, expression, (), least, offset), named
 
     def _scoring(
         self, query: Any, given: Any, sources: int, limit: int
@@ -493,16 +495,16 @@ class _QueryParser:
             case models.SampleQuery():
                 return Unranked(at_random=True), []
             case models.FusionQuery(fusion=models.Fusion.DBSF):
-                return Fused("dbsf"), []
+                return FuseRankings("dbsf"), []
             case models.FusionQuery():
-                return Fused("server_rrf", k=RRF_K), []
+                return FuseRankings("server_rrf", k=RRF_K), []
             case models.RrfQuery(rrf=rrf):
                 return _weighted(rrf, sources), []
             case models.FormulaQuery():
-                return Computed(formula_of(self._opened, query)), []
+                return FormulaScore(formula_of(self._opened, query)), []
             case models.OrderByQuery(order_by=order):
                 found = parse_order(order, self._opened.configuration.indexes_by_path)
-                return Ordered(found.at, found.descending, found.start), []
+                return OrderBy(found.at, found.descending, found.start), []
             case models.TextQuery(text=text):
                 return self._payload_text(text, given), []
         if not sources:
@@ -547,14 +549,16 @@ class _QueryParser:
                 return _recommended(inputs, recommend, params)
             case models.DiscoverQuery(discover=discover):
                 target = inputs.example(discover.target)
-                return Discovered(inputs.using.name, target, _pairs(inputs, discover.context))
+                return Discover(inputs.using.name, target, _pairs(inputs, discover.context))
             case models.ContextQuery(context=context):
-                return Discovered(inputs.using.name, None, _pairs(inputs, context))
+                return Discover(inputs.using.name, None, _pairs(inputs, context))
             case models.RelevanceFeedbackQuery(relevance_feedback=feedback):
                 return _feedback(inputs, feedback)
         return self._near(inputs, query, params)
 
-    def _near(self, inputs: Inputs, given: Any, params: models.SearchParams) -> Near | Sparse:
+    def _near(
+        self, inputs: Inputs, given: Any, params: models.SearchParams
+    ) -> NearestDense | NearestSparse:
         return _near(inputs, inputs.example(given), params, self._corpus(params))
 
 
@@ -563,13 +567,13 @@ def _near(
     vector: Example,
     params: models.SearchParams,
     corpus: Expression | None = None,
-) -> Near | Sparse:
+) -> NearestDense | NearestSparse:
     """By nearness to one vector."""
     name = inputs.using.name
     if isinstance(vector, SparseVector):
-        return Sparse(name, (vector,), corpus)
+        return NearestSparse(name, (vector,), corpus)
     vectors = (vector,) if inputs.using.kind == "multi" else vector[None]
-    return Near(name, vectors, "server", bool(params.exact), params.hnsw_ef)
+    return NearestDense(name, vectors, "server", bool(params.exact), params.hnsw_ef)
 
 
 def _number(name: str, given: Any, least: int) -> int:
@@ -597,25 +601,25 @@ def _sources(given: Any) -> Sequence[Any]:
     return sources if isinstance(sources, Sequence) else [sources]
 
 
-def _diverse(near: Near | Sparse, mmr: Any, wanted: int) -> Diverse:
+def _diverse(near: NearestDense | NearestSparse, mmr: Any, wanted: int) -> Mmr:
     diversity = 0.5 if mmr.diversity is None else mmr.diversity
     candidates = wanted if mmr.candidates_limit is None else mmr.candidates_limit
     if not 0.0 <= diversity <= 1.0:
         raise malformed(f"mmr.diversity is {diversity}, expected 0 to 1")
     if not 0 <= candidates <= MOST_CANDIDATES:
         raise malformed(f"mmr.candidates_limit is {candidates}, expected up to {MOST_CANDIDATES}")
-    return Diverse(near, diversity, candidates)
+    return Mmr(near, diversity, candidates)
 
 
-def _weighted(rrf: models.Rrf, sources: int) -> Fused:
+def _weighted(rrf: models.Rrf, sources: int) -> FuseRankings:
     k = RRF_K if rrf.k is None else rrf.k
     if k < 1:
         raise malformed(f"rrf.k is {k}, expected 1 or more")
     if rrf.weights is None:
-        return Fused("server_rrf", k=k)
+        return FuseRankings("server_rrf", k=k)
     if len(rrf.weights) != sources:
         raise wrong(f"rrf has {len(rrf.weights)} weights for {sources} prefetches")
-    return Fused("server_rrf", tuple(rrf.weights), k)
+    return FuseRankings("server_rrf", tuple(rrf.weights), k)
 
 
 def _recommended(
@@ -632,7 +636,7 @@ def _recommended(
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
         return _near(inputs, average(inputs.using, positives, negatives), params)
     best = strategy == models.RecommendStrategy.BEST_SCORE
-    return Recommended(name, tuple(positives), tuple(negatives), best)
+    return Recommend(name, tuple(positives), tuple(negatives), best)
 
 
 def _pairs(inputs: Inputs, given: Any) -> tuple[tuple[Any, Any], ...]:

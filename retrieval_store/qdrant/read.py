@@ -18,7 +18,7 @@ from retrieval_store.base.validation import INT_MAX, MAX_DEPTH, Payload, shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
-from retrieval_store.qdrant.collections import Opened
+from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import malformed, wrong
 from retrieval_store.qdrant.filters import parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_facet, parse_order, parse_path
@@ -220,7 +220,7 @@ def made(kind: type[Model], values: dict[str, Any]) -> Model:
 class Selection:
     """Which parts of points are shown, and how."""
 
-    def __init__(self, opened: Opened, with_payload: Any, with_vectors: Any) -> None:
+    def __init__(self, opened: CollectionHandle, with_payload: Any, with_vectors: Any) -> None:
         self._configuration = opened.configuration
         self._show = selecting(with_payload)
         self._names = names_of(opened.configuration, with_vectors)
@@ -273,13 +273,16 @@ def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
     return Fields(payload, payload, payload, vectors, version)
 
 
-def expression_of(opened: Opened, given: Any) -> Expression | None:
+def expression_of(opened: CollectionHandle, given: Any) -> Expression | None:
     """What a filter means in this collection."""
     return parse_filter(given, opened.configuration.indexes_by_path)
 
 
 def retrieve(
-    opened: Opened, ids: Sequence[Any], with_payload: Any = True, with_vectors: Any = False
+    opened: CollectionHandle,
+    ids: Sequence[Any],
+    with_payload: Any = True,
+    with_vectors: Any = False,
 ) -> list[models.Record]:
     """The points with these ids, in their order; those that aren't there are left out."""
     selection = Selection(opened, with_payload, with_vectors)
@@ -288,7 +291,7 @@ def retrieve(
 
 
 def scroll(
-    opened: Opened,
+    opened: CollectionHandle,
     scroll_filter: models.Filter | None = None,
     limit: Any = 10,
     order_by: Any = None,
@@ -319,7 +322,7 @@ def scroll(
 
 
 def count(
-    opened: Opened, count_filter: models.Filter | None = None, exact: bool = True
+    opened: CollectionHandle, count_filter: models.Filter | None = None, exact: bool = True
 ) -> models.CountResult:
     """How many points fulfil a filter: exactly, whatever is asked for."""
     check_exact(opened, exact)
@@ -329,7 +332,7 @@ def count(
 
 
 def facet(
-    opened: Opened,
+    opened: CollectionHandle,
     key: str,
     facet_filter: models.Filter | None = None,
     limit: Any = 10,

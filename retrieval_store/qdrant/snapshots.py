@@ -19,7 +19,7 @@ from qdrant_client import models
 
 from retrieval_store.engine.storage.files import SNAPSHOTS
 from retrieval_store.errors import StorageError
-from retrieval_store.qdrant.collections import Opened
+from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import missing, wrong
 from retrieval_store.query.protocols import EmbeddedStore
 
@@ -36,13 +36,13 @@ def root_of(store: EmbeddedStore) -> Path:
     return store.directory / SNAPSHOTS
 
 
-def folder_of(store: EmbeddedStore, opened: Opened | None) -> Path:
+def folder_of(store: EmbeddedStore, opened: CollectionHandle | None) -> Path:
     """Where snapshots of a collection lie, or those of the whole store."""
     folder = root_of(store)
     return folder / FULL if opened is None else folder / f"collection-{_as_file(opened)}"
 
 
-def _as_file(opened: Opened) -> str:
+def _as_file(opened: CollectionHandle) -> str:
     name = quote(opened.record.name, safe="")
     if len(name) <= LONGEST:
         return name
@@ -64,7 +64,7 @@ def _of_files() -> Iterator[None]:
 
 
 @_of_files()
-def create(store: EmbeddedStore, opened: Opened | None) -> models.SnapshotDescription:
+def create(store: EmbeddedStore, opened: CollectionHandle | None) -> models.SnapshotDescription:
     """Take one now."""
     folder = folder_of(store, opened)
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,9 @@ def create(store: EmbeddedStore, opened: Opened | None) -> models.SnapshotDescri
 
 
 @_of_files()
-def listed(store: EmbeddedStore, opened: Opened | None) -> list[models.SnapshotDescription]:
+def listed(
+    store: EmbeddedStore, opened: CollectionHandle | None
+) -> list[models.SnapshotDescription]:
     """Those that there are, the oldest first."""
     if store.directory is None:
         return []
@@ -90,7 +92,7 @@ def listed(store: EmbeddedStore, opened: Opened | None) -> list[models.SnapshotD
 
 
 @_of_files()
-def delete(store: EmbeddedStore, opened: Opened | None, snapshot_name: str) -> bool:
+def delete(store: EmbeddedStore, opened: CollectionHandle | None, snapshot_name: str) -> bool:
     """Delete the one of this name."""
     path = path_of(store, opened, snapshot_name)
     path.unlink()
@@ -98,7 +100,7 @@ def delete(store: EmbeddedStore, opened: Opened | None, snapshot_name: str) -> b
     return True
 
 
-def path_of(store: EmbeddedStore, opened: Opened | None, name: Any) -> Path:
+def path_of(store: EmbeddedStore, opened: CollectionHandle | None, name: Any) -> Path:
     """Where the one of this name lies; refused where there is none."""
     path = folder_of(store, opened) / str(name)
     if not (isinstance(name, str) and _NAME.fullmatch(name) and _is_own(store, path)):

@@ -19,8 +19,8 @@ from qdrant_client import models
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import uuid_in
-from retrieval_store.filters.paths import Steps
-from retrieval_store.qdrant.collections import Opened
+from retrieval_store.filters.paths import JsonPath
+from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.config import hnsw_of
 from retrieval_store.qdrant.errors import Refused
 from retrieval_store.qdrant.payload_indexes import Indexes, Schema, kind_of, parse_path
@@ -35,7 +35,7 @@ TIMES: tuple[Use, ...] = ("range of times",)
 PLACES: tuple[Use, ...] = ("geo",)
 
 
-def unserved(given: models.Filter, indexes: Indexes) -> tuple[Steps, Sequence[Use]] | None:
+def unserved(given: models.Filter, indexes: Indexes) -> tuple[JsonPath, Sequence[Use]] | None:
     """A key that a filter asks for, and which uses of an index would serve it, where there is no
     such index; None where all are served."""
     for path, uses in _asked(given, ()):
@@ -69,7 +69,9 @@ def _uses_of(index: Schema) -> set[Use]:
     return set()
 
 
-def _asked(given: models.Filter, above: tuple[Any, ...]) -> Iterator[tuple[Steps, Sequence[Use]]]:
+def _asked(
+    given: models.Filter, above: tuple[Any, ...]
+) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
     """The keys of a filter, as paths from the top of a payload, and what would serve each. above:
     the path to the lists whose elements are asked for."""
     for one in conditions_of(given):
@@ -80,9 +82,9 @@ def _asked(given: models.Filter, above: tuple[Any, ...]) -> Iterator[tuple[Steps
                 path = parse_path(nested.key).into_each()
                 yield from _asked(nested.filter, (*above, *path.steps))
             case models.FieldCondition(key=key):
-                yield Steps((*above, *parse_path(key).steps)), tuple(_of_field(one))
+                yield JsonPath((*above, *parse_path(key).steps)), tuple(_of_field(one))
             case models.IsEmptyCondition(is_empty=of) | models.IsNullCondition(is_null=of):
-                yield Steps((*above, *parse_path(of.key).steps)), EVERY
+                yield JsonPath((*above, *parse_path(of.key).steps)), EVERY
 
 
 def conditions_of(given: models.Filter) -> list[Any]:
@@ -144,7 +146,7 @@ def _refuse(what: str, value: Any, most: Any, setting: str) -> None:
     raise Refused(FORBIDDEN, f"Forbidden: {what} is {value}, strict mode allows {most} ({setting})")
 
 
-def check_limit(opened: Opened, limit: int | None) -> None:
+def check_limit(opened: CollectionHandle, limit: int | None) -> None:
     """How many points may be asked for."""
     strict = opened.configuration.strict
     most = strict.max_query_limit
@@ -152,7 +154,7 @@ def check_limit(opened: Opened, limit: int | None) -> None:
         _refuse("limit", limit, most, "max_query_limit")
 
 
-def check_search(opened: Opened, params: models.SearchParams | None) -> None:
+def check_search(opened: CollectionHandle, params: models.SearchParams | None) -> None:
     """How a search may look for points."""
     strict = opened.configuration.strict
     if params is None:
@@ -168,14 +170,14 @@ def check_search(opened: Opened, params: models.SearchParams | None) -> None:
         _refuse("hnsw_ef", params.hnsw_ef, most, "search_max_hnsw_ef")
 
 
-def check_batch(opened: Opened, points: int) -> None:
+def check_batch(opened: CollectionHandle, points: int) -> None:
     """How many points may be written at once."""
     strict = opened.configuration.strict
     if strict.upsert_max_batchsize is not None and points > strict.upsert_max_batchsize:
         _refuse("the batch", points, strict.upsert_max_batchsize, "upsert_max_batchsize")
 
 
-def check_timeout(opened: Opened, timeout: int | None) -> None:
+def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
     """How long a call may take."""
     strict = opened.configuration.strict
     most = strict.max_timeout
@@ -183,13 +185,13 @@ def check_timeout(opened: Opened, timeout: int | None) -> None:
         _refuse("timeout", timeout, most, "max_timeout")
 
 
-def check_exact(opened: Opened, exact: bool) -> None:
+def check_exact(opened: CollectionHandle, exact: bool) -> None:
     """Whether something may be counted exactly."""
     if exact and opened.configuration.strict.search_allow_exact is False:
         _refuse("exact", True, False, "search_allow_exact")
 
 
-def check_scan(opened: Opened, name: str, given: Any) -> None:
+def check_scan(opened: CollectionHandle, name: str, given: Any) -> None:
     """Whether vectors may be searched that have no graph: those that are configured with m=0, but
     for graphs of the points of one tenant, which the filter names."""
     if opened.configuration.strict.search_allow_exact is not False:
@@ -205,13 +207,13 @@ def check_scan(opened: Opened, name: str, given: Any) -> None:
         )
 
 
-def _names_a_tenant(opened: Opened, given: Any) -> bool:
+def _names_a_tenant(opened: CollectionHandle, given: Any) -> bool:
     keys = (getattr(one, "key", None) for one in conditions_in(given))
     indexes = opened.configuration.indexes
     return any(getattr(indexes.get(key or ""), "is_tenant", None) for key in keys)
 
 
-def check_filter(opened: Opened, given: Any, updating: bool = False) -> None:
+def check_filter(opened: CollectionHandle, given: Any, updating: bool = False) -> None:
     """What a filter may ask for."""
     strict = opened.configuration.strict
     if given is None or not strict.enabled:
@@ -241,7 +243,7 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
         )
 
 
-def check_key(opened: Opened, key: str, uses: Sequence[Use]) -> None:
+def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> None:
     """Whether a key may be asked for that is no condition's: it needs an index with one of these
     uses where conditions need one."""
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
@@ -251,7 +253,7 @@ def check_key(opened: Opened, key: str, uses: Sequence[Use]) -> None:
         _refuse_unindexed(path, uses)
 
 
-def _refuse_unindexed(path: Steps, uses: Sequence[Use]) -> None:
+def _refuse_unindexed(path: JsonPath, uses: Sequence[Use]) -> None:
     raise Refused(
         FORBIDDEN,
         f'Bad request: Index required but not found for "{path}": create one that serves '
@@ -282,14 +284,16 @@ def _size(condition: Any) -> int:
     return len(values or getattr(condition, "has_id", None) or ())
 
 
-def check_searches(opened: Opened, count: int) -> None:
+def check_searches(opened: CollectionHandle, count: int) -> None:
     """How many queries a batch may have."""
     most = opened.configuration.strict.search_max_batchsize
     if most is not None and count > most:
         _refuse("the batch", count, most, "search_max_batchsize")
 
 
-def check_columns(opened: Opened, columns: Mapping[str, Vectors | NonDenseVectors]) -> None:
+def check_columns(
+    opened: CollectionHandle, columns: Mapping[str, Vectors | NonDenseVectors]
+) -> None:
     """How long sparse vectors may be, and how many several ones of a point."""
     strict = opened.configuration.strict
     for name, column in columns.items():
@@ -309,7 +313,7 @@ def _check_length(most: int | None, length: int) -> None:
         _refuse("the length of a vector", length, most, "max_length, max_vectors")
 
 
-def check_sizes(opened: Opened, payloads_alone: bool = False) -> None:
+def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
     """How large a collection may be before something is written. payloads_alone: nothing else is
     written."""
     strict = opened.configuration.strict
@@ -329,7 +333,7 @@ def check_sizes(opened: Opened, payloads_alone: bool = False) -> None:
             _refuse("the size", held[setting], f"less than {most} before a write", setting)
 
 
-def check_indexes(opened: Opened, key: str) -> None:
+def check_indexes(opened: CollectionHandle, key: str) -> None:
     """How many payload indexes there may be."""
     strict = opened.configuration.strict
     most = strict.max_payload_index_count
@@ -358,7 +362,7 @@ class _Sizes:
         """A collection was made, and is empty."""
         self._keep(collection, 1, Size())
 
-    def of(self, opened: Opened) -> Size:
+    def of(self, opened: CollectionHandle) -> Size:
         """The size of a collection, as it was when it was last measured."""
         asked, size = self._known.get(opened.record.id, (0, Size()))
         if asked % MEASURED_EACH == 0:
@@ -375,7 +379,7 @@ class _Sizes:
 SIZES = _Sizes()
 
 
-def _measured(opened: Opened) -> Size:
+def _measured(opened: CollectionHandle) -> Size:
     disk: Any = opened.points.stats().get("disk") or {}
     vectors = sum(_bytes(space) for space in opened.points.spaces())
     return Size(opened.points.number(None), vectors, disk.get("points", 0))

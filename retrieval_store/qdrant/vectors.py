@@ -17,8 +17,8 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Matrix, SparseVector
 from retrieval_store.base.validation import INT_MAX, is_unicode, shown
-from retrieval_store.qdrant.collections import Opened, check_shard_key
-from retrieval_store.qdrant.config import UNNAMED, Configuration, Vector
+from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
+from retrieval_store.qdrant.config import UNNAMED, CollectionConfig, Vector
 from retrieval_store.qdrant.errors import malformed, wrong
 from retrieval_store.query.types import NonDenseVector, NonDenseVectors, PointId, Points, Vectors
 
@@ -26,7 +26,7 @@ Columns: TypeAlias = dict[str, Vectors | NonDenseVectors]
 LARGEST_INDEX = 2**32 - 1
 
 
-def columns_of(opened: Opened, given: Sequence[Any]) -> Columns:
+def columns_of(opened: CollectionHandle, given: Sequence[Any]) -> Columns:
     """The vectors of some points, one item for each, by name."""
     named: dict[str, tuple[list[int], list[Any]]] = {}
     for i, one in enumerate(given):
@@ -61,7 +61,7 @@ def _positions(positions: list[int], count: int) -> Ints | None:
 
 
 def column_of(
-    opened: Opened, name: str, vectors: Any, positions: Ints | None
+    opened: CollectionHandle, name: str, vectors: Any, positions: Ints | None
 ) -> Vectors | NonDenseVectors:
     """Vectors of one name: a list of them, or a matrix."""
     vector = opened.vector(name)
@@ -177,7 +177,7 @@ def to_sparse(given: Any) -> SparseVector:
     return SparseVector(indices.astype(np.uint32), values[order])
 
 
-def names_of(configuration: Configuration, with_vectors: Any) -> tuple[str, ...]:
+def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, ...]:
     """The names of the vectors that are asked for."""
     if isinstance(with_vectors, bool) or with_vectors is None:
         return tuple(configuration.by_name) if with_vectors else ()
@@ -188,7 +188,9 @@ def names_of(configuration: Configuration, with_vectors: Any) -> tuple[str, ...]
     return tuple(dict.fromkeys(names))
 
 
-def shown_vectors(configuration: Configuration, points: Points, names: Sequence[str]) -> list[Any]:
+def shown_vectors(
+    configuration: CollectionConfig, points: Points, names: Sequence[str]
+) -> list[Any]:
     """For each point its vectors as models: by name, or the unnamed one if that is all there is."""
     columns = [(name, _shown_column(configuration.by_name[name], points)) for name in names]
     if names == (UNNAMED,):

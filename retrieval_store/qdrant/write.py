@@ -18,7 +18,7 @@ from retrieval_store.base.arrays import Ints
 from retrieval_store.base.validation import Payload, shown
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.qdrant.collections import Opened, check_shard_key, check_sharding
+from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key, check_sharding
 from retrieval_store.qdrant.errors import Refused, malformed, missing, to_write, wrong
 from retrieval_store.qdrant.read import (
     cleared,
@@ -54,7 +54,9 @@ from retrieval_store.query.types import (
 Operation: TypeAlias = Callable[[Changes], object]  # something that is done to points
 
 
-def carry_out(opened: Opened, operations: Sequence[Operation]) -> list[models.UpdateResult]:
+def carry_out(
+    opened: CollectionHandle, operations: Sequence[Operation]
+) -> list[models.UpdateResult]:
     """Carry out operations as one transaction; a result for each."""
     if not operations:
         return []
@@ -79,7 +81,7 @@ def _result(number: int) -> models.UpdateResult:
 
 
 def upserting(
-    opened: Opened, points: Any, update_filter: Any = None, update_mode: Any = None
+    opened: CollectionHandle, points: Any, update_filter: Any = None, update_mode: Any = None
 ) -> Operation:
     """Points that become what is said of them, all of it."""
     check_filter(opened, update_filter, updating=True)
@@ -109,7 +111,7 @@ def upserting(
     return lambda changes: changes.put(once, rules)
 
 
-def _columns(opened: Opened, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
+def _columns(opened: CollectionHandle, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
     """Ids, vectors and payloads of points that are given one by one, or as a batch."""
     match points:
         case (
@@ -134,7 +136,9 @@ def _point(one: Any, i: int) -> Any:
     raise malformed(f"points[{i}] is {shown(one)}, expected a PointStruct")
 
 
-def _of_batch(opened: Opened, batch: models.Batch) -> tuple[list[PointId], Columns, list[Payload]]:
+def _of_batch(
+    opened: CollectionHandle, batch: models.Batch
+) -> tuple[list[PointId], Columns, list[Payload]]:
     ids = [id_to_write(one) for one in batch.ids]
     vectors: Any = batch.vectors
     if isinstance(vectors, dict):
@@ -188,7 +192,9 @@ def _chosen(vectors: Vectors | NonDenseVectors, kept: Ints) -> Vectors | NonDens
     return NonDenseVectors([vectors.items[i] for i in np.flatnonzero(held).tolist()], moved)
 
 
-def updating_vectors(opened: Opened, points: Sequence[Any], update_filter: Any = None) -> Operation:
+def updating_vectors(
+    opened: CollectionHandle, points: Sequence[Any], update_filter: Any = None
+) -> Operation:
     """Vectors in place of those of the same names; what isn't named stays."""
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
@@ -217,7 +223,7 @@ def _has_none(vectors: Any) -> bool:
     return isinstance(vectors, Mapping) and not vectors
 
 
-def _vectors_of(opened: Opened, points: Sequence[Any]) -> Columns:
+def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
     """Their vectors; of points that aren't there it doesn't matter how these would have been."""
     try:
         return columns_of(opened, [point.vector for point in points])
@@ -243,13 +249,13 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
     return groups
 
 
-def deleting_points(opened: Opened, points_selector: Any) -> Operation:
+def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation:
     """Points that are named or match."""
     ids, expression = _chosen_by(opened, selected(points_selector))
     return lambda changes: changes.delete(ids, expression)
 
 
-def deleting_vectors(opened: Opened, vectors: Sequence[str], points: Any) -> Operation:
+def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
     """Vectors of these names of points that are named or match."""
     chosen = selected(points)
     if isinstance(vectors, str):
@@ -266,7 +272,9 @@ def deleting_vectors(opened: Opened, vectors: Sequence[str], points: Any) -> Ope
     return change
 
 
-def setting_payload(opened: Opened, payload: Any, points: Any, key: str | None = None) -> Operation:
+def setting_payload(
+    opened: CollectionHandle, payload: Any, points: Any, key: str | None = None
+) -> Operation:
     """Keys of the payload of points that are named or match, or of an object in it."""
     chosen = selected(points)
     check_sizes(opened, payloads_alone=True)
@@ -274,7 +282,7 @@ def setting_payload(opened: Opened, payload: Any, points: Any, key: str | None =
     return _editing(opened, chosen, edit)
 
 
-def overwriting_payload(opened: Opened, payload: Any, points: Any) -> Operation:
+def overwriting_payload(opened: CollectionHandle, payload: Any, points: Any) -> Operation:
     """A payload in place of another."""
     chosen = selected(points)
     check_sizes(opened, payloads_alone=True)
@@ -282,18 +290,18 @@ def overwriting_payload(opened: Opened, payload: Any, points: Any) -> Operation:
     return _editing(opened, chosen, lambda old: content)
 
 
-def deleting_payload(opened: Opened, keys: Sequence[str], points: Any) -> Operation:
+def deleting_payload(opened: CollectionHandle, keys: Sequence[str], points: Any) -> Operation:
     """What lies at these paths."""
     return _editing(opened, selected(points), edited(deleting(keys)))
 
 
-def clearing_payload(opened: Opened, points_selector: Any) -> Operation:
+def clearing_payload(opened: CollectionHandle, points_selector: Any) -> Operation:
     """All of the payload."""
     return _editing(opened, selected(points_selector), cleared, strict=False)
 
 
 def _editing(
-    opened: Opened,
+    opened: CollectionHandle,
     chosen: Selected,
     edit: Callable[[Content], Content],
     strict: bool = True,
@@ -314,13 +322,15 @@ def _of_known(change: Callable[[], object]) -> None:
         raise missing(f"Not found: {error}") from error
 
 
-def _chosen_by(opened: Opened, chosen: Selected) -> tuple[list[PointId] | None, Expression | None]:
+def _chosen_by(
+    opened: CollectionHandle, chosen: Selected
+) -> tuple[list[PointId] | None, Expression | None]:
     ids, given = chosen
     check_filter(opened, given, updating=True)
     return ids, expression_of(opened, given)
 
 
-def operation_of(opened: Opened, given: Any) -> Operation:
+def operation_of(opened: CollectionHandle, given: Any) -> Operation:
     """One of the operations of `batch_update_points`."""
     for asked in vars(given).values() if isinstance(given, BaseModel) else ():
         check_shard_key(getattr(asked, "shard_key", None))
@@ -350,7 +360,7 @@ def operation_of(opened: Opened, given: Any) -> Operation:
     )
 
 
-def batch(opened: Opened, update_operations: Iterable[Any]) -> list[models.UpdateResult]:
+def batch(opened: CollectionHandle, update_operations: Iterable[Any]) -> list[models.UpdateResult]:
     """Carry out all operations of a batch, each of which is checked before."""
     return carry_out(opened, [operation_of(opened, one) for one in update_operations])
 

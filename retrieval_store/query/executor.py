@@ -2,14 +2,14 @@
 
 A step has four stages: its prefetches find points; these points, or all points if there are no
 prefetches, are scored; hits worse than the threshold are cut off; the window of offset and limit is
-taken. A store provides the single rankings (`Leaves`), the leaves of the tree of steps; this module
+taken. A store provides the single rankings (`Ranker`), the leaves of the tree of steps; this module
 combines several into one. A store identifies its points by *items*: int64 numbers that only the
 store can interpret. Rankings are best first, with the scores of the step's scoring; equal scores
 are in the order of insertion.
 
 Hits can be grouped (`best_of_each`, `grouped`) as a Qdrant server does it. Usually a step is ranked
 deeper and deeper, until no further hit could belong to the result. That doesn't work where scores
-depend on the set of candidates (steps with prefetches, and `Diverse`): ranking fewer points then
+depend on the set of candidates (steps with prefetches, and `Mmr`): ranking fewer points then
 isn't a prefix of ranking all. Such a step is repeated in rounds, as a server does it: each round
 ranks only the points that no earlier round has put into a group. The first rounds exclude the
 groups that are full; if groups are still missing points afterwards, a second series of rounds is
@@ -17,7 +17,7 @@ restricted to the groups that aren't full.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
@@ -38,27 +38,28 @@ from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
 from retrieval_store.filters.values import Between
 from retrieval_store.query.query import (
     BestOfEach,
-    Discovered,
-    Diverse,
-    Fused,
+    Bm25,
+    Discover,
+    FormulaScore,
+    FuseRankings,
     Groups,
     GroupValue,
-    Near,
-    Ordered,
-    Question,
-    Recommended,
+    Mmr,
+    NearestDense,
+    NearestSparse,
+    OrderBy,
+    Query,
+    QueryStep,
+    Recommend,
     RelevanceFeedback,
     Scoring,
-    Sparse,
-    Step,
-    Text,
     query_of,
     with_limit,
 )
 from retrieval_store.query.types import Fields, Hits, PointId, Points
 
 if TYPE_CHECKING:
-    from retrieval_store.query.query import WordFindings
+    from retrieval_store.query.query import WordReport
 
 Label: TypeAlias = tuple[GroupValue, ...]
 """The groups that a point is in, each once."""
@@ -128,29 +129,29 @@ class Labelling(Protocol):
         """The average number of points per occurrence of one value; 0 if unknown."""
 
 
-class Leaves(Protocol):
+class Ranker(Protocol):
     """A store in one state, from which all methods read."""
 
     @property
     def trace(self) -> Trace:
         """Where to record how the question is answered."""
 
-    def rank(self, step: Step) -> list[Ranked]:
+    def rank(self, step: QueryStep) -> list[Ranked]:
         """For each query of a step without prefetches, at least the `depth` best points that fulfil
         its filter, or all if there are fewer. InvalidArgumentError for a scoring that the store
         doesn't have."""
 
-    def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
         """The same for a step of one query, among the points that are in any of these rankings."""
 
-    def search_key(self, step: Step) -> Hashable:
+    def search_key(self, step: QueryStep) -> Hashable:
         """Equal for steps by `Near` that differ only in their query vectors, so that one search
         can answer them; None for all others."""
 
     def metric(self, space: str) -> Metric:
         """The metric of a vector space that exists."""
 
-    def distances(self, near: Near, place: int, items: Ints) -> Floats:
+    def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
         """(n,) float64 distances of items from the query vector at `place`; NaN for points without
         a vector."""
 
@@ -169,11 +170,11 @@ class Leaves(Protocol):
     def fulfilling(self, expression: Expression, items: Ints) -> Bools:
         """(n,) bool: which of some items fulfil an expression."""
 
-    def words(self, text: Text, items: Ints) -> "list[WordFindings]":
+    def words(self, text: Bm25, items: Ints) -> "list[WordReport]":
         """Each distinct word of the first text, and what it adds to the scores of some items."""
 
 
-def answer(leaves: Leaves, question: Question) -> list[Hits]:
+def answer(leaves: Ranker, question: Query) -> list[Hits]:
     """The hits of each query of each step, or of each group, best first. Only their points are
     read from the store."""
     found, groups = _found(leaves, question)
@@ -188,9 +189,7 @@ def answer(leaves: Leaves, question: Question) -> list[Hits]:
     ]
 
 
-def _found(
-    leaves: Leaves, question: Question
-) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
+def _found(leaves: Ranker, question: Query) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
     """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
     match question.groups:
         case None:
@@ -205,7 +204,7 @@ def _found(
 
 
 def ranked_each(
-    leaves: Leaves, steps: Sequence[Step], names: Sequence[str] | None = None
+    leaves: Ranker, steps: Sequence[QueryStep], names: Sequence[str] | None = None
 ) -> list[list[Ranked]]:
     """For each step one ranking per query. Steps with equal `search_key` become one search: a
     product with several query vectors at once costs far less than one after the other."""
@@ -225,19 +224,19 @@ def ranked_each(
     return [found[i] for i in range(len(steps))]
 
 
-def ranked(leaves: Leaves, step: Step, name: str = "") -> list[Ranked]:
+def ranked(leaves: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
     """One ranking for each query of a step, with threshold and window applied. name: of a prefetch,
     in an explanation."""
     if not step.prefetch:
         found = leaves.rank(step)
-        if leaves.trace.is_kept and not name and isinstance(step.scoring, Text | Sparse):
+        if leaves.trace.is_kept and not name and isinstance(step.scoring, Bm25 | NearestSparse):
             _note(leaves.trace, leg_names([step], ""), [found])
     else:
         names = leg_names(step.prefetch, name)
         before = ranked_each(leaves, step.prefetch, names)
         _note(leaves.trace, names, before)
         each = list(zip(*before, strict=True))
-        if isinstance(step.scoring, Fused):
+        if isinstance(step.scoring, FuseRankings):
             found = fused_each(leaves, step, step.scoring, each)
         else:
             found = [
@@ -246,9 +245,9 @@ def ranked(leaves: Leaves, step: Step, name: str = "") -> list[Ranked]:
     return [_window(leaves, step, one) for one in found]
 
 
-def _at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
+def _at_once(leaves: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
     """The rankings of steps with equal `search_key`, by one search for all their vectors."""
-    nears = [step.scoring for step in steps if isinstance(step.scoring, Near)]
+    nears = [step.scoring for step in steps if isinstance(step.scoring, NearestDense)]
     vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
     together = replace(nears[0], vectors=vectors)
     found = iter(leaves.rank(replace(steps[0], scoring=together, threshold=None)))
@@ -258,15 +257,15 @@ def _at_once(leaves: Leaves, steps: Sequence[Step]) -> list[list[Ranked]]:
     ]
 
 
-def _for_one_query(step: Step, place: int) -> Step:
+def _for_one_query(step: QueryStep, place: int) -> QueryStep:
     """The step with the query at this place alone."""
     near = step.scoring
-    if not isinstance(near, Near) or len(near.vectors) == 1:
+    if not isinstance(near, NearestDense) or len(near.vectors) == 1:
         return step
     return replace(step, scoring=query_of(near, place))
 
 
-def _window(leaves: Leaves, step: Step, found: Ranked) -> Ranked:
+def _window(leaves: Ranker, step: QueryStep, found: Ranked) -> Ranked:
     """The hits that are as good as the threshold, cut to the window of offset and limit."""
     count = len(found.items)
     good = _count_good(leaves, step, found)
@@ -276,7 +275,7 @@ def _window(leaves: Leaves, step: Step, found: Ranked) -> Ranked:
     return found.at(slice(step.offset, min(good, step.depth)))
 
 
-def _count_good(leaves: Leaves, step: Step, found: Ranked) -> int:
+def _count_good(leaves: Ranker, step: QueryStep, found: Ranked) -> int:
     """How many hits, best first, precede the first one that is worse than the threshold."""
     if step.threshold is None:
         return len(found.items)
@@ -284,46 +283,46 @@ def _count_good(leaves: Leaves, step: Step, found: Ranked) -> int:
     return int(np.argmax(bad)) if bad.any() else len(bad)
 
 
-def are_bad(leaves: Leaves, step: Step, found: Ranked) -> Bools:
+def are_bad(leaves: Ranker, step: QueryStep, found: Ranked) -> Bools:
     """(n,) bool: which hits of a step with a threshold are worse than that."""
     assert step.threshold is not None
-    if isinstance(step.scoring, Near) and step.scoring.scale == "distance":
+    if isinstance(step.scoring, NearestDense) and step.scoring.scale == "distance":
         assert found.distances is not None
         bad: Bools = found.distances > step.threshold
         return bad
     return are_worse(leaves, step.scoring, found.scores, step.threshold)
 
 
-def are_worse(leaves: Leaves, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
+def are_worse(leaves: Ranker, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
     """(n,) bool: which scores, in a Qdrant server's scale, are worse than a threshold.
 
     As on a server, the metric of the space alone decides which side of a threshold is worse: above
     it for a metric whose distances are scores (L2, L1), else below. That holds even for comparisons
     with examples, whose greatest score is the best in a space of any metric."""
-    compared = scoring.near if isinstance(scoring, Diverse) else scoring
+    compared = scoring.near if isinstance(scoring, Mmr) else scoring
     below = (
-        isinstance(compared, Near | Recommended | Discovered | RelevanceFeedback)
+        isinstance(compared, NearestDense | Recommend | Discover | RelevanceFeedback)
         and leaves.metric(compared.space) in LESS_IS_BETTER
     )
     worse: Bools = scores > threshold if below else scores < threshold
     return worse
 
 
-def less_is_better(leaves: Leaves, step: Step) -> bool:
+def less_is_better(leaves: Ranker, step: QueryStep) -> bool:
     """Whether the best hit of a step is the one with the least score, or with the least value for
     an order."""
-    if isinstance(step.scoring, Ordered):
+    if isinstance(step.scoring, OrderBy):
         return not step.scoring.descending
-    near = step.scoring.near if isinstance(step.scoring, Diverse) else step.scoring
+    near = step.scoring.near if isinstance(step.scoring, Mmr) else step.scoring
     return (
-        isinstance(near, Near)
+        isinstance(near, NearestDense)
         and near.scale == "server"
         and leaves.metric(near.space) in LESS_IS_BETTER
     )
 
 
 def fused_each(
-    leaves: Leaves, step: Step, scoring: Fused, each: Sequence[Sequence[Ranked]]
+    leaves: Ranker, step: QueryStep, scoring: FuseRankings, each: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
     """For each query one ranking by fusion of the rankings of its prefetches."""
     from retrieval_store.base.fusion import fused
@@ -339,7 +338,7 @@ def fused_each(
     return found
 
 
-def _weights(scoring: Fused, legs: Sequence[Ranked]) -> tuple[float, ...] | None:
+def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...] | None:
     """The weight of each ranking, None for equal weights. Adaptive fusion derives the weights from
     the share of the query text that the best documents hold (`Ranked.share`)."""
     weights = scoring.weights
@@ -363,19 +362,31 @@ def _note(trace: Trace, names: Sequence[str], found: Sequence[Sequence[Ranked]])
         trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]
 
 
-def leg_names(steps: Sequence[Step], above: str) -> list[str]:
+# What explanations call a step, where that isn't the name of its class.
+SHOWN_AS: Mapping[type, str] = {
+    Bm25: "text",
+    Discover: "discovered",
+    FormulaScore: "computed",
+    FuseRankings: "fused",
+    Mmr: "diverse",
+    OrderBy: "ordered",
+    Recommend: "recommended",
+}
+
+
+def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
     """The names of steps in an explanation: by their vector spaces, where these have names, behind
     the name of the step that they are prefetches of, and with a number where one comes again."""
     times: Counter[str] = Counter()
     names = []
     for step in steps:
         match step.scoring:
-            case Near(space=space):
+            case NearestDense(space=space):
                 name = space or "dense"
-            case Sparse(space=space):
+            case NearestSparse(space=space):
                 name = space or "sparse"
             case scoring:
-                name = type(scoring).__name__.lower()
+                name = SHOWN_AS.get(type(scoring)) or type(scoring).__name__.lower()
         times[name] += 1
         numbered = name if times[name] == 1 else f"{name} {times[name]}"
         names.append(f"{above}/{numbered}" if above else numbered)
@@ -387,7 +398,7 @@ FIRST_LOOK = 4  # the first depth, in multiples of the hits that all groups hold
 USUAL = 2  # the first depth, in multiples of `Labelling.apart` times the size of a group
 TWICE = 2  # factor by which the depth grows once all groups are known but not full
 ROUNDS = 5  # at most so many of each series, like a server
-Rank: TypeAlias = Callable[[Step], list[Ranked]]  # one ranking for each query of a step
+Rank: TypeAlias = Callable[[QueryStep], list[Ranked]]  # one ranking for each query of a step
 
 
 def count_groups(
@@ -406,7 +417,7 @@ def count_groups(
     return places
 
 
-def best_of_each(leaves: Leaves, rank: Rank, step: Step, kinds: BestOfEach) -> list[Ranked]:
+def best_of_each(leaves: Ranker, rank: Rank, step: QueryStep, kinds: BestOfEach) -> list[Ranked]:
     """For each query of a step one ranking with at most `kinds.size` hits of each value."""
     limit = step.depth
     labels = leaves.labelling(kinds, limit)
@@ -435,13 +446,13 @@ def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) 
 
 
 def grouped(
-    leaves: Leaves, rank: Rank, step: Step, groups: Groups, ascending: bool
+    leaves: Ranker, rank: Rank, step: QueryStep, groups: Groups, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
     """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
     each. A point is in the group of each of its values; a point with any value that is neither a
     string nor an integer is in none. ascending: whether the hit with the least score, or the least
     value of an order, is the best."""
-    if step.prefetch or isinstance(step.scoring, Diverse):
+    if step.prefetch or isinstance(step.scoring, Mmr):
         return _in_rounds(leaves, rank, step, groups, ascending)
     limit = groups.count * groups.size * FIRST_LOOK
     labels = leaves.labelling(groups, limit)
@@ -467,7 +478,7 @@ class _Hit(NamedTuple):
 
 
 def _in_rounds(
-    leaves: Leaves, rank: Rank, step: Step, groups: Groups, ascending: bool
+    leaves: Ranker, rank: Rank, step: QueryStep, groups: Groups, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
     """The groups of a step whose scores depend on the set of candidates; see the module."""
     limit = groups.count * groups.size
@@ -485,7 +496,7 @@ def _in_rounds(
     return gathered.best()
 
 
-def _widened(step: Step, times: int) -> Step:
+def _widened(step: QueryStep, times: int) -> QueryStep:
     """The step with the limit of each prefetch multiplied, so that groups can become full."""
     prefetch = tuple(
         replace(_widened(one, times), limit=one.limit * times) for one in step.prefetch
@@ -493,7 +504,7 @@ def _widened(step: Step, times: int) -> Step:
     return replace(step, prefetch=prefetch)
 
 
-def _narrowed(step: Step, *terms: Expression | None) -> Step:
+def _narrowed(step: QueryStep, *terms: Expression | None) -> QueryStep:
     """The step restricted to points that fulfil the terms. With prefetches the innermost ones are
     restricted, since they choose the candidates."""
     if step.prefetch:
@@ -506,7 +517,7 @@ class _Gathered:
     """The groups found so far. ascending: whether the least score or value ranks first; hits: those
     of each group; ids: the points that are in at least one group (a dict, as an ordered set)."""
 
-    leaves: Leaves
+    leaves: Ranker
     groups: Groups
     labels: Labelling
     ascending: bool

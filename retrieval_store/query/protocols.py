@@ -17,9 +17,9 @@ from retrieval_store.base.validation import Payload
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.query.query import Question
+from retrieval_store.query.query import Query
 from retrieval_store.query.types import (
-    Changed,
+    ChangedPoints,
     CollectionRecord,
     Content,
     Fields,
@@ -39,7 +39,7 @@ from retrieval_store.query.types import (
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.query.query import Findings, Inquiry
+    from retrieval_store.query.query import ExplainRequest, RankReport
     from retrieval_store.query.types import Projection
 
 IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
@@ -85,14 +85,14 @@ class PointsBackend(Protocol):
     ) -> Points:
         """The points with these ids that match: in the order of `ids`, or of first insertion."""
 
-    def ask(self, question: Question) -> list[Hits]:
+    def ask(self, question: Query) -> list[Hits]:
         """Answer a question in one state: the hits of each query of each step, or of each group,
         best first. InvalidArgumentError for a question that the store can't answer."""
 
-    def explain(self, question: Question) -> Payload:
+    def explain(self, question: Query) -> Payload:
         """Answer the question like `ask`, and return how that was done instead of the hits."""
 
-    def why(self, inquiry: "Inquiry") -> "Findings":
+    def why(self, inquiry: "ExplainRequest") -> "RankReport":
         """Where records stand in the rankings of a question, and which conditions they fulfil, all
         of one state; InvalidArgumentError for a question that the store can't answer."""
 
@@ -193,7 +193,7 @@ class EnginePoints(PointsBackend, Protocol):
     def position(self) -> Position:
         """The present position of the change log."""
 
-    def changed_since(self, position: Position) -> Changed:
+    def changed_since(self, position: Position) -> ChangedPoints:
         """The points inserted or changed since this position of the change log; deleted ones aren't
         reported."""
 

@@ -8,7 +8,8 @@ A formula makes a score of other scores, of payloads and of conditions. It is a 
 (`Constant`, `ScoreOf`, `Apply`, …). Each is computed for all points at once; where a result isn't a
 finite number the query is refused, as a server refuses it.
 
-An `Inquiry` asks a store why records are found by a question, or aren't; `Findings` are its answer.
+An `ExplainRequest` asks a store why records are found by a question, or aren't; `RankReport` are
+its answer.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from retrieval_store.base.arrays import RRF_K, Bools, Floats, FusionKind, Ints, 
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.filters.columns import PlacesAt, TokensAt, ValuesAt
 from retrieval_store.filters.nodes import And, Expression, all_of
-from retrieval_store.filters.paths import PayloadPath, Steps
+from retrieval_store.filters.paths import JsonPath, PayloadPath
 from retrieval_store.query.types import Fields, PointId, Points
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Scale: TypeAlias = Literal["distance", "server"]
 
 
 @dataclass(slots=True, eq=False)
-class Near:
+class NearestDense:
     """By nearness to vectors, each a query of its own: (q, dim) float32 in a dense space; in a
     multivector space q matrices, (m, dim) each, compared by late interaction.
 
@@ -56,7 +57,7 @@ class Near:
 
 
 @dataclass(slots=True, eq=False)
-class Sparse:
+class NearestSparse:
     """By the dot product with sparse vectors, each a query of its own. corpus: the filter of the
     points among which idf is counted, in a space with idf; all points if None."""
 
@@ -66,7 +67,7 @@ class Sparse:
 
 
 @dataclass(slots=True, eq=False)
-class Text:
+class Bm25:
     """By the words of texts, each a query of its own: the documents that BM25 ranks best.
     weighs_identifiers: words that look like identifiers weigh more, and the rankings carry the
     share of the text that the best documents hold, which adaptive fusion needs."""
@@ -77,7 +78,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recommended:
+class Recommend:
     """By likeness to positive examples and unlikeness to negative ones. best: score by the single
     most similar example; otherwise by the sum over all."""
 
@@ -88,7 +89,7 @@ class Recommended:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Discovered:
+class Discover:
     """By the number of pairs for which a point is nearer to the first example than to the second;
     among equal numbers by nearness to the target. Without a target, by how far the point is on the
     wrong side of the pairs, summed (the less the better)."""
@@ -110,18 +111,18 @@ class RelevanceFeedback:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Diverse:
+class Mmr:
     """By maximal marginal relevance (MMR): nearness to one vector, and unlikeness to hits chosen
     before, among the `candidates` nearest points. diversity: from 0, nearness alone, to 1,
     unlikeness alone."""
 
-    near: Near | Sparse
+    near: NearestDense | NearestSparse
     diversity: float
     candidates: int
 
 
 @dataclass(slots=True, eq=False)
-class Fused:
+class FuseRankings:
     """By fusion of the rankings of the prefetches; see `base.fusion.fused`. weights: one for each
     prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits: the caller
     has set the limits of the prefetches, so they stay even where more hits are needed to fill
@@ -146,7 +147,7 @@ class PayloadText:
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
+class OrderBy:
     """In the order of a number of the payload, from `start` on."""
 
     values: ValuesAt
@@ -155,7 +156,7 @@ class Ordered:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Computed:
+class FormulaScore:
     """By a formula, over what the prefetches have found."""
 
     formula: "Formula"
@@ -168,30 +169,30 @@ class Unranked:
     at_random: bool = False
 
 
-ByExamples: TypeAlias = Recommended | Discovered | RelevanceFeedback
+ByExamples: TypeAlias = Recommend | Discover | RelevanceFeedback
 Scoring: TypeAlias = (
-    Near
-    | Sparse
-    | Text
+    NearestDense
+    | NearestSparse
+    | Bm25
     | ByExamples
-    | Diverse
-    | Fused
+    | Mmr
+    | FuseRankings
     | PayloadText
-    | Ordered
-    | Computed
+    | OrderBy
+    | FormulaScore
     | Unranked
 )
 
 
 @dataclass(slots=True, eq=False)
-class Step:
+class QueryStep:
     """One step. limit: how many of the best hits to return, after skipping the first `offset`;
     expression: the filter; threshold: hits that are worse are dropped."""
 
     scoring: Scoring
     limit: int
     expression: Expression | None = None
-    prefetch: tuple["Step", ...] = ()
+    prefetch: tuple["QueryStep", ...] = ()
     threshold: float | None = None
     offset: int = 0
 
@@ -201,28 +202,28 @@ class Step:
         return self.offset + self.limit
 
 
-def leaves_of(step: Step) -> list[Step]:
+def leaves_of(step: QueryStep) -> list[QueryStep]:
     """The steps without prefetches of which a step is made, or the step itself."""
     return [one for before in step.prefetch for one in leaves_of(before)] or [step]
 
 
-def with_limit(step: Step, limit: int) -> Step:
+def with_limit(step: QueryStep, limit: int) -> QueryStep:
     """The same step with this limit and no offset; limits of prefetches are raised to at least as
-    many, unless they are fixed (`Fused.has_fixed_limits`)."""
+    many, unless they are fixed (`FuseRankings.has_fixed_limits`)."""
     prefetch = step.prefetch
-    if not (isinstance(step.scoring, Fused) and step.scoring.has_fixed_limits):
+    if not (isinstance(step.scoring, FuseRankings) and step.scoring.has_fixed_limits):
         prefetch = tuple(with_limit(one, max(one.limit, limit)) for one in prefetch)
     return replace(step, limit=limit, offset=0, prefetch=prefetch)
 
 
-def among(question: "Question", expression: Expression | None) -> "Question":
+def among(question: "Query", expression: Expression | None) -> "Query":
     """The same question of the points that fulfil the expression alone."""
     if expression is None:
         return question
     return replace(question, steps=tuple(step_among(one, expression) for one in question.steps))
 
 
-def step_among(step: Step, expression: Expression) -> Step:
+def step_among(step: QueryStep, expression: Expression) -> QueryStep:
     """The same step among the points that fulfil the expression."""
     if step.prefetch:
         return replace(step, prefetch=tuple(step_among(one, expression) for one in step.prefetch))
@@ -247,7 +248,7 @@ class Groups:
     with at most `size` points each. among: makes the filter for points in a group of these values;
     besides: makes the filter for points in a group of any other value."""
 
-    path: Steps
+    path: JsonPath
     count: int
     size: int
     among: Callable[[Sequence[GroupValue]], Expression]
@@ -255,38 +256,40 @@ class Groups:
 
 
 @dataclass(slots=True, eq=False)
-class Question:
+class Query:
     """Steps, all answered in one state of the collection. fields: which parts of a point the hits
     carry; groups: allowed for a single step only. measured: the dense prefetch of a step that fuses
     rankings, if its distances are wanted: each hit then also carries its distance from that
     prefetch's query vector, NaN for a point without a vector."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[QueryStep, ...]
     fields: Fields
     groups: BestOfEach | Groups | None = None
-    measured: Near | None = None
+    measured: NearestDense | None = None
 
 
-def query_of(near: Near, place: int) -> Near:
+def query_of(near: NearestDense, place: int) -> NearestDense:
     """The same scoring with the query at this place alone."""
     return replace(near, vectors=cast(Matrix, near.vectors[place : place + 1]))
 
 
-def queries_of(steps: Sequence[Step]) -> int:
+def queries_of(steps: Sequence[QueryStep]) -> int:
     """How many queries steps have."""
     count = 0
     for step in steps:
         scoring = leaves_of(step)[0].scoring
-        near = scoring.near if isinstance(scoring, Diverse) else scoring
+        near = scoring.near if isinstance(scoring, Mmr) else scoring
         match near:
-            case Near(vectors=queries) | Sparse(vectors=queries) | Text(texts=queries):
+            case (
+                NearestDense(vectors=queries) | NearestSparse(vectors=queries) | Bm25(texts=queries)
+            ):
                 count += len(queries)
             case _:
                 count += 1
     return count
 
 
-Variable: TypeAlias = Steps | ValuesAt | PlacesAt
+Variable: TypeAlias = JsonPath | ValuesAt | PlacesAt
 """Where a formula finds a value: at a path of the payload, or among those at a path that an index
 of payloads holds. The value must be one, and of the kind that is wanted; where there is none, a
 default counts."""
@@ -406,7 +409,7 @@ MOST_RECORDS, MOST_AHEAD, MOST_CONDITIONS = 1_000, 100, 500
 
 
 @dataclass(slots=True, eq=False)
-class Inquiry:
+class ExplainRequest:
     """A question of one step and one query, and which records are asked about: the first `limit`
     that fulfil `records`.
 
@@ -416,15 +419,15 @@ class Inquiry:
     what stands before a record.
     """
 
-    question: Question
+    question: Query
     records: Expression
     limit: int
-    beside: tuple[Step, ...] = ()
+    beside: tuple[QueryStep, ...] = ()
     conditions: tuple[Expression, ...] = ()
     same: PayloadPath | None = None
     ahead: int = MOST_AHEAD
 
-    def among(self, expression: Expression) -> "Inquiry":
+    def among(self, expression: Expression) -> "ExplainRequest":
         """The same of the points that fulfil the expression alone."""
         return replace(
             self,
@@ -435,7 +438,7 @@ class Inquiry:
 
 
 @dataclass(slots=True, eq=False)
-class LegFindings:
+class LegReport:
     """How one way of searching ranks the records, exactly, among all that its filter allows.
 
     asked: how many hits the question asks it for; None if it has no such step. ranked: how many
@@ -456,7 +459,7 @@ class LegFindings:
 
 
 @dataclass(slots=True, eq=False)
-class WordFindings:
+class WordReport:
     """A word of a query, as the analyzer has it. weight: its idf, NaN where that isn't known;
     shares: (n,) what it adds to the score of each record, 0 where the record lacks it, NaN where it
     has it and how much it adds isn't known."""
@@ -467,7 +470,7 @@ class WordFindings:
 
 
 @dataclass(slots=True, eq=False)
-class Findings:
+class RankReport:
     """What a store tells of the records, all of one state: n of them, in the order of insertion.
 
     points: with payload, document and uri. found: the hits of the question as it was asked.
@@ -484,7 +487,7 @@ class Findings:
     ranks: Ints
     ahead: list[list[PointId]]
     beyond: Bools
-    legs: list[LegFindings]
-    words: list[WordFindings]
+    legs: list[LegReport]
+    words: list[WordReport]
     fulfilled: Bools
     same: list[list[PointId]]

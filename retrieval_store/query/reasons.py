@@ -2,9 +2,9 @@
 
 A front parses the filters of its dialect into `Condition`s, in parts as the caller wrote them, so
 that a reason can name the parts that leave a record out; what a part means is an expression. A
-`Case` is what a front asks about, and `reasons_of` makes the `Reasons` of what a store answers.
-`advice_on` says in sentences what would have to change for a record to be found: every obstacle,
-not the first alone, and nothing that the change would show to be wrong.
+`WhyRequest` is what a front asks about, and `reasons_of` makes the `Reasons` of what a store
+answers. `advice_on` says in sentences what would have to change for a record to be found: every
+obstacle, not the first alone, and nothing that the change would show to be wrong.
 """
 
 import re
@@ -35,14 +35,14 @@ from retrieval_store.query.query import (
     MOST_CONDITIONS,
     MOST_RECORDS,
     BestOfEach,
-    Findings,
-    Fused,
-    Inquiry,
-    Near,
-    Question,
-    Sparse,
-    Step,
-    Text,
+    Bm25,
+    ExplainRequest,
+    FuseRankings,
+    NearestDense,
+    NearestSparse,
+    Query,
+    QueryStep,
+    RankReport,
     leaves_of,
 )
 from retrieval_store.query.types import PointId, ShownIds
@@ -303,7 +303,7 @@ _OF_ITSELF = {
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ArgumentNames:
     """What the arguments of a call are named that decide what is found. depth_grows: whether each
     side of a fused query is asked for more where more hits are; showing: what more hits would
     do."""
@@ -326,13 +326,13 @@ class About:
     """What advice goes by besides the reason: the question, the record, and what arguments are
     called. is_beyond: whether the question's threshold is better than the record."""
 
-    question: Question
+    question: Query
     record: Candidate
     is_beyond: bool
-    terms: Terms
+    terms: ArgumentNames
 
     @property
-    def step(self) -> Step:
+    def step(self) -> QueryStep:
         """The one step of the question."""
         return self.question.steps[0]
 
@@ -437,14 +437,14 @@ def _on_no_rank(name: str, leg: Leg, about: About) -> str:
     if leg.score is not None:
         return f"it stands too far back by {name} for its place to be told"
     for one in leaves_of(about.step):
-        if isinstance(one.scoring, Text) and name.startswith("text"):
+        if isinstance(one.scoring, Bm25) and name.startswith("text"):
             spelt = (
                 "; words are compared as they are spelled, unless the collection's text has a "
                 "language"
             )
             told = "by text it can't be found: its document has no word of the query"
             return told if one.scoring.analyzer.language else told + spelt
-        if isinstance(one.scoring, Sparse) and name == (one.scoring.space or "sparse"):
+        if isinstance(one.scoring, NearestSparse) and name == (one.scoring.space or "sparse"):
             return f"by {name} it can't be found: its vector shares no index with the query's"
     return f"by {name} it can't be found: it has no vector that could be compared"
 
@@ -473,7 +473,7 @@ def _grows(about: About) -> bool:
     scoring = about.step.scoring
     if not about.step.prefetch:
         return True
-    if not isinstance(scoring, Fused) or scoring.kind != "adaptive":
+    if not isinstance(scoring, FuseRankings) or scoring.kind != "adaptive":
         return False
     return about.terms.depth_grows and not scoring.has_fixed_limits
 
@@ -482,7 +482,7 @@ def _on_missed(reason: Reason, about: About) -> Iterator[str]:
     """Of one whose exact place is among the hits, and that isn't."""
     step, terms = about.step, about.terms
     if not step.prefetch:
-        if isinstance(step.scoring, Near) and not step.scoring.exact:
+        if isinstance(step.scoring, NearestDense) and not step.scoring.exact:
             yield (
                 f"exactly it is at place {reason.rank}, which the index has missed: {terms.exact} "
                 f"finds it, or a larger {terms.candidates}"
@@ -513,23 +513,23 @@ MOST_CONTAINING = 20  # that contain a text
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class WhyRequest:
     """A question, and which records are asked about: those with these ids, or the first that
     contain a text. conditions: the question's filters as they were written; beside: ways of
     searching that it doesn't use; same: the key that the caller named; spelled: how the query
     spells words of the analyzer's; terms: what the caller's arguments are called."""
 
-    question: Question
+    question: Query
     ids: Sequence[PointId] | None
     containing: str | None
     conditions: tuple[Condition, ...] = ()
-    beside: tuple[Step, ...] = ()
+    beside: tuple[QueryStep, ...] = ()
     same: PayloadPath | None = None
     spelled: Mapping[str, str] = field(default_factory=dict)
-    terms: Terms = Terms()
+    terms: ArgumentNames = ArgumentNames()
 
 
-def reasons_of(points: PointsBackend, case: Case) -> Reasons:
+def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     """The reasons of the records, in the order of the ids, or of insertion. InvalidArgumentError
     where it isn't one way of asking about records, and for a question of several queries."""
     limit = MOST_CONTAINING if case.ids is None else len(case.ids)
@@ -537,7 +537,7 @@ def reasons_of(points: PointsBackend, case: Case) -> Reasons:
     case = replace(case, conditions=undivided(case.conditions, MOST_CONDITIONS))
     same = case.same or (groups.path if isinstance(groups, BestOfEach) else None)
     first, *others = _ways_to_name(case)
-    inquiry = Inquiry(
+    inquiry = ExplainRequest(
         case.question, first, limit, case.beside, expressions_of(case.conditions), same
     )
     told = points.why(inquiry)
@@ -584,21 +584,21 @@ def ways_to_contain(text: str) -> list[Expression]:
     return [as_it_is, DocumentMatches(r"\s+".join(map(re.escape, words)))]
 
 
-def _ways_to_name(case: Case) -> list[Expression]:
+def _ways_to_name(case: WhyRequest) -> list[Expression]:
     """The expressions of the records that are asked about; see `ways_to_contain`."""
     if case.ids is None:
         return ways_to_contain(case.containing or "")
     return [HasId(tuple(case.ids), are_shown=isinstance(case.ids, ShownIds))]
 
 
-def _candidates(told: Findings) -> list[Candidate]:
+def _candidates(told: RankReport) -> list[Candidate]:
     points = told.points
     nothing = [None] * len(points.ids)
     columns = (points.payloads or nothing, points.documents or nothing, points.uris or nothing)
     return [Candidate(*one) for one in zip(points.ids, *columns, strict=True)]
 
 
-def _reason(case: Case, told: Findings, at: int, record: Candidate) -> Reason:
+def _reason(case: WhyRequest, told: RankReport, at: int, record: Candidate) -> Reason:
     conditions = [*every(case.conditions)]
     fulfilled = {id(one): bool(told.fulfilled[i, at]) for i, one in enumerate(conditions)}
     excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
@@ -641,7 +641,7 @@ def _reason(case: Case, told: Findings, at: int, record: Candidate) -> Reason:
     return reason
 
 
-def _shared(case: Case, told: Findings, at: int) -> dict[str, float | None]:
+def _shared(case: WhyRequest, told: RankReport, at: int) -> dict[str, float | None]:
     """The words that a record shares with the query, the weightiest first."""
     shared = {
         case.spelled.get(one.word, one.word): _number(one.shares, at)

@@ -142,7 +142,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ChangedPoints:
     """What is otherwise than at an earlier position. ids: of the points that were inserted or
     changed since and are there, the former last, in the order of insertion; None where the log
     doesn't reach back so far. inserted: how many of them are new."""

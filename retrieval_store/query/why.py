@@ -14,8 +14,8 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import value_at
 from retrieval_store.query.executor import (
-    Leaves,
     Ranked,
+    Ranker,
     answer,
     are_bad,
     fused_each,
@@ -23,22 +23,22 @@ from retrieval_store.query.executor import (
     less_is_better,
 )
 from retrieval_store.query.query import (
-    Diverse,
-    Findings,
-    Fused,
-    Inquiry,
-    LegFindings,
-    Near,
-    Sparse,
-    Step,
-    Text,
-    WordFindings,
+    Bm25,
+    ExplainRequest,
+    FuseRankings,
+    LegReport,
+    Mmr,
+    NearestDense,
+    NearestSparse,
+    QueryStep,
+    RankReport,
+    WordReport,
     queries_of,
 )
 from retrieval_store.query.types import Fields, PointId, Points
 
 
-def why(leaves: Leaves, inquiry: Inquiry, most: int) -> Findings:
+def why(leaves: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
     """What is told of the records. most: how many points a ranking has at most; those behind them
     have no rank. InvalidArgumentError for several queries."""
     question, same = inquiry.question, inquiry.same
@@ -57,7 +57,7 @@ def why(leaves: Leaves, inquiry: Inquiry, most: int) -> Findings:
     (first,) = leaves.fetch([whole.items[: inquiry.ahead]], Fields())
     fulfilled = [leaves.fulfilling(one, items) for one in inquiry.conditions]
     found = [one.points for one in hits]
-    return Findings(
+    return RankReport(
         points=points,
         found=[point_id for one in found for point_id in one.ids],
         matching=None,
@@ -80,7 +80,9 @@ def _places(ranking: Ints, items: Ints) -> Ints:
     return places
 
 
-def _with_same(points: Points, at: int, found: list[Points], inquiry: Inquiry) -> list[PointId]:
+def _with_same(
+    points: Points, at: int, found: list[Points], inquiry: ExplainRequest
+) -> list[PointId]:
     """The hits, but for the record itself, that have its value at the path."""
     if inquiry.same is None or points.payloads is None:
         return []
@@ -95,7 +97,7 @@ def _with_same(points: Points, at: int, found: list[Points], inquiry: Inquiry) -
     ]
 
 
-def _beyond(leaves: Leaves, step: Step, found: Ranked, places: Ints) -> Bools:
+def _beyond(leaves: Ranker, step: QueryStep, found: Ranked, places: Ints) -> Bools:
     """(n,) which of the hits at these places, from 1, are worse than the threshold of a step."""
     beyond = np.zeros(len(places), np.bool_)
     if step.threshold is not None and len(found.items):
@@ -108,45 +110,45 @@ class _Ways:
     """The single rankings of a question, and what they say of some items. records: what these
     fulfil, and others perhaps too."""
 
-    def __init__(self, leaves: Leaves, records: Expression, items: Ints, most: int) -> None:
+    def __init__(self, leaves: Ranker, records: Expression, items: Ints, most: int) -> None:
         self._leaves, self._records, self._items, self._most = leaves, records, items, most
-        self.legs: list[LegFindings] = []
-        self.words: list[WordFindings] = []
+        self.legs: list[LegReport] = []
+        self.words: list[WordReport] = []
 
-    def ranked(self, step: Step, name: str) -> Ranked:
+    def ranked(self, step: QueryStep, name: str) -> Ranked:
         """The whole ranking of a step of one query."""
         if not step.prefetch:
             return self._rank(step, name or leg_names([step], "")[0], step.depth)
         names = leg_names(step.prefetch, name)
         each = [self.ranked(one, named) for one, named in zip(step.prefetch, names, strict=True)]
-        if isinstance(step.scoring, Fused):
+        if isinstance(step.scoring, FuseRankings):
             (found,) = fused_each(self._leaves, step, step.scoring, [each])
             return found
         return self._leaves.rank_among(self._whole(step), each)
 
-    def rank_beside(self, step: Step) -> None:
+    def rank_beside(self, step: QueryStep) -> None:
         """Tell how a step that isn't the question's ranks the items."""
         self._rank(step, leg_names([step], "")[0], None)
 
-    def _rank(self, step: Step, name: str, asked: int | None) -> Ranked:
+    def _rank(self, step: QueryStep, name: str, asked: int | None) -> Ranked:
         whole = self._whole(step)
         (found,) = self._leaves.rank(whole)
         found = found.at(slice(whole.limit))
         self.legs.append(self._told(step, name, asked, found))
-        if isinstance(step.scoring, Text):
+        if isinstance(step.scoring, Bm25):
             self.words += self._leaves.words(step.scoring, self._items)
         return found
 
-    def _whole(self, step: Step) -> Step:
+    def _whole(self, step: QueryStep) -> QueryStep:
         """The same step for all that its filter allows, exactly."""
         scoring, limit = step.scoring, self._most
-        if isinstance(scoring, Near):
+        if isinstance(scoring, NearestDense):
             scoring = replace(scoring, exact=True)
-        elif isinstance(scoring, Diverse):  # which chooses among so many
+        elif isinstance(scoring, Mmr):  # which chooses among so many
             limit = min(limit, max(scoring.candidates, 1))
         return replace(step, scoring=scoring, limit=limit, offset=0, threshold=None)
 
-    def _told(self, step: Step, name: str, asked: int | None, found: Ranked) -> LegFindings:
+    def _told(self, step: QueryStep, name: str, asked: int | None, found: Ranked) -> LegReport:
         """Where a ranking has the items, or would have those that its filter leaves out."""
         ranks, scores = _places(found.items, self._items), np.full(len(self._items), np.nan)
         distances = np.full(len(self._items), np.nan)
@@ -163,13 +165,13 @@ class _Ways:
             before = self._count_before(found, self._items[i], sign * scores[i], sign)
             if is_whole or before < len(found.items):
                 ranks[i] = before + 1
-        return LegFindings(name, asked, len(found.items), ranks, scores, distances, beyond)
+        return LegReport(name, asked, len(found.items), ranks, scores, distances, beyond)
 
-    def _alone(self, step: Step, found: Ranked) -> Ranked:
+    def _alone(self, step: QueryStep, found: Ranked) -> Ranked:
         """The ranking of the records alone, whatever the filter of the step says: none of them is
         looked for where the ranking has them all."""
         if (
-            isinstance(step.scoring, Near | Sparse | Text)
+            isinstance(step.scoring, NearestDense | NearestSparse | Bm25)
             and not np.isin(self._items, found.items).all()
         ):
             (alone,) = self._leaves.rank(replace(self._whole(step), expression=self._records))

@@ -64,7 +64,7 @@ _IN_TIME = "in time (timeout= of Client says how long)"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class MessageRequest:
     """What is sent: a POST with a message. doing: what it does, in words; writes: whether it may
     not be done twice; long: whether an answer may take minutes."""
 
@@ -76,7 +76,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class AttemptFailure:
     """Of one attempt. again: whether another may help; begun: whether it may have been done; pause:
     seconds that the server asks to wait."""
 
@@ -89,21 +89,21 @@ class Failure:
 class FailedError(Exception):
     """An attempt failed."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: AttemptFailure) -> None:
         super().__init__(str(failure.error))
         self.failure = failure
 
 
-class Attempts:
+class Retry:
     """The attempts at one request."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: MessageRequest) -> None:
         self._request = request
         self._until = time.monotonic() + PATIENCE
         self._pause = FIRST_PAUSE
         self._was_begun = False
 
-    def pause_after(self, failure: Failure) -> float:
+    def pause_after(self, failure: AttemptFailure) -> float:
         """The seconds until the next attempt; raises the error where there is none."""
         self._was_begun |= failure.begun
         pause = self._pause if failure.pause is None else failure.pause
@@ -124,60 +124,60 @@ class Attempts:
         return type(error)(f"{error}; {outcome}")
 
 
-def unreached(error: Exception, place: str) -> Failure:
+def unreached(error: Exception, place: str) -> AttemptFailure:
     """No connection came about."""
     if isinstance(error, ssl.SSLCertVerificationError):
         said = f"its certificate isn't trusted here: {error.verify_message}"
-        return Failure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+        return AttemptFailure(UnavailableError(_cannot(place, said)), again=False, begun=False)
     if isinstance(error, ssl.SSLError):
         said = "TLS isn't spoken there: is it http:// instead of https://?"
-        return Failure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+        return AttemptFailure(UnavailableError(_cannot(place, said)), again=False, begun=False)
     if isinstance(error, socket.gaierror):
         said = "no host of this name is known here"
-        return Failure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+        return AttemptFailure(UnavailableError(_cannot(place, said)), again=False, begun=False)
     if isinstance(error, TimeoutError):
         said = f"nothing answers there {_IN_TIME}"
-        return Failure(ClusterTimeoutError(_cannot(place, said)), again=False, begun=False)
+        return AttemptFailure(ClusterTimeoutError(_cannot(place, said)), again=False, begun=False)
     said = "nothing answers there"
     if isinstance(error, ConnectionResetError):
         said = "connections are closed there: is it https:// instead of http://?"
-    return Failure(UnavailableError(_cannot(place, said)), again=True, begun=False)
+    return AttemptFailure(UnavailableError(_cannot(place, said)), again=True, begun=False)
 
 
-def broken(error: Exception, place: str, doing: str) -> Failure:
+def broken(error: Exception, place: str, doing: str) -> AttemptFailure:
     """A connection was cut, or nothing came, after something had been sent."""
     if isinstance(error, TimeoutError):
         said = f"the server {place} didn't finish {doing} {_IN_TIME}"
-        return Failure(ClusterTimeoutError(said), again=False, begun=True)
+        return AttemptFailure(ClusterTimeoutError(said), again=False, begun=True)
     said = f"the connection to the server {place} was cut while {doing}"
-    return Failure(UnavailableError(said), again=True, begun=True)
+    return AttemptFailure(UnavailableError(said), again=True, begun=True)
 
 
 def answered(
     status: int, headers: Mapping[str, str], body: Buffer, place: str, doing: str
-) -> Failure:
+) -> AttemptFailure:
     """What an answer means that isn't the one that was asked for."""
     said = _said(body)
     if status == HTTPStatus.UNAUTHORIZED:
         told = f"the server {place} wants a key, or another one: give it as api_key= of Client"
-        return Failure(AccessDeniedError(told), again=False, begun=False)
+        return AttemptFailure(AccessDeniedError(told), again=False, begun=False)
     if status in _NOT_BEGUN:
         told = f"the server {place} takes no more requests just now, {doing} neither"
-        return Failure(UnavailableError(told), True, begun=False, pause=_seconds(headers))
+        return AttemptFailure(UnavailableError(told), True, begun=False, pause=_seconds(headers))
     error = understood(said)
     if isinstance(error, ClientClosedError):  # of the store, which is closed with its server
         told = f"the server {place} is ending"
-        return Failure(UnavailableError(told), again=True, begun=False)
+        return AttemptFailure(UnavailableError(told), again=True, begun=False)
     if error is not None:
-        return Failure(error, again=False, begun=False)
+        return AttemptFailure(error, again=False, begun=False)
     if status == HTTPStatus.FORBIDDEN:
         told = f"the key that is given as api_key= of Client has no right to {doing} {place}"
-        return Failure(AccessDeniedError(told), again=False, begun=False)
+        return AttemptFailure(AccessDeniedError(told), again=False, begun=False)
     if status in _BETWEEN:
         told = f"what stands before the server {place} can't reach it ({status})"
-        return Failure(UnavailableError(told), again=True, begun=True)
+        return AttemptFailure(UnavailableError(told), again=True, begun=True)
     told = f"the server {place} answers {status} when {doing}{_sentence(said)}"
-    return Failure(ClusterError(told), again=False, begun=status >= 500)
+    return AttemptFailure(ClusterError(told), again=False, begun=status >= 500)
 
 
 def not_ready(place: str) -> UnavailableError:
@@ -379,7 +379,7 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ResponseHead:
     """That of an answer. headers: by their names in lower case; length: of its body, None where
     only the body's end tells it; chunked: whether the body comes in pieces that say their
     lengths; stays: whether the connection may be used again."""
@@ -391,7 +391,7 @@ class Head:
     stays: bool
 
 
-def head_of(raw: bytes) -> Head:
+def head_of(raw: bytes) -> ResponseHead:
     """What a head says, whose lines end with an empty one; HTTPException for what is none."""
     first, *lines = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     version, _, rest = first.partition(" ")
@@ -406,7 +406,9 @@ def head_of(raw: bytes) -> Head:
     length = None if chunked else _length(int(status), headers)
     connection = headers.get("connection", "").lower()
     ends = "close" in connection or (version == "HTTP/1.0" and "keep-alive" not in connection)
-    return Head(int(status), headers, length, chunked, not ends and (chunked or length is not None))
+    return ResponseHead(
+        int(status), headers, length, chunked, not ends and (chunked or length is not None)
+    )
 
 
 def _length(status: int, headers: Mapping[str, str]) -> int | None:
@@ -436,7 +438,7 @@ _BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
 T = TypeVar("T")
 
 
-class Incoming:
+class SocketReader:
     """What comes over a socket, of which more may have come than was read."""
 
     def __init__(self, sock: Any) -> None:
@@ -478,10 +480,10 @@ class Incoming:
         return found
 
 
-class Answer:
+class HttpResponse:
     """An answer whose head has come, and whose body is to be read, once."""
 
-    def __init__(self, head: Head, incoming: Incoming) -> None:
+    def __init__(self, head: ResponseHead, incoming: SocketReader) -> None:
         self.status, self.headers, self.stays = head.status, head.headers, head.stays
         self._head, self._incoming = head, incoming
 
@@ -516,7 +518,7 @@ class Answer:
             yield piece
 
 
-class Line:
+class HttpConnection:
     """A connection. sock: None where it is closed."""
 
     def __init__(self, address: Address) -> None:
@@ -534,7 +536,7 @@ class Line:
         _keep_alive(self.sock)
         if address.context is not None:
             self.sock = address.context.wrap_socket(self.sock, server_hostname=address.host)
-        self._incoming = Incoming(self.sock)
+        self._incoming = SocketReader(self.sock)
 
     def close(self) -> None:
         """End it."""
@@ -542,16 +544,16 @@ class Line:
             self.sock.close()
             self.sock = None
 
-    def asked(self, method: str, path: str, body: Parts) -> Answer:
+    def asked(self, method: str, path: str, body: Parts) -> HttpResponse:
         """The answer to a request, whose body is to be read."""
         for part in self._heads.before(method, path, body):
             _send(self.sock, part)
         while True:
             head = head_of(self._incoming.until(END))
             if head.status >= HTTPStatus.OK:  # others announce that one will come
-                return Answer(head, self._incoming)
+                return HttpResponse(head, self._incoming)
 
-    def exchange(self, request: Request, read: Callable[[Answer], T]) -> T:
+    def exchange(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """What `read` makes of the answer to a request; raises FailedError. The connection is
         closed unless the whole answer came."""
         place, doing = self._address.place, request.doing
@@ -623,9 +625,9 @@ def _cut_off() -> ConnectionResetError:
     return ConnectionResetError("the answer was cut off")
 
 
-def connected(address: Address) -> Line:
+def connected(address: Address) -> HttpConnection:
     """A new connection; raises FailedError."""
-    line = Line(address)
+    line = HttpConnection(address)
     try:
         line.connect()
     except OSError as error:
@@ -642,7 +644,7 @@ class Connection:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._idle: list[Line] = []
+        self._idle: list[HttpConnection] = []
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
@@ -655,14 +657,14 @@ class Connection:
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
         request = requested(method, path, given, doing)
-        body = tried(request, self.place, lambda: self._attempt(request, Answer.whole))
+        body = tried(request, self.place, lambda: self._attempt(request, HttpResponse.whole))
         return read_answer(method, body, self.place, doing)
 
-    def received(self, request: Request, read: Callable[[Answer], T]) -> T:
+    def received(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """What `read` makes of an answer as it comes."""
         return tried(request, self.place, lambda: self._attempt(request, read))
 
-    def _attempt(self, request: Request, read: Callable[[Answer], T]) -> T:
+    def _attempt(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """What `read` makes of an answer, in one attempt; raises FailedError."""
         line = self._kept() or connected(self.address)
         try:
@@ -670,7 +672,7 @@ class Connection:
         finally:
             self._give_back(line)
 
-    def _kept(self) -> Line | None:
+    def _kept(self) -> HttpConnection | None:
         """One that was used before."""
         if self._closed:
             raise ClientClosedError(f"the client of the server {self.place} has been closed")
@@ -692,7 +694,7 @@ class Connection:
         for line in idle:
             line.close()  # which ends the child's part in it alone
 
-    def _give_back(self, line: Line) -> None:
+    def _give_back(self, line: HttpConnection) -> None:
         with self._lock:
             if line.rest() and not self._closed and len(self._idle) < KEPT:
                 self._idle.append(line)
@@ -700,9 +702,9 @@ class Connection:
         line.close()
 
     @contextmanager
-    def alone(self) -> Iterator["Alone"]:
+    def alone(self) -> Iterator["PinnedConnection"]:
         """One connection of the caller's, which leads to one process of the server."""
-        alone = Alone(self.address)
+        alone = PinnedConnection(self.address)
         try:
             yield alone
         finally:
@@ -717,24 +719,24 @@ class Connection:
             line.close()
 
 
-class Alone:
+class PinnedConnection:
     """One connection. Where it is cut another takes its place, which leads to the same process
     where the server has but one."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._line: Line | None = None
+        self._line: HttpConnection | None = None
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
-        """The result of a method that only reads; raises what `Attempts` says."""
+        """The result of a method that only reads; raises what `Retry` says."""
         request = requested(method, path, given, doing)
         body = tried(request, self._address.place, lambda: self._body(request))
         return read_answer(method, body, self._address.place, doing)
 
-    def _body(self, request: Request) -> Buffer:
+    def _body(self, request: MessageRequest) -> Buffer:
         if self._line is None or self._line.sock is None:
             self._line = connected(self._address)
-        return self._line.exchange(request, Answer.whole)
+        return self._line.exchange(request, HttpResponse.whole)
 
     def close(self) -> None:
         """Close it."""
@@ -742,9 +744,9 @@ class Alone:
             self._line.close()
 
 
-def tried(request: Request, place: str, attempt: Callable[[], T]) -> T:
-    """What an attempt at a request gives; raises what `Attempts` says."""
-    attempts = Attempts(request)
+def tried(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
+    """What an attempt at a request gives; raises what `Retry` says."""
+    attempts = Retry(request)
     while True:
         try:
             return attempt()
@@ -753,7 +755,7 @@ def tried(request: Request, place: str, attempt: Callable[[], T]) -> T:
         time.sleep(pause)
 
 
-def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> Request:
+def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> MessageRequest:
     """The request for a method; raises InvalidArgumentError for one that is too large."""
     message = method.asked(given)
     if size_of(message) > LARGEST:
@@ -761,7 +763,7 @@ def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -
             f"{doing} takes {size_of(message):,} bytes at once; a server takes {LARGEST:,}: divide "
             "it into several calls"
         )
-    return Request(f"{ROOT}{path}", message, doing, method.access != "read", method.long)
+    return MessageRequest(f"{ROOT}{path}", message, doing, method.access != "read", method.long)
 
 
 def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
@@ -783,13 +785,13 @@ def is_ours_at(address: Address) -> bool | None:
 def is_ours_in_time(address: Address) -> bool:
     """The same, of one that may be just starting, and listens before it answers; raises
     UnavailableError where nothing answers, and ClusterError for what is neither."""
-    attempts = Attempts(Request("/", (), "looking what is there"))
+    attempts = Retry(MessageRequest("/", (), "looking what is there"))
     while True:
         try:
             found = _looked_at(address, address.timeout)
             if found is not None:
                 return found
-            failure = Failure(not_ready(address.place), again=True, begun=False)
+            failure = AttemptFailure(not_ready(address.place), again=True, begun=False)
         except ClusterError:
             raise
         except (OSError, HTTPException) as error:
@@ -800,7 +802,7 @@ def is_ours_in_time(address: Address) -> bool:
 def _looked_at(address: Address, within: float | None) -> bool | None:
     """What `is_ours` says of what answers; raises OSError or HTTPException where nothing does.
     within: seconds."""
-    line = Line(replace(address, timeout=within))
+    line = HttpConnection(replace(address, timeout=within))
     try:
         line.connect()
         answer = line.asked("GET", "/", ())

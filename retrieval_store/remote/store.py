@@ -31,7 +31,7 @@ from retrieval_store.query.types import (
     PutResult,
     WriteRules,
 )
-from retrieval_store.remote.connection import Address, Answer, Connection, requested
+from retrieval_store.remote.connection import Address, Connection, HttpResponse, requested
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
@@ -280,7 +280,7 @@ def _taken(target: Path) -> InvalidArgumentError:
     return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
 
 
-def _written(file: BinaryIO, target: Path, answer: Answer) -> None:
+def _written(file: BinaryIO, target: Path, answer: HttpResponse) -> None:
     """Write what comes into a file, from its beginning; raises OSError where it is cut off, and
     StorageError where the file can't be written to."""
     with _told_of(target):

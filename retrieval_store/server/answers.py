@@ -25,7 +25,7 @@ SHOWN_AS_NULL = (  # settings of a collection, by where they stand
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A body of one piece, or in several `parts`. retry_after: in how many seconds it can be asked
     again; headers: more of them."""
 
@@ -71,34 +71,34 @@ class Accepted:
     job: Callable[[], object]
 
 
-def answer_of(result: Any, seconds: float) -> Answer:
+def answer_of(result: Any, seconds: float) -> Response:
     """What a method returns, as the answer to its request."""
-    if isinstance(result, Answer):
+    if isinstance(result, Response):
         return result
     body = {"result": result, "status": "ok", "time": seconds}
-    return Answer(200, orjson.dumps(body, written, OPTIONS))
+    return Response(200, orjson.dumps(body, written, OPTIONS))
 
 
-def accepted(seconds: float) -> Answer:
+def accepted(seconds: float) -> Response:
     """That something will be done."""
-    return Answer(202, orjson.dumps({"status": "accepted", "time": seconds}))
+    return Response(202, orjson.dumps({"status": "accepted", "time": seconds}))
 
 
-def refusal(status: int, message: str, retry_after: int | None = None) -> Answer:
+def refusal(status: int, message: str, retry_after: int | None = None) -> Response:
     """Why something isn't done."""
     message = message.encode("utf-8", "replace").decode()  # a lone surrogate is no JSON
     body = orjson.dumps({"status": {"error": message}, "time": 0.0})
-    return Answer(status, body, retry_after=retry_after)
+    return Response(status, body, retry_after=retry_after)
 
 
-def text(status: int, said: str) -> Answer:
+def text(status: int, said: str) -> Response:
     """An answer that isn't JSON."""
-    return Answer(status, said.encode("utf-8", "replace"), TEXT)
+    return Response(status, said.encode("utf-8", "replace"), TEXT)
 
 
-def nothing(status: int) -> Answer:
+def nothing(status: int) -> Response:
     """An answer without a body, as to routes that there aren't."""
-    return Answer(status, b"", None)
+    return Response(status, b"", None)
 
 
 def written(value: Any) -> Any:

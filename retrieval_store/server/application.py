@@ -22,12 +22,12 @@ from retrieval_store.base.validation import path_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.errors import Refused
 from retrieval_store.server import answers, snapshots
-from retrieval_store.server.answers import Accepted, Answer, FileAnswer, Streamed
+from retrieval_store.server.answers import Accepted, FileAnswer, Response, Streamed
 from retrieval_store.server.auth import (
     NO_ACCESS,
     Gate,
     RpcListening,
-    Settings,
+    ServerSettings,
     checked_keys,
     checked_names,
 )
@@ -45,11 +45,11 @@ from retrieval_store.server.limits import (
     streamed,
     whole_body,
 )
-from retrieval_store.server.request import Asked, Served, parameters
+from retrieval_store.server.request import RequestContext, Served, parameters
 from retrieval_store.server.routes import EVERY, UPLOAD, Route, Table
 from retrieval_store.server.sending import (
     HOLD,
-    Request,
+    HttpRequest,
     Scope,
     Send,
     refusal_of,
@@ -62,7 +62,7 @@ Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
 MOST_LEFT = 16  # jobs that go on after their answers
 MOST_STREAMS = 64
-Given: TypeAlias = Answer | FileAnswer | Streamed
+Given: TypeAlias = Response | FileAnswer | Streamed
 
 
 def app(
@@ -90,7 +90,7 @@ def app(
     `close()` ends it; an ASGI server's end of its lifespan does so too. Raises
     InvalidArgumentError, and what opening a store raises.
     """
-    settings = Settings(
+    settings = ServerSettings(
         keys=checked_keys("api_keys", api_keys),
         reader_keys=checked_keys("read_only_api_keys", read_only_api_keys),
         allow_hosts=checked_names("allow_hosts", allow_hosts),
@@ -109,7 +109,7 @@ class Application:
 
     rpc: RpcListening | None = None
 
-    def __init__(self, store: Any, settings: Settings, table: Table = EVERY) -> None:
+    def __init__(self, store: Any, settings: ServerSettings, table: Table = EVERY) -> None:
         self._page = _page(settings.dashboard)
         inference = Inference(settings.trust, settings.image_root)
         session, close = _opened(store, settings)
@@ -140,7 +140,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._answer(Request.of(scope, receive, self._table), send)
+            await self._answer(HttpRequest.of(scope, receive, self._table), send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
@@ -187,7 +187,7 @@ class Application:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._calls.begin_end)
 
-    async def _answer(self, request: Request, send: Send) -> None:
+    async def _answer(self, request: HttpRequest, send: Send) -> None:
         """One request."""
         try:
             answer = await self._answered(request)
@@ -200,10 +200,10 @@ class Application:
             await self._stream(request, send, answer)
         else:
             await send_answer(request, send, answer, self._gate.cors(request.headers))
-        status = answer.status if isinstance(answer, Answer) else HTTPStatus.OK
+        status = answer.status if isinstance(answer, Response) else HTTPStatus.OK
         self._note(request.name, request.method, request.logged, status, request.seconds)
 
-    async def _stream(self, request: Request, send: Send, answer: Streamed) -> None:
+    async def _stream(self, request: HttpRequest, send: Send, answer: Streamed) -> None:
         """Send an answer that goes on until its client or the server ends."""
 
         async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
@@ -228,11 +228,11 @@ class Application:
         if self._settings.access_log:
             _access.info("%s %s %d %.1f ms", method, path, status, seconds * 1e3)
 
-    async def _answered(self, request: Request) -> Given | None:
+    async def _answered(self, request: HttpRequest) -> Given | None:
         """What is answered; None for what the folder of the page answers."""
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
-            return Answer(204, b"", None, headers=tuple(preflight))
+            return Response(204, b"", None, headers=tuple(preflight))
         parts, route = request.parts, request.route
         is_page = self._page is not None and parts is not None and parts[0] == "dashboard"
         refused = self._gate.refused(request.headers, "open" if is_page else request.access)
@@ -249,10 +249,10 @@ class Application:
         except Exception as error:
             return refusal_of(error, route, self.served.named)
 
-    async def _of_route(self, request: Request, route: Route) -> Given:
+    async def _of_route(self, request: HttpRequest, route: Route) -> Given:
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
-        asked = Asked(self.served, request.names, query, headers=request.headers)
+        asked = RequestContext(self.served, request.names, query, headers=request.headers)
         asked.hold = request.scope.get("extensions", {}).get(HOLD, asked.hold)
         if route.streams and self._streams >= MOST_STREAMS:
             return answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
@@ -267,7 +267,9 @@ class Application:
         pool = self._aside if route.access == "open" else self._pool
         return await self._in_thread(request, asked, partial(_work, request, route, asked), pool)
 
-    async def _with_body(self, request: Request, route: Route, asked: Asked, take: Take) -> Given:
+    async def _with_body(
+        self, request: HttpRequest, route: Route, asked: RequestContext, take: Take
+    ) -> Given:
         """What is answered to JSON, which is read here where it is short."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
@@ -288,7 +290,7 @@ class Application:
         work = partial(_work, request, route, asked)
         return await self._in_thread(request, asked, work, self._pool)
 
-    async def _with_file(self, request: Request, route: Route, asked: Asked) -> Given:
+    async def _with_file(self, request: HttpRequest, route: Route, asked: RequestContext) -> Given:
         """What becomes of a file that is sent."""
         self._check_may(request.headers, route)
         boundary_of(request.headers)
@@ -304,7 +306,7 @@ class Application:
             raise
 
     async def _in_thread(
-        self, request: Request, asked: Asked, work: Callable[[], Any], pool: Pool
+        self, request: HttpRequest, asked: RequestContext, work: Callable[[], Any], pool: Pool
     ) -> Given:
         """The answer that work in a thread gives; what it leaves to do is done afterwards."""
         longest = self._limits.queue_seconds
@@ -350,7 +352,7 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
     signal.signal(number, handle)
 
 
-def _opened(store: Any, settings: Settings) -> tuple[backends.Session, Callable[[], object]]:
+def _opened(store: Any, settings: ServerSettings) -> tuple[backends.Session, Callable[[], object]]:
     """A share in the store, and what gives it back."""
     if isinstance(store, backends.Session):
         return store, _leave_open
@@ -372,7 +374,7 @@ def _leave_open() -> None:
     """What is done to a client that isn't ours."""
 
 
-def _check_names(request: Request) -> None:
+def _check_names(request: HttpRequest) -> None:
     name = request.names.get("collection_name", "")
     if len(name) > 255 or "\0" in name:
         raise Refused(
@@ -382,7 +384,7 @@ def _check_names(request: Request) -> None:
         )
 
 
-def _work(request: Request, route: Route, asked: Asked) -> tuple[Given, Job | None]:
+def _work(request: HttpRequest, route: Route, asked: RequestContext) -> tuple[Given, Job | None]:
     """In a thread: the answer, with its JSON written; and what is left to do, if something is."""
     result = route.answer(asked)
     if isinstance(result, FileAnswer | Streamed):

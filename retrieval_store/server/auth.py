@@ -17,7 +17,7 @@ from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.protocol.codec import LARGEST
-from retrieval_store.server.answers import Answer, refusal, text
+from retrieval_store.server.answers import Response, refusal, text
 from retrieval_store.server.routes import Access
 
 KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
@@ -32,7 +32,7 @@ END_WITHIN = 30  # seconds that requests under way have when the server is to en
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServerLimits:
     """How much is taken at once. body: bytes of one, inflated; bodies: of all that are under way;
     body_seconds: in which one must have come; upload_seconds: the same of snapshots;
     parsed_at_once: bytes of a body that the loop reads itself; threads: that work in the store;
@@ -49,7 +49,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """Who may ask for what. keys: that may do everything; reader_keys: that may read; allow_hosts:
     names by which the server may be called without keys, besides those of loopback; cors: origins
     whose pages may ask; read_only: nothing is written; trust: texts may be embedded by functions
@@ -68,7 +68,7 @@ class Settings:
     access_log: bool = False
     local: bool = False
     durability: str = "full"
-    limits: Limits = field(default_factory=Limits)
+    limits: ServerLimits = field(default_factory=ServerLimits)
 
     @property
     def has_keys(self) -> bool:
@@ -179,14 +179,14 @@ PREFLIGHT = b"access-control-request-method"
 class Gate:
     """Looks at the headers of requests."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._full = [key.encode() for key in settings.keys]
         self._readers = [key.encode() for key in settings.reader_keys]
         self._hosts = {name.lower() for name in settings.allow_hosts}
         self._origins = set(settings.cors)
 
-    def refused(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+    def refused(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
         """Why a request isn't let in; None if it is. access: that of its route, or None where there
         is no such route. What only others may do is refused by `may`, once the body was read."""
         if self._settings.local or not self._settings.has_keys:
@@ -195,7 +195,7 @@ class Gate:
                 return misled
         return self._without_key(headers, access)
 
-    def refused_call(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+    def refused_call(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
         """The same of a call over gRPC, of which Python isn't told by which name the server was
         called. No page can make such a call: browsers speak no HTTP/2 without TLS, where the name
         must be the certificate's, and send no `te: trailers`, without which gRPC refuses a call.
@@ -204,7 +204,7 @@ class Gate:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
 
-    def _without_key(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+    def _without_key(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
         """Refuse what has no key, or a wrong one, where it needs one."""
         if access == "open":
             return None
@@ -244,7 +244,7 @@ class Gate:
             (b"access-control-max-age", b"600"),
         ]
 
-    def _misled(self, headers: dict[bytes, bytes], access: Access | None) -> Answer | None:
+    def _misled(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
         """Refuse what a page in a browser was made to send: by the name that it called the server
         by, which can be made to lead here, and by where it comes from. Browsers say an origin
         where an answer is to be read, and of others, such as links and pictures, only how far away
@@ -274,7 +274,7 @@ class Gate:
         return found
 
 
-def _foreign() -> Answer:
+def _foreign() -> Response:
     """What is answered to a page of another origin."""
     return refusal(
         HTTPStatus.FORBIDDEN, "Forbidden: pages of other origins may not ask, but for --cors"

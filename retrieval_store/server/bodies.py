@@ -285,7 +285,7 @@ _Examples: Any = several(_Example)
 _Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
 
 
-class Named(BaseModel):
+class VectorWithName(BaseModel):
     """A vector with the name of those that it is compared with."""
 
     model_config = _CONFIG
@@ -307,7 +307,7 @@ class _Pair(BaseModel):
 _Pairs: Any = several(_Pair)
 
 
-class _Asked(BaseModel):
+class _QueryBody(BaseModel):
     """What all of them have."""
 
     model_config = _CONFIG
@@ -346,18 +346,20 @@ class _Grouped(BaseModel):
     with_lookup: StrictStr | _WithLookup | None = None
 
 
-class _Search(_Asked):
-    vector: _Vector | Named
+class _SearchBody(_QueryBody):
+    vector: _Vector | VectorWithName
 
     def query(self) -> Any:
         vector = self.vector
-        return models.NearestQuery(nearest=vector.vector if isinstance(vector, Named) else vector)
+        return models.NearestQuery(
+            nearest=vector.vector if isinstance(vector, VectorWithName) else vector
+        )
 
     def names(self) -> Mapping[str, Any]:
-        return {"using": self.vector.name} if isinstance(self.vector, Named) else {}
+        return {"using": self.vector.name} if isinstance(self.vector, VectorWithName) else {}
 
 
-class _ByExamples(_Asked):
+class _ByExamples(_QueryBody):
     using: StrictStr | _Name | None = None
     lookup_from: _Lookup | None = None
 
@@ -418,15 +420,15 @@ def _is_same(example: Any, point_id: Any) -> bool:
     return type(example) is type(point_id) and bool(example == point_id)
 
 
-class Search(_Search, _Limited):
+class SearchBody(_SearchBody, _Limited):
     """Points near a vector."""
 
 
-class SearchGroups(_Search, _Grouped):
+class SearchGroups(_SearchBody, _Grouped):
     """The same in groups."""
 
 
-class Recommend(_Recommend, _Limited):
+class RecommendBody(_Recommend, _Limited):
     """Points like some and unlike others."""
 
 
@@ -434,13 +436,13 @@ class RecommendGroups(_Recommend, _Grouped):
     """The same in groups."""
 
 
-class Discover(_Discover, _Limited):
+class DiscoverBody(_Discover, _Limited):
     """Points on one side of pairs, near a target."""
 
 
-_Searches: Any = several(Search)
-_Recommendations: Any = several(Recommend)
-_Discoveries: Any = several(Discover)
+_Searches: Any = several(SearchBody)
+_Recommendations: Any = several(RecommendBody)
+_Discoveries: Any = several(DiscoverBody)
 
 
 class SearchBatch(BaseModel):

@@ -12,8 +12,8 @@ import orjson
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.protocol.codec import MEDIA_TYPE
-from retrieval_store.server.answers import JSON, OPTIONS, Answer, Streamed, nothing
-from retrieval_store.server.request import Asked
+from retrieval_store.server.answers import JSON, OPTIONS, Response, Streamed, nothing
+from retrieval_store.server.request import RequestContext
 from retrieval_store.view.calls import CALLS
 from retrieval_store.view.live import EMPTY, Lines
 
@@ -71,41 +71,41 @@ def _in(folder: Traversable, before: str) -> Iterator[tuple[str, _File]]:
             yield before + one.name, _File(body, _KINDS[one.name.rpartition(".")[2]], tag)
 
 
-def index(asked: Asked) -> Answer:
+def index(asked: RequestContext) -> Response:
     """The page."""
     return _sent(INDEX, asked)
 
 
-def file(asked: Asked) -> Answer:
+def file(asked: RequestContext) -> Response:
     """A file of it."""
     return _sent("/".join(asked.names.values()), asked)
 
 
-def _sent(name: str, asked: Asked) -> Answer:
+def _sent(name: str, asked: RequestContext) -> Response:
     found = _files().get(name)
     if found is None:
         return nothing(HTTPStatus.NOT_FOUND)
     headers = (*SAFE, (b"cache-control", b"no-cache"), (b"etag", found.tag))
     if found.tag in asked.headers.get(b"if-none-match", b""):
-        return Answer(HTTPStatus.NOT_MODIFIED, b"", None, headers=headers)
-    return Answer(HTTPStatus.OK, found.body, found.media_type, headers=headers)
+        return Response(HTTPStatus.NOT_MODIFIED, b"", None, headers=headers)
+    return Response(HTTPStatus.OK, found.body, found.media_type, headers=headers)
 
 
-def asking(name: str) -> Callable[[Asked], Answer | Streamed]:
+def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
     """The route of what the page asks by this name."""
     call = CALLS[name]
 
-    def answer(asked: Asked) -> Answer | Streamed:
+    def answer(asked: RequestContext) -> Response | Streamed:
         return _answered(call(asked.served.views, asked.body))
 
     return answer
 
 
-def _answered(result: Any) -> Answer | Streamed:
+def _answered(result: Any) -> Response | Streamed:
     if isinstance(result, Lines):
         return Streamed(result() or EMPTY, result, EMPTY, _LINES, _ANSWERED)
     if isinstance(result, bytes):
-        return Answer(HTTPStatus.OK, result, "image/png", headers=_ANSWERED)
+        return Response(HTTPStatus.OK, result, "image/png", headers=_ANSWERED)
     if isinstance(result, list):  # the parts of a message
-        return Answer(HTTPStatus.OK, b"", MEDIA_TYPE, headers=_ANSWERED, parts=result)
-    return Answer(HTTPStatus.OK, orjson.dumps(result, option=OPTIONS), headers=_ANSWERED)
+        return Response(HTTPStatus.OK, b"", MEDIA_TYPE, headers=_ANSWERED, parts=result)
+    return Response(HTTPStatus.OK, orjson.dumps(result, option=OPTIONS), headers=_ANSWERED)

@@ -296,7 +296,7 @@ async def streamed(
 
     boundary = boundary_of(headers)
     with translated(path), path.open("xb") as file:
-        part = _Part(file)
+        part = _PartWriter(file)
         try:
             parser = MultipartParser(boundary, part.callbacks())
             more = True
@@ -314,7 +314,7 @@ async def streamed(
             raise PlainRefusedError(400, "Field 'snapshot' is required")
 
 
-class _Part:
+class _PartWriter:
     """Writes what belongs to the wanted part of a body."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -17,7 +17,7 @@ from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
 from retrieval_store.server import rates
 from retrieval_store.server.bodies import as_grouped_query, as_query
-from retrieval_store.server.request import Asked, is_unsigned, refuse_dots
+from retrieval_store.server.request import RequestContext, is_unsigned, refuse_dots
 
 # What fields of bodies are called as arguments of the methods.
 RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}
@@ -33,14 +33,14 @@ def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
 # Collections
 
 
-def create_collection(asked: Asked) -> bool:
+def create_collection(asked: RequestContext) -> bool:
     """A new collection."""
     refuse_dots(asked.collection)
     renamed = {"vectors": "vectors_config", "sparse_vectors": "sparse_vectors_config"}
     return asked.embedded.create_collection(asked.collection, **arguments(asked.body, renamed))
 
 
-def update_collection(asked: Asked) -> bool:
+def update_collection(asked: RequestContext) -> bool:
     """Other settings."""
     renamed = {
         "vectors": "vectors_config",
@@ -50,18 +50,18 @@ def update_collection(asked: Asked) -> bool:
     return asked.embedded.update_collection(asked.collection, **arguments(asked.body, renamed))
 
 
-def delete_collection(asked: Asked) -> bool:
+def delete_collection(asked: RequestContext) -> bool:
     """One collection less; false where there is none."""
     refuse_dots(asked.collection)
     return asked.embedded.delete_collection(asked.collection)
 
 
-def collection_exists(asked: Asked) -> Any:
+def collection_exists(asked: RequestContext) -> Any:
     """Whether it is there."""
     return {"exists": asked.embedded.collection_exists(asked.collection)}
 
 
-def aliases_of(asked: Asked) -> Any:
+def aliases_of(asked: RequestContext) -> Any:
     """The aliases of a collection; none of one that isn't there."""
     try:
         return asked.embedded.get_collection_aliases(asked.collection)
@@ -71,12 +71,12 @@ def aliases_of(asked: Asked) -> Any:
         return {"aliases": []}
 
 
-def change_aliases(asked: Asked) -> bool:
+def change_aliases(asked: RequestContext) -> bool:
     """Aliases made, renamed and deleted: all, or none."""
     return asked.embedded.update_collection_aliases(asked.body.actions)
 
 
-def create_index(asked: Asked) -> Any:
+def create_index(asked: RequestContext) -> Any:
     """A payload index."""
     if asked.body.field_schema is None:
         raise wrong("Bad request: field_schema isn't given, and kinds of values aren't guessed")
@@ -86,7 +86,7 @@ def create_index(asked: Asked) -> Any:
     return waited(asked, found)
 
 
-def delete_index(asked: Asked) -> Any:
+def delete_index(asked: RequestContext) -> Any:
     """No payload index any more."""
     try:
         found = asked.embedded.delete_payload_index(asked.collection, asked.names["field_name"])
@@ -97,19 +97,19 @@ def delete_index(asked: Asked) -> Any:
     return waited(asked, found)
 
 
-def create_vector(asked: Asked) -> Any:
+def create_vector(asked: RequestContext) -> Any:
     """Vectors of one name more."""
     name = asked.names["vector_name"]
     return waited(asked, asked.embedded.create_vector_name(asked.collection, name, asked.body))
 
 
-def delete_vector(asked: Asked) -> Any:
+def delete_vector(asked: RequestContext) -> Any:
     """No vectors of this name any more."""
     name = asked.names["vector_name"]
     return waited(asked, asked.embedded.delete_vector_name(asked.collection, name))
 
 
-def waited(asked: Asked, found: Any) -> Any:
+def waited(asked: RequestContext, found: Any) -> Any:
     """The results of writes, as they are told to who waits for them or doesn't. They are done
     either way."""
     if not asked.waits:
@@ -121,23 +121,23 @@ def waited(asked: Asked, found: Any) -> Any:
 # Writing points
 
 
-def changing(operation: type[Any]) -> Callable[[Asked], Any]:
+def changing(operation: type[Any]) -> Callable[[RequestContext], Any]:
     """A route whose body is that of one operation."""
     (name,) = operation.model_fields
 
-    def change(asked: Asked) -> Any:
+    def change(asked: RequestContext) -> Any:
         (found,) = _changed(asked, [made(operation, {name: asked.body})])
         return waited(asked, found)
 
     return change
 
 
-def change_several(asked: Asked) -> Any:
+def change_several(asked: RequestContext) -> Any:
     """Several operations, all or none."""
     return waited(asked, _changed(asked, asked.body.operations))
 
 
-def _changed(asked: Asked, operations: list[Any]) -> list[models.UpdateResult]:
+def _changed(asked: RequestContext, operations: list[Any]) -> list[models.UpdateResult]:
     _prepare(asked, is_query=False)
     rates.spend_write(asked.served.opened(asked.collection), operations)
     return asked.embedded.batch_update_points(asked.collection, operations, timeout=asked.timeout)
@@ -146,17 +146,17 @@ def _changed(asked: Asked, operations: list[Any]) -> list[models.UpdateResult]:
 # Reading points
 
 
-def reading(method: str, **renamed: str) -> Callable[[Asked], Any]:
+def reading(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
     """A route whose body has the arguments of a method."""
 
-    def read(asked: Asked) -> Any:
+    def read(asked: RequestContext) -> Any:
         _prepare(asked, is_query=True)
         return _read(asked, method, asked.body, renamed)
 
     return read
 
 
-def _read(asked: Asked, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
+def _read(asked: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
     given = arguments(body, renamed)
     rates.spend_read(asked.served.opened(asked.collection), [body])
     return getattr(asked.embedded, method)(asked.collection, timeout=asked.timeout, **given)
@@ -165,13 +165,13 @@ def _read(asked: Asked, method: str, body: Any, renamed: Mapping[str, str]) -> A
 _QUERY = {"filter": "query_filter", "params": "search_params"}
 
 
-def scroll(asked: Asked) -> Any:
+def scroll(asked: RequestContext) -> Any:
     """A page of points, and where the next one begins."""
     points, following = reading("scroll", filter="scroll_filter")(asked)
     return {"points": points, "next_page_offset": following}
 
 
-def get_point(asked: Asked) -> Any:
+def get_point(asked: RequestContext) -> Any:
     """One point by its id."""
     point_id = _id_in_path(asked)
     rates.spend_read(asked.served.opened(asked.collection), [None])
@@ -183,7 +183,7 @@ def get_point(asked: Asked) -> Any:
     return found[0]
 
 
-def _id_in_path(asked: Asked) -> PointId:
+def _id_in_path(asked: RequestContext) -> PointId:
     given = asked.names["id"]
     if is_unsigned(given):
         return int(given)
@@ -198,40 +198,40 @@ def _id_in_path(asked: Asked) -> PointId:
     return given
 
 
-def query_points(asked: Asked) -> Any:
+def query_points(asked: RequestContext) -> Any:
     """The points that a query asks for."""
     return _query(asked, asked.body, "query_points")
 
 
-def _query(asked: Asked, body: Any, method: str) -> Any:
+def _query(asked: RequestContext, body: Any, method: str) -> Any:
     _prepare(asked, is_query=True)
     if body.with_payload is None:
         body.with_payload = False
     return _read(asked, method, body, _QUERY)
 
 
-def query_batch(asked: Asked) -> Any:
+def query_batch(asked: RequestContext) -> Any:
     """Several queries of one state of the collection."""
     return _queries(asked, asked.body.searches)
 
 
-def _queries(asked: Asked, requests: list[Any]) -> Any:
+def _queries(asked: RequestContext, requests: list[Any]) -> Any:
     _prepare(asked, is_query=True)
     rates.spend_read(asked.served.opened(asked.collection), requests)
     return asked.embedded.query_batch_points(asked.collection, requests, timeout=asked.timeout)
 
 
-def query_groups(asked: Asked) -> Any:
+def query_groups(asked: RequestContext) -> Any:
     """The points that a query asks for, in groups."""
     return _query(asked, asked.body, "query_points_groups")
 
 
-def search(asked: Asked) -> Any:
+def search(asked: RequestContext) -> Any:
     """One of the older requests."""
     return _searched(asked, asked.body)
 
 
-def _searched(asked: Asked, body: Any) -> Any:
+def _searched(asked: RequestContext, body: Any) -> Any:
     """What one of them finds. Other than a query, it does without examples that have no vector."""
     try:
         return _query(asked, as_query(body), "query_points").points
@@ -239,7 +239,7 @@ def _searched(asked: Asked, body: Any) -> Any:
         return _searched(asked, body) if body.leave_out(error.given) else []
 
 
-def search_batch(asked: Asked) -> Any:
+def search_batch(asked: RequestContext) -> Any:
     """Several of them."""
     searches = asked.body.searches
     try:
@@ -248,7 +248,7 @@ def search_batch(asked: Asked) -> Any:
         return [_searched(asked, one) for one in searches]
 
 
-def search_groups(asked: Asked) -> Any:
+def search_groups(asked: RequestContext) -> Any:
     """One of them in groups."""
     try:
         return _query(asked, as_grouped_query(asked.body), "query_points_groups")
@@ -257,13 +257,13 @@ def search_groups(asked: Asked) -> Any:
         return search_groups(asked)
 
 
-def _prepare(asked: Asked, is_query: bool) -> None:
+def _prepare(asked: RequestContext, is_query: bool) -> None:
     """Make vectors of what is to be embedded, and refuse ids that can't be any."""
     asked.embed(is_query)
     _refuse_unknown(asked)
 
 
-def _refuse_unknown(asked: Asked) -> None:
+def _refuse_unknown(asked: RequestContext) -> None:
     """Refuse ids that are neither numbers nor UUIDs, but for those of points that Collection has
     written."""
     if asked.strings:
@@ -279,11 +279,11 @@ def _refuse_unknown(asked: Asked) -> None:
 # One node, out of cluster mode
 
 
-def get_collection_shards(asked: Asked) -> Any:
+def get_collection_shards(asked: RequestContext) -> Any:
     """The shard keys of a collection: there are none."""
     return asked.embedded.list_shard_keys(asked.collection)
 
 
-def refuse_cluster(asked: Asked) -> Any:
+def refuse_cluster(asked: RequestContext) -> Any:
     """What a cluster alone can do."""
     raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, STANDALONE)

@@ -18,8 +18,8 @@ import orjson
 
 from retrieval_store.qdrant.embedded import OURS, TITLE
 from retrieval_store.qdrant.errors import Refused, wrong
-from retrieval_store.server.answers import TEXT, Answer, text
-from retrieval_store.server.request import BUCKETS, Asked, Monitor
+from retrieval_store.server.answers import TEXT, Response, text
+from retrieval_store.server.request import BUCKETS, Monitor, RequestContext
 
 # The version of Qdrant's API that is spoken: of the server whose answers were recorded. Clients of
 # one version more or less take it for compatible.
@@ -28,9 +28,9 @@ NO_QUOTAS = {"enabled": False}
 NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't looked at
 
 
-def version(asked: Asked) -> Answer:
+def version(asked: RequestContext) -> Response:
     """The version of the API that is spoken, and ours."""
-    return Answer(200, _version())
+    return Response(200, _version())
 
 
 @cache
@@ -38,28 +38,28 @@ def _version() -> bytes:
     return orjson.dumps({"title": TITLE, "version": SPOKEN, OURS: version_of(OURS)})
 
 
-def health(asked: Asked) -> Answer:
+def health(asked: RequestContext) -> Response:
     """That the process answers."""
     return text(200, "healthz check passed")
 
 
-def readiness(asked: Asked) -> Answer:
+def readiness(asked: RequestContext) -> Response:
     """That the store can be read."""
     asked.served.store.count()
     return text(200, "all shards are ready")
 
 
-def issues(asked: Asked) -> Any:
+def issues(asked: RequestContext) -> Any:
     """What should be changed: nothing is ever found."""
     return {"issues": []}
 
 
-def forget_issues(asked: Asked) -> bool:
+def forget_issues(asked: RequestContext) -> bool:
     """There are none to forget."""
     return True
 
 
-def quotas(asked: Asked) -> Any:
+def quotas(asked: RequestContext) -> Any:
     """That no quota is enforced, and how much is used."""
     place = asked.served.store.directory
     disk = None if place is None else shutil.disk_usage(place)
@@ -68,7 +68,7 @@ def quotas(asked: Asked) -> Any:
     return {"config": NO_QUOTAS, "usage": usage, "peers": {}}
 
 
-def set_quotas(asked: Asked) -> bool:
+def set_quotas(asked: RequestContext) -> bool:
     """None can be set."""
     if asked.body.enabled or any(
         one is not None for name, one in vars(asked.body).items() if name != "enabled"
@@ -77,7 +77,7 @@ def set_quotas(asked: Asked) -> bool:
     return True
 
 
-def optimizations(asked: Asked) -> Any:
+def optimizations(asked: RequestContext) -> Any:
     """Nothing is ever waited for."""
     found = asked.embedded.get_optimizations(asked.collection)
     wanted = set(asked.query.get("with", "").split(","))
@@ -90,7 +90,7 @@ def optimizations(asked: Asked) -> Any:
 # Telemetry
 
 
-def telemetry(asked: Asked) -> Any:
+def telemetry(asked: RequestContext) -> Any:
     """What Qdrant's web page reads: the version, collections, and how often what was asked."""
     monitor = asked.served.monitor
     level = int(asked.query.get("details_level", "0") or 0)
@@ -117,7 +117,7 @@ def telemetry(asked: Asked) -> Any:
     }
 
 
-def _points(asked: Asked) -> dict[str, int]:
+def _points(asked: RequestContext) -> dict[str, int]:
     """How many points each collection has, of those that aren't deleted meanwhile. Asked of the
     store, since a collection may bound how often it is read."""
     found = {}
@@ -143,12 +143,12 @@ def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
 # Metrics, in the text format of Prometheus
 
 
-def metrics(asked: Asked) -> Answer:
+def metrics(asked: RequestContext) -> Response:
     """Those of Qdrant's metrics that mean something here, by their names."""
     lines = [*_of_app(), *_of_collections(asked), *_of_answers("rest", asked.served.monitor)]
     lines += _of_answers("grpc", asked.served.rpc_monitor)
     lines += [*_of_memory(asked), *_of_process()]
-    return Answer(200, ("\n".join(lines) + "\n").encode(), TEXT)
+    return Response(200, ("\n".join(lines) + "\n").encode(), TEXT)
 
 
 def _metric(
@@ -174,7 +174,7 @@ def _of_app() -> Iterator[str]:
     yield from _metric("app_info", "gauge", "information about the server", {labels: 1})
 
 
-def _of_collections(asked: Asked) -> Iterator[str]:
+def _of_collections(asked: RequestContext) -> Iterator[str]:
     points = _points(asked)
     yield from _metric("collections_total", "gauge", "number of collections", {(): len(points)})
     yield from _metric(
@@ -221,7 +221,7 @@ def _of_answers(protocol: str, monitor: Monitor) -> Iterator[str]:
         yield f"{name}_count{{{shown}}} {one.times}"
 
 
-def _of_memory(asked: Asked) -> Iterator[str]:
+def _of_memory(asked: RequestContext) -> Iterator[str]:
     held = asked.served.budget
     yield from _metric(
         "memory_resident_bytes", "gauge", "memory that the process holds", {(): _resident()}
@@ -294,7 +294,7 @@ def _descriptors() -> int:
 # One collection
 
 
-def memory_of(asked: Asked) -> Any:
+def memory_of(asked: RequestContext) -> Any:
     """What a collection holds in memory and on disk, by part."""
     opened = asked.served.opened(asked.collection)
     stats: Any = opened.points.stats()

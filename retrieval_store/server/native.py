@@ -24,18 +24,18 @@ from retrieval_store.protocol.validate import check_arguments
 from retrieval_store.qdrant.tokenizers import Tokens
 from retrieval_store.query.protocols import EnginePoints
 from retrieval_store.query.types import CollectionRecord, NewSpace, index_name, index_settings
-from retrieval_store.server.answers import Answer, FileAnswer
-from retrieval_store.server.request import KEPT_SECONDS, Asked
+from retrieval_store.server.answers import FileAnswer, Response
+from retrieval_store.server.request import KEPT_SECONDS, RequestContext
 
 LONGEST_NAME = 512
 learn(Tokens)
 
 
-def of_points(name: str) -> Callable[[Asked], Any]:
+def of_points(name: str) -> Callable[[RequestContext], Any]:
     """The route of a method of a collection's points, or of those of a private copy."""
     method = POINTS[name]
 
-    def call(asked: Asked) -> Answer:
+    def call(asked: RequestContext) -> Response:
         given = _arguments(method, asked)
         if name == "add_space":
             _check_space(given["space"])
@@ -44,11 +44,11 @@ def of_points(name: str) -> Callable[[Asked], Any]:
     return call
 
 
-def of_store(name: str) -> Callable[[Asked], Any]:
+def of_store(name: str) -> Callable[[RequestContext], Any]:
     """The route of a method of the store."""
     method = STORE[name]
 
-    def call(asked: Asked) -> Answer | FileAnswer:
+    def call(asked: RequestContext) -> Response | FileAnswer:
         given = _arguments(method, asked)
         own = _INSTEAD.get(name)
         if own is None:
@@ -59,17 +59,17 @@ def of_store(name: str) -> Callable[[Asked], Any]:
     return call
 
 
-def _arguments(method: Method, asked: Asked) -> dict[str, Any]:
+def _arguments(method: Method, asked: RequestContext) -> dict[str, Any]:
     given = method.arguments(asked.body)
     check_arguments(given)
     return given
 
 
-def _answered(method: Method, result: Any) -> Answer:
-    return Answer(200, b"", MEDIA_TYPE, parts=method.answered(result))
+def _answered(method: Method, result: Any) -> Response:
+    return Response(200, b"", MEDIA_TYPE, parts=method.answered(result))
 
 
-def _points(asked: Asked) -> EnginePoints:
+def _points(asked: RequestContext) -> EnginePoints:
     copy = asked.query.get("copy")
     if copy is not None:
         return asked.served.copies.points(copy)
@@ -77,7 +77,7 @@ def _points(asked: Asked) -> EnginePoints:
 
 
 def _create(
-    asked: Asked,
+    asked: RequestContext,
     name: str,
     settings: dict[str, Any],
     spaces: Mapping[str, NewSpace],
@@ -92,7 +92,7 @@ def _create(
     return asked.served.store.create(name, settings, spaces, collection_id)
 
 
-def _check_new_id(asked: Asked, collection_id: str) -> None:
+def _check_new_id(asked: RequestContext, collection_id: str) -> None:
     """Refuse an id that isn't a UUID as it is written here, or that a collection has: it becomes
     the name of a directory."""
     try:
@@ -120,7 +120,7 @@ def _check_space(space: NewSpace) -> None:
 
 
 def _exchange(
-    asked: Asked, collection_id: str, before: CollectionRecord, after: CollectionRecord
+    asked: RequestContext, collection_id: str, before: CollectionRecord, after: CollectionRecord
 ) -> bool:
     _check_name(after.name)
     checked_object(after.settings, "settings")
@@ -133,7 +133,7 @@ def _exchange(
     return (found.name, found.settings) == (after.name, after.settings)
 
 
-def _exchange_aliases(asked: Asked, before: dict[str, str], after: dict[str, str]) -> bool:
+def _exchange_aliases(asked: RequestContext, before: dict[str, str], after: dict[str, str]) -> bool:
     for alias in after:
         _check_name(alias)
     taken: list[bool] = []
@@ -146,11 +146,13 @@ def _exchange_aliases(asked: Asked, before: dict[str, str], after: dict[str, str
     return taken[-1]
 
 
-def _compact(asked: Asked, collection_id: str) -> None:
+def _compact(asked: RequestContext, collection_id: str) -> None:
     asked.served.store.optimize(collection_id, lambda done, total: None)
 
 
-def _verified(asked: Asked, analyzers: Mapping[str, Analyzer]) -> list[tuple[str, int, str | None]]:
+def _verified(
+    asked: RequestContext, analyzers: Mapping[str, Analyzer]
+) -> list[tuple[str, int, str | None]]:
     store = asked.served.store
     root = store.directory
     reports = store.verify(lambda record: analyzers.get(record.id, Analyzer()))
@@ -160,11 +162,11 @@ def _verified(asked: Asked, analyzers: Mapping[str, Analyzer]) -> list[tuple[str
     ]
 
 
-def _budget(asked: Asked) -> Mapping[str, int]:
+def _budget(asked: RequestContext) -> Mapping[str, int]:
     return asked.served.store.budget()
 
 
-def _saved(asked: Asked, collection_id: str | None) -> FileAnswer:
+def _saved(asked: RequestContext, collection_id: str | None) -> FileAnswer:
     """A snapshot that is taken for this request alone, and goes once it was sent."""
     store = asked.served.store
     path = asked.served.temporary_path()
@@ -172,14 +174,14 @@ def _saved(asked: Asked, collection_id: str | None) -> FileAnswer:
     return FileAnswer(path, "snapshot.zip", temporary=True)
 
 
-def _copy(asked: Asked, collection_id: str) -> str:
+def _copy(asked: RequestContext, collection_id: str) -> str:
     copies = asked.served.copies
     name = copies.begin(partial(asked.served.store.copied, collection_id))
     asked.hold(KEPT_SECONDS, partial(copies.leave, name))
     return name
 
 
-def _forget_copy(asked: Asked, name: str) -> None:
+def _forget_copy(asked: RequestContext, name: str) -> None:
     asked.served.copies.end(name)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.qdrant.collections import Opened
+from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import RateLimited, Refused
 from retrieval_store.qdrant.read import expression_of
 from retrieval_store.qdrant.strict_mode import conditions_in
@@ -78,21 +78,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_buckets.forget_after_fork)
 
 
-def spend_read(opened: Opened, bodies: Sequence[Any]) -> None:
+def spend_read(opened: CollectionHandle, bodies: Sequence[Any]) -> None:
     """Refuse reads, asked for by these bodies, that are too many for this minute."""
     most = opened.configuration.strict.read_rate_limit
     if most is not None:
         _spend(opened, "read", most, sum(map(_cost_of_read, bodies)))
 
 
-def spend_write(opened: Opened, operations: Sequence[Any]) -> None:
+def spend_write(opened: CollectionHandle, operations: Sequence[Any]) -> None:
     """The same of writes: one for each point that is named or found."""
     most = opened.configuration.strict.write_rate_limit
     if most is not None:
         _spend(opened, "write", most, sum(_cost_of_write(opened, one) for one in operations))
 
 
-def _spend(opened: Opened, kind: Kind, most: int, cost: int) -> None:
+def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
     setting = f"{kind}_rate_limit"
     if cost > most:
         raise Refused(
@@ -108,7 +108,7 @@ def _spend(opened: Opened, kind: Kind, most: int, cost: int) -> None:
         )
 
 
-def _cost_of_write(opened: Opened, operation: Any) -> int:
+def _cost_of_write(opened: CollectionHandle, operation: Any) -> int:
     (given,) = vars(operation).values()
     named = given.batch if isinstance(given, models.PointsBatch) else getattr(given, "points", None)
     if named is None:

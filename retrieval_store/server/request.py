@@ -1,4 +1,4 @@
-"""The store that a server serves, and what a method knows of one request to it (`Asked`).
+"""The store that a server serves, and what a method knows of one request to it (`RequestContext`).
 
 A `Monitor` counts how often a server had which request, and how long it took. `Copies` are private
 copies of collections, which clients read page by page in the state of one moment. `parameters`
@@ -22,7 +22,7 @@ from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
 from retrieval_store.errors import RetrievalStoreError, StorageError
-from retrieval_store.qdrant.collections import Opened
+from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.query.protocols import EmbeddedStore, EnginePoints
@@ -222,7 +222,7 @@ class Served:
             said = said.replace(str(directory), "the store")
         return said
 
-    def opened(self, name: str) -> Opened:
+    def opened(self, name: str) -> CollectionHandle:
         """A collection by its name or an alias; Refused where there is none."""
         return self.embedded.collections.opened(name)
 
@@ -251,7 +251,7 @@ class Served:
 
 
 @dataclass(slots=True)
-class Asked:
+class RequestContext:
     """A request that was read. names: what the path names, by the names in the route; query: the
     parameters of the URL; headers: by their names, in lower case; body: as the route has it, whose
     vectors are to be made first if it `infers`; hold: keeps its connection open for so many seconds

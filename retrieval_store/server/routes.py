@@ -15,7 +15,7 @@ from retrieval_store.protocol import methods as protocol
 from retrieval_store.server import bodies, browser, methods, monitoring, native, snapshots
 from retrieval_store.server.bodies import points_to_write, prepare, read
 from retrieval_store.server.limits import as_json
-from retrieval_store.server.request import Asked
+from retrieval_store.server.request import RequestContext
 from retrieval_store.view.calls import CALLS
 
 Access: TypeAlias = Literal["open", "read", "write", "manage"]
@@ -38,7 +38,7 @@ class Route:
     method: str
     path: str
     access: Access
-    answer: Callable[[Asked], Any]
+    answer: Callable[[RequestContext], Any]
     body: Any = None
     at_once: bool = False
     rpc: str = ""
@@ -176,17 +176,19 @@ ROUTES: tuple[Route, ...] = (
           methods.reading("search_matrix_offsets", filter="query_filter"),
           models.SearchMatrixRequest, rpc="Points/SearchMatrixOffsets"),
     # As older clients ask
-    Route("POST", f"{P}/search", READ, methods.search, bodies.Search, rpc="Points/Search"),
+    Route("POST", f"{P}/search", READ, methods.search, bodies.SearchBody, rpc="Points/Search"),
     Route("POST", f"{P}/search/batch", READ, methods.search_batch, bodies.SearchBatch,
           rpc="Points/SearchBatch"),
     Route("POST", f"{P}/search/groups", READ, methods.search_groups, bodies.SearchGroups,
           rpc="Points/SearchGroups"),
-    Route("POST", f"{P}/recommend", READ, methods.search, bodies.Recommend, rpc="Points/Recommend"),
+    Route("POST", f"{P}/recommend", READ, methods.search, bodies.RecommendBody,
+          rpc="Points/Recommend"),
     Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, bodies.RecommendBatch,
           rpc="Points/RecommendBatch"),
     Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, bodies.RecommendGroups,
           rpc="Points/RecommendGroups"),
-    Route("POST", f"{P}/discover", READ, methods.search, bodies.Discover, rpc="Points/Discover"),
+    Route("POST", f"{P}/discover", READ, methods.search, bodies.DiscoverBody,
+          rpc="Points/Discover"),
     Route("POST", f"{P}/discover/batch", READ, methods.search_batch, bodies.DiscoverBatch,
           rpc="Points/DiscoverBatch"),
     # Snapshots

@@ -29,7 +29,7 @@ from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store.server.application import Application, app
-from retrieval_store.server.auth import END_WITHIN, RpcListening, Settings
+from retrieval_store.server.auth import END_WITHIN, RpcListening, ServerSettings
 from retrieval_store.server.browser import ROOT
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.sending import HOLD
@@ -178,11 +178,11 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ApplicationFactory:
     """Makes the application, in each process its own."""
 
     store: str
-    settings: Settings
+    settings: ServerSettings
     rpc: RpcListening | None = None
 
     def __call__(self) -> Application:
@@ -246,7 +246,7 @@ class _Server(uvicorn.Server):
 
 def serve(
     store: str,
-    settings: Settings,
+    settings: ServerSettings,
     listening: Listening,
     workers: int,
     announce: Callable[[str, str | None], object],
@@ -262,7 +262,7 @@ def serve(
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
     _check_certificate(listening)
     with _bound_for_rpc(listening, workers > 1) as rpc:
-        make = Made(store, settings, rpc)
+        make = ApplicationFactory(store, settings, rpc)
         # Opened before anything is announced, so that what is wrong with the store is said at once,
         # and not by workers, which would be started again and again.
         made = make()
@@ -282,7 +282,7 @@ def serve(
 
 
 def view(
-    session: Session, settings: Settings, port: int, announce: Callable[[str], object]
+    session: Session, settings: ServerSettings, port: int, announce: Callable[[str], object]
 ) -> None:
     """Serve the page that looks into a store, and nothing else, to this machine alone, until the
     process is told to end. session: the share in the store, which stays the caller's to close.
@@ -380,7 +380,7 @@ def _in_thread(made: Application, listening: Listening) -> Iterator[str]:
 def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
     return uvicorn.Config(
         made,
-        factory=isinstance(made, Made),
+        factory=isinstance(made, ApplicationFactory),
         host=listening.host,
         port=listening.port,
         workers=workers,

@@ -1,5 +1,5 @@
-"""Sends answers, files and errors to clients; a `Request` is what is known of one before its body
-is read."""
+"""Sends answers, files and errors to clients; a `HttpRequest` is what is known of one before its
+body is read."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ from retrieval_store.errors import (
 from retrieval_store.protocol import methods
 from retrieval_store.protocol.codec import MalformedError
 from retrieval_store.qdrant.errors import RateLimited, Refused
-from retrieval_store.server.answers import Answer, FileAnswer, Streamed, refusal, text
+from retrieval_store.server.answers import FileAnswer, Response, Streamed, refusal, text
 from retrieval_store.server.limits import (
     BusyError,
     GoneError,
@@ -41,7 +41,7 @@ LONGEST_PATH = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """parts: of the path, decoded; None where one isn't UTF-8. route: None where there is none;
     names: what its names stand for; began: when it came, by time.perf_counter."""
 
@@ -54,7 +54,7 @@ class Request:
     began: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    def of(cls, scope: Scope, receive: Receive, table: Table) -> "Request":
+    def of(cls, scope: Scope, receive: Receive, table: Table) -> "HttpRequest":
         """What is known of a request at first, for a route of a table."""
         parts = _parts(scope)
         found = None if parts is None else table.found(scope["method"], parts)
@@ -132,7 +132,7 @@ STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
 
 
 async def send_answer(
-    request: Request, send: Send, answer: Answer | FileAnswer, more: Headers
+    request: HttpRequest, send: Send, answer: Response | FileAnswer, more: Headers
 ) -> None:
     """Send an answer, with more headers."""
     if isinstance(answer, FileAnswer):
@@ -149,7 +149,7 @@ async def send_answer(
 
 
 async def send_stream(
-    request: Request,
+    request: HttpRequest,
     send: Send,
     answer: Streamed,
     more: Headers,
@@ -183,7 +183,7 @@ async def send_stream(
         gone.cancel()
 
 
-async def _send_file(request: Request, send: Send, answer: FileAnswer, more: Headers) -> None:
+async def _send_file(request: HttpRequest, send: Send, answer: FileAnswer, more: Headers) -> None:
     from starlette.responses import FileResponse
 
     response = FileResponse(answer.path, filename=answer.name)
@@ -195,7 +195,7 @@ async def _send_file(request: Request, send: Send, answer: FileAnswer, more: Hea
             answer.path.unlink(missing_ok=True)
 
 
-def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> Answer:
+def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> Response:
     """What is answered for an error. named: a message with names in the place of paths."""
     match error:
         case RateLimited():
@@ -220,7 +220,7 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> A
     return refusal(500, f"Service internal error: {type(error).__name__}, see the server's log")
 
 
-def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], str]) -> Answer:
+def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], str]) -> Response:
     """What is answered for an error of the store: in words, or such that `Client` raises the
     same."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
@@ -229,7 +229,7 @@ def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], st
         if isinstance(error, StorageError):
             usual = HTTPStatus.INTERNAL_SERVER_ERROR
         told = methods.told(error)
-        return Answer(status or usual, orjson.dumps({**told, "message": named(told["message"])}))
+        return Response(status or usual, orjson.dumps({**told, "message": named(told["message"])}))
     if route.is_of_view and not isinstance(error, StorageError):
         missing = isinstance(error, NotFoundError)
         status = status or (HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST)

@@ -15,10 +15,10 @@ from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentErr
 from retrieval_store.qdrant import snapshots
 from retrieval_store.qdrant.errors import Refused, missing, wrong
 from retrieval_store.server.answers import Accepted, FileAnswer
-from retrieval_store.server.request import Asked, refuse_dots
+from retrieval_store.server.request import RequestContext, refuse_dots
 
 
-def _opened(asked: Asked) -> Any:
+def _opened(asked: RequestContext) -> Any:
     """The collection that is named, or None for the whole store."""
     if "shard_id" in asked.names and asked.names["shard_id"] != "0":
         if not asked.names["shard_id"].isdigit():
@@ -29,37 +29,37 @@ def _opened(asked: Asked) -> Any:
     return asked.served.opened(asked.collection)
 
 
-def _now_or_later(asked: Asked, job: Callable[[], Any]) -> Any:
+def _now_or_later(asked: RequestContext, job: Callable[[], Any]) -> Any:
     """What a job gives; or that it will be done, where the caller doesn't wait."""
     return Accepted(job) if asked.query.get("wait") == "false" else job()
 
 
-def listed(asked: Asked) -> Any:
+def listed(asked: RequestContext) -> Any:
     """Those that there are."""
     return snapshots.listed(asked.served.store, _opened(asked))
 
 
-def create(asked: Asked) -> Any:
+def create(asked: RequestContext) -> Any:
     """One is taken now; or later, where the caller doesn't wait."""
     opened = _opened(asked)
     snapshots.folder_of(asked.served.store, opened)
     return _now_or_later(asked, lambda: snapshots.create(asked.served.store, opened))
 
 
-def delete(asked: Asked) -> Any:
+def delete(asked: RequestContext) -> Any:
     """One less."""
     opened, name = _opened(asked), asked.names["snapshot_name"]
     snapshots.path_of(asked.served.store, opened, name)
     return _now_or_later(asked, lambda: snapshots.delete(asked.served.store, opened, name))
 
 
-def file_of(asked: Asked) -> FileAnswer:
+def file_of(asked: RequestContext) -> FileAnswer:
     """One as a file."""
     name = asked.names["snapshot_name"]
     return FileAnswer(snapshots.path_of(asked.served.store, _opened(asked), name), name)
 
 
-def taken_now(asked: Asked) -> FileAnswer:
+def taken_now(asked: RequestContext) -> FileAnswer:
     """One that is taken for this request alone."""
     opened = _opened(asked)
     name = f"{opened.record.name}.snapshot"
@@ -68,19 +68,19 @@ def taken_now(asked: Asked) -> FileAnswer:
     return FileAnswer(path, name, temporary=True)
 
 
-def upload_path(asked: Asked) -> Path:
+def upload_path(asked: RequestContext) -> Path:
     """Where a file may be written that goes again, if the store has snapshots."""
     snapshots.root_of(asked.served.store)
     return asked.served.temporary_path()
 
 
-def recover(asked: Asked) -> Any:
+def recover(asked: RequestContext) -> Any:
     """One of ours in the place of a collection."""
     path = _located(asked, asked.body.location)
     return _recovered(asked, path, asked.body.checksum, lambda: None)
 
 
-def recover_uploaded(asked: Asked) -> Any:
+def recover_uploaded(asked: RequestContext) -> Any:
     """One that was sent."""
     path: Path = asked.body
     return _recovered(
@@ -88,7 +88,7 @@ def recover_uploaded(asked: Asked) -> Any:
     )
 
 
-def _recovered(asked: Asked, path: Path, checksum: str | None, done: Any) -> Any:
+def _recovered(asked: RequestContext, path: Path, checksum: str | None, done: Any) -> Any:
     refuse_dots(asked.collection)
 
     def job() -> bool:
@@ -100,7 +100,7 @@ def _recovered(asked: Asked, path: Path, checksum: str | None, done: Any) -> Any
     return _now_or_later(asked, job)
 
 
-def _in_place(asked: Asked, path: Path, checksum: str | None) -> bool:
+def _in_place(asked: RequestContext, path: Path, checksum: str | None) -> bool:
     name = asked.served.name_of(asked.collection)
     try:
         return snapshots.recover(asked.served.store, name, path, checksum)
@@ -108,7 +108,7 @@ def _in_place(asked: Asked, path: Path, checksum: str | None) -> bool:
         raise wrong(f"Wrong input: the snapshot can't be used: {error}") from error
 
 
-def _located(asked: Asked, location: str) -> Path:
+def _located(asked: RequestContext, location: str) -> Path:
     """The file that a location names: one of the collection's by its name, or any of the store's by
     its path. Refused (403) for all others."""
     try:

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.api.configuration import analyzer_of
-from retrieval_store.api.query import FUSIONS, MODES, Asker, QueryOptions, QuerySources, window_of
+from retrieval_store.api.query import (
+    FUSIONS,
+    MODES,
+    QueryBuilder,
+    QueryOptions,
+    QuerySources,
+    window_of,
+)
 from retrieval_store.api.why import conditions_in, words_beside
 from retrieval_store.base.analysis import Analyzer, places_of_words, spellings
 from retrieval_store.base.arrays import Matrix, SparseVector
@@ -20,13 +27,13 @@ from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not, all_of
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.query.query import Question, Step, Text
+from retrieval_store.query.query import Bm25, Query, QueryStep
 from retrieval_store.query.reasons import (
     MOST_CONTAINING,
-    Case,
+    ArgumentNames,
     Condition,
     Reason,
-    Terms,
+    WhyRequest,
     reasons_of,
     ways_to_contain,
 )
@@ -117,15 +124,15 @@ CHECKS: Mapping[str, checks.Check] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ViewQuery:
     """What is asked. words: of the text, as the collection finds words."""
 
-    question: Question
+    question: Query
     analyzer: "Analyzer"
     words: list[str] = field(default_factory=list)
 
 
-def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> Asked:
+def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQuery:
     """The question that a body asks, whose fields have been checked by `CHECKS`."""
     mode = body.get("mode", "dense")
     _check_sources(mode, body)
@@ -136,7 +143,7 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> Asked:
     if mode == "sparse" or "sparse" in body:
         sparse_space = looked.space(body.get("sparse_space"), SPARSE, "sparse_space")
     analyzer = analyzer_of(looked.record.settings)
-    asker = Asker(
+    asker = QueryBuilder(
         lambda: views.embedder(looked.record),
         _no_uris,
         lambda: analyzer,
@@ -161,7 +168,7 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> Asked:
     sources = _sources(views, looked, body, space, sparse_space)
     question = asker.question(sources, expression, window, SHOWN, options)
     words = words_of(analyzer, body["text"]) if "text" in body else []
-    return Asked(question, analyzer, words)
+    return ViewQuery(question, analyzer, words)
 
 
 def _no_uris(uris: list[str | None]) -> list[Any]:
@@ -276,7 +283,7 @@ def query(views: Views, collection: str, **body: Any) -> Any:
     }
 
 
-def _marked(shown: list[dict[str, Any]], asked: Asked) -> Sequence[dict[str, Any]]:
+def _marked(shown: list[dict[str, Any]], asked: ViewQuery) -> Sequence[dict[str, Any]]:
     """Hits with the places of the question's words in their documents."""
     found = marks(asked.analyzer, asked.words, [one["document"] for one in shown])
     for one, places in zip(shown, found, strict=True):
@@ -305,7 +312,7 @@ def record(
     return {"record": shown, "neighbours": near}
 
 
-TERMS = Terms(
+TERMS = ArgumentNames(
     count="how many (k)",
     threshold="greatest distance",
     exact="an exact search",
@@ -336,7 +343,7 @@ def why(
     asked = question_of(views, looked, body)
     meant, absent, note = _meant(looked, asked.analyzer, records, ids, containing)
     text = body.get("text")
-    case = Case(
+    case = WhyRequest(
         asked.question,
         meant,
         None,
@@ -382,7 +389,7 @@ def _meant(
             found = points.get(None, meant, MOST_CONTAINING, 0, Fields()).ids
             if found:
                 return found, [], None
-        like = Question((Step(Text((containing,), analyzer), LIKE_IT),), Fields())
+        like = Query((QueryStep(Bm25((containing,), analyzer), LIKE_IT),), Fields())
         nearest = points.ask(like)[0].points.ids
         return nearest, [], MOST_LIKE_IT if nearest else NOTHING_LIKE_IT
     asked: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()

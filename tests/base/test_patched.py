@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_store.base import arrays
-from retrieval_store.base.arrays import NOTHING, Patched
+from retrieval_store.base.arrays import NOTHING, CowArray
 
 places = st.lists(st.integers(0, 10**6), max_size=30)
 steps = st.lists(st.one_of(st.integers(0, 40), places), max_size=12)
@@ -49,7 +49,7 @@ def _versions(steps):
 
 
 def test_a_change_of_few_numbers_copies_none_of_the_others():
-    version = Patched(np.arange(100_000), arrays.NOWHERE, arrays.NOWHERE)
+    version = CowArray(np.arange(100_000), arrays.NOWHERE, arrays.NOWHERE)
     changed = version.changed(np.array([5, 70_000]), -1)
     assert changed.base is version.base
     assert changed[np.array([4, 5, 70_000])].tolist() == [4, -1, -1]

@@ -14,7 +14,7 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 import retrieval_store
 from retrieval_store import errors
 from retrieval_store.cluster import payload
-from retrieval_store.cluster.payload import Held, decoded, encoded, kept, survives_rounding
+from retrieval_store.cluster.payload import StoredPoint, decoded, encoded, kept, survives_rounding
 from tests.helpers import oracle, real_qdrant
 from tests.helpers.qdrant_server import Server
 from tests.often import up_to
@@ -107,7 +107,7 @@ def test_numbers_come_back_from_another_node_which_speaks_grpc(values):
 
 
 def held_of(metadata):
-    return Held(id="a", payload=metadata, document=None, uri=None, order=1)
+    return StoredPoint(id="a", payload=metadata, document=None, uri=None, order=1)
 
 
 def test_the_metadata_of_a_collection_keeps_its_numbers():

@@ -12,12 +12,12 @@ import retrieval_store
 from retrieval_store.engine import store
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.state.caches import BUDGET, Budget, Cache, _Entry
+from retrieval_store.engine.state.caches import BUDGET, Cache, MemoryBudget, _CacheEntry
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Or
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Between, Equals
 from tests.helpers.indexed import until, with_codes
 from tests.often import times
@@ -104,7 +104,7 @@ def test_what_is_held_besides_the_collection_in_use_stays_within_the_budget(tmp_
 
 
 def test_a_cache_lets_go_of_what_was_unused_for_longest():
-    budget = Budget(100)
+    budget = MemoryBudget(100)
     in_use, cache = Cache(budget=budget), Cache(budget=budget)
     for key in "abcde":
         cache.put(key, key.upper(), 20)
@@ -121,7 +121,7 @@ def test_a_cache_lets_go_of_what_was_unused_for_longest():
 
 
 def test_what_was_not_counted_is_counted_in_the_end():
-    budget = Budget(100)
+    budget = MemoryBudget(100)
     in_use, cache = Cache(budget=budget), Cache(budget=budget)
     cache.put("large", None, 500)
     budget.ledger.append(-10_000)  # as if an interrupt had come at the wrong moment
@@ -131,7 +131,7 @@ def test_what_was_not_counted_is_counted_in_the_end():
 
 
 def test_a_cache_in_use_keeps_what_it_has_and_isnt_counted():
-    budget, let_go = Budget(50), []
+    budget, let_go = MemoryBudget(50), []
     in_use, other = Cache(budget=budget), Cache(lambda: let_go.append("other"), budget)
     in_use.put("state", None, 1_000)
     other.put("state", None, 40)
@@ -142,9 +142,11 @@ def test_a_cache_in_use_keeps_what_it_has_and_isnt_counted():
 
 
 def test_an_entry_that_an_interrupt_has_cut_short_counts_nothing(monkeypatch):
-    budget, raised = Budget(50), []
+    budget, raised = MemoryBudget(50), []
     monkeypatch.setattr(sys, "unraisablehook", raised.append)
-    entry = _Entry.__new__(_Entry)  # as an interrupt leaves it at the first step of __init__
+    entry = _CacheEntry.__new__(
+        _CacheEntry
+    )  # as an interrupt leaves it at the first step of __init__
     del entry
     budget.now = iter(()).__next__
     with pytest.raises(StopIteration):  # … and at a later one
@@ -167,13 +169,13 @@ def traced():
 
 
 def has_size(key, size):
-    return Between(ValuesAt(Steps((key,)), "size"), gte=size, lte=size)
+    return Between(ValuesAt(JsonPath((key,)), "size"), gte=size, lte=size)
 
 
 ASKED = {  # what a reader may ask of ever new things
     "keys": lambda things, i: things.get(where={f"none{i}": 1}),
     "keys of Qdrant's": lambda things, i: things._backend.points.number(
-        Or((Equals(ValuesAt(Steps((f"none{i}",)), "keyword"), "a"), has_size(f"none{i}", 2)))
+        Or((Equals(ValuesAt(JsonPath((f"none{i}",)), "keyword"), "a"), has_size(f"none{i}", 2)))
     ),
     "values": lambda things, i: things.get(where={"number": i}),
     "ranges": lambda things, i: things.query(

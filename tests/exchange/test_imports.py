@@ -31,7 +31,7 @@ from retrieval_store.exchange import (
     import_lancedb,
     import_qdrant_local,
 )
-from retrieval_store.exchange.imports.common import Lefts
+from retrieval_store.exchange.imports.common import Leftovers
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings"]
 COUNT = 250
@@ -254,9 +254,9 @@ def test_embedding_functions_of_chromas_own_that_are_here_too(stored, settings):
     old = SimpleNamespace(
         name="old", configuration_json={"embedding_function": {"name": name, "config": config}}
     )
-    left = Lefts()
+    left = Leftovers()
     assert _Functions({}, False).of(old, left) is None and len(left.all()) == 1
-    left = Lefts()
+    left = Leftovers()
     made = _Functions({}, True).of(old, left)
     if isinstance(settings, str):
         assert made is None and settings in left.all()[0].why

@@ -227,9 +227,9 @@ def test_what_is_written_between_the_two_passes_is_in_the_metadata_and_no_error(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_export_is_one_state_whatever_is_written_meanwhile(notes, way, tmp_path, monkeypatch):
-    from retrieval_store.exchange.formats.common import Chosen
+    from retrieval_store.exchange.formats.common import PointSelection
 
-    pieces = Chosen._pieces
+    pieces = PointSelection._pieces
 
     def disturbed(self, *args):
         for some in pieces(self, *args):
@@ -237,7 +237,7 @@ def test_an_export_is_one_state_whatever_is_written_meanwhile(notes, way, tmp_pa
             notes.delete(ids=notes.get(limit=900)["ids"])
             notes.add(ids=[f"new {notes.count()}"], embeddings=[[0, 0]])
 
-    monkeypatch.setattr(Chosen, "_pieces", disturbed)
+    monkeypatch.setattr(PointSelection, "_pieces", disturbed)
     suffix, export = WAYS[way]
     want = notes.get()["ids"]
     export(notes, tmp_path / f"notes{suffix}")
@@ -305,24 +305,24 @@ def test_nothing_is_replaced_and_nothing_is_left(notes, way, tmp_path, monkeypat
     with pytest.raises(InvalidArgumentError, match="no directory"):
         export(notes, tmp_path / "nowhere" / f"new{suffix}")
 
-    from retrieval_store.exchange.formats.common import Chosen
+    from retrieval_store.exchange.formats.common import PointSelection
 
-    pieces = Chosen._pieces
+    pieces = PointSelection._pieces
 
     def interrupted(self, *args):
         yield next(pieces(self, *args))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Chosen, "_pieces", interrupted)
+    monkeypatch.setattr(PointSelection, "_pieces", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(notes, taken.parent / f"new{suffix}")
     assert os.listdir(taken.parent) == [taken.name] and taken.read_text() == "mine"
 
 
 def test_whoever_takes_the_name_meanwhile_keeps_it(notes, tmp_path, monkeypatch):
-    from retrieval_store.exchange.formats.common import Chosen
+    from retrieval_store.exchange.formats.common import PointSelection
 
-    pieces = Chosen._pieces
+    pieces = PointSelection._pieces
     target = tmp_path / "here" / "target"
     target.parent.mkdir()
 
@@ -331,7 +331,7 @@ def test_whoever_takes_the_name_meanwhile_keeps_it(notes, tmp_path, monkeypatch)
         (target / "mine").write_text("mine")
         yield from pieces(self, *args)
 
-    monkeypatch.setattr(Chosen, "_pieces", disturbed)
+    monkeypatch.setattr(PointSelection, "_pieces", disturbed)
     for export in (export_arrays, export_parquet, export_jsonl):
         with pytest.raises(InvalidArgumentError, match="there already"):
             export(notes, target)

@@ -25,7 +25,7 @@ from PIL import Image, PngImagePlugin
 from retrieval_store import ImageLoader, TextLoader
 from retrieval_store.errors import DataLoaderError
 from retrieval_store.loaders import sources
-from retrieval_store.loaders.images import DECODING, Budget
+from retrieval_store.loaders.images import DECODING, Quota
 from tests.helpers import PATIENCE
 from tests.often import times
 
@@ -509,7 +509,7 @@ def test_pictures_of_usual_size_are_decoded_side_by_side(tmp_path, decoding):
 
 def test_neither_interrupts_nor_errors_keep_any_of_the_budget():
     """Ctrl-C at any moment: afterwards all of it can be had again, by another thread."""
-    budget, turns, stop = Budget(1_000), itertools.count(), threading.Event()
+    budget, turns, stop = Quota(1_000), itertools.count(), threading.Event()
     interrupts, armed, over = [0], [False], time.monotonic() + PATIENCE
 
     def work():

@@ -17,7 +17,7 @@ from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, Ret
 from retrieval_store.filters.expression import And, AtLeast, HasId, InSlice, Not, OneOf, Or, Range
 from retrieval_store.filters.leaves import any_element
 from retrieval_store.filters.nodes import Expression, walk
-from retrieval_store.filters.paths import EACH, Steps
+from retrieval_store.filters.paths import EACH, JsonPath
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.protocol import codec
 from retrieval_store.protocol.codec import MalformedError, decode, encode, packed, unpacked
@@ -26,20 +26,20 @@ from retrieval_store.protocol.validate import check_arguments
 from retrieval_store.query.query import (
     Apply,
     BestOfEach,
+    Bm25,
     Combine,
-    Computed,
     Constant,
-    Diverse,
-    Fused,
+    FormulaScore,
+    FuseRankings,
     Groups,
-    Near,
+    Mmr,
+    NearestDense,
+    NearestSparse,
     NumberAt,
-    Question,
-    Recommended,
+    Query,
+    QueryStep,
+    Recommend,
     ScoreOf,
-    Sparse,
-    Step,
-    Text,
     Whether,
 )
 from retrieval_store.query.types import (
@@ -97,20 +97,20 @@ def test_filters_of_documents_come_as_they_go(where):
 
 A = OneOf(("a",), (1, "x", True, 0.5))
 QUESTIONS = [
-    Near("", np.ones((2, 3), np.float32), exact=True, ef=7),
-    Near("m", (np.ones((2, 3), np.float32), np.zeros((1, 3), np.float32)), "server"),
-    Sparse("sparse", (sparse(3), sparse(0)), A),
-    Text(("río", "a\0b"), Analyzer("english", frozenset(["the", "a"])), True),
-    Fused("adaptive", (0.3, 0.7), has_fixed_limits=True),
-    Recommended("", (np.ones(3, np.float32),), (sparse(2),), best=True),
-    Diverse(Near("", np.ones((1, 3), np.float32)), 0.5, 100),
-    Computed(
+    NearestDense("", np.ones((2, 3), np.float32), exact=True, ef=7),
+    NearestDense("m", (np.ones((2, 3), np.float32), np.zeros((1, 3), np.float32)), "server"),
+    NearestSparse("sparse", (sparse(3), sparse(0)), A),
+    Bm25(("río", "a\0b"), Analyzer("english", frozenset(["the", "a"])), True),
+    FuseRankings("adaptive", (0.3, 0.7), has_fixed_limits=True),
+    Recommend("", (np.ones(3, np.float32),), (sparse(2),), best=True),
+    Mmr(NearestDense("", np.ones((1, 3), np.float32)), 0.5, 100),
+    FormulaScore(
         Combine(
             "sum",
             (
                 Constant(1.5),
                 ScoreOf(0, math.inf),
-                Apply("ln", NumberAt(Steps(("a", EACH, 0)), None)),
+                Apply("ln", NumberAt(JsonPath(("a", EACH, 0)), None)),
                 Whether(Not(A)),
             ),
         )
@@ -120,17 +120,17 @@ QUESTIONS = [
 
 @pytest.mark.parametrize("scoring", QUESTIONS, ids=lambda one: type(one).__name__)
 def test_questions_come_as_they_go(scoring):
-    inner = Step(Near("", np.ones((1, 3), np.float32)), 5, threshold=0.25)
-    step = Step(scoring, 10, Or((A, HasId(("x", 7), are_shown=False))), (inner,), offset=3)
+    inner = QueryStep(NearestDense("", np.ones((1, 3), np.float32)), 5, threshold=0.25)
+    step = QueryStep(scoring, 10, Or((A, HasId(("x", 7), are_shown=False))), (inner,), offset=3)
     fields = Fields(payload=True, vectors=("", "sparse"))
     groups = BestOfEach(("book",), 2)
-    same(Question((step,), fields, groups, QUESTIONS[0]), Question)
+    same(Query((step,), fields, groups, QUESTIONS[0]), Query)
 
 
 FILTERS = [
     And(()),
     AtLeast((A, Not(A), Range(("n",), gt=10**400, lte=-(10**300))), 2),
-    any_element(Steps(("a", EACH)), And((A, Or((A,))))),
+    any_element(JsonPath(("a", EACH)), And((A, Or((A,))))),
     InSlice(7, 3),
     parse_where({"$nor": [{"n": {"$lt": 2**64}}, {"d": {"$gte": "2024-05-01"}}]}),
 ]
@@ -198,10 +198,10 @@ def test_what_cannot_be_sent_is_refused():
     class Own(Expression):
         path: tuple[str, ...]
 
-    groups = Groups(Steps(("a",)), 3, 2, lambda values: A, lambda values: A)
-    near = Near("", np.ones((1, 3), np.float32))
+    groups = Groups(JsonPath(("a",)), 3, 2, lambda values: A, lambda values: A)
+    near = NearestDense("", np.ones((1, 3), np.float32))
     with pytest.raises(InvalidArgumentError, match="can't be sent"):
-        through(Question((Step(near, 1),), Fields(), groups), Question)
+        through(Query((QueryStep(near, 1),), Fields(), groups), Query)
     with pytest.raises(InvalidArgumentError, match="Own .*can't be sent"):
         through(And((A, Own(("a",)))), Expression)
 
@@ -215,7 +215,7 @@ def test_a_lone_surrogate_is_sent_as_it_is():
     [
         {"~": "Popen", "args": ["true"]},
         {"~": "Expression"},
-        {"~": "Question", "steps": []},
+        {"~": "Query", "steps": []},
         {"~": "OneOf", "path": ["a"], "values": [1], "more": 2},
         {"~": "OneOf", "path": "a", "values": [1]},
         {"~": "OneOf", "path": ["a"], "values": [[1]]},
@@ -236,7 +236,7 @@ def test_what_stands_for_no_filter_is_refused(said):
 
 
 def near_of(array):
-    return Question((Step(Near("", array), 3),), Fields())
+    return Query((QueryStep(NearestDense("", array), 3),), Fields())
 
 
 @pytest.mark.parametrize(
@@ -244,9 +244,9 @@ def near_of(array):
     [
         ("ask", {"question": near_of(np.ones(3, np.float32))}),
         ("ask", {"question": near_of(np.full((1, 3), np.nan, np.float32))}),
-        ("ask", {"question": Question((), Fields())}),
-        ("ask", {"question": Question((Step(QUESTIONS[0], -1),), Fields())}),
-        ("ask", {"question": Question((Step(QUESTIONS[0], 1, threshold=math.nan),), Fields())}),
+        ("ask", {"question": Query((), Fields())}),
+        ("ask", {"question": Query((QueryStep(QUESTIONS[0], -1),), Fields())}),
+        ("ask", {"question": Query((QueryStep(QUESTIONS[0], 1, threshold=math.nan),), Fields())}),
         ("get", {"limit": -1}),
         ("get", {"ids": [-1]}),
         ("get", {"ids": ShownIds(("",))}),
@@ -265,7 +265,7 @@ def test_arguments_that_no_front_would_pass_are_refused(name, arguments):
 MESSAGES = [
     (
         POINTS["ask"],
-        {"question": Question((Step(QUESTIONS[0], 3, And((A, Not(A)))),), Fields(payload=True))},
+        {"question": Query((QueryStep(QUESTIONS[0], 3, And((A, Not(A)))),), Fields(payload=True))},
     ),
     (
         POINTS["put"],

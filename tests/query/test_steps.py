@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.engine.store import Store
-from retrieval_store.query.query import Near, Question, Step
+from retrieval_store.query.query import NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import UPSERT, points_of
 from tests.helpers.processes import eager_codes
@@ -27,12 +27,12 @@ def test_steps_that_are_one_search_keep_thresholds_and_windows_of_their_own(stor
     far = np.sort(((vectors[:, None] - queries) ** 2).sum(axis=2), axis=0)
     limits = [(None, 0), (float(far[2, 1]) + 1e-3, 0), (None, 5), (float(far[7, 3]) + 1e-3, 2)]
     steps = [
-        Step(Near("v", query[None]), 20 - offset, threshold=threshold, offset=offset)
+        QueryStep(NearestDense("v", query[None]), 20 - offset, threshold=threshold, offset=offset)
         for query, (threshold, offset) in zip(queries, limits, strict=True)
     ]
-    together = points.ask(Question(tuple(steps), Fields()))
+    together = points.ask(Query(tuple(steps), Fields()))
     assert [len(one.points.ids) for one in together] == [20, 3, 15, 6]
     for step, one in zip(steps, together, strict=True):
-        (alone,) = points.ask(Question((step,), Fields()))
+        (alone,) = points.ask(Query((step,), Fields()))
         assert alone.points.ids == one.points.ids
         assert alone.distances.tolist() == one.distances.tolist()

@@ -9,7 +9,7 @@ import pytest
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import HasId
-from retrieval_store.query.query import Inquiry, Near, Question, Step
+from retrieval_store.query.query import ExplainRequest, NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields
 from tests.helpers.oracle import (
     bm25,
@@ -350,20 +350,20 @@ def test_a_server_bounds_what_it_is_asked(served):
     collection = served.create_collection("bounded", embedding_function=None)
     collection.add(["a", "b"], [[1, 0], [0, 1]])
     points = collection._backend.points
-    near = Near("", np.ones((1, 2), np.float32))
-    question = Question((Step(near, 2),), Fields())
-    asked = Inquiry(question, HasId(("a",)), 1)
+    near = NearestDense("", np.ones((1, 2), np.float32))
+    question = Query((QueryStep(near, 2),), Fields())
+    asked = ExplainRequest(question, HasId(("a",)), 1)
     assert points.why(asked).found == ["a", "b"]
-    several = Step(Near("", np.ones((3, 2), np.float32)), 2)
+    several = QueryStep(NearestDense("", np.ones((3, 2), np.float32)), 2)
     for change in (
         {"limit": 2**62},
         {"limit": 0},
         {"ahead": 2**62},
         {"conditions": (HasId(("a",)),) * 1_000},
-        {"beside": (Step(near, 2),) * 50},
+        {"beside": (QueryStep(near, 2),) * 50},
         {"beside": (several,)},
-        {"question": Question((several,), Fields())},
-        {"question": Question((Step(near, 2),) * 2, Fields())},
+        {"question": Query((several,), Fields())},
+        {"question": Query((QueryStep(near, 2),) * 2, Fields())},
     ):
         with pytest.raises(InvalidArgumentError):
             points.why(replace(asked, **change))

@@ -12,7 +12,7 @@ import pytest
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.server import Application, app
-from retrieval_store.server.auth import Settings, checked_keys, keys_of
+from retrieval_store.server.auth import ServerSettings, checked_keys, keys_of
 from retrieval_store.server.routes import ROUTES
 from tests.cli.terminals import run
 from tests.helpers import ROOT
@@ -477,7 +477,7 @@ def test_a_refused_key_is_not_shown():
 def test_no_key_is_ever_in_the_log(caplog):
     caplog.set_level(logging.DEBUG)
     logging.getLogger("retrieval_store.access").propagate = True
-    settings = Settings(keys=(FULL,), reader_keys=("glance",), access_log=True)
+    settings = ServerSettings(keys=(FULL,), reader_keys=("glance",), access_log=True)
     ask = Asking(Application(":memory:", settings))
     try:
         for key in (FULL, "glance", "guessed"):

@@ -16,17 +16,19 @@ import pytest
 
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.server import Application, running
-from retrieval_store.server.auth import Limits, Settings
+from retrieval_store.server.auth import ServerLimits, ServerSettings
 from tests.helpers import PATIENCE
 from tests.server.asked import Asking
 
 POINTS = "/collections/c/points?wait=true"
 COUNT = "/collections/c/points/count"
-FEW = Limits(body=100_000, bodies=250_000, body_seconds=0.2, threads=2, queue=2, queue_seconds=5.0)
+FEW = ServerLimits(
+    body=100_000, bodies=250_000, body_seconds=0.2, threads=2, queue=2, queue_seconds=5.0
+)
 
 
 def asking(store=":memory:", **limits):
-    ask = Asking(Application(store, Settings(limits=replace(FEW, **limits))))
+    ask = Asking(Application(store, ServerSettings(limits=replace(FEW, **limits))))
     assert ask("PUT", "/collections/c", {"vectors": {"size": 2, "distance": "Dot"}}).status == 200
     return ask
 
@@ -282,7 +284,7 @@ def test_clients_that_send_nothing_of_their_bodies_keep_nobody_out():
     with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
         client.put("/collections/c", json={"vectors": {"size": 2, "distance": "Dot"}})
         place = urlsplit(url)
-        limits = Limits()
+        limits = ServerLimits()
         with ExitStack() as connections:
             for declared in (f"Content-Length: {limits.body}", "Transfer-Encoding: chunked"):
                 for _ in range(limits.bodies // limits.body):

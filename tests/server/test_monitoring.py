@@ -7,7 +7,7 @@ from qdrant_client.http import models
 
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.server import Application, app
-from retrieval_store.server.auth import Settings
+from retrieval_store.server.auth import ServerSettings
 from tests.server.asked import Asking
 
 SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="(?:[^"\\]|\\.)*",?)*\})? (-?[\d.e+-]+|\+Inf|NaN)$')
@@ -143,7 +143,7 @@ def test_a_page_is_served_at_dashboard_and_nothing_beside_it(tmp_path):
     (folder / "index.html").write_text("<h1>page</h1>")
     (folder / "assets" / "a.js").write_text("1")
     (tmp_path / "secret").write_text("secret")
-    ask = Asking(Application(":memory:", Settings(keys=("k",), dashboard=folder)))
+    ask = Asking(Application(":memory:", ServerSettings(keys=("k",), dashboard=folder)))
     assert ask("GET", "/dashboard/").body == b"<h1>page</h1>"  # which asks for the key itself
     assert ask("GET", "/dashboard/assets/a.js").type.startswith(("text/javascript", "application/"))
     for path in ("/dashboard/../secret", "/dashboard/%2e%2e/secret", "/dashboard/..%2fsecret"):
@@ -162,4 +162,4 @@ def test_without_a_page_there_is_no_dashboard():
 
 def test_a_page_must_be_a_folder(tmp_path):
     with pytest.raises(InvalidArgumentError, match="no folder"):
-        Application(":memory:", Settings(dashboard=tmp_path / "nothing"))
+        Application(":memory:", ServerSettings(dashboard=tmp_path / "nothing"))

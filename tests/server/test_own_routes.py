@@ -15,7 +15,15 @@ from retrieval_store.base.arrays import SparseVector
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.protocol.codec import packed, unpacked
 from retrieval_store.protocol.methods import POINTS, ROOT, STORE
-from retrieval_store.query.query import BestOfEach, Fused, Near, Question, Sparse, Step, Text
+from retrieval_store.query.query import (
+    BestOfEach,
+    Bm25,
+    FuseRankings,
+    NearestDense,
+    NearestSparse,
+    Query,
+    QueryStep,
+)
 from retrieval_store.query.types import (
     Fields,
     NewSpace,
@@ -31,17 +39,21 @@ from tests.server.asked import Asking
 VALUES = (None, True, False, 0, 1, -1, 7, 2**63, -(2**63), 1.5, "", "a", "\0", [], [1], ["a"], {})
 WHERE = parse_where({"$or": [{"n": {"$gte": 2}}, {"k": {"$in": ["a", "b"]}}, {"t": {"$ne": "x"}}]})
 DOCUMENTS = parse_where_document({"$regex": "wo.d"})
-NEAR = Near("", np.ones((2, 3), np.float32), ef=9)
-WORDS = Text(("words", "river"), Analyzer("english", frozenset(["the"])), True)
-SPARSE = Sparse(
+NEAR = NearestDense("", np.ones((2, 3), np.float32), ef=9)
+WORDS = Bm25(("words", "river"), Analyzer("english", frozenset(["the"])), True)
+SPARSE = NearestSparse(
     "sparse", (SparseVector(np.array([1, 5], np.uint32), np.ones(2, np.float32)),), WHERE
 )
-LEGS = (Step(NEAR, 10, WHERE), Step(WORDS, 10, DOCUMENTS))
+LEGS = (QueryStep(NEAR, 10, WHERE), QueryStep(WORDS, 10, DOCUMENTS))
 QUESTIONS = [
-    Question((Step(NEAR, 5, WHERE, threshold=9.0, offset=1),), Fields(True, True, True, ("",))),
-    Question((Step(SPARSE, 5),), Fields(vectors=("sparse",)), BestOfEach(("k",), 2)),
-    Question((Step(Fused("adaptive", (0.5, 0.5)), 5, prefetch=LEGS),), Fields(), measured=NEAR),
-    Question((Step(NEAR, 3), Step(WORDS, 3)), Fields(payload=True)),
+    Query((QueryStep(NEAR, 5, WHERE, threshold=9.0, offset=1),), Fields(True, True, True, ("",))),
+    Query((QueryStep(SPARSE, 5),), Fields(vectors=("sparse",)), BestOfEach(("k",), 2)),
+    Query(
+        (QueryStep(FuseRankings("adaptive", (0.5, 0.5)), 5, prefetch=LEGS),),
+        Fields(),
+        measured=NEAR,
+    ),
+    Query((QueryStep(NEAR, 3), QueryStep(WORDS, 3)), Fields(payload=True)),
 ]
 BATCH = PointBatch(
     ["new", 7],

@@ -14,7 +14,7 @@ import pytest
 import retrieval_store
 from retrieval_store.server import application, sending
 from retrieval_store.server.application import Application
-from retrieval_store.server.auth import Settings
+from retrieval_store.server.auth import ServerSettings
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.run import Listening, served
 from retrieval_store.view.live import EVERY, EVERY_OF_ONE, Watching
@@ -25,7 +25,7 @@ from tests.server.asked import Asking
 from tests.view.looking import filled
 
 TOKEN = "a-token-of-forty-letters-or-so"
-SETTINGS = Settings(reader_keys=(TOKEN,), read_only=True, local=True)
+SETTINGS = ServerSettings(reader_keys=(TOKEN,), read_only=True, local=True)
 
 
 class Clock:

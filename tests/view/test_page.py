@@ -8,7 +8,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.server.application import Application
-from retrieval_store.server.auth import Settings
+from retrieval_store.server.auth import ServerSettings
 from retrieval_store.server.browser import INDEX, POLICY, _files
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.view.calls import CALLS
@@ -30,7 +30,7 @@ SAFE = {
 @contextlib.contextmanager
 def page_of(client, **settings):
     """Asks what `view` serves of a store."""
-    given = Settings(reader_keys=(TOKEN,), read_only=True, local=True, **settings)
+    given = ServerSettings(reader_keys=(TOKEN,), read_only=True, local=True, **settings)
     made = Application(client._session, given, OF_VIEW)
     with contextlib.closing(Asking(made)) as asking:
         yield asking

@@ -39,7 +39,7 @@ from retrieval_store.base.validation import Payload, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.nodes import MAX_DEPTH, Expression, HasId, Not, all_of
 from retrieval_store.filters.where import JUNCTIONS, parse_where
-from retrieval_store.query.query import Near, Question, Sparse, Step
+from retrieval_store.query.query import NearestDense, NearestSparse, Query, QueryStep
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
 if TYPE_CHECKING:
@@ -357,7 +357,7 @@ SELECTED = (ID, DOCUMENT, EMBEDDING, METADATA, SCORE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
+class _CheckedSearch:
     """One search, checked. rank: None for the order of insertion; rankings: those of which the rank
     is made."""
 
@@ -434,7 +434,7 @@ def _search_of(given: Any, place: str) -> Search:
     return Search.from_dict(form)
 
 
-def _asked(search: Search, place: str) -> _Asked:
+def _asked(search: Search, place: str) -> _CheckedSearch:
     form = search.to_dict()
     rank, condition = form["rank"], form["filter"]
     rankings = [] if rank is None else rankings_of(rank)
@@ -456,7 +456,7 @@ def _asked(search: Search, place: str) -> _Asked:
                 f"{place}: select has {shown(name)}, expected a metadata key or one of "
                 f"{', '.join(SELECTED)}"
             )
-    return _Asked(
+    return _CheckedSearch(
         None if condition is None else expression_of(condition),
         rank,
         rankings,
@@ -471,7 +471,7 @@ def _hits(
     points: "PointsBackend",
     embedder: "Callable[[], ProbedEmbedder]",
     record: Callable[[], CollectionRecord],
-    asked: Sequence[_Asked],
+    asked: Sequence[_CheckedSearch],
 ) -> list[Hits]:
     """What each ranking of each search has found, in one state."""
     each = [(one, ranking) for one in asked for ranking in one.rankings]
@@ -479,7 +479,7 @@ def _hits(
         return []
     queries = _queries([ranking for _, ranking in each], embedder, record)
     steps = tuple(
-        Step(scoring, one.wanted(ranking), one.expression)
+        QueryStep(scoring, one.wanted(ranking), one.expression)
         for (one, ranking), scoring in zip(each, queries, strict=True)
     )
     read = [one.fields for one in asked if one.rankings]
@@ -488,14 +488,14 @@ def _hits(
         document=any(one.document for one in read),
         vectors=(SPACE,) if any(one.vectors for one in read) else (),
     )
-    return points.ask(Question(steps, fields))
+    return points.ask(Query(steps, fields))
 
 
 def _queries(
     rankings: Sequence[Ranking],
     embedder: "Callable[[], ProbedEmbedder]",
     record: Callable[[], CollectionRecord],
-) -> Iterator[Near | Sparse]:
+) -> Iterator[NearestDense | NearestSparse]:
     texts = [one.query for one in rankings if one.key == EMBEDDING and isinstance(one.query, str)]
     plain = complete_texts_of(texts, "query")
     vectors = iter(embedder().embed_query(plain)) if texts else iter(())
@@ -504,9 +504,9 @@ def _queries(
             refuse_no_sparse(f"{one.place}['key'] {one.key!r}", record())
             yield _sparse(one)
         elif isinstance(one.query, str):
-            yield Near(SPACE, next(vectors)[np.newaxis])
+            yield NearestDense(SPACE, next(vectors)[np.newaxis])
         else:
-            yield Near(SPACE, _vector(one))
+            yield NearestDense(SPACE, _vector(one))
 
 
 def _vector(ranking: Ranking) -> Any:
@@ -524,7 +524,7 @@ def _vector(ranking: Ranking) -> Any:
     return matrix
 
 
-def _sparse(ranking: Ranking) -> Sparse:
+def _sparse(ranking: Ranking) -> NearestSparse:
     if ranking.key.startswith("#"):
         raise InvalidArgumentError(
             f"{ranking.place}['key'] is {ranking.key!r}, which isn't searched by vectors; expected "
@@ -539,17 +539,19 @@ def _sparse(ranking: Ranking) -> Sparse:
         )
     (vector,) = sparse_of(ranking.query, f"{ranking.place}['query']")
     assert vector is not None
-    return Sparse(SPARSE, (vector,))
+    return NearestSparse(SPARSE, (vector,))
 
 
-def _of_page(points: "PointsBackend", asked: _Asked) -> dict[str, Any]:
+def _of_page(points: "PointsBackend", asked: _CheckedSearch) -> dict[str, Any]:
     """The columns of a search without a rank."""
     found = points.get(None, asked.expression, asked.limit, asked.offset, asked.fields)
     places = [(0, place) for place in range(len(found.ids))]
     return _columns(asked, [found], Scored(places, np.full(len(places), np.nan)))
 
 
-def _of_hits(asked: _Asked, rank: Mapping[str, Any], hits: Sequence[Hits]) -> dict[str, Any]:
+def _of_hits(
+    asked: _CheckedSearch, rank: Mapping[str, Any], hits: Sequence[Hits]
+) -> dict[str, Any]:
     """The columns of a search, of what its rankings have found."""
     read = [hit.points for hit in hits]
     distances = [
@@ -570,7 +572,7 @@ def _distances(ranking: Ranking, hit: Hits) -> Floats:
     return hit.scores if hit.distances is None else hit.distances
 
 
-def _columns(asked: _Asked, read: Sequence[Points], found: Scored) -> dict[str, Any]:
+def _columns(asked: _CheckedSearch, read: Sequence[Points], found: Scored) -> dict[str, Any]:
     """What is shown of records: None for what isn't selected."""
     keys = [name for name in asked.select if not name.startswith("#")]
     columns: dict[str, Any] = dict.fromkeys(("documents", "embeddings", "metadatas", "scores"))

@@ -43,7 +43,7 @@ LONGEST = 512  # tokens, where nothing says how many a model takes in
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ModelLayout:
     """How a model is used.
 
     graph: the file in the ONNX format, or what would stand in it; tokenizer: the file of the
@@ -64,7 +64,7 @@ class Layout:
     document_prompt: str = ""
 
 
-def layout_of(folder: Path, graph: Path | bytes) -> Layout:
+def layout_of(folder: Path, graph: Path | bytes) -> ModelLayout:
     """The layout of the model in a directory. EmbeddingFunctionError where a file is missing, isn't
     JSON, or asks for what can't be done here."""
     tokenizer = folder / "tokenizer.json"
@@ -73,7 +73,7 @@ def layout_of(folder: Path, graph: Path | bytes) -> Layout:
     texts = _json(folder / "sentence_bert_config.json")
     prompts = _json(folder / "config_sentence_transformers.json")
     pooling, normalize = _modules(folder)
-    return Layout(
+    return ModelLayout(
         graph,
         tokenizer,
         _max_tokens(folder, texts),

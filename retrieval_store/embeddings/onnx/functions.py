@@ -20,7 +20,7 @@ from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import refuse_no_text
 from retrieval_store.embeddings.onnx.files import (
-    Layout,
+    ModelLayout,
     cached_file,
     digest_of,
     digest_of_graph,
@@ -52,9 +52,9 @@ class OnnxFunction(ComparedByCosine):
 
     def __init__(self, name: str, threads: int | None) -> None:
         self._name, self._threads = name, _checked_threads(threads)
-        self._used: tuple[int, RunningModel, Layout] | None = None
+        self._used: tuple[int, RunningModel, ModelLayout] | None = None
 
-    def _layout(self) -> Layout:
+    def _layout(self) -> ModelLayout:
         raise NotImplementedError
 
     @property
@@ -90,7 +90,7 @@ class OnnxFunction(ComparedByCosine):
         prompt = layout.query_prompt if is_query else layout.document_prompt
         return model.vectors(input, prompt, layout.normalize)
 
-    def _ready(self) -> tuple[RunningModel, Layout]:
+    def _ready(self) -> tuple[RunningModel, ModelLayout]:
         used = self._used
         if used is None or used[0] != os.getpid():
             try:
@@ -189,7 +189,7 @@ class OnnxEmbedding(OnnxFunction):
         """What decides the embeddings."""
         return self._settings
 
-    def _layout(self) -> Layout:
+    def _layout(self) -> ModelLayout:
         graphs = self._graphs()
         folder = folder_of(self._name, self._download, graphs)
         name = next((one for one in graphs if (folder / one).is_file()), None)
@@ -287,12 +287,12 @@ class MiniLMEmbedding(OnnxFunction):
         """What decides the embeddings."""
         return {"precision": self._precision}
 
-    def _layout(self) -> Layout:
+    def _layout(self) -> ModelLayout:
         folder = model_folder()
         tokenizer = _checked(folder / TOKENIZER)
         name = f"minilm-{self._precision}-{RECIPE}.onnx"
         graph = cached_file(name, partial(_made, folder / WEIGHTS, self._precision))
-        return Layout(graph, tokenizer, MAX_TOKENS)
+        return ModelLayout(graph, tokenizer, MAX_TOKENS)
 
 
 def is_installed() -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.system import telemetry_off
 from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, tell_of_lengths
-from retrieval_store.embeddings.onnx.files import Layout
+from retrieval_store.embeddings.onnx.files import ModelLayout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
 # At once, padding too. More isn't faster, since what is between the layers leaves the caches: a
@@ -27,7 +27,7 @@ Key = tuple[object, ...]
 class RunningModel:
     """The tokenizer and the session of a model. Any number of threads may use it at once."""
 
-    def __init__(self, layout: Layout, name: str, threads: int) -> None:
+    def __init__(self, layout: ModelLayout, name: str, threads: int) -> None:
         tokenizers, onnxruntime = _packages()
         self._layout, self._name = layout, name
         try:
@@ -215,7 +215,7 @@ def loading() -> threading.RLock:
     return _loading
 
 
-def shared(layout: Layout, name: str, threads: int) -> RunningModel:
+def shared(layout: ModelLayout, name: str, threads: int) -> RunningModel:
     """The model, loaded once a process and number of threads."""
     where: object = layout.graph
     if not isinstance(layout.graph, bytes):

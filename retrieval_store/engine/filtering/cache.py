@@ -20,7 +20,7 @@ from retrieval_store.engine.state.caches import NOTHING_STALE, LayerCache, Layer
 from retrieval_store.engine.state.state import SpaceState, State, View
 from retrieval_store.engine.text.inverted import KeptLists
 from retrieval_store.filters.nodes import NODES, Expression, HasId, walk
-from retrieval_store.filters.paths import PayloadPath, Steps
+from retrieval_store.filters.paths import JsonPath, PayloadPath
 from retrieval_store.indexes.native import BLOCK
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class FilterResult:
         return OBJECTS + masks + slots + packed
 
 
-class AllowedCache:
+class FilterCache:
     """The cache of filters' results, for all states that number their rows alike."""
 
     def __init__(self, seq: int) -> None:
@@ -246,11 +246,11 @@ class KeptFilters(KeptLists):
 
     columns: LayerCache
     answers: LayerCache
-    allowed: AllowedCache
+    allowed: FilterCache
     spent: dict[int, float] = field(default_factory=dict, kw_only=True)
     uses: dict[PayloadPath, int] = field(default_factory=dict, kw_only=True)
     asked: set[Key] = field(default_factory=set, kw_only=True)
-    expiry: dict[Steps, Expiry] = field(default_factory=dict, kw_only=True)
+    expiry: dict[JsonPath, Expiry] = field(default_factory=dict, kw_only=True)
     living: list[Ints] = field(default_factory=list, kw_only=True)
 
 
@@ -264,7 +264,7 @@ class Evaluator(Protocol):
         """(rows,) bool: which points match."""
         ...
 
-    def among(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
+    def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
         """(n,) bool: which of these rows match."""
         ...
 
@@ -303,7 +303,7 @@ def current_result(
     mask = np.zeros(height, np.bool_)
     mask[: len(kept.mask)] = kept.mask[:height]
     mask[stale] = False
-    mask[alive] = evaluator.among(view, expression, alive)
+    mask[alive] = evaluator.filter_rows(view, expression, alive)
     after = kept.followed_by(mask, stale, view.state.spaces)
     view.kept.allowed.keep(after, view.state)
     return after

@@ -32,7 +32,7 @@ from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import is_unicode
 from retrieval_store.engine.filtering.cache import FilterView
 from retrieval_store.engine.filtering.segments import (
-    Numbers,
+    DistinctNumbers,
     Postings,
     Segment,
     ValueSegment,
@@ -64,7 +64,7 @@ from retrieval_store.engine.storage.records import (
 from retrieval_store.engine.storage.schema import PAYLOAD
 from retrieval_store.filters.columns import NOTHING, Column, ValuesAt
 from retrieval_store.filters.leaves import ColumnLeaf
-from retrieval_store.filters.paths import FieldPath, PayloadPath, Steps
+from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
 MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
@@ -140,8 +140,8 @@ class _Read:
 
     def __init__(self, connection: apsw.Connection, pks: Ints, columns: Sequence[Column]) -> None:
         self._connection, self._pks = connection, pks
-        by_key = [*dict.fromkeys(c.path for c in columns if not isinstance(c.path, Steps))]
-        exact = [*dict.fromkeys(keys_of(c) for c in columns if isinstance(c.path, Steps))]
+        by_key = [*dict.fromkeys(c.path for c in columns if not isinstance(c.path, JsonPath))]
+        exact = [*dict.fromkeys(keys_of(c) for c in columns if isinstance(c.path, JsonPath))]
         few, sparse = ([], by_key) if len(by_key) > MANY_KEYS else (by_key, [])
         self._few = dict(zip(few, read_values(connection, pks, few), strict=True))
         self._sparse = dict(zip(sparse, read_sparsely(connection, pks, sparse), strict=True))
@@ -167,7 +167,7 @@ class _Read:
 
     def _values(self, column: Column) -> list[Any]:
         """For each point the value at the keys that the path begins with."""
-        if not isinstance(column.path, Steps):
+        if not isinstance(column.path, JsonPath):
             return self._few[column.path]
         values = self._exact[column.path.keys]
         tells = isinstance(column, ValuesAt) and column.kind == "null"  # null from nothing
@@ -190,7 +190,7 @@ def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
     if view.directory is None or view.state.count < COLUMNS_WORTH:
         return {}
 
-    by_key = (column.path for column in columns if not isinstance(column.path, Steps))
+    by_key = (column.path for column in columns if not isinstance(column.path, JsonPath))
     found: Columns = {}
     for path in dict.fromkeys(by_key):
         columns_there = saved(view, path)
@@ -204,7 +204,7 @@ def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
 def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
     """Count uses of a column that may be saved; at the second, mark it to be, if the collection is
     large. Columns of `Steps` have no files."""
-    if isinstance(path, Steps):
+    if isinstance(path, JsonPath):
         return
     uses = view.kept.uses
     if len(uses) > KEYS_NOTED:
@@ -348,7 +348,7 @@ def _postings(texts: object, arrays: Sequence[Array], height: int, here: Ints | 
         if not (values[1:] > values[:-1]).all():
             raise ValueError("its numbers are out of order")
         if len(values):
-            parts.append(Numbers(values, count))
+            parts.append(DistinctNumbers(values, count))
             count += len(values)
     if len(by_text) != len(texts) or len(offsets) != count + 3:  # false and true come last
         raise ValueError("it has other groups than values")

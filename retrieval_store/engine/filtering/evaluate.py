@@ -78,12 +78,12 @@ def matching(
     candidates = view.state.alive if candidates is None else candidates
     if expression is None:
         return candidates
-    return Evaluation(view, columns_at(view, _columns_of([expression]))).mask(
+    return FilterEvaluator(view, columns_at(view, _columns_of([expression]))).mask(
         expression, candidates
     )
 
 
-def among(view: FilterView, expression: Expression, rows: Ints) -> Bools:
+def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """(n,) bool: for each of these rows, ascending and alive, whether it fulfils the expression."""
     columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
     lacking = [column for column, kept in columns.items() if len(kept.stale)]
@@ -92,16 +92,16 @@ def among(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     else:
         few = BEGUN + LOOKED_AT * len(rows) <= (1 + len(columns)) * height / LOOKED_UP
     if few:
-        return look(view, expression, rows)
+        return scan_rows(view, expression, rows)
     candidates = np.zeros(height, np.bool_)
     candidates[rows] = True
-    return Evaluation(view, columns).mask(expression, candidates)[rows]
+    return FilterEvaluator(view, columns).mask(expression, candidates)[rows]
 
 
-def look(view: FilterView, expression: Expression, rows: Ints) -> Bools:
-    """The same as `among`, always by reading the payloads of these points alone."""
+def scan_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
+    """The same as `filter_rows`, always by reading the payloads of these points alone."""
     columns = columns_of_few(view, rows, [*_columns_of([expression])])
-    return Evaluation(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
+    return FilterEvaluator(view, columns, rows).mask(expression, np.ones(len(rows), np.bool_))
 
 
 def is_worth_looking(
@@ -188,7 +188,7 @@ class _Unread(Expression):
     simple: bool
 
 
-class Evaluation:
+class FilterEvaluator:
     """Evaluates expressions for all points of a state, or for some rows. All masks are over these.
 
     columns: those that the expressions need, as cached, so they may lack rows; rows: the rows to
@@ -240,7 +240,9 @@ class Evaluation:
             case _Unread(given, compiled):
                 if self._is_worth_looking(leaf, candidates):
                     places = np.flatnonzero(candidates)
-                    return _marked(candidates, places, look(self._view, given, self._at(places)))
+                    return _marked(
+                        candidates, places, scan_rows(self._view, given, self._at(places))
+                    )
                 return fulfilled(compiled, candidates, self._answer)
             case HasId(ids, are_shown):
                 return self._with_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)

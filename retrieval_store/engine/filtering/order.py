@@ -18,14 +18,14 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, filter_result, key_of
 from retrieval_store.engine.filtering.columns import current_columns
-from retrieval_store.engine.filtering.evaluate import among, matching, split
+from retrieval_store.engine.filtering.evaluate import filter_rows, matching, split
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
 from retrieval_store.filters.columns import ScalarKind, ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
-from retrieval_store.filters.paths import PayloadPath, Steps, dotted
+from retrieval_store.filters.paths import JsonPath, PayloadPath, dotted
 from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId
 
@@ -80,11 +80,11 @@ def in_order(
     """The rows that fulfil the expression in the order of their numbers at the path, and after
     these in the order of their dates there, or all that backwards; each once. One key with dots
     leads through several, too."""
-    asked = [(Steps(path), expression)]
+    asked = [(JsonPath(path), expression)]
     others = dotted(path)
     if others is not None:  # of points with nothing under a key of that very name
-        nothing = Between(ValuesAt(Steps(path), "size"), lte=0)
-        asked.append((Steps(others), all_of(expression, nothing)))
+        nothing = Between(ValuesAt(JsonPath(path), "size"), lte=0)
+        asked.append((JsonPath(others), all_of(expression, nothing)))
     current_columns(view, [ValuesAt(one, kind) for one, _ in asked for kind in ORDERED])  # at once
     found = []
     for kind in ORDERED:
@@ -196,7 +196,7 @@ def _asked(
             return rows
         order = np.argsort(rows)
         holds = np.empty(len(rows), np.bool_)
-        holds[order] = among(view, others, rows[order])
+        holds[order] = filter_rows(view, others, rows[order])
         return rows[holds]
 
     return _gathered(map(holding, _walk(view, start, limit)), limit)

@@ -2,8 +2,8 @@
 
 A row here is whatever integer the caller numbers its points with. The classes build on each other:
 
-- `Groups` has rows by the number of their value, and makes masks of the rows with some numbers. A
-  few rows are looked up and set one by one. For many, the numbers of all rows are compared, which
+- `RowGroups` has rows by the number of their value, and makes masks of the rows with some numbers.
+  A few rows are looked up and set one by one. For many, the numbers of all rows are compared, which
   costs a tenth of a nanosecond a row, where setting one costs a whole.
 - `Postings` has rows by scalar, and finds the numbers of a value or a range. Values are equal as
   JSON values: 1 equals 1.0, but true is not 1, and "1" is a string.
@@ -37,7 +37,7 @@ from retrieval_store.filters.columns import (
 )
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
 from retrieval_store.filters.nodes import Expression, Scalar, fulfilled
-from retrieval_store.filters.paths import Found, Step, Steps, found_in
+from retrieval_store.filters.paths import Found, JsonPath, Step, found_in
 
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
 Numbers32: TypeAlias = npt.NDArray[np.int32]
@@ -48,7 +48,7 @@ COMPARED = 16  # bytes of numbers that are compared while one row is set (measur
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class RowGroups:
     """Rows by number: rows[offsets[c]:offsets[c + 1]] have number c.
 
     dense: the number of each row from `first` on, and for a row that has none, one more than the
@@ -82,10 +82,10 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class RowsInRuns:
     """The rows whose numbers are in some runs."""
 
-    groups: Groups
+    groups: RowGroups
     runs: Sequence[Run]
 
     def mark(self, mask: Bools) -> None:
@@ -93,19 +93,19 @@ class Chosen:
         self.groups.mark(mask, self.runs)
 
 
-def grouped(rows: Ints, numbers: Ints, count: int) -> Groups:
+def grouped(rows: Ints, numbers: Ints, count: int) -> RowGroups:
     """The groups of rows, ascending, of which rows[i] has numbers[i], which is below `count`."""
     offsets = np.zeros(count + 1, np.int32)
     np.cumsum(np.bincount(numbers, minlength=count), out=offsets[1:])
     in_order = rows[stable_order(numbers)].astype(np.int32)
-    return Groups(in_order, offsets, *_dense(rows, numbers, count))
+    return RowGroups(in_order, offsets, *_dense(rows, numbers, count))
 
 
-def regrouped(rows: Numbers32, offsets: Numbers32) -> Groups:
+def regrouped(rows: Numbers32, offsets: Numbers32) -> RowGroups:
     """The groups whose rows and offsets these are; see `refuse_disorder`."""
     count = len(offsets) - 1
     numbers = np.repeat(np.arange(count, dtype=np.min_scalar_type(count)), np.diff(offsets))
-    return Groups(rows, offsets, *_dense(rows, numbers, count))
+    return RowGroups(rows, offsets, *_dense(rows, numbers, count))
 
 
 def refuse_disorder(rows: Numbers32, offsets: Numbers32, height: int) -> None:
@@ -134,7 +134,7 @@ def runs_of(numbers: Sequence[int]) -> list[Run]:
 
 
 def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | None]:
-    """The least of the rows, and by row the number of each; see `Groups`."""
+    """The least of the rows, and by row the number of each; see `RowGroups`."""
     if not len(rows):
         return 0, np.empty(0, np.min_scalar_type(count))
     first, last = int(rows.min()), int(rows.max())
@@ -163,7 +163,7 @@ _LIMITS = {np.dtype(np.int64): (-(2**63), 2**63 - 1), np.dtype(np.uint64): (0, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class DistinctNumbers:
     """Distinct numbers, ascending, all of one dtype: values[i] has number first + i among all
     scalars.
 
@@ -216,9 +216,9 @@ class Postings:
     text_bytes: of memory, in the strings."""
 
     texts: dict[str, int]
-    numbers: tuple[Numbers, ...]
+    numbers: tuple[DistinctNumbers, ...]
     false: int
-    groups: Groups
+    groups: RowGroups
     text_bytes: int = 0
 
     @property
@@ -227,16 +227,16 @@ class Postings:
         arrays = own_bytes(*(part.values for part in self.numbers))
         return self.text_bytes + self.groups.nbytes + arrays
 
-    def equal(self, values: Sequence[Scalar], loose: bool) -> Chosen:
+    def equal(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
         """The rows of any of the values; unless `loose`, integers equal no floats."""
-        return Chosen(self.groups, runs_of(self._numbers_of(values, loose)))
+        return RowsInRuns(self.groups, runs_of(self._numbers_of(values, loose)))
 
-    def other_than(self, values: Sequence[Scalar], loose: bool) -> Chosen:
+    def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
         """The rows of any other value."""
         stops = [(n, n + 1) for n in sorted(set(self._numbers_of(values, loose)))]
         edges = [0, *chain.from_iterable(stops), self.false + 2]
         runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
-        return Chosen(self.groups, [run for run in runs if run[0] < run[1]])
+        return RowsInRuns(self.groups, [run for run in runs if run[0] < run[1]])
 
     def _numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
         """The numbers of those of the values that are there."""
@@ -254,14 +254,14 @@ class Postings:
         numbers = [number for part in self.numbers for number in part.values.tolist()]
         return [*self.texts, *numbers, False, True]
 
-    def between(self, bounds: Interval) -> Chosen:
+    def between(self, bounds: Interval) -> RowsInRuns:
         """The rows of numbers inside the bounds."""
-        return Chosen(self.groups, [part.between(bounds) for part in self.numbers])
+        return RowsInRuns(self.groups, [part.between(bounds) for part in self.numbers])
 
-    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> Chosen:
+    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowsInRuns:
         """The rows of the strings that fulfil something, which is asked of all at once."""
         chosen = compress(self.texts.values(), fulfil([*self.texts]))
-        return Chosen(self.groups, runs_of([*chosen]))
+        return RowsInRuns(self.groups, runs_of([*chosen]))
 
 
 def build(rows: Ints, values: Sequence[Any]) -> Postings:
@@ -285,7 +285,7 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
     for places, array in (*_integers(*of_kind(int)), *_array(*of_kind(float), np.float64)):
         distinct, which = _numbered(array)
         numbers[places] = count + which
-        parts.append(Numbers(distinct, count))
+        parts.append(DistinctNumbers(distinct, count))
         count += len(distinct)
     places, bools = of_kind(bool)
     numbers[places] = count + np.array(bools, np.int64)
@@ -302,7 +302,7 @@ def bytes_of_texts(texts: dict[str, int]) -> int:
 
 def constant(rows: Ints, number: int) -> Postings:
     """Postings for one number at all of the rows, ascending: in a fifth of the time."""
-    numbers = Numbers(np.array([number], np.int64), 0)
+    numbers = DistinctNumbers(np.array([number], np.int64), 0)
     return Postings({}, (numbers,), 1, grouped(rows, np.zeros(len(rows), np.int64), 3))
 
 
@@ -390,7 +390,7 @@ class ValueSegment:
         rows = 0 if self.shares else self.rows.nbytes
         return rows + self.values.nbytes + self.others.nbytes
 
-    def equal(self, values: Sequence[Scalar]) -> Chosen:
+    def equal(self, values: Sequence[Scalar]) -> RowsInRuns:
         """The rows of any of the values."""
         return self.values.equal(values, self.loose)
 
@@ -398,11 +398,11 @@ class ValueSegment:
         """The rows of any other value."""
         return Either((self.values.other_than(values, self.loose), Rows(self.others)))
 
-    def between(self, bounds: Interval) -> Chosen:
+    def between(self, bounds: Interval) -> RowsInRuns:
         """The rows of numbers inside the bounds."""
         return self.values.between(bounds)
 
-    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> Chosen:
+    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowsInRuns:
         """The rows of the strings that fulfil something, which is asked of all at once."""
         return self.values.texts_that(fulfil)
 
@@ -472,7 +472,7 @@ class ElementSegment:
 class Either:
     """The union of several sets of rows."""
 
-    found: tuple[Chosen | Rows, ...]
+    found: tuple[RowsInRuns | Rows, ...]
 
     def mark(self, mask: Bools) -> None:
         """Set the mask, over rows, at these."""
@@ -495,7 +495,7 @@ def build_segment(
     distinguishes them; owners: the row of each value, by default one value for each row; types: a
     superset of the values' types, if known."""
     owners = rows if owners is None else owners
-    if isinstance(column.path, Steps) and column.path.beyond:
+    if isinstance(column.path, JsonPath) and column.path.beyond:
         (owners, values), types = _found(column, column.path.beyond, owners, values), None
     match column:
         case ValuesAt():
@@ -577,7 +577,7 @@ def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
 
 def keys_of(column: Column) -> tuple[str, ...]:
     """The keys at the beginning of the column's path: what must be read from payloads."""
-    return column.path.keys if isinstance(column.path, Steps) else column.path
+    return column.path.keys if isinstance(column.path, JsonPath) else column.path
 
 
 _NO_SCALARS, _OF_NOTHING = {dict, list}, {type(None), type(NOTHING)}

@@ -25,14 +25,14 @@ from retrieval_store.engine.filtering.cache import (
     key_of,
 )
 from retrieval_store.engine.filtering.columns import KeptColumn, current_columns
-from retrieval_store.engine.filtering.evaluate import among, look, matching, split
+from retrieval_store.engine.filtering.evaluate import filter_rows, matching, scan_rows, split
 from retrieval_store.engine.filtering.segments import ValueSegment
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.dates import SECOND
 from retrieval_store.filters.nodes import Expression, Not, Or
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId
 
@@ -77,7 +77,7 @@ def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     if kept is not None and kept.mask is not None:
         return kept.mask[rows]
     each, places = np.unique(rows, return_inverse=True)
-    return among(view, expression, each)[places]
+    return filter_rows(view, expression, each)[places]
 
 
 def _is_kept(view: FilterView, expression: Expression) -> bool:
@@ -96,7 +96,7 @@ def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
     else:
         pieces: list[Ints] = []
         for rows in _in_growing_pieces(candidates):
-            pieces.append(rows[among(view, others, rows)])
+            pieces.append(rows[filter_rows(view, others, rows)])
             if sum(map(len, pieces)) >= wanted:
                 return np.concatenate(pieces)[:wanted]
         found = np.concatenate([*pieces, np.empty(0, np.int64)])
@@ -117,7 +117,9 @@ def _keep(view: FilterView, expression: Expression, mask: Bools) -> FilterResult
     return allowed
 
 
-def counted(view: FilterView, expression: Expression | None, seconds: float) -> tuple[int, bool]:
+def count_within(
+    view: FilterView, expression: Expression | None, seconds: float
+) -> tuple[int, bool]:
     """How many points fulfil the expression, and whether that is all of them: after so many seconds
     as many as were found. Columns in memory answer at once; where points must be read, these are
     read piece by piece, since columns of all of them might take longer."""
@@ -133,7 +135,7 @@ def counted(view: FilterView, expression: Expression | None, seconds: float) -> 
         if time.monotonic() >= ends:
             return sum(map(len, found)), False
         some = rows[start : start + LOOKED_AT_ONCE]
-        found.append(some[look(view, others, some)])
+        found.append(some[scan_rows(view, others, some)])
     return _keep(view, expression, _mask_of(np.concatenate(found), candidates)).count, True
 
 
@@ -164,7 +166,7 @@ def marked(mask: Bools, limit: int | None, offset: int) -> Ints:
 now = time.time  # seconds since 1970, by this machine's clock
 
 
-def expired(view: FilterView, path: Steps) -> Expression | None:
+def expired(view: FilterView, path: JsonPath) -> Expression | None:
     """What points fulfil that have expired; None if none has. path: where the moment is, in seconds
     since 1970, or as a time of ISO 8601."""
     moment, known = now(), view.kept.expiry.get(path)
@@ -173,13 +175,13 @@ def expired(view: FilterView, path: Steps) -> Expression | None:
     return known.gone
 
 
-def living(view: FilterView, path: Steps) -> Expression | None:
+def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
     """What all other points fulfil; None if none has expired."""
     gone = expired(view, path)
     return None if gone is None else Not(gone)
 
 
-def _expiry(view: FilterView, path: Steps, moment: float) -> Expiry:
+def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
     """What has expired at a moment, and until when that stays so."""
     units = {ValuesAt(path, "float"): 1, ValuesAt(path, "time"): SECOND}
     columns, terms = current_columns(view, units), list[Expression]()

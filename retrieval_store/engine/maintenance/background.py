@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
-from retrieval_store.engine.locks import put_off_here, reset_after_fork, unforkable
+from retrieval_store.engine.locks import collect_deferred, reset_after_fork, unforkable
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.query.types import Progress
 
@@ -29,7 +29,7 @@ class _Stop(Exception):  # noqa: N818 (it isn't an error)
     """The collection is being closed, or the process ends."""
 
 
-class Upkeep:
+class BackgroundMaintenance:
     """The collections to look after, each with the time from which on it is due."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Upkeep:
         self._due, self._thread = {}, None
 
     def _run(self) -> None:
-        later = put_off_here()
+        later = collect_deferred()
         while True:
             points = self._next()
             if points is not None and self._tended(points):
@@ -146,6 +146,6 @@ def _loaded() -> Callable[[Access, Progress], bool]:
     return tend
 
 
-_upkeep = Upkeep()
+_upkeep = BackgroundMaintenance()
 want = _upkeep.want
 atexit.register(_upkeep.stop)

@@ -18,7 +18,7 @@ from retrieval_store.engine.state import files
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advanced, rows_of
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files, vector_files
-from retrieval_store.engine.storage.log import Write
+from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.engine.storage.schema import Space, dropped_spaces, write_head
 from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.engine.storage.write import append_rows, disown
@@ -88,7 +88,10 @@ def _copied(
         vectors, safe = _vectors(space, some)
 
         def append(
-            write: Write, copy: Space = copy, vectors: Stored = vectors, some: Ints = some
+            write: WriteTransaction,
+            copy: Space = copy,
+            vectors: Stored = vectors,
+            some: Ints = some,
         ) -> Space:
             return append_rows(write, copy, generation, vectors, then.pks[some])
 
@@ -121,7 +124,7 @@ def _outgrows(points: Access, then: SpaceState) -> bool:
 
 
 def _switch(
-    points: Access, then: State, copies: dict[int, Space], generation: int, write: Write
+    points: Access, then: State, copies: dict[int, Space], generation: int, write: WriteTransaction
 ) -> None:
     """Copy what was written since `then`, and make the new generation the one that counts."""
     now = advanced(then, write.connection, write.head, points.memory.open_vectors).state
@@ -141,7 +144,7 @@ def _switch(
     write_head(write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation))
 
 
-def _forget_blocks(write: Write, generation: int) -> None:
+def _forget_blocks(write: WriteTransaction, generation: int) -> None:
     """Those of other generations, and of spaces that aren't there any more."""
     gone = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
     write.connection.execute(f"DELETE FROM blocks WHERE {gone}", (generation,))
@@ -196,7 +199,7 @@ def remove_leftovers(points: Access, generation: int) -> None:
     """Remove what belongs to other generations: the one before, or one that was never finished; and
     to vector spaces that aren't there any more."""
 
-    def forget(write: Write) -> Callable[[int], bool]:
+    def forget(write: WriteTransaction) -> Callable[[int], bool]:
         _forget_blocks(write, generation)
         files, gone = derived.all_files(write.connection), dropped_spaces(write.connection)
         others = [f.key for f in files if _is_of_other(f.key, generation, gone)]
@@ -244,7 +247,7 @@ def give_back_space(points: Access) -> None:
     points.empty_log()
 
 
-def _vacuumed(write: Write) -> int:
+def _vacuumed(write: WriteTransaction) -> int:
     """Give back some pages; how many are left."""
     select(write.connection, f"PRAGMA incremental_vacuum({SLICE_PAGES})")
     ((free,),) = select(write.connection, "PRAGMA freelist_count")

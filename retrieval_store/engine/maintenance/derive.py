@@ -38,16 +38,16 @@ from retrieval_store.engine.state.caches import Layers
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, is_worth_a_file
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
-from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, Write, read_changes
+from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, WriteTransaction, read_changes
 from retrieval_store.engine.storage.records import read_values
-from retrieval_store.engine.storage.schema import LISTED, PAYLOAD, Head
+from retrieval_store.engine.storage.schema import LISTED, PAYLOAD, CollectionHead
 from retrieval_store.engine.text import bm25 as words
 from retrieval_store.engine.text import inverted
 from retrieval_store.engine.text.bm25 import GoingOn, lists_for, pure, renewed
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey, Lists, file_key
 from retrieval_store.engine.text.inverted import write as write_lists
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
-from retrieval_store.filters.paths import PayloadPath, Steps
+from retrieval_store.filters.paths import JsonPath, PayloadPath
 from retrieval_store.indexes.exact import norms_of
 from retrieval_store.query.types import Progress
 
@@ -244,7 +244,7 @@ def columns_worth_saving(view: SearchView) -> list[PayloadPath]:
         return []
     uses, files = view.kept.uses, {made.key for made in _column_files(view.connection)}
     held = (column.path for column in reversed(view.kept.columns.held()))
-    paths = dict.fromkeys(path for path in held if not isinstance(path, Steps))
+    paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
     possible = filter(columns.may_have_file, paths)  # of those that can have any
     return [
         path
@@ -265,7 +265,7 @@ def save_column(points: Access, path: PayloadPath) -> bool:
     assert points.directory is not None
     key = columns.file_key(path)
 
-    def encoded(view: SearchView) -> tuple[list[bytes], Head, int]:
+    def encoded(view: SearchView) -> tuple[list[bytes], CollectionHead, int]:
         pks = view.state.pks[view.state.alive]
         (values,) = read_values(view.connection, pks, [path])
         others = [f.size for f in _column_files(view.connection) if f.key != key]
@@ -293,7 +293,7 @@ def _column_files(connection: apsw.Connection) -> list[derived.DerivedFile]:
     return derived.find_all(connection, columns.KIND)
 
 
-def _forget_those_beyond(write: Write) -> None:
+def _forget_those_beyond(write: WriteTransaction) -> None:
     """Drop the records of the oldest where there are too many."""
     files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
     derived.forget(write.connection, [file.key for file in files[MOST_COLUMNS:]])
@@ -327,7 +327,7 @@ def renew(points: Access, held: list[ListKey], used: list[PayloadPath]) -> None:
         if current or save_column(points, path):
             kept.add(columns.file_key(path))
 
-    def forget_others(write: Write) -> None:
+    def forget_others(write: WriteTransaction) -> None:
         files = derived.all_files(write.connection)
         others = [f.key for f in files if not f.key.startswith(_NO_CONTENT) and f.key not in kept]
         derived.forget(write.connection, others)
@@ -463,7 +463,7 @@ def _save_codes(
             key = codes.key_of(number)
             made.append(derived.write_file(directory, key, partial(codes.write, number), seq))
 
-    def record(write: Write) -> None:
+    def record(write: WriteTransaction) -> None:
         for file in made:
             derived.record(write.connection, file)
 

@@ -65,7 +65,7 @@ from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.files import LOCK_NAME
-from retrieval_store.engine.storage.log import Write
+from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.types import Progress
@@ -160,7 +160,7 @@ def remove_expired(points: Access) -> int:
     return removed
 
 
-def _remove_some(points: Access, gone: Expression, write: Write) -> int:
+def _remove_some(points: Access, gone: Expression, write: WriteTransaction) -> int:
     cached = points.memory.before(write.connection, write.head)
     view = points.view(write.connection, cached)
     rows = select(view, None, gone, AT_ONCE)

@@ -67,7 +67,7 @@ NO_SLOTS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
+class CodeSnapshot:
     """Codes at one moment. pieces: with the slots that they begin at, ascending; together: the
     same, as they are searched, None for none. count: of slots; stop: behind the last of them."""
 
@@ -77,7 +77,7 @@ class Coded:
     stop: int
 
     @classmethod
-    def of(cls, pieces: Sequence[tuple[int, Codes]]) -> "Coded":
+    def of(cls, pieces: Sequence[tuple[int, Codes]]) -> "CodeSnapshot":
         """These pieces."""
         if not pieces:
             return NOTHING_CODED
@@ -111,7 +111,7 @@ class Coded:
         return int(np.count_nonzero(space.row_of_slot[lacking] >= 0)) if len(lacking) else 0
 
 
-NOTHING_CODED = Coded((), None, 0, 0)
+NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 
 _log = log_of("files")
@@ -132,7 +132,7 @@ class SpaceCodes:
         self._space, self._label = space, label
         self._directory = directory
         self._segments: dict[int, Codes] = {}
-        self._files: dict[int, Mapped] = {}
+        self._files: dict[int, MappedSegments] = {}
         # One thing, since an interrupt may come between two.
         self._tail: tuple[int, Codes] | None = None
         self._looked = directory is None
@@ -145,7 +145,7 @@ class SpaceCodes:
         """Under which a file is recorded."""
         return f"{self.key}.{number}"
 
-    def shown(self) -> Coded:
+    def shown(self) -> CodeSnapshot:
         """What there is now; it stays as it is. Nothing for a moment where a file has been cut off
         and another thread is making codes."""
         if all(mapped.is_whole for mapped in list(self._files.values())):
@@ -211,7 +211,7 @@ class SpaceCodes:
         said = "codes of collection %r can't be used and will be made again: %s"
         _log.warning(said, self._label.name, why)
 
-    def read(self, directory: Path, found: DerivedFile) -> "Mapped":
+    def read(self, directory: Path, found: DerivedFile) -> "MappedSegments":
         """What a file holds, mapped; raises DamagedError or ValueError."""
         path = path_of(directory, found)
         if found not in self._verified and checksum_of(path) != found.checksum:
@@ -223,7 +223,7 @@ class SpaceCodes:
         assert self._space.dimension is not None
         return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
 
-    def _use(self, number: int, mapped: "Mapped") -> None:
+    def _use(self, number: int, mapped: "MappedSegments") -> None:
         """Take full segments from their file; `_show` has to follow."""
         for at, codes in enumerate(mapped.segments):
             self._segments[number * FILE_SEGMENTS + at] = self._sharing_frame(codes)
@@ -236,7 +236,7 @@ class SpaceCodes:
                 return replace(codes, frame=other.frame)
         return codes
 
-    def _without_cut_off(self) -> Coded:
+    def _without_cut_off(self) -> CodeSnapshot:
         """Let go of files that have been cut off since they were mapped; they are made again."""
         for number, mapped in list(self._files.items()):
             if not mapped.is_whole:
@@ -306,7 +306,7 @@ class SpaceCodes:
             pieces.append((number * SEGMENT, tail))
             pieces.sort(key=lambda piece: piece[0])
         if not self.closed:
-            self._shown = Coded.of(pieces)
+            self._shown = CodeSnapshot.of(pieces)
             self.nbytes = self._in_memory()
 
     # Saving them.
@@ -396,7 +396,7 @@ class OlderError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class MappedSegments:
     """The segments of a file. memory: what they lie in."""
 
     segments: tuple[Codes, ...]
@@ -450,7 +450,9 @@ def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> Non
             file.write(codes.low.tobytes().ljust(layout.size - layout.low, b"\0"))
 
 
-def read_segments(path: Path, count: int, rows: int, dimension: int, metric: Metric) -> Mapped:
+def read_segments(
+    path: Path, count: int, rows: int, dimension: int, metric: Metric
+) -> MappedSegments:
     """`count` segments of so many rows, as they were written, read-only; ValueError when the file
     holds something else, OlderError for what was made before codes were as they are."""
     layout = _Layout.of(rows, dimension, metric)
@@ -461,7 +463,7 @@ def read_segments(path: Path, count: int, rows: int, dimension: int, metric: Met
     if len(memory) != count * layout.size:
         raise ValueError(f"{path} has {len(memory)} bytes, not those of {count} segments")
     every = range(0, len(memory), layout.size)
-    return Mapped(tuple(_segment(memory, start, layout, path) for start in every), memory)
+    return MappedSegments(tuple(_segment(memory, start, layout, path) for start in every), memory)
 
 
 def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Codes:

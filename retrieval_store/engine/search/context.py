@@ -1,6 +1,6 @@
 """What all search methods share: the vector spaces that are open (`OpenSpace`) and the other caches
 kept between calls (`Caches`), one call (`SearchContext`), and its record for `explain` and spans
-(`Trace`).
+(`EngineTrace`).
 """
 
 import time
@@ -15,13 +15,13 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
 from retrieval_store.engine.search.graph import SpaceIndex, is_worth_an_index
-from retrieval_store.engine.search.planner import Plan, is_worth_codes
+from retrieval_store.engine.search.planner import SearchPlan, is_worth_codes
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.storage.vectors import Vectors
+from retrieval_store.engine.storage.vectors import VectorRows
 from retrieval_store.indexes.exact import (
-    Decided,
+    Nearest,
     Norms,
     decided,
     exact_distances,
@@ -51,7 +51,7 @@ class OpenSpace:
     and nothing of what handles them is loaded then."""
 
     def __init__(
-        self, vectors: Vectors, index: SpaceIndex, make_codes: "Callable[[], SpaceCodes]"
+        self, vectors: VectorRows, index: SpaceIndex, make_codes: "Callable[[], SpaceCodes]"
     ) -> None:
         self.vectors, self.index, self._make_codes = vectors, index, make_codes
         self._closed = False
@@ -133,7 +133,7 @@ class Caches(KeptFilters):
 SearchView: TypeAlias = View[Caches]
 
 
-class Trace(answering.Trace):
+class EngineTrace(answering.Trace):
     """Adds the engine's part to the trace. plans: one for each query; matching: points that the
     filter allows; fresh: vectors that the index lacks; uncoded: vectors without codes; steps:
     milliseconds by step; remarks: sentences for `explain`; last: when the last lap ended.
@@ -151,7 +151,7 @@ class Trace(answering.Trace):
         if is_kept:
             super().__init__()
             self.matching = self.fresh = self.uncoded = 0
-            self.plans: list[Plan] = []
+            self.plans: list[SearchPlan] = []
             self.steps: dict[str, float] = {}
             self.remarks: list[str] = []
             self.last = time.perf_counter()
@@ -162,7 +162,7 @@ class Trace(answering.Trace):
             self.matching = matching
             self.lap("filter")
 
-    def note_plan(self, plan: Plan, queries: int) -> None:
+    def note_plan(self, plan: SearchPlan, queries: int) -> None:
         """Note how some queries are answered."""
         if self.is_kept:
             self.plans += [plan] * queries
@@ -226,7 +226,7 @@ class SearchContext:
         k: int,
         within: float | None,
         allowed: FilterResult,
-        trace: Trace,
+        trace: EngineTrace,
     ) -> None:
         self.view, self.space, self.vectors, self.k, self.within = view, space, vectors, k, within
         self.allowed, self.trace = allowed, trace
@@ -284,7 +284,7 @@ class SearchContext:
         distances = exact_distances(vector, self.lengths[i], self.matrix, slots, self.metric)
         return self.in_order(decided(slots, distances, k))
 
-    def in_order(self, found: Decided, slots: Ints | None = None) -> Neighbors:
+    def in_order(self, found: Nearest, slots: Ints | None = None) -> Neighbors:
         """See `in_order`."""
         return in_order(self.space, self.k, found, slots)
 
@@ -297,7 +297,7 @@ class SearchContext:
         return [one.slots[: one.chosen] for one in found]
 
 
-def in_order(space: SpaceState, k: int, found: Decided, slots: Ints | None) -> Neighbors:
+def in_order(space: SpaceState, k: int, found: Nearest, slots: Ints | None) -> Neighbors:
     """The rows of the k nearest of what was found, nearest first; at equal distances, first
     inserted first. slots: what the slots that were found are places in, if they are."""
     chosen, distances = found.slots, found.distances

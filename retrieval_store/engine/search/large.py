@@ -9,7 +9,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.engine.search.codes import Coded, SpaceCodes
+from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
 from retrieval_store.engine.search.planner import TRUST
 from retrieval_store.indexes import VectorIndex
@@ -42,7 +42,7 @@ class PackedCodes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class _ScanParts:
     """What a search by codes scans. allowed: see `quantized.candidates`; rest: allowed slots
     without codes, which are searched as floats."""
 
@@ -52,7 +52,7 @@ class _Parts:
 
 
 def by_codes(
-    context: SearchContext, codes: SpaceCodes, coded: Coded, which: list[int]
+    context: SearchContext, codes: SpaceCodes, coded: CodeSnapshot, which: list[int]
 ) -> list[Neighbors | None]:
     """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
     with too many candidates."""
@@ -82,7 +82,7 @@ def _decided(
 
 
 def _with_rest(
-    context: SearchContext, parts: _Parts, most: int, which: list[int]
+    context: SearchContext, parts: _ScanParts, most: int, which: list[int]
 ) -> list[Neighbors | None]:
     """The nearest, where some allowed vectors have no codes."""
     vectors, lengths = context.some(which), [context.lengths[i] for i in which]
@@ -97,7 +97,7 @@ def _with_rest(
     ]
 
 
-def _parts(context: SearchContext, coded: Coded) -> _Parts:
+def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     together = _kept(context, coded)
     if together is None and context.may_keep_codes():
         slots = context.allowed.slots(context.space)
@@ -109,10 +109,10 @@ def _parts(context: SearchContext, coded: Coded) -> _Parts:
             )
     if together is None:
         return _all(context, coded)
-    return _Parts(together.pieces, None, together.rest)
+    return _ScanParts(together.pieces, None, together.rest)
 
 
-def _kept(context: SearchContext, coded: Coded) -> PackedCodes | None:
+def _kept(context: SearchContext, coded: CodeSnapshot) -> PackedCodes | None:
     """The codes kept together; None where there are none, or where some of the vectors that had no
     codes may have them now."""
     kept = context.allowed.packed(context.space.space.name)
@@ -121,18 +121,18 @@ def _kept(context: SearchContext, coded: Coded) -> PackedCodes | None:
     return None if len(kept.rest) and coded.count > kept.coded else kept
 
 
-def _all(context: SearchContext, coded: Coded) -> _Parts:
+def _all(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     """All codes of the space, with bits for the slots that are allowed."""
     space, mask = context.space, context.allowed.mask
     rest = coded.lacking(context.slots)
     if mask is None and not space.dead and coded.stop <= context.slots:
-        return _Parts(coded.together, None, rest)
+        return _ScanParts(coded.together, None, rest)
     rows = space.row_of_slot[rest]
     rest = rest[(rows >= 0) if mask is None else (rows >= 0) & mask[rows]]
-    return _Parts(coded.together, context.allowed.bits(space, coded.stop), rest)
+    return _ScanParts(coded.together, context.allowed.bits(space, coded.stop), rest)
 
 
-def _gathered(context: SearchContext, coded: Coded, slots: Ints) -> PackedCodes:
+def _gathered(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> PackedCodes:
     """The codes of these slots copied together, contiguous for each frame."""
     if (slots[1:] < slots[:-1]).any():
         slots = np.sort(slots)

@@ -73,7 +73,7 @@ class CostInputs(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SearchPlan:
     """How to search. ef: how many candidates to request from the index, 0 for other methods; costs:
     the estimates, in microseconds, by method."""
 
@@ -82,11 +82,11 @@ class Plan:
     costs: dict[str, float]
 
 
-def choose(at: CostInputs, wider: int = 1) -> Plan:
+def choose(at: CostInputs, wider: int = 1) -> SearchPlan:
     """The cheapest plan. wider: a factor for the number of candidates, where fewer turned out not
     to be enough."""
     if not at.matching:
-        return Plan("nothing matches", 0, {})
+        return SearchPlan("nothing matches", 0, {})
     costs: dict[str, float] = {"exact": exact_cost(at)}
     if at.coded and FEW_OF_ALL * at.k <= at.matching:
         costs["codes"] = codes_cost(at)
@@ -98,7 +98,7 @@ def choose(at: CostInputs, wider: int = 1) -> Plan:
         costs["over-fetch"] = ef * _candidate(at.dimension) + fresh
         if _gains(costs["over-fetch"], costs[best]):
             best = "over-fetch"
-    return Plan(best, ef if best == "over-fetch" else 0, costs)
+    return SearchPlan(best, ef if best == "over-fetch" else 0, costs)
 
 
 def is_worth_codes(slots: int, dimension: int, metric: Metric) -> bool:

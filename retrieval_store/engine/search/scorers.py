@@ -33,10 +33,10 @@ from retrieval_store.base.validation import kind_of
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.columns import current_columns
-from retrieval_store.engine.filtering.evaluate import among
+from retrieval_store.engine.filtering.evaluate import filter_rows
 from retrieval_store.engine.filtering.order import ordered, page
 from retrieval_store.engine.filtering.segments import TokenSegment
-from retrieval_store.engine.search.context import SearchView, Trace
+from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.multivectors import rank_multi
 from retrieval_store.engine.search.similarity import (
     approximate_scores,
@@ -60,37 +60,37 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.filters.paths import EACH, PayloadPath, Steps, found_in, items_of
+from retrieval_store.filters.paths import EACH, JsonPath, PayloadPath, found_in, items_of
 from retrieval_store.filters.values import distances
-from retrieval_store.query.executor import Label, Leaves, Ranked, are_worse
+from retrieval_store.query.executor import Label, Ranked, Ranker, are_worse
 from retrieval_store.query.query import (
     Apply,
+    Bm25,
     ByExamples,
     Combine,
-    Computed,
     Constant,
     Decayed,
-    Discovered,
+    Discover,
     DistanceTo,
-    Diverse,
     Formula,
-    Near,
+    FormulaScore,
+    Mmr,
+    NearestDense,
+    NearestSparse,
     NumberAt,
-    Ordered,
+    OrderBy,
     PayloadText,
     Power,
+    QueryStep,
     Quotient,
-    Recommended,
+    Recommend,
     RelevanceFeedback,
     ScoreOf,
-    Sparse,
-    Step,
-    Text,
     TimeAt,
     Unranked,
     Variable,
     Whether,
-    WordFindings,
+    WordReport,
 )
 from retrieval_store.query.types import Kind
 
@@ -98,7 +98,7 @@ LENGTH_BITS = 13
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _SegmentTexts:
     """The texts of one segment: of rows, which of its texts, how long each text is."""
 
     segment: TokenSegment
@@ -148,7 +148,7 @@ def _within(rows: Ints, mask: Bools | None) -> Bools | slice:
 def _allowed(
     view: SearchView,
     expression: Expression | None,
-    parts: Sequence[_Part],
+    parts: Sequence[_SegmentTexts],
     scores: Sequence[Floats],
 ) -> tuple[Ints, Floats]:
     rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
@@ -160,7 +160,7 @@ def _allowed(
     return rows[order], found[order]
 
 
-def _parts(view: SearchView, at: TokensAt) -> Sequence[_Part]:
+def _parts(view: SearchView, at: TokensAt) -> Sequence[_SegmentTexts]:
     """The living rows of each segment of the column that have any token."""
     column: Any = current_columns(view, [at])[at]
     parts = []
@@ -172,7 +172,7 @@ def _parts(view: SearchView, at: TokensAt) -> Sequence[_Part]:
         if above is not None:
             good &= ~np.isin(tokens.owners, above)
         parts.append(
-            _Part(tokens, tokens.owners[good], tokens.text_of[good], _rounded(sizes[good]))
+            _SegmentTexts(tokens, tokens.owners[good], tokens.text_of[good], _rounded(sizes[good]))
         )
     return parts
 
@@ -192,7 +192,7 @@ def worked_out(view: SearchView, formula: Formula, rows: Ints, before: Sequence[
     """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
     none. before: what earlier steps have found, with scores."""
     with np.errstate(all="ignore"):  # what isn't finite is told apart below
-        scores = _Rows(view, rows, before).value(formula, np.ones(len(rows), np.bool_))
+        scores = _FormulaRows(view, rows, before).value(formula, np.ones(len(rows), np.bool_))
         narrow = scores.astype(np.float32)
     _refuse(~np.isfinite(narrow), "the score")
     return scores
@@ -203,7 +203,7 @@ def _refuse(wrong: Bools, what: str) -> None:
         raise InvalidArgumentError(f"the formula: {what} isn't a finite number for some point")
 
 
-class _Rows:
+class _FormulaRows:
     """Some rows, and what formulas look up of them."""
 
     def __init__(self, view: SearchView, rows: Ints, before: Sequence[Ranking]) -> None:
@@ -223,7 +223,7 @@ class _Rows:
             case DistanceTo():
                 return self._distance(node, asked)
             case Whether(expression):
-                return among(self._view, expression, self._rows).astype(np.float64)
+                return filter_rows(self._view, expression, self._rows).astype(np.float64)
             case Apply(function, term):
                 found = _FUNCTIONS[function](self.value(term, asked))
                 return _finite(found, asked, function)
@@ -292,8 +292,8 @@ class _Rows:
         unasked: Any = 0.0,
     ) -> Floats:
         """What points have there, one value each, and what stands for it where it isn't asked."""
-        path = at if isinstance(at, Steps) else at.path
-        assert isinstance(path, Steps)  # fronts with formulas have no others
+        path = at if isinstance(at, JsonPath) else at.path
+        assert isinstance(path, JsonPath)  # fronts with formulas have no others
         connection, pks = self._view.connection, self._view.state.pks[self._rows]
         (values,) = read_exactly(connection, pks, [path.keys])
         nothing = [i for i, value in enumerate(values) if value is None]
@@ -321,7 +321,7 @@ class _Time(NamedTuple):
 def _held(at: Variable, found: list[Any]) -> list[Any]:
     """The values of a point. As a path that leads into a list says so, one that ends with all of
     its elements gives these as they are, and another those of a list in its place."""
-    if isinstance(at, Steps):
+    if isinstance(at, JsonPath):
         return found if at.steps[-1] is EACH else items_of(found)
     held: list[Any] = at.within(found)
     is_time = isinstance(at, ValuesAt) and at.kind == "datetime"
@@ -382,10 +382,10 @@ FLAT = 1.0  # the score of hits that aren't ranked by a score
 Within: TypeAlias = Ints | None
 
 
-class DenseLeaves(Leaves, Protocol):
-    """What is asked of `search.EngineLeaves` here."""
+class DenseLeaves(Ranker, Protocol):
+    """What is asked of `search.EngineRanker` here."""
 
-    def near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+    def near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
         """By nearness in a dense space."""
 
 
@@ -393,50 +393,50 @@ class Scorings:
     """Rankings of the points in one view. leaves: those of the same view, which rank by nearness in
     dense spaces."""
 
-    def __init__(self, view: SearchView, trace: Trace, leaves: DenseLeaves) -> None:
+    def __init__(self, view: SearchView, trace: EngineTrace, leaves: DenseLeaves) -> None:
         self._view, self._trace, self._leaves = view, trace, leaves
 
-    def rank(self, step: Step) -> list[Ranked]:
+    def rank(self, step: QueryStep) -> list[Ranked]:
         """For each query of a step its best points, among all that its filter allows."""
         match step.scoring:
-            case Near() as near:
+            case NearestDense() as near:
                 return self._near(step, near, step.depth)
-            case Sparse() as sparse:
+            case NearestSparse() as sparse:
                 return self._sparse(step, sparse, step.depth)
-            case Text() as text:
+            case Bm25() as text:
                 return self._text(step, text)
         return [self._rank_one(step, None)]
 
-    def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
         """The same for a step of one query, among the points that are in any of these rankings."""
         rows = distinct(np.concatenate([np.empty(0, np.int64), *(one.items for one in found)]))
-        if isinstance(step.scoring, Computed):
+        if isinstance(step.scoring, FormulaScore):
             before = [(one.items, one.scores) for one in found]
             return _by_score(rows, worked_out(self._view, step.scoring.formula, rows, before))
         if step.expression is not None:
-            rows = rows[among(self._view, step.expression, rows)]
-        if isinstance(step.scoring, Near | Sparse):
+            rows = rows[filter_rows(self._view, step.expression, rows)]
+        if isinstance(step.scoring, NearestDense | NearestSparse):
             return self._near_among(step.scoring, rows)
         return self._rank_one(step, rows)
 
-    def _rank_one(self, step: Step, within: Within) -> Ranked:
+    def _rank_one(self, step: QueryStep, within: Within) -> Ranked:
         match step.scoring:
-            case Diverse() as diverse:
+            case Mmr() as diverse:
                 return self._diverse(step, diverse, within)
-            case Recommended() | Discovered() | RelevanceFeedback() as scoring:
+            case Recommend() | Discover() | RelevanceFeedback() as scoring:
                 return self._compared(step, scoring, within)
             case PayloadText() as texts:
                 rows, scores = rank_payload_texts(self._view, texts, step.expression)
                 if within is not None:
                     rows, scores = rows[np.isin(rows, within)], scores[np.isin(rows, within)]
                 return _by_score(rows, scores)
-            case Ordered() as order:
+            case OrderBy() as order:
                 return self._in_order(step, order, within)
             case Unranked(at_random):
                 return self._unranked(step, at_random, within)
         raise TypeError(f"a step can't be scored so: {step.scoring!r}")
 
-    def distances(self, near: Near, place: int, items: Ints) -> Floats:
+    def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
         """(n,) float64 distances from the query vector at `place`; NaN for points without one."""
         distances = np.full(len(items), np.nan)
         space = self._view.state.spaces.get(near.space)
@@ -445,25 +445,25 @@ class Scorings:
             distances[owned] = distances_of(space, items[owned], near.vectors[place])
         return distances
 
-    def _allowed(self, step: Step) -> Bools | None:
+    def _allowed(self, step: QueryStep) -> Bools | None:
         """The step's filter as a mask over rows; None if it allows all."""
         allowed = filter_result(self._view, step.expression, evaluate)
         self._trace.note_filter(allowed.count)
         return allowed.mask
 
-    def _rows(self, step: Step, within: Within) -> Ints:
+    def _rows(self, step: QueryStep, within: Within) -> Ints:
         if within is not None:
             return within
         mask = self._allowed(step)
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
-    def _near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+    def _near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
         """By nearness to vectors, of which a space that isn't dense has several for a point."""
         if near.space in self._view.state.non_dense:
             return self._late_interaction(step, near, wanted)
         return self._leaves.near(step, near, wanted)
 
-    def _late_interaction(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+    def _late_interaction(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
         if step.threshold is not None and near.scale == "distance":
             raise InvalidArgumentError("late interaction gives scores, and no distances to compare")
         space, rows = self._non_dense(near.space, "multi"), self._rows(step, None)
@@ -473,14 +473,14 @@ class Scorings:
         metric = space.metric
         return ranked if near.scale == "distance" else [one.on_server(metric) for one in ranked]
 
-    def _sparse(self, step: Step, sparse: Sparse, wanted: int) -> list[Ranked]:
+    def _sparse(self, step: QueryStep, sparse: NearestSparse, wanted: int) -> list[Ranked]:
         space, mask = self._non_dense(sparse.space, "sparse"), self._allowed(step)
         corpus = filter_result(self._view, sparse.corpus, evaluate).mask
         found = rank_sparse(self._view, space, sparse.vectors, wanted, mask, corpus)
         self._trace.lap("sparse")
         return [Ranked(rows, scores) for rows, scores in found]
 
-    def _text(self, step: Step, text: Text) -> list[Ranked]:
+    def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         view, mask = self._view, self._allowed(step)
         asked = (view, text.analyzer, text.texts, step.depth, mask)
         if text.weighs_identifiers:
@@ -491,11 +491,11 @@ class Scorings:
         self._trace.lap("text")
         return ranked
 
-    def words(self, text: Text, rows: Ints) -> list[WordFindings]:
+    def words(self, text: Bm25, rows: Ints) -> list[WordReport]:
         """Each distinct word of the first text, and what it adds to the scores of some rows."""
         weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
         shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
-        return [WordFindings(*one) for one in shares]
+        return [WordReport(*one) for one in shares]
 
     def _non_dense(self, name: str, kind: Kind) -> Space:
         space = self._view.state.non_dense.get(name)
@@ -503,20 +503,20 @@ class Scorings:
             raise InvalidArgumentError(f"there is no {kind} vector space {name!r}")
         return space
 
-    def _near_among(self, near: Near | Sparse, rows: Ints) -> Ranked:
+    def _near_among(self, near: NearestDense | NearestSparse, rows: Ints) -> Ranked:
         """By nearness to the first vector, of the rows whose points have one."""
         rows = rows_with_vector(self._view, near.space, rows)
         (scores,) = similarities(self._view, near.space, rows, [near.vectors[0]])
-        if isinstance(near, Sparse):
+        if isinstance(near, NearestSparse):
             rows, scores = rows[scores != 0], scores[scores != 0]
         ranked = _by_score(rows, scores)
-        if isinstance(near, Near) and near.scale == "server":
+        if isinstance(near, NearestDense) and near.scale == "server":
             return ranked.on_server(self._leaves.metric(near.space))
-        if isinstance(near, Near) and near.space in self._view.state.spaces:
+        if isinstance(near, NearestDense) and near.space in self._view.state.spaces:
             ranked.distances = self.distances(near, 0, ranked.items)
         return ranked
 
-    def _compared(self, step: Step, scoring: ByExamples, within: Within) -> Ranked:
+    def _compared(self, step: QueryStep, scoring: ByExamples, within: Within) -> Ranked:
         """By a combination of the likenesses to examples: approximately for all rows, then exactly
         for the best of them."""
         view = self._view
@@ -527,7 +527,7 @@ class Scorings:
             rows = np.sort(rows[best_of(combine(approximate.scores), step.depth)])
         return _by_score(rows, combine(similarities(view, name, rows, examples)))
 
-    def _diverse(self, step: Step, diverse: Diverse, within: Within) -> Ranked:
+    def _diverse(self, step: QueryStep, diverse: Mmr, within: Within) -> Ranked:
         """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left; a server
         does the same."""
         near, view = diverse.near, self._view
@@ -535,7 +535,7 @@ class Scorings:
             return Ranked(np.empty(0, np.int64), np.empty(0))
         if within is not None:
             found = self._near_among(near, within)
-        elif isinstance(near, Near):
+        elif isinstance(near, NearestDense):
             (found,) = self._near(step, near, diverse.candidates)
         else:
             (found,) = self._sparse(step, near, diverse.candidates)
@@ -569,7 +569,7 @@ class Scorings:
 
         return likeness
 
-    def _in_order(self, step: Step, order: Ordered, within: Within) -> Ranked:
+    def _in_order(self, step: QueryStep, order: OrderBy, within: Within) -> Ranked:
         limit = step.depth if within is None else None
         rows, values = ordered(
             self._view, order.values, step.expression, limit, order.descending, order.start
@@ -577,7 +577,7 @@ class Scorings:
         found = Ranked(rows, np.full(len(rows), FLAT), values=values)
         return found if within is None else found.at(np.flatnonzero(np.isin(rows, within)))
 
-    def _unranked(self, step: Step, at_random: bool, within: Within) -> Ranked:
+    def _unranked(self, step: QueryStep, at_random: bool, within: Within) -> Ranked:
         if at_random:
             rows = self._rows(step, within)
             count = min(step.depth, len(rows))
@@ -601,7 +601,7 @@ class LabelsAt:
     """Labels for `Groups`: the strings and integers at a path, the elements of lists one by one. A
     point with any other value there has no label."""
 
-    path: Steps
+    path: JsonPath
 
     def read(self, view: SearchView, rows: Ints) -> list[Label]:
         """The labels of some rows."""

@@ -1,6 +1,6 @@
 """Finds the points nearest to a query vector in a dense space, among those that a filter allows.
 
-`EngineLeaves` is the engine's `query.executor.Leaves`: rankings of the points in one state, as rows
+`EngineRanker` is the engine's `query.executor.Ranker`: rankings of the points in one state, as rows
 of the state, which are numbered in the order of insertion. It ranks by nearness in dense spaces;
 all other scorings and labels are in `scorers`, which is loaded when one is needed. The search by
 the vectors themselves (floats) is here: where a filter is used again, the vectors that it allows
@@ -19,10 +19,10 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result, key_of
 from retrieval_store.engine.search.context import (
+    EngineTrace,
     Neighbors,
     SearchContext,
     SearchView,
-    Trace,
     in_order,
 )
 from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex
@@ -30,7 +30,7 @@ from retrieval_store.engine.search.planner import (
     CODED_CELLS,
     WIDER,
     CostInputs,
-    Plan,
+    SearchPlan,
     choose,
     index_cost,
 )
@@ -47,13 +47,13 @@ from retrieval_store.indexes.exact import (
 )
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import Labelling, Ranked
-from retrieval_store.query.query import BestOfEach, Groups, Near, Step, Text
+from retrieval_store.query.query import BestOfEach, Bm25, Groups, NearestDense, QueryStep
 from retrieval_store.query.types import Fields, Points, index_settings
 
 if TYPE_CHECKING:
-    from retrieval_store.engine.search.codes import Coded
+    from retrieval_store.engine.search.codes import CodeSnapshot
     from retrieval_store.engine.search.scorers import Scorings
-    from retrieval_store.query.query import WordFindings
+    from retrieval_store.query.query import WordReport
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMED
 
 def nearest_rows(
     view: SearchView,
-    near: Near,
+    near: NearestDense,
     k: int,
     expression: Expression | None,
-    trace: Trace,
+    trace: EngineTrace,
     within: float | None = None,
 ) -> list[Neighbors]:
     """For each query vector the rows and float64 distances of the k nearest points in a dense space
@@ -160,17 +160,17 @@ def nearest_rows(
     trace.note_filter(allowed.count)
     planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
-    found = _Search(context, near).run()
+    found = _DenseSearch(context, near).run()
     if trace.is_kept:
         tracing.event("plan", lambda: trace.of_plans(planned, k))
     return found
 
 
-class _Search:
+class _DenseSearch:
     """One call. Its queries are answered by the cheapest method; a query for which the index finds
     too few hits, or codes leave too many candidates, is answered by the cheapest other method."""
 
-    def __init__(self, context: SearchContext, near: Near) -> None:
+    def __init__(self, context: SearchContext, near: NearestDense) -> None:
         self._context, self._near, self._trace = context, near, context.trace
         self._open = context.view.kept.spaces[near.space]
         self._index = self._open.index
@@ -194,7 +194,7 @@ class _Search:
         """The places of queries without an answer yet."""
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
-    def _at_hand(self) -> "Coded | None":
+    def _at_hand(self) -> "CodeSnapshot | None":
         """The codes that may be used; None if none."""
         context = self._context
         if context.slots * context.dimension >= CODED_CELLS and kernel() is None:
@@ -233,7 +233,7 @@ class _Search:
         index = self._index
         return index.wanted and (self._worth.graph or index.held is not None)
 
-    def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> Plan:
+    def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> SearchPlan:
         """The plan if `covered` of the vectors are in the index. wider: see `planner.choose`."""
         inputs = self._cost_inputs(covered)
         if without_codes:
@@ -312,7 +312,7 @@ class _Search:
         if context.allowed.uses > 1 and not others and kernel() is not None:
             context.allowed.passes[self._near.space] = KeptPass(context, self._index)
 
-    def _by_codes(self, plan: Plan, left: list[int]) -> None:
+    def _by_codes(self, plan: SearchPlan, left: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
         from retrieval_store.engine.search.large import by_codes
 
@@ -325,24 +325,24 @@ class _Search:
         self._trace.lap("codes")
 
 
-class EngineLeaves:
-    """The points of one view; see `query.executor.Leaves`."""
+class EngineRanker:
+    """The points of one view; see `query.executor.Ranker`."""
 
-    def __init__(self, view: SearchView, trace: Trace) -> None:
+    def __init__(self, view: SearchView, trace: EngineTrace) -> None:
         self._view, self.trace = view, trace
 
-    def rank(self, step: Step) -> list[Ranked]:
+    def rank(self, step: QueryStep) -> list[Ranked]:
         """For each query of a step its best points, among all that its filter allows."""
         near = step.scoring
-        if isinstance(near, Near) and near.space not in self._view.state.non_dense:
+        if isinstance(near, NearestDense) and near.space not in self._view.state.non_dense:
             return self.near(step, near, step.depth)
         return self._scorings().rank(step)
 
-    def rank_among(self, step: Step, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
         """The same for a step of one query, among the points that are in any of these rankings."""
         return self._scorings().rank_among(step, found)
 
-    def near(self, step: Step, near: Near, wanted: int) -> list[Ranked]:
+    def near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
         """By nearness in a dense space, with scores in the scale of `near`; nothing where there is
         no such space."""
         within = step.threshold if near.scale == "distance" else None
@@ -358,10 +358,14 @@ class EngineLeaves:
 
         return Scorings(self._view, self.trace, self)
 
-    def search_key(self, step: Step) -> Hashable:
+    def search_key(self, step: QueryStep) -> Hashable:
         """Equal for steps that search one dense space, with one filter, in one way."""
         near = step.scoring
-        if step.prefetch or not isinstance(near, Near) or near.space not in self._view.state.spaces:
+        if (
+            step.prefetch
+            or not isinstance(near, NearestDense)
+            or near.space not in self._view.state.spaces
+        ):
             return None
         key = key_of(step.expression)
         if key is None and step.expression is not None:
@@ -373,7 +377,7 @@ class EngineLeaves:
         """The metric of a space."""
         return known_space(self._view.state, space).metric
 
-    def distances(self, near: Near, place: int, items: Ints) -> Floats:
+    def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
         """(n,) float64 distances from the query vector at `place`; NaN for points without one."""
         return self._scorings().distances(near, place, items)
 
@@ -400,10 +404,10 @@ class EngineLeaves:
 
     def fulfilling(self, expression: "Expression", items: Ints) -> Bools:
         """(n,) bool: which of some rows, ascending, fulfil an expression."""
-        from retrieval_store.engine.filtering.evaluate import among
+        from retrieval_store.engine.filtering.evaluate import filter_rows
 
-        return among(self._view, expression, items)
+        return filter_rows(self._view, expression, items)
 
-    def words(self, text: Text, items: Ints) -> "list[WordFindings]":
+    def words(self, text: Bm25, items: Ints) -> "list[WordReport]":
         """Each distinct word of the first text, and what it adds to the scores of some rows."""
         return self._scorings().words(text, items)

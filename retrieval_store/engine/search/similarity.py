@@ -41,7 +41,7 @@ from retrieval_store.engine.text.bm25 import sparse_scores
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of, products_of_few
-from retrieval_store.query.query import Discovered, Example, Recommended, RelevanceFeedback
+from retrieval_store.query.query import Discover, Example, Recommend, RelevanceFeedback
 from retrieval_store.query.types import (
     Fields,
     PointId,
@@ -213,7 +213,7 @@ def compared_by(scoring: object) -> tuple[str, Sequence[Example], Combine]:
 
 
 @compared_by.register
-def _(scoring: Recommended) -> tuple[str, Sequence[Example], Combine]:
+def _(scoring: Recommend) -> tuple[str, Sequence[Example], Combine]:
     count = len(scoring.positives)
     combine = _best if scoring.best else _summed
     examples = (*scoring.positives, *scoring.negatives)
@@ -221,7 +221,7 @@ def _(scoring: Recommended) -> tuple[str, Sequence[Example], Combine]:
 
 
 @compared_by.register
-def _(scoring: Discovered) -> tuple[str, Sequence[Example], Combine]:
+def _(scoring: Discover) -> tuple[str, Sequence[Example], Combine]:
     sides = [example for pair in scoring.pairs for example in pair]
     if scoring.target is None:
         return scoring.space, sides, _in_context

@@ -6,10 +6,10 @@ rows; for a row in several segments, the uppermost one counts. Rows that may hav
 were read are *stale*: when the layers are used next, these rows are read into a new segment, and
 small segments below are merged into it. So keeping up with writes costs O(log n) reads of a row.
 
-A `Budget` bounds the memory, one for all stores of a process. Whatever stays between calls lies in
-a `Cache`, which knows its size. When a call ends and all caches together hold more than the limit,
-the entries go that were unused for longest. The state of the collection that was just used never
-goes: the limit is for everything besides.
+A `MemoryBudget` bounds the memory, one for all stores of a process. Whatever stays between calls
+lies in a `Cache`, which knows its size. When a call ends and all caches together hold more than the
+limit, the entries go that were unused for longest. The state of the collection that was just used
+never goes: the limit is for everything besides.
 
 No thread waits for the budget: it has no lock, since garbage may be collected at any step, and what
 is collected may close a store, which waits for others. Each step is one operation of a dict or a
@@ -43,7 +43,7 @@ V = TypeVar("V")
 Evict = Callable[[], object]
 
 
-class Budget:
+class MemoryBudget:
     """limit: bytes that may be held."""
 
     def __init__(self, limit: int) -> None:
@@ -115,21 +115,23 @@ def usual_limit() -> int:
     return most // SHARE
 
 
-BUDGET = Budget(usual_limit())
+BUDGET = MemoryBudget(usual_limit())
 
 
-class _Entry(Generic[V]):
+class _CacheEntry(Generic[V]):
     """A value, its bytes, and when it was used last. What it counts for goes with it."""
 
     __slots__ = ("_budget", "nbytes", "used", "value")
 
-    def __init__(self, value: V, nbytes: int, budget: Budget) -> None:
+    def __init__(self, value: V, nbytes: int, budget: MemoryBudget) -> None:
         self.value, self.nbytes, self.used = value, nbytes, budget.now()
         self._budget = budget  # from here on it counts
         budget.ledger.append(nbytes)
 
     def __del__(self) -> None:
-        budget: Budget | None = getattr(self, "_budget", None)  # None after an early interrupt
+        budget: MemoryBudget | None = getattr(
+            self, "_budget", None
+        )  # None after an early interrupt
         if budget is not None:
             budget.ledger.append(-self.nbytes)
 
@@ -137,9 +139,9 @@ class _Entry(Generic[V]):
 class Cache(Generic[K, V]):
     """Values by key, which may go at the end of any call. evict: called when one has gone."""
 
-    def __init__(self, evict: Evict | None = None, budget: Budget = BUDGET) -> None:
+    def __init__(self, evict: Evict | None = None, budget: MemoryBudget = BUDGET) -> None:
         self.evict, self._budget = evict, budget
-        self._entries: dict[K, _Entry[V]] = {}
+        self._entries: dict[K, _CacheEntry[V]] = {}
         budget.caches[id(self)] = weakref.ref(self)
 
     def __del__(self) -> None:
@@ -161,7 +163,7 @@ class Cache(Generic[K, V]):
 
     def put(self, key: K, value: V, nbytes: int) -> None:
         """Keep a value of so many bytes."""
-        self._entries[key] = _Entry(value, nbytes, self._budget)
+        self._entries[key] = _CacheEntry(value, nbytes, self._budget)
 
     def drop(self, key: K) -> int:
         """Forget one, if it is there; how many bytes it had."""
@@ -313,7 +315,7 @@ class ChangeLog:
         return distinct(np.concatenate(changed))
 
 
-class Demand:
+class BuildDemand:
     """Counts how often missing layers would have been of use, so that they are built. rejected: the
     keys whose saved files can't be used, and aren't tried again."""
 
@@ -362,7 +364,7 @@ class LayerCache:
 
     def __init__(self, seq: int) -> None:
         self.refreshing = threading.Lock()
-        self.demand = Demand()
+        self.demand = BuildDemand()
         self._lock = threading.Lock()  # of all that follows
         self._locks = weakref.WeakValueDictionary[Hashable, threading.Lock]()
         self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from retrieval_store.base.arrays import NOWHERE, Ints, Patched
+from retrieval_store.base.arrays import NOWHERE, CowArray, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.state.caches import united
@@ -36,18 +36,23 @@ from retrieval_store.engine.state.state import (
     FILE_KIND,
     NONE,
     AnyView,
-    Mapped,
+    MappedFile,
     SpaceState,
     State,
-    Step,
+    StateStep,
     caught_up,
     has_too_many_dead,
     rows_of,
 )
 from retrieval_store.engine.storage.derived import DerivedFile, find, path_of, refuse_damaged
 from retrieval_store.engine.storage.log import read_changes
-from retrieval_store.engine.storage.schema import Head, Space, read_spaces
-from retrieval_store.engine.storage.vectors import Checksums, OpenVectors, Vectors, rows_per_block
+from retrieval_store.engine.storage.schema import CollectionHead, Space, read_spaces
+from retrieval_store.engine.storage.vectors import (
+    Checksums,
+    OpenVectors,
+    VectorRows,
+    rows_per_block,
+)
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes.native import address
 
@@ -180,22 +185,22 @@ def _with_room(length: int) -> int:
 
 def saved_step(
     connection: apsw.Connection,
-    head: Head,
+    head: CollectionHead,
     open_vectors: OpenVectors,
     directory: Path,
     name: str,
     reject: Callable[[], object],
-) -> Step | None:
+) -> StateStep | None:
     """The state at `head`, made of what was saved and of what was written since; None where nothing
     of use was. directory: where derived files are; name: of the collection; reject: told of a file
     that is of no use."""
 
-    def read_and_follow(path: Path, found: DerivedFile) -> Step:
+    def read_and_follow(path: Path, found: DerivedFile) -> StateStep:
         state = read_state(path, found, connection, head, open_vectors)
         state = caught_up(state, connection, head, open_vectors).state
         if has_too_many_dead(state):
             raise OutdatedError("so much was deleted since that to load is less work")
-        return Step(state, None)
+        return StateStep(state, None)
 
     key = file_key(head.generation)
     return in_file(connection, directory, name, key, "the state", read_and_follow, reject)
@@ -205,7 +210,7 @@ def read_state(
     path: Path,
     found: DerivedFile,
     connection: apsw.Connection,
-    head: Head,
+    head: CollectionHead,
     open_vectors: OpenVectors,
 ) -> State:
     """The state that was written at `found.seq`, mapped; OutdatedError where the log doesn't tell
@@ -233,7 +238,7 @@ def read_state(
     start = address(np.frombuffer(memory, np.uint8))
     then = replace(head, seq=found.seq, next_pk=found.covered)
     alive = np.ones(rows, np.bool_)
-    return State(then, pks, alive, rows, {}, states, {}, Mapped(memory, start))
+    return State(then, pks, alive, rows, {}, states, {}, MappedFile(memory, start))
 
 
 def _header(memory: mmap.mmap, known: Iterable[Space]) -> tuple[int, list[Space], _Places]:
@@ -272,7 +277,7 @@ def _refuse_disorder(pks: Ints, covered: int) -> None:
 
 
 def _of_space(
-    space: Space, vectors: Vectors, row_of_slot: Ints, slot_of_row: Ints, checksums: Checksums
+    space: Space, vectors: VectorRows, row_of_slot: Ints, slot_of_row: Ints, checksums: Checksums
 ) -> SpaceState:
     for numbers, others in ((row_of_slot, slot_of_row), (slot_of_row, row_of_slot)):
         if len(numbers) and not NONE <= int(numbers.min()) <= int(numbers.max()) < len(others):
@@ -280,7 +285,7 @@ def _of_space(
     living = int(np.count_nonzero(row_of_slot >= 0))
     if living != np.count_nonzero(slot_of_row >= 0):
         raise ValueError(f"in vector space {space.name!r} it has other vectors than points")
-    rows, slots = (Patched(numbers, NOWHERE, NOWHERE) for numbers in (row_of_slot, slot_of_row))
+    rows, slots = (CowArray(numbers, NOWHERE, NOWHERE) for numbers in (row_of_slot, slot_of_row))
     return SpaceState(space, vectors, rows, slots, checksums.copy(), space.slots - living)
 
 

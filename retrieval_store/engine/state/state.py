@@ -24,9 +24,9 @@ from retrieval_store.base.arrays import (
     NOTHING,
     NOWHERE,
     Bools,
+    CowArray,
     Ints,
     Matrix,
-    Patched,
     appended,
     as_float32,
     distinct,
@@ -41,7 +41,7 @@ from retrieval_store.engine.storage.schema import (
     LISTED,
     LOST,
     PAYLOAD,
-    Head,
+    CollectionHead,
     Space,
     has_versions,
     numbers_of_spaces,
@@ -53,7 +53,7 @@ from retrieval_store.engine.storage.schema import (
 from retrieval_store.engine.storage.vectors import (
     Checksums,
     OpenVectors,
-    Vectors,
+    VectorRows,
     owners_of,
     rows_per_block,
 )
@@ -69,7 +69,7 @@ STATES_WORTH = 200_000  # points; the state of fewer is read from the database i
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class MappedFile:
     """A memory-mapped file that holds arrays of a state. start: the address of the map."""
 
     memory: mmap.mmap
@@ -94,9 +94,9 @@ class SpaceState:
     """
 
     space: Space
-    vectors: Vectors
-    row_of_slot: Patched
-    slot_of_row: Patched
+    vectors: VectorRows
+    row_of_slot: CowArray
+    slot_of_row: CowArray
     checksums: Checksums
     dead: int
 
@@ -109,14 +109,14 @@ class State:
     are alive; known: all vector spaces by name; spaces: the dense ones whose dimension is known;
     non_dense: the others (sparse, multi); mapped: the file that arrays may be mapped from."""
 
-    head: Head
+    head: CollectionHead
     pks: Ints
     alive: Bools
     count: int
     known: dict[str, Space]
     spaces: dict[str, SpaceState]
     non_dense: dict[str, Space]
-    mapped: Mapped | None = None
+    mapped: MappedFile | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -175,7 +175,7 @@ def state_bytes(state: State) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ChangedRows:
     """The rows that one step has added or changed, (n,) each. anything: all of them; payload: those
     with changed payloads; listed: those with changed content of inverted lists (documents, sparse
     vectors). Added rows are in all three."""
@@ -185,28 +185,28 @@ class Changed:
     listed: Ints
 
 
-NOTHING_CHANGED = Changed(NOWHERE, NOWHERE, NOWHERE)
+NOTHING_CHANGED = ChangedRows(NOWHERE, NOWHERE, NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StateStep:
     """The step from one state to the next. changed: None when rows were renumbered, which
     invalidates all caches derived from earlier states."""
 
     state: State
-    changed: Changed | None
+    changed: ChangedRows | None
 
 
-def load(connection: apsw.Connection, head: Head, open_vectors: OpenVectors) -> Step:
+def load(connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors) -> StateStep:
     """The state at `head`, which was read in the transaction of `connection`."""
     nothing = replace(head, next_pk=0)
     empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
-    return Step(caught_up(empty, connection, head, open_vectors).state, None)
+    return StateStep(caught_up(empty, connection, head, open_vectors).state, None)
 
 
 def advanced(
-    state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
-) -> Step:
+    state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
+) -> StateStep:
     """The step to the state at `head` from an earlier one; loads the state anew where `followed`
     can't or shouldn't make it."""
     step = followed(state, connection, head, open_vectors)
@@ -214,12 +214,12 @@ def advanced(
 
 
 def followed(
-    state: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
-) -> Step | None:
+    state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
+) -> StateStep | None:
     """The step to the state at `head` from an earlier one; None where the change log doesn't reach
     back, the generation or spaces are others, or loading is less work."""
     if state.head.seq == head.seq:
-        return Step(state, NOTHING_CHANGED)
+        return StateStep(state, NOTHING_CHANGED)
     if (
         head.generation != state.head.generation
         or head.log_floor > state.head.seq
@@ -253,8 +253,8 @@ def rows_of(pks: Ints, wanted: Ints) -> Ints:
 
 
 def caught_up(
-    old: State, connection: apsw.Connection, head: Head, open_vectors: OpenVectors
-) -> Step:
+    old: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
+) -> StateStep:
     """The step from an earlier state. The caller has checked that the generation is the same, that
     no space was dropped since, and that the change log reaches back to that state."""
     born = NOWHERE
@@ -283,7 +283,7 @@ def caught_up(
         for parts in (None, PAYLOAD, LISTED)
     )
     state = State(head, pks, alive, count, known, spaces, non_dense, old.mapped)
-    return Step(state, Changed(*changed))
+    return StateStep(state, ChangedRows(*changed))
 
 
 def _rows_there(pks: Ints, wanted: Ints) -> Ints:
@@ -316,7 +316,7 @@ def _advanced_space(
     state: State,
     space: Space,
     connection: apsw.Connection,
-    head: Head,
+    head: CollectionHead,
     pks: Ints,
     fewer: tuple[Ints, Ints],
     open_vectors: OpenVectors,
@@ -344,14 +344,14 @@ def _advanced_space(
     return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
 
 
-def _without_slots(space: Space, vectors: Vectors, rows: int) -> SpaceState:
+def _without_slots(space: Space, vectors: VectorRows, rows: int) -> SpaceState:
     """The state of a space without any vector. rows: the number of rows."""
-    nowhere = Patched(np.full(rows, NONE), NOWHERE, NOWHERE)
+    nowhere = CowArray(np.full(rows, NONE), NOWHERE, NOWHERE)
     empty = replace(space, slots=0)
     return SpaceState(empty, vectors, NOTHING, nowhere, np.empty(0, np.uint32), 0)
 
 
-def _append(slot_of_row: Patched, new: _NewSlots, rows: int) -> Patched:
+def _append(slot_of_row: CowArray, new: _NewSlots, rows: int) -> CowArray:
     """Extended to `rows` rows: each new point gets the last of its slots."""
     height = len(slot_of_row)
     born = np.full(rows - height, NONE)
@@ -362,8 +362,8 @@ def _append(slot_of_row: Patched, new: _NewSlots, rows: int) -> Patched:
 
 
 def _supersede(
-    slot_of_row: Patched, new: _NewSlots, height: int, lost: Ints, gone: Ints
-) -> tuple[Patched, Ints]:
+    slot_of_row: CowArray, new: _NewSlots, height: int, lost: Ints, gone: Ints
+) -> tuple[CowArray, Ints]:
     """Updated for the first `height` rows, which existed before: new slots where vectors were
     replaced, NONE for deleted points and deleted vectors. Also returns the former slots of all of
     these, which are dead now."""
@@ -375,7 +375,7 @@ def _supersede(
     return slot_of_row.changed(rows, np.concatenate(values)), superseded[superseded >= 0]
 
 
-def _disown(slot_of_row: Patched, new: _NewSlots) -> Patched:
+def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
     """With NONE for rows whose last slot is marked as lost."""
     places = np.flatnonzero((new.rows >= 0) & new.are_lost)
     rows = new.rows[places]

@@ -16,9 +16,15 @@ import numpy as np
 from retrieval_store.base.arrays import Bools, Ints, distinct
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.sqlite import ContradictionError, select
-from retrieval_store.engine.storage.schema import EVERY_PART, Head, read_head, to_id, write_head
+from retrieval_store.engine.storage.schema import (
+    EVERY_PART,
+    CollectionHead,
+    read_head,
+    to_id,
+    write_head,
+)
 from retrieval_store.engine.storage.vectors import OpenVectors
-from retrieval_store.query.types import Changed, PointId, Position
+from retrieval_store.query.types import ChangedPoints, PointId, Position
 
 LOG_WRITES = 4096  # the change log keeps at most so many writes,
 LOG_PKS = 1_000_000  # and about so many pks
@@ -26,12 +32,12 @@ TRIM_EVERY = 256  # writes
 
 
 @dataclass(slots=True)
-class Write:
+class WriteTransaction:
     """A write transaction that has begun. head: the collection's head as the transaction's last
     operation has left it; open_vectors: opens the vectors of a space in a generation."""
 
     connection: apsw.Connection
-    head: Head
+    head: CollectionHead
     open_vectors: OpenVectors
 
 
@@ -59,23 +65,23 @@ def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
     )
 
 
-def position(head: Head) -> Position:
+def position(head: CollectionHead) -> Position:
     """How far the log has come."""
     return Position(head.seq, head.next_pk)
 
 
-def changed_since(connection: apsw.Connection, since: Position) -> Changed:
+def changed_since(connection: apsw.Connection, since: Position) -> ChangedPoints:
     """What was inserted or changed since the log had come so far, in the order of pks, so that new
     points come last and in the order of their insertion."""
     head = read_head(connection)
     now = position(head)
     begun_anew = now.operation < since.operation or now.inserted < since.inserted
     if begun_anew or head.log_floor > since.operation:
-        return Changed(now, None)
+        return ChangedPoints(now, None)
     known = read_changes(connection, since.operation).of()
     updated = _ids(connection, "pk IN carray(?)", known[known < since.inserted])
     inserted = _ids(connection, "pk >= ?", since.inserted)
-    return Changed(now, [*updated, *inserted], len(inserted))
+    return ChangedPoints(now, [*updated, *inserted], len(inserted))
 
 
 def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence[PointId]:
@@ -87,7 +93,7 @@ def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence
     return [to_id(key) for (key,) in found]
 
 
-def finish(write: Write, changed: Ints, parts: int, inserted: int) -> None:
+def finish(write: WriteTransaction, changed: Ints, parts: int, inserted: int) -> None:
     """End an operation: write the change log and the head, by which readers notice the write.
     changed: pks; parts: bits of what changed of them; inserted: how many points were inserted."""
     connection, head = write.connection, write.head

@@ -137,7 +137,7 @@ DIGITS = len(str(MAX_ID))
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class CollectionHead:
     """The state of a collection as points.sqlite has it."""
 
     seq: int
@@ -147,15 +147,15 @@ class Head:
     dropped: bool
 
 
-def read_head(connection: apsw.Connection) -> Head:
+def read_head(connection: apsw.Connection) -> CollectionHead:
     """The head in the transaction of `connection`; a first read starts its snapshot."""
     ((seq, next_pk, generation, log_floor, dropped),) = select(
         connection, "SELECT seq, next_pk, generation, log_floor, dropped FROM head"
     )
-    return Head(seq, next_pk, generation, log_floor, bool(dropped))
+    return CollectionHead(seq, next_pk, generation, log_floor, bool(dropped))
 
 
-def write_head(connection: apsw.Connection, head: Head) -> None:
+def write_head(connection: apsw.Connection, head: CollectionHead) -> None:
     """Replace the head."""
     connection.execute(
         "UPDATE head SET seq = ?, next_pk = ?, generation = ?, log_floor = ?, dropped = ?",

@@ -36,7 +36,7 @@ SMALLEST_FILE = 64 * 1024
 Checksums = npt.NDArray[np.uint32]
 
 
-class Vectors(Protocol):
+class VectorRows(Protocol):
     """Rows of one vector space, by slot, as they are kept."""
 
     path: Path
@@ -62,7 +62,7 @@ class Vectors(Protocol):
         """Bytes of memory in use besides the rows."""
 
 
-OpenVectors: TypeAlias = Callable[[Space, int], Vectors]  # those of a generation
+OpenVectors: TypeAlias = Callable[[Space, int], VectorRows]  # those of a generation
 
 
 def rows_per_block(row_bytes: int) -> int:

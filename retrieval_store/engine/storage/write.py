@@ -33,7 +33,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import Payload, existing_ids, listed
 from retrieval_store.engine.sqlite import ContradictionError, select
-from retrieval_store.engine.storage.log import Write, finish, set_present
+from retrieval_store.engine.storage.log import WriteTransaction, finish, set_present
 from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import (
     DOCUMENT,
@@ -193,7 +193,7 @@ class Known(Protocol):
         """(n,) the slots of these points' vectors in a dense space; -1 for points without one."""
 
 
-def put(write: Write, batch: PointBatch, rules: WriteRules, known: Known) -> PutResult:
+def put(write: WriteTransaction, batch: PointBatch, rules: WriteRules, known: Known) -> PutResult:
     """Insert and update points as the rules say. After an error the caller must roll back."""
     pks = _pks(write.connection, batch, rules)
     is_new = pks < 0
@@ -222,7 +222,7 @@ def put(write: Write, batch: PointBatch, rules: WriteRules, known: Known) -> Put
     return PutResult(len(new_pks), len(old_pks), ignored)
 
 
-def delete(write: Write, pks: Ints) -> None:
+def delete(write: WriteTransaction, pks: Ints) -> None:
     """Delete the points with these pks, all of which exist."""
     if len(pks):
         pks = np.sort(pks)
@@ -232,7 +232,7 @@ def delete(write: Write, pks: Ints) -> None:
         finish(write, pks, EVERY_PART, 0)
 
 
-def edit(write: Write, pks: Ints, make: Callable[[Content], Content]) -> None:
+def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content]) -> None:
     """Replace the content of each of these points by what `make` returns for it."""
     if not len(pks):
         return
@@ -250,7 +250,9 @@ def edit(write: Write, pks: Ints, make: Callable[[Content], Content]) -> None:
     finish(write, pks, PAYLOAD | DOCUMENT, 0)
 
 
-def delete_vectors(write: Write, pks: Ints, spaces: Iterable[Space], known: Known) -> None:
+def delete_vectors(
+    write: WriteTransaction, pks: Ints, spaces: Iterable[Space], known: Known
+) -> None:
     """Delete the vectors in these spaces of the points with these pks, all of which exist."""
     if len(pks):
         parts = 0
@@ -298,7 +300,9 @@ def _changed(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Boo
     return changed
 
 
-def _take_the_rest(write: Write, batch: PointBatch, pks: Ints, changed: Bools, known: Known) -> int:
+def _take_the_rest(
+    write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, known: Known
+) -> int:
     """Delete from the changed points all vectors that the batch doesn't contain, for "replace";
     returns the parts of points that this changes, as bits."""
     parts = PAYLOAD | DOCUMENT
@@ -312,7 +316,7 @@ def _take_the_rest(write: Write, batch: PointBatch, pks: Ints, changed: Bools, k
     return parts
 
 
-def _take_vectors(write: Write, space: Space, pks: Ints, known: Known) -> int:
+def _take_vectors(write: WriteTransaction, space: Space, pks: Ints, known: Known) -> int:
     """Delete the points' vectors in a space; returns the part of points that this changes."""
     if space.kind != "dense":
         delete_non_dense(write.connection, pks, space)
@@ -356,7 +360,7 @@ def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None
         raise InvalidArgumentError(f"no embedding is given for new ids: {listed(ids)}")
 
 
-def _insert(write: Write, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
+def _insert(write: WriteTransaction, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
     places = np.flatnonzero(is_new).tolist()
 
     def column(values: Sequence[Any] | None) -> Iterable[Any]:
@@ -385,7 +389,9 @@ def _exist(ids: Iterable[PointId]) -> IDAlreadyExistsError:
     return IDAlreadyExistsError(existing_ids([*ids]))
 
 
-def _update(write: Write, batch: PointBatch, pks: Ints, changed: Bools, rules: WriteRules) -> None:
+def _update(
+    write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, rules: WriteRules
+) -> None:
     """Change what is given of each of these points, and their versions, row by row: one statement
     for all points of which the same is given."""
     columns = {"payload": batch.payloads, "document": batch.documents, "uri": batch.uris}
@@ -406,7 +412,7 @@ def _update(write: Write, batch: PointBatch, pks: Ints, changed: Bools, rules: W
         write.connection.executemany(f"UPDATE points SET {parts} WHERE pk = ?", rows)
 
 
-def _set_version(write: Write, pks: Ints) -> None:
+def _set_version(write: WriteTransaction, pks: Ints) -> None:
     """Set the version of these points to the number of the present operation."""
     if len(pks):
         query = "UPDATE points SET version = ? WHERE pk IN carray(?)"
@@ -437,7 +443,7 @@ def _as_json(payload: Payload | None) -> bytes | None:
     return None if payload is None else orjson.dumps(payload)
 
 
-def _put_vectors(write: Write, name: str, batch: PointBatch, pks: Ints) -> None:
+def _put_vectors(write: WriteTransaction, name: str, batch: PointBatch, pks: Ints) -> None:
     space, vectors = named_space(write.connection, name), batch.vectors[name]
     owners = pks if vectors.positions is None else pks[vectors.positions]
     if isinstance(vectors, NonDenseVectors) != (space.kind != "dense"):
@@ -504,7 +510,7 @@ def _rounded(space: Space, item: NonDenseVector) -> NonDenseVector:
     return as_float32(as_bytes(item) if space.datatype == "uint8" else as_float16(item))
 
 
-def _append_vectors(write: Write, space: Space, rows: Stored, owners: Ints) -> None:
+def _append_vectors(write: WriteTransaction, space: Space, rows: Stored, owners: Ints) -> None:
     """Append the vectors whose owners have a pk; those of ignored points (-1) were only checked."""
     if owners.min(initial=0) < 0:
         rows, owners = rows[owners >= 0], owners[owners >= 0]
@@ -516,7 +522,9 @@ def _append_vectors(write: Write, space: Space, rows: Stored, owners: Ints) -> N
         )
 
 
-def append_rows(write: Write, space: Space, generation: int, rows: Stored, owners: Ints) -> Space:
+def append_rows(
+    write: WriteTransaction, space: Space, generation: int, rows: Stored, owners: Ints
+) -> Space:
     """Append vectors to the file of this generation, after its first `space.slots` rows, and store
     their checksums and owners in the table `blocks`. Returns the space with its new number of
     slots, which the caller has to store."""

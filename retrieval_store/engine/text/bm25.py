@@ -19,10 +19,10 @@ from retrieval_store.base.analysis import Analyzer, is_identifier
 from retrieval_store.base.arrays import (
     NOWHERE,
     Bools,
+    CowArray,
     Floats,
     Ints,
     Matrix,
-    Patched,
     SparseVector,
     distinct,
 )
@@ -67,7 +67,7 @@ def _of_all(layers: Layers[Lists], alive: Bools) -> Measures:
     return Measures(
         layers.segments,
         layers.above(),
-        Patched(sizes, NOWHERE, NOWHERE),
+        CowArray(sizes, NOWHERE, NOWHERE),
         int(np.count_nonzero(sizes)),
         int(sizes.sum()),
         NOWHERE,

@@ -29,9 +29,9 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import (
     Bools,
     Bytes,
+    CowArray,
     Ints,
     Matrix,
-    Patched,
     distinct,
     own_bytes,
     stable_order,
@@ -262,7 +262,7 @@ class Measures:
 
     segments: "tuple[Lists, ...]"
     above: list[Ints | None]
-    sizes: Patched
+    sizes: CowArray
     holders: int
     total: int
     changed: Ints

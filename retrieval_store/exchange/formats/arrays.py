@@ -16,9 +16,9 @@ import orjson
 from retrieval_store.api.collection import Collection
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
-    Chosen,
-    Columns,
-    Place,
+    FileColumns,
+    FilePlace,
+    PointSelection,
     Record,
     Row,
     file_to_read,
@@ -46,7 +46,7 @@ def export_arrays(
     else, line by line; and `collection.json`, the collection's name, metadata and configuration.
     So many are in memory at once. Whatever goes wrong, nothing is left. InvalidArgumentError for a
     path that exists."""
-    chosen = Chosen(collection, where, where_document, True, batch, show_progress)
+    chosen = PointSelection(collection, where, where_document, True, batch, show_progress)
     with new_directory(path) as (target, made):
         with (
             (made / VECTORS).open("xb") as vectors,
@@ -66,7 +66,7 @@ def export_arrays(
 
 
 def _written(
-    chosen: Chosen, some: Iterator[list[Record]], vectors: IO[bytes], lines: IO[bytes]
+    chosen: PointSelection, some: Iterator[list[Record]], vectors: IO[bytes], lines: IO[bytes]
 ) -> int:
     kind = np.dtype("<f2" if chosen.is_half else "<f4")
     count, dimension = 0, 0
@@ -94,10 +94,10 @@ def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
     return _MAGIC + room.to_bytes(2, "little") + repr(about).encode().ljust(room - 1) + b"\n"
 
 
-def rows_of_arrays(path: Path, columns: Columns, most: int) -> Iterator[Row]:
+def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
     """The records of a directory that `export_arrays` has made, or who else does so."""
     vectors = _vectors(path / VECTORS)
-    place = Place(RECORDS, "line")
+    place = FilePlace(RECORDS, "line")
     read = 0
     for row in rows_of_lines(path / RECORDS, columns, most):
         if "embedding" in row.record:

@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FilePlace:
     """A file, and what its rows are called, for messages. refused: an error that names both."""
 
     name: str
@@ -61,7 +61,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class FileColumns:
     """Under which names a file has the ids and the documents."""
 
     id: str = "id"
@@ -172,7 +172,7 @@ Batches = Iterator[list[Record]]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class PointSelection:
     """Which points of a collection, and how many are in memory at once. vectors: whether with
     their vectors."""
 

@@ -22,9 +22,9 @@ from retrieval_store.base.validation import INT_MAX, INT_MIN, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     FIELDS,
-    Chosen,
-    Columns,
-    Place,
+    FileColumns,
+    FilePlace,
+    PointSelection,
     Row,
     file_to_read,
     new_file,
@@ -55,7 +55,7 @@ def export_csv(
     embeddings: whether vectors are written. Whatever goes wrong, no file is left.
     InvalidArgumentError for a path that exists.
     """
-    chosen = Chosen(collection, where, where_document, embeddings, batch, show_progress)
+    chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)
     names = FIELDS if chosen.has_sparse else FIELDS[: -1 if embeddings else -2]
     with new_file(path) as (target, file), chosen.read() as some:
         count = 0
@@ -76,11 +76,11 @@ def _written(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def rows_of_csv(path: Path, columns: Columns, most: int, delimiter: str) -> Iterator[Row]:
+def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> Iterator[Row]:
     """The records of a file, row by row, the first below the names being row 1. most: bytes of a
     line, and characters of a cell."""
     kinds = _kinds(path, columns, most, delimiter)
-    place = Place(path.name, "row")
+    place = FilePlace(path.name, "row")
     for number, cells, size in _rows(path, place, most, delimiter):
         names, values = cells
         try:
@@ -118,11 +118,11 @@ def _cell(field: str, text: str) -> Any:
         raise InvalidArgumentError(f"{field} is {shown(text)}: {error}") from None
 
 
-def _kinds(path: Path, columns: Columns, most: int, delimiter: str) -> dict[str, Reads]:
+def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
     """How the cells of each column are read, which takes a look at all of them."""
     left: dict[str, list[Reads]] = {}
     meant: dict[str, str] = {}
-    for _, (names, values), _ in _rows(path, Place(path.name, "row"), most, delimiter):
+    for _, (names, values), _ in _rows(path, FilePlace(path.name, "row"), most, delimiter):
         if not meant:
             if "" in names:
                 raise InvalidArgumentError(
@@ -140,7 +140,7 @@ def _kinds(path: Path, columns: Columns, most: int, delimiter: str) -> dict[str,
 
 
 def _rows(
-    path: Path, place: Place, most: int, delimiter: str
+    path: Path, place: FilePlace, most: int, delimiter: str
 ) -> Iterator[tuple[int, tuple[list[str], list[str]], int]]:
     # A cell of more than 131,072 characters is an error to the csv module unless its limit, which
     # is one for the whole process, says otherwise. It is only ever raised, so that cells which
@@ -175,7 +175,7 @@ def _rows(
 class _Lines:
     """The lines of a file as text; none of them too long, and all of them UTF-8."""
 
-    def __init__(self, file: IO[bytes], place: Place, most: int) -> None:
+    def __init__(self, file: IO[bytes], place: FilePlace, most: int) -> None:
         self._file, self._place, self._most = file, place, most
         self._bytes = 0
         self.number = 0  # the row that is being read, that of the names first

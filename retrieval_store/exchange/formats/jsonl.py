@@ -21,9 +21,9 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.validation import MAX_DEPTH, shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
-    Chosen,
-    Columns,
-    Place,
+    FileColumns,
+    FilePlace,
+    PointSelection,
     Record,
     Row,
     file_to_read,
@@ -85,11 +85,13 @@ def lines_of(
         raise InvalidArgumentError(
             f"embeddings is {shown(embeddings)}, expected one of {get_args(Embeddings)}"
         )
-    chosen = Chosen(collection, where, where_document, embeddings != "none", batch, show_progress)
+    chosen = PointSelection(
+        collection, where, where_document, embeddings != "none", batch, show_progress
+    )
     return _lines_of(chosen, embeddings == "base64")
 
 
-def _lines_of(chosen: Chosen, as_base64: bool) -> Generator[bytes, None, None]:
+def _lines_of(chosen: PointSelection, as_base64: bool) -> Generator[bytes, None, None]:
     with chosen.read() as some:
         for records in some:
             for record in records:
@@ -133,9 +135,9 @@ def _as_base64(embedding: Any) -> str:
     return base64.b64encode(np.asarray(embedding, "<f4").tobytes()).decode()
 
 
-def rows_of_lines(path: Path, columns: Columns, most: int) -> Iterator[Row]:
+def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
     """The records of a file, line by line; empty lines are none. most: bytes of a line."""
-    place = Place(path.name, "line")
+    place = FilePlace(path.name, "line")
     with file_to_read(path) as file:
         for number, line in _lines(file, place, most):
             try:
@@ -156,7 +158,7 @@ def rows_of_lines(path: Path, columns: Columns, most: int) -> Iterator[Row]:
             yield row
 
 
-def _lines(file: IO[bytes], place: Place, most: int) -> Iterator[tuple[int, bytes]]:
+def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, bytes]]:
     """Lines that aren't empty, by their numbers. Of one that is too long no more than the limit is
     read."""
     number = 0

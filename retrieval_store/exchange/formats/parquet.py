@@ -4,13 +4,13 @@ A file has the columns "id", "document", "uri", "embedding" (lists of one length
 collection stores that), "sparse_embedding" (lists "indices" and "values") and "metadata", JSON as
 text. The metadata of the schema has the name and settings of the collection. For programs that read
 tables there is also a column "metadata.KEY" for each key under which all values are truths,
-integers of 64 bits, floats, or texts. `Reader` reads "metadata" alone.
+integers of 64 bits, floats, or texts. `BatchReader` reads "metadata" alone.
 
-`Reader` makes rows from batches of Arrow's, whatever file or table they come from. The columns of
-the fields have their names; any other is a key of the metadata. An id may be an integer, which is
-read as its digits. Where there is a column "metadata" of JSON, columns "metadata.KEY" repeat it and
-aren't read; elsewhere each is the key KEY. Dates and times become text, as which filters compare
-them, and null, or NaN in a column of numbers, is nothing.
+`BatchReader` makes rows from batches of Arrow's, whatever file or table they come from. The columns
+of the fields have their names; any other is a key of the metadata. An id may be an integer, which
+is read as its digits. Where there is a column "metadata" of JSON, columns "metadata.KEY" repeat it
+and aren't read; elsewhere each is the key KEY. Dates and times become text, as which filters
+compare them, and null, or NaN in a column of numbers, is nothing.
 """
 
 import os
@@ -28,9 +28,9 @@ from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     FIELDS,
-    Chosen,
-    Columns,
-    Place,
+    FileColumns,
+    FilePlace,
+    PointSelection,
     Record,
     Row,
     file_to_read,
@@ -43,12 +43,12 @@ from retrieval_store.exchange.reports import Exported
 PREFIX = "metadata."
 
 
-class Reader:
+class BatchReader:
     """Makes rows of the batches of one table. names: its columns; numbered: whether ids are the
     numbers of the rows, from 0, where it has none."""
 
     def __init__(
-        self, names: list[str], columns: Columns, place: Place, numbered: bool = False
+        self, names: list[str], columns: FileColumns, place: FilePlace, numbered: bool = False
     ) -> None:
         meant = columns.of_table(names, place.name)
         if not numbered and "id" not in meant.values():
@@ -155,7 +155,7 @@ def export_parquet(
     InvalidArgumentError for a path that exists, MissingDependencyError without pyarrow.
     """
     arrow, parquet = _pyarrow()
-    chosen = Chosen(collection, where, where_document, embeddings, batch, show_progress)
+    chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)
     kinds = _kinds(chosen)
     with new_file(path) as (target, file), chosen.read() as some:
         first = next(some, [])
@@ -176,7 +176,7 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _kinds(chosen: Chosen) -> dict[str, type]:
+def _kinds(chosen: PointSelection) -> dict[str, type]:
     """The keys of metadata whose values are all of one type. What is written afterwards may be a
     later state: a value that doesn't fit by then is null in its column."""
     kinds: dict[str, type | None] = {}
@@ -198,7 +198,9 @@ def _kind_of(value: Any) -> type | None:
     return kind if kind in (bool, float, str) or (kind is int and value in _INT64) else None
 
 
-def _schema(arrow: Any, chosen: Chosen, first: list[Record], kinds: Mapping[str, type]) -> Any:
+def _schema(
+    arrow: Any, chosen: PointSelection, first: list[Record], kinds: Mapping[str, type]
+) -> Any:
     columns = {
         "id": arrow.string(),
         "document": arrow.string(),
@@ -261,19 +263,19 @@ def about_parquet(path: Path) -> bytes | None:
         try:
             said = parquet.read_schema(file).metadata or {}
         except (arrow.ArrowException, OSError, ValueError) as error:
-            raise Place(path.name, "row").unreadable(error) from error
+            raise FilePlace(path.name, "row").unreadable(error) from error
     found: bytes | None = said.get(ABOUT)
     return found
 
 
-def rows_of_parquet(path: Path, columns: Columns) -> Iterator[Row]:
+def rows_of_parquet(path: Path, columns: FileColumns) -> Iterator[Row]:
     """The records of a file, row by row. What pyarrow can't read is an InvalidArgumentError."""
     arrow, parquet = _pyarrow()
-    place = Place(path.name, "row")
+    place = FilePlace(path.name, "row")
     with file_to_read(path) as file:
         try:
             opened = parquet.ParquetFile(file, pre_buffer=False)
-            reader = Reader(opened.schema_arrow.names, columns, place)
+            reader = BatchReader(opened.schema_arrow.names, columns, place)
             batches = opened.iter_batches(batch_size=_READ)
             while (batch := next(batches, None)) is not None:
                 yield from reader.rows(batch)

@@ -24,7 +24,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.exchange.imports.common import (
     Filling,
-    Lefts,
+    Leftovers,
     Making,
     Names,
     chosen_names,
@@ -159,7 +159,7 @@ def _opened(chromadb: Any, copy: Path, tenant: str, database: str) -> Iterator[A
 def _carried(
     old: Any, name: str, made: Making, functions: "_Functions", size: int, show_progress: bool
 ) -> Carried:
-    left = Lefts()
+    left = Leftovers()
     configuration = _configuration(old.configuration_json, left)
     function = functions.of(old, left)
     metadata = _metadata(old.metadata, old.configuration_json.get("hnsw") or {}, left)
@@ -205,7 +205,7 @@ def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _configuration(stored: Mapping[str, Any], left: Lefts) -> dict[str, Any]:
+def _configuration(stored: Mapping[str, Any], left: Leftovers) -> dict[str, Any]:
     hnsw, spann = stored.get("hnsw") or {}, stored.get("spann") or {}
     for name, usual in _MEANINGLESS.items():
         if hnsw.get(name, usual) != usual:
@@ -221,7 +221,7 @@ def _configuration(stored: Mapping[str, Any], left: Lefts) -> dict[str, Any]:
 
 
 def _metadata(
-    metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Lefts
+    metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
 ) -> dict[str, Any] | None:
     """That of the collection, without settings in it that aren't true any more."""
     kept = dict(metadata or {})
@@ -238,7 +238,7 @@ class _Functions:
     def __init__(self, given: Mapping[str, Embeds], trust: bool) -> None:
         self._given, self._trust = given, trust
 
-    def of(self, old: Any, left: Lefts) -> Embeds | None:
+    def of(self, old: Any, left: Leftovers) -> Embeds | None:
         """The function of a collection; None, and why, where there is none."""
         if old.name in self._given:
             return self._given[old.name]

@@ -3,7 +3,7 @@
 `copied` copies the directory of another program, since opening it may write to it, and it isn't
 ours. `Making` makes collections that get their names when an import has ended well, and are gone
 when it hasn't. `Filling` adds the records; those that can't be stored are counted, with the reason
-(`Lefts`).
+(`Leftovers`).
 """
 
 import os
@@ -74,7 +74,7 @@ Record = dict[str, Any]
 RECORD = "record"
 
 
-class Lefts:
+class Leftovers:
     """What was left, by what it is and why."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Lefts:
 class Filling:
     """Adds records to a collection that no other caller knows yet."""
 
-    def __init__(self, collection: Collection, left: Lefts) -> None:
+    def __init__(self, collection: Collection, left: Leftovers) -> None:
         self._collection, self._left = collection, left
         self._seen: set[bytes] = set()
         self._dimension: int | None = None

@@ -13,9 +13,14 @@ from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import path_of, whole_number
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange.formats.common import MAX_LINE_BYTES, Columns, Place, file_to_read
+from retrieval_store.exchange.formats.common import (
+    MAX_LINE_BYTES,
+    FileColumns,
+    FilePlace,
+    file_to_read,
+)
 from retrieval_store.exchange.formats.jsonl import rows_of_lines
-from retrieval_store.exchange.imports.common import Filling, Lefts, making, refuse_taken
+from retrieval_store.exchange.imports.common import Filling, Leftovers, making, refuse_taken
 from retrieval_store.exchange.reports import Carried, Imported
 
 _WHOLE = ("IndexFlat", "IndexHNSWFlat", "IndexIVFFlat", "IndexNSGFlat", "IndexRefineFlat")
@@ -49,10 +54,10 @@ def import_faiss(
     lines = None if metadata_jsonl is None else path_of(metadata_jsonl, "metadata_jsonl")
     refuse_taken(client, [name])
     vectors = _Vectors(_faiss(), path)
-    columns = Columns(id_column, document_column)
+    columns = FileColumns(id_column, document_column)
     if lines is not None:
         _refuse_other_number(vectors, path, lines, columns, most)
-    left = Lefts()
+    left = Leftovers()
     if not vectors.is_whole:
         why = f"{vectors.kind} keeps them compressed: what it makes of that was carried over"
         left.setting("digits of vectors", why)
@@ -75,10 +80,10 @@ def _faiss() -> Any:
 
 
 def _refuse_other_number(
-    vectors: "_Vectors", path: Path, lines: Path, columns: Columns, most: int
+    vectors: "_Vectors", path: Path, lines: Path, columns: FileColumns, most: int
 ) -> None:
     """Read all lines, so that one that can't be read is refused before anything is made."""
-    count, place = 0, Place(lines.name, "line")
+    count, place = 0, FilePlace(lines.name, "line")
     for row in rows_of_lines(lines, columns, most):
         count += 1
         if "embedding" in row.record:
@@ -91,7 +96,7 @@ def _refuse_other_number(
 
 
 def _records(
-    vectors: "_Vectors", lines: Path | None, columns: Columns, most: int
+    vectors: "_Vectors", lines: Path | None, columns: FileColumns, most: int
 ) -> Iterator[dict[str, Any]]:
     if lines is None:
         for number, vector in vectors:

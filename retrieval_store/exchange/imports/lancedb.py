@@ -12,11 +12,11 @@ from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import listed, whole_number
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange.formats.common import FIELDS, Columns, Place
-from retrieval_store.exchange.formats.parquet import Reader
+from retrieval_store.exchange.formats.common import FIELDS, FileColumns, FilePlace
+from retrieval_store.exchange.formats.parquet import BatchReader
 from retrieval_store.exchange.imports.common import (
     Filling,
-    Lefts,
+    Leftovers,
     Making,
     chosen_names,
     directory_of,
@@ -118,7 +118,7 @@ def _carried(
     size: int,
     show_progress: bool,
 ) -> Carried:
-    left = Lefts()
+    left = Leftovers()
     kept = _kept(table.schema, columns, left)
     configuration = {
         "hnsw": {"space": space or _space(table, columns.vector)},
@@ -138,13 +138,13 @@ def _records(
     table: Any, name: str, kept: dict[str, str], size: int
 ) -> Iterator[list[dict[str, Any]]]:
     meant = list(kept.values())
-    reader = Reader(meant, Columns(), Place(name, "row"), numbered="id" not in meant)
+    reader = BatchReader(meant, FileColumns(), FilePlace(name, "row"), numbered="id" not in meant)
     for batch in table.search().select(list(kept)).to_batches(batch_size=size):
         renamed = batch.select(list(kept)).rename_columns(meant)
         yield [row.record for row in reader.rows(renamed)]
 
 
-def _kept(schema: Any, columns: _Columns, left: Lefts) -> dict[str, str]:
+def _kept(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
     """The columns that are read, and what each is here."""
     meant = {columns.vector: "embedding"}
     if columns.text is not None:
@@ -184,7 +184,7 @@ def _is_storable(kind: Any) -> bool:
     return any(is_one(kind) for is_one in plain)
 
 
-def _datatype(kind: Any, left: Lefts) -> str:
+def _datatype(kind: Any, left: Leftovers) -> str:
     number = str(getattr(kind, "value_type", kind))
     if number == "double":
         left.setting("digits of vectors", "they are float64 there, and float32 here")

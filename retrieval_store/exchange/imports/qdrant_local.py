@@ -16,7 +16,13 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.exchange.imports.common import Lefts, Names, chosen_names, copied, directory_of
+from retrieval_store.exchange.imports.common import (
+    Leftovers,
+    Names,
+    chosen_names,
+    copied,
+    directory_of,
+)
 from retrieval_store.exchange.reports import Carried, Imported, Left
 
 if TYPE_CHECKING:
@@ -166,7 +172,7 @@ def _all_or_none(
 
 
 def _create(models: Any, here: Any, name: str, stored: Any) -> tuple[Left, ...]:
-    left = Lefts()
+    left = Leftovers()
     asked = models.CreateCollection.model_validate(stored)
     for setting in _OF_SERVERS:
         if stored.get(setting) is not None:

@@ -22,11 +22,11 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError
 from retrieval_store.qdrant.errors import Refused, wrong
-from retrieval_store.server.answers import TEXT, Answer
-from retrieval_store.server.auth import END_WITHIN, NO_ACCESS, Gate, RpcListening, Settings
+from retrieval_store.server.answers import TEXT, Response
+from retrieval_store.server.auth import END_WITHIN, NO_ACCESS, Gate, RpcListening, ServerSettings
 from retrieval_store.server.grpc.table import PROCEDURES, Procedure
 from retrieval_store.server.limits import BodyBudget, Pool
-from retrieval_store.server.request import Asked, Served
+from retrieval_store.server.request import RequestContext, Served
 from retrieval_store.server.routes import ROUTES, Access, Route
 from retrieval_store.server.sending import refusal_of
 
@@ -56,13 +56,13 @@ class Shared:
     is taken at once."""
 
     served: Served
-    settings: Settings
+    settings: ServerSettings
     gate: Gate
     pool: Pool
     bodies: BodyBudget
 
 
-class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
+class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
     """Answers the calls of all procedures."""
 
     def __init__(self, shared: Shared) -> None:
@@ -85,7 +85,7 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
             return self.refusing
         return found
 
-    def refused(self, metadata: Any, access: Access | None) -> Answer | None:
+    def refused(self, metadata: Any, access: Access | None) -> Response | None:
         """Why a call isn't let in."""
         return self._shared.gate.refused_call(_headers(metadata), access)
 
@@ -104,7 +104,7 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
             raise
         except Exception as error:
             answer = refusal_of(error, route, self._shared.served.named)
-        if isinstance(answer, Answer):
+        if isinstance(answer, Response):
             self._count(route, _code(answer), began)
             await _abort(context, answer)
             raise AssertionError("a call that was ended goes on")
@@ -120,7 +120,7 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
 
     async def _answered(
         self, route: Route, procedure: Procedure, context: Context, began: float
-    ) -> bytes | Answer:
+    ) -> bytes | Response:
         """The message that answers a call; or why it isn't let in."""
         headers = _headers(context.invocation_metadata())
         refused = self._shared.gate.refused_call(headers, route.access)
@@ -138,7 +138,7 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
         """The answer to what holds nothing and needs no key. Its message isn't read: others wait
         for room for theirs, and whose call is let in without a key must not keep them waiting."""
-        return _written(procedure, route.answer(Asked(self._shared.served, {}, {})), began)
+        return _written(procedure, route.answer(RequestContext(self._shared.served, {}, {})), began)
 
     async def _message(self, context: Context) -> bytes:
         """The bytes of a call's message."""
@@ -159,14 +159,14 @@ class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
         sent: bytes,
         may: bool,
     ) -> bytes:
-        def read() -> Asked:
+        def read() -> RequestContext:
             message = procedure.parsed(sent)
             asked = procedure.asked(message, self._shared.served, route.access == "read")
             if not may:
                 raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
             return asked
 
-        def work(asked: Asked) -> bytes:
+        def work(asked: RequestContext) -> bytes:
             return _written(procedure, route.answer(asked), began)
 
         if len(sent) > self._limits.parsed_at_once:
@@ -208,11 +208,11 @@ def _headers(metadata: Any) -> dict[bytes, bytes]:
     return headers
 
 
-def _code(refusal: Answer) -> StatusCode:
+def _code(refusal: Response) -> StatusCode:
     return CODES.get(refusal.status, StatusCode.INTERNAL)
 
 
-async def _abort(context: Context, refusal: Answer) -> None:
+async def _abort(context: Context, refusal: Response) -> None:
     """End a call with what a request over HTTP would be refused with."""
     is_text = refusal.media_type == TEXT
     said = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
@@ -240,7 +240,7 @@ class RpcServer:
             maximum_concurrent_rpcs=MOST_CALLS * (limits.threads + limits.queue),
         )
         self._health = health.aio.HealthServicer()
-        calls = Calls(shared)
+        calls = GrpcHandler(shared)
         self._server.add_generic_rpc_handlers((_Health(self._health, calls), calls))
         self._listening = listening
         self._ending: asyncio.Future[Any] | None = None
@@ -280,7 +280,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
     """grpc.health.v1: a check needs no key, as /readyz doesn't; to be told of changes needs one,
     since that holds a call open."""
 
-    def __init__(self, servicer: Any, calls: Calls) -> None:
+    def __init__(self, servicer: Any, calls: GrpcHandler) -> None:
         self._calls, self._servicer = calls, servicer
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
         self._check = grpc.stream_unary_rpc_method_handler(

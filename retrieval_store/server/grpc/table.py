@@ -17,7 +17,7 @@ from retrieval_store.server import bodies
 from retrieval_store.server.grpc import write
 from retrieval_store.server.grpc.read import Noticed, Reading, noticing, said
 from retrieval_store.server.grpc.write import Message, payload_of
-from retrieval_store.server.request import Asked, Served
+from retrieval_store.server.request import RequestContext, Served
 
 # How fields that may be left out are made, where it isn't by the method that is called as they are.
 _OWN = ("shard_number", "on_disk_payload", "replication_factor", "write_consistency_factor")
@@ -91,9 +91,9 @@ def vector_name(model: Message) -> Any:
     raise ValueError("vector_config isn't given")
 
 
-def search(model: Message) -> bodies.Search:
+def search(model: Message) -> bodies.SearchBody:
     """Points near a vector."""
-    return bodies.Search.model_construct(**_near(model), **_window(model))
+    return bodies.SearchBody.model_construct(**_near(model), **_window(model))
 
 
 def search_groups(model: Message) -> bodies.SearchGroups:
@@ -106,9 +106,9 @@ def search_batch(model: Message) -> bodies.SearchBatch:
     return bodies.SearchBatch.model_construct(searches=[search(one) for one in model.search_points])
 
 
-def recommend(model: Message) -> bodies.Recommend:
+def recommend(model: Message) -> bodies.RecommendBody:
     """Points like some and unlike others."""
-    return bodies.Recommend.model_construct(**_like(model), **_window(model))
+    return bodies.RecommendBody.model_construct(**_like(model), **_window(model))
 
 
 def recommend_groups(model: Message) -> bodies.RecommendGroups:
@@ -122,7 +122,7 @@ def recommend_batch(model: Message) -> bodies.RecommendBatch:
     return bodies.RecommendBatch.model_construct(searches=found)
 
 
-def discover(model: Message) -> bodies.Discover:
+def discover(model: Message) -> bodies.DiscoverBody:
     """Points on one side of pairs, near a target."""
     target = said(model, "target", lambda given: _example(given.single))
     pairs = [
@@ -131,7 +131,7 @@ def discover(model: Message) -> bodies.Discover:
         )
         for one in model.context
     ]
-    return bodies.Discover.model_construct(
+    return bodies.DiscoverBody.model_construct(
         target=target, context=pairs, **_compared(model), **_asked(model), **_window(model)
     )
 
@@ -147,7 +147,7 @@ def _near(model: Message) -> dict[str, Any]:
     if model.HasField("sparse_indices"):
         vector = models.SparseVector(indices=model.sparse_indices.data[:], values=vector)
     if model.HasField("vector_name") and model.vector_name:
-        vector = bodies.Named.model_construct(name=model.vector_name, vector=vector)
+        vector = bodies.VectorWithName.model_construct(name=model.vector_name, vector=vector)
     return {"vector": vector, **_asked(model)}
 
 
@@ -234,7 +234,7 @@ class Procedure:
         except Exception as error:  # google.protobuf's, of which there is one class
             raise wrong("failed to decode Protobuf message") from error
 
-    def asked(self, message: Message, served: Served, reads: bool) -> Asked:
+    def asked(self, message: Message, served: Served, reads: bool) -> RequestContext:
         """A message as the request that it is; Refused (400) where it can't be read. reads: whether
         it only reads, so that it must have time for that."""
         fields = message.DESCRIPTOR.fields_by_name
@@ -247,7 +247,7 @@ class Procedure:
             if reads and not message.timeout:
                 raise wrong("Validation error in body: timeout is 0, expected 1 or more")
             query["timeout"] = str(message.timeout)
-        asked = Asked(served, names, query)
+        asked = RequestContext(served, names, query)
         noticed = Noticed()
         with noticing(noticed):
             asked.body = self.body(message)

@@ -17,7 +17,7 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.qdrant.vectors import uuid_of
-from retrieval_store.server.answers import Answer
+from retrieval_store.server.answers import Response
 
 Message: TypeAlias = Any
 messages: Any = qdrant_client.grpc  # whose types know no dicts in the place of messages
@@ -342,7 +342,7 @@ def snapshot_deleted(found: Any, seconds: float) -> Message:
     return messages.DeleteSnapshotResponse(time=seconds)
 
 
-def health(found: Answer, seconds: float) -> Message:
+def health(found: Response, seconds: float) -> Message:
     """Which version of the API is spoken."""
     told = orjson.loads(found.body)
     return messages.HealthCheckReply(title=told["title"], version=told["version"])

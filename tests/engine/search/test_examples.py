@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.engine.search.similarity import compared_by
-from retrieval_store.query.query import Discovered, Question, Recommended, RelevanceFeedback, Step
+from retrieval_store.query.query import Discover, Query, QueryStep, Recommend, RelevanceFeedback
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import UPSERT, points_of
 
@@ -23,11 +23,11 @@ def alike(metric, vectors, example):
 
 def scorings(some):
     return [
-        Recommended("v", some[:2], some[2:3], best=True),
-        Recommended("v", some[:2], some[2:4], best=False),
-        Recommended("v", (), some[2:4], best=True),
-        Discovered("v", some[0], ((some[1], some[2]),)),
-        Discovered("v", None, ((some[1], some[2]),)),
+        Recommend("v", some[:2], some[2:3], best=True),
+        Recommend("v", some[:2], some[2:4], best=False),
+        Recommend("v", (), some[2:4], best=True),
+        Discover("v", some[0], ((some[1], some[2]),)),
+        Discover("v", None, ((some[1], some[2]),)),
         RelevanceFeedback("v", some[0], 0.0, ((some[1], some[2], 0.7), (some[3], some[2], -0.4))),
     ]
 
@@ -44,7 +44,7 @@ def test_the_best_by_examples_are_those_of_all_points(store, metric):
     for scoring in scorings(some):
         _, examples, combine = compared_by(scoring)
         scores = combine(np.stack([alike(metric, vectors[left], one) for one in examples]))
-        (found,) = points.ask(Question((Step(scoring, 10),), Fields()))
+        (found,) = points.ask(Query((QueryStep(scoring, 10),), Fields()))
         assert np.allclose(found.scores, np.sort(scores)[::-1][:10], rtol=1e-6, atol=1e-9)
         of_found = scores[np.searchsorted(left, found.points.ids)]
         assert np.allclose(of_found, found.scores, rtol=1e-6, atol=1e-9)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from retrieval_store.filters.columns import ValuesAt
-from retrieval_store.filters.paths import Steps
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Differs, Equals
-from retrieval_store.query.query import Groups, Near, Question, Step
+from retrieval_store.query.query import Groups, NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import UPSERT, points_of
 
@@ -34,7 +34,7 @@ def grouped(held, query, groups, size):
     return [(label, ids[:size]) for label, ids in found.items()]
 
 
-AT = ValuesAt(Steps(("key",)), "anything")
+AT = ValuesAt(JsonPath(("key",)), "anything")
 
 
 def grouping(groups, size):
@@ -64,8 +64,8 @@ class Points:
 
     def check(self, groups, size):
         query = self.numbers.standard_normal(DIMENSION).astype(np.float32)
-        step = Step(Near("v", query[None], "server"), groups)
-        found = self.points.ask(Question((step,), Fields(), grouping(groups, size)))
+        step = QueryStep(NearestDense("v", query[None], "server"), groups)
+        found = self.points.ask(Query((step,), Fields(), grouping(groups, size)))
         told = [(one.group, one.points.ids) for one in found]
         assert told == grouped(self.held, query, groups, size)
 

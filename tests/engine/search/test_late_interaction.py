@@ -6,7 +6,7 @@ import pytest
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.expression import Range
-from retrieval_store.query.query import Question
+from retrieval_store.query.query import Query
 from retrieval_store.query.types import Fields, NewSpace, NonDenseVectors, PointBatch, Vectors
 from tests.helpers.batches import ADD, UPSERT, points_of, put
 from tests.helpers.questions import by_sparse, nearest_to, search
@@ -55,7 +55,7 @@ def test_late_interaction_is_the_sum_of_the_best_matches(store, metric):
     (hit,) = search(points, nearest_to("m", (query,), 5, prefetch=(near,)), Fields())
     (chosen,) = search(points, near, Fields())
     assert hit.points.ids == [i for i in order if i in chosen.points.ids][:5]
-    told = points.explain(Question((nearest_to("m", (query,), 5, prefetch=(near,)),), Fields()))
+    told = points.explain(Query((nearest_to("m", (query,), 5, prefetch=(near,)),), Fields()))
     assert told["legs"] == {"v": [30]}
     points.put(PointBatch([7], {"m": NonDenseVectors([query * 9])}), UPSERT)
     points.delete([int(order[0])], None, None)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from retrieval_store.engine.filtering.evaluate import matching
-from retrieval_store.engine.search.context import Trace
-from retrieval_store.engine.search.search import EngineLeaves
+from retrieval_store.engine.search.context import EngineTrace
+from retrieval_store.engine.search.search import EngineRanker
 from retrieval_store.engine.store import Store
 from retrieval_store.query.executor import answer
-from retrieval_store.query.query import Question
+from retrieval_store.query.query import Query
 from retrieval_store.query.types import Fields, PointBatch
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.questions import nearest_to, search
@@ -109,14 +109,14 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
 
     def look(early):
         before = answer(
-            EngineLeaves(early, Trace()), Question((nearest_to("v", query, 5),), Fields())
+            EngineRanker(early, EngineTrace()), Query((nearest_to("v", query, 5),), Fields())
         )[0]
         points.delete(["p300", "p5"], None, None)
         points.put(batch(["p301", "new"], v=[[9999], [300]]), UPSERT)
         assert search(points, nearest_to("v", query, 1, None), Fields())[0].points.ids == ["new"]
         assert points.count() == 699
-        question = Question((nearest_to("v", query, 5),), Fields(vectors=("v",)))
-        again = answer(EngineLeaves(early, Trace()), question)[0]
+        question = Query((nearest_to("v", query, 5),), Fields(vectors=("v",)))
+        again = answer(EngineRanker(early, EngineTrace()), question)[0]
         assert again.points.ids == before.points.ids == ["p300", "p299", "p301", "p298", "p302"]
         assert again.points.vectors["v"][:, 0].tolist() == [300, 299, 301, 298, 302]
         assert early.state.count == int(matching(early, None).sum()) == 700

@@ -7,7 +7,7 @@ import grpc
 from qdrant_client import grpc as q
 
 from retrieval_store.server import Application
-from retrieval_store.server.auth import Limits, Settings
+from retrieval_store.server.auth import ServerLimits, ServerSettings
 from retrieval_store.server.run import Listening, served
 from tests.helpers import PATIENCE
 
@@ -43,9 +43,9 @@ def channel_to(port: int, **options: Any):
 
 
 @contextmanager
-def calls(store: Any = ":memory:", limits: Limits | None = None, **settings: Any):
+def calls(store: Any = ":memory:", limits: ServerLimits | None = None, **settings: Any):
     """Calls to a server, which is `application`."""
-    made = Application(store, Settings(limits=limits or Limits(), **settings))
+    made = Application(store, ServerSettings(limits=limits or ServerLimits(), **settings))
     with served(made, Listening(port=0, grpc_port=0)) as url, channel_to(url.grpc_port) as channel:
         found = Calls(channel)
         found.application, found.url = made, url

@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from qdrant_client import grpc as q
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.server.auth import Limits
+from retrieval_store.server.auth import ServerLimits
 from tests.helpers import PATIENCE
 from tests.server.grpc.calling import (
     UNLIMITED,
@@ -28,7 +28,9 @@ from tests.server.grpc.calling import (
 )
 
 MUST, FILTER = 2, 4  # numbers of fields; a request has its filter in the second, too
-FEW = Limits(body=100_000, bodies=250_000, body_seconds=0.4, threads=2, queue=2, queue_seconds=5.0)
+FEW = ServerLimits(
+    body=100_000, bodies=250_000, body_seconds=0.4, threads=2, queue=2, queue_seconds=5.0
+)
 
 
 @contextmanager
@@ -87,7 +89,7 @@ def test_so_is_one_that_inflates_beyond_the_limit(few):
 
 
 def test_messages_under_way_are_bounded_together():
-    many = Limits(body=100_000, bodies=250_000, threads=2, queue=8)
+    many = ServerLimits(body=100_000, bodies=250_000, threads=2, queue=8)
     with calls(limits=many) as few:
         make_collection(few)
         sent = q.CountPoints(collection_name="c")

@@ -19,7 +19,7 @@ from qdrant_client import models
 from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store.server import Application, running
 from retrieval_store.server import run as starting
-from retrieval_store.server.auth import Settings
+from retrieval_store.server.auth import ServerSettings
 from tests.cli.terminals import run
 from tests.helpers import PATIENCE
 from tests.server.grpc.calling import Calls, channel_to, code, make_collection
@@ -166,7 +166,7 @@ def test_workers_where_processes_share_no_port_are_refused(monkeypatch, tmp_path
     monkeypatch.delattr(socket, "SO_REUSEPORT")
     listening = starting.Listening(port=0, grpc_port=0)
     with pytest.raises(InvalidArgumentError, match="SO_REUSEPORT"):
-        starting.serve(str(tmp_path / "s"), Settings(), listening, 2, lambda *_: None)
+        starting.serve(str(tmp_path / "s"), ServerSettings(), listening, 2, lambda *_: None)
     with running(":memory:", grpc_port=0) as url, channel_to(url.grpc_port) as channel:
         assert code(Calls(channel), "Collections/List") == "OK"
 
@@ -189,7 +189,7 @@ def certificate(tmp_path_factory):
 
 def test_calls_are_made_over_tls_by_the_same_files(certificate, tmp_path):
     made, key = certificate
-    application = Application(str(tmp_path / "s"), Settings(keys=("secret",)))
+    application = Application(str(tmp_path / "s"), ServerSettings(keys=("secret",)))
     listening = starting.Listening(port=0, grpc_port=0, tls_cert=made, tls_key=key)
     with starting.served(application, listening) as url:
         address = f"localhost:{url.grpc_port}"

@@ -37,7 +37,7 @@ from retrieval_store.base.threads import awaited
 from retrieval_store.base.validation import path_of, shown
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.frameworks.collection import (
-    Opened,
+    OpenedCollection,
     batch_size_of,
     items_of,
     open_collection,
@@ -106,7 +106,7 @@ def arguments_of(
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class NodeBatch:
     """Nodes that are written at once, and their metadata."""
 
     nodes: Sequence[BaseNode]
@@ -125,7 +125,7 @@ class Batch:
         return given
 
 
-def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[Batch]:
+def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
     """The nodes in batches, of those with one id the last; all in one where there is no size.
     Raises InvalidArgumentError for a node that can't be kept."""
     step = None if size is None else batch_size_of(size)
@@ -138,7 +138,9 @@ def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[Batch]:
             raise InvalidArgumentError(f"node {node.node_id!r} has no embedding")
     payloads = [to_payload(node) for node in last]
     step = step or max(1, len(last))
-    return [Batch(last[i : i + step], payloads[i : i + step]) for i in range(0, len(last), step)]
+    return [
+        NodeBatch(last[i : i + step], payloads[i : i + step]) for i in range(0, len(last), step)
+    ]
 
 
 FUNCTIONS = ("sparse_model", "sparse_doc_fn", "sparse_query_fn", "hybrid_fusion_fn")
@@ -180,7 +182,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     batch_size: int | None = None
     enable_hybrid: bool | None = None
 
-    _opened: Opened = PrivateAttr()
+    _opened: OpenedCollection = PrivateAttr()
     _reopens: bool = PrivateAttr(default=True)
     _functions: dict[str, Any] = PrivateAttr(default_factory=dict)
     _sparse: SparseModel | None = PrivateAttr(default=None)

@@ -102,7 +102,7 @@ _PREFETCH = 4  # times similarity_top_k
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class VectorStoreOptions:
     """What is said beside a query. among: to what it is restricted; fields: what a collection is
     asked for; how: the others of its arguments, those that were given; fusion: as it was given."""
 
@@ -119,7 +119,7 @@ class Options:
         return 0 if offset is None else whole_number(offset, "offset", 0)
 
 
-def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Options:
+def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreOptions:
     """The keywords of `query`; raises InvalidArgumentError for one that isn't known, can't be, or
     means nothing in the query's mode."""
     refuse_unknown(kwargs, OF_QUERIES, "query")
@@ -135,7 +135,7 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Options:
                 f"{name} is {shown(how[name])}, but search_params say {shown(value)}"
             )
     ids, documents = ids_of(query.node_ids, "node_ids"), ids_of(query.doc_ids, "doc_ids")
-    return Options(
+    return VectorStoreOptions(
         {
             "ids": ids or None,
             **restricted(
@@ -287,7 +287,7 @@ class QueryAnswerer:
             )
         return self.collection.explain(**self._question(query, options))
 
-    def _question(self, query: VectorStoreQuery, options: Options) -> dict[str, Any]:
+    def _question(self, query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
         """The arguments of `Collection.query`."""
         mode = query.mode
         match mode:
@@ -314,7 +314,7 @@ class QueryAnswerer:
         vectors = [self.sparse.of_query(query.query_str)]
         return {"query_sparse": vectors, "n_results": count, "mode": "sparse"}
 
-    def _hybrid(self, query: VectorStoreQuery, options: Options) -> dict[str, Any]:
+    def _hybrid(self, query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
         alpha, top = _alpha(query), query.similarity_top_k
         words = self._words(query, False, _count(query, query.hybrid_top_k))
         if alpha == 0 and self.sparse is not None:
@@ -334,10 +334,12 @@ class QueryAnswerer:
         told = query.alpha is not None or self.sparse is not None
         return "weighted" if told else "adaptive"
 
-    def _fusion(self, query: VectorStoreQuery, options: Options) -> Any:
+    def _fusion(self, query: VectorStoreQuery, options: VectorStoreOptions) -> Any:
         return (options.fusion or self.fusion) if _is_hybrid(query) else None
 
-    def _listed(self, query: VectorStoreQuery, options: Options) -> VectorStoreQueryResult:
+    def _listed(
+        self, query: VectorStoreQuery, options: VectorStoreOptions
+    ) -> VectorStoreQueryResult:
         for name in ("max_distance", "min_score", "group_by", "group_size", *RERANKED):
             if name in options.how:
                 raise InvalidArgumentError(f"{name} needs query_embedding")
@@ -347,7 +349,9 @@ class QueryAnswerer:
         )
         return result_of(found, self.text_key)
 
-    def _diverse(self, query: VectorStoreQuery, options: Options) -> VectorStoreQueryResult:
+    def _diverse(
+        self, query: VectorStoreQuery, options: VectorStoreOptions
+    ) -> VectorStoreQueryResult:
         _refuse_rerank(options, "mode 'mmr'")
         threshold = threshold_of(query, options.mmr)
         question = self._question(query, options)
@@ -361,7 +365,7 @@ class QueryAnswerer:
         return result_of(found, self.text_key, order[options.offset :])
 
     def _fused(
-        self, query: VectorStoreQuery, options: Options, fusion: Any
+        self, query: VectorStoreQuery, options: VectorStoreOptions, fusion: Any
     ) -> VectorStoreQueryResult:
         """What a function makes of the results by vectors and by words."""
         alpha, top = _alpha(query), query.similarity_top_k
@@ -382,7 +386,7 @@ class QueryAnswerer:
         return fused
 
 
-def _refuse_rerank(options: Options, other: str) -> None:
+def _refuse_rerank(options: VectorStoreOptions, other: str) -> None:
     if "rerank" in options.how:
         raise InvalidArgumentError(f"rerank doesn't go with {other}, which orders nodes itself")
 
@@ -415,7 +419,7 @@ def _count(query: VectorStoreQuery, other: int | None = None) -> int:
     return other or whole_number(query.similarity_top_k, "similarity_top_k", 1)
 
 
-def _of_mmr(query: VectorStoreQuery, options: Options) -> dict[str, Any]:
+def _of_mmr(query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
     if query.query_embedding is None:
         raise InvalidArgumentError("mode 'mmr' needs query_embedding")
     count = prefetched(_count(query) + options.offset, options.mmr)

@@ -238,7 +238,7 @@ def cluster_at(
     """The cluster at a URL."""
     remote = _remote()
     cluster = remote.Cluster.at(url, dict(options))
-    store = remote.RemoteStore(cluster, remote.Options(consistency, creates_indexes))
+    store = remote.RemoteStore(cluster, remote.ReadOptions(consistency, creates_indexes))
     return Session(store, cluster.close, cluster.place)
 
 
@@ -246,7 +246,7 @@ def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> S
     """The cluster of a client which stays the caller's to close."""
     remote = _remote()
     cluster = remote.Cluster(qdrant_client, "behind qdrant_client")
-    store = remote.RemoteStore(cluster, remote.Options(consistency, creates_indexes))
+    store = remote.RemoteStore(cluster, remote.ReadOptions(consistency, creates_indexes))
     return Session(store, _leave_open, cluster.place)
 
 

@@ -170,8 +170,9 @@ def test_pages_read_each_document_once(points, documents_read):
 def test_a_filter_is_not_evaluated_again_for_the_next_page(points, monkeypatch):
     expression = Range(("new",), gte=3)
     expected = got(points, expression)
-    monkeypatch.setattr(select, "matching", None)
-    monkeypatch.setattr(select, "among", None)
+    for module in (evaluate, select):
+        monkeypatch.setattr(module, "matching", None)
+        monkeypatch.setattr(module, "filter_rows", None)
     pages = [got(points, expression, limit=1000, offset=start) for start in range(0, COUNT, 1000)]
     assert [i for page in pages for i in page] == expected
     assert got(points, expression, ids=[3, 2, 4]) == [3, 4]

@@ -156,9 +156,9 @@ def _wider(
     if wider <= limit:
         if lacking and context.collection.count(_condition(context, limit)) > limit:
             raise ClusterError(
-                f"{context.collection.place} finds the best {limit} points only, by the limits of "
-                "its strict mode, and fewer of these will do than are wanted; ask for fewer "
-                "(n_results, depth), or by a simpler filter"
+                f"{context.collection.place} returns at most {limit} points, by the limits of its "
+                "strict mode, and too few of these match; ask for fewer (n_results, depth), or by a "
+                "simpler filter"
             )
         short.clear()  # equally good ones may be missing, which the server doesn't return
     return wider

@@ -35,9 +35,9 @@ JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
     "$or": Or,
     "$nor": lambda terms: Not(Or(terms)),
 }
-MAPPINGS = (dict, Mapping)  # a dict is seen at once, whatever else is a mapping takes longer
-SCALARS = {str, int, bool}  # what needn't be looked at further, as most don't
-Place: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; named in errors alone
+MAPPINGS = (dict, Mapping)  # dict first: for it isinstance is fast
+SCALARS = {str, int, bool}  # types of values that need no further check, which most have
+Place: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; only errors use it
 Leaf: TypeAlias = Callable[[str, Any, Place], Expression]
 
 

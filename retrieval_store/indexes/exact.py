@@ -74,13 +74,16 @@ from retrieval_store.indexes.native import (
     record,
 )
 
-NOTED_FACTOR = 8  # rows noted, against how many there may be at last: the best may come last
-FOR_EACH, LEAST_MOST = 4, 64  # rows are left for each hit, even where they are easy to tell apart
+# The buffer of candidates is this many times what may be left, since the best may come last.
+NOTED_FACTOR = 8
+# A pass leaves so many candidates for each hit, and at least so many, even where all goes well.
+FOR_EACH, LEAST_MOST = 4, 64
 Candidates = Ints | None
-LARGEST_KEPT = 1_048_576  # bytes of one that is kept, with others of its sizes:
+# ScanBuffers of up to so many bytes are pooled: so many of one shape, of so many shapes.
+LARGEST_KEPT = 1_048_576
 KEPT_OF_SIZES, MOST_SIZES = 4, 8
-# Those that no pass is using, by their sizes. A pass takes one out and puts it back: each is a
-# single step, so that threads, and signal handlers that search too, don't share one.
+# The pool, by shape. A pass takes a buffer out and puts it back: each is a single step, so that
+# threads, and signal handlers that search too, don't share one.
 _kept: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 
 
@@ -96,7 +99,8 @@ class Nearest(NamedTuple):
 
 
 def decided(slots: Ints, distances: Floats, k: int) -> Nearest:
-    """The same for slots in any order, given all their distances; of the chosen alone."""
+    """The k nearest of these slots, and those that are as far as the k-th, given the distances of
+    all."""
     if 0 < k < len(slots):
         chosen = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
         slots, distances = slots[chosen], distances[chosen]
@@ -105,17 +109,17 @@ def decided(slots: Ints, distances: Floats, k: int) -> Nearest:
 
 
 def most_left(count: int, share: int, k: int) -> int:
-    """How many of so many rows may be left: one in `share`, but at least what k hits leave where
-    all goes well."""
+    """How many candidates of `count` rows a pass may leave: one in `share`, but at least what k
+    hits leave where all goes well."""
     return max(count // share, FOR_EACH * k + LEAST_MOST)
 
 
 class ScanBuffers:
-    """The SOUGHTs of some queries, and room behind them for what else a pass is told.
+    """The C structs (SOUGHT) of some queries, and scratch space behind them for a pass.
 
-    queries: how many; k: of how many nearest; most: how many rows may be left of a query before it
-    is hard; room: bytes; floor: of the scores looked for. at: the address of the first SOUGHT;
-    room_at: of what comes behind, room_offset: its place in the buffer.
+    queries: how many; k: how many nearest each wants; most: above so many candidates a query counts
+    as hard; room: bytes of scratch space; floor: the least score wanted. at: the address of the
+    first struct; room_at: the address of the scratch space; room_offset: its offset in the buffer.
     """
 
     def __init__(self, queries: int, k: int, most: int, room: int, floor: float) -> None:

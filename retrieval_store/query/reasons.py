@@ -86,15 +86,16 @@ def every(conditions: Iterable[Condition]) -> Iterator[Condition]:
 
 
 def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
-    """The smallest conditions for which a record is left out: none where it isn't. Of several that
-    would each have to be otherwise, all; of several of which one would be enough, all too."""
+    """The smallest conditions that leave a record out; none if it matches. If every failing
+    condition would have to change, all are returned; if changing any one would suffice, all are
+    returned too."""
     if holds(condition):
         return []
     if condition.kind == "one":
         return [condition]
     found = [one for term in condition.terms for one in failing(term, holds)]
-    # Of a condition that wants several of its terms there may be none that fails by itself; and
-    # where it wants any of very many, it says more than all of them.
+    # A condition "at least n of these" may have no single failing term; and if more than MOST_TOLD
+    # terms fail, the condition as a whole is clearer than their list.
     return found if 0 < len(found) <= MOST_TOLD else [condition]
 
 
@@ -138,12 +139,14 @@ COLUMNS = ("id", "result", "rank", "by", "left out by", "words shared", "words m
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One way of searching, exactly and alone. rank: the place from 1 among the records that match,
-    for one that a filter leaves out the place that it would have there; None for one that can't be
-    ranked so, having no vector or no word of the query, or that stands too far back on a cluster.
-    distance: in `dense` of a Collection, else None; score: greater is better. asked: how many
-    candidates the query asks it for; None where the query doesn't search this way; beyond: whether
-    it is worse than the threshold that this way has."""
+    """A record in one way of searching, exactly and alone.
+
+    rank: its place from 1 among the records that match; for a record that a filter leaves out, the
+    place that it would have. None if it can't be ranked (it has no vector, or no word of the
+    query), or is too far back on a cluster.
+    distance: only for dense searches of a Collection; score: greater is better.
+    asked: how many candidates the query takes from this way; None if it doesn't search this way.
+    beyond: whether the record is worse than the threshold of this way."""
 
     rank: int | None
     distance: float | None

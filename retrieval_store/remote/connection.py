@@ -52,15 +52,15 @@ from retrieval_store.protocol.methods import OURS, ROOT, Method, understood
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 _log = log_of("server")
-# That say that a request wasn't begun.
+# Statuses which mean that the request was not started.
 _NOT_BEGUN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-# Of what stands between alone, which may have passed a request on.
-_BETWEEN = (
+# Statuses that only a proxy sends; it may have forwarded the request.
+_PROXY_STATUSES = (
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.GATEWAY_TIMEOUT,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-_IN_TIME = "in time (timeout= of Client says how long)"
+_TIMEOUT_HINT = "in time (timeout= of Client says how long)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def unreached(error: Exception, place: str) -> AttemptFailure:
         said = "no host of this name is known here"
         return AttemptFailure(UnavailableError(_cannot(place, said)), again=False, begun=False)
     if isinstance(error, TimeoutError):
-        said = f"nothing answers there {_IN_TIME}"
+        said = f"nothing answers there {_TIMEOUT_HINT}"
         return AttemptFailure(ClusterTimeoutError(_cannot(place, said)), again=False, begun=False)
     said = "nothing answers there"
     if isinstance(error, ConnectionResetError):
@@ -147,7 +147,7 @@ def unreached(error: Exception, place: str) -> AttemptFailure:
 def broken(error: Exception, place: str, doing: str) -> AttemptFailure:
     """A connection was cut, or nothing came, after something had been sent."""
     if isinstance(error, TimeoutError):
-        said = f"the server {place} didn't finish {doing} {_IN_TIME}"
+        said = f"the server {place} didn't finish {doing} {_TIMEOUT_HINT}"
         return AttemptFailure(ClusterTimeoutError(said), again=False, begun=True)
     said = f"the connection to the server {place} was cut while {doing}"
     return AttemptFailure(UnavailableError(said), again=True, begun=True)
@@ -173,7 +173,7 @@ def answered(
     if status == HTTPStatus.FORBIDDEN:
         told = f"the key that is given as api_key= of Client has no right to {doing} {place}"
         return AttemptFailure(AccessDeniedError(told), again=False, begun=False)
-    if status in _BETWEEN:
+    if status in _PROXY_STATUSES:
         told = f"what stands before the server {place} can't reach it ({status})"
         return AttemptFailure(UnavailableError(told), again=True, begun=True)
     told = f"the server {place} answers {status} when {doing}{_sentence(said)}"

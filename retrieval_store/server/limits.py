@@ -108,13 +108,14 @@ async def _until_begun(
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]
+# zlib's wbits for each Content-Encoding.
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
 INFLATES = 1_032  # times as many bytes as there were is the most that DEFLATE gives
 INFLATED_AT_ONCE = 64 * 1024  # bytes
 MOST_STREAMS = 10_000  # of gzip in one body
-MOST_PARTS = 1_000  # of a body of several, and as many headers of these
+MOST_PARTS = 1_000  # of a multipart body; and headers of one part
 LONGEST_HEADER = 16 * 1024  # bytes of one of them
-DEEPEST = 128  # levels of JSON, as serde_json reads them, and so a server
+DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
 _NESTING = {dict, list}
 
 
@@ -140,9 +141,9 @@ class BodyBudget:
 
     @contextmanager
     def held(self) -> Iterator[Take]:
-        """For one body, while it is worked with: what is to be called with each number of bytes
-        that it takes more, before it takes them. It raises BusyError where there is no room. What
-        has only been declared takes nothing, so that clients which send nothing keep nobody out."""
+        """While one body is in memory: yields `take(n)`, which is called before n more bytes of it
+        are held, and raises BusyError where there is no room. A declared length takes nothing, so
+        that clients which send nothing keep nobody out."""
         held = 0
 
         def take(size: int) -> None:

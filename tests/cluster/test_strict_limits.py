@@ -184,7 +184,7 @@ def test_expressions_mean_the_same_under_all_limits(both):
             try:
                 told = there.query(**near)["ids"]
             except errors.ClusterError as error:  # not fewer than there are
-                assert "finds the best 9 points only" in str(error)
+                assert "returns at most 9 points" in str(error)
                 continue
             assert told == truth.query(**near)["ids"]
 
@@ -194,6 +194,6 @@ def test_what_lies_beyond_the_reach_of_a_limit_is_never_left_out_silently():
     found = [(None, "_" if i in (4, 9) else None) for i in range(10)]
     both = And((Not(Exists(("a",))), DocumentContains("_")))
     with tightly_limited(found) as there:
-        with pytest.raises(errors.ClusterError, match="finds the best 9 points only"):
+        with pytest.raises(errors.ClusterError, match="returns at most 9 points"):
             there.query(query_embeddings=[0.0], n_results=4, where=both)
         assert there.query(query_embeddings=[0.0], n_results=1, where=both)["ids"] == [["r4"]]

@@ -208,7 +208,7 @@ def test_limits_are_kept(qdrant):
     limits = models.StrictModeConfig(filter_max_conditions=2, condition_max_size=10)
     qdrant.update_collection("things", strict_mode_config=limits)
     things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
-    with pytest.raises(errors.ClusterError, match="finds the best 50 points only"):
+    with pytest.raises(errors.ClusterError, match="returns at most 50 points"):
         things.query(query_embeddings=[[0.0]], n_results=30, where_document=regex)
     things.delete(ids=ids[50:])  # now all that there are may be asked for at once
     assert things.query(query_embeddings=[[0.0]], n_results=30, where_document=regex)["ids"] == [

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
 FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
-SHORT = 150  # bytes of a filter that is its own key
-OBJECTS = 1_000  # bytes of a result's own dicts, with the plan and the pass that are usually there
+SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
+OBJECTS = 1_000  # estimated bytes of a result's own dicts, with the pass that is usually there
 Key: TypeAlias = bytes
 
 
 class Packed(Protocol):
-    """Codes or vectors of the points that a filter allows, copied together. This room only knows
+    """Codes or vectors of the points that a filter allows, copied together. Filtering needs only
     their size."""
 
     @property
@@ -45,8 +45,8 @@ class FilterResult:
     """The points that a filter allows, in one state.
 
     mask: (rows,) bool, None when there is no filter; count: how many points are allowed; key: of
-    the filter, see `key_of`; uses: how often the cached result was used again, before which no
-    slots are kept; passes: the last search in each vector space, made ready to be done again.
+    the filter, see `key_of`; uses: how often the cached result was used again; slots are
+    kept from the first time on; passes: for each vector space the last search, prepared for reuse.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged

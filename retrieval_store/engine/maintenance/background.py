@@ -139,8 +139,8 @@ def _is_gone(points: Access) -> bool:
 
 
 def _loaded() -> Callable[[Access, Progress], bool]:
-    """What maintenance does, whose module a process that only reads never loads. Forks wait for
-    it: in a child, a module that another thread was loading would be waited for for ever."""
+    """Loads what maintenance does, so that a process that only reads never loads it. Forks wait
+    meanwhile: a child forked during the import would wait for the import's lock for ever."""
     from retrieval_store.engine.maintenance.run import tend
 
     return tend

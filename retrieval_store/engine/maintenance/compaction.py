@@ -48,9 +48,10 @@ def is_overgrown(points: Access) -> bool:
 
 
 def compact(points: Access, progress: Progress, with_indexes: bool = True) -> None:
-    """Copy the vectors that live, and those written meanwhile, and switch. with_indexes: whether
-    those of the new generation are built alongside."""
-    then = points.read(points.state_in_database)  # what isn't copied is lost
+    """Copy the live vectors, then those written during the copy, and switch to the new generation.
+    with_indexes: whether its indexes are built alongside."""
+    # From the database, not from memory: vectors that are not copied would be lost.
+    then = points.read(points.state_in_database)
     # An attempt may have been interrupted.
     points.memory.drop_later_generations(then.head.generation)
     dead = sum(space.dead for space in then.spaces.values())

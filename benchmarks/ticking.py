@@ -127,7 +127,7 @@ async def run(given: dict[str, Any], tells: bool) -> dict[str, float]:
                 if batch == BATCH:
                     await measured("read by get", things.get())
                     await measured("read by iterate", iterated(things))
-    with patch.multiple(graph, WORTH_CELLS=1, gains_by_an_index=lambda *_: True):
+    with patch.multiple(graph, WORTH_CELLS=1, index_pays_off=lambda *_: True):
         async with AsyncClient() as client:
             things = await filled(client, {name: one[:HELD] for name, one in given.items()}, HELD)
             await measured("index of hnswlib", things.optimize())

@@ -88,7 +88,7 @@ def skipped_in(records: Records, loaded: list[Any], loader: DataLoader | None) -
     return {i for i, (uri, item) in pairs if uri is not None and item is None}
 
 
-def sources_of(records: Records, loaded: list[Any]) -> EmbeddingInputs:
+def embedding_inputs(records: Records, loaded: list[Any]) -> EmbeddingInputs:
     """The sources of the records, of which those of uris are loaded; raises InvalidArgumentError
     when a record has two, and it isn't said which is embedded."""
     _refuse_unloaded(records, loaded)
@@ -214,7 +214,7 @@ def _embedded(
     show_progress: bool,
 ) -> PreparedBatch:
     payloads, vectors = or_unset(records.metadatas), _sparse_vectors(records)
-    sources = sources_of(records, loaded)
+    sources = embedding_inputs(records, loaded)
     embedded = embedder().embed(sources.inputs, show_progress) if sources.inputs else None
     if embedded is not None:
         vectors[SPACE] = Vectors(embedded.matrix, sources.positions)

@@ -54,10 +54,10 @@ BEGINNING = b"PK\x03\x04"  # of a snapshot
 @shared.quiet
 @click.pass_context
 def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
-    """Look at every byte of a store's files; the exit code is 3 where one is damaged."""
+    """Check every byte of a store's files; the exit code is 3 if any is damaged."""
     with opened(store) as client:
         if client._session.on_cluster:
-            raise click.UsageError("a cluster looks at its files itself")
+            raise click.UsageError("verify checks the files of a store; a cluster checks its own")
         reports = client.verify(progress=has_bar(quiet or as_json))
         root = client.path or Path()
     damaged = [one for one in reports if one.problem]
@@ -87,10 +87,10 @@ def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
     problems = [str(one.problem) for one in damaged]
     table(("collection", "damaged", "what"), [*zip(collections, files, problems, strict=True)])
     if any(DERIVED in file.parts for file in files):
-        complain("what is derived is made again by: optimize --rebuild")
+        complain("rebuild derived files with: optimize --rebuild")
     if not all(DERIVED in file.parts for file in files):
         complain(
-            "what is damaged isn't made again by itself: restore a snapshot beside the store "
+            "other damaged files can't be rebuilt: restore a snapshot beside the store "
             '(docs/operating.md, under "A damaged store")'
         )
 
@@ -98,7 +98,7 @@ def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
 @click.command()
 @shared.store
 @click.argument("collections", type=shared.TEXT, nargs=-1, shell_complete=names_completed)
-@click.option("--rebuild", is_flag=True, help="Make what is derived, such as indexes, anew.")
+@click.option("--rebuild", is_flag=True, help="Rebuild derived files, such as indexes.")
 @shared.quiet
 def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: bool) -> None:
     """Compact collections, all where none is named: nothing deleted is left in their files, and
@@ -106,7 +106,7 @@ def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: boo
     from retrieval_store.base.tracing import progress_bar
 
     if rebuild and is_url(store):
-        raise click.UsageError("--rebuild goes with a directory, where no server has it open")
+        raise click.UsageError("--rebuild needs a local directory that no server has open")
     with looked_at(store, writes=True, rebuild=rebuild) as session:
         if session.on_cluster:
             raise click.UsageError("a cluster sees to its collections itself")

@@ -1,5 +1,5 @@
-"""`RemoteLeaves`: the cluster's `query.executor.Ranker`, which rank by dense vectors, by words and
-by sparse vectors, with answers that fulfil the filter exactly.
+"""`ClusterRanker`: implements `query.executor.Ranker` on Qdrant. It ranks by dense vectors, words
+and sparse vectors, with answers that fulfil the filter exactly.
 
 Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
 matching points fulfil (`filters.necessary`), and the hits are checked here against the whole
@@ -157,8 +157,8 @@ def _wider(
         if lacking and context.collection.count(_condition(context, limit)) > limit:
             raise ClusterError(
                 f"{context.collection.place} returns at most {limit} points, by the limits of its "
-                "strict mode, and too few of these match; ask for fewer (n_results, depth), or by a "
-                "simpler filter"
+                "strict mode, and too few of these match; ask for fewer (n_results, depth), or "
+                "by a simpler filter"
             )
         short.clear()  # equally good ones may be missing, which the server doesn't return
     return wider
@@ -263,7 +263,7 @@ def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, StoredPoint
     )
 
 
-class RemoteLeaves:
+class ClusterRanker:
     """The points of one collection; see `query.executor.Ranker`. spaces: the vector spaces whose
     vectors are returned with hits."""
 
@@ -446,7 +446,7 @@ class RemoteLeaves:
         if not (limits.exact and (limits.values is None or len(ids) <= limits.values)):
             self.trace.requests += 1
             return _read_distances(collection, vector, ids)
-        asking = RemoteLeaves(collection, self._context.spaces, ClusterTrace())
+        asking = ClusterRanker(collection, self._context.spaces, ClusterTrace())
         exact = NearestDense(near.space, vector[None], near.scale, exact=True)
         asking.rank(QueryStep(exact, len(ids), HasId(ids)))
         self.trace.requests += asking.trace.requests

@@ -28,7 +28,7 @@ from retrieval_store.cluster import schema, write
 from retrieval_store.cluster.client import Cluster, IndexMissing
 from retrieval_store.cluster.filters import as_filter, necessary, within
 from retrieval_store.cluster.payload import RESERVED, StoredPoint
-from retrieval_store.cluster.ranker import ClusterTrace, RemoteLeaves
+from retrieval_store.cluster.ranker import ClusterRanker, ClusterTrace
 from retrieval_store.cluster.schema import SPARSE, is_written, kinds_of, parsed
 from retrieval_store.cluster.space import (
     PAGE,
@@ -308,7 +308,7 @@ class RemotePoints:
         beyond. Its indexes are passed by, and what words weigh isn't known."""
 
         def ask() -> RankReport:
-            leaves = RemoteLeaves(self._collection, (), ClusterTrace())
+            leaves = ClusterRanker(self._collection, (), ClusterTrace())
             return why(leaves, inquiry, max(1, min(RANKED, self._collection.count())))
 
         return self._indexed(ask)
@@ -337,7 +337,7 @@ class RemotePoints:
     def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
         spaces = question.fields.vectors
         return self._indexed(
-            lambda: answer(RemoteLeaves(self._collection, spaces, trace), question)
+            lambda: answer(ClusterRanker(self._collection, spaces, trace), question)
         )
 
     def _indexed(self, ask: Callable[[], T]) -> T:

@@ -33,8 +33,8 @@ from retrieval_store.engine.search.codes import (
     number_of,
 )
 from retrieval_store.engine.search.context import Caches, EngineTrace, OpenSpace, SearchView
-from retrieval_store.engine.search.graph import FRESH_CELLS, is_worth_an_index
-from retrieval_store.engine.search.planner import is_worth_codes
+from retrieval_store.engine.search.graph import FRESH_CELLS, index_is_worth_building
+from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.search.search import EngineRanker
 from retrieval_store.engine.sqlite import FileDatabase, corruption_as_damage
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
@@ -174,7 +174,7 @@ def _unindexed(
         indexed = max(indexed, at_hand.index.covered)
     if index_at_hand(space.space) == EXACT:
         return 0
-    if not indexed and not is_worth_an_index(slots, dimension, space.space.metric):
+    if not indexed and not index_is_worth_building(slots, dimension, space.space.metric):
         return 0
     return _count_living(space, np.arange(indexed, slots))
 
@@ -183,7 +183,7 @@ def _uncoded(
     connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
 ) -> int:
     slots, dimension = space.space.slots, space.space.dimension or 0
-    if not is_worth_codes(slots, dimension, space.space.metric):
+    if not codes_pay_off(slots, dimension, space.space.metric):
         return 0
     lacking = np.ones(slots, np.bool_)
     pieces = () if at_hand is None else _shown(at_hand).pieces

@@ -98,7 +98,7 @@ class Nearest(NamedTuple):
     tied: bool
 
 
-def decided(slots: Ints, distances: Floats, k: int) -> Nearest:
+def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
     """The k nearest of these slots, and those that are as far as the k-th, given the distances of
     all."""
     if 0 < k < len(slots):
@@ -108,7 +108,7 @@ def decided(slots: Ints, distances: Floats, k: int) -> Nearest:
     return Nearest(slots[order], distances[order], len(order), tied=True)
 
 
-def most_left(count: int, share: int, k: int) -> int:
+def max_candidates(count: int, share: int, k: int) -> int:
     """How many candidates of `count` rows a pass may leave: one in `share`, but at least what k
     hits leave where all goes well."""
     return max(count // share, FOR_EACH * k + LEAST_MOST)
@@ -304,7 +304,7 @@ class FloatPass:
         self._slots = _in_one_piece(slots)
         count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
         self._selects = 0 < k < count
-        self._most = min(count, most_left(count, MOST_SHARE, k))
+        self._most = min(count, max_candidates(count, MOST_SHARE, k))
         self._wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
         self._at_slots = address(self._slots)
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
@@ -441,7 +441,7 @@ def _closest(
 ) -> Nearest:
     """The k nearest of the rows `slots`, of all if None."""
     distances = exact_distances(query, length, matrix, slots, metric)
-    return decided(np.arange(len(matrix)) if slots is None else slots, distances, k)
+    return nearest_of(np.arange(len(matrix)) if slots is None else slots, distances, k)
 
 
 def _products(queries: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:

@@ -141,11 +141,11 @@ def _is_gone(points: Access) -> bool:
 def _loaded() -> Callable[[Access, Progress], bool]:
     """Loads what maintenance does, so that a process that only reads never loads it. Forks wait
     meanwhile: a child forked during the import would wait for the import's lock for ever."""
-    from retrieval_store.engine.maintenance.run import tend
+    from retrieval_store.engine.maintenance.run import run_once
 
-    return tend
+    return run_once
 
 
-_upkeep = BackgroundMaintenance()
-want = _upkeep.want
-atexit.register(_upkeep.stop)
+_maintenance = BackgroundMaintenance()
+want = _maintenance.want
+atexit.register(_maintenance.stop)

@@ -12,7 +12,7 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.maintenance.derive import FILLED_AT_ONCE, sweep
 from retrieval_store.engine.search.context import SearchView
-from retrieval_store.engine.search.graph import SpaceIndex, is_worth_an_index
+from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state import files
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advanced, rows_of
@@ -155,7 +155,7 @@ def _index_to_build(points: Access, space: Space, generation: int, count: int) -
     """The index of the generation to come, if there should be one."""
     assert space.dimension is not None
     index = points.memory.index_of(space, generation)
-    worth = is_worth_an_index(count, space.dimension, space.metric)
+    worth = index_is_worth_building(count, space.dimension, space.metric)
     return index if index.wanted and worth else None
 
 

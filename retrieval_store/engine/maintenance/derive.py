@@ -30,8 +30,8 @@ from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.search.codes import SpaceCodes
 from retrieval_store.engine.search.context import Caches, SearchView
-from retrieval_store.engine.search.graph import LOADING, SpaceIndex, is_worth_an_index
-from retrieval_store.engine.search.planner import is_worth_codes
+from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_worth_building
+from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translated
 from retrieval_store.engine.state import files
 from retrieval_store.engine.state.caches import Layers
@@ -438,7 +438,7 @@ def _with_files(points: Access, name: str) -> CachedState:
 
 
 def _should_have_codes(space: SpaceState) -> bool:
-    return is_worth_codes(space.space.slots, space.space.dimension or 0, space.space.metric)
+    return codes_pay_off(space.space.slots, space.space.dimension or 0, space.space.metric)
 
 
 def save_codes(points: Access, name: str, every: bool = False) -> None:
@@ -542,7 +542,9 @@ def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
     space = view.state.spaces.get(name)
     if space is None or not (index := view.kept.spaces[name].index).wanted:
         return None
-    worth = is_worth_an_index(space.space.slots, space.space.dimension or 0, space.space.metric)
+    worth = index_is_worth_building(
+        space.space.slots, space.space.dimension or 0, space.space.metric
+    )
     return index if worth or index.covered else None
 
 

@@ -266,7 +266,7 @@ def _refuse_to_wait(points: Access) -> NoReturn:
     )
 
 
-def tend(points: Access, progress: Progress) -> bool:
+def run_once(points: Access, progress: Progress) -> bool:
     """What is worth doing now, without waiting for another process or thread that does it already;
     returns whether that is why something was left."""
     progress = _told(points, progress)

@@ -6,7 +6,7 @@ does maintenance and mapped by all. The vectors behind the last full one, the *t
 memory. Vectors that have no codes, not yet or no longer, are searched as floats, with the same
 result.
 
-A small collection has no codes (`planner.is_worth_codes`), since floats are as fast there:
+A small collection has no codes (`planner.codes_pay_off`), since floats are as fast there:
 thousands of small ones have no files for them, and don't load this module. Nor has any collection
 codes where the compiled part is missing.
 

@@ -14,8 +14,8 @@ from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
-from retrieval_store.engine.search.graph import SpaceIndex, is_worth_an_index
-from retrieval_store.engine.search.planner import SearchPlan, is_worth_codes
+from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
+from retrieval_store.engine.search.planner import SearchPlan, codes_pay_off
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
 from retrieval_store.engine.storage.schema import Space
@@ -23,11 +23,11 @@ from retrieval_store.engine.storage.vectors import VectorRows
 from retrieval_store.indexes.exact import (
     Nearest,
     Norms,
-    decided,
     exact_distances,
     is_safe_length,
     length_of,
     nearest,
+    nearest_of,
 )
 from retrieval_store.query import executor as answering
 
@@ -63,7 +63,7 @@ class OpenSpace:
         each number of them."""
         if self._worth.slots != space.slots:
             of = space.slots, space.dimension or 0, space.metric
-            self._worth = Worth(space.slots, is_worth_codes(*of), is_worth_an_index(*of))
+            self._worth = Worth(space.slots, codes_pay_off(*of), index_is_worth_building(*of))
         return self._worth
 
     @property
@@ -282,7 +282,7 @@ class SearchContext:
             some = nearest(vector[None], self.matrix, norms, self.metric, k, slots)
             return self.in_order(some[0])
         distances = exact_distances(vector, self.lengths[i], self.matrix, slots, self.metric)
-        return self.in_order(decided(slots, distances, k))
+        return self.in_order(nearest_of(slots, distances, k))
 
     def in_order(self, found: Nearest, slots: Ints | None = None) -> Neighbors:
         """See `in_order`."""

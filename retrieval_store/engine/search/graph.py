@@ -20,7 +20,7 @@ import apsw
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import FifoLock, SharedLock, unforkable
-from retrieval_store.engine.search.planner import gains_by_an_index, is_worth_codes
+from retrieval_store.engine.search.planner import codes_pay_off, index_pays_off
 from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, PluginError, StorageError
@@ -212,8 +212,8 @@ class SpaceIndex:
         return make(dimension, metric, index_settings(self._space))
 
 
-def is_worth_an_index(slots: int, dimension: int, metric: Metric) -> bool:
+def index_is_worth_building(slots: int, dimension: int, metric: Metric) -> bool:
     """Whether an index should be built for this many vectors, dead ones included, since searching
     them exactly is so much slower."""
-    coded = is_worth_codes(slots, dimension, metric)
-    return slots * dimension >= WORTH_CELLS and gains_by_an_index(slots, dimension, coded)
+    coded = codes_pay_off(slots, dimension, metric)
+    return slots * dimension >= WORTH_CELLS and index_pays_off(slots, dimension, coded)

@@ -13,7 +13,7 @@ from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
 from retrieval_store.engine.search.planner import TRUST
 from retrieval_store.indexes import VectorIndex
-from retrieval_store.indexes.exact import most_left
+from retrieval_store.indexes.exact import max_candidates
 from retrieval_store.indexes.quantized import (
     Bits,
     Codes,
@@ -57,7 +57,7 @@ def by_codes(
     """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
     with too many candidates."""
     parts = _parts(context, coded)
-    most = most_left(context.allowed.count, MOST_SHARE, context.k)
+    most = max_candidates(context.allowed.count, MOST_SHARE, context.k)
     if parts.pieces is None or len(parts.rest):
         found = _with_rest(context, parts, most, which)
     else:

@@ -101,13 +101,13 @@ def choose(at: CostInputs, wider: int = 1) -> SearchPlan:
     return SearchPlan(best, ef if best == "over-fetch" else 0, costs)
 
 
-def is_worth_codes(slots: int, dimension: int, metric: Metric) -> bool:
+def codes_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
     """Whether so many vectors should have codes, where there is what makes and reads them."""
     fits = metric in BY_PRODUCTS and LEAST_DIMENSIONS <= dimension <= MOST_DIMENSIONS
     return fits and slots * dimension >= CODED_CELLS and kernel() is not None
 
 
-def gains_by_an_index(slots: int, dimension: int, coded: bool) -> bool:
+def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
     """Whether a search of this many vectors through an index is so much faster than a pass over all
     of them that the index is worth building. coded: whether there are, or will be, codes."""
     usual = CostInputs(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)

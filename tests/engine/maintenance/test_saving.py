@@ -34,7 +34,7 @@ def _lists_of_few_are_worth_a_file(monkeypatch):
 @pytest.fixture
 def in_background(monkeypatch):
     """Nothing is done in the background until the test says so."""
-    monkeypatch.setattr(upkeep._upkeep, "_stopping", True)
+    monkeypatch.setattr(upkeep._maintenance, "_stopping", True)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
         things = populated(client, 500)
         things.optimize()
         things.delete(ids=[str(i) for i in range(50)])
-        monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
+        monkeypatch.setattr(upkeep._maintenance, "_stopping", True)  # only what follows here
         things.add(ids=["more"], embeddings=cloud(1))
     take_in, compacted = derive._take_in, []
 
@@ -40,21 +40,21 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
     monkeypatch.setattr(run, "as_only_process", lambda points, wait, work: work(False))
     things = retrieval_store.Client(tmp_path).get_collection("things", embedding_function=None)
     points = things._backend.points
-    assert run.tend(points.access, lambda *counts: None)  # there is more to do, that's all
-    assert not run.tend(points.access, lambda *counts: None)
+    assert run.run_once(points.access, lambda *counts: None)  # there is more to do, that's all
+    assert not run.run_once(points.access, lambda *counts: None)
     assert compacted
     assert space_of(things)["indexed_slots"] == 451
 
 
 def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_path, monkeypatch):
-    tended, done = run.tend, threading.Event()
+    tended, done = run.run_once, threading.Event()
 
     def collecting(points, progress):
         points.read(lambda view: gc.collect())
         done.set()
         return tended(points, progress)
 
-    monkeypatch.setattr(run, "tend", collecting)
+    monkeypatch.setattr(run, "run_once", collecting)
     client = retrieval_store.Client(tmp_path)
     things = populated(client, 300)
     cycle = [client, things]
@@ -64,7 +64,7 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
     assert done.wait(PATIENCE)
     with retrieval_store.Client(tmp_path) as again:
         assert again.get_collection("things", embedding_function=None).count() == 300
-    until(lambda: upkeep._upkeep._thread is None, "the upkeep thread hangs")
+    until(lambda: upkeep._maintenance._thread is None, "the upkeep thread hangs")
 
 
 def test_an_index_is_finished_though_many_other_collections_are_used(tmp_path):
@@ -92,7 +92,7 @@ def test_an_index_is_finished_though_many_other_collections_are_used(tmp_path):
 
 
 def test_writing_goes_on_where_no_thread_can_be_started(client, monkeypatch):
-    until(lambda: upkeep._upkeep._thread is None, "the upkeep is busy")
+    until(lambda: upkeep._maintenance._thread is None, "the upkeep is busy")
 
     def start(thread):
         raise RuntimeError("can't start new thread")
@@ -168,7 +168,7 @@ def test_stats_can_be_asked_for_beside_maintenance(tmp_path):
 
 def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, monkeypatch):
     write_file = derive.derived.write_file
-    monkeypatch.setattr(upkeep._upkeep, "_stopping", True)
+    monkeypatch.setattr(upkeep._maintenance, "_stopping", True)
     with retrieval_store.Client(tmp_path) as client:
 
         def delete_then_save(directory, key, save, seq):
@@ -184,11 +184,11 @@ def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, mo
             things.optimize()
 
 
-@pytest.mark.parametrize("maintain", [run.tend, run.optimize])
+@pytest.mark.parametrize("maintain", [run.run_once, run.optimize])
 def test_files_stay_small_however_often_all_is_rewritten_while_an_index_is_filled(
     tmp_path, monkeypatch, maintain
 ):
-    monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
+    monkeypatch.setattr(upkeep._maintenance, "_stopping", True)  # only what follows here
     monkeypatch.setattr(derive, "FILLED_AT_ONCE", 100)
     add, rewritten, dead = SpaceIndex.add, iter(range(12)), []
 
@@ -214,7 +214,7 @@ def test_who_compacts_by_hand_has_an_index_all_the_time(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
-        monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # only what follows here
+        monkeypatch.setattr(upkeep._maintenance, "_stopping", True)  # only what follows here
         things.delete(ids=[str(i) for i in range(700)])
         held = []
         monkeypatch.setattr(run, "code", lambda *_: held.append(space_of(things)))

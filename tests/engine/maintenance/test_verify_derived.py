@@ -343,7 +343,7 @@ def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, mo
     def replacing(directory, space, index, made):
         if not compared:
             things.add(ids=[f"{i}" for i in range(5_000, 5_400)], embeddings=cloud(400, 6))
-            maintenance.tend(things._backend.points.access, lambda *_: None)
+            maintenance.run_once(things._backend.points.access, lambda *_: None)
             assert not (directory / "derived" / made.file).exists()
         compared.append(made.file)
         compare(directory, space, index, made)

@@ -221,7 +221,7 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
         populated(client).optimize()
     damage(code_files(tmp_path)[2])
     with monkeypatch.context() as alone, retrieval_store.Client(tmp_path, read_only=True) as client:
-        alone.setattr(background._upkeep, "_stopping", True)  # nobody makes up for it
+        alone.setattr(background._maintenance, "_stopping", True)  # nobody makes up for it
         alone.setattr(search, "FRESH_CELLS", 100)
         things = opened(client)
         told = things.explain(query_embeddings=cloud(1, 5))

@@ -9,7 +9,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.engine.maintenance import derive
-from retrieval_store.engine.maintenance.run import tend
+from retrieval_store.engine.maintenance.run import run_once
 from retrieval_store.engine.search.graph import SpaceIndex
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
 from tests.helpers.indexed import (
@@ -164,7 +164,7 @@ def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, mon
             things.query(query_embeddings=cloud(1, seed))
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things._backend.points.access.maintaining.take(lambda: None)  # whoever was at it has ended
-        tend(things._backend.points.access, lambda done, total: None)
+        run_once(things._backend.points.access, lambda done, total: None)
         assert indexed_at_hand(things) == 0
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things.add(ids=["new"], embeddings=cloud(1, 9))

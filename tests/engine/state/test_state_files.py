@@ -34,7 +34,7 @@ COUNT = 3_000
 @pytest.fixture(autouse=True)
 def _states_of_few_are_worth_a_file(monkeypatch):
     monkeypatch.setattr(states, "STATES_WORTH", 1)
-    monkeypatch.setattr(upkeep._upkeep, "_stopping", True)  # nothing is done unasked
+    monkeypatch.setattr(upkeep._maintenance, "_stopping", True)  # nothing is done unasked
 
 
 @pytest.fixture
@@ -564,7 +564,7 @@ def test_a_process_that_only_reads_saves_what_another_left_without(tmp_path, mon
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]])
     assert files(tmp_path) == []
-    monkeypatch.setattr(upkeep._upkeep, "_stopping", False)
+    monkeypatch.setattr(upkeep._maintenance, "_stopping", False)
     with retrieval_store.Client(tmp_path) as client:
         client.get_collection("things", embedding_function=None).query(query_embeddings=[[1]])
         until(lambda: files(tmp_path), "the state wasn't saved")

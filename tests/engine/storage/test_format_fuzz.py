@@ -85,7 +85,9 @@ def make(folder):
     with (
         mock.patch("uuid.uuid4", lambda: uuid.UUID(int=chance.getrandbits(128), version=4)),
         mock.patch("os.cpu_count", lambda: 1),  # several threads make other graphs each time
-        mock.patch.object(upkeep._upkeep, "_stopping", True),  # which has files open for longer
+        mock.patch.object(
+            upkeep._maintenance, "_stopping", True
+        ),  # which has files open for longer
     ):
         fill(folder)
 

@@ -124,7 +124,7 @@ def test_lists_that_are_too_old_to_be_caught_up_are_made_again_without_a_warning
     assert list(tmp_path.glob("*/derived/words.*"))
     monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
     monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
-    monkeypatch.setattr(background._upkeep, "_stopping", True)  # nobody saves them anew
+    monkeypatch.setattr(background._maintenance, "_stopping", True)  # nobody saves them anew
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("texts", embedding_function=None)
         for i in range(8):

@@ -16,8 +16,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, distinct
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import needing
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 _BREAK = "\0"  # between texts; within one it separates words like any other control character
 # For each byte of UTF-8 what takes its place: of ASCII only words, in lower case, and breaks stay.
@@ -186,8 +185,12 @@ def fold(word: str) -> str:
 @lru_cache(maxsize=32)
 def stemmer(language: str) -> Any:
     """Snowball's stemmer of a language; InvalidArgumentError for one that it doesn't know."""
-    with needing("stemming", "PyStemmer", "[text]"):
+    try:
         import Stemmer
+    except ImportError:  # not `needing`: users of words read one error, without its cause
+        raise MissingDependencyError(
+            'stemming needs PyStemmer: pip install "retrieval-store[text]"'
+        ) from None
     if language not in Stemmer.algorithms():
         known = ", ".join(Stemmer.algorithms())
         raise InvalidArgumentError(f"language is {language!r}, expected one of {known}")

@@ -5,10 +5,10 @@ What a user wrote comes in; an expression goes out. Its nodes say what matches, 
 column: a path (`paths`) and a reading of the values there, which `columns` combines. `leaves` has
 what all conditions share, conditions on documents, nested objects and slices, patterns, the
 evaluation of an expression for a single point, and the limits of expressions from outside; `values`
-has conditions on numbers, texts, tokens, sizes and places; `dates` reads times; `expression` is the
-language as a whole; `where` parses Chroma's dialects. Stores evaluate expressions in their own way:
-the engine to masks (`engine.filtering`), a cluster by Qdrant (`cluster.filters`). It may use `base`
-and `errors`.
+has conditions on numbers, texts, tokens and sizes, `geo` on places; `dates` reads times;
+`expression` is the language as a whole; `where` parses Chroma's dialects. Stores evaluate
+expressions in their own way: the engine to masks (`engine.filtering`), a cluster by Qdrant
+(`cluster.filters`). It may use `base` and `errors`.
 """
 
 from importlib import import_module

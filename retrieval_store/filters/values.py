@@ -1,32 +1,26 @@
 """Conditions on the values of payloads: what they equal, between which bounds they lie, which texts
-and tokens are in them, and in which places they lie.
+and tokens are in them.
 
 Each condition is implemented once, in a base class, for any column of values (`Equality`, …). It
 has two kinds of subclasses: nodes with a column of their own (`Equals`, `Between`, …), made by the
 Qdrant front, which distinguishes types; and nodes with a path, whose class fixes the reading
 (`OneOf`, `Range`, …), for users and `where`.
-
-Places lie in a box, a circle or a polygon (`PlaceLeaf`). No border belongs to what it encloses.
 """
 
 import math
 import operator
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, ClassVar, TypeAlias, final
+from typing import Any, ClassVar, final
 
-import numpy as np
-
-from retrieval_store.base.arrays import Bools, Floats, plain_scalar
+from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import is_unicode, shown
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import Place, PlacesAt, Reading, TokensAt, ValuesAt
+from retrieval_store.filters.columns import Reading, TokensAt, ValuesAt
 from retrieval_store.filters.leaves import (
     Bound,
     ColumnLeaf,
     Interval,
-    KeptPlaces,
     KeptTokens,
     KeptValues,
     Pushdown,
@@ -411,104 +405,3 @@ def _united(leaves: list[Equality]) -> Equality:
         return leaves[0]
     values = tuple(value for leaf in leaves for value in leaf.values)
     return replace(leaves[0], values=values)  # type: ignore[type-var]
-
-
-EARTH = 6_371_008.8  # metres: the mean radius
-Ring: TypeAlias = tuple[Place, ...]  # the last is the first
-
-
-class PlaceLeaf(ColumnLeaf):
-    """A condition on places."""
-
-    __slots__ = ()
-    at: PlacesAt
-
-    def inside(self, lon: Floats, lat: Floats) -> Bools:
-        """(n,) which of the places fulfil it."""
-        raise NotImplementedError
-
-    def holds(self, value: Place) -> bool:
-        lon, lat = np.array([value], np.float64).T
-        return bool(self.inside(lon, lat)[0])
-
-    def found_in(self, kept: KeptPlaces) -> RowSet:
-        return kept.where(self.inside)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class InBox(PlaceLeaf):
-    """Points with a place between two parallels and two meridians; west of east counts the other
-    way around the earth."""
-
-    at: PlacesAt
-    west: float
-    north: float
-    east: float
-    south: float
-
-    def inside(self, lon: Floats, lat: Floats) -> Bools:
-        after, before = lon > self.west, lon < self.east
-        between = after | before if self.west > self.east else after & before
-        within: Bools = between & (lat > self.south) & (lat < self.north)
-        return within
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class InCircle(PlaceLeaf):
-    """Points with a place less than `radius` metres away from another."""
-
-    at: PlacesAt
-    lon: float
-    lat: float
-    radius: float
-
-    def inside(self, lon: Floats, lat: Floats) -> Bools:
-        return distances(self.lon, self.lat, lon, lat) < self.radius
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class InPolygon(PlaceLeaf):
-    """Points with a place in the exterior ring, and in or on none of the interior ones."""
-
-    at: PlacesAt
-    exterior: Ring
-    interiors: tuple[Ring, ...] = ()
-
-    def inside(self, lon: Floats, lat: Floats) -> Bools:
-        within = encloses(self.exterior, lon, lat) & ~touches(self.exterior, lon, lat)
-        for ring in self.interiors:
-            within &= ~(encloses(ring, lon, lat) | touches(ring, lon, lat))
-        return within
-
-
-def distances(lon: float, lat: float, lons: Floats, lats: Floats) -> Floats:
-    """(n,) metres on a sphere, by the haversine formula."""
-    here, there = np.radians(lat), np.radians(lats)
-    half_lat, half_lon = (there - here) / 2, np.radians(lons - lon) / 2
-    part = np.sin(half_lat) ** 2 + np.cos(here) * np.cos(there) * np.sin(half_lon) ** 2
-    metres: Floats = 2 * EARTH * np.arcsin(np.sqrt(np.minimum(part, 1.0)))
-    return metres
-
-
-def encloses(ring: Sequence[Place], lon: Floats, lat: Floats) -> Bools:
-    """(n,) which places the ring goes around, seen as straight lines on a map: those from which a
-    line to the east crosses it an odd number of times."""
-    odd = np.zeros(len(lon), np.bool_)
-    for (x, y), (to_x, to_y) in pairwise(ring):
-        if y != to_y:
-            crosses = (y > lat) != (to_y > lat)
-            odd ^= crosses & (lon < (to_x - x) * (lat - y) / (to_y - y) + x)
-    return odd
-
-
-def touches(ring: Sequence[Place], lon: Floats, lat: Floats) -> Bools:
-    """(n,) which places lie on the ring itself."""
-    on = np.zeros(len(lon), np.bool_)
-    for (x, y), (to_x, to_y) in pairwise(ring):
-        straight = (to_x - x) * (lat - y) == (to_y - y) * (lon - x)
-        beside = (lon >= min(x, to_x)) & (lon <= max(x, to_x))
-        on |= straight & beside & (lat >= min(y, to_y)) & (lat <= max(y, to_y))
-    return on

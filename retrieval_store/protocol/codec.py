@@ -447,14 +447,16 @@ _HOMES: Mapping[str, Sequence[str]] = {
     "filters.paths": ("JsonPath",),
     "filters.columns": ("ValuesAt", "PlacesAt", "TokensAt", "ElementsAt"),
     "filters.leaves": ("AnyElement", "DocumentContains", "DocumentMatches", "InSlice"),
+    "filters.geo": ("InBox", "InCircle", "InPolygon"),
     "filters.values": (
-        *("InBox", "InCircle", "InPolygon"),
         *("Beginning", "Between", "Containing", "Differs", "Equals", "Exists", "HasLength"),
         *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextIn", "TextRange"),
     ),
-    "query.query": (
+    "query.formulas": (
         *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
         *("Quotient", "ScoreOf", "TimeAt", "Whether"),
+    ),
+    "query.query": (
         *("BestOfEach", "Bm25", "Discover", "FormulaScore", "FuseRankings", "Mmr"),
         *("NearestDense", "NearestSparse", "OrderBy"),
         *("PayloadText", "Query", "Recommend", "RelevanceFeedback", "QueryStep"),
@@ -715,7 +717,8 @@ _MADE: Mapping[Any, Callable[[Any], Any]] = {
 def names_for_types() -> dict[str, Any]:
     """What types are called that modules import only for type checkers."""
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.query.query import ExplainRequest, Formula, RankReport
+    from retrieval_store.query.formulas import Formula
+    from retrieval_store.query.query import ExplainRequest, RankReport
     from retrieval_store.query.types import Projection
 
     classes = (Analyzer, RankReport, ExplainRequest, Projection)

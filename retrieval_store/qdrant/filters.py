@@ -15,6 +15,7 @@ from retrieval_store.base.validation import shown
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import LEAST, MOST, ScalarKind, TokensAt, ValuesAt, uuid_in
 from retrieval_store.filters.dates import micros_of
+from retrieval_store.filters.geo import InBox, InCircle, InPolygon, Ring
 from retrieval_store.filters.leaves import MAX_NODES, InSlice, any_element
 from retrieval_store.filters.nodes import (
     And,
@@ -35,10 +36,6 @@ from retrieval_store.filters.values import (
     Equals,
     HasPhrase,
     HasTokens,
-    InBox,
-    InCircle,
-    InPolygon,
-    Ring,
 )
 from retrieval_store.qdrant.errors import malformed, to_float
 from retrieval_store.qdrant.payload_indexes import (

@@ -18,12 +18,13 @@ from retrieval_store.base.validation import shortened
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import PlacesAt, ScalarKind, TokensAt, ValuesAt, uuid_in
 from retrieval_store.filters.dates import micros_of
+from retrieval_store.filters.geo import InCircle
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import EACH, JsonPath, Step
-from retrieval_store.filters.values import Differs, InCircle
+from retrieval_store.filters.values import Differs
 from retrieval_store.qdrant.errors import to_float
 from retrieval_store.qdrant.tokenizers import tokens_of, words_in
-from retrieval_store.query.query import Variable
+from retrieval_store.query.formulas import Variable
 
 _KEY = r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[^."\[\]]+))'
 _FIRST = re.compile(_KEY)

@@ -23,24 +23,19 @@ from retrieval_store.protocol import codec
 from retrieval_store.protocol.codec import MalformedError, decode, encode, packed, unpacked
 from retrieval_store.protocol.methods import POINTS, STORE, told, understood
 from retrieval_store.protocol.validate import check_arguments
+from retrieval_store.query.formulas import Apply, Combine, Constant, NumberAt, ScoreOf, Whether
 from retrieval_store.query.query import (
-    Apply,
     BestOfEach,
     Bm25,
-    Combine,
-    Constant,
     FormulaScore,
     FuseRankings,
     Groups,
     Mmr,
     NearestDense,
     NearestSparse,
-    NumberAt,
     Query,
     QueryStep,
     Recommend,
-    ScoreOf,
-    Whether,
 )
 from retrieval_store.query.types import (
     UNSET,

@@ -27,7 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "text": {"mode": "text"},
     "dense": {"mode": "dense", "exact": True},
     "hybrid": {"mode": "hybrid", "exact": True},
-    "rrf": {"mode": "hybrid", "fusion": "rrf", "exact": True},
+    "rrf": {"mode": retrieval_store.Hybrid("rrf"), "exact": True},
 }
 WORDS: dict[str, dict[str, Any]] = {
     "plain": {},

@@ -16,6 +16,7 @@ from runs import save
 from tasks import Task, of_python, of_wordnet
 
 import retrieval_store
+from retrieval_store import Rerank
 from retrieval_store.rerankers import SimilarityReranker
 
 DEPTHS = (20, 50)
@@ -50,7 +51,7 @@ def main() -> None:
     small, better = retrieval_store.WordLlamaEmbedding(), retrieval_store.MiniLMEmbedding()
     reader = SimilarityReranker(better)
     ways: dict[str, dict[str, Any]] = {"": {}}
-    ways |= {f"{depth}": {"rerank": reader, "rerank_from": depth} for depth in DEPTHS}
+    ways |= {f"{depth}": {"rerank": Rerank(reader, depth)} for depth in DEPTHS}
     tasks = {"Python": of_python()}
     if chosen.wordnet.is_dir():
         tasks["WordNet"] = of_wordnet(chosen.wordnet, SYNSETS, 0)

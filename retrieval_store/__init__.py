@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from retrieval_store.api.collection import Collection
     from retrieval_store.api.configuration import Configuration
     from retrieval_store.api.frames import to_arrow, to_pandas
+    from retrieval_store.api.query import Groups, Hybrid, Rerank
     from retrieval_store.api.results import (
         DeleteResult,
         Explanation,
@@ -117,7 +118,9 @@ __all__ = [
     "FastEmbedEmbeddingFunction",
     "GetResult",
     "GroupBy",
+    "Groups",
     "HttpClient",
+    "Hybrid",
     "IDs",
     "ImageLoader",
     "Images",
@@ -139,6 +142,7 @@ __all__ = [
     "QueryResult",
     "Reason",
     "Reasons",
+    "Rerank",
     "Reranker",
     "Rrf",
     "Search",
@@ -220,6 +224,9 @@ _HOMES = {
     "Collection": "retrieval_store.api.collection",
     "DataLoader": "retrieval_store.loaders",
     "EmbeddingFunction": "retrieval_store.embeddings",
+    "Groups": "retrieval_store.api.query",
+    "Hybrid": "retrieval_store.api.query",
+    "Rerank": "retrieval_store.api.query",
     "Configuration": "retrieval_store.api.configuration",
     "DeleteResult": "retrieval_store.api.results",
     "Explanation": "retrieval_store.api.results",

@@ -11,7 +11,7 @@ Only some of these can become a relevance, each in its own way.
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from math import inf
@@ -22,7 +22,8 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from langchain_retrieval_store.documents import FIELDS, PointLayout
-from retrieval_store import Collection
+from retrieval_store import Collection, Groups, Rerank
+from retrieval_store.api.query import gathered
 from retrieval_store.base.arrays import RRF_K
 from retrieval_store.base.fusion import usual_fusion
 from retrieval_store.base.threads import awaited
@@ -48,21 +49,20 @@ _PASSED = (
     *("exact", "ef", "depth", "offset", "max_distance", "min_score", "group_by", "group_size"),
     *("rerank", "rerank_from", "rerank_query"),
 )
-_DIVERSE = ("offset", "group_by", "group_size", "rerank")  # with which no diverse choice goes
+_DIVERSE = ("offset", "group_by", "rerank")  # with which no diverse choice goes
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """How to search. mode: one of MODES, hybrid only where both sides count; threshold: the least
-    relevance; passed: what goes to `Collection.query` as it is."""
+    relevance; how: the other arguments of `Collection.query`."""
 
     where: Expression | None
     where_document: Mapping[str, Any] | None
     mode: SearchMode
-    alpha: float | None
     fusion: Any
     threshold: float | None
-    passed: dict[str, Any]
+    how: dict[str, Any]
 
     @property
     def by_distance(self) -> bool:
@@ -72,7 +72,7 @@ class Ask:
     @property
     def is_reranked(self) -> bool:
         """Whether a re-ranker puts the hits in order."""
-        return "rerank" in self.passed
+        return "rerank" in self.how
 
     @property
     def by_vector(self) -> bool:
@@ -101,18 +101,28 @@ def asked(
     elif mode == "hybrid" and alpha == 0:
         mode = "sparse" if has_sparse else "text"
     threshold = given.get("score_threshold")
-    passed = {name: given[name] for name in _PASSED if given.get(name) is not None}
-    if "group_by" in passed:
-        passed["group_by"] = layout.key(passed["group_by"])
+    fusion = given.get("fusion") or usual_fusion(not has_sparse, alpha)
+    how = search_params_of(given.get("search_params"))
+    how |= {name: given[name] for name in _PASSED if given.get(name) is not None}
+    if "group_by" in how:
+        how["group_by"] = _groups(layout, how["group_by"])
+    if mode == "hybrid":
+        how |= {"alpha": alpha, "fusion": fusion}
     return Ask(
         layout.where(filter),
         given.get("where_document") or None,
         mode,
-        alpha,
-        given.get("fusion") or usual_fusion(not has_sparse, alpha),
+        fusion,
         None if threshold is None else fraction(threshold, "score_threshold"),
-        {**search_params_of(given.get("search_params")), **passed},
+        gathered({"mode": mode, **how}),
     )
+
+
+def _groups(layout: PointLayout, group_by: Any) -> Any:
+    """`group_by` under the key at which a point holds what users call so."""
+    if isinstance(group_by, Groups):
+        return replace(group_by, key=layout.key(group_by.key))
+    return layout.key(group_by)
 
 
 def mode_of(given: Any, name: str = "search_mode") -> SearchMode:
@@ -130,17 +140,8 @@ def count_of(value: Any, name: str = "k") -> int:
 
 def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> dict[str, Any]:
     """Those of `Collection.query`. sources: what to search for, by the names of its arguments."""
-    how: dict[str, Any] = {"mode": ask.mode, **ask.passed}
-    if ask.mode == "hybrid":
-        how |= {"alpha": ask.alpha, "fusion": ask.fusion}
-    return {
-        **sources,
-        **how,
-        "n_results": k,
-        "where": ask.where,
-        "where_document": ask.where_document,
-        "include": (*FIELDS, *include),
-    }
+    filters = {"where": ask.where, "where_document": ask.where_document}
+    return {**ask.how, **sources, **filters, "n_results": k, "include": (*FIELDS, *include)}
 
 
 def found_by(
@@ -168,7 +169,7 @@ def chosen(
     other. lambda_mult 1: the best in their own order."""
     weight = fraction(lambda_mult, "lambda_mult")
     for name in _DIVERSE:
-        if ask.passed.get(name):
+        if ask.how.get(name):
             raise InvalidArgumentError(f"{name} doesn't go with maximal marginal relevance")
     count = max(k, count_of(fetch_k, "fetch_k"))
     found = found_by(collection, ask, count, sources, "embeddings")
@@ -489,8 +490,8 @@ class Searches:
             sources["query_sparse"] = sparse_of(self._needed_sparse(), [query], True)
         elif ask.mode != "dense":
             sources["query_texts"] = query
-        if ask.is_reranked and "rerank_query" not in ask.passed:
-            sources["rerank_query"] = query
+        if ask.is_reranked:
+            sources["rerank"] = Rerank.comparing(ask.how["rerank"], query)
         return sources
 
     def _needed_embedding(self) -> Embeddings:

@@ -33,13 +33,15 @@ from retrieval_store.api.configuration import (
 )
 from retrieval_store.api.embedding import Embedding
 from retrieval_store.api.query import (
+    Groups,
+    Hybrid,
     Mode,
     QueryBuilder,
     QueryOptions,
     QuerySources,
+    Rerank,
     asks,
     asks_besides,
-    refuse_without_rerank,
     vector_like,
     window_of,
 )
@@ -62,7 +64,7 @@ from retrieval_store.api.results import (
     query_result,
     stats_of,
 )
-from retrieval_store.base.arrays import Fusion, Matrix, Metric
+from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, checked_metadata, path_of, shown, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
@@ -381,10 +383,7 @@ class Collection:
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[QueryField] = ("metadatas", "documents", "distances"),
         *,
-        mode: Mode = "dense",
-        alpha: float | None = None,
-        fusion: Fusion | None = None,
-        depth: tuple[int, int] | None = None,
+        mode: Mode | Hybrid = "dense",
         exact: bool = False,
         ef: int | None = None,
         like: str | Sequence[str] | None = None,
@@ -392,45 +391,38 @@ class Collection:
         offset: int | None = None,
         max_distance: float | None = None,
         min_score: float | None = None,
-        group_by: str | None = None,
-        group_size: int | None = None,
+        group_by: str | Groups | None = None,
         query_sparse: Any = None,
         rerank: Any = None,
-        rerank_from: int | None = None,
-        rerank_query: str | Sequence[str] | None = None,
     ) -> QueryRequest:
         """What `query` and `explain` ask."""
         if query_sparse is not None:
             refuse_no_sparse("query_sparse", self._record())
         wanted = include_of(include, QUERY_FIELDS)
-        bounds = (max_distance, min_score)
-        is_reranked = rerank is not None
-        window = window_of(n_results, offset, bounds, group_by, group_size, mode, is_reranked)
+        options = QueryOptions.of(mode, exact, ef)
+        window = window_of(
+            n_results, offset, (max_distance, min_score), group_by, options.mode, rerank is not None
+        )
         sources = QuerySources(
             query_embeddings, query_texts, query_images, query_uris, query_sparse
         )
         expression = filter_of(where, where_document, named_by(ids))
         if like is not None or unlike is not None:
-            if mode != "dense":
-                raise InvalidArgumentError(f"like goes with mode 'dense', not {mode!r}")
+            if options.mode != "dense":
+                raise InvalidArgumentError(f"like goes with mode 'dense', not {options.mode!r}")
             sources, others = self._like(sources, like, unlike)
             expression = all_of(expression, others)
-        options = QueryOptions(mode, alpha, fusion, exact, ef, depth)
         asker = QueryBuilder(self._embedding.embedder, self._load, self._analyzer)
         if rerank is None:
-            refuse_without_rerank(rerank_from=rerank_from, rerank_query=rerank_query)
             fields = fields_for(wanted)
             return QueryRequest(
                 asker.question(sources, expression, window, fields, options), wanted
             )
         from retrieval_store.api.rerank import reranked_question
 
-        texts = query_texts if rerank_query is None else rerank_query
         fields = fields_for(wanted | {"documents"})
         question, reranking = reranked_question(
-            rerank,
-            rerank_from,
-            texts,
+            Rerank.comparing(rerank, cast(Any, query_texts)),
             window,
             lambda read: asker.question(sources, expression, read, fields, options),
         )
@@ -469,14 +461,8 @@ class Collection:
         "text": those whose documents have words of `query_texts`, by BM25; nothing is embedded.
         "sparse": those with the greatest dot products with `query_sparse`, one or many.
         "hybrid": both, with `query_embeddings` and `query_texts`, or the texts alone, which are
-        embedded; `query_sparse` takes the place of the words where it is given. fusion: how both
-        become one ranking: by reciprocal ranks ("rrf"), or by a "weighted" sum of scaled scores,
-        where the vectors weigh `alpha` (0.5) and the words 1 - alpha; "adaptive" is that sum, with
-        weights for each query: the more of its rare words one document holds, the more words weigh.
-        Left out, it is "adaptive", or "rrf" with `alpha` or `query_sparse`. depth: how many each
-        side is asked for, (vectors, words); when it is left out, the least of 100, 400, 1,600 …
-        that is four times as many as hits up to the last. Pages by `offset` are parts of one
-        ranking where it is given.
+        embedded; `query_sparse` takes the place of the words where it is given. A `Hybrid` as the
+        mode says how both become one ranking.
 
         ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
         or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
@@ -487,13 +473,13 @@ class Collection:
         the first, and as much further from that of the second as that is away; it doesn't find any
         of them. offset: leave out so many of the best; max_distance: leave out what is farther, in
         mode "dense"; min_score: what has a lesser score, in the others. group_by: of the points
-        that have one value under this metadata key, show only the best `group_size` (1), and none
-        that has no value there: the best passage of each book.
+        that have one value under this metadata key, show only the best, or the best few with
+        `Groups(key, size)`, and none that has no value there: the best passage of each book.
 
-        rerank: a re-ranker, or the name of one, that reads the documents of the best `rerank_from`
-        (50, or as many as are wanted) beside the query's text, `rerank_query` if it is given, and
-        puts them in its own order; scores, `offset` and `min_score` are those after it, and what
-        has no document comes last, with the score None.
+        rerank: a re-ranker, the name of one, or a `Rerank` with more to say, which reads the
+        documents of the best hits beside the query's text and puts them in its own order; scores,
+        `offset` and `min_score` are those after it, and what has no document comes last, with the
+        score None.
         """
         hits = self._backend.points.ask(request.question)
         if request.reranking is not None:

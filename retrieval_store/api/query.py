@@ -1,6 +1,7 @@
 """What users pass to a query, checked, as a store takes it: what to search for, and how."""
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as Container
 from functools import update_wrapper
@@ -14,7 +15,7 @@ import numpy as np
 from retrieval_store.api.arguments import complete_texts_of, images_of, matrix_of, sparse_of
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, Fusion, Matrix, Metric, SparseVector, plain_scalar
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, fields, replace
 from retrieval_store.base.validation import fraction, listed, shown, whole_number
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression
@@ -41,24 +42,27 @@ Mode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
 MODES, FUSIONS = get_args(Mode), get_args(Fusion)
 
 
-@dataclass(slots=True)  # none of these is changed; frozen, they would be slower to make
-class QueryOptions:
-    """How to search; see `Collection.query`."""
+@dataclass(frozen=True, slots=True)
+class Hybrid:
+    """The mode of a query that ranks by vectors and by words, and how both become one ranking.
 
-    mode: Mode
-    alpha: float | None
-    fusion: Fusion | None
-    exact: bool
-    ef: int | None
+    fusion: "rrf", by reciprocal ranks; "weighted", by a sum of scaled scores, in which the vectors
+    weigh `alpha` and the words 1 - alpha; or "adaptive", by that sum with weights of each query's
+    own: the more of its rare words one document holds, the more words weigh. None is "adaptive", or
+    "rrf" where `alpha` or `query_sparse` is given. alpha: 0 to 1; None is 0.5. depth: how many hits
+    each side gives, as (vectors, words); None is the least of 100, 400, 1,600 … that is four times
+    as many as the hits up to the last that is wanted. Pages by `offset` are parts of one ranking
+    where it is given.
+    """
+
+    fusion: Fusion | None = None
+    alpha: float | None = None
     depth: tuple[int, int] | None = None
 
     def check(self) -> None:
         """Raise InvalidArgumentError for what can't be."""
-        if self.mode not in MODES:
-            raise InvalidArgumentError(f"mode is {shown(self.mode)}, expected one of {MODES}")
         if self.fusion is not None and self.fusion not in FUSIONS:
             raise InvalidArgumentError(f"fusion is {shown(self.fusion)}, expected one of {FUSIONS}")
-        self.checked_ef()
         if self.alpha is not None:
             fraction(self.alpha, "alpha")
 
@@ -87,9 +91,66 @@ class QueryOptions:
         vectors, words = (whole_number(number, "depth", 1) for number in self.depth)
         return vectors, words
 
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Hits by their value under a metadata key: the best `size` of each value."""
+
+    key: str
+    size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rerank:
+    """A re-ranker that puts the best hits of a query in its own order, and what it reads.
+
+    reranker: an object that `retrieval_store.Reranker` describes, or the name of a registered one.
+    candidates: how many of the best hits it reads; None is 50, or as many as are wanted. query: the
+    text, or one for each query, that documents are compared with; None takes `query_texts`.
+    """
+
+    reranker: Any
+    candidates: int | None = None
+    query: str | Sequence[str] | None = None
+
+    @classmethod
+    def comparing(cls, rerank: "Rerank | Any", texts: str | Sequence[str] | None) -> "Rerank":
+        """What a user passes as `rerank`, comparing with these texts where it names none itself."""
+        whole = rerank if isinstance(rerank, cls) else cls(rerank)
+        return replace(whole, query=texts) if whole.query is None else whole
+
+
+@dataclass(slots=True)  # none of these is changed; frozen, they would be slower to make
+class QueryOptions:
+    """How to search; see `Collection.query`."""
+
+    mode: Mode
+    exact: bool
+    ef: int | None
+    hybrid: Hybrid
+
+    @classmethod
+    def of(cls, mode: "Mode | Hybrid", exact: bool, ef: int | None) -> "QueryOptions":
+        """Of what a user passes."""
+        if isinstance(mode, Hybrid):
+            return cls("hybrid", exact, ef, mode)
+        return cls(mode, exact, ef, _USUAL)
+
+    def check(self) -> None:
+        """Raise InvalidArgumentError for what can't be."""
+        if self.mode not in MODES:
+            raise InvalidArgumentError(
+                f"mode is {shown(self.mode)}, expected one of {MODES}, or a Hybrid"
+            )
+        self.checked_ef()
+        self.hybrid.check()
+
     def checked_ef(self) -> int | None:
         """The candidates asked for, if so."""
         return None if self.ef is None else whole_number(self.ef, "ef", 1)
+
+
+_USUAL = Hybrid()
 
 
 @dataclass(slots=True)
@@ -252,17 +313,17 @@ class QueryBuilder:
         texts, sparse = sources.sides(options.mode)
         if options.mode != "hybrid":
             return QueryStep(self._words(texts, sparse, None), depth, expression), None
-        fusion, alpha = options.fused(sparse is None)
+        fusion, alpha = options.hybrid.fused(sparse is None)
         if alpha == 0:
             return QueryStep(self._words(texts, sparse, None), depth, expression), None
         number = None if self.holds_several else len(sparse or texts or ())
         near = self._near(sources.dense_leg(texts, number), options)
-        deep, wide = options.depths(depth)
+        deep, wide = options.hybrid.depths(depth)
         if alpha == 1:
             return QueryStep(near, depth, expression), None
         words = self._words(texts, sparse, fusion)
         legs = QueryStep(near, deep, expression), QueryStep(words, wide, expression)
-        weights, is_fixed = (alpha, 1.0 - alpha), options.depth is not None
+        weights, is_fixed = (alpha, 1.0 - alpha), options.hybrid.depth is not None
         fused = FuseRankings(fusion, weights, has_fixed_limits=is_fixed)
         return QueryStep(fused, depth, prefetch=legs), near
 
@@ -351,19 +412,13 @@ def window_of(
     offset: Any,
     bounds: tuple[Any, Any],
     group_by: Any,
-    group_size: Any,
     mode: str,
     is_reranked: bool = False,
 ) -> Window:
     """The window that a user asks for. bounds: max_distance and min_score."""
     count = whole_number(n_results, "n_results", 1)
     skipped = 0 if offset is None else whole_number(offset, "offset", 0, sys.maxsize - count)
-    size = 1 if group_size is None else whole_number(group_size, "group_size", 1)
-    if group_by is None and group_size is not None:
-        raise InvalidArgumentError("group_size goes with group_by, the key to group by")
-    if group_by is not None and (not isinstance(group_by, str) or not group_by):
-        raise InvalidArgumentError(f"group_by is {shown(group_by)}, expected a metadata key")
-    groups = None if group_by is None else BestOfEach((group_by,), size)
+    groups = None if group_by is None else _groups_of(group_by)
     farthest, least = _bound(bounds[0], "max_distance"), _bound(bounds[1], "min_score")
     if farthest is not None and mode != "dense":
         raise InvalidArgumentError(
@@ -377,6 +432,15 @@ def window_of(
     return Window(count, skipped, farthest, least, groups)
 
 
+def _groups_of(group_by: Any) -> BestOfEach:
+    groups = group_by if isinstance(group_by, Groups) else Groups(group_by)
+    if not isinstance(groups.key, str) or not groups.key:
+        raise InvalidArgumentError(
+            f"group_by is {shown(group_by)}, expected a metadata key, or Groups(key, size)"
+        )
+    return BestOfEach((groups.key,), whole_number(groups.size, "the size of group_by", 1))
+
+
 def _bound(value: Any, name: str) -> float | None:
     if value is None:
         return None
@@ -387,11 +451,63 @@ def _bound(value: Any, name: str) -> float | None:
     return float(value)
 
 
-def refuse_without_rerank(**given: Any) -> None:
-    """Raise InvalidArgumentError for what says how hits are re-ranked where nothing does."""
-    for name, value in given.items():
-        if value is not None:
-            raise InvalidArgumentError(f"{name} goes with rerank, a re-ranker or its name")
+# What were arguments of their own up to release 0.2: of which arguments they are parts now.
+_FORMER: Mapping[str, tuple[str, type]] = {
+    **dict.fromkeys(("fusion", "alpha", "depth"), ("mode", Hybrid)),
+    "group_size": ("group_by", Groups),
+    **dict.fromkeys(("rerank_from", "rerank_query"), ("rerank", Rerank)),
+}
+
+
+def gathered(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a query, where those that were arguments of their own have become parts of
+    `mode`, `group_by` and `rerank`."""
+    now = {name: value for name, value in given.items() if name not in _FORMER}
+    former = {name: value for name in _FORMER if (value := given.get(name)) is not None}
+    if not former:
+        return now
+    for name in former:
+        _refuse_apart(name, now)
+    hybrid = Hybrid(former.get("fusion"), former.get("alpha"), former.get("depth"))
+    hybrid.check()
+    if now.get("mode") == "hybrid":  # in the others these have never meant anything
+        now["mode"] = hybrid
+    if "group_size" in former:
+        now["group_by"] = Groups(now["group_by"], former["group_size"])
+    if {"rerank_from", "rerank_query"} & former.keys():
+        candidates, query = former.get("rerank_from"), former.get("rerank_query")
+        now["rerank"] = Rerank(now["rerank"], candidates, query)
+    return now
+
+
+def _refuse_apart(name: str, now: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError for a former argument without that of which it is a part, or
+    beside one that has such a part itself."""
+    argument, kind = _FORMER[name]
+    is_lacking = now.get(argument) is None and argument != "mode"
+    if is_lacking or isinstance(now.get(argument), kind):
+        raise InvalidArgumentError(f"{name} goes into {argument}: {_written(name)}")
+
+
+def _written(name: str) -> str:
+    """How a former argument is written now."""
+    argument, kind = _FORMER[name]
+    return f"{argument}={kind.__name__}({', '.join(one.name for one in fields(kind))})"
+
+
+def as_now(given: Mapping[str, Any], level: int = 3) -> Mapping[str, Any]:
+    """The arguments that a caller gave, gathered; a DeprecationWarning names the former ones, and
+    shows the line of the caller, so many levels above."""
+    former = [name for name in given if name in _FORMER]
+    if not former:
+        return given
+    instead = ", ".join(dict.fromkeys(map(_written, former)))
+    warnings.warn(
+        f"{', '.join(former)}: no arguments of their own any more; write {instead}",
+        DeprecationWarning,
+        stacklevel=level,
+    )
+    return gathered(given)
 
 
 C = TypeVar("C")
@@ -412,7 +528,7 @@ def asks(
 
         def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                question = own(self, *args, **kwargs)
+                question = own(self, *args, **as_now(kwargs))
             except TypeError:
                 refuse_elsewhere(answer.__name__, kwargs, known)
                 raise

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval_store import plugins
 from retrieval_store.api.arguments import complete_texts_of
-from retrieval_store.api.query import Window
+from retrieval_store.api.query import Rerank, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from retrieval_store.query.query import Query, queries_of
 from retrieval_store.query.types import Hits
 from retrieval_store.rerankers import Scorer, scorer_of
 
-USUAL_FROM = 50  # hits that a re-ranker reads
+CANDIDATES = 50  # hits that a re-ranker reads
 NAMES_KEPT = 8
 
 
@@ -80,34 +80,33 @@ class Reranking:
 
 
 def reranked_question(
-    rerank: Any, rerank_from: Any, texts: Any, window: Window, ask: Callable[[Window], Query]
+    rerank: Rerank, window: Window, ask: Callable[[Window], Query]
 ) -> tuple[Query, Reranking]:
-    """What is asked, and how its hits are re-ranked, as a user asks for it. texts: what documents
-    are compared with; window: which hits are wanted in the end; ask: makes the question of those
-    that the re-ranker reads."""
-    depth = max(USUAL_FROM, window.depth)
-    if rerank_from is not None:
-        depth = whole_number(rerank_from, "rerank_from", 1)
+    """The query for the hits that a re-ranker reads, and how these are re-ranked. window: which
+    hits are wanted in the end; ask: makes the query of a window."""
+    depth, reranker = max(CANDIDATES, window.depth), rerank.reranker
+    if rerank.candidates is not None:
+        depth = whole_number(rerank.candidates, "candidates of rerank", 1)
     if depth < window.depth:
         raise InvalidArgumentError(
-            f"rerank_from is {depth}, expected {window.depth} or more: so many are n_results and "
-            "offset"
+            f"candidates of rerank is {depth}, expected {window.depth} or more: so many are "
+            "n_results and offset"
         )
-    scorer = scorer_of(_named(rerank) if isinstance(rerank, str) else rerank, "rerank")
+    scorer = scorer_of(_named(reranker) if isinstance(reranker, str) else reranker, "rerank")
     question = ask(replace(window, count=depth, offset=0, min_score=None))
-    return question, Reranking(scorer, _compared(texts, queries_of(question.steps)), window)
+    return question, Reranking(scorer, _compared(rerank.query, queries_of(question.steps)), window)
 
 
 def _compared(texts: Any, queries: int) -> list[str]:
     """The texts that documents are compared with, one for each query."""
     if texts is None:
         raise InvalidArgumentError(
-            "rerank needs query_texts, or rerank_query, to compare documents with"
+            "rerank needs texts to compare documents with: query_texts, or Rerank(…, query=…)"
         )
-    given = complete_texts_of(texts, "rerank_query")
+    given = complete_texts_of(texts, "query of rerank")
     if len(given) != queries:
         raise InvalidArgumentError(
-            f"rerank_query has {len(given)} texts, expected {queries}, one for each query"
+            f"query of rerank has {len(given)} texts, expected {queries}, one for each query"
         )
     return cast(list[str], given)
 

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import metadata_key, named_by
-from retrieval_store.api.query import Window, refuse_elsewhere
+from retrieval_store.api.query import Window, as_now, refuse_elsewhere
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import replace
@@ -36,7 +36,7 @@ def bound(
     ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a query by their names, with defaults. TypeError as of any call."""
-    asked = inspect.signature(ask)
+    asked, named = inspect.signature(ask), as_now(named, level=4)
     refuse_elsewhere("why", named, asked.parameters)
     given = asked.bind(None, *query, **named)
     given.apply_defaults()
@@ -127,7 +127,7 @@ def _terms(given: Mapping[str, Any]) -> ArgumentNames:
     if given["rerank"] is None:
         return ArgumentNames(threshold=threshold)
     showing = "would let the re-ranker read it"
-    return ArgumentNames(count="rerank_from", threshold=threshold, showing=showing)
+    return ArgumentNames(count="candidates", threshold=threshold, showing=showing)
 
 
 def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryStep, ...]:

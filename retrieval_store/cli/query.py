@@ -265,7 +265,9 @@ def _asked(
             add.refuse_images(add.remembered_by(found))
         if embeds and model is not None:
             found = add.collection_by(client, collection, model, False)
-        yield found, {**asked, "n_results": limit, **how}
+        from retrieval_store.api.query import gathered
+
+        yield found, gathered({**asked, "n_results": limit, **how})
 
 
 @click.command()

@@ -59,7 +59,7 @@ from retrieval_store.query.executor import Label, Ranked
 from retrieval_store.query.query import (
     BestOfEach,
     Bm25,
-    Groups,
+    GroupSearch,
     GroupValue,
     NearestDense,
     NearestSparse,
@@ -314,7 +314,7 @@ class ClusterRanker:
         order = sorted(range(len(held)), key=lambda i: (held[i].order, point_id(held[i].id)))
         return np.argsort(np.array(order, np.int64))
 
-    def labelling(self, groups: BestOfEach | Groups, wanted: int) -> "HeldLabels":
+    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> "HeldLabels":
         """The labels of points found so far; only for `BestOfEach`."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("a cluster's points aren't put into groups here")

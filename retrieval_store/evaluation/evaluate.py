@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from retrieval_store.api.collection import Collection, can_embed, embedded_queries
+from retrieval_store.api.query import Hybrid, Rerank, as_now
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
@@ -31,8 +32,8 @@ from retrieval_store.filters.expression import DocumentContains
 EvaluatedMode: TypeAlias = Literal["dense", "text", "hybrid"]
 MODES: tuple[EvaluatedMode, ...] = get_args(EvaluatedMode)
 ARGUMENTS = (
-    "mode", "alpha", "fusion", "depth", "where", "where_document", "max_distance", "min_score",
-    "exact", "ef", "group_by", "group_size", "rerank", "rerank_from",
+    "mode", "where", "where_document", "max_distance", "min_score", "exact", "ef", "group_by",
+    "rerank",
 )  # fmt: skip
 How: TypeAlias = Mapping[str, Any]  # arguments of Collection.query
 
@@ -80,8 +81,8 @@ def needs_vectors(how: How) -> bool:
 
 def mode_of(how: How) -> str:
     """The mode of a setting; that of `query` where it names none."""
-    mode: str = how.get("mode", "dense")
-    return mode
+    mode = how.get("mode", "dense")
+    return "hybrid" if isinstance(mode, Hybrid) else mode
 
 
 def _name(name: Any) -> str:
@@ -94,6 +95,7 @@ def _how(name: str, how: Any) -> How:
     place = f"settings[{name!r}]"
     if not isinstance(how, Mapping):
         raise InvalidTypeError(f"{place} is {shown(how)}, expected a dict of arguments of query")
+    how = as_now(how)
     for key in how:
         if key not in ARGUMENTS:
             raise InvalidArgumentError(
@@ -144,12 +146,13 @@ def found_by(collection: Collection, asked: QueryInputs, k: int, how: How) -> li
     """For each question the ids that are found so, best first, at most k."""
     given: dict[str, Any] = {"query_texts": asked.texts, "query_embeddings": asked.vectors}
     sources = {name: given[name] for name in _SOURCES[mode_of(how)]}
-    if how.get("rerank") is not None:
-        sources["rerank_query"] = asked.texts
     found: list[tuple[str, ...]] = []
     for start in range(0, len(asked.texts), AT_ONCE):
-        part = {name: values[start : start + AT_ONCE] for name, values in sources.items()}
-        result = collection.query(**part, n_results=k, include=[], **how)
+        part = slice(start, start + AT_ONCE)
+        given = {name: values[part] for name, values in sources.items()}
+        if how.get("rerank") is not None:
+            given["rerank"] = Rerank.comparing(how["rerank"], asked.texts[part])
+        result = collection.query(**{**how, **given, "n_results": k, "include": []})
         found += map(tuple, result["ids"])
     return found
 
@@ -211,8 +214,8 @@ def evaluate(
     modes: of "dense", "text" and "hybrid"; None: those that the collection can answer, by its
     embedding function or the questions' vectors, and by its documents; () for none but the
     settings. settings: by a name of your choice arguments of `Collection.query`, such as mode,
-    alpha, fusion, depth, where, exact; one called as a mode is takes its place. where,
-    where_document: filters for all that have none of their own.
+    where, exact, rerank; one called as a mode is takes its place. where, where_document: filters
+    for all that have none of their own.
 
     recall: the share of a question's ids that are among the k found. MRR: 1 / the rank of the first
     of them, 0 without one. nDCG: the gains found over the most that can be, where a gain is the

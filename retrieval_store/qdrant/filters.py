@@ -49,7 +49,7 @@ from retrieval_store.qdrant.payload_indexes import (
     tokens_at,
     uuids_in,
 )
-from retrieval_store.query.query import Groups
+from retrieval_store.query.query import GroupSearch
 
 NONE = Or(())
 LEAST_OF_A_RING = 4  # points: a triangle, and its first again
@@ -383,7 +383,7 @@ def _checked(node: Expression) -> Expression:
     return node
 
 
-def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> Groups:
+def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> GroupSearch:
     """Groups by a key, of which a server asks with conditions on its values."""
     path = parse_path(key)
     index = indexes.get(path)
@@ -395,4 +395,4 @@ def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> Groups:
 
         return of
 
-    return Groups(path, groups, size, by(one_of), by(other_than))
+    return GroupSearch(path, groups, size, by(one_of), by(other_than))

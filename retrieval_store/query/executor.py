@@ -42,7 +42,7 @@ from retrieval_store.query.query import (
     Discover,
     FormulaScore,
     FuseRankings,
-    Groups,
+    GroupSearch,
     GroupValue,
     Mmr,
     NearestDense,
@@ -158,7 +158,7 @@ class Ranker(Protocol):
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
 
-    def labelling(self, groups: BestOfEach | Groups, wanted: int) -> Labelling:
+    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> Labelling:
         """Access to the labels of points; wanted: about how many points the call will look at."""
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
@@ -196,7 +196,7 @@ def _found(leaves: Ranker, question: Query) -> tuple[Sequence[Ranked], Sequence[
             found = list(chain.from_iterable(ranked_each(leaves, question.steps)))
         case BestOfEach() as kinds:
             found = best_of_each(leaves, partial(ranked, leaves), question.steps[0], kinds)
-        case Groups() as groups:
+        case GroupSearch() as groups:
             step, rank = question.steps[0], partial(ranked, leaves)
             each = grouped(leaves, rank, step, groups, less_is_better(leaves, step))
             return [one for _, one in each], [value for value, _ in each]
@@ -446,7 +446,7 @@ def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) 
 
 
 def grouped(
-    leaves: Ranker, rank: Rank, step: QueryStep, groups: Groups, ascending: bool
+    leaves: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
     """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
     each. A point is in the group of each of its values; a point with any value that is neither a
@@ -478,7 +478,7 @@ class _Hit(NamedTuple):
 
 
 def _in_rounds(
-    leaves: Ranker, rank: Rank, step: QueryStep, groups: Groups, ascending: bool
+    leaves: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
     """The groups of a step whose scores depend on the set of candidates; see the module."""
     limit = groups.count * groups.size
@@ -518,7 +518,7 @@ class _Gathered:
     of each group; ids: the points that are in at least one group (a dict, as an ordered set)."""
 
     leaves: Ranker
-    groups: Groups
+    groups: GroupSearch
     labels: Labelling
     ascending: bool
     hits: dict[GroupValue, list[_Hit]] = field(default_factory=dict)

@@ -240,7 +240,7 @@ class BestOfEach:
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class GroupSearch:
     """Hits grouped by the strings and integers that points have at a path: the best `count` groups,
     with at most `size` points each. among: makes the filter for points in a group of these values;
     besides: makes the filter for points in a group of any other value."""
@@ -261,7 +261,7 @@ class Query:
 
     steps: tuple[QueryStep, ...]
     fields: Fields
-    groups: BestOfEach | Groups | None = None
+    groups: BestOfEach | GroupSearch | None = None
     measured: NearestDense | None = None
 
 

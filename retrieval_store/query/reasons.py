@@ -318,7 +318,7 @@ class ArgumentNames:
     candidates: str = "ef"
     depth: str = "depth"
     groups: str = "group_by"
-    group_size: str = "group_size"
+    group_size: str = "size of group_by"
     by_words: str = "mode='text'"
     depth_grows: bool = True
     showing: str = "would show it"

@@ -15,6 +15,8 @@ from retrieval_store.api.configuration import analyzer_of
 from retrieval_store.api.query import (
     FUSIONS,
     MODES,
+    Groups,
+    Hybrid,
     QueryBuilder,
     QueryOptions,
     QuerySources,
@@ -154,21 +156,27 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQu
     expression = allowed(body.get("where"), body.get("where_document"), body.get("keys"))
     if "record" in body:
         expression = all_of(expression, Not(HasId((body["record"],))))
-    options = QueryOptions(
-        mode, body.get("alpha"), body.get("fusion"), body.get("exact", False), body.get("ef")
-    )
+    hybrid = Hybrid(body.get("fusion"), body.get("alpha"))
+    options = QueryOptions(mode, body.get("exact", False), body.get("ef"), hybrid)
     window = window_of(
         body.get("k", USUAL_HITS),
         body.get("offset"),
         (body.get("max_distance"), body.get("min_score")),
-        body.get("group_by"),
-        body.get("group_size"),
+        _groups(body),
         mode,
     )
     sources = _sources(views, looked, body, space, sparse_space)
     question = asker.question(sources, expression, window, SHOWN, options)
     words = words_of(analyzer, body["text"]) if "text" in body else []
     return ViewQuery(question, analyzer, words)
+
+
+def _groups(body: Mapping[str, Any]) -> Groups | None:
+    if "group_by" in body:
+        return Groups(body["group_by"], body.get("group_size", 1))
+    if "group_size" in body:
+        raise InvalidArgumentError("group_size goes with group_by, the key to group by")
+    return None
 
 
 def _no_uris(uris: list[str | None]) -> list[Any]:

@@ -387,8 +387,9 @@ async def test_what_embeds_and_loads_waits_beside_the_loop(place):
         def longest(query, documents):
             return [length for length, _ in embed(documents)]
 
-        given = {"query_embeddings": [[4.0, 1.0]], "n_results": 1, "rerank_query": "five5"}
-        found = await beside(things.query(**given, rerank=longest))
+        given = {"query_embeddings": [[4.0, 1.0]], "n_results": 1}
+        rerank = retrieval_store.Rerank(longest, query="five5")
+        found = await beside(things.query(**given, rerank=rerank))
         assert found["scores"] == [[4.0]]
 
 

@@ -4,6 +4,7 @@ points in the order of a number."""
 import numpy as np
 import pytest
 
+from retrieval_store import Groups, Hybrid
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 COUNT, DIMENSION = 40, 4
@@ -62,7 +63,7 @@ def test_what_is_farther_is_left_out(points):
 def test_the_best_of_each_kind(points, size):
     whole = points.query(query_embeddings=QUERIES, n_results=COUNT)
     found = points.query(
-        query_embeddings=QUERIES, n_results=5, group_by="book", group_size=size, include=[]
+        query_embeddings=QUERIES, n_results=5, group_by=Groups("book", size), include=[]
     )
     for i in range(2):
         times, expected = {}, []
@@ -98,7 +99,7 @@ def of_kinds(whole, cut):
         key = repr(value) if isinstance(value, bool | dict | str) else value
         times[key] = times.get(key, 0) + 1
         if value is not None and distance <= cut["max_distance"]:
-            found += [one] * (times[key] <= cut["group_size"])
+            found += [one] * (times[key] <= cut["group_by"].size)
     return found[cut["offset"] :][: cut["n_results"]]
 
 
@@ -124,9 +125,9 @@ def test_kinds_of_any_value_are_followed_through_writes(client):
                 "n_results": int(random.integers(1, 40)),
                 "offset": int(random.integers(0, 12)),
                 "max_distance": float(random.choice([2.0, 6.0, 1e9])),
-                "group_size": int(random.integers(1, 9)),
+                "group_by": Groups("deep.kind", int(random.integers(1, 9))),
             }
-            found = collection.query(**query, **cut, group_by="deep.kind")
+            found = collection.query(**query, **cut)
             assert found["ids"][0] == of_kinds(whole, cut)
 
 
@@ -209,15 +210,15 @@ def test_pages_of_hybrid_queries_join(client):
     texts = [f"w{i % 11} w{i % 5} and {i}" for i in range(count)]
     kinds = [{"kind": i % 60} for i in range(count)]
     collection.add([str(i) for i in range(count)], vectors, kinds, texts)
-    ask = {"query_texts": "w3 w2", "query_embeddings": vectors[:1], "mode": "hybrid"}
+    ask = {"query_texts": "w3 w2", "query_embeddings": vectors[:1]}
     near = [
         one
         for start in range(30, 100, 10)
-        for one in collection.query(**ask, n_results=10, offset=start)["ids"][0]
+        for one in collection.query(**ask, mode="hybrid", n_results=10, offset=start)["ids"][0]
     ]
-    assert near == collection.query(**ask, n_results=70, offset=30)["ids"][0]
+    assert near == collection.query(**ask, mode="hybrid", n_results=70, offset=30)["ids"][0]
     for cut in ({}, {"group_by": "kind"}):
-        shallow = {**ask, "depth": (40, 40), **cut}
+        shallow = {**ask, "mode": Hybrid(depth=(40, 40)), **cut}
         pages = [
             one
             for start in range(0, 100, 3)
@@ -225,7 +226,7 @@ def test_pages_of_hybrid_queries_join(client):
         ]
         assert pages == collection.query(**shallow, n_results=100)["ids"][0]
         assert len(pages) > 20 and len(set(pages)) == len(pages)
-    deep = {**ask, "depth": (count, count)}
+    deep = {**ask, "mode": Hybrid(depth=(count, count))}
     far = [
         one
         for start in range(0, count, 50)
@@ -254,8 +255,8 @@ def test_refusals_name_the_argument(points):
         ({"max_distance": 10**400}, "max_distance"),
         ({"group_by": ""}, "group_by"),
         ({"group_by": 7}, "group_by"),
-        ({"group_size": 2}, "group_size"),
-        ({"group_by": "book", "group_size": 0}, "group_size"),
+        ({"group_by": Groups("")}, "group_by"),
+        ({"group_by": Groups("book", 0)}, "size of group_by is 0"),
         ({"like": "1"}, "like"),
     ],
 )

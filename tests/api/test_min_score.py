@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from retrieval_store import Hybrid
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from tests.helpers.oracle import bm25, brute_force, oracle_rrf, oracle_weighted
 
@@ -70,12 +71,12 @@ def test_fused_queries_leave_out_what_scores_less(trees, alpha):
     far = brute_force(query, vectors, "cosine")
     dense = [(int(i), 1 - far[i]) for i in np.argsort(far, kind="stable")]
     words = ranked(bm25(texts, QUERY))
-    asked = {"query_texts": QUERY, "query_embeddings": [query], "mode": "hybrid", "alpha": alpha}
+    asked = {"query_texts": QUERY, "query_embeddings": [query]}
     weights = (alpha, 1 - alpha)
     by_ranks = oracle_rrf([[i for i, _ in dense], [i for i, _ in words]], weights)
-    check(collection, by_ranks, **asked, fusion="rrf", depth=(80, 80))
+    check(collection, by_ranks, **asked, mode=Hybrid("rrf", alpha, (80, 80)))
     by_scores = oracle_weighted([dense, words], weights)
-    check(collection, by_scores, **asked, fusion="weighted", depth=(80, 80))
+    check(collection, by_scores, **asked, mode=Hybrid("weighted", alpha, (80, 80)))
 
 
 def test_groups_and_why_know_the_bound(trees):
@@ -95,7 +96,7 @@ def test_groups_and_why_know_the_bound(trees):
     [
         ({"query_embeddings": [[1] * 6]}, InvalidArgumentError, "for mode 'dense' there is max_d"),
         (
-            {"query_texts": "a", "query_embeddings": [[1] * 6], "mode": "hybrid", "alpha": 1},
+            {"query_texts": "a", "query_embeddings": [[1] * 6], "mode": Hybrid(alpha=1)},
             InvalidArgumentError,
             "goes by vectors alone",
         ),

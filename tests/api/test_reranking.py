@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval_store import evaluate
+from retrieval_store import Rerank, evaluate
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RerankerError
 
 WORDS = ["ash", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine"]
@@ -63,17 +63,15 @@ def test_the_order_is_that_of_the_reranker(trees, mode):
         "text": {"query_texts": text, "mode": "text"},
         "hybrid": {"query_texts": text, "query_embeddings": [vector], "mode": "hybrid"},
     }[mode]
-    compared = {"rerank_query": text} if mode == "dense" else {}
+    compared = text if mode == "dense" else None
     given = {**sources, "where": {"kind": {"$ne": 3}}}
     for depth, count, offset in ((50, 10, None), (20, 20, None), (30, 4, 6)):
         wanted = expected(trees, vector, depth, text, **given)
         found = trees.query(
             n_results=count,
             offset=offset,
-            rerank=share_of_letters,
-            rerank_from=depth,
+            rerank=Rerank(share_of_letters, depth, compared),
             **given,
-            **compared,
         )
         window = wanted[(offset or 0) : (offset or 0) + count]
         assert found["ids"][0] == [one for one, _, _ in window]
@@ -84,7 +82,7 @@ def test_the_order_is_that_of_the_reranker(trees, mode):
 
 def test_what_has_no_document_comes_last(trees):
     found = trees.query(
-        query_embeddings=[np.ones(8)], n_results=60, rerank=share_of_letters, rerank_query="elm"
+        query_embeddings=[np.ones(8)], n_results=60, rerank=Rerank(share_of_letters, query="elm")
     )
     assert set(found["ids"][0][-3:]) == {"t5", "t6", "t7"}
     assert found["scores"][0][-3:] == [None] * 3
@@ -99,7 +97,7 @@ def test_what_has_no_document_comes_last(trees):
 
 @pytest.mark.embedded
 def test_bounds_count_and_groups(trees):
-    given = {"query_embeddings": [np.ones(8)], "rerank": share_of_letters, "rerank_query": "elm"}
+    given = {"query_embeddings": [np.ones(8)], "rerank": Rerank(share_of_letters, query="elm")}
     every = trees.query(n_results=50, **given)
     bound = every["scores"][0][7]
     found = trees.query(n_results=50, min_score=bound, **given)
@@ -127,8 +125,8 @@ def test_several_queries_each_have_their_text(trees):
         assert [ids] == trees.query(rerank=share_of_letters, **{**given, "query_texts": text})[
             "ids"
         ]
-    with pytest.raises(InvalidArgumentError, match="rerank_query has 1 texts, expected 2"):
-        trees.query(rerank=share_of_letters, rerank_query="ash", **given)
+    with pytest.raises(InvalidArgumentError, match="query of rerank has 1 texts, expected 2"):
+        trees.query(rerank=Rerank(share_of_letters, query="ash"), **given)
 
 
 @pytest.mark.embedded
@@ -147,9 +145,8 @@ def test_explain_and_why_show_what_moved(trees):
     given = {
         "query_texts": "oak maple",
         "mode": "text",
-        "rerank": share_of_letters,
+        "rerank": Rerank(share_of_letters, candidates=8),
         "n_results": 3,
-        "rerank_from": 8,
     }
     found = trees.query(**given)["ids"][0]
     told = trees.explain(**given)
@@ -173,16 +170,18 @@ def test_explain_and_why_show_what_moved(trees):
     for reason in reasons[1:]:  # what is advised shows the record, or has it read
         (advice,) = [one for one in reason.advice if "=" in one and "mode" not in one]
         name, value = advice.partition(": ")[2].split()[0].split("=")
-        again = trees.query(**{**given, name: int(value)})["ids"][0]
-        read = trees.explain(**{**given, name: int(value)})["reranked"][0]
+        rerank = {"rerank": Rerank(share_of_letters, int(value))}
+        changed = {**given, **(rerank if name == "candidates" else {name: int(value)})}
+        again = trees.query(**changed)["ids"][0]
+        read = trees.explain(**changed)["reranked"][0]
         assert reason.id in (again if name == "n_results" else [one["id"] for one in read])
 
 
 @pytest.mark.embedded
 def test_why_says_that_there_is_nothing_to_read(trees):
-    given = {"query_embeddings": [np.ones(8)], "rerank": share_of_letters, "rerank_query": "elm"}
+    given = {"query_embeddings": [np.ones(8)], "n_results": 1, "records": "t5"}
     for depth in (1, 60):
-        (reason,) = trees.why(**given, n_results=1, rerank_from=depth, records="t5")
+        (reason,) = trees.why(**given, rerank=Rerank(share_of_letters, depth, "elm"))
         assert "it has no document for the re-ranker to read" in reason.advice[0]
 
 
@@ -213,11 +212,10 @@ def test_evaluate_measures_it(trees):
         ),
         ({"rerank": 7}, InvalidTypeError, "rerank is 7"),
         ({"rerank": dict}, InvalidTypeError, "rerank is <class 'dict'>"),
-        ({"rerank_from": 9}, InvalidArgumentError, "rerank_from goes with rerank"),
         (
-            {"rerank": share_of_letters, "rerank_from": 9},
+            {"rerank": Rerank(share_of_letters, 9)},
             InvalidArgumentError,
-            "rerank_from is 9, expected 10",
+            "candidates of rerank is 9, expected 10",
         ),
         ({"rerank": lambda q, d: [1.0]}, RerankerError, r"returned \[1.0\] \(list\) for"),
         ({"rerank": lambda q, d: ["a"] * len(d)}, RerankerError, "expected as many numbers"),
@@ -234,5 +232,5 @@ def test_what_cannot_be_is_refused(trees, given, error, message):
 
 @pytest.mark.embedded
 def test_vectors_alone_have_no_text_to_compare_with(trees):
-    with pytest.raises(InvalidArgumentError, match="rerank needs query_texts, or rerank_query"):
+    with pytest.raises(InvalidArgumentError, match="rerank needs texts to compare"):
         trees.query(query_embeddings=[np.ones(8)], rerank=share_of_letters)

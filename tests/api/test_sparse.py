@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval_store import to_arrow, to_pandas
+from retrieval_store import Hybrid, to_arrow, to_pandas
 from retrieval_store.errors import ConflictError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.qdrant import QdrantClient
 
@@ -117,13 +117,13 @@ def test_zeros_are_not_there_and_replacing_by_a_document_leaves_no_sparse_vector
 
 @pytest.mark.parametrize("fusion", ["rrf", "weighted"])
 def test_sparse_vectors_take_the_place_of_words_in_hybrid_queries(words, fusion):
-    near = {"query_embeddings": [[1, 2]], "mode": "hybrid", "fusion": fusion}
-    assert found(words, **near, alpha=0)[0] == ["a", "b", "d"]
-    assert found(words, **near, alpha=1)[0][0] == "d"
-    both, scores = found(words, **near, alpha=0.5)
+    near = {"query_embeddings": [[1, 2]]}
+    assert found(words, **near, mode=Hybrid(fusion, alpha=0))[0] == ["a", "b", "d"]
+    assert found(words, **near, mode=Hybrid(fusion, alpha=1))[0][0] == "d"
+    both, scores = found(words, **near, mode=Hybrid(fusion, alpha=0.5))
     assert set(both) == {"a", "b", "c", "d"}
     assert scores == sorted(scores, reverse=True)
-    legs = words.explain(query_sparse=WORDS[0], **near)["legs"]
+    legs = words.explain(query_sparse=WORDS[0], **near, mode=Hybrid(fusion))["legs"]
     assert sorted(map(str, legs.values())) == ["[3]", "[4]"]
 
 

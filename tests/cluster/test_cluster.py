@@ -16,7 +16,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import ResponseHandlingException
 
 import retrieval_store
-from retrieval_store import errors
+from retrieval_store import Hybrid, errors
 from retrieval_store.cluster import client as remote_cluster
 from retrieval_store.filters.expression import (
     And,
@@ -203,7 +203,7 @@ def test_hybrid_queries_fuse_both_and_measure_distances(store):
         documents=["x", "a river", "y"],
     )
     found = things.query(
-        [[0, 0]], "river", mode="hybrid", n_results=2, depth=(1, 5), include=["distances"]
+        [[0, 0]], "river", mode=Hybrid(depth=(1, 5)), n_results=2, include=["distances"]
     )
     assert set(found["ids"][0]) == {"near", "worded"}
     distances = dict(zip(found["ids"][0], found["distances"][0], strict=True))
@@ -649,7 +649,7 @@ def test_hybrid_explains_the_filter_that_was_asked_for(store):
     things.add(
         ids=["a", "b"], embeddings=[[1], [9]], documents=["x", "river"], metadatas=[{"n": 1}] * 2
     )
-    told = things.explain([[1]], "river", mode="hybrid", depth=(1, 1), where={"n": 1})
+    told = things.explain([[1]], "river", mode=Hybrid(depth=(1, 1)), where={"n": 1})
     assert "has_id" not in str(told["filter"])
     assert told["requests"] == 4
 

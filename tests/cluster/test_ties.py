@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store import Hybrid
 from retrieval_store.cluster import ranker
 from tests.helpers.qdrant_server import Server
 
@@ -55,7 +56,7 @@ def test_what_both_sides_of_a_hybrid_query_rank_alike_comes_in_the_order_of_firs
     things = store.create_collection("things", embedding_function=None)
     things.add(ids=["worded", "near"], embeddings=[[9], [0]], documents=["a bank", None])
     found = things.query(
-        query_embeddings=[0.0], query_texts="bank", mode="hybrid", fusion=fusion, depth=(1, 1)
+        query_embeddings=[0.0], query_texts="bank", mode=Hybrid(fusion, depth=(1, 1))
     )
     assert found["ids"] == [["worded", "near"]]
     assert found["scores"][0][0] == found["scores"][0][1]

@@ -2,6 +2,7 @@
 and both frameworks' embeddings."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -329,11 +330,12 @@ def test_a_cross_encoder_puts_hits_in_order(cross_encoder):
     with retrieval_store.Client() as client:
         things = client.create_collection("things", embedding_function=None)
         things.add([str(i) for i in range(5)], np.eye(5), documents=documents)
-        asked = {"query_embeddings": np.eye(5)[:1], "rerank_query": "the cat", "n_results": 5}
+        asked = {"query_embeddings": np.eye(5)[:1], "n_results": 5}
         own = retrieval_store.CrossEncoderReranker(cross_encoder, max_length=32)
         for reranker in (own, model):
-            found = things.query(**asked, rerank=reranker)
+            rerank = retrieval_store.Rerank(reranker, query="the cat")
+            found = things.query(**asked, rerank=rerank)
             assert found["ids"][0] == [str(i) for i in np.argsort(-scores, kind="stable")]
             assert np.allclose(found["scores"][0], np.sort(scores)[::-1], atol=1e-6)
         own.close()
-        assert things.query(**asked, rerank=own)["ids"] == found["ids"]
+        assert things.query(**asked, rerank=replace(rerank, reranker=own))["ids"] == found["ids"]

@@ -5,10 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from retrieval_store import Groups, Hybrid, Rerank
 from retrieval_store.errors import InvalidArgumentError
 from tests.helpers.oracle import bm25, oracle_rrf, oracle_weighted, words_weight
 
 pytestmark = pytest.mark.embedded
+
+
+def len_of(query, documents):
+    return [len(one) for one in documents]
 
 
 def test_text_mode_calls_no_embedding_function(client):
@@ -20,7 +25,7 @@ def test_text_mode_calls_no_embedding_function(client):
     assert collection.query(query_texts="three", mode="text")["ids"] == [["b"]]
     hybrid = collection.query(query_texts="three", query_embeddings=[[1]], mode="hybrid")
     assert sorted(hybrid["ids"][0]) == ["a", "b"]
-    assert collection.query(query_texts="three", mode="hybrid", alpha=0)["ids"] == [["b"]]
+    assert collection.query(query_texts="three", mode=Hybrid(alpha=0))["ids"] == [["b"]]
 
 
 def test_hybrid_at_the_ends_is_one_leg_alone(texts):
@@ -28,24 +33,19 @@ def test_hybrid_at_the_ends_is_one_leg_alone(texts):
     dense = texts.query(query_embeddings=vector)
     text = texts.query(query_texts="river", mode="text")
     for fusion in ("rrf", "weighted"):
-        ends = {
-            "query_texts": "river",
-            "query_embeddings": vector,
-            "mode": "hybrid",
-            "fusion": fusion,
-        }
-        one = texts.query(**ends, alpha=1)
+        ends = {"query_texts": "river", "query_embeddings": vector}
+        one = texts.query(**ends, mode=Hybrid(fusion, alpha=1))
         assert (one["ids"], one["distances"], one["scores"]) == (
             dense["ids"],
             dense["distances"],
             dense["scores"],
         )
-        zero = texts.query(**ends, alpha=0.0)
+        zero = texts.query(**ends, mode=Hybrid(fusion, alpha=0.0))
         assert (zero["ids"], zero["scores"]) == (text["ids"], text["scores"])
         assert zero["distances"] == [None]
-        told = texts.explain(**ends, alpha=0.0)
+        told = texts.explain(**ends, mode=Hybrid(fusion, alpha=0.0))
         assert list(told["legs"]) == ["text"]
-        assert "dense" not in texts.explain(**ends, alpha=1)["legs"]
+        assert "dense" not in texts.explain(**ends, mode=Hybrid(fusion, alpha=1))["legs"]
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.5, 0.9])
@@ -54,7 +54,7 @@ def test_hybrid_ranks_as_reciprocal_ranks_say_and_gives_distances(texts, alpha):
     dense = texts.query(query_embeddings=vector)["ids"][0]
     text = texts.query(query_texts="river bank", mode="text")["ids"][0]
     found = texts.query(
-        query_embeddings=vector, query_texts="river bank", mode="hybrid", alpha=alpha, n_results=4
+        query_embeddings=vector, query_texts="river bank", mode=Hybrid(alpha=alpha), n_results=4
     )
     fused = oracle_rrf([[int(i) for i in dense], [int(i) for i in text]], [alpha, 1 - alpha])[:4]
     assert [int(i) for i in found["ids"][0]] == [item for item, _ in fused]
@@ -76,9 +76,9 @@ def test_hybrid_ranks_as_reciprocal_ranks_say_and_gives_distances(texts, alpha):
         ({"mode": "text"}, "got none"),
         ({"mode": "hybrid", "query_embeddings": [[1] * 6]}, "takes query_texts"),
         ({"mode": "both", "query_texts": "a"}, "mode is 'both'"),
-        ({"mode": "hybrid", "query_texts": "a", "alpha": 1.5}, "alpha is 1.5"),
-        ({"mode": "hybrid", "query_texts": "a", "alpha": math.nan}, "alpha is nan"),
-        ({"mode": "hybrid", "query_texts": "a", "fusion": "sum"}, "fusion is 'sum'"),
+        ({"mode": Hybrid(alpha=1.5), "query_texts": "a"}, "alpha is 1.5"),
+        ({"mode": Hybrid(alpha=math.nan), "query_texts": "a"}, "alpha is nan"),
+        ({"mode": Hybrid("sum"), "query_texts": "a"}, "fusion is 'sum'"),
         (
             {"mode": "hybrid", "query_texts": ["a", "b"], "query_embeddings": [[1] * 6]},
             "has 1 vectors",
@@ -143,9 +143,9 @@ def test_a_code_is_found_in_a_long_question_that_vectors_answer_otherwise(client
     things = client.create_collection("things", embedding_function=None)
     things.add([str(i) for i in range(300)], vectors, documents=texts)
     question = "do you know what it was that the boat was told to do in the note ref0123, please?"
-    asked = {"query_texts": question, "query_embeddings": vectors[7:8], "mode": "hybrid"}
-    assert things.query(**asked, n_results=2)["ids"] == [["123", "7"]]
-    assert things.query(**asked, n_results=1, fusion="rrf")["ids"] != [["123"]]
+    asked = {"query_texts": question, "query_embeddings": vectors[7:8]}
+    assert things.query(**asked, mode="hybrid", n_results=2)["ids"] == [["123", "7"]]
+    assert things.query(**asked, n_results=1, mode=Hybrid("rrf"))["ids"] != [["123"]]
 
 
 def test_words_that_nothing_holds_and_words_that_all_hold_leave_it_to_the_vectors(client):
@@ -163,27 +163,84 @@ def test_words_that_nothing_holds_and_words_that_all_hold_leave_it_to_the_vector
 
 
 def test_a_fusion_or_an_alpha_that_is_said_is_taken_at_its_word(texts):
-    asked = {"query_texts": "river bank", "query_embeddings": np.eye(6)[1:2], "mode": "hybrid"}
+    asked = {"query_texts": "river bank", "query_embeddings": np.eye(6)[1:2]}
 
     def scores(**how):
-        return texts.query(**asked, **how)["scores"]
+        return texts.query(**asked, mode=Hybrid(**how))["scores"]
+
+    def alpha(**how):
+        return texts.explain(**asked, mode=Hybrid(**how))["alphas"][0]
 
     assert scores(alpha=0.5) == scores(fusion="rrf") == scores(fusion="rrf", alpha=0.5)
     assert scores() == scores(fusion="adaptive") == scores(fusion="adaptive", alpha=0.5)
     assert scores() not in (scores(fusion="rrf"), scores(fusion="weighted"))
-    assert texts.explain(**asked, fusion="weighted", alpha=0.3)["alphas"] == [0.3]
-    nearer = texts.explain(**asked, fusion="adaptive", alpha=0.9)["alphas"][0]
-    assert nearer > texts.explain(**asked)["alphas"][0]
+    assert scores() == texts.query(**asked, mode="hybrid")["scores"]
+    assert alpha(fusion="weighted", alpha=0.3) == 0.3
+    assert alpha(fusion="adaptive", alpha=0.9) > alpha()
+
+
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [
+        (
+            {"mode": "hybrid", "fusion": "rrf", "alpha": 0.2, "depth": (3, 2)},
+            {"mode": Hybrid("rrf", 0.2, (3, 2))},
+        ),
+        (
+            {"mode": "text", "alpha": 0.2, "group_by": "kind", "group_size": 2},
+            {"mode": "text", "group_by": Groups("kind", 2)},
+        ),
+        (
+            {"mode": "text", "rerank": len_of, "rerank_from": 11, "rerank_query": "x"},
+            {"mode": "text", "rerank": Rerank(len_of, 11, "x")},
+        ),
+    ],
+)
+def test_former_arguments_mean_the_same_and_warn(client, former, now):
+    things = client.create_collection("things", embedding_function=None)
+    texts = [f"river {'bank ' * i}" for i in range(12)]
+    kinds = [{"kind": i % 3} for i in range(12)]
+    things.add([str(i) for i in range(12)], np.eye(12), kinds, texts)
+    asked = {"query_texts": "river bank"}
+    if former["mode"] == "hybrid":
+        asked["query_embeddings"] = np.eye(12)[:1]
+    for method, more in (("query", {}), ("explain", {}), ("why", {"records": "3"})):
+        with pytest.warns(DeprecationWarning, match=r"write .*(Hybrid|Groups|Rerank)\(") as told:
+            before = getattr(things, method)(**asked, **former, **more)
+        assert {one.filename for one in told} == {__file__}
+        after = getattr(things, method)(**asked, **now, **more)
+        if method == "explain":
+            assert before.keys() == after.keys()
+        else:
+            assert before == after
+
+
+@pytest.mark.filterwarnings("ignore:.*no arguments of their own:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"group_size": 2}, "group_size goes into group_by"),
+        ({"group_by": Groups("kind"), "group_size": 2}, "group_size goes into group_by"),
+        ({"rerank_from": 9}, "rerank_from goes into rerank"),
+        ({"rerank": Rerank(len_of), "rerank_query": "a"}, "rerank_query goes into rerank"),
+        ({"mode": Hybrid(), "alpha": 0.5}, "alpha goes into mode"),
+        ({"mode": "text", "alpha": 2}, "alpha is 2"),
+    ],
+)
+def test_former_arguments_beside_those_that_hold_them_now_are_refused(texts, given, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        texts.query(query_texts="river", **given)
 
 
 def test_adaptive_fusion_needs_words(client):
     things = client.create_collection("things", {"sparse": {}}, embedding_function=None)
     sparse = {"indices": [3], "values": [1.0]}
     things.add(["a", "b"], [[1.0], [2.0]], sparse_embeddings=[sparse, sparse])
-    asked = {"query_sparse": sparse, "query_embeddings": [[1.0]], "mode": "hybrid"}
+    asked = {"query_sparse": sparse, "query_embeddings": [[1.0]]}
     with pytest.raises(InvalidArgumentError, match="'adaptive' goes by the words of query_texts"):
-        things.query(**asked, fusion="adaptive")
-    assert things.query(**asked)["scores"] == things.query(**asked, fusion="rrf")["scores"]
+        things.query(**asked, mode=Hybrid("adaptive"))
+    by_ranks = things.query(**asked, mode=Hybrid("rrf"))["scores"]
+    assert things.query(**asked, mode="hybrid")["scores"] == by_ranks
 
 
 def test_the_first_page_is_the_same_however_much_is_asked_for(client):

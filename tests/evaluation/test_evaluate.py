@@ -82,7 +82,7 @@ def test_settings_are_measured_by_their_names_with_their_arguments(in_memory):
     settings = {
         "few": {"mode": "dense", "where": {"n": {"$lt": 2}}, "exact": True},
         "near": {"max_distance": 0.01},
-        "more words": {"mode": "hybrid", "alpha": 0.1, "fusion": "weighted", "depth": (50, 50)},
+        "more words": {"mode": retrieval_store.Hybrid("weighted", 0.1, (50, 50))},
         "text": {"mode": "text", "where_document": {"$contains": "thing"}},
     }
     result = retrieval_store.evaluate(in_memory, ASKED, modes=["text"], settings=settings)
@@ -103,7 +103,7 @@ def test_filters_hold_for_all_settings_that_have_none(in_memory):
 
 def test_questions_are_embedded_once_however_many_settings_there_are(in_memory, embed):
     embed.calls.clear()
-    settings = {f"{alpha}": {"mode": "hybrid", "alpha": alpha} for alpha in (0.2, 0.4, 0.6)}
+    settings = {f"{a}": {"mode": retrieval_store.Hybrid(alpha=a)} for a in (0.2, 0.4, 0.6)}
     many = [{"query": f"red {i}", "ids": ["r"]} for i in range(30)]
     retrieval_store.evaluate(in_memory, many, settings=settings)
     texts = [text for call in embed.calls for text in call if text.startswith("red")]
@@ -283,7 +283,7 @@ def test_a_file_is_evaluated_as_a_list_is(in_memory, tmp_path):
         ({"settings": {"": {}}}, "settings has the name ''", InvalidArgumentError),
         ({"settings": {"a": {"n_results": 3}}}, "settings['a'] has the key 'n_results'", InvalidArgumentError),
         ({"settings": {"a": {"mode": "sparse"}}}, "settings['a']: mode is 'sparse'", InvalidArgumentError),
-        ({"settings": {"a": {"alpha": 2}}}, "settings['a']: alpha is 2", InvalidArgumentError),
+        ({"settings": {"a": {"mode": retrieval_store.Hybrid(alpha=2)}}}, "settings['a']: alpha is 2", InvalidArgumentError),
         ({"settings": {"a": {"where": {"n": {"$no": 1}}}}}, "settings['a']: where", InvalidFilterError),
         ({"where": {"n": {"$no": 1}}}, "where", InvalidFilterError),
         ({"confidence": 1}, "confidence is 1.0", InvalidArgumentError),

@@ -675,7 +675,7 @@ def test_a_reranker_orders_every_search(filled):
         filled.similarity_search_with_relevance_scores("cats", rerank=shortest)
     with pytest.raises(InvalidArgumentError, match="rerank doesn't go with maximal marginal"):
         filled.max_marginal_relevance_search("cats", rerank=shortest)
-    with pytest.raises(InvalidArgumentError, match="rerank needs query_texts, or rerank_query"):
+    with pytest.raises(InvalidArgumentError, match="rerank needs texts to compare"):
         filled.similarity_search_by_vector([1.0] * 26, rerank=shortest)
 
 

@@ -402,7 +402,7 @@ def test_a_reranker_orders_nodes(store):
     )
     assert [one.node_id for one in retriever.retrieve("swim")] == ["a"]
     for query, kwargs, message in (
-        (asked(), {}, "rerank needs query_texts, or rerank_query"),
+        (asked(), {}, "rerank needs texts"),
         (asked(mode=MMR, query_str="swim"), {}, "rerank doesn't go with mode 'mmr'"),
         (asked(query_embedding=None), {}, "rerank needs query_embedding"),
     ):

@@ -29,7 +29,7 @@ from retrieval_store.query.query import (
     Bm25,
     FormulaScore,
     FuseRankings,
-    Groups,
+    GroupSearch,
     Mmr,
     NearestDense,
     NearestSparse,
@@ -193,7 +193,7 @@ def test_what_cannot_be_sent_is_refused():
     class Own(Expression):
         path: tuple[str, ...]
 
-    groups = Groups(JsonPath(("a",)), 3, 2, lambda values: A, lambda values: A)
+    groups = GroupSearch(JsonPath(("a",)), 3, 2, lambda values: A, lambda values: A)
     near = NearestDense("", np.ones((1, 3), np.float32))
     with pytest.raises(InvalidArgumentError, match="can't be sent"):
         through(Query((QueryStep(near, 1),), Fields(), groups), Query)

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from retrieval_store import Hybrid
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import HasId
@@ -115,7 +116,7 @@ def test_ranks_distances_and_reasons_are_those_computed_plainly(client, seed):
         if mode != "dense":
             asked["query_texts"] = text
         if fusion:
-            asked["fusion"] = fusion
+            asked["mode"] = Hybrid(fusion)
         allowed = [
             i
             for i in range(len(ids))
@@ -254,7 +255,7 @@ def test_what_is_advised_is_true(client, seed):
             query |= {"mode": "dense", "max_distance": rng.choice([None, 0.5, -1.0])}
             query.pop("query_texts")
         elif rng.random() < 0.5:
-            query |= {"fusion": rng.choice(["rrf", "weighted"])}
+            query |= {"mode": Hybrid(rng.choice(["rrf", "weighted"]))}
         query |= {"n_results": rng.randint(1, 4), "offset": rng.choice([0, 0, 2])}
         for reason in collection.why(records=ids, **query):
             changed = {}
@@ -339,8 +340,8 @@ def test_what_can_not_be_asked_is_refused(populated, given, message):
 
 
 def test_a_record_behind_what_each_side_was_asked_for_is_told(populated):
-    query = {"query_embeddings": [[0, 0]], "query_texts": "document", "mode": "hybrid"}
-    (reason,) = populated.why(**query, depth=(1, 1), fusion="rrf", records="p1")
+    query = {"query_embeddings": [[0, 0]], "query_texts": "document"}
+    (reason,) = populated.why(**query, mode=Hybrid("rrf", depth=(1, 1)), records="p1")
     assert not reason.found and reason.rank == 2
     assert "by dense it is at place 2, and 1 are asked for" in reason.advice[0]
     assert "larger depth" in reason.advice[0]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store import Hybrid
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.view.live import Views
 from tests.view.looking import asked, filled
@@ -137,13 +138,7 @@ def test_a_query_finds_what_a_collection_finds(things):
         ),
         (
             {"mode": "hybrid", "text": "wolf", "vector": vector, "alpha": 0.3, "fusion": "rrf"},
-            {
-                "mode": "hybrid",
-                "query_texts": "wolf",
-                "query_embeddings": vector,
-                "alpha": 0.3,
-                "fusion": "rrf",
-            },
+            {"mode": Hybrid("rrf", 0.3), "query_texts": "wolf", "query_embeddings": vector},
         ),
     ):
         if "vector" in body and "mode" not in body:

@@ -600,8 +600,8 @@ DISTINCT_BYTES = 128  # about the size of a tuple with its values
 
 @dataclass(frozen=True, slots=True)
 class LabelsAt:
-    """Labels for `Groups`: the strings and integers at a path, the elements of lists one by one. A
-    point with any other value there has no label."""
+    """Labels for `GroupSearch`: the strings and integers at a path, the elements of lists one by
+    one. A point with any other value there has no label."""
 
     path: JsonPath
 

@@ -47,7 +47,7 @@ from retrieval_store.indexes.exact import (
 )
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import Labelling, Ranked
-from retrieval_store.query.query import BestOfEach, Bm25, Groups, NearestDense, QueryStep
+from retrieval_store.query.query import BestOfEach, Bm25, GroupSearch, NearestDense, QueryStep
 from retrieval_store.query.types import Fields, Points, index_settings
 
 if TYPE_CHECKING:
@@ -385,7 +385,7 @@ class EngineRanker:
         """Rows are numbered in the order of insertion."""
         return items
 
-    def labelling(self, groups: BestOfEach | Groups, wanted: int) -> Labelling:
+    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> Labelling:
         """Access to labels; wanted: about how many points the call will look at."""
         from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
 

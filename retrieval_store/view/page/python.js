@@ -58,6 +58,17 @@ function placeOf({ place }) {
 const idOf = (key) => key.slice(2);
 const isText = (key) => key.startsWith("s:");
 
+function modeOf(body) {
+  const parts = ["fusion", "alpha"].filter((name) => body[name] !== undefined);
+  if (body.mode !== "hybrid" || !parts.length) return literal(body.mode);
+  return `rs.Hybrid(${parts.map((name) => `${name}=${literal(body[name])}`).join(", ")})`;
+}
+
+function groupsOf(body) {
+  if (body.group_size === undefined) return literal(body.group_by);
+  return `rs.Groups(${literal(body.group_by)}, ${literal(body.group_size)})`;
+}
+
 /** The arguments of `Collection.query` for a body; raises Error where there are none. */
 function argumentsOf(body, picture) {
   const given = [];
@@ -72,10 +83,11 @@ function argumentsOf(body, picture) {
   if (body.where) given.push(["where", literal(body.where)]);
   if (body.where_document) given.push(["where_document", literal(body.where_document)]);
   if (body.keys) given.push(["ids", literal(body.keys.map(idOf))]);
-  given.push(["mode", literal(body.mode)]);
-  for (const name of ["alpha", "fusion", "exact", "ef", "offset", "max_distance", "min_score", "group_by", "group_size"]) {
+  given.push(["mode", modeOf(body)]);
+  for (const name of ["exact", "ef", "offset", "max_distance", "min_score"]) {
     if (body[name] !== undefined) given.push([name, literal(body[name])]);
   }
+  if (body.group_by !== undefined) given.push(["group_by", groupsOf(body)]);
   return given;
 }
 

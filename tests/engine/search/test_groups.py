@@ -6,7 +6,7 @@ import pytest
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Differs, Equals
-from retrieval_store.query.query import Groups, NearestDense, Query, QueryStep
+from retrieval_store.query.query import GroupSearch, NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers.batches import UPSERT, points_of
 
@@ -46,7 +46,7 @@ def grouping(groups, size):
     def besides(values):
         return Differs(AT, tuple(values))
 
-    return Groups(AT.path, groups, size, among, besides)
+    return GroupSearch(AT.path, groups, size, among, besides)
 
 
 class Points:

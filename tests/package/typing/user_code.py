@@ -45,7 +45,7 @@ for document, metadata in zip(got["documents"], got["metadatas"], strict=True):
 dimension: int = got["embeddings"].shape[1]
 deleted: int = notes.delete(where={"year": 2020})["deleted"]
 
-plans = notes.explain(query_texts="x", mode="hybrid", alpha=0.3, fusion="weighted")["plans"]
+plans = notes.explain(query_texts="x", mode=retrieval_store.Hybrid("weighted", 0.3))["plans"]
 method: str = plans[0]["method"]
 megabytes: float = sum(notes.stats()["memory"].values()) / 1e6
 space: str = notes.configuration["hnsw"]["space"]

@@ -21,7 +21,8 @@ from llama_index.core.vector_stores.types import (
 from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import Point, of_documents, to_node
 
-from retrieval_store import Collection
+from retrieval_store import Collection, Hybrid, Rerank
+from retrieval_store.api.query import gathered
 from retrieval_store.api.results import GetField
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.validation import fraction, shown, whole_number
@@ -302,9 +303,10 @@ class QueryAnswerer:
                 asked = self._hybrid(query, options)
             case _:
                 raise InvalidArgumentError(f"mode {mode.value!r} isn't supported; use {MODES}")
-        if "rerank" in options.how:
-            asked.setdefault("rerank_query", options.how.get("rerank_query") or query.query_str)
-        return {**options.how, **asked, **options.among, "include": options.fields}
+        how = gathered({**options.how, **asked})
+        if "rerank" in how:
+            how["rerank"] = Rerank.comparing(how["rerank"], query.query_str)
+        return {**how, **options.among, "include": options.fields}
 
     def _words(self, query: VectorStoreQuery, by_words: bool, count: int) -> dict[str, Any]:
         if query.query_str is None:
@@ -319,13 +321,12 @@ class QueryAnswerer:
         words = self._words(query, False, _count(query, query.hybrid_top_k))
         if alpha == 0 and self.sparse is not None:
             return words
+        fusion = self._fusion(query, options) or self._usual(query)
+        depth = (top, query.sparse_top_k) if query.sparse_top_k else None
         return {
             **words,
             "query_embeddings": None if alpha == 0 else [query.query_embedding],
-            "mode": "hybrid",
-            "alpha": alpha,
-            "fusion": self._fusion(query, options) or self._usual(query),
-            "depth": (top, query.sparse_top_k) if query.sparse_top_k else None,
+            "mode": Hybrid(fusion, alpha, depth),
         }
 
     def _usual(self, query: VectorStoreQuery) -> str:

@@ -26,8 +26,8 @@ SHOWN_AS_NULL = (  # settings of a collection, by where they stand
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A body of one piece, or in several `parts`. retry_after: in how many seconds it can be asked
-    again; headers: more of them."""
+    """An answer whose body is one piece, or several `parts`. retry_after: seconds after which the
+    client may try again; headers: further headers."""
 
     status: int
     body: bytes
@@ -44,7 +44,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """A file. temporary: whether it is deleted once it was sent, or wasn't."""
+    """An answer that sends a file. temporary: whether the file is deleted afterwards, sent or
+    not."""
 
     path: Any
     name: str
@@ -53,8 +54,8 @@ class FileAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """What goes on being sent as there is more. first: at once; following: called in a thread
-    again and again, returns what is to be sent next, or None; idle: sent where there was nothing
+    """An answer that is sent for as long as there is more. first: sent at once; following: called
+    in a thread again and again, returns the next part or None; idle: sent when there was nothing
     for a while."""
 
     first: bytes
@@ -66,13 +67,13 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Something that goes on after the answer (202). job: what is left to do."""
+    """The answer 202: the work goes on after it. job: the work."""
 
     job: Callable[[], object]
 
 
 def answer_of(result: Any, seconds: float) -> Response:
-    """What a method returns, as the answer to its request."""
+    """The answer that carries the result of a method."""
     if isinstance(result, Response):
         return result
     body = {"result": result, "status": "ok", "time": seconds}
@@ -80,12 +81,12 @@ def answer_of(result: Any, seconds: float) -> Response:
 
 
 def accepted(seconds: float) -> Response:
-    """That something will be done."""
+    """The answer that says that something will be done."""
     return Response(202, orjson.dumps({"status": "accepted", "time": seconds}))
 
 
 def refusal(status: int, message: str, retry_after: int | None = None) -> Response:
-    """Why something isn't done."""
+    """The answer that says why something isn't done."""
     message = message.encode("utf-8", "replace").decode()  # a lone surrogate is no JSON
     body = orjson.dumps({"status": {"error": message}, "time": 0.0})
     return Response(status, body, retry_after=retry_after)
@@ -97,12 +98,12 @@ def text(status: int, said: str) -> Response:
 
 
 def nothing(status: int) -> Response:
-    """An answer without a body, as to routes that there aren't."""
+    """An answer without a body, for example where no route matches."""
     return Response(status, b"", None)
 
 
 def written(value: Any) -> Any:
-    """A model as what orjson can write, which asks for it."""
+    """A model in a form that orjson can write: the `default` of `orjson.dumps`."""
     write = _WRITERS.get(type(value))
     if write is not None:
         return write(value)
@@ -131,7 +132,7 @@ def _with_parts(found: dict[str, Any], point: Any) -> dict[str, Any]:
 
 
 def vectors(given: Any) -> Any:
-    """Vectors of a point as float32, of which the shortest numbers are written."""
+    """Vectors of a point as float32, so that orjson writes the shortest digits."""
     if isinstance(given, Mapping):
         return {name: vectors(one) for name, one in given.items()}
     if isinstance(given, models.SparseVector):

@@ -79,16 +79,15 @@ def app(
 ) -> "Application":
     """An ASGI application that serves a store, to be run or mounted.
 
-    store: the path of a directory, made if there is none; ":memory:"; or a client of this package,
-    which stays the caller's to close. api_keys: those of which a request needs one;
-    read_only_api_keys: those that may only read; without any of either the application answers to
-    loopback's names, and those in allow_hosts. cors: origins whose pages may ask. read_only:
-    nothing is written. trust: whether texts may be embedded by functions that reach hosts and
-    files; image_root: a folder below which images may be that bodies name; durability: as for
-    `Client`.
+    store: the path of a directory, which is made if it doesn't exist; ":memory:"; or a client of
+    this package, which the caller closes. api_keys: a request needs one of these;
+    read_only_api_keys: keys that may only read; without any key the application answers only to
+    loopback's host names and those in allow_hosts. cors: origins whose pages may send requests.
+    read_only: refuse all writes. trust: allow embedding functions that reach hosts and files;
+    image_root: the folder that may hold the images that requests name; durability: as for `Client`.
 
-    `close()` ends it; an ASGI server's end of its lifespan does so too. Raises
-    InvalidArgumentError, and what opening a store raises.
+    `close()` ends it, and so does the end of the ASGI lifespan. Raises InvalidArgumentError, and
+    whatever opening a store raises.
     """
     settings = ServerSettings(
         keys=checked_keys("api_keys", api_keys),
@@ -104,8 +103,8 @@ def app(
 
 
 class Application:
-    """Serves one store; see `app`. store: also a share in one, wherever it lies, for a table of
-    routes that it can answer. rpc: where it is to speak gRPC too, once it is started."""
+    """Serves one store; see `app`. store: also a session of a store of any kind, for a table of
+    routes that it can answer. rpc: where to listen for gRPC, set before the start."""
 
     rpc: RpcListening | None = None
 
@@ -130,7 +129,7 @@ class Application:
         self._ends = self._closed = False
 
     def close(self) -> None:
-        """End what is under way, and give the store back."""
+        """End what is under way, and close the store."""
         if not self._closed:
             self._ends = self._closed = True
             self._pool.close()
@@ -160,7 +159,7 @@ class Application:
                 return
 
     async def _start_rpc(self) -> None:
-        """Serve gRPC too, where that is wanted."""
+        """Serve gRPC too, if `rpc` is set."""
         if self.rpc is None:
             return
         from retrieval_store.server.grpc.calls import RpcServer, Shared
@@ -171,8 +170,8 @@ class Application:
         self._hear_of_end()
 
     def _hear_of_end(self) -> None:
-        """Be told when the process is to end: a server waits for what is under way before it ends
-        the application, and so for what goes on being sent, and for calls over gRPC."""
+        """Install a handler that begins the end: a server waits for the requests under way before
+        it ends the application, so streams and gRPC calls must end first."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             if threading.current_thread() is threading.main_thread():
@@ -180,15 +179,14 @@ class Application:
                     _call_too(number, self.begin_end)
 
     def begin_end(self) -> None:
-        """Take no more calls over gRPC, and end what goes on being sent. May be called in any
-        thread."""
+        """Accept no more gRPC calls, and end the streams. May be called in any thread."""
         self._ends = True
         if self._loop is not None and self._calls is not None:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._calls.begin_end)
 
     async def _answer(self, request: HttpRequest, send: Send) -> None:
-        """One request."""
+        """Answer one request."""
         try:
             answer = await self._answered(request)
         except ClientGoneError:
@@ -204,7 +202,7 @@ class Application:
         self._note(request.name, request.method, request.logged, status, request.seconds)
 
     async def _stream(self, request: HttpRequest, send: Send, answer: Streamed) -> None:
-        """Send an answer that goes on until its client or the server ends."""
+        """Send a streamed answer until the client has gone or the server ends."""
 
         async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
             with suppress(BusyError, WaitedTooLongError):
@@ -223,13 +221,13 @@ class Application:
             self._streams -= 1
 
     def _note(self, name: str, method: str, path: str, status: int, seconds: float) -> None:
-        """Count an answer, and log it where that is wanted."""
+        """Count an answer, and log it if the access log is on."""
         self.served.monitor.count(name, status, seconds)
         if self._settings.access_log:
             _access.info("%s %s %d %.1f ms", method, path, status, seconds * 1e3)
 
     async def _answered(self, request: HttpRequest) -> Given | None:
-        """What is answered; None for what the folder of the page answers."""
+        """The answer; None where the folder of the web page answers."""
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
             return Response(204, b"", None, headers=tuple(preflight))
@@ -270,7 +268,7 @@ class Application:
     async def _with_body(
         self, request: HttpRequest, route: Route, asked: RequestContext, take: Take
     ) -> Given:
-        """What is answered to JSON, which is read here where it is short."""
+        """The answer to a request with a JSON body; a short one is parsed here on the loop."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
         body = await whole_body(request.receive, request.headers, most, limits.body_seconds, take)
@@ -291,7 +289,7 @@ class Application:
         return await self._in_thread(request, asked, work, self._pool)
 
     async def _with_file(self, request: HttpRequest, route: Route, asked: RequestContext) -> Given:
-        """What becomes of a file that is sent."""
+        """The answer to a request that uploads a file."""
         self._check_may(request.headers, route)
         boundary_of(request.headers)
         path: Path = await asyncio.to_thread(snapshots.upload_path, asked)
@@ -308,7 +306,7 @@ class Application:
     async def _in_thread(
         self, request: HttpRequest, asked: RequestContext, work: Callable[[], Any], pool: Pool
     ) -> Given:
-        """The answer that work in a thread gives; what it leaves to do is done afterwards."""
+        """The answer that the work in a thread returns; a job that it leaves is done afterwards."""
         longest = self._limits.queue_seconds
         seconds = min(asked.timeout or longest, longest)
         answer, job = await pool.run(work, request.gone, seconds)
@@ -317,7 +315,7 @@ class Application:
         return answer  # type: ignore[no-any-return]
 
     def _do_later(self, job: Job) -> None:
-        """Do what was accepted; BusyError where too much of that is left already."""
+        """Do a job after its answer; BusyError where too many are waiting."""
         if self._left >= MOST_LEFT:
             raise BusyError
 
@@ -329,7 +327,7 @@ class Application:
         loop.run_in_executor(self._jobs, _done_later, job).add_done_callback(ended)
 
     def _check_may(self, headers: dict[bytes, bytes], route: Route) -> None:
-        """Refuse what a reader may not do."""
+        """Refuse what the key of a request doesn't allow."""
         if self._gate.may(headers, route.access):
             return
         if route.is_own and self._settings.read_only:
@@ -340,7 +338,7 @@ class Application:
 
 
 def _call_too(number: int, call: Callable[[], object]) -> None:
-    """When a signal comes, call this after what is called already, if something is."""
+    """On this signal call `call` after the handler that is installed, if there is one."""
     before = signal.getsignal(number)
     if not callable(before):  # it ends the process, or is ignored
         return
@@ -353,7 +351,7 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
 
 
 def _opened(store: Any, settings: ServerSettings) -> tuple[backends.Session, Callable[[], object]]:
-    """A share in the store, and what gives it back."""
+    """The session of the store, and the function that gives it back."""
     if isinstance(store, backends.Session):
         return store, _leave_open
     session = getattr(store, "_session", None) or getattr(
@@ -371,7 +369,7 @@ def _opened(store: Any, settings: ServerSettings) -> tuple[backends.Session, Cal
 
 
 def _leave_open() -> None:
-    """What is done to a client that isn't ours."""
+    """Leave a client open that belongs to the caller."""
 
 
 def _check_names(request: HttpRequest) -> None:
@@ -385,7 +383,7 @@ def _check_names(request: HttpRequest) -> None:
 
 
 def _work(request: HttpRequest, route: Route, asked: RequestContext) -> tuple[Given, Job | None]:
-    """In a thread: the answer, with its JSON written; and what is left to do, if something is."""
+    """In a thread: the answer, with its JSON written, and the job that is left to do, if any."""
     result = route.answer(asked)
     if isinstance(result, FileAnswer | Streamed):
         return result, None
@@ -402,7 +400,7 @@ def _done_later(job: Job) -> None:
 
 
 def _page(folder: Path | None) -> Any:
-    """What answers with the files of Qdrant's web page; None without a folder."""
+    """The ASGI application that serves the files of Qdrant's web page; None without a folder."""
     if folder is None:
         return None
     from starlette.applications import Starlette

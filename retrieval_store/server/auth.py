@@ -33,10 +33,11 @@ END_WITHIN = 30  # seconds that requests under way have when the server is to en
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """How much is taken at once. body: bytes of one, inflated; bodies: of all that are under way;
-    body_seconds: in which one must have come; upload_seconds: the same of snapshots;
-    parsed_at_once: bytes of a body that the loop reads itself; threads: that work in the store;
-    queue: requests that wait for one; queue_seconds: for how long."""
+    """How much the server takes at once. body: bytes of one body, inflated; bodies: bytes of all
+    bodies in memory; body_seconds: seconds in which a body must arrive; upload_seconds: the same
+    for snapshots; parsed_at_once: bytes of a body that the loop parses itself; threads: threads
+    that work in the store; queue: requests that may wait for one; queue_seconds: how long they may
+    wait."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = LARGEST
@@ -50,12 +51,12 @@ class ServerLimits:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Who may ask for what. keys: that may do everything; reader_keys: that may read; allow_hosts:
-    names by which the server may be called without keys, besides those of loopback; cors: origins
-    whose pages may ask; read_only: nothing is written; trust: texts may be embedded by functions
-    that reach hosts and files; image_root: where images may be that bodies name; dashboard: a
-    folder with Qdrant's web page; access_log: whether each request is logged; local: whether it is
-    only called by loopback's names, and asked by no page but its own, with a key, too."""
+    """Who may do what. keys: keys that may do everything; reader_keys: keys that may read;
+    allow_hosts: host names that are answered without keys, besides those of loopback; cors: origins
+    whose pages may send requests; read_only: refuse all writes; trust: allow embedding functions
+    that reach hosts and files; image_root: the folder for images that requests name; dashboard: the
+    folder of Qdrant's web page; access_log: log each request; local: answer only to loopback's host
+    names and to the server's own page, even with a key."""
 
     keys: tuple[str, ...] = ()
     reader_keys: tuple[str, ...] = ()
@@ -72,14 +73,14 @@ class ServerSettings:
 
     @property
     def has_keys(self) -> bool:
-        """Whether a key is needed."""
+        """Whether requests need a key."""
         return bool(self.keys or self.reader_keys)
 
 
 @dataclass(frozen=True, slots=True)
 class RpcListening:
-    """Where calls over gRPC are listened for. host: an address in numbers; shared: whether other
-    processes listen at the same port; tls_cert and tls_key: files in PEM."""
+    """Where to listen for gRPC. host: an IP address; shared: whether other processes listen at the
+    same port; tls_cert and tls_key: PEM files."""
 
     host: str
     port: int
@@ -96,10 +97,10 @@ class RpcListening:
 def keys_of(
     environment: Mapping[str, str], file: Path | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The keys that may do everything, and those that may read: from variables, which may hold
-    several with commas between them, and from a file with one a line, of which those for reading
-    begin with "read-only ". InvalidArgumentError for a file that can't be read or has no key, and
-    for a line "read-only" without one, which would else be a key that may do everything."""
+    """The keys that may do everything, and those that may read: from variables, which hold several
+    separated by commas, and from a file with one a line, in which a reader's key has "read-only "
+    before it. InvalidArgumentError for a file that can't be read or has no key, and for a line
+    "read-only" without a key, which would otherwise count as a key that may do everything."""
     full = [key for name in KEY_VARIABLES for key in _several(environment.get(name, ""))]
     readers = [key for name in READER_VARIABLES for key in _several(environment.get(name, ""))]
     if file is not None:
@@ -112,7 +113,7 @@ def keys_of(
 
 
 def checked_keys(what: str, given: Iterable[Any]) -> tuple[str, ...]:
-    """Keys, each once; InvalidArgumentError for one that no header could hold."""
+    """The keys without repetition; InvalidArgumentError for one that a header can't hold."""
     if isinstance(given, str):
         raise InvalidArgumentError(f"{what} is one str, expected several, as in [key]")
     keys = tuple(given)  # an iterator gives them once: without them all would be let in
@@ -125,7 +126,8 @@ def checked_keys(what: str, given: Iterable[Any]) -> tuple[str, ...]:
 
 
 def checked_names(what: str, given: Any) -> tuple[str, ...]:
-    """Names of hosts, or origins; InvalidArgumentError for one alone, and for what is no text."""
+    """Host names, or origins; InvalidArgumentError for a single string, and for anything but
+    strings."""
     names = () if isinstance(given, str) else tuple(given)
     if isinstance(given, str) or not all(isinstance(one, str) for one in names):
         raise InvalidArgumentError(f"{what} is {shown(given)}, expected several texts, as in [one]")
@@ -149,7 +151,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, or a name, leads to this machine alone."""
+    """Whether an address or a host name means this machine alone."""
     name = host.strip("[]").lower()
     if name in LOOPBACK_NAMES or name.endswith(".localhost"):
         return True
@@ -160,7 +162,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
-    """Raise InvalidArgumentError where others would reach a store that needs no key."""
+    """Raise InvalidArgumentError where other machines would reach a store that needs no key."""
     if has_keys or no_auth or is_loopback(host):
         return
     raise InvalidArgumentError(
@@ -177,7 +179,7 @@ PREFLIGHT = b"access-control-request-method"
 
 
 class Gate:
-    """Looks at the headers of requests."""
+    """Decides by the headers of a request whether it is let in."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
@@ -187,8 +189,8 @@ class Gate:
         self._origins = set(settings.cors)
 
     def refused(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
-        """Why a request isn't let in; None if it is. access: that of its route, or None where there
-        is no such route. What only others may do is refused by `may`, once the body was read."""
+        """Why a request isn't let in; None if it is. access: that of its route, None where no route
+        matches. What a reader's key may not do is refused by `may`, after the body was read."""
         if self._settings.local or not self._settings.has_keys:
             misled = self._misled(headers, access)
             if misled is not None or not self._settings.has_keys:
@@ -196,16 +198,16 @@ class Gate:
         return self._without_key(headers, access)
 
     def refused_call(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
-        """The same of a call over gRPC, of which Python isn't told by which name the server was
-        called. No page can make such a call: browsers speak no HTTP/2 without TLS, where the name
-        must be the certificate's, and send no `te: trailers`, without which gRPC refuses a call.
-        Should one be able to one day, it would send its origin."""
+        """The same for a gRPC call. Python doesn't see by which host name the server was called,
+        but no page can make such a call: browsers speak no HTTP/2 without TLS, where the name must
+        match the certificate, and send no `te: trailers`, without which gRPC refuses a call. If one
+        ever could, it would send its origin."""
         if not self._settings.has_keys:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
 
     def _without_key(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
-        """Refuse what has no key, or a wrong one, where it needs one."""
+        """Refuse a request without a valid key, where it needs one."""
         if access == "open":
             return None
         key = _key(headers)
@@ -216,7 +218,7 @@ class Gate:
         return None
 
     def may(self, headers: dict[bytes, bytes], access: Access) -> bool:
-        """Whether a request that was let in may do what its route does."""
+        """Whether the key of a request that was let in allows what its route does."""
         if access in ("open", "read"):
             return True
         if self._settings.read_only:
@@ -227,15 +229,15 @@ class Gate:
         return key is not None and self._is_one_of(key, self._full)
 
     def cors(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-        """Headers that let the page of an allowed origin read the answer."""
+        """Headers that allow the page of a permitted origin to read the answer."""
         origin = headers.get(b"origin", b"")
         if origin.decode("latin-1") not in self._origins and "*" not in self._origins:
             return []
         return [(b"access-control-allow-origin", origin or b"*"), (b"vary", b"Origin")]
 
     def preflight(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
-        """Headers that say what an allowed origin may ask, besides those of `cors`; None for what
-        isn't asked so."""
+        """Headers that say what a permitted origin may send, besides those of `cors`; None for a
+        request that is no preflight."""
         if PREFLIGHT not in headers or not self.cors(headers):
             return None
         return [
@@ -245,10 +247,10 @@ class Gate:
         ]
 
     def _misled(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
-        """Refuse what a page in a browser was made to send: by the name that it called the server
-        by, which can be made to lead here, and by where it comes from. Browsers say an origin
-        where an answer is to be read, and of others, such as links and pictures, only how far away
-        the page is that asks: a link may lead to what is open to all."""
+        """Refuse a request that a foreign page made a browser send. It shows by the host name,
+        since a page's own name can be made to resolve to this machine, and by where the request
+        comes from: browsers send an origin where an answer will be read, and otherwise, for links
+        and pictures, only the site relation; a link may lead to what is open to all."""
         host = _name_in(headers.get(b"host", b""))
         if host is None or not (is_loopback(host) or host in self._hosts):
             return refusal(
@@ -267,7 +269,7 @@ class Gate:
 
     @staticmethod
     def _is_one_of(given: bytes, keys: list[bytes]) -> bool:
-        """Compared in constant time, with each."""
+        """Compare with each key, in constant time."""
         found = False
         for key in keys:
             found |= hmac.compare_digest(given, key)
@@ -275,14 +277,14 @@ class Gate:
 
 
 def _foreign() -> Response:
-    """What is answered to a page of another origin."""
+    """The refusal of a page of another origin."""
     return refusal(
         HTTPStatus.FORBIDDEN, "Forbidden: pages of other origins may not ask, but for --cors"
     )
 
 
 def _key(headers: dict[bytes, bytes]) -> bytes | None:
-    """The key that a request has."""
+    """The key in the headers of a request."""
     key = headers.get(b"api-key")
     if key is not None:
         return key

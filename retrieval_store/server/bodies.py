@@ -70,7 +70,7 @@ OLDER = "retrieval_store.server.bodies"  # whose models are read as they are
 
 
 def as_id(given: Any) -> Any:
-    """An id of a point: an unsigned integer of 64 bits or a UUID; ValueError for anything else."""
+    """A point id: an unsigned 64-bit integer or a UUID; ValueError for anything else."""
     if type(given) is int and 0 <= given <= INT_MAX:
         return given
     if type(given) is not str:
@@ -81,8 +81,8 @@ def as_id(given: Any) -> Any:
 
 
 def _as_known_id(given: Any, info: ValidationInfo) -> Any:
-    """The same; or another string, which only a point that Collection has written can have. Such go
-    to the list `context["strings"]`, to be looked up where the collection is known."""
+    """The same, or another string, which only a point written by a Collection can have. Such
+    strings are collected in `context["strings"]`, and looked up once the collection is known."""
     try:
         return as_id(given)
     except ValueError:
@@ -93,7 +93,7 @@ def _as_known_id(given: Any, info: ValidationInfo) -> Any:
 
 
 def _as_text(given: Any) -> Any:
-    """What a date is written as: a text, and none of digits alone, which would be a number."""
+    """A date as text. Digits alone are refused: they would mean a number."""
     if not isinstance(given, str) or given.replace(".", "").lstrip("+-").isdigit():
         raise ValueError("expected a date and a time as RFC 3339 has them")
     return given
@@ -113,8 +113,8 @@ _ID_TYPES = (StrictInt, StrictStr, uuid.UUID)
 
 
 class _UntilOne(FailFast):
-    """Ends the reading of a list at the first thing in it that is wrong: with thousands of them,
-    all that each isn't would be written down, for seconds."""
+    """Ends the parsing of a list at its first error: pydantic would report every one of thousands,
+    which takes seconds."""
 
     __hash__ = object.__hash__  # as the members of unions must be
 
@@ -123,14 +123,14 @@ _UNTIL_ONE = _UntilOne()
 
 
 def several(kind: Any) -> Any:
-    """The type of a list of such, read until one is wrong."""
+    """The type of a list of `kind`, parsed until the first error."""
     return Annotated[list[kind], _UNTIL_ONE]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How a server reads a field otherwise. names: that it may have besides its own; kind: what
-    stands for its type; default: what it is when it isn't there."""
+    """How a server reads a field differently from the client's model. names: further names of the
+    field; kind: the type in place of its own; default: its value where it is absent."""
 
     names: tuple[str, ...] = ()
     kind: Any = None
@@ -163,15 +163,15 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
 
 
 class _Derived:
-    """The subclasses, made with all that they refer to when they are first asked for. Where they
-    refer to each other in circles, one does so by its name."""
+    """The subclasses that read bodies, made with all that they refer to at their first use. In a
+    circle of references one class refers to another by name."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Any] = {}
         self._in_circles: list[type[BaseModel]] = []
 
     def of(self, kind: Any) -> Any:
-        """A type of the client's, a model or one made of models, as a server has it."""
+        """The server's version of one of the client's types, a model or made of models."""
         found = self.annotation(kind)
         for one in self._in_circles:
             one.model_rebuild(_types_namespace=self._by_name)
@@ -179,7 +179,7 @@ class _Derived:
         return found
 
     def annotation(self, kind: Any) -> Any:
-        """The same, while not all may be known that it refers to."""
+        """The same, while the classes that it refers to may not exist yet."""
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in (typing.Union, types.UnionType):
             return typing.Union[tuple(self._members(arguments))]  # noqa: UP007  made here
@@ -192,7 +192,7 @@ class _Derived:
         return SCALARS.get(kind, kind)
 
     def _members(self, kinds: tuple[Any, ...]) -> list[Any]:
-        """The members of a union, in which those that ids may be become one."""
+        """The members of a union, in which those for ids are one."""
         if uuid.UUID not in kinds:
             return [self.annotation(kind) for kind in kinds]
         others = [self.annotation(kind) for kind in kinds if kind not in _ID_TYPES]
@@ -222,7 +222,7 @@ class _Derived:
 
 
 def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
-    """A field of a model, with what `DIFFERENCES` say of it."""
+    """A field of a model, changed as `DIFFERENCES` say."""
     difference = DIFFERENCES.get(place)
     if difference is not None:
         if difference.kind is not None:
@@ -239,22 +239,22 @@ _adapters: dict[Any, TypeAdapter[Any]] = {}
 
 
 def served(kind: Any) -> Any:
-    """A type of qdrant-client's by which a server reads what is an instance of theirs: a model, or
-    a union of some."""
+    """The type by which a server reads an instance of one of qdrant-client's types: a model, or a
+    union of models."""
     return _derived.of(kind)
 
 
 def prepare(*kinds: Any) -> None:
-    """Make what reads such types, or models of older requests: while modules are loaded, since two
-    threads can't make classes that refer to each other at once."""
+    """Make the classes that read such types, or models of older requests. Called while modules are
+    loaded, since two threads can't make classes that refer to each other at the same time."""
     for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
         _adapters[kind] = TypeAdapter(kind if is_own else served(kind))
 
 
 def read(kind: Any, given: Any, strings: list[str]) -> Any:
-    """A body as an instance of a `kind` that was prepared; Refused (400) where it is none. strings:
-    takes the ids in it that are neither integers nor UUIDs."""
+    """A body as an instance of a prepared `kind`; Refused (400) where it is none. strings: takes
+    its ids that are neither integers nor UUIDs."""
     try:
         return _adapters[kind].validate_python(given, context={"strings": strings})
     except ValidationError as error:
@@ -262,7 +262,7 @@ def read(kind: Any, given: Any, strings: list[str]) -> Any:
 
 
 def unreadable(error: ValidationError) -> Refused:
-    """What is said of a body that has another format."""
+    """The message for a body that has the wrong format."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function"))
     where = f" at {place[:200]}" if place else ""
@@ -286,7 +286,7 @@ _Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
 
 
 class VectorWithName(BaseModel):
-    """A vector with the name of those that it is compared with."""
+    """A vector with the name of the vector space that it is compared in."""
 
     model_config = _CONFIG
     name: StrictStr
@@ -308,7 +308,7 @@ _Pairs: Any = several(_Pair)
 
 
 class _QueryBody(BaseModel):
-    """What all of them have."""
+    """The fields that all older requests share."""
 
     model_config = _CONFIG
     filter: _Filter | None = None
@@ -327,7 +327,7 @@ class _QueryBody(BaseModel):
         raise NotImplementedError
 
     def leave_out(self, point_id: Any) -> bool:
-        """Do without a point as an example; whether anything is left to be ranked by."""
+        """Drop a point as an example; returns whether any example is left."""
         raise NotImplementedError
 
     def names(self) -> Mapping[str, Any]:
@@ -421,23 +421,23 @@ def _is_same(example: Any, point_id: Any) -> bool:
 
 
 class SearchBody(_SearchBody, _Limited):
-    """Points near a vector."""
+    """Search near a vector."""
 
 
 class SearchGroups(_SearchBody, _Grouped):
-    """The same in groups."""
+    """The same, in groups."""
 
 
 class RecommendBody(_Recommend, _Limited):
-    """Points like some and unlike others."""
+    """Recommendation: points like some examples and unlike others."""
 
 
 class RecommendGroups(_Recommend, _Grouped):
-    """The same in groups."""
+    """The same, in groups."""
 
 
 class DiscoverBody(_Discover, _Limited):
-    """Points on one side of pairs, near a target."""
+    """Discovery: points on the positive side of pairs, near a target."""
 
 
 _Searches: Any = several(SearchBody)
@@ -470,13 +470,13 @@ _SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold",
 
 
 def as_query(asked: Any) -> models.QueryRequest:
-    """One of these as a query."""
+    """An older request as a query."""
     fields = {name: getattr(asked, name) for name in (*_SHARED, "limit", "offset")}
     return models.QueryRequest.model_construct(query=asked.query(), **fields, **asked.names())
 
 
 def as_grouped_query(asked: Any) -> models.QueryGroupsRequest:
-    """One that is grouped as a query."""
+    """An older request for groups as a query."""
     fields = {name: getattr(asked, name) for name in (*_SHARED, *_Grouped.model_fields)}
     return models.QueryGroupsRequest.model_construct(query=asked.query(), **fields, **asked.names())
 
@@ -495,7 +495,7 @@ prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.Batch
 
 
 def points_to_write(sent: bytes, strings: Strings) -> Any:
-    """The body of an upsert, as models.PointsList or PointsBatch."""
+    """The body of an upsert, as models.PointsList or models.PointsBatch."""
     given = _with_arrays(sent) if len(sent) > LARGE and simdjson is not None else None
     booleans = b"true" in sent or b"false" in sent
     if given is None:
@@ -513,8 +513,8 @@ def points_to_write(sent: bytes, strings: Strings) -> Any:
 
 
 def _with_arrays(sent: bytes) -> Any:
-    """A body with points, whose vectors are arrays where they are lists of numbers; None for what
-    this parser doesn't take."""
+    """A body with points whose vectors are arrays instead of lists of numbers; None for what this
+    fast parser can't read."""
     parser = getattr(_kept, "parser", None) or simdjson.Parser()
     _kept.parser = parser if len(sent) <= KEPT else None
     try:
@@ -545,14 +545,14 @@ def _with_array(point: Any, is_flat: bool) -> dict[str, Any]:
 
 
 def _arrays_of(point: dict[str, Any]) -> int:
-    """How many vectors of a point are arrays."""
+    """How many vectors of a point became arrays."""
     vector = point["vector"]
     vectors = vector.values() if type(vector) is dict else [vector]
     return sum(type(one) is np.ndarray for one in vectors)
 
 
 def _array(given: Any, is_flat: bool) -> Any:
-    """(n,) float32 for a list of numbers; all else as plain Python."""
+    """(n,) float32 of a list of numbers; anything else as plain Python."""
     if not isinstance(given, simdjson.Array) or not len(given) or type(given[0]) not in _NUMBERS:
         return _plain(given)
     if not is_flat and any(isinstance(one, simdjson.Array) for one in given):
@@ -567,7 +567,7 @@ def _plain(given: Any) -> Any:
 
 
 def _points(given: Any, booleans: bool) -> models.Batch:
-    """Points in columns."""
+    """Points as columns."""
     if not isinstance(given, list):
         raise wrong("Format error in JSON body: points: expected a list")
     try:
@@ -586,7 +586,7 @@ def _points(given: Any, booleans: bool) -> models.Batch:
 
 
 def _ids(given: list[Any]) -> list[Any]:
-    """Ids that points can have."""
+    """Valid point ids."""
     try:
         return [one if type(one) is int and one >= 0 else as_id(one) for one in given]
     except ValueError as error:
@@ -599,7 +599,7 @@ def _check_payloads(given: list[Any]) -> None:
 
 
 def _vectors(given: Any, i: int, booleans: bool) -> Any:
-    """The vectors of one point: a row, or rows, several ones, sparse ones or texts by name."""
+    """The vectors of one point: a row, several rows, or sparse vectors and texts by name."""
     row = _row(given, booleans)
     if row is not None:
         return row
@@ -614,15 +614,15 @@ def _vectors(given: Any, i: int, booleans: bool) -> Any:
 
 
 def _listed(given: Any) -> Any:
-    """Vectors in which some became arrays, as lists again."""
+    """Vectors of which some became arrays, as lists again."""
     if type(given) is not dict:
         return given
     return {k: one.tolist() if type(one) is np.ndarray else one for k, one in given.items()}
 
 
 def _row(given: Any, booleans: bool) -> Matrix | None:
-    """(n,) A list of numbers, or an array of them, as float32; None for all else. booleans:
-    whether there may be some in it, which would pass for numbers."""
+    """(n,) float32 of a list or an array of numbers; None for anything else. booleans: whether
+    there may be some in it, which would pass for numbers."""
     if type(given) is np.ndarray:
         return given
     if type(given) is not list or not given:
@@ -636,7 +636,7 @@ def _row(given: Any, booleans: bool) -> Matrix | None:
 
 
 def _batch(given: Any, strings: Strings, booleans: bool) -> models.Batch:
-    """A batch: ids, vectors and payloads in columns."""
+    """A batch: ids, vectors and payloads as columns."""
     if not isinstance(given, dict) or not isinstance(given.get("ids"), list):
         raise wrong("Format error in JSON body: batch: expected an object with ids and vectors")
     ids, vectors = _ids(given["ids"]), given.get("vectors")

@@ -47,7 +47,7 @@ _ANSWERED: Headers = (*SAFE, (b"cache-control", b"no-store"))
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file of the page. tag: by which a browser asks whether it has changed."""
+    """A file of the page. tag: its ETag."""
 
     body: bytes
     media_type: str
@@ -56,8 +56,8 @@ class _File:
 
 @cache
 def _files() -> Mapping[str, _File]:
-    """The files of the page by their names, all of which are read once: no name that is asked for
-    is ever looked up in a file system."""
+    """The files of the page by name, all read once: no requested name is ever looked up in a file
+    system."""
     return dict(_in(files("retrieval_store.view") / "page", ""))
 
 
@@ -72,12 +72,12 @@ def _in(folder: Traversable, before: str) -> Iterator[tuple[str, _File]]:
 
 
 def index(asked: RequestContext) -> Response:
-    """The page."""
+    """The HTML of the page."""
     return _sent(INDEX, asked)
 
 
 def file(asked: RequestContext) -> Response:
-    """A file of it."""
+    """Another file of the page."""
     return _sent("/".join(asked.names.values()), asked)
 
 
@@ -92,7 +92,7 @@ def _sent(name: str, asked: RequestContext) -> Response:
 
 
 def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
-    """The route of what the page asks by this name."""
+    """The route of one of the page's queries."""
     call = CALLS[name]
 
     def answer(asked: RequestContext) -> Response | Streamed:

@@ -30,8 +30,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
 
 
 class Inference:
-    """Embeds what is in bodies. trust: whether functions may be used that reach hosts, variables
-    and files; image_root: the folder below which images may be."""
+    """Embeds the texts and images in bodies. trust: whether functions may be used that reach hosts,
+    variables and files; image_root: the folder that may hold images."""
 
     def __init__(self, trust: bool = False, image_root: Path | None = None) -> None:
         self._trust = trust
@@ -39,7 +39,7 @@ class Inference:
         self._loader = ImageLoader(root=image_root)
 
     def embed(self, body: Any, is_query: bool) -> None:
-        """Replace what is to be embedded in a body by its vectors."""
+        """Replace the inference objects in a body by vectors."""
         groups: dict[tuple[str, str, str], list[Place]] = {}
         for one, put in list(_found(body, _not_there)):
             kind = "image" if isinstance(one, models.Image) else "text"
@@ -51,7 +51,7 @@ class Inference:
                 put(vector)
 
     def _vectors(self, given: Sequence[Any], is_query: bool) -> Sequence[Any]:
-        """Vectors by one model, of things of one kind."""
+        """The vectors that one model makes of objects of one kind."""
         first = given[0]
         name, options = first.model, _options(first)
         sparse = is_bm25(name)
@@ -107,7 +107,7 @@ class Inference:
             raise wrong(f"{shown(uris)} can't be read below this server's folder") from error
 
     def _uri(self, image: Any) -> str:
-        """Where an image is: in a uri of data, or below the folder for them."""
+        """The URI of an image: a data URI, or a path below the image folder."""
         if not isinstance(image, str):
             raise wrong(f"an image is {shown(image)}, expected a text in base64 or a uri")
         if image.startswith("data:"):
@@ -126,8 +126,8 @@ class Inference:
         return image
 
     def _is_there(self, image: str) -> bool:
-        """Whether what may be base64 is a path below the folder. Others aren't looked at: the
-        answer would tell whether there is such a file."""
+        """Whether text that may be base64 is a path below the image folder. Other paths aren't
+        looked at: the answer would reveal whether a file exists."""
         if self._root is None:
             return False
         path = self._root / image
@@ -156,8 +156,8 @@ def _not_there(_: Any) -> None:
 
 
 def _found(value: Any, put: Callable[[Any], None]) -> Iterator[Place]:
-    """What is to be embedded in models, lists of them and dicts, each with what puts another thing
-    in its place. Payloads hold no models, so nothing is found in them."""
+    """The inference objects in models, lists and dicts, each with a function that replaces it.
+    Payloads hold no models, so none are found in them."""
     if isinstance(value, INFERRED):
         yield value, put
     elif isinstance(value, BaseModel):

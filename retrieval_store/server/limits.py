@@ -27,19 +27,19 @@ from retrieval_store.qdrant.errors import Refused, wrong
 
 
 class BusyError(Exception):
-    """Too many requests wait."""
+    """Too many requests are waiting."""
 
 
 class WaitedTooLongError(Exception):
-    """A request waited for a thread for as long as it may, and wasn't begun."""
+    """A request waited too long for a thread, and wasn't begun."""
 
 
 class GoneError(Exception):
-    """The client of a request that waited has gone, and it wasn't begun."""
+    """The client closed its connection before its request was begun."""
 
 
 class Pool:
-    """Threads that wait for calls; they end with `close`. waiting: how many calls may wait."""
+    """Threads for calls; `close` ends them. waiting: how many calls may wait."""
 
     def __init__(self, threads: int, waiting: int) -> None:
         self._threads, self._most = threads, threads + waiting
@@ -51,8 +51,8 @@ class Pool:
     async def run(
         self, call: Callable[[], Any], gone: Callable[[], Awaitable[object]], seconds: float
     ) -> Any:
-        """What the call returns or raises, in a thread. gone: returns once the client has gone; it
-        is called where the call doesn't begin at once; seconds: for how long it may wait then.
+        """Run a call in a thread; returns or raises what it does. gone: returns once the client has
+        gone, called where the call can't begin at once; seconds: how long the call may wait then.
         Raises BusyError, WaitedTooLongError, GoneError, or ClientClosedError after `close`, for a
         call that is never begun."""
         if self._closed:
@@ -79,12 +79,13 @@ class Pool:
                 held.clear()
 
     def _ended(self, _: "Future[Any]") -> None:
-        """One call less. One that has begun counts until it is done, awaited or not."""
+        """Count one call less. A call that has begun counts until it is done, whether anyone waits
+        for it or not."""
         with self._lock:
             self._under_way -= 1
 
     def close(self) -> None:
-        """End the threads, once they have done what was begun or waits."""
+        """End the threads once they have done the calls that were begun or are waiting."""
         self._closed = True
         self._executor.shutdown()
 
@@ -95,8 +96,8 @@ async def _until_begun(
     gone: Callable[[], Awaitable[object]],
     seconds: float,
 ) -> None:
-    """Wait until a call is done, or give it up if it hasn't begun when its client has gone or it
-    has waited too long."""
+    """Wait until a call is done; give it up if it hasn't begun when the client has gone or it has
+    waited too long."""
     watch = asyncio.ensure_future(gone())
     try:
         await asyncio.wait({answer, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -120,11 +121,11 @@ _NESTING = {dict, list}
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its body had come."""
+    """The client closed its connection before its body had arrived."""
 
 
 class PlainRefusedError(Exception):
-    """A refusal that is told in plain text."""
+    """A refusal in plain text."""
 
     def __init__(self, status: int, said: str) -> None:
         super().__init__(said)
@@ -132,7 +133,7 @@ class PlainRefusedError(Exception):
 
 
 class BodyBudget:
-    """Bounds the memory that bodies take which are under way, all together. most: bytes."""
+    """Bounds the memory of all bodies together. most: bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -141,9 +142,9 @@ class BodyBudget:
 
     @contextmanager
     def held(self) -> Iterator[Take]:
-        """While one body is in memory: yields `take(n)`, which is called before n more bytes of it
-        are held, and raises BusyError where there is no room. A declared length takes nothing, so
-        that clients which send nothing keep nobody out."""
+        """Accounts for one body while it is in memory: yields `take(n)`, to be called before n more
+        bytes of it are read, which raises BusyError where there is no room. A declared length takes
+        nothing, so that clients that send nothing block nobody."""
         held = 0
 
         def take(size: int) -> None:
@@ -164,8 +165,9 @@ class BodyBudget:
 async def whole_body(
     receive: Receive, headers: dict[bytes, bytes], most: int, seconds: float, take: Take
 ) -> bytes:
-    """The bytes of a body, inflated. take: of a `BodyBudget`. Refused where it is too large (413),
-    can't be inflated (400, 415) or doesn't come in time (408); BusyError by `take`."""
+    """The bytes of a body, inflated. take: that of a `BodyBudget`. Raises Refused for a body that
+    is too large (413), can't be inflated (400, 415) or arrives too late (408), and BusyError by
+    `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > most:
         raise too_large(most)
@@ -203,7 +205,7 @@ async def _received(receive: Receive) -> Any:
 
 @asynccontextmanager
 async def _deadline(seconds: float) -> AsyncIterator[None]:
-    """Refused (408) for what takes longer."""
+    """Raises Refused (408) for what takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -212,7 +214,7 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
 
 
 def too_large(most: int) -> Refused:
-    """What is said of a body that has too many bytes."""
+    """The message for a body that has too many bytes."""
     return Refused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"Payload error: JSON payload is larger than allowed (limit: {most} bytes)",
@@ -220,8 +222,8 @@ def too_large(most: int) -> Refused:
 
 
 def _inflated(body: bytes, window: int, most: int) -> bytes:
-    """What was compressed in a body: in one stream, or, as by gzip, in several one after the
-    other, of which each takes time however short it is."""
+    """The inflated bytes of a body that is one compressed stream, or, as gzip allows, several in a
+    row; each of them takes time however short it is."""
     found, sent, at = bytearray(), memoryview(body), 0
     for _ in range(MOST_STREAMS):
         inflater = zlib.decompressobj(window)
@@ -255,8 +257,8 @@ def as_json(body: bytes) -> Any:
 
 
 def _is_deeper(given: Any) -> bool:
-    """Whether lists and objects lie in each other deeper than a server reads them: what reads
-    bodies takes time that grows with the square of that."""
+    """Whether lists and objects are nested deeper than a server parses them: parsing takes time
+    that grows with the square of the depth."""
     level = [given]
     for _ in range(DEEPEST):
         within = [one.values() if type(one) is dict else one for one in level]
@@ -271,7 +273,7 @@ def _is_deeper(given: Any) -> bool:
 
 
 def boundary_of(headers: dict[bytes, bytes]) -> bytes:
-    """What separates the parts of a body; PlainRefusedError where it has none."""
+    """The boundary of a multipart body; PlainRefusedError without one."""
     from python_multipart.multipart import parse_options_header
 
     given = headers.get(b"content-type")
@@ -290,8 +292,8 @@ def boundary_of(headers: dict[bytes, bytes]) -> bytes:
 async def streamed(
     receive: Receive, headers: dict[bytes, bytes], path: Path, seconds: float
 ) -> None:
-    """Write the part `snapshot` of a body to a new file, as it comes. PlainRefusedError for a body
-    without one (400), StorageFullError where the disk is full."""
+    """Write the part `snapshot` of a multipart body to a new file as it arrives. PlainRefusedError
+    (400) for a body without one, StorageFullError for a full disk."""
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
@@ -316,7 +318,7 @@ async def streamed(
 
 
 class _PartWriter:
-    """Writes what belongs to the wanted part of a body."""
+    """Writes the bytes of the wanted part."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -326,7 +328,7 @@ class _PartWriter:
         self.was_found = False
 
     def callbacks(self) -> Any:
-        """What the parser calls."""
+        """The callbacks of the parser."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._on_field,
@@ -360,7 +362,7 @@ class _PartWriter:
         self._refuse_too_many()
 
     def _refuse_too_many(self) -> None:
-        """Each part and each header takes far longer than its bytes."""
+        """Each part and each header takes far longer than its bytes alone."""
         size = len(self._header) + len(self._value)
         if max(self._parts, self._headers) > MOST_PARTS or size > LONGEST_HEADER:
             raise PlainRefusedError(

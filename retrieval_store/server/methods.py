@@ -25,7 +25,7 @@ STANDALONE = "Qdrant is running in standalone mode"
 
 
 def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
-    """What is set in a body, by the names of a method's arguments."""
+    """The fields that are set in a body, under the names of a method's arguments."""
     names = {**RENAMED, **renamed}
     return {names.get(key, key): one for key, one in vars(body).items() if one is not None}
 
@@ -34,14 +34,14 @@ def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
 
 
 def create_collection(asked: RequestContext) -> bool:
-    """A new collection."""
+    """Create a collection."""
     refuse_dots(asked.collection)
     renamed = {"vectors": "vectors_config", "sparse_vectors": "sparse_vectors_config"}
     return asked.embedded.create_collection(asked.collection, **arguments(asked.body, renamed))
 
 
 def update_collection(asked: RequestContext) -> bool:
-    """Other settings."""
+    """Change the settings of a collection."""
     renamed = {
         "vectors": "vectors_config",
         "sparse_vectors": "sparse_vectors_config",
@@ -51,18 +51,18 @@ def update_collection(asked: RequestContext) -> bool:
 
 
 def delete_collection(asked: RequestContext) -> bool:
-    """One collection less; false where there is none."""
+    """Delete a collection; false where there is none."""
     refuse_dots(asked.collection)
     return asked.embedded.delete_collection(asked.collection)
 
 
 def collection_exists(asked: RequestContext) -> Any:
-    """Whether it is there."""
+    """Whether a collection exists."""
     return {"exists": asked.embedded.collection_exists(asked.collection)}
 
 
 def aliases_of(asked: RequestContext) -> Any:
-    """The aliases of a collection; none of one that isn't there."""
+    """The aliases of a collection; none for a collection that doesn't exist."""
     try:
         return asked.embedded.get_collection_aliases(asked.collection)
     except Refused as error:
@@ -72,12 +72,12 @@ def aliases_of(asked: RequestContext) -> Any:
 
 
 def change_aliases(asked: RequestContext) -> bool:
-    """Aliases made, renamed and deleted: all, or none."""
+    """Create, rename and delete aliases: all, or none."""
     return asked.embedded.update_collection_aliases(asked.body.actions)
 
 
 def create_index(asked: RequestContext) -> Any:
-    """A payload index."""
+    """Create a payload index."""
     if asked.body.field_schema is None:
         raise wrong("Bad request: field_schema isn't given, and kinds of values aren't guessed")
     found = asked.embedded.create_payload_index(
@@ -87,7 +87,7 @@ def create_index(asked: RequestContext) -> Any:
 
 
 def delete_index(asked: RequestContext) -> Any:
-    """No payload index any more."""
+    """Delete a payload index."""
     try:
         found = asked.embedded.delete_payload_index(asked.collection, asked.names["field_name"])
     except Refused as error:
@@ -98,20 +98,20 @@ def delete_index(asked: RequestContext) -> Any:
 
 
 def create_vector(asked: RequestContext) -> Any:
-    """Vectors of one name more."""
+    """Add a vector space."""
     name = asked.names["vector_name"]
     return waited(asked, asked.embedded.create_vector_name(asked.collection, name, asked.body))
 
 
 def delete_vector(asked: RequestContext) -> Any:
-    """No vectors of this name any more."""
+    """Delete a vector space."""
     name = asked.names["vector_name"]
     return waited(asked, asked.embedded.delete_vector_name(asked.collection, name))
 
 
 def waited(asked: RequestContext, found: Any) -> Any:
-    """The results of writes, as they are told to who waits for them or doesn't. They are done
-    either way."""
+    """The results of writes, with the status "acknowledged" where the client doesn't wait. The
+    writes are done either way."""
     if not asked.waits:
         for one in found if isinstance(found, list) else [found]:
             one.status = models.UpdateStatus.ACKNOWLEDGED
@@ -122,7 +122,7 @@ def waited(asked: RequestContext, found: Any) -> Any:
 
 
 def changing(operation: type[Any]) -> Callable[[RequestContext], Any]:
-    """A route whose body is that of one operation."""
+    """The route of one write operation, whose body is that of the operation."""
     (name,) = operation.model_fields
 
     def change(asked: RequestContext) -> Any:
@@ -133,7 +133,7 @@ def changing(operation: type[Any]) -> Callable[[RequestContext], Any]:
 
 
 def change_several(asked: RequestContext) -> Any:
-    """Several operations, all or none."""
+    """Carry out several write operations, all or none."""
     return waited(asked, _changed(asked, asked.body.operations))
 
 
@@ -147,7 +147,7 @@ def _changed(asked: RequestContext, operations: list[Any]) -> list[models.Update
 
 
 def reading(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
-    """A route whose body has the arguments of a method."""
+    """The route of a read method, whose body has the arguments of the method."""
 
     def read(asked: RequestContext) -> Any:
         _prepare(asked, is_query=True)
@@ -166,7 +166,7 @@ _QUERY = {"filter": "query_filter", "params": "search_params"}
 
 
 def scroll(asked: RequestContext) -> Any:
-    """A page of points, and where the next one begins."""
+    """A page of points, and the offset of the next one."""
     points, following = reading("scroll", filter="scroll_filter")(asked)
     return {"points": points, "next_page_offset": following}
 
@@ -199,7 +199,7 @@ def _id_in_path(asked: RequestContext) -> PointId:
 
 
 def query_points(asked: RequestContext) -> Any:
-    """The points that a query asks for."""
+    """The points that a query finds."""
     return _query(asked, asked.body, "query_points")
 
 
@@ -211,7 +211,7 @@ def _query(asked: RequestContext, body: Any, method: str) -> Any:
 
 
 def query_batch(asked: RequestContext) -> Any:
-    """Several queries of one state of the collection."""
+    """The results of several queries in one state of the collection."""
     return _queries(asked, asked.body.searches)
 
 
@@ -222,17 +222,18 @@ def _queries(asked: RequestContext, requests: list[Any]) -> Any:
 
 
 def query_groups(asked: RequestContext) -> Any:
-    """The points that a query asks for, in groups."""
+    """The points that a query finds, in groups."""
     return _query(asked, asked.body, "query_points_groups")
 
 
 def search(asked: RequestContext) -> Any:
-    """One of the older requests."""
+    """The result of an older request."""
     return _searched(asked, asked.body)
 
 
 def _searched(asked: RequestContext, body: Any) -> Any:
-    """What one of them finds. Other than a query, it does without examples that have no vector."""
+    """The result of an older request. Unlike a query, it goes on without examples that have no
+    vector."""
     try:
         return _query(asked, as_query(body), "query_points").points
     except NoVectorError as error:
@@ -240,7 +241,7 @@ def _searched(asked: RequestContext, body: Any) -> Any:
 
 
 def search_batch(asked: RequestContext) -> Any:
-    """Several of them."""
+    """The results of several older requests."""
     searches = asked.body.searches
     try:
         return [one.points for one in _queries(asked, [as_query(one) for one in searches])]
@@ -249,7 +250,7 @@ def search_batch(asked: RequestContext) -> Any:
 
 
 def search_groups(asked: RequestContext) -> Any:
-    """One of them in groups."""
+    """The result of an older request for groups."""
     try:
         return _query(asked, as_grouped_query(asked.body), "query_points_groups")
     except NoVectorError as error:
@@ -258,13 +259,13 @@ def search_groups(asked: RequestContext) -> Any:
 
 
 def _prepare(asked: RequestContext, is_query: bool) -> None:
-    """Make vectors of what is to be embedded, and refuse ids that can't be any."""
+    """Embed the inference objects, and refuse invalid ids."""
     asked.embed(is_query)
     _refuse_unknown(asked)
 
 
 def _refuse_unknown(asked: RequestContext) -> None:
-    """Refuse ids that are neither numbers nor UUIDs, but for those of points that Collection has
+    """Refuse ids that are neither integers nor UUIDs, except those of points that a Collection has
     written."""
     if asked.strings:
         known = asked.embedded.retrieve(asked.collection, asked.strings, with_payload=False)
@@ -280,10 +281,10 @@ def _refuse_unknown(asked: RequestContext) -> None:
 
 
 def get_collection_shards(asked: RequestContext) -> Any:
-    """The shard keys of a collection: there are none."""
+    """The shard keys of a collection, which has none."""
     return asked.embedded.list_shard_keys(asked.collection)
 
 
 def refuse_cluster(asked: RequestContext) -> Any:
-    """What a cluster alone can do."""
+    """Refuse what only a cluster can do."""
     raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, STANDALONE)

@@ -29,7 +29,7 @@ NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't look
 
 
 def version(asked: RequestContext) -> Response:
-    """The version of the API that is spoken, and ours."""
+    """The version of Qdrant's API that is spoken, and ours."""
     return Response(200, _version())
 
 
@@ -39,28 +39,28 @@ def _version() -> bytes:
 
 
 def health(asked: RequestContext) -> Response:
-    """That the process answers."""
+    """The answer says that the process is alive."""
     return text(200, "healthz check passed")
 
 
 def readiness(asked: RequestContext) -> Response:
-    """That the store can be read."""
+    """Read the store, to say that it is ready."""
     asked.served.store.count()
     return text(200, "all shards are ready")
 
 
 def issues(asked: RequestContext) -> Any:
-    """What should be changed: nothing is ever found."""
+    """Suggested changes: there are never any."""
     return {"issues": []}
 
 
 def forget_issues(asked: RequestContext) -> bool:
-    """There are none to forget."""
+    """Clear the suggested changes, of which there are none."""
     return True
 
 
 def quotas(asked: RequestContext) -> Any:
-    """That no quota is enforced, and how much is used."""
+    """Says that no quota is enforced, and how much is used."""
     place = asked.served.store.directory
     disk = None if place is None else shutil.disk_usage(place)
     percent = None if disk is None else round(100 * disk.used / disk.total)
@@ -69,7 +69,7 @@ def quotas(asked: RequestContext) -> Any:
 
 
 def set_quotas(asked: RequestContext) -> bool:
-    """None can be set."""
+    """Refuse quotas: none can be set."""
     if asked.body.enabled or any(
         one is not None for name, one in vars(asked.body).items() if name != "enabled"
     ):
@@ -78,7 +78,7 @@ def set_quotas(asked: RequestContext) -> bool:
 
 
 def optimizations(asked: RequestContext) -> Any:
-    """Nothing is ever waited for."""
+    """The optimizations that are pending: never any."""
     found = asked.embedded.get_optimizations(asked.collection)
     wanted = set(asked.query.get("with", "").split(","))
     return {
@@ -91,7 +91,8 @@ def optimizations(asked: RequestContext) -> Any:
 
 
 def telemetry(asked: RequestContext) -> Any:
-    """What Qdrant's web page reads: the version, collections, and how often what was asked."""
+    """What Qdrant's web page reads: the version, the collections, and how often each route was
+    called."""
     monitor = asked.served.monitor
     level = int(asked.query.get("details_level", "0") or 0)
     collections: dict[str, Any] = {"number_of_collections": asked.served.store.count()}
@@ -118,8 +119,8 @@ def telemetry(asked: RequestContext) -> Any:
 
 
 def _points(asked: RequestContext) -> dict[str, int]:
-    """How many points each collection has, of those that aren't deleted meanwhile. Asked of the
-    store, since a collection may bound how often it is read."""
+    """The number of points of each collection, except those that are deleted meanwhile. It is read
+    from the store, since a collection's strict mode may bound reads."""
     found = {}
     for record in asked.served.store.page(None, 0):
         with suppress(Refused):
@@ -144,7 +145,7 @@ def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
 
 
 def metrics(asked: RequestContext) -> Response:
-    """Those of Qdrant's metrics that mean something here, by their names."""
+    """Those of Qdrant's metrics that mean something here, under their names."""
     lines = [*_of_app(), *_of_collections(asked), *_of_answers("rest", asked.served.monitor)]
     lines += _of_answers("grpc", asked.served.rpc_monitor)
     lines += [*_of_memory(asked), *_of_process()]
@@ -186,7 +187,8 @@ def _of_collections(asked: RequestContext) -> Iterator[str]:
 
 
 def _labels(route: str, status: int) -> tuple[tuple[str, str], ...]:
-    """Those of a route's answers, or of a procedure's, whose name is no method and path."""
+    """The labels for a route's answers, or for those of a procedure, whose name has no method and
+    path."""
     method, _, endpoint = route.rpartition(" ")
     named = (("method", method),) if method else ()
     return (*named, ("endpoint", endpoint), ("status", str(status)))
@@ -273,7 +275,7 @@ def _uptime() -> float:
 
 
 def _resident() -> int:
-    """Bytes of memory that are in use; on macOS, which tells no more, the most that were."""
+    """Bytes of resident memory; on macOS the peak, since it reports no other."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -295,7 +297,7 @@ def _descriptors() -> int:
 
 
 def memory_of(asked: RequestContext) -> Any:
-    """What a collection holds in memory and on disk, by part."""
+    """Bytes of a collection in memory and on disk, by part."""
     opened = asked.served.opened(asked.collection)
     stats: Any = opened.points.stats()
     memory, disk = stats["memory"], stats.get("disk") or {}

@@ -32,7 +32,7 @@ learn(Tokens)
 
 
 def of_points(name: str) -> Callable[[RequestContext], Any]:
-    """The route of a method of a collection's points, or of those of a private copy."""
+    """The route of a method of a collection's points, or of a private copy's."""
     method = POINTS[name]
 
     def call(asked: RequestContext) -> Response:
@@ -93,8 +93,8 @@ def _create(
 
 
 def _check_new_id(asked: RequestContext, collection_id: str) -> None:
-    """Refuse an id that isn't a UUID as it is written here, or that a collection has: it becomes
-    the name of a directory."""
+    """Refuse an id that isn't a UUID in canonical form, or that a collection has already: it
+    becomes the name of a directory."""
     try:
         is_one = str(UUID(collection_id)) == collection_id
     except ValueError:
@@ -112,7 +112,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_space(space: NewSpace) -> None:
-    """Refuse what no index can be made of here."""
+    """Refuse a space whose index can't be made here."""
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
     if space.kind == "dense" and index_name(space) != EXACT:
@@ -167,7 +167,7 @@ def _budget(asked: RequestContext) -> Mapping[str, int]:
 
 
 def _saved(asked: RequestContext, collection_id: str | None) -> FileAnswer:
-    """A snapshot that is taken for this request alone, and goes once it was sent."""
+    """A snapshot that is made for this request alone, and deleted once it was sent."""
     store = asked.served.store
     path = asked.served.temporary_path()
     store.snapshot(path, collection_id)

@@ -17,7 +17,7 @@ def _qdrant_server() -> Iterator[str]:
 
 @pytest.fixture
 def qdrant_url(_qdrant_server: str) -> Iterator[str]:
-    """The URL of a server that speaks Qdrant's REST API, with no collections; one server for all
+    """The URL of a server that speaks Qdrant's REST API, without collections; one server for all
     tests of a process."""
     yield _qdrant_server
     from urllib.parse import quote

@@ -29,7 +29,7 @@ KEPT = 1024  # buckets
 
 @dataclass(slots=True)
 class Bucket:
-    """Tokens, as there were at a time in seconds; no more than `most` of them."""
+    """The tokens at a time in seconds; at most `most`."""
 
     most: int
     at: float
@@ -39,8 +39,8 @@ class Bucket:
         self.tokens = self.most
 
     def lack_after(self, cost: int, now: float) -> float:
-        """Takes as many tokens as an operation costs; if there are too few, none, and the answer is
-        how long it takes until there are enough."""
+        """Take as many tokens as an operation costs. With too few, take none and return the seconds
+        until there are enough."""
         filled = self.tokens + (now - self.at) * self.most / MINUTE
         self.tokens, self.at = min(float(self.most), filled), now
         if self.tokens >= cost:
@@ -50,19 +50,19 @@ class Bucket:
 
 
 class _Buckets:
-    """The buckets of this process. A child begins with full ones, and with a lock of its own: that
-    of the parent may be held by a thread that the child hasn't."""
+    """The buckets of this process. A forked child starts with full ones and a new lock: a thread
+    that the child doesn't have may hold the parent's."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[tuple[str, Kind], Bucket] = {}
 
     def forget_after_fork(self) -> None:
-        """In a child: begin anew."""
+        """Start anew in a forked child."""
         self._lock, self._held = threading.Lock(), {}
 
     def lack_after(self, collection: str, kind: Kind, most: int, cost: int) -> float:
-        """See `Bucket.lack_after`; where the limit is a new one, the bucket is, too."""
+        """See `Bucket.lack_after`; a new limit gets a new bucket."""
         now, key = time.monotonic(), (collection, kind)
         with self._lock:
             bucket = self._held.get(key)
@@ -79,14 +79,15 @@ if hasattr(os, "register_at_fork"):
 
 
 def spend_read(opened: CollectionHandle, bodies: Sequence[Any]) -> None:
-    """Refuse reads, asked for by these bodies, that are too many for this minute."""
+    """Refuse reads with these bodies if they exceed the rate of a minute."""
     most = opened.configuration.strict.read_rate_limit
     if most is not None:
         _spend(opened, "read", most, sum(map(_cost_of_read, bodies)))
 
 
 def spend_write(opened: CollectionHandle, operations: Sequence[Any]) -> None:
-    """The same of writes: one for each point that is named or found."""
+    """Refuse writes if they exceed the rate of a minute; each point that is named or matched costs
+    one."""
     most = opened.configuration.strict.write_rate_limit
     if most is not None:
         _spend(opened, "write", most, sum(_cost_of_write(opened, one) for one in operations))
@@ -117,8 +118,8 @@ def _cost_of_write(opened: CollectionHandle, operation: Any) -> int:
 
 
 def _cost_of_read(body: Any) -> int:
-    """Of a query: of its prefetches, which look for points; where there are none, its own. Of
-    points that are named: one each. Of all else one, and one for each condition."""
+    """A query costs what its prefetches cost, or its own search where it has none; reading points
+    by id one each; anything else one, and one for each condition."""
     if hasattr(body, "ids"):
         return len(body.ids)
     if not hasattr(body, "prefetch"):

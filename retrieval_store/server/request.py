@@ -36,8 +36,8 @@ BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
 
 @dataclass(slots=True)
 class Count:
-    """How often a route gave answers of one status, and how many seconds all of them took; at most
-    so many seconds as each of `BUCKETS` took `within` of them."""
+    """How many answers of one status a route gave, and the seconds of all together; `within`: how
+    many took at most the seconds of each of `BUCKETS`."""
 
     times: int
     seconds: float
@@ -47,7 +47,7 @@ class Count:
 
 
 class Monitor:
-    """Counts answers. One lock, held for a microsecond, for all threads."""
+    """Counts answers. All threads share one lock, held for a microsecond."""
 
     def __init__(self) -> None:
         self.id = str(uuid4())
@@ -56,7 +56,7 @@ class Monitor:
         self._counts: dict[tuple[str, int], Count] = {}
 
     def count(self, route: str, status: int, seconds: float) -> None:
-        """One more answer."""
+        """Count an answer."""
         with self._lock:
             found = self._counts.get((route, status))
             if found is None:
@@ -71,7 +71,7 @@ class Monitor:
                 found.within[i] += seconds <= bound
 
     def counts(self) -> list[tuple[str, int, Count]]:
-        """What was counted so far: route, status and count."""
+        """The counts so far: route, status and count."""
         with self._lock:
             return [(route, status, one) for (route, status), one in self._counts.items()]
 
@@ -89,7 +89,7 @@ class _Copy:
 
 
 class Copies:
-    """Those that this process holds, by names that can't be guessed."""
+    """The private copies of this process, by names that can't be guessed."""
 
     def __init__(self) -> None:
         self._held: dict[str, _Copy] = {}
@@ -98,8 +98,8 @@ class Copies:
         self._timer: threading.Timer | None = None
 
     def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
-        """Make one; its name. Where there are too many it takes the place of one that is left;
-        BusyError where none is."""
+        """Make a copy and return its name. With too many copies it replaces one whose connection
+        has closed; BusyError where there is none."""
         with self._lock:
             left = [name for name, copy in self._held.items() if copy.is_left]
             is_full = len(self._held) + self._making >= MOST
@@ -121,7 +121,7 @@ class Copies:
         return name
 
     def points(self, name: str) -> EnginePoints:
-        """The points of one; StorageError where it is gone."""
+        """The points of a copy; StorageError where it is gone."""
         with self._lock:
             copy = self._held.get(name)
             if copy is None:
@@ -130,21 +130,21 @@ class Copies:
             return copy.points
 
     def leave(self, name: str) -> None:
-        """Note that the connection is closed for which one was made. It may be asked for on another
-        all the same, if something between the client and the server has closed it."""
+        """Note that the connection for which a copy was made has closed. The copy may still be read
+        over another one, if a proxy between client and server closed the first."""
         with self._lock:
             if name in self._held:
                 self._held[name].is_left = True
 
     def end(self, name: str) -> None:
-        """Let go of one, if it is there."""
+        """Delete a copy, if it exists."""
         with self._lock:
             copy = self._held.pop(name, None)
         if copy is not None:
             copy.ending.close()
 
     def close(self) -> None:
-        """Let go of all."""
+        """Delete all copies."""
         with self._lock:
             names = [*self._held]
             if self._timer is not None:
@@ -154,7 +154,7 @@ class Copies:
             self.end(name)
 
     def _look_later(self) -> None:
-        """Look, once in a while, whether some are forgotten; called with the lock."""
+        """Check once in a while for copies that are left; called with the lock held."""
         if self._timer is None:
             self._timer = threading.Timer(KEPT_SECONDS / 10, self._look)
             self._timer.daemon = True
@@ -175,9 +175,9 @@ UPLOADS = "uploads"
 
 
 class Served:
-    """A store with what answers for it. session: the share in it; close: gives that back, which is
-    nothing for a client that is the caller's. Where only the page is served that looks into a
-    store, this may lie elsewhere; then `views` alone answer."""
+    """A store and what answers for it. session: the session of the store; close: ends it, or does
+    nothing for a client of the caller's. Where only the page is served that looks into a store, the
+    store may be remote; then only `views` answer."""
 
     def __init__(
         self, session: Session, close: Callable[[], object], inference: Inference, views: Views
@@ -199,22 +199,22 @@ class Served:
 
     @property
     def budget(self) -> Mapping[str, int]:
-        """Bytes that caches may hold, and hold."""
+        """Bytes that caches may hold, and bytes that they do."""
         return self._session.budget
 
     @property
     def is_read_only(self) -> bool:
-        """Whether nothing can be written to it."""
+        """Whether the store refuses writes."""
         return self._session.read_only
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed."""
+        """Whether the store is closed."""
         return self._session.closed
 
     def named(self, said: str) -> str:
-        """What is said of an error, with names in the place of this machine's paths, which are
-        nothing to those who ask."""
+        """An error's message with names in place of this machine's paths, which mean nothing to
+        clients."""
         with suppress(RetrievalStoreError):  # closed
             directory = self._session.store.directory
             for folder in (directory, tempfile.gettempdir()):
@@ -227,13 +227,13 @@ class Served:
         return self.embedded.collections.opened(name)
 
     def name_of(self, name: str) -> str:
-        """The name of the collection that an alias leads to; another is its own."""
+        """The name of the collection that an alias leads to; any other name as it is."""
         return self.embedded.collections.name_of(name)
 
     def temporary_path(self) -> Path:
-        """Where a file may be written that goes again. It lies in a folder of this process, in the
-        store's directory for snapshots if that can be written to; if the process dies, the folder
-        goes with the next opening of the store."""
+        """A path for a temporary file. It lies in a folder of this process, in the store's
+        directory for snapshots if that is writable; if the process dies, the next opening of the
+        store deletes the folder."""
         with self._making:
             if self._folder is None:
                 uploads = None
@@ -244,7 +244,7 @@ class Served:
         return self._folder / f"{uuid4().hex}.part"
 
     def close(self) -> None:
-        """Give the store back."""
+        """Close the session."""
         self.copies.close()
         self._folders.close()
         self._close()
@@ -252,11 +252,11 @@ class Served:
 
 @dataclass(slots=True)
 class RequestContext:
-    """A request that was read. names: what the path names, by the names in the route; query: the
-    parameters of the URL; headers: by their names, in lower case; body: as the route has it, whose
-    vectors are to be made first if it `infers`; hold: keeps its connection open for so many seconds
-    without a request, and calls when it is closed, where that can be known; strings: ids in it that
-    are neither numbers nor UUIDs."""
+    """A request that was read. names: parts of the path by their names in the route; query: the
+    URL's parameters; headers: by lower-case name; body: as the route's type, in which texts and
+    images are still to be embedded if it `infers`; hold: keeps the connection open for so many
+    seconds without a request, and calls back when it closes, where that can be known; strings: ids
+    in the body that are neither integers nor UUIDs."""
 
     served: Served
     names: Mapping[str, str]
@@ -269,27 +269,27 @@ class RequestContext:
 
     @property
     def embedded(self) -> Embedded:
-        """Qdrant's methods."""
+        """Qdrant's methods on this store."""
         return self.served.embedded
 
     @property
     def collection(self) -> str:
-        """The collection that is named."""
+        """The name of the collection in the path."""
         return self.names["collection_name"]
 
     def embed(self, is_query: bool) -> None:
-        """Make vectors of the texts and images in the body, if there may be some."""
+        """Embed the texts and images in the body, if there may be any."""
         if self.infers:
             self.served.inference.embed(self.body, is_query)
 
     @property
     def waits(self) -> bool:
-        """Whether the caller wants to know when it is done."""
+        """Whether the client waits for the end of a write."""
         return self.query.get("wait") == "true"
 
     @property
     def timeout(self) -> int | None:
-        """In how many seconds it is to be done."""
+        """The seconds in which the request is to be done."""
         given = self.query.get("timeout")
         return None if given is None else int(given)
 
@@ -299,8 +299,8 @@ ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", 
 
 
 def parameters(given: bytes, reads: bool) -> dict[str, str]:
-    """The parameters of a URL, checked; Refused where one can't be read. Of a name that is there
-    twice the last counts. reads: whether the route only reads, for which other parameters count."""
+    """The parameters of a URL, checked; Refused where one can't be parsed. Of a repeated name the
+    last value counts. reads: whether the route only reads, which has other parameters."""
     if not given:
         return {}
     try:
@@ -325,7 +325,7 @@ def _boolean(name: str, value: str) -> None:
 
 
 def is_unsigned(value: str) -> bool:
-    """Whether a text is an unsigned integer of 64 bits."""
+    """Whether a text is an unsigned 64-bit integer."""
     return len(value) <= DIGITS and value.isascii() and value.isdigit() and int(value) <= INT_MAX
 
 
@@ -368,6 +368,6 @@ _OF_WRITES: Mapping[str, Callable[[str, str], None]] = {
 
 
 def refuse_dots(name: str) -> None:
-    """Refuse the names of collections that most clients take out of a path."""
+    """Refuse names of collections that most clients remove from a path."""
     if name in (".", ".."):
         raise wrong(f"Validation error in path parameters: collection_name is {name!r}")

@@ -30,10 +30,9 @@ OBJECT = "object"  # of JSON, which is checked where it is answered
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One of them. answer: called in a thread with the request that was read; or on the loop, where
-    it is answered `at_once`, without the store; body: the type of its JSON, `OBJECT`, `MESSAGE`,
-    `UPLOAD`, or None where there is none; rpc: service and method, of the package qdrant, that ask
-    for it over gRPC."""
+    """A route. answer: called in a thread with the request, or on the loop for one that is answered
+    `at_once` without the store; body: the type of its JSON, `OBJECT`, `MESSAGE`, `UPLOAD`, or None
+    without a body; rpc: the gRPC service and method of the package qdrant that does the same."""
 
     method: str
     path: str
@@ -45,36 +44,36 @@ class Route:
 
     @property
     def name(self) -> str:
-        """As it is called where requests are counted."""
+        """The name under which requests are counted."""
         return f"{self.method} {self.path}"
 
     @property
     def is_own(self) -> bool:
-        """Whether it is of ours rather than of Qdrant's."""
+        """Whether it belongs to the store's own protocol, not Qdrant's."""
         return bool(self.body == MESSAGE)
 
     @property
     def sends_file(self) -> bool:
-        """Whether a file is answered, and so in plain text that there is none."""
+        """Whether it answers with a file; then a missing one is reported in plain text."""
         return self.answer is snapshots.file_of
 
     @property
     def moves_file(self) -> bool:
-        """Whether a file is taken or made for the request, and so in plain text that it may not."""
+        """Whether it takes or makes a file; then a refusal is in plain text."""
         return self.body == UPLOAD or self.answer is snapshots.taken_now
 
     @property
     def streams(self) -> bool:
-        """Whether what is answered goes on."""
+        """Whether its answer is streamed."""
         return self.path == f"{browser.ROOT}/api/live"
 
     @property
     def is_of_view(self) -> bool:
-        """Whether the page that looks into the store asks it."""
+        """Whether it belongs to the page that looks into a store."""
         return bool(self.body == OBJECT)
 
     def read(self, sent: bytes, strings: list[str]) -> Any:
-        """What was sent as the body that it should be; Refused where it is none."""
+        """The body of a request as the route's type; Refused where it is none."""
         if self.body == MESSAGE:
             return sent  # which is read where it is answered
         if self.body == OBJECT:
@@ -241,8 +240,9 @@ ROUTES: tuple[Route, ...] = (
 
 
 class Table:
-    """Routes by the parts of their paths. by_name: what follows a part of this name; any: what
-    follows any other; routes: those that end here, by their methods, and what their paths name."""
+    """Routes by the parts of their paths. by_name: the tables below parts with a fixed name; any:
+    the table below any other part; routes: the routes that end here, by method, with the names of
+    their parts."""
 
     def __init__(self, routes: Iterable[Route] = ()) -> None:
         self.by_name: dict[str, Table] = {}
@@ -265,8 +265,8 @@ class Table:
     def found(
         self, method: str, parts: list[str], at: int = 0, values: tuple[str, ...] = ()
     ) -> tuple[Route, Mapping[str, str]] | None:
-        """The route for a method and the parts of a path, decoded, from this one on, and what its
-        names stand for; a part of its own before one that any fits."""
+        """The route for a method and the decoded parts of a path, from this table on, and the
+        values of its names. A part with a fixed name comes before one that matches anything."""
         if at == len(parts):
             found = self.routes.get(method)
             return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))

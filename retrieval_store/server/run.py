@@ -39,8 +39,8 @@ LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all
 
 
 class _Parser(HttpRequestParser):
-    """Ignores what a connection is asked to become, as HTTP allows. The parser itself would end a
-    request with its head then, and take its body for the next request."""
+    """Ignores upgrade headers, as HTTP allows. The parser itself would end the request after its
+    head, and take the body for the next request."""
 
     def __init__(self, protocol: "Protocol") -> None:
         super().__init__(protocol)
@@ -48,7 +48,7 @@ class _Parser(HttpRequestParser):
         self._protocol = protocol
 
     def feed_data(self, data: Any) -> None:
-        """Read what came. A request with an upgrade is begun again without it."""
+        """Parse received data. A request with an upgrade header is parsed again without it."""
         parser: HttpRequestParser = self
         left = memoryview(data)
         while True:
@@ -61,9 +61,8 @@ class _Parser(HttpRequestParser):
 
 
 class Protocol(HttpToolsProtocol):
-    """Bounds what comes of a request besides its body (URL, headers and trailers) and for how long
-    a head is waited for. uvicorn keeps all of it, and waits for ever, before the application is
-    asked whether there is a key."""
+    """Bounds the URL, headers and trailers of a request, and the time for a head to arrive. uvicorn
+    keeps all of it, and waits for ever, before the application can check a key."""
 
     _unended = 0  # bytes since a head was complete, or a part of a body came
     _waiting: asyncio.TimerHandle | None = None
@@ -84,7 +83,7 @@ class Protocol(HttpToolsProtocol):
             call()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """The client sends no more, and may wait for the answer to what it has sent."""
+        """The client sends no more, and may wait for the answer to its request."""
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.response_complete or self.scheme == "https":
             return None
@@ -94,8 +93,8 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def hold(self, seconds: float, at_end: Callable[[], object]) -> None:
-        """Keep the connection open for so long where nothing is asked over it. at_end: called on
-        the loop once it is closed. May be called in any thread."""
+        """Keep the connection open for so many seconds without a request. at_end: called on the
+        loop once it is closed. May be called in any thread."""
         self.timeout_keep_alive = int(seconds)
         self._at_end.append(at_end)
 
@@ -121,8 +120,8 @@ class Protocol(HttpToolsProtocol):
         self._wait_no_more()
 
     def _check_host(self) -> None:
-        """Refuse what doesn't say by one name which server is meant: what stands before this one
-        may have understood another."""
+        """Refuse a request that doesn't name the server by exactly one host: a proxy in front of
+        this server may have understood another."""
         hosts = [value for name, value in self.headers if name == b"host"]
         if self.url[:1] not in (b"/", b"*"):  # an address in full, as it is sent to a proxy
             hosts.append(self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0])
@@ -132,8 +131,7 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("the server is named twice")
 
     def begun_again(self) -> HttpRequestParser:
-        """Another parser, which has read the same head without the header that asks for an
-        upgrade."""
+        """Another parser that has parsed the same head without the upgrade header."""
         version = self.parser.get_http_version().encode()
         head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
         head += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
@@ -167,8 +165,8 @@ BACKLOG = 2048  # connections that wait to be accepted, where the system allows 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a server listens: port 0 for any that is free; grpc_port: the same for gRPC, None where
-    it isn't served; tls_cert and tls_key: files in PEM."""
+    """Where a server listens. port: 0 for any free port; grpc_port: the same for gRPC, None without
+    it; tls_cert and tls_key: PEM files."""
 
     host: str = "127.0.0.1"
     port: int = 6333
@@ -179,7 +177,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationFactory:
-    """Makes the application, in each process its own."""
+    """Makes the application of each process."""
 
     store: str
     settings: ServerSettings
@@ -195,9 +193,8 @@ class ApplicationFactory:
 
 
 def tune_collector() -> None:
-    """Let the garbage collector of a process that only serves look seldom at all objects: while a
-    body with a thousand vectors is parsed it would do so several times, for a third of the time
-    that parsing takes."""
+    """Make garbage collections of all objects rare in a process that only serves: parsing a body
+    with a thousand vectors would trigger several, which take a third of the time of parsing."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -215,7 +212,7 @@ def log_accesses() -> None:
 
 
 class _Server(uvicorn.Server):
-    """One that tells when it listens, and if it never will. begun: called when it does."""
+    """A server that reports when it listens, and when it never will. begun: called when it does."""
 
     def __init__(self, config: uvicorn.Config, begun: Callable[[], object] = lambda: None) -> None:
         super().__init__(config)
@@ -232,7 +229,7 @@ class _Server(uvicorn.Server):
             self.listens.set()
 
     def _begin(self) -> None:
-        """Tell that it listens; where that can't be told, end in order."""
+        """Report that the server listens; where that fails, end in order."""
         try:
             self._begun()
         except OSError as error:
@@ -251,13 +248,10 @@ def serve(
     workers: int,
     announce: Callable[[str, str | None], object],
 ) -> None:
-    """Serve a store until the process is told to end (SIGINT, SIGTERM): requests under way have 30
-    seconds, then the store is closed. announce: called with the URL, and the address for gRPC where
-    that is served, once both can be asked.
-
-    Raises InvalidArgumentError for what can't be served so, StorageError where nothing can listen,
-    and what opening a store raises.
-    """
+    """Serve a store until the process is ended by SIGINT or SIGTERM: requests under way have 30
+    seconds, then the store is closed. announce: called with the URL, and the address for gRPC if it
+    is served, once both answer. Raises InvalidArgumentError for what can't be served so,
+    StorageError where nothing can listen, and whatever opening a store raises."""
     if workers > 1 and store == ":memory:":
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
     _check_certificate(listening)
@@ -285,14 +279,14 @@ def view(
     session: Session, settings: ServerSettings, port: int, announce: Callable[[str], object]
 ) -> None:
     """Serve the page that looks into a store, and nothing else, to this machine alone, until the
-    process is told to end. session: the share in the store, which stays the caller's to close.
-    announce: called with the URL of the page once it can be asked. Raises as `serve` does."""
+    process is ended. session: the session of the store, which the caller closes. announce: called
+    with the URL of the page once it answers. Raises as `serve` does."""
     made = Application(session, settings, OF_VIEW)
     _run(made, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
 
 
 def _run(made: Application, listening: Listening, announce: Callable[[str], object]) -> None:
-    """Serve an application in this process until it is told to end, which closes it."""
+    """Serve an application in this process until the process is ended, which closes it."""
     try:
         with _bound(listening) as bound:
             url = _url(bound, listening)
@@ -302,7 +296,7 @@ def _run(made: Application, listening: Listening, announce: Callable[[str], obje
 
 
 def _once_listening(rpc: RpcListening, call: Callable[[], object]) -> None:
-    """Call this once a worker listens for gRPC, whose sockets no connection waits for."""
+    """Call this once a worker listens for gRPC: no connection waits for its sockets."""
     ends = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < ends:
         with suppress(OSError), socket.create_connection((rpc.host, rpc.port), timeout=1):
@@ -312,13 +306,13 @@ def _once_listening(rpc: RpcListening, call: Callable[[], object]) -> None:
 
 
 class ServedUrl(str):
-    """The URL of a server. grpc_port: where it speaks gRPC, None where it doesn't."""
+    """The URL of a server. grpc_port: its port for gRPC, None without it."""
 
     grpc_port: int | None = None
 
     @classmethod
     def of(cls, url: str, rpc: RpcListening | None) -> "ServedUrl":
-        """The URL of a server that speaks gRPC there."""
+        """The URL of a server, with its port for gRPC."""
         found = cls(url)
         found.grpc_port = None if rpc is None else rpc.port
         return found
@@ -333,14 +327,11 @@ def running(
     grpc_port: int | None = None,
     **options: Any,
 ) -> Iterator[ServedUrl]:
-    """Serve a store in a thread of this process while the body runs; gives the URL, a str whose
-    `grpc_port` is the port for gRPC.
-
-    store: as for `app`; None for one in a temporary directory, which goes with it. port: 0 for any
-    that is free; grpc_port: the same, None not to serve gRPC. options: those of `app`. Raises what
-    that raises, StorageError where nothing can listen, and MissingDependencyError where gRPC is
-    wanted and isn't installed.
-    """
+    """Serve a store in a thread of this process while the body runs; yields the URL, a str whose
+    `grpc_port` is the port for gRPC. store: as for `app`; None for a temporary directory, which is
+    deleted afterwards. port: 0 for any free port; grpc_port: the same, None without gRPC. options:
+    those of `app`. Raises what `app` raises, StorageError where nothing can listen, and
+    MissingDependencyError where gRPC is wanted and isn't installed."""
     with ExitStack() as stack:
         if store is None:
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
@@ -399,7 +390,7 @@ def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
 
 
 def _check_certificate(listening: Listening) -> None:
-    """Raise InvalidArgumentError for files that TLS can't be spoken with."""
+    """Raise InvalidArgumentError for files that TLS can't use."""
     cert, key = listening.tls_cert, listening.tls_key
     if cert is None:
         return
@@ -413,8 +404,8 @@ def _check_certificate(listening: Listening) -> None:
 
 
 def _bound(listening: Listening) -> socket.socket:
-    """A socket that listens, which processes may share. Who connects before one of them has started
-    waits for it."""
+    """A listening socket that processes may share. Connections that arrive before a process has
+    started wait."""
     bound = _bound_to(listening.host, listening.port, socket.SO_REUSEADDR)
     bound.listen(BACKLOG)
     bound.set_inheritable(True)
@@ -422,7 +413,7 @@ def _bound(listening: Listening) -> socket.socket:
 
 
 def _bound_to(host: str, port: int, option: int) -> socket.socket:
-    """A socket with an address."""
+    """A socket bound to an address."""
     if not 0 <= port <= LAST_PORT:  # of a larger one the system takes some of the bits
         raise InvalidArgumentError(f"port is {port}, expected 0 to {LAST_PORT}")
     try:
@@ -443,10 +434,10 @@ def _bound_to(host: str, port: int, option: int) -> socket.socket:
 
 @contextmanager
 def _bound_for_rpc(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
-    """A port for gRPC, kept for this process and its workers while the body runs; None where gRPC
-    isn't served. gRPC makes its sockets itself, in each process its own, so they share the port by
-    SO_REUSEPORT with one that doesn't listen. As that lets in any server of the same user, it is
-    looked first whether another has the port. shared: whether several processes listen there."""
+    """A port for gRPC, reserved for this process and its workers while the body runs; None where
+    gRPC isn't served. gRPC makes its own sockets in each process, so they share the port by
+    SO_REUSEPORT with a socket that doesn't listen. As SO_REUSEPORT admits any server of the same
+    user, the port is checked first. shared: whether several processes listen there."""
     if listening.grpc_port is None:
         yield None
         return
@@ -466,10 +457,9 @@ def _bound_for_rpc(listening: Listening, shared: bool) -> Iterator[RpcListening 
 
 
 def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
-    """The address in numbers and the port at which gRPC can be served. looks: whether the port is
-    looked at, which needn't be for any that is free. Raises MissingDependencyError where gRPC isn't
-    installed, StorageError where nothing can listen, and InvalidArgumentError for what is no
-    port."""
+    """The IP address and port for gRPC. looks: whether to check the port, which any free one
+    doesn't need. Raises MissingDependencyError where gRPC isn't installed, StorageError where
+    nothing can listen, and InvalidArgumentError for an invalid port."""
     with needing("gRPC", None, "[server]"):
         import_module("grpc_health.v1.health")
     if not looks:

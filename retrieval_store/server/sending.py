@@ -42,8 +42,8 @@ LONGEST_PATH = 16_384
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """parts: of the path, decoded; None where one isn't UTF-8. route: None where there is none;
-    names: what its names stand for; began: when it came, by time.perf_counter."""
+    """parts: of the path, decoded; None where one isn't UTF-8. route: None where none matches;
+    names: the values of its names; began: when the request arrived, by time.perf_counter."""
 
     scope: Scope
     receive: Receive
@@ -55,7 +55,7 @@ class HttpRequest:
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, table: Table) -> "HttpRequest":
-        """What is known of a request at first, for a route of a table."""
+        """A request of an ASGI scope, for a route of a table."""
         parts = _parts(scope)
         found = None if parts is None else table.found(scope["method"], parts)
         route, names = found or (None, {})
@@ -68,35 +68,35 @@ class HttpRequest:
 
     @property
     def access(self) -> Access | None:
-        """What its route does; None where there is none."""
+        """The access of its route; None where none matches."""
         return None if self.route is None else self.route.access
 
     @property
     def name(self) -> str:
-        """As what it is counted."""
+        """The name under which it is counted."""
         return f"{self.method} unknown" if self.route is None else self.route.name
 
     @property
     def logged(self) -> str:
-        """The path as it was sent, in which nothing can pass for a line of its own."""
+        """The path as it was sent, escaped so that it can't fake a line of the log."""
         raw: bytes = self.scope.get("raw_path") or b""
         return ascii(raw.decode("ascii", "backslashreplace"))[1:-1]
 
     @property
     def seconds(self) -> float:
-        """Since it came."""
+        """Seconds since it arrived."""
         return time.perf_counter() - self.began
 
     async def gone(self) -> None:
-        """Returns once the client has closed its connection, or its half of it: both look the same
-        from here. What comes after the end of a body says so."""
+        """Returns once the client has closed its connection, or its half of it, which looks the
+        same from here. A message after the end of the body says so."""
         was_read = self.route is not None and self.route.body is not None
         while (message := await self.receive())["type"] != "http.disconnect" and not was_read:
             was_read = not message.get("more_body", False)
 
 
 def _headers(scope: Scope) -> dict[bytes, bytes]:
-    """Headers by name; of those that stand there twice the first."""
+    """Headers by name; of a repeated one the first."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name, value)
@@ -104,7 +104,7 @@ def _headers(scope: Scope) -> dict[bytes, bytes]:
 
 
 def _parts(scope: Scope) -> list[str] | None:
-    """The parts of a path, decoded one by one; None where one isn't UTF-8, or it is too long."""
+    """The parts of a path, each decoded; None where one isn't UTF-8, or the path is too long."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     raw = raw.partition(b"?")[0].removeprefix(scope.get("root_path", "").encode())
     if len(raw) > LONGEST_PATH or not raw.startswith(b"/"):
@@ -134,7 +134,7 @@ STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
 async def send_answer(
     request: HttpRequest, send: Send, answer: Response | FileAnswer, more: Headers
 ) -> None:
-    """Send an answer, with more headers."""
+    """Send an answer, with further headers."""
     if isinstance(answer, FileAnswer):
         await _send_file(request, send, answer, more)
         return
@@ -156,9 +156,9 @@ async def send_stream(
     following: Following,
     ends: Callable[[], bool],
 ) -> None:
-    """Send an answer that goes on, until its client has gone, some minutes have passed, or all is
-    to end. following: what comes next, if something does, for which no thread is held meanwhile;
-    ends: whether all is to end."""
+    """Send a streamed answer until the client has gone, some minutes have passed, or the server
+    ends. following: returns the next part, if there is one, without holding a thread meanwhile;
+    ends: whether the server ends."""
     headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.first, "more_body": True})
@@ -196,7 +196,7 @@ async def _send_file(request: HttpRequest, send: Send, answer: FileAnswer, more:
 
 
 def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> Response:
-    """What is answered for an error. named: a message with names in the place of paths."""
+    """The answer for an error. named: replaces paths by names in a message."""
     match error:
         case RateLimited():
             return refusal(error.status_code or 429, error.message, error.retry_after_s)
@@ -221,8 +221,8 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
 
 
 def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], str]) -> Response:
-    """What is answered for an error of the store: in words, or such that `Client` raises the
-    same."""
+    """The answer for an error of the store: in words, or in a form of which `Client` raises the
+    same error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
     if route.is_own:
         usual = HTTPStatus.BAD_REQUEST
@@ -240,5 +240,5 @@ def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], st
 
 
 def _is_of_file(error: Refused) -> bool:
-    """Whether it is said of a file that it isn't there, and not of a collection."""
+    """Whether the error is about a missing file, not a missing collection."""
     return error.status_code == HTTPStatus.NOT_FOUND and "Collection" not in error.message

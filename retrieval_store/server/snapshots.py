@@ -19,7 +19,7 @@ from retrieval_store.server.request import RequestContext, refuse_dots
 
 
 def _opened(asked: RequestContext) -> Any:
-    """The collection that is named, or None for the whole store."""
+    """The collection in the path, or None for the whole store."""
     if "shard_id" in asked.names and asked.names["shard_id"] != "0":
         if not asked.names["shard_id"].isdigit():
             raise wrong("Deserialize error in path parameters: shard_id is no number")
@@ -30,37 +30,37 @@ def _opened(asked: RequestContext) -> Any:
 
 
 def _now_or_later(asked: RequestContext, job: Callable[[], Any]) -> Any:
-    """What a job gives; or that it will be done, where the caller doesn't wait."""
+    """The result of a job; or that it will be done, where the client doesn't wait."""
     return Accepted(job) if asked.query.get("wait") == "false" else job()
 
 
 def listed(asked: RequestContext) -> Any:
-    """Those that there are."""
+    """The snapshots that exist."""
     return snapshots.listed(asked.served.store, _opened(asked))
 
 
 def create(asked: RequestContext) -> Any:
-    """One is taken now; or later, where the caller doesn't wait."""
+    """Make a snapshot now; or later, where the client doesn't wait."""
     opened = _opened(asked)
     snapshots.folder_of(asked.served.store, opened)
     return _now_or_later(asked, lambda: snapshots.create(asked.served.store, opened))
 
 
 def delete(asked: RequestContext) -> Any:
-    """One less."""
+    """Delete a snapshot."""
     opened, name = _opened(asked), asked.names["snapshot_name"]
     snapshots.path_of(asked.served.store, opened, name)
     return _now_or_later(asked, lambda: snapshots.delete(asked.served.store, opened, name))
 
 
 def file_of(asked: RequestContext) -> FileAnswer:
-    """One as a file."""
+    """A snapshot as a file."""
     name = asked.names["snapshot_name"]
     return FileAnswer(snapshots.path_of(asked.served.store, _opened(asked), name), name)
 
 
 def taken_now(asked: RequestContext) -> FileAnswer:
-    """One that is taken for this request alone."""
+    """A snapshot that is made for this request alone."""
     opened = _opened(asked)
     name = f"{opened.record.name}.snapshot"
     path = upload_path(asked)
@@ -69,19 +69,19 @@ def taken_now(asked: RequestContext) -> FileAnswer:
 
 
 def upload_path(asked: RequestContext) -> Path:
-    """Where a file may be written that goes again, if the store has snapshots."""
+    """A path for an uploaded file, if the store has snapshots."""
     snapshots.root_of(asked.served.store)
     return asked.served.temporary_path()
 
 
 def recover(asked: RequestContext) -> Any:
-    """One of ours in the place of a collection."""
+    """Replace a collection by a snapshot of this server."""
     path = _located(asked, asked.body.location)
     return _recovered(asked, path, asked.body.checksum, lambda: None)
 
 
 def recover_uploaded(asked: RequestContext) -> Any:
-    """One that was sent."""
+    """Replace a collection by an uploaded snapshot."""
     path: Path = asked.body
     return _recovered(
         asked, path, asked.query.get("checksum"), partial(path.unlink, missing_ok=True)
@@ -109,8 +109,8 @@ def _in_place(asked: RequestContext, path: Path, checksum: str | None) -> bool:
 
 
 def _located(asked: RequestContext, location: str) -> Path:
-    """The file that a location names: one of the collection's by its name, or any of the store's by
-    its path. Refused (403) for all others."""
+    """The file that a location names: a snapshot of the collection by its name, or any of the
+    store's by its path. Refused (403) for anything else."""
     try:
         url = urlparse(location)
     except ValueError:

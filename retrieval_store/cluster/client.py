@@ -96,7 +96,7 @@ INNER = re.compile(r"(Tonic status error|status: \w+, message:).*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class ServerFailure:
-    """status: as HTTP has it, or a word; said: what the server says of it, as it came; pause: the
+    """A failed call. status: the HTTP status, or a word; said: the server's message; pause: the
     seconds that it asks to wait."""
 
     status: Status
@@ -105,13 +105,13 @@ class ServerFailure:
 
     @property
     def sentence(self) -> str:
-        """What may be shown of it: without the names of Qdrant's own errors, in one line."""
+        """The message without the names of Qdrant's own errors, in one line."""
         whole = " ".join(INNER.sub("", KINDS.sub("", self.said)).split()).strip(" :")
         return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}…"
 
 
 def failure_of(error: BaseException) -> ServerFailure:
-    """What an exception of the client's says."""
+    """The failure that an exception of the client's stands for."""
     match error:
         case UnexpectedResponse():
             pause = _seconds(error.headers.get("retry-after"))
@@ -141,8 +141,8 @@ def _of_grpc(error: Any) -> ServerFailure:
 
 
 def _text_of(content: bytes) -> str:
-    """The sentence in an answer: Qdrant's is JSON, and of plain text for a key that is wrong; what
-    others say, in HTML or otherwise, is left out."""
+    """The message in an answer: Qdrant's is JSON, or plain text for a wrong key. HTML and other
+    text of proxies is left out."""
     text = content.decode(errors="replace").strip()
     with suppress(ValueError, TypeError, LookupError):
         return str(json.loads(text)["status"]["error"])
@@ -157,7 +157,7 @@ ALWAYS = 9  # more attempts than are made
 
 
 class IndexMissing(ClusterError):  # noqa: N818 - a signal between modules of this room
-    """A filter needs an index of metadata. key: Qdrant's path; kinds: of which one would do."""
+    """A filter needs a payload index. key: in Qdrant's notation; kinds: one of these would do."""
 
     def __init__(self, message: str, key: str = "", kinds: str = "") -> None:
         super().__init__(message)
@@ -166,11 +166,11 @@ class IndexMissing(ClusterError):  # noqa: N818 - a signal between modules of th
 
 
 class VectorMissing(ClusterError):  # noqa: N818 - the same
-    """The Qdrant collection has no vectors of this name (yet)."""
+    """The Qdrant collection has no vectors of this name, or not yet."""
 
 
 class Done(Enum):
-    """How much may have been done of a call that failed."""
+    """How much of a failed call may have been carried out."""
 
     NOTHING = "nothing"
     PART = "part"  # of points, which go to several shards; of anything else nothing
@@ -179,8 +179,8 @@ class Done(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """message: what is in braces are words of the caller's, {said} by the server, and named groups
-    of the rule's pattern; again: how many further attempts may help."""
+    """message: a template with words of the caller's, {said} by the server, and named groups of the
+    rule's pattern; again: how many further attempts may help."""
 
     error: type[RetrievalStoreError]
     message: str
@@ -190,7 +190,7 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """A failure of one attempt. found: what the error gets beside its message; pause: the seconds
+    """A failure of one attempt. found: fields of the error besides its message; pause: the seconds
     that the server asks to wait."""
 
     meaning: Meaning
@@ -199,7 +199,7 @@ class Understood:
     pause: float | None
 
     def error(self, outcome: str) -> RetrievalStoreError:
-        """The error. outcome: what came of the call, which is of interest when a cluster fails."""
+        """The error to raise. outcome: what may have been done by the call."""
         made: Any = self.meaning.error
         about = outcome if issubclass(made, ClusterError) else ""
         error: RetrievalStoreError = made(self.message + about, **self.found)
@@ -207,7 +207,7 @@ class Understood:
 
 
 def understood(failure: ServerFailure, method: str, words: Mapping[str, str]) -> Understood:
-    """What a failure of a method means, by the first rule that fits."""
+    """What a failure of a method means, by the first rule that matches."""
     fitting = (
         (meaning, match.groupdict())
         for statuses, pattern, meaning in (*OF_METHOD.get(method, ()), *RULES)
@@ -377,12 +377,9 @@ _log = log_of("cluster")
 
 
 class Cluster:
-    """A qdrant-client, and what to call the place where it leads.
-
-    All calls that are made through it may be made twice: what is written is written under ids that
-    are ours, and says all of what it replaces. The first one asks for the server's version, and
-    raises ClusterError for one before 1.18.
-    """
+    """A qdrant-client, and a name for the place where it leads. Every call may be repeated: writes
+    use ids of ours, and state everything that they replace. The first call asks for the server's
+    version, and raises ClusterError for one before 1.18."""
 
     def __init__(self, client: Any, place: str, words: Mapping[str, str] = GIVEN) -> None:
         whole = callable(getattr(client, "query_batch_points", None))
@@ -395,10 +392,9 @@ class Cluster:
 
     @classmethod
     def at(cls, url: str, options: dict[str, Any]) -> "Cluster":
-        """The one at a URL, with further arguments of QdrantClient's; raises InvalidArgumentError.
-
-        timeout is 30 seconds unless it is given: qdrant-client's own 5 are too few to create a
-        collection while a node is down."""
+        """A cluster at a URL; the options are those of QdrantClient. InvalidArgumentError for
+        invalid ones. timeout is 30 seconds by default: qdrant-client's own 5 are too few to create
+        a collection while a node is down."""
         if not isinstance(url, str) or not url:
             raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a Qdrant server")
         timeout = options.get("timeout")
@@ -418,7 +414,7 @@ class Cluster:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Of the server, asked for once; raises ClusterError for one that is too old."""
+        """The server's version, read once; ClusterError for one that is too old."""
         if self._version is None:  # two threads may both ask, and learn the same
             self._version = self._served(
                 self._retried(lambda: self._asked("info"), "info", "").version
@@ -426,8 +422,8 @@ class Cluster:
         return self._version
 
     def call(self, method: str, collection: str, **arguments: Any) -> Any:
-        """Call a method of the client's for a collection. Raises NotFoundError,
-        AlreadyExistsError, or ClusterError for all else."""
+        """Call a method of the client for a collection. Raises NotFoundError, AlreadyExistsError,
+        and ClusterError for everything else."""
         return self._called(method, collection, collection_name=collection, **arguments)
 
     def collections(self) -> list[str]:
@@ -436,12 +432,12 @@ class Cluster:
         return sorted(one.name for one in found.collections)
 
     def aliases(self) -> dict[str, str]:
-        """Other names of collections: alias → collection."""
+        """The aliases of all collections: alias → collection."""
         found = self._called("get_aliases", "")
         return {one.alias_name: one.collection_name for one in found.aliases}
 
     def change_aliases(self, collection: str, operations: list[Any]) -> None:
-        """Several changes at once."""
+        """Change several aliases in one request."""
         method = "update_collection_aliases"
         self._called(method, collection, change_aliases_operations=operations)
 
@@ -486,8 +482,8 @@ class Cluster:
 
 
 class BlockingClient:
-    """An AsyncQdrantClient of the caller's, whose calls are made on the loop that the client is
-    used by; threads of an `AsyncClient` wait for them."""
+    """An AsyncQdrantClient of the caller's. Its calls run on the loop that the client belongs to;
+    threads of an `AsyncClient` wait for them."""
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
@@ -503,18 +499,18 @@ class BlockingClient:
 
 
 def waited(client: Any) -> Any:
-    """A client whose calls wait; one that is none of the asynchronous ones as it is."""
+    """A client whose calls block; one that isn't asynchronous is returned as it is."""
     return BlockingClient(client) if isinstance(client, AsyncQdrantClient) else client
 
 
 def was_refused(error: ClusterError) -> bool:
-    """Whether the server refused what was asked, as it was asked."""
+    """Whether the server refused the request because of its content."""
     cause = error.__cause__
     return cause is not None and failure_of(cause).status == REFUSED_STATUS
 
 
 def _words_for(timeout: float | None) -> Mapping[str, str]:
-    """What errors say of a client that was made here."""
+    """How errors refer to a client that was made here."""
     within = "in time" if timeout is None else f"within {math.ceil(timeout)} s"
     limit = f"{within} (timeout= of Client says how long)"
     return {"credential": "api_key= of Client", "limit": limit}
@@ -525,7 +521,7 @@ def _words_of(method: str) -> str:
 
 
 def _pause_after(met: Sequence[Understood]) -> float | None:
-    """The seconds until the next attempt; None when there is none."""
+    """The seconds until the next attempt; None where there is none."""
     last = met[-1]
     alike = sum(one.meaning.error is last.meaning.error for one in met)
     if len(met) > len(PAUSES) or alike > last.meaning.again:
@@ -536,7 +532,7 @@ def _pause_after(met: Sequence[Understood]) -> float | None:
 
 
 def _outcome(method: str, met: Sequence[Understood]) -> str:
-    """What came of a call all of whose attempts failed."""
+    """What may have been done by a call all of whose attempts failed."""
     if method in READS:
         return ""
     certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)

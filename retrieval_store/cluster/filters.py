@@ -66,12 +66,12 @@ Bound: TypeAlias = Condition | bool  # True: no restriction; False: nothing at a
 
 
 def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
-    """What all points that fulfil the expression fulfil."""
+    """A condition that all points fulfil which fulfil the expression."""
     return True if expression is None else _bound(expression, True, indexes)
 
 
 def as_filter(bound: Bound) -> models.Filter | None:
-    """The bound, which isn't False, as a filter; None for no restriction."""
+    """A bound other than False as a filter; None for no restriction."""
     if isinstance(bound, bool):
         return None
     return models.Filter(must=[bound])
@@ -80,9 +80,10 @@ def as_filter(bound: Bound) -> models.Filter | None:
 def _bound(
     expression: Expression, is_superset: bool, indexes: PayloadIndexes, depth: int = 0
 ) -> Bound:
-    """A superset of the points that fulfil the expression, or a subset of them: of the two only the
-    one that is wanted, since to ask what an index serves may make it. Where nothing can be said,
-    these are all points and none, which is what `is_superset` itself stands for as a bound."""
+    """A condition for a superset of the points that fulfil the expression, or for a subset. Only
+    the wanted one is made, since finding out what an index serves may make the index. Where the
+    server can't tell, the superset is all points and the subset none, which the bound `is_superset`
+    itself stands for."""
     if depth > DEEPEST:
         return is_superset
     match expression:
@@ -120,7 +121,7 @@ def _bound_of_value(leaf: ValueLeaf, is_superset: bool, indexes: PayloadIndexes)
 
 
 def _is_list(name: str, reading: Reading, indexes: PayloadIndexes) -> Bound:
-    """That the value is a list, or isn't, as the reading wants it: enough for that."""
+    """A condition which ensures that the value is a list, or isn't one, as the reading requires."""
     if reading not in IN_LISTS:
         return True
     if not indexes.serves_lists():
@@ -131,8 +132,8 @@ def _is_list(name: str, reading: Reading, indexes: PayloadIndexes) -> Bound:
 
 @dataclass(frozen=True, slots=True)
 class _Pushdown:
-    """What Qdrant can say of the values of a column: a superset of the points that have one for
-    which a condition holds, or a subset of them."""
+    """Translates conditions on the values of a column for Qdrant: to a superset of the points with
+    a value that fulfils the condition, or to a subset."""
 
     path: PayloadPath
     reading: Reading
@@ -148,8 +149,8 @@ class _Pushdown:
         return any_of([*found, *self._numbers(numbers)])
 
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
-        """That it is one of the numbers. Each is a condition, since a match with the integer 1
-        misses 1.0; of many, all between the smallest and the largest."""
+        """Requires one of the numbers. Each is a range, since a match with the integer 1 misses
+        1.0; many become one range from the least to the greatest."""
         if len(numbers) > MOST_NUMBERS:
             span = Bounds(gte=min(numbers), lte=max(numbers))
             return [self.between(span) if self.is_superset else False]
@@ -175,8 +176,8 @@ class _Pushdown:
         return models.FieldCondition(key=written(self.path), range=models.Range(**sent))
 
     def _sized(self, bounds: Interval) -> Bound:
-        """That there is something, where that is known of what has such a size: to Qdrant an empty
-        list is as good as nothing there."""
+        """Requires a value, where the size of it implies one: to Qdrant an empty list counts as
+        absent."""
         if is_inside(0, bounds):
             return self.is_superset
         return self._present() if self.is_superset or bounds == SOME else False
@@ -205,9 +206,9 @@ class _Pushdown:
 
 
 def _said(name: str, limit: int | float, is_superset: bool) -> tuple[str, float] | bool:
-    """The bound to send for one: itself, or, where numbers are kept or compared rounded, one that
-    is beyond rounding, on the side of a superset or of a subset. True: no restriction;
-    False: nothing at all."""
+    """The bound to send for one limit: itself, or, for a number that is stored or compared rounded,
+    one that lies beyond the rounding, on the side of the superset or the subset. True: no
+    restriction; False: no point."""
     if survives_rounding(limit):
         return name, float(limit)
     is_lower = name.startswith("g")
@@ -229,17 +230,17 @@ def _tighter(name: str, one: float | None, other: float) -> float:
 
 
 def all_of(bounds: Sequence[Bound]) -> Bound:
-    """What holds where all of them do."""
+    """The conjunction of bounds."""
     return _joined(bounds, "must", idle=True)
 
 
 def any_of(bounds: Sequence[Bound]) -> Bound:
-    """What holds where one of them does."""
+    """The disjunction of bounds."""
     return _joined(bounds, "should", idle=False)
 
 
 def _joined(bounds: Sequence[Bound], clause: str, idle: bool) -> Bound:
-    """Conditions in one clause. idle: what adds nothing to it; its contrary decides alone."""
+    """Bounds in one clause. idle: the bound that changes nothing; its opposite decides alone."""
     left: list[Condition] = [bound for bound in bounds if bound is not idle]
     if any(bound is (not idle) for bound in left):
         return not idle
@@ -249,7 +250,7 @@ def _joined(bounds: Sequence[Bound], clause: str, idle: bool) -> Bound:
 
 
 def none_of(bound: Bound) -> Bound:
-    """What holds where it doesn't."""
+    """The negation of a bound."""
     return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])
 
 
@@ -258,10 +259,10 @@ MOST_LEFT_OUT = 10_000  # points that a request names, to be asked for those aft
 
 @dataclass(frozen=True, slots=True)
 class StrictLimits:
-    """None: anything. query: points in one answer; batch: points in one write; searches: queries in
-    one request; conditions: of a filter; values: in one condition; ef: candidates of a search;
-    exact: whether points may be counted, and searched without an index; lengths: of sparse vectors,
-    by their names in Qdrant."""
+    """Limits of strict mode; None means no limit. query: points in one response; batch: points in
+    one write; searches: queries in one request; conditions: in a filter; values: in one condition;
+    ef: candidates of a search; exact: whether points may be counted, and searched without an index;
+    lengths: numbers in sparse vectors, by their names in Qdrant."""
 
     query: int | None = None
     batch: int | None = None
@@ -274,8 +275,8 @@ class StrictLimits:
 
     @property
     def reach(self) -> int:
-        """How many of the best points can be asked for, in several requests: each but the first
-        names those that it isn't to find again."""
+        """How many of the best points can be read in several requests, each of which excludes those
+        found before."""
         if self.query is None:
             return sys.maxsize
         conditions, values = _room(self.conditions), _room(self.values)
@@ -283,7 +284,7 @@ class StrictLimits:
 
 
 def limits_of(strict: Any) -> StrictLimits:
-    """Those that a server says of a collection; `strict` is None where there are none."""
+    """The limits that a server reports for a collection; `strict` is None without any."""
     if strict is None:
         return StrictLimits()
     sparse = strict.sparse_config or {}
@@ -303,7 +304,7 @@ def limits_of(strict: Any) -> StrictLimits:
 def within(
     condition: models.Filter | None, limits: StrictLimits, spare: int = 0
 ) -> models.Filter | None:
-    """Of a necessary condition what may be sent. spare: conditions that others want to add."""
+    """The part of a necessary condition that may be sent. spare: conditions to leave room for."""
     if condition is None or (limits.conditions is None and limits.values is None):
         return condition
     room = _Room(max(0, _room(limits.conditions) - spare), _room(limits.values))
@@ -316,7 +317,7 @@ def within(
 def without(
     condition: models.Filter | None, ids: Sequence[Any], limits: StrictLimits
 ) -> models.Filter | None:
-    """The condition, and none of the points with these ids."""
+    """The condition, excluding the points with these ids."""
     if not ids:
         return condition
     seen = _pieces(models.HasIdCondition(has_id=list(ids)), _room(limits.values))
@@ -324,14 +325,14 @@ def without(
 
 
 def spared(points: int, most: int, limits: StrictLimits) -> int:
-    """How many conditions it takes to ask for so many points, of which one answer has `most`: the
-    last request leaves out those of all before it."""
+    """How many conditions it takes to read so many points in responses of `most`: the last request
+    excludes the points of all before it."""
     return math.ceil((points - 1) // most * most / _room(limits.values))
 
 
 @dataclass(frozen=True, slots=True)
 class _Room:
-    """For conditions, and for the values of one."""
+    """Room for conditions, and for the values of one."""
 
     conditions: int
     values: int
@@ -342,8 +343,8 @@ def _room(limit: int | None) -> int:
 
 
 def _fitted(bound: Bound, room: _Room, upper: bool) -> Bound:
-    """What there is room for of what is necessary (`upper`) or enough; where that is nothing,
-    `upper` itself: everything may fulfil it, or nothing is known to."""
+    """The part of a bound that there is room for, of a necessary condition (`upper`) or a
+    sufficient one. With room for nothing it is `upper` itself: all points, or none."""
     if isinstance(bound, bool):
         return bound
     if not isinstance(bound, models.Filter):
@@ -361,8 +362,8 @@ def _fitted(bound: Bound, room: _Room, upper: bool) -> Bound:
 
 
 def _some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[Bound]:
-    """As many of the terms as there is room for, the small ones first: without some it says less,
-    and is right all the same."""
+    """As many of the terms as there is room for, the small ones first. Dropping a term makes a
+    condition weaker, but never wrong."""
     kept: list[Bound] = []
     for term in sorted(terms, key=_count):
         one = _fitted(term, room, upper)
@@ -373,7 +374,7 @@ def _some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[Bound
 
 
 def _each(terms: Sequence[Bound], room: _Room, upper: bool) -> list[Bound]:
-    """All of the terms; where there is no room for one, nothing can be said by the others."""
+    """All of the terms; without room for one of them the others can't be used either."""
     kept: list[Bound] = []
     for term in terms:
         one = _fitted(term, room, upper)
@@ -385,7 +386,7 @@ def _each(terms: Sequence[Bound], room: _Room, upper: bool) -> list[Bound]:
 
 
 def _leaf(leaf: Condition, room: _Room, upper: bool) -> Bound:
-    """The condition, as several where it has too many values for one."""
+    """The condition; split where it has more values than one may have."""
     values = _values(leaf)
     if room.conditions < 1 or (values and room.values < 1):
         return upper
@@ -404,7 +405,7 @@ def _pieces(leaf: Condition, size: int) -> list[Condition]:
 
 
 def _values(leaf: Condition) -> list[Any]:
-    """Those that servers count, of a condition."""
+    """The values in a condition that servers count."""
     if isinstance(leaf, models.HasIdCondition):
         return leaf.has_id
     match = getattr(leaf, "match", None)
@@ -422,7 +423,7 @@ def _terms(given: Any) -> list[Condition]:
 
 
 def _count(bound: Bound) -> int:
-    """The conditions in it, as servers count them."""
+    """The number of conditions as servers count them."""
     if isinstance(bound, bool):
         return 0
     if not isinstance(bound, models.Filter):
@@ -432,7 +433,7 @@ def _count(bound: Bound) -> int:
 
 
 def _alternatives(bound: models.Filter) -> list[Condition]:
-    """Those of a filter of alternatives, and of those that are alternatives themselves."""
+    """The alternatives of a filter, with nested alternatives flattened."""
     found: list[Condition] = []
     for term in _terms(bound.should):
         plain = isinstance(term, models.Filter) and term.should and not (term.must or term.must_not)
@@ -441,8 +442,8 @@ def _alternatives(bound: models.Filter) -> list[Condition]:
 
 
 def _merged(terms: Sequence[Condition]) -> list[Bound]:
-    """Fewer alternatives that let through no less: of one key the values as one condition, and the
-    ranges as one from the least to the greatest."""
+    """Fewer alternatives that match no less: for each key one condition with all values, and one
+    range from the least to the greatest."""
     left: list[Bound] = []
     values: dict[str, list[Any]] = {}
     ranges: dict[str, list[models.Range]] = {}
@@ -462,7 +463,7 @@ def _merged(terms: Sequence[Condition]) -> list[Bound]:
 
 
 def _span(key: str, ranges: Sequence[models.Range]) -> Bound:
-    """From the least of the bounds to the greatest; open where one of the ranges is."""
+    """The range from the least bound to the greatest; open where one of the ranges is."""
     lows = [one.gt if one.gte is None else one.gte for one in ranges]
     highs = [one.lt if one.lte is None else one.lte for one in ranges]
     low = None if None in lows else min(one for one in lows if one is not None)

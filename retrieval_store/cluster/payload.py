@@ -46,8 +46,7 @@ ROUNDED = 4e-15  # more than rounding and reading move a number, relatively
 
 
 def survives_rounding(limit: int | float) -> bool:
-    """Whether a number that Qdrant keeps is greater, equal or less just where the one is that was
-    given."""
+    """Whether comparisons with the number have the same results after Qdrant rounds it."""
     if limit == 0:
         return True
     within = SMALLEST <= abs(limit) < LARGEST
@@ -55,7 +54,7 @@ def survives_rounding(limit: int | float) -> bool:
 
 
 def kept(value: JSONValue) -> JSONValue:
-    """The value as Qdrant is to keep it."""
+    """The value in a form that Qdrant preserves."""
     match value:
         case float():
             return _rounded(value)
@@ -69,14 +68,14 @@ def kept(value: JSONValue) -> JSONValue:
 
 
 def exact_text(payload: Payload) -> str | None:
-    """What the payload has that can't be kept as it is, as JSON; None when there is nothing."""
+    """JSON of the parts of a payload that Qdrant can't preserve; None when there are none."""
     moved = {name: value for name, value in payload.items() if not _is_kept(value)}
     return orjson.dumps(moved).decode() if moved else None
 
 
 def restored(payload: Payload, text: Any) -> Payload:
-    """The payload as it was before it was kept. What another program has changed stays as it is;
-    raises DamagedError where that is the text."""
+    """The original payload. What another program has changed stays changed; DamagedError where that
+    is the text itself."""
     exact = _exact(text)
     return {
         name: exact[name] if name in exact and _alike(value, exact[name]) else value
@@ -105,7 +104,7 @@ def _rounded(number: float) -> float:
 
 
 def _is_kept(value: JSONValue) -> bool:
-    """Whether it comes back as it is."""
+    """Whether Qdrant returns the value unchanged."""
     match value:
         case float():
             return value == 0 or (SMALLEST <= abs(value) < LARGEST and _rounded(value) == value)
@@ -119,7 +118,7 @@ def _is_kept(value: JSONValue) -> bool:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether they are the same but for rounding."""
+    """Whether two values are the same but for rounding."""
     match one, other:
         case list(), list():
             return len(one) == len(other) and all(map(_alike, one, other))
@@ -134,15 +133,15 @@ MICROSECONDS = "us"  # what is kept with a collection of the unit of its numbers
 
 
 class Orders:
-    """Gives out the numbers for new points of one collection: by the clock, since processes on
-    other machines give them out too. Two may give out the same ones."""
+    """Hands out order numbers for new points of a collection: by the clock, since processes on
+    other machines do so too. Two may hand out the same number."""
 
     def __init__(self) -> None:
         self._last = 0
         self._lock = threading.Lock()
 
     def next(self, count: int) -> range:
-        """So many numbers, greater than those before."""
+        """So many numbers, greater than all before."""
         with self._lock:
             first = max(time.time_ns() // 1_000, self._last + 1)
             self._last = first + count - 1
@@ -159,8 +158,8 @@ _MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x5 << 76 | 0x2 << 62  # version 5, and
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """What a point holds besides its vectors. order: greater than that of all that were inserted
-    before; length: of its vector, where Qdrant keeps only the direction."""
+    """What a point holds besides its vectors. order: greater than those of all points inserted
+    before; length: of its vector, where Qdrant stores only the direction."""
 
     id: PointId
     payload: Payload | None
@@ -171,12 +170,12 @@ class StoredPoint:
 
     @property
     def candidate(self) -> Candidate:
-        """What filters look at."""
+        """The point as filters see it."""
         return Candidate(self.id, self.payload, self.document, self.uri)
 
 
 def point_id(own: PointId) -> str:
-    """The id that Qdrant knows: a UUID of version 5, of the type and the text of ours."""
+    """The id in Qdrant: a version 5 UUID of the type and text of our id."""
     # As uuid.uuid5, which takes twice as long; it is asked for each point that is written or read.
     name = f"{type(own).__name__}:{own}".encode()
     bits = int.from_bytes(sha1(_IDS.bytes + name, usedforsecurity=False).digest()[:16])
@@ -185,7 +184,7 @@ def point_id(own: PointId) -> str:
 
 
 def encoded(held: StoredPoint) -> dict[str, Any]:
-    """The payload to send."""
+    """The payload to store."""
     metadata = held.payload or {}
     service: dict[str, Any] = {
         "order": held.order,
@@ -204,7 +203,7 @@ def encoded(held: StoredPoint) -> dict[str, Any]:
 
 
 def decoded(payload: Mapping[str, Any] | None) -> StoredPoint:
-    """What was encoded; raises DamagedError for a point that isn't ours."""
+    """The point that was encoded; DamagedError for a point that isn't ours."""
     given = payload or {}
     match given.get(ID), given.get(SERVICE):
         case str() | int() as own, {"order": int() as order, **service}:
@@ -218,7 +217,7 @@ def decoded(payload: Mapping[str, Any] | None) -> StoredPoint:
 
 
 def refuse_reserved(payloads: Sequence[Any]) -> None:
-    """Raise InvalidMetadataError for metadata with a key that means something else here."""
+    """Raise InvalidMetadataError for metadata with a reserved key."""
     for payload in payloads:
         taken = RESERVED.intersection(payload) if isinstance(payload, dict) else ()
         if taken:

@@ -138,8 +138,8 @@ def verified(
 
 
 def _settled(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
-    """Whether the wanted hits are certain: enough pass, and no equally good ones are cut off (or
-    TIES of them have been looked at)."""
+    """Whether the wanted hits are certain: enough fulfil the filter, and no equally good ones are
+    cut off (or TIES of them were read)."""
     if len(passing) < wanted:
         return False
     cut = passing[wanted - 1][0].score if wanted else None
@@ -188,7 +188,7 @@ def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
 def _limited(
     context: ClusterSearch, requests: list[models.QueryRequest], places: list[int], limit: int
 ) -> Iterator[list[Any]]:
-    """The hits of the requests at these places, `limit` for each."""
+    """The hits of the requests, `limit` for each."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         made = [_sized(context, requests[i], context.trace.filter, limit) for i in places]
@@ -200,9 +200,9 @@ def _limited(
 def _in_rounds(
     context: ClusterSearch, requests: list[models.QueryRequest], limit: int, most: int
 ) -> list[list[Any]]:
-    """The same where a response holds `most` hits only: each request excludes the hits found by
-    those before it. All requests have the same filter otherwise, with room for the exclusion from
-    the first one on, so that scores descend over all responses."""
+    """The same where a response holds only `most` hits: each request excludes the hits found
+    before. All requests have the same filter otherwise, with room for the exclusion from the first
+    on, so that scores descend over all responses."""
     limits, condition = context.collection.limits, _condition(context, limit)
     found: list[list[Any]] = [[] for _ in requests]
     left = list(range(len(requests)))
@@ -397,7 +397,7 @@ class ClusterRanker:
         return Ranked(self._items_of(answer.held, answer.vectors), answer.scores)
 
     def _items_of(self, held: Sequence[StoredPoint], vectors: Sequence[VectorsHeld]) -> Ints:
-        """The items of points, which are kept."""
+        """The items of points, which are remembered."""
         for one, its in zip(held, vectors, strict=True):
             if one.id not in self._items:
                 self._items[one.id] = len(self._held)
@@ -469,7 +469,7 @@ class HeldLabels:
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
     def most(self, value: GroupValue) -> int:
-        """Unknown, so the greatest number."""
+        """Unknown, so the largest integer."""
         return sys.maxsize
 
 

@@ -56,22 +56,21 @@ DISTANCES: dict[Metric, models.Distance] = {
 
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
-    """What is kept of a collection in the metadata of its Qdrant collection. Of this only the
-    record's name changes, and in its settings what tells how to search. name: of the Qdrant
-    collection."""
+    """What is stored about a collection in the metadata of its Qdrant collection. Only the name and
+    the search settings ever change. name: of the Qdrant collection."""
 
     record: CollectionRecord
     name: str
 
     @property
     def metric(self) -> Metric:
-        """The distance of its vectors."""
+        """The distance of the vectors."""
         metric: Metric = self._of("hnsw")["space"]
         return metric
 
     @property
     def ef(self) -> int:
-        """Candidates that a query asks for."""
+        """The number of candidates that a query asks for."""
         ef: int = self._of("hnsw")["ef_search"]
         return ef
 
@@ -82,7 +81,7 @@ class CollectionSettings:
 
     @property
     def storage(self) -> dict[str, Any]:
-        """What was asked of Qdrant's shards and files."""
+        """The settings of Qdrant's shards and files."""
         return self._of("qdrant")
 
     @property
@@ -91,8 +90,7 @@ class CollectionSettings:
         return self._of("sparse") or None
 
     def graph(self) -> models.HnswConfigDiff:
-        """The settings of Qdrant's graph; raises InvalidArgumentError for an index that isn't
-        one."""
+        """The settings of Qdrant's graph; InvalidArgumentError for an index of another kind."""
         name = self._of("index").get("name", HNSW)
         if name == EXACT:
             return models.HnswConfigDiff(m=NO_GRAPH)
@@ -107,7 +105,7 @@ class CollectionSettings:
         )
 
     def kept(self) -> Payload:
-        """As it is kept: with floats as those of points, since Qdrant moves these too."""
+        """The stored form, with floats in the form of payloads, which Qdrant would round too."""
         settings = self.record.settings
         exact = exact_text(settings)
         return {
@@ -127,8 +125,8 @@ class CollectionSettings:
 
 
 def refuse_unusable(settings: Payload) -> None:
-    """Raise InvalidArgumentError for a datatype that Qdrant can't keep as it is meant: of float16
-    it rounds the queries too; and for points that expire, which it doesn't know."""
+    """Raise InvalidArgumentError for a datatype that Qdrant would treat differently (with float16
+    it rounds queries too), and for points that expire, which Qdrant doesn't have."""
     if settings.get(EXPIRES) is not None:
         raise InvalidArgumentError(
             f"configuration['expires'] is {shown(settings[EXPIRES])}, but on a cluster nothing "
@@ -143,9 +141,9 @@ def refuse_unusable(settings: Payload) -> None:
 
 
 def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None:
-    """The settings that were kept; None when the Qdrant collection isn't one of ours. Raises
-    FormatError for a collection whose points are kept as only older releases read them: in a second
-    Qdrant collection, or in an order of nanoseconds."""
+    """The stored settings; None when the Qdrant collection isn't one of ours. FormatError for a
+    collection whose points only older releases can read: in a second Qdrant collection, or with
+    orders in nanoseconds."""
     found: Any = (metadata or {}).get(SETTINGS)
     match found:
         case {"id": str(own), "name": str(called), "qdrant_name": str(name)}:
@@ -164,7 +162,7 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
 
 
 def make(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Make the Qdrant collection, without vectors; raises AlreadyExistsError."""
+    """Create the Qdrant collection, without vectors; AlreadyExistsError."""
     try:
         _make(cluster, settings)
     except AlreadyExistsError:
@@ -195,7 +193,7 @@ def _make(cluster: Cluster, settings: CollectionSettings) -> None:
 
 
 def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> None:
-    """Make room for vectors; an error when there is some, of this dimension or another."""
+    """Add the vector space; an error when there is one already, of this dimension or another."""
     dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
     made = models.DenseVectorNameConfig(dense=dense)
     cluster.call("create_vector_name", settings.name, vector_name=DENSE, vector_name_config=made)
@@ -206,7 +204,7 @@ def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) ->
 
 
 def quantization(given: Any) -> Any:
-    """How Qdrant compresses vectors, as its client takes it; raises InvalidArgumentError."""
+    """Quantization as the client takes it; InvalidArgumentError for an invalid one."""
     if given is None:
         return None
     try:
@@ -219,13 +217,13 @@ def quantization(given: Any) -> Any:
 
 
 def complete(cluster: Cluster, name: str, info: Any) -> None:
-    """Make what is missing of a Qdrant collection, whose maker may have been broken off."""
+    """Create what is missing of a Qdrant collection whose creation was interrupted."""
     if ORDER not in (info.payload_schema or {}):
         keep_order(cluster, name)
 
 
 def keep_order(cluster: Cluster, name: str) -> None:
-    """Have Qdrant index what points are listed by."""
+    """Create the index by which points are listed."""
     with warnings.catch_warnings():
         # In its local mode qdrant-client has no indexes of payloads, and needs none.
         warnings.filterwarnings("ignore", message="Payload indexes have no effect")
@@ -257,8 +255,9 @@ _log = log_of("cluster")
 
 
 class PayloadIndexes:
-    """call: a method of the client's for the collection; look: has `note` called; creates: whether
-    indexes are made that a server in strict mode asks for."""
+    """The payload indexes of a collection. call: calls a method of the client for the collection;
+    look: reads the collection's info and calls `note`; creates: whether to create indexes that a
+    server in strict mode requires."""
 
     def __init__(
         self,
@@ -278,15 +277,16 @@ class PayloadIndexes:
         self._read_at = -AGE
 
     def demanded(self) -> bool:
-        """Note that the server asks for indexes; whether there is any use in asking it again."""
+        """Note that the server requires indexes; returns whether another attempt may succeed."""
         is_new = not self._strict
         self._look()
         self._strict = True
         return is_new or self._creates
 
     def serves(self, path: PayloadPath, kind: IndexKind) -> bool:
-        """Whether conditions of this kind may be sent for a key, for which an index is made where
-        there must be one. Where none may be made they are sent too, for the server to refuse."""
+        """Whether a condition of this kind may be sent for a key. In strict mode the index that it
+        needs is created; where that isn't allowed the condition is sent too, for the server to
+        refuse."""
         found = self._known().get(path)
         if found is None and self._strict:
             if self._is_full(path):
@@ -297,19 +297,20 @@ class PayloadIndexes:
         return not self._strict and not (kind == "float" and found in LEAVING_OUT)
 
     def serves_lists(self) -> bool:
-        """Whether it may be asked which metadata are lists, which helps, but needn't be known."""
+        """Whether the server may be asked which values are lists: helpful, not necessary."""
         try:
             return self.serves(LISTS, "keyword") and (not self._strict or LISTS in self._kinds)
         except AccessDeniedError:
             return False
 
     def serves_presence(self, path: PayloadPath) -> bool:
-        """Whether it may be asked if a point has the key, for which an index of any kind does."""
+        """Whether the server may be asked if a point has the key, for which any kind of index
+        does."""
         return not self._strict or path in self._known()
 
     def substring(self, path: PayloadPath, text: str) -> Any:
-        """The match for strings that have the text in them, or None where there is none: servers in
-        strict mode have no index for it, and older ones take a text index for a list of words."""
+        """The match for strings that contain the text, or None: servers in strict mode have no
+        index for it, and older ones treat a text index as a list of words."""
         if self._strict:
             return None
         if self._version() >= KNOWS_SUBSTRINGS:
@@ -318,7 +319,7 @@ class PayloadIndexes:
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
 
     def _made(self, path: PayloadPath, kind: IndexKind) -> str | None:
-        """The kind of the index that there is now; None where there is none and none is made."""
+        """The kind of the index, created if need be; None where there is none."""
         if self._creates:
             try:
                 self.create(path, kind)
@@ -331,7 +332,7 @@ class PayloadIndexes:
         return self._kinds.get(path)
 
     def create(self, path: PayloadPath, kind: IndexKind) -> None:
-        """Make an index, if there is none of this kind."""
+        """Create an index, if there is none of this kind."""
         key = written(path)
         _log.info("making a payload index of kind %s for %s", kind, key)
         try:
@@ -342,8 +343,8 @@ class PayloadIndexes:
         self._kinds[path] = kind
 
     def _is_full(self, path: PayloadPath) -> bool:
-        """Whether an index would be made, but the server allows no more: then what it would serve
-        is looked at here, which reads more."""
+        """Whether an index is needed, but the server allows no more: then the condition is
+        evaluated here, which reads more points."""
         if not self._creates or self._most is None or len(self._kinds) < self._most:
             return False
         if not self._told and path != LISTS:
@@ -354,12 +355,11 @@ class PayloadIndexes:
 
     @property
     def known(self) -> Mapping[PayloadPath, str]:
-        """The kinds of the indexes that there were when the server was last asked."""
+        """The kinds of the indexes that the server last reported."""
         return self._kinds
 
     def note(self, schema: Mapping[str, Any] | None, strict: bool, most: int | None = None) -> None:
-        """Remember which indexes there are, how many there may be, and whether the server refuses
-        to do without."""
+        """Remember the indexes, how many the server allows, and whether it requires them."""
         self._most = most
         kinds = {parsed(key): str(one.data_type.value) for key, one in (schema or {}).items()}
         self._kinds, self._read_at = kinds, time.monotonic()
@@ -372,7 +372,7 @@ class PayloadIndexes:
 
 
 def kinds_of(value: Any) -> list[IndexKind]:
-    """The kinds of index that find the value, or the elements of a list."""
+    """The kinds of index that can find the value, or the elements of a list."""
     match value:
         case list():
             return [kind for one in value if not isinstance(one, list) for kind in kinds_of(one)]
@@ -386,12 +386,12 @@ def kinds_of(value: Any) -> list[IndexKind]:
 
 
 def written(path: PayloadPath) -> str:
-    """The path as Qdrant writes it."""
+    """A path in Qdrant's notation."""
     return ".".join(f'"{step}"' for step in path)
 
 
 def is_written(path: PayloadPath) -> bool:
-    """Whether Qdrant can write it."""
+    """Whether Qdrant's notation can express a path."""
     return path != () and all(map(_is_step, path))
 
 
@@ -400,5 +400,5 @@ def _is_step(step: str) -> bool:
 
 
 def parsed(key: str) -> PayloadPath:
-    """The path that Qdrant writes so, with `[]` for the elements of lists."""
+    """The path of Qdrant's notation, with `[]` for the elements of lists."""
     return tuple(next(filter(None, steps), "") for steps in _STEP.findall(key))

@@ -35,16 +35,16 @@ NUMBER_BYTES = 24  # of one number of a vector, as JSON
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """Of a client. consistency: how many replicas a read asks, as `Client` takes it;
-    creates_indexes: whether payload indexes are made that a server in strict mode asks for."""
+    """Options of a client. consistency: how many replicas a read asks, as for `Client`;
+    creates_indexes: whether to create payload indexes that a server in strict mode requires."""
 
     consistency: Any = None
     creates_indexes: bool = True
 
 
 class QdrantCollection:
-    """What a collection is on a cluster. dimension: of the vectors, None until it is known; hint:
-    the order number at which a page is likely to be asked for; limits: what its server allows."""
+    """A collection on a cluster. dimension: of the vectors, None until it is known; hint: the order
+    number at which the next page is likely to start; limits: of the server."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -67,16 +67,16 @@ class QdrantCollection:
 
     @property
     def place(self) -> str:
-        """Where it is, to be shown."""
+        """Where the collection is, for messages."""
         return f"{self.settings.name} {self.cluster.place}"
 
     def call(self, method: str, **arguments: Any) -> Any:
-        """Call a method of the client's for the points."""
+        """Call a method of the client for the points."""
         return self.cluster.call(method, self.settings.name, **arguments)
 
     def read(self, method: str, spaces: Spaces, **arguments: Any) -> Any:
-        """The points that `retrieve` or `scroll` returns, with their payloads, and their vectors in
-        these spaces."""
+        """The points that `retrieve` or `scroll` returns, with payloads, and vectors in these
+        spaces."""
         given = {**self._consistency, **arguments, "with_payload": True}
         try:
             return self.call(method, with_vectors=self.vectors_wanted(spaces), **given)
@@ -84,20 +84,20 @@ class QdrantCollection:
             return self.call(method, with_vectors=self._names_of(spaces) or False, **given)
 
     def queried(self, requests: list[models.QueryRequest]) -> list[Any]:
-        """The answers to queries."""
+        """The responses to queries."""
         answers: list[Any] = self.call("query_batch_points", requests=requests, **self._consistency)
         return answers
 
     def count(self, condition: models.Filter | None = None) -> int:
-        """How many points there are, or fulfil the condition: where its server counts no points
-        exactly, their ids are read."""
+        """The number of points, or of those that fulfil the condition. Where the server doesn't
+        count exactly, ids are read."""
         if not self.limits.exact:
             return self._number_read(condition)
         found: int = self.call("count", count_filter=condition, exact=True).count
         return found
 
     def about(self) -> int:
-        """About how many points there are, as the server knows without counting."""
+        """The approximate number of points, which the server knows without counting."""
         found: int = self.call("count", exact=False).count
         return found
 
@@ -113,12 +113,12 @@ class QdrantCollection:
                 return found
 
     def look(self) -> None:
-        """See what the server says of it now."""
+        """Read the collection's info now."""
         self.note(self.call("get_collection"))
 
     def has_changed(self, error: ClusterError) -> bool:
-        """Whether the server allows something else now than was known when it refused a request,
-        so that another request may do."""
+        """Whether the server's limits have changed since it refused a request, so that another one
+        may succeed."""
         if not was_refused(error):
             return False
         before = (self.limits, self.indexes.known)
@@ -126,7 +126,7 @@ class QdrantCollection:
         return before != (self.limits, self.indexes.known)
 
     def note(self, info: models.CollectionInfo) -> None:
-        """Remember what the server says of it."""
+        """Remember the collection's info."""
         strict = info.config.strict_mode_config
         if strict is not None and not strict.enabled:
             strict = None
@@ -136,7 +136,8 @@ class QdrantCollection:
         self.indexes.note(info.payload_schema, refuses, most)
 
     def refuse_replaced(self) -> None:
-        """Raise NotFoundError when the Qdrant collection of this name isn't the one it was."""
+        """Raise NotFoundError when the Qdrant collection was replaced by another of the same
+        name."""
         name = self.settings.name
         metadata = self.cluster.call("get_collection", name).config.metadata
         found = schema.settings_in(metadata)
@@ -145,7 +146,7 @@ class QdrantCollection:
             raise NotFoundError.of_deleted(f"Collection {called!r} {self.cluster.place}")
 
     def known_dimension(self) -> int | None:
-        """Of the vectors; None until the first write, by any process, has fixed it."""
+        """The dimension; None until a first write by any process has fixed it."""
         if self.dimension is None:
             vectors = self._vectors()
             if DENSE in vectors:
@@ -169,8 +170,8 @@ class QdrantCollection:
             )
 
     def fix_dimension(self, dimension: int) -> None:
-        """Make room for vectors, if there is none. Qdrant refuses it when another process was first
-        and has chosen another dimension."""
+        """Create the vector space, if there is none. Qdrant refuses when another process has chosen
+        another dimension first."""
         if self.known_dimension() is None:
             try:
                 schema.make_room(self.cluster, self.settings, dimension)
@@ -182,28 +183,28 @@ class QdrantCollection:
         self.refuse_other(dimension, "embeddings")
 
     def vectors_wanted(self, spaces: Spaces) -> list[str] | bool:
-        """What to ask Qdrant for."""
+        """The `with_vectors` argument for the spaces."""
         dense = [DENSE] if "" in spaces and self.known_dimension() is not None else []
         return [*dense, *self._names_of(spaces)] or False
 
     def _names_of(self, spaces: Spaces) -> list[str]:
-        """What Qdrant calls those of the spaces that are there from the beginning."""
+        """The names in Qdrant of those spaces that exist from the beginning."""
         return [SPARSE] if SPARSE in spaces and self.settings.sparse is not None else []
 
     def word_model(self) -> BM25Embedding:
-        """What makes sparse vectors of words."""
+        """The model that makes sparse vectors of words."""
         return BM25Embedding(**self.settings.text)
 
 
 def _consistency(asked: Any) -> dict[str, Any]:
-    """The argument of the client's methods, which over gRPC don't take the plain word."""
+    """The argument of the client's methods; over gRPC they don't take the word."""
     if isinstance(asked, str):
         asked = models.ReadConsistencyType(asked)
     return {} if asked is None else {"consistency": asked}
 
 
 def vectors_of(record: Any, held: StoredPoint, collection: QdrantCollection) -> VectorsHeld:
-    """The vectors of a point as they were given, of those that were asked for."""
+    """The requested vectors of a point, as they were written."""
     found: VectorsHeld = {}
     known = record.vector or {}
     if known.get(DENSE) is not None:
@@ -220,8 +221,8 @@ def vectors_of(record: Any, held: StoredPoint, collection: QdrantCollection) -> 
 
 
 def sent(vectors: Matrix, metric: Metric) -> Matrix:
-    """Vectors as Qdrant gets them: for the cosine of length 1, which Qdrant would make them too,
-    but in float32, where long ones are infinite and short ones nothing."""
+    """Vectors in the form for Qdrant. For cosine they have length 1: Qdrant would normalise them
+    too, but in float32, where long ones become infinite and short ones zero."""
     if metric != "cosine":
         return vectors
     wide = vectors.astype(np.float64)
@@ -231,7 +232,7 @@ def sent(vectors: Matrix, metric: Metric) -> Matrix:
 
 
 def sparse(vector: SparseVector) -> models.SparseVector:
-    """A sparse vector as Qdrant gets it."""
+    """A sparse vector in the form for Qdrant."""
     return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
 
 
@@ -241,7 +242,7 @@ def points_of(
     vectors: Sequence[VectorsHeld],
     fields: Fields,
 ) -> Points:
-    """Points as the caller wants them."""
+    """Points in the form for the caller."""
     return Points(
         [one.id for one in held],
         [one.payload for one in held] if fields.payload else None,
@@ -269,8 +270,7 @@ SMALLEST_PAGE = 16
 
 
 class ListedPoint(NamedTuple):
-    """A point: the id that Qdrant knows, what it holds, and those of its vectors that were asked
-    for."""
+    """A point: its id in Qdrant, what it holds, and the requested vectors."""
 
     id: str
     held: StoredPoint
@@ -278,7 +278,7 @@ class ListedPoint(NamedTuple):
 
 
 class ListPosition(NamedTuple):
-    """An order number, and how many points have smaller ones."""
+    """An order number, and the number of points with smaller ones."""
 
     order: int
     before: int
@@ -286,8 +286,8 @@ class ListPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The points that fulfil a condition. spaces: of the vectors that are read; wanted: how many
-    points are likely to be taken, by which the first page is measured."""
+    """Lists the points that fulfil a condition. spaces: vector spaces to read; wanted: how many
+    points are likely to be taken, which sets the size of the first page."""
 
     collection: QdrantCollection
     condition: models.Filter | None
@@ -295,11 +295,9 @@ class Listing:
     wanted: int = PAGE
 
     def points(self, start: int = 0) -> Iterator[ListedPoint]:
-        """From the order number `start` on.
-
-        A page ends somewhere among the points of one number; the next one begins with that number,
-        and those of it that the first page has had are left to it.
-        """
+        """Points from the order number `start` on. A page may end among the points of one order
+        number; the next page begins with that number, and skips those that the page before has
+        returned."""
         size = min(self._most, self._slack + 1)  # the last one may be left to a next page
         while True:
             page = self._page(start, size)
@@ -316,7 +314,7 @@ class Listing:
             size = self._most
 
     def at(self, offset: int) -> Iterator[ListedPoint]:
-        """All but the first `offset`, which aren't read where Qdrant can count them."""
+        """All points but the first `offset`, which aren't read where Qdrant can count them."""
         told = self.collection.limits.exact  # else what is counted is read all the same
         countable = self.condition is None and told
         start, before = self._place_of(offset) if countable and offset else (0, 0)
@@ -324,16 +322,16 @@ class Listing:
         return islice(replace(self, wanted=reach).points(start), offset - before, None)
 
     def _place_of(self, offset: int) -> ListPosition:
-        """An order number, and how many points have smaller ones: `offset` or somewhat fewer. Tried
-        first is where the last page ended, where who reads page by page goes on."""
+        """A position with `offset` points before it, or somewhat fewer. The end of the last page is
+        tried first, since pages are mostly read in a row."""
         hint = self.collection.hint
         before = self._count_before(hint)
         near = before <= offset <= before + self._slack
         return ListPosition(hint, before) if near else self._searched_place(offset)
 
     def _searched_place(self, offset: int) -> ListPosition:
-        """The same, looked for between the first and the last number: where it would be if they
-        were spread evenly, and, since they come in bursts, in the middle by turns."""
+        """The same by a search between the first and the last order number: by interpolation and,
+        since order numbers come in bursts, by bisection in turns."""
         low = ListPosition(self._end(models.Direction.ASC), 0)
         high = ListPosition(self._end(models.Direction.DESC) + 1, self.collection.count())
         if offset >= high.before:
@@ -352,37 +350,37 @@ class Listing:
 
     @property
     def _most(self) -> int:
-        """How many points a page can have."""
+        """The maximum number of points of a page."""
         return min(PAGE, self.collection.limits.query or PAGE)
 
     @property
     def _slack(self) -> int:
-        """How many points too many may be read to find a place."""
+        """How many points more than necessary may be read to find a position."""
         return max(self.wanted, SMALLEST_PAGE)
 
     def _count_before(self, order: int) -> int:
         return self.collection.count(_orders(lt=order)) if order else 0
 
     def _end(self, direction: models.Direction) -> int:
-        """The first or the last order number; 0 when there is no point."""
+        """The first or the last order number; 0 without points."""
         records = self._scroll(1, models.OrderBy(key=ORDER, direction=direction))[0]
         return decoded(records[0].payload).order if records else 0
 
     def _page(self, start: int, size: int) -> list[ListedPoint]:
-        """The first points from an order number on. Which of one number come first is up to Qdrant,
-        and changes."""
+        """The first points from an order number on. Qdrant returns those of one number in an order
+        that changes."""
         records, _ = self._scroll(size, models.OrderBy(key=ORDER, start_from=start))
         return sorted(map(self._found, records), key=_place)
 
     def _of_order(self, order: int) -> list[ListedPoint]:
-        """All points of one number."""
+        """All points with one order number."""
         condition = within(self.condition, self.collection.limits, 1)
         conditions = [] if condition is None else [condition]
         one = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
         return sorted(replace(self, condition=one)._by_id(), key=_place)
 
     def _by_id(self) -> Iterator[ListedPoint]:
-        """All points, in the order of the ids that Qdrant knows."""
+        """All points, in the order of their ids in Qdrant."""
         offset: Any = None
         while True:
             records, offset = self._scroll(self._most, offset=offset)
@@ -426,6 +424,6 @@ def _place(found: ListedPoint) -> tuple[int, str]:
 
 
 def _orders(**bounds: int) -> models.Filter:
-    """Points with order numbers in the bounds."""
+    """A filter for order numbers within the bounds."""
     condition = models.FieldCondition(key=ORDER, range=models.Range(**bounds))
     return models.Filter(must=[condition])

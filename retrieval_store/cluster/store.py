@@ -94,18 +94,16 @@ class _UnderWay:
         return all(one.done() for one in self.requests)
 
     def outcome(self) -> PutResult:
-        """Waits for it; raises the error of the first request that failed."""
+        """Wait for the batch; raises the error of the first request that failed."""
         for one in self.requests:
             one.result()
         return self.result
 
 
 class RemotePoints:
-    """A `PointsBackend`: the points of a Qdrant collection.
-
-    Each call is one or more requests. A batch is checked as a whole before anything is sent; what
-    is sent is durable when the call returns, but a failure in the middle may leave a part of it.
-    """
+    """A `PointsBackend`: the points of a Qdrant collection. Each call is one or more requests. A
+    batch is checked as a whole before anything is sent. What was sent is durable when the call
+    returns, but a failure in the middle may leave part of a batch."""
 
     def __init__(self, collection: QdrantCollection) -> None:
         self._collection = collection
@@ -136,8 +134,8 @@ class RemotePoints:
         return batch_prepared.result
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """Insert and update points, batch by batch: while one is on its way, the next is made
-        ready. What is said of a batch is said when it is durable."""
+        """Insert and update points, batch by batch: while one is being sent, the next is prepared.
+        The result of a batch is yielded once it is durable."""
         written: deque[_UnderWay] = deque()
         is_new = self.count() == 0  # so that nothing is there that would have to be looked for
         self._collection.refuse_replaced()
@@ -188,12 +186,13 @@ class RemotePoints:
         return points_of(self._collection, held, vectors, fields)
 
     def number(self, expression: Expression | None) -> int:
-        """How many points match: they are asked again here, so they are read."""
+        """The number of points that match. They are read, since the filter is evaluated here
+        too."""
         return len(self.get(None, expression, None, 0, Fields()).ids)
 
     @_traced("number")
     def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
-        """The same, for as long as that may take."""
+        """The same, with a bound on the time."""
         ends = time.monotonic() + seconds
 
         def ask() -> tuple[int, bool]:
@@ -215,8 +214,8 @@ class RemotePoints:
         seed: int,
         path: PayloadPath | None,
     ) -> Projection:
-        """The first points that match, in the plane in which their vectors differ most: drawing
-        some of them would mean to read all."""
+        """The first points that match, in the plane in which their vectors differ most. A random
+        sample would mean to read all."""
         if space not in ("", SPARSE):
             raise InvalidArgumentError(f"there is no vector space {space!r}")
         refuse_other_kind(space, "sparse" if space == SPARSE else "dense")
@@ -247,7 +246,7 @@ class RemotePoints:
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """A cluster lists points in the order of insertion alone."""
+        """Not supported: a cluster lists points only in the order of insertion."""
         raise InvalidArgumentError("order_by isn't supported on a cluster")
 
     def count(self) -> int:
@@ -255,12 +254,12 @@ class RemotePoints:
         return self._indexed(self._collection.count)
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
-        """Nothing is loaded, and no request is made: what queries need is kept by Qdrant."""
+        """Does nothing: Qdrant keeps what queries need."""
         return {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
-        """Have Qdrant index a key of the metadata; raises InvalidArgumentError for one that Qdrant
-        can't write, or where no kind is given and there is nothing to tell it by."""
+        """Create a payload index on a metadata key; InvalidArgumentError for a key that Qdrant's
+        notation can't express, or where no kind is given and no point has the key."""
         if not is_written(path):
             raise InvalidArgumentError(
                 f"key is {shown('.'.join(path))}, expected one without quotation marks, "
@@ -269,7 +268,7 @@ class RemotePoints:
         self._collection.indexes.create(path, kind or self._kind_of(path))
 
     def _kind_of(self, path: PayloadPath) -> IndexKind:
-        """The kind that most of the first points want."""
+        """The kind of index that suits most of the first points."""
         listing = Listing(self._collection, None)
         values = (value_at(one.held.payload, path) for one in islice(listing.points(), PAGE))
         kinds = Counter(kind for value in values for kind in kinds_of(value))
@@ -287,8 +286,8 @@ class RemotePoints:
         return self._answer(question, ClusterTrace())
 
     def explain(self, question: Query) -> Payload:
-        """What a search asks of the cluster: its filter, the requests, and how many hits each side
-        of a hybrid query gave. What Qdrant does with them is for Qdrant to say."""
+        """What a search sends to the cluster: the filter, the number of requests, and the number of
+        hits of each side of a hybrid query. What Qdrant does with them it doesn't say."""
         trace = ClusterTrace()
         self._answer(question, trace)
         sent = None if trace.filter is None else trace.filter.model_dump(exclude_none=True)
@@ -304,8 +303,8 @@ class RemotePoints:
 
     @_traced("why")
     def why(self, inquiry: ExplainRequest) -> RankReport:
-        """Where records stand among the first hits of each ranking: a cluster tells of no places
-        beyond. Its indexes are passed by, and what words weigh isn't known."""
+        """The ranks of records among the first hits of each ranking: a cluster reports no ranks
+        beyond. Indexes aren't used, and the weights of words aren't known."""
 
         def ask() -> RankReport:
             leaves = ClusterRanker(self._collection, (), ClusterTrace())
@@ -314,7 +313,7 @@ class RemotePoints:
         return self._indexed(ask)
 
     def stats(self) -> Payload:
-        """What the cluster says of the collection."""
+        """What the cluster reports about the collection."""
         info = self._collection.call("get_collection")
         return {
             "points": self.count(),
@@ -332,7 +331,7 @@ class RemotePoints:
         return Gauges(points=self.count(), problem=problem)
 
     def configure_index(self, space: str, index: Payload) -> None:
-        """The number of candidates is sent with each query, so there is nothing to do here."""
+        """Does nothing: the number of candidates is sent with each query."""
 
     def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
         spaces = question.fields.vectors
@@ -341,8 +340,8 @@ class RemotePoints:
         )
 
     def _indexed(self, ask: Callable[[], T]) -> T:
-        """What `ask` returns; asked again when the server wants payload indexes for the filter,
-        which are made then, or has got other limits."""
+        """The result of a search, repeated when the server requires payload indexes for the filter,
+        which are created then, or when its limits have changed."""
         left = ATTEMPTS
         while True:
             try:
@@ -367,7 +366,8 @@ class RemotePoints:
         offset: int,
         spaces: Spaces = (),
     ) -> list[ListedPoint]:
-        """The points that are named and match, but for those before the offset and the limit."""
+        """The points that are named and match, without those before the offset and beyond the
+        limit."""
         if ids is not None:
             points = by_id(self._collection, ids, spaces)
         else:
@@ -384,7 +384,7 @@ class RemotePoints:
     def _listing(
         self, expression: Expression | None, spaces: Spaces = (), wanted: int = PAGE
     ) -> Listing | None:
-        """The points that may match, as the server knows; None where none can."""
+        """The points that may match according to the server; None where none can."""
         bound = necessary(expression, self._collection.indexes)
         if bound is False:
             return None
@@ -393,7 +393,7 @@ class RemotePoints:
 
 
 def _maker_of(key: str) -> str:
-    """What a user can call for an index on a key as Qdrant writes it."""
+    """The call that a user can make to create an index on a key in Qdrant's notation."""
     match parsed(key):
         case (str(name),) if name not in RESERVED:
             return f"Collection.create_index({name!r})"
@@ -404,12 +404,10 @@ LONGEST_NAME = 255
 
 
 class RemoteStore:
-    """A cluster. Each collection is a Qdrant collection of the name that it was created with; what
-    it is called since is an alias.
-
-    Settings lie in its metadata, its id among them: where another process has deleted a collection
-    and made one of the same name, a Collection of the old one is told so when it asks for them.
-    """
+    """A cluster. Each collection is a Qdrant collection under the name that it was created with;
+    its present name is an alias. The settings lie in its metadata, and so does its id: where
+    another process has replaced a collection by one of the same name, a Collection of the old one
+    finds out when it reads them."""
 
     directory: Path | None = None
     embedded = engine = None  # it isn't in this process, nor of our engine
@@ -427,7 +425,7 @@ class RemoteStore:
         spaces: Mapping[str, NewSpace],
         collection_id: str | None = None,
     ) -> CollectionRecord:
-        """A new, empty collection with one vector space, under this id, or any; raises
+        """Create an empty collection with one vector space, with this id or a new one;
         AlreadyExistsError."""
         BM25Embedding(None, False)  # words can be found, or the packages that are missing are named
         self._refuse_taken(name, ())
@@ -437,7 +435,7 @@ class RemoteStore:
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
-        """Raise for a name that a collection can't have; `own`: those that it has already."""
+        """Raise for a name that is taken; `own`: names that the collection itself has."""
         if len(name) > LONGEST_NAME:
             raise InvalidArgumentError(
                 f"name has {len(name)} characters; on a cluster it may have {LONGEST_NAME}"
@@ -454,7 +452,7 @@ class RemoteStore:
         raise AlreadyExistsError(f"collection {name!r} {why}, {self.cluster.place}")
 
     def named(self, name: str) -> CollectionRecord:
-        """The collection of this name; raises NotFoundError, or FormatError for one that only older
+        """The collection of this name; NotFoundError, or FormatError for one that only older
         releases can read."""
         record = self._read(name)
         if record is not None and record.name == name:
@@ -467,7 +465,7 @@ class RemoteStore:
         raise NotFoundError(f"there is no collection {name!r} {self.cluster.place}{why}")
 
     def record(self, collection_id: str) -> CollectionRecord:
-        """Name and settings of a collection; raises NotFoundError."""
+        """The name and settings of a collection; NotFoundError."""
         record = self._read(self._opened(collection_id).settings.name)
         if record is None or record.id != collection_id:
             self._forget(collection_id)
@@ -477,8 +475,8 @@ class RemoteStore:
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError, or
-        ConflictError for new settings of word search: the words are with the points already."""
+        """Replace name and settings by those that `edit` returns; AlreadyExistsError, or
+        ConflictError for new settings of word search, since the points hold its words already."""
         old = self.record(collection_id)
         new = edit(old)
         if new.settings.get("text") != old.settings.get("text"):
@@ -500,8 +498,8 @@ class RemoteStore:
         return new
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names: those that are ours. Raises FormatError where
-        there is one that only older releases can read, rather than leave it out."""
+        """Our collections in the order of their names. FormatError where only older releases can
+        read one: it must not be left out silently."""
         records = [self._read(name) for name in self.cluster.collections()]
         ours = sorted((r for r in records if r is not None), key=lambda record: record.name)
         return ours[offset : None if limit is None else offset + limit]
@@ -511,7 +509,7 @@ class RemoteStore:
         return len(self.page(None, 0))
 
     def drop(self, name: str) -> None:
-        """Delete a collection, and with it its aliases; raises NotFoundError."""
+        """Delete a collection with its aliases; NotFoundError."""
         record = self.named(name)
         settings = self._opened(record.id).settings
         self.cluster.call("delete_collection", settings.name)
@@ -522,7 +520,7 @@ class RemoteStore:
         return RemotePoints(self._opened(collection_id))
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
-        """Its files are Qdrant's to look at."""
+        """Nothing to check: the files are Qdrant's."""
         return iter(())
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
@@ -540,11 +538,11 @@ class RemoteStore:
         return {}
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
-        """Qdrant does so by itself."""
+        """Does nothing: Qdrant optimizes by itself."""
         self._opened(collection_id)
 
     def _opened(self, collection_id: str) -> QdrantCollection:
-        """What is known of a collection; looked for when nothing is."""
+        """What is known of a collection; read when nothing is."""
         if collection_id not in self._open:
             for name in self.cluster.collections():
                 with suppress(FormatError):  # another collection, made by an older release
@@ -555,8 +553,8 @@ class RemoteStore:
         return held
 
     def _read(self, name: str) -> CollectionRecord | None:
-        """Our record of a Qdrant collection, by its name or an alias; None when there is none.
-        Raises FormatError for one that only older releases can read."""
+        """Our record of a Qdrant collection, by its name or an alias; None without one. FormatError
+        for a collection that only older releases can read."""
         try:
             info = self.cluster.call("get_collection", name)
         except NotFoundError:

@@ -50,7 +50,7 @@ IDS_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Vector:
-    """As Qdrant gets it, and the length that it was given with."""
+    """A vector in the form for Qdrant, and its original length."""
 
     sent: Matrix
     length: float
@@ -58,9 +58,9 @@ class _Vector:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What one point will be. vector: its new one, None to keep the old; words: whether the vector
-    of its words has to be made anew; whole: whether nothing of what was there is kept; sparse: its
-    new sparse vector."""
+    """What one point will be. vector: the new one, None to keep the old; words: whether to make the
+    vector of its words anew; whole: whether nothing of the old point stays; sparse: the new sparse
+    vector."""
 
     held: StoredPoint
     vector: _Vector | None
@@ -71,7 +71,7 @@ class _Change:
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """Some points of a batch. number: of the requests of its batch that come before it."""
+    """Some points of a batch. number: its place among the requests of the batch."""
 
     operations: list[Any]
     number: int
@@ -79,8 +79,8 @@ class WriteRequest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedWrite:
-    """A batch that was checked. requests: what writes it, made one by one; result: what is said of
-    it when all are done."""
+    """A batch that was checked. requests: generated one by one; result: what to report when all are
+    done."""
 
     requests: Iterator[WriteRequest]
     result: PutResult
@@ -92,7 +92,8 @@ def prepared(
     rules: WriteRules,
     known: Mapping[PointId, StoredPoint],
 ) -> PreparedWrite:
-    """What inserts and updates points as the rules say. known: those of the batch that exist."""
+    """Prepare the insertion and update of points by the rules. known: the points of the batch that
+    exist."""
     refuse_reserved(batch.payloads or ())
     if known and rules.on_existing == "refuse":
         existing = sorted(known.values(), key=lambda held: held.order)
@@ -147,8 +148,8 @@ def _refuse_long(
     changes: Sequence[_Change],
     words: Sequence[models.SparseVector | None],
 ) -> None:
-    """Raise ClusterError for a text of more different words, or a sparse vector of more numbers,
-    than the server takes."""
+    """Raise ClusterError for a text with more distinct words, or a sparse vector with more numbers,
+    than the server allows."""
     lengths = collection.limits.lengths
     if not lengths:
         return
@@ -186,7 +187,7 @@ def _change(
     keeps: bool,
     rules: WriteRules,
 ) -> _Change:
-    """keeps: whether a point that is there has a sparse vector to keep, if `other` isn't given."""
+    """keeps: whether an existing point has a sparse vector to keep, if `other` isn't given."""
     payload: Any = _given(batch.payloads, i)
     document: Any = _given(batch.documents, i)
     uri: Any = _given(batch.uris, i)
@@ -229,7 +230,7 @@ def send(collection: QdrantCollection, request: WriteRequest) -> None:
 
 
 def _sent(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations; in smaller requests, where the server has got other limits since."""
+    """Send the operations; in smaller requests, where the server's limits have changed."""
     try:
         _batch(collection, operations)
     except ClusterError as error:
@@ -245,7 +246,7 @@ def _batches(
     changes: list[_Change],
     words: list[models.SparseVector | None],
 ) -> Iterator[list[Any]]:
-    """What makes all the changes, in pieces of a bounded size."""
+    """The operations that make all changes, in pieces of a bounded size."""
     operations: list[Any] = []
     size, points = 0, 0
     most = collection.limits.batch or len(changes)
@@ -263,17 +264,16 @@ def _batches(
 
 
 def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -> int:
-    """About how many bytes of JSON the change is, and not fewer."""
+    """The bytes of JSON of a change, approximately, and never too few."""
     numbers = 0 if change.vector is None else len(change.vector.sent)
     entries = sum(len(one.indices) for one in (words, change.sparse) if one is not None)
     return len(orjson.dumps(payload)) + NUMBER_BYTES * (numbers + 2 * entries) + OPERATION_BYTES
 
 
 def _operations(change: _Change, payload: Any, words: models.SparseVector | None) -> Iterator[Any]:
-    """What makes one point what it will be: whole, or, to keep its vector, part by part.
-
-    Whole points aren't checked by pydantic: that would look at each number, and takes a third of
-    the time that writing takes here."""
+    """The operations that change one point: as a whole, or, to keep its vector, part by part. Whole
+    points skip pydantic's validation, which looks at each number and would take a third of the time
+    of a write."""
     point = point_id(change.held.id)
     named = {WORDS: words, SPARSE: change.sparse}
     vectors: dict[str, Any] = {name: one for name, one in named.items() if one is not None}
@@ -307,7 +307,7 @@ def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
 def _words(
     collection: QdrantCollection, documents: Sequence[str | None]
 ) -> list[models.SparseVector | None]:
-    """The sparse vectors of documents; None where there is none, or no word in it."""
+    """The sparse vectors of documents; None without a document, or without a word in it."""
     places = [i for i, document in enumerate(documents) if document is not None]
     found: list[models.SparseVector | None] = [None] * len(documents)
     if places:
@@ -323,16 +323,14 @@ RequestT = TypeVar("RequestT")
 
 
 class NotSentError(Exception):
-    """A request that wasn't sent, since one before it failed, whose error is told first."""
+    """A request wasn't sent because one before it failed, whose error is raised first."""
 
 
 class Sending(Generic[RequestT]):
-    """Sends requests in a thread of its own, one after the other, in the order in which they are
-    given, so that what is written is always the first part of it. When one has failed, those after
-    it aren't sent; on leaving, the one that is under way is waited for.
-
-    One connection is enough: what takes time beside the server's work is making the next request.
-    """
+    """Sends requests in a thread of its own, in the order in which they are given, so that what is
+    written is always a first part of it. After a failure no more are sent; on leaving, the request
+    under way is waited for. One connection is enough: besides the server's work, what takes time is
+    making the next request."""
 
     def __init__(self, send: Callable[[RequestT], None]) -> None:
         self._send = send
@@ -348,15 +346,15 @@ class Sending(Generic[RequestT]):
         self._thread.shutdown()
 
     def add(self, request: RequestT) -> Future[None]:
-        """Have a request sent when those before it are done. Waits while there are too many; raises
-        the error of the one that it waits for."""
+        """Queue a request. Waits while too many are queued; raises the error of the one that it
+        waits for."""
         while len(self._under_way) >= AHEAD:
             self._under_way.popleft().result()
         self._under_way.append(self._thread.submit(self._sent, request))
         return self._under_way[-1]
 
     def wait(self) -> None:
-        """Until all that were given are done; raises the first error."""
+        """Wait until all requests are done; raises the first error."""
         while self._under_way:
             self._under_way.popleft().result()
 

@@ -62,11 +62,12 @@ _DEEPEST_SHAPE = 3
 
 
 class MalformedError(ValueError):
-    """Bytes that are no message, or data in it that isn't what it should be."""
+    """Bytes that are no message, or data in a message that has the wrong type."""
 
 
 def packed(data: Any, arrays: Sequence[Array] = ()) -> Parts:
-    """A message of JSON values and arrays, in parts: a large array is one, and isn't copied."""
+    """A message of JSON values and arrays, in parts: a large array is a part of its own, and isn't
+    copied."""
     said = orjson.dumps({"data": data, "arrays": [[one.dtype.str, one.shape] for one in arrays]})
     parts: list[Buffer] = [_HEAD.pack(_MARK, len(said)), said]
     size = _HEAD.size + len(said)
@@ -86,8 +87,8 @@ def size_of(parts: Parts) -> int:
 
 
 def unpacked(message: Buffer) -> tuple[Any, list[Array]]:
-    """The data and the arrays of a message; these share its memory, and can be written to where it
-    can. MalformedError for what is none."""
+    """The data and the arrays of a message. The arrays share its memory, and are writable if it is.
+    MalformedError for bytes that are no message."""
     if len(message) < _HEAD.size:
         raise MalformedError("it is too short")
     mark, length = _HEAD.unpack_from(message)
@@ -127,8 +128,8 @@ _HEX = re.compile("-?[0-9a-f]+")
 
 
 class Coder(Protocol):
-    """Writes and reads values of one type. takes: whether a value is of it; fits: whether JSON
-    could be."""
+    """Writes and reads values of one type. takes: whether a value is of the type; fits: whether
+    JSON could stand for one."""
 
     def takes(self, value: Any) -> bool: ...
     def encode(self, value: Any, arrays: list[Array]) -> Any: ...
@@ -137,7 +138,7 @@ class Coder(Protocol):
 
 
 class Plain:
-    """What JSON has itself."""
+    """A type that JSON has itself."""
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
@@ -160,7 +161,7 @@ class Plain:
 
 
 class TextCoder(Plain):
-    """Strings, of which Python has some that JSON hasn't."""
+    """Strings, including lone surrogates, which JSON can't hold."""
 
     def __init__(self) -> None:
         super().__init__(str)
@@ -184,7 +185,7 @@ class TextCoder(Plain):
 
 
 class Integer(Plain):
-    """Integers, also those that are too long for JSON as it is read everywhere."""
+    """Integers of any size, including those that not all JSON parsers read."""
 
     def __init__(self) -> None:
         super().__init__(int)
@@ -206,7 +207,7 @@ class Integer(Plain):
 
 
 class Float(Plain):
-    """Numbers, also those that JSON hasn't."""
+    """Floats, including NaN and infinities, which JSON doesn't have."""
 
     def __init__(self) -> None:
         super().__init__(float)
@@ -234,7 +235,7 @@ _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 class Object:
-    """An object of JSON's, of whatever kind."""
+    """Any JSON object."""
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, Mapping)
@@ -252,7 +253,7 @@ class Object:
 
 
 class Choice:
-    """One of some values."""
+    """One of a few fixed values."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
         self.values = values
@@ -290,7 +291,7 @@ class Nothing:
 
 
 class NumberArray:
-    """An array of numbers of one type, by its place in the message."""
+    """A numeric array of one dtype, as its index among the message's arrays."""
 
     def __init__(self, kind: Any) -> None:
         self.dtype = np.dtype(kind)
@@ -336,7 +337,7 @@ class Items:
 
 
 class Several:
-    """As many values as there are types."""
+    """A tuple with one type for each item."""
 
     def __init__(self, each: Sequence[Coder]) -> None:
         self.each = each
@@ -357,7 +358,7 @@ class Several:
 
 
 class ByName:
-    """Values of one type by names."""
+    """Values of one type by name."""
 
     def __init__(self, each: Coder) -> None:
         self.each = each
@@ -378,7 +379,7 @@ class ByName:
 
 
 class UnionCoder:
-    """Values of any of some types."""
+    """A value of one of several types."""
 
     def __init__(self, each: Sequence[Coder]) -> None:
         self.each = each
@@ -403,7 +404,7 @@ class UnionCoder:
 
 
 class Never:
-    """What can't be sent."""
+    """A type whose values can't be sent."""
 
     def takes(self, value: Any) -> bool:
         return True
@@ -472,12 +473,12 @@ _LEARNT: dict[str, type] = {}
 
 
 def learn(kind: type) -> None:
-    """Take a dataclass of a room above for one that may come in a message."""
+    """Register a dataclass of a higher room that may occur in messages."""
     _LEARNT[kind.__name__] = kind
 
 
 def class_of(name: str) -> type | None:
-    """The class that a name stands for; None if it stands for none."""
+    """The class of this name; None for an unknown name."""
     if name in _LEARNT:
         return _LEARNT[name]
     return _known(name) if name in _HOME_OF else None
@@ -490,7 +491,7 @@ def _known(name: str) -> type:
 
 
 def is_learnt(name: str) -> bool:
-    """Whether a room above has said that a class may come."""
+    """Whether a class was registered by a higher room."""
     return name in _LEARNT
 
 
@@ -498,18 +499,18 @@ DEEPEST = 3 * MAX_DEPTH  # levels of a filter, of which a level of `where` may m
 
 
 def write_by(hint: Any, coder: "Coder") -> None:
-    """Have values of a type written and read by a coder of their own."""
+    """Have values of a type written and read by this coder."""
     _CODERS[hint] = coder
 
 
 def encode(value: Any, hint: Any, arrays: list[Array]) -> Any:
     """JSON for a value of a type; its arrays are appended to `arrays`. InvalidArgumentError for
-    what can't be sent, as a function or an object of a class that isn't of this package."""
+    what can't be sent, such as a function, or an object of a class outside this package."""
     return coder_of(hint).encode(value, arrays)
 
 
 def decode(given: Any, hint: Any, arrays: Sequence[Array]) -> Any:
-    """A value of a type; MalformedError where it is none."""
+    """The value that JSON of a type stands for; MalformedError for anything else."""
     try:
         return coder_of(hint).decode(given, arrays)
     except RecursionError:
@@ -563,7 +564,7 @@ class _Record:
 
 
 class _Family:
-    """Objects of any dataclass that is a kind of another class."""
+    """Objects of any dataclass that derives from a class."""
 
     def __init__(self, base: type) -> None:
         self.base = base
@@ -592,13 +593,13 @@ class _Family:
         return coder_of(kind).decode(given, arrays)
 
     def _has(self, name: str, kind: type) -> bool:
-        """Whether a class is one of them; of a protocol those are that a room above has learnt."""
+        """Whether a class belongs to the family; to a protocol belong the registered ones."""
         return is_learnt(name) if self.is_protocol else issubclass(kind, self.base)
 
 
 class _Tree(_Family):
-    """Filters, whose nodes stand in one list, each after its terms, since they may be nested deeper
-    than JSON may be; a node that occurs several times stands there once."""
+    """Filters. Their nodes form one list, each after its terms, since filters may be nested deeper
+    than JSON may; a node that occurs several times is in the list once."""
 
     def __init__(self) -> None:
         super().__init__(Expression)
@@ -677,7 +678,7 @@ _CODERS: dict[Any, Coder] = {
 
 @cache
 def coder_of(hint: Any) -> Coder:
-    """What writes and reads values of a type."""
+    """The coder of a type."""
     simple = _CODERS.get(hint)
     if simple is not None:
         return simple
@@ -715,7 +716,7 @@ _MADE: Mapping[Any, Callable[[Any], Any]] = {
 
 @cache
 def names_for_types() -> dict[str, Any]:
-    """What types are called that modules import only for type checkers."""
+    """Names that modules import only for type checkers."""
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.formulas import Formula
     from retrieval_store.query.query import ExplainRequest, RankReport

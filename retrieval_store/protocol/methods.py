@@ -33,7 +33,7 @@ OURS = "retrieval-store"  # the field of `GET /` that has the version of this pa
 
 
 class Method:
-    """One of them. function: whose types tell how it is called; access: what a key must allow;
+    """A method. function: gives the types of arguments and result; access: what a key must allow;
     long: whether it may take minutes."""
 
     def __init__(self, function: Callable[..., Any], access: Access, *, long: bool = False) -> None:
@@ -66,22 +66,23 @@ class Method:
         return packed(encode(result, self._hints["return"], arrays), arrays)
 
     def result(self, message: Buffer) -> Any:
-        """The result in a message; MalformedError where it is none of the method."""
+        """The result in a message; MalformedError where it has the wrong type."""
         said, arrays = unpacked(message)
         return decode(said, self._hints["return"], arrays)
 
 
 class Calls:
-    """What takes the place of methods that call back, or write to files of the caller's."""
+    """Methods in place of those that call back, or write to files of the caller's."""
 
     def exchange(
         self, collection_id: str, before: CollectionRecord, after: CollectionRecord
     ) -> bool:
-        """Replace name and settings, unless they aren't what they were before; whether so."""
+        """Replace name and settings, if they are still what they were; returns whether they
+        were."""
         raise NotImplementedError
 
     def exchange_aliases(self, before: dict[str, str], after: dict[str, str]) -> bool:
-        """The same of all aliases."""
+        """The same for all aliases."""
         raise NotImplementedError
 
     def compact(self, collection_id: str) -> None:
@@ -89,25 +90,25 @@ class Calls:
         raise NotImplementedError
 
     def verified(self, analyzers: dict[str, Analyzer]) -> list[tuple[str, int, str | None]]:
-        """`verify`: of each file its path in the store, its bytes, and what is wrong. analyzers: by
+        """`verify`: for each file its path in the store, its bytes, and its problem. analyzers: by
         ids of collections."""
         raise NotImplementedError
 
     def budget(self) -> dict[str, int]:
-        """Bytes that caches of the server's process may hold, and hold."""
+        """Bytes that caches of the server's process may hold, and bytes that they do."""
         raise NotImplementedError
 
     def saved(self, collection_id: str | None) -> None:
-        """`snapshot`: what is answered is the file."""
+        """`snapshot`, which answers with the file."""
         raise NotImplementedError
 
     def copy(self, collection_id: str) -> str:
-        """Make a private copy of a collection as it is now, which goes when it isn't asked for a
-        while; its name, which calls on the same connection give."""
+        """Make a private copy of a collection as it is now; returns its name, which calls on the
+        same connection pass. It is deleted when it isn't read for a while."""
         raise NotImplementedError
 
     def forget_copy(self, name: str) -> None:
-        """Let go of it."""
+        """Delete a private copy."""
         raise NotImplementedError
 
 
@@ -168,7 +169,7 @@ _KINDS = {
 
 
 def told(error: RetrievalStoreError) -> dict[str, Any]:
-    """What another process is told of an error: the nearest class that it knows."""
+    """An error as another process receives it: the nearest class that it knows."""
     kind = next(one for one in type(error).__mro__ if one.__name__ in _KINDS)
     found = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
     was_there = isinstance(error, NotFoundError) and error.was_there
@@ -176,7 +177,7 @@ def told(error: RetrievalStoreError) -> dict[str, Any]:
 
 
 def understood(said: Any) -> RetrievalStoreError | None:
-    """The error of which another process told; None where it told of none."""
+    """The error that another process raised; None without one."""
     name = said.get("error") if isinstance(said, dict) else None
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:

@@ -31,7 +31,7 @@ _LEFT = False  # stands for UNSET, which is neither text, object nor null
 
 
 class _Ids:
-    """Ids of points, which may be those that are shown."""
+    """Point ids, with those that show as strings."""
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, list | tuple)
@@ -163,7 +163,7 @@ class _Hits:
 
 
 class _Projection:
-    """Points in a plane."""
+    """Points in the plane of a projection."""
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, Projection)
@@ -267,7 +267,7 @@ def _column(given: Any, arrays: Sequence[Array]) -> VectorsRead:
 
 
 def _listed(items: Sequence[NonDenseVector | None], arrays: list[Array]) -> Any:
-    """Vectors one behind the other."""
+    """Vectors concatenated."""
     held = [one for one in items if one is not None]
     if all(isinstance(one, np.ndarray) for one in held) and held:
         lengths = [-1 if one is None else len(one) for one in items]  # type: ignore[arg-type]

@@ -43,8 +43,8 @@ _COUNTS = ("limit", "offset", "sample", "seed")  # arguments
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError for arguments of a method that a store of this process wouldn't
-    take from a front."""
+    """Raise InvalidArgumentError for arguments that a front of this process would never pass to a
+    store."""
     for name, value in given.items():
         if name in _COUNTS:
             _check_count(name, value)
@@ -59,7 +59,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
 
 
 def _check_tree(root: Any) -> None:
-    """All that a question, a filter or a rule is made of."""
+    """Check all parts of a query, a filter or a rule."""
     for node in _nodes(root):
         if isinstance(node, np.ndarray):
             _check_finite(node)
@@ -72,7 +72,7 @@ def _check_tree(root: Any) -> None:
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """The parts of a tree of dataclasses that may be wrong, each once; the codec has seen to the
+    """The parts of a tree of dataclasses that need a check, each once; the codec has bounded the
     size of filters."""
     seen: set[int] = set()
     pending = [root]
@@ -93,7 +93,7 @@ def _parts(node: Any) -> Sequence[Any]:
 
 @cache
 def _names_of(kind: type) -> tuple[str, ...]:
-    """The fields of a dataclass; none of another."""
+    """The fields of a dataclass; none of another class."""
     return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
 
 
@@ -223,7 +223,7 @@ def _check_ids(ids: Sequence[PointId]) -> None:
 
 
 def _check_batch(batch: PointBatch) -> None:
-    """Columns of one length, with one point for each id."""
+    """Check that the columns have one length, and that each id occurs once."""
     size = len(batch.ids)
     _check_ids(batch.ids)
     if len(set(batch.ids)) < size:

@@ -65,8 +65,8 @@ _TIMEOUT_HINT = "in time (timeout= of Client says how long)"
 
 @dataclass(frozen=True, slots=True)
 class MessageRequest:
-    """What is sent: a POST with a message. doing: what it does, in words; writes: whether it may
-    not be done twice; long: whether an answer may take minutes."""
+    """A POST with a message. doing: what it does, in words; writes: whether it must not be
+    repeated; long: whether the answer may take minutes."""
 
     path: str
     message: Parts
@@ -77,8 +77,8 @@ class MessageRequest:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailure:
-    """Of one attempt. again: whether another may help; begun: whether it may have been done; pause:
-    seconds that the server asks to wait."""
+    """A failure of one attempt. again: whether another may help; begun: whether the server may have
+    carried it out; pause: the seconds that the server asks to wait."""
 
     error: RetrievalStoreError
     again: bool
@@ -115,7 +115,7 @@ class Retry:
         return pause
 
     def _told(self, error: RetrievalStoreError) -> RetrievalStoreError:
-        """The error, with what came of a write whose outcome isn't told by its class."""
+        """The error, with what may have been written, where its class doesn't tell."""
         if not (isinstance(error, ClusterError) and self._request.writes):
             return error
         outcome = "nothing was written"
@@ -125,7 +125,7 @@ class Retry:
 
 
 def unreached(error: Exception, place: str) -> AttemptFailure:
-    """No connection came about."""
+    """The failure of an attempt that got no connection."""
     if isinstance(error, ssl.SSLCertVerificationError):
         said = f"its certificate isn't trusted here: {error.verify_message}"
         return AttemptFailure(UnavailableError(_cannot(place, said)), again=False, begun=False)
@@ -145,7 +145,8 @@ def unreached(error: Exception, place: str) -> AttemptFailure:
 
 
 def broken(error: Exception, place: str, doing: str) -> AttemptFailure:
-    """A connection was cut, or nothing came, after something had been sent."""
+    """The failure of an attempt whose connection was cut, or had no answer, after something had
+    been sent."""
     if isinstance(error, TimeoutError):
         said = f"the server {place} didn't finish {doing} {_TIMEOUT_HINT}"
         return AttemptFailure(ClusterTimeoutError(said), again=False, begun=True)
@@ -156,7 +157,7 @@ def broken(error: Exception, place: str, doing: str) -> AttemptFailure:
 def answered(
     status: int, headers: Mapping[str, str], body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
-    """What an answer means that isn't the one that was asked for."""
+    """The failure that an unexpected answer means."""
     said = _said(body)
     if status == HTTPStatus.UNAUTHORIZED:
         told = f"the server {place} wants a key, or another one: give it as api_key= of Client"
@@ -181,12 +182,12 @@ def answered(
 
 
 def not_ready(place: str) -> UnavailableError:
-    """Where something answers that isn't what was there, or will be."""
+    """The error where something else answers than before, or than will answer soon."""
     return UnavailableError(f"what is {place} isn't ready: something else answers in its place")
 
 
 def garbled(place: str, doing: str) -> ClusterError:
-    """Where an answer can't be read."""
+    """The error where an answer can't be parsed."""
     return ClusterError(f"what the server {place} answers when {doing} can't be understood")
 
 
@@ -202,7 +203,7 @@ def _said(body: Buffer) -> object:
 
 
 def _sentence(said: object) -> str:
-    """Why a request was refused, as far as that is said."""
+    """Why a request was refused, as far as the answer says."""
     status = said.get("status") if isinstance(said, dict) else None
     why = status.get("error") if isinstance(status, dict) else None
     return f": {why}" if isinstance(why, str) else ""
@@ -225,8 +226,8 @@ _OURS = ("api_key", "headers", "https", "port", "prefix", "timeout", "verify")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, and how it is spoken to. prefix: of all paths; headers: of each request;
-    timeout: seconds without an answer, None for any number; context: of TLS, None without."""
+    """The address of a server, and how to reach it. prefix: of all paths; headers: of each request;
+    timeout: seconds without an answer, None for no limit; context: for TLS, None without it."""
 
     url: str
     host: str
@@ -243,8 +244,8 @@ class Address:
 
 
 def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
-    """The address that is meant; None where the options are of another client. Raises
-    InvalidArgumentError for what can't be."""
+    """The address that a client's arguments mean; None where the options are those of another
+    client. InvalidArgumentError for invalid ones."""
     if not isinstance(url, str) or not url:
         raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a server")
     timeout = _timeout(options.get("timeout", TIMEOUT))
@@ -268,7 +269,7 @@ def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
 
 
 def _parts_of(url: str) -> SplitResult:
-    """A URL, taken apart; raises InvalidArgumentError for what is none that can be used."""
+    """The parts of a URL; InvalidArgumentError for one that can't be used."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
@@ -284,8 +285,8 @@ def _parts_of(url: str) -> SplitResult:
 
 
 def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
-    """Whether `GET /` was answered by a server of ours, rather than by a Qdrant; None where what
-    answers may be only in its place just now. Raises ClusterError for what is neither."""
+    """Whether `GET /` was answered by a server of ours and not by a Qdrant; None where a proxy or a
+    starting server may have answered. ClusterError for neither."""
     if status in _FOR_NOW or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -329,8 +330,8 @@ def _headers(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _context(verify: Any) -> ssl.SSLContext:
-    """How certificates are looked at. verify: whether; or a file of those that are trusted, or a
-    context of the caller's."""
+    """The TLS context. verify: whether to check certificates, a file of trusted ones, or a context
+    of the caller's."""
     if isinstance(verify, ssl.SSLContext):
         return verify
     context = ssl.create_default_context()
@@ -355,7 +356,7 @@ _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
 class Heads:
-    """Those of requests to an address."""
+    """Makes the heads of requests to an address."""
 
     def __init__(self, address: Address) -> None:
         host = f"[{address.host}]" if ":" in address.host else address.host
@@ -369,8 +370,8 @@ class Heads:
         self._said = "".join(f"{name}: {value}\r\n" for name, value in said.items())
 
     def before(self, method: str, path: str, body: Parts) -> Parts:
-        """A request in parts, of which the first is its head, with a short body behind it: one
-        after the other they would wake the server twice."""
+        """A request in parts. The first is its head with a short body behind it: sent one after the
+        other they would wake the server twice."""
         first = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._said}"
         head = f"{first}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
         if len(body) == 1 and len(body[0]) <= COPIED:
@@ -380,9 +381,9 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """That of an answer. headers: by their names in lower case; length: of its body, None where
-    only the body's end tells it; chunked: whether the body comes in pieces that say their
-    lengths; stays: whether the connection may be used again."""
+    """The head of an answer. headers: by lower-case name; length: of the body, None where only its
+    end tells; chunked: whether the body is chunked; stays: whether the connection can be used
+    again."""
 
     status: int
     headers: Mapping[str, str]
@@ -392,7 +393,8 @@ class ResponseHead:
 
 
 def head_of(raw: bytes) -> ResponseHead:
-    """What a head says, whose lines end with an empty one; HTTPException for what is none."""
+    """A head of an answer, parsed from lines that end with an empty one; HTTPException for an
+    invalid one."""
     first, *lines = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     version, _, rest = first.partition(" ")
     status = rest[:3]
@@ -421,7 +423,7 @@ def _length(status: int, headers: Mapping[str, str]) -> int | None:
 
 
 def piece_size(line: bytes) -> int:
-    """How long the next piece of a body in chunks is; HTTPException where that isn't said."""
+    """The size of the next chunk of a chunked body; HTTPException for an invalid one."""
     size = line.partition(b";")[0].strip()
     if not size or not _HEX.issuperset(size):  # else Python would take signs, "0x" and "_", too
         raise HTTPException(f"a piece of a body begins with {line[:80]!r}")
@@ -439,7 +441,7 @@ T = TypeVar("T")
 
 
 class SocketReader:
-    """What comes over a socket, of which more may have come than was read."""
+    """Reads from a socket, with a buffer."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
@@ -449,7 +451,7 @@ class SocketReader:
         return bool(self._have)
 
     def until(self, end: bytes) -> bytes:
-        """What comes up to these bytes, and with them."""
+        """The bytes up to and including these."""
         while (at := self._have.find(end)) < 0:
             if len(self._have) > LONGEST:
                 raise HTTPException("the head of an answer is too long")
@@ -460,11 +462,11 @@ class SocketReader:
         return self._taken(at + len(end))
 
     def some(self, most: int) -> bytes:
-        """Some bytes, and none at the end."""
+        """Some bytes; none at the end."""
         return self._taken(most) if self._have else self._sock.recv(most)
 
     def fill(self, view: memoryview) -> None:
-        """As many bytes as there is room for; OSError where the body is cut off."""
+        """Fill a buffer; OSError where the body is cut off."""
         first = self._taken(len(view))
         view[: len(first)] = first
         have = len(first)
@@ -481,14 +483,14 @@ class SocketReader:
 
 
 class HttpResponse:
-    """An answer whose head has come, and whose body is to be read, once."""
+    """An answer whose head has arrived, and whose body can be read once."""
 
     def __init__(self, head: ResponseHead, incoming: SocketReader) -> None:
         self.status, self.headers, self.stays = head.status, head.headers, head.stays
         self._head, self._incoming = head, incoming
 
     def whole(self) -> Buffer:
-        """The body, in memory of its own that can be written to; OSError where it was cut off."""
+        """The body, in writable memory of its own; OSError where it is cut off."""
         if self._head.length is None:
             return bytearray().join(self.pieces())
         body: Any = np.empty(self._head.length, np.uint8)  # which isn't filled with zeros first
@@ -497,7 +499,7 @@ class HttpResponse:
         return view
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes; OSError where it was cut off."""
+        """The body as it arrives; OSError where it is cut off."""
         if not self._head.chunked:
             yield from self._piece_by_piece(self._head.length)
             return
@@ -529,7 +531,7 @@ class HttpConnection:
         self._poll: Any = None
 
     def connect(self) -> None:
-        """Begin it; raises OSError."""
+        """Open the connection; OSError."""
         address = self._address
         self.sock = socket.create_connection((address.host, address.port), address.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -539,13 +541,13 @@ class HttpConnection:
         self._incoming = SocketReader(self.sock)
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         if self.sock is not None:
             self.sock.close()
             self.sock = None
 
     def asked(self, method: str, path: str, body: Parts) -> HttpResponse:
-        """The answer to a request, whose body is to be read."""
+        """The answer to a request, whose body is still to be read."""
         for part in self._heads.before(method, path, body):
             _send(self.sock, part)
         while True:
@@ -554,8 +556,8 @@ class HttpConnection:
                 return HttpResponse(head, self._incoming)
 
     def exchange(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
-        """What `read` makes of the answer to a request; raises FailedError. The connection is
-        closed unless the whole answer came."""
+        """The result of `read`, called with the answer to a request; FailedError. The connection is
+        closed unless the whole answer was read."""
         place, doing = self._address.place, request.doing
         try:
             self.sock.settimeout(None if request.long else self._address.timeout)
@@ -580,18 +582,18 @@ class HttpConnection:
         raise FailedError(answered(answer.status, answer.headers, refusal, place, doing))
 
     def rest(self) -> bool:
-        """Note that it isn't used for now; whether it can be again."""
+        """Note that the connection is idle now; returns whether it can be used again."""
         self._used = time.monotonic()
         return self.sock is not None
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it can be used once more: the server hasn't closed it, nor will just now. What
-        comes unasked is no answer."""
+        """Whether it can be used once more: the server hasn't closed it, and won't just now. Data
+        that arrives unasked is no answer."""
         return time.monotonic() - self._used < KEPT_SECONDS and not self._has_something()
 
     def _has_something(self) -> bool:
-        """Whether there is something to read, which an end is too."""
+        """Whether there is something to read, which may be the end."""
         if self._incoming:
             return True
         if not hasattr(select, "poll"):
@@ -603,8 +605,8 @@ class HttpConnection:
 
 
 def _send(sock: Any, part: Buffer) -> None:
-    """Send piece by piece: a connection's time limit is for each, not for all, since what is large
-    may take long."""
+    """Send piece by piece: a connection's timeout applies to each piece, since large messages may
+    take long."""
     if len(part) <= PIECE:
         sock.sendall(part)
         return
@@ -614,8 +616,8 @@ def _send(sock: Any, part: Buffer) -> None:
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Have the system find out, within minutes, whether the other side of a connection that rests
-    is still there."""
+    """Have the system find out within minutes whether the peer of an idle connection is still
+    there."""
     with suppress(OSError, AttributeError):  # which not every system has
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER)
@@ -626,7 +628,7 @@ def _cut_off() -> ConnectionResetError:
 
 
 def connected(address: Address) -> HttpConnection:
-    """A new connection; raises FailedError."""
+    """A new connection; FailedError."""
     line = HttpConnection(address)
     try:
         line.connect()
@@ -640,7 +642,7 @@ KEPT = 64  # idle connections, one for each thread of an event loop's client
 
 
 class Connection:
-    """Connections to one server, for any number of threads."""
+    """A pool of connections to one server, for any number of threads."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -661,11 +663,11 @@ class Connection:
         return read_answer(method, body, self.place, doing)
 
     def received(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
-        """What `read` makes of an answer as it comes."""
+        """The result of `read`, called with an answer as it arrives."""
         return tried(request, self.place, lambda: self._attempt(request, read))
 
     def _attempt(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
-        """What `read` makes of an answer, in one attempt; raises FailedError."""
+        """The result of `read`, called with the answer of one attempt; FailedError."""
         line = self._kept() or connected(self.address)
         try:
             return line.exchange(request, read)
@@ -673,7 +675,7 @@ class Connection:
             self._give_back(line)
 
     def _kept(self) -> HttpConnection | None:
-        """One that was used before."""
+        """An idle connection; None without one."""
         if self._closed:
             raise ClientClosedError(f"the client of the server {self.place} has been closed")
         if self._process != os.getpid():
@@ -687,8 +689,8 @@ class Connection:
         return None
 
     def _begin_in_child(self) -> None:
-        """After a fork: the connections are the parent's, whose lock may have been held just
-        then."""
+        """After a fork: forget the connections, which are the parent's, whose lock may have been
+        held just then."""
         self._process, self._lock = os.getpid(), threading.Lock()
         idle, self._idle = self._idle, []
         for line in idle:
@@ -703,7 +705,7 @@ class Connection:
 
     @contextmanager
     def alone(self) -> Iterator["PinnedConnection"]:
-        """One connection of the caller's, which leads to one process of the server."""
+        """A single connection for the caller, which leads to one process of the server."""
         alone = PinnedConnection(self.address)
         try:
             yield alone
@@ -720,8 +722,8 @@ class Connection:
 
 
 class PinnedConnection:
-    """One connection. Where it is cut another takes its place, which leads to the same process
-    where the server has but one."""
+    """A single connection. Where it is cut another takes its place, which leads to the same process
+    if the server has only one."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -739,13 +741,14 @@ class PinnedConnection:
         return self._line.exchange(request, HttpResponse.whole)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         if self._line is not None:
             self._line.close()
 
 
 def tried(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
-    """What an attempt at a request gives; raises what `Retry` says."""
+    """The result of an attempt at a request, repeated as `Retry` says, which also says what is
+    raised."""
     attempts = Retry(request)
     while True:
         try:
@@ -756,7 +759,7 @@ def tried(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
 
 
 def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> MessageRequest:
-    """The request for a method; raises InvalidArgumentError for one that is too large."""
+    """The request for a method; InvalidArgumentError for one that is too large."""
     message = method.asked(given)
     if size_of(message) > LARGEST:
         raise InvalidArgumentError(
@@ -767,7 +770,7 @@ def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -
 
 
 def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
-    """The result in an answer; raises ClusterError where it can't be read."""
+    """The result in an answer; ClusterError where it can't be parsed."""
     try:
         return method.result(body)
     except MalformedError as error:
@@ -775,7 +778,7 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
 
 
 def is_ours_at(address: Address) -> bool | None:
-    """Whether there is a server of ours, rather than a Qdrant; None where neither answers now."""
+    """Whether a server of ours is there, and not a Qdrant; None where neither answers now."""
     try:
         return _looked_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
     except (OSError, HTTPException):  # errors of ours too, which are told when it is used
@@ -783,8 +786,8 @@ def is_ours_at(address: Address) -> bool | None:
 
 
 def is_ours_in_time(address: Address) -> bool:
-    """The same, of one that may be just starting, and listens before it answers; raises
-    UnavailableError where nothing answers, and ClusterError for what is neither."""
+    """The same for a server that may be starting, and listens before it answers; UnavailableError
+    where nothing answers, ClusterError for neither."""
     attempts = Retry(MessageRequest("/", (), "looking what is there"))
     while True:
         try:
@@ -800,7 +803,7 @@ def is_ours_in_time(address: Address) -> bool:
 
 
 def _looked_at(address: Address, within: float | None) -> bool | None:
-    """What `is_ours` says of what answers; raises OSError or HTTPException where nothing does.
+    """The result of `is_ours` for what answers there; OSError or HTTPException where nothing does.
     within: seconds."""
     line = HttpConnection(replace(address, timeout=within))
     try:

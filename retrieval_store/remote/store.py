@@ -43,14 +43,14 @@ T = TypeVar("T")
 
 
 class Caller(Protocol):
-    """What sends requests."""
+    """Sends requests."""
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
 
 
 class Asking(Protocol):
-    """What hands methods on to a server."""
+    """Has the server call a method."""
 
     def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
         """The result of the method of this name."""
@@ -59,8 +59,8 @@ class Asking(Protocol):
 def forwarded(
     method: Callable[Concatenate[Any, P], R], doing: str | None = None
 ) -> Callable[Concatenate[Any, P], R]:
-    """A method of a protocol, which the server carries out. doing: what errors say of it; its name
-    if there is nothing better."""
+    """A method of a protocol that the server carries out. doing: what errors call it; its name by
+    default."""
     name, parameters = method.__name__, signature(method)
 
     @wraps(method)
@@ -78,9 +78,9 @@ def _returned_by_each(found: list[Hits]) -> Attributes:
 
 
 class ServedPoints:
-    """`EnginePoints` of a served store: each call is one request, which the server answers in one
-    state, or carries out in one transaction. copy: the name of a private copy, whose points are
-    meant; name: of the collection, for spans."""
+    """The points of a served store: each call is one request, which the server answers in one
+    state, or carries out in one transaction. copy: the name of a private copy to read instead;
+    name: of the collection, for spans."""
 
     def __init__(
         self, caller: Caller, collection_id: str, name: str, copy: str | None = None
@@ -92,16 +92,16 @@ class ServedPoints:
 
     @property
     def embedded(self) -> None:
-        """They aren't in this process."""
+        """None: the points aren't in this process."""
         return None
 
     @property
     def engine(self) -> "ServedPoints":
-        """The object itself: they are in our engine."""
+        """The object itself: the server has our engine."""
         return self
 
     def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
-        """The result of a method of `EnginePoints`."""
+        """The result of a method of the points."""
         path = f"/points/{self._id}/{method}{self._query}"
         return self._caller.call(POINTS[method], path, given, doing)
 
@@ -127,7 +127,7 @@ class ServedPoints:
     drop_space = forwarded(EnginePoints.drop_space)
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
-        """The same as `put`, one batch after the other, each in a transaction of its own."""
+        """The same as `put` for several batches, each in a transaction of its own."""
         for batch in batches:
             yield self.put(batch, rules)
 
@@ -139,7 +139,7 @@ LOOKING = "looking at a collection"
 
 
 class ServedStore:
-    """An `EngineStore` that another process serves."""
+    """A store that another process serves."""
 
     directory: Path | None = None
     embedded = None  # it isn't in this process
@@ -150,21 +150,21 @@ class ServedStore:
 
     @property
     def address(self) -> Address:
-        """Where the server is."""
+        """The server's address."""
         return self._connection.address
 
     @property
     def connection(self) -> Connection:
-        """How it is reached."""
+        """The connections to it."""
         return self._connection
 
     @property
     def engine(self) -> "ServedStore":
-        """The object itself: it is our engine's."""
+        """The object itself: the server has our engine."""
         return self
 
     def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
-        """The result of a method of `EngineStore`, or of `Calls`; names of collections are
+        """The result of a method of the store, or of `Calls`; names of collections are
         remembered."""
         found = self._connection.call(STORE[method], f"/store/{method}", given, doing)
         for record in found if isinstance(found, list) else [found]:
@@ -192,18 +192,18 @@ class ServedStore:
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
-        """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
+        """Replace name and settings by those that `edit` returns; AlreadyExistsError."""
         look, exchange = partial(self.record, collection_id), partial(self._exchange, collection_id)
         after = _changed(look, edit, exchange)
         self._names[collection_id] = after.name
         return after
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Replace the aliases by what `edit` makes of them, in one transaction."""
+        """Replace the aliases by those that `edit` returns, in one transaction."""
         _changed(self.aliases, edit, self._exchange_aliases)
 
     def points(self, collection_id: str) -> ServedPoints:
-        """The points of a collection. Whether it is there is found out with the first call."""
+        """The points of a collection. Whether it exists shows with the first call."""
         name = self._names.get(collection_id, collection_id)
         return ServedPoints(self._connection, collection_id, name)
 
@@ -212,16 +212,16 @@ class ServedStore:
         self._compact(collection_id)
 
     def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
-        """Have the server look at every byte. Files are named by their paths in the store."""
+        """Have the server check every byte. Files are named by their paths in the store."""
         analyzers = {record.id: analyzer_of(record) for record in self.page(None, 0)}
         for file, size, problem in self._verified(analyzers):
             yield FileReport(Path(file), size, problem)
 
     @contextmanager
     def copied(self, collection_id: str) -> Iterator[ServedPoints]:
-        """The points of a collection as they are now, in a copy on the server, which goes at the
-        end, or when nothing is asked of it for ten minutes. It is that of one of its processes, and
-        so all is asked on one connection."""
+        """The points of a collection as they are now: a private copy on the server, which is
+        deleted at the end, or when it isn't read for ten minutes. It belongs to one of the server's
+        processes, so all calls use one connection."""
         with self._connection.alone() as line:
             given = {"collection_id": collection_id}
             copy = line.call(STORE["copy"], "/store/copy", given, "copying points")
@@ -232,7 +232,7 @@ class ServedStore:
                     line.call(STORE["forget_copy"], "/store/forget_copy", {"name": copy}, "ending")
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
-        """Write a snapshot, which the server takes, into a file of this process."""
+        """Write a snapshot into a file of this process."""
         if os.path.lexists(target):
             raise _taken(target)
         if not target.parent.is_dir():
@@ -244,8 +244,8 @@ class ServedStore:
 
 
 def _changed(look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]) -> T:
-    """What `edit` makes of what is there, put in its place unless that has changed meanwhile: then
-    it is edited again."""
+    """Replace a value by what `edit` makes of it. If it has changed meanwhile, `edit` is called
+    again with the new one."""
     for _ in range(ATTEMPTS):
         before = look()
         after = edit(before)
@@ -256,7 +256,7 @@ def _changed(look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes its place when it is whole and durable."""
+    """A file that appears under its name when it is whole and durable."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         with _told_of(target), part.open("w+b") as file:
@@ -281,8 +281,8 @@ def _taken(target: Path) -> InvalidArgumentError:
 
 
 def _written(file: BinaryIO, target: Path, answer: HttpResponse) -> None:
-    """Write what comes into a file, from its beginning; raises OSError where it is cut off, and
-    StorageError where the file can't be written to."""
+    """Write an answer into a file; OSError where it is cut off, StorageError where the file can't
+    be written."""
     with _told_of(target):
         file.seek(0)
         file.truncate()

@@ -52,8 +52,8 @@ CODES: Mapping[int, StatusCode] = {
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What calls share with requests over HTTP: the store, who is let in, the threads, and how much
-    is taken at once."""
+    """What gRPC calls share with HTTP requests: the store, the gate, the threads, and the budget
+    for bodies."""
 
     served: Served
     settings: ServerSettings
@@ -95,7 +95,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         await _abort(context, refused)
 
     async def _call(self, route: Route, procedure: Procedure, _: Any, context: Context) -> bytes:
-        """The answer to one call."""
+        """Answer one call."""
         began = time.perf_counter()
         try:
             answer = await self._answered(route, procedure, context, began)
@@ -121,7 +121,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
     async def _answered(
         self, route: Route, procedure: Procedure, context: Context, began: float
     ) -> bytes | Response:
-        """The message that answers a call; or why it isn't let in."""
+        """The message that answers a call; or the refusal."""
         headers = _headers(context.invocation_metadata())
         refused = self._shared.gate.refused_call(headers, route.access)
         if refused is not None:
@@ -136,8 +136,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return await self._of_message(route, procedure, began, sent, may)
 
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
-        """The answer to what holds nothing and needs no key. Its message isn't read: others wait
-        for room for theirs, and whose call is let in without a key must not keep them waiting."""
+        """The answer to a call that needs neither key nor store. Its message isn't read: reading
+        takes room that other calls wait for, and calls without a key must not make them wait."""
         return _written(procedure, route.answer(RequestContext(self._shared.served, {}, {})), began)
 
     async def _message(self, context: Context) -> bytes:
@@ -175,32 +175,32 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         return await self._in_thread(asked.timeout, partial(work, asked))
 
     async def _in_thread(self, timeout: int | None, work: Any) -> bytes:
-        """The answer that work in a thread gives. Its call is cancelled by gRPC when the client has
-        gone or the deadline has passed: then it isn't begun if it waits."""
+        """The result of work in a thread. gRPC cancels the call when the client has gone or the
+        deadline has passed; work that is still waiting isn't begun then."""
         longest = self._limits.queue_seconds
         seconds = min(timeout or longest, longest)
         return await self._shared.pool.run(work, _never, seconds)  # type: ignore[no-any-return]
 
 
 def _written(procedure: Procedure, result: Any, began: float) -> bytes:
-    """What a method returns, as it is sent."""
+    """The result of a method as a serialised message."""
     message = procedure.write(result, time.perf_counter() - began)
     return message.SerializeToString()  # type: ignore[no-any-return]
 
 
 def _handler(call: Any) -> Any:
-    """What answers a call with one message. It is registered as one that takes several, of which it
-    takes one, so that it can refuse a call before its message has come."""
+    """A handler for calls with one message. It is registered for several, and reads one, so that it
+    can refuse a call before its message has arrived."""
     return grpc.stream_unary_rpc_method_handler(call)
 
 
 async def _never() -> None:
-    """A call whose client has gone is cancelled by gRPC: nothing else tells of that."""
+    """Never returns: gRPC cancels a call whose client has gone, and nothing else reports it."""
     await asyncio.get_running_loop().create_future()
 
 
 def _headers(metadata: Any) -> dict[bytes, bytes]:
-    """What was sent with a call, by name; of what stands there twice the first."""
+    """The metadata of a call by name; of a repeated name the first value."""
     headers: dict[bytes, bytes] = {}
     for name, value in metadata:
         sent = value if isinstance(value, bytes) else value.encode()
@@ -213,7 +213,7 @@ def _code(refusal: Response) -> StatusCode:
 
 
 async def _abort(context: Context, refusal: Response) -> None:
-    """End a call with what a request over HTTP would be refused with."""
+    """End a call with the refusal that an HTTP request would get."""
     is_text = refusal.media_type == TEXT
     said = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
     if len(said) > LONGEST_SAID:
@@ -246,7 +246,7 @@ class RpcServer:
         self._ending: asyncio.Future[Any] | None = None
 
     async def start(self) -> None:
-        """Listen; StorageError where that can't be."""
+        """Start listening; StorageError where that fails."""
         address = self._listening.address
         try:
             credentials = _credentials(self._listening)
@@ -261,7 +261,7 @@ class RpcServer:
         await self._server.start()
 
     def begin_end(self) -> None:
-        """Take no more calls; those under way have 30 seconds."""
+        """Accept no more calls; those under way have 30 seconds."""
         if self._ending is None:
             self._ending = asyncio.ensure_future(self._end())
 
@@ -277,8 +277,8 @@ class RpcServer:
 
 
 class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
-    """grpc.health.v1: a check needs no key, as /readyz doesn't; to be told of changes needs one,
-    since that holds a call open."""
+    """grpc.health.v1. A check needs no key, as /readyz needs none; watching does, since it keeps a
+    call open."""
 
     def __init__(self, servicer: Any, calls: GrpcHandler) -> None:
         self._calls, self._servicer = calls, servicer
@@ -293,8 +293,9 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
         )
 
     async def _checked(self, _: Any, context: Any) -> Any:
-        """How a service is. While as many messages as may be wait to be read, which those without
-        a key can bring about, and for one that doesn't come: how the server is."""
+        """The health of a service. If too many checks are being read, which callers without a key
+        can bring about, or if the message doesn't arrive in time, it is the health of the
+        server."""
         sent = b""
         if not self._reading.locked():
             async with self._reading:
@@ -317,8 +318,8 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
 
 
 def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
-    """How gRPC is to behave. Pings of clients are taken as often as they come: those for Go send
-    one every ten seconds."""
+    """Options of gRPC. Pings are accepted however often they come: Go clients send one every ten
+    seconds."""
     return [
         ("grpc.max_receive_message_length", body),
         ("grpc.max_send_message_length", -1),
@@ -334,7 +335,7 @@ def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
 
 
 def _credentials(listening: RpcListening) -> Any:
-    """The certificate, if there is one."""
+    """The certificate; None without one."""
     if listening.tls_cert is None or listening.tls_key is None:
         return None
     pair = (listening.tls_key.read_bytes(), listening.tls_cert.read_bytes())

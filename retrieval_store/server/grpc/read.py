@@ -36,8 +36,8 @@ MISREAD = (ArithmeticError, RecursionError, ValueError)
 
 @dataclass(slots=True)
 class Noticed:
-    """What was come upon while a message was read. strings: ids that are neither numbers nor UUIDs;
-    infers: whether something is to be embedded."""
+    """What was noticed while a message was read. strings: ids that are neither integers nor UUIDs;
+    infers: whether anything is to be embedded."""
 
     strings: list[str] = field(default_factory=list)
     infers: bool = False
@@ -48,7 +48,8 @@ _noticed: ContextVar[Noticed] = ContextVar("noticed")
 
 @contextmanager
 def noticing(noticed: Noticed) -> Iterator[None]:
-    """Read a message while this takes what is come upon; Refused (400) where it is misread."""
+    """Note what a message contains that is read in the `with` body; Refused (400) where it can't be
+    read."""
     token = _noticed.set(noticed)
     try:
         yield
@@ -63,7 +64,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_point_id(cls, model: Message) -> Any:
-        """An id that a point may have; one that no server gives is noted."""
+        """A point id; an id that no server gives is noted."""
         if model.WhichOneof("point_id_options") == "num":
             return model.num
         given = model.uuid
@@ -76,7 +77,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_filter(cls, model: Message) -> models.Filter:
-        """A filter, in which empty lists aren't there."""
+        """A filter; empty lists count as absent."""
         least = model.min_should
         return made(
             models.Filter,
@@ -104,7 +105,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_query(cls, model: Message) -> Any:
-        """A query; a vector is an array, which goes past validation."""
+        """A query; a vector becomes an array, which skips validation."""
         nearest = model.nearest
         if model.WhichOneof("variant") == "nearest" and nearest.WhichOneof("variant") == "dense":
             return made(models.NearestQuery, {"nearest": numbers(nearest.dense), "mmr": None})
@@ -112,17 +113,17 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_document(cls, model: Message) -> Any:
-        """A text to be embedded."""
+        """A text to embed."""
         return cls._inferred(models.Document, model, text=model.text)
 
     @classmethod
     def convert_image(cls, model: Message) -> Any:
-        """An image to be embedded."""
+        """An image to embed."""
         return cls._inferred(models.Image, model, image=value_of(model.image))
 
     @classmethod
     def convert_inference_object(cls, model: Message) -> Any:
-        """Something else to be embedded."""
+        """Another object to embed."""
         return cls._inferred(models.InferenceObject, model, object=value_of(model.object))
 
     @classmethod
@@ -132,7 +133,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_query_points(cls, model: Message) -> models.QueryRequest:
-        """A query with all that is said of it."""
+        """A query with all its options."""
         return made(
             models.QueryRequest,
             {
@@ -145,7 +146,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def query_groups(cls, model: Message) -> models.QueryGroupsRequest:
-        """The same in groups."""
+        """The same for groups."""
         return made(
             models.QueryGroupsRequest,
             {"shard_key": cls.shard_key(model), **cls._query_fields(model), **cls.grouped(model)},
@@ -163,7 +164,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def searched(cls, model: Message) -> dict[str, Any]:
-        """What all searches have."""
+        """The options that all searches share."""
         return {
             "filter": cls.filter(model),
             "params": said(model, "params", cls.convert_search_params),
@@ -175,12 +176,12 @@ class Reading(GrpcToRest):
 
     @staticmethod
     def _has_threshold(model: Message) -> bool:
-        """Whether there can be one: discoveries have none."""
+        """Whether there can be a threshold: discoveries have none."""
         return "score_threshold" in model.DESCRIPTOR.fields_by_name
 
     @classmethod
     def shown(cls, model: Message) -> dict[str, Any]:
-        """What is shown of points."""
+        """What to return of points."""
         return {
             "with_vector": said(model, "with_vectors", cls.convert_with_vectors_selector),
             "with_payload": said(model, "with_payload", cls.convert_with_payload_selector),
@@ -188,7 +189,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def grouped(cls, model: Message) -> dict[str, Any]:
-        """By what points are grouped."""
+        """The options of groups."""
         return {
             "group_by": model.group_by,
             "group_size": _number_of(model, "group_size"),
@@ -203,7 +204,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def lookup(cls, model: Message) -> Any:
-        """Whose vectors are compared, if others' are."""
+        """The collection whose vectors are compared, if it is another one."""
         return said(model, "lookup_from", cls.convert_lookup_location)
 
     @classmethod
@@ -213,8 +214,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_vector(cls, model: Message) -> Any:
-        """A vector of a point that is written: an array, several of them, a sparse one, or what is
-        to be embedded."""
+        """A vector to write: an array, several arrays, a sparse vector, or an object to embed."""
         match model.WhichOneof("vector"):
             case None:
                 return cls._older_vector(model)
@@ -226,7 +226,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def _older_vector(cls, model: Message) -> Any:
-        """The same as older clients send it."""
+        """The same in the form of older clients."""
         if model.HasField("indices"):
             return models.SparseVector(indices=model.indices.data[:], values=model.data[:])
         if not model.HasField("vectors_count"):
@@ -244,7 +244,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def points(cls, given: Any) -> models.Batch:
-        """Points to be written, in columns."""
+        """Points to write, as columns."""
         return made(
             models.Batch,
             {
@@ -260,7 +260,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def upserted(cls, model: Message) -> models.PointsList:
-        """What an upsert writes."""
+        """The arguments of an upsert."""
         return made(
             models.PointsList,
             {
@@ -273,7 +273,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def vectors_updated(cls, model: Message) -> models.UpdateVectors:
-        """What an update of vectors writes."""
+        """The arguments of an update of vectors."""
         return made(
             models.UpdateVectors,
             {
@@ -290,7 +290,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def selected(cls, selector: Message, model: Message) -> Any:
-        """The points that are named, or a filter for them."""
+        """The ids of points, or a filter for them."""
         match selector.WhichOneof("points_selector_one_of"):
             case "points":
                 ids = [cls.convert_point_id(one) for one in selector.points.ids]
@@ -305,7 +305,7 @@ class Reading(GrpcToRest):
 
     @classmethod
     def selection(cls, model: Message) -> dict[str, Any]:
-        """The same as the fields of a body that has more."""
+        """The same as fields of a larger body."""
         if not model.HasField("points_selector"):
             raise ValueError("neither points nor a filter are given")
         found = cls.selected(model.points_selector, model)
@@ -317,26 +317,26 @@ class Reading(GrpcToRest):
 
     @classmethod
     def payload_set(cls, model: Message) -> models.SetPayload:
-        """What is set in payloads."""
+        """The arguments that set payloads."""
         return models.SetPayload.model_construct(
             payload=payload_of(model.payload), key=said(model, "key"), **cls.selection(model)
         )
 
     @classmethod
     def payload_deleted(cls, model: Message) -> models.DeletePayload:
-        """What is deleted from payloads."""
+        """The arguments that delete keys of payloads."""
         return models.DeletePayload.model_construct(keys=list(model.keys), **cls.selection(model))
 
     @classmethod
     def vectors_deleted(cls, model: Message) -> models.DeleteVectors:
-        """Which vectors are deleted."""
+        """The arguments that delete vectors."""
         return models.DeleteVectors.model_construct(
             vector=list(model.vectors.names), **cls.selection(model)
         )
 
     @classmethod
     def convert_points_update_operation(cls, model: Message) -> Any:
-        """One operation of several."""
+        """One operation of a batch."""
         name = model.WhichOneof("operation")
         if name is None:
             raise ValueError("an operation is none of those that there are")
@@ -369,12 +369,12 @@ class Reading(GrpcToRest):
 
     @classmethod
     def _selected_alone(cls, selector: Message) -> Any:
-        """Points of a message that has nothing besides."""
+        """The points of a message that has no other field."""
         return cls.selected(selector, NO_SHARDS)
 
     @classmethod
     def field_schema(cls, model: Message) -> Any:
-        """The kind of an index, with its parameters if there are some."""
+        """The kind of a payload index, with its parameters if there are any."""
         if model.HasField("field_index_params"):
             return cls.convert_payload_schema_params(model.field_index_params)
         if not model.HasField("field_type"):
@@ -394,11 +394,11 @@ NO_SHARDS = _NoShards()
 
 
 def said(model: Message, name: str, read: Callable[[Any], Any] = lambda said: said) -> Any:
-    """What a field that may be left out says; None where it is."""
+    """The value of an optional field; None where it is absent."""
     return read(getattr(model, name)) if model.HasField(name) else None
 
 
 def _number_of(model: Message, name: str) -> Any:
-    """A number, which some messages must have and others may."""
+    """A number that some messages require and others don't."""
     has_presence = model.DESCRIPTOR.fields_by_name[name].has_presence
     return said(model, name) if has_presence else getattr(model, name)

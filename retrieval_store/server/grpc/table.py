@@ -24,7 +24,7 @@ _OWN = ("shard_number", "on_disk_payload", "replication_factor", "write_consiste
 
 
 def created(model: Message) -> models.CreateCollection:
-    """A collection to be made."""
+    """A request to create a collection."""
     read = Reading
     made = {
         "hnsw_config": read.convert_hnsw_config_diff,
@@ -50,12 +50,12 @@ def created(model: Message) -> models.CreateCollection:
 
 
 def _vectors(config: Message) -> Any:
-    """The vectors of a collection, of which there may be none."""
+    """The vectors of a new collection, which may have none."""
     return {} if config.WhichOneof("config") is None else Reading.convert_vectors_config(config)
 
 
 def updated(model: Message) -> models.UpdateCollection:
-    """Settings that are changed."""
+    """A request to change settings."""
     found: models.UpdateCollection = Reading.convert_update_collection(model)
     if model.metadata:
         found.metadata = payload_of(model.metadata)
@@ -63,13 +63,13 @@ def updated(model: Message) -> models.UpdateCollection:
 
 
 def aliases(model: Message) -> models.ChangeAliasesOperation:
-    """Aliases that are made, renamed and deleted."""
+    """Aliases to create, rename and delete."""
     actions = [Reading.convert_alias_operations(one) for one in model.actions]
     return models.ChangeAliasesOperation(actions=actions)
 
 
 def vector_name(model: Message) -> Any:
-    """Vectors of one name more."""
+    """A vector space to add."""
     match model.WhichOneof("vector_config"):
         case "dense_config":
             given = model.dense_config
@@ -97,7 +97,7 @@ def search(model: Message) -> bodies.SearchBody:
 
 
 def search_groups(model: Message) -> bodies.SearchGroups:
-    """The same in groups."""
+    """The same, in groups."""
     return bodies.SearchGroups.model_construct(**_near(model), **Reading.grouped(model))
 
 
@@ -112,7 +112,7 @@ def recommend(model: Message) -> bodies.RecommendBody:
 
 
 def recommend_groups(model: Message) -> bodies.RecommendGroups:
-    """The same in groups."""
+    """The same, in groups."""
     return bodies.RecommendGroups.model_construct(**_like(model), **Reading.grouped(model))
 
 
@@ -123,7 +123,7 @@ def recommend_batch(model: Message) -> bodies.RecommendBatch:
 
 
 def discover(model: Message) -> bodies.DiscoverBody:
-    """Points on one side of pairs, near a target."""
+    """Discovery: points on the positive side of pairs, near a target."""
     target = said(model, "target", lambda given: _example(given.single))
     pairs = [
         models.ContextPair.model_construct(
@@ -162,12 +162,12 @@ def _like(model: Message) -> dict[str, Any]:
 
 
 def _compared(model: Message) -> dict[str, Any]:
-    """Which vectors are compared."""
+    """The vector space to search."""
     return {"using": said(model, "using") or None, "lookup_from": Reading.lookup(model)}
 
 
 def _asked(model: Message) -> dict[str, Any]:
-    """What all of them have; but discoveries have no threshold."""
+    """The options that all searches share; discoveries have no threshold."""
     return {"shard_key": Reading.shard_key(model), **Reading.searched(model)}
 
 
@@ -192,7 +192,7 @@ def _example(model: Message) -> Any:
 
 
 def _listed(vector: Any) -> Any:
-    """A vector as models take it that are validated."""
+    """A vector in a form that passes validation."""
     return vector.tolist() if hasattr(vector, "tolist") else vector
 
 
@@ -203,11 +203,11 @@ PATH_NAMES = ("collection_name", "field_name", "vector_name", "snapshot_name")
 
 
 def _nothing(_: Message) -> None:
-    """There is no body."""
+    """A request without a body."""
 
 
 def _check_names(names: Mapping[str, str]) -> None:
-    """Refuse names that can't be any, as those in paths are refused."""
+    """Refuse invalid names, as those in paths are refused."""
     name = names.get("collection_name", "a name")
     if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
         raise wrong(
@@ -220,23 +220,23 @@ def _check_names(names: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """One of them. message: the type of what comes; body: makes of it the body that the route's
-    method takes; write: makes the answer of a result."""
+    """A gRPC procedure. message: the type of its request; body: makes the body that the route's
+    method takes; write: makes the answer from a result."""
 
     message: type[Message]
     write: Write
     body: Read = _nothing
 
     def parsed(self, sent: bytes) -> Message:
-        """What was sent as a message; Refused (400) where it is none."""
+        """The received bytes as a message; Refused (400) where they are none."""
         try:
             return self.message.FromString(sent)
         except Exception as error:  # google.protobuf's, of which there is one class
             raise wrong("failed to decode Protobuf message") from error
 
     def asked(self, message: Message, served: Served, reads: bool) -> RequestContext:
-        """A message as the request that it is; Refused (400) where it can't be read. reads: whether
-        it only reads, so that it must have time for that."""
+        """A message as a request; Refused (400) where it can't be read. reads: whether it only
+        reads, and so must have a timeout."""
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)
@@ -261,12 +261,12 @@ def _retrieved(model: Message) -> Any:
 
 
 def _made(kind: Any, model: Message, **fields: Any) -> Any:
-    """A body, with the shards that its message names."""
+    """A body, with the shard key that the message names."""
     return kind.model_construct(shard_key=Reading.shard_key(model), **fields)
 
 
 def _set(model: Message, *names: str) -> dict[str, Any]:
-    """Fields that may be left out."""
+    """Optional fields."""
     return {name: getattr(model, name) for name in names if model.HasField(name)}
 
 

@@ -26,12 +26,9 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # of the integers that a payload's value
 
 
 def numbers(message: Message) -> Any:
-    """(n,) float32: the numbers of a message whose first field they are, and which has no other
-    field set; an empty list where there are none.
-
-    On the wire they are the bytes of an array, behind a byte for the field and their length. Copied
-    from there they take a fiftieth of the time that objects of Python take.
-    """
+    """(n,) float32: the numbers of a message whose first and only field they are; an empty list
+    where there are none. On the wire they are the bytes of an array behind one byte for the field
+    and their length, so copying them takes a fiftieth of the time that Python objects take."""
     count = len(message.data)
     if not count:
         return []
@@ -48,12 +45,12 @@ def _length_of(number: int) -> int:
 
 
 def payload_of(fields: Any) -> dict[str, Any]:
-    """A map of values as JSON has them."""
+    """A map of values as JSON."""
     return {name: value_of(fields[name]) for name in fields}
 
 
 def value_of(value: Message) -> Any:
-    """A value; numbers that JSON can't have are null, as a server makes them."""
+    """A value; numbers that JSON doesn't have become null, as on a server."""
     kind = value.WhichOneof("kind")
     match kind:
         case "struct_value":
@@ -68,13 +65,13 @@ def value_of(value: Message) -> Any:
 
 
 def fields_of(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A payload as what constructors of messages take for a map of values."""
+    """A payload in the form that message constructors take for a map of values."""
     return {name: field_of(value) for name, value in payload.items()}
 
 
 def field_of(value: Any) -> dict[str, Any]:
-    """A value as what the constructor of its message takes. An integer that the message can't hold
-    is a float, as a server makes it."""
+    """A value in the form that its message's constructor takes. An integer that is too large for
+    the message becomes a float, as on a server."""
     kind = type(value)
     if kind is str:
         return {"string_value": value.encode("utf-8", "replace").decode()}
@@ -93,12 +90,12 @@ def field_of(value: Any) -> dict[str, Any]:
 
 
 def id_field_of(point_id: Any) -> dict[str, Any]:
-    """An id as what the constructor of its message takes."""
+    """An id in the form that its message's constructor takes."""
     return {"num": point_id} if type(point_id) is int else {"uuid": str(point_id)}
 
 
 def new_id_of(message: Message) -> Any:
-    """The id of a point that is written; ValueError where it can't have it."""
+    """The id of a point to write; ValueError for an invalid one."""
     kind = message.WhichOneof("point_id_options")
     if kind == "num":
         return message.num
@@ -111,7 +108,7 @@ def new_id_of(message: Message) -> Any:
 
 
 def vectors_field_of(given: Any) -> dict[str, Any]:
-    """The vectors of a point as what the constructor of their message takes."""
+    """The vectors of a point in the form that their message's constructor takes."""
     if isinstance(given, Mapping):
         named = {name: _vector_field_of(one) for name, one in given.items()}
         return {"vectors": {"vectors": named}}
@@ -127,7 +124,7 @@ def _vector_field_of(given: Any) -> dict[str, Any]:
 
 
 def _numbers_of(given: Any) -> Any:
-    """Numbers, of which those that float16 doesn't hold are told as None elsewhere."""
+    """Numbers; those that float16 can't hold are None elsewhere."""
     return [math.inf if one is None else one for one in given] if None in given else given
 
 
@@ -150,12 +147,12 @@ STATUSES = {
 
 
 def updated(found: models.UpdateResult, seconds: float) -> Message:
-    """What became of a write."""
+    """The result of a write."""
     return messages.PointsOperationResponse(result=_update(found), time=seconds)
 
 
 def updated_each(found: list[models.UpdateResult], seconds: float) -> Message:
-    """The same of several."""
+    """The results of several writes."""
     return messages.UpdateBatchResponse(result=map(_update, found), time=seconds)
 
 
@@ -164,7 +161,7 @@ def _update(found: models.UpdateResult) -> Message:
 
 
 def scored(kind: type[Message]) -> Callable[[Any, float], Message]:
-    """Hits, as a message of this kind."""
+    """Writes hits as a message of this kind."""
 
     def write(found: Any, seconds: float) -> Message:
         return kind(result=_hits(getattr(found, "points", found)), time=seconds)
@@ -183,7 +180,7 @@ def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
 
 
 def grouped(kind: type[Message]) -> Callable[[Any, float], Message]:
-    """Hits in groups."""
+    """Writes hits in groups."""
 
     def write(found: models.GroupsResult, seconds: float) -> Message:
         return kind(result={"groups": map(_group, found.groups)}, time=seconds)
@@ -203,7 +200,7 @@ def _hit(point: models.ScoredPoint) -> dict[str, Any]:
 
 
 def _fields(point: Any) -> dict[str, Any]:
-    """What hits and records have."""
+    """The fields that hits and records share."""
     fields: dict[str, Any] = {"id": id_field_of(point.id)}
     if point.payload:
         fields["payload"] = fields_of(point.payload)
@@ -226,12 +223,12 @@ def _group(group: Any) -> dict[str, Any]:
 
 
 def records(found: list[models.Record], seconds: float) -> Message:
-    """Points that were asked for by their ids."""
+    """Points that were read by id."""
     return messages.GetResponse(result=map(_fields, found), time=seconds)
 
 
 def page(found: Any, seconds: float) -> Message:
-    """A page of points, and where the next one begins."""
+    """A page of points, and the offset of the next one."""
     after = found["next_page_offset"]
     return messages.ScrollResponse(
         result=map(_fields, found["points"]),
@@ -241,12 +238,12 @@ def page(found: Any, seconds: float) -> Message:
 
 
 def count(found: models.CountResult, seconds: float) -> Message:
-    """How many points there are."""
+    """The number of points."""
     return messages.CountResponse(result={"count": found.count}, time=seconds)
 
 
 def facet(found: models.FacetResponse, seconds: float) -> Message:
-    """How often each value is there."""
+    """Values with their counts."""
     hits = [{"value": _facet_value(one.value), "count": one.count} for one in found.hits]
     return messages.FacetResponse(hits=hits, time=seconds)
 
@@ -257,7 +254,7 @@ def _facet_value(value: Any) -> dict[str, Any]:
 
 
 def pairs(found: models.SearchMatrixPairsResponse, seconds: float) -> Message:
-    """How near points are to each other."""
+    """Pairs of points with their scores."""
     every = [
         {"a": id_field_of(one.a), "b": id_field_of(one.b), "score": one.score}
         for one in found.pairs
@@ -266,7 +263,7 @@ def pairs(found: models.SearchMatrixPairsResponse, seconds: float) -> Message:
 
 
 def offsets(found: models.SearchMatrixOffsetsResponse, seconds: float) -> Message:
-    """The same by their places."""
+    """The same, by offsets."""
     result = {
         "offsets_row": found.offsets_row,
         "offsets_col": found.offsets_col,
@@ -285,7 +282,7 @@ def done(kind: type[Message]) -> Callable[[bool, float], Message]:
 
 
 def collections(found: models.CollectionsResponse, seconds: float) -> Message:
-    """Which collections there are."""
+    """The collections."""
     named = [{"name": one.name} for one in found.collections]
     return messages.ListCollectionsResponse(collections=named, time=seconds)
 
@@ -297,12 +294,12 @@ def collection(found: models.CollectionInfo, seconds: float) -> Message:
 
 
 def exists(found: Any, seconds: float) -> Message:
-    """Whether a collection is there."""
+    """Whether a collection exists."""
     return messages.CollectionExistsResponse(result=found, time=seconds)
 
 
 def aliases(found: Any, seconds: float) -> Message:
-    """Other names of collections."""
+    """The aliases of collections."""
     every = found["aliases"] if isinstance(found, dict) else found.aliases
     named = [
         {"alias_name": one.alias_name, "collection_name": one.collection_name} for one in every
@@ -311,7 +308,7 @@ def aliases(found: Any, seconds: float) -> Message:
 
 
 def cluster(found: models.CollectionClusterInfo, seconds: float) -> Message:
-    """Where a collection is: here."""
+    """The shards of a collection: all here."""
     answer = RestToGrpc.convert_collection_cluster_info(found)
     answer.time = seconds
     return answer
@@ -332,17 +329,17 @@ def snapshot(found: models.SnapshotDescription, seconds: float) -> Message:
 
 
 def snapshots(found: list[models.SnapshotDescription], seconds: float) -> Message:
-    """Those that there are."""
+    """The snapshots."""
     described = map(RestToGrpc.convert_snapshot_description, found)
     return messages.ListSnapshotsResponse(snapshot_descriptions=described, time=seconds)
 
 
 def snapshot_deleted(found: Any, seconds: float) -> Message:
-    """That one isn't there any more."""
+    """Confirms that a snapshot was deleted."""
     return messages.DeleteSnapshotResponse(time=seconds)
 
 
 def health(found: Response, seconds: float) -> Message:
-    """Which version of the API is spoken."""
+    """The version of the API."""
     told = orjson.loads(found.body)
     return messages.HealthCheckReply(title=told["title"], version=told["version"])

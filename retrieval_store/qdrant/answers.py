@@ -41,7 +41,7 @@ _FIELDS = {"query_filter": "filter", "search_params": "params"}  # of a request,
 
 @dataclass(frozen=True, slots=True)
 class PendingQuery:
-    """A query that is asked. request: of one alone, else None."""
+    """A query to answer. request: set where it is the only one of its call."""
 
     collections: Collections | None
     opened: CollectionHandle
@@ -55,7 +55,7 @@ _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
 
 @contextmanager
 def looking(look: Look) -> Iterator[None]:
-    """Queries in the body are shown before they are answered."""
+    """Call `look` with each query that is answered in the `with` body, before it is answered."""
     token = _LOOK.set(look)
     try:
         yield
@@ -84,7 +84,7 @@ def query(
     with_vectors: Any = False,
     **kwargs: Any,
 ) -> rest.QueryResponse:
-    """The points that are asked for, best first."""
+    """The points that a query finds, best first."""
     selection = Selection(opened, with_payload, with_vectors)
     (found,) = _ranked(collections, opened, [request_of(kwargs)], [selection])
     return found
@@ -93,7 +93,7 @@ def query(
 def query_batch(
     collections: Collections, opened: CollectionHandle, requests: Sequence[Any]
 ) -> list[rest.QueryResponse]:
-    """The same for several requests, of one state of the collection."""
+    """The same for several requests in one state of the collection."""
     for request in requests:
         check_shard_key(request.shard_key)
     check_searches(opened, len(requests))
@@ -126,13 +126,13 @@ def _ranked(
 
 
 def _has_versions(step: QueryStep) -> bool:
-    """Whether the points that a step finds show their versions."""
+    """Whether the points that a step finds carry their versions."""
     return not isinstance(step.scoring, UNSCORED)
 
 
 def _scored(found: Hits, selection: Selection, step: QueryStep) -> list[models.ScoredPoint]:
-    """The points that a step finds as models. Those that aren't ranked by a score have no version
-    there; those that are chosen for being different have None for no vectors, and not {}."""
+    """The hits of a step as models. Hits without a score have no version; hits chosen for diversity
+    have None in place of {} for no vectors."""
     points = found.points
     count = len(points.ids)
     vectors = selection.vectors(points)
@@ -170,7 +170,7 @@ def query_groups(
     with_lookup: Any = None,
     **kwargs: Any,
 ) -> models.GroupsResult:
-    """The points that are asked for, in groups by what their payloads have at a key."""
+    """The points that a query finds, grouped by the values of a payload key."""
     request, selection = request_of(kwargs), Selection(opened, with_payload, with_vectors)
     limit: Any = request.limit
     for name, number in (("limit", limit), ("group_size", group_size)):
@@ -196,7 +196,7 @@ def query_groups(
 def _look_up(
     collections: Collections, groups: Sequence[models.PointGroup], with_lookup: Any
 ) -> None:
-    """Give each group the point of another collection that its value is the id of."""
+    """Give each group the point of another collection whose id is the group's value."""
     if isinstance(with_lookup, str):
         with_lookup = models.WithLookup(collection=with_lookup)
     source = collections.opened(with_lookup.collection)
@@ -215,7 +215,7 @@ def matrix(
     sample: Any = 10,
     using: str | None = None,
 ) -> tuple[list[Any], list[int], list[int], list[float]]:
-    """Ids of some points, and pairs of places among them, with scores."""
+    """The ids of some points, and pairs of their indices, with scores."""
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
             raise malformed(f"{name} is {shown(number)}, expected {least} or more")
@@ -240,7 +240,7 @@ def as_pairs(
 def as_offsets(
     found: tuple[list[Any], list[int], list[int], list[float]],
 ) -> models.SearchMatrixOffsetsResponse:
-    """A matrix as places among ids."""
+    """A matrix as offsets into the ids."""
     ids, a, b, scores = found
     return models.SearchMatrixOffsetsResponse(offsets_row=a, offsets_col=b, scores=scores, ids=ids)
 
@@ -258,7 +258,7 @@ TERMS = ArgumentNames(
 def case_of(
     asked: PendingQuery, records: Any, containing: str | None, same: str | None
 ) -> WhyRequest:
-    """The case of a query of one request. records: an id, or several."""
+    """The case of a query with one request. records: an id, or several."""
     opened, request = asked.opened, asked.request
     ids = None if records is None else _ids_in(records)
     check_asked(ids, containing, "records")
@@ -287,7 +287,8 @@ def _ids_in(records: Any) -> list[int | str]:
 
 
 def _of_prefetches(opened: CollectionHandle, argument: str, request: Any) -> list[Condition]:
-    """What leaves a record out by prefetches, of which one that finds it is enough."""
+    """The conditions by which prefetches leave a record out; one prefetch that finds it is
+    enough."""
     given = request.prefetch or ()
     legs = given if isinstance(given, Sequence) else [given]
     terms = []
@@ -305,7 +306,7 @@ def _of_prefetches(opened: CollectionHandle, argument: str, request: Any) -> lis
 def _of_filter(
     opened: CollectionHandle, argument: str, given: models.Filter | None
 ) -> list[Condition]:
-    """The parts of a filter, all of which are asked."""
+    """The parts of a filter, all of which must hold."""
     if given is None:
         return []
     parts = [_one(opened, argument, one) for one in _listed(given.must)]

@@ -41,7 +41,7 @@ PLACES = ("location", "url", "host", "path")
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """Arguments by name, as they were given."""
+    """The arguments of a client, by name."""
 
     named: Mapping[str, Any]
 
@@ -49,7 +49,7 @@ class ClientOptions:
     def bound(
         cls, client: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> "ClientOptions":
-        """Arguments of a client's class, by position and by name."""
+        """The arguments of a client's class, given by position and by name."""
         bound = inspect.signature(client).bind(*args, **kwargs)
         named = {**bound.arguments, **bound.arguments.get("kwargs", {})}
         named.pop("kwargs", None)
@@ -57,18 +57,18 @@ class ClientOptions:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether a store in this process is meant."""
+        """Whether the arguments mean a store in this process."""
         return self.named.get("path") is not None or self.named.get("location") == ":memory:"
 
     @property
     def place(self) -> Any:
-        """Its directory, or ":memory:"."""
+        """The store's directory, or ":memory:"."""
         path = self.named.get("path")
         return ":memory:" if path is None else path
 
     @property
     def others(self) -> dict[str, Any]:
-        """All arguments that don't say where it is."""
+        """The arguments that don't say where the store is."""
         return {name: value for name, value in self.named.items() if name not in PLACES}
 
     def check(self) -> None:
@@ -81,8 +81,8 @@ class ClientOptions:
 
 
 def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
-    """The store in a directory, or one in memory for ":memory:", and a file that is locked for as
-    long as it is open."""
+    """The store of a directory, or one in memory for ":memory:", and a file that stays locked while
+    it is open."""
     if path == ":memory:":
         return in_memory("full"), None
     directory = path_of(path, "path")
@@ -101,8 +101,9 @@ def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
 
 
 def _locked(directory: Path) -> IO[str]:
-    """Shared with other processes of ours. Local mode wants this file to itself, so it says that
-    the directory is in use, where it would otherwise make a store of its own in it."""
+    """A lock that all processes of this package share. qdrant-client's local mode wants the file
+    exclusively, so it reports that the directory is in use, instead of making a store of its own in
+    it."""
     file = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115  held by the client
     try:
         system.fcntl.flock(file, system.fcntl.LOCK_SH | system.fcntl.LOCK_NB)
@@ -116,7 +117,8 @@ def _locked(directory: Path) -> IO[str]:
 
 @contextmanager
 def _embedded(options: ClientOptions) -> Iterator[Embedded]:
-    """The methods of the store that is meant, which is closed where anything fails."""
+    """The methods of the store that the arguments mean; the store is closed where anything
+    fails."""
     options.check()
     found = Embedded(*opened_store(options.place))
     try:
@@ -212,7 +214,7 @@ def why(
 
 
 def _refuse_server(client: Any) -> None:
-    """Raise InvalidArgumentError for a client that isn't of a store in this process."""
+    """Raise InvalidArgumentError for a client of a server."""
     if not isinstance(client, QdrantClient) or not isinstance(client._client, Embedded):
         raise InvalidArgumentError(
             "client is that of a server, which doesn't tell how it answers; expected a "
@@ -224,8 +226,8 @@ THREADS = 4  # that calls of one client may take
 
 
 def _in_a_thread(name: str) -> Callable[..., Any]:
-    """The method of this name, carried out in a thread. A call that is cancelled goes on there, and
-    is done wholly or not at all, as any other."""
+    """The method of this name, run in a thread. A call that is cancelled goes on there, and is done
+    wholly or not at all, like any other."""
 
     @functools.wraps(getattr(Embedded, name))
     async def call(self: "AsyncEmbedded", *args: Any, **kwargs: Any) -> Any:
@@ -258,7 +260,7 @@ class AsyncEmbedded(AsyncQdrantBase):
         return self.embedded.closed
 
     async def carry_out(self, call: Callable[[], Any]) -> Any:
-        """What a call returns, made in a thread."""
+        """The result of a call, made in a thread."""
         if self.closed:
             return call()  # which says so
         return await asyncio.get_running_loop().run_in_executor(

@@ -45,7 +45,7 @@ class CollectionHandle:
     points: EmbeddedPoints
 
     def vector(self, name: str) -> Vector:
-        """The vectors of this name; refused where there are none."""
+        """The vector space of this name; Refused without one."""
         found = self.configuration.by_name.get(name)
         if found is None:
             raise wrong(f"Not existing vector name error: {name}")
@@ -53,7 +53,7 @@ class CollectionHandle:
 
 
 class Collections:
-    """The collections of a store, with what is known of their configurations."""
+    """The collections of a store, with their configurations."""
 
     def __init__(self, store: Callable[[], EmbeddedStore]) -> None:
         self._store = store
@@ -65,7 +65,7 @@ class Collections:
         return self._store()
 
     def opened(self, name: str) -> CollectionHandle:
-        """The collection of this name or alias."""
+        """The collection of this name or alias; Refused without one."""
         store = self.store
         try:
             record = store.resolved(name)
@@ -75,7 +75,7 @@ class Collections:
         return CollectionHandle(record, self._configuration(record, points), points)
 
     def name_of(self, name: str) -> str:
-        """The name of the collection that an alias leads to; another is its own."""
+        """The name of the collection that an alias leads to; any other name as it is."""
         try:
             return self.store.resolved(name).name
         except NotFoundError:
@@ -116,8 +116,8 @@ class Collections:
 
 
 def _beside(old: Payload, new: Payload) -> Payload:
-    """The new settings of this front beside what the other one has set, which stays as long as the
-    unnamed vectors are what they were."""
+    """The new settings of this front, merged with those that `Collection` has stored, which stay as
+    long as the unnamed vector space stays the same."""
     kept = {name: one for name, one in old.items() if name not in ("metadata", "hnsw", KEY)}
     settings = {**new, **kept}
     was, now = old.get("hnsw"), new.get("hnsw")
@@ -127,13 +127,13 @@ def _beside(old: Payload, new: Payload) -> Payload:
 
 
 def check_shard_key(given: Any) -> None:
-    """Refuse a shard key that a call is to go to."""
+    """Refuse a shard key: there are none here."""
     if given is not None:
         raise wrong(f"Bad request: there is no shard key {shown(given)}")
 
 
 def check_sharding(opened: CollectionHandle) -> None:
-    """Refuse writes to a collection whose points go where a shard key says."""
+    """Refuse writes to a collection with custom sharding: there are no shard keys here."""
     if opened.configuration.params.get("sharding_method") == CUSTOM:
         raise wrong(
             f"Bad request: collection {opened.record.name!r} has custom sharding, and there is no "
@@ -142,7 +142,7 @@ def check_sharding(opened: CollectionHandle) -> None:
 
 
 def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
-    """Everything that is known of a collection; the numbers are counted, not estimated."""
+    """Everything about a collection; its numbers are exact, not estimated."""
     configuration = opened.configuration
     return models.CollectionInfo.model_validate(
         {
@@ -185,8 +185,7 @@ def _params(configuration: CollectionConfig) -> dict[str, Any]:
 
 
 def _indexed(opened: CollectionHandle) -> int:
-    """How many vectors an index holds: sparse ones all, of others those in a graph, where one is
-    worth it."""
+    """How many vectors are indexed: all sparse ones, and those in a graph where one is worth it."""
     spaces: Any = opened.points.stats()["spaces"]
     graphs: int = sum(min(space["indexed_slots"], space["vectors"]) for space in spaces.values())
     return graphs + sum(one.count for one in opened.points.spaces() if one.kind == "sparse")

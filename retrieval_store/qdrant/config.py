@@ -55,8 +55,8 @@ MOST_NEIGHBORS, LEAST_NEIGHBORS = 1024, 2  # of what our graph can be made with
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """One kind of vectors that points may have. size: numbers of each, None where none was said;
-    idf: whether a sparse one is ranked with the idf of its indices."""
+    """A vector space. size: the dimension, None until it is known; idf: whether a sparse space
+    ranks with the idf of its indices."""
 
     name: str
     kind: Kind
@@ -67,14 +67,14 @@ class Vector:
 
     @property
     def is_normalised(self) -> bool:
-        """Whether a server keeps them at length 1."""
+        """Whether a server stores the vectors normalised."""
         return self.metric == "cosine" and self.kind != "sparse" and self.datatype != "uint8"
 
 
 @dataclass(frozen=True)
 class CollectionConfig:
-    """What is stored of a collection under `KEY`. vectors, sparse_vectors: parameters by name;
-    others: as a server reports them."""
+    """What is stored about a collection under `KEY`. vectors, sparse_vectors: parameters by name;
+    others: in the form in which a server reports them."""
 
     vectors: Mapping[str, Any] = field(default_factory=dict)
     sparse_vectors: Mapping[str, Any] = field(default_factory=dict)
@@ -88,14 +88,14 @@ class CollectionConfig:
 
     @cached_property
     def by_name(self) -> dict[str, Vector]:
-        """All vectors that points may have."""
+        """All vector spaces by name."""
         dense = {name: _dense(name, params) for name, params in self.vectors.items()}
         sparse = {name: _sparse(name, params) for name, params in self.sparse_vectors.items()}
         return dense | sparse
 
     @cached_property
     def strict(self) -> models.StrictModeConfig:
-        """What strict mode forbids: nothing, where it is off."""
+        """The limits of strict mode: none where it is off."""
         config = models.StrictModeConfig.model_validate(self.strict_mode_config or {})
         return config if config.enabled else models.StrictModeConfig()
 
@@ -106,16 +106,16 @@ class CollectionConfig:
 
     @cached_property
     def indexes_by_path(self) -> Indexes:
-        """The same by the paths of their keys."""
+        """The same by the paths of the keys."""
         return by_path(self.indexes)
 
     @property
     def lacks_sizes(self) -> bool:
-        """Whether the first vector decides of how many numbers vectors are, as `Client` has it."""
+        """Whether the first vector fixes the dimension, as in `Client`."""
         return any(params["size"] == 0 for params in self.vectors.values())
 
     def stored(self) -> Payload:
-        """As it is stored."""
+        """The JSON to store."""
         return {
             name: value
             for name, value in vars(self).items()
@@ -124,20 +124,20 @@ class CollectionConfig:
 
 
 def index_params(schema: Mapping[str, Any]) -> Any:
-    """The parameters of a payload index that is stored as a server reports it."""
+    """The stored parameters of a payload index, in the form in which a server reports them."""
     kind = schema["data_type"]
     params = getattr(models, f"{kind.capitalize()}IndexParams")
     return params.model_validate({"type": kind, **schema.get("params", {})})
 
 
 def plain(model: Any) -> Payload:
-    """A model as JSON, without what wasn't given."""
+    """A model as JSON, without the fields that weren't set."""
     dumped: Payload = model.model_dump(mode="json", exclude_none=True, by_alias=True)
     return dumped
 
 
 def changed(old: Mapping[str, Any] | None, diff: Any) -> Payload:
-    """Settings with those of a model in place of the old ones."""
+    """Settings, with those that a model sets replaced."""
     return {**(old or {}), **({} if diff is None else plain(diff))}
 
 
@@ -156,7 +156,7 @@ def _sparse(name: str, params: Mapping[str, Any]) -> Vector:
 
 
 def space_of(vector: Vector, hnsw: Mapping[str, Any]) -> NewSpace:
-    """What the engine is told of it. hnsw: the settings of its graph, as Qdrant names them."""
+    """The vector space for the engine. hnsw: settings of its graph under Qdrant's names."""
     if vector.kind == "sparse":
         return NewSpace(vector.metric, {"idf": vector.idf}, "sparse")
     index = _index(hnsw) if vector.kind == "dense" else {}
@@ -176,14 +176,14 @@ def _graph(hnsw: Mapping[str, Any]) -> Payload:
 
 
 def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
-    """The settings of the graph of one kind of vectors: its own before those of the collection."""
+    """The graph settings of one vector space: its own before those of the collection."""
     own = configuration.vectors.get(name, {}).get("hnsw_config", {})
     return {**configuration.hnsw_config, **own}
 
 
 def settings_of(configuration: CollectionConfig, metadata: Payload | None) -> Payload:
-    """What the catalog keeps of a collection. Where `Collection` can work with it, also what that
-    wants to find."""
+    """The settings for the catalog, including those of `Collection` where it can use the
+    collection."""
     settings: Payload = {
         "metadata": metadata,
         "embedding_function": None,
@@ -201,13 +201,13 @@ def _suits_collection(vector: Vector) -> bool:
 
 
 def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
-    """What a collection was configured with. spaces: looked at if it wasn't made by this front."""
+    """The configuration of a collection. spaces: consulted where another front made it."""
     stored = stored_of(record)
     return _of_spaces(spaces) if stored is None else _understood(record.name, stored)
 
 
 def stored_of(record: CollectionRecord) -> dict[str, Any] | None:
-    """What is stored under `KEY`; None for a collection that `Client` has made."""
+    """The JSON stored under `KEY`; None for a collection made by `Client`."""
     settings: Any = record.settings
     stored = settings.get(KEY) if isinstance(settings, dict) else ()
     if stored is None or isinstance(stored, dict):
@@ -216,7 +216,7 @@ def stored_of(record: CollectionRecord) -> dict[str, Any] | None:
 
 
 def _understood(name: str, stored: dict[str, Any]) -> CollectionConfig:
-    """What is stored as a configuration, which may be anything: a file can be tampered with."""
+    """The configuration in stored JSON, which may be anything: files can be tampered with."""
     try:
         configuration = CollectionConfig(**stored)
         _ = configuration.by_name, configuration.strict, configuration.indexes
@@ -238,7 +238,7 @@ def _of_spaces(spaces: Sequence[SpaceRecord]) -> CollectionConfig:
 
 
 def with_sizes(configuration: CollectionConfig, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
-    """The configuration with the sizes that first vectors have decided since it was stored."""
+    """The configuration with the dimensions that first vectors have fixed since it was stored."""
     known = {space.name: space.dimension or 0 for space in spaces}
     vectors = {
         name: {**params, "size": params["size"] or known.get(name, 0)}
@@ -277,7 +277,7 @@ WITHOUT_MEANING = {
 
 
 def checked_name(name: Any) -> str:
-    """The name of a collection to be."""
+    """The name for a new collection; Refused for an invalid one."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
         raise malformed(
             f"collection_name is {name!r}: expected 1 to {LONGEST_NAME} characters, none of "
@@ -289,7 +289,7 @@ def checked_name(name: Any) -> str:
 
 
 def checked_vector_name(name: Any, sparse: bool) -> str:
-    """The name of vectors to be."""
+    """The name for a new vector space; Refused for an invalid one."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
         raise malformed(
             f"the vector name {name!r} has characters that none may have: {FORBIDDEN!r}"
@@ -300,7 +300,7 @@ def checked_vector_name(name: Any, sparse: bool) -> str:
 
 
 def dense_params(name: str, params: Any) -> dict[str, Any]:
-    """The parameters of dense vectors, as they are stored."""
+    """The parameters of a dense vector space, as stored."""
     stored: dict[str, Any] = plain(_model(params, models.VectorParams))
     if stored["size"] == 0:
         raise wrong(f"vectors {name!r} have size 0, expected 1 to {LARGEST_SIZE}")
@@ -313,7 +313,7 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
 
 
 def sparse_params(params: Any) -> dict[str, Any]:
-    """The parameters of sparse vectors, as they are stored."""
+    """The parameters of a sparse vector space, as stored."""
     stored: dict[str, Any] = plain(_model(params, models.SparseVectorParams))
     _tell_of_turbo(stored.get("index", {}))
     return stored
@@ -331,7 +331,7 @@ def _tell_of_turbo(params: Mapping[str, Any]) -> None:
 def new_configuration(
     vectors: Any, sparse_vectors: Any, settings: Mapping[str, Any]
 ) -> CollectionConfig:
-    """What a collection is to be configured with. settings: the further arguments of
+    """The configuration of a new collection. settings: the other arguments of
     `create_collection`."""
     if isinstance(vectors, models.VectorParams):
         vectors = {UNNAMED: vectors}
@@ -352,7 +352,7 @@ def new_configuration(
 
 
 def index_to_store(key: str, schema: Any) -> dict[str, Any]:
-    """What a payload index is to be, as a server reports it."""
+    """A new payload index, in the form in which a server reports it."""
     if schema is None:
         raise malformed(f"field_schema of {key!r} is missing: expected a PayloadSchemaType")
     if hasattr(schema, "model_dump"):
@@ -382,7 +382,7 @@ PARAMS = (
 
 
 def with_settings(old: CollectionConfig, given: Mapping[str, Any]) -> CollectionConfig:
-    """A configuration with what is given in place of what was."""
+    """A configuration in which the given settings replace the old ones."""
     params = {name: _plain(given[name]) for name in PARAMS if name in given}
     for name in COUNTS:
         if given.get(name, 1) < 1:
@@ -411,7 +411,7 @@ def _quantization(old: CollectionConfig, given: Any) -> Any:
 
 
 def tell_once(given: Mapping[str, Any]) -> None:
-    """Say, once in a process, which settings are kept and reported, but mean nothing here."""
+    """Log, once in a process, which settings are stored and reported but have no effect here."""
     for name in given:
         if name in WITHOUT_MEANING and name not in _told:
             _told.add(name)

@@ -45,9 +45,10 @@ def _every_method(cls: type) -> type:
 
 
 def _of_collection(work: Callable[..., R], limited: bool = False) -> Callable[..., R]:
-    """A method about a collection. work: does it, and is given what it names: of `collections`,
-    `store` and `opened`, which is the collection, and of the arguments of qdrant-client's method,
-    of which the others mean nothing here. limited: whether the collection may limit the time."""
+    """A method of a collection. work: the function that does it. Its parameters say what it gets:
+    `collections`, `store`, `opened` (the collection), and arguments of qdrant-client's method,
+    whose other arguments have no effect here. limited: whether the collection may limit the
+    timeout."""
     parameters = signature(work).parameters
     places = [name for name in parameters if name in PLACES]
     taken = [one for name, one in parameters.items() if name not in PLACES]
@@ -71,19 +72,19 @@ def _of_collection(work: Callable[..., R], limited: bool = False) -> Callable[..
 
 
 def _signature(call: Callable[..., Any], taken: Sequence[Parameter]) -> Signature:
-    """That of a method about a collection, with these arguments more."""
+    """The signature of a method of a collection, with these further arguments."""
     own, name, _, timeout, rest = signature(call, follow_wrapped=False).parameters.values()
     positional = [one for one in taken if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
     return Signature([own, name, *positional, timeout, rest])
 
 
 def _of_points(work: Callable[..., R]) -> Callable[..., R]:
-    """A method about the points of a collection, whose settings may limit the time."""
+    """A method of the points of a collection, whose settings may limit the timeout."""
     return _of_collection(work, limited=True)
 
 
 def _writing(work: Callable[..., write.Operation]) -> Callable[..., models.UpdateResult]:
-    """A method that carries out one operation on points."""
+    """A method that carries out one write operation."""
 
     @wraps(work)
     def carry_out(opened: CollectionHandle, *args: Any, **kwargs: Any) -> models.UpdateResult:
@@ -93,7 +94,7 @@ def _writing(work: Callable[..., write.Operation]) -> Callable[..., models.Updat
 
 
 def _pairs(as_answer: Callable[[Any], R]) -> Callable[..., R]:
-    """A method that answers a matrix of distances in a form."""
+    """A method that returns a matrix of distances in one form."""
 
     @wraps(answers.matrix)
     def find(*args: Any, **kwargs: Any) -> R:
@@ -103,7 +104,7 @@ def _pairs(as_answer: Callable[[Any], R]) -> Callable[..., R]:
 
 
 def _of_shard(method: Callable[..., R]) -> Callable[..., R]:
-    """The method about a collection for a shard of it: there is one."""
+    """The method for a shard: it is the method for the collection, which has one shard."""
 
     def call(self: "Embedded", collection_name: str, shard_id: int, *args: Any, **kwargs: Any) -> R:
         if shard_id != 0:
@@ -114,7 +115,7 @@ def _of_shard(method: Callable[..., R]) -> Callable[..., R]:
 
 
 def _in_a_cluster(status: HTTPStatus) -> Callable[..., Any]:
-    """A method that only a store in several processes has."""
+    """A method that only a cluster has."""
 
     def refuse(self: "Embedded", *args: Any, **kwargs: Any) -> Any:
         raise Refused(status, NOT_CLUSTERED)
@@ -151,8 +152,8 @@ def _aliases_of(
 
 @_every_method
 class Embedded(QdrantBase):
-    """The methods of a store in this process. session: the share in it; lock: a file that is held
-    open with it; collections: what its methods open."""
+    """Qdrant's methods on a store in this process. session: the session of the store; lock: a file
+    that stays open with it; collections: the collections that the methods open."""
 
     def __init__(self, session: Session, lock: IO[str] | None) -> None:
         super().__init__()

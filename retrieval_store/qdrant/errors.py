@@ -51,7 +51,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
-    """The call was refused, and nothing was written. status_code: what a server answers then."""
+    """The call was refused, and nothing was written. status_code: that of a server's answer."""
 
     def __init__(self, status: int, message: str) -> None:
         content = json.dumps({"status": {"error": message}, "time": 0.0}).encode()
@@ -68,8 +68,7 @@ class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N81
 
 
 class NoVectorError(Refused):
-    """A point that is named as an example has no vector of the name that is asked for. given: its
-    id."""
+    """A point that is named as an example lacks the requested vector. given: its id."""
 
     def __init__(self, given: Any, name: str) -> None:
         message = f"Not found: the point {given} has no vector {name!r}"
@@ -78,8 +77,8 @@ class NoVectorError(Refused):
 
 
 class RateLimited(Refused, ResourceExhaustedResponse):
-    """The call was refused, since there were too many in this minute. retry_after_s: in how many
-    seconds it would be taken."""
+    """The call was refused, since there were too many in this minute. retry_after_s: seconds until
+    it would be accepted."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         Refused.__init__(self, HTTPStatus.TOO_MANY_REQUESTS, message)
@@ -90,22 +89,22 @@ class RateLimited(Refused, ResourceExhaustedResponse):
 
 
 def malformed(message: str) -> Refused:
-    """For what a server can't read as a request at all."""
+    """The refusal of a request that a server can't parse."""
     return Refused(HTTPStatus.UNPROCESSABLE_ENTITY, message)
 
 
 def wrong(message: str) -> Refused:
-    """For a request that can't be carried out as it is."""
+    """The refusal of a request that can't be carried out as it is."""
     return Refused(HTTPStatus.BAD_REQUEST, message)
 
 
 def missing(message: str) -> Refused:
-    """For what isn't there."""
+    """The refusal of a request for something that doesn't exist."""
     return Refused(HTTPStatus.NOT_FOUND, message)
 
 
 def to_float(value: Any, name: str) -> float:
-    """A number as float64; refused for what is none, and where there is none so large."""
+    """A number as float64; Refused for anything else, and for a number that is too large."""
     try:
         number = math.nan if isinstance(value, str | bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -116,11 +115,10 @@ def to_float(value: Any, name: str) -> float:
 
 
 def answering(method: Method) -> Method:
-    """A method of which errors of ours come out as `Refused`; those of files and of a closed
-    client stay what they are. A collection that a snapshot replaced meanwhile is looked up again.
-    What fails otherwise, for arguments that aren't what the client's own
-    method takes, is refused too; that is looked into after a failure only, so that other calls
-    don't pay for it."""
+    """Decorates a method so that our errors come out as `Refused`, except those of files and of a
+    closed client. A collection that a snapshot replaced meanwhile is looked up again. Other
+    failures, caused by arguments that the client's own method wouldn't take, are refused too; the
+    arguments are only examined after a failure, so that other calls don't pay for it."""
     signature = inspect.signature(method)
 
     @functools.wraps(method)
@@ -148,8 +146,7 @@ def answering(method: Method) -> Method:
             raise
 
     def again(*args: Any, **kwargs: Any) -> Any:
-        """What the method answers, of the collection that has taken the place of the one that it
-        was asked of."""
+        """Repeat the call for the collection that has replaced the one it was made for."""
         for _ in range(REPLACED_AT_MOST - 1):
             try:
                 return method(*args, **kwargs)
@@ -169,12 +166,12 @@ def answering(method: Method) -> Method:
 
 
 def _is_repeatable(*arguments: Any) -> bool:
-    """Whether a call with these arguments can be made once more: an iterator is read once."""
+    """Whether a call with these arguments can be repeated: an iterator is read once."""
     return not any(isinstance(one, Iterator) for one in arguments)
 
 
 def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
-    """What to say of a call of the method of this name; None where its arguments are sound, so that
+    """The refusal of a call of the method of this name; None where its arguments are valid, so that
     the failure isn't the caller's."""
     collection = arguments.get("collection_name", "")
     if not isinstance(collection, str) or not is_unicode(collection):
@@ -190,7 +187,7 @@ def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
 
 
 def check_given(name: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse what isn't of the types that the client's method of this name takes."""
+    """Refuse arguments of types that the client's method of this name doesn't take."""
     try:
         _model(name, strict=False).model_validate(dict(arguments))
     except ValidationError as found:
@@ -206,7 +203,7 @@ def _of_first(found: ValidationError, arguments: Mapping[str, Any]) -> Refused:
 
 @functools.cache
 def _model(name: str, strict: bool) -> type[BaseModel]:
-    """A model of what the client's method of this name takes."""
+    """A model with the parameters of the client's method of this name."""
     method = getattr(qdrant_client.QdrantClient, name)
     hints = typing.get_type_hints(method)
     fields: dict[str, Any] = {
@@ -233,8 +230,9 @@ WRITTEN = ("upsert", "update_vectors", "upload_points")  # whose points are no s
 
 
 def reading_models(method: Method) -> Method:
-    """A method that takes dicts where models are wanted, as qdrant-client's own does, which sends
-    them as they are. Refused is what is none of the models there may be, or has other words."""
+    """Decorates a method so that it takes dicts in place of models, as qdrant-client's own does,
+    which sends them as they are. A dict that fits none of the models, or has other keys, is
+    refused."""
     name = method.__name__
     named = frozenset(MODELS) - (frozenset(SELECTORS) if name in WRITTEN else frozenset())
 
@@ -269,7 +267,7 @@ def _as_model(method: str, argument: str, value: Any) -> Any:
 
 @functools.cache
 def _adapter(method: str, argument: str) -> TypeAdapter[Any]:
-    """What reads an argument of the client's method of this name."""
+    """The pydantic adapter for an argument of the client's method of this name."""
     hints = typing.get_type_hints(getattr(qdrant_client.QdrantClient, method))
     return TypeAdapter(hints[argument], config=ConfigDict(arbitrary_types_allowed=True))
 

@@ -73,7 +73,7 @@ def _match(path: JsonPath, index: Schema, given: Any) -> Expression:
 
 
 def _text(path: JsonPath, index: Schema, given: Any) -> Expression:
-    """What is asked of texts: of their tokens, if an index has some, and else of their letters."""
+    """The condition for a text match: on tokens, if an index has some, else on substrings."""
     if kind_of(index) != "text":
         return _with_letters(ValuesAt(path, "keyword"), given)
     at = tokens_at(path, index)
@@ -88,7 +88,7 @@ def _text(path: JsonPath, index: Schema, given: Any) -> Expression:
 
 
 def _with_letters(at: ValuesAt, given: Any) -> Expression:
-    """Strings that have a text in them, or any of its parts between blanks, case and all."""
+    """Strings that contain a text, or any of its words, with the same case."""
     match given:
         case models.MatchTextAny(text_any=text):
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
@@ -98,8 +98,8 @@ def _with_letters(at: ValuesAt, given: Any) -> Expression:
 
 
 def is_missed(index: Schema, match: Any) -> bool:
-    """Whether a server that looks for the points in an index finds none, though it would say yes of
-    some if it were asked of them: indexes of numbers are asked for UUIDs, as for large ones."""
+    """Whether a server that looks a match up in an index misses points that fulfil it: an index of
+    numbers is asked for a UUID, which it would take for a large number."""
     return (
         kind_of(index) in ("integer", "float", "datetime")
         and isinstance(match, models.MatchValue)
@@ -136,8 +136,8 @@ def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expre
 
 
 def _range(path: JsonPath, index: Schema, given: Any) -> Expression:
-    """Between bounds, as the index reads them: an index of numbers takes times for microseconds,
-    and one of times takes numbers for these."""
+    """A range as the index reads it: an index of numbers takes times as microseconds, and one of
+    times takes numbers as such."""
     given_bounds = vars(given).items()
     bounds = {name: _bound(value) for name, value in given_bounds if value is not None}
     kind: ScalarKind = "datetime" if isinstance(given, models.DatetimeRange) else "float"
@@ -163,8 +163,9 @@ def _bound(value: Any) -> int | float:
 
 
 def as_read(value: int | float) -> int | float:
-    """A number as a server reads it, whose integers beyond 2^53 tell the difference: of a float the
-    digits, as float64, times or divided by a power of ten, which is a unit off for some."""
+    """A number as a server reads it: beyond 2^53 its parser shows, which takes the digits as
+    float64 and multiplies or divides them by a power of ten, so that some numbers are one unit
+    off."""
     if isinstance(value, int):
         return value
     sign, digits, exponent = Decimal(repr(value)).as_tuple()
@@ -175,7 +176,7 @@ def as_read(value: int | float) -> int | float:
 
 
 def clamped(value: int | float) -> int | float:
-    """A bound of integers, which end at 64 bits."""
+    """A bound for integers, limited to 64 bits."""
     return min(max(value, LEAST), MOST)
 
 
@@ -224,14 +225,13 @@ MOST_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
 
 def parse_filter(given: models.Filter | None, indexes: Indexes) -> Expression | None:
     """The filter as an expression, None for none; InvalidFilterError for one that a server refuses.
-
-    indexes: of payloads, by path, as they are described."""
+    indexes: payload indexes by path, as they are reported."""
     return None if given is None else _FilterParser(indexes).filter(given, 1)
 
 
 def merged(one: models.Filter | None, other: models.Filter | None) -> models.Filter | None:
-    """Two filters as one, as servers make it: all that must be or mustn't, of both; but what should
-    be stands together, so it is enough that something of either is so."""
+    """Two filters as one, as servers merge them: `must` and `must_not` of both hold; `should` is
+    concatenated, so that one condition of either is enough."""
     if one is None or other is None:
         return one or other
     least = one.min_should or other.min_should
@@ -257,8 +257,8 @@ def _together(some: Any, others: Any) -> Any:
 
 @dataclass(slots=True)
 class _FilterParser:
-    """Parses one filter. inside: of which list the conditions are asked of elements, if of any;
-    negated: whether what is asked must not be so; count: how many conditions there were."""
+    """Parses one filter. inside: the list whose elements the conditions apply to, if any; negated:
+    whether the conditions must not hold; count: conditions so far."""
 
     indexes: Indexes
     inside: tuple[JsonPath, ...] = ()
@@ -340,8 +340,9 @@ class _FilterParser:
         return said[0] if len(said) == 1 else Or(tuple(said))
 
     def _sizes(self, path: JsonPath, given: models.FieldCondition) -> Expression | None:
-        """What is asked of how many values there are, which goes before all else. Where there are
-        several, one that is empty or isn't null is enough, unless an index knows of all at once."""
+        """The condition on the number of values, which comes before all others. Where a key leads
+        to several lists, one that isn't empty or null is enough, unless an index knows all of
+        them."""
         if given.is_empty is None and given.is_null is None:
             count = given.values_count
             return None if count is None else Between(ValuesAt(path, "size"), **count.model_dump())
@@ -354,7 +355,7 @@ class _FilterParser:
         return null if given.is_null else Not(null) if indexed else Equals(nulls, (False,))
 
     def _index(self, path: JsonPath) -> Schema:
-        """The index that counts: of elements of lists, which are looked at one by one, only that of
+        """The index that counts: for elements of lists, which are read one by one, only that of
         texts does."""
         if not self.indexes:
             return None
@@ -366,7 +367,7 @@ class _FilterParser:
 
 
 def parse_id(given: Any) -> int | str:
-    """A point's id in canonical form; one that `Collection` has written may be any string."""
+    """A point id in canonical form; an id that `Collection` wrote may be any string."""
     if isinstance(given, UUID):
         return str(given)
     if isinstance(given, str):
@@ -384,7 +385,7 @@ def _checked(node: Expression) -> Expression:
 
 
 def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> GroupSearch:
-    """Groups by a key, of which a server asks with conditions on its values."""
+    """Groups by a key. A server reads them with conditions on the key's values."""
     path = parse_path(key)
     index = indexes.get(path)
 

@@ -31,7 +31,7 @@ FUNCTIONS_KEPT = 16
 
 
 class InferenceEmbedder(ModelEmbedder):
-    """qdrant-client's, which knows the models that are known here besides."""
+    """qdrant-client's embedder, extended by the models registered here."""
 
     def __init__(self, parser: Any = None, is_local_mode: bool = False, **kwargs: Any) -> None:
         super().__init__(parser=parser, is_local_mode=False, **kwargs)
@@ -51,7 +51,7 @@ class InferenceWorker(ModelEmbedderWorker):
 
 
 class OwnModels(Embedder):
-    """Embeds by models of ours, and all others by fastembed."""
+    """Embeds by models registered here, and by fastembed for all others."""
 
     @classmethod
     def is_supported_text_model(cls, model_name: str) -> bool:
@@ -78,8 +78,8 @@ class OwnModels(Embedder):
 
 
 class NumbersInspector(Inspector):
-    """qdrant-client's, which looks for what is to be embedded; but not where it would find numbers
-    alone, as in most queries and points, since looking takes longer than reading them."""
+    """qdrant-client's inspector, which looks for objects to embed; skipped for queries and points
+    that hold only numbers, as most do, since looking takes longer than reading them."""
 
     def inspect(self, points: Any) -> bool:
         if points is None:
@@ -89,16 +89,16 @@ class NumbersInspector(Inspector):
 
 
 def _has_numbers(model: Any) -> bool:
-    """Whether it is a query or a point that has no vector but one in numbers."""
+    """Whether a query or a point has no vector other than numbers."""
     if type(model) is models.PointStruct:
         return type(model.vector) is list
     return type(model) is models.NearestQuery and type(model.nearest) is list
 
 
 class ResolvesInPlace:
-    """Queries as the client makes them uniform: those of a batch without copying requests with all
-    that is in them, which takes longer than to answer them (what embeds texts in one copies it);
-    and a vector without looking first for what else it could be."""
+    """Normalises queries like the client, but without copying the requests of a batch, which takes
+    longer than answering them (where texts are embedded in one it is copied), and without testing a
+    vector for other types first."""
 
     def _resolve_query_request(self, query: Any) -> Any:
         if not isinstance(query, models.QueryRequest):
@@ -116,30 +116,30 @@ class ResolvesInPlace:
             ) from error
 
     def get_embedding_size(self, model_name: str) -> int:
-        """How many numbers the vectors of a model have; ValueError for one that isn't known."""
+        """The dimension of a model's vectors; ValueError for an unknown model."""
         if is_ours(model_name):
             return size_of(model_name)
         return int(super().get_embedding_size(model_name))  # type: ignore[misc]
 
 
 def is_bm25(model_name: str) -> bool:
-    """Whether a model is BM25, which servers know by this name."""
+    """Whether a model is BM25, under the name that servers use."""
     return model_name.lower() == BM25
 
 
 def is_ours(model_name: str) -> bool:
-    """Whether a model is an embedding function that is registered here."""
+    """Whether a model is an embedding function registered here."""
     return plugins.is_known(plugins.EMBEDDING_FUNCTIONS, model_name)
 
 
 def size_of(name: str) -> int:
-    """How many numbers the vectors of an embedding function of ours have."""
+    """The dimension of an embedding function's vectors."""
     return len(vectors_by(name, ["a"], {}, is_query=False)[0])
 
 
 def vectors_by(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:
-    """Vectors that an embedding function of ours, made with these options, gives of texts or
-    images."""
+    """Vectors of texts or images by an embedding function registered here, made with these
+    options."""
     function = _function(name, json.dumps(options, sort_keys=True))
     if is_query and isinstance(function, QueryEmbedding):
         return np.asarray(function.embed_query(inputs)).tolist()
@@ -193,8 +193,8 @@ def _hash_function() -> Any:
 
 
 def _tokens(config: models.Bm25Config) -> Tokens:
-    """How texts become tokens: as an index of texts with the same options makes them, which leaves
-    out the stopwords of the language and stems by it, unless told otherwise."""
+    """The tokenizer: that of a text index with the same options, which by default removes the
+    stopwords of the language and stems."""
     language = config.language or LANGUAGE
     stopwords: Any = config.stopwords
     stemmer: Any = config.stemmer

@@ -39,7 +39,7 @@ from retrieval_store.query.types import NewSpace
 
 @dataclass(frozen=True, slots=True)
 class CollectionPlan:
-    """What a new collection is made of: its settings, and its vectors."""
+    """A collection to create: its settings, and its vector spaces."""
 
     settings: Payload
     spaces: Mapping[str, NewSpace]
@@ -51,7 +51,7 @@ def planned(
     metadata: Any = None,
     **settings: Any,
 ) -> CollectionPlan:
-    """A collection that can be made; refused where one can't."""
+    """A collection to create; Refused for an impossible one."""
     check_given("create_collection", settings)
     configuration = new_configuration(vectors_config, sparse_vectors_config, settings)
     spaces = {
@@ -63,7 +63,7 @@ def planned(
 
 
 def create(collections: Collections, name: str, plan: CollectionPlan) -> bool:
-    """A new, empty collection."""
+    """Create an empty collection."""
     checked_name(name)
     if name in collections.store.aliases():
         raise wrong(f"Wrong input: Can't create collection with name {name}: it is an alias")
@@ -84,7 +84,7 @@ def exists(collections: Collections, name: str) -> bool:
 
 
 def delete(collections: Collections, name: str) -> bool:
-    """Delete a collection; an alias isn't one. Returns whether there was any."""
+    """Delete a collection, but no alias; returns whether there was one."""
     try:
         collections.store.drop(name)
     except NotFoundError:
@@ -145,7 +145,7 @@ def _completed(opened: CollectionHandle) -> models.UpdateResult:
 def add_vector(
     collections: Collections, opened: CollectionHandle, vector_name: str, vector_name_config: Any
 ) -> models.UpdateResult:
-    """Vectors of one name more, which no point has yet."""
+    """Add a vector space, in which no point has a vector yet."""
     name, config = vector_name, vector_name_config
     sparse = isinstance(config, models.SparseVectorNameConfig)
     checked_vector_name(name, sparse)
@@ -181,7 +181,7 @@ def _make_space(opened: CollectionHandle, vector: Vector, hnsw: Payload) -> None
 def drop_vector(
     collections: Collections, opened: CollectionHandle, vector_name: str
 ) -> models.UpdateResult:
-    """No vectors of this name any more. A name that isn't there is none now either."""
+    """Delete a vector space; does nothing where there is none."""
 
     def edit(old: CollectionConfig) -> CollectionConfig:
         return replace(
@@ -211,7 +211,7 @@ def add_index(
     field_schema: Any = None,
     field_type: Any = None,
 ) -> models.UpdateResult:
-    """A payload index, which says what kind of values of a key conditions are meant for."""
+    """Add a payload index, which says what kind of values the conditions on a key are meant for."""
     parse_path(field_name)
     check_indexes(opened, field_name)
     stored = index_to_store(field_name, field_type if field_schema is None else field_schema)
@@ -225,7 +225,7 @@ def add_index(
 def drop_index(
     collections: Collections, opened: CollectionHandle, field_name: str
 ) -> models.UpdateResult:
-    """No payload index on a key any more, whether or not there was one."""
+    """Delete the payload index of a key, if there is one."""
     if not field_name:
         raise missing("Not found: field_name is empty")
     parse_path(field_name)
@@ -240,7 +240,7 @@ def drop_index(
 
 
 def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:
-    """All of the operations, or none."""
+    """Carry out all of the operations, or none."""
 
     def edit(aliases: dict[str, str]) -> dict[str, str]:
         for operation in operations:

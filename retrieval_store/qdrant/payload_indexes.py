@@ -34,7 +34,8 @@ MOST_PLACES = 2**63
 
 @lru_cache(maxsize=1024)
 def parse_path(key: str) -> JsonPath:
-    """`a.b`, `a[].b`, `a[0]`, or keys in double quotes; InvalidFilterError for what is none."""
+    """The path that a key means: `a.b`, `a[].b`, `a[0]`, or parts in double quotes;
+    InvalidFilterError for an invalid key."""
     found, steps, place = _FIRST.match(key), [], 0
     while found is not None:
         steps.append(_step(found, key))
@@ -61,7 +62,7 @@ def _step(found: re.Match[str], key: str) -> Step:
 
 
 def _is_bare(key: str) -> bool:
-    """Whether a key needs no quotes: it has letters, digits, `-` and `_` alone."""
+    """Whether a part of a key needs no quotes: it has only letters, digits, `-` and `_`."""
     plain = re.sub(r"[-_]", "", key)
     return not plain or words_in(plain) == [plain]
 
@@ -80,29 +81,30 @@ _PLAIN_TEXT = models.TextIndexParams(type=models.TextIndexType.TEXT)
 
 
 def by_path(indexes: Mapping[str, Schema]) -> Indexes:
-    """The indexes by the paths of their keys, which may be written in several ways."""
+    """Indexes by the paths of their keys, which can be written in several ways."""
     return {parse_path(key): schema for key, schema in indexes.items()}
 
 
 def kind_of(schema: Schema) -> str | None:
-    """Which kind of index is described; None for none."""
+    """The kind of an index; None without one."""
     if schema is None or isinstance(schema, models.PayloadSchemaType):
         return schema and str(schema.value)
     return str(schema.type.value)
 
 
 def looks_up_integers(index: Schema) -> bool:
-    """Whether it is an index of integers that finds equal ones."""
+    """Whether it is an integer index that finds equal integers."""
     return kind_of(index) == "integer" and getattr(index, "lookup", None) is not False
 
 
 def orders_integers(index: Schema) -> bool:
-    """Whether it is an index of integers that knows their order."""
+    """Whether it is an integer index with ranges."""
     return kind_of(index) == "integer" and getattr(index, "range", None) is not False
 
 
 def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
-    """The values as an index of UUIDs holds them; None where there is none, or one is no UUID."""
+    """The values in the form of a UUID index; None where there is no such index, or a value is no
+    UUID."""
     if kind_of(index) != "uuid":
         return None
     found = [uuid_in(str(value)) for value in values]
@@ -110,13 +112,13 @@ def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
 
 
 def tokens_at(path: JsonPath, index: Schema) -> TokensAt:
-    """The tokens that an index of texts has."""
+    """The tokens in a text index."""
     params = index if isinstance(index, models.TextIndexParams) else _PLAIN_TEXT
     return TokensAt(path, tokens_of(params), True)
 
 
 def places_at(path: JsonPath, index: Schema) -> PlacesAt:
-    """The places that an index has, or payloads."""
+    """The locations in a geo index, or in payloads without one."""
     return PlacesAt(path, "geo" if kind_of(index) == "geo" else "written place")
 
 
@@ -137,7 +139,7 @@ def parse_facet(key: str, indexes: Indexes) -> ValuesAt:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By which values points are ordered, and from which one on."""
+    """The values by which points are ordered, and the first of them."""
 
     at: ValuesAt
     descending: bool
@@ -162,7 +164,7 @@ def parse_order(given: str | models.OrderBy, indexes: Indexes) -> Order:
 
 
 def _start(given: Any) -> int | float | None:
-    """From where an order begins; servers read numbers as float64."""
+    """The value at which an order starts; servers read numbers as float64."""
     if given is None:
         return None
     if isinstance(given, date):
@@ -171,7 +173,7 @@ def _start(given: Any) -> int | float | None:
 
 
 def parse_filled(key: str, schema: Schema) -> Expression:
-    """The points that have a value which an index of the key holds."""
+    """The points with a value that the index of a key holds."""
     path = parse_path(key)
     match kind_of(schema):
         case "geo":
@@ -183,7 +185,8 @@ def parse_filled(key: str, schema: Schema) -> Expression:
 
 
 def parse_variable(name: str, indexes: Indexes) -> Variable:
-    """Where a formula finds a variable: in the index of just that key, or else in the payload."""
+    """Where a formula finds a variable: in the index of exactly that key, or else in the
+    payload."""
     path = parse_path(name)
     index = indexes.get(path)
     match kind_of(index):
@@ -196,7 +199,7 @@ def parse_variable(name: str, indexes: Indexes) -> Variable:
 
 
 def parse_scored(key: Any, indexes: Indexes) -> TokensAt:
-    """The tokens that a query of words is ranked by."""
+    """The tokens that rank a query of words."""
     if not isinstance(key, str):
         raise InvalidFilterError("a TextQuery needs using: the key whose texts it is about")
     path = parse_path(key)

@@ -94,10 +94,10 @@ IDS = (int, str, uuid.UUID)
 
 @dataclass(slots=True)
 class Inputs:
-    """Makes vectors for one step. opened: the collection that is searched; using: the name of the
-    vectors there; source: the collection whose points may be named, and the name of theirs.
-    named: ids of points of this collection whose vectors were asked for; read: points of the source
-    by id, as far as they were read."""
+    """Resolves the vectors of one step. opened: the collection to search; using: its vector space;
+    source: the collection and the vector space of points that are named. named: ids of points of
+    this collection whose vectors were needed; read: points of the source by id, as far as they were
+    read."""
 
     opened: CollectionHandle
     using: Vector
@@ -110,7 +110,8 @@ class Inputs:
     def of(
         cls, collections: Collections, opened: CollectionHandle, using: str | None, lookup: Any
     ) -> "Inputs":
-        """For a step that uses vectors of this name, of points of the collection or another."""
+        """The inputs of a step that uses this vector space, with points of the collection or
+        another one."""
         vector = opened.vector(using or UNNAMED)
         if lookup is None:
             return cls(opened, vector, opened, vector)
@@ -124,7 +125,7 @@ class Inputs:
         return cls(opened, vector, source, theirs)
 
     def example(self, given: Any) -> Example:
-        """One vector, in the shape that the space has for a point."""
+        """One vector, in the shape of a point's vector in the space."""
         if _is_id(given):
             return self._stored(given)
         if isinstance(given, list | tuple | np.ndarray) and len(given) == 0:
@@ -169,12 +170,13 @@ def _is_id(given: Any) -> bool:
 
 
 def as_asked(vector: Vector, query: Matrix) -> Matrix:
-    """A query's numbers as a server compares them: cut to bytes where vectors are bytes."""
+    """The numbers of a query as a server compares them: truncated to bytes where vectors are
+    bytes."""
     return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
 
 
 def average(vector: Vector, examples: Iterable[Example], negatives: list[Example]) -> Example:
-    """The average of the positives, and as much further from the average of the negatives."""
+    """The average of the positives, moved by its difference from the average of the negatives."""
     positives = list(examples)
     if vector.kind == "sparse":
         return _sparse_average(positives, negatives)
@@ -194,7 +196,7 @@ def _matrices(examples: list[Example]) -> list[Matrix]:
 
 
 def _as_kept(vector: Vector, found: Matrix) -> Matrix:
-    """A stored vector as a server would have it."""
+    """A stored vector as a server would return it."""
     return normalised(vector, np.atleast_2d(found)).reshape(found.shape)
 
 
@@ -225,7 +227,7 @@ def _sparse(values: dict[int, float]) -> SparseVector:
 
 
 def nothing_given() -> Exception:
-    """For examples that are needed and aren't there."""
+    """The refusal where examples are needed and none are given."""
     return malformed("at least one positive or negative example is needed")
 
 
@@ -242,14 +244,14 @@ def formula_of(opened: CollectionHandle, query: models.FormulaQuery) -> Formula:
 
 
 class _FormulaParser:
-    """Parses one formula; defaults: for scores and keys that a point lacks."""
+    """Parses a formula; defaults: for scores and keys that a point lacks."""
 
     def __init__(self, opened: CollectionHandle, defaults: Mapping[str, Any]) -> None:
         self._opened, self._nodes = opened, 0
         self._defaults = {_normal(key): value for key, value in defaults.items()}
 
     def parse(self, given: Any, depth: int) -> Formula:
-        """One node, and those below it."""
+        """A node, and those below it."""
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise wrong(f"the formula has more than {MAX_DEPTH} levels or {MAX_NODES} parts")
@@ -313,7 +315,7 @@ class _FormulaParser:
         return DistanceTo(origin, self._at(asked.to, PLACES), default)
 
     def _function(self, given: Any, depth: int) -> Formula | None:
-        """Nodes that are a model with one field, named as the function is."""
+        """A node that is a model with one field, which is named like the function."""
         for name, parse in _PARSERS.items():
             if isinstance(given, getattr(models, _class_of(name))):
                 return parse(self, name, getattr(given, name), depth + 1)
@@ -386,7 +388,7 @@ NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 
 
 def step_of(collections: Collections, opened: CollectionHandle, request: Any) -> QueryStep:
-    """What a request asks for: a QueryRequest, or what has its fields."""
+    """The step of a request: a QueryRequest, or an object with its fields."""
     parser = _QueryParser(collections, opened)
     try:
         parsed = parser.parsed(request, None, 1)
@@ -400,15 +402,15 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
 def named_by(
     collections: Collections, opened: CollectionHandle, request: Any
 ) -> tuple[PointId, ...]:
-    """The points of this collection whose vectors a request looks for, and which it doesn't find,
-    by itself and by its prefetches."""
+    """The points of this collection whose vectors a request uses, itself and in its prefetches, and
+    which it must not find."""
     return _QueryParser(collections, opened).parsed(request, None, 1).named
 
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A step and those before it, each as it stands. named: the points of this collection that they
-    name, whose vectors they look for."""
+    """A step and its prefetches, each as it stands. named: points of this collection whose vectors
+    they use."""
 
     step: QueryStep
     named: tuple[PointId, ...]
@@ -416,9 +418,9 @@ class _Parsed:
 
 
 def _joined(parsed: _Parsed, above: Expression | None) -> QueryStep:
-    """The step with those before it. No step finds the points that it or those before it have
-    named, nor those that the steps behind it have: above, which is asked where points are first
-    looked for."""
+    """The step with its prefetches. A step finds neither the points that it or its prefetches use,
+    nor those that the steps above it use; filters from above apply where points are first
+    searched."""
     if above is None and not parsed.named and not parsed.prefetch:
         return parsed.step
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
@@ -429,14 +431,14 @@ def _joined(parsed: _Parsed, above: Expression | None) -> QueryStep:
 
 
 class _QueryParser:
-    """Parses one request, with its prefetches, to any depth that there may be."""
+    """Parses a request with its prefetches, to any depth."""
 
     def __init__(self, collections: Collections, opened: CollectionHandle) -> None:
         self._collections, self._opened = collections, opened
 
     def parsed(self, given: Any, above: models.Filter | None, depth: int) -> _Parsed:
-        """A step, and those before it. above: the filters of the steps behind it, which are asked
-        where points are first looked for."""
+        """A step with its prefetches. above: filters of the steps above it, which apply where
+        points are first searched."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
         step, own = self._step(given)
@@ -450,7 +452,7 @@ class _QueryParser:
         return _Parsed(step, (*own, *chain.from_iterable(one.named for one in prefetch)), prefetch)
 
     def refuse_unreadable(self, given: Any) -> None:
-        """Refuse a request of which a step can't be read, whatever else is wrong with others."""
+        """Refuse a request with a step that can't be parsed before any other error."""
         pending = [given]
         while pending:
             one = pending.pop()
@@ -464,7 +466,7 @@ class _QueryParser:
                 continue
 
     def _step(self, given: Any) -> tuple[QueryStep, list[PointId]]:
-        """One step without those before it, and the points that it names."""
+        """A step without its prefetches, and the points that it uses."""
         check_filter(self._opened, given.filter)
         if given.params is not None and given.params.hnsw_ef is not None:
             _number("hnsw_ef", given.params.hnsw_ef, 1)
@@ -488,7 +490,7 @@ class _QueryParser:
     def _scoring(
         self, query: Any, given: Any, sources: int, limit: int
     ) -> tuple[Scoring, list[PointId]]:
-        """How a step ranks, and which points it names."""
+        """How a step ranks, and which points it uses."""
         match query:
             case models.NearestQuery():  # the most frequent
                 pass
@@ -516,7 +518,7 @@ class _QueryParser:
         return scoring, inputs.named
 
     def _payload_text(self, text: Any, given: Any) -> PayloadText:
-        """By the words of a key that has an index of texts with scoring."""
+        """The scoring by the words of a key with a text index that ranks."""
         asked = text if hasattr(text, "query") else models.TextQueryInput(query=text)
         scoring = asked.scoring.bm25 if asked.scoring is not None else models.Bm25Params()
         k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
@@ -570,7 +572,7 @@ def _near(
     params: models.SearchParams,
     corpus: Expression | None = None,
 ) -> NearestDense | NearestSparse:
-    """By nearness to one vector."""
+    """The scoring by nearness to one vector."""
     name = inputs.using.name
     if isinstance(vector, SparseVector):
         return NearestSparse(name, (vector,), corpus)
@@ -585,7 +587,7 @@ def _number(name: str, given: Any, least: int) -> int:
 
 
 def _check_sources(given: Any) -> None:
-    """Refuse a step that needs others before it, or has some and doesn't rank what they find."""
+    """Refuse a step that needs prefetches, or has some that it doesn't rank."""
     query, sources = given.query, _sources(given)
     if sources and query is None:
         raise wrong("a prefetch needs a query that ranks what it finds")
@@ -648,7 +650,7 @@ def _pairs(inputs: Inputs, given: Any) -> tuple[tuple[Any, Any], ...]:
 
 
 def _feedback(inputs: Inputs, given: models.RelevanceFeedbackInput) -> RelevanceFeedback:
-    """Each pair of examples of which one got more than the other counts by how much more."""
+    """Pairs of examples with different scores, weighted by the difference."""
     naive = given.strategy.naive
     target = inputs.example(given.target)
     vectors = inputs.examples(one.example for one in given.feedback)

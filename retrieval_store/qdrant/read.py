@@ -31,7 +31,7 @@ Shown: TypeAlias = Callable[[Payload], Any]
 
 
 def content_of(payload: Payload) -> Content:
-    """What a payload says: a document and a uri stand beside the rest."""
+    """The content of a payload, in which a document and a URI are kept apart."""
     if DOCUMENT not in payload and URI not in payload:
         return Content(payload, None, None)
     rest = dict(payload)
@@ -51,7 +51,7 @@ def with_reserved_keys(
     documents: Sequence[str | None] | None,
     uris: Sequence[str | None] | None,
 ) -> list[Payload]:
-    """Payloads of some points with document and uri in them; mostly no point has any."""
+    """Payloads including document and URI; mostly no point has any."""
     found = [payload or {} for payload in payloads]
     for name, texts in ((DOCUMENT, documents), (URI, uris)):
         if texts is not None and texts.count(None) < len(texts):
@@ -63,8 +63,7 @@ def with_reserved_keys(
 
 
 def edited(change: Callable[[Payload | None], Payload | None]) -> Callable[[Content], Content]:
-    """An edit of a payload as it shows; None where there is none, as after it was cleared, or will
-    be none."""
+    """An edit of payloads as users see them; None stands for no payload, as after `clear`."""
 
     def edit(content: Content) -> Content:
         (shown,) = with_reserved_keys([content.payload], [content.document], [content.uri])
@@ -75,8 +74,8 @@ def edited(change: Callable[[Payload | None], Payload | None]) -> Callable[[Cont
 
 
 def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload]:
-    """Keys of `new` in place of those of the payload, or of what lies at a path in it; a null takes
-    its key away. Where there is no payload, `new` becomes it as it is, as in a server."""
+    """An edit that sets the keys of `new` in the payload, or in what lies at a path in it; null
+    deletes a key. A point without payload gets `new` as it is, as on a server."""
     if key is None:
         return lambda old: new if old is None else _merged(old, new)
     path = parse_path(key).steps
@@ -86,7 +85,7 @@ def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload
 
 
 def _levels(value: Any) -> int:
-    """How many lists and objects lie in each other."""
+    """The depth of nested lists and objects."""
     if not isinstance(value, list | dict):
         return 0
     within = value.values() if isinstance(value, dict) else value
@@ -99,7 +98,7 @@ def _merged(old: Any, new: Payload) -> Payload:
 
 
 def _set(value: Any, path: Path, new: Payload) -> Any:
-    """`value` with `new` merged into what lies at the path, which is made where it has none."""
+    """`value` with `new` merged at the path, which is created where it doesn't exist."""
     if not path:
         return _merged(value, new)
     step, rest = path[0], path[1:]
@@ -112,7 +111,7 @@ def _set(value: Any, path: Path, new: Payload) -> Any:
 
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload | None], Payload | None]:
-    """The payload without what lies at these paths."""
+    """An edit that deletes what lies at these paths."""
     if isinstance(keys, str):
         raise malformed(f"keys is {keys!r}, expected a sequence of keys")
     paths = [parse_path(key).steps for key in keys]
@@ -142,7 +141,7 @@ def _without(value: Any, path: Path) -> Any:
 
 
 def selecting(with_payload: Any) -> Shown | None:
-    """What is shown of a payload; None when nothing of it is."""
+    """The part of a payload to return; None without any."""
     if isinstance(with_payload, bool) or with_payload is None:
         return every_key if with_payload else None
     if isinstance(with_payload, models.PayloadSelectorInclude):
@@ -155,7 +154,7 @@ def selecting(with_payload: Any) -> Shown | None:
 
 
 def every_key(payload: Payload) -> Payload:
-    """All that is in a payload."""
+    """The whole payload."""
     return payload
 
 
@@ -168,7 +167,7 @@ def _included(keys: Sequence[str]) -> Shown:
 
 
 def _parts(value: Any, paths: Sequence[Path]) -> Any:
-    """Those parts of a value to which a path leads; None where none does."""
+    """The parts of a value to which a path leads; None without any."""
     if not all(paths):
         return value
     if isinstance(value, dict):
@@ -187,7 +186,7 @@ def _parts(value: Any, paths: Sequence[Path]) -> Any:
 
 
 def cleared(content: Content) -> Content:
-    """Nothing but what isn't payload."""
+    """The content without its payload."""
     return replace(content, payload=None, document=None, uri=None)
 
 
@@ -218,7 +217,7 @@ def made(kind: type[Model], values: dict[str, Any]) -> Model:
 
 
 class Selection:
-    """Which parts of points are shown, and how."""
+    """Which parts of points to return, and in which form."""
 
     def __init__(self, opened: CollectionHandle, with_payload: Any, with_vectors: Any) -> None:
         self._configuration = opened.configuration
@@ -226,17 +225,17 @@ class Selection:
         self._names = names_of(opened.configuration, with_vectors)
 
     def fields(self, version: bool = False) -> Fields:
-        """What is to be read."""
+        """The fields to read."""
         return _fields(self._show is not None, self._names, version)
 
     def with_those(self, others: Fields) -> Fields:
-        """What is to be read for this selection and for others."""
+        """The fields to read for this selection and for others."""
         payload = self._show is not None or others.payload
         names = tuple(dict.fromkeys((*others.vectors, *self._names)))
         return Fields(payload, payload, payload, names, others.version)
 
     def payloads(self, points: Points) -> Sequence[Any]:
-        """What is shown of each payload."""
+        """The payloads to return."""
         if self._show is None:
             return [None] * len(points.ids)
         assert points.payloads is not None
@@ -244,13 +243,13 @@ class Selection:
         return payloads if self._show is every_key else list(map(self._show, payloads))
 
     def vectors(self, points: Points) -> Sequence[Any]:
-        """The vectors of each, as models."""
+        """The vectors of each point, as models."""
         if not self._names:
             return [None] * len(points.ids)
         return shown_vectors(self._configuration, points, self._names)
 
     def records(self, points: Points, order: Sequence[Any] | None = None) -> list[models.Record]:
-        """The points as models. They are right as they are made, so nothing is validated."""
+        """The points as models; they are valid as they are made, so validation is skipped."""
         values = [None] * len(points.ids) if order is None else order
         parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=True)
         return [
@@ -274,7 +273,7 @@ def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
 
 
 def expression_of(opened: CollectionHandle, given: Any) -> Expression | None:
-    """What a filter means in this collection."""
+    """The expression of a filter in this collection."""
     return parse_filter(given, opened.configuration.indexes_by_path)
 
 
@@ -284,7 +283,7 @@ def retrieve(
     with_payload: Any = True,
     with_vectors: Any = False,
 ) -> list[models.Record]:
-    """The points with these ids, in their order; those that aren't there are left out."""
+    """The points with these ids, in their order, without those that don't exist."""
     selection = Selection(opened, with_payload, with_vectors)
     points = opened.points.get(ids_to_read(ids), None, None, 0, selection.fields())
     return selection.records(points)
@@ -299,8 +298,8 @@ def scroll(
     with_payload: Any = True,
     with_vectors: Any = False,
 ) -> tuple[list[models.Record], Any]:
-    """A page of points in the order of ids, and the id with which the next begins; or in the order
-    of a key, without a next."""
+    """A page of points in the order of ids, and the id of the next page; or in the order of a key,
+    without a next page."""
     if not isinstance(limit, int) or not 1 <= limit <= INT_MAX:
         raise malformed(f"limit is {shown(limit)}, expected 1 to 2^64-1")
     check_limit(opened, limit)
@@ -324,7 +323,7 @@ def scroll(
 def count(
     opened: CollectionHandle, count_filter: models.Filter | None = None, exact: bool = True
 ) -> models.CountResult:
-    """How many points fulfil a filter: exactly, whatever is asked for."""
+    """The number of points that fulfil a filter, always exact."""
     check_exact(opened, exact)
     check_filter(opened, count_filter)
     number = opened.points.number(expression_of(opened, count_filter))
@@ -338,8 +337,8 @@ def facet(
     limit: Any = 10,
     exact: bool = False,
 ) -> models.FacetResponse:
-    """The values of a key and how many points have each: the most frequent first, and of equally
-    frequent ones the least."""
+    """The values of a key with the number of points that have each: the most frequent first, of
+    equally frequent ones the least."""
     if not isinstance(limit, int) or limit < 1:
         raise malformed(f"limit is {shown(limit)}, expected 1 or more")
     check_limit(opened, limit)

@@ -30,14 +30,14 @@ _NAME = re.compile(r"[A-Za-z0-9%._~-]+\.snapshot")
 
 
 def root_of(store: EmbeddedStore) -> Path:
-    """The directory in which all snapshots lie."""
+    """The directory that holds all snapshots."""
     if store.directory is None:
         raise wrong("a store in memory has no directory for snapshots; give path")
     return store.directory / SNAPSHOTS
 
 
 def folder_of(store: EmbeddedStore, opened: CollectionHandle | None) -> Path:
-    """Where snapshots of a collection lie, or those of the whole store."""
+    """The folder with snapshots of a collection, or of the whole store."""
     folder = root_of(store)
     return folder / FULL if opened is None else folder / f"collection-{_as_file(opened)}"
 
@@ -51,8 +51,8 @@ def _as_file(opened: CollectionHandle) -> str:
 
 @contextlib.contextmanager
 def _of_files() -> Iterator[None]:
-    """What the system says of files, as errors of ours: another process may delete a snapshot at
-    any moment."""
+    """Turns errors of the file system into ours: another process may delete a snapshot at any
+    moment."""
     try:
         yield
     except StorageError:  # ours are OSErrors, too, which say more
@@ -65,7 +65,7 @@ def _of_files() -> Iterator[None]:
 
 @_of_files()
 def create(store: EmbeddedStore, opened: CollectionHandle | None) -> models.SnapshotDescription:
-    """Take one now."""
+    """Make a snapshot now."""
     folder = folder_of(store, opened)
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
@@ -79,7 +79,7 @@ def create(store: EmbeddedStore, opened: CollectionHandle | None) -> models.Snap
 def listed(
     store: EmbeddedStore, opened: CollectionHandle | None
 ) -> list[models.SnapshotDescription]:
-    """Those that there are, the oldest first."""
+    """The snapshots, the oldest first."""
     if store.directory is None:
         return []
     folder = folder_of(store, opened)
@@ -93,7 +93,7 @@ def listed(
 
 @_of_files()
 def delete(store: EmbeddedStore, opened: CollectionHandle | None, snapshot_name: str) -> bool:
-    """Delete the one of this name."""
+    """Delete the snapshot of this name."""
     path = path_of(store, opened, snapshot_name)
     path.unlink()
     path.with_name(path.name + CHECKSUM).unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def delete(store: EmbeddedStore, opened: CollectionHandle | None, snapshot_name:
 
 
 def path_of(store: EmbeddedStore, opened: CollectionHandle | None, name: Any) -> Path:
-    """Where the one of this name lies; refused where there is none."""
+    """The path of the snapshot of this name; Refused without one."""
     path = folder_of(store, opened) / str(name)
     if not (isinstance(name, str) and _NAME.fullmatch(name) and _is_own(store, path)):
         raise missing(f"Not found: there is no snapshot {name!r}")
@@ -109,18 +109,15 @@ def path_of(store: EmbeddedStore, opened: CollectionHandle | None, name: Any) ->
 
 
 def _is_own(store: EmbeddedStore, path: Path) -> bool:
-    """Whether a file is there, and no link that leads out of the directory for snapshots: who made
-    the store may have put it there."""
+    """Whether a file exists and is no link out of the directory for snapshots, which the maker of
+    the store may have put there."""
     return path.is_file() and path.resolve().is_relative_to(root_of(store).resolve())
 
 
 @_of_files()
 def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None) -> bool:
-    """Put the collection of a snapshot in the place of the one of this name, if there is one.
-
-    location: a path or a file:// URI; nothing is fetched from elsewhere. checksum: the SHA-256 that
-    the file should have.
-    """
+    """Replace the collection of this name, if there is one, by a snapshot. location: a path or a
+    file:// URI; nothing is downloaded. checksum: the expected SHA-256 of the file."""
     path = _located(location)
     if not path.is_file():
         raise missing(f"Not found: there is no snapshot {path}")
@@ -155,7 +152,7 @@ def _described(path: Path) -> models.SnapshotDescription:
 
 
 def _written_in(path: Path) -> str | None:
-    """A checksum that is written beside a snapshot; None before it is, and after."""
+    """The checksum that is stored beside a snapshot; None while it isn't."""
     try:
         if not path.is_symlink():  # which isn't of our making
             return path.read_text(encoding="ascii")

@@ -36,8 +36,8 @@ PLACES: tuple[Use, ...] = ("geo",)
 
 
 def unserved(given: models.Filter, indexes: Indexes) -> tuple[JsonPath, Sequence[Use]] | None:
-    """A key that a filter asks for, and which uses of an index would serve it, where there is no
-    such index; None where all are served."""
+    """A key that a filter uses without an index, and the uses that would serve it; None where every
+    key has its index."""
     for path, uses in _asked(given, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
@@ -72,8 +72,8 @@ def _uses_of(index: Schema) -> set[Use]:
 def _asked(
     given: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
-    """The keys of a filter, as paths from the top of a payload, and what would serve each. above:
-    the path to the lists whose elements are asked for."""
+    """The keys of a filter, as paths from the top of a payload, and the uses that would serve each.
+    above: the path to the lists whose elements the filter applies to."""
     for one in conditions_of(given):
         match one:
             case models.Filter():
@@ -88,7 +88,7 @@ def _asked(
 
 
 def conditions_of(given: models.Filter) -> list[Any]:
-    """The conditions that stand in a filter itself."""
+    """The conditions directly in a filter."""
     found: list[Any] = []
     for part in (given.must, given.should, given.must_not):
         if part is not None:
@@ -127,7 +127,7 @@ def _of_match(given: Any) -> Sequence[Use]:
 
 
 def _of_values(values: Sequence[Any]) -> Sequence[Use]:
-    """No values need no index: nothing is looked up."""
+    """A match with no values needs no index: nothing is looked up."""
     if not values:
         return ()
     if isinstance(values[0], bool):
@@ -147,7 +147,7 @@ def _refuse(what: str, value: Any, most: Any, setting: str) -> None:
 
 
 def check_limit(opened: CollectionHandle, limit: int | None) -> None:
-    """How many points may be asked for."""
+    """Check how many points a call returns."""
     strict = opened.configuration.strict
     most = strict.max_query_limit
     if most is not None and limit is not None and limit > most:
@@ -155,7 +155,7 @@ def check_limit(opened: CollectionHandle, limit: int | None) -> None:
 
 
 def check_search(opened: CollectionHandle, params: models.SearchParams | None) -> None:
-    """How a search may look for points."""
+    """Check the parameters of a search."""
     strict = opened.configuration.strict
     if params is None:
         return
@@ -171,14 +171,14 @@ def check_search(opened: CollectionHandle, params: models.SearchParams | None) -
 
 
 def check_batch(opened: CollectionHandle, points: int) -> None:
-    """How many points may be written at once."""
+    """Check how many points a call writes."""
     strict = opened.configuration.strict
     if strict.upsert_max_batchsize is not None and points > strict.upsert_max_batchsize:
         _refuse("the batch", points, strict.upsert_max_batchsize, "upsert_max_batchsize")
 
 
 def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
-    """How long a call may take."""
+    """Check the timeout."""
     strict = opened.configuration.strict
     most = strict.max_timeout
     if most is not None and timeout is not None and timeout > most:
@@ -186,14 +186,14 @@ def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
 
 
 def check_exact(opened: CollectionHandle, exact: bool) -> None:
-    """Whether something may be counted exactly."""
+    """Check whether exact counting is allowed."""
     if exact and opened.configuration.strict.search_allow_exact is False:
         _refuse("exact", True, False, "search_allow_exact")
 
 
 def check_scan(opened: CollectionHandle, name: str, given: Any) -> None:
-    """Whether vectors may be searched that have no graph: those that are configured with m=0, but
-    for graphs of the points of one tenant, which the filter names."""
+    """Check whether vectors without a graph may be searched: those configured with m=0, except in
+    graphs of one tenant's points, which the filter names."""
     if opened.configuration.strict.search_allow_exact is not False:
         return
     vector, graph = opened.configuration.by_name.get(name), hnsw_of(opened.configuration, name)
@@ -214,7 +214,7 @@ def _names_a_tenant(opened: CollectionHandle, given: Any) -> bool:
 
 
 def check_filter(opened: CollectionHandle, given: Any, updating: bool = False) -> None:
-    """What a filter may ask for."""
+    """Check a filter."""
     strict = opened.configuration.strict
     if given is None or not strict.enabled:
         return
@@ -244,8 +244,8 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
 
 
 def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> None:
-    """Whether a key may be asked for that is no condition's: it needs an index with one of these
-    uses where conditions need one."""
+    """Check a key outside of filters: it needs an index with one of these uses where conditions
+    need one."""
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return
     path = parse_path(key)
@@ -262,7 +262,7 @@ def _refuse_unindexed(path: JsonPath, uses: Sequence[Use]) -> None:
 
 
 def conditions_in(given: Any) -> list[Any]:
-    """The conditions in a filter and in those within it."""
+    """The conditions in a filter and in nested ones."""
     found: list[Any] = []
     _collect(given, found)
     return found
@@ -285,7 +285,7 @@ def _size(condition: Any) -> int:
 
 
 def check_searches(opened: CollectionHandle, count: int) -> None:
-    """How many queries a batch may have."""
+    """Check how many queries a batch has."""
     most = opened.configuration.strict.search_max_batchsize
     if most is not None and count > most:
         _refuse("the batch", count, most, "search_max_batchsize")
@@ -294,7 +294,7 @@ def check_searches(opened: CollectionHandle, count: int) -> None:
 def check_columns(
     opened: CollectionHandle, columns: Mapping[str, Vectors | NonDenseVectors]
 ) -> None:
-    """How long sparse vectors may be, and how many several ones of a point."""
+    """Check the length of sparse vectors, and the number of vectors of a multivector."""
     strict = opened.configuration.strict
     for name, column in columns.items():
         if not isinstance(column, NonDenseVectors):
@@ -314,7 +314,7 @@ def _check_length(most: int | None, length: int) -> None:
 
 
 def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
-    """How large a collection may be before something is written. payloads_alone: nothing else is
+    """Check the size of the collection before a write. payloads_alone: only payloads are
     written."""
     strict = opened.configuration.strict
     limits = {
@@ -334,7 +334,7 @@ def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
 
 
 def check_indexes(opened: CollectionHandle, key: str) -> None:
-    """How many payload indexes there may be."""
+    """Check how many payload indexes there are."""
     strict = opened.configuration.strict
     most = strict.max_payload_index_count
     there = len(opened.configuration.indexes.keys() | {key})
@@ -344,7 +344,7 @@ def check_indexes(opened: CollectionHandle, key: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Points, and bytes of vectors and of the file that holds payloads."""
+    """The number of points, and the bytes of vectors and of the file that holds payloads."""
 
     points: int = 0
     vectors: int = 0
@@ -352,18 +352,18 @@ class Size:
 
 
 class _Sizes:
-    """What this process has measured, by the ids of collections, and how often it was asked. There
-    is no lock: of two threads that ask at once, one may not be counted."""
+    """Sizes that this process has measured, by the ids of collections, and how often each was used.
+    There is no lock: of two threads that use one at the same time, one may not be counted."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, Size]] = {}
 
     def begin(self, collection: str) -> None:
-        """A collection was made, and is empty."""
+        """Note that a collection was created, and is empty."""
         self._keep(collection, 1, Size())
 
     def of(self, opened: CollectionHandle) -> Size:
-        """The size of a collection, as it was when it was last measured."""
+        """The size of a collection when it was last measured."""
         asked, size = self._known.get(opened.record.id, (0, Size()))
         if asked % MEASURED_EACH == 0:
             size = _measured(opened)

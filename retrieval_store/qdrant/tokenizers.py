@@ -54,7 +54,7 @@ _BY_HAND = {
 
 
 def fold(word: str) -> str:
-    """The word in ASCII, as far as that goes."""
+    """The word in ASCII, as far as possible."""
     return word if word.isascii() else "".join(map(_folded, word))
 
 
@@ -124,17 +124,17 @@ def words_in(text: str) -> list[str]:
 
 
 def between_blanks(text: str) -> list[str]:
-    """The runs of what is no white space."""
+    """The runs of characters between white space."""
     return _BLANK.findall(text)
 
 
 def parts_of_names(text: str) -> list[str]:
-    """The words, and where they are names of a program's, what these are made of."""
+    """The words, split further where they are names in a program."""
     return [part for word in words_in(text) for part in _parts(word)]
 
 
 def names_and_parts(text: str) -> list[str]:
-    """The same, and before its parts each name, without what joins these."""
+    """The same, with each whole name, without its separators, before its parts."""
     found = []
     for name in (_PLAIN_NAME if text.isascii() else _WORD).findall(text):
         words = words_in(name)
@@ -147,8 +147,8 @@ def names_and_parts(text: str) -> list[str]:
 
 
 def _parts(word: str) -> list[str]:
-    """Of a name: it is cut where small letters or digits end and large ones begin, and before the
-    last of several large ones that a small one follows."""
+    """The parts of a name: it is split after lower-case letters or digits before an upper-case
+    letter, and before the last of several upper-case letters that precedes a lower-case one."""
     starts = [0]
     for i in range(1, len(word)):
         follows = word[i].isupper() and (
@@ -168,7 +168,7 @@ _UNMARKED = ("LATIN", "GREEK", "HEBREW", "ARABIC", "THAI")  # scripts whose mark
 
 
 def words_of_any_script(text: str) -> list[str]:
-    """The words, in small letters, without diacritics; numbers are none."""
+    """The words in lower case without diacritics; numbers aren't words."""
     if text.isascii():
         words = words_in(text.lower())
     else:
@@ -180,7 +180,7 @@ def words_of_any_script(text: str) -> list[str]:
 
 @lru_cache(maxsize=10_000)
 def _or_blank(one: str) -> str:
-    """Parts of words; marks are some in any script."""
+    """The character if it belongs to words, as marks do in any script; else a blank."""
     return one if one.isalnum() or unicodedata.category(one)[0] == "M" else " "
 
 
@@ -202,8 +202,8 @@ Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "
 @final
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """How texts become tokens. stopwords: left out, as they are written; stemmer: a language of
-    Snowball's; least, most: characters that a token has."""
+    """Makes tokens of texts. stopwords: removed, as they are spelled; stemmer: a language of
+    Snowball's; least, most: length of a token in characters."""
 
     tokenizer: Tokenizer = "word"
     lowercase: bool = True
@@ -214,7 +214,7 @@ class Tokens:
     most: int | None = None
 
     def of_text(self, text: str) -> list[str]:
-        """The tokens of a text that is kept."""
+        """The tokens of a stored text."""
         split = names_and_parts if self.tokenizer == "code" else _SPLIT[self.tokenizer]
         words = self._words(split(text))
         if self.tokenizer != "prefix":
@@ -226,7 +226,7 @@ class Tokens:
         ]
 
     def of_query(self, text: str) -> list[str]:
-        """The tokens that are looked for."""
+        """The tokens to look for."""
         if self.tokenizer != "prefix":
             return self._words(_SPLIT[self.tokenizer](text))
         # The beginning of a word may be a stopword, so none are left out.
@@ -234,7 +234,7 @@ class Tokens:
         return [word[: self.most] for word in words]
 
     def of_phrase(self, text: str) -> list[str]:
-        """The tokens that must follow one another."""
+        """The tokens to look for, in this order."""
         return self.of_text(text) if self.tokenizer == "prefix" else self.of_query(text)
 
     def _words(self, raw: Sequence[str]) -> list[str]:
@@ -276,7 +276,7 @@ def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
 
 @lru_cache(maxsize=32)
 def _stems(language: str) -> Any:
-    """What makes stems of words; its stemmers are those of the Rust that such servers are in."""
+    """The stemmer of a language: Snowball's in the version of the Rust crate that servers use."""
     try:
         from py_rust_stemmers import SnowballStemmer  # type: ignore[import-untyped]
     except ImportError as error:
@@ -290,7 +290,7 @@ FILE = Path(__file__).with_name("stopwords.txt")
 
 
 def stopwords_of(language: str) -> tuple[str, ...]:
-    """The list of a language, as servers have it."""
+    """The stopwords of a language in the list of servers."""
     lists = _lists()
     if language not in lists:
         raise InvalidArgumentError(
@@ -307,7 +307,7 @@ def _lists() -> dict[str, tuple[str, ...]]:
 
 
 def tokens_of(params: models.TextIndexParams) -> Tokens:
-    """What the index makes of texts."""
+    """The tokenizer of a text index."""
     stemmer = params.stemmer
     return Tokens(
         tokenizer=(params.tokenizer or models.TokenizerType.WORD).value,

@@ -27,7 +27,7 @@ LARGEST_INDEX = 2**32 - 1
 
 
 def columns_of(opened: CollectionHandle, given: Sequence[Any]) -> Columns:
-    """The vectors of some points, one item for each, by name."""
+    """The vectors of some points as columns by name, with one item for each point."""
     named: dict[str, tuple[list[int], list[Any]]] = {}
     for i, one in enumerate(given):
         for name, vector in _by_name(one):
@@ -51,7 +51,7 @@ def _by_name(one: Any) -> Iterable[tuple[str, Any]]:
 
 
 def refuse_empty(name: str, vector: Any) -> None:
-    """Refuse a vector without numbers, whatever its name stands for."""
+    """Refuse a vector without numbers, in whatever space."""
     if isinstance(vector, list | tuple | np.ndarray) and len(vector) == 0:
         raise malformed(f"the vector {name!r} is empty")
 
@@ -63,7 +63,7 @@ def _positions(positions: list[int], count: int) -> Ints | None:
 def column_of(
     opened: CollectionHandle, name: str, vectors: Any, positions: Ints | None
 ) -> Vectors | NonDenseVectors:
-    """Vectors of one name: a list of them, or a matrix."""
+    """Vectors of one space: a list, or a matrix."""
     vector = opened.vector(name)
     if vector.kind == "dense":
         return Vectors(_matrix(vector, vectors), positions)
@@ -72,13 +72,13 @@ def column_of(
 
 
 def _as_floats(given: Any) -> Matrix:
-    """Numbers as float32; infinite ones, which are refused later, where there are none so large."""
+    """Numbers as float32; numbers that are too large become infinite, which is refused later."""
     with np.errstate(over="ignore"):
         return np.array(given, np.float32, order="C")
 
 
 def _as_row(given: Any) -> Matrix:
-    """(1, n) The same for one vector; a list of numbers, as most are, takes half the time so."""
+    """(1, n): the same for one vector; in half the time for a list of numbers, as most are."""
     if type(given) is not list:
         return _as_floats([given])
     try:
@@ -101,7 +101,7 @@ def _matrix(vector: Vector, vectors: Any) -> Matrix:
 
 
 def dense_vector(vector: Vector, given: Any) -> Matrix:
-    """(1, dim) One vector, checked."""
+    """(1, dim): one vector, checked."""
     try:
         row = _as_row(given)
     except (ValueError, TypeError):
@@ -125,8 +125,8 @@ def _check(vector: Vector, matrix: Matrix) -> None:
 
 
 def _kept(vector: Vector, matrix: Matrix) -> Matrix:
-    """As a server keeps them in float16: at length 1, if they are compared so, and infinite beyond
-    what that can hold, which shows as null."""
+    """As a server stores them in float16: normalised, if they are compared so, and infinite beyond
+    its range, which shows as null."""
     if vector.datatype != "float16":
         return matrix
     unit = normalised(vector, matrix)
@@ -141,7 +141,7 @@ def _several(vector: Vector) -> Any:
 
 
 def several_vectors(vector: Vector, given: Any) -> Matrix:
-    """(m, dim) The vectors of one point; a single one counts as several."""
+    """(m, dim): the vectors of a point in a multivector space; a single one counts as several."""
     try:
         matrix = np.atleast_2d(_as_floats(given))
     except (ValueError, TypeError):
@@ -157,7 +157,7 @@ def several_vectors(vector: Vector, given: Any) -> Matrix:
 
 
 def to_sparse(given: Any) -> SparseVector:
-    """A sparse vector with its indices in order."""
+    """A sparse vector with ascending indices."""
     if isinstance(given, Mapping):
         given = models.SparseVector.model_validate(given)
     if not isinstance(given, models.SparseVector):
@@ -178,7 +178,7 @@ def to_sparse(given: Any) -> SparseVector:
 
 
 def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, ...]:
-    """The names of the vectors that are asked for."""
+    """The names of the requested vector spaces."""
     if isinstance(with_vectors, bool) or with_vectors is None:
         return tuple(configuration.by_name) if with_vectors else ()
     names = [with_vectors] if isinstance(with_vectors, str) else list(with_vectors)
@@ -191,7 +191,7 @@ def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, .
 def shown_vectors(
     configuration: CollectionConfig, points: Points, names: Sequence[str]
 ) -> list[Any]:
-    """For each point its vectors as models: by name, or the unnamed one if that is all there is."""
+    """The vectors of each point as models: by name, or the unnamed one if there is no other."""
     columns = [(name, _shown_column(configuration.by_name[name], points)) for name in names]
     if names == (UNNAMED,):
         return [{} if vector is None else vector for vector in columns[0][1]]
@@ -218,7 +218,7 @@ def _shown_column(vector: Vector, points: Points) -> list[Any]:
 
 
 def _listed(vector: Vector, matrix: Matrix) -> list[Any]:
-    """Rows as lists, with None for what is beyond float16."""
+    """Rows as lists, with None for numbers beyond float16."""
     if vector.datatype != "float16" or not (np.abs(matrix) >= FLOAT16_INFINITY).any():
         rows: list[Any] = matrix.tolist()
         return rows
@@ -232,7 +232,7 @@ def _shown_special(vector: Vector, one: NonDenseVector) -> Any:
 
 
 def normalised(vector: Vector, matrix: Matrix) -> Matrix:
-    """The rows at length 1, where a server keeps them so; zeros stay zeros."""
+    """The rows at length 1, where a server stores them so; zero vectors stay zero."""
     if not vector.is_normalised:
         return matrix
     wide = matrix.astype(np.float64)
@@ -254,12 +254,12 @@ Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
 
 
 def uuid_of(given: str) -> str | None:
-    """A UUID in its canonical form; None for what is none."""
+    """A UUID in canonical form; None for anything else."""
     return str(uuid.UUID(given)) if _UUID.fullmatch(given) else None
 
 
 def id_to_write(given: Any) -> PointId:
-    """An id that a point can have: an integer from 0 to 2^64-1, or a UUID in its canonical form."""
+    """A valid point id: an integer from 0 to 2^64-1, or a UUID in canonical form."""
     if type(given) is str and _CANONICAL.fullmatch(given):
         return given
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
@@ -277,7 +277,7 @@ def id_to_write(given: Any) -> PointId:
 
 
 def id_to_read(given: Any) -> PointId:
-    """An id that a point may have; one that `Collection` has written may be any string."""
+    """A point id; one that `Collection` wrote may be any string."""
     if type(given) is int and 0 <= given <= INT_MAX:
         return given
     if type(given) is str and _CANONICAL.fullmatch(given):
@@ -291,14 +291,14 @@ def id_to_read(given: Any) -> PointId:
 
 
 def ids_to_read(given: Iterable[Any]) -> list[PointId]:
-    """The same for several, each once, in their order."""
+    """Several point ids, each once, in their order."""
     if isinstance(given, str | Mapping):
         raise malformed(f"ids is {shown(given)}, expected a sequence of ids")
     return list(dict.fromkeys(map(id_to_read, given)))
 
 
 def selected(selector: Any) -> Selected:
-    """The ids that a selector names, or the filter that it has."""
+    """The ids, or the filter, of a selector."""
     check_shard_key(getattr(selector, "shard_key", None))
     match selector:
         case models.FilterSelector():
@@ -325,7 +325,7 @@ def selected(selector: Any) -> Selected:
 
 
 def selector_of(ids: Sequence[Any] | None, given: models.Filter | None) -> Any:
-    """The same of an operation that has both fields, of which one is set."""
+    """The same for an operation with two fields, one of which is set."""
     if ids is None and given is None:
         raise wrong("neither points nor a filter are given")
     return given if ids is None else list(ids)

@@ -57,7 +57,7 @@ Operation: TypeAlias = Callable[[Changes], object]  # something that is done to 
 def carry_out(
     opened: CollectionHandle, operations: Sequence[Operation]
 ) -> list[models.UpdateResult]:
-    """Carry out operations as one transaction; a result for each."""
+    """Carry out operations in one transaction; returns a result for each."""
     if not operations:
         return []
     check_sharding(opened)
@@ -83,7 +83,7 @@ def _result(number: int) -> models.UpdateResult:
 def upserting(
     opened: CollectionHandle, points: Any, update_filter: Any = None, update_mode: Any = None
 ) -> Operation:
-    """Points that become what is said of them, all of it."""
+    """The operation that inserts points or replaces them as a whole."""
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     ids, columns, payloads = _columns(opened, points)
@@ -112,7 +112,7 @@ def upserting(
 
 
 def _columns(opened: CollectionHandle, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
-    """Ids, vectors and payloads of points that are given one by one, or as a batch."""
+    """Ids, vectors and payloads of points that are given one by one or as a batch."""
     match points:
         case (
             models.PointsBatch(batch=given, shard_key=key)
@@ -180,7 +180,7 @@ def _texts(batch: PointBatch) -> tuple[Any, ...]:
 
 
 def _chosen(vectors: Vectors | NonDenseVectors, kept: Ints) -> Vectors | NonDenseVectors | None:
-    """The vectors of the points at these places, which are numbered anew."""
+    """The vectors of the points at these places, renumbered."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
     held = np.isin(positions, kept)
@@ -195,7 +195,7 @@ def _chosen(vectors: Vectors | NonDenseVectors, kept: Ints) -> Vectors | NonDens
 def updating_vectors(
     opened: CollectionHandle, points: Sequence[Any], update_filter: Any = None
 ) -> Operation:
-    """Vectors in place of those of the same names; what isn't named stays."""
+    """The operation that replaces vectors by name; others stay."""
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
@@ -219,12 +219,12 @@ def updating_vectors(
 
 
 def _has_none(vectors: Any) -> bool:
-    """Whether vectors by name are none at all."""
+    """Whether vectors by name are empty."""
     return isinstance(vectors, Mapping) and not vectors
 
 
 def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
-    """Their vectors; of points that aren't there it doesn't matter how these would have been."""
+    """The vectors of the points; for points that don't exist any will do."""
     try:
         return columns_of(opened, [point.vector for point in points])
     except Refused as refused:
@@ -237,7 +237,7 @@ def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
 
 
 def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
-    """The points in as few groups as there must be for no id to stand in one twice."""
+    """The points in as few groups as possible with no id twice in one."""
     groups: list[list[Any]] = []
     seen: dict[PointId, int] = {}
     for point in points:
@@ -250,13 +250,13 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 
 
 def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation:
-    """Points that are named or match."""
+    """The operation that deletes points by ids or a filter."""
     ids, expression = _chosen_by(opened, selected(points_selector))
     return lambda changes: changes.delete(ids, expression)
 
 
 def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
-    """Vectors of these names of points that are named or match."""
+    """The operation that deletes vectors of these names."""
     chosen = selected(points)
     if isinstance(vectors, str):
         raise malformed(f"vectors is {vectors!r}, expected a sequence of names")
@@ -275,7 +275,7 @@ def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: A
 def setting_payload(
     opened: CollectionHandle, payload: Any, points: Any, key: str | None = None
 ) -> Operation:
-    """Keys of the payload of points that are named or match, or of an object in it."""
+    """The operation that sets keys of payloads, or of an object in them."""
     chosen = selected(points)
     check_sizes(opened, payloads_alone=True)
     edit = edited(setting(to_write(payload), key))
@@ -283,7 +283,7 @@ def setting_payload(
 
 
 def overwriting_payload(opened: CollectionHandle, payload: Any, points: Any) -> Operation:
-    """A payload in place of another."""
+    """The operation that replaces payloads."""
     chosen = selected(points)
     check_sizes(opened, payloads_alone=True)
     content = content_of(to_write(payload))
@@ -291,12 +291,12 @@ def overwriting_payload(opened: CollectionHandle, payload: Any, points: Any) -> 
 
 
 def deleting_payload(opened: CollectionHandle, keys: Sequence[str], points: Any) -> Operation:
-    """What lies at these paths."""
+    """The operation that deletes what lies at these paths."""
     return _editing(opened, selected(points), edited(deleting(keys)))
 
 
 def clearing_payload(opened: CollectionHandle, points_selector: Any) -> Operation:
-    """All of the payload."""
+    """The operation that deletes payloads."""
     return _editing(opened, selected(points_selector), cleared, strict=False)
 
 
@@ -315,7 +315,7 @@ def _editing(
 
 
 def _of_known(change: Callable[[], object]) -> None:
-    """Changes points that are named; refused where one isn't there."""
+    """An operation on points by id; Refused where one doesn't exist."""
     try:
         change()
     except NotFoundError as error:
@@ -361,7 +361,7 @@ def operation_of(opened: CollectionHandle, given: Any) -> Operation:
 
 
 def batch(opened: CollectionHandle, update_operations: Iterable[Any]) -> list[models.UpdateResult]:
-    """Carry out all operations of a batch, each of which is checked before."""
+    """Carry out all operations of a batch, each of which is checked first."""
     return carry_out(opened, [operation_of(opened, one) for one in update_operations])
 
 
@@ -377,8 +377,8 @@ def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def points_of(
     vectors: Any, payloads: Iterable[Any] | None, ids: Iterable[Any] | None
 ) -> Iterator[models.PointStruct]:
-    """Points of vectors, payloads and ids that are given apart. The shortest ends them; what isn't
-    given is made: ids are UUIDs then."""
+    """Points of separate vectors, payloads and ids. The shortest ends them; missing ids become
+    UUIDs."""
     given_ids = (str(uuid.uuid4()) for _ in itertools.count()) if ids is None else ids
     given_payloads = itertools.repeat(None) if payloads is None else payloads
     for point_id, vector, payload in zip(given_ids, _each(vectors), given_payloads, strict=False):

@@ -40,8 +40,8 @@ _log = log_of("store")
 
 
 class Session:
-    """A client's share in a store; when it is closed, or collected, `release` is called. store: a
-    function where it has to be found first."""
+    """A client's share in a store; `release` is called when it is closed or garbage-collected.
+    store: the store, or a function that finds it."""
 
     def __init__(
         self,
@@ -83,16 +83,17 @@ class Session:
 
     @property
     def budget(self) -> Mapping[str, int]:
-        """What the stores of its process may hold in memory, and hold; nothing of a cluster."""
+        """The bytes that caches of the store's process may hold, and those that they do; empty for
+        a cluster."""
         return self.store.budget()
 
     def close(self) -> None:
-        """Give the store back; a second call does nothing."""
+        """Release the store; a second call does nothing."""
         self._finalizer()
 
 
 def embedded_store(session: Session) -> "EmbeddedStore":
-    """The store of a client, if it is one of this process; else InvalidArgumentError."""
+    """The store of a client in this process; InvalidArgumentError for any other."""
     store = session.store.embedded
     if store is None:
         raise InvalidArgumentError(f"the store {session.place} isn't one of this process")
@@ -109,8 +110,8 @@ def snapshot(session: Session, target: Path, collection_id: str | None = None) -
 
 
 def restore(snapshot: Path, path: Path, name: str | None) -> None:
-    """Make a store of a snapshot, or add the collection of one to the store at `path`, by the name
-    that it had or another."""
+    """Make a store from a snapshot, or add the snapshot's collection to the store at `path`, under
+    its own name or another."""
     store.refuse_without_posix()
     if not (path / CATALOG_NAME).exists():
         if name is not None:
@@ -128,7 +129,7 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
 
 
 def set_memory_budget(limit: int) -> None:
-    """Let the stores of this process keep so many bytes of what can be worked out again."""
+    """Bound the bytes that caches of all stores of this process may hold."""
     BUDGET.limit = limit
 
 
@@ -139,9 +140,9 @@ def in_memory(mode: Mode) -> Session:
 
 
 def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Session:
-    """A share in the store of a directory, made if there is none; NotFoundError where it may not
-    be, since it is only to be read or `create` is False. rebuild: without the derived files that
-    are there, which are forgotten; where nothing can be written, they aren't used."""
+    """The session of the store in a directory, which is made if there is none; NotFoundError where
+    it is to be read only, or `create` is False. rebuild: without the derived files, which are
+    forgotten; where nothing can be written, they aren't used."""
     store.refuse_without_posix()
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)
@@ -175,11 +176,9 @@ def _refuse_missing(path: Path, mode: Mode) -> None:
 def elsewhere(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The store at a URL: one that a server of ours serves, or a cluster. options: further
-    arguments of whatever client that wants; the rest is as `Client` takes it.
-
-    What is there is looked at once; where nothing answers, when the store is used.
-    """
+    """The session of the store at a URL: one that a server of ours serves, or a cluster. options:
+    further arguments of the client that it needs; the rest is as for `Client`. The URL is tried
+    once; where nothing answers, again when the store is used."""
     from retrieval_store.remote.connection import address_of
 
     address = address_of(url, options)
@@ -201,7 +200,8 @@ def elsewhere(
 
 
 def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
-    """A URL where nothing answers yet; `found` opens the one or the other when something does."""
+    """The session of a URL where nothing answers yet; `found` opens the right one when something
+    does."""
     from retrieval_store.remote.connection import is_ours_in_time
 
     decided: list[Session] = []
@@ -225,7 +225,7 @@ def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
 
 
 def waited(qdrant_client: Any) -> Any:
-    """A client of the caller's, whose calls wait if it is an asynchronous one; else as it is."""
+    """A client of the caller's whose calls block, made of an asynchronous one if need be."""
     _remote()
     from retrieval_store.cluster.client import waited
 
@@ -235,7 +235,7 @@ def waited(qdrant_client: Any) -> Any:
 def cluster_at(
     url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The cluster at a URL."""
+    """The session of a cluster at a URL."""
     remote = _remote()
     cluster = remote.Cluster.at(url, dict(options))
     store = remote.RemoteStore(cluster, remote.ReadOptions(consistency, creates_indexes))
@@ -243,7 +243,7 @@ def cluster_at(
 
 
 def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
-    """The cluster of a client which stays the caller's to close."""
+    """The session of a cluster whose client belongs to the caller."""
     remote = _remote()
     cluster = remote.Cluster(qdrant_client, "behind qdrant_client")
     store = remote.RemoteStore(cluster, remote.ReadOptions(consistency, creates_indexes))
@@ -251,7 +251,7 @@ def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> S
 
 
 def _remote() -> Any:
-    """What clusters are reached by."""
+    """The module of cluster stores; MissingDependencyError without qdrant-client."""
     with needing("a cluster", "qdrant-client", "[qdrant]"):
         from retrieval_store.cluster import store
     return store
@@ -265,7 +265,7 @@ def _find_index(name: str) -> Any:
 
 
 def _leave_open() -> None:
-    """What is done to a client that isn't ours."""
+    """Leave a client open that belongs to the caller."""
 
 
 class StoredCollection:
@@ -306,7 +306,7 @@ class StoredCollection:
         return self._here("iterate").copied(self._id)
 
     def _here(self, asked: str) -> "EngineStore":
-        """The store that holds it, if it is our engine's."""
+        """The store, if our engine runs it."""
         store = self._session.store.engine
         if store is None:
             place = self._session.place

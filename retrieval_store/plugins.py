@@ -63,7 +63,7 @@ _registered: dict[str, type] = {}
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """What is installed under a name: where the class is, and the package that brings it."""
+    """What is installed under a name: the path of the class, and the package that brings it."""
 
     group: str
     name: str
@@ -114,7 +114,7 @@ def register_embedding_function(name: Any) -> Any:
 
 
 def _said_by(kind: Any) -> Any:
-    """The name that a class says to have."""
+    """The name that a class gives itself."""
     say = getattr(kind, "name", None)
     try:
         return say() if callable(say) else None
@@ -130,7 +130,7 @@ def _is_remembered(kind: type) -> bool:
 
 
 def load(group: str, name: str) -> Any:
-    """The class registered under `name`; raises PluginError when there is none or it won't load."""
+    """The class registered under `name`; PluginError when there is none or it can't be loaded."""
     if group not in BUILT_IN:
         raise PluginError(f"there is no group {group!r} of plugins; there are {', '.join(GROUPS)}")
     if name in BUILT_IN[group]:
@@ -201,8 +201,8 @@ def name_of(group: str, kind: type) -> str | None:
 
 
 def _own_name(group: str, kind: type) -> str | None:
-    """The name under which this program has registered the class, or has registered it anew when it
-    was defined once more."""
+    """The name under which this program has registered the class, or an earlier definition of
+    it."""
     own = _of_program(group).items()
     alike = [name for name, one in own if _target_of(one) == _target_of(kind)]
     same = [name for name in alike if _of_program(group)[name] is kind]
@@ -222,8 +222,8 @@ def _reexported(group: str, kind: type) -> str | None:
 
 
 def available() -> list[Plugin]:
-    """All that can be used by name, by group: what is built in, what packages bring, and what this
-    program has registered. Nothing is imported."""
+    """All names by group: built in, from installed packages, and registered by this program.
+    Nothing is imported."""
     from importlib.metadata import version
 
     found = []

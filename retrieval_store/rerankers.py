@@ -39,11 +39,9 @@ Scorer: TypeAlias = Callable[[str, list[str]], Floats]
 
 
 def scorer_of(reranker: Any, argument: str) -> Scorer:
-    """What scores documents by a re-ranker of any kind, checked: (n,) float64, finite.
-
-    argument: what it was given as, for the message. InvalidTypeError for what is none. Its calls
-    raise RerankerError where the re-ranker fails, or returns anything but as many numbers.
-    """
+    """The function that scores documents by a re-ranker of any kind, with its result checked: (n,)
+    float64, finite. argument: its name for messages. InvalidTypeError for anything else. Calls
+    raise RerankerError where the re-ranker fails or doesn't return as many numbers."""
     method = _called(reranker)
     if method is None:
         raise InvalidTypeError(
@@ -64,7 +62,7 @@ def scorer_of(reranker: Any, argument: str) -> Scorer:
 
 
 def _called(reranker: Any) -> Callable[[str, list[str]], Any] | None:
-    """What calls it. A class isn't called: that would make one."""
+    """The method to call. A class isn't called: that would make an instance."""
     if isinstance(reranker, type):
         return None
     for name in ("predict", "score"):
@@ -122,7 +120,7 @@ class CrossEncoderReranker:
         return np.asarray(scores, np.float64)
 
     def close(self) -> None:
-        """Let go of the model, and of the memory that it takes."""
+        """Release the model and its memory."""
         with self._loading:
             self._model = None
 

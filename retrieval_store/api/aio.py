@@ -36,7 +36,7 @@ PIECE = 256  # records that a thread hands over at once
 def awaited(
     method: Callable[Concatenate[Any, P], R], kind: Kind = "read"
 ) -> Callable[Concatenate[Any, P], Async[R]]:
-    """A method of the asynchronous class, made of one of the other's."""
+    """An asynchronous method made from a synchronous one."""
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -50,7 +50,7 @@ def awaited(
 def collection(
     method: Callable[Concatenate[Any, P], Collection], kind: Kind = "read"
 ) -> Callable[Concatenate[Any, P], "Async[AsyncCollection]"]:
-    """The same of a method that returns a collection."""
+    """The same for a method that returns a collection."""
     asked = awaited(method, kind)
 
     @wraps(method)
@@ -63,7 +63,7 @@ def collection(
 def collections(
     method: Callable[Concatenate[Any, P], list[Collection]],
 ) -> Callable[Concatenate[Any, P], "Async[list[AsyncCollection]]"]:
-    """The same of one that returns several."""
+    """The same for a method that returns several collections."""
     asked = awaited(method)
 
     @wraps(method)
@@ -76,7 +76,7 @@ def collections(
 def to_another(
     method: Callable[Concatenate[Any, Any, P], R],
 ) -> Callable[Concatenate[Any, "AsyncClient | Client", P], Async[R]]:
-    """The same of one whose first argument is a client, of either kind."""
+    """The same for a method whose first argument is a client of either kind."""
 
     @wraps(method)
     async def call(
@@ -93,7 +93,7 @@ def to_another(
 def iterated(
     method: Callable[Concatenate[Any, P], Any],
 ) -> Callable[Concatenate[Any, P], AsyncGenerator[dict[str, Any], None]]:
-    """The same of one that returns an iterator, and reads a `batch` at once."""
+    """The same for a method that returns an iterator, which reads a `batch` at a time."""
     parameters = signature(method)
 
     @wraps(method)
@@ -115,7 +115,7 @@ def iterated(
 
 
 def _named(call: T, method: Any, returned: str | None = None) -> T:
-    """A method that says of itself what the other says."""
+    """Give a method the name, docstring and signature of another."""
     made: Any = call
     made.__module__, made.__qualname__ = __name__, f"Async{method.__qualname__}"
     if returned is not None:
@@ -125,8 +125,8 @@ def _named(call: T, method: Any, returned: str | None = None) -> T:
 
 
 class _Pieces:
-    """What an iterator gives, piece by piece, in whichever thread; one at a time, since who is
-    cancelled doesn't wait for the piece that is under way."""
+    """Reads an iterator piece by piece in any thread; one at a time, since a caller that is
+    cancelled doesn't wait for the piece under way."""
 
     def __init__(self, make: Callable[[], Iterator[dict[str, Any]]], batch: Any) -> None:
         self._make = make
@@ -142,7 +142,7 @@ class _Pieces:
             return list(islice(self._rows, min(PIECE, int(self._batch))))
 
     def close(self) -> None:
-        """Let go of what they are read from."""
+        """Close the iterator."""
         with self._lock:
             rows, self._rows = self._rows, iter(())
         if isinstance(rows, Generator):
@@ -150,8 +150,7 @@ class _Pieces:
 
 
 class _Calls:
-    """Carries out the calls of one client, which it opens with the first of them. make: makes the
-    client."""
+    """Runs the calls of one client, which the first of them opens. make: makes the client."""
 
     def __init__(self, make: Callable[[], Client], threads: int) -> None:
         self.threads = Threads(whole_number(threads, "threads", 1))
@@ -183,21 +182,21 @@ class _Calls:
         return self.client
 
     async def made(self, call: Callable[[], T], kind: Kind) -> T:
-        """What a call of the open client returns."""
+        """The result of a call of the open client."""
         if self.closed:
             place = "" if self.client is None else f" of the store {self.client._session.place}"
             raise ClientClosedError(f"the client{place} has been closed")
         return await self.threads.run(call, is_long=kind == "long")
 
     async def release(self, call: Callable[[], object]) -> None:
-        """Have a call made that lets go of something, after `close` too."""
+        """Run a call that releases something, even after `close`."""
         if self.closed:
             call()
         else:
             await self.threads.run(call, is_long=True)
 
     async def close(self) -> None:
-        """Wait for what threads do, and let go of the store."""
+        """Wait for the calls under way, and close the client."""
         self.closed = True
         await self.threads.settle()
         if self.client is not None and not self.client._session.closed:
@@ -356,8 +355,8 @@ class AsyncClient:
     reset = awaited(Client.reset, "long")
 
     async def close(self) -> None:
-        """Let go of the store, once what threads do for calls that were cancelled is done too; its
-        collections can't be used any more. Again does nothing."""
+        """Close the store, once calls that were cancelled have ended too; its collections can't be
+        used any more. Closing again does nothing."""
         await self._calls.close()
 
     async def __aenter__(self) -> "AsyncClient":

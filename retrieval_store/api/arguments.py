@@ -40,7 +40,7 @@ _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
 
 
 class Default(Enum):
-    """Stands for "the embedding function was left out"."""
+    """Stands for an embedding function that wasn't given."""
 
     DEFAULT = "default"
 
@@ -50,9 +50,9 @@ DEFAULT = Default.DEFAULT
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records to write, all fields of one length; a field that wasn't given is None. embed: which
-    field vectors are made of, the others being stored beside them; None where each record has one
-    at most that they can be made of, and that replaces what it held of the others."""
+    """Records to write, all fields of one length; a field that wasn't given is None. embed: the
+    field to make vectors of, the others being stored beside it; None where each record has at most
+    one such field, which replaces the others."""
 
     ids: list[str]
     embeddings: Matrix | None
@@ -64,7 +64,7 @@ class Records:
     embed: Embed | None = None
 
     def without(self, places: Container[int]) -> "Records":
-        """The records but those at these places."""
+        """The records without those at these places."""
         kept = [i for i in range(len(self.ids)) if i not in places]
         chosen: dict[str, Any] = {
             name: None if values is None else [values[i] for i in kept]
@@ -112,7 +112,7 @@ def records_of(
 
 
 def embed_of(embed: Any, allowed: tuple[str, ...] = get_args(Embed)) -> Embed:
-    """Which of the fields is embedded."""
+    """The field to embed."""
     if embed not in allowed:
         expected = " or ".join(map(repr, allowed))
         raise InvalidArgumentError(f"embed is {shown(embed)}, expected {expected}")
@@ -150,7 +150,7 @@ def ids_of(ids: Any, name: str = "ids") -> list[str]:
 
 
 def named_by(ids: Any, name: str = "ids") -> ShownIds | None:
-    """The ids that name points, checked; None where none are given."""
+    """The given ids, checked; None where none are given."""
     return None if ids is None else ShownIds(ids_of(ids, name))
 
 
@@ -187,8 +187,8 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
 
 
 def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
-    """A list of sparse vectors, or None: of dicts with "indices" and "values", or of objects that
-    have these."""
+    """A list of sparse vectors from dicts with "indices" and "values", or objects with these
+    attributes; None for None."""
     single = isinstance(vectors, Mapping) or hasattr(vectors, "indices")
     items = [vectors] if single else _listlike(vectors, name, "a list of sparse vectors")
     return [
@@ -255,7 +255,7 @@ def _stacked(vectors: Any, name: str) -> Any:
 
 
 def metadatas_of(metadatas: Any) -> list[Payload | None]:
-    """A list of dicts in the JSON domain, or None."""
+    """A list of dicts that JSON can hold, or None."""
     if isinstance(metadatas, Mapping):
         metadatas = [metadatas]
     items = _listlike(metadatas, "metadatas", "a dict or a list of dicts")
@@ -275,7 +275,8 @@ def metadatas_of(metadatas: Any) -> list[Payload | None]:
 
 
 def texts_of(texts: Any, name: str) -> list[str | None]:
-    """A list of plain strings, or None: some tokenizers take no other kinds of str."""
+    """A list of plain strings, or None; subclasses of str are converted, since some tokenizers
+    refuse them."""
     items = [texts] if isinstance(texts, str) else _listlike(texts, name, "a str or a list of str")
     for i, item in enumerate(items):
         if item is not None and not (type(item) is str and item.isascii()):
@@ -331,7 +332,7 @@ def _expression_of(where: Any) -> Expression:
 
 
 def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
-    """The names in `include`, all of them allowed."""
+    """The names in `include`, all of them valid."""
     names = (
         [include] if isinstance(include, str) else _listlike(include, "include", "a list of str")
     )
@@ -345,12 +346,13 @@ def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=128)
 def _set_of(names: tuple[str, ...]) -> frozenset[str]:
-    """The same one each time, with its hash; of plain strings, whatever kind was passed first."""
+    """A set of names, the same object each time, so that its hash is cached; with plain strings,
+    whatever kind was passed first."""
     return frozenset(map(str.__str__, names))
 
 
 def collection_name(name: Any) -> str:
-    """A name for a collection."""
+    """A valid name of a collection."""
     if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise InvalidArgumentError(
             f"name is {shown(name)}; names of collections have 3 to 512 characters of "
@@ -379,14 +381,14 @@ def _refuse_surrogates(text: str, name: str, i: int) -> None:
 
 
 def metadata_key(key: Any, name: str) -> str:
-    """A key of metadata."""
+    """A valid metadata key."""
     if not isinstance(key, str) or not key:
         raise InvalidTypeError(f"{name} is {shown(key)}, expected a metadata key")
     return key
 
 
 def metadata_keys(keys: Any, name: str) -> list[str]:
-    """Keys of metadata, each once."""
+    """Valid metadata keys, each once."""
     items = [keys] if isinstance(keys, str) else _listlike(keys, name, "a str or a list of str")
     for i, key in enumerate(items):
         metadata_key(key, f"{name}[{i}]")

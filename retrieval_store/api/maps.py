@@ -37,9 +37,8 @@ GREY, NONE, OTHER = "#9a9a9a", "none", "other"
 
 @dataclass(frozen=True, slots=True)
 class MapData:
-    """What is drawn. places: (n, 2); values: what each point has under the key whose values are
-    coloured, None where none is; marked: whether a point is to stand out; title: what the map shows
-    of what."""
+    """The data of a map. places: (n, 2); values: for each point the value that its colour stands
+    for, None without one; marked: whether a point stands out; title: the title of the map."""
 
     ids: Sequence[str]
     places: Matrix
@@ -51,14 +50,14 @@ class MapData:
 
     @property
     def is_numbers(self) -> bool:
-        """Whether the values are numbers, and many, so that a scale shows them."""
+        """Whether the values are many numbers, so that a colour scale is used."""
         known = {one for one in self.values or () if one is not None}
         numbers = all(isinstance(one, int | float) and one is not True for one in known)
         return numbers and len(known) > KINDS
 
     @property
     def kinds(self) -> list[str]:
-        """The values as text, of which the most frequent have a name, and others are "other"."""
+        """The values as text; the most frequent keep their names, the rest is "other"."""
         told = [NONE if one is None else printable(str(one))[:40] for one in self.values or ()]
         if self.values is None:
             return ["all"] * len(self.ids)
@@ -70,8 +69,8 @@ class MapData:
 
 @dataclass(frozen=True, slots=True)
 class MapRequest:
-    """Which records are drawn: those that match, or a sample of them, chosen by a seed; those to be
-    marked are drawn in any case. key: whose values are coloured."""
+    """Which records a map shows: those that match, or a sample of them, drawn by a seed; marked
+    records are always shown. key: the metadata key that colours stand for."""
 
     matching: Expression | None
     key: str | None
@@ -81,8 +80,8 @@ class MapRequest:
 
 
 def map_of(points: PointsBackend, name: str, metric: Metric, asked: MapRequest) -> MapData:
-    """The map of a collection's dense vectors. InvalidArgumentError for a key that no record drawn
-    has, and for records to be marked that there aren't."""
+    """The map of a collection's dense vectors. InvalidArgumentError for a key that no record on the
+    map has, and for marked ids that don't exist."""
     path = None if asked.key is None else (asked.key,)
     found = points.projected("", asked.matching, asked.sample, asked.seed, path)
     if found.values and all(one is None for one in found.values):
@@ -113,7 +112,8 @@ def _with_marked(
     path: PayloadPath | None,
     metric: Metric,
 ) -> Projection:
-    """A projection with records that it lacks, in its plane; without those that have no vector."""
+    """The projection with marked records that it lacks, placed in its plane; without those that
+    have no vector."""
     fields = Fields(vectors=("",), payload=path is not None)
     others = points.get(marked, None, None, 0, fields)
     known = {*map(str, others.ids)}
@@ -147,13 +147,13 @@ def _documents(points: PointsBackend, ids: list[PointId]) -> list[str]:
 
 
 class Picture:
-    """A PNG, which notebooks show. data: its bytes."""
+    """A PNG that notebooks display. data: its bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
     def save(self, path: Any) -> Path:
-        """Write it to a file."""
+        """Write the PNG to a file."""
         target = path_of(path, "path")
         target.write_bytes(self.data)
         return target
@@ -163,9 +163,9 @@ class Picture:
 
 
 def drawn(data: MapData, library: Any = None) -> Any:
-    """The map by a library, or by the first that is installed: an object of the library's, which
-    notebooks show. InvalidArgumentError for one that isn't known, MissingDependencyError where it
-    isn't installed, or none is."""
+    """The map drawn by a library, or by the first that is installed: an object of the library's
+    that notebooks display. InvalidArgumentError for an unknown library, MissingDependencyError
+    where it, or every one, is missing."""
     if library is not None and library not in LIBRARIES:
         raise InvalidArgumentError(f"library is {shown(library)}, expected one of {LIBRARIES}")
     for name in LIBRARIES if library is None else (library,):
@@ -308,12 +308,12 @@ def _by_matplotlib(data: MapData) -> Picture:
 
 
 def _plain(text: str) -> str:
-    """Text in which matplotlib sees no formulas."""
+    """Text with characters escaped that matplotlib would read as formulas."""
     return text.replace("$", r"\$")
 
 
 def _by_kind(data: MapData) -> dict[str, list[int]]:
-    """Which points are of each kind, the most frequent first."""
+    """The points of each kind, the most frequent kind first."""
     found: dict[str, list[int]] = {}
     for i, kind in enumerate(data.kinds):
         found.setdefault(kind, []).append(i)
@@ -322,7 +322,7 @@ def _by_kind(data: MapData) -> dict[str, list[int]]:
 
 
 def _colours(kinds: Iterable[str]) -> dict[str, str]:
-    """The colour of each kind: grey of what is none of them."""
+    """The colour of each kind; grey for points without one."""
     colours = iter(PALETTE)
     return {one: GREY if one in (NONE, OTHER) else next(colours) for one in kinds}
 

@@ -115,7 +115,8 @@ class Rerank:
 
     @classmethod
     def comparing(cls, rerank: "Rerank | Any", texts: str | Sequence[str] | None) -> "Rerank":
-        """What a user passes as `rerank`, comparing with these texts where it names none itself."""
+        """A user's `rerank` as a `Rerank`, comparing with these texts unless it names a text
+        itself."""
         whole = rerank if isinstance(rerank, cls) else cls(rerank)
         return replace(whole, query=texts) if whole.query is None else whole
 
@@ -131,7 +132,7 @@ class QueryOptions:
 
     @classmethod
     def of(cls, mode: "Mode | Hybrid", exact: bool, ef: int | None) -> "QueryOptions":
-        """Of what a user passes."""
+        """The options that a user's arguments mean."""
         if isinstance(mode, Hybrid):
             return cls("hybrid", exact, ef, mode)
         return cls(mode, exact, ef, _USUAL)
@@ -146,7 +147,7 @@ class QueryOptions:
         self.hybrid.check()
 
     def checked_ef(self) -> int | None:
-        """The candidates asked for, if so."""
+        """The number of candidates, if given."""
         return None if self.ef is None else whole_number(self.ef, "ef", 1)
 
 
@@ -164,7 +165,7 @@ class QuerySources:
     query_sparse: Any = None
 
     def only(self) -> tuple[str, Any]:
-        """Name and value of the one kind that is given."""
+        """The name and value of the only kind of query that is given."""
         given = self._given()
         if "query_sparse" in given:
             raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
@@ -176,14 +177,14 @@ class QuerySources:
         return given.popitem()
 
     def refuse_beside(self, name: str) -> None:
-        """Raise InvalidArgumentError where any is given beside something else."""
+        """Raise InvalidArgumentError where a query is given beside something that replaces it."""
         if given := self._given():
             raise InvalidArgumentError(f"{name} takes the place of {' and '.join(given)}")
 
     def sides(self, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
-        """The texts and the sparse vectors that are given. In text mode texts come alone, in
-        "sparse" sparse vectors; else vectors may come beside the texts, and must beside sparse
-        vectors that come without texts."""
+        """The given texts and sparse vectors. Text mode takes texts alone, "sparse" mode sparse
+        vectors alone; otherwise vectors may come beside texts, and must come beside sparse vectors
+        without texts."""
         given = set(self._given())
         if given not in _SIDES[mode]:
             known = ", or ".join(" and ".join(sorted(one)) for one in _SIDES[mode])
@@ -206,8 +207,8 @@ class QuerySources:
         return texts, sparse
 
     def dense_leg(self, texts: list[Any] | None, number: int | None) -> tuple[str, Any]:
-        """What a hybrid query takes its vectors from: embeddings, as many if a number is given, or
-        the texts."""
+        """What the vectors of a hybrid query are made of: the given embeddings, checked for their
+        number, or the texts."""
         if self.query_embeddings is None:
             return "query_texts", texts
         vectors = vectors_of(self.query_embeddings)
@@ -273,10 +274,10 @@ class Window:
 
 @dataclass(slots=True)
 class QueryBuilder:
-    """Makes queries for a store of what users of a collection pass. embedder: returns the one
-    of its embedding function; load: what its data loader makes of uris; analyzer: tells how it
-    finds words; space, sparse: the vector spaces that are searched; holds_several: whether a point
-    has several vectors in the first, and so all that are given are one query."""
+    """Makes queries from the arguments of a collection's methods. embedder: returns that of its
+    embedding function; load: loads URIs by its data loader; analyzer: returns that of its
+    documents; space, sparse: the vector spaces to search; holds_several: whether the first is a
+    multivector space, so that all given vectors are one query."""
 
     embedder: "Callable[[], ProbedEmbedder]"
     load: Callable[[list[str | None]], list[Any]]
@@ -293,7 +294,7 @@ class QueryBuilder:
         fields: Fields,
         options: QueryOptions,
     ) -> Query:
-        """What the store is asked."""
+        """The query for the store."""
         options.check()
         step, measured = self._step(sources, expression, window.depth, options)
         step.limit, step.offset = window.count, window.offset
@@ -307,7 +308,7 @@ class QueryBuilder:
         depth: int,
         options: QueryOptions,
     ) -> tuple[QueryStep, NearestDense | None]:
-        """How points are ranked, and what the distances of a hybrid query are measured from."""
+        """The ranking, and the one that the distances of a hybrid query refer to."""
         if options.mode == "dense":
             return QueryStep(self._near(sources.only(), options), depth, expression), None
         texts, sparse = sources.sides(options.mode)
@@ -341,7 +342,7 @@ class QueryBuilder:
         return NearestDense(self.space, each, "distance", options.exact, options.checked_ef())
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
-        """(q, dim) float32 of one kind of queries."""
+        """(q, dim) float32 of the queries of one kind."""
         name, values = source
         match name:
             case "query_embeddings":
@@ -362,8 +363,9 @@ class QueryBuilder:
 def vector_like(
     backend: "Backend", metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
 ) -> Matrix:
-    """(1, dim) float32 p + (p - u): p the average of the vectors of the first, u of the second, of
-    cosine those at length 1; p alone without second ones. As Qdrant recommends by averages."""
+    """(1, dim) float32 p + (p - u), where p is the average of the vectors of `like` and u that of
+    `unlike`, of vectors at length 1 for cosine; p alone without `unlike`. Qdrant recommends in the
+    same way by averages."""
     if not like:
         raise InvalidArgumentError("like is empty, expected ids of points to be like")
     near = _average(backend, metric, like, "like")
@@ -396,7 +398,7 @@ def _with_vector(ids: Sequence[PointId], column: Matrix | None) -> list[PointId]
 
 
 def _threshold(step: QueryStep, window: Window) -> float | None:
-    """That of a step, in its own unit."""
+    """The threshold of a step, in the unit of its scores."""
     if not isinstance(step.scoring, NearestDense):
         return window.min_score
     if window.min_score is not None:
@@ -415,7 +417,7 @@ def window_of(
     mode: str,
     is_reranked: bool = False,
 ) -> Window:
-    """The window that a user asks for. bounds: max_distance and min_score."""
+    """The window of hits that a user asks for. bounds: max_distance and min_score."""
     count = whole_number(n_results, "n_results", 1)
     skipped = 0 if offset is None else whole_number(offset, "offset", 0, sys.maxsize - count)
     groups = None if group_by is None else _groups_of(group_by)
@@ -460,8 +462,8 @@ _FORMER: Mapping[str, tuple[str, type]] = {
 
 
 def gathered(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a query, where those that were arguments of their own have become parts of
-    `mode`, `group_by` and `rerank`."""
+    """The arguments of a query, with former arguments made parts of `mode`, `group_by` and
+    `rerank`."""
     now = {name: value for name, value in given.items() if name not in _FORMER}
     former = {name: value for name in _FORMER if (value := given.get(name)) is not None}
     if not former:
@@ -481,8 +483,8 @@ def gathered(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_apart(name: str, now: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError for a former argument without that of which it is a part, or
-    beside one that has such a part itself."""
+    """Raise InvalidArgumentError for a former argument without the argument that it is a part of
+    now, or beside an object that has the part itself."""
     argument, kind = _FORMER[name]
     is_lacking = now.get(argument) is None and argument != "mode"
     if is_lacking or isinstance(now.get(argument), kind):
@@ -490,14 +492,14 @@ def _refuse_apart(name: str, now: Mapping[str, Any]) -> None:
 
 
 def _written(name: str) -> str:
-    """How a former argument is written now."""
+    """The present form of a former argument."""
     argument, kind = _FORMER[name]
     return f"{argument}={kind.__name__}({', '.join(one.name for one in fields(kind))})"
 
 
 def as_now(given: Mapping[str, Any], level: int = 3) -> Mapping[str, Any]:
-    """The arguments that a caller gave, gathered; a DeprecationWarning names the former ones, and
-    shows the line of the caller, so many levels above."""
+    """The arguments that a caller gave, gathered. A DeprecationWarning names the former ones, and
+    points at the caller's line, `level` frames up."""
     former = [name for name in given if name in _FORMER]
     if not former:
         return given
@@ -519,8 +521,8 @@ P = ParamSpec("P")
 def asks(
     ask: Callable[Concatenate[C, P], Q],
 ) -> Callable[[Callable[[C, Q], R]], Callable[Concatenate[C, P], R]]:
-    """Makes a method of one that answers a question: its parameters are those of `ask`, which makes
-    the question of them; so several ways of answering have them in one place."""
+    """Decorates a method that answers a query so that it takes the parameters of `ask`, which makes
+    the query from them: several methods share one list of parameters."""
 
     def decorate(answer: Callable[[C, Q], R]) -> Callable[Concatenate[C, P], R]:
         own = _named_as(answer, ask)
@@ -565,7 +567,8 @@ _HERE = {name: here for here, names in _ELSEWHERE.items() for name in names}
 
 
 def refuse_elsewhere(method: str, given: Mapping[str, Any], known: Container[str]) -> None:
-    """Raise InvalidTypeError for the first argument that has another name here."""
+    """Raise InvalidTypeError for the first argument that goes by another name in other libraries,
+    naming ours."""
     for name in given:
         if name not in known and name in _HERE:
             raise InvalidTypeError(
@@ -574,8 +577,7 @@ def refuse_elsewhere(method: str, given: Mapping[str, Any], known: Container[str
 
 
 def asks_besides(ask: Callable[..., Any]) -> Callable[[R], R]:
-    """Shows a method that passes on `*query` and `**named` to `ask` with the parameters of that,
-    beside those of its own."""
+    """Shows a method that passes `*query` and `**named` on to `ask` with the parameters of both."""
 
     def decorate(method: R) -> R:
         own, asked = signature(method), signature(ask)  # type: ignore[arg-type]
@@ -588,7 +590,8 @@ def asks_besides(ask: Callable[..., Any]) -> Callable[[R], R]:
 
 
 def _named_as(named: Any, function: Any) -> Any:
-    """A copy of the function under another name, for Python's own errors about arguments."""
+    """A copy of a function under another name, which Python's own errors about arguments then
+    show."""
     code, defaults = function.__code__, function.__defaults__
     copy = FunctionType(code, function.__globals__, named.__name__, defaults, function.__closure__)
     copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, named.__qualname__

@@ -27,35 +27,35 @@ NAMES_KEPT = 8
 
 @dataclass(frozen=True, slots=True)
 class Reranking:
-    """How hits are put in order anew. texts: what the re-ranker compares documents with, one for
-    each query; wanted: which hits are wanted then, by their new places and scores."""
+    """Puts hits in the order of a re-ranker. texts: what documents are compared with, one for each
+    query; wanted: the window of hits in the new order."""
 
     score: Scorer
     texts: list[str]
     wanted: Window
 
     def of(self, hits: Sequence[Hits]) -> list[Hits]:
-        """The wanted hits of each query, with their new scores, NaN for those without a document:
-        these come last, in the order that they had."""
+        """The hits of each query in the wanted window, with new scores. Hits without a document
+        come last, in their old order, with the score NaN."""
         return [
             self._wanted(one, *self._order(text, one))
             for text, one in zip(self.texts, hits, strict=True)
         ]
 
     def told(self, hits: Sequence[Hits]) -> list[list[Moved]]:
-        """What moved: for each query all that the re-ranker has read, best first."""
+        """What moved: for each query all hits that were read, best first."""
         return [
             _moved(one, *self._order(text, one)) for text, one in zip(self.texts, hits, strict=True)
         ]
 
     def shows(self, moved: Moved) -> bool:
-        """Whether a hit is among those that are wanted."""
+        """Whether a hit is in the wanted window."""
         score, bound = moved["score"], self.wanted.min_score
         is_good = bound is None or (score is not None and score >= bound)
         return is_good and self.wanted.offset < moved["after"] <= self.wanted.depth
 
     def _order(self, text: str, hits: Hits) -> tuple[Ints, Floats]:
-        """The places of hits in their new order, and their new scores in that order."""
+        """The old places of hits in their new order, and their new scores in that order."""
         documents = hits.points.documents or []
         readable = [i for i, one in enumerate(documents) if one]
         scores = np.full(len(documents), np.nan)
@@ -82,8 +82,8 @@ class Reranking:
 def reranked_question(
     rerank: Rerank, window: Window, ask: Callable[[Window], Query]
 ) -> tuple[Query, Reranking]:
-    """The query for the hits that a re-ranker reads, and how these are re-ranked. window: which
-    hits are wanted in the end; ask: makes the query of a window."""
+    """The query for the hits that a re-ranker reads, and their re-ranking. window: the window of
+    hits in the end; ask: makes the query for a window."""
     depth, reranker = max(CANDIDATES, window.depth), rerank.reranker
     if rerank.candidates is not None:
         depth = whole_number(rerank.candidates, "candidates of rerank", 1)
@@ -126,7 +126,7 @@ def _moved(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:
 
 @lru_cache(maxsize=NAMES_KEPT)
 def _named(name: str) -> Any:
-    """The registered re-ranker of a name, made without settings, once in a process: it may hold a
+    """The registered re-ranker of a name, made without settings once in a process: it may hold a
     model."""
     if not plugins.is_known(plugins.RERANKERS, name):
         raise InvalidArgumentError(

@@ -205,7 +205,7 @@ class DeleteResult(TypedDict):
 def store_stats(
     each: Iterable[tuple[str, Gauges]], catalog: int, budget: Mapping[str, int]
 ) -> StoreStats:
-    """What is watched of collections, added up, with the bytes of the catalog of the store."""
+    """The gauges of collections, added up, with the bytes of the store's catalog."""
     gauges = dict(each)
     disk = _sum(one.disk for one in gauges.values())
     if catalog:
@@ -244,7 +244,7 @@ def _sum(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 @lru_cache(maxsize=128)
 def fields_for(include: frozenset[str]) -> Fields:
-    """What to fetch for these names in `include`."""
+    """The fields to read for the names in `include`."""
     return Fields(
         payload="metadatas" in include,
         document="documents" in include,
@@ -254,8 +254,8 @@ def fields_for(include: frozenset[str]) -> Fields:
 
 
 class _Named(dict[str, Any]):
-    """A dict like any other, which bears the public name of its type, says that its fields are
-    keys, and shows as a table in notebooks."""
+    """A dict that shows its type's public name, hints that its fields are keys, and displays as a
+    table in notebooks."""
 
     def __getattr__(self, name: str) -> Any:
         near = f"[{name!r}]" if name in self else f" of the keys {', '.join(map(repr, self))}"
@@ -286,17 +286,17 @@ def _named(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def explanation_of(fields: Mapping[str, Any]) -> Explanation:
-    """How a query was answered, as the result of `explain`."""
+    """The result of `explain`."""
     return cast(Explanation, _named("Explanation", fields))
 
 
 def stats_of(points: Mapping[str, Any], texts_cut: int | None) -> Stats:
-    """What a store tells of points, as the result of `stats`."""
+    """The result of `stats`."""
     return cast(Stats, _named("Stats", {**points, "texts_cut": texts_cut}))
 
 
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:
-    """Points as the result of `get`."""
+    """The result of `get`."""
     result = _NAMED["GetResult"](
         ids=list(map(str, points.ids)),
         embeddings=_embeddings(points),
@@ -314,7 +314,7 @@ def get_result(points: Points, include: frozenset[str], data: list[Any] | None) 
 def query_result(
     hits: Sequence[Hits], include: frozenset[str], data: list[list[Any]] | None
 ) -> QueryResult:
-    """Hits as the result of `query`."""
+    """The result of `query`."""
     found = [hit.points for hit in hits]
     result = _NAMED["QueryResult"](
         ids=[list(map(str, points.ids)) for points in found],
@@ -344,7 +344,7 @@ def _embeddings(points: Points) -> Matrix | None:
 
 
 def _sparse(points: Points) -> list[dict[str, Any] | None]:
-    """Sparse vectors as users pass them, in plain numbers."""
+    """Sparse vectors in plain numbers, as users pass them."""
     return [
         {"indices": one.indices.tolist(), "values": one.values.tolist()}
         if isinstance(one, SparseVector)
@@ -358,7 +358,7 @@ def _distances(hit: Hits) -> list[float | None] | None:
 
 
 def _numbers(column: Floats) -> list[float | None]:
-    """As Python's, None for NaN: for a point without a vector, or without a document."""
+    """A list of floats, with None for NaN: for points without a vector, or without a document."""
     numbers: list[Any] = column.tolist()
     if math.isnan(sum(numbers)):
         return [None if math.isnan(number) else number for number in numbers]

@@ -35,7 +35,7 @@ _NO_TEXT = "it has no document for the re-ranker to read, so it comes after all 
 def bound(
     ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a query by their names, with defaults. TypeError as of any call."""
+    """The arguments of a query by name, with defaults. TypeError as for any call."""
     asked, named = inspect.signature(ask), as_now(named, level=4)
     refuse_elsewhere("why", named, asked.parameters)
     given = asked.bind(None, *query, **named)
@@ -51,8 +51,8 @@ def case_of(
     containing: Any,
     same: Any,
 ) -> WhyRequest:
-    """The case of a query. given: its arguments; question: what they ask; analyzer: tells how the
-    collection finds words, where any are in question."""
+    """The request to explain. given: the arguments of the query; question: the query; analyzer:
+    returns that of the collection, called only where words matter."""
     ids = named_by(records, "records")
     check_asked(ids, containing, "records")
     text = _text_of(given["query_texts"])
@@ -80,7 +80,7 @@ def case_of(
 
 
 def reranked(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
-    """The reasons as they are after re-ranking. hits: what the re-ranker reads."""
+    """The reasons after re-ranking. hits: those that the re-ranker reads."""
     (order,) = reranking.told(hits)
     places = {one["id"]: one for one in order}
     found = (_after(one, places.get(str(one.id)), order, reranking) for one in reasons)
@@ -122,7 +122,7 @@ def _on_reranked(moved: Moved, wanted: Window) -> Iterator[str]:
 
 
 def _terms(given: Mapping[str, Any]) -> ArgumentNames:
-    """What the arguments of a query are called that decide what is found."""
+    """The names of the arguments that decide what is found."""
     threshold = "max_distance" if given["mode"] == "dense" else "min_score"
     if given["rerank"] is None:
         return ArgumentNames(threshold=threshold)
@@ -131,7 +131,7 @@ def _terms(given: Mapping[str, Any]) -> ArgumentNames:
 
 
 def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryStep, ...]:
-    """How the words of a query's text rank records, where the query doesn't go by them."""
+    """The ranking by the words of a query's text, where the query itself doesn't rank by words."""
     (step,) = question.steps
     leaves = leaves_of(step)
     if any(isinstance(one.scoring, Bm25) for one in leaves):
@@ -140,7 +140,7 @@ def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryS
 
 
 def _text_of(texts: Any) -> str | None:
-    """The text of a query of one."""
+    """The text of a single query."""
     return texts if texts is None or isinstance(texts, str) else texts[0]
 
 
@@ -152,7 +152,7 @@ def _of_ids(ids: Any) -> list[Condition]:
 
 
 def _of_like(given: Mapping[str, Any]) -> list[Condition]:
-    """A query by likeness finds none of the records that it is made of."""
+    """The condition of a query by likeness, which finds none of its examples."""
     return [
         Condition(name, list(ids), Not(HasId(tuple(ids), are_shown=True)))
         for name in ("like", "unlike")
@@ -168,12 +168,12 @@ def _of_where(where: Any) -> list[Condition]:
 
 
 def conditions_in(argument: str, filter: Any, parse: Parse) -> list[Condition]:
-    """The parts of a filter of Chroma's dialect; none where there is no filter."""
+    """The parts of a filter in Chroma's dialect; none without a filter."""
     return [] if filter is None else [_part(argument, filter, parse, negated=False)]
 
 
 def _part(argument: str, node: Mapping[str, Any], parse: Parse, negated: bool) -> Condition:
-    """A dict of conditions, all of which are asked."""
+    """A dict of conditions, all of which must hold."""
     terms = [_of_key(argument, key, operand, parse, negated) for key, operand in node.items()]
     if len(terms) == 1:
         return terms[0]
@@ -207,7 +207,7 @@ def _combined(
     negated: bool,
     every: bool,
 ) -> Condition:
-    """Several parts as one, which wants every one of them or any."""
+    """Several parts as one that requires all of them, or any."""
     written = {"$not": node} if negated else dict(node)
     kind: Kind = "all" if every else "any"
     return Condition(argument, written, parse(written), kind, tuple(terms))

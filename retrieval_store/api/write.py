@@ -54,11 +54,9 @@ from retrieval_store.query.types import (
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingInputs:
-    """What to embed, and what the records then hold.
-
-    inputs: strings and images; positions: which record each belongs to, int64; documents, uris: an
-    item for each record, UNSET where it stays; None where all do.
-    """
+    """What to embed, and what the records hold afterwards. inputs: strings and images; positions:
+    the record that each belongs to, int64; documents, uris: an item for each record, UNSET where it
+    stays; None where all stay."""
 
     inputs: list[Any]
     positions: Ints
@@ -67,8 +65,8 @@ class EmbeddingInputs:
 
 
 def loaded_from(records: Records, loader: DataLoader | None) -> list[Any]:
-    """For each record what its uri points at, None without a uri, for what a loader skips, and
-    where uris aren't embedded; raises InvalidArgumentError when there are uris and no loader."""
+    """What the URI of each record leads to; None without a URI, for a URI that the loader skips,
+    and where URIs aren't embedded. InvalidArgumentError for URIs without a loader."""
     uris = _embedded_uris(records)
     has_uris = uris is not None and any(uri is not None for uri in uris)
     return load(uris or [], loader) if has_uris else [None] * len(records.ids)
@@ -79,8 +77,7 @@ def _embedded_uris(records: Records) -> list[str | None] | None:
 
 
 def skipped_in(records: Records, loaded: list[Any], loader: DataLoader | None) -> set[int]:
-    """The places of the records whose uris a loader has skipped, as it was told to by its
-    `on_error`."""
+    """The places of the records whose URIs the loader skipped, as its `on_error` allows."""
     uris = _embedded_uris(records)
     if uris is None or getattr(loader, "on_error", None) != "skip":
         return set()
@@ -89,8 +86,8 @@ def skipped_in(records: Records, loaded: list[Any], loader: DataLoader | None) -
 
 
 def embedding_inputs(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The sources of the records, of which those of uris are loaded; raises InvalidArgumentError
-    when a record has two, and it isn't said which is embedded."""
+    """The sources to embed, with URIs loaded; InvalidArgumentError when a record has two, and
+    `embed` doesn't say which."""
     _refuse_unloaded(records, loaded)
     return _only_sources(records, loaded) if records.embed is None else _chosen(records, loaded)
 
@@ -106,7 +103,7 @@ def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
 
 
 def _chosen(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The sources of one kind; what is given of the others is stored."""
+    """The sources of one kind; the fields of the others are stored."""
     field = loaded if records.embed == "uris" else getattr(records, records.embed or "")
     places = [i for i, item in enumerate(field or ()) if item is not None]
     return EmbeddingInputs(
@@ -118,12 +115,12 @@ def _chosen(records: Records, loaded: list[Any]) -> EmbeddingInputs:
 
 
 def or_unset(values: list[Any] | None) -> list[Any] | None:
-    """The values, UNSET where there is none."""
+    """The values, UNSET in place of None."""
     return None if values is None else [UNSET if value is None else value for value in values]
 
 
 def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The one source of each record."""
+    """The single source of each record."""
     inputs: list[Any] = []
     positions: list[int] = []
     documents: list[MaybeText] = [UNSET] * len(records.ids)
@@ -150,7 +147,7 @@ def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
 
 
 def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
-    """What the uris point at, None for None; raises InvalidArgumentError without a data loader."""
+    """What URIs lead to, None for None; InvalidArgumentError without a data loader."""
     if loader is None:
         raise InvalidArgumentError(
             "data can't be loaded without a data loader: pass data_loader= when you create or get "
@@ -170,8 +167,8 @@ def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """A batch to write; what was embedded for it, None for nothing; and the ids of records that
-    were left out, since their loader skips what their uris point at."""
+    """A batch to write; the texts that were embedded for it, None for none; and the ids of records
+    that are left out because the loader skipped their URIs."""
 
     batch: PointBatch
     embedded: EmbeddingResult | None = None
@@ -184,7 +181,7 @@ def prepared(
     loader: DataLoader | None,
     show_progress: bool,
 ) -> PreparedBatch:
-    """The records as a batch, with vectors for all that they give a source of."""
+    """The records as a batch, with vectors of all sources."""
     if records.embeddings is not None:
         return _with_vectors(records, records.embeddings)
     loaded = loaded_from(records, loader)
@@ -232,7 +229,7 @@ def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
 
 
 def is_whole(batch: PointBatch) -> bool:
-    """Whether each point of the batch comes with its vector."""
+    """Whether each point of the batch has a vector."""
     dense = batch.vectors.get(SPACE)
     if dense is None:
         return False
@@ -240,7 +237,7 @@ def is_whole(batch: PointBatch) -> bool:
 
 
 def whole(batch: PointBatch) -> PointBatch:
-    """The batch with null for all that isn't given."""
+    """The batch with null for everything that isn't given."""
 
     def given(values: Sequence[Any] | None) -> list[Any]:
         items = [UNSET] * len(batch.ids) if values is None else values
@@ -255,13 +252,13 @@ def whole(batch: PointBatch) -> PointBatch:
 
 
 def require_change(records: Records) -> None:
-    """Raise InvalidArgumentError when there is nothing but ids."""
+    """Raise InvalidArgumentError where nothing but ids is given."""
     if all(getattr(records, name) is None for name in FIELDS):
         raise InvalidArgumentError(f"only ids are given, expected one of {', '.join(FIELDS)}")
 
 
 def require_sources(records: Records) -> None:
-    """Raise InvalidArgumentError unless each point has something that gives it a vector."""
+    """Raise InvalidArgumentError for a point without a vector or anything to make one of."""
     if records.embeddings is not None:
         return
     if records.embed is not None:
@@ -290,14 +287,14 @@ _told: set[str] = set()  # ids of collections, of which this process has told
 
 @dataclass(slots=True)
 class _Written:
-    """How many texts were embedded for a collection, and what was cut of them."""
+    """How many texts were embedded for a collection, and which were cut."""
 
     backend: Backend
     texts: int = 0
     cut: Cut | None = None
 
     def add(self, texts: int, cut: Cut | None) -> None:
-        """So many more."""
+        """Count more."""
         self.texts += texts
         self.cut = self.cut + cut if self.cut and cut else self.cut or cut
 
@@ -308,7 +305,7 @@ _waiting: ContextVar[dict[str, _Written] | None] = ContextVar("retrieval_store_c
 
 @contextmanager
 def told_together() -> Iterator[None]:
-    """What writes cut meanwhile, in this thread, is told at the end, for all of them at once."""
+    """Collect what writes of this thread report about cut texts, and report it once at the end."""
     if _waiting.get() is not None:
         yield
         return
@@ -323,8 +320,8 @@ def told_together() -> Iterator[None]:
 
 
 def note(backend: Backend, texts: int, cut: Cut | None) -> None:
-    """Count, and tell, what was cut of so many texts that have been written. The write is done, so
-    what goes wrong here is logged alone."""
+    """Count and report the texts of a write that were cut. The write is done, so errors here are
+    only logged."""
     if cut is not None and not backend.on_cluster:
         _count(backend, cut.texts)
     waiting = _waiting.get()
@@ -336,8 +333,8 @@ def note(backend: Backend, texts: int, cut: Cut | None) -> None:
 
 @contextmanager
 def embedded_outside(collection: Any, texts: int) -> Iterator[None]:
-    """Of so many texts that an adapter embeds itself meanwhile, and has written at the end with
-    their vectors, the collection tells and counts as of those that it embeds."""
+    """Have a collection count and report texts that an adapter embeds in the `with` body and writes
+    with their vectors."""
     with collected() as cuts:
         yield
     note(collection._backend, texts, reduce(add, cuts) if cuts else None)
@@ -345,7 +342,7 @@ def embedded_outside(collection: Any, texts: int) -> Iterator[None]:
 
 def texts_cut(record: CollectionRecord) -> int | None:
     """How many texts were cut when they were embedded for a collection; None where nothing was
-    counted, and its function doesn't say that it would tell."""
+    counted and its function doesn't report cuts."""
     counted = _counted(record)
     if counted is not None:
         return counted
@@ -410,9 +407,9 @@ _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 
 @dataclass(slots=True)
 class Writer:
-    """Makes of what users of a collection pass what is to be written, and writes it. record:
-    returns its name and settings as they are now; loader: its data loader; expires: the key of
-    metadata under which records have the moment from which on they are gone, if there is one."""
+    """Makes batches of the arguments of a collection's methods, and writes them. record: returns
+    its present record; loader: its data loader; expires: the metadata key with the moment at which
+    a record expires, if any."""
 
     backend: Backend
     record: Callable[[], CollectionRecord]
@@ -421,13 +418,13 @@ class Writer:
     expires: str | None = None
 
     def add(self, given: Given, show_progress: bool) -> Write:
-        """What inserts points; see `Collection.add`."""
+        """The batch that inserts points; see `Collection.add`."""
         records = self._records(given)
         require_sources(records)
         return self._prepared(records, show_progress), _ADD
 
     def update(self, given: Given, show_progress: bool) -> Write:
-        """What changes points that exist; see `Collection.update`."""
+        """The batch that changes points; see `Collection.update`."""
         records = self._records(given)
         require_change(records)
         return self._prepared(records, show_progress), _UPDATE
@@ -435,7 +432,7 @@ class Writer:
     def upsert(
         self, given: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
     ) -> Write:
-        """What inserts points, or changes those that exist; see `Collection.upsert`."""
+        """The batch that inserts or changes points; see `Collection.upsert`."""
         records = self._records(given)
         require_change(records)
         if replaces and records.embed is not None:  # no vector may stay of what is replaced
@@ -458,15 +455,15 @@ class Writer:
         return prepared(records, self.embedding.embedder, self.loader, show_progress)
 
     def write(self, write: Write) -> WriteResult:
-        """Write what one of the others has made."""
+        """Write a batch made by one of the other methods."""
         made, rules = write
         if not made.batch.ids:
             return self.told(made, None)
         return self.told(made, self.backend.points.put(made.batch, rules))
 
     def told(self, made: PreparedBatch, result: PutResult | None) -> WriteResult:
-        """Tell of a batch that was written, and of what wasn't, in the log too, where also what
-        doesn't count for vectors is told. result: None where there was nothing to write."""
+        """The result of a write; what was left out, and texts that were cut, are logged too.
+        result: None where there was nothing to write."""
         ignored = () if result is None else result.ignored
         if made.left_out:
             _tell_of("records whose uris can't be loaded were left out", made.left_out)
@@ -496,8 +493,7 @@ def replaced_where(
 
 
 def _refuse_no_moment(records: Records, key: str) -> None:
-    """Raise InvalidArgumentError for metadata that doesn't say when a record is gone, but something
-    else under the key for that."""
+    """Raise InvalidArgumentError for metadata whose value under the key for expiry is no moment."""
     for i, metadata in enumerate(records.metadatas or ()):
         value = (metadata or {}).get(key)
         if isinstance(value, int | float) and abs(value) > MOST_SECONDS:

@@ -14,15 +14,15 @@ MOST_SEED = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One of them. function: what answers, which takes the fields by their names; required: those
-    that can't be left out. What comes back is JSON, bytes, or what `live` returns."""
+    """A call of the page. function: answers it, taking the fields of the body by name; required:
+    fields that must be given. The result is JSON, bytes, or what `live` returns."""
 
     function: Callable[..., Any]
     checks: Mapping[str, Check]
     required: tuple[str, ...] = ("collection",)
 
     def __call__(self, views: Views, body: Any) -> Any:
-        """What is answered to a body; InvalidArgumentError names a field that can't be."""
+        """The answer to a body; InvalidArgumentError names an invalid field."""
         return self.function(views, **checked(body, self.checks, self.required))
 
 

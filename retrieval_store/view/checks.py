@@ -20,7 +20,7 @@ STRING, INTEGER = "s:", "i:"  # what the key of a record begins with, by the kin
 
 
 def checked(body: Any, checks: Mapping[str, Check], required: Collection[str]) -> dict[str, Any]:
-    """The fields of a body that are given, checked; what is null is left out."""
+    """The fields of a body, checked; null fields are left out."""
     if not isinstance(body, dict):
         raise InvalidTypeError(f"the body is {shown(body)}, expected an object")
     for name in body:
@@ -35,7 +35,7 @@ def checked(body: Any, checks: Mapping[str, Check], required: Collection[str]) -
 
 
 def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
-    """A text."""
+    """Checks for a string."""
     if not isinstance(value, str):
         raise InvalidTypeError(f"{name} is {shown(value)}, expected a text")
     if len(value) > most:
@@ -44,7 +44,7 @@ def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
 
 
 def some_text(value: Any, name: str) -> str:
-    """A text that isn't empty."""
+    """Checks for a string that isn't empty."""
     if not (given := text(value, name)):
         raise InvalidArgumentError(f"{name} is empty")
     return given
@@ -54,31 +54,31 @@ name_of_something = partial(text, most=LONGEST_NAME)
 
 
 def flag(value: Any, name: str) -> bool:
-    """True or false."""
+    """Checks for a boolean."""
     if not isinstance(value, bool):
         raise InvalidTypeError(f"{name} is {shown(value)}, expected true or false")
     return value
 
 
 def whole(least: int, most: int) -> Check:
-    """A whole number from `least` to `most`."""
+    """Checks for an integer from `least` to `most`."""
     return partial(whole_number, least=least, most=most)
 
 
 def number(value: Any, name: str) -> float:
-    """A number."""
+    """Checks for a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidTypeError(f"{name} is {shown(value)}, expected a number")
     return float(value)
 
 
 def share(value: Any, name: str) -> float:
-    """A number from 0 to 1."""
+    """Checks for a number from 0 to 1."""
     return fraction(value, name)
 
 
 def one_of(names: Collection[str]) -> Check:
-    """One of several words."""
+    """Checks for one of several words."""
 
     def check(value: Any, name: str) -> str:
         if not isinstance(value, str) or value not in names:
@@ -91,14 +91,14 @@ def one_of(names: Collection[str]) -> Check:
 
 
 def condition(value: Any, name: str) -> dict[str, Any]:
-    """A filter, whose inside is checked where it is read."""
+    """Checks for a filter, whose inside is checked where it is parsed."""
     if not isinstance(value, dict):
         raise InvalidTypeError(f"{name} is {shown(value)}, expected an object")
     return value
 
 
 def key(value: Any, name: str) -> PointId:
-    """The id of a record that has this key."""
+    """The id of the record with this key; a key is "i:" or "s:" with an integer or a string."""
     given = text(value, name, LONGEST_NAME)
     if given.startswith(STRING):
         return given.removeprefix(STRING)
@@ -110,12 +110,12 @@ def key(value: Any, name: str) -> PointId:
 
 
 def key_of(point_id: PointId) -> str:
-    """The key of a record with this id."""
+    """The key of the record with this id."""
     return f"{INTEGER}{point_id}" if isinstance(point_id, int) else f"{STRING}{point_id}"
 
 
 def several(check: Check, most: int = MOST_KEYS) -> Check:
-    """A list of at most so many."""
+    """Checks for a list of at most so many."""
 
     def each(value: Any, name: str) -> list[Any]:
         if not isinstance(value, list):
@@ -144,7 +144,7 @@ def sparse(value: Any, name: str) -> SparseVector:
 
 
 def data(value: Any, name: str) -> bytes:
-    """Bytes that come in base64."""
+    """Bytes from base64."""
     try:
         return base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):

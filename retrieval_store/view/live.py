@@ -34,15 +34,15 @@ MOST_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A collection that is looked at. spaces: in the order in which they were added."""
+    """A collection as the page sees it. spaces: in the order in which they were added."""
 
     record: CollectionRecord
     points: "PointsBackend"
     spaces: tuple[SpaceRecord, ...]
 
     def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
-        """The vector space of this name, of one of these kinds; the unnamed one, or the first,
-        where no name is given."""
+        """The vector space of this name and of one of these kinds; without a name the unnamed one,
+        or the first."""
         there = {one.name: one for one in self.spaces if one.kind in kinds}
         if name is None and there:
             return there.get("") or next(iter(there.values()))
@@ -60,12 +60,9 @@ class Looked:
 
 
 class Views:
-    """Looks into a store.
-
-    session: the share in it, which stays the caller's to close; trust: whether what the store
-    remembers may be made again whatever it reaches; image_root: the folder below which the files
-    may lie that uris point at, None where no file is shown.
-    """
+    """What the page reads of a store. session: the store's session, which the caller closes; trust:
+    whether remembered embedding functions may be made that reach hosts and files; image_root: the
+    folder with the files that URIs may show, None to show no file."""
 
     def __init__(
         self, session: Session, trust: bool = False, image_root: Path | None = None
@@ -87,7 +84,7 @@ class Views:
         return Looked(record, points, tuple(_spaces(record, points)))
 
     def embedder(self, record: CollectionRecord) -> "ProbedEmbedder":
-        """What embeds for a collection, by the function that it remembers."""
+        """The embedder of a collection, by its remembered function."""
         spec = spec_of(record)
         key = (record.id, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS))
         with self._lock:
@@ -102,7 +99,7 @@ class Views:
 
     @property
     def watching(self) -> "Watching":
-        """What tells of changes, one for all who ask."""
+        """What reports changes, shared by all pages."""
         with self._lock:
             if self._watching is None:
                 self._watching = Watching(lambda: self.store)
@@ -110,13 +107,12 @@ class Views:
 
 
 def spec_of(record: CollectionRecord) -> Any:
-    """What a collection remembers of its embedding function; nothing of one that QdrantClient
-    made."""
+    """The remembered embedding function of a collection; None for one made by QdrantClient."""
     return None if record.is_apart else stored_settings(record)["embedding_function"]
 
 
 def _spaces(record: CollectionRecord, points: "PointsBackend") -> list[SpaceRecord]:
-    """The vector spaces; on a cluster, which has no such list, those of the settings."""
+    """The vector spaces; on a cluster, which doesn't list them, those of the settings."""
     if points.engine is not None:
         return points.engine.spaces()
     count = points.count()
@@ -130,14 +126,14 @@ EMPTY = b"\n"
 
 
 class Lines:
-    """What one page is told: a line at once, and one at each change."""
+    """The lines that one page receives: one at once, and one at each change."""
 
     def __init__(self, views: Views, collection: str | None) -> None:
         self._watching, self._collection = views.watching, collection
         self._told: dict[str, dict[str, Any]] | None = None
 
     def __call__(self) -> bytes | None:
-        """The next line; None where nothing has changed since the last."""
+        """The next line; None where nothing has changed."""
         now = self._watching.now(self._collection)
         if now == self._told:
             return None
@@ -146,7 +142,7 @@ class Lines:
 
 
 def live(views: Views, collection: str | None = None) -> Lines:
-    """The lines that tell of changes; of one collection sooner than of others."""
+    """The lines that report changes, of one collection sooner than of others."""
     return Lines(views, collection)
 
 
@@ -155,7 +151,8 @@ SHARE = 20.0  # times as long as a look at all took, until the next
 
 
 class Watching:
-    """What is known of a store's collections, looked at anew when it is too old. clock: seconds."""
+    """What is known of a store's collections, read again when it is too old. clock: returns
+    seconds."""
 
     def __init__(
         self,
@@ -169,8 +166,8 @@ class Watching:
         self._looked_at: dict[str, float] = {}
 
     def now(self, collection: str | None) -> dict[str, dict[str, Any]]:
-        """What is known of all collections, of one of them as it is just now. Who comes while
-        another looks is told what was known before, and holds no thread."""
+        """What is known of all collections, with one of them read just now. A caller that comes
+        while another reads gets what was known before, and holds no thread."""
         if self._lock.acquire(blocking=not self._known):
             try:
                 self._look_if_due(collection)
@@ -200,7 +197,8 @@ class Watching:
         self._looked_at = {one: at for one, at in self._looked_at.items() if one in known}
 
     def _look_at(self, collection: str) -> None:
-        """On a cluster, where nothing tells of changes, one isn't looked at more often."""
+        """Read one collection; on a cluster, which reports no changes, no more often than the
+        others."""
         with suppress(NotFoundError):
             points = self._store().points(collection)
             if points.engine is not None:

@@ -56,7 +56,7 @@ Mark = tuple[int, int]
 
 
 def words_of(analyzer: Analyzer, text: str) -> list[str]:
-    """The distinct words of a text, as they are compared."""
+    """The distinct words of a text, as the analyzer makes them."""
     return analyzer.words([text]).vocabulary
 
 
@@ -81,7 +81,7 @@ def marks(
 
 
 def _meaning(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
-    """Those of the spellings that are one of the words."""
+    """The spellings that stand for one of the words."""
     found = analyzer.words(spelt)
     are_wanted = np.array([word in words for word in found.vocabulary], np.bool_)
     if not are_wanted.any():
@@ -127,7 +127,7 @@ CHECKS: Mapping[str, checks.Check] = {
 
 @dataclass(frozen=True, slots=True)
 class ViewQuery:
-    """What is asked. words: of the text, as the collection finds words."""
+    """A query of the page. words: those of the text, as the analyzer makes them."""
 
     question: Query
     analyzer: "Analyzer"
@@ -135,7 +135,7 @@ class ViewQuery:
 
 
 def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQuery:
-    """The question that a body asks, whose fields have been checked by `CHECKS`."""
+    """The query in a body whose fields `CHECKS` has checked."""
     mode = body.get("mode", "dense")
     _check_sources(mode, body)
     sides = {"dense": "dense", "sparse": "sparse", "hybrid": "dense"}
@@ -180,12 +180,12 @@ def _groups(body: Mapping[str, Any]) -> Groups | None:
 
 
 def _no_uris(uris: list[str | None]) -> list[Any]:
-    """No question of the page names what would have to be loaded."""
+    """Never called: a query of the page has no URIs to load."""
     raise InvalidArgumentError("a question has no uris")
 
 
 def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
-    """Refuse what doesn't go with a mode, or with something else that is given."""
+    """Refuse queries that don't go with the mode, or with each other."""
     given = [name for name in ("text", *_NEAR, "sparse") if name in body]
     if mode != "hybrid":
         if len(given) != 1 or given[0] not in _ONE_OF[mode]:
@@ -230,7 +230,7 @@ def _sources(
 def _near(
     views: Views, looked: Looked, body: Mapping[str, Any], space: SpaceRecord
 ) -> Matrix | None:
-    """(m, d) float32 of what is given but for a text; None for a text."""
+    """(m, d) float32 of the given query unless it is a text; None for a text."""
     if "vector" in body:
         vector: Matrix = body["vector"]
         if len(vector) > 1 and space.kind == "dense":
@@ -259,7 +259,7 @@ def _pixels_in(image: bytes) -> Any:
 
 
 def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
-    """What a record has in a space: a matrix, or a sparse vector."""
+    """The vector of a record in a space: a matrix, or a sparse vector."""
     found = one_of(looked, key, Fields(vectors=(space.name,)))
     held: Any = (found.vectors or {}).get(space.name, [None])[0]
     lacks = held is None or (not isinstance(held, SparseVector) and not _is_whole(held))
@@ -269,12 +269,12 @@ def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
 
 
 def _is_whole(held: Matrix) -> bool:
-    """Whether numbers are a vector, and not what stands for none."""
+    """Whether numbers are a vector, and don't stand for a missing one."""
     return bool(held.size) and bool(held.flat[0] == held.flat[0])
 
 
 def query(views: Views, collection: str, **body: Any) -> Any:
-    """The best records for a question, and how they were found."""
+    """The best records for a query, and how they were found."""
     began = time.perf_counter()
     looked = views.collection(collection)
     asked = question_of(views, looked, body)
@@ -292,7 +292,7 @@ def query(views: Views, collection: str, **body: Any) -> Any:
 
 
 def _marked(shown: list[dict[str, Any]], asked: ViewQuery) -> Sequence[dict[str, Any]]:
-    """Hits with the places of the question's words in their documents."""
+    """Hits with the places of the query's words in their documents."""
     found = marks(asked.analyzer, asked.words, [one["document"] for one in shown])
     for one, places in zip(shown, found, strict=True):
         one["marks"] = places
@@ -306,7 +306,7 @@ def record(
     space: str | None = None,
     neighbours: int = USUAL_HITS,
 ) -> Any:
-    """A record, and those that are nearest to it in a space; none where it has no vector there."""
+    """A record, and those nearest to it in a space; none where it has no vector there."""
     looked = views.collection(collection)
     shown = whole_record(looked, key)
     near: list[Any] = []
@@ -344,8 +344,8 @@ def why(
     containing: str | None = None,
     **body: Any,
 ) -> Any:
-    """The reasons of records: those named by their keys, or by their ids as they are shown, or
-    those that contain a text, or else are most like it."""
+    """The reasons of records: those named by keys or ids, or those that contain a text, or else
+    those most like it."""
     began = time.perf_counter()
     looked = views.collection(collection)
     asked = question_of(views, looked, body)
@@ -370,7 +370,7 @@ def why(
 
 
 def _conditions(body: Mapping[str, Any]) -> list[Condition]:
-    """What leaves records out: the filters, and that a record isn't found by itself."""
+    """The conditions that leave records out: the filters, and that a record doesn't find itself."""
     found = conditions_in("where", body.get("where"), parse_where)
     found += conditions_in("where_document", body.get("where_document"), parse_where_document)
     if "keys" in body:
@@ -388,7 +388,7 @@ def _meant(
     ids: Sequence[str] | None,
     containing: str | None,
 ) -> tuple[list[PointId], list[str], str | None]:
-    """The ids of the records that are meant, ids of which there are none, and a remark."""
+    """The ids of the named records, ids that don't exist, and a remark."""
     points = looked.points
     if sum(one is not None for one in (records, ids, containing)) != 1:
         raise InvalidArgumentError("expected one of records, ids and containing")

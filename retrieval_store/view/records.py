@@ -55,7 +55,7 @@ PACKAGE = "retrieval-store"
 
 
 def store(views: Views) -> Any:
-    """Its collections, as far as is known without loading any."""
+    """The store and its collections, as far as known without loading any."""
     there = views.store
     gauges = dict(there.gauges())
     engine = there.engine
@@ -84,7 +84,7 @@ def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
 
 
 def collection(views: Views, collection: str) -> Any:
-    """What a collection is, and what can be asked of it."""
+    """A collection, and what can be queried in it."""
     looked = views.collection(collection)
     record = looked.record
     stats = looked.points.stats()
@@ -113,9 +113,9 @@ def _is_data(uri: str | None) -> bool:
 
 
 def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
-    """The embedding function that is remembered, and whether it can be called here; and whether it
-    takes pictures. One that a store alone names is made; one that reaches further isn't before it
-    is used."""
+    """The remembered embedding function, with whether it can be called here and why not; and
+    whether it takes images. A self-contained function is made, to see that it can be; another isn't
+    until it is used."""
     spec = spec_of(record)
     if spec is None:
         return _unusable(None, "none is remembered with the collection"), False
@@ -157,7 +157,7 @@ def _space(space: SpaceRecord, stats: Payload) -> Any:
 
 
 def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
-    """The keys that payloads have, those of objects in them with dots, by how many have them."""
+    """The keys of payloads, with dotted ones for nested objects, by how many have them."""
     kinds: dict[str, dict[str, None]] = {}
     examples: dict[str, dict[str, None]] = {}
     for payload in payloads:
@@ -200,7 +200,7 @@ def _is_example(value: JSONValue) -> bool:
 
 
 def allowed(where: Any, where_document: Any, keys: Sequence[PointId] | None) -> Expression | None:
-    """What filters allow, of the records that were chosen if some were; None for all."""
+    """The filter for the matching records, limited to chosen ones if any; None for all."""
     expression = filter_of(where, where_document)
     return expression if keys is None else all_of(expression, HasId(tuple(keys)))
 
@@ -229,7 +229,7 @@ def records(
 
 
 def shown_of(points: Points, most: int = SHOWN_IN_LISTS) -> list[dict[str, Any]]:
-    """Records as lists show them, with so many characters of their documents."""
+    """Records as lists show them, with the first characters of their documents."""
     documents = points.documents or [None] * len(points.ids)
     payloads = points.payloads or [None] * len(points.ids)
     uris = points.uris or [None] * len(points.ids)
@@ -248,7 +248,7 @@ def shown_of(points: Points, most: int = SHOWN_IN_LISTS) -> list[dict[str, Any]]
 
 
 def shown_hits(hits: Hits) -> list[dict[str, Any]]:
-    """Hits as lists show them; without marks, which `query` adds."""
+    """Hits as lists show them; `query` adds the marks."""
     shown = shown_of(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for one, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
@@ -282,8 +282,8 @@ def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
 
 
 def _vector(space: SpaceRecord, held: Any) -> Any:
-    """What is shown of a vector: its length and its first numbers; of several the first, and how
-    many there are. None where there is none."""
+    """A summary of a vector: its length and first numbers; of a multivector those of the first, and
+    how many there are. None without one."""
     if held is None:
         return None
     if isinstance(held, SparseVector):
@@ -315,7 +315,7 @@ def count(
     keys: Sequence[PointId] | None = None,
     whole: bool = False,
 ) -> Any:
-    """How many records match; without `whole` as many as are found in a moment."""
+    """How many records match; without `whole` as many as are counted in a moment."""
     points = views.collection(collection).points
     expression = allowed(where, where_document, keys)
     if expression is None:
@@ -389,7 +389,7 @@ def draw(
 
 
 def _colored(values: Sequence[Any]) -> tuple[Any, Any]:
-    """What colours stand for, and that of each record: numbers are a scale, all else are
+    """What the colours stand for, and the colour of each record: numbers make a scale, all else are
     categories, the commonest first."""
     held = [one for one in values if one is not None]
     if held and all(isinstance(one, int | float) and not isinstance(one, bool) for one in held):
@@ -418,7 +418,7 @@ def _spelt(value: Any) -> str:
 def place(
     views: Views, collection: str, keys: Sequence[PointId], axes: bytes, space: str | None = None
 ) -> Any:
-    """Where records lie in the plane of a map, by its axes; null for those without a vector."""
+    """The places of records in the plane of a map, by its axes; null for those without a vector."""
     looked = views.collection(collection)
     chosen = looked.space(space, ("dense",), "space")
     points = looked.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))

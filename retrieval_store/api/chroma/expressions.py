@@ -57,7 +57,7 @@ def _both(operator: str, left: Where, right: Any) -> Where:
 
 
 def _flat(operator: str, form: Form) -> list[Form]:
-    """The terms of a form that is of the same operator; else the form alone."""
+    """The terms of a form with the same operator; otherwise the form itself."""
     terms = form[operator] if [*form] == [operator] else None
     return [*terms] if isinstance(terms, list) else [form]
 
@@ -115,7 +115,7 @@ class Key:
         return self._compared("$contains", value)
 
     def not_contains(self, value: Any) -> Where:
-        """The contrary."""
+        """The negation of `contains`."""
         return self._compared("$not_contains", value)
 
     def regex(self, pattern: str) -> Where:
@@ -123,7 +123,7 @@ class Key:
         return self._compared("$regex", pattern)
 
     def not_regex(self, pattern: str) -> Where:
-        """The contrary."""
+        """The negation of `regex`."""
         return self._compared("$not_regex", pattern)
 
     def _compared(self, operator: str, value: Any) -> Where:
@@ -186,15 +186,15 @@ class Rank:
         return Rank({"$abs": self.form})
 
     def abs(self) -> "Rank":
-        """Without its sign."""
+        """The absolute value."""
         return abs(self)
 
     def exp(self) -> "Rank":
-        """e to the power of it."""
+        """The exponential function."""
         return Rank({"$exp": self.form})
 
     def log(self) -> "Rank":
-        """Its natural logarithm."""
+        """The natural logarithm."""
         return Rank({"$log": self.form})
 
     def max(self, other: Any) -> "Rank":
@@ -267,7 +267,7 @@ class Knn(Rank):
 
 
 def _query_of(query: Any) -> Any:
-    """A query as JSON has it."""
+    """A query as JSON."""
     if hasattr(query, "indices"):
         (vector,) = sparse_of(query, "query")
         assert vector is not None
@@ -325,7 +325,7 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Which of the records that were found are shown: `limit` after the first `offset`."""
+    """Which of the found records are returned: `limit` after the first `offset`."""
 
     offset: int = 0
     limit: int | None = None
@@ -346,7 +346,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Select:
-    """What is shown of each record besides its id: `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA`,
+    """What is returned of each record besides its id: `K.DOCUMENT`, `K.EMBEDDING`, `K.METADATA`,
     `K.SCORE`, and metadata keys."""
 
     keys: Iterable[Key | str] = ()
@@ -364,7 +364,7 @@ class Select:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aggregate:
-    """Which records of each group are shown."""
+    """Which records of each group are returned."""
 
     form: Form
 
@@ -425,10 +425,10 @@ class GroupBy:
 
 
 class Search:
-    """What is searched for, and what is shown of it: made at once, or step by step, each step
-    giving a new one. All of it may be given as the dicts that `to_dict` gives.
+    """A search, and what it returns of each record: made at once, or step by step, where each step
+    returns a new one. Every part may be a dict as `to_dict` returns it.
 
-        Search().where(K("year") > 2000).rank(Knn("whales")).limit(10).select(K.SCORE, "title")
+    Search().where(K("year") > 2000).rank(Knn("whales")).limit(10).select(K.SCORE, "title")
     """
 
     __slots__ = ("_group_by", "_limit", "_rank", "_select", "_where")
@@ -500,7 +500,7 @@ class Search:
 
 
 def _as(kind: Any, given: Any, name: str) -> Any:
-    """An object of a class, or of Chroma's class of that name, or such a dict."""
+    """An object of a class, or of Chroma's class of that name, or of a dict."""
     if isinstance(given, kind):
         return given
     form = given.to_dict() if hasattr(given, "to_dict") else given

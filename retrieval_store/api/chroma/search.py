@@ -75,7 +75,7 @@ def _term(key: Any, operand: Any, depth: int) -> Expression:
 
 
 def _of_ids(operand: Any) -> Expression:
-    """Records with some ids, or without them: one id, or an operator with one or several."""
+    """The condition for some ids, or against them: one id, or an operator with one or several."""
     asked = operand if isinstance(operand, Mapping) else {"$eq": operand}
     terms: list[Expression] = []
     for operator, named in asked.items():
@@ -100,8 +100,8 @@ _Sorted: TypeAlias = tuple[int, Any]  # by kinds first, since values of two can'
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """keys: by whose values records are grouped; by: the keys by which those of a group are put in
-    order, the least first if `least`, of which the first `size` are kept."""
+    """keys: records with equal values under them form a group; by: the keys that order a group, the
+    least first if `least`, of which the first `size` stay."""
 
     keys: tuple[str, ...]
     by: tuple[str, ...]
@@ -110,7 +110,7 @@ class Grouping:
 
 
 def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
-    """The grouping of a dict; None for one that says nothing."""
+    """The grouping of a dict; None for an empty one."""
     if not form:
         return None
     aggregate = form["aggregate"]
@@ -130,7 +130,7 @@ def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
 
 
 def _keys(given: Any, place: str) -> tuple[str, ...]:
-    """Metadata keys, K.SCORE among them."""
+    """Metadata keys, which may include K.SCORE."""
     if not isinstance(given, list | tuple) or not given:
         raise InvalidTypeError(f"{place} is {shown(given)}, expected keys")
     for key in given:
@@ -140,8 +140,8 @@ def _keys(given: Any, place: str) -> tuple[str, ...]:
 
 
 def grouped(grouping: Grouping, payloads: Sequence[Payload | None], scores: Floats) -> list[int]:
-    """The places of the records that are kept, ascending. Where a record has nothing under a key,
-    its value is none, which is less than any other."""
+    """The places of the records that stay, ascending. A record without a value under a key counts
+    as less than any value."""
     groups: dict[bytes, list[int]] = {}
     for place, payload in enumerate(payloads):
         values = [_plain((payload or {}).get(key)) for key in grouping.keys]
@@ -188,7 +188,7 @@ OPERATORS = ("$knn", "$val", *_SEVERAL, *_PAIRS, *_UNARY)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
-    """What one `Knn` asks; place: where it stands in the expression, for messages."""
+    """The ranking of one `Knn`; place: where it stands in the expression, for messages."""
 
     query: Any
     key: str
@@ -200,15 +200,15 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """Which of the records that were found count, as (ranking, place in it), and their scores, the
-    least first, float64 (n,)."""
+    """The records that stay, as (ranking, place in it), and their scores, the least first, float64
+    (n,)."""
 
     places: list[tuple[int, int]]
     scores: Floats
 
 
 def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]:
-    """The rankings in an expression, in its order; InvalidArgumentError for one that can't be."""
+    """The rankings in an expression, in its order; InvalidArgumentError for an invalid one."""
     if depth > MAX_DEPTH:
         raise InvalidArgumentError(f"rank is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(form, Mapping) or len(form) != 1:
@@ -227,7 +227,7 @@ def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]
 
 
 def _terms(operator: Any, operand: Any, place: str) -> list[tuple[str, Any]]:
-    """What an operator is applied to, with the places."""
+    """The operands of an operator, with their places."""
     if operator in _UNARY:
         return [(place, operand)]
     if operator in _SEVERAL:
@@ -275,8 +275,8 @@ def scored(
     ids: Sequence[Sequence[Any]],
     distances: Sequence[Floats],
 ) -> Scored:
-    """The records that count, by the expression. ids, distances: what each ranking has found, the
-    nearest first. Equal scores are in the order in which records were first found."""
+    """The records that an expression scores. ids, distances: what each ranking has found, nearest
+    first. Records with equal scores are in the order in which they were first found."""
     rows: dict[Any, int] = {}
     for some in ids:
         for one in some:
@@ -303,7 +303,7 @@ def scored(
 
 
 def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
-    """(count,) the numbers of an expression that has been checked. columns: of its rankings, in the
+    """(count,) numbers: the value of a checked expression. columns: those of its rankings, in the
     order of `rankings_of`."""
     ((operator, operand),) = form.items()
     if operator == "$knn":
@@ -317,7 +317,7 @@ def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
 
 
 class SearchRow(TypedDict, total=False):
-    """One record that was found: its id, and what of it was selected and is there."""
+    """A found record: its id, and the selected parts that it has."""
 
     id: str
     document: str
@@ -340,7 +340,7 @@ class SearchResult(dict[str, Any]):
     was."""
 
     def rows(self) -> list[list[SearchRow]]:
-        """The same record by record: for each search a list of dicts."""
+        """The same by record: for each search a list of dicts."""
         return [self._rows(i, ids) for i, ids in enumerate(self["ids"])]
 
     def _rows(self, search: int, ids: list[str]) -> list[SearchRow]:
@@ -358,8 +358,7 @@ SELECTED = (ID, DOCUMENT, EMBEDDING, METADATA, SCORE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CheckedSearch:
-    """One search, checked. rank: None for the order of insertion; rankings: those of which the rank
-    is made."""
+    """A search, checked. rank: None for the order of insertion; rankings: those in the rank."""
 
     expression: Expression | None
     rank: Mapping[str, Any] | None
@@ -371,7 +370,7 @@ class _CheckedSearch:
 
     @property
     def fields(self) -> Fields:
-        """What is read of records."""
+        """The fields to read."""
         keys = [name for name in self.select if not name.startswith("#")]
         return Fields(
             payload=bool(keys) or METADATA in self.select or self.grouping is not None,
@@ -381,12 +380,12 @@ class _CheckedSearch:
 
     @property
     def window(self) -> slice:
-        """Which of the records that were found are shown."""
+        """The window of the found records."""
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
     def wanted(self, ranking: Ranking) -> int:
-        """How many records a ranking has to find: where it is all of the rank, those that are
-        shown."""
+        """How many records a ranking must find: where it is the whole rank, as many as are
+        returned."""
         is_all = self.rank is not None and "$knn" in self.rank and self.grouping is None
         if not is_all or self.limit is None:
             return ranking.limit
@@ -399,8 +398,8 @@ def searched(
     record: Callable[[], CollectionRecord],
     searches: Any,
 ) -> SearchResult:
-    """What some searches find, one after the other. embedder: returns the one of the collection's
-    function; record: tells what the collection is like."""
+    """The results of searches, one after the other. embedder: returns that of the collection;
+    record: returns the collection's record."""
     asked = [_asked(one, place) for one, place in _searches(searches)]
     hits = iter(_hits(points, embedder, record, asked))
     columns = [
@@ -415,7 +414,7 @@ def searched(
 
 
 def _searches(searches: Any) -> list[tuple[Search, str]]:
-    """The searches, each with its name in messages: one, or several."""
+    """One search or several, each with its name for messages."""
     if isinstance(searches, Mapping) or hasattr(searches, "to_dict"):
         return [(_search_of(searches, "searches"), "searches")]
     if isinstance(searches, str) or not isinstance(searches, Sequence):
@@ -427,7 +426,7 @@ def _searches(searches: Any) -> list[tuple[Search, str]]:
 
 
 def _search_of(given: Any, place: str) -> Search:
-    """A search that is given as one, as Chroma's, or as a dict."""
+    """A search, given as one of ours, of Chroma's, or as a dict."""
     form = given.to_dict() if hasattr(given, "to_dict") else given
     if not isinstance(form, Mapping):
         raise InvalidTypeError(f"{place} is {shown(given)}, expected a Search")
@@ -473,7 +472,7 @@ def _hits(
     record: Callable[[], CollectionRecord],
     asked: Sequence[_CheckedSearch],
 ) -> list[Hits]:
-    """What each ranking of each search has found, in one state."""
+    """The hits of each ranking of each search, in one state."""
     each = [(one, ranking) for one in asked for ranking in one.rankings]
     if not each:
         return []
@@ -552,7 +551,7 @@ def _of_page(points: "PointsBackend", asked: _CheckedSearch) -> dict[str, Any]:
 def _of_hits(
     asked: _CheckedSearch, rank: Mapping[str, Any], hits: Sequence[Hits]
 ) -> dict[str, Any]:
-    """The columns of a search, of what its rankings have found."""
+    """The columns of a search with a rank."""
     read = [hit.points for hit in hits]
     distances = [
         _distances(ranking, hit) for ranking, hit in zip(asked.rankings, hits, strict=True)
@@ -573,7 +572,7 @@ def _distances(ranking: Ranking, hit: Hits) -> Floats:
 
 
 def _columns(asked: _CheckedSearch, read: Sequence[Points], found: Scored) -> dict[str, Any]:
-    """What is shown of records: None for what isn't selected."""
+    """The selected columns; None for the others."""
     keys = [name for name in asked.select if not name.startswith("#")]
     columns: dict[str, Any] = dict.fromkeys(("documents", "embeddings", "metadatas", "scores"))
     columns["ids"] = [str(read[i].ids[place]) for i, place in found.places]

@@ -16,9 +16,9 @@ MEANINGLESS = frozenset({"anonymized_telemetry", "chroma_product_telemetry_impl"
 
 
 class Settings:
-    """Settings as Chroma's users give them, as arguments or set afterwards: `allow_reset`;
-    `is_persistent` and `persist_directory`, a store in a directory; and `anonymized_telemetry`,
-    which there is none of. Clients raise InvalidArgumentError for any other."""
+    """Settings as Chroma's users give them, as arguments or attributes: `allow_reset`;
+    `is_persistent` and `persist_directory` for a store in a directory; and `anonymized_telemetry`,
+    which doesn't exist here. Clients raise InvalidArgumentError for any other."""
 
     def __init__(self, **named: Any) -> None:
         self.allow_reset = self.is_persistent = self.anonymized_telemetry = False
@@ -31,7 +31,7 @@ class Settings:
 
 
 def directory_in(settings: Settings, path: Any) -> Any:
-    """Where the store is to lie, which settings may say in the place of a path; None for memory."""
+    """The directory that settings name in place of a path; None for a store in memory."""
     told = settings.persist_directory
     if told is None:
         if settings.is_persistent and path is None:
@@ -53,8 +53,7 @@ def directory_in(settings: Settings, path: Any) -> Any:
 
 
 def refuse_persistent(settings: Any) -> None:
-    """Raise InvalidArgumentError for settings of a store in a directory, where it is to be in
-    memory."""
+    """Raise InvalidArgumentError for settings of a store in a directory given to one in memory."""
     known = checked_settings(settings, DEFAULT_TENANT, DEFAULT_DATABASE)
     if known.is_persistent or known.persist_directory is not None:
         name = "is_persistent" if known.is_persistent else "persist_directory"
@@ -65,7 +64,7 @@ def refuse_persistent(settings: Any) -> None:
 
 
 def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
-    """What a client is given of these; InvalidArgumentError for what can't be here."""
+    """The arguments of a client that settings mean; InvalidArgumentError for unsupported ones."""
     given = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
     for name, (value, default) in given.items():
         if not isinstance(value, str) or value != default:
@@ -78,7 +77,7 @@ def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
 
 
 def _named(settings: Any) -> dict[str, Any]:
-    """The settings that differ from what they are if nothing is said, and a directory that is."""
+    """The settings that differ from their defaults, and a directory that is given."""
     if settings is None:
         return {}
     if isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings):
@@ -94,7 +93,7 @@ def _named(settings: Any) -> dict[str, Any]:
 
 
 def _checked(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that mean something here."""
+    """The settings that mean something here."""
     for name, value in named.items():
         if name in ("allow_reset", "is_persistent"):
             if not isinstance(value, bool):

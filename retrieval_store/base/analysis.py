@@ -46,9 +46,9 @@ ENGLISH = frozenset(_ENGLISH.split())
 
 
 def is_identifier(word: str) -> bool:
-    """Whether a word looks like a name that was given to one thing, as part numbers, error
-    codes and identifiers of programs are: three characters or more, with an underscore, or with
-    digits and letters. A number alone, such as a year, is none unless it has five digits."""
+    """Whether a word looks like the name of one thing, such as a part number, an error code or an
+    identifier in a program: three characters or more, with an underscore, or with digits and
+    letters. A number alone, such as a year, counts only with five digits or more."""
     digits = sum(one.isdigit() for one in word)
     mixed = 0 < digits < len(word) or digits >= LONG_NUMBER
     return len(word) > 2 and (mixed or "_" in word)
@@ -56,8 +56,8 @@ def is_identifier(word: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of some texts. vocabulary: the distinct ones; codes: (n,) for each occurrence which
-    of them; owners: (n,) ascending, which text it stands in."""
+    """The words of texts. vocabulary: the distinct ones; codes: (n,) for each occurrence its index
+    in the vocabulary; owners: (n,) ascending, the text of each occurrence."""
 
     vocabulary: list[str]
     codes: Ints
@@ -66,8 +66,8 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Analyzer:
-    """How words are found. language: of the stemmer, by the name that Snowball gives it, None for
-    no stemming; stopwords: words that are left out, before stemming."""
+    """Finds the words of texts. language: of the stemmer, by Snowball's name, None for no stemming;
+    stopwords: words that are left out, before stemming."""
 
     language: str | None = None
     stopwords: frozenset[str] = frozenset()
@@ -85,7 +85,7 @@ class Analyzer:
         return self._reduced(list(numbers), np.concatenate(codes), np.concatenate(owners))
 
     def _reduced(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
-        """Without stopwords, stems for words, folded: done to each distinct word, not each
+        """Words without stopwords, stemmed and folded: once for each distinct word, not for each
         occurrence. The first of `raw` is the break."""
         stems = raw if self.language is None else stemmer(self.language).stemWords(raw)
         spelt = ["", *map(fold, stems[1:])]
@@ -99,7 +99,7 @@ class Analyzer:
 
 
 class _Numbers(dict[str, int]):
-    """Numbers things in the order in which they are first asked for."""
+    """Numbers things in the order of their first use."""
 
     def __missing__(self, key: str) -> int:
         self[key] = number = len(self)
@@ -107,8 +107,8 @@ class _Numbers(dict[str, int]):
 
 
 def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
-    """The texts, so many characters at a time, and which of them they are, since words take ten
-    times the room of the text. One that is longer comes in parts, cut before a space."""
+    """The texts, so many characters at a time, with their indices, since words take ten times the
+    memory of the text. A longer text comes in parts, cut before a space."""
     places: list[int] = []
     parts: list[str] = []
     room = PIECE
@@ -128,13 +128,13 @@ def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
 
 
 def _cut(text: str, wanted: int) -> int:
-    """Where the first word ends, from there on."""
+    """Where the first word after a position ends."""
     found = _SPACE.search(text, wanted)
     return found.start() if found else len(text)
 
 
 def _split(texts: Sequence[str]) -> list[str]:
-    """The words of the texts, in lower case, and a break between one text and the next."""
+    """The words of the texts, in lower case, with a break between texts."""
     spelt = list(texts)
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
@@ -153,8 +153,8 @@ def _words_of(texts: Sequence[str]) -> list[str]:
 
 
 def _marks_in(text: str) -> str:
-    """The marks that the text has, each once: parts of words in many scripts, which Python
-    doesn't count as such."""
+    """The combining marks in a text, each once: parts of words in many scripts, which Python's
+    class of word characters leaves out."""
     # By numpy, since a set of the text's characters would make an object of each first.
     characters = distinct(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4"))
     found = map(chr, characters[characters >= _FIRST_MARK].tolist())
@@ -163,15 +163,15 @@ def _marks_in(text: str) -> str:
 
 
 def places_of_words(text: str) -> list[tuple[int, int]]:
-    """Where words stand in a text, each from its first character to the one behind its last."""
+    """Where words stand in a text, each as (start, end)."""
     plain = text.replace(_BREAK, " ")
     return [found.span() for found in _word(_marks_in(plain)).finditer(plain)]
 
 
 @lru_cache(maxsize=64)
 def _word(marks: str) -> re.Pattern[str]:
-    """A word, where there are no other marks than these, or a break. Of all the marks of Unicode it
-    would take 40 ms to make, and they would be looked through wherever a word ends."""
+    """The pattern of a word, with these marks, or of a break. A pattern with all of Unicode's marks
+    would take 40 ms to compile, and would slow down every match."""
     return re.compile(rf"\w[\w{marks}]*|\0")
 
 
@@ -184,7 +184,7 @@ def fold(word: str) -> str:
 
 @lru_cache(maxsize=32)
 def stemmer(language: str) -> Any:
-    """Snowball's stemmer of a language; InvalidArgumentError for one that it doesn't know."""
+    """Snowball's stemmer of a language; InvalidArgumentError for an unknown one."""
     try:
         import Stemmer
     except ImportError:  # not `needing`: users of words read one error, without its cause
@@ -198,7 +198,7 @@ def stemmer(language: str) -> Any:
 
 
 def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[str]) -> Analyzer:
-    """The analyzer of these settings; stopwords: True for the language's own, or a list."""
+    """The analyzer with these settings; stopwords: True for those of the language, or a list."""
     if stopwords is True and language != "english":
         raise InvalidArgumentError(
             f"there are no stopwords for the language {language!r}, only for 'english': give them "
@@ -212,7 +212,7 @@ def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[st
 
 
 def spellings(analyzer: Analyzer, text: str) -> dict[str, str]:
-    """How a text spells each of the words that the analyzer makes of it, where it stands first."""
+    """The first spelling in a text of each of its words."""
     spelt = list(dict.fromkeys(text[start:end] for start, end in places_of_words(text)))
     words = analyzer.words(spelt)
     found: dict[str, str] = {}

@@ -31,7 +31,7 @@ else:
     _MADE = ("__init__", "__eq__", "__setattr__", "__delattr__", "__getstate__", "__setstate__")
 
     def dataclass(cls=None, /, *, frozen=False, slots=False, eq=True, repr=True):
-        """As `dataclasses.dataclass`, of whose parameters there are those that are used here."""
+        """`dataclasses.dataclass` with the parameters that are used here."""
         if cls is None:
             return lambda cls: dataclass(cls, frozen=frozen, slots=slots, eq=eq, repr=repr)
         plain = slots and not any(name in cls.__dict__ for name in _MADE)
@@ -41,7 +41,7 @@ else:
         return _made(cls, own, frozen, eq, repr)
 
     def _own_fields(cls):
-        """The fields that the class itself has, by name; None if one is of a kind that isn't made
+        """The fields of the class itself, by name; None if one is of a kind that isn't supported
         here."""
         found = {}
         for name, kind in cls.__annotations__.items():
@@ -62,7 +62,7 @@ else:
         return found
 
     def _made(cls, own, frozen, eq, repr):
-        """The class once more, with slots for its fields and the methods of a dataclass."""
+        """A new class with slots for its fields and the methods of a dataclass."""
         every, slots = {}, set()
         for base in reversed(cls.__mro__[1:]):
             every.update(base.__dict__.get("__dataclass_fields__", {}))
@@ -92,8 +92,7 @@ else:
         return made
 
     def _init(cls, every, frozen):
-        """`__init__`. In a frozen class each slot is filled by its own descriptor, which asks
-        nobody whether it may be."""
+        """`__init__`. In a frozen class each slot is set by its own descriptor, without a check."""
         by_name = [name for name, one in every.items() if one.kw_only]
         names = [*(name for name in every if name not in by_name), *by_name]
         defaults = {name: _default(every[name]) for name in names}
@@ -118,7 +117,7 @@ else:
         return init
 
     def _default(one):
-        """What a field is when it isn't given."""
+        """The default of a field."""
         return one.default if one.default_factory is _MISSING else _TO_BE_MADE
 
     def _equality(count):
@@ -130,12 +129,12 @@ else:
         return f"def __hash__(self): return hash({_values('self', count)})"
 
     def _values(of, count):
-        """The values of an object as a tuple, in Python."""
+        """A tuple of an object's values, as source."""
         return f"({''.join(f'{of}._{i}, ' for i in range(count))})"
 
     def _method(cls, source, names, scope):
-        """A method as if it had been written for the class: its source calls the fields _0, _1 and
-        so on, in whose place come their names."""
+        """A method that looks as if it was written for the class: its source names the fields _0,
+        _1 and so on, which are replaced by their names."""
         named = {f"_{i}": name for i, name in enumerate(names)}
         code = _compiled(source)
         code = code.replace(
@@ -149,7 +148,7 @@ else:
 
     @cache
     def _compiled(source):
-        """The code of a method, which all classes with as many fields have in common."""
+        """The code of a method, shared by all classes with as many fields."""
         scope = {}
         exec(source, scope)
         (method,) = (one for one in scope.values() if isinstance(one, FunctionType))
@@ -171,7 +170,7 @@ else:
         object.__delattr__(self, name)
 
     def _is_fixed(one, name):
-        """Whether an attribute can't be changed: all but what a subclass adds that isn't a
+        """Whether an attribute is frozen: all are, except what a subclass adds that isn't a
         dataclass itself."""
         return "__dataclass_fields__" in type(one).__dict__ or name in one.__dataclass_fields__
 

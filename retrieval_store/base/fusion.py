@@ -53,19 +53,16 @@ def fused(
 
 
 def held_share(held: float, asked: float, greatest: float) -> float:
-    """How much of what a query says a document holds, from 0 to 1.
-
-    held, asked: Σ idf³ over those of the query's words that it has, and over all; greatest: the idf
-    of a word that one document has, which is also that of one that none has. A query of common
-    words alone says little, whatever has them: to what is asked comes a word of `UNKNOWN_PART`
-    times the greatest idf, which nothing holds.
-    """
+    """How much of what a query says a document holds, from 0 to 1. held, asked: Σ idf³ over the
+    query's words in the document, and over all of them; greatest: the idf of a word in a single
+    document, which is also assumed for a word in none. Common words alone say little whatever has
+    them, so `asked` counts one more word, of half the greatest idf, that nothing holds."""
     return held / (asked + (UNKNOWN_PART * greatest) ** RARITY_POWER) if held > 0 else 0.0
 
 
 def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptive"]:
-    """How both sides are fused where the caller doesn't say it. by_words: whether one of them are
-    words, and not sparse vectors; alpha: what the caller said that vectors weigh."""
+    """The fusion that is used by default. by_words: whether one side ranks by words, not sparse
+    vectors; alpha: the caller's weight of the vectors, if any."""
     return "adaptive" if by_words and alpha is None else "rrf"
 
 
@@ -80,7 +77,7 @@ def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
 def _summed(
     rankings: Sequence[Ranking], weights: Sequence[float], k: float, kind: FusionKind
 ) -> Ranking:
-    """The sums of what the rankings contribute, in the order of the items' numbers."""
+    """The sums of contributions, in the order of the items' numbers."""
     contributed = _CONTRIBUTED[kind]
     items, places = np.unique(
         np.concatenate([np.empty(0, np.int64), *(items for items, _ in rankings)]),

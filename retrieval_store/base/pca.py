@@ -27,7 +27,8 @@ class Plane:
 
 
 def drawn(count: int, sample: int, seed: int) -> Ints:
-    """So many of the places below `count`, ascending, drawn at random; all if there are no more."""
+    """So many of the indices below `count`, ascending, drawn at random; all if there are no
+    more."""
     if count <= sample:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, sample, replace=False, shuffle=False))
@@ -94,7 +95,7 @@ def places_of(vectors: Matrix, axes: Matrix, unit: bool) -> Matrix:
 
 
 def _of_length_1(vectors: Matrix) -> Matrix:
-    """The vectors at length 1; those of length 0 as they are."""
+    """The vectors at length 1; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     scaled: Matrix = np.divide(
         vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0, casting="same_kind"

@@ -40,7 +40,7 @@ IS_THERE = isinstance(fcntl, ModuleType)
 
 
 def memory_bytes(otherwise: int) -> int:
-    """How much memory the machine has, or what is said otherwise where it can't be told."""
+    """Bytes of memory of the machine, or the default where they can't be read."""
     try:
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
@@ -48,12 +48,12 @@ def memory_bytes(otherwise: int) -> int:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in the directory durable; only then is a new file there after a power cut."""
+    """Make the names in a directory durable; without it a new file may be lost in a power cut."""
     _sync(path)
 
 
 def sync_file(path: Path) -> None:
-    """Make what is in a file durable, whichever process has written it."""
+    """Make the content of a file durable, whichever process has written it."""
     _sync(path)
 
 
@@ -70,8 +70,8 @@ SHOWN = 100  # characters of a command, in a message
 
 
 class Process(TypedDict):
-    """A process by its number. command: what it runs; script: what that is of Python's, a file or
-    "-m" and a module, else the program; started: when, in ISO 8601, None where that isn't told."""
+    """A process. command: its command line; script: the Python script or module in it, else the
+    program; started: when it began, in ISO 8601, None where that isn't known."""
 
     pid: int
     command: str
@@ -87,8 +87,8 @@ def described(process: Process) -> str:
 
 
 def users_of(directory: Path) -> list[Process] | None:
-    """The processes that have files of a directory open, but this one, of those that this user may
-    look at; None where the system doesn't tell."""
+    """The other processes that have files of a directory open, as far as this user may see; None
+    where the system doesn't tell."""
     if not PROCESSES.joinpath("self", "fd").is_dir():
         return None
     inside = f"{directory.resolve()}{os.sep}"
@@ -103,8 +103,8 @@ def users_of(directory: Path) -> list[Process] | None:
 
 
 def holder_of(file: Path, byte: int = 0) -> Process | None:
-    """Who holds the lock for writing on a byte of a file; None where the system doesn't tell, or no
-    process does any more."""
+    """The process that holds the write lock on a byte of a file; None where the system doesn't
+    tell, or none does."""
     with suppress(OSError, ValueError):
         known = file.stat()
         device = f"{os.major(known.st_dev):02x}:{os.minor(known.st_dev):02x}"
@@ -120,7 +120,7 @@ def holder_of(file: Path, byte: int = 0) -> Process | None:
 
 
 def by_holder_of(file: Path, byte: int = 0) -> str:
-    """The same in words that end a message; nothing for None."""
+    """The same in words for the end of a message; empty for None."""
     process = holder_of(file, byte)
     return "" if process is None else f", by process {described(process)}"
 
@@ -133,7 +133,7 @@ def _process(pid: int) -> Process:
 
 
 def _script_in(words: list[str]) -> str:
-    """What a command runs: of Python's the script or module, of another the program."""
+    """What a command runs: the Python script or module, or the program."""
     program, *rest = words
     if not os.path.basename(program).startswith("python"):
         return program
@@ -149,7 +149,7 @@ def _script_in(words: list[str]) -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process began, in this machine's time zone, to the second."""
+    """When a process began, in local time, to the second."""
     with suppress(OSError, ValueError, IndexError):
         stat = (PROCESSES / str(pid) / "stat").read_text()
         ticks = int(stat.rpartition(")")[2].split()[19])  # since the system began
@@ -165,9 +165,9 @@ VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 @contextmanager
 def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
-    """Raise MissingDependencyError where something is imported that isn't installed. what: needs
-    it; package: its name, that of the module if None; requirement: what pip is to install, or
-    "[EXTRA]" of this package."""
+    """Raise MissingDependencyError where an import in the `with` body fails. what: the feature that
+    needs it; package: its name, by default that of the module; requirement: what to install with
+    pip, or "[EXTRA]" of this package."""
     try:
         yield
     except ImportError as error:
@@ -180,8 +180,8 @@ def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
 
 @contextmanager
 def telemetry_off() -> Iterator[None]:
-    """onnxruntime sends nothing, if it is imported here for the first time; one that was imported
-    before sends no more than it has, unless the user has said so by the variable."""
+    """Disable onnxruntime's telemetry, if it is imported here for the first time, unless the user
+    has set the variable."""
     said = VARIABLE in os.environ
     os.environ.setdefault(VARIABLE, "1")
     try:
@@ -198,8 +198,8 @@ JOINERS = "\u200c\u200d"  # which some scripts and emoji are written with
 
 
 def printable(text: str) -> str:
-    """The text with characters that control something (escape sequences, the direction of what
-    follows, what can't be seen) shown by their numbers, and lines and tabs as spaces."""
+    """Text with control characters (escape sequences, text direction, invisible characters) shown
+    by their numbers, and line breaks and tabs as spaces."""
     if text.isprintable():
         return text
     return "".join(one if _is_shown(one) else _told(one) for one in text.replace("\r\n", "\n"))

@@ -29,8 +29,8 @@ WAITING = 64  # and for those that wait for another process
 
 
 def awaited(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
-    """A method for an event loop, called as another with an "a" before its name, which it carries
-    out on a thread. Where a framework's class declares fewer arguments, editors would show those:
+    """The asynchronous twin of a method: called like it with an "a" before its name, and run in a
+    thread. Where a framework's base class declares fewer parameters, editors would show those, so
     there the method is written out."""
     of = method.__name__
     shown = re.sub(r"^(_*)", r"\1a", of)
@@ -46,9 +46,8 @@ def awaited(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]"
 
 
 class Threads:
-    """Threads for calls from any event loop; none is started before the first call. They don't
-    keep a process from ending, which waits for calls that are under way alone. After a fork the
-    child has threads of its own."""
+    """Threads for calls from any event loop, started with the first call. They don't keep a process
+    alive, except for calls that are under way. After a fork the child has its own."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -63,8 +62,8 @@ class Threads:
         self._long: deque[_Long] = deque()  # those that wait for others to end
 
     async def run(self, call: Callable[[], T], is_long: bool = False) -> T:
-        """What a call returns, made in a thread, in the context of who awaits it. One that is
-        cancelled before it has begun is never made; later it goes on to its end all the same."""
+        """The result of a call, made in a thread, in the context of the awaiting task. A call that
+        is cancelled before it has begun is never made; later it runs to its end."""
         if self._process != os.getpid():
             self._begin()
         context = copy_context()
@@ -79,14 +78,14 @@ class Threads:
             del future  # which the traceback of an error would keep
 
     async def settle(self) -> None:
-        """Wait for all that was given, whether anyone awaits it still or not."""
+        """Wait for all calls, whether anyone still awaits them or not."""
         while self._process == os.getpid() and self._given:
             given = map(asyncio.wrap_future, tuple(self._given))
             # Shielded, since who stops waiting here doesn't mean to cancel the calls of others.
             await asyncio.shield(asyncio.gather(*given, return_exceptions=True))
 
     def end(self) -> None:
-        """Let them end; nothing more can be given."""
+        """End the threads; no more calls are accepted."""
         if self._process == os.getpid():
             self._pool.shutdown(wait=False)
 
@@ -101,8 +100,7 @@ class Threads:
         return future
 
     def _work(self, future: Future[Any], call: _Call) -> None:
-        """Make a long call; the thread is given back then, and the following one stands in its
-        turn."""
+        """Make a long call; then release its thread for the next long call in the queue."""
         _settle(future, call)
         del future, call
         with self._lock:
@@ -114,7 +112,7 @@ class Threads:
 
 
 def _passed(call: Callable[[], T]) -> T:
-    """What a call returns. A StopIteration can't be passed on to what awaits it."""
+    """The result of a call. A StopIteration can't be raised into a coroutine, so it is replaced."""
     try:
         return call()
     except StopIteration as error:

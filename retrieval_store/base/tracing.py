@@ -38,7 +38,7 @@ _recording: ContextVar[Any] = ContextVar("retrieval_store_span", default=None)
 
 
 class HasName(Protocol):
-    """What spans are about: a collection."""
+    """A subject of spans: a collection."""
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class HasName(Protocol):
 
 
 class HasPoints(Protocol):
-    """Points that were found."""
+    """Points that a call returns."""
 
     @property
     def ids(self) -> Sequence[object]:
@@ -57,7 +57,7 @@ S = TypeVar("S", bound=HasName)
 
 
 def _found() -> Any:
-    """The tracer, once the application has imported OpenTelemetry and said where spans go to."""
+    """The tracer, once the application has imported OpenTelemetry and configured where spans go."""
     global _tracer  # noqa: PLW0603 (it is looked up once)
     trace: Any = sys.modules.get(API)
     if _tracer is None and hasattr(trace, "get_tracer_provider"):  # else it is being imported
@@ -72,7 +72,7 @@ def traced(
     tell: Callable[[Any], Attributes] | None = None,
     system: System = OURS,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
-    """A method that is a span each time that it is called; `tell` says what of its result."""
+    """Makes each call of a method a span; `tell` returns attributes for its result."""
 
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @wraps(method)
@@ -92,7 +92,7 @@ def traced(
 
 @contextmanager
 def span(operation: str, collection: str, system: System = OURS) -> Iterator[None]:
-    """A span of what is done in a `with` statement, if the application collects spans."""
+    """A span around a `with` body, if the application collects spans."""
     tracer = _tracer or _found()
     if tracer is None:
         yield
@@ -125,26 +125,26 @@ def span(operation: str, collection: str, system: System = OURS) -> Iterator[Non
 
 
 def is_recording() -> bool:
-    """Whether there is a span under way that is recorded."""
+    """Whether a span is being recorded."""
     return _recording.get() is not None
 
 
 def note(tell: Callable[[], Attributes]) -> None:
-    """Add attributes to the span under way; they are worked out only if there is one."""
+    """Add attributes to the current span; `tell` is only called if there is one."""
     recording = _recording.get()
     if recording is not None:
         recording.set_attributes(tell())
 
 
 def event(name: str, tell: Callable[[], Attributes] = dict) -> None:
-    """Add an event to the span under way; what it says is worked out only if there is one."""
+    """Add an event to the current span; `tell` is only called if there is one."""
     recording = _recording.get()
     if recording is not None:
         recording.add_event(f"{OURS}.{name}", tell())
 
 
 def returned(*each: HasPoints) -> Attributes:
-    """What spans say of the answers to the queries of a call."""
+    """The attributes for the results of a call."""
     told = {"db.response.returned_rows": sum(len(points.ids) for points in each)}
     return told if len(each) == 1 else {**told, "db.operation.batch.size": len(each)}
 
@@ -154,15 +154,15 @@ Part: TypeAlias = Literal["store", "maintenance", "files", "cluster", "server", 
 
 
 def log_of(part: Part | None = None) -> logging.Logger:
-    """The logger of a part: `store` tells of stores and collections that come and go, `maintenance`
-    of compaction, codes and indexes, `files` of derived files that are loaded or of no use,
-    `cluster` of calls, `server` of requests that failed, `access` of all requests; None for what
-    concerns the call that a user makes."""
+    """The logger of a topic: `store` (stores and collections that come and go), `maintenance`
+    (compaction, codes, indexes), `files` (derived files that are loaded or useless), `cluster`
+    (calls), `server` (requests that failed), `access` (all requests); None for what concerns the
+    user's own call."""
     return logging.getLogger(ROOT if part is None else f"{ROOT}.{part}")
 
 
 class _NoBar:
-    """What stands for a bar that isn't shown; tqdm's own would start a thread."""
+    """A bar that isn't shown; tqdm's disabled bar would start a thread."""
 
     def update(self, n: int) -> None:
         """Nothing to show."""
@@ -175,8 +175,8 @@ class _NoBar:
 
 
 def progress_bar(what: str, total: int | None, unit: str, shown: bool) -> Any:
-    """A bar of tqdm, a context manager with `update(n)`; one that shows nothing unless `shown`, nor
-    where the standard error is a pipe or a file, which it would fill with copies of itself."""
+    """A tqdm bar as a context manager with `update(n)`; without output unless `shown`, and where
+    the standard error is a pipe or a file."""
     if not (shown and _is_drawn()):
         return _NoBar()
     from tqdm.auto import tqdm
@@ -185,6 +185,6 @@ def progress_bar(what: str, total: int | None, unit: str, shown: bool) -> Any:
 
 
 def _is_drawn() -> bool:
-    """Whether there is a terminal, or a notebook."""
+    """Whether there is a terminal or a notebook."""
     stream = sys.stderr  # None in a program without a console
     return "ipykernel" in sys.modules or (stream is not None and stream.isatty())

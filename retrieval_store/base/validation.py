@@ -44,7 +44,7 @@ def checked_object(
     value: Any, place: str, *path: str | int, stored_as: Callable[[Any], Any] = plain_scalar
 ) -> Payload:
     """`value` as a plain dict; InvalidMetadataError names `place` and the path below it. stored_as:
-    what is taken in place of a value that isn't JSON; the value itself where nothing is."""
+    replaces a value that isn't JSON, by default with itself."""
     if type(value) is dict and _is_plain(value):
         return value
     if not isinstance(value, Mapping):
@@ -53,7 +53,7 @@ def checked_object(
 
 
 def checked_metadata(value: Any, place: str, *path: str | int) -> Payload:
-    """The same, where values may be such that JSON has a way to write them; see `as_stored`."""
+    """The same, converting values that have a usual form in JSON; see `as_stored`."""
     return checked_object(value, place, *path, stored_as=as_stored)
 
 
@@ -80,7 +80,7 @@ def as_stored(value: Any) -> Any:
 
 
 def _is_plain(value: dict[Any, Any]) -> bool:
-    """Whether the dict is in the domain as it stands; a quick look that says no when in doubt."""
+    """Whether a dict is valid as it is; a quick test that says no when in doubt."""
     for key, item in value.items():
         kind = type(item)
         if kind is str:
@@ -98,7 +98,7 @@ def _is_plain(value: dict[Any, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Checking:
-    """Checks what is in a payload. place: what it is called; stored_as: as of `checked_object`."""
+    """Checks a payload. place: its name; stored_as: as for `checked_object`."""
 
     place: str
     stored_as: Callable[[Any], Any]
@@ -204,7 +204,7 @@ def _instead_of(value: Any) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be stored: Python's strings may have lone surrogates."""
+    """Whether a string can be stored: Python's strings may hold lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -218,8 +218,8 @@ def _refused(value: Any, place: str, path: tuple[Any, ...], why: str) -> Invalid
 
 
 def kind_of(value: JSONValue) -> str | int | None:
-    """What equal numbers, strings, truths, and lists and objects that are written the same have in
-    common, and no others: 1.0 equals 1, but True doesn't. None for null."""
+    """A key that is equal exactly for equal values: 1.0 equals 1, True doesn't equal 1, lists and
+    objects are equal when their JSON is. None for null."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
@@ -237,14 +237,14 @@ _Item = TypeVar("_Item", bound=Hashable)
 
 
 def repeated(items: Iterable[_Item]) -> list[_Item]:
-    """The items that are there more than once, each once, in the order in which they come again."""
+    """The items that occur more than once, each once, in the order of their second occurrence."""
     seen: set[_Item] = set()
     again = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
     return list(dict.fromkeys(again))
 
 
 def existing_ids(ids: Sequence[str | int]) -> str:
-    """What to say of ids that were to be new."""
+    """The message for ids that exist but should be new."""
     return (
         f"ids that already exist ({len(ids)}): {listed(ids)}; nothing was added. upsert adds those "
         "that are new and updates the others"
@@ -252,7 +252,7 @@ def existing_ids(ids: Sequence[str | int]) -> str:
 
 
 def shortened(value: Any) -> str:
-    """A value, shortened for a message; what can't even be shown, by its type."""
+    """A value, shortened for a message; its type where it can't be shown."""
     try:
         return _SHORT.repr(value)
     except Exception:  # Python refuses to show integers of thousands of digits, say
@@ -311,7 +311,7 @@ def _index_of(value: Any, name: str) -> int:
 
 
 def check_callable(value: Any, name: str) -> None:
-    """Refuse what can't be called: a name, say, or a class instead of an instance."""
+    """Refuse what can't be called, such as a name, and a class in place of an instance."""
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not isinstance(value, Enum) and not callable(value):
@@ -319,7 +319,7 @@ def check_callable(value: Any, name: str) -> None:
 
 
 def path_of(path: Any, name: str) -> Path:
-    """A path of files, absolute; "~" at its beginning is the home of the user."""
+    """An absolute path of a file; "~" at its start is the user's home."""
     try:
         given = os.fspath(path)
     except TypeError:

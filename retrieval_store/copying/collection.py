@@ -145,13 +145,13 @@ def is_there(session: Session, collection_id: str) -> bool:
 
 
 def _asked_for(record: CollectionRecord) -> Payload:
-    """The settings of a collection without what it counts."""
+    """The settings of a collection without its counts."""
     return {name: told for name, told in record.settings.items() if name != TEXTS_CUT}
 
 
 class CollectionCopy:
-    """One collection on its way. place: of its copy; is_level: whether nothing was to be copied;
-    alike: the id of a collection that is no copy and holds the same."""
+    """The copy of one collection. place: of the copy; is_level: whether nothing had to be copied;
+    alike: the id of a collection that holds the same but is no copy."""
 
     def __init__(
         self,
@@ -185,22 +185,22 @@ class CollectionCopy:
 
     @property
     def called(self) -> str | None:
-        """What the copy is called; None while there is none."""
+        """The name of the copy; None while there is none."""
         return self.name if self.alike else self.place.called
 
     @property
     def copied_id(self) -> str:
-        """The id of the copy, where there is one."""
+        """The id of the copy, if there is one."""
         return self.alike or self.place.known.target
 
     @property
     def is_gone(self) -> bool:
-        """Whether the source has it no more."""
+        """Whether the source has deleted the collection."""
         return not is_there(self._source, self.id)
 
     @property
     def _points(self) -> PointsBackend:
-        """The points of the source; raises NotFoundError."""
+        """The points of the source; NotFoundError."""
         return self._source.store.points(self.id)
 
     @property
@@ -209,13 +209,13 @@ class CollectionCopy:
 
     @property
     def _engines(self) -> tuple[EmbeddedStore, EmbeddedStore] | None:
-        """Both stores, where both are of this process."""
+        """Both stores, where both are in this process."""
         source, target = self._source.store.embedded, self._target.store.embedded
         return None if source is None or target is None else (source, target)
 
     @property
     def _by_files(self) -> bool:
-        """Whether both stores lie on disk."""
+        """Whether both stores are on disk."""
         return None not in (self._source.store.directory, self._target.store.directory)
 
     @property
@@ -227,8 +227,8 @@ class CollectionCopy:
         return {one.name: pages.as_new(one) for one in points.spaces()}
 
     def take_alike(self) -> bool:
-        """Whether the target has a collection of the name that holds the same, and is the same in
-        all that can be asked: then nothing is to be copied."""
+        """Whether the target has a collection of the name with the same content and settings: then
+        nothing has to be copied."""
         there, wanted = self.place.there(), self.place.settings
         if there is None or _asked_for(there) != _asked_for(wanted):
             return False
@@ -244,7 +244,7 @@ class CollectionCopy:
         return True
 
     def copy(self) -> None:
-        """Copy the collection, or what is left to be copied of it."""
+        """Copy the collection, or the rest of it."""
         if self.alike is not None:
             return
         self._look_again()
@@ -262,12 +262,12 @@ class CollectionCopy:
                     note_left(self._journal, self.id, self._copied)
 
     def _look_again(self) -> bool:
-        """Whether the source has other settings than the copy was given; a new name waits."""
+        """Whether the settings of the source differ from those of the copy; a new name waits."""
         self.place.record = replace(self._source.store.record(self.id), name=self.name)
         return self.place.record.settings != self._settled
 
     def _copy_rest(self) -> None:
-        """Begin the copy, go on with one that was broken off, or bring a whole one level."""
+        """Start the copy, resume an interrupted one, or update a complete one."""
         entry, is_there = self.place.known, self.place.called is not None
         if not is_there and self._by_files:
             self._copy_files()
@@ -279,7 +279,7 @@ class CollectionCopy:
             self.catch_up()
 
     def catch_up(self) -> bool:
-        """Bring the copy level with the source; returns whether anything had changed."""
+        """Update the copy; returns whether anything had changed."""
         if self.alike is not None:
             return False
         changed = self._settle()
@@ -302,8 +302,8 @@ class CollectionCopy:
         return self._follower
 
     def _settle(self) -> bool:
-        """Give the copy the settings that the source has; returns whether they were others. A
-        cluster can't change how words are found: there it is copied anew."""
+        """Give the copy the settings of the source; returns whether they differed. A cluster can't
+        change word search: there it is copied again."""
         if self._settled == self.place.record.settings:
             return False
         self.place.refuse_apart()
@@ -330,7 +330,7 @@ class CollectionCopy:
         self._copy_points()
 
     def _copy_files(self) -> None:
-        """Have the target's store make a collection of the source's files, at once."""
+        """Make a collection of the source's files in the target."""
         points, engines, self.is_level = self._points.engine, self._engines, False
         assert points is not None and engines is not None  # both have directories
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
@@ -344,7 +344,7 @@ class CollectionCopy:
             bar.update(self._copied.count())
 
     def _copy_points(self) -> None:
-        """Have points travel in pages, from the place on where an earlier copy was broken off."""
+        """Copy the points in pages, from where an earlier copy was interrupted."""
         begin_writing(self._journal, self.id)
         resumed = self.place.called is not None
         if not resumed:
@@ -368,19 +368,19 @@ class CollectionCopy:
         self._journal.advance(self.id, whole=True, paged=False, position=position)
 
     def _make(self) -> None:
-        """Make the empty copy."""
+        """Create the empty copy."""
         entry = self._journal.advance(self.id, paged=True)
         wanted = self.place.settings
         self._target.store.create(wanted.name, wanted.settings, self._spaces, entry.target)
         self.place.called, self._settled = wanted.name, self.place.record.settings
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
-        """The points in one state, where that can be had."""
+        """The points in one state, where that is possible."""
         store = self._source.store.engine
         return nullcontext(self._points) if store is None else store.copied(self.id)
 
     def _level_spaces(self, points: PointsBackend) -> list[str]:
-        """The names of the vector spaces of the source, which the copy has then."""
+        """Give the copy the vector spaces of the source; returns their names."""
         source, target = points.engine, self._copied.engine
         if source is None or target is None:
             return [*self._spaces]
@@ -391,8 +391,8 @@ class CollectionCopy:
         return [*numbers]
 
     def refuse_changed(self) -> None:
-        """Raise AlreadyExistsError for a finished copy on a cluster that holds something else than
-        it was given: that tells no position by which others' writes would be seen."""
+        """Raise AlreadyExistsError for a complete copy on a cluster that differs from its source: a
+        cluster has no change log that would show others' writes."""
         entry = self.place.entry
         if self.place.called is None or entry is None or entry.position is None:
             return

@@ -53,39 +53,39 @@ class Entry:
 
 @dataclass(slots=True)
 class Journal:
-    """The entries, by the ids of collections in the source, and the aliases that the copy has given
-    in the target, with the ids of the copies there. path: None where there is no place for a file,
-    so that nothing outlives the process."""
+    """The entries, by the ids of collections in the source, and the aliases that the copy has
+    created in the target, with the ids of the copies. path: None where no file can be kept, so that
+    nothing outlives the process."""
 
     path: Path | None
     entries: dict[str, Entry] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
 
     def note(self, collection_id: str, entry: Entry) -> Entry:
-        """Remember an entry, durably."""
+        """Store an entry durably."""
         self.entries[collection_id] = entry
         self._write()
         return entry
 
     def advance(self, collection_id: str, **changes: Any) -> Entry:
-        """The same of an entry with changes."""
+        """Change an entry and store it durably."""
         return self.note(collection_id, replace(self.entries[collection_id], **changes))
 
     def give(self, aliases: Mapping[str, str]) -> None:
-        """Remember which aliases are the copy's, or are about to be."""
+        """Store which aliases belong to the copy, or are about to."""
         if self.aliases != aliases:
             self.aliases = dict(aliases)
             self._write()
 
     def finish(self, collection_ids: Collection[str]) -> None:
-        """The copies of these have come to their end."""
+        """Mark these copies as complete."""
         for one in collection_ids:
             self.entries[one] = replace(self.entries[one], finished=True)
         if collection_ids:
             self._write()
 
     def forget(self, collection_ids: Collection[str]) -> None:
-        """Nothing is known of the copies of these any more; they are whose they are."""
+        """Remove these copies, which belong to someone else now."""
         self.entries = {i: one for i, one in self.entries.items() if i not in collection_ids}
         if self.path is not None and not self.entries and not self.aliases:
             self.path.unlink(missing_ok=True)
@@ -99,9 +99,8 @@ class Journal:
 
 @contextmanager
 def opened(folders: Sequence[Path | None], places: tuple[str, str]) -> Iterator[Journal]:
-    """The journal of a copy from the first of the places to the second, with what it knows of the
-    last time; in the first of the folders that is one. ConflictError while another process has
-    it."""
+    """The journal of a copy from the first store to the second, with the entries of the last time;
+    in the first of the folders that exists. ConflictError while another process uses it."""
     name = f"copy-{hashlib.sha256(orjson.dumps(places)).hexdigest()[:16]}.journal"
     folder = next((one for one in folders if one is not None), None)
     if folder is None:
@@ -114,7 +113,7 @@ def opened(folders: Sequence[Path | None], places: tuple[str, str]) -> Iterator[
 
 @contextmanager
 def _alone(path: Path, places: tuple[str, str]) -> Iterator[None]:
-    """Hold a lock that a process lets go of when it dies."""
+    """Hold a lock that is released when the process dies."""
     while True:
         try:
             file = path.open("ab")
@@ -184,7 +183,7 @@ def _position(said: Any) -> Position | None:
 
 
 def _write(path: Path, journal: Journal) -> None:
-    """Replace the file, so that there is always a whole one."""
+    """Replace the file, so that it is always whole."""
     entries = {one: asdict(entry) for one, entry in journal.entries.items()}
     said = {"format": FORMAT, "collections": entries, "aliases": journal.aliases}
     new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again

@@ -36,7 +36,7 @@ _log = log_of("store")
 
 
 def telling(on_change: Tell | None) -> Tell:
-    """A function that says a line."""
+    """A function that prints a line."""
 
     def tell(line: str) -> None:
         _log.info("copying: %s", line)
@@ -47,7 +47,7 @@ def telling(on_change: Tell | None) -> Tell:
 
 
 class Aliases:
-    """The aliases of both stores; where one is a cluster nothing is known of them, nor done."""
+    """The aliases of both stores; on a cluster they are neither read nor changed."""
 
     def __init__(self, source: Session, target: Session, journal: Journal, tell: Tell) -> None:
         here, there = source.store.engine, target.store.engine
@@ -74,8 +74,8 @@ class Aliases:
         return found
 
     def refuse_taken(self, aliases: Sequence[str], owned: Collection[str]) -> None:
-        """Raise AlreadyExistsError for one that the target can't have; owned: ids of copies, whose
-        names are going to be others."""
+        """Raise AlreadyExistsError for an alias that the target has already; owned: ids of copies
+        that will be renamed."""
         if self._stores is None or not aliases:
             return
         _, store = self._stores
@@ -89,8 +89,8 @@ class Aliases:
                     )
 
     def take_back(self, copies: Mapping[str, CollectionCopy], names: Collection[str]) -> bool:
-        """Delete those of ours that the source has no more, and those that are names of collections
-        now, so that these may be called so; returns whether there were any."""
+        """Delete those of our aliases that the source has no more, or that are now names of
+        collections; returns whether there were any."""
         if self._stores is None:
             return False
         _, store = self._stores
@@ -110,7 +110,7 @@ class Aliases:
         return True
 
     def give(self, copies: Mapping[str, CollectionCopy]) -> bool:
-        """Have the aliases of the source lead to the copies; returns whether any did not."""
+        """Make the aliases of the source lead to the copies; returns whether any changed."""
         if self._stores is None:
             return False
         _, store = self._stores
@@ -138,7 +138,7 @@ class Aliases:
         return True
 
     def _leave_foreign(self, taken: Mapping[str, str], ours: Collection[str]) -> None:
-        """Leave alone, and say so once, those that aren't the copy's and lead elsewhere."""
+        """Leave aliases alone that lead elsewhere and aren't ours, and report it once."""
         foreign = {alias for alias, name in taken.items() if not self._is_ours(alias, name, ours)}
         for alias in sorted(foreign - self._left):
             self._tell(f"the alias {alias!r} leads elsewhere {self._place}, and is left alone")
@@ -149,12 +149,12 @@ class Aliases:
 
 
 def _names(copies: Mapping[str, CollectionCopy]) -> set[str]:
-    """What the copies are called that are there."""
+    """The names of the existing copies."""
     return {one.called for one in copies.values() if one.called is not None}
 
 
 class Mirror:
-    """The copies of all collections, or of those that are named, by their ids in the source."""
+    """The copies of all collections, or of the named ones, by their ids in the source."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class Mirror:
         return [*found.values()]
 
     def _known(self) -> list[str]:
-        """The ids of the collections of which there are copies, in so far as this is about them."""
+        """The ids of the collections of this mirror that have copies."""
         entries = self._journal.entries
         if self._names is None:
             return [*entries]
@@ -255,8 +255,8 @@ class Mirror:
         return ", and isn't a copy" if not only_alike else ", and holds something else"
 
     def level(self, goes_on: bool) -> bool:
-        """Bring all level with the source; returns whether anything had changed. goes_on: whether
-        it is looked again afterwards, so that what is deleted meanwhile is no error."""
+        """Update all copies; returns whether anything had changed. goes_on: whether it is called
+        again, so that a collection that was deleted meanwhile is no error."""
         records = {one.id: one for one in self._records()}
         changed = self._drop_gone(records)
         names = {one.name for one in records.values()}
@@ -284,8 +284,8 @@ class Mirror:
         return bool(gone)
 
     def _rename(self) -> bool:
-        """Call the copies what the source calls them now, in an order in which no two have one
-        name; those that change names with each other get others for a moment."""
+        """Rename the copies like their sources, in an order in which no two have one name; those
+        that swap names get temporary ones."""
         there = [one for one in self.copies.values() if one.place.called is not None]
         moved = [one for one in there if one.place.called != one.name]
         told = [
@@ -326,8 +326,8 @@ class Mirror:
         return not copy.is_level
 
     def _refuse_lost(self, copy: CollectionCopy, error: NotFoundError, goes_on: bool) -> None:
-        """Raise NotFoundError for a collection, or a copy, that was deleted while it was copied,
-        unless the next look sees to it."""
+        """Raise NotFoundError for a collection, or a copy, that was deleted during the copy, unless
+        the next call handles it."""
         where = self._target.place
         if not copy.is_gone:
             raise NotFoundError(
@@ -340,7 +340,7 @@ class Mirror:
             ) from error
 
     def compared(self) -> Iterator[tuple[CollectionCopy, tuple[int, int, int]]]:
-        """The copies, by their names, with what `CollectionCopy.compared` says of each."""
+        """The copies by name, with the result of `CollectionCopy.compared` for each."""
         for copy in sorted(self.copies.values(), key=lambda one: one.name):
             try:
                 yield copy, copy.compared()
@@ -348,15 +348,15 @@ class Mirror:
                 self._refuse_lost(copy, error, goes_on=False)
 
     def finish(self) -> None:
-        """All is done: from here on the copies are their owner's."""
+        """The copy is complete: the copies belong to the owner of the target now."""
         self._journal.finish([one for one, copy in self.copies.items() if copy.alike is None])
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied of one collection. points: how many the copy holds; followed: how many were
-    copied again since they had been written meanwhile; compared: how many were looked at in both
-    and found alike; level: whether nothing was left to copy, since it had been copied before."""
+    """What was copied of a collection. points: how many the copy has; followed: how many were
+    copied again because they changed meanwhile; compared: how many were read from both and found
+    equal; level: whether nothing had to be copied."""
 
     name: str
     points: int
@@ -367,9 +367,8 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """How to follow. quiet: the seconds for which the sources must rest before it ends; goes_on:
-    whether there is a reason not to end then; on_level: called when there is nothing left to copy
-    for the first time."""
+    """How to follow. quiet: seconds without a change after which it ends; goes_on: whether there is
+    a reason not to end; on_level: called when nothing is left to copy for the first time."""
 
     quiet: float
     goes_on: Callable[[], bool]
@@ -378,10 +377,10 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How to copy. following: None not to follow; shown: whether bars are; spaces_of: the vector
-    spaces of a collection that doesn't tell them; if_exists: whether to raise for a collection that
-    has been copied before, rather than to bring it level; on_change: told what is renamed, deleted
-    and copied besides."""
+    """How to copy. following: None not to follow; shown: whether to show progress bars; spaces_of:
+    the vector spaces of a collection that doesn't list them; if_exists: whether to raise for a
+    collection that was copied before, instead of updating the copy; on_change: called with lines
+    about other changes."""
 
     following: Following | None
     shown: bool
@@ -410,7 +409,7 @@ def copy_store(
 
 
 def _level(mirror: Mirror, following: Following | None) -> None:
-    """Copy all, and go on as long as is wanted."""
+    """Copy all, and follow as long as wanted."""
     mirror.level(goes_on=following is not None)
     if following is not None:
         follow(
@@ -423,7 +422,7 @@ def _level(mirror: Mirror, following: Following | None) -> None:
 
 def _refuse_impossible(source: Session, target: Session, ways: Ways) -> None:
     """Raise InvalidArgumentError for a store that would be copied into itself, or can't be
-    followed, ReadOnlyError for a target where nothing can be written."""
+    followed, ReadOnlyError for a target that can't be written."""
     if target.read_only:
         raise ReadOnlyError(f"the store {target.place} is open read-only; nothing is copied there")
     directory = source.store.directory

@@ -41,19 +41,19 @@ Spaces: TypeAlias = Sequence[str]
 
 
 def everything(spaces: Spaces) -> Fields:
-    """All that points hold, in these vector spaces."""
+    """All fields of points, with these vector spaces."""
     return Fields(payload=True, document=True, uri=True, vectors=tuple(spaces))
 
 
 class Pace:
-    """How many points are read and written at once: so many that they have no more than BYTES, as
-    those before them had; at most twice as many as before."""
+    """How many points to read and write at once: as many as have at most BYTES, judged by those
+    before them; at most twice as many as before."""
 
     def __init__(self) -> None:
         self.size = FIRST
 
     def measure(self, points: Points) -> None:
-        """Go by what the last points had."""
+        """Learn from the last points."""
         each = max(1, _bytes_of(points) // max(1, len(points.ids)))
         self.size = max(1, min(2 * self.size, PAGE, BYTES // each))
 
@@ -72,7 +72,7 @@ def _vector_bytes(column: VectorsRead) -> int:
 
 
 def read_pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterator[Points]:
-    """All points but the first so many, in the order of first insertion."""
+    """All points after the first so many, in the order of first insertion."""
     pace = Pace()
     while True:
         size = pace.size
@@ -86,14 +86,14 @@ def read_pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterato
 
 
 def write(target: PointsBackend, points: Points) -> None:
-    """Make points of the target be these; those that are there keep their places in its order."""
+    """Make points of the target equal to these; existing ones keep their places in its order."""
     if points.ids:
         target.put(batch_of(points), WHOLE)
 
 
 def append(target: PointsBackend, points: Points) -> None:
-    """Make these the last points of the target, in this order: who deletes a point and adds it
-    again gives it another place. Where the target has transactions, no reader misses any."""
+    """Make these the last points of the target, in this order: a point that was deleted and added
+    again has another place. Where the target has transactions, no reader misses any."""
     there = target.get(points.ids, None, None, 0, Fields()).ids
     if not there:
         write(target, points)
@@ -105,14 +105,15 @@ def append(target: PointsBackend, points: Points) -> None:
 
 
 def append_each(target: PointsBackend, found: Iterable[Points]) -> Iterator[int]:
-    """The same, page by page; yields the number of each page when it is written."""
+    """The same, page by page; yields the number of points of each page when it is written."""
     for page in found:
         append(target, page)
         yield len(page.ids)
 
 
 def write_each(target: PointsBackend, found: Iterable[Points]) -> Iterator[int]:
-    """Make points of the target be these; yields the number of each page when it is written."""
+    """Make points of the target equal to these; yields the number of points of each page when it is
+    written."""
     for result in target.put_each(map(batch_of, found), WHOLE):
         yield result.inserted + result.updated
 
@@ -124,7 +125,7 @@ def write_named(
     spaces: Spaces,
     put: Callable[[PointsBackend, Points], None] = write,
 ) -> None:
-    """Make those of these points that are in the source, in the target what they are there."""
+    """Copy those of these points that the source has."""
     fields, pace, start = everything(spaces), Pace(), 0
     while start < len(ids):
         stop = start + pace.size
@@ -135,8 +136,8 @@ def write_named(
 
 
 def write_differing(target: PointsBackend, points: Points, fields: Fields) -> int:
-    """Make points of the target be these, writing only what is otherwise there; returns how many
-    those are."""
+    """Make points of the target equal to these, writing only those that differ; returns how
+    many."""
     there = target.get(points.ids, None, None, 0, fields)
     wanted = differing(points, there, ROUNDED)
     places = [i for i, one in enumerate(points.ids) if one in wanted]
@@ -145,8 +146,8 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
 
 
 def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
-    """Give the points of a target that has the same ids the order of the source, from the first on
-    that stands elsewhere; returns how many were written again."""
+    """Give the points of a target with the same ids the order of the source, from the first one in
+    another place on; returns how many were written again."""
     start, moved = 0, 0
     for points in read_pages(source, Fields()):
         there = target.get(None, None, len(points.ids), start, Fields()).ids
@@ -162,7 +163,7 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
 
 
 def delete_others(source: PointsBackend, target: PointsBackend) -> int:
-    """Delete the points of the target that aren't in the source; returns how many."""
+    """Delete the points of the target that the source doesn't have; returns how many."""
     gone: list[PointId] = []
     for points in read_pages(target, Fields()):
         there = set(source.get(points.ids, None, None, 0, Fields()).ids)
@@ -173,7 +174,7 @@ def delete_others(source: PointsBackend, target: PointsBackend) -> int:
 
 
 def batch_of(points: Points) -> PointBatch:
-    """What was read, to be written."""
+    """Points that were read, as a batch to write."""
     vectors = {name: _given(column) for name, column in (points.vectors or {}).items()}
     return PointBatch(
         points.ids,
@@ -198,8 +199,8 @@ def _given(column: VectorsRead) -> Vectors | NonDenseVectors | None:
 
 
 def differing(one: Points, other: Points, tolerance: float) -> set[PointId]:
-    """The ids of points of the first that aren't in the second, or otherwise. tolerance: by what
-    share numbers of vectors may differ."""
+    """The ids of points that are missing among the others, or differ. tolerance: the relative
+    difference that numbers of vectors may have."""
     places = {point: place for place, point in enumerate(other.ids)}
     return {
         point
@@ -239,8 +240,8 @@ SAMPLE, RUN = 1_000, 50  # points, of which so many stand side by side
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """What has happened to the source since. ids: which of the points that are there were changed,
-    None when that isn't known; rests: whether nothing has, so that nothing was deleted either."""
+    """What has happened to the source since a position. ids: existing points that changed, None
+    when that isn't known; rests: whether nothing has changed or was deleted."""
 
     ids: frozenset[PointId] | None
     rests: bool
@@ -254,9 +255,8 @@ def compare(
     rounds: bool,
     name: str,
 ) -> int:
-    """How many points were compared; StorageError when one is otherwise, or one too many or too few
-    is there. rounds: whether the target is a cluster,
-    which rounds vectors."""
+    """How many points were compared; StorageError for a point that differs, is missing, or is one
+    too many. rounds: whether the target is a cluster, which rounds vectors."""
     before = source.count() if since.rests else 0
     count = target.count()
     if since.rests and count != before and not source.count() <= count < before:
@@ -300,26 +300,26 @@ def holds_the_same(
 
 
 def _starts(count: int) -> list[int]:
-    """Where the runs of a random sample begin; all of them when there are few points."""
+    """Where the runs of a random sample start; all of them when there are few points."""
     if count <= SAMPLE:
         return list(range(0, count, RUN))
     return sorted(random.sample(range(count - RUN + 1), SAMPLE // RUN))
 
 
 def numbers(spaces: Sequence[SpaceRecord]) -> dict[str, int]:
-    """The numbers of spaces by their names."""
+    """The numbers of vector spaces by name."""
     return {one.name: one.number for one in spaces}
 
 
 def as_new(space: SpaceRecord) -> NewSpace:
-    """An empty space like this one."""
+    """A new vector space with these settings."""
     return NewSpace(space.metric, space.index, space.kind, space.datatype, space.dimension)
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceChanges:
-    """What makes the spaces of a copy those of its source: which are dropped first, which are added
-    then, and of which the settings change."""
+    """The changes that make the vector spaces of a copy those of its source: spaces to drop first,
+    to add then, and whose settings to change."""
 
     dropped: Sequence[str]
     added: Mapping[str, NewSpace]
@@ -329,7 +329,7 @@ class SpaceChanges:
         return bool(self.dropped or self.added or self.changed)
 
     def take(self, target: EnginePoints) -> None:
-        """Do all that; what a process that died has done already isn't asked for again."""
+        """Make the changes, except those that a process which died has made already."""
         for name in self.dropped:
             target.drop_space(name)
         for name, space in self.added.items():
@@ -341,8 +341,8 @@ class SpaceChanges:
 def steps(
     source: Sequence[SpaceRecord], known: Mapping[str, int] | None, target: Sequence[SpaceRecord]
 ) -> SpaceChanges:
-    """How the target comes by the vector spaces of the source. known: the numbers of those whose
-    vectors the target has; None for all."""
+    """The changes that give the target the vector spaces of the source. known: numbers of the
+    spaces whose vectors the target has; None for all."""
     wanted = {one.name: one for one in source}
     kept = {one.name: one for one in target if _is_kept(one, wanted.get(one.name), known)}
     return SpaceChanges(
@@ -355,7 +355,7 @@ def steps(
 def _is_kept(
     there: SpaceRecord, wanted: SpaceRecord | None, known: Mapping[str, int] | None
 ) -> bool:
-    """Whether a space of the target is that of the source, and can become all that it is."""
+    """Whether a space of the target is that of the source, or can become it."""
     if wanted is None or (known is not None and known.get(wanted.name) != wanted.number):
         return False
     kinds = (there.metric, there.kind, there.datatype)

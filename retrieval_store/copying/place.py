@@ -36,13 +36,13 @@ PAUSE = 0.05  # seconds between two looks at a source that rests
 
 
 class TooFarError(Exception):
-    """The log of the source doesn't reach back to where the copy stands."""
+    """The change log of the source doesn't reach back to the position of the copy."""
 
 
 @dataclass(slots=True)
 class Follower:
-    """One collection and its copy. followed: how many points were copied again since; looked:
-    whether the vector spaces of both have been compared."""
+    """A collection and its copy. followed: points that were copied again; looked: whether the
+    vector spaces of both were compared."""
 
     source: EnginePoints
     target: PointsBackend
@@ -56,8 +56,8 @@ class Follower:
         return self.journal.entries[self.collection_id]
 
     def catch_up(self) -> bool:
-        """Copy again what has changed; returns whether anything has. TooFarError when that isn't
-        known any more."""
+        """Copy the changes; returns whether there were any. TooFarError when they aren't known any
+        more."""
         since = self._entry.position
         if self.looked and self.source.position() == since:
             return False
@@ -83,7 +83,7 @@ class Follower:
         return changed
 
     def _level_spaces(self, there: Sequence[SpaceRecord]) -> bool:
-        """Before any points: these may have vectors in new spaces."""
+        """Update the vector spaces before points, which may have vectors in new ones."""
         target, numbers = self.target.engine, pages.numbers(there)
         if target is None:  # a cluster has those that it was made with
             return False
@@ -95,8 +95,8 @@ class Follower:
         return bool(steps)
 
     def _copied(self, changed: ChangedPoints, there: Sequence[SpaceRecord]) -> bool:
-        """Whether it was copied what has changed. Not if a vector space came or went meanwhile: the
-        name of one may stand for another then, so all of that is copied again."""
+        """Copy the changed points; returns False if a vector space was added or dropped meanwhile:
+        its name may mean another space then, so the changes must be copied again."""
         begin_writing(self.journal, self.collection_id)
         names = [one.name for one in there]
         updated, inserted = split(changed)
@@ -116,22 +116,22 @@ class Follower:
 
 
 def split(changed: ChangedPoints) -> tuple[Sequence[PointId], Sequence[PointId]]:
-    """The points that were changed, and those that are new. Among the latter are those that were
-    deleted and added again, whose place is the last now."""
+    """The changed points, and the new ones, which include those that were deleted and added again,
+    since their place is the last now."""
     ids = changed.ids or ()
     place = len(ids) - changed.inserted
     return ids[:place], ids[place:]
 
 
 def begin_writing(journal: Journal, collection_id: str) -> None:
-    """Note, before the first write, that the copy isn't what it was left as."""
+    """Note before the first write that the copy isn't as it was left."""
     entry = journal.entries[collection_id]
     if entry.kept is not None or entry.finished:
         journal.advance(collection_id, kept=None, left=None, finished=False)
 
 
 def note_left(journal: Journal, collection_id: str, copied: PointsBackend) -> None:
-    """Note what the copy is, so that it is seen whether others write to it."""
+    """Note the state of the copy, so that writes of others can be seen."""
     engine = copied.engine
     left = None if engine is None else engine.position()
     journal.advance(collection_id, left=left, kept=copied.count())
@@ -143,7 +143,7 @@ def follow(
     goes_on: Callable[[], bool],
     on_level: Callable[[], object],
 ) -> None:
-    """Bring all level until nothing has changed for so many seconds, and nothing else is a reason
+    """Update all copies until nothing has changed for so many seconds, and nothing else is a reason
     to go on. level: returns whether anything had changed; on_level: called when nothing is left to
     copy for the first time."""
     rested, is_level = time.monotonic(), False
@@ -166,8 +166,8 @@ OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and 
 
 
 class CopyPlace:
-    """Where the copy of one collection is in the target. record: the collection, as the source has
-    it; called: the name of its copy, None while there is none."""
+    """The place of a collection's copy in the target. record: the collection in the source; called:
+    the name of its copy, None while there is none."""
 
     def __init__(self, target: Session, record: CollectionRecord, journal: Journal) -> None:
         self.record = record
@@ -177,7 +177,7 @@ class CopyPlace:
         self._find()
 
     def _find(self) -> None:
-        """Look for the copy that the journal names."""
+        """Look up the copy in the journal."""
         if self.entry is None:
             return
         try:
@@ -189,29 +189,29 @@ class CopyPlace:
 
     @property
     def entry(self) -> Entry | None:
-        """What the journal says of it."""
+        """The journal's entry."""
         return self._journal.entries.get(self.record.id)
 
     @property
     def known(self) -> Entry:
-        """The same of a copy that was begun."""
+        """The journal's entry of a copy that was begun."""
         return self._journal.entries[self.record.id]
 
     @property
     def points(self) -> PointsBackend:
-        """The points of the copy; raises NotFoundError."""
+        """The points of the copy; NotFoundError."""
         return self._target.store.points(self.known.target)
 
     @property
     def settings(self) -> CollectionRecord:
-        """The record as the copy is to have it: what is asked of a cluster is each cluster's."""
+        """The record for the copy; settings for a cluster's servers aren't copied."""
         settings = self.record.settings
         if not self._target.on_cluster:
             settings = {key: value for key, value in settings.items() if key != OF_CLUSTERS}
         return replace(self.record, settings=settings)
 
     def there(self) -> CollectionRecord | None:
-        """The collection of the target that has the name."""
+        """The collection of this name in the target."""
         try:
             return self._target.store.named(self.record.name)
         except NotFoundError:
@@ -226,8 +226,8 @@ class CopyPlace:
             )
 
     def refuse_taken(self, owned: Collection[str], why: str = "") -> None:
-        """Raise AlreadyExistsError where a collection that is no copy has the name, and for a copy
-        that others have written to. owned: the ids of copies, which give names away."""
+        """Raise AlreadyExistsError where another collection has the name, or others have written to
+        the copy. owned: ids of copies that will be renamed."""
         there = self.there()
         if there is not None and there.id not in owned:
             self.refuse(self.record.name, why)
@@ -241,8 +241,8 @@ class CopyPlace:
         )
 
     def refuse_written(self) -> None:
-        """Raise for a copy that others have written to since we left it: AlreadyExistsError for
-        one that was finished, and ConflictError for one that was broken off."""
+        """Raise where others have written to the copy: AlreadyExistsError for a finished copy,
+        ConflictError for an interrupted one."""
         if self.known.finished:
             name = self.called or self.record.name
             self.refuse(name, ", and was written to since it was copied")
@@ -253,7 +253,7 @@ class CopyPlace:
         )
 
     def is_written(self) -> bool:
-        """Whether others have written to the copy since we left it, as far as can be told."""
+        """Whether others have written to the copy since it was left, as far as can be seen."""
         entry = self.known
         if entry.kept is None:
             return False
@@ -263,21 +263,21 @@ class CopyPlace:
         return others or self._has_moved(entry.left)
 
     def _has_moved(self, left: Position | None) -> bool:
-        """Whether the copy tells of changes since its log had come so far."""
+        """Whether the copy's change log has grown since."""
         points = self.points.engine
         if points is None or left is None:
             return False
         return points.changed_since(left).ids != []
 
     def begin(self) -> Entry:
-        """Note a copy that is going to be made. Its id is new: of what the one before was, a
-        process that died may have left something."""
+        """Note a copy that will be made, with a new id: a process that died may have left something
+        under the old one."""
         name = self.record.name
         return self._journal.note(self.record.id, Entry(str(uuid.uuid4()), names=(name,)))
 
     def rename(self, name: str) -> None:
-        """Call the copy otherwise; AlreadyExistsError for a name that is taken, and
-        ConflictError for a copy that others have renamed."""
+        """Rename the copy; AlreadyExistsError for a name that is taken, ConflictError for a copy
+        that others have renamed."""
         begin_writing(self._journal, self.record.id)
         old = self.called or self.record.name
         self._journal.advance(self.record.id, names=(old, name))
@@ -302,7 +302,7 @@ class CopyPlace:
 
     def drop(self) -> bool:
         """Delete the copy, unless others have written to it, and forget it; returns whether it was
-        deleted. A store deletes by name; so it gets one first that no other collection has."""
+        deleted. Stores delete by name, so it first gets a name that no other collection has."""
         gone = self.called is not None and not self.is_written()
         if gone:
             unique = unused_name()

@@ -64,7 +64,7 @@ _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of records, or a directory of arrays, and how it is read."""
+    """A file of records, or a directory of arrays, and how to read it."""
 
     path: Path
     format: Format
@@ -73,13 +73,13 @@ class Source:
 
     @property
     def place(self) -> FilePlace:
-        """What it is called in messages."""
+        """The name of the source in messages."""
         if self.format == "arrays":
             return FilePlace(arrays.RECORDS, "line")
         return FilePlace(self.path.name, "line" if self.format == "jsonl" else "row")
 
     def rows(self) -> Iterator[Row]:
-        """The rows, read as they are asked for."""
+        """The rows, read lazily."""
         match self.format:
             case "jsonl":
                 return rows_of_lines(self.path, self.columns, self.max_line_bytes)
@@ -91,7 +91,7 @@ class Source:
         return rows_of_csv(self.path, self.columns, self.max_line_bytes, delimiter)
 
     def stamp(self) -> tuple[Stamp, ...]:
-        """What changes when it is written to."""
+        """A value that changes when the source is written to."""
         if self.format == "arrays":
             return tuple(stamp_of(self.path / name) for name in (arrays.VECTORS, arrays.RECORDS))
         return (stamp_of(self.path),)
@@ -104,7 +104,7 @@ def source_of(
     document_column: Any,
     max_line_bytes: Any,
 ) -> Source:
-    """What a user says of a file, checked."""
+    """The source that a user's arguments mean, checked."""
     for name, column in (("id_column", id_column), ("document_column", document_column)):
         if not isinstance(column, str) or not column:
             raise InvalidTypeError(f"{name} is {shown(column)}, expected the name of a column")
@@ -172,7 +172,7 @@ def check(
 
 
 def from_file(embed: Any) -> FromFile | None:
-    """What of a file is embedded, checked."""
+    """The field of records to embed, checked."""
     if embed is not None:
         embed_of(embed, get_args(FromFile))
     return embed  # type: ignore[no-any-return]
@@ -180,7 +180,7 @@ def from_file(embed: Any) -> FromFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a collection takes; all of it, where there is none."""
+    """What a collection accepts; anything, where there is no collection."""
 
     dimension: int | None = None
     is_half: bool = False
@@ -190,7 +190,7 @@ class Expected:
 
 
 def expected_by(collection: Collection | None) -> Expected:
-    """What can be added to the collection."""
+    """What a collection accepts."""
     if collection is None:
         return Expected()
     settings = collection.configuration
@@ -211,7 +211,7 @@ def checked(
     show_progress: bool,
     embed: FromFile | None,
 ) -> Checked:
-    """What a file holds, all of which can be added; none of it being in `new_in`, if that is
+    """A summary of a source whose records are all valid; none of them may exist in `new_in`, if
     given."""
     checker = Checker(source.place, expected, embed)
     with progress_bar("checking", None, "record", show_progress) as bar:
@@ -224,7 +224,7 @@ def checked(
 
 
 def known_ids(collection: Collection, records: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The ids of the records that are there already."""
+    """Those ids of records that exist already."""
     ids = [record["id"] for record in records]
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
@@ -241,7 +241,7 @@ def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace)
 
 
 class Checker:
-    """Checks the rows of one file, some after the others."""
+    """Checks the rows of a file in pieces."""
 
     def __init__(self, place: FilePlace, expected: Expected, embed: FromFile | None) -> None:
         self._place, self._expected, self._embed = place, expected, embed
@@ -249,7 +249,7 @@ class Checker:
         self.dimension, self.records, self.embedded = expected.dimension, 0, 0
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Raise InvalidArgumentError for the first row that can't be added."""
+        """Raise InvalidArgumentError for the first invalid row."""
         fits = _fit(row.record for row in rows)
         for row in rows:
             try:
@@ -261,7 +261,7 @@ class Checker:
         self.records += len(rows)
 
     def _check_beside(self, record: Mapping[str, Any]) -> None:
-        """What a record is beside others, and for the collection."""
+        """Check a record against the others, and against the collection."""
         if record.get("sparse_embedding") is not None and not self._expected.sparse:
             raise InvalidArgumentError(
                 "it has a sparse_embedding, but the collection has no sparse vectors: those are "
@@ -322,7 +322,7 @@ class Checker:
 
 
 def _fit(records: Iterable[dict[str, Any]]) -> bool:
-    """Whether all of the records can be, as far as this can be told at once."""
+    """Whether all of the records are valid, as far as one test for all can tell."""
     parts: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for record in records:
         parts[record.get("embedding") is not None].append(record)
@@ -361,7 +361,7 @@ def _check_all(records: Sequence[dict[str, Any]]) -> None:
 
 
 def _check_alone(record: dict[str, Any]) -> None:
-    """One record, so that what is said of it needs no number."""
+    """Check a single record, so that the message needs no index."""
     embedding = record.get("embedding")
     if embedding is not None and not isinstance(embedding, list | np.ndarray):
         raise InvalidArgumentError(
@@ -428,7 +428,7 @@ def add_file(
 
 
 def refuse_both(resume: bool, upsert: bool) -> None:
-    """What is there can't both be left out and updated."""
+    """Refuse to both skip and update existing records."""
     if resume and upsert:
         raise InvalidArgumentError(
             "resume and upsert are both given: either what is there is left out, or it is updated"
@@ -436,15 +436,15 @@ def refuse_both(resume: bool, upsert: bool) -> None:
 
 
 class Adder:
-    """Adds records, some after the others, and counts what came of them."""
+    """Adds records in pieces, and counts the results."""
 
     def __init__(self, collection: Collection, resume: bool, upsert: bool) -> None:
         self._collection, self._resume, self._upsert = collection, resume, upsert
         self.added = self.updated = self.skipped = 0
 
     def add(self, records: Sequence[Record], embed: Embed | None = None) -> None:
-        """Write them, as many at once as there are, but for those that are left out. embed: which
-        field vectors are made of, for those that come without."""
+        """Write records, in as large batches as possible, except those that are skipped. embed: the
+        field to embed for records without vectors."""
         looked = self._resume or self._upsert
         known = known_ids(self._collection, records) if looked else set()
         if self._resume:
@@ -462,7 +462,8 @@ class Adder:
 
 
 def _runs(records: Iterable[Record]) -> Iterator[tuple[bool, list[Record]]]:
-    """Neighbours that all come with vectors, or all without, as a write wants them; and which."""
+    """Runs of records that all come with vectors, or all without, as a write needs them, with which
+    it is."""
     for has_vectors, run in groupby(records, _has_vector):
         yield has_vectors, list(run)
 
@@ -476,8 +477,8 @@ _OF_CLUSTERS = "qdrant"  # settings of the one that it was on
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A collection as a file describes it. configuration: as `Client.create_collection` takes it;
-    model: what is remembered of its embedding function, which the maker of the file has chosen."""
+    """A collection as a file describes it. configuration: as for `Client.create_collection`; model:
+    the remembered embedding function, chosen by the maker of the file."""
 
     metadata: dict[str, Any] | None
     configuration: dict[str, Any]
@@ -485,8 +486,8 @@ class Described:
 
 
 def described_by(source: Source) -> Described | None:
-    """The collection that a file or directory was exported of, if it says so; InvalidArgumentError
-    for what says it in a way that nothing here writes."""
+    """The collection that a file or directory says it was exported from, if it does;
+    InvalidArgumentError for a description that no export of ours writes."""
     if source.format == "arrays":
         said, place = about_arrays(source.path, source.max_line_bytes), ABOUT
     elif source.format == "parquet":
@@ -510,8 +511,8 @@ def described_by(source: Source) -> Described | None:
 def agreeing(
     metadata: dict[str, Any] | None, configuration: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """The metadata; what it says of the index as well, as Chroma's may, is what the configuration
-    says, which may have changed since."""
+    """The metadata. Index settings in it, as Chroma's may have, are replaced by those of the
+    configuration, which may have changed since."""
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata

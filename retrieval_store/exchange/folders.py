@@ -86,7 +86,7 @@ def add_folder(
 
 
 def refuse_unknown_kind(kind: Any, captions: Any) -> None:
-    """Which files are meant, checked."""
+    """The kind of files, checked."""
     if kind is not None and kind not in get_args(Kind):
         raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {get_args(Kind)}")
     if type(captions) is not bool:
@@ -97,8 +97,8 @@ def refuse_unknown_kind(kind: Any, captions: Any) -> None:
 
 @dataclass(slots=True)
 class FolderFiles:
-    """The files of a folder: ids, sorted, of those to add; the files of captions, by their images;
-    files that can't be added, and the number of others."""
+    """The files of a folder: sorted ids of those to add; the caption files of images; files that
+    can't be added, and the number of others."""
 
     ids: list[str] = field(default_factory=list)
     captions: dict[str, str] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class FolderFiles:
 
 
 def found_in(folder: Path, kind: Kind | None, captions: bool = False) -> FolderFiles:
-    """What of a folder can be added."""
+    """What a folder holds that can be added."""
     found = FolderFiles()
     wanted = {"texts": TEXTS, "images": IMAGES, None: TEXTS | IMAGES}[kind]
     if captions:
@@ -141,7 +141,7 @@ def found_in(folder: Path, kind: Kind | None, captions: bool = False) -> FolderF
 
 
 def _set_captions(found: FolderFiles, folder: Path, kind: Kind | None) -> None:
-    """Take the captions from among the files, and the images whose captions can't be read."""
+    """Remove the captions from the files, and the images whose captions can't be read."""
     texts = {os.path.splitext(one)[0]: one for one in sorted(found.ids) if _is_caption(one)}
     refused = {os.path.splitext(one.path)[0] for one in found.unreadable if _is_caption(one.path)}
     ids, found.ids = found.ids, []
@@ -187,12 +187,12 @@ def _unfit(path: Path) -> str | None:
 
 
 def is_image(point_id: str) -> bool:
-    """Whether a file's name is an image's."""
+    """Whether a file name is an image's."""
     return Path(point_id).suffix.lower() in IMAGES
 
 
 def refuse_unfit(found: FolderFiles, expected: Expected) -> None:
-    """Raise an error for a collection that can't embed what was found."""
+    """Raise an error for a collection that can't embed the files."""
     if not expected.embeds:
         raise EmbeddingFunctionError(
             "files of a folder are embedded, but the collection has no embedding function: pass "
@@ -218,7 +218,7 @@ def _refuse_known(collection: Collection, found: FolderFiles) -> None:
 
 
 class _Folder:
-    """Adds what was found in a folder."""
+    """Adds the files of a folder."""
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class _Folder:
         self._texts = TextLoader(encoding="utf-8-sig", root=folder, max_bytes=most)
 
     def added(self, size: int, show_progress: bool) -> FolderAdded:
-        """Add all of it, and say what came of that."""
+        """Add all files; returns the report."""
         found, adder = self._found, self._adder
         bar_of = progress_bar("adding", len(found.ids), "file", show_progress)
         with told_together(), bar_of as bar:
@@ -299,7 +299,7 @@ class _Folder:
                 yield self._record(one, uri=str(self._folder / one), **document)
 
     def _text(self, name: str) -> str | None:
-        """What is in a file, None where it can't be read, which is told."""
+        """The content of a file; None, with a report, where it can't be read."""
         path = self._folder / name
         try:
             (text,) = self._texts([str(path)])
@@ -313,7 +313,7 @@ class _Folder:
 
 
 def _embedded(record: Record) -> Embed | None:
-    """What vectors are made of, where a record has both a picture and its caption."""
+    """What to make the vector of, for a record with a picture and its caption."""
     return "uris" if "uri" in record and "document" in record else None
 
 
@@ -366,7 +366,7 @@ def passages_of(
 
 
 def _without_front_matter(text: str) -> tuple[str, str]:
-    """The text, and the title that stands in its front matter."""
+    """The text, and the title in its front matter."""
     found = _FRONT_MATTER.match(text)
     if found is None:
         return text, ""
@@ -375,8 +375,8 @@ def _without_front_matter(text: str) -> tuple[str, str]:
 
 
 def _parts(text: str, heading: str) -> Iterator[tuple[list[str], list[str]]]:
-    """The headings that lead to each part of a text, and its paragraphs; none of a part that is
-    only divided further."""
+    """The headings that lead to each part of a text, and its paragraphs; none for a part that only
+    has sub-parts."""
     sections = _sections(text)
     path = [(0, heading)] if heading else []
     for i, (level, title, lines) in enumerate(sections):
@@ -414,8 +414,8 @@ def _sections(text: str) -> list[tuple[int, str, list[str]]]:
 
 
 def _underlined(lines: list[str], rule: str) -> str:
-    """The heading at the end of lines that a rule underlines, taken away with a rule above it; ""
-    where there is none."""
+    """Remove and return the heading at the end of `lines` that a rule underlines, with a rule above
+    it; "" without one."""
     *above, title = ["", "", *lines][-2:]
     is_alone = above[0].strip() in ("", rule)
     if not title.strip() or len(title.rstrip()) > len(rule) or title == rule or not is_alone:
@@ -425,7 +425,7 @@ def _underlined(lines: list[str], rule: str) -> str:
 
 
 def words_in(text: str) -> int:
-    """How many words a text has."""
+    """The number of words of a text."""
     return sum(1 for _ in _WORD.finditer(text))
 
 
@@ -450,9 +450,9 @@ def _count_words(texts: list[str]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Cutter:
-    """Makes passages of paragraphs, whose size is what `count` says without the marks that a model
-    has around any text: texts together are no larger than the sum of them and what joins them.
-    most, least: of a passage."""
+    """Joins paragraphs to passages. Their size is what `count` returns, without the marks that a
+    model puts around a text, so that joined texts are no larger than their sum and what joins them.
+    most, least: size of a passage."""
 
     count: Count
     marks: int
@@ -460,7 +460,7 @@ class _Cutter:
     least: int
 
     def passages(self, path: list[str], paragraphs: list[str]) -> list[str]:
-        """Paragraphs that belong together in passages, each with the headings before it."""
+        """The passages of paragraphs that belong together, each with the headings before it."""
         before = self._before(path)
         if not paragraphs:
             return [before]
@@ -469,7 +469,8 @@ class _Cutter:
         return [start + one for one in self._merged(paragraphs, room)]
 
     def _before(self, path: list[str]) -> str:
-        """The headings in one line, without the first ones where all take half of a passage."""
+        """The headings in one line, without the first ones where all would take half of a
+        passage."""
         while len(path) > 1 and self._size(" > ".join(path)) > self.most // 2:
             path = path[1:]
         return next((text for text, _ in self._cut(" > ".join(path), self.most // 2)), "")
@@ -501,7 +502,7 @@ class _Cutter:
         return [text for text, _ in passages]
 
     def _cut(self, paragraph: str, room: int) -> list[tuple[str, int]]:
-        """The paragraph, or pieces of it of this size, each of whole words, one at least; and their
+        """The paragraph, or pieces of it of this size, each of at least one whole word; with their
         sizes."""
         words = [*_WORD.finditer(paragraph)]
         pieces, start = [], 0

@@ -7,7 +7,7 @@ from retrieval_store.base.dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: how many records, and how many bytes in the file, or in the directory."""
+    """What was exported: the number of records, and bytes in the file or the directory."""
 
     path: Path
     records: int
@@ -16,8 +16,8 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a file holds, all of which can be added. dimension: of its embeddings, if it has any;
-    embedded: how many of the records have one."""
+    """What a valid file holds. dimension: of its embeddings, if it has any; embedded: how many
+    records have one."""
 
     path: Path
     records: int
@@ -27,8 +27,8 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What came of a file: records that were new, that took the place of others, and that were left
-    out since their ids were there."""
+    """The result of adding a file: records that were new, that replaced others, and that were
+    skipped because their ids existed."""
 
     path: Path
     added: int
@@ -46,8 +46,8 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class FolderAdded:
-    """What came of a folder: as `Added`, with the files that couldn't be read. others: how many
-    files are of no kind that was looked for, or hidden."""
+    """The result of adding a folder: as `Added`, with the files that couldn't be read. others:
+    files of other kinds, or hidden."""
 
     path: Path
     added: int
@@ -93,8 +93,8 @@ class FolderSynced:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Something that couldn't be carried over, why, and of how many records; 0 where it isn't about
-    records. example: the id of one of them."""
+    """Something that couldn't be carried over, why, and for how many records; 0 where it isn't
+    about records. example: the id of one of them."""
 
     what: str
     why: str
@@ -104,7 +104,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A collection that was made: of what, how many records it has, and what was left."""
+    """A collection that was created: its source, how many records it has, and its leftovers."""
 
     source: str
     name: str
@@ -114,7 +114,7 @@ class Carried:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import made, and what it left that belongs to none of the collections."""
+    """The result of an import, with leftovers that belong to none of the collections."""
 
     path: Path
     collections: tuple[Carried, ...]
@@ -122,5 +122,5 @@ class Imported:
 
     @property
     def records(self) -> int:
-        """How many there are in all of the collections."""
+        """The number of records in all collections."""
         return sum(one.records for one in self.collections)

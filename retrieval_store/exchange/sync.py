@@ -56,7 +56,7 @@ Cut = Callable[[str, str], list[str] | None]  # a text and its name → passages
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A record of a file. metadata: of `KEYS`, those that it has."""
+    """A record of a file. metadata: those of `KEYS` that it has."""
 
     id: str
     metadata: Mapping[str, Any]
@@ -65,20 +65,21 @@ class FileRecord:
 
     @property
     def content(self) -> str:
-        """What its vector is made of, so that others of the same have the same vector."""
+        """What its vector is made of: records with equal content have equal vectors."""
         is_text = self.uri is None
         return f"text {self.metadata['text_hash']}" if is_text else f"file {self.metadata['hash']}"
 
     def is_as(self, other: "FileRecord | None") -> bool:
-        """Whether another is the same but for its document, which its metadata tells of."""
+        """Whether another record is the same, except for its document, which its metadata has a
+        hash of."""
         return other is not None and (self.metadata, self.uri) == (other.metadata, other.uri)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordReader:
-    """Makes the records of a file. folder, name: from where, and as which they are known; prefix:
-    of their ids; captions: the files of images' captions; cut: makes passages of texts; most: bytes
-    of a text."""
+    """Makes the records of a file. folder, name: the folder, and its name in records; prefix: of
+    ids; captions: the caption files of images; cut: cuts texts into passages; most: bytes of a
+    text."""
 
     folder: Path
     name: str
@@ -88,9 +89,9 @@ class RecordReader:
     most: int
 
     def records(self, path: str) -> list[FileRecord]:
-        """The records of a file, none of one without text; DataLoaderError where it can't be
-        read. The hash is of the bytes that a text is made of; an image is loaded later, and if it
-        has changed by then, its hash isn't that of the file any more when it is read again."""
+        """The records of a file, none for one without text; DataLoaderError where it can't be read.
+        The hash is of the bytes that a text is made of; an image is loaded later, and if it has
+        changed by then, its hash no longer matches the file when it is read again."""
         data = self._bytes(path)
         made = {SOURCE: self.name, "path": path, "hash": sha256(data).hexdigest()}
         if is_image(path):
@@ -128,26 +129,26 @@ def _with_text(record: FileRecord, text: str) -> FileRecord:
 
 
 def checked_pieces(pieces: Any) -> list[str]:
-    """What a user's function has made of a text, without what is blank."""
+    """The passages that a user's function has made, without blank ones."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(one, str) for one in pieces):
         raise InvalidTypeError(f"chunk has returned {shown(pieces)}, expected a list of str")
     return [one for one in pieces if one.strip()]
 
 
 def made_by(name: str) -> dict[str, Any]:
-    """The condition that records fulfil which a sync of this name has made."""
+    """The filter for records made by a sync of this name."""
     made = [{key: {"$exists": True}} for key in ("path", "hash")]
     return {"$and": [{SOURCE: name}, *made]}
 
 
 def known_of(collection: Collection, name: str) -> dict[str, FileRecord]:
-    """The records of this name that a sync has made, by their ids, without documents."""
+    """The records made by a sync of this name, by id, without documents."""
     found = collection.get(where={SOURCE: name}, include=["metadatas", "uris"])
     return {record.id: record for record in _ours(found, name)}
 
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
-    """The vectors of records that a sync has made, by what they are made of."""
+    """The vectors of records made by a sync, by the content that they were made of."""
     if not ids:
         return {}
     found = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
@@ -166,7 +167,8 @@ def _ours(found: Mapping[str, Any], name: str) -> Iterator[FileRecord]:
 
 
 def _is_made_by_sync(record: FileRecord) -> bool:
-    """Whether it has what such records have: others may call something of theirs a source, too."""
+    """Whether a record has the metadata of a sync: users may call something of theirs a source,
+    too."""
     path, digest = record.metadata.get("path"), record.metadata.get("hash")
     if not isinstance(path, str) or not isinstance(digest, str) or not _is_inside(path):
         return False
@@ -176,7 +178,7 @@ def _is_made_by_sync(record: FileRecord) -> bool:
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path leads to a file of a folder: it is stored, and may say anything."""
+    """Whether a stored path leads to a file of the folder: it may say anything."""
     plain = PurePosixPath(path)
     leads_out = plain.is_absolute() or ".." in plain.parts or "\0" in path
     return not leads_out and plain.as_posix() == path
@@ -254,8 +256,8 @@ def _refuse_no_bool(**given: Any) -> None:
 def folder_to_sync(
     folder: Path, kind: Kind | None, captions: bool, allow_empty: bool
 ) -> FolderFiles:
-    """What is in a folder; InvalidArgumentError for nothing, unless `allow_empty`, and for what is
-    no folder."""
+    """The files of a folder; InvalidArgumentError for an empty one, unless `allow_empty`, and for
+    what is no folder."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     is_there = folder.is_dir()
@@ -270,7 +272,7 @@ def folder_to_sync(
 
 
 def _cut_by(chunk: Any, collection: Collection) -> Cut:
-    """What makes passages of a text and its path."""
+    """The function that cuts a text, given with its path, into passages."""
     if chunk is None or chunk is False:
         return lambda text, path: None
     if chunk is True:
@@ -285,8 +287,8 @@ def _cut_by(chunk: Any, collection: Collection) -> Cut:
 
 @dataclass(slots=True)
 class _Changes:
-    """What there is to do. files: those to write, with a hash of what they are to have; failed:
-    those of them that couldn't be; stale: the ids to delete, by their files."""
+    """The changes to make. files: those to write, each with a hash of its content; failed: those
+    that failed; stale: ids to delete, by file."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -300,7 +302,7 @@ class _Changes:
 
 
 class _Plan:
-    """Compares what the files are to have with what the collection has of them."""
+    """Compares the files with the records in the collection."""
 
     def __init__(
         self, collection: Collection, reader: RecordReader, found: FolderFiles, kind: Kind | None
@@ -319,7 +321,7 @@ class _Plan:
             self._of_path.setdefault(record.metadata["path"], []).append(one)
 
     def make(self, show_progress: bool) -> None:
-        """Look at all files, and at all records whose files are gone."""
+        """Compare all files, and all records whose files are gone."""
         with progress_bar("reading", len(self.found.ids), "file", show_progress) as bar:
             for path in self.found.ids:
                 self._compare(path)
@@ -332,7 +334,7 @@ class _Plan:
                 self.changes.stale[path] = self._of_path[path]
 
     def unreadable(self, path: str, why: str) -> None:
-        """Tell of a file that can't be read."""
+        """Report a file that can't be read."""
         self.found.unreadable.append(Unreadable(self.reader.folder / path, why))
 
     def _compare(self, path: str) -> None:
@@ -361,7 +363,7 @@ class _Plan:
             changes.stale[path] = stale
 
     def _unsure(self) -> set[str]:
-        """What couldn't be looked at, by which a file isn't known to be gone."""
+        """Paths that couldn't be read, so that a file below them isn't known to be gone."""
         folder = self.reader.folder
         return {one.path.relative_to(folder).as_posix() for one in self.found.unreadable}
 
@@ -381,7 +383,7 @@ class _Plan:
         return path.casefold() in {one.casefold() for one in self.found.ids}
 
     def refuse_taken(self) -> None:
-        """Raise IDAlreadyExistsError where a new id is that of another record."""
+        """Raise IDAlreadyExistsError where a new id belongs to another record."""
         for some in _pieces(self.changes.new_ids, _AT_ONCE):
             taken = known_ids(self.collection, [{"id": one} for one in some])
             if taken:
@@ -427,7 +429,7 @@ class _Plan:
 
 
 class _Writer:
-    """Writes what differs, and deletes what is no more."""
+    """Writes the records that differ, and deletes those of deleted files."""
 
     def __init__(
         self, collection: Collection, reader: RecordReader, plan: _Plan, size: int
@@ -436,7 +438,8 @@ class _Writer:
         self._changes = plan.changes
 
     def write(self, show_progress: bool) -> None:
-        """All of it: deletions last, since what has only moved has its vector there."""
+        """Make all changes; deletions come last, since a file that has only moved has its vector
+        there."""
         self._changes.embedded = 0
         with progress_bar("writing", len(self._changes.files), "file", show_progress) as bar:
             for some in _pieces(self._records(bar.update), self._size):
@@ -490,7 +493,7 @@ class _Writer:
                 self._changes.embedded += len(some)
 
     def _put_pictures(self, records: list[FileRecord], is_known: bool) -> None:
-        """Pictures that are loaded; where one can't be, one by one."""
+        """Write pictures that are loaded; one by one where one of them can't be."""
         try:
             left_out = self._call(records, is_known, embed="uris")
         except DataLoaderError as error:
@@ -505,8 +508,8 @@ class _Writer:
             self._fail(path, "the data loader can't load it")
 
     def _call(self, records: list[FileRecord], is_known: bool, **how: Any) -> list[str]:
-        """Write them, in no place of what others have written meanwhile. Returns the ids that a
-        loader left out."""
+        """Write records, unless others have written their ids meanwhile. Returns the ids that a
+        loader skipped."""
         ids, given = [record.id for record in records], dict(how)
         if any(record.uri is not None for record in records):
             given["uris"] = [record.uri for record in records]
@@ -537,12 +540,12 @@ class _Writer:
 
 
 def _digest(records: Iterable[FileRecord]) -> int:
-    """What tells whether a file is as it was when it was first read."""
+    """A value that tells whether a file has changed since it was first read."""
     return hash(tuple((one.id, *one.metadata.values()) for one in records))
 
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """So many of them after the others."""
+    """Items in pieces of a size."""
     waiting: list[Any] = []
     for one in items:
         waiting.append(one)

@@ -88,14 +88,14 @@ def _written(
 
 
 def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
-    """The first bytes of a file of numpy's, version 1.0 of its format."""
+    """The header of a .npy file, version 1.0."""
     about = {"descr": kind.str, "fortran_order": False, "shape": (count, dimension)}
     room = _HEAD - len(_MAGIC) - 2
     return _MAGIC + room.to_bytes(2, "little") + repr(about).encode().ljust(room - 1) + b"\n"
 
 
 def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
-    """The records of a directory that `export_arrays` has made, or who else does so."""
+    """The records of a directory as `export_arrays` makes it."""
     vectors = _vectors(path / VECTORS)
     place = FilePlace(RECORDS, "line")
     read = 0
@@ -114,8 +114,7 @@ def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]
 
 
 def about_arrays(path: Path, most: int) -> bytes | None:
-    """What such a directory says of its collection, so many bytes at most; None where it says
-    nothing."""
+    """What such a directory says about its collection, at most so many bytes; None for nothing."""
     if not os.path.lexists(path / ABOUT):
         return None
     with file_to_read(path / ABOUT) as file:

@@ -36,7 +36,7 @@ BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in t
 
 
 class Row(NamedTuple):
-    """A record, the number of its line or row, from 1, and about how many bytes it has there."""
+    """A record, the number of its line or row from 1, and its approximate size in bytes."""
 
     number: int
     record: dict[str, Any]
@@ -45,35 +45,36 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """A file, and what its rows are called, for messages. refused: an error that names both."""
+    """A file, and what its rows are called in messages. refused: returns an error that names
+    both."""
 
     name: str
     unit: str
 
     def refused(self, number: int, why: object) -> InvalidArgumentError:
-        """The error for one row; of the kind of `why`, where that is an error of ours."""
+        """The error for a row, of the class of `why` where that is one of ours."""
         kind = type(why) if isinstance(why, InvalidArgumentError) else InvalidArgumentError
         return kind(f"{self.name}, {self.unit} {number}: {why}")
 
     def unreadable(self, why: object) -> InvalidArgumentError:
-        """The error for the whole file."""
+        """The error for a whole file."""
         return InvalidArgumentError(f"{self.name} can't be read: {why}")
 
 
 @dataclass(frozen=True, slots=True)
 class FileColumns:
-    """Under which names a file has the ids and the documents."""
+    """The names of the columns with ids and documents."""
 
     id: str = "id"
     document: str = "document"
 
     @property
     def are_usual(self) -> bool:
-        """Whether each is called as it is here."""
+        """Whether the names are the defaults."""
         return (self.id, self.document) == ("id", "document")
 
     def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
-        """What each column of a table means; InvalidArgumentError for a repeated column, and
+        """The meaning of each column of a table; InvalidArgumentError for a repeated column, and
         for more than MOST_COLUMNS."""
         if len(names) > MOST_COLUMNS:
             raise InvalidArgumentError(
@@ -108,7 +109,7 @@ class FileColumns:
         )
 
     def renamed(self, names: Iterable[str]) -> dict[str, str]:
-        """What each of the names means here; InvalidArgumentError for two that mean one."""
+        """The meaning of each name; InvalidArgumentError for two with one meaning."""
         meant = {self.document: "document", self.id: "id"}
         found = {name: meant.get(name, name) for name in names}
         for mine in ("id", "document"):
@@ -121,15 +122,15 @@ class FileColumns:
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Some rows after the others, as `bounded` has it."""
+    """Rows in batches; see `bounded`."""
     return bounded(rows, size, lambda row: row.size)
 
 
 def bounded(
     items: Iterable[Item], size: int, bytes_of: Callable[[Item], int]
 ) -> Iterator[list[Item]]:
-    """Some items after the others: so many at once, and fewer where they are large. Those before
-    one that can't be read come first, so that what is wrong with them is told."""
+    """Items in lists of at most `size`, fewer where they are large. Items before one that can't be
+    read come first, so that their errors are reported first."""
     waiting: list[Item] = []
     room = BATCH_BYTES
     try:
@@ -148,7 +149,7 @@ def bounded(
 
 
 def with_vector(record: dict[str, Any]) -> dict[str, Any]:
-    """The record, with an embedding that is text, base64 of little-endian float32, as numbers."""
+    """The record, with an embedding in base64 (little-endian float32) as numbers."""
     embedding = record.get("embedding")
     if isinstance(embedding, str):
         record["embedding"] = _decoded(embedding)
@@ -173,8 +174,8 @@ Batches = Iterator[list[Record]]
 
 @dataclass(frozen=True, slots=True)
 class PointSelection:
-    """Which points of a collection, and how many are in memory at once. vectors: whether with
-    their vectors."""
+    """Which points of a collection, and how many to hold in memory at once. vectors: whether to
+    read their vectors."""
 
     collection: Collection
     where: Mapping[str, Any] | None = None
@@ -189,16 +190,16 @@ class PointSelection:
 
     @property
     def has_sparse(self) -> bool:
-        """Whether points may have sparse vectors, which are wanted."""
+        """Whether sparse vectors are to be read, and there may be some."""
         return self.vectors and bool(self.settings.get("sparse"))
 
     @property
     def is_half(self) -> bool:
-        """Whether vectors are kept as float16."""
+        """Whether vectors are stored as float16."""
         return bool(self.settings["vectors"]["datatype"] == "float16")
 
     def described(self) -> dict[str, Any]:
-        """What the collection is called and set to."""
+        """The name, metadata and configuration of the collection."""
         return {
             "name": self.collection.name,
             "metadata": self.collection.metadata,
@@ -207,8 +208,8 @@ class PointSelection:
 
     @contextmanager
     def read(self) -> Iterator[Batches]:
-        """All of them as they are now, some after the others. Whatever ends the block, the copy
-        that they are read from goes."""
+        """All of them as they are at one moment, in pieces, from a copy that is deleted in any
+        case."""
         include = ["documents", "metadatas", "uris"]
         if self.vectors:
             include.append("embeddings")
@@ -247,7 +248,7 @@ class PointSelection:
 
 
 def _known(record: Record) -> Record:
-    """The record, without a vector where the point has none: it reads as NaN."""
+    """The record, without the vector of NaN that stands for none."""
     embedding = record.get("embedding")
     if embedding is not None and np.isnan(embedding).all():
         record["embedding"] = None
@@ -258,7 +259,7 @@ Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was wr
 
 
 def file_to_read(path: Path) -> IO[bytes]:
-    """A regular file, opened: a pipe, which can't be read twice, or a device is none."""
+    """A regular file, opened; a pipe can't be read twice, and a device isn't a file."""
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | system.NO_WAITING)  # should it be a pipe
@@ -274,7 +275,7 @@ def file_to_read(path: Path) -> IO[bytes]:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """What changes when a file is written to."""
+    """A value that changes when a file is written to."""
     try:
         found = path.stat()
     except OSError as error:
@@ -284,7 +285,8 @@ def stamp_of(path: Path) -> Stamp:
 
 @contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A file to write to, which is at `path` when the block has ended well; with that path."""
+    """A file to write to, which appears at `path` when the `with` body ends without an error; with
+    that path."""
     target = _free(path)
     made = _beside(target)
     try:
@@ -303,8 +305,8 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
 
 @contextmanager
 def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """A directory to make files in, which is at `path` when the block has ended well; behind that
-    path. It is for who writes the files to sync them."""
+    """A directory to write files into, which appears at `path` when the `with` body ends without an
+    error; behind that path. The writer syncs the files."""
     target = _free(path)
     made = _beside(target)
     try:
@@ -344,7 +346,7 @@ def _taken(target: Path) -> InvalidArgumentError:
 
 
 def _sync_directory(path: Path) -> None:
-    """So that a power cut doesn't take the name away."""
+    """Make a name durable."""
     if system.IS_THERE:
         descriptor = os.open(path, os.O_RDONLY | system.DIRECTORY)
         try:

@@ -77,8 +77,8 @@ def _written(value: Any) -> str:
 
 
 def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> Iterator[Row]:
-    """The records of a file, row by row, the first below the names being row 1. most: bytes of a
-    line, and characters of a cell."""
+    """The records of a file; row 1 is the first below the column names. most: bytes of a line, and
+    characters of a cell."""
     kinds = _kinds(path, columns, most, delimiter)
     place = FilePlace(path.name, "row")
     for number, cells, size in _rows(path, place, most, delimiter):
@@ -119,7 +119,7 @@ def _cell(field: str, text: str) -> Any:
 
 
 def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
-    """How the cells of each column are read, which takes a look at all of them."""
+    """How to parse the cells of each column, by reading all of them."""
     left: dict[str, list[Reads]] = {}
     meant: dict[str, str] = {}
     for _, (names, values), _ in _rows(path, FilePlace(path.name, "row"), most, delimiter):
@@ -173,7 +173,7 @@ def _rows(
 
 
 class _Lines:
-    """The lines of a file as text; none of them too long, and all of them UTF-8."""
+    """The lines of a file as text, with a bounded length, in UTF-8."""
 
     def __init__(self, file: IO[bytes], place: FilePlace, most: int) -> None:
         self._file, self._place, self._most = file, place, most
@@ -181,7 +181,7 @@ class _Lines:
         self.number = 0  # the row that is being read, that of the names first
 
     def taken(self) -> int:
-        """How many bytes were read since this was asked last."""
+        """How many bytes were read since the last call."""
         taken, self._bytes = self._bytes, 0
         return taken
 

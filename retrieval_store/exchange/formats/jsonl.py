@@ -99,7 +99,7 @@ def _lines_of(chosen: PointSelection, as_base64: bool) -> Generator[bytes, None,
 
 
 def line_of(record: Record, as_base64: bool = False) -> bytes:
-    """A record as a line; what it hasn't got isn't in it."""
+    """A record as a line, without the fields that it lacks."""
     parts: dict[str, Any] = {key: value for key, value in record.items() if value is not None}
     embedding = parts.pop("embedding", None)
     sparse = parts.pop("sparse_embedding", None)
@@ -136,7 +136,7 @@ def _as_base64(embedding: Any) -> str:
 
 
 def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
-    """The records of a file, line by line; empty lines are none. most: bytes of a line."""
+    """The records of a file, without empty lines. most: bytes of a line."""
     place = FilePlace(path.name, "line")
     with file_to_read(path) as file:
         for number, line in _lines(file, place, most):
@@ -159,8 +159,8 @@ def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
 
 
 def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, bytes]]:
-    """Lines that aren't empty, by their numbers. Of one that is too long no more than the limit is
-    read."""
+    """Lines that aren't empty, with their numbers. Of a line that is too long no more than the
+    limit is read."""
     number = 0
     while line := file.readline(most + 1):
         number += 1
@@ -173,8 +173,8 @@ def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, 
 
 
 def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
-    """The object that a text of JSON says; InvalidArgumentError for any other text. numbers: a key
-    under which integers may be read as floats."""
+    """The JSON object in a text; InvalidArgumentError for anything else. numbers: a key under which
+    integers may be parsed as floats."""
     value = json_of(text, numbers)
     if not isinstance(value, dict):
         raise InvalidArgumentError(f"it is {shown(value)}, expected a JSON object")
@@ -182,7 +182,7 @@ def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
 
 
 def json_of(text: bytes | str, numbers: str | None = None) -> Any:
-    """What a text of JSON says; InvalidArgumentError for any other text, NaN being none."""
+    """The JSON value in a text; InvalidArgumentError for anything else, including NaN."""
     try:
         data = text.encode() if isinstance(text, str) else text
         value = orjson.loads(data)
@@ -198,8 +198,8 @@ def json_of(text: bytes | str, numbers: str | None = None) -> Any:
 
 
 def _has_large_float(value: Any, numbers: str | None) -> bool:
-    """Whether there is one that may have been an integer of more than 64 bits: orjson makes floats
-    of these, and Python's own parser, which takes ten times as long, keeps their digits."""
+    """Whether a float may have been an integer of more than 64 bits: orjson makes floats of these;
+    Python's parser keeps their digits but takes ten times as long."""
     left = [value]
     if numbers is not None and isinstance(value, dict):
         left = [one for key, one in value.items() if key != numbers]

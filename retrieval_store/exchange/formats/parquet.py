@@ -44,8 +44,8 @@ PREFIX = "metadata."
 
 
 class BatchReader:
-    """Makes rows of the batches of one table. names: its columns; numbered: whether ids are the
-    numbers of the rows, from 0, where it has none."""
+    """Makes rows of a table's batches. names: its columns; numbered: whether ids are row numbers
+    from 0, where it has no ids."""
 
     def __init__(
         self, names: list[str], columns: FileColumns, place: FilePlace, numbered: bool = False
@@ -115,8 +115,8 @@ def _storable(value: Any, key: str) -> Any:
 
 
 def _vectors(column: Any) -> list[Any]:
-    """The vectors of a column as arrays, None for null. Python's floats would take eight times the
-    memory, and most of the time."""
+    """The vectors of a column as arrays, None for null. As Python floats they would take eight
+    times the memory."""
     from pyarrow import types
 
     kind = column.type
@@ -177,8 +177,8 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _kinds(chosen: PointSelection) -> dict[str, type]:
-    """The keys of metadata whose values are all of one type. What is written afterwards may be a
-    later state: a value that doesn't fit by then is null in its column."""
+    """The metadata keys whose values are all of one type. The export may see a later state: a value
+    that doesn't fit by then is null in its column."""
     kinds: dict[str, type | None] = {}
     with chosen.metadatas() as metadatas:
         for metadata in metadatas:
@@ -257,7 +257,7 @@ def _embeddings(arrow: Any, kind: Any, records: list[Record]) -> Any:
 
 
 def about_parquet(path: Path) -> bytes | None:
-    """What a file says of its collection; None where it says nothing."""
+    """What a file says about its collection; None for nothing."""
     arrow, parquet = _pyarrow()
     with file_to_read(path) as file:
         try:
@@ -269,7 +269,7 @@ def about_parquet(path: Path) -> bytes | None:
 
 
 def rows_of_parquet(path: Path, columns: FileColumns) -> Iterator[Row]:
-    """The records of a file, row by row. What pyarrow can't read is an InvalidArgumentError."""
+    """The records of a file; InvalidArgumentError for one that pyarrow can't read."""
     arrow, parquet = _pyarrow()
     place = FilePlace(path.name, "row")
     with file_to_read(path) as file:

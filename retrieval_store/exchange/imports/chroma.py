@@ -109,7 +109,7 @@ def import_chroma(
 
 
 def _by_name(given: Any, found: Iterable[str]) -> dict[str, Embeds]:
-    """The functions that are given; InvalidArgumentError where a name is none of a collection."""
+    """The given functions by collection; InvalidArgumentError for an unknown collection."""
     if given is None:
         return {}
     if not isinstance(given, Mapping):
@@ -196,7 +196,7 @@ def _records(some: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata, with sparse vectors in it as objects of JSON."""
+    """The metadata, with its sparse vectors as JSON objects."""
     return {
         key: {"indices": list(value.indices), "values": list(value.values)}
         if hasattr(value, "indices") and hasattr(value, "values")
@@ -223,7 +223,7 @@ def _configuration(stored: Mapping[str, Any], left: Leftovers) -> dict[str, Any]
 def _metadata(
     metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
 ) -> dict[str, Any] | None:
-    """That of the collection, without settings in it that aren't true any more."""
+    """The metadata of a collection, without settings in it that are outdated."""
     kept = dict(metadata or {})
     for key, name in IN_METADATA.items():
         if key in kept and kept[key] != hnsw.get(name, kept[key]):
@@ -233,13 +233,13 @@ def _metadata(
 
 
 class _Functions:
-    """Embedding functions of collections: given, or made of what is stored."""
+    """The embedding functions of collections: given, or made of what is stored."""
 
     def __init__(self, given: Mapping[str, Embeds], trust: bool) -> None:
         self._given, self._trust = given, trust
 
     def of(self, old: Any, left: Leftovers) -> Embeds | None:
-        """The function of a collection; None, and why, where there is none."""
+        """The function of a collection; None, with the reason, where it isn't known."""
         if old.name in self._given:
             return self._given[old.name]
         stored = old.configuration_json.get("embedding_function") or {}
@@ -287,8 +287,8 @@ class _Functions:
 
 
 def _minilm(old: Any) -> Embeds:
-    """What Chroma embeds by where no function was named; _UnknownError where the vectors of the
-    collection aren't its own, as far as can be seen."""
+    """Chroma's default function; _UnknownError where the vectors of the collection weren't made by
+    it, as far as can be seen."""
     function = MiniLMEmbedding("float32")
     some = old.get(limit=_LOOKED_AT, include=["embeddings", "documents"])
     stored = np.asarray(some["embeddings"], np.float32)
@@ -312,7 +312,7 @@ def _minilm(old: Any) -> Embeds:
 
 
 class _UnknownError(Exception):
-    """Why there is no such function."""
+    """Why the embedding function isn't known."""
 
 
 def _elsewhere(copy: Path, tenant: str, database: str) -> tuple[Left, ...]:

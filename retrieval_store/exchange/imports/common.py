@@ -42,8 +42,8 @@ def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path
 
 @contextmanager
 def copied(directory: Path) -> Iterator[Path]:
-    """A copy that no other user may read, for as long as the block lasts. Links in the directory,
-    which would lead out of the copy, are refused; so is one that is written to meanwhile."""
+    """A copy of a directory for the `with` body, which no other user may read. Links are refused,
+    since they would lead out of the copy, and so is a directory that is written to meanwhile."""
     with tempfile.TemporaryDirectory(prefix="retrieval-store-") as place:
         copy = Path(place) / "copy"
         before = _stamps(directory)
@@ -75,29 +75,29 @@ RECORD = "record"
 
 
 class Leftovers:
-    """What was left, by what it is and why."""
+    """What couldn't be carried over, by kind and reason."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Left] = {}
 
     def setting(self, what: str, why: str) -> None:
-        """Something that isn't about records."""
+        """Note a leftover that isn't about records."""
         self._found.setdefault((what, why), Left(what, why))
 
     def of_record(self, what: str, why: str, point_id: Any) -> None:
-        """Something of a record, or all of it."""
+        """Note a leftover of a record, or a whole record."""
         before = self._found.get((what, why))
         example = str(point_id) if before is None else before.example
         count = 1 if before is None else before.records + 1
         self._found[what, why] = Left(what, why, count, example)
 
     def all(self) -> tuple[Left, ...]:
-        """All of it, in the order in which it was found."""
+        """All leftovers, in the order in which they were found."""
         return tuple(self._found.values())
 
 
 class Filling:
-    """Adds records to a collection that no other caller knows yet."""
+    """Adds records to a new collection that nobody else knows yet."""
 
     def __init__(self, collection: Collection, left: Leftovers) -> None:
         self._collection, self._left = collection, left
@@ -106,7 +106,7 @@ class Filling:
         self.records = 0
 
     def add(self, records: Iterable[Record]) -> None:
-        """Add those that can be."""
+        """Add the records that are valid."""
         kept = [one for one in map(self._kept, records) if one is not None]
         if kept:
             self.records += self._collection.add_from(kept, len(kept))
@@ -122,7 +122,7 @@ class Filling:
         return record
 
     def _fault(self, record: Record) -> str | None:
-        """Why a record can't be added at all."""
+        """Why a record can't be added."""
         point_id, vector = record.get("id"), record.get("embedding")
         try:
             ids_of([point_id])
@@ -164,8 +164,8 @@ Names = Sequence[str] | Mapping[str, str] | None
 
 
 def chosen_names(names: Any, there: Sequence[str], what: str) -> dict[str, str]:
-    """Which collections are imported, and what each is called here: all, those that are listed, or
-    those of a dict under the names that it says."""
+    """Which collections to import, and their new names: all, those of a list, or those of a
+    dict."""
     if names is None:
         return {name: name for name in there}
     if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
@@ -186,8 +186,8 @@ def chosen_names(names: Any, there: Sequence[str], what: str) -> dict[str, str]:
 
 
 def refuse_taken(client: Client, names: Sequence[str]) -> None:
-    """Raise AlreadyExistsError for a name that is taken, and InvalidArgumentError for what is no
-    name, before anything is made."""
+    """Raise AlreadyExistsError for a name that is taken, and InvalidArgumentError for an invalid
+    one, before anything is created."""
     for name in names:
         collection_name(name)
         try:
@@ -203,7 +203,7 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
 
 
 class Making:
-    """Makes the collections of one import."""
+    """Creates the collections of one import."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -211,18 +211,18 @@ class Making:
         self._made: dict[str, Collection] = {}
 
     def collection(self, name: str, **settings: Any) -> Collection:
-        """A new collection, which is called otherwise until all is done."""
+        """A new collection under a temporary name."""
         made = self._client.create_collection(f"{self._apart}{len(self._made)}", **settings)
         self._made[name] = made
         return made
 
     def finish(self) -> None:
-        """Give all of them their names."""
+        """Give all collections their names."""
         for name, made in self._made.items():
             made.modify(name=name)
 
     def undo(self) -> None:
-        """Delete all of them."""
+        """Delete all collections."""
         for one in self._made.values():
             with suppress(NotFoundError):
                 self._client.delete_collection(one.name)
@@ -233,7 +233,8 @@ class Making:
 
 @contextmanager
 def making(client: Client) -> Iterator[Making]:
-    """Collections are made in the block, and are there under their names when it has ended well."""
+    """Create collections in the `with` body; they appear under their names when it ends without an
+    error."""
     made = Making(client)
     try:
         yield made

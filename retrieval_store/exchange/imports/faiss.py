@@ -82,7 +82,7 @@ def _faiss() -> Any:
 def _refuse_other_number(
     vectors: "_Vectors", path: Path, lines: Path, columns: FileColumns, most: int
 ) -> None:
-    """Read all lines, so that one that can't be read is refused before anything is made."""
+    """Read all lines first, so that an invalid one is refused before anything is created."""
     count, place = 0, FilePlace(lines.name, "line")
     for row in rows_of_lines(lines, columns, most):
         count += 1
@@ -108,7 +108,7 @@ def _records(
 
 
 class _Vectors:
-    """The vectors of an index, with the number that each has in it."""
+    """The vectors of an index, with their numbers."""
 
     def __init__(self, faiss: Any, path: Path) -> None:
         with file_to_read(path):  # it is there, and a file
@@ -164,7 +164,7 @@ class _Vectors:
 
 
 def _with_places(faiss: Any, index: Any, path: Path) -> Any:
-    """The index, knowing in which of its lists each vector is, if it has lists."""
+    """The index with a map from vectors to its lists, if it has lists."""
     try:
         lists = faiss.extract_index_ivf(index)
     except RuntimeError:  # it has none

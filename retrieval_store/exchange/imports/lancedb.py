@@ -31,7 +31,7 @@ _SPACES = {"l2": "l2", "dot": "ip", "cosine": "cosine"}
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Which columns are what; None where there is none."""
+    """The columns by role; None for a role without one."""
 
     id: str | None
     vector: str
@@ -145,7 +145,7 @@ def _records(
 
 
 def _kept(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
-    """The columns that are read, and what each is here."""
+    """The columns to read, and the role of each."""
     meant = {columns.vector: "embedding"}
     if columns.text is not None:
         meant[columns.text] = "document"
@@ -168,7 +168,7 @@ def _kept(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
 
 
 def _is_storable(kind: Any) -> bool:
-    """Whether what is in a column can be JSON."""
+    """Whether values of a column can be JSON."""
     from pyarrow import types
 
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
@@ -192,7 +192,7 @@ def _datatype(kind: Any, left: Leftovers) -> str:
 
 
 def _space(table: Any, vector_column: str) -> str:
-    """The distance of the index of the vectors, which is where LanceDB keeps it."""
+    """The distance of the index of the vectors, where LanceDB stores it."""
     for index in table.list_indices():
         if vector_column in index.columns:
             told = getattr(table.index_stats(index.name), "distance_type", None)

@@ -85,7 +85,7 @@ def _qdrant_client() -> Any:
 
 @contextmanager
 def _embedded(client: Any) -> Iterator[Any]:
-    """A client of ours in the shape of Qdrant's; one that is made here is closed."""
+    """A client of ours in the shape of qdrant-client's; closed at the end if it was made here."""
     from retrieval_store.qdrant import QdrantClient
 
     if isinstance(client, QdrantClient):
@@ -114,7 +114,8 @@ def _opened(theirs: Any, copy: Path) -> Iterator[Any]:
 
 
 def _settings(copy: Path) -> dict[str, Any]:
-    """What the collections were made with: `get_collection` doesn't tell all of it."""
+    """The settings with which the collections were created, of which `get_collection` doesn't
+    report all."""
     settings: dict[str, Any] = json.loads((copy / FILE).read_bytes())["collections"]
     return settings
 
@@ -149,8 +150,8 @@ def _all_or_none(
     size: int,
     show_progress: bool,
 ) -> list[Carried]:
-    """Carry all of the collections over; what was begun is deleted when it can't be ended. It was
-    looked before that no collection has these names."""
+    """Carry all collections over; those that were begun are deleted if one fails. Their names are
+    known to be free."""
     begun: list[str] = []
     try:
         carried = []

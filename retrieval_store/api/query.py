@@ -530,7 +530,10 @@ def asks(
 
         def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                question = own(self, *args, **as_now(kwargs))
+                if _FORMER.keys().isdisjoint(kwargs):
+                    question = own(self, *args, **kwargs)
+                else:
+                    question = own(self, *args, **as_now(kwargs))
             except TypeError:
                 refuse_elsewhere(answer.__name__, kwargs, known)
                 raise

@@ -80,7 +80,7 @@ class Ask:
         return self.mode in ("dense", "hybrid")
 
     def by_sparse(self, has_model: bool) -> bool:
-        """Whether the query must be made a sparse vector, where there may be a model for that."""
+        """Whether the query must be made a sparse vector, with a sparse model if there is one."""
         return self.mode == "sparse" or (self.mode == "hybrid" and has_model)
 
 
@@ -91,8 +91,8 @@ def asked(
     usual: SearchMode,
     has_sparse: bool,
 ) -> Ask:
-    """What the arguments of a search mean. usual: the mode where none is given; has_sparse: whether
-    there is a model of sparse vectors, which then stand for words in hybrid searches."""
+    """The search that the arguments mean. usual: the default mode; has_sparse: whether there is a
+    sparse model, which then takes the place of words in hybrid searches."""
     refuse_unknown(given, KNOWN, "a search")
     mode, alpha = mode_of(given.get("search_mode") or usual), given.get("alpha")
     alpha = None if alpha is None else fraction(alpha, "alpha")
@@ -119,14 +119,14 @@ def asked(
 
 
 def _groups(layout: PointLayout, group_by: Any) -> Any:
-    """`group_by` under the key at which a point holds what users call so."""
+    """`group_by` with the key under which points hold the documents' key."""
     if isinstance(group_by, Groups):
         return replace(group_by, key=layout.key(group_by.key))
     return layout.key(group_by)
 
 
 def mode_of(given: Any, name: str = "search_mode") -> SearchMode:
-    """A mode by its name, which may be a member of an enum of strings."""
+    """A mode by its name, which may be a member of a string enum."""
     mode: Any = given.value if isinstance(given, Enum) else given
     if mode not in MODES:
         raise InvalidArgumentError(f"{name} is {shown(given)}, expected one of {MODES}")
@@ -139,7 +139,8 @@ def count_of(value: Any, name: str = "k") -> int:
 
 
 def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> dict[str, Any]:
-    """Those of `Collection.query`. sources: what to search for, by the names of its arguments."""
+    """The arguments of `Collection.query`. sources: what to search for, by the names of its
+    arguments."""
     filters = {"where": ask.where, "where_document": ask.where_document}
     return {**ask.how, **sources, **filters, "n_results": k, "include": (*FIELDS, *include)}
 
@@ -147,8 +148,8 @@ def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> di
 def found_by(
     collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any], *include: str
 ) -> dict[str, Any]:
-    """What one query found: a list for each field; "scores" are distances where a search
-    goes by these."""
+    """The hits of one query as lists by field; "scores" are distances where a search goes by
+    distance."""
     found: Mapping[str, Any] = collection.query(**arguments(ask, k, sources, "distances", *include))
     one = {key: value[0] for key, value in found.items() if key != "included" and value}
     scores = one["distances"] if ask.by_distance else one["scores"]
@@ -165,8 +166,8 @@ def chosen(
     sources: Mapping[str, Any],
     vector: Sequence[float],
 ) -> tuple[dict[str, Any], list[int]]:
-    """What the `fetch_k` best are, and the places of k of them, near the vector and unlike each
-    other. lambda_mult 1: the best in their own order."""
+    """The `fetch_k` best hits, and the places of k of them, near the vector and unlike each other.
+    lambda_mult 1: the best in their own order."""
     weight = fraction(lambda_mult, "lambda_mult")
     for name in _DIVERSE:
         if ask.how.get(name):
@@ -184,7 +185,7 @@ def explained(collection: Collection, ask: Ask, k: int, sources: Mapping[str, An
 
 
 def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
-    """How scores that aren't distances become a relevance from 0 to 1, 1 best."""
+    """The function that turns scores other than distances into a relevance from 0 to 1, 1 best."""
     if mode == "text":
         return _of_bm25
     if mode == "sparse":
@@ -193,17 +194,17 @@ def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
 
 
 def _of_bm25(score: float) -> float:
-    """BM25 has no bound: s / (1 + s)."""
+    """s / (1 + s), since BM25 has no upper bound."""
     return score / (1.0 + score)
 
 
 def _of_product(score: float) -> float:
-    """Nor has a dot product, which may be negative: (1 + s / (1 + |s|)) / 2."""
+    """(1 + s / (1 + |s|)) / 2, since a dot product has no bound and may be negative."""
     return (1.0 + score / (1.0 + abs(score))) / 2.0
 
 
 def _of_rrf(score: float) -> float:
-    """The first of both rankings has 1 / (k + 1)."""
+    """The first of both rankings scores 1 / (k + 1)."""
     return score * (RRF_K + 1)
 
 
@@ -463,7 +464,7 @@ class Searches:
     def _prepared(
         self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
     ) -> tuple[Ask, dict[str, Any]]:
-        """What is asked, and by what; nothing is embedded where nothing is wanted."""
+        """The search and what it searches for; nothing is embedded where k is less than 1."""
         ask = self._asked(filter, kwargs)
         return ask, self._sources(ask, query) if count_of(k) > 0 else {}
 
@@ -474,7 +475,7 @@ class Searches:
         return ask, await self._asources(ask, query) if count_of(k) > 0 else {}
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
-        """What a text is searched by. vector: its embedding, if it is there already."""
+        """What a text is searched by. vector: its embedding, if it is known."""
         if ask.by_vector and vector is None:
             vector = self._needed_embedding().embed_query(query)
         return self._all_sources(ask, query, vector)
@@ -533,7 +534,7 @@ class Searches:
         return self._scored(ask, k, {"query_embeddings": [vector]})
 
     def _scored(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
-        """The k best with their scores; none when k is less than 1."""
+        """The k best documents with their scores; none when k is less than 1."""
         if count_of(k) < 1:
             return []
         found = found_by(self.collection, ask, k, sources)

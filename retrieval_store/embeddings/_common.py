@@ -45,7 +45,7 @@ KNOWN: dict[str, tuple[str, str]] = {
 
 
 def at_least(least: int, name: str, value: Any) -> int:
-    """The value, if it is an int that isn't smaller; InvalidArgumentError for others."""
+    """The value, if it is an int that is large enough; InvalidArgumentError for others."""
     number = plain_scalar(value)
     if not isinstance(number, int) or isinstance(number, bool) or number < least:
         raise InvalidArgumentError(f"{name} is {shown(value)}, expected an int of {least} or more")
@@ -53,8 +53,8 @@ def at_least(least: int, name: str, value: Any) -> int:
 
 
 def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
-    """As settings, what is put before queries and documents: what is given; where that is None,
-    what is known of the model, or nothing. InvalidTypeError for what is no text."""
+    """The prefixes of queries and documents, as settings: the given ones; for None the usual ones
+    of the model, or none. InvalidTypeError for anything but strings."""
     name = model.rpartition("/")[2].partition(":")[0].casefold()
     start = max((one for one in KNOWN if name.startswith(one)), key=len, default=None)
     known = ("", "") if start is None else KNOWN[start]
@@ -68,7 +68,8 @@ def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
 
 
 def refuse_no_text(input: Sequence[Any], model: str) -> None:
-    """Raise InvalidTypeError for what is no text; model: what embeds only these."""
+    """Raise InvalidTypeError for an input that isn't a string; model: the function that embeds only
+    strings."""
     for i, text in enumerate(input):
         if not isinstance(text, str):
             raise InvalidTypeError(
@@ -77,7 +78,7 @@ def refuse_no_text(input: Sequence[Any], model: str) -> None:
 
 
 def prefixed(input: Sequence[Any], prefix: str) -> list[str]:
-    """The texts with the prefix before each; InvalidTypeError for what is no text."""
+    """The texts with the prefix before each; InvalidTypeError for anything but strings."""
     refuse_no_text(input, "the model")
     return [prefix + text for text in input]
 
@@ -100,8 +101,8 @@ _told: set[tuple[str, int]] = set()
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Texts of which a model reads the beginning alone. limit: of a text, in tokens; texts: how
-    many are longer; tokens, read: about how many these have together, and how many were read."""
+    """Texts that a model reads only in part. limit: its tokens for one text; texts: how many are
+    longer; tokens, read: approximately how many tokens these have, and how many were read."""
 
     model: str
     limit: int
@@ -124,7 +125,8 @@ _collecting: ContextVar[list[Cut] | None] = ContextVar("retrieval_store_cuts", d
 
 @contextmanager
 def collected() -> Iterator[list[Cut]]:
-    """What functions tell of cuts meanwhile, in this thread, which isn't logged then."""
+    """Collects what functions of this thread report about cuts in the `with` body, which isn't
+    logged then."""
     found: list[Cut] = []
     token = _collecting.set(found)
     try:
@@ -134,8 +136,8 @@ def collected() -> Iterator[list[Cut]]:
 
 
 def tell_of_cut(cut: Cut) -> None:
-    """Tell that a model doesn't read all of some texts: the call that collects it; where none does,
-    the log, the first time."""
+    """Report that a model reads only a part of some texts: to the call that collects it, or else,
+    the first time, to the log."""
     collecting = _collecting.get()
     if collecting is not None:
         collecting.append(cut)
@@ -173,16 +175,16 @@ def tell_of_lengths(
 
 
 def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
-    """The texts without what a model of so many tokens can't take in; all of them where no number
-    is known."""
+    """The texts, shortened to what a model of so many tokens can read; unchanged where no number is
+    known."""
     if tokens is None:
         return list(texts)
     return [text[: tokens * CHARACTERS_A_TOKEN] for text in texts]
 
 
 def known_tokens(told: object) -> int | None:
-    """A number of tokens as a model tells it; None for what is none, such as the 1e30 by which
-    tokenizers say that they don't know."""
+    """The number of tokens that a model reports; None for the 1e30 of tokenizers that don't
+    know."""
     if not isinstance(told, int) or isinstance(told, bool) or not 0 < told < MANY_TOKENS:
         return None
     return told
@@ -212,16 +214,15 @@ def _bytes(text: str) -> int:
 
 
 class TokenCounter:
-    """Counts by a copy of a model's tokenizer, since a model's own can't be told not to cut while
-    other threads use it."""
+    """Counts tokens with a copy of a model's tokenizer, since the model's own can't be told not to
+    cut while other threads use it."""
 
     def __init__(self) -> None:
         self._made: tuple[Any, Count | None] = None, None
 
     def of(self, tokenizer: Any) -> Count | None:
-        """What counts the tokens of texts, with the model's own marks, as a tokenizer of the
-        package `tokenizers` does, or what transformers puts around one; None where it is another.
-        """
+        """The counter of a tokenizer of the package `tokenizers`, or of transformers' wrapper of
+        one, which counts the model's own marks too; None for any other."""
         known, count = self._made
         if known is not tokenizer:
             count = None
@@ -235,7 +236,8 @@ class TokenCounter:
 
 
 class LoadsModel:
-    """What has a model, which the first use loads in one thread, and the next use after `close`."""
+    """Has a model that the first use loads, in one thread, and the next use after `close` loads
+    again."""
 
     def __init__(self) -> None:
         self._model: Any = None
@@ -243,7 +245,7 @@ class LoadsModel:
         self._loading = threading.Lock()
 
     def close(self) -> None:
-        """Let go of the model, and of the memory that it takes."""
+        """Release the model and its memory."""
         with self._loading:
             self._model, self._counter = None, TokenCounter()
 
@@ -258,7 +260,7 @@ class LoadsModel:
 
 
 def counted_by(count: Count | None) -> Count:
-    """What counts tokens; EmbeddingFunctionError where nothing does."""
+    """The function that counts tokens; EmbeddingFunctionError without one."""
     if count is None:
         raise EmbeddingFunctionError("the model's tokenizer is of a kind whose tokens aren't known")
     return count

@@ -30,8 +30,8 @@ LONGEST_PAUSE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a server is asked: batch_size texts at once; timeout: how many seconds it may be silent;
-    retries: how often what failed is tried again."""
+    """How to call a server: batch_size texts in a request; timeout: seconds of silence; retries:
+    how often to repeat a failed request."""
 
     batch_size: int
     timeout: float
@@ -39,7 +39,7 @@ class Manner:
 
 
 def checked_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
-    """How to ask, if the numbers can be meant; InvalidArgumentError for others."""
+    """The manner, checked; InvalidArgumentError for invalid numbers."""
     seconds = plain_scalar(timeout)
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not is_number or not 0 < seconds < threading.TIMEOUT_MAX:
@@ -52,8 +52,8 @@ def checked_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
 
 
 def checked_url(base_url: Any) -> str:
-    """The URL of a server without the slash at its end; InvalidArgumentError for one that can't be
-    asked, or that must not be stored."""
+    """The URL of a server without a slash at its end; InvalidArgumentError for one that can't be
+    called, or that must not be stored."""
     try:
         parts = urllib.parse.urlsplit(base_url if isinstance(base_url, str) else "")
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -68,7 +68,7 @@ def checked_url(base_url: Any) -> str:
 
 
 def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]) -> Matrix:
-    """(n, dim) float32 for n texts, which `embed` embeds some at a time; (0, 0) for none."""
+    """(n, dim) float32 for n texts, embedded in batches by `embed`; (0, 0) for none."""
     if not texts:
         return np.empty((0, 0), np.float32)
     parts = [embed(some) for some in batches(texts, size)]
@@ -82,7 +82,7 @@ def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]
 
 
 def batches(texts: list[str], size: int) -> Iterator[list[str]]:
-    """As many texts as go into one request, by their number and by their lengths."""
+    """Texts in requests, bounded in number and length."""
     some: list[str] = []
     room = REQUEST_CHARACTERS
     for text in texts:
@@ -95,7 +95,7 @@ def batches(texts: list[str], size: int) -> Iterator[list[str]]:
 
 
 def matrix(rows: Any, count: int) -> Matrix:
-    """(count, dim) float32 of what a server answered; TypeError or ValueError if it isn't that."""
+    """(count, dim) float32 from a server's answer; TypeError or ValueError for anything else."""
     try:
         with np.errstate(over="ignore"):  # what is too large becomes infinite
             vectors = np.array(rows, np.float32)
@@ -109,7 +109,7 @@ def matrix(rows: Any, count: int) -> Matrix:
 
 
 def no_embeddings(url: str, answer: Any) -> EmbeddingFunctionError:
-    """The error of an answer that has other things than were asked for."""
+    """The error for an answer that holds something else."""
     return EmbeddingFunctionError(
         f"{url} answered something else than embeddings: {str(answer)[:200]}"
     )
@@ -122,11 +122,9 @@ def ask(
     manner: Manner,
     told: Callable[[int | None, str], str],
 ) -> Any:
-    """What a server answers to the body, as JSON.
-
-    Raises EmbeddingFunctionError with the text that `told` makes of the status and the beginning of
-    what the server said; of None and the reason, where it can't be reached.
-    """
+    """A server's answer to a JSON body, as JSON. Raises EmbeddingFunctionError with the text that
+    `told` makes of the status and the beginning of the answer; of None and the reason, where the
+    server can't be reached."""
     pause, waiting = FIRST_PAUSE, threading.Event()
     for left in range(manner.retries, -1, -1):
         try:
@@ -159,21 +157,21 @@ def _answer(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -
 
 
 def _beginning_of(error: urllib.error.HTTPError) -> str:
-    """What the server says of the error; nothing where it falls silent."""
+    """The beginning of the answer to a failed request; nothing where it doesn't arrive."""
     with error, suppress(OSError, http.client.HTTPException):
         return error.read(500).decode(errors="replace")
     return ""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like any other that isn't embeddings."""
+    """Treats a redirect as any other answer without embeddings."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def _asked_for(error: urllib.error.HTTPError) -> float | None:
-    """How long the server wants us to wait, in seconds."""
+    """The seconds that the server asks to wait."""
     try:
         return float(error.headers.get("Retry-After", ""))
     except ValueError:

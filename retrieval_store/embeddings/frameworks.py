@@ -47,7 +47,7 @@ class FromLlamaIndex(ComparedByCosine):
 
 
 def _model_of(wrapped: Any) -> str | None:
-    """The name of its model, as most of them say it: what a collection can tell it by."""
+    """The name of its model, as most of them have it, by which a collection recognises it."""
     for name in MODEL_NAMES:
         with suppress(Exception):  # a property may want what isn't there yet
             told = getattr(wrapped, name, None)

@@ -108,7 +108,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         return vectors
 
     def _asked(self, path: str, body: dict[str, Any], brief: bool = False) -> Any:
-        """What Ollama answers; brief: soon and at the first try, or not at all."""
+        """The answer of Ollama; brief: quickly and in a single attempt, or not at all."""
         how = self._manner
         if brief:
             how = replace(how, timeout=min(how.timeout, _SHOW_TIMEOUT), retries=0)
@@ -116,7 +116,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         return ask(url, json.dumps(body).encode(), {}, how, self._told)
 
     def _told(self, status: int | None, said: str) -> str:
-        """What is wrong, and what can be done about it."""
+        """What is wrong, and what to do about it."""
         url, model = self._settings["base_url"], self._settings["model"]
         reason = _reason_in(said)
         if status is None:
@@ -135,7 +135,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
 
 
 def _reason_in(said: str) -> str | None:
-    """What Ollama gives as the reason: {"error": "…"}."""
+    """The reason in an error of Ollama's: {"error": "…"}."""
     try:
         reason = json.loads(said)["error"]
     except (ValueError, KeyError, TypeError):

@@ -92,7 +92,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         return vectors.cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
 
     def _count_by(self, tokenize: Any) -> Count | None:
-        """What counts tokens as open_clip's own tokenizer makes them, or one of transformers'."""
+        """The token counter for open_clip's own tokenizer, or one of transformers'."""
         encode = getattr(tokenize, "encode", None)
         if encode is None:
             return self._counter.of(getattr(tokenize, "tokenizer", None))
@@ -111,7 +111,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
 
 
 def usual_device(torch: Any) -> str:
-    """Where a model runs if nothing is said: on a GPU where there is one."""
+    """The default device of a model: a GPU where there is one."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -122,14 +122,14 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         return {"Authorization": f"Bearer {key}"}
 
     def _key(self) -> str | None:
-        """The key as it is now; None where none is wanted."""
+        """The present key; None where none is needed."""
         if self._given_key is not None:
             return self._given_key.strip()
         name = self._settings["api_key_env"]
         return None if name is None else os.environ.get(name, "").strip()
 
     def _without_key(self, text: str) -> str:
-        """What a server says, without the key, which some of them repeat."""
+        """A server's message without the key, which some servers repeat."""
         key = self._key()
         return text.replace(key, "***") if key else text
 

@@ -39,7 +39,7 @@ How: TypeAlias = Mapping[str, Any]  # arguments of Collection.query
 
 
 def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
-    """The modes that the caller names, each once; None where that is left to the collection."""
+    """The given modes, each once; None where the collection decides."""
     if modes is None:
         return None
     given = [modes] if isinstance(modes, str) else modes
@@ -53,7 +53,7 @@ def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
 
 
 def settings_of(settings: Any) -> dict[str, How]:
-    """The settings that the caller names, by their names."""
+    """The given settings by name, checked."""
     if settings is None:
         return {}
     if not isinstance(settings, Mapping):
@@ -66,8 +66,8 @@ def settings_of(settings: Any) -> dict[str, How]:
 def all_settings(
     modes: Sequence[EvaluatedMode], named: Mapping[str, How], shared: How
 ) -> dict[str, How]:
-    """Modes, then what the caller named, which takes the place of a mode of that name. shared:
-    arguments for all that say nothing else."""
+    """Modes, then the given settings, which replace modes of the same name. shared: arguments for
+    all that don't set them."""
     return {
         name: {**shared, **how}
         for name, how in ({one: {"mode": one} for one in modes} | {**named}).items()
@@ -75,12 +75,12 @@ def all_settings(
 
 
 def needs_vectors(how: How) -> bool:
-    """Whether questions that are asked so must be embedded."""
+    """Whether a setting needs vectors of the questions."""
     return mode_of(how) != "text"
 
 
 def mode_of(how: How) -> str:
-    """The mode of a setting; that of `query` where it names none."""
+    """The mode of a setting; by default that of `query`."""
     mode = how.get("mode", "dense")
     return "hybrid" if isinstance(mode, Hybrid) else mode
 
@@ -119,14 +119,14 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class QueryInputs:
-    """Questions as `query` takes them: q texts, and (q, dim) float32 where they are needed."""
+    """Questions in the form for `query`: q texts, and (q, dim) float32 where vectors are needed."""
 
     texts: list[str]
     vectors: Matrix | None
 
 
 def answerable(collection: Collection, questions: Sequence[Question]) -> list[EvaluatedMode]:
-    """The modes that the collection can answer: by what it has, and what the questions bring."""
+    """The modes in which the collection can answer the questions."""
     by_vectors = can_embed(collection) or all(one.embedding is not None for one in questions)
     by_words = collection.count(where=cast(Any, DocumentContains(""))) > 0
     there = {"dense": by_vectors, "text": by_words, "hybrid": by_vectors and by_words}
@@ -136,14 +136,14 @@ def answerable(collection: Collection, questions: Sequence[Question]) -> list[Ev
 def asked(
     collection: Collection, questions: Sequence[Question], needs_vectors: bool
 ) -> QueryInputs:
-    """The questions, with vectors if these are needed: their own, or what the collection's
-    embedding function makes of those that bring none."""
+    """The questions, with vectors if needed: their own, or those that the collection's embedding
+    function makes."""
     texts = [one.query for one in questions]
     return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 
 
 def found_by(collection: Collection, asked: QueryInputs, k: int, how: How) -> list[tuple[str, ...]]:
-    """For each question the ids that are found so, best first, at most k."""
+    """For each question the ids found with a setting, best first, at most k."""
     given: dict[str, Any] = {"query_texts": asked.texts, "query_embeddings": asked.vectors}
     sources = {name: given[name] for name in _SOURCES[mode_of(how)]}
     found: list[tuple[str, ...]] = []
@@ -158,7 +158,7 @@ def found_by(collection: Collection, asked: QueryInputs, k: int, how: How) -> li
 
 
 def unknown_to(collection: Collection, questions: Sequence[Question]) -> tuple[str, ...]:
-    """Ids that should be found and that no point has, each once."""
+    """Expected ids that no point has, each once."""
     wanted = list(dict.fromkeys(one for question in questions for one in question.grades))
     there: set[str] = set()
     for start in range(0, len(wanted), LOOKED_UP):
@@ -254,7 +254,7 @@ def _chosen(
     modes: Sequence[EvaluatedMode] | None,
     named: Mapping[str, How],
 ) -> Sequence[EvaluatedMode]:
-    """The modes that are measured; InvalidArgumentError where nothing would be."""
+    """The modes to measure; InvalidArgumentError where nothing would be measured."""
     chosen = answerable(collection, questions) if modes is None else modes
     if chosen or named:
         return chosen
@@ -269,7 +269,7 @@ def _chosen(
 def _found(
     collection: Collection, asked: QueryInputs, k: int, how: How, setting: str | None
 ) -> list[tuple[str, ...]]:
-    """What is found so; errors name the setting, where the caller named it."""
+    """The ids found with a setting; errors name the setting, where the caller named it."""
     try:
         return found_by(collection, asked, k, how)
     except InvalidArgumentError as error:
@@ -286,7 +286,7 @@ def _results(
     confidence: float,
     seed: int,
 ) -> dict[str, SettingResult]:
-    """By setting what was found, measured. All intervals come of the same draws."""
+    """The measures of each setting. All intervals use the same draws."""
     values = {name: measured(questions, ids, k) for name, ids in found.items()}
     columns = [values[name][measure] for name in ways for measure in MEASURES]
     estimates = iter(estimates_of(np.stack(columns, axis=1), confidence, seed))

@@ -68,17 +68,17 @@ def between(low: float, high: float) -> str:
 
 
 def signed(difference: float) -> str:
-    """A difference, with its sign; + where it is 0 but for rounding."""
+    """A difference with its sign; + where it is 0 apart from rounding."""
     return f"{round(difference, 3) + 0.0:+.3f}"  # which makes 0 of -0
 
 
 def in_percent(share: float) -> str:
-    """A share of 1, as it is spoken of."""
+    """A share as a percentage."""
     return f"{100 * share:g} %"
 
 
 def counted(number: int, what: str) -> str:
-    """So many of something, in words."""
+    """A number of things, in words."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
@@ -99,11 +99,8 @@ Placed = tuple[str, Any]  # a question as it came, behind the name of its place 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """What is asked, and what should be found.
-
-    grades: how relevant each id that should be found is, above 0; 1 where only ids were given.
-    embedding: (dim,) float32, where the question brought its own.
-    """
+    """A question and the expected ids. grades: how relevant each expected id is, above 0; 1 where
+    only ids were given. embedding: (dim,) float32, where the question has its own."""
 
     query: str
     grades: Mapping[str, float]
@@ -111,8 +108,8 @@ class Question:
 
 
 def questions_of(questions: Any) -> tuple[Question, ...]:
-    """The questions of a list of dicts, or of a file of JSON lines whose path is given; each
-    checked. Errors name the place of what can't be used."""
+    """Checked questions from a list of dicts, or from a file of JSON lines given by its path.
+    Errors name the place of what is wrong."""
     if isinstance(questions, str | os.PathLike):
         placed = _in_file(path_of(questions, "questions"))
     elif isinstance(questions, Iterable) and not isinstance(questions, bytes | Mapping):
@@ -128,7 +125,7 @@ def questions_of(questions: Any) -> tuple[Question, ...]:
 
 
 def _in_file(path: Path) -> Iterator[Placed]:
-    """What the lines of a file say; empty lines say nothing."""
+    """The questions in the lines of a file, without empty lines."""
     try:
         lines = path.read_text("utf-8-sig").split("\n")  # no other character ends a line of JSON
     except OSError as error:
@@ -152,7 +149,7 @@ def _object_of(place: str, line: str) -> Any:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object; Python would keep the last of two values under one key, and say nothing."""
+    """An object without repeated keys, of which Python would silently keep the last."""
     made = dict(pairs)
     if len(made) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -188,7 +185,7 @@ def _query(given: Any) -> str:
 
 
 def _grades(given: Any) -> dict[str, float]:
-    """The grade of each id; a list of ids gives each of them 1."""
+    """The grade of each id; 1 for each of a list."""
     ids = ids_of(list(given) if isinstance(given, Mapping) else given)
     if not ids:
         raise InvalidArgumentError("ids is empty, expected at least one id that should be found")
@@ -280,7 +277,8 @@ def _share_of(gains: Floats, ideal: Floats) -> Floats:
 
 
 def _padded(rows: Sequence[Sequence[float]], k: int) -> Floats:
-    """(q, k), where what is missing is 0. No wider than the longest row: zeros add nothing."""
+    """(q, k), with 0 where a row is shorter; no wider than the longest row, since zeros add
+    nothing."""
     width = min(k, max(map(len, rows)))
     padded = np.zeros((len(rows), max(width, 1)))
     for row, values in zip(padded, rows, strict=True):
@@ -310,8 +308,8 @@ def intervals_of_means(values: Floats, confidence: float, seed: int) -> Floats:
 
 
 def _drawn(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """(resamples, m): means of so many draws. How often each question was drawn is counted, so that
-    the means of all columns are one product of matrices."""
+    """(resamples, m): means of that many draws. Draws are counted by question, so that all means
+    are one product of matrices."""
     count = len(values)
     drawn = rng.integers(0, count, (resamples, count))
     drawn += count * np.arange(resamples)[:, np.newaxis]
@@ -364,7 +362,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """What the second is ahead of the first."""
+        """By how much the second setting is better."""
         return self.second - self.first
 
 
@@ -386,19 +384,19 @@ class Comparison:
 
     @property
     def worse(self) -> tuple[Change, ...]:
-        """Questions for which the second setting is worse, those that lose most first."""
+        """Questions for which the second setting is worse, the largest loss first."""
         lost = [one for one in self.changes if one.difference < -EQUAL]
         return tuple(sorted(lost, key=lambda one: one.difference))
 
     @property
     def better(self) -> tuple[Change, ...]:
-        """Questions for which the second setting is better, those that gain most first."""
+        """Questions for which the second setting is better, the largest gain first."""
         gained = [one for one in self.changes if one.difference > EQUAL]
         return tuple(sorted(gained, key=lambda one: -one.difference))
 
     @property
     def same(self) -> tuple[Change, ...]:
-        """Questions for which both settings are as good, in their order."""
+        """Questions for which both settings are equally good, in their order."""
         return tuple(one for one in self.changes if abs(one.difference) <= EQUAL)
 
     @property
@@ -444,7 +442,7 @@ class Comparison:
         return table_of(columns, rows, self.summary)
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
-        """Columns and rows as they are shown: what changed most, from the worst to the best."""
+        """Columns and rows to show: the largest changes, from the worst to the best."""
         rows: list[list[Any]] = []
         for one in self._most():
             ids = some_of([*one.question.grades])
@@ -471,7 +469,7 @@ class Evaluation:
     missing: tuple[str, ...]
 
     def __getitem__(self, setting: str) -> SettingResult:
-        """What one setting came to; InvalidArgumentError for one that there isn't."""
+        """The result of a setting; InvalidArgumentError for an unknown one."""
         if setting not in [*self.settings]:  # which may be asked of what has no hash, too
             raise InvalidArgumentError(
                 f"there is no setting {shown(setting)}, expected one of {[*self.settings]}"
@@ -528,7 +526,7 @@ class Evaluation:
         return table_of(*self.table(), "; ".join(self._notes()))
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
-        """Columns and rows as they are shown: of each setting the means, and their intervals."""
+        """Columns and rows to show: the means of each setting, with their intervals."""
         columns, percent = ["setting"], in_percent(self.confidence)
         for measure in MEASURES:
             columns += [named(measure, self.k), percent]
@@ -549,12 +547,12 @@ def estimates_of(values: Floats, confidence: float, seed: int) -> list[Estimate]
 
 
 def named(measure: Measure, k: int) -> str:
-    """What a measure is called in a table."""
+    """The name of a measure in a table."""
     return f"{CALLED[measure]}@{k}"
 
 
 def about_missing(ids: tuple[str, ...]) -> str:
-    """That ids that should be found can't be."""
+    """The remark that expected ids don't exist."""
     return (
         f"{counted(len(ids), 'id')} that should be found can't be, since the collection has no "
         f"such point: {some_of([repr(one) for one in ids])}"

@@ -36,7 +36,7 @@ from retrieval_store.errors import (
 
 
 def checked_model(model: Any, name: str) -> Any:
-    """A model, or None; raises InvalidTypeError for what can't be one."""
+    """A sparse model, or None; InvalidTypeError for anything else."""
     alike = hasattr(model, "embed_documents") or callable(model)
     if model is None or (alike and not isinstance(model, type)):
         return model
@@ -60,7 +60,7 @@ def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
 
 
 def _is_columns(found: Any) -> bool:
-    """Whether these are lists of indices and lists of values, rather than vectors."""
+    """Whether the result is lists of indices and lists of values, not vectors."""
     if not isinstance(found, tuple) or len(found) != 2:
         return False
     return not any(isinstance(one, Mapping) or hasattr(one, "indices") for one in found)
@@ -79,8 +79,8 @@ def _asked(model: Any, texts: list[str], is_query: bool) -> Any:
 
 
 def sparse_settings(model: Any) -> dict[str, Any]:
-    """The configuration of the sparse vectors of a collection that is made for a model: BM25's want
-    the idf of each word."""
+    """The sparse configuration of a collection that is made for a model: BM25's vectors need
+    idf."""
     return {"idf": isinstance(model, BM25Embedding)}
 
 
@@ -95,13 +95,13 @@ class OpenedCollection:
     left: dict[str, Any] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Close the client that was opened for the collection; one that was given stays open."""
+        """Close the client if it was opened for the collection; one that was given stays open."""
         if self.client is not None:
             self.client.close()
 
     def deleted(self) -> "OpenedCollection":
-        """Delete the collection; raises NotFoundError when it is gone already, and
-        InvalidArgumentError where only its client can."""
+        """Delete the collection; NotFoundError when it is gone already, InvalidArgumentError where
+        only its client can."""
         stored = self.collection.configuration
         left = {
             "distance": None,
@@ -112,8 +112,8 @@ class OpenedCollection:
         return replace(self, left=left)
 
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
-        """The collection made anew, with the settings that it had, if it was deleted here. make:
-        `open_collection`, for some of its arguments."""
+        """The collection, created again with its settings if it was deleted here. make:
+        `open_collection`, with some arguments set."""
         made = make(client=self._owned(), create=True, **self.left)
         return replace(self, collection=made.collection, left={})
 
@@ -177,8 +177,8 @@ def open_collection(
 
 
 def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequence[float]]) -> None:
-    """Raise DimensionMismatchError when what `embed` makes of a text can't be compared with what
-    the collection holds."""
+    """Raise DimensionMismatchError when vectors of `embed` don't have the collection's
+    dimension."""
     stored = collection.get(limit=1, include=("embeddings",))["embeddings"]
     if stored is None or not len(stored):
         return
@@ -192,7 +192,7 @@ def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequen
 
 @dataclass(frozen=True, slots=True)
 class _CollectionSpec:
-    """What a collection should be, and whether it may be made."""
+    """What a collection should be, and whether it may be created."""
 
     distance: str | None
     configuration: Mapping[str, Any] | None
@@ -202,7 +202,7 @@ class _CollectionSpec:
 
 
 def refuse_no_collection(collection: Any) -> None:
-    """Raise InvalidTypeError for what is neither None nor a collection of ours."""
+    """Raise InvalidTypeError for anything but None and a collection of ours."""
     if collection is not None and not isinstance(collection, Collection):
         raise InvalidTypeError(
             f"collection is {shown(collection)}, expected a Collection of a retrieval_store.Client"
@@ -212,7 +212,7 @@ def refuse_no_collection(collection: Any) -> None:
 def _refuse_made_otherwise(
     collection: Collection, distance: str | None, configuration: Mapping[str, Any] | None
 ) -> None:
-    """Raise ConflictError for a collection that has other settings."""
+    """Raise ConflictError for a collection with other settings."""
     stored: Mapping[str, Any] = collection.configuration
     given = _with_distance(configuration, distance, {})
     for part, settings in given.items():
@@ -228,7 +228,7 @@ def _refuse_made_otherwise(
 def _with_distance(
     configuration: Any, distance: str | None, metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The configuration with the distance in it; raises ConflictError where it says another."""
+    """The configuration with the distance in it; ConflictError where it has another."""
     if configuration is not None and not isinstance(configuration, Mapping):
         raise InvalidTypeError(f"configuration is {shown(configuration)}, expected a dict")
     hnsw = dict((configuration or {}).get("hnsw") or {})
@@ -288,14 +288,14 @@ def _got_or_made(
 
 
 def refuse_text(ids: Any, name: str = "ids") -> None:
-    """Raise InvalidTypeError for a single string, which would pass for a list of its letters."""
+    """Raise InvalidTypeError for a single string in place of a list."""
     if isinstance(ids, str):
         raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
 
 
 def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
-    """A list of an iterable whose items are of a kind, or one of the others. Raises
-    InvalidTypeError, which names the first that isn't."""
+    """A list of an iterable, all of whose items have one of the given types. InvalidTypeError names
+    the first that doesn't."""
     refuse_text(given, name)
     if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
         raise InvalidTypeError(f"{name} is {shown(given)}, expected a list of {kind.__name__}")
@@ -307,7 +307,7 @@ def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> None:
-    """Raise InvalidTypeError for the name of an argument that isn't among those known."""
+    """Raise InvalidTypeError for an unknown argument."""
     unknown = sorted(set(given) - set(known), key=str)
     if unknown:
         raise InvalidTypeError(
@@ -316,15 +316,15 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> N
 
 
 def batch_size_of(value: Any) -> int:
-    """How many records are written at once; raises InvalidArgumentError."""
+    """The number of records to write at once; InvalidArgumentError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidArgumentError(f"batch_size is {shown(value)}, expected an int of at least 1")
     return value
 
 
 def search_params_of(given: Any) -> dict[str, Any]:
-    """`ef` and `exact` of what Qdrant's users pass as search_params: its model, or a dict. Raises
-    InvalidArgumentError for parameters that mean nothing here."""
+    """`ef` and `exact` from Qdrant's search_params: its model, or a dict. InvalidArgumentError for
+    parameters without a meaning here."""
     dump = None if isinstance(given, type) else getattr(given, "model_dump", None)
     params = given if dump is None else dump()
     if params is None:
@@ -346,12 +346,12 @@ RESERVED = frozenset({NODE, REF_DOC})
 
 
 def without_reserved(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The metadata that users gave."""
+    """The metadata of the user."""
     return {key: value for key, value in (metadata or {}).items() if key not in RESERVED}
 
 
 def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
-    """Raise InvalidArgumentError when users' own metadata have a key that means something here."""
+    """Raise InvalidArgumentError for user metadata with a reserved key."""
     taken = RESERVED & set(metadata)
     if taken:
         raise InvalidArgumentError(
@@ -367,5 +367,5 @@ def embedded(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
 
 
 def query_embedded(function: Any, text: str) -> list[float]:
-    """The vector of a query; some functions embed queries in another way than documents."""
+    """The vector of a query; some functions embed queries differently from documents."""
     return embedded(getattr(function, "embed_query", function), [text])[0]

@@ -41,27 +41,26 @@ from retrieval_store.filters.where import parse_where
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """What a framework's filter compares the field at `path` with.
-
-    said: the comparison in the framework's words, which end where the value comes.
-    """
+    """The operand of a framework's comparison of the field at `path`. said: the comparison in the
+    framework's words, up to the value."""
 
     path: PayloadPath
     value: Any
     said: str
 
     def refused(self, expected: str) -> InvalidFilterError:
-        """The error that says what was expected instead of the value."""
+        """The error that says what was expected in place of the value."""
         return InvalidFilterError(f"{self.said} {shown(self.value)}, expected {expected}")
 
     def one(self, expected: str) -> Scalar:
-        """The value, which must be a string, a number or a bool; expected: how it is refused."""
+        """The value, which must be a string, a number or a bool; expected: words for the
+        refusal."""
         if not isinstance(self.value, str | int | float):
             raise self.refused(expected)
         return self.value
 
     def several(self) -> list[Any]:
-        """The values of a list, unchecked, or the only one."""
+        """The values of a list, unchecked, or a single one."""
         return list(self.value) if isinstance(self.value, list | tuple) else [self.value]
 
     def number(self) -> int | float:
@@ -78,7 +77,7 @@ class Operand:
 
 
 def contains(path: PayloadPath, value: Scalar) -> Expression:
-    """Points with a list that has the value, or with a string that has it in it."""
+    """Points with a list that has the value, or with a string that contains it."""
     has = ListHas(path, (value,))
     return Or((has, TextIn(path, value))) if isinstance(value, str) else has
 
@@ -91,15 +90,16 @@ def all_native(given: Mapping[str, Any]) -> Parsed | None:
 
 
 def as_parsed(expression: Expression | None) -> Parsed | None:
-    """A checked expression as it goes to a Collection; None for one that restricts nothing, so that
-    nothing is deleted by it either."""
+    """A checked expression for a Collection; None for one that restricts nothing, so that a delete
+    by it is refused."""
     if expression is None or _always(expression) is True:
         return None
     return Parsed(expression)
 
 
 def _always(node: Expression) -> bool | None:
-    """Whether all points fulfil it, whatever they hold, or none does; None where that depends."""
+    """True where all points fulfil an expression whatever they hold, False where none does; None
+    where that depends."""
     match node:
         case And(terms):
             return _enough([_always(term) for term in terms], len(terms))
@@ -116,7 +116,7 @@ def _always(node: Expression) -> bool | None:
 
 
 def _enough(terms: list[bool | None], count: int) -> bool | None:
-    """Whether so many of the terms hold."""
+    """Whether at least so many of the terms hold."""
     if terms.count(True) >= count:
         return True
     return False if len(terms) - terms.count(False) < count else None
@@ -141,8 +141,8 @@ def native(given: Any, name: str = "filter") -> Parsed | None:
 
 
 def below(key: str, given: Any) -> Parsed | None:
-    """The filter of `native`, asked of what stands under a key of the metadata; but one of
-    Qdrant's, which names its way from the top."""
+    """The filter of `native`, applied to an object under a metadata key; except one of Qdrant's,
+    whose keys are full paths."""
     found = native(given)
     if found is None or type(given).__module__.startswith("qdrant_client."):
         return found
@@ -164,7 +164,7 @@ def _below(key: str, node: Expression) -> Expression:
 
 
 def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
-    """A name with dots leads through several keys, where there is no key of that name."""
+    """A leaf below a key; a name with dots is a path where there is no key of that name."""
     moved: Expression = replace(leaf, path=(key, *path))
     way = dotted(path)
     if way is None:
@@ -174,7 +174,7 @@ def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
 
 
 def _of_qdrant(given: Any, name: str) -> Expression | None:
-    """As a server means it for a key without an index."""
+    """A filter of Qdrant's, as a server reads it for keys without an index."""
     from qdrant_client import models
 
     from retrieval_store.qdrant.errors import Refused
@@ -191,8 +191,8 @@ def _of_qdrant(given: Any, name: str) -> Expression | None:
 
 
 def refuse_depth(depth: int, nested: str) -> None:
-    """Raise InvalidFilterError when a term lies deeper than can be evaluated, before what is below
-    it is looked at. nested: what is so deep, and its verb."""
+    """Raise InvalidFilterError for a term that is too deep, before anything below it is read.
+    nested: subject and verb of the message."""
     if depth > MAX_DEPTH:
         raise InvalidFilterError(f"{nested} nested deeper than {MAX_DEPTH} levels")
 

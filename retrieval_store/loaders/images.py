@@ -31,12 +31,10 @@ PARTS = 32
 
 
 class Quota:
-    """A total of something, such as pixels being decoded: who finds too little of it left waits.
-
-    It is cut into parts, each of which is a lock, and an amount takes as many of them as it needs.
-    Locks, since `with` on a plain one is what an interrupt can't split from its release; a count
-    of what is left could go wrong for ever.
-    """
+    """A total, such as pixels that are being decoded: who finds too little of it left waits. It is
+    divided into parts, each a lock, and an amount takes as many of them as it needs. They are locks
+    since an interrupt can't separate `with` on a lock from its release, as it could with a
+    counter."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -44,15 +42,16 @@ class Quota:
         self.forget_after_fork()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: the threads that held parts of it aren't there."""
+        """In a forked child: release the parts that threads of the parent held."""
         self._locks = [threading.Lock() for _ in range(PARTS)]
 
     def spend(self, amount: int, work: Callable[[], T]) -> T:
-        """What `work` gives, done while it has so much of the total: all of it, if it is more."""
+        """The result of `work`, called while it holds so much of the total: all of it, if it needs
+        more."""
         return _holding(self._parts(amount), work)
 
     def _parts(self, amount: int) -> Sequence[threading.Lock]:
-        """1, 2, 4, … parts that lie side by side; such groups take turns."""
+        """1, 2, 4, … adjacent parts; such groups are taken in turn."""
         needed = 1
         while needed < PARTS and needed * self._total < amount * PARTS:
             needed *= 2
@@ -126,7 +125,7 @@ def sources_of(
     private_addresses: bool,
     on_error: str,
 ) -> Sources:
-    """Where a loader may read from, its arguments checked."""
+    """The sources that a loader may read, its arguments checked."""
     if isinstance(schemes, str):
         raise InvalidArgumentError(f"schemes is {schemes!r}, expected several, as ({schemes!r},)")
     if on_error not in ("raise", "skip"):
@@ -139,7 +138,8 @@ def sources_of(
 def loaded_all(
     load: Callable[[str], Item], uris: Sequence[str | None], on_error: str, threads: int
 ) -> list[Item | None]:
-    """What `load` gives for each uri, None for None; an error names the uri, or gives None too."""
+    """The results of `load` for each URI, None for None; an error names the URI, or becomes None,
+    as asked."""
 
     def one(uri: str | None) -> Item | None:
         if uri is None:
@@ -159,7 +159,8 @@ def loaded_all(
 
 
 def decoded(data: bytes, max_pixels: int) -> Image:
-    """The picture in the bytes; DataLoaderError when there is none, or too large a one."""
+    """The picture in some bytes; DataLoaderError for anything else, or a picture that is too
+    large."""
     try:
         pixels = _pixels(data, max_pixels)
         return DECODING.spend(pixels, partial(_array, data))
@@ -170,7 +171,7 @@ def decoded(data: bytes, max_pixels: int) -> Image:
 
 
 def _pixels(data: bytes, max_pixels: int) -> int:
-    """How many have to be decoded, as the head of the file says: at most so many."""
+    """How many pixels to decode, at most, according to the head of the file."""
     most = 0
     for width, height in _sizes(data):
         if width * height > max_pixels:  # before anything is decompressed
@@ -182,7 +183,7 @@ def _pixels(data: bytes, max_pixels: int) -> int:
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
-    """Width and height of the picture, and of what must be decoded to get at it."""
+    """Width and height of the picture, and of what must be decoded for it."""
     if data.startswith(ICON):  # which Pillow decodes when it opens it
         return list(_sizes_in_icon(data))
     with _opened(data) as picture:
@@ -191,7 +192,8 @@ def _sizes(data: bytes) -> list[tuple[int, int]]:
 
 
 def _sizes_in_icon(data: bytes) -> Iterator[tuple[int, int]]:
-    """Of the pictures in an icon, by their own heads: that of the icon has but a byte for each."""
+    """The sizes of the pictures in an icon, by their own heads: the icon's has only a byte for
+    each."""
     (count,) = struct.unpack_from("<H", data, 4)
     for i in range(count):
         (start,) = struct.unpack_from("<I", data, 6 + 16 * i + 12)
@@ -225,7 +227,7 @@ def _array(data: bytes) -> Image:
 
 
 def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
-    """Parts of a picture: made to colour one by one, their copies need no memory to speak of."""
+    """Parts of a picture: converted one by one, their copies need little memory."""
     wide = min(width, PART)
     high = PART // wide
     for top in range(0, height, high):
@@ -238,8 +240,8 @@ def _numbers(picture: Any) -> npt.NDArray[np.float64]:
 
 
 def _white(picture: Any) -> float:
-    """The number that is white. Of 32 bits nothing tells, but that they fit into 1, 8 or 16; the
-    first of these that they fit into counts."""
+    """The number that means white. For 32 bits nothing says it; it is the largest of 1, 8 or 16
+    bits, the first that all pixels fit into."""
     if picture.mode.startswith("I;16"):
         return 65_535.0
     boxes = _boxes(picture.width, picture.height)
@@ -248,7 +250,7 @@ def _white(picture: Any) -> float:
 
 
 def _in_colour(picture: Any, white: float) -> Any:
-    """8-bit RGB of any mode."""
+    """A picture of any mode as 8-bit RGB."""
     from PIL import Image as Pillow
 
     if picture.mode.startswith(("I", "F")):  # Pillow itself would cut them off at 255

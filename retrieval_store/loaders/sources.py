@@ -42,7 +42,8 @@ KERNEL_TYPES = frozenset([
 
 @contextmanager
 def opened(path: Path, root: Path | None) -> Iterator[FileIO]:
-    """The file at the path, unbuffered; DataLoaderError unless it is a regular one, in `root`."""
+    """The file at a path, unbuffered; DataLoaderError unless it is a regular file, in `root` if
+    given."""
     if not system.IS_THERE:
         raise DataLoaderError("files are loaded on Linux and macOS so far")
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
@@ -54,7 +55,7 @@ def opened(path: Path, root: Path | None) -> Iterator[FileIO]:
 
 
 def _names(path: Path, root: Path) -> tuple[str, ...]:
-    """The folders from root on, and the file. A relative path is looked for below root first, and
+    """The folders from root on, and the file. A relative path is looked up below root first, and
     then below the working directory."""
     inside = root.resolve()
     below = (root / path).resolve()
@@ -90,7 +91,7 @@ def _below(root: Path, names: tuple[str, ...]) -> Iterator[FileIO]:
 
 @contextmanager
 def _regular(name: str, folder: int | None) -> Iterator[FileIO]:
-    """The file of that name; in a folder that is given no link is followed."""
+    """A regular file by name; in a given folder no link is followed."""
     # Looked at before it is opened, since opening a device can do things already; and again after,
     # since what was opened may be another.
     _refuse_odd(os.stat(name, dir_fd=folder, follow_symlinks=folder is None))
@@ -113,7 +114,8 @@ def _refuse_odd(found: os.stat_result) -> None:
 
 
 def _kernel_type(found: os.stat_result) -> str | None:
-    """Which of the kernel's file systems the file is on; they say that it is a regular one."""
+    """The kernel's file system that a file is on, if it is on one: they report its files as
+    regular."""
     if found.st_blocks:  # on a disk: there is no need to look further
         return None
     device = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
@@ -148,7 +150,7 @@ class Sources:
     private_addresses: bool = False
 
     def read(self, uri: str) -> bytes:
-        """The bytes; DataLoaderError when they can't be had, or may not."""
+        """The bytes at a URI; DataLoaderError when they can't or mustn't be read."""
         deadline = Deadline.after(self.timeout)
         try:
             return self._read(uri, deadline)

@@ -68,7 +68,8 @@ NAT64 = IPv6Network("64:ff9b::/96")  # the IPv4 in it counts
 
 
 def refuse_private(text: str) -> None:
-    """Raise DataLoaderError unless the address is a public one, also where IPv6 holds an IPv4."""
+    """Raise DataLoaderError for an address that isn't public, including an IPv4 address in an IPv6
+    one."""
     address = ip_address(text.partition("%")[0])
     if not _is_public(address):
         raise DataLoaderError(f"its server has the address {address}, which isn't public")
@@ -95,26 +96,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """So many seconds from when it was set; `end` by time.monotonic()."""
+    """A time limit; `end` by time.monotonic()."""
 
     seconds: float
     end: float
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """One that begins now."""
+        """A deadline that starts now."""
         return cls(seconds, time.monotonic() + seconds)
 
     def left(self) -> float:
-        """The seconds left, always more than none: DataLoaderError when it has passed."""
+        """The seconds left, more than 0; DataLoaderError when none are."""
         left = self.end - time.monotonic()
         if left <= 0:
             raise self._passed()
         return left
 
     def wait_for(self, work: Callable[[], T]) -> T:
-        """What `work` gives, for calls that nothing can interrupt, such as looking up a name: a
-        thread of its own does it, and is left behind when the deadline passes first."""
+        """The result of `work`, for calls that can't be interrupted, such as a name lookup: a
+        thread makes the call, and is abandoned when the deadline passes first."""
         promised: Future[T] = Future()
         threading.Thread(target=_keep, args=(promised, work), daemon=True).start()
         wait([promised], self.left())
@@ -139,8 +140,8 @@ LONGEST = 16_000  # fits into one record of TLS, so that one timeout bounds its 
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """How far to go for one uri: by which of the schemes http and https, until when, and whether
-    to servers with private addresses."""
+    """Limits for reading a URI: allowed schemes, the deadline, and whether servers may have private
+    addresses."""
 
     schemes: tuple[str, ...]
     private_addresses: bool
@@ -161,15 +162,16 @@ class Web:
         return opener.open(request)
 
     def connection(self, kind: Any, *arguments: Any, **named: Any) -> Any:
-        """A connection of http.client that keeps to all this."""
+        """An http.client connection within these limits."""
         connection = kind(*arguments, **named)
         connection._create_connection = self.connected
         connection.response_class = partial(_Response, self.deadline)
         return connection
 
     def connected(self, address: tuple[str, int], *_: Any) -> socket.socket:
-        """Like `socket.create_connection`. Addresses are looked up once, checked, and connected to
-        as looked up, so that no name can lead elsewhere in between; they share the time."""
+        """Like `socket.create_connection`. The name is looked up once, and its addresses are
+        checked and connected to as found, so that no second lookup can lead elsewhere; they share
+        the time."""
         host, port = address
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = [str(place[0]) for *_, place in self.deadline.wait_for(look_up)]
@@ -191,7 +193,7 @@ class Web:
 
 
 class _Timely(io.RawIOBase):
-    """Bytes from a socket, each wait for some of them no longer than the time left."""
+    """Reads from a socket, waiting no longer than the time left."""
 
     def __init__(self, received: Any, connected: socket.socket, deadline: Deadline) -> None:
         self._received, self._connected, self._deadline = received, connected, deadline
@@ -209,7 +211,8 @@ class _Timely(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """One whose every byte comes in time: status line, headers, `100 Continue`, body, trailers."""
+    """A response that is read within the time limit: status line, headers, `100 Continue`, body,
+    trailers."""
 
     def __init__(self, deadline: Deadline, connected: socket.socket, *rest: Any, **named: Any):
         super().__init__(connected, *rest, **named)
@@ -246,8 +249,8 @@ def _refuse_long(request: Any) -> None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Only to the web, by schemes that are listed; each hop connects anew, and is checked like the
-    first."""
+    """Follows redirects to allowed schemes only; each hop makes a new connection, which is checked
+    like the first."""
 
     def __init__(self, web: Web) -> None:
         self._schemes = set(web.schemes) & set(WEB)

@@ -66,7 +66,7 @@ class ModelLayout:
 
 def layout_of(folder: Path, graph: Path | bytes) -> ModelLayout:
     """The layout of the model in a directory. EmbeddingFunctionError where a file is missing, isn't
-    JSON, or asks for what can't be done here."""
+    JSON, or asks for something unsupported."""
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file():
         raise EmbeddingFunctionError(f"the model in {folder} has no tokenizer.json")
@@ -87,8 +87,7 @@ def layout_of(folder: Path, graph: Path | bytes) -> ModelLayout:
 
 
 def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
-    """The settings of pooling, and whether vectors are normalised: those of modules.json; without
-    it, as for any plain model, a mean that isn't normalised."""
+    """Pooling and normalisation according to modules.json; without it the mean, not normalised."""
     modules = _json(folder / "modules.json", list)
     pooling, normalize = {}, False
     for module in modules[1:]:
@@ -110,7 +109,7 @@ def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
 
 
 def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
-    """How vectors of tokens are made one; the mean where nothing says it."""
+    """The way of pooling; the mean by default."""
     told = pooling.get("pooling_mode")
     if told is None:
         told = [way for key, way in POOLINGS.items() if pooling.get(key)]
@@ -124,7 +123,7 @@ def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
 
 
 def _max_tokens(folder: Path, texts: Mapping[str, Any]) -> int:
-    """max_seq_length; else what the tokenizer and the positions of the model allow."""
+    """max_seq_length; otherwise what the tokenizer and the positions of the model allow."""
     told = [
         texts.get("max_seq_length"),
         _json(folder / "tokenizer_config.json").get("model_max_length"),
@@ -147,7 +146,7 @@ def _prompt(said: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def _json(path: Path, kind: type = dict) -> Any:
-    """What a file says; nothing where there is none."""
+    """The JSON in a file; empty without the file."""
     if not path.is_file():
         return kind()
     try:
@@ -203,18 +202,18 @@ def _is_path(model: str) -> bool:
 
 
 def chroma_cache() -> Path:
-    """Where Chroma keeps the models that it downloads."""
+    """The directory in which Chroma keeps models."""
     return Path(os.path.expanduser("~/.cache/chroma/onnx_models"))
 
 
 def is_of_chroma(folder: Path) -> bool:
-    """Whether a directory is one of those."""
+    """Whether a directory is one of Chroma's models."""
     return folder.is_relative_to(chroma_cache())
 
 
 def _in_cache(name: str, graphs: Sequence[str]) -> Path | None:
-    """The newest snapshot of a repository in Hugging Face's cache, if it has one of the graphs and
-    all that belongs to it."""
+    """The newest snapshot of a repository in Hugging Face's cache that has one of the graphs and
+    everything that belongs to it."""
     hub = _hub()
     for graph in graphs:
         with suppress(Exception):  # that there is none, or not all, is said by several classes
@@ -265,7 +264,7 @@ _KINDS = {"F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}
 
 
 def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays of a file by their names, mapped rather than read."""
+    """The arrays of a file by name, mapped into memory."""
     raw = np.memmap(path, np.uint8, "r")
     size = int(raw[:8].view("<u8")[0])
     table = json.loads(bytes(raw[8 : 8 + size]))
@@ -300,8 +299,7 @@ READABLE = 0o644
 
 
 def cache_directory() -> Path:
-    """Where the user's programs keep what they can make again: XDG_CACHE_HOME or ~/.cache, or what
-    macOS and Windows have for it."""
+    """The user's cache directory: XDG_CACHE_HOME or ~/.cache, or that of macOS or Windows."""
     if sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     elif sys.platform == "win32":
@@ -313,8 +311,8 @@ def cache_directory() -> Path:
 
 
 def cached_file(name: str, make: Callable[[], bytes]) -> Path | bytes:
-    """The file of this name, made if it isn't there or isn't whole; its bytes where it can't be
-    kept."""
+    """The cached file of this name, made if it is missing or damaged; its bytes where it can't be
+    stored."""
     try:
         path = cache_directory() / name
     except RuntimeError as error:  # of a user who has no home
@@ -335,7 +333,7 @@ def cached_file(name: str, make: Callable[[], bytes]) -> Path | bytes:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is a plain file of this user or of root that no other can write to."""
+    """Whether it is a regular file of this user or of root that no one else can write to."""
     info = path.stat()
     own = not hasattr(os, "getuid") or info.st_uid in (0, os.getuid())
     others = sys.platform != "win32" and info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
@@ -348,8 +346,8 @@ def _not_cached(name: str, made: bytes, error: Exception) -> bytes:
 
 
 def _written(path: Path, content: bytes) -> None:
-    """Write a file of its own and let it take the place of another: two processes that do so at
-    once leave one that is whole."""
+    """Write a temporary file and rename it: two processes that do so at once leave one whole
+    file."""
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(number, "wb") as file:

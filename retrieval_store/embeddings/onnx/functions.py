@@ -77,8 +77,8 @@ class OnnxFunction(ComparedByCosine):
         return self._vectors(input, is_query=True)
 
     def close(self) -> None:
-        """Let go of the model, and of the memory that it takes if no other function uses it; the
-        next use loads it again."""
+        """Release the model, and its memory if no other function uses it; the next use loads it
+        again."""
         self._used = None
 
     def _vectors(self, input: Sequence[str], is_query: bool) -> Matrix:
@@ -114,14 +114,14 @@ def _checked_threads(threads: Any) -> int:
 
 
 def checked_precision(precision: Any) -> str:
-    """float32 or int8; InvalidArgumentError for others."""
+    """The precision, float32 or int8; InvalidArgumentError for others."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InvalidArgumentError(f"precision is {shown(precision)}, expected one of {PRECISIONS}")
     return precision
 
 
 def processors() -> int:
-    """How many this process may use."""
+    """How many processors this process may use."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
 
@@ -212,7 +212,7 @@ class OnnxEmbedding(OnnxFunction):
         return replace(layout, **chosen)
 
     def _graphs(self) -> tuple[str, ...]:
-        """Where in the directory the graph may be, the best first."""
+        """The possible places of the graph in the directory, the best first."""
         file = self._settings["file"]
         if file is not None:
             return file, f"onnx/{file}"
@@ -220,7 +220,7 @@ class OnnxEmbedding(OnnxFunction):
 
 
 def _in_int8(path: Path) -> Path | bytes:
-    """The graph in int8, which is called after what it was made of."""
+    """The graph in int8, cached under a name derived from its source."""
     return cached_file(
         f"{digest_of_graph(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantized, path)
     )
@@ -296,7 +296,7 @@ class MiniLMEmbedding(OnnxFunction):
 
 
 def is_installed() -> bool:
-    """Whether all that the function needs is there; nothing is imported."""
+    """Whether everything that the function needs is installed; nothing is imported."""
     return _package() is not None and all(
         importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime", "tokenizers")
     )
@@ -318,7 +318,7 @@ def _checked(path: Path) -> Path:
 
 
 def _package() -> Path | None:
-    """The directory of the model in the first package that has it."""
+    """The directory of the model in the first package that brings it."""
     for package, inside in PACKAGES.items():
         spec = importlib.util.find_spec(package)
         for place in (spec.submodule_search_locations or ()) if spec else ():

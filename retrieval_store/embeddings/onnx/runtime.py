@@ -137,8 +137,8 @@ def batches(lengths: Ints) -> Iterator[Ints]:
 
 
 def pooled(tokens: Matrix, there: NDArray[np.bool_], way: str) -> Matrix:
-    """(n, dim) of (n, tokens, dim): the vectors of those tokens that are there made one, as the
-    pooling of sentence-transformers does."""
+    """(n, dim) of (n, tokens, dim): the vectors of the tokens combined into one, as the pooling of
+    sentence-transformers does."""
     if way in ("cls", "lasttoken"):
         last = there.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
         places = there.argmax(axis=1) if way == "cls" else last
@@ -211,12 +211,12 @@ _loading = threading.RLock()
 
 
 def loading() -> threading.RLock:
-    """Held by the thread that finds, makes or loads a model."""
+    """Held by the thread that finds, builds or loads a model."""
     return _loading
 
 
 def shared(layout: ModelLayout, name: str, threads: int) -> RunningModel:
-    """The model, loaded once a process and number of threads."""
+    """The model, loaded once for each number of threads in a process."""
     where: object = layout.graph
     if not isinstance(layout.graph, bytes):
         info = layout.graph.stat()

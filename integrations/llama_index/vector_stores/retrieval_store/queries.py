@@ -115,14 +115,14 @@ class VectorStoreOptions:
 
     @property
     def offset(self) -> int:
-        """How many of the best are left out."""
+        """How many of the best hits to skip."""
         offset = self.how.get("offset")
         return 0 if offset is None else whole_number(offset, "offset", 0)
 
 
 def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreOptions:
-    """The keywords of `query`; raises InvalidArgumentError for one that isn't known, can't be, or
-    means nothing in the query's mode."""
+    """The options in the keywords of `query`; InvalidArgumentError for one that is unknown,
+    invalid, or means nothing in the query's mode."""
     refuse_unknown(kwargs, OF_QUERIES, "query")
     given = {name: value for name, value in kwargs.items() if value is not None}
     if query.mode != VectorStoreQueryMode.MMR:
@@ -151,15 +151,14 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
 
 
 def ids_of(given: Any, name: str) -> list[str] | None:
-    """The ids, each once; None where none are given. Raises InvalidTypeError for what is no list of
-    them."""
+    """The ids, each once; None without any. InvalidTypeError for anything but a list of ids."""
     return None if given is None else list(dict.fromkeys(items_of(given, name, str)))
 
 
 def restricted(
     filters: MetadataFilters | None, kwargs: Mapping[str, Any], documents: Expression | None = None
 ) -> dict[str, Any]:
-    """The `where` and `where_document` of a Collection: all that restricts, at once."""
+    """The `where` and `where_document` of a Collection that all restrictions together mean."""
     given = {
         "filters": to_expression(filters),
         "doc_ids": documents,
@@ -169,7 +168,7 @@ def restricted(
 
 
 def checked_fusion(given: Any, name: str) -> Any:
-    """How two results become one: the name of a way, or a function."""
+    """The fusion of two results: its name, or a function."""
     if callable(given) or (isinstance(given, str) and given in FUSIONS):
         return given
     raise InvalidArgumentError(
@@ -178,13 +177,14 @@ def checked_fusion(given: Any, name: str) -> Any:
 
 
 def threshold_of(query: VectorStoreQuery, given: Mapping[str, Any]) -> float:
-    """How much relevance counts against variety."""
+    """The weight of relevance against diversity."""
     asked = fraction(0.5 if query.mmr_threshold is None else query.mmr_threshold, "mmr_threshold")
     return fraction(given["mmr_threshold"], "mmr_threshold") if "mmr_threshold" in given else asked
 
 
 def prefetched(top: int, given: Mapping[str, Any]) -> int:
-    """How many candidates the most diverse are chosen from, at least as many as these."""
+    """The number of candidates from which the most diverse are chosen, at least as many as
+    these."""
     if "mmr_prefetch_k" in given:
         if "mmr_prefetch_factor" in given:
             raise InvalidArgumentError("give mmr_prefetch_k or mmr_prefetch_factor, not both")
@@ -208,13 +208,14 @@ def _refuse_outside(
 
 @dataclass(frozen=True, slots=True)
 class SparseModel:
-    """What embeds texts sparsely: nodes with one function, queries with another, or with one."""
+    """Embeds texts as sparse vectors: nodes with one function, queries with another, or both with
+    one."""
 
     documents: Any
     queries: Any
 
     def of_nodes(self, nodes: Sequence[BaseNode]) -> list[Any]:
-        """A sparse vector for each node, of what dense embeddings are made of too."""
+        """A sparse vector for each node, made of the same text as its dense vector."""
         return sparse_of(self.documents, [n.get_content(MetadataMode.EMBED) for n in nodes], False)
 
     def of_query(self, text: str) -> Any:
@@ -228,8 +229,8 @@ def model_of(
     query_fn: Callable[..., Any] | None,
     enable: bool | None,
 ) -> SparseModel | None:
-    """The model that the arguments make; None where they make none. Raises InvalidTypeError for
-    what can't be one, and InvalidArgumentError when they contradict each other."""
+    """The sparse model that the arguments make; None without one. InvalidTypeError for an invalid
+    one, and InvalidArgumentError for contradictions."""
     given = {"sparse_model": model, "sparse_doc_fn": doc_fn, "sparse_query_fn": query_fn}
     for name, value in given.items():
         checked_model(value, name)
@@ -251,8 +252,8 @@ MODES = "default, mmr, sparse, text_search or hybrid"
 
 @dataclass(frozen=True, slots=True)
 class QueryAnswerer:
-    """Where queries are put. text_key: as of `to_node`; fusion: of hybrid queries that don't say
-    one; sparse: a model, or None where words stand for it."""
+    """Answers queries. text_key: as for `to_node`; fusion: of hybrid queries that don't name one;
+    sparse: a model, or None where words take its place."""
 
     collection: Collection
     text_key: str | None
@@ -275,7 +276,7 @@ class QueryAnswerer:
         return result_of(first(self.collection.query(**question)), self.text_key)
 
     def explain(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Any:
-        """How the collection answers what `answer` asks it."""
+        """How the collection answers the query of `answer`."""
         query = _checked(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
@@ -330,8 +331,8 @@ class QueryAnswerer:
         }
 
     def _usual(self, query: VectorStoreQuery) -> str:
-        """Where the user says nothing, adaptive; where vectors are to weigh so much, or sparse
-        vectors stand for words, the weighted sum, as in LlamaIndex's other stores."""
+        """The default fusion: adaptive; "weighted" where the query sets alpha, or sparse vectors
+        take the place of words, as in LlamaIndex's other stores."""
         told = query.alpha is not None or self.sparse is not None
         return "weighted" if told else "adaptive"
 
@@ -368,7 +369,7 @@ class QueryAnswerer:
     def _fused(
         self, query: VectorStoreQuery, options: VectorStoreOptions, fusion: Any
     ) -> VectorStoreQueryResult:
-        """What a function makes of the results by vectors and by words."""
+        """The result of a fusion function, called with the results by vectors and by words."""
         alpha, top = _alpha(query), query.similarity_top_k
         _refuse_rerank(options, "a fusion function")
         if options.offset:
@@ -393,8 +394,8 @@ def _refuse_rerank(options: VectorStoreOptions, other: str) -> None:
 
 
 def _checked(query: VectorStoreQuery) -> VectorStoreQuery:
-    """The query with a mode that LlamaIndex has, which may be said by its name, and with a number
-    of nodes."""
+    """The query with a mode of LlamaIndex's, which may be given by name, and a valid number of
+    nodes."""
     if not isinstance(query, VectorStoreQuery):
         raise InvalidTypeError(f"query is {shown(query)}, expected a VectorStoreQuery")
     for name in ("similarity_top_k", "sparse_top_k", "hybrid_top_k"):
@@ -416,7 +417,7 @@ def _is_hybrid(query: VectorStoreQuery) -> bool:
 
 
 def _count(query: VectorStoreQuery, other: int | None = None) -> int:
-    """How many nodes are asked for; other: of this mode, where it says a number."""
+    """The number of nodes to return; other: that of the mode, where the query has one."""
     return other or whole_number(query.similarity_top_k, "similarity_top_k", 1)
 
 
@@ -428,7 +429,7 @@ def _of_mmr(query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, A
 
 
 def _alpha(query: VectorStoreQuery) -> float:
-    """What vectors weigh; raises InvalidArgumentError when they weigh something and are missing."""
+    """The weight of the vectors; InvalidArgumentError when they weigh something and are missing."""
     alpha = 0.5 if query.alpha is None else fraction(query.alpha, "alpha")
     if query.query_embedding is None and alpha != 0:
         raise InvalidArgumentError("mode 'hybrid' needs query_embedding, unless alpha is 0")

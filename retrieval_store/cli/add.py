@@ -493,7 +493,18 @@ others = click.option(
 SOURCE = click.Path(exists=True, path_type=Path)
 
 
-@click.group("import")
+class _Imports(click.Group):
+    """The commands of `import`; for files of records it names `add`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in FORMATS.choices:
+            raise click.UsageError(
+                "`retrieval-store add STORE COLLECTION FILE` adds records of a file"
+            )
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group("import", cls=_Imports)
 def import_() -> None:
     """Bring in what other programs have stored. The source is only read."""
 
@@ -584,37 +595,6 @@ def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet
 
     with opened(store, writes=True, creates=True) as client:
         _report(import_faiss(index, metadata, client, collection, **_bar(quiet)))
-
-
-def _of_files(kind: str) -> click.Command:
-    """`import KIND FILE STORE COLLECTION`: `add`, as other imports are asked for."""
-
-    @click.command(kind)
-    @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-    @shared.store
-    @shared.collection
-    @adding_options
-    @click.pass_context
-    def command(
-        ctx: click.Context, /, file: Path, store: str, collection: str, **given: Any
-    ) -> None:
-        ctx.invoke(
-            add,
-            store=store,
-            collection=collection,
-            source=file,
-            format_=kind,
-            kind=None,
-            captions=False,
-            **given,
-        )
-
-    command.help = f"The records of a file of {kind}; the same as `add`."
-    return command
-
-
-for _kind in ("jsonl", "parquet", "csv"):
-    import_.add_command(_of_files(_kind))
 
 
 def _chosen(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:

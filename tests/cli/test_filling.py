@@ -161,7 +161,7 @@ def test_a_model_that_a_file_names_reaches_nothing_unless_it_is_trusted(folder):
         reaching = client.create_collection("reaching", embedding_function=Reaching())
         reaching.add(["a"], documents=["x"])
         export_arrays(reaching, folder / "out")
-    done = run("import", "jsonl", "vectors.jsonl", "fresh", "lines", cwd=folder)
+    done = run("add", "fresh", "lines", "vectors.jsonl", cwd=folder)
     assert b"no model; --distance and --model say otherwise\n" in done.stdout
     done = run("add", "fresh", "one", "out", cwd=folder)
     assert b"no model (it was of reaching: --model or --trust takes one)" in done.stdout
@@ -183,11 +183,14 @@ def test_a_description_that_is_none_is_refused(folder, said):
     assert not (folder / "fresh").exists()
 
 
-def test_imports_of_files_take_what_add_takes(folder):
+def test_columns_of_a_file_may_have_other_names(folder):
     (folder / "a.csv").write_text("key,text,year\n1,abc,2020\n")
     words = ("--id-column", "key", "--document-column", "text", "--model", "lengths")
-    done = run("import", "csv", "a.csv", "fresh", "one", *words, "--distance", "ip", cwd=folder)
+    done = run("add", "fresh", "one", "a.csv", *words, "--distance", "ip", cwd=folder)
     assert done.stdout == b"made one: distance ip, model lengths\nadded 1\n", done.stderr
+    done = run("import", "csv", "a.csv", "fresh", "one", cwd=folder)
+    assert done.returncode == 2
+    assert b"`retrieval-store add STORE COLLECTION FILE` adds records of a file" in done.stderr
 
 
 def test_hits_are_added_and_the_standard_input_is_called_so(folder):

@@ -294,7 +294,7 @@ def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
 
     def counted(things):
         points = inside.points(things)
-        held, memory = inside.bytes_counted(points.access), points.access.memory.nbytes
+        held, memory = inside.bytes_counted(points.access), inside.bytes_held(points.access)
         return held == memory > things.stats()["memory"]["codes"] > 0
 
     with retrieval_store.Client(tmp_path) as client:
@@ -314,7 +314,7 @@ def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client, "things", 1)
         things.query(query_embeddings=np.zeros(DIMENSION))
-        state = inside.access(things).memory.nbytes
+        state = inside.bytes_held(inside.access(things))
         assert budget_now() - before >= state > 0
     gc.collect()
     assert budget_now() <= before

@@ -70,7 +70,8 @@ def points(collection: retrieval_store.Collection) -> Any:
 
 def access(collection: retrieval_store.Collection) -> Any:
     """What reads and writes a collection of the engine's in transactions."""
-    return collection._backend.points.access
+    points: Any = collection._backend.points
+    return points.access
 
 
 def calls(client: retrieval_store.AsyncClient) -> Any:
@@ -154,8 +155,23 @@ def writers(access: Any) -> Any:
     return access._writers
 
 
+def descriptors(access: Any) -> int:
+    """How many file descriptors its open files take, without its database's."""
+    return int(access.memory.descriptors)
+
+
+def close_files(access: Any) -> None:
+    """Close its files, as where too many are open."""
+    access.close_idle()
+
+
+def bytes_held(access: Any) -> int:
+    """How many bytes its state, codes and indexes take."""
+    return int(access.memory.nbytes)
+
+
 def bytes_counted(access: Any) -> int:
-    """How many bytes the budget of memory counts for its state, codes and indexes."""
+    """How many bytes of these the budget of memory counts."""
     return int(access._held.nbytes)
 
 
@@ -239,7 +255,7 @@ def optimize(access: Any, progress: Callable[[int, int], object] | None = None) 
     run.optimize(access, progress or _tell_nobody)
 
 
-def alone(access: Any, milliseconds: float, work: Callable[[bool], Any]) -> Any:
+def alone(access: Any, milliseconds: int, work: Callable[[bool], Any]) -> Any:
     """Call `work` with whether this is the only process at maintenance of a collection, which is
     waited for so long."""
     return run.as_only_process(access, milliseconds, work)
@@ -253,6 +269,11 @@ def maintain_now_and_then(points: Any, written: int) -> None:
 def tell_progress(access: Any, what: str, done: int, total: int) -> None:
     """Say how far maintenance is, as who is at it does."""
     access.maintained = Maintained(what, done, total)
+
+
+def while_maintaining(access: Any, work: Callable[[], object]) -> None:
+    """Call `work` once no other thread is at maintenance, and let none be until it is done."""
+    access.maintaining.take(work)
 
 
 def load_index(access: Any, space: str = "") -> None:

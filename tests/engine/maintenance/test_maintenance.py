@@ -82,8 +82,8 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, term
     things.optimize(show_progress=True)
     assert "1000/1000" in capfd.readouterr().err
     assert content(things) == before
-    space = inside.state(inside.access(things)).spaces[""]
-    assert (space.space.slots, space.dead) == (1_000, 0)
+    space = things.stats()["spaces"][""]
+    assert (space["vectors"], space["dead_slots"]) == (1_000, 0)
     if client.path is not None:
         (vectors,) = client.path.glob("*/*.vectors")
         assert vectors.name == "1.1.vectors"
@@ -113,7 +113,9 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
         told.append((done, total))
         assert sum(n for n, _ in told) <= 400 or ended.is_set()
 
-    background = threading.Thread(target=lambda: points.access.maintaining.take(others_work))
+    background = threading.Thread(
+        target=inside.while_maintaining, args=(points.access, others_work)
+    )
     background.start()
     assert begun.wait(PATIENCE)
     inside.optimize(points.access, progress)
@@ -275,7 +277,8 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
         assert got.ids == [*ids[:7], *ids[9:], 99]
         assert got.vectors[name][:-1].tolist() == [[2, i] for i in got.ids[:-1]]
         assert np.isnan(got.vectors[name][-1]).all()
-        assert inside.state(points.access).spaces[name].space.slots == 48
+        space = points.stats()["spaces"][name]
+        assert (space["vectors"], space["dead_slots"]) == (48, 0)
     store.close()
 
 

@@ -253,7 +253,7 @@ def test_a_file_that_verify_finds_damaged_is_let_go_of_even_during_maintenance(t
             for seed in range(3):
                 check_answers(things, as_held(700), seed=seed)
 
-        inside.access(things).maintaining.take(damage_and_verify)
+        inside.while_maintaining(inside.access(things), damage_and_verify)
 
 
 def test_a_file_that_is_cut_off_while_it_is_open_is_let_go(tmp_path):

@@ -156,7 +156,7 @@ def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, mon
         for seed in range(3):
             things.query(query_embeddings=cloud(1, seed))
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
-        inside.access(things).maintaining.take(lambda: None)  # whoever was at it has ended
+        inside.while_maintaining(inside.access(things), lambda: None)  # whoever was at it has ended
         inside.maintain(inside.access(things))
         assert indexed_at_hand(things) == 0
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]

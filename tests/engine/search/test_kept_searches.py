@@ -93,7 +93,7 @@ def test_what_is_kept_of_a_search_is_never_asked_of_another_state(tmp_path_facto
                 things.delete(ids=[f"id-{which}"])
                 held.pop(f"id-{which}", None)
             else:
-                inside.access(things).close_idle()
+                inside.close_files(inside.access(things))
 
 
 def kept_passes(things):
@@ -134,7 +134,7 @@ def test_a_kept_search_finds_a_file_cut_off_and_keeps_none_open(tmp_path):
         for again in range(4):
             check(things, held, None, "l2", again)
         assert ".vectors" in open_files()
-        inside.access(things).close_idle()
+        inside.close_files(inside.access(things))
         assert ".vectors" not in open_files()
         check(things, held, None, "l2", 9)
         (vectors,) = tmp_path.glob("*/*.vectors")

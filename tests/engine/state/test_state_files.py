@@ -131,7 +131,7 @@ def test_a_collection_that_is_opened_maps_its_state(folder, mode):
     arrays = [state.pks, *(s.row_of_slot.base for s in state.spaces.values())]
     arrays += [s.slot_of_row.base for s in state.spaces.values()]
     assert all(map(state.mapped.holds, arrays)), "an array was copied"
-    assert points.access.memory.nbytes < 3 * COUNT, (
+    assert inside.bytes_held(points.access) < 3 * COUNT, (
         "what is mapped takes none of this process' memory"
     )
     assert points.count() == COUNT - 2
@@ -562,8 +562,8 @@ def test_a_collection_that_rests_maps_nothing(folder):
     _, points = opened(folder)
     check(points)
     before = points.access.descriptors
-    points.access.close_idle()
-    assert points.access.memory.descriptors < before
+    inside.close_files(points.access)
+    assert inside.descriptors(points.access) < before
     check(points)
     assert nearest(points, 1000) == 1000
 

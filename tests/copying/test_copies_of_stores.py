@@ -225,15 +225,14 @@ def test_what_is_written_between_two_attempts_is_in_the_copy(tmp_path, monkeypat
         retrieval_store.Client(tmp_path / "b") as target,
     ):
         first, second = filled(source, "first", 300), filled(source, "things", 300)
-        adopt_collection = inside.store(target).adopt_collection
 
-        def interrupted(store, collection_id, record):
+        def interrupted(adopt, store, source, collection_id, record):
             if record.name == "things":
                 raise KeyboardInterrupt
-            adopt_collection(store, collection_id, record)
+            adopt(store, source, collection_id, record)
 
         with monkeypatch.context() as patched:
-            patched.setattr(inside.store(target), "adopt_collection", interrupted)
+            steps.around(patched, "adopt_collection", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 source.copy_to(target)
         first.delete(["p1"])

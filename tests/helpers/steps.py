@@ -45,6 +45,8 @@ STEPS: dict[str, tuple[str, ...]] = {
         "remove_dropped": "engine.store.Store._remove",
         "remove_files": "engine.store.remove_collection",
         "forget_open": "engine.store.OpenCollections.forget",
+        "adopt_collection": "engine.store.Store.adopt_collection",
+        "change_record": "backends.StoredCollection.change",
         "limit_descriptors": "engine.store.descriptor_limit",
         "number_of_descriptors": "engine.access.Access.descriptors",
         # Maintenance, and verification.
@@ -91,6 +93,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._asked",
         "quantize_model": "embeddings.onnx.functions.quantized",
         "remember_function": "api.embedder.spec_of",
+        "tracer": "base.tracing._tracer",
         # Servers, clusters and the command line.
         "connect_to_cluster": "cluster.client.QdrantClient",
         "compare_secrets": "server.auth.hmac.compare_digest",
@@ -106,14 +109,18 @@ STEPS: dict[str, tuple[str, ...]] = {
 
 def taken(name: str) -> Any:
     """A step as the package takes it."""
-    return resolve_name(STEPS[name][0])
+    return resolve_name(_paths_of(name)[0])
+
+
+def _paths_of(name: str) -> tuple[str, ...]:
+    if name not in STEPS:
+        raise KeyError(f"there is no step {name!r}")
+    return STEPS[name]
 
 
 def replace(patch: pytest.MonkeyPatch, name: str, by: Any) -> None:
     """Have `by` in the place of a step."""
-    if name not in STEPS:
-        raise KeyError(f"there is no step {name!r}")
-    for path in STEPS[name]:
+    for path in _paths_of(name):
         place, _, attribute = path.rpartition(".")
         owner = resolve_name(place)
         held = inspect.getattr_static(owner, attribute)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from retrieval_store.base.arrays import METRICS
-from retrieval_store.indexes import exact
 from retrieval_store.indexes.exact import nearest as decided_nearest
 from retrieval_store.indexes.exact import norms_of
 from tests.helpers import PATIENCE, inside
@@ -125,7 +124,7 @@ def test_of_batches_only_one_at_a_time_is_multiplied(monkeypatch, dtype, share):
         turns.append(inside.is_multiplying())
         return multiply(queries, rows, out=out)
 
-    monkeypatch.setattr(exact.np, "matmul", noted)
+    monkeypatch.setattr(np, "matmul", noted)
     searched(9, dtype, share)
     assert turns
     assert all(turns)

@@ -14,6 +14,7 @@ import retrieval_store
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store.view.live import Views
+from tests.helpers import inside
 from tests.view.looking import asked, picture
 
 UUID = str(uuid.UUID(int=7))
@@ -52,7 +53,7 @@ def views(tmp_path_factory):
     qdrant.upsert("none", [models.PointStruct(id=1, vector={}, payload={"n": 1})])
     qdrant.close()
     with retrieval_store.Client(path) as client:
-        yield Views(client._session)
+        yield Views(inside.session(client))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ class Reaching(Seen):
 def test_a_remembered_function_embeds_texts_and_pictures(client):
     collection = client.create_collection("seen", embedding_function=Seen())
     collection.add(ids=["short", "long"], documents=["ab", "abcdefgh"])
-    views, at = Views(client._session), {"collection": str(collection.id)}
+    views, at = Views(inside.session(client)), {"collection": str(collection.id)}
     told = asked(views, "collection", **at)
     assert told["function"] == {"name": "tests-of-views", "usable": True, "why": None}
     assert told["images"] is True
@@ -191,5 +192,7 @@ def test_a_function_of_a_program_cannot_be_made(client):
         "own", embedding_function=lambda input: np.ones((len(input), 2))
     )
     collection.add(ids="a", documents="a")
-    told = asked(Views(client._session), "collection", collection=str(collection.id))["function"]
+    told = asked(Views(inside.session(client)), "collection", collection=str(collection.id))[
+        "function"
+    ]
     assert not told["usable"] and "program" in told["why"]

@@ -43,6 +43,7 @@ FEW_IDS = states.FEW  # ids that are looked for one by one
 
 # Of the layout of files.
 CHECKSUM_BYTES, CHECKSUM_VFS = sqlite.CHECKSUM_BYTES, sqlite.CHECKSUM_VFS
+CHECKSUM_EXTENSION = sqlite.EXTENSION  # where apsw keeps that which writes and checks these
 SNAPSHOT_COMMENT = snapshots._COMMENT
 
 # The parts of clients and collections.

@@ -91,6 +91,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "find_minilm": "exchange.imports.chroma.is_installed",
         "find_library_of_maps": "api.maps.find_spec",
         "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._asked",
+        "run_model": "embeddings.onnx.runtime.RunningModel._run",
         "quantize_model": "embeddings.onnx.functions.quantized",
         "remember_function": "api.embedder.spec_of",
         "tracer": "base.tracing._tracer",

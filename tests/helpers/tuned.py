@@ -33,7 +33,8 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "states_worth": "engine.state.state.STATES_WORTH",
         "state_pause": "engine.maintenance.derive.STATE_PAUSE",
         "state_at_close": "engine.maintenance.derive.CLOSING_STATE",
-        # The log of writes, and locks.
+        # The log of writes, locks, and databases.
+        "checksum_extension": "engine.sqlite.EXTENSION",
         "log_writes": "engine.storage.log.LOG_WRITES",
         "trim_every": "engine.storage.log.TRIM_EVERY",
         "lock_timeout_ms": "engine.access.LOCK_TIMEOUT_MS",

@@ -166,18 +166,19 @@ def test_what_a_store_says_of_a_host_is_made_only_of_a_store_that_is_trusted(tmp
     """In a process that was never given the function."""
     code = """
 import sys, retrieval_store
+from tests.helpers import inside
 from tests.view.test_kinds_of_collections import Reaching, Views, asked
 with retrieval_store.Client(sys.argv[1], read_only=True) as client:
-    (collection,) = asked(Views(client._session), "store")["collections"]
+    (collection,) = asked(Views(inside.session(client)), "store")["collections"]
     at = {"collection": collection["collection"]}
-    told = asked(Views(client._session), "collection", **at)["function"]
+    told = asked(Views(inside.session(client)), "collection", **at)["function"]
     assert not told["usable"] and "--trust" in told["why"], told
     try:
-        asked(Views(client._session), "query", text="abc", **at)
+        asked(Views(inside.session(client)), "query", text="abc", **at)
         sys.exit("it was made")
     except retrieval_store.errors.EmbeddingFunctionError:
         assert Reaching.made == 0
-    views = Views(client._session, trust=True)
+    views = Views(inside.session(client), trust=True)
     assert asked(views, "collection", **at)["function"]["usable"]
     assert asked(views, "query", text="abc", **at)["hits"] and Reaching.made == 1
 """

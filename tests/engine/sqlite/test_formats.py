@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import sqlite
 from retrieval_store.errors import FormatError, NotFoundError, StorageError
 from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers import inside, steps
@@ -40,21 +39,21 @@ def test_databases_of_another_kind_or_a_newer_version_are_refused(tmp_path):
             kept.rename(tmp_path / "store")
 
 
-@pytest.mark.parametrize("place", [sqlite.EXTENSION, "elsewhere/cksumvfs"])
+@pytest.mark.parametrize("place", [inside.CHECKSUM_EXTENSION, "elsewhere/cksumvfs"])
 def test_pages_have_checksums_wherever_apsw_keeps_the_extension(tmp_path, place):
     program = f"""
 import apsw
 import retrieval_store
-from retrieval_store.engine import sqlite
-sqlite.EXTENSION = {place!r}
+from tests.helpers.tuned import tuned
+tuned(checksum_extension={place!r})
 retrieval_store.Client({str(tmp_path)!r}).create_collection("things", embedding_function=None)
 print("apsw.sqlite_extra" in __import__("sys").modules, apsw.vfs_names()[0] != "cksmvfs")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.split() == [str(place != sqlite.EXTENSION), "True"], done.stderr
+    assert done.stdout.split() == [str(place != inside.CHECKSUM_EXTENSION), "True"], done.stderr
     for file in (tmp_path / "catalog.sqlite", *tmp_path.glob("*/points.sqlite")):
         database = apsw.Connection(str(file), vfs="cksmvfs")
-        assert database.reserve_bytes("main") == sqlite.CHECKSUM_BYTES
+        assert database.reserve_bytes("main") == inside.CHECKSUM_BYTES
         assert database.pragma("checksum_verification") == "1"
         database.close()
 

@@ -168,15 +168,10 @@ def test_a_creation_killed_at_any_moment_leaves_nothing(tmp_path, delete):
 
 
 SWEEP = """
-import sys, retrieval_store
-from retrieval_store.engine.storage.catalog import Catalog
+import sys, pytest, retrieval_store
+from tests.helpers import steps
 
-write = Catalog.write
-def sweep(catalog, change):
-    print("sweeping", flush=True)
-    return write(catalog, change)
-
-Catalog.write = sweep
+steps.before(pytest.MonkeyPatch(), "write_catalog", lambda: print("sweeping", flush=True))
 retrieval_store.Client(sys.argv[1])
 """
 

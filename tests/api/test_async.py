@@ -31,9 +31,10 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store.server import running
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 from tests.helpers.qdrant_server import Server
 from tests.helpers.qdrant_server.socket import serving
+from tests.helpers.tuned import tuned
 from tests.often import times
 from tests.package.test_watching import provided
 
@@ -56,7 +57,7 @@ class Place:
         """An asynchronous client, and another one of the same store."""
         async with self.client(**options) as client:
             if self.kind == "memory":
-                yield client, client._calls.client
+                yield client, inside.calls(client).client
             else:
                 with Client(**self.others) as other:
                     yield client, other
@@ -334,7 +335,7 @@ async def test_errors_of_opening_come_with_the_first_call_and_then_it_is_tried_a
 
 
 async def test_a_server_that_is_away_is_told_when_it_is_asked(monkeypatch):
-    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.0)
+    tuned(monkeypatch, server_patience=0.0)
     client = AsyncClient(url="http://127.0.0.1:9")
     with pytest.raises(UnavailableError):
         await client.count_collections()
@@ -432,7 +433,7 @@ async def test_a_call_that_is_cancelled_is_done_as_a_whole_or_not_at_all(place):
                 await call
                 await read
         await things.add("last", embeddings=np.ones((1, 8)))
-        await client._calls.threads.settle()
+        await inside.calls(client).threads.settle()
         await until_same(things.count)
         there = set((await things.get(include=[]))["ids"])
         assert "last" in there
@@ -495,7 +496,7 @@ async def test_a_call_of_a_store_elsewhere_that_has_begun_goes_on_once_it_is_can
         with pytest.raises(asyncio.CancelledError):
             await call
         go_on.set()
-        await client._calls.threads.settle()
+        await inside.calls(client).threads.settle()
         assert await things.count() == 1
 
 

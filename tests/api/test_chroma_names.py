@@ -13,13 +13,13 @@ import pydantic
 import pytest
 
 import retrieval_store
-from retrieval_store.api import configuration
 from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
 )
+from tests.helpers.circumstances import note_settings_anew
 
 
 def test_settings_tenants_and_databases_that_say_what_is_so_are_accepted(tmp_path):
@@ -177,10 +177,10 @@ def test_what_holds_a_store_open_is_not_copied(client, copied):
             copied(held)
 
 
-def test_settings_of_chromas_index_are_taken_and_noted_once(client, caplog):
+def test_settings_of_chromas_index_are_taken_and_noted_once(client, caplog, monkeypatch):
     settings = {"space": "cosine", "batch_size": 100, "sync_threshold": 1_000, "num_threads": 4}
     metadata = {"hnsw:batch_size": 50, "hnsw:sync_threshold": 500, "hnsw:search_ef": 20}
-    configuration._note.cache_clear()
+    note_settings_anew(monkeypatch)
     for i in range(3):
         made = client.create_collection(
             f"things{i}", {"hnsw": settings}, metadata, embedding_function=None

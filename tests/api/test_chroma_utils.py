@@ -20,6 +20,7 @@ import retrieval_store
 from retrieval_store import embeddings, plugins
 from retrieval_store.errors import ConflictError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.utils import embedding_functions as ours
+from tests.helpers.circumstances import register_only
 
 # As the pages of Chroma's docs, its README and examples begin.
 FIRST_LINES = """
@@ -225,7 +226,7 @@ def test_a_key_that_is_given_is_sent_and_stays_out_of_stores_and_messages(tmp_pa
 
 
 def test_a_class_is_registered_in_both_of_chromas_ways(monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
 
     class Lengths(ours.EmbeddingFunction):
         def __call__(self, input):

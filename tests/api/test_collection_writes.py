@@ -24,6 +24,7 @@ from retrieval_store.errors import (
     InvalidFilterError,
     InvalidMetadataError,
 )
+from tests.helpers import inside
 
 EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
 
@@ -343,13 +344,13 @@ def test_ids_may_be_members_of_an_enum_of_strings(collection):
 
 def test_a_write_is_of_what_was_checked_whatever_the_caller_does_meanwhile(collection, monkeypatch):
     vectors = np.ones((3, 2), np.float32)
-    put = type(collection._backend.points).put
+    put = type(inside.points(collection)).put
 
     def put_after_a_change(self, batch, rules):
         vectors[:] = np.nan
         return put(self, batch, rules)
 
-    monkeypatch.setattr(type(collection._backend.points), "put", put_after_a_change)
+    monkeypatch.setattr(type(inside.points(collection)), "put", put_after_a_change)
     collection.add(ids=["a", "b", "c"], embeddings=vectors)
     assert collection.get(include=["embeddings"])["embeddings"].tolist() == [[1, 1]] * 3
 

@@ -7,20 +7,18 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from unittest import mock
 
 import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.maintenance import compaction
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     NotFoundError,
     ReadOnlyError,
 )
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside, steps
 
 COUNT = 2_500
 
@@ -230,7 +228,7 @@ def test_a_fork_is_of_one_state_while_others_write(tmp_path):
 
 def test_what_there_is_not_is_said(client):
     things = filled(client, count=3)
-    if client._session.on_cluster:
+    if inside.session(client).on_cluster:
         with pytest.raises(InvalidArgumentError, match=r"\(\) isn't supported on a cluster"):
             things.fork("others")
     for wrong in ({"batch": 0}, {"include": ["distances"]}, {"where": {"$x": 1}}):
@@ -274,8 +272,8 @@ def test_a_compaction_that_was_cut_short_is_not_copied(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client)
         things.update(ids=[f"p{i}" for i in range(100)], embeddings=[[0.0, 0.0]] * 100)
-        cut_short = mock.patch.object(compaction, "_switch", side_effect=KeyboardInterrupt)
-        with cut_short, suppress(KeyboardInterrupt):
+        with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+            steps.fail(patch, "switch_generation", KeyboardInterrupt)
             things.optimize()
         assert len(list(things.iterate(batch=100))) == COUNT
         assert things.fork("others").count() == COUNT

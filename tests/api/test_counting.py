@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store import plugins
-from retrieval_store.api import write
-from retrieval_store.embeddings import _common
-from retrieval_store.embeddings._common import Cut, tell_of_cut
 from retrieval_store.errors import IDAlreadyExistsError, LockTimeoutError, StorageFullError
 from retrieval_store.exchange import add_file, add_folder, passages_of
+from tests.helpers import inside, models, steps
+from tests.helpers.circumstances import as_a_new_process, register_only
+from tests.helpers.models import Cut, tell_of_cut
 
 LONG = "the pressure of the boiler is far too low for this time of the year " * 30
 SHORT = "a kitten sleeps on the sofa"
@@ -22,8 +21,7 @@ IDS, TEXTS = ["a", "b", "c", "d", "e"], [LONG, SHORT, LONG + "today", SHORT + "s
 
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch):
-    monkeypatch.setattr(write, "_told", set())
-    monkeypatch.setattr(_common, "_told", set())
+    as_a_new_process(monkeypatch)
 
 
 @pytest.fixture
@@ -62,10 +60,10 @@ def test_what_was_cut_is_counted_and_told_once(client, warnings):
 @pytest.mark.embedded
 def test_the_share_that_is_told_is_that_of_tokens_which_are_not_read(client, warnings):
     embed = retrieval_store.WordLlamaEmbedding()
-    with _common.collected() as cuts:
+    with models.collected() as cuts:
         embed([SHORT, *TEXTS])
     (cut,) = cuts
-    tokenizer = retrieval_store.embeddings.wordllama._loaded(256).tokenizer
+    tokenizer = models.wordllama_model(256).tokenizer
     tokens = sum(
         sum(tokenizer.encode(text, add_special_tokens=False).attention_mask)
         for text in TEXTS
@@ -137,11 +135,8 @@ def test_queries_are_not_counted(client, warnings):
 def test_a_count_that_cannot_be_kept_is_logged(client, warnings, monkeypatch, error):
     notes = client.create_collection("notes")
 
-    def change(edit):
-        raise error("no room")
-
     with monkeypatch.context() as patch:
-        patch.setattr(notes._backend, "change", change)
+        steps.fail(patch, "change_record", error("no room"))
         notes.add(IDS, documents=TEXTS)
     assert notes.count() == 5
     assert warnings()[0] == "that 3 texts were cut couldn't be counted: no room"
@@ -195,7 +190,7 @@ def test_of_a_function_that_does_not_tell_nothing_is_known(client, warnings):
 
 @pytest.mark.embedded
 def test_a_registered_function_that_says_it_tells_begins_at_0(client, monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
     kinds = {}
     for name, told in (("tells", True), ("silent", False), ("odd", "yes")):
         kinds[name] = type(
@@ -224,7 +219,7 @@ def test_a_count_that_is_none_is_taken_for_none(client, told):
         record.settings["texts_cut"] = told
         return record
 
-    notes._backend.change(damage)
+    inside.backend(notes).change(damage)
     assert notes.stats()["texts_cut"] == 0
     notes.add("a", documents=LONG)
     assert notes.stats()["texts_cut"] == 1

@@ -12,7 +12,6 @@ import pytest
 import retrieval_store
 from retrieval_store import Knn, Search, plugins
 from retrieval_store.api.embedder import PROBE
-from retrieval_store.embeddings import wordllama
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
@@ -22,6 +21,8 @@ from retrieval_store.errors import (
     MissingDependencyError,
     PluginError,
 )
+from tests.helpers import models, steps
+from tests.helpers.circumstances import install_plugins
 
 
 class Lengths:
@@ -52,11 +53,9 @@ class Asymmetric(Lengths):
 def registered(monkeypatch):
     """`Lengths`, registered as "lengths" by a package, and plugins that are broken."""
     group = plugins.EMBEDDING_FUNCTIONS
-    entries = plugins._entry_points(group) | {
-        "lengths": EntryPoint("lengths", f"{Lengths.__module__}:Lengths", group),
-        "broken": EntryPoint("broken", "no_such_module_at_all:Thing", group),
-    }
-    monkeypatch.setattr(plugins, "_entry_points", lambda _: entries)
+    lengths = EntryPoint("lengths", f"{Lengths.__module__}:Lengths", group)
+    broken = EntryPoint("broken", "no_such_module_at_all:Thing", group)
+    install_plugins(monkeypatch, lengths=lengths, broken=broken)
 
 
 def test_texts_are_embedded_by_default_without_any_download(client):
@@ -118,7 +117,7 @@ def test_without_the_default_installed_the_error_says_what_to_install(client, mo
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "wordllama" else find_spec(name)
     )
-    monkeypatch.setattr(wordllama, "_models", {})  # it was read by another test
+    models.forget_wordllama(monkeypatch)  # it was read by another test
     things = client.create_collection("things")  # fails only when something must be embedded
     things.add(ids="a", embeddings=[1])
     with pytest.raises(MissingDependencyError, match=r'pip install "retrieval-store\[standard\]"'):
@@ -360,10 +359,8 @@ def test_stored_names_lead_only_to_installed_plugins(tmp_path, registered, monke
         ("broken", "can't be loaded"),
     ):
         with retrieval_store.Client(tmp_path / name) as client:
-            monkeypatch.setattr(
-                "retrieval_store.api.embedder.spec_of",
-                lambda _, n=name: {"name": n, "settings": {}},
-            )
+            spec = {"name": name, "settings": {}}
+            steps.replace(monkeypatch, "remember_function", lambda _, spec=spec: spec)
             things = client.create_collection("things")
             things.add(ids="a", embeddings=[1])
             with pytest.raises(PluginError, match=message):

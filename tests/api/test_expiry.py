@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from retrieval_store.errors import ConflictError, InvalidArgumentError, InvalidTypeError
+from tests.helpers import inside
 
 PAST, FUTURE = "2001-01-01T00:00:00Z", 64_060_588_800  # of which nothing here sees the year 4000
 
 
 def test_records_of_the_past_are_gone(client):
-    if client._session.on_cluster:
+    if inside.session(client).on_cluster:
         with pytest.raises(InvalidArgumentError, match="on a cluster nothing expires"):
             client.create_collection("notes", {"expires": "until"}, embedding_function=None)
         return

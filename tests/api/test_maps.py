@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from tests.helpers import steps
 from tests.helpers.oracle import brute_force
 
 
@@ -99,7 +100,7 @@ def test_what_can_not_be_drawn_is_said(groups, monkeypatch):
     ]:
         with pytest.raises(InvalidArgumentError, match=message):
             collection.map(**given)
-    monkeypatch.setattr("retrieval_store.api.maps.find_spec", lambda _: None)
+    steps.replace(monkeypatch, "find_library_of_maps", lambda _: None)
     with pytest.raises(MissingDependencyError, match="pip install plotly"):
         collection.map()
 

@@ -11,13 +11,14 @@ from langchain_core.embeddings import Embeddings
 from langchain_retrieval_store import AsLangChain, RetrievalStore
 
 import retrieval_store
-from retrieval_store import EmbeddingFunction, WordLlamaEmbedding, plugins
+from retrieval_store import EmbeddingFunction, WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
     EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidTypeError,
 )
+from tests.helpers.circumstances import register_only
 
 
 class Waves(EmbeddingFunction[list[str]]):
@@ -51,7 +52,7 @@ class Waves(EmbeddingFunction[list[str]]):
 
 @pytest.fixture
 def registered(monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
     return retrieval_store.register_embedding_function(Waves)
 
 
@@ -78,7 +79,7 @@ def test_a_class_in_chromas_way_is_remembered_by_its_name_and_configuration(tmp_
 
 
 def test_what_is_not_registered_is_not_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things", embedding_function=Waves())
     with (
@@ -90,7 +91,7 @@ def test_what_is_not_registered_is_not_made(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("given", [Waves(), 7, int, type("NoName", (Waves,), {"name": None})])
 def test_what_can_not_be_registered_is_refused(given, monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
     with pytest.raises(InvalidTypeError, match="name is|expected a class"):
         retrieval_store.register_embedding_function(given)
 
@@ -186,7 +187,7 @@ class Odd:
 
 
 def test_members_of_other_meanings_are_left_alone(client, monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
     made = client.create_collection("odd", embedding_function=Odd())
     made.add(ids="a", documents="x")
     mock = MagicMock(side_effect=lambda texts: [[1.0, 2.0]] * len(texts))
@@ -225,7 +226,7 @@ def test_what_is_no_vector_is_an_error_of_the_function(client, result):
 
 @pytest.mark.parametrize("made", [KeyError("model"), AssertionError(), OSError("no file"), None])
 def test_what_a_class_makes_of_a_stored_configuration_may_fail(tmp_path, monkeypatch, made):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
 
     class Fails(Waves):
         self_contained = True
@@ -260,7 +261,7 @@ def test_vector_stores_work_with_what_nothing_is_known_of(tmp_path):
 
 
 def test_functions_that_are_not_registered_are_told_apart_by_their_own_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
     other = type("Other", (Waves,), {"name": staticmethod(lambda: "tides")})
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things", embedding_function=Waves())
@@ -270,5 +271,5 @@ def test_functions_that_are_not_registered_are_told_apart_by_their_own_names(tmp
         retrieval_store.register_embedding_function(Waves)
         client.get_collection("things", embedding_function=Waves())  # whoever registers it later
         client.create_collection("more", embedding_function=Waves())
-        monkeypatch.setattr(plugins, "_registered", {})
+        register_only(monkeypatch)
         client.get_collection("more", embedding_function=Waves())

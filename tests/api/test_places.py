@@ -13,6 +13,7 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.qdrant import QdrantClient
+from tests.helpers import inside
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_missing_collection_is_told_with_those_that_are_there(client, tmp_path
     for name in ("books", "notes", "pictures"):
         client.create_collection(name, embedding_function=None)
     there = "'notes', 'books', 'pictures'"
-    place = client._session.place
+    place = inside.session(client).place
     for call in (client.get_collection, client.delete_collection):
         with pytest.raises(NotFoundError, match=f"'nots' .*{place}.*does not exist.*{there}"):
             call("nots")

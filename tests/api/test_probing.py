@@ -9,6 +9,7 @@ import pytest
 import retrieval_store
 from retrieval_store.api.embedder import PROBE
 from retrieval_store.errors import ConflictError, LockTimeoutError, ReadOnlyError
+from tests.helpers import inside, steps
 
 DIMENSION = 64
 
@@ -131,11 +132,8 @@ def test_a_write_that_is_done_is_no_error_when_its_function_cannot_be_remembered
 ):
     things = client.create_collection("things", embedding_function=Hashed())
 
-    def locked(*_):
-        raise LockTimeoutError("the catalog was locked")
-
     with monkeypatch.context() as patched:
-        patched.setattr(type(things._backend), "change", locked)
+        steps.fail(patched, "change_record", LockTimeoutError("the catalog was locked"))
         things.add("a", documents="a boat")
     assert "couldn't be remembered: the catalog was locked" in caplog.text
     things.add("b", documents="a ship")
@@ -198,9 +196,9 @@ def test_another_name_or_module_alone_is_only_warned_of(client, caplog):
 def test_what_is_no_vector_in_a_store_from_elsewhere_is_passed_over(tmp_path, probe):
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client, Hashed())
-        record = things._backend.record()
+        record = inside.backend(things).record()
         record.settings["embedding_function"]["probe"] = probe
-        things._backend.change(lambda _: record)
+        inside.backend(things).change(lambda _: record)
         again = client.get_collection("things", embedding_function=Hashed(1))
         assert again.query(query_texts="a boat")["ids"]
         again.add("c", documents="a ship")

@@ -6,6 +6,7 @@ import pytest
 from retrieval_store import Hybrid, to_arrow, to_pandas
 from retrieval_store.errors import ConflictError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.qdrant import QdrantClient
+from tests.helpers import inside
 
 COSINE = {"hnsw": {"space": "cosine"}}
 
@@ -129,7 +130,7 @@ def test_sparse_vectors_take_the_place_of_words_in_hybrid_queries(words, fusion)
 
 def test_idf_weighs_what_few_points_have(client):
     configuration = {**COSINE, "sparse": {"idf": True}}
-    if client._session.on_cluster:
+    if inside.session(client).on_cluster:
         configuration["qdrant"] = {"shard_number": 1}  # each shard goes by its own points
     collection = client.create_collection("words", configuration, embedding_function=None)
     collection.add(

@@ -13,7 +13,6 @@ import pytest
 
 import retrieval_store
 from retrieval_store import plugins
-from retrieval_store.api import embedder
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
@@ -23,6 +22,8 @@ from retrieval_store.errors import (
     PluginError,
     RetrievalStoreError,
 )
+from tests.helpers import steps
+from tests.helpers.circumstances import as_a_new_process, register_only
 from tests.helpers.small_stores import sql
 
 SECRET = "RETRIEVAL_STORE_TEST_SECRET"
@@ -31,8 +32,8 @@ SECRET = "RETRIEVAL_STORE_TEST_SECRET"
 @pytest.fixture(autouse=True)
 def nothing_given_yet(monkeypatch):
     """As in a process that has just begun."""
-    monkeypatch.setattr(embedder, "_given", set(), raising=False)
-    monkeypatch.setattr(plugins, "_registered", {})
+    as_a_new_process(monkeypatch)
+    register_only(monkeypatch)
 
 
 @pytest.fixture
@@ -436,9 +437,10 @@ class Grasping:
 
 
 def test_an_index_of_a_package_must_say_that_it_reaches_nothing(monkeypatch):
-    load = plugins.load
-    monkeypatch.setattr(
-        plugins, "load", lambda group, name: Grasping if name == "grasping" else load(group, name)
+    steps.around(
+        monkeypatch,
+        "load_plugin",
+        lambda load, group, name: Grasping if name == "grasping" else load(group, name),
     )
     index = {"name": "grasping", "settings": {"path": "/etc/passwd"}}
     with retrieval_store.Client() as client:

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.text import bm25 as words
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
+from tests.helpers import steps
 from tests.helpers.indexed import DIMENSION, populated, until
 from tests.helpers.listed import kept_of
-from tests.helpers.processes import eager_indexes
+from tests.helpers.tuned import eager_indexes, tuned
 
 COUNT = 300
 SPARSE = {"indices": [3, 5], "values": [1.0, 2.0]}
@@ -42,8 +41,7 @@ def answers(things):
 @pytest.fixture
 def small(monkeypatch):
     """Files are worth it for few points."""
-    monkeypatch.setattr(columns, "COLUMNS_WORTH", 1)
-    monkeypatch.setattr(words, "LISTS_WORTH", 1)
+    tuned(monkeypatch, columns_worth=1, lists_worth=1)
 
 
 @pytest.fixture
@@ -55,8 +53,8 @@ def nothing_read(monkeypatch):
         return []
 
     def begin():
-        monkeypatch.setattr(columns, "read_values", refuse)
-        monkeypatch.setattr(words, "documents_of", refuse)
+        steps.replace(monkeypatch, "read_payloads", refuse)
+        steps.replace(monkeypatch, "read_texts", refuse)
 
     return begin
 
@@ -100,10 +98,8 @@ def test_lists_of_sparse_vectors_are_loaded_without_being_named(client, monkeypa
     things = filled(client, {"sparse": {}})
     assert things.warm()["lists"] == {"sparse": "built"}
 
-    def refuse(*_):
-        raise AssertionError("sparse vectors were read again")
-
-    monkeypatch.setattr(words, "read_blobs", refuse)
+    error = AssertionError("sparse vectors were read again")
+    steps.fail(monkeypatch, "read_sparse_vectors", error)
     found = things.query(query_sparse=SPARSE, mode="sparse", n_results=2)
     assert found["ids"] == [["0", "1"]]
     assert things.warm(text=True)["lists"] == {"sparse": "kept", "words": "built"}
@@ -156,7 +152,7 @@ def test_what_was_written_since_it_was_saved_is_seen(tmp_path):
 @pytest.mark.embedded
 def test_a_saved_index_is_loaded_at_once(tmp_path, monkeypatch):
     pytest.importorskip("hnswlib")
-    eager_indexes(monkeypatch.setattr)
+    eager_indexes(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     with retrieval_store.Client(tmp_path) as client:

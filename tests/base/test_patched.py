@@ -1,11 +1,12 @@
 """Arrays whose versions share memory: each version stays what it was."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.base import arrays
-from retrieval_store.base.arrays import NOTHING, CowArray
+from retrieval_store.base.arrays import NOTHING, NOWHERE, CowArray
+from tests.helpers.tuned import tuned
 
 places = st.lists(st.integers(0, 10**6), max_size=30)
 steps = st.lists(st.one_of(st.integers(0, 40), places), max_size=12)
@@ -13,12 +14,9 @@ steps = st.lists(st.one_of(st.integers(0, 40), places), max_size=12)
 
 @given(steps, st.integers(1, 20))
 def test_every_version_stays_what_a_plain_array_would_be(steps, longest):
-    before = arrays.LONGEST_PATCH
-    arrays.LONGEST_PATCH = longest
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        tuned(patch, longest_patch=longest)
         versions = _versions(steps)
-    finally:
-        arrays.LONGEST_PATCH = before
     for version, plain in versions:
         assert version.whole().tolist() == plain.tolist()
         assert len(version) == len(plain)
@@ -49,7 +47,7 @@ def _versions(steps):
 
 
 def test_a_change_of_few_numbers_copies_none_of_the_others():
-    version = CowArray(np.arange(100_000), arrays.NOWHERE, arrays.NOWHERE)
+    version = CowArray(np.arange(100_000), NOWHERE, NOWHERE)
     changed = version.changed(np.array([5, 70_000]), -1)
     assert changed.base is version.base
     assert changed[np.array([4, 5, 70_000])].tolist() == [4, -1, -1]

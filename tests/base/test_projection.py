@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from retrieval_store.base import pca
 from retrieval_store.base.pca import drawn, places_of, plane_of, projected
+from tests.helpers.tuned import tuned
 
 
 def vectors(count, dimension, seed=0):
@@ -62,9 +62,7 @@ def test_vectors_of_length_0_have_a_place_where_others_have_length_1():
 
 
 def test_a_sample_decides_and_all_are_projected_in_blocks(monkeypatch):
-    monkeypatch.setattr(pca, "BLOCK", 64)
-    monkeypatch.setattr(pca, "DECIDING", 300)
-    monkeypatch.setattr(pca, "FEWEST", 10)
+    tuned(monkeypatch, projection_block=64, projection_deciding=300, projection_fewest=10)
     matrix, most = vectors(1000, 6), []
 
     def read(some):
@@ -81,8 +79,7 @@ def test_a_sample_decides_and_all_are_projected_in_blocks(monkeypatch):
 
 
 def test_fewer_long_vectors_decide(monkeypatch):
-    monkeypatch.setattr(pca, "CELLS", 50 * 20**2)
-    monkeypatch.setattr(pca, "FEWEST", 10)
+    tuned(monkeypatch, projection_cells=50 * 20**2, projection_fewest=10)
     matrix, most = vectors(400, 20), []
 
     def read(some):

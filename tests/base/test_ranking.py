@@ -1,7 +1,5 @@
 """Fusion of rankings, and maximal marginal relevance."""
 
-from unittest import mock
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from retrieval_store.base import fusion as module
 from retrieval_store.base.fusion import fused, maximal_marginal_relevance
 from tests.helpers.oracle import oracle_rrf
+from tests.helpers.tuned import tuned
 
 rankings = st.lists(st.lists(st.integers(0, 20), unique=True, max_size=10), min_size=1, max_size=3)
 
@@ -51,7 +50,8 @@ clouds = st.tuples(st.integers(1, 40), st.integers(1, 4)).flatmap(
 @pytest.mark.parametrize("cells", [0, module.MMR_CELLS])
 def test_each_pick_of_mmr_is_the_best_that_is_left(cells, vectors, k, weight):
     query = np.arange(1, vectors.shape[1] + 1, dtype=np.float32)
-    with mock.patch.object(module, "MMR_CELLS", cells):
+    with pytest.MonkeyPatch.context() as patch:
+        tuned(patch, mmr_cells=cells)
         chosen = maximal_marginal_relevance(query, vectors, k, weight).tolist()
     assert len(set(chosen)) == len(chosen) == min(k, len(vectors))
     cosines = cosines_of(np.vstack([vectors, query]))
@@ -73,6 +73,7 @@ def cosines_of(vectors):
 @pytest.mark.parametrize("cells", [0, module.MMR_CELLS])
 def test_mmr_takes_the_first_of_those_that_tie(cells):
     vectors = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)  # whose products have no rounding
-    with mock.patch.object(module, "MMR_CELLS", cells):
+    with pytest.MonkeyPatch.context() as patch:
+        tuned(patch, mmr_cells=cells)
         chosen = maximal_marginal_relevance(np.array([0, 0, 0, 2], np.float32), vectors, 12, 0.5)
     assert chosen.tolist() == [9, 0, 3, 6, 10, 11, 1, 2, 4, 5, 7, 8]

@@ -3,12 +3,13 @@
 import re
 import sys
 import unicodedata
-from unittest import mock
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_store.base.analysis import Analyzer, analyzer, fold
+from tests.helpers.tuned import tuned
 
 EVERY_MARK = "".join(
     chr(i)
@@ -47,7 +48,8 @@ def test_texts_of_several_scripts_are_found_together_as_one_by_one(texts):
     st.integers(1, 12),
 )
 def test_long_texts_are_read_in_parts_as_in_one_piece(texts, piece):
-    with mock.patch("retrieval_store.base.analysis.PIECE", piece):
+    with pytest.MonkeyPatch.context() as patch:
+        tuned(patch, piece_of_text=piece)
         assert_found_as_one_by_one(texts)
 
 

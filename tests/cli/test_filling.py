@@ -10,6 +10,7 @@ import retrieval_store
 from retrieval_store import plugins
 from retrieval_store.exchange import add_file, export_arrays, export_parquet
 from tests.cli.terminals import run
+from tests.helpers.circumstances import register_only
 
 
 class Lengths:
@@ -41,7 +42,7 @@ class Unmakeable(Lengths):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with a store and files; and the models of this module."""
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
     for name, kind in {
         "lengths": Lengths, "reaching": Reaching, "broken": Broken, "unmakeable": Unmakeable
     }.items():  # fmt: skip

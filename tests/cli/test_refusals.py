@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 import retrieval_store
-from retrieval_store import plugins
 from retrieval_store.cli.main import _ARGUMENT, _as_option
 from retrieval_store.cli.maintain import _tell_damaged
 from retrieval_store.cli.shared import names_completed
@@ -18,6 +17,7 @@ from retrieval_store.exchange import export_csv
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.query.types import FileReport
 from tests.cli.terminals import environment, on_terminal, run
+from tests.helpers.circumstances import register_only
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_query_is_embedded_by_the_model_that_is_named(folder, monkeypatch):
         def __call__(self, input):
             raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(plugins, "_registered", {"ones": Ones, "others": Others, "fails": Fails})
+    register_only(monkeypatch, ones=Ones, others=Others, fails=Fails)
     words = ("query", "store", "things", "x", "--json", "-k", "1")
     done = run(*words, "--model", "ones", cwd=folder)
     assert json.loads(done.stdout)["id"] == "b", done.stderr
@@ -178,7 +178,7 @@ def test_a_query_is_embedded_by_the_model_that_is_named(folder, monkeypatch):
     assert run(*words, "ones", cwd=folder).returncode == 0
     done = run(*words, "others", cwd=folder)
     assert done.returncode == 2 and b"model ones, not of others" in done.stderr
-    monkeypatch.setattr(plugins, "_registered", {"others": Others})
+    register_only(monkeypatch, others=Others)
     assert run(*words, "others", cwd=folder).returncode == 0
     assert run("query", "store", "own", "x", "--model", "others", cwd=folder).returncode == 0
 

@@ -17,7 +17,6 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 
 import retrieval_store
 from retrieval_store import Hybrid, errors
-from retrieval_store.cluster import client as remote_cluster
 from retrieval_store.filters.expression import (
     And,
     Exists,
@@ -30,7 +29,8 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.frameworks.collection import open_collection
-from tests.helpers import PATIENCE, oracle, real_qdrant
+from tests.helpers import PATIENCE, inside, oracle, real_qdrant
+from tests.helpers.clocks import Standing, set_clock
 from tests.helpers.filter_strategies import (
     held_by,
     records_and_expressions,
@@ -39,6 +39,7 @@ from tests.helpers.filter_strategies import (
     where_documents,
 )
 from tests.helpers.qdrant_server import Server, serving
+from tests.helpers.tuned import tuned
 
 
 @pytest.fixture(params=["server", "local"])
@@ -287,7 +288,7 @@ def test_a_first_write_that_comes_between_is_seen_whenever_it_comes(version, nth
 
 
 def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monkeypatch):
-    monkeypatch.setattr("retrieval_store.cluster.space.PAGE", 7)
+    tuned(monkeypatch, cluster_page=7)
     things = store.create_collection("things", embedding_function=None)
     ids = [str(i) for i in np.random.default_rng(0).permutation(50)]
     things.add(ids=ids, embeddings=np.zeros((50, 1)))
@@ -301,8 +302,8 @@ def test_points_come_in_the_order_of_first_insertion_over_many_pages(store, monk
 
 def test_points_of_one_number_are_all_listed(qdrant, store, monkeypatch):
     """Two processes may have given out one number."""
-    monkeypatch.setattr("retrieval_store.cluster.space.PAGE", 4)
-    monkeypatch.setattr("retrieval_store.cluster.payload.time.time_ns", lambda: 5_000)
+    tuned(monkeypatch, cluster_page=4)
+    set_clock(monkeypatch, "versions on a cluster", Standing(5_000))
     for i in range(3):
         fresh = retrieval_store.Client(qdrant_client=qdrant)
         things = fresh.get_or_create_collection("things", embedding_function=None)
@@ -421,7 +422,7 @@ class Shaky:
 
 
 def test_calls_are_repeated_when_the_connection_fails(qdrant, monkeypatch, caplog):
-    monkeypatch.setattr(remote_cluster, "PAUSES", (0.0, 0.0, 0.0))
+    tuned(monkeypatch, cluster_pauses=(0.0, 0.0, 0.0))
     shaky = Shaky(qdrant, 0)
     client = retrieval_store.Client(qdrant_client=shaky)
     things = client.create_collection("things", embedding_function=None)
@@ -484,8 +485,7 @@ def counted(qdrant, method):
 
 
 def test_no_request_is_larger_than_qdrant_takes(qdrant, monkeypatch):
-    monkeypatch.setattr("retrieval_store.cluster.write.REQUEST_BYTES", 100_000)
-    monkeypatch.setattr("retrieval_store.cluster.ranker.REQUEST_BYTES", 100_000)
+    tuned(monkeypatch, cluster_request_bytes=100_000, cluster_question_bytes=100_000)
     store, sizes = counted(qdrant, "batch_update_points")
     things = store.create_collection("things", embedding_function=None)
     words = np.random.default_rng(0).integers(0, 9_999, (200, 50))
@@ -572,7 +572,7 @@ def test_a_creation_whose_index_fails_leaves_nothing(qdrant, store):
 
 
 def test_a_creation_whose_answer_was_lost_is_found_to_be_there(qdrant, monkeypatch):
-    monkeypatch.setattr(remote_cluster, "PAUSES", (0.0,))
+    tuned(monkeypatch, cluster_pauses=(0.0,))
 
     class Lossy:
         lost = 0
@@ -660,7 +660,7 @@ def test_a_changed_ef_is_seen_by_other_clients(qdrant, store):
     there = other.get_collection("things", embedding_function=None)
     things.modify(configuration={"hnsw": {"ef_search": 999}})
     assert there.configuration["hnsw"]["ef_search"] == 999
-    assert other._session.store._open[str(there.id)].settings.ef == 999
+    assert inside.open_collections(inside.store(other))[str(there.id)].settings.ef == 999
 
 
 # by URL
@@ -704,7 +704,7 @@ def test_a_url_leads_to_collections_over_the_network(url):
 
 @pytest.mark.filterwarnings("ignore:Failed to obtain server version")
 def test_where_nobody_answers_the_place_is_named(monkeypatch):
-    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.0)
+    tuned(monkeypatch, server_patience=0.0)
     with (
         retrieval_store.Client(url="http://127.0.0.1:9", timeout=1) as client,
         pytest.raises(errors.StorageError, match=r"http://127\.0\.0\.1:9 can't be reached"),

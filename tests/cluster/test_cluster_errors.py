@@ -21,6 +21,8 @@ import retrieval_store
 from retrieval_store import errors
 from retrieval_store.cluster import client as remote_cluster
 from retrieval_store.cluster.client import Cluster, IndexMissing, VectorMissing
+from tests.helpers import steps
+from tests.helpers.clocks import set_clock
 
 URL = "http://qdrant.example"
 DONE = {"time": 0.0, "status": "ok", "result": {"operation_id": 0, "status": "completed"}}
@@ -39,7 +41,7 @@ UNCERTAIN = "it may have been done or not, in part too: the same call again comp
 def pauses(monkeypatch):
     """Those that would be made between attempts."""
     made = []
-    monkeypatch.setattr(remote_cluster, "time", SimpleNamespace(sleep=made.append))
+    set_clock(monkeypatch, "retries on a cluster", SimpleNamespace(sleep=made.append))
     return made
 
 
@@ -694,7 +696,7 @@ def test_making_a_client_asks_nothing_and_warns_of_nothing():
 
 def test_a_caller_may_have_the_versions_compared_by_qdrant_client_too(monkeypatch):
     given = {}
-    monkeypatch.setattr(remote_cluster, "QdrantClient", lambda **options: given.update(options))
+    steps.replace(monkeypatch, "connect_to_cluster", lambda **options: given.update(options))
     with pytest.raises(errors.InvalidTypeError):
         Cluster.at(URL, {"check_compatibility": True, "timeout": 5})
     assert given == {"url": URL, "check_compatibility": True, "timeout": 5}

@@ -10,8 +10,8 @@ from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.cluster import client, space, write
 from tests.helpers.qdrant_server import Server
+from tests.helpers.tuned import tuned
 from tests.often import times, turn
 
 FAULTS = ["refuse", "stall", "lose", "half", "500", "500 after"]
@@ -20,9 +20,7 @@ IDS = [f"p{i:02}" for i in range(40)]
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch):
-    monkeypatch.setattr(client, "PAUSES", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(write, "REQUEST_BYTES", 5_000)
-    monkeypatch.setattr(space, "PAGE", 16)
+    tuned(monkeypatch, cluster_pauses=(0.0, 0.0, 0.0), cluster_request_bytes=5_000, cluster_page=16)
 
 
 class User:

@@ -1,15 +1,16 @@
 """Points on a cluster are listed each once, in the order of first insertion, whatever clocks said."""
 
 from contextlib import closing, contextmanager
-from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.cluster import payload, space
+from tests.helpers.clocks import Standing, set_clock
 from tests.helpers.qdrant_server import Server
+from tests.helpers.tuned import tuned
 from tests.often import times
 
 NOW = 1_790_000_000_000_000  # in microseconds
@@ -17,7 +18,8 @@ NOW = 1_790_000_000_000_000  # in microseconds
 
 @contextmanager
 def clock_at(microseconds):
-    with patch.object(payload.time, "time_ns", lambda: microseconds * 1_000):
+    with pytest.MonkeyPatch.context() as patch:
+        set_clock(patch, "versions on a cluster", Standing(microseconds * 1_000))
         yield
 
 
@@ -62,7 +64,8 @@ writers = st.lists(st.tuples(st.integers(0, 1_200), st.integers(1, 350)), min_si
 def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, seed):
     server = Server(shards=shards, seed=seed)
     numbered = written(server, writers)
-    with closing(server.client()) as qdrant, patch.object(space, "PAGE", page):
+    with closing(server.client()) as qdrant, pytest.MonkeyPatch.context() as patch:
+        tuned(patch, cluster_page=page)
         things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
         everything = things.get(include=[])["ids"]
         assert sorted(everything) == sorted(one for _, one in numbered)
@@ -83,7 +86,8 @@ def test_get_gives_each_point_once_whatever_clocks_said(writers, page, shards, s
 def test_more_points_of_one_number_than_a_page_has_are_all_listed():
     server = Server(shards=3, seed=1)
     numbered = written(server, [(0, 1)] * 40)
-    with closing(server.client()) as qdrant, patch.object(space, "PAGE", 7):
+    with closing(server.client()) as qdrant, pytest.MonkeyPatch.context() as patch:
+        tuned(patch, cluster_page=7)
         things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
         found = things.get(include=[])["ids"]
         assert sorted(found) == sorted(one for _, one in numbered)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.cluster import client
 from retrieval_store.cluster.write import AHEAD, Sending
 from retrieval_store.copying import pages as copying
 from retrieval_store.errors import NotFoundError, UnavailableError
 from retrieval_store.query.types import PointBatch, Vectors
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 from tests.helpers.qdrant_server import Server
+from tests.helpers.tuned import tuned
 
 PAGE, MANY = 20, 200
 IDS = [f"p{i}" for i in range(MANY)]
@@ -21,9 +21,7 @@ IDS = [f"p{i}" for i in range(MANY)]
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(client, "PAUSES", (0, 0, 0))
-    monkeypatch.setattr(copying, "PAGE", PAGE)
-    monkeypatch.setattr(copying, "FIRST", PAGE)
+    tuned(monkeypatch, cluster_pauses=(0, 0, 0), copied_pages=PAGE)
     with closing(Server(shards=2, seed=3)) as server:
         yield server
 
@@ -105,7 +103,7 @@ def test_a_copy_that_breaks_off_has_the_first_points_and_goes_on_in_order(
 
 def test_batches_are_told_when_they_are_durable_in_their_order(server, target):
     made = target.create_collection("things", embedding_function=None)
-    points = target._session.store.points(target._session.store.named("things").id)
+    points = inside.named(target, "things")
     rows = np.arange(MANY, dtype=np.float32)[:, None]
     batches = [
         PointBatch(IDS[i : i + PAGE], {"": Vectors(rows[i : i + PAGE], None)}, None, None, None)
@@ -123,7 +121,7 @@ def test_batches_are_told_when_they_are_durable_in_their_order(server, target):
 
 def test_a_collection_that_is_replaced_meanwhile_takes_no_more(server, target):
     target.create_collection("things", embedding_function=None)
-    points = target._session.store.points(target._session.store.named("things").id)
+    points = inside.named(target, "things")
 
     def batches():
         for i in range(0, MANY, PAGE):

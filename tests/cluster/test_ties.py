@@ -7,8 +7,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store import Hybrid
-from retrieval_store.cluster import ranker
 from tests.helpers.qdrant_server import Server
+from tests.helpers.tuned import tuned
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_what_both_sides_of_a_hybrid_query_rank_alike_comes_in_the_order_of_firs
 
 
 def test_ties_are_looked_at_no_further_than_a_bounded_number(store, monkeypatch):
-    monkeypatch.setattr(ranker, "TIES", 50)
+    tuned(monkeypatch, cluster_ties=50)
     things = store.create_collection("things", embedding_function=None)
     ids = [f"p{i}" for i in range(2_000)]
     things.add(ids=ids, embeddings=np.zeros((2_000, 1)))

@@ -4,14 +4,13 @@ import sys
 from pathlib import Path
 
 import retrieval_store
-from retrieval_store.copying import collection, pages
+from tests.helpers.copies import by_points
 
 
 def copy(source: str, target: str, how: str) -> None:
     """Copy a store to a directory, or a URL; by "points" also where files could be copied."""
     if how == "points":
-        collection.CollectionCopy._by_files = property(lambda self: False)
-        pages.FIRST = pages.PAGE = 50
+        by_points(page=50)
     there = {"url": target} if target.startswith("http") else {"path": target}
     with retrieval_store.Client(Path(source)) as ours, retrieval_store.Client(**there) as other:
         print("ready", flush=True)

@@ -15,11 +15,12 @@ from qdrant_client import models
 
 import retrieval_store
 from retrieval_store.cluster.store import RemotePoints, RemoteStore
-from retrieval_store.copying import collection, journal, pages
+from retrieval_store.copying import journal, pages
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.qdrant import QdrantClient
+from tests.helpers import copies, inside
 
 NAMES = ("aaa", "bbb", "ccc", "ddd")
 STAYS = "AAA"
@@ -322,8 +323,7 @@ def copy(seed, source, target, kill_at, follows, by_points, at_once=True):
     on_cluster = str(target).startswith("http")
     kind = OfClusters if on_cluster else Program
     if by_points:
-        collection.CollectionCopy._by_files = property(lambda self: False)
-        pages.FIRST = pages.PAGE = rng.choice([3, 5, 50])
+        copies.by_points(page=rng.choice([3, 5, 50]))
     with (
         retrieval_store.Client(source) as ours,
         QdrantClient(path=source) as qdrant,
@@ -376,7 +376,7 @@ def _told():
 def told(path):
     """All that a user can ask of a store."""
     with retrieval_store.Client(path, read_only=True) as client:
-        store = client._session.store
+        store = inside.store(client)
         names = {record.id: record.name for record in store.page(None, 0)}
         answers = {"aliases": store.aliases(), "names": sorted(names.values())}
         for one, name in names.items():

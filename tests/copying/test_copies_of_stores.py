@@ -1,6 +1,5 @@
 """Collections in other stores hold what they held, whichever way they went."""
 
-import itertools
 from contextlib import closing
 
 import numpy as np
@@ -9,7 +8,7 @@ import qdrant_client
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import collection, pages, place
+from retrieval_store.copying import pages
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -21,6 +20,9 @@ from retrieval_store.errors import (
 )
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store.server import running
+from tests.helpers import inside, steps
+from tests.helpers.copies import broken_off, by_points
+from tests.helpers.tuned import tuned
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings", "sparse_embeddings"]
 CONFIGURATION = {
@@ -223,15 +225,14 @@ def test_what_is_written_between_two_attempts_is_in_the_copy(tmp_path, monkeypat
         retrieval_store.Client(tmp_path / "b") as target,
     ):
         first, second = filled(source, "first", 300), filled(source, "things", 300)
-        adopt_collection = target._session.store.adopt_collection
 
-        def interrupted(store, collection_id, record):
+        def interrupted(adopt, store, source, collection_id, record):
             if record.name == "things":
                 raise KeyboardInterrupt
-            adopt_collection(store, collection_id, record)
+            adopt(store, source, collection_id, record)
 
         with monkeypatch.context() as patched:
-            patched.setattr(target._session.store, "adopt_collection", interrupted)
+            steps.around(patched, "adopt_collection", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 source.copy_to(target)
         first.delete(["p1"])
@@ -267,43 +268,13 @@ def test_the_journal_stays_and_no_lock(tmp_path):
     assert not list(tmp_path.rglob("*.lock.journal")) and not list(tmp_path.rglob("copy-*.lock"))
 
 
-def broken_off(monkeypatch, after):
-    """Copies break off when so many pages have been written."""
-    left = [None] * after
-
-    def breaking(write):
-        def put(target, found):
-            some = [*itertools.islice(found, len(left))]
-            for number in write(target, iter(some)):
-                left.pop()
-                yield number
-            if next(found, None) is not None:
-                raise KeyboardInterrupt
-
-        return put
-
-    append = collection.append
-
-    def at_the_end(target, page):
-        if not left:
-            raise KeyboardInterrupt
-        left.pop()
-        append(target, page)
-
-    monkeypatch.setattr(collection, "append", at_the_end)
-    for way in ("write_each", "append_each"):
-        monkeypatch.setattr(collection, way, breaking(getattr(collection, way)))
-    monkeypatch.setattr(pages, "PAGE", 40)
-    monkeypatch.setattr(pages, "FIRST", 40)
-
-
 @pytest.mark.parametrize("meanwhile", ["nothing", "a little", "more than the log holds"])
 def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
     client, other, monkeypatch, meanwhile
 ):
     things = filled(client)
     with monkeypatch.context() as patched:
-        patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
+        by_points(patched)
         broken_off(patched, 9)
         with pytest.raises(KeyboardInterrupt):
             client.copy_to(other)
@@ -313,12 +284,11 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
         things.add(["new"], [[5, 5]])
         things.update(["p1", "p650"], documents=["one", "two"], embeddings=[[1, 1], [2, 2]])
     if meanwhile == "more than the log holds":
-        monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
-        monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
+        tuned(monkeypatch, log_writes=2, trim_every=1)
         for turn in range(4):
             things.update([f"p{turn + 1}"], metadatas=[{"turn": turn}])
     with monkeypatch.context() as patched:
-        patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
+        by_points(patched)
         has_journal = client.path is not None or other.path is not None
         if not has_journal:  # between memory and a cluster nobody remembers
             with pytest.raises(AlreadyExistsError):
@@ -331,17 +301,15 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
 @pytest.mark.embedded
 def test_what_is_written_meanwhile_follows(client, other, monkeypatch):
     things, turn = filled(client), iter(range(10**6))
-    catch_up = place.Follower.catch_up
 
-    def with_writes(follower):
+    def with_writes():
         i = next(turn)
         if i < 5:
             things.add([f"new{i}"], [[i, 1]], documents=f"new {i}")
             things.delete([f"p{i}", f"new{i - 2}"])
             things.update(["p100"], metadatas=[{"turn": i}])
-        return catch_up(follower)
 
-    monkeypatch.setattr(place.Follower, "catch_up", with_writes)
+    steps.before(monkeypatch, "follow", with_writes)
     (copied,) = client.copy_to(other, follow=True, quiet=0)
     assert copied.followed > 0
     same(things, opened(other))
@@ -351,14 +319,12 @@ def test_what_is_written_meanwhile_follows(client, other, monkeypatch):
 @pytest.mark.embedded
 def test_settings_that_change_meanwhile_follow(client, monkeypatch):
     things, changed = filled(client), []
-    catch_up = place.Follower.catch_up
 
-    def with_change(follower):
+    def with_change():
         if not changed:
             changed.append(things.modify(metadata={"made": "again"}))
-        return catch_up(follower)
 
-    monkeypatch.setattr(place.Follower, "catch_up", with_change)
+    steps.before(monkeypatch, "follow", with_change)
     with retrieval_store.Client() as other:
         client.copy_to(other, follow=True, quiet=0)
         assert opened(other).metadata == {"made": "again"}
@@ -367,18 +333,15 @@ def test_settings_that_change_meanwhile_follow(client, monkeypatch):
 @pytest.mark.embedded
 def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
     things, turn = filled(client), iter(range(10**6))
-    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
-    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
-    catch_up = place.Follower.catch_up
+    tuned(monkeypatch, log_writes=2, trim_every=1)
 
-    def with_writes(follower):
+    def with_writes():
         if next(turn) == 1:
             for i in range(6):
                 things.update([f"p{i}"], metadatas=[{"turn": i}])
             things.delete(["p30"])
-        return catch_up(follower)
 
-    monkeypatch.setattr(place.Follower, "catch_up", with_writes)
+    steps.before(monkeypatch, "follow", with_writes)
     client.copy_to(other, follow=True, quiet=0)
     same(things, opened(other))
 
@@ -456,17 +419,15 @@ def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, mon
             with pytest.raises(KeyboardInterrupt):
                 source.copy_to(target)
         things.update([f"p{i}" for i in range(1, 9)], metadatas=[{"v": 1}] * 8)
-        monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
-        monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
-        write = collection.write_each
+        tuned(monkeypatch, log_writes=2, trim_every=1)
 
-        def with_writes(target, found):
+        def with_writes(write, target, found):
             for number in write(target, found):
                 things.update(["p650"], metadatas=[{"turn": 1}])
                 yield number
 
         before = held(things)
-        monkeypatch.setattr(collection, "write_each", with_writes)
+        steps.around(monkeypatch, "write_to_copy", with_writes)
         source.copy_to(target)
         copied = opened(target).get(before["ids"], include=EVERYTHING)
         assert copied["ids"] == before["ids"]
@@ -526,7 +487,7 @@ def test_aliases_that_the_target_cannot_have_are_told_before_anything_is_copied(
 
 
 def test_large_documents_come_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(pages, "BYTES", 100_000)
+    tuned(monkeypatch, copied_bytes=100_000)
     with retrieval_store.Client() as source, retrieval_store.Client() as target:
         things = source.create_collection("things", embedding_function=None)
         sizes = [40_000] * 20 + [10] * 600
@@ -535,7 +496,7 @@ def test_large_documents_come_few_at_a_time(monkeypatch):
         )
         found = [
             len(page.ids)
-            for page in pages.read_pages(things._backend.points, pages.everything([""]))
+            for page in pages.read_pages(inside.points(things), pages.everything([""]))
         ]
         assert sum(found) == 620
         assert found[1] <= 2 and found[-2] > 100
@@ -549,7 +510,7 @@ def test_a_copy_that_differs_is_found(client, monkeypatch, wrong):
     filled(client)
     with retrieval_store.Client() as other:
 
-        def spoiled(*arguments):
+        def spoiled():
             copy = opened(other)
             if wrong == "document":
                 copy.update(
@@ -563,8 +524,7 @@ def test_a_copy_that_differs_is_found(client, monkeypatch, wrong):
                 copy.delete(["p1"])
             else:
                 copy.add(["more"], [[1, 1]])
-            return pages.compare(*arguments)
 
-        monkeypatch.setattr(collection, "compare", spoiled)
+        steps.before(monkeypatch, "compare_copies", spoiled)
         with pytest.raises(StorageError, match="the copy of collection 'things'"):
             client.copy_to(other)

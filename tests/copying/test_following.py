@@ -9,10 +9,8 @@ import pytest
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import collection, pages
-from retrieval_store.copying.journal import Journal
+from retrieval_store.copying import pages
 from retrieval_store.copying.journal import opened as opened_journal
-from retrieval_store.engine.points import PointStore
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -20,7 +18,10 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.qdrant import QdrantClient
-from tests.copying.test_copies_of_stores import broken_off, filled, opened, same
+from tests.copying.test_copies_of_stores import filled, opened, same
+from tests.helpers import inside, steps
+from tests.helpers.copies import broken_off, by_points
+from tests.helpers.tuned import tuned
 
 TWO = models.VectorParams(size=2, distance=models.Distance.DOT)
 
@@ -81,9 +82,7 @@ def names(client):
 def pages_of(monkeypatch, size=40):
     """Points travel in pages, also where files could."""
     with monkeypatch.context() as patched:
-        patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
-        patched.setattr(pages, "PAGE", size)
-        patched.setattr(pages, "FIRST", size)
+        by_points(patched, size)
         yield patched
 
 
@@ -184,7 +183,7 @@ def test_aliases_that_are_switched_made_and_deleted_meanwhile(source, qdrant, th
             quiet=0,
             on_change=told.append,
         )
-        assert there._session.store.aliases() == {"live": "green", "new": "green", "theirs": "own"}
+        assert inside.store(there).aliases() == {"live": "green", "new": "green", "theirs": "own"}
         assert "'old'" in str(copied.get_collections())
     assert [line for line in told if "theirs" in line] == [
         f"the alias 'theirs' leads elsewhere at {tmp_path / 'b'}, and is left alone"
@@ -232,7 +231,7 @@ def test_vectors_of_a_space_that_was_made_anew_go_between_two_attempts(source, q
     qdrant.create_vector_name("things", "v", models.DenseVectorNameConfig(dense=config))
     qdrant.update_vectors("things", [models.PointVectors(id=3, vector={"v": [7, 7]})])
     source.copy_to(there)
-    held = there._session.store.points(there._session.store.named("things").id)
+    held = inside.named(there, "things")
     vectors = held.get(None, None, None, 0, pages.everything(["v"])).vectors["v"]
     assert [row.tolist() for row in vectors if row[0] == row[0]] == [[7, 7]]
 
@@ -269,35 +268,37 @@ def test_settings_that_change_between_two_attempts(source, target, monkeypatch, 
     copy = opened(target)
     assert (copy.metadata, copy.configuration) == (things.metadata, things.configuration)
     same(things, copy)
-    if target._session.on_cluster:
+    if inside.session(target).on_cluster:
         return
-    ours, theirs = things._backend.points.spaces(), copy._backend.points.spaces()
+    ours, theirs = inside.points(things).spaces(), inside.points(copy).spaces()
     assert [one.index for one in ours] == [one.index for one in theirs]
     words = {"query_texts": ["texts"], "mode": "text", "n_results": 5}
     assert copy.query(**words)["ids"] == things.query(**words)["ids"]
 
 
-@pytest.mark.parametrize("step", ["position", "spaces", "changed_since", "get"])
+@pytest.mark.parametrize(
+    "step", ["position_of_points", "spaces_of_points", "changes_of_points", "get_points"]
+)
 @pytest.mark.parametrize("follows", [True, False])
 def test_a_space_that_is_made_anew_at_any_step(source, qdrant, there, monkeypatch, step, follows):
     """Each time before and behind a step of the copy, with other vectors."""
     qdrant.create_collection("things", {"v": TWO})
     config = models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
-    turns, real = iter(range(1, 7)), getattr(PointStore, step)
+    turns, real = iter(range(1, 7)), steps.taken(step)
 
     def anew():
         turn = next(turns, None)
         if turn is not None:
             with monkeypatch.context() as patched:
-                patched.setattr(PointStore, step, real)
+                steps.replace(patched, step, real)
                 qdrant.delete_vector_name("things", "v")
                 qdrant.create_vector_name("things", "v", models.DenseVectorNameConfig(dense=config))
                 vectors = [models.PointStruct(id=turn, vector={"v": [turn, 1]})]
                 qdrant.upsert("things", vectors)
 
-    def stepped(self, *arguments):
+    def stepped(real, *arguments):
         anew()
-        found = real(self, *arguments)
+        found = real(*arguments)
         anew()
         return found
 
@@ -305,12 +306,12 @@ def test_a_space_that_is_made_anew_at_any_step(source, qdrant, there, monkeypatc
         source.copy_to(there)
         anew()
     with monkeypatch.context() as patched:
-        patched.setattr(PointStore, step, stepped)
+        steps.around(patched, step, stepped)
         source.copy_to(there, follow=follows, quiet=0)
     source.copy_to(there)
     vectors = []
     for client in (source, there):
-        held = client._session.store.points(client._session.store.named("things").id)
+        held = inside.named(client, "things")
         found = held.get(None, None, None, 0, pages.everything(["v"]))
         vectors.append((found.ids, found.vectors["v"].tolist()))
     assert str(vectors[0]) == str(vectors[1])
@@ -318,17 +319,17 @@ def test_a_space_that_is_made_anew_at_any_step(source, qdrant, there, monkeypatc
 
 @pytest.mark.parametrize("noted", ["before", "after"])
 def test_a_renaming_that_was_broken_off_is_known_again(source, there, monkeypatch, noted):
-    things, real = few(source, "one"), Journal.advance
+    things = few(source, "one")
 
-    def breaking(self, one, **changes):
+    def breaking(advance, journal, one, **changes):
         if len(changes.get("names", ())) == (2 if noted == "before" else 1):
             if noted == "before":
-                real(self, one, **changes)
+                advance(journal, one, **changes)
             raise KeyboardInterrupt
-        return real(self, one, **changes)
+        return advance(journal, one, **changes)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Journal, "advance", breaking)
+        steps.around(patched, "advance_journal", breaking)
         with pytest.raises(KeyboardInterrupt):
             source.copy_to(there, follow=during(lambda: things.modify(name="two")), quiet=0)
     assert names(there) == ["one" if noted == "before" else "two"]
@@ -340,8 +341,7 @@ def test_a_renaming_that_was_broken_off_is_known_again(source, there, monkeypatc
 def test_points_that_are_added_again_when_the_log_is_cut_off(source, target, monkeypatch):
     things = filled(source, count=200)
     breaks_off(monkeypatch, 3, lambda: source.copy_to(target))
-    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
-    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
+    tuned(monkeypatch, log_writes=2, trim_every=1)
     again(things, "p3", "p70")
     for i in range(20, 24):
         things.update([f"p{i}"], metadatas=[{"i": i}])
@@ -420,8 +420,7 @@ def test_a_copy_that_is_made_again_as_a_whole_and_broken_off_is_not_taken_for_on
     things = filled(source, count=300)
     with pytest.raises(KeyboardInterrupt):
         source.copy_to(there, follow=True, on_level=interrupted)
-    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
-    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
+    tuned(monkeypatch, log_writes=2, trim_every=1)
     for i in range(5):
         things.update([f"p{250 + i}"], documents=f"new {i}", embeddings=[[i, i]])
     with monkeypatch.context() as patched:
@@ -467,9 +466,9 @@ def test_what_was_copied_is_level_and_brought_level(source, target):
 def test_what_is_no_copy_but_the_same_is_level_and_stays(source, there):
     for client in (source, there):
         few(client, "one")
-    before = there._session.store.named("one").id
+    before = inside.store(there).named("one").id
     (copied,) = source.copy_to(there)
-    assert copied.level and there._session.store.named("one").id == before
+    assert copied.level and inside.store(there).named("one").id == before
     for changed in (True, False):
         with pytest.raises(AlreadyExistsError, match="isn't a copy|has been|holds something else"):
             opened(source, "one").upsert(["a"], [[9, 9]])
@@ -480,7 +479,7 @@ def test_what_is_no_copy_but_the_same_is_level_and_stays(source, there):
 def test_how_many_texts_were_cut_makes_no_other_collection(source, there):
     for client in (source, there):
         few(client, "one")
-    backend = opened(there, "one")._backend
+    backend = inside.backend(opened(there, "one"))
     backend.change(lambda record: replace(record, settings={**record.settings, "texts_cut": 3}))
     (copied,) = source.copy_to(there)
     assert copied.level
@@ -594,16 +593,15 @@ def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, mon
     few(source, "one")
     filled(source, count=200)
     with pages_of(monkeypatch) as patched:
-        write = collection.write_each
 
-        def deleting(target, found):
+        def deleting(write, target, found):
             for number in write(target, found):
                 yield number
                 if "things" in names(source) and target.count() < 200 and number == 40:
                     source.delete_collection("things")
 
-        patched.setattr(pages, "PAGE", 40)
-        patched.setattr(collection, "write_each", deleting)
+        tuned(patched, copied_page=40)
+        steps.around(patched, "write_to_copy", deleting)
         with pytest.raises(NotFoundError, match="'things' was deleted while it was copied"):
             source.copy_to(there)
     assert names(there) == ["one", "things"]
@@ -633,14 +631,14 @@ def test_a_dimension_that_no_point_has_any_more(source, there):
         things.delete(["a"])
 
     source.copy_to(there, follow=during(fixed), quiet=0)
-    spaces = opened(there)._backend.points.spaces()
+    spaces = inside.points(opened(there)).spaces()
     assert [one.dimension for one in spaces] == [3]
 
 
 def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
     things = filled(source, count=200)
     breaks_off(monkeypatch, 3, lambda: source.copy_to(there))
-    places = source._session.place, there._session.place
+    places = inside.session(source).place, inside.session(there).place
     with opened_journal([there.path], places) as journal:
         path = journal.path
     said = orjson.loads(path.read_bytes())

@@ -6,10 +6,12 @@ import uuid
 import pytest
 
 import retrieval_store
-from retrieval_store.copying import collection, journal
+from retrieval_store.copying import journal
 from retrieval_store.errors import AlreadyExistsError, ConflictError, DamagedError
 from retrieval_store.query.types import Position
-from tests.copying.test_copies_of_stores import broken_off, filled, opened, same
+from tests.copying.test_copies_of_stores import filled, opened, same
+from tests.helpers import inside
+from tests.helpers.copies import broken_off, by_points
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def both(tmp_path):
 
 
 def places_of(source, target):
-    return source._session.place, target._session.place
+    return inside.session(source).place, inside.session(target).place
 
 
 def path_of(source, target):
@@ -129,7 +131,7 @@ def test_a_journal_that_names_what_is_no_copy_makes_nothing_a_copy(both, name, w
 def test_a_copy_that_was_deleted_meanwhile_is_made_again(both, monkeypatch):
     source, target = both
     with monkeypatch.context() as patched:
-        patched.setattr(collection.CollectionCopy, "_by_files", property(lambda self: False))
+        by_points(patched)
         broken_off(patched, 3)
         with pytest.raises(KeyboardInterrupt):
             source.copy_to(target)

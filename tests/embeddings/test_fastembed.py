@@ -9,14 +9,15 @@ import tokenizers
 
 import retrieval_store
 from retrieval_store import FastEmbedEmbeddingFunction
-from retrieval_store.api import embedder
-from retrieval_store.embeddings import _common, max_tokens_of
+from retrieval_store.embeddings import max_tokens_of
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidTypeError,
     MissingDependencyError,
 )
+from tests.helpers import models
+from tests.helpers.circumstances import as_a_new_process, forget_given
 
 BGE = "BAAI/bge-small-en-v1.5"
 NOMIC = "nomic-ai/nomic-embed-text-v1.5"
@@ -54,8 +55,7 @@ def fastembed(monkeypatch):
     """A class in the place of fastembed's, in what is as a new process."""
     kind = type("TextEmbedding", (TextEmbedding,), {"made": []})
     monkeypatch.setitem(sys.modules, "fastembed", SimpleNamespace(TextEmbedding=kind))
-    monkeypatch.setattr(embedder, "_given", set())
-    monkeypatch.setattr(_common, "_told", set())
+    as_a_new_process(monkeypatch)
     return kind
 
 
@@ -125,7 +125,7 @@ def test_a_collection_remembers_the_model_and_loads_none_that_only_a_store_names
             },
         }
     assert fastembed.made[0].given["specific_model_path"] == str(folder)
-    embedder._given.clear()  # as in another process
+    forget_given()  # as in another process
     with retrieval_store.Client(tmp_path / "store") as client:
         things = client.get_collection("things")
         with pytest.raises(EmbeddingFunctionError, match="'fastembed'.*trust=True"):
@@ -177,8 +177,8 @@ def test_how_much_a_model_does_not_read_is_told(fastembed):
     own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     own.enable_truncation(30)
     embed = FastEmbedEmbeddingFunction(NOMIC)  # with two tokens before each text
-    embed._loaded().model.tokenizer = own
-    with _common.collected() as cuts:
+    models.fastembed_in(embed).model.tokenizer = own
+    with models.collected() as cuts:
         embed(["", "a " * 97])
     assert [(cut.model, cut.limit, cut.texts, cut.tokens, cut.read) for cut in cuts] == [
         (NOMIC, 30, 1, 99, 30)

@@ -11,9 +11,10 @@ import pytest
 import tokenizers
 
 from retrieval_store import MiniLMEmbedding, OpenAIEmbeddingFunction, WordLlamaEmbedding
-from retrieval_store.embeddings import _common, max_tokens_of
-from retrieval_store.embeddings._common import TokenCounter, numbers_of_tokens
-from retrieval_store.embeddings.wordllama import _loaded
+from retrieval_store.embeddings import max_tokens_of
+from tests.helpers import models, steps
+from tests.helpers.circumstances import as_a_new_process
+from tests.helpers.models import TokenCounter, numbers_of_tokens, wordllama_model
 
 LINE = "2026-11-22 12:00:01 ERROR the pressure of the boiler is too low\n"
 PEAK = """
@@ -33,7 +34,7 @@ print(json.dumps(after - before))
 
 @pytest.fixture(autouse=True)
 def nothing_told(monkeypatch):
-    monkeypatch.setattr(_common, "_told", set())
+    as_a_new_process(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +44,17 @@ def embed():
 
 def test_short_texts_are_embedded_as_the_model_itself_does(embed):
     texts = ["a kitten sleeps", "", LINE * 5, "x", "Zürich 東京 \U0001f600"] * 30
-    expected = _loaded(256).embed(texts)
+    expected = wordllama_model(256).embed(texts)
     norms = np.linalg.norm(expected, axis=1, keepdims=True)
     np.divide(expected, norms, out=expected, where=norms > 0)
     assert np.allclose(embed(texts), expected, atol=1e-6)
 
 
 def test_of_a_long_text_the_first_256_tokens_count(embed):
-    tokenizer = _loaded(256).tokenizer
+    tokenizer = wordllama_model(256).tokenizer
     text = LINE * 100
     ids = tokenizer.encode(text, add_special_tokens=False).ids[:256]
-    mean = _loaded(256).embedding[ids].mean(axis=0)
+    mean = wordllama_model(256).embedding[ids].mean(axis=0)
     (vector,) = embed([text])
     assert np.allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
     assert np.array_equal(embed([text + "something else altogether"])[0], vector)
@@ -71,8 +72,8 @@ def test_that_a_text_is_longer_is_logged_once(embed, caplog):
 
 
 def test_how_much_of_texts_is_not_read_is_told_to_who_collects_it(embed, caplog):
-    tokenizer, texts = _loaded(256).tokenizer, [LINE, LINE * 40, "x", LINE * 50]
-    with caplog.at_level(logging.WARNING, "retrieval_store"), _common.collected() as cuts:
+    tokenizer, texts = wordllama_model(256).tokenizer, [LINE, LINE * 40, "x", LINE * 50]
+    with caplog.at_level(logging.WARNING, "retrieval_store"), models.collected() as cuts:
         embed([LINE, "x"])
         assert cuts == []
         embed(texts)
@@ -80,7 +81,7 @@ def test_how_much_of_texts_is_not_read_is_told_to_who_collects_it(embed, caplog)
     lines = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     assert (cut.model, cut.limit, cut.texts, cut.read) == ("wordllama", 256, 2, 512)
     assert cut.tokens == sum(sum(lines[i].attention_mask) for i in (1, 3))
-    with _common.collected() as cuts:
+    with models.collected() as cuts:
         embed([LINE * 10_000])
     tokens = len(tokenizer.encode(LINE * 10_000, add_special_tokens=False).ids)
     assert cuts[0].tokens == pytest.approx(tokens, rel=0.01)  # not all of it is tokenized
@@ -112,8 +113,8 @@ def test_only_texts_that_may_be_too_long_are_tokenized():
 
 
 def test_texts_of_which_nobody_counts_the_tokens_are_cut_by_their_characters():
-    with _common.collected() as cuts:
-        _common.tell_of_lengths("some", 2, ["a" * 128, "b" * 256], np.zeros(2, np.int64))
+    with models.collected() as cuts:
+        models.tell_of_lengths("some", 2, ["a" * 128, "b" * 256], np.zeros(2, np.int64))
     assert [(cut.texts, cut.tokens, cut.read) for cut in cuts] == [(1, 4, 2)]
 
 
@@ -126,7 +127,7 @@ def test_what_functions_count_is_what_they_read(function):
         embed.max_tokens,
         embed.max_tokens + 1,
     ]
-    with _common.collected() as cuts:
+    with models.collected() as cuts:
         embed([longest])
         assert not cuts
         embed([f"{longest} cat cat"])
@@ -177,11 +178,11 @@ def test_what_a_function_says_of_its_tokens_is_taken_where_it_can_be_meant(embed
 def test_requests_to_servers_have_so_many_characters(monkeypatch):
     asked = []
 
-    def answer(self, body):
+    def answer(function, body):
         asked.append(json.loads(body)["input"])
         return {"data": [{"index": i, "embedding": [1.0]} for i in range(len(asked[-1]))]}
 
-    monkeypatch.setattr(OpenAIEmbeddingFunction, "_asked", answer)
+    steps.replace(monkeypatch, "ask_openai", answer)
     texts = ["a" * 300_000, "b" * 150_000, "c", "d" * 900_000, "e"]
     assert len(OpenAIEmbeddingFunction(batch_size=2)(texts)) == 5
     assert [["".join(sorted({*text})) for text in one] for one in asked] == [
@@ -196,8 +197,8 @@ def test_requests_to_servers_have_so_many_characters(monkeypatch):
 
 def test_a_model_is_read_once_however_many_collections_use_it():
     embed = WordLlamaEmbedding(128)
-    assert _loaded(128) is _loaded(128)
-    assert _loaded(128) is not _loaded(256)
+    assert wordllama_model(128) is wordllama_model(128)
+    assert wordllama_model(128) is not wordllama_model(256)
     copied = pickle.loads(pickle.dumps(embed))
     assert np.array_equal(copied(["a text"]), embed(["a text"]))
     assert len(pickle.dumps(embed)) < 1_000

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +21,10 @@ from retrieval_store.errors import (
     InvalidTypeError,
     MissingDependencyError,
 )
+from tests.helpers import models, steps
+from tests.helpers.circumstances import as_a_new_process
 from tests.helpers.minilm import LONG, PARAGRAPHS, TEXTS, whole_graph
+from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.models
 
@@ -122,17 +124,12 @@ def test_no_texts_give_no_vectors_and_empty_ones_a_vector_each():
 
 
 def test_of_a_long_text_256_tokens_count_and_that_is_logged(caplog, monkeypatch):
-    from retrieval_store.embeddings import _common
-
-    monkeypatch.setattr(_common, "_told", set())
+    as_a_new_process(monkeypatch)
     embed = MiniLMEmbedding()
     assert max_tokens_of(embed) == 256
-    seen, model = [], embed._ready()[0]
-    encode = model._tokenizer.encode_batch
-    tokenizer = SimpleNamespace(encode_batch=lambda texts: seen.extend(texts) or encode(texts))
-    monkeypatch.setattr(model, "_tokenizer", tokenizer)
+    seen = models.note_tokenized(monkeypatch, embed)
     long, shorter = embed(["word " * 2_000_000, "word " * 300])
-    assert max(map(len, seen)) <= 256 * _common.CHARACTERS_A_TOKEN
+    assert max(map(len, seen)) <= 256 * models.CHARACTERS_A_TOKEN
     assert np.allclose(long, shorter, atol=1e-6)
     assert not np.allclose(long, embed(["word " * 200])[0], atol=1e-3)
     assert [one.getMessage().count("256 tokens") for one in caplog.records] == [1]
@@ -168,7 +165,7 @@ def test_settings_that_nothing_can_be_made_with_are_refused(settings, message):
 
 def test_a_million_threads_are_no_more_than_there_are_processors():
     assert MiniLMEmbedding(threads=10**6)(["a"]).shape == (1, 384)
-    assert MiniLMEmbedding(threads=10**6)._threads <= (os.cpu_count() or 1)
+    assert models.threads_of(MiniLMEmbedding(threads=10**6)) <= (os.cpu_count() or 1)
 
 
 # Collections
@@ -207,7 +204,7 @@ def test_it_is_closed_and_loaded_again(whole):
 
 def test_missing_packages_are_named_with_the_extra_to_install(cache, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(functions, "PACKAGES", {})
+        tuned(patch, minilm_packages={})
         assert not functions.is_installed()
         with pytest.raises(MissingDependencyError, match=r"retrieval-store\[minilm\]"):
             MiniLMEmbedding()(["a"])
@@ -229,7 +226,7 @@ def test_a_package_whose_model_is_another_is_refused(cache, tmp_path, monkeypatc
     (folder / changed).unlink()
     (folder / changed).write_bytes(b"{}" * 100)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(functions, "PACKAGES", {"other_model": "model"})
+    tuned(monkeypatch, minilm_packages={"other_model": "model"})
     with pytest.raises(MissingDependencyError, match=f"{changed} isn't that of all-MiniLM-L6-v2"):
         MiniLMEmbedding()(["a"])
 
@@ -243,7 +240,7 @@ def test_a_model_is_made_once_and_again_when_it_was_damaged(cache, monkeypatch):
     whole, right = path.read_bytes(), digest.read_bytes()
     made = []
     with monkeypatch.context() as patch:
-        patch.setattr(functions, "quantized", lambda graph: made.append(1))
+        steps.replace(patch, "quantize_model", lambda graph: made.append(1))
         assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
         assert made == []
     flipped = bytes([whole[5000] ^ 1])
@@ -359,22 +356,21 @@ def test_threads_embed_at_once():
 
 INTERRUPTED = """
 import os, signal, threading
-import retrieval_store
+import pytest, retrieval_store
 from pydoc_data.topics import topics
-from retrieval_store.embeddings.onnx.runtime import RunningModel
+from tests.helpers import steps
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # of a process in the background it is none
 documents = [one for one in topics.values() if len(one) > 2000]
 notes = retrieval_store.Client().create_collection("notes", embedding_function="minilm")
-runs, run = [], RunningModel._run
+runs = []
 
-def interrupted(self, *given):
-    runs.append(given)
+def interrupted():
+    runs.append(1)
     if len(runs) == 2:
         threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
-    return run(self, *given)
 
-RunningModel._run = interrupted
+steps.before(pytest.MonkeyPatch(), "run_model", interrupted)
 try:
     notes.add(ids=[str(i) for i in range(len(documents))], documents=documents)
 except KeyboardInterrupt:

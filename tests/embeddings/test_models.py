@@ -15,12 +15,12 @@ from retrieval_store import (
     SentenceTransformerEmbeddingFunction,
     WordLlamaEmbedding,
 )
-from retrieval_store.embeddings import _common
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
 from retrieval_store.embeddings.onnx.functions import model_folder
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
+from tests.helpers import models
 
 ANIMALS = ["a kitten sleeps on the sofa", "stock markets fell sharply", "puppies bark at strangers"]
 
@@ -63,7 +63,7 @@ def test_a_model_that_was_let_go_of_is_loaded_again(minilm):
     before = embed(ANIMALS)
     embed.close()
     embed.close()
-    assert embed._model is None
+    assert models.model_in(embed) is None
     assert np.array_equal(embed(ANIMALS), before)
 
 
@@ -139,20 +139,20 @@ def test_a_splade_model_gives_sparse_vectors(splade):
     (query,) = embed.embed_query(["a cat"])
     assert np.allclose(query.values, documents[0].values, atol=1e-5)
     assert embed.settings() == {"model_name": splade}
-    assert embed.max_tokens == embed._model.max_seq_length
+    assert embed.max_tokens == models.model_in(embed).max_seq_length
 
 
 def test_no_tokenizer_goes_through_more_of_a_text_than_its_model_takes_in(minilm, monkeypatch):
     embed = SentenceTransformerEmbeddingFunction(minilm)
     embed(["load"])
     seen = []
-    tokenize = embed._model.tokenizer.__class__.__call__
+    tokenize = models.model_in(embed).tokenizer.__class__.__call__
 
     def noting(self, text, *args, **kwargs):
         seen.extend(text if isinstance(text, list) else [text])
         return tokenize(self, text, *args, **kwargs)
 
-    monkeypatch.setattr(embed._model.tokenizer.__class__, "__call__", noting)
+    monkeypatch.setattr(models.model_in(embed).tokenizer.__class__, "__call__", noting)
     long = "the quick brown fox jumps over the lazy dog " * 100_000
     vectors = embed([long, long[:40_000]])
     assert seen
@@ -169,7 +169,7 @@ def test_how_much_a_model_does_not_read_is_told(minilm, splade, checkpoint):
         (OpenCLIPEmbeddingFunction(CLIP, checkpoint), 77, (272, 18_002), 2),
         (MiniLMEmbedding(), 256, (272, 18_002), 2),
     ):
-        with _common.collected() as cuts:
+        with models.collected() as cuts:
             embed(texts[:2])
             assert cuts == []
             embed(texts)
@@ -230,7 +230,7 @@ def test_a_clip_that_was_let_go_of_is_loaded_again(checkpoint):
     embed = OpenCLIPEmbeddingFunction(CLIP, checkpoint)
     before = embed(["a cat"])
     embed.close()
-    assert embed._model is None
+    assert models.model_in(embed) is None
     assert np.allclose(embed(["a cat"]), before, atol=1e-6)
 
 

@@ -18,7 +18,7 @@ import pytest
 import retrieval_store
 from retrieval_store import MiniLMEmbedding, OnnxEmbedding
 from retrieval_store.embeddings import max_tokens_of
-from retrieval_store.embeddings.onnx import files, functions
+from retrieval_store.embeddings.onnx import files
 from retrieval_store.embeddings.onnx.functions import model_folder
 from retrieval_store.embeddings.onnx.runtime import batches, pooled
 from retrieval_store.errors import (
@@ -26,6 +26,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
+from tests.helpers import models, steps
 from tests.helpers.minilm import LONG, PARAGRAPHS, whole_graph, write_model
 
 pytestmark = pytest.mark.models
@@ -186,7 +187,7 @@ def test_int8_is_made_once_of_a_float32_graph_and_used_again(tmp_path, monkeypat
     made = OnnxEmbedding(folder, precision="int8")(TEXTS)
     assert (made * want).sum(axis=1)[1:].min() > 0.98
     assert np.allclose(made, MiniLMEmbedding()(TEXTS), atol=1e-6)
-    monkeypatch.setattr(functions, "quantized", None)
+    steps.fail(monkeypatch, "quantize_model")
     again = OnnxEmbedding(folder, precision="int8")
     again.close()
     assert np.array_equal(again(TEXTS), made)
@@ -513,18 +514,16 @@ for trust, given in ((False, None), (True, None), (False, OnnxEmbedding({folder!
 
 
 def test_a_model_is_shared_by_functions_and_gone_when_all_are_closed(tmp_path):
-    from retrieval_store.embeddings.onnx import runtime
-
     folder = str(write_model(tmp_path / "model", texts={"max_seq_length": 31}))
     one, other = OnnxEmbedding(folder), OnnxEmbedding(folder)
-    before = len(runtime._models)
+    before = models.number_of_onnx_models()
     vectors = one(TEXTS)
     other(TEXTS)
-    assert len(runtime._models) == before + 1
+    assert models.number_of_onnx_models() == before + 1
     one.close()
     assert np.array_equal(other(TEXTS), vectors)
     other.close()
-    assert len(runtime._models) == before
+    assert models.number_of_onnx_models() == before
     assert np.array_equal(one(TEXTS), vectors)
 
 

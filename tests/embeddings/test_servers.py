@@ -13,7 +13,6 @@ import pytest
 
 import retrieval_store
 from retrieval_store import OllamaEmbeddingFunction, OpenAIEmbeddingFunction
-from retrieval_store.api import embedder
 from retrieval_store.cli import add
 from retrieval_store.embeddings import max_tokens_of
 from retrieval_store.errors import (
@@ -22,6 +21,8 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
+from tests.helpers.circumstances import as_a_new_process, forget_given
+from tests.helpers.tuned import tuned
 
 
 @contextmanager
@@ -48,8 +49,8 @@ def answer(handler, status, headers, text):
 
 @pytest.fixture(autouse=True)
 def in_a_new_process_that_waits_little(monkeypatch):
-    monkeypatch.setattr(embedder, "_given", set())
-    monkeypatch.setattr("retrieval_store.embeddings._servers.FIRST_PAUSE", 0.01)
+    as_a_new_process(monkeypatch)
+    tuned(monkeypatch, embedding_pause=0.01)
 
 
 # a server with OpenAI's interface
@@ -484,7 +485,7 @@ def test_a_collection_remembers_its_model_and_asks_no_host_that_a_store_names(ol
                 "dimensions": None,
             },
         }
-    embedder._given.clear()  # as in another process
+    forget_given()  # as in another process
     ollama.asked.clear()
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things")

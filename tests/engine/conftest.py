@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.store import Store
+from tests.helpers import inside
 from tests.helpers.indexed import populated
 from tests.helpers.listed import DOCUMENTS
-from tests.helpers.processes import eager_indexes
+from tests.helpers.tuned import eager_indexes
 
 
 @pytest.fixture
 def eager(monkeypatch):
-    eager_indexes(monkeypatch.setattr)
+    eager_indexes(monkeypatch)
 
 
 @pytest.fixture(params=["memory", "disk"])
 def store(request, tmp_path):
-    store = Store(tmp_path if request.param == "disk" else None, "full")
+    store = inside.opened(tmp_path if request.param == "disk" else None)
     yield store
     store.close()
 

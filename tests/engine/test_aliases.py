@@ -2,9 +2,9 @@
 
 import pytest
 
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import AlreadyExistsError, NotFoundError, StorageError
 from retrieval_store.query.types import CollectionRecord, NewSpace
+from tests.helpers import inside, steps
 
 
 @pytest.fixture
@@ -67,12 +67,12 @@ def test_aliases_stay_with_a_collection_that_is_renamed_and_go_with_one_that_is_
 def test_other_processes_see_them_and_a_deletion_that_was_interrupted_takes_them(
     tmp_path, monkeypatch
 ):
-    with_one, other = Store(tmp_path, "full"), Store(tmp_path, "full")
+    with_one, other = inside.opened(tmp_path), inside.opened(tmp_path)
     with_one.create("one", {}, {"v": NewSpace("l2")})
     set_to(with_one, a="one")
     assert other.resolved("a").name == "one"
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_remove", lambda *_: 1 / 0)
+        steps.fail(patch, "remove_dropped")
         with pytest.raises(ZeroDivisionError):
             with_one.drop("one")
     assert other.aliases() == {}
@@ -83,10 +83,10 @@ def test_other_processes_see_them_and_a_deletion_that_was_interrupted_takes_them
 
 
 def test_where_nothing_may_be_written_they_are_read_and_not_changed(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     store.create("one", {}, {"v": NewSpace("l2")})
     set_to(store, a="one")
-    reader = Store(tmp_path, "read-only")
+    reader = inside.opened(tmp_path, "read-only")
     assert (reader.aliases(), reader.resolved("a").name) == ({"a": "one"}, "one")
     with pytest.raises(StorageError, match="read_only"):
         set_to(reader, b="one")

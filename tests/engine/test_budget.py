@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import store
-from retrieval_store.engine.access import Access
-from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.state.caches import BUDGET, Cache, MemoryBudget, _CacheEntry
-from retrieval_store.engine.storage.records import read_values
+from retrieval_store.engine.state.caches import Cache, MemoryBudget, _CacheEntry
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Or
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Between, Equals
+from tests.helpers import inside, steps
 from tests.helpers.indexed import until, with_codes
+from tests.helpers.tuned import tuned
 from tests.often import times
 
 N, DIMENSION = 1_500, 16
@@ -29,9 +27,14 @@ N, DIMENSION = 1_500, 16
 def limit():
     """Sets the limit of this process' budget, for one test."""
     gc.collect()  # other tests' stores
-    before = BUDGET.limit
-    yield lambda limit: setattr(BUDGET, "limit", limit)
-    BUDGET.limit = before
+    with pytest.MonkeyPatch.context() as patch:
+        tuned(patch, memory_budget=inside.budget().limit)  # whoever sets another
+        yield lambda limit: tuned(patch, memory_budget=limit)
+
+
+def budget_now():
+    """How many bytes the budget of this process counts."""
+    return inside.budget().held
 
 
 def filled(client, name, seed):
@@ -95,8 +98,8 @@ def test_what_is_held_besides_the_collection_in_use_stays_within_the_budget(tmp_
     held = []
 
     def look(collections):
-        states = [things._backend.points.access._held.nbytes for things in collections]
-        held.append(BUDGET.held - max(states))
+        states = [inside.bytes_counted(inside.access(things)) for things in collections]
+        held.append(budget_now() - max(states))
 
     limit(200_000)
     answers(tmp_path, 5, look)
@@ -144,9 +147,7 @@ def test_a_cache_in_use_keeps_what_it_has_and_isnt_counted():
 def test_an_entry_that_an_interrupt_has_cut_short_counts_nothing(monkeypatch):
     budget, raised = MemoryBudget(50), []
     monkeypatch.setattr(sys, "unraisablehook", raised.append)
-    entry = _CacheEntry.__new__(
-        _CacheEntry
-    )  # as an interrupt leaves it at the first step of __init__
+    entry = _CacheEntry.__new__(_CacheEntry)  # as one that an interrupt has left at the first step
     del entry
     budget.now = iter(()).__next__
     with pytest.raises(StopIteration):  # … and at a later one
@@ -174,7 +175,7 @@ def has_size(key, size):
 
 ASKED = {  # what a reader may ask of ever new things
     "keys": lambda things, i: things.get(where={f"none{i}": 1}),
-    "keys of Qdrant's": lambda things, i: things._backend.points.number(
+    "keys of Qdrant's": lambda things, i: inside.points(things).number(
         Or((Equals(ValuesAt(JsonPath((f"none{i}",)), "keyword"), "a"), has_size(f"none{i}", 2)))
     ),
     "values": lambda things, i: things.get(where={"number": i}),
@@ -200,22 +201,16 @@ def test_what_is_asked_for_ever_new_things_takes_little_memory_all_of_which_is_c
         things.update(ids=things.get()["ids"], metadatas=[{"number": i} for i in range(N)])
         for i in range(100):
             ask(things, count + i)
-        before, held = traced(), BUDGET.held
+        before, held = traced(), budget_now()
         for i in range(count):
             ask(things, i)
         grown = traced() - before
         assert grown <= 4_000 * count
-        assert BUDGET.held - held >= grown - 200_000
+        assert budget_now() - held >= grown - 200_000
 
 
 def test_few_keys_that_no_record_has_are_remembered(tmp_path, monkeypatch):
-    reads = []
-
-    def reading(*arguments):
-        reads.append(arguments[2])
-        return read_values(*arguments)
-
-    monkeypatch.setattr(columns, "read_values", reading)
+    reads = steps.noted(monkeypatch, "read_payloads")
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client, "things", 1)
         before = things.stats()["memory"]["columns"]
@@ -232,34 +227,34 @@ def test_few_keys_that_no_record_has_are_remembered(tmp_path, monkeypatch):
 
 
 def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "descriptor_limit", lambda: 0)
-    monkeypatch.setattr(store, "FEWEST_AWAKE", 1)
+    steps.replace(monkeypatch, "limit_descriptors", lambda: 0)
+    tuned(monkeypatch, fewest_awake=1)
     with retrieval_store.Client(tmp_path) as client:
         things, others = filled(client, "things", 1), filled(client, "others", 2)
         query = {"query_embeddings": np.ones(DIMENSION), "where": {"key1": 2}}
         expected = things.query(**query)
-        points = things._backend.points
+        points = inside.points(things)
         cached = points.access.cached()
         others.count()
         assert points.access.descriptors == len(
             cached.state.spaces
         )  # the number of files, none open
-        assert not points.access._database._idle
+        assert not inside.is_awake(points.access)
         assert things.query(**query) == expected
         assert points.access.cached() == cached
 
 
 def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "descriptor_limit", lambda: 400)
+    steps.replace(monkeypatch, "limit_descriptors", lambda: 400)
     with retrieval_store.Client(tmp_path) as client:
         every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(40)]
         for things in every:
             things.add(ids=["a"], embeddings=[[1.0, 2.0]])
             things.count()
-        awake = [things for things in every if things._backend.points.access._database._idle]
+        awake = [things for things in every if inside.is_awake(inside.access(things))]
         assert awake == every[-len(awake) :]
         assert 20 <= len(awake) < 40
-        assert sum(things._backend.points.access.descriptors for things in awake) <= 100
+        assert sum(inside.access(things).descriptors for things in awake) <= 100
 
 
 def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monkeypatch):
@@ -275,7 +270,7 @@ def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monk
 
         for things in every[:2]:
             things.count()
-        monkeypatch.setattr(Access, "descriptors", property(descriptors))
+        steps.replace(monkeypatch, "number_of_descriptors", property(descriptors))
         assert every[2].count() == 0
         assert len(asked) == 3
 
@@ -290,7 +285,7 @@ def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
     with retrieval_store.Client(tmp_path, memory_budget=12_345) as client:
         told = filled(client, "things", 1).stats()["budget"]
         assert told["limit"] == 12_345
-        assert 0 <= told["held"] <= BUDGET.held
+        assert 0 <= told["held"] <= budget_now()
 
 
 @with_codes
@@ -298,8 +293,8 @@ def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
     vectors = np.random.default_rng(1).standard_normal((20_000, 64)).astype(np.float32)
 
     def counted(things):
-        points = things._backend.points
-        held, memory = points.access._held.nbytes, points.access.memory.nbytes
+        points = inside.points(things)
+        held, memory = inside.bytes_counted(points.access), inside.bytes_held(points.access)
         return held == memory > things.stats()["memory"]["codes"] > 0
 
     with retrieval_store.Client(tmp_path) as client:
@@ -315,14 +310,14 @@ def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
 
 
 def test_what_was_closed_counts_no_longer_for_who_still_has_it(tmp_path, limit):
-    before = BUDGET.held
+    before = budget_now()
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client, "things", 1)
         things.query(query_embeddings=np.zeros(DIMENSION))
-        state = things._backend.points.access.memory.nbytes
-        assert BUDGET.held - before >= state > 0
+        state = inside.bytes_held(inside.access(things))
+        assert budget_now() - before >= state > 0
     gc.collect()
-    assert BUDGET.held <= before
+    assert budget_now() <= before
 
 
 def test_a_cluster_has_no_budget_here():

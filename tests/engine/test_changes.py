@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.engine.state.state import load
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import (
     IDAlreadyExistsError,
     InvalidArgumentError,
@@ -36,9 +34,10 @@ from retrieval_store.query.types import (
     WriteRules,
     merged,
 )
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.questions import by_sparse, nearest_to, search
+from tests.helpers.tuned import tuned
 from tests.often import up_to
 
 REPLACE = WriteRules(on_existing="replace", on_missing="insert")
@@ -127,7 +126,7 @@ def test_a_filter_that_is_kept_says_nothing_of_what_was_rolled_back(points):
 
 
 def test_others_see_nothing_of_it_before_the_end(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     points.put(with_payloads([1, 2], [{"n": 1}, {"n": 2}], v=[[1], [2]]), ADD)
     expression, seen = Range(("n",), gte=0), []
@@ -150,7 +149,7 @@ def test_others_see_nothing_of_it_before_the_end(tmp_path):
 
 
 def test_what_is_in_memory_cannot_be_read_in_the_middle_of_a_write():
-    points = points_of(Store(None, "full"), v="l2")
+    points = points_of(inside.opened(None), v="l2")
     points.put(batch([1], v=[[1]]), ADD)
 
     def change(changes):
@@ -231,7 +230,7 @@ def test_a_point_without_vector_is_not_found_and_gets_another(points):
 
 @pytest.mark.parametrize("written", [False, True])
 def test_vectors_that_are_lost_while_others_are_copied_stay_lost(tmp_path, written):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     points.put(batch(list(range(40)), v=[[i] for i in range(40)]), ADD)
     points.delete([0, 1], None, None)
@@ -247,7 +246,7 @@ def test_vectors_that_are_lost_while_others_are_copied_stay_lost(tmp_path, writt
     number = store.named("things").id
     store.optimize(number, lose)
     assert lost
-    other = Store(tmp_path, "full")
+    other = inside.opened(tmp_path)
     for reader in (points, other.points(number)):
         found = reader.get([5, 39, 7], None, None, 0, Fields(vectors=("v",))).vectors["v"]
         expected = [[np.nan], [100 if written else np.nan], [7]]
@@ -257,8 +256,7 @@ def test_vectors_that_are_lost_while_others_are_copied_stay_lost(tmp_path, writt
 
 
 def test_so_many_operations_that_the_log_lacks_some_still_see_all_of_them(points, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 4)
-    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 2)
+    tuned(monkeypatch, log_writes=4, trim_every=2)
 
     def change(changes):
         changes.edit([3], None, lambda c: Content({"n": -1}, None, None), True)
@@ -471,7 +469,7 @@ class Transactions(RuleBasedStateMachine):
     @initialize()
     def start(self):
         self.folder = Path(tempfile.mkdtemp())
-        self.stores = [Store(self.folder, "full"), Store(self.folder, "full")]
+        self.stores = [inside.opened(self.folder), inside.opened(self.folder)]
         new = {"v": NewSpace("l2"), "w": NewSpace("l1"), "s": NewSpace("ip", kind="sparse")}
         self.id = self.stores[0].create("things", {}, new).id
         self.held, self.spaces = {}, {"v", "w", "s"}
@@ -528,7 +526,7 @@ class Transactions(RuleBasedStateMachine):
     @rule(number=who)
     def reopen(self, number):
         self.stores[number].close()
-        self.stores[number] = Store(self.folder, "full")
+        self.stores[number] = inside.opened(self.folder)
 
     @rule(number=who)
     def optimize(self, number):
@@ -575,7 +573,7 @@ class Transactions(RuleBasedStateMachine):
 
     def agrees_with_what_is_loaded(self, points):
         def look(view):
-            loaded = load(view.connection, view.state.head, points.access.memory.open_vectors).state
+            loaded = points.access.state_in_database(view)
             assert loaded.pks.tolist() == view.state.pks[view.state.alive].tolist()
             assert loaded.known == view.state.known
             for name, space in view.state.spaces.items():

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.filtering import columns, select
-from retrieval_store.engine.maintenance import run
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.qdrant import QdrantClient
+from tests.helpers import inside, steps
 from tests.helpers.indexed import until
+from tests.helpers.tuned import tuned
 from tests.often import times
 
 pytestmark = pytest.mark.embedded
@@ -28,7 +28,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 1_000.0
-        monkeypatch.setattr(select, "now", lambda: self.now)
+        steps.replace(monkeypatch, "tell_time_of_expiry", lambda: self.now)
 
 
 @pytest.fixture
@@ -164,14 +164,13 @@ def test_what_has_expired_is_gone_from_every_answer(expiring_points, clock, seed
 
 
 def rows_on_disk(client, collection):
-    return client._session.store.points(str(collection.id)).access.read(
-        lambda view: view.state.count
-    )
+    return inside.points(collection).access.read(lambda view: view.state.count)
 
 
 def test_maintenance_deletes_what_has_expired(client, expiring_points, clock, monkeypatch):
-    monkeypatch.setattr(run, "AT_ONCE", 7)
-    monkeypatch.setattr(columns, "COLUMNS_WORTH", 10)  # as of a large one, whose columns have files
+    tuned(
+        monkeypatch, expired_at_once=7, columns_worth=10
+    )  # as of a large one, whose columns have files
     expiring_points.add(
         [f"p{i}" for i in range(50)], np.eye(50, 4), [{KEY: 1_000 + i} for i in range(50)]
     )
@@ -247,7 +246,7 @@ def test_a_copy_is_compared_while_records_expire(client, expiring_points, clock,
         clock.now += 0.1
         return clock.now
 
-    monkeypatch.setattr(select, "now", ticking)
+    steps.replace(monkeypatch, "tell_time_of_expiry", ticking)
     with retrieval_store.Client() as other:
         (copied,) = client.copy_to(other)
         assert 0 < copied.points < 40
@@ -265,8 +264,8 @@ def test_what_expires_meanwhile_is_deleted_the_next_time(
         clock.now += 1
         return clock.now
 
-    monkeypatch.setattr(select, "now", ticking)
-    assert 10 <= run.remove_expired(expiring_points._backend.points.access) <= 20
+    steps.replace(monkeypatch, "tell_time_of_expiry", ticking)
+    assert 10 <= inside.remove_expired(inside.access(expiring_points)) <= 20
 
 
 def test_iteration_shows_one_moment(expiring_points, clock):

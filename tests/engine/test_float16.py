@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.storage.vectors import rows_per_block
 from retrieval_store.errors import DamagedError, InvalidArgumentError
 from retrieval_store.indexes.native import kernel
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
+from tests.helpers import inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import load_index, with_codes
 from tests.helpers.oracle import brute_force
-from tests.helpers.processes import eager_codes, eager_indexes
 from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import points_file, sql
+from tests.helpers.tuned import eager_codes, eager_indexes
 from tests.often import up_to
 
 pytestmark = pytest.mark.embedded
@@ -145,7 +145,7 @@ def test_a_store_is_opened_again_by_others_and_read_only(tmp_path):
 
 
 def test_writes_little_by_little_end_in_the_same_blocks_as_one(tmp_path):
-    assert rows_per_block(2 * 400) < 500
+    assert inside.rows_per_block(2 * 400) < 500
     vectors = np.random.default_rng(0).standard_normal((1_000, 400)).astype(np.float32)
     with retrieval_store.Client(tmp_path) as client:
         one, many = made(client, name="one"), made(client, name="many")
@@ -164,7 +164,7 @@ def test_writes_little_by_little_end_in_the_same_blocks_as_one(tmp_path):
 @pytest.mark.parametrize("coded", [False, True])
 def test_answers_are_those_of_brute_force_over_what_was_rounded(monkeypatch, client, metric, coded):
     if coded:
-        eager_codes(monkeypatch.setattr)
+        eager_codes(monkeypatch)
     things = populated(client, metric)
     things.optimize()
     told = things.explain(query_embeddings=cloud(1, 5))["plans"][0]["method"]
@@ -193,7 +193,7 @@ def test_an_index_is_made_of_what_was_rounded_and_its_hits_are_measured(client, 
 def test_any_history_is_answered_as_by_brute_force(coded, data):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
         if coded:
-            eager_codes(patch.setattr)
+            eager_codes(patch)
         metric = data.draw(st.sampled_from(METRICS))
         random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
         things, held = populated(client, metric, count=300), as_held(300)
@@ -276,15 +276,15 @@ def test_a_flipped_bit_is_found_by_verify_and_by_who_reads_it(tmp_path):
 @pytest.mark.parametrize("kind", ["index", pytest.param("codes", marks=with_codes)])
 def test_verify_compares_what_is_derived_with_the_rounded_vectors(tmp_path, kind, monkeypatch):
     if kind == "codes":
-        eager_codes(monkeypatch.setattr)
+        eager_codes(monkeypatch)
     else:
-        eager_indexes(monkeypatch.setattr)
+        eager_indexes(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         populated(client, index="hnsw" if kind == "index" else "exact").optimize()
         assert not problems(client)
     (vectors,) = tmp_path.glob("*/*.vectors")
     data = spoil(vectors, 2 * DIMENSION * 5 + 1)  # the exponent of a number
-    first = rows_per_block(2 * DIMENSION) * 2 * DIMENSION
+    first = inside.rows_per_block(2 * DIMENSION) * 2 * DIMENSION
     record = "UPDATE blocks SET checksum = ? WHERE block = 0"
     sql(points_file(tmp_path), record, zlib.crc32(data[:first]))
     with retrieval_store.Client(tmp_path) as client:
@@ -301,12 +301,12 @@ def test_what_a_stranger_wrote_as_no_number_does_no_harm(tmp_path, number, monke
     rows = np.frombuffer(file.read_bytes(), np.float16).copy()
     rows[DIMENSION * 3] = number
     file.write_bytes(rows.tobytes())
-    first = rows_per_block(2 * DIMENSION) * 2 * DIMENSION
+    first = inside.rows_per_block(2 * DIMENSION) * 2 * DIMENSION
     record = "UPDATE blocks SET checksum = ? WHERE block = 0"
     sql(points_file(tmp_path), record, zlib.crc32(rows.tobytes()[:first]))
     held = {i: v for i, v in as_held().items() if i != "3"}
     for coded in (False, True):
         if coded:
-            eager_codes(monkeypatch.setattr)
+            eager_codes(monkeypatch)
         with retrieval_store.Client(tmp_path) as client:
             check_answers(client.get_collection("things", None), held, "l2")

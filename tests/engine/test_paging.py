@@ -5,8 +5,6 @@ import uuid
 import numpy as np
 import pytest
 
-from retrieval_store.engine.filtering import evaluate
-from retrieval_store.engine.filtering import order as paging
 from retrieval_store.filters.expression import (
     And,
     DocumentContains,
@@ -16,7 +14,9 @@ from retrieval_store.filters.expression import (
     Range,
 )
 from retrieval_store.query.types import Fields, PointBatch
+from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.helpers.tuned import tuned
 
 COUNT = 3_000
 STRINGS = ["", "\0", "a", "a\0", "a\0b", "ab", "b", "é", "中", "\U0001f600", "Z", "z"]
@@ -71,7 +71,7 @@ def test_pages_one_after_another_are_all_that_match_in_the_order_of_ids(points, 
 @pytest.mark.parametrize("cost", [0.0, 1e9])
 @pytest.mark.parametrize("name", ["none", "few", "a tenth", "most"])
 def test_walking_along_the_index_and_sorting_find_the_same(points, monkeypatch, cost, name):
-    monkeypatch.setattr(paging, "READ", cost)
+    tuned(monkeypatch, cost_of_a_read=cost)
     expression = EXPRESSIONS[name]
     every = sorted(points.get(None, expression, None, 0, Fields()).ids, key=order)
     for start in (None, 5, 2**63, 2**64 - 1, "", "a\0", "zz", "\U0010ffff"):
@@ -93,10 +93,6 @@ def test_a_page_has_what_is_asked_of_its_points(points):
 
 
 def test_no_more_documents_are_read_than_a_page_needs(points, monkeypatch):
-    asked = []
-    ask = evaluate._ask
-    monkeypatch.setattr(
-        evaluate, "_ask", lambda view, leaf, rows: asked.append(len(rows)) or ask(view, leaf, rows)
-    )
+    asked = steps.counted(monkeypatch, "ask_documents", lambda view, leaf, rows: len(rows))
     points.page(DocumentContains("text"), None, 10, Fields())
-    assert sum(asked) <= paging.FIRST_STEPS
+    assert sum(asked) <= inside.FIRST_STEPS

@@ -4,10 +4,9 @@ import apsw
 import numpy as np
 import pytest
 
-from retrieval_store.engine.maintenance import verify
-from retrieval_store.engine.store import Store
 from retrieval_store.filters.expression import HasId
 from retrieval_store.query.types import Fields, PointBatch, Vectors
+from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.questions import nearest_to, search
 
@@ -63,7 +62,7 @@ def test_a_point_gets_vectors_for_some_spaces_and_positions(store):
 
 
 def test_keys_are_never_reused(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     for _ in range(3):
         points.put(batch(["a", "b"], v=[[1], [2]]), ADD)
@@ -89,15 +88,9 @@ def test_ids_that_no_point_can_have_are_not_there(store):
 
 
 def test_a_programming_error_is_no_damage_and_goes_up_as_it_is(store, monkeypatch):
-    points, looked = points_of(store, v="l2"), []
+    points = points_of(store, v="l2")
     points.put(batch(["a"], v=np.ones((1, 2), np.float32)), ADD)
-    verify_collection = verify.verify_collection
-
-    def counted(*arguments):
-        looked.append(arguments)
-        return verify_collection(*arguments)
-
-    monkeypatch.setattr(verify, "verify_collection", counted)
+    looked = steps.noted(monkeypatch, "verify_collection")
     for error in (KeyError("a name"), IndexError("out of range"), TypeError("of none")):
         with pytest.raises(type(error)):
             points.access.read(lambda view, error=error: raised(error))

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.maintenance import verify
-from retrieval_store.engine.state.state import FEW
 from retrieval_store.errors import DamagedError, NotFoundError, StorageError
 from retrieval_store.query.types import (
     Fields,
@@ -20,6 +18,7 @@ from retrieval_store.query.types import (
     Vectors,
     WriteRules,
 )
+from tests.helpers import inside, steps
 
 pytestmark = pytest.mark.embedded
 TEXTS = Fields(payload=True, document=True)
@@ -34,7 +33,7 @@ def things(request, tmp_path):
 
 def filled(things, ids):
     """Points with these ids, strings and integers, each with its own id in its payload."""
-    points = things._backend.points
+    points = inside.points(things)
     vectors = {"": Vectors(np.arange(len(ids), dtype=np.float32)[:, None] + 1)}
     payloads = [{"id": repr(one)} for one in ids]
     points.put(PointBatch(ids, vectors, payloads, [f"document {one}" for one in ids]), PUT)
@@ -47,7 +46,7 @@ def statements(points, use):
 
     def trace(flags):
         note = (lambda event: seen.append(event["sql"])) if flags else None
-        points.access._database.use(lambda connection: connection.trace_v2(flags, note))
+        inside.database(points.access).use(lambda connection: connection.trace_v2(flags, note))
 
     trace(apsw.SQLITE_TRACE_STMT)
     use()
@@ -58,7 +57,7 @@ def statements(points, use):
 def read(points, ids, fields=TEXTS):
     """What is got by few ids; the same ids among many that aren't there tell the truth."""
     found = points.get(ids, None, None, 0, fields)
-    others = [f"not there {i}" for i in range(FEW)]
+    others = [f"not there {i}" for i in range(inside.FEW_IDS)]
     among_many = points.get(type(ids)([*ids, *others]), None, None, 0, fields)
     assert (found.ids, found.payloads, found.documents) == (
         among_many.ids,
@@ -143,7 +142,7 @@ def test_a_read_that_meets_a_contradiction_looks_once_more_at_what_is_loaded_ane
         assert len(seen) == 2
         seen.clear()
         report = FileReport(tmp_path, 1, "a bad page")
-        monkeypatch.setattr(verify, "verify_collection", lambda *_: [report])
+        steps.replace(monkeypatch, "verify_collection", lambda *_: [report])
         filled(things, ["c"])
         with pytest.raises(DamagedError, match=r"points.sqlite is damaged: .* of bounds .a bad pa"):
             points.access.read(lambda view: look(view, 9))

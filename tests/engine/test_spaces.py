@@ -4,10 +4,6 @@ import numpy as np
 import pytest
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.engine.maintenance.compaction import remove_leftovers
-from retrieval_store.engine.search import planner
-from retrieval_store.engine.state.state import fetch_vectors
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -15,10 +11,12 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.query.types import Fields, NewSpace, NonDenseVectors, PointBatch, SpaceRecord
+from tests.helpers import inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
 from tests.helpers.questions import by_sparse, nearest_to, search
+from tests.helpers.tuned import tuned
 
 
 def cloud(count, seed=0, dimension=8):
@@ -57,7 +55,7 @@ def test_neighbours_are_those_of_the_numbers_that_are_kept(store, metric, dataty
 
 
 def test_no_codes_and_no_index_are_made_for_what_they_cannot_tell(store, eager, monkeypatch):
-    monkeypatch.setattr(planner, "CODED_CELLS", 1)
+    tuned(monkeypatch, coded_cells=1)
     points = points_of(store, far="l1", near="l2")
     points.put(batch(list(range(300)), far=cloud(300), near=cloud(300)), ADD)
     store.optimize(store.named("things").id, lambda *_: None)
@@ -143,7 +141,7 @@ def test_a_space_of_a_name_that_was_taken_before_has_nothing_of_the_other(store)
 
 
 def test_the_files_of_a_space_that_was_dropped_are_removed_and_no_others(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     points = points_of(store, a="l2", b="l2")
     points.put(batch([1], a=[[1]], b=[[2]]), ADD)
     (folder,) = (file.parent for file in tmp_path.glob("*/points.sqlite"))
@@ -163,7 +161,7 @@ def test_the_files_of_a_space_that_was_dropped_are_removed_and_no_others(tmp_pat
 
 
 def test_maintenance_in_the_background_removes_the_files_of_a_dropped_space(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     points = points_of(store, a="l2", b="l2")
     points.put(batch([1], a=[[1]], b=[[2]]), ADD)
     (file,) = tmp_path.glob("*/1.0.vectors")
@@ -173,7 +171,7 @@ def test_maintenance_in_the_background_removes_the_files_of_a_dropped_space(tmp_
 
 
 def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path):
-    writer, other = Store(tmp_path, "full"), Store(tmp_path, "full")
+    writer, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(writer, a="l2", b="l2")
     points.put(batch([1, 2], a=[[1], [2]], b=[[3], [4]]), ADD)
     reader = other.points(other.named("things").id)
@@ -190,7 +188,7 @@ def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path):
 
 
 def test_a_reader_whose_file_is_gone_in_the_middle_looks_again(tmp_path):
-    writer, other = Store(tmp_path, "full"), Store(tmp_path, "full")
+    writer, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(writer, a="l2", b="l2")
     points.put(batch([1], a=[[1]], b=[[3]]), ADD)
     reader = other.points(other.named("things").id)
@@ -200,8 +198,8 @@ def test_a_reader_whose_file_is_gone_in_the_middle_looks_again(tmp_path):
         seen.append(sorted(view.state.spaces))
         if len(seen) == 1:
             points.drop_space("a")
-            remove_leftovers(points.access, 0)
-        return fetch_vectors(view, np.array([0]), "a").shape
+            inside.remove_leftovers(points.access)
+        return inside.fetch_vectors(view, np.array([0]), "a").shape
 
     assert reader.access.read(look) == (1, 0)
     assert seen == [["a", "b"], ["b"]]

@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.store import OpenCollections, Store
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
@@ -26,20 +24,19 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.query.types import CollectionRecord, NewSpace
+from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, batch
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled
 
 
-@pytest.mark.parametrize(("owner", "step"), [(Store, "_remove"), (OpenCollections, "forget")])
-def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(
-    tmp_path, monkeypatch, owner, step
-):
+@pytest.mark.parametrize("step", ["remove_dropped", "forget_open"])
+def test_an_interrupted_deletion_takes_no_more_writes_and_is_finished(tmp_path, monkeypatch, step):
     filled(tmp_path)
     with retrieval_store.Client(tmp_path) as client:
         handle = client.get_collection("things")
         with monkeypatch.context() as patch:
-            patch.setattr(owner, step, lambda *_: 1 / 0)
+            steps.fail(patch, step)
             with pytest.raises(ZeroDivisionError):
                 client.delete_collection("things")
         with pytest.raises(ValueError, match="deleted"):
@@ -61,7 +58,7 @@ def test_the_work_of_finding_a_collection_does_not_grow_with_their_number(tmp_pa
             lambda: client.list_collections(limit=1),
         ]
         few = [steps_in_catalog(client, use) for use in uses]
-        settings = client._session.store.named("things").settings
+        settings = inside.store(client).named("things").settings
         for number in range(200):
             add_to_catalog(client, f"zzz {number}", settings)
         assert client.count_collections() == 201
@@ -71,24 +68,24 @@ def test_the_work_of_finding_a_collection_does_not_grow_with_their_number(tmp_pa
 def add_to_catalog(client, name, settings):
     """A collection without files, as nobody looks for them until it is used."""
     record = CollectionRecord(str(uuid.uuid4()), name, settings)
-    client._session.store._catalog.write(lambda entries: entries.insert(record))
+    inside.catalog(inside.store(client)).write(lambda entries: entries.insert(record))
 
 
 def steps_in_catalog(client, use):
     """How many steps SQLite takes in the catalog for what is called."""
-    steps = []
+    taken = []
 
     def trace(flags):
         def note(event):
-            steps.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+            taken.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
 
-        database = client._session.store._catalog._database
+        database = inside.database(inside.catalog(inside.store(client)))
         database.use(lambda connection: connection.trace_v2(flags, note if flags else None))
 
     trace(apsw.SQLITE_TRACE_PROFILE)
     use()
     trace(0)
-    return sum(steps)
+    return sum(taken)
 
 
 def test_a_read_only_store_does_not_list_what_is_deleted(tmp_path, monkeypatch):
@@ -96,7 +93,7 @@ def test_a_read_only_store_does_not_list_what_is_deleted(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("other", embedding_function=None)
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "_remove", lambda *_: 1 / 0)
+            steps.fail(patch, "remove_dropped")
             with pytest.raises(ZeroDivisionError):
                 client.delete_collection("things")
     with retrieval_store.Client(tmp_path, read_only=True) as client:
@@ -112,7 +109,7 @@ def test_a_deletion_that_died_is_finished_and_nothing_else_is_removed(tmp_path, 
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("gone", embedding_function=None)
         with monkeypatch.context() as patch:
-            patch.setattr("retrieval_store.engine.store.remove_collection", lambda *_: 1 / 0)
+            steps.fail(patch, "remove_files")
             with pytest.raises(ZeroDivisionError):
                 client.delete_collection("gone")
     (tmp_path / "notes").mkdir()
@@ -135,7 +132,7 @@ def test_a_deletion_interrupted_in_memory_is_finished_too(monkeypatch):
     with retrieval_store.Client() as client:
         handle = client.create_collection("things", embedding_function=None)
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "_remove", lambda *_: 1 / 0)
+            steps.fail(patch, "remove_dropped")
             with pytest.raises(ZeroDivisionError):
                 client.delete_collection("things")
         for _ in range(2):
@@ -236,7 +233,7 @@ def test_a_collection_deleted_by_another_process_holds_no_files_open(tmp_path):
                 links.append(os.readlink(link))
         return [link for link in links if link.endswith(" (deleted)") and str(tmp_path) in link]
 
-    other = Store(tmp_path, "full")
+    other = inside.opened(tmp_path)
     with retrieval_store.Client(tmp_path) as client:
         for name in ("one", "two", "three"):
             things = client.create_collection(name, embedding_function=None)
@@ -283,7 +280,7 @@ def test_the_id_of_a_collection_that_is_there_is_never_begun_again(tmp_path):
     ):
         things = source.create_collection("things", embedding_function=None)
         things.add(["p"], [[1, 2]])
-        stores = [client._session.store for client in (source, target)]
+        stores = [inside.store(client) for client in (source, target)]
         record = replace(stores[0].named("things"), id=str(uuid.uuid4()))
         stores[1].adopt_collection(stores[0], str(things.id), record)
         for name in ("things", "others"):
@@ -310,7 +307,7 @@ def test_a_collection_whose_directory_is_lost_is_a_problem(tmp_path):
 
 @pytest.fixture(params=["directory", "memory"])
 def either(request, tmp_path):
-    store = Store(tmp_path if request.param == "directory" else None, "full")
+    store = inside.opened(tmp_path if request.param == "directory" else None)
     yield store
     store.close()
 
@@ -327,20 +324,22 @@ def test_an_id_that_is_taken_is_refused_and_leaves_what_has_it_alone(either):
     assert either.points(record.id).count() == 1
     assert [one.id for one in either.page(None, 0)] == [record.id]
     if either.directory is not None:
-        again = Store(either.directory, "read-only")
+        again = inside.opened(either.directory, "read-only")
         assert again.points(record.id).count() == 1
         again.close()
 
 
 def test_a_collection_that_is_made_while_the_store_is_closed_is_closed_too(either, monkeypatch):
-    made, create = [], PointStore.create.__func__
+    made = []
 
-    def closed_meanwhile(cls, *arguments):
-        made.append(create(cls, *arguments))
-        either._open.close(lambda: ClientClosedError("closed"), lambda points: None)
+    def closed_meanwhile(create, *arguments):
+        made.append(create(*arguments))
+        inside.open_collections(either).close(
+            lambda: ClientClosedError("closed"), lambda points: None
+        )
         return made[0]
 
-    monkeypatch.setattr(PointStore, "create", classmethod(closed_meanwhile))
+    steps.around(monkeypatch, "create_points", closed_meanwhile)
     with pytest.raises(ClientClosedError):
         either.create("things", {}, {"vectors": NewSpace("l2")})
     with pytest.raises(ClientClosedError):
@@ -349,9 +348,11 @@ def test_a_collection_that_is_made_while_the_store_is_closed_is_closed_too(eithe
 
 
 def test_a_collection_named_by_its_own_id_is_no_replaced_one(tmp_path):
-    store, name = Store(tmp_path, "full"), str(uuid.uuid4())
+    store, name = inside.opened(tmp_path), str(uuid.uuid4())
     store.create(name, {}, {}, collection_id=name)
-    store._catalog.write(lambda entries: entries.flag(name))  # as an interrupted deletion begins
+    inside.catalog(store).write(
+        lambda entries: entries.flag(name)
+    )  # as an interrupted deletion begins
     assert [one.name for one in store.page(None, 0)] == [name]  # it had not taken effect
     assert store.points(name).count() == 0
     store.close()

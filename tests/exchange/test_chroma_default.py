@@ -12,7 +12,8 @@ import retrieval_store
 from retrieval_store import MiniLMEmbedding
 from retrieval_store.embeddings.onnx import functions
 from retrieval_store.exchange import import_chroma
-from retrieval_store.exchange.imports import chroma
+from tests.helpers import steps
+from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.models
 
@@ -81,8 +82,8 @@ def test_vectors_of_another_model_are_told_by_what_is_made_of_their_documents(
     (one,) = import_chroma(tmp_path / "chroma", here).collections
     assert "other vectors of the documents than these" in one.left[0].why
     assert model_of(here) is None
-    monkeypatch.setattr(functions, "PACKAGES", {})  # then nobody can know
-    monkeypatch.setattr(chroma, "is_installed", functions.is_installed)
+    tuned(monkeypatch, minilm_packages={})  # then nobody can know
+    steps.replace(monkeypatch, "find_minilm", functions.is_installed)
     import_chroma(tmp_path / "chroma", here, names={"notes": "unseen"})
     assert model_of(here, "unseen") == REMEMBERED
 

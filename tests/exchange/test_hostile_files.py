@@ -22,6 +22,7 @@ from retrieval_store.errors import (
     InvalidMetadataError,
 )
 from retrieval_store.exchange import add_file, check
+from tests.helpers import steps
 
 GOOD = '{"id": "good", "embedding": [1, 2]}'
 
@@ -293,16 +294,13 @@ def test_what_gives_no_vector_is_refused(tmp_path):
 
 def test_a_file_that_is_written_to_while_it_is_checked_is_not_added(notes, tmp_path, monkeypatch):
     path = lines_of(tmp_path / "notes.jsonl", ["a"])
-    from retrieval_store.exchange import add
 
-    checked = add.checked
-
-    def then_written(*args):
+    def then_written(checked, *args):
         report = checked(*args)
         lines_of(path, ["a", "b"])
         return report
 
-    monkeypatch.setattr(add, "checked", then_written)
+    steps.around(monkeypatch, "check_import", then_written)
     with pytest.raises(InvalidArgumentError, match="written to while it was checked"):
         add_file(notes, path)
     assert notes.count() == 1

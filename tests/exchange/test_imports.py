@@ -32,6 +32,7 @@ from retrieval_store.exchange import (
     import_qdrant_local,
 )
 from retrieval_store.exchange.imports.common import Leftovers
+from tests.helpers import steps
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings"]
 COUNT = 250
@@ -123,17 +124,14 @@ def test_a_taken_name_is_an_error_before_anything_starts(novels, here):
 
 
 def test_a_failed_import_leaves_no_half_collection(novels, here, monkeypatch):
-    from retrieval_store.exchange.imports.common import Filling
+    calls = []
 
-    add, calls = Filling.add, []
-
-    def failing(self, records):
+    def failing():
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        add(self, records)
 
-    monkeypatch.setattr(Filling, "add", failing)
+    steps.before(monkeypatch, "fill_from_import", failing)
     with pytest.raises(KeyboardInterrupt):
         import_chroma(novels, here, batch=100)
     assert here.list_collections() == [] and len(calls) == 3
@@ -431,9 +429,7 @@ def test_local_mode_replaces_nothing_and_leaves_nothing(points, here, monkeypatc
         import_qdrant_local(points, here, trust=True)
     here.delete_collection("alias")
 
-    monkeypatch.setattr(
-        "retrieval_store.exchange.imports.qdrant_local._create_aliases", lambda *_: 1 / 0
-    )
+    steps.fail(monkeypatch, "import_aliases")
     with pytest.raises(ZeroDivisionError):
         import_qdrant_local(points, here, trust=True)
     assert here.list_collections() == []

@@ -20,6 +20,7 @@ from retrieval_store.exchange import (
     export_parquet,
 )
 from retrieval_store.exchange.formats.jsonl import numbers_of
+from tests.helpers import steps
 from tests.often import up_to
 
 EVERYTHING = ("documents", "metadatas", "uris", "embeddings")
@@ -208,16 +209,12 @@ def test_a_parquet_file_has_typed_columns_besides_the_whole_metadata(notes, tmp_
 def test_what_is_written_between_the_two_passes_is_in_the_metadata_and_no_error(
     notes, tmp_path, monkeypatch
 ):
-    from retrieval_store.exchange.formats import parquet
-
-    kinds_of = parquet._kinds
-
-    def then_written(chosen):
+    def then_written(kinds_of, chosen):
         kinds = kinds_of(chosen)
         notes.update(ids=["p0"], metadatas=[{"n": "a word", "new": 1}])
         return kinds
 
-    monkeypatch.setattr(parquet, "_kinds", then_written)
+    steps.around(monkeypatch, "kinds_in_parquet", then_written)
     export_parquet(notes, tmp_path / "notes.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "notes.parquet")
     assert table["metadata.n"][0].as_py() is None
@@ -227,17 +224,13 @@ def test_what_is_written_between_the_two_passes_is_in_the_metadata_and_no_error(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_export_is_one_state_whatever_is_written_meanwhile(notes, way, tmp_path, monkeypatch):
-    from retrieval_store.exchange.formats.common import PointSelection
-
-    pieces = PointSelection._pieces
-
-    def disturbed(self, *args):
+    def disturbed(pieces, self, *args):
         for some in pieces(self, *args):
             yield some
             notes.delete(ids=notes.get(limit=900)["ids"])
             notes.add(ids=[f"new {notes.count()}"], embeddings=[[0, 0]])
 
-    monkeypatch.setattr(PointSelection, "_pieces", disturbed)
+    steps.around(monkeypatch, "read_export", disturbed)
     suffix, export = WAYS[way]
     want = notes.get()["ids"]
     export(notes, tmp_path / f"notes{suffix}")
@@ -305,33 +298,26 @@ def test_nothing_is_replaced_and_nothing_is_left(notes, way, tmp_path, monkeypat
     with pytest.raises(InvalidArgumentError, match="no directory"):
         export(notes, tmp_path / "nowhere" / f"new{suffix}")
 
-    from retrieval_store.exchange.formats.common import PointSelection
-
-    pieces = PointSelection._pieces
-
-    def interrupted(self, *args):
+    def interrupted(pieces, self, *args):
         yield next(pieces(self, *args))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PointSelection, "_pieces", interrupted)
+    steps.around(monkeypatch, "read_export", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(notes, taken.parent / f"new{suffix}")
     assert os.listdir(taken.parent) == [taken.name] and taken.read_text() == "mine"
 
 
 def test_whoever_takes_the_name_meanwhile_keeps_it(notes, tmp_path, monkeypatch):
-    from retrieval_store.exchange.formats.common import PointSelection
-
-    pieces = PointSelection._pieces
     target = tmp_path / "here" / "target"
     target.parent.mkdir()
 
-    def disturbed(self, *args):
+    def disturbed(pieces, self, *args):
         target.mkdir(exist_ok=True)
         (target / "mine").write_text("mine")
         yield from pieces(self, *args)
 
-    monkeypatch.setattr(PointSelection, "_pieces", disturbed)
+    steps.around(monkeypatch, "read_export", disturbed)
     for export in (export_arrays, export_parquet, export_jsonl):
         with pytest.raises(InvalidArgumentError, match="there already"):
             export(notes, target)

@@ -16,8 +16,9 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.exchange import add_folder, passages_of, sync, sync_folder
+from retrieval_store.exchange import add_folder, passages_of, sync_folder
 from retrieval_store.loaders.images import ImageLoader
+from tests.helpers import inside, steps
 from tests.often import DAY, times
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings"]
@@ -286,15 +287,16 @@ def test_folders_with_files_of_the_same_names_have_prefixes(notes, make, folder,
 
 
 def test_another_sync_that_is_under_way_is_told(notes, folder, monkeypatch):
-    known = sync.known_of
+    begun = []
 
-    def late(collection, name):
+    def late(known, collection, name):
         found = known(collection, name)
-        monkeypatch.setattr(sync, "known_of", known)
-        sync_folder(collection, folder)
+        if not begun:
+            begun.append(True)
+            sync_folder(collection, folder)
         return found
 
-    monkeypatch.setattr(sync, "known_of", late)
+    steps.around(monkeypatch, "read_known_files", late)
     with pytest.raises(ConflictError, match="another sync of .* is under way"):
         sync_folder(notes, folder)
 
@@ -451,7 +453,7 @@ def killing(collection, when, after):
 
         return call
 
-    points = collection._backend.points  # which all that is written goes through
+    points = inside.points(collection)  # which all that is written goes through
     for name in ("put", "delete"):
         setattr(points, name, wrap(getattr(type(points), name).__get__(points)))
 

@@ -6,9 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from retrieval_store.engine.maintenance.derive import load
 from retrieval_store.indexes.native import kernel
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 
 DIMENSION = 8
 with_codes = pytest.mark.skipif(
@@ -47,7 +46,7 @@ def space_of(collection):
 def load_index(collection):
     """Load the file of its index now, as the background does after the first query; how many vectors
     came of it."""
-    load(collection._backend.points.access, "")
+    inside.load_index(inside.access(collection))
     return indexed_at_hand(collection)
 
 

@@ -5,10 +5,8 @@ import random
 import numpy as np
 
 import retrieval_store
-from retrieval_store.engine.filtering import evaluate
-from retrieval_store.engine.state import caches
-from retrieval_store.engine.text import bm25
 from retrieval_store.engine.text.inverted import TRIGRAMS
+from tests.helpers import inside
 from tests.helpers.indexed import until
 
 DOCUMENTS = [
@@ -21,14 +19,8 @@ DOCUMENTS = [
 ]
 
 
-def use_trigrams(patch):
-    patch.setattr(evaluate, "TRIGRAMS_WORTH", 1)
-    patch.setattr(caches, "WANTED_AFTER", 1)
-    patch.setattr(bm25, "LISTS_WORTH", 1)
-
-
 def kept_of(collection):
-    return collection._backend.points.access.read(lambda view: view.kept)
+    return inside.access(collection).read(lambda view: view.kept)
 
 
 def ready(collection):

@@ -18,6 +18,7 @@ import retrieval_store
 from retrieval_store.engine.store import Store
 from retrieval_store.query.types import Content, PointBatch, Vectors, WriteRules
 from tests.helpers import PATIENCE, ROOT
+from tests.helpers.tuned import eager_indexes
 
 BATCH = 5
 DIMENSION = 8
@@ -44,51 +45,6 @@ def running(function, *arguments: object, eager: bool = False) -> Iterator[subpr
     finally:
         process.kill()
         process.communicate()
-
-
-def eager_indexes(set_attribute) -> None:
-    """Build an index of the smallest collections at once, and use it wherever it can be used."""
-    from retrieval_store.engine import points
-    from retrieval_store.engine.maintenance import compaction, derive
-    from retrieval_store.engine.search import graph
-
-    set_attribute(graph, "WORTH_CELLS", 1)
-    set_attribute(points, "FRESH_CELLS", 0)
-    set_attribute(points, "MAINTENANCE_EVERY", 1)
-    set_attribute(compaction, "DEAD_CELLS", 2_000)
-    set_attribute(derive, "LOADING", 0)
-    use_index(set_attribute)
-
-
-def use_index(set_attribute) -> None:
-    """Take passes over codes, and over many vectors, for so slow that a large collection has an
-    index, and uses it, however fast the machine."""
-    from retrieval_store.engine.search import planner
-
-    set_attribute(planner, "PASS", 1e12)
-    set_attribute(planner, "FLOATS", 1e11)
-
-
-def eager_codes(set_attribute) -> None:
-    """Make codes of the smallest collections, in small segments, and use them wherever they can be
-    used."""
-    from retrieval_store.engine import points, stats
-    from retrieval_store.engine.maintenance import verify
-    from retrieval_store.engine.search import codes, large, planner, search
-
-    for module in (planner, search):
-        set_attribute(module, "CODED_CELLS", 1)
-    set_attribute(planner, "LEAST_DIMENSIONS", 1)
-    for module in (codes, stats):
-        set_attribute(module, "LEAST_CELLS", 0)
-    set_attribute(points, "FRESH_CELLS", 0)
-    set_attribute(points, "MAINTENANCE_EVERY", 1)
-    set_attribute(planner, "PASS", -1e9)
-    set_attribute(planner, "FEW_OF_ALL", 1)
-    set_attribute(large, "MOST_SHARE", 1)
-    for module in (codes, stats, verify, verify):
-        set_attribute(module, "SEGMENT", 128)
-        set_attribute(module, "FILE_SEGMENTS", 2)
 
 
 def opened(path: str) -> retrieval_store.Collection:
@@ -279,5 +235,5 @@ def create_or_get(path: str, names: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "eager":
-        eager_indexes(setattr)
+        eager_indexes()
     globals()[sys.argv[2]](*sys.argv[3:])

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_store.engine.maintenance.verify import rotated
 from retrieval_store.indexes import quantized
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
 from retrieval_store.indexes.native import BLOCK, MOST_DIMENSIONS, kernel
@@ -18,8 +17,10 @@ from retrieval_store.indexes.quantized import (
     room_for,
     serves,
 )
+from tests.helpers import inside
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_force
+from tests.helpers.tuned import tuned
 from tests.indexes.test_exact import CLOUDS
 from tests.often import times, up_to
 
@@ -282,7 +283,7 @@ def test_rows_of_unsafe_length_are_always_candidates():
 def test_a_rotation_keeps_lengths_and_products(dimension):
     random = np.random.default_rng(0)
     rows = random.standard_normal((5, dimension))
-    turned = rotated(rows, Frame(3, np.zeros(dimension, np.float32), "l2"))
+    turned = inside.rotated(rows, Frame(3, np.zeros(dimension, np.float32), "l2"))
     assert np.allclose(turned @ turned.T, rows @ rows.T, rtol=1e-12, atol=1e-9)
 
 
@@ -290,7 +291,9 @@ def test_a_rotation_keeps_lengths_and_products(dimension):
 def test_the_largest_sums_do_not_overflow(instructions):
     kernel().use(instructions)
     frame = Frame(0, np.zeros(MOST_DIMENSIONS, np.float32), "ip")
-    alike = rotated(np.ones((1, MOST_DIMENSIONS)), frame)[0]  # numbers that a rotation makes of …
+    alike = inside.rotated(np.ones((1, MOST_DIMENSIONS)), frame)[
+        0
+    ]  # numbers that a rotation makes of …
     back = frame.signs[0] * np.sign(alike)
     rows = np.vstack([back * i for i in (1, -1, 2, -2, 3, -3)]).astype(np.float32)
     queries, lengths = usable(rows, "ip")
@@ -312,7 +315,7 @@ def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
 
 
 def test_many_queries_that_may_note_much_are_looked_at_in_turns(monkeypatch):
-    monkeypatch.setattr(quantized, "NOTED", 5_000)
+    tuned(monkeypatch, codes_noted=5_000)
     random = np.random.default_rng(0)
     rows = random.standard_normal((2_000, 32)).astype(np.float32)
     queries, lengths = usable(random.standard_normal((9, 32)).astype(np.float32), "l2")

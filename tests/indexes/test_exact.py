@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from retrieval_store.base.arrays import METRICS
-from retrieval_store.indexes import exact
 from retrieval_store.indexes.exact import nearest as decided_nearest
 from retrieval_store.indexes.exact import norms_of
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 from tests.helpers.oracle import brute_force
 
 CLOUDS = {
@@ -113,7 +112,7 @@ def searched(queries, dtype, share):
 @pytest.mark.parametrize(("dtype", "share"), KINDS)
 def test_a_query_does_not_wait_for_the_product_of_another_and_finds_the_same(dtype, share):
     alone = searched(1, dtype, share)
-    with ThreadPoolExecutor(1) as other, exact._turn.lock:
+    with ThreadPoolExecutor(1) as other, inside.multiplying():
         assert other.submit(searched, 1, dtype, share).result(PATIENCE) == alone
 
 
@@ -122,10 +121,10 @@ def test_of_batches_only_one_at_a_time_is_multiplied(monkeypatch, dtype, share):
     multiply, turns = np.matmul, []
 
     def noted(queries, rows, out):
-        turns.append(exact._turn.lock.locked())
+        turns.append(inside.is_multiplying())
         return multiply(queries, rows, out=out)
 
-    monkeypatch.setattr(exact.np, "matmul", noted)
+    monkeypatch.setattr(np, "matmul", noted)
     searched(9, dtype, share)
     assert turns
     assert all(turns)

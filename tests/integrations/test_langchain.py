@@ -100,27 +100,27 @@ class Letters(Embeddings):
 
     def embed_documents(self, texts):
         self.calls.append(("documents", list(texts)))
-        return [self._vector(text) for text in texts]
+        return [self.vector_of(text) for text in texts]
 
     def embed_query(self, text):
         self.calls.append(("query", text))
-        return self._vector(text)
+        return self.vector_of(text)
 
     async def aembed_documents(self, texts):
         self.asked += 1
         await asyncio.sleep(0)
-        return [self._vector(text) for text in texts]
+        return [self.vector_of(text) for text in texts]
 
     async def aembed_query(self, text):
         self.asked += 1
         await asyncio.sleep(0)
-        return self._vector(text)
+        return self.vector_of(text)
 
     def embed_image(self, uris):
-        return [self._vector(uri) for uri in uris]
+        return [self.vector_of(uri) for uri in uris]
 
     @staticmethod
-    def _vector(text):
+    def vector_of(text):
         return [text.lower().count(letter) + 0.01 for letter in "abcdefghijklmnopqrstuvwxyz"]
 
 
@@ -222,7 +222,7 @@ def test_delete_all_some_none(filled):
 
 def searches(store):
     """Every kind of search, sync and async, as functions of a filter that return ids."""
-    vector = Letters._vector("cat")
+    vector = Letters.vector_of("cat")
     run = asyncio.run
     return {
         "similarity_search": lambda f: store.similarity_search("cat", 10, filter=f),
@@ -267,8 +267,8 @@ def test_scores_are_distances_and_relevance_is_from_0_to_1_in_the_same_order(mak
         scores = [score for _, score in scored]
         assert scores == sorted(scores)
         query, vectors = (
-            np.array(Letters._vector("a cat sleeps")),
-            np.array(list(map(Letters._vector, TEXTS))),
+            np.array(Letters.vector_of("a cat sleeps")),
+            np.array(list(map(Letters.vector_of, TEXTS))),
         )
         if distance == "l2":
             exact = ((vectors - query) ** 2).sum(axis=1)

@@ -216,7 +216,7 @@ class Alike:
     """What has the methods of Embeddings but isn't one."""
 
     embed_documents, embed_query = Letters.embed_documents, Letters.embed_query
-    _vector = staticmethod(Letters._vector)
+    vector_of = staticmethod(Letters.vector_of)
 
     def __init__(self):
         self.calls = []

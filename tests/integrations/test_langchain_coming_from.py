@@ -58,7 +58,7 @@ def small():
 
 
 def test_every_search_takes_a_filter_on_documents(filled):
-    vector = Letters._vector("cat")
+    vector = Letters.vector_of("cat")
     has = {"where_document": {"$contains": "cat"}}
     for found in (
         filled.similarity_search("cat", **has),
@@ -168,7 +168,7 @@ def test_texts_come_as_a_stream_in_batches_with_a_bar(small, terminal, capfd):
 
 
 def test_vectors_scores_and_relevance_of_every_search(filled):
-    vector = Letters._vector("a cat sleeps")
+    vector = Letters.vector_of("a cat sleeps")
     pairs = filled.similarity_search_with_vectors("a cat sleeps", 2)
     assert ids_of([d for d, _ in pairs]) == ["d", "a"]
     assert np.allclose(pairs[0][1], vector)
@@ -458,7 +458,7 @@ def test_an_index_retrieves_by_every_argument_of_a_search(small):
 
 
 def test_every_async_search_leaves_the_loop_alone(small, beside_the_loop):
-    vector = Letters._vector("cat")
+    vector = Letters.vector_of("cat")
 
     async def main():
         beside_the_loop()

@@ -24,9 +24,8 @@ from PIL import Image, PngImagePlugin
 
 from retrieval_store import ImageLoader, TextLoader
 from retrieval_store.errors import DataLoaderError
-from retrieval_store.loaders import sources
 from retrieval_store.loaders.images import DECODING, Quota
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, steps
 from tests.often import times
 
 TIMEOUT = 0.5  # what dawdles here does so for ever, so only who keeps to it comes back
@@ -428,7 +427,7 @@ def test_a_file_that_has_nothing_to_read_yet_is_refused_rather_than_empty(monkey
     """As one of the kernel's might be that no table knows: opened so, it doesn't wait."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    monkeypatch.setattr(sources, "opened", lambda *_: io.FileIO(reading))
+    steps.replace(monkeypatch, "open_source", lambda *_: io.FileIO(reading))
     with pytest.raises(DataLoaderError, match="nothing to read"):
         TextLoader()(["x"])
     os.close(writing)

@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_images
 from retrieval_store import ImageLoader, TextLoader, plugins
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.loaders.web import refuse_private
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, steps
 
 PHOTO = load_sample_images().images[0][:120, :160]
 
@@ -242,8 +242,6 @@ def test_the_web_is_followed_only_when_listed_and_not_into_private_networks(serv
 
 def test_a_redirect_to_a_private_address_is_refused(server, monkeypatch):
     """The first address counts as public here, what it redirects to doesn't."""
-    from retrieval_store.loaders import web
-
     seen = []
 
     def refuse_second(address):
@@ -251,7 +249,7 @@ def test_a_redirect_to_a_private_address_is_refused(server, monkeypatch):
         if len(seen) > 1:
             raise DataLoaderError("its server has the address 127.0.0.1, which isn't public")
 
-    monkeypatch.setattr(web, "refuse_private", refuse_second)
+    steps.replace(monkeypatch, "refuse_private", refuse_second)
     with pytest.raises(DataLoaderError, match="isn't public"):
         ImageLoader(schemes=("http",))([f"{server}/hop"])
     assert len(seen) == 2

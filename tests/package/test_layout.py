@@ -11,6 +11,7 @@ import retrieval_store
 from tests.helpers import ROOT
 
 MOST_MODULES = 270
+MOST_REPLACED, MOST_PRIVATE, MOST_IMPORTED = 5, 17, 26  # of what is inside, by tests
 MOST_WITH_ONE_IMPORTER = 70
 FOLDERS = {
     "retrieval_store": ROOT / "retrieval_store",
@@ -60,6 +61,76 @@ def test_few_modules_are_imported_by_one_other_alone():
     rooms = {name.rpartition(".")[0] for name in MODULES}
     alone = [one for one in MODULES if len(importers[one]) == 1 and one not in rooms]
     assert len(alone) <= MOST_WITH_ONE_IMPORTER, sorted(alone)
+
+
+def is_private(name):
+    return name.startswith("_") and not name.endswith("_")
+
+
+def private_names():
+    """The names of what the package keeps to itself: attributes, functions, classes, variables."""
+    names = set()
+    for node in (node for tree in MODULES.values() for node in ast.walk(tree)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+    return {name for name in names if is_private(name)}
+
+
+def imported(tree):
+    """What a test module imports of the package, by the name it has there; and the names of the
+    other modules that it imports."""
+    ours, others = {"inside": ""}, {"self", "cls"}
+    for node in ast.walk(tree):
+        for one in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            path = f"{getattr(node, 'module', None) or ''}.{one.name}".lstrip(".")
+            name = one.asname or one.name.partition(".")[0]
+            if path.partition(".")[0] == "retrieval_store":
+                ours[name] = path
+            elif isinstance(node, ast.Import):
+                others.add(name)
+    return ours, others
+
+
+def replaced(node, ours):
+    """Whether this puts something else in the place of a part of the package."""
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+        return any(isinstance(one, ast.Name) and one.id in ours for one in ast.walk(node.value))
+    if not (isinstance(node, ast.Call) and node.args):
+        return False
+    function, target = node.func, node.args[0]
+    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if called not in {"setattr", "delattr", "setitem", "patch", "object", "multiple"}:
+        return False
+    parts = [*ast.walk(target)]
+    texts = [one.value for one in parts if isinstance(one, ast.Constant)]
+    names = {one.id for one in parts if isinstance(one, ast.Name)}
+    return bool(names & {*ours}) or any(str(text).startswith("retrieval_store.") for text in texts)
+
+
+def test_tests_use_what_a_user_a_plugin_or_the_next_room_may_use():
+    """What they must reach inside for is in tests/helpers: `inside` has the parts, `steps` what is
+    replaced, failed or counted, `tuned` the thresholds. A change inside is followed there alone."""
+    private, found = private_names(), defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if path.is_relative_to(ROOT / "tests/helpers"):
+            continue
+        tree = ast.parse(path.read_text())
+        ours, others = imported(tree)
+        for name in ours.values():
+            if name.startswith("retrieval_store.engine") or any(map(is_private, name.split("."))):
+                found["imported"].append(f"{path}: {name}")
+        for node in ast.walk(tree):
+            where = f"{path}:{getattr(node, 'lineno', '')}"
+            if replaced(node, ours):
+                found["replaced"].append(where)
+            owner = getattr(getattr(node, "value", None), "id", None)
+            if isinstance(node, ast.Attribute) and node.attr in private and owner not in others:
+                found["private"].append(f"{where} {node.attr}")
+    assert len(found["replaced"]) <= MOST_REPLACED, found["replaced"]
+    assert len(found["private"]) <= MOST_PRIVATE, found["private"]
+    assert len(found["imported"]) <= MOST_IMPORTED, found["imported"]
 
 
 def way(call):

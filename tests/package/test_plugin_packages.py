@@ -9,9 +9,9 @@ from tests.helpers.packages import installed, run
 USE_INDEX = """
 import numpy as np
 import retrieval_store
-from tests.helpers.processes import use_index
+from tests.helpers.tuned import use_index
 
-use_index(setattr)
+use_index()
 
 rng = np.random.default_rng(0)  # of 8 dimensions at heart, like what models make: easy to find
 vectors = rng.standard_normal((20_000, 8)) @ rng.standard_normal((8, 160))
@@ -45,9 +45,9 @@ def test_without_its_package_a_collection_is_searched_exactly_and_says_so(with_u
     run(USE_INDEX, with_usearch, tmp_path)
     program = """
 import retrieval_store
-from tests.helpers.processes import use_index
+from tests.helpers.tuned import use_index
 
-use_index(setattr)
+use_index()
 things = retrieval_store.Client("store").get_collection("things", embedding_function=None)
 vector = things.get("7", include=["embeddings"])["embeddings"]
 print(things.explain(query_embeddings=vector)["plans"][0]["method"])

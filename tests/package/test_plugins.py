@@ -16,6 +16,7 @@ from retrieval_store.errors import (
     PluginError,
 )
 from tests.helpers import ROOT
+from tests.helpers.circumstances import register_only
 
 
 def test_what_is_built_in_is_registered_by_entry_points_too():
@@ -79,7 +80,7 @@ class Lengths:
 
 
 def test_a_class_of_the_program_can_be_registered_and_is_remembered(tmp_path, monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
     assert register_embedding_function("lengths")(Lengths) is Lengths
     register_embedding_function("lengths")(Lengths)  # again, as a reloaded module does
     with retrieval_store.Client(tmp_path) as client:
@@ -104,7 +105,7 @@ def test_a_class_of_the_program_can_be_registered_and_is_remembered(tmp_path, mo
 
 
 def test_classes_that_one_function_makes_keep_their_own_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(plugins, "_registered", {})
+    register_only(monkeypatch)
 
     def counting(name, letters):
         @register_embedding_function(name)

@@ -16,14 +16,12 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 import retrieval_store
-from retrieval_store.base import tracing
-from retrieval_store.engine import points
 from retrieval_store.engine.storage.files import CATALOG_NAME
 from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, models
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE, ROOT, steps
 from tests.helpers.indexed import with_codes
-from tests.helpers.processes import eager_codes
+from tests.helpers.tuned import eager_codes, tuned
 
 SECRET = "secret"  # in all that users store and ask for
 
@@ -41,7 +39,7 @@ def provided(monkeypatch, sampler=None):
     spans = Spans()
     provider = TracerProvider(sampler=sampler)
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("tests"))
+    steps.replace(monkeypatch, "tracer", provider.get_tracer("tests"))
     return spans, provider
 
 
@@ -151,7 +149,7 @@ def test_spans_are_below_those_of_the_application(client, monkeypatch):
 @pytest.mark.embedded
 def test_spans_that_nobody_samples_cost_no_attributes(client, monkeypatch):
     spans, _ = provided(monkeypatch, ALWAYS_OFF)
-    monkeypatch.setattr("retrieval_store.engine.stats.of_search", None)
+    steps.fail(monkeypatch, "report_search")
     collection = client.create_collection("points", embedding_function=None)
     collection.add(**secrets())
     collection.query(query_embeddings=[[0, 1]])
@@ -339,9 +337,9 @@ def test_gauges_tell_what_lags_behind(tmp_path):
 @with_codes
 @pytest.mark.parametrize("removed", ["deleted", "replaced"])
 def test_vectors_that_are_no_more_are_not_missed_among_the_codes(tmp_path, monkeypatch, removed):
-    eager_codes(monkeypatch.setattr)
-    for name in ("FRESH_CELLS", "MAINTENANCE_EVERY"):  # nobody makes codes meanwhile
-        monkeypatch.setattr(points, name, sys.maxsize)
+    eager_codes(monkeypatch)
+    # Nobody makes codes meanwhile.
+    tuned(monkeypatch, fresh_cells=sys.maxsize, maintenance_every=sys.maxsize)
     with retrieval_store.Client(tmp_path) as client:
         collection = client.create_collection("points", embedding_function=None)
         ids = [str(i) for i in range(700)]
@@ -359,7 +357,7 @@ def test_vectors_that_are_no_more_are_not_missed_among_the_codes(tmp_path, monke
 
 @with_codes
 def test_codes_in_files_count_before_the_first_query(tmp_path, monkeypatch):
-    eager_codes(monkeypatch.setattr)
+    eager_codes(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         collection = client.create_collection("points", embedding_function=None)
         collection.add(ids=[str(i) for i in range(700)], embeddings=vectors(700))

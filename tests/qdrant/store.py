@@ -1,9 +1,9 @@
 """Points with payloads alone in an engine's store, asked by Qdrant's filters: without a client."""
 
-from retrieval_store.engine.store import Store
 from retrieval_store.qdrant.filters import parse_filter, parse_id
 from retrieval_store.qdrant.payload_indexes import by_path, parse_facet, parse_order
 from retrieval_store.query.types import Fields, PointBatch, WriteRules
+from tests.helpers import inside
 
 PAYLOADS = Fields(payload=True, document=False, uri=False)
 IDS = Fields(payload=False, document=False, uri=False)
@@ -14,7 +14,7 @@ class Payloads:
     """A collection of payloads, and its indexes by key."""
 
     def __init__(self, directory=None, spaces=None):
-        self._store = Store(directory, "full")
+        self._store = inside.opened(directory)
         record = self._store.create("payloads", {}, spaces or {})
         self.points = self._store.points(record.id)
         self.indexes = {}

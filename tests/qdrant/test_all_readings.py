@@ -2,12 +2,11 @@
 each of them lets through alone make, whether rows or points are asked, and however they are found."""
 
 from contextlib import closing
-from unittest import mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_store.engine.filtering import evaluate
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -26,6 +25,7 @@ from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.qdrant.filters import parse_filter
 from retrieval_store.qdrant.payload_indexes import by_path
 from tests.helpers.filter_strategies import EXAMPLES
+from tests.helpers.tuned import tuned
 from tests.qdrant import strategies
 from tests.qdrant.store import IDS, Payloads
 
@@ -78,9 +78,9 @@ def alone(expression, every, found):
 
 WAYS = st.fixed_dictionaries(
     {
-        "BEGUN": st.sampled_from([0, 3, 100]),
-        "LOOKED_AT": st.sampled_from([0.0, 0.4, 9.0]),
-        "LOOKED_UP": st.sampled_from([0.1, 500]),
+        "cost_of_beginning": st.sampled_from([0, 3, 100]),
+        "cost_of_looking": st.sampled_from([0.0, 0.4, 9.0]),
+        "looked_up_at_once": st.sampled_from([0.1, 500]),
     }
 )
 
@@ -88,7 +88,8 @@ WAYS = st.fixed_dictionaries(
 @settings(max_examples=EXAMPLES)
 @given(strategies.points, strategies.points, st.lists(trees, min_size=1, max_size=3), WAYS)
 def test_expressions_of_all_readings_are_sets_of_what_their_leaves_say(before, after, asked, ways):
-    with closing(Payloads()) as ours, mock.patch.multiple(evaluate, **ways):
+    with closing(Payloads()) as ours, pytest.MonkeyPatch.context() as patch:
+        tuned(patch, **ways)
         held = {}
         for payloads in (before, after):
             if payloads:

@@ -13,6 +13,7 @@ import retrieval_store
 from retrieval_store.qdrant import QdrantClient, Refused, models
 from retrieval_store.qdrant.config import Vector
 from retrieval_store.qdrant.vectors import dense_vector
+from tests.helpers import steps
 
 PLANE = models.VectorParams(size=2, distance=models.Distance.DOT)
 OTHER = models.HnswConfigDiff(m=3)
@@ -166,11 +167,8 @@ def test_a_collection_that_a_snapshot_replaces_is_never_seen_by_another_name(
     (snapshot,) = tmp_path.rglob("*.snapshot")
     filled.delete("c", [0])
 
-    def die(*_):
-        raise ZeroDivisionError
-
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval_store.engine.store.Store._drop_marked", die)
+        steps.fail(patch, "drop_marked")
         with pytest.raises(ZeroDivisionError):
             filled.recover_snapshot("c", str(snapshot))
     assert {one.name for one in filled.get_collections().collections} == {"c", "wide"}

@@ -13,7 +13,8 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 import retrieval_store
 from retrieval_store.errors import FormatError, InvalidArgumentError, RetrievalStoreError
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, Refused, models
-from tests.helpers import ROOT
+from tests.helpers import ROOT, inside
+from tests.helpers.circumstances import note_settings_anew
 
 PARAMS = models.VectorParams(size=4, distance=models.Distance.COSINE)
 
@@ -48,8 +49,8 @@ def test_memory_is_one_clients_own(arguments):
 def test_a_server_is_asked_by_qdrants_own_client():
     for named in ({"url": "http://localhost:1"}, {"host": "localhost"}, {"location": "localhost"}):
         client = QdrantClient(**named, check_compatibility=False)
-        assert type(client._client) is type(
-            qdrant_client.QdrantClient(**named, check_compatibility=False)._client
+        assert type(inside.embedded(client)) is type(
+            inside.embedded(qdrant_client.QdrantClient(**named, check_compatibility=False))
         )
 
 
@@ -214,9 +215,7 @@ def test_every_public_method_of_the_client_answers_or_refuses_clearly():
 
 
 def test_settings_without_meaning_are_kept_and_said_once(caplog, monkeypatch):
-    from retrieval_store.qdrant import config
-
-    monkeypatch.setattr(config, "_told", set())
+    note_settings_anew(monkeypatch)
     with QdrantClient(":memory:") as client, warnings.catch_warnings():
         for name in ("one", "two"):
             client.create_collection(name, PARAMS, shard_number=3, replication_factor=2)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, Refused, models
+from tests.helpers import inside
 
 DIMENSION = 8
 
@@ -36,13 +37,13 @@ def test_a_formula_without_end_is_refused(filled):
         formula=models.SumExpression.model_construct(sum=["$score"] * 1_000_001), defaults=None
     )
     with pytest.raises(Refused, match="more than"):
-        filled._client.query_points("x", query=wide, prefetch=prefetch)
+        inside.embedded(filled).query_points("x", query=wide, prefetch=prefetch)
     deep = "$score"
     for _ in range(5_000):
         deep = models.NegExpression.model_construct(neg=deep)
     deep = models.FormulaQuery.model_construct(formula=deep, defaults=None)
     with pytest.raises(Refused, match="levels"):
-        filled._client.query_points("x", query=deep, prefetch=prefetch)
+        inside.embedded(filled).query_points("x", query=deep, prefetch=prefetch)
 
 
 def test_prefetches_without_end_are_refused(filled):
@@ -59,7 +60,7 @@ def test_prefetches_without_end_are_refused(filled):
             lookup_from=None,
         )
     with pytest.raises(Refused, match="levels"):
-        filled._client.query_points("x", query=[1.0] * DIMENSION, prefetch=inner)
+        inside.embedded(filled).query_points("x", query=[1.0] * DIMENSION, prefetch=inner)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, Refused, models
+from tests.helpers import inside
 
 PARAMS = models.VectorParams(size=2, distance=models.Distance.COSINE)
 
@@ -50,7 +51,7 @@ def test_who_looks_while_a_collection_is_replaced_finds_the_new_one(qdrant, stor
     """As where a snapshot is recovered between finding a collection and reading it."""
     taken = path_of(store, qdrant.create_snapshot("things"))
     qdrant.delete("things", [0])
-    inner, left = qdrant._client, [times, times]
+    inner, left = inside.embedded(qdrant), [times, times]
     find = inner.collections.opened
 
     with QdrantClient(path=store) as other:

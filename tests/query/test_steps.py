@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-from retrieval_store.engine.store import Store
 from retrieval_store.query.query import NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
+from tests.helpers import inside
 from tests.helpers.batches import UPSERT, points_of
-from tests.helpers.processes import eager_codes
+from tests.helpers.tuned import eager_codes
 
 
 @pytest.fixture
 def store():
-    store = Store(None, "full")
+    store = inside.opened(None)
     yield store
     store.close()
 
 
 def test_steps_that_are_one_search_keep_thresholds_and_windows_of_their_own(store, monkeypatch):
-    eager_codes(monkeypatch.setattr)
+    eager_codes(monkeypatch)
     points = points_of(store, v=NewSpace("l2"))
     numbers = np.random.default_rng(0)
     vectors = numbers.standard_normal((600, 24)).astype(np.float32)

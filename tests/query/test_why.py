@@ -12,6 +12,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import HasId
 from retrieval_store.query.query import ExplainRequest, NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields
+from tests.helpers import inside
 from tests.helpers.oracle import (
     bm25,
     brute_force,
@@ -139,7 +140,7 @@ def test_ranks_distances_and_reasons_are_those_computed_plainly(client, seed):
             assert [one.legs["dense"].rank for one in reasons] == by_vector
             told = [one.legs["dense"].distance for one in reasons]
             assert np.allclose(told, distances, rtol=1e-5, atol=1e-5)
-        on_cluster = collection._backend.on_cluster
+        on_cluster = inside.backend(collection).on_cluster
         if mode != "dense" and not on_cluster:  # whose scores are those of another average length
             assert [one.legs["text"].rank for one in reasons] == by_words
             told = [one.legs["text"].score or 0 for one in reasons]
@@ -350,7 +351,7 @@ def test_a_record_behind_what_each_side_was_asked_for_is_told(populated):
 def test_a_server_bounds_what_it_is_asked(served):
     collection = served.create_collection("bounded", embedding_function=None)
     collection.add(["a", "b"], [[1, 0], [0, 1]])
-    points = collection._backend.points
+    points = inside.points(collection)
     near = NearestDense("", np.ones((1, 2), np.float32))
     question = Query((QueryStep(near, 2),), Fields())
     asked = ExplainRequest(question, HasId(("a",)), 1)

@@ -17,12 +17,13 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store.server import running
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
+from tests.helpers.tuned import tuned
 
 
 def parts_of(client):
     """Host and port of a served store."""
-    address = client._session.store.address
+    address = inside.store(client).address
     return {"host": address.host, "port": address.port}
 
 
@@ -39,7 +40,7 @@ async def test_many_calls_wait_at_once(served):
 
 
 async def test_what_is_large_or_takes_long_is_waited_for(served):
-    async with AsyncClient(url=served._session.store.address.url) as client:
+    async with AsyncClient(url=inside.store(served).address.url) as client:
         things = await client.create_collection("things", embedding_function=None)
         vectors = np.random.default_rng(1).normal(size=(5_000, 1_000)).astype(np.float32)
         await things.add([str(i) for i in range(len(vectors))], embeddings=vectors)
@@ -108,7 +109,7 @@ async def test_a_proxy_may_frame_answers_as_it_likes(served, tmp_path, in_chunks
 
 
 async def test_an_address_where_nothing_is_or_can_be(monkeypatch):
-    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.0)
+    tuned(monkeypatch, server_patience=0.0)
     with pytest.raises(UnavailableError):
         await retrieval_store.AsyncHttpClient(port=9)
     with pytest.raises(InvalidArgumentError, match="port"):

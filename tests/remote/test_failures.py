@@ -26,14 +26,15 @@ from retrieval_store.errors import (
 from retrieval_store.protocol.methods import ROOT, STORE
 from retrieval_store.server import request, running
 from retrieval_store.server.limits import BodyBudget, BusyError
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside, steps
+from tests.helpers.tuned import tuned
 from tests.server.serving import served as process_that_serves
 
 
 @pytest.fixture
 def impatient(monkeypatch):
     """Nothing is waited for."""
-    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.2)
+    tuned(monkeypatch, server_patience=0.2)
 
 
 def free_port():
@@ -70,8 +71,8 @@ def test_a_client_may_be_made_before_its_server_is_there(tmp_path):
 
 def test_a_server_that_listens_before_it_answers_is_waited_for(served, monkeypatch):
     """As one does whose processes are still loading what they run."""
-    monkeypatch.setattr("retrieval_store.remote.connection.LOOKED_WITHIN", 0.05)
-    address = served._session.store.address
+    tuned(monkeypatch, looked_within=0.05)
+    address = inside.store(served).address
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Gateway) as server:
         server.daemon_threads, server.said = True, None
         server.behind = (address.host, address.port)
@@ -219,7 +220,7 @@ def test_what_goes_wrong_with_an_answer_is_told(way, error, said, again):
         assert (server.asked > 1) == again  # reads are tried again where that may help
         before = server.asked
         with pytest.raises(error) as caught:
-            client._session.store.drop("things")
+            inside.store(client).drop("things")
         if way in ("cut", "gateway", "slow"):
             assert "may have been done, as a whole or not at all" in str(caught.value)
             assert server.asked <= before + 1  # a write isn't
@@ -228,19 +229,15 @@ def test_what_goes_wrong_with_an_answer_is_told(way, error, said, again):
 @pytest.mark.usefixtures("impatient")
 def test_what_is_refused_for_want_of_room_is_tried_again(served, monkeypatch):
     things = made(served)
-    from retrieval_store.engine.points import PointStore
-
     left = [2]
-    put = PointStore.put
 
-    def busy(self, **given):
+    def busy():
         if left[0]:
             left[0] -= 1
             raise BusyError
-        return put(self, **given)
 
-    monkeypatch.setattr(PointStore, "put", busy)
-    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 5.0)
+    steps.before(monkeypatch, "put_points", busy)
+    tuned(monkeypatch, server_patience=5.0)
     things.add(ids="new", embeddings=[[1, 2, 3, 4]])
     assert things.count() == 6
 
@@ -279,11 +276,11 @@ def test_an_iterator_whose_server_has_ended_says_so(tmp_path):
 
 def test_changes_of_many_are_all_there_in_the_end(served):
     made(served)
-    url = served._session.store.address.url
+    url = inside.store(served).address.url
 
     def change(number):
         with retrieval_store.Client(url=url) as client:
-            backend = client.get_collection("things", embedding_function=None)._backend
+            backend = inside.backend(client.get_collection("things", embedding_function=None))
             for i in range(10):
                 backend.change(lambda record, i=i: noted(record, f"{number}-{i}"))
 
@@ -292,7 +289,8 @@ def test_changes_of_many_are_all_there_in_the_end(served):
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    settings = served.get_collection("things", embedding_function=None)._record().settings
+    things = served.get_collection("things", embedding_function=None)
+    settings = inside.backend(things).record().settings
     assert len(settings["metadata"]) == 40
 
 
@@ -358,7 +356,7 @@ def test_arguments_that_cannot_be_are_refused_at_once(given, error, said):
 
 
 def test_what_goes_with_a_cluster_alone_is_refused(served):
-    url = served._session.store.address.url
+    url = inside.store(served).address.url
     for given in ({"consistency": 2}, {"create_indexes": False}):
         with pytest.raises(InvalidArgumentError, match="go with a cluster"):
             retrieval_store.Client(url=url, **given)
@@ -368,7 +366,7 @@ def test_what_goes_with_a_cluster_alone_is_refused(served):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "http://127.0.0.1/"])
 def test_a_client_by_host_and_port(served, host):
-    port = served._session.store.address.port
+    port = inside.store(served).address.port
     made(served)
     with retrieval_store.HttpClient(host, port, headers={"x-mine": "1"}) as client:
         assert client.count_collections() == 1
@@ -383,7 +381,7 @@ def test_a_client_by_host_and_port(served, host):
 
 def test_a_collection_that_is_not_there_is_told(served):
     with pytest.raises(NotFoundError):
-        served._session.store.points("00000000-0000-0000-0000-000000000000").count()
+        inside.store(served).points("00000000-0000-0000-0000-000000000000").count()
 
 
 class Gateway(socketserver.BaseRequestHandler):
@@ -421,7 +419,7 @@ def gateway(behind, said):
 
 @pytest.mark.parametrize("status", [502, 503, 429])
 def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served, status):
-    things, address = made(served), served._session.store.address
+    things, address = made(served), inside.store(served).address
     said = b"HTTP/1.1 %d Not Now\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status
     behind = gateway((address.host, address.port), said)
     with behind as (server, url), retrieval_store.Client(url=url) as client:
@@ -463,14 +461,14 @@ def test_bodies_without_room_are_tried_again(served, monkeypatch):
 
             yield refused
 
-    monkeypatch.setattr(BodyBudget, "held", full)
+    steps.replace(monkeypatch, "hold_body", full)
     things.count()  # for which the thread of the connection waited before
     things.add(ids=[f"x{i}" for i in range(40_000)], embeddings=np.ones((40_000, 4)))
     assert (things.count(), left) == (40_005, [0])
 
 
 def test_bytes_that_are_only_announced_keep_nobody_out(served):
-    things, address = made(served), served._session.store.address
+    things, address = made(served), inside.store(served).address
     head = f"POST {ROOT}/store/count HTTP/1.1\r\nhost: localhost\r\ncontent-length: {400 << 20}\r\n"
     with contextlib.ExitStack() as stack:
         for _ in range(40):
@@ -493,7 +491,7 @@ def test_copies_are_kept_for_who_reads_slowly_and_end_with_who_reads_them(served
 
 
 def test_copies_of_readers_that_are_gone_keep_nobody_out(served):
-    things, address = made(served, points=20), served._session.store.address
+    things, address = made(served, points=20), inside.store(served).address
     message = b"".join(STORE["copy"].asked({"collection_id": str(things.id)}))
     head = (
         f"POST {ROOT}/store/copy HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(message)}\r\n"
@@ -507,7 +505,7 @@ def test_copies_of_readers_that_are_gone_keep_nobody_out(served):
 
 @pytest.mark.usefixtures("impatient")
 def test_all_threads_wait_for_a_server_at_once(monkeypatch):
-    monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 1.0)
+    tuned(monkeypatch, server_patience=1.0)
     with retrieval_store.Client(url=f"http://127.0.0.1:{free_port()}") as client:
         failed = []
 
@@ -527,7 +525,7 @@ def test_all_threads_wait_for_a_server_at_once(monkeypatch):
 
 def test_what_is_too_large_for_a_message_is_said_before_anything_is_sent(served, monkeypatch):
     things = made(served)
-    monkeypatch.setattr("retrieval_store.remote.connection.LARGEST", 10_000)
+    tuned(monkeypatch, largest_answer=10_000)
     with pytest.raises(InvalidArgumentError, match="divide it into several calls"):
         things.add(ids=["x"], embeddings=[[0.5] * 4], documents=["long " * 4_000])
 

@@ -7,6 +7,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import UnavailableError
+from tests.helpers.tuned import tuned
 from tests.server.serving import served
 
 pytestmark = pytest.mark.skipif(
@@ -41,7 +42,7 @@ async def test_what_is_encrypted_is_the_same(tmp_path, certificate, monkeypatch)
             assert await there.count() == 2
         with retrieval_store.Client(url=url, verify=False) as client:
             assert client.count_collections() == 1
-        monkeypatch.setattr("retrieval_store.remote.connection.PATIENCE", 0.1)
+        tuned(monkeypatch, server_patience=0.1)
         for given, said in ((url, "isn't trusted"), (url.replace("https", "http"), "is it https")):
             with (
                 retrieval_store.Client(url=given) as client,

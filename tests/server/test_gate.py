@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gzip
-import hmac
 import json
 import logging
 
@@ -15,7 +14,7 @@ from retrieval_store.server import Application, app
 from retrieval_store.server.auth import ServerSettings, checked_keys, keys_of
 from retrieval_store.server.routes import ROUTES
 from tests.cli.terminals import run
-from tests.helpers import ROOT
+from tests.helpers import ROOT, steps
 from tests.server.asked import Asking
 
 FULL, LOOK = "secret", "look"
@@ -189,14 +188,7 @@ def test_there_is_nothing_to_be_learned_without_a_key(locked):
 
 
 def test_every_key_is_compared_in_constant_time(locked, monkeypatch):
-    compared = []
-    digest = hmac.compare_digest
-
-    def compare(one, other):
-        compared.append((one, other))
-        return digest(one, other)
-
-    monkeypatch.setattr("retrieval_store.server.auth.hmac.compare_digest", compare)
+    compared = steps.noted(monkeypatch, "compare_secrets")
     keys = {FULL.encode(), b"next", LOOK.encode(), b"glance"}
     for key in (FULL, "glance", "wrong"):
         compared.clear()
@@ -408,7 +400,7 @@ def test_else_it_is_served(tmp_path, monkeypatch, words):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "keys").write_text(FULL)
     served = []
-    monkeypatch.setattr("retrieval_store.server.run.serve", lambda *given: served.append(given))
+    steps.replace(monkeypatch, "serve", lambda *given: served.append(given))
     assert run("serve", "store", "--host", "0.0.0.0", *words, cwd=tmp_path).returncode == 0
     ((_, settings, _, _, _),) = served
     assert settings.keys == ((FULL,) if "keys" in words else ())

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval_store import plugins
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.plugins import register_embedding_function
 from retrieval_store.server import app
+from tests.helpers.circumstances import register_besides
 from tests.server.asked import Asking
 
 CAT, BANK = "The cat sleeps on the sofa.", "The bank raised interest rates."
@@ -41,12 +41,10 @@ class Fetching(Brightness):
 
 
 @pytest.fixture
-def registered():
+def registered(monkeypatch):
+    register_besides(monkeypatch)
     register_embedding_function("brightness")(Brightness)
     register_embedding_function("fetching")(Fetching)
-    yield
-    for name in ("brightness", "fetching"):
-        del plugins._registered[name]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.server import Application, running
 from retrieval_store.server.auth import ServerLimits, ServerSettings
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 from tests.server.asked import Asking
 
 POINTS = "/collections/c/points?wait=true"
@@ -301,7 +301,7 @@ def test_clients_that_send_nothing_of_their_bodies_keep_nobody_out():
 
 
 def test_what_a_body_may_inflate_to_counts(ask):
-    asking = ask.application._bodies
+    asking = inside.bodies(ask.application)
     with asking.held() as take:
         take(FEW.bodies - 50_000)
         compressed = gzip.compress(b"{}" + b" " * 60_000)

@@ -12,6 +12,7 @@ from qdrant_client import models
 from retrieval_store.qdrant.errors import Refused
 from retrieval_store.server import app
 from retrieval_store.server import bodies as points
+from tests.helpers.tuned import tuned
 from tests.often import up_to
 from tests.server.asked import Asking
 
@@ -61,14 +62,12 @@ bodies = st.one_of(
 
 def read(sent, parser):
     """What comes of a body; the status where it is refused."""
-    before = points.simdjson, points.LARGE
-    points.simdjson, points.LARGE = parser, 0
-    try:
-        return plain(points.points_to_write(sent, []))
-    except Refused as refused:
-        return refused.status_code
-    finally:
-        points.simdjson, points.LARGE = before
+    with pytest.MonkeyPatch.context() as patch:
+        tuned(patch, json_parser=parser, large_body=0)
+        try:
+            return plain(points.points_to_write(sent, []))
+        except Refused as refused:
+            return refused.status_code
 
 
 def plain(value, is_vector=False):
@@ -117,11 +116,9 @@ def test_numbers_arrive_as_they_were_sent(rows):
     simdjson = pytest.importorskip("simdjson")
     body = {"points": [{"id": i, "vector": row} for i, row in enumerate(rows)]}
     for parser in (simdjson, None):
-        points.simdjson, before = parser, points.simdjson
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            tuned(patch, json_parser=parser)
             found = points.points_to_write(json.dumps(body).encode(), [])
-        finally:
-            points.simdjson = before
         assert isinstance(found.points, models.Batch)
         assert [vector.tolist() for vector in found.points.vectors] == rows
 

@@ -9,8 +9,9 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from retrieval_store.qdrant.errors import RateLimited
-from retrieval_store.server import rates, running
+from retrieval_store.server import running
 from tests.helpers import PATIENCE
+from tests.helpers.clocks import set_clock
 
 PLANE = models.VectorParams(size=2, distance=models.Distance.DOT)
 FILTERED = models.Filter(must=[models.FieldCondition(key="n", match=models.MatchValue(value=1))])
@@ -44,7 +45,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(rates, "time", clock)
+    set_clock(monkeypatch, "rates of requests", clock)
     return clock
 
 

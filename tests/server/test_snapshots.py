@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 import pytest
 
-from retrieval_store.qdrant import QdrantClient, models, snapshots
+from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.server import app
 from retrieval_store.server.application import MOST_LEFT
 from retrieval_store.server.limits import BusyError, GoneError, WaitedTooLongError
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside, steps
 from tests.server.asked import Answered, Asking
 
 BOUNDARY = "the-boundary"
@@ -83,7 +83,7 @@ def one_more(ask):
 
 def jobs_done(ask):
     """Wait for what goes on after its answer."""
-    ask.application._jobs.submit(lambda: None).result(PATIENCE)
+    inside.jobs(ask.application).submit(lambda: None).result(PATIENCE)
 
 
 # What is done
@@ -438,7 +438,7 @@ def test_an_upload_that_finds_no_thread_leaves_nothing(ask, uploads, monkeypatch
     async def run(*_):
         raise error
 
-    monkeypatch.setattr(ask.application._pool, "run", run)
+    monkeypatch.setattr(inside.pool(ask.application), "run", run)
     answer = in_parts(ask, [form(file)])
     assert (answer and answer.status) == (429 if error is BusyError else 408)
 
@@ -517,13 +517,12 @@ def test_no_name_of_a_collection_passes_for_a_line_of_metrics_or_a_header(ask):
 
 
 def test_what_is_left_to_do_is_bounded(ask, monkeypatch):
-    go_on, taken = threading.Event(), snapshots.create
+    go_on = threading.Event()
 
-    def slow(*args):
+    def slow():
         assert go_on.wait(PATIENCE)
-        return taken(*args)
 
-    monkeypatch.setattr(snapshots, "create", slow)
+    steps.before(monkeypatch, "make_snapshot", slow)
     answers = [ask("POST", f"{K}/snapshots?wait=false").status for _ in range(MOST_LEFT + 2)]
     assert answers == [202] * MOST_LEFT + [429] * 2
     go_on.set()

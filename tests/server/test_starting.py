@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.server import run as starting
 from retrieval_store.server import running
 from tests.cli.terminals import run
 from tests.helpers import PATIENCE
+from tests.helpers.tuned import tuned
 from tests.server.serving import served
 
 
@@ -125,7 +125,7 @@ def test_heads_and_bodies_that_are_long_but_not_too_long_are_read():
     ids=["nothing", "a part", "a part of the second"],
 )  # fmt: skip
 def test_a_head_that_does_not_come_is_given_up(monkeypatch, sent):
-    monkeypatch.setattr(starting, "HEAD_WITHIN", 0.3)
+    tuned(monkeypatch, head_within=0.3)
     with running(":memory:") as url:
         place = urlsplit(url)
         with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
@@ -135,7 +135,7 @@ def test_a_head_that_does_not_come_is_given_up(monkeypatch, sent):
 
 
 def test_an_answer_may_take_longer_than_a_head(monkeypatch):
-    monkeypatch.setattr(starting, "HEAD_WITHIN", 0.3)
+    tuned(monkeypatch, head_within=0.3)
     with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
 
         def body():

@@ -7,6 +7,7 @@ import retrieval_store
 from retrieval_store import Hybrid
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.view.live import Views
+from tests.helpers import inside
 from tests.view.looking import asked, filled
 
 
@@ -14,7 +15,7 @@ from tests.view.looking import asked, filled
 def things(client):
     """Views of a store, and a collection in it with its vectors."""
     collection, matrix = filled(client)
-    return Views(client._session), collection, matrix
+    return Views(inside.session(client)), collection, matrix
 
 
 def test_a_store_tells_its_collections(client, things):
@@ -25,7 +26,7 @@ def test_a_store_tells_its_collections(client, things):
     shown = told["collections"][1]
     assert (shown["collection"], shown["points"]) == (str(collection.id), 60)
     assert shown["problem"] is None
-    assert told["read_only"] is False and told["place"] == client._session.place
+    assert told["read_only"] is False and told["place"] == inside.session(client).place
 
 
 def test_a_collection_tells_what_can_be_asked_of_it(things):
@@ -108,7 +109,7 @@ def test_long_documents_are_cut_where_they_are_shown(client):
     collection = client.create_collection("long", embedding_function=None)
     document = "x\0é" * 50_000
     collection.add(ids="a", embeddings=[[1, 2]], documents=document)
-    views, at = Views(client._session), {"collection": str(collection.id)}
+    views, at = Views(inside.session(client)), {"collection": str(collection.id)}
     (shown,) = asked(views, "records", **at)["records"]
     assert (shown["document"], shown["length"]) == (document[:2_000], 150_000)
     record = asked(views, "record", key="s:a", **at)["record"]
@@ -166,7 +167,7 @@ def test_words_of_the_question_are_marked(client):
     documents = ["Running\0wolves, E\u0301CLAIR", "nothing", None]
     collection.add(ids=["a", "b", "c"], embeddings=np.eye(3), documents=documents)
     told = asked(
-        Views(client._session),
+        Views(inside.session(client)),
         "query",
         collection=str(collection.id),
         mode="hybrid",
@@ -215,7 +216,7 @@ def test_what_cannot_be_meant_is_refused_by_its_field(name, body, said):
         retrieval_store.Client() as client,
         pytest.raises(InvalidArgumentError) as refused,
     ):
-        asked(Views(client._session), name, **body)
+        asked(Views(inside.session(client)), name, **body)
     assert said in str(refused.value)
 
 

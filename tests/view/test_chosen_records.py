@@ -2,6 +2,7 @@
 
 from retrieval_store.protocol.codec import unpacked
 from retrieval_store.view.live import Views
+from tests.helpers import inside
 from tests.view.looking import asked, filled
 
 CHOSEN = {"keys": ["s:p3", "s:p4", "s:p10", "s:gone"]}
@@ -10,7 +11,7 @@ IDS = ["p3", "p4", "p10"]
 
 def test_what_was_chosen_is_all_that_is_shown_counted_found_and_drawn(client):
     collection, matrix = filled(client)
-    views, at = Views(client._session), {"collection": str(collection.id), **CHOSEN}
+    views, at = Views(inside.session(client)), {"collection": str(collection.id), **CHOSEN}
     shown = asked(views, "records", **at)["records"]
     assert sorted(one["id"] for one in shown) == sorted(IDS)
     assert asked(views, "count", **at)["count"] == 3

@@ -12,15 +12,15 @@ import orjson
 import pytest
 
 import retrieval_store
-from retrieval_store.server import application, sending
 from retrieval_store.server.application import Application
 from retrieval_store.server.auth import ServerSettings
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.run import Listening, served
 from retrieval_store.view.live import EVERY, EVERY_OF_ONE, Watching
 from tests.cli.terminals import environment, run
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.indexed import until
+from tests.helpers.tuned import tuned
 from tests.server.asked import Asking
 from tests.view.looking import filled
 
@@ -40,7 +40,7 @@ def test_one_collection_is_looked_at_more_often_than_all(client):
     second, _ = filled(client, "second", 3)
     ids = str(first.id), str(second.id)
     clock = Clock()
-    watching = Watching(lambda: client._session.store, clock)
+    watching = Watching(lambda: inside.store(client), clock)
     before = watching.now(ids[0])
     assert {name: one["points"] for name, one in before.items()} == dict.fromkeys(ids, 3)
     assert [before[one]["name"] for one in ids] == ["first", "second"]
@@ -48,7 +48,7 @@ def test_one_collection_is_looked_at_more_often_than_all(client):
     second.delete(ids="p0")
     assert watching.now(ids[0]) == before  # as it was just looked at
     clock.now += EVERY_OF_ONE
-    if not client._session.on_cluster:
+    if not inside.session(client).on_cluster:
         now = watching.now(ids[0])
         assert (now[ids[0]]["points"], now[ids[1]]) == (2, before[ids[1]])
         assert now[ids[0]]["seq"] > before[ids[0]]["seq"]
@@ -79,15 +79,15 @@ def test_a_change_is_told_and_the_stream_ends_with_its_client_or_the_server():
     with retrieval_store.Client() as client:
         collection, _ = filled(client, count=3)
         at = str(collection.id)
-        made = Application(client._session, SETTINGS, OF_VIEW)
+        made = Application(inside.session(client), SETTINGS, OF_VIEW)
         with served(made, Listening(port=0)) as url:
             with listening(url, {"collection": at}) as response:
                 assert response.getheader("content-type") == "application/x-ndjson"
                 assert next_line(response)[at]["points"] == 3
-                assert made._streams == 1
+                assert inside.streams(made) == 1
                 collection.delete(ids="p0")
                 assert next_line(response)[at]["points"] == 2
-            until(lambda: made._streams == 0, "the stream goes on")
+            until(lambda: inside.streams(made) == 0, "the stream goes on")
             response = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE)
             response.request("POST", "/view/api/live", "{}", {"api-key": TOKEN})
             answer = response.getresponse()
@@ -100,12 +100,12 @@ def test_no_thread_is_held_by_those_who_listen(monkeypatch):
     """More of them than there are threads, and others are answered."""
     with retrieval_store.Client() as client:
         filled(client, count=3)
-        made = Application(client._session, SETTINGS, OF_VIEW)
+        made = Application(inside.session(client), SETTINGS, OF_VIEW)
         with served(made, Listening(port=0)) as url, contextlib.ExitStack() as stack:
-            most = made._limits.threads * 2
+            most = inside.threads(made) * 2
             each = [stack.enter_context(listening(url, {})) for _ in range(most)]
-            assert all(next_line(one) for one in each) and made._streams == most
-            monkeypatch.setattr(application, "MOST_STREAMS", most)
+            assert all(next_line(one) for one in each) and inside.streams(made) == most
+            tuned(monkeypatch, streams=most)
             with listening(url, {}) as refused:
                 assert refused.status == 503
             where = urlsplit(url)
@@ -115,12 +115,10 @@ def test_no_thread_is_held_by_those_who_listen(monkeypatch):
 
 
 def test_an_empty_line_comes_where_nothing_changes_and_the_end_after_a_while(monkeypatch):
-    monkeypatch.setattr(sending, "FOLLOWED_EVERY", 0.01)
-    monkeypatch.setattr(sending, "IDLE_AFTER", 0.05)
-    monkeypatch.setattr(sending, "STREAMED_FOR", 0.5)
+    tuned(monkeypatch, stream_followed_every=0.01, stream_idle_after=0.05, stream_lasts=0.5)
     with retrieval_store.Client() as client:
         filled(client, count=3)
-        made = Application(client._session, SETTINGS, OF_VIEW)
+        made = Application(inside.session(client), SETTINGS, OF_VIEW)
         with contextlib.closing(Asking(made)) as asking:
             answer = asking("POST", "/view/api/live", {}, api_key=TOKEN)
         first, *others = answer.body.splitlines()
@@ -129,7 +127,7 @@ def test_an_empty_line_comes_where_nothing_changes_and_the_end_after_a_while(mon
 
 def test_who_is_not_let_in_listens_to_nothing():
     with retrieval_store.Client() as client:
-        made = Application(client._session, SETTINGS, OF_VIEW)
+        made = Application(inside.session(client), SETTINGS, OF_VIEW)
         with contextlib.closing(Asking(made)) as asking:
             assert asking("POST", "/view/api/live", {}).status == 401
             assert asking("POST", "/view/api/live", {"collection": 1}, api_key=TOKEN).status == 400
@@ -199,7 +197,7 @@ def test_the_command_shows_what_another_process_writes_and_ends_on_interrupt(tmp
 
 def test_the_command_looks_into_a_served_store(served, tmp_path):
     filled(served, count=3)
-    with viewing(served._session.store.address.url, tmp_path) as (_, url, token):
+    with viewing(inside.store(served).address.url, tmp_path) as (_, url, token):
         status, told = asked_at(url, f"Bearer {token}", "store", {})
         assert status == 200
         (collection,) = orjson.loads(told)["collections"]
@@ -232,7 +230,6 @@ def test_a_browser_is_opened_only_from_a_terminal(tmp_path, monkeypatch, is_term
     from click.testing import CliRunner
 
     from retrieval_store.cli import serve
-    from retrieval_store.server import run as starting
 
     shown, opened = [], threading.Event()
 
@@ -244,9 +241,9 @@ def test_a_browser_is_opened_only_from_a_terminal(tmp_path, monkeypatch, is_term
         assert settings.local and settings.read_only and not settings.keys
         announce("http://127.0.0.1:1/view")
 
-    monkeypatch.setattr(serve.webbrowser, "open", open_browser)
-    monkeypatch.setattr(starting, "view", announce_alone)
-    monkeypatch.setattr(serve, "is_terminal", lambda: is_terminal)
+    steps.replace(monkeypatch, "open_browser", open_browser)
+    steps.replace(monkeypatch, "serve_page", announce_alone)
+    steps.replace(monkeypatch, "is_terminal", lambda: is_terminal)
     with retrieval_store.Client(tmp_path / "store"):
         pass
     done = CliRunner().invoke(serve.view, [str(tmp_path / "store")], standalone_mode=False)

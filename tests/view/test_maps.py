@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from retrieval_store.base.pca import places_of, plane_of
-from retrieval_store.cluster import store as remote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.where import parse_where
 from retrieval_store.protocol.codec import unpacked
 from retrieval_store.view.live import Views
+from tests.helpers import inside
+from tests.helpers.clocks import set_clock
 from tests.view.looking import KINDS, asked, filled
 
 
@@ -26,7 +27,7 @@ def test_a_map_shows_each_point_where_numpy_has_it(client, metric):
     settings = {"configuration": {"hnsw": {"space": metric}}}
     collection, matrix = filled(client, **settings)
     data, places, colors, axes = drawn_map(
-        Views(client._session), collection=str(collection.id), color="kind"
+        Views(inside.session(client)), collection=str(collection.id), color="kind"
     )
     plane = plane_of(matrix, metric == "cosine")
     assert axes == pytest.approx(plane.axes, abs=1e-5)
@@ -41,7 +42,7 @@ def test_a_map_shows_each_point_where_numpy_has_it(client, metric):
 def test_a_map_shows_what_matches(client):
     collection, matrix = filled(client)
     data, places, colors, _ = drawn_map(
-        Views(client._session),
+        Views(inside.session(client)),
         collection=str(collection.id),
         where={"kind": "map"},
         where_document={"$contains": "number"},
@@ -57,7 +58,7 @@ def test_a_map_shows_what_matches(client):
 @pytest.mark.embedded
 def test_of_many_points_a_sample_is_drawn_that_is_the_same_again(client):
     collection, _ = filled(client)
-    views, at = Views(client._session), {"collection": str(collection.id), "sample": 20}
+    views, at = Views(inside.session(client)), {"collection": str(collection.id), "sample": 20}
     data, places, *_ = drawn_map(views, seed=4, **at)
     assert (len(data["keys"]), data["total"], data["sampled"]) == (20, 60, True)
     numbers = [int(one.removeprefix("s:p")) for one in data["keys"]]
@@ -71,14 +72,14 @@ def test_of_many_points_a_sample_is_drawn_that_is_the_same_again(client):
 def test_on_a_cluster_the_first_points_are_drawn(cluster):
     collection, _ = filled(cluster)
     at = {"collection": str(collection.id), "sample": 20}
-    data, *_ = drawn_map(Views(cluster._session), **at)
+    data, *_ = drawn_map(Views(inside.session(cluster)), **at)
     assert data["keys"] == [f"s:p{i}" for i in range(20)]
     assert (data["total"], data["sampled"]) == (60, True)
 
 
 def test_places_of_others_are_found_in_the_same_plane(client):
     collection, _ = filled(client)
-    views, at = Views(client._session), {"collection": str(collection.id)}
+    views, at = Views(inside.session(client)), {"collection": str(collection.id)}
     _, places, _, axes = drawn_map(views, where={"n": {"$lt": 40}}, **at)
     encoded = base64.b64encode(axes.tobytes()).decode()
     keys = ["s:p3", "s:none", "s:p50", "s:p3"]
@@ -93,7 +94,7 @@ def test_places_of_others_are_found_in_the_same_plane(client):
 def test_a_collection_without_vectors_is_an_empty_map(client):
     collection = client.create_collection("empty", embedding_function=None)
     at = {"collection": str(collection.id)}
-    data, places, colors, axes = drawn_map(Views(client._session), color="kind", **at)
+    data, places, colors, axes = drawn_map(Views(inside.session(client)), color="kind", **at)
     assert (data["keys"], data["total"], data["explained"]) == ([], 0, [0, 0])
     assert (places.shape, colors.shape, axes.shape) == ((0, 2), (0,), (3, 0))
 
@@ -108,7 +109,9 @@ def test_many_categories_end_with_all_others_and_what_lacks_a_value_has_none(cli
         embeddings=np.random.default_rng(0).normal(size=(len(values), 3)),
         metadatas=values,
     )
-    data, _, colors, _ = drawn_map(Views(client._session), collection=str(collection.id), color="k")
+    data, _, colors, _ = drawn_map(
+        Views(inside.session(client)), collection=str(collection.id), color="k"
+    )
     names = data["color"]["names"]
     assert names == [*(f"k{i:02}" for i in range(11)), "other"]
     assert [names[int(one)] for one in colors[:16]] == ["k00"] * 15 + ["k01"]
@@ -121,7 +124,7 @@ def test_deleted_and_changed_points_are_drawn_as_they_are_now(client):
     collection, matrix = filled(client)
     collection.delete(ids=["p0", "p30"])
     collection.update(ids="p5", embeddings=[[100, 0, 0, 0]])
-    points = client._session.store.points(str(collection.id))
+    points = inside.points(collection)
     found = points.projected("", None, 1000, 0, ("n",))
     rows = [i for i in range(60) if i not in (0, 30)]
     matrix[5] = [100, 0, 0, 0]
@@ -132,16 +135,16 @@ def test_deleted_and_changed_points_are_drawn_as_they_are_now(client):
 
 def test_points_are_counted_for_as_long_as_there_is_time(client):
     collection, _ = filled(client)
-    points = client._session.store.points(str(collection.id))
+    points = inside.points(collection)
     expression = parse_where({"n": {"$gte": 20}})
     assert points.counted(expression, 100.0) == (40, True)
 
 
 def test_a_cluster_is_counted_page_by_page_for_as_long_as_there_is_time(cluster, monkeypatch):
     collection, _ = filled(cluster)
-    points = cluster._session.store.points(str(collection.id))
+    points = inside.store(cluster).points(str(collection.id))
     expression = parse_where({"n": {"$gte": 0}})
     assert points.counted(expression, 0.0) == (0, False)
     assert points.counted(expression, 100.0) == (60, True)
-    monkeypatch.setattr(remote, "time", SimpleNamespace(monotonic=count().__next__))
+    set_clock(monkeypatch, "pages of a cluster", SimpleNamespace(monotonic=count().__next__))
     assert points.counted(expression, 25) == (24, False)

@@ -12,6 +12,7 @@ from retrieval_store.server.auth import ServerSettings
 from retrieval_store.server.browser import INDEX, POLICY, _files
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.view.calls import CALLS
+from tests.helpers import inside, steps
 from tests.often import DAY, times
 from tests.server.asked import Asking
 from tests.view.looking import data_uri, filled, picture
@@ -31,7 +32,7 @@ SAFE = {
 def page_of(client, **settings):
     """Asks what `view` serves of a store."""
     given = ServerSettings(reader_keys=(TOKEN,), read_only=True, local=True, **settings)
-    made = Application(client._session, given, OF_VIEW)
+    made = Application(inside.session(client), given, OF_VIEW)
     with contextlib.closing(Asking(made)) as asking:
         yield asking
 
@@ -270,12 +271,7 @@ def test_what_lies_elsewhere_or_is_no_picture_is_not_shown(pictured, key):
 
 
 def test_without_a_folder_no_file_is_opened(pictured, monkeypatch):
-    from retrieval_store.loaders import sources
-
-    def opened(*_):
-        raise AssertionError("a file was opened")
-
-    monkeypatch.setattr(sources, "opened", opened)
+    steps.fail(monkeypatch, "open_source", AssertionError("a file was opened"))
     client, collection, _ = pictured
     with page_of(client) as page:
         for key in ("red", "whole", "file", "outside", "dots", "web"):

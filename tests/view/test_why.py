@@ -4,6 +4,7 @@ import pytest
 
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.view.live import Views
+from tests.helpers import inside
 from tests.view.looking import asked, filled
 
 
@@ -11,7 +12,7 @@ from tests.view.looking import asked, filled
 def ask(client):
     """Asks why of a collection, and that collection."""
     collection, matrix = filled(client)
-    views = Views(client._session)
+    views = Views(inside.session(client))
 
     def why(**body):
         query = {"vector": matrix[0].tolist(), "k": 5, **body}

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.filtering import cache, evaluate
-from tests.helpers.processes import eager_codes
+from tests.helpers.steps import noted
+from tests.helpers.tuned import eager_codes, tuned
 from tests.often import up_to
 
 COUNT, DIMENSION = 300, 4
@@ -84,8 +84,8 @@ def check(things, held, query):
 @given(steps=steps)
 def test_answers_under_kept_filters_are_right_after_any_writes(steps, followed):
     with pytest.MonkeyPatch.context() as patch:
-        eager_codes(patch.setattr)
-        patch.setattr(cache, "FOLLOWED", followed)
+        eager_codes(patch)
+        tuned(patch, filters_followed=followed)
         with retrieval_store.Client() as client:
             things = client.create_collection("things", embedding_function=None)
             held = {}
@@ -97,11 +97,7 @@ def test_answers_under_kept_filters_are_right_after_any_writes(steps, followed):
 
 
 def test_a_filter_that_is_kept_isnt_evaluated_again_for_a_write_to_another_point(monkeypatch):
-    evaluated = []
-    matching = evaluate.matching
-    monkeypatch.setattr(
-        evaluate, "matching", lambda *given: evaluated.append(given) or matching(*given)
-    )
+    evaluated = noted(monkeypatch, "evaluate_filter")
     with retrieval_store.Client() as client:
         things = client.create_collection("things", embedding_function=None)
         held = {}

@@ -4,37 +4,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.filtering.evaluate import matching
-from retrieval_store.engine.sqlite import MemoryDatabase
-from retrieval_store.engine.storage.records import read_values
 from retrieval_store.filters.expression import And, Range
 from retrieval_store.query.types import Fields, PointBatch
+from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, points_of
+from tests.helpers.tuned import tuned
 
 
 def test_a_reader_uses_a_column_that_was_built_for_a_later_state(store):
     points = points_of(store, v="l2")
     many = PointBatch(list(range(100)), {}, [{"n": i} for i in range(100)])
     points.put(many, ADD)
-    database = points.access._database
     assert len(points.get(None, Range(("n",), gte=0), None, 0, Fields()).ids) == 100
-    if isinstance(database, MemoryDatabase):
+    if store.directory is None:
         return  # there a reader has the store for itself
 
     def look(early):
         points.put(PointBatch([1, 100], {}, [{"n": -5}, {"n": 6}]), UPSERT)
         assert points.get(None, Range(("n",), lt=0), None, 0, Fields()).ids == [1]
-        assert not matching(early, Range(("n",), lt=0)).any()
-        assert matching(early, Range(("n",), gte=0)).sum() == 100
+        assert not inside.matching(early, Range(("n",), lt=0)).any()
+        assert inside.matching(early, Range(("n",), gte=0)).sum() == 100
 
     points.access.read(look)
     assert points.get(None, Range(("n",), gte=6), None, 0, Fields()).ids == [*range(6, 101)]
 
 
 def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.state.caches.CHANGES_KEPT", 4)
-    monkeypatch.setattr("retrieval_store.engine.state.caches.BUDGET.limit", 0)
+    tuned(monkeypatch, changes_kept=4, memory_budget=0)
     points = points_of(store, v="l2")
     points.put(PointBatch(["a", "b"], {}, [{"x": 0, "y": 0, "z": 0}] * 2), ADD)
     for i in range(30):
@@ -47,13 +43,7 @@ def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch
 
 
 def test_payloads_are_read_once_for_all_keys_of_a_filter(store, monkeypatch):
-    reads = []
-
-    def reading(connection, pks, paths):
-        reads.append((len(pks), sorted(key for (key,) in paths)))
-        return read_values(connection, pks, paths)
-
-    monkeypatch.setattr(columns, "read_values", reading)
+    reads = steps.noted(monkeypatch, "read_payloads")
     points = points_of(store)
     count = 3000
     points.put(PointBatch([*range(count)], {}, [{"x": i, "y": i} for i in range(count)]), ADD)
@@ -61,7 +51,8 @@ def test_payloads_are_read_once_for_all_keys_of_a_filter(store, monkeypatch):
     points.put(PointBatch([5], {}, [{"x": 1, "y": 2, "z": 3}]), UPSERT)
     every = And((Range(("x",), lt=2), Range(("y",), gt=1), Range(("z",), gt=1)))
     assert points.get(None, every, None, 0, Fields()).ids == [5]
-    assert reads == [(count, ["x"]), (count, ["x", "y", "z"])]
+    told = [(len(pks), sorted(key for (key,) in paths)) for _, pks, paths in reads]
+    assert told == [(count, ["x"]), (count, ["x", "y", "z"])]
 
 
 KEYS = ["a", "b", "a.b", "a.b.c", "n", "..", "é", "none"]

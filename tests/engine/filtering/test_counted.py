@@ -3,8 +3,10 @@
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.filtering import select
 from retrieval_store.filters.where import parse_where, parse_where_document
+from tests.helpers import inside
+from tests.helpers.clocks import Ticking, set_clock
+from tests.helpers.tuned import tuned
 
 COUNT = 3_000
 
@@ -12,8 +14,7 @@ COUNT = 3_000
 @pytest.fixture
 def points(monkeypatch):
     """Points of a collection that is large enough to be read in pieces."""
-    monkeypatch.setattr(select, "SMALL", 100)
-    monkeypatch.setattr(select, "LOOKED_AT_ONCE", 500)
+    tuned(monkeypatch, few_to_count=100, looked_at_once=500)
     with retrieval_store.Client() as client:
         collection = client.create_collection("many", embedding_function=None)
         collection.add(
@@ -23,18 +24,7 @@ def points(monkeypatch):
             documents=[f"document {i}" for i in range(COUNT)],
         )
         collection.delete(ids=["0", "1"])
-        yield client._session.store.points(str(collection.id))
-
-
-class Clock:
-    """A second passes between two looks."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def monotonic(self):
-        self.now += 1
-        return self.now
+        yield inside.points(collection)
 
 
 FILTERS = [
@@ -53,11 +43,11 @@ def test_with_time_all_are_counted_and_the_result_is_kept(points, expression, co
 
 
 def test_when_the_time_is_over_it_is_what_was_found_so_far(points, monkeypatch):
-    monkeypatch.setattr(select, "time", Clock())
+    set_clock(monkeypatch, "counting", Ticking())
     expression = parse_where({"n": {"$gte": 0}})
     assert points.counted(expression, 2.5) == (1_000, False)
     assert points.counted(expression, 0.0) == (0, False)
-    assert points.access.memory.held.kept.columns.nbytes == 0
+    assert points.stats()["memory"]["columns"] == 0
     assert points.number(expression) == COUNT - 2
     assert points.counted(expression, 0.0) == (COUNT - 2, True)
 
@@ -65,6 +55,6 @@ def test_when_the_time_is_over_it_is_what_was_found_so_far(points, monkeypatch):
 def test_columns_that_are_there_answer_at_once(points, monkeypatch):
     points.number(parse_where({"n": {"$gte": 5}}))
     points.number(parse_where({"even": True}))
-    monkeypatch.setattr(select, "time", Clock())
+    set_clock(monkeypatch, "counting", Ticking())
     both = parse_where({"$and": [{"n": {"$lt": 10}}, {"even": True}]})
     assert points.counted(both, 0.0) == (4, True)

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.engine.filtering import segments as column_segments
 from retrieval_store.engine.filtering.columns import column_mask
 from retrieval_store.engine.filtering.segments import build_segment, grouped, runs_of
 from retrieval_store.engine.state.caches import Layers
@@ -20,6 +19,7 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.filters.leaves import column_of
 from tests.helpers.filter_strategies import numbers, scalars, texts, thorough, values
+from tests.helpers.tuned import tuned
 
 ROWS = 24
 ALWAYS, NEVER = 10**9, 0  # compare
@@ -56,7 +56,7 @@ def test_a_column_of_several_layers_says_what_each_value_says(built, asked, heig
         ]
         for compared in (ALWAYS, NEVER):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(column_segments, "COMPARED", compared)
+                tuned(patch, compared_at_once=compared)
                 column = Layers(segments, np.empty(0, np.int64))
                 assert column_mask(column, leaf, height).tolist() == expected
 
@@ -70,7 +70,7 @@ def test_all_numbers_fit_and_those_without_one_are_told_apart(monkeypatch, count
         expected = np.zeros(len(rows) + 9, np.bool_)
         expected[rows[held[start:stop]]] = True
         for compared in (ALWAYS, NEVER):
-            monkeypatch.setattr(column_segments, "COMPARED", compared)
+            tuned(monkeypatch, compared_at_once=compared)
             mask = np.zeros(len(expected), np.bool_)
             made.mark(mask, [(start, stop)])
             assert (mask == expected).all()

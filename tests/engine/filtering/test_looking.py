@@ -1,16 +1,12 @@
 """What a filter reads: of few points only these, of documents only what nobody knows yet, and for a
 limit no more than it takes. Whatever is read, the answers are the same."""
 
-from unittest import mock
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.filtering import columns, evaluate, select
-from retrieval_store.engine.storage import records
 from retrieval_store.filters.expression import (
     And,
     DocumentContains,
@@ -24,6 +20,7 @@ from retrieval_store.filters.expression import (
 from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.types import Fields, PointBatch
+from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, points_of
 from tests.helpers.filter_strategies import (
     EXAMPLES,
@@ -38,6 +35,7 @@ from tests.helpers.filter_strategies import (
 from tests.helpers.filter_strategies import (
     records as some_records,
 )
+from tests.helpers.tuned import tuned
 
 COUNT = 9000
 
@@ -58,27 +56,13 @@ def points(store):
 @pytest.fixture
 def payloads_read(monkeypatch):
     """How many payloads were read, call by call."""
-    counts = []
-
-    def reading(connection, pks, paths):
-        counts.append(len(pks))
-        return records.read_values(connection, pks, paths)
-
-    monkeypatch.setattr(columns, "read_values", reading)
-    return counts
+    return steps.counted(monkeypatch, "read_payloads", lambda connection, pks, *_: len(pks))
 
 
 @pytest.fixture
 def documents_read(monkeypatch):
     """How many documents were read, call by call."""
-    counts = []
-
-    def reading(connection, names, pks, *more):
-        counts.append(len(pks))
-        return records.read_records(connection, names, pks, *more)
-
-    monkeypatch.setattr(evaluate, "read_records", reading)
-    return counts
+    return steps.counted(monkeypatch, "read_documents", lambda connection, names, pks, *_: len(pks))
 
 
 def got(points, expression, ids=None, limit=None, offset=0):
@@ -150,9 +134,9 @@ def test_a_condition_on_documents_is_asked_again_only_of_what_changed(points, do
 def test_a_limit_ends_the_reading(points, documents_read, payloads_read):
     assert got(points, DocumentMatches("5$"), limit=3) == [5, 15, 25]
     assert got(points, Range(("new",), gte=6), limit=3) == [6, 13, 20]
-    assert sum(documents_read) == sum(payloads_read) == select.FIRST_LOOK
+    assert sum(documents_read) == sum(payloads_read) == inside.FIRST_LOOK
     assert points.delete(None, DocumentMatches("6$"), 2) == 2
-    assert sum(documents_read) == 2 * select.FIRST_LOOK
+    assert sum(documents_read) == 2 * inside.FIRST_LOOK
     assert got(points, DocumentMatches("^number .6?$"), limit=10)[-2:] == [9, 26]
 
 
@@ -170,16 +154,14 @@ def test_pages_read_each_document_once(points, documents_read):
 def test_a_filter_is_not_evaluated_again_for_the_next_page(points, monkeypatch):
     expression = Range(("new",), gte=3)
     expected = got(points, expression)
-    for module in (evaluate, select):
-        monkeypatch.setattr(module, "matching", None)
-        monkeypatch.setattr(module, "filter_rows", None)
+    steps.fail(monkeypatch, "evaluate_any_filter")
     pages = [got(points, expression, limit=1000, offset=start) for start in range(0, COUNT, 1000)]
     assert [i for page in pages for i in page] == expected
     assert got(points, expression, ids=[3, 2, 4]) == [3, 4]
 
 
 def test_pages_of_all_points_leave_out_deleted_ones(points, monkeypatch):
-    monkeypatch.setattr(select, "COUNTED", 100)
+    tuned(monkeypatch, counted_at_least=100)
     assert got(points, None, limit=3, offset=COUNT - 2) == [COUNT - 2, COUNT - 1]
     points.delete(None, Range(("n",), gte=50, lt=350), None)
     left = [*range(50), *range(350, COUNT)]
@@ -195,9 +177,9 @@ def filled(record):
 
 WAYS = st.fixed_dictionaries(
     {
-        "BEGUN": st.sampled_from([0, 3]),
-        "LOOKED_AT": st.sampled_from([0.0, 0.4, 9.0]),
-        "LOOKED_UP": st.sampled_from([0.1, 500]),
+        "cost_of_beginning": st.sampled_from([0, 3]),
+        "cost_of_looking": st.sampled_from([0.0, 0.4, 9.0]),
+        "looked_up_at_once": st.sampled_from([0.1, 500]),
     }
 )
 
@@ -208,10 +190,10 @@ def test_answers_are_the_same_however_they_are_found(found, where, where_documen
     expression = every(parse_where(where), parse_where_document(where_document))
     collection, held = held_by(retrieval_store.Client(), found)
     with (
-        mock.patch.multiple(evaluate, **ways),
-        mock.patch.multiple(select, FIRST_LOOK=data.draw(st.integers(1, 3)), COUNTED=2),
-        mock.patch.object(evaluate, "TRIGRAMS_WORTH", data.draw(st.sampled_from([1, 99]))),
+        pytest.MonkeyPatch.context() as patch,
     ):
+        tuned(patch, **ways, first_look=data.draw(st.integers(1, 3)), counted_at_least=2)
+        tuned(patch, trigrams_worth=data.draw(st.sampled_from([1, 99])))
         for _ in range(data.draw(st.integers(1, 4))):
             named = data.draw(st.none() | st.lists(st.sampled_from(sorted(held)), unique=True))
             limit = data.draw(st.none() | st.integers(1, 4))

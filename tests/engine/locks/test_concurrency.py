@@ -14,7 +14,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import LockTimeoutError, NotFoundError
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE, ROOT, inside
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -26,6 +26,7 @@ from tests.helpers.processes import (
     rewrite_all,
     running,
 )
+from tests.helpers.tuned import tuned
 from tests.often import times
 
 
@@ -216,8 +217,7 @@ def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tm
 @pytest.fixture
 def impatient(monkeypatch):
     """Nobody waits long for a lock."""
-    for module in ("sqlite", "access"):
-        monkeypatch.setattr(f"retrieval_store.engine.{module}.LOCK_TIMEOUT_MS", 300)
+    tuned(monkeypatch, every_lock_timeout_ms=300)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -227,7 +227,7 @@ def test_a_lock_that_is_held_too_long_is_an_error_and_then_the_store_goes_on(tmp
         things = client.create_collection("things", embedding_function=None)
         if holder == "a thread":
             line, working, over = (
-                things._backend.points.access._writers,
+                inside.writers(inside.access(things)),
                 threading.Event(),
                 threading.Event(),
             )

@@ -13,8 +13,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import StorageError
-from retrieval_store.indexes import exact
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 from tests.helpers.indexed import cloud, populated
 from tests.often import times
 
@@ -240,7 +239,7 @@ def test_forks_while_the_index_is_built_and_searched(eager, tmp_path):
 def test_a_child_searches_although_another_thread_was_multiplying_when_it_forked(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
-        with exact._turn.lock:
+        with inside.multiplying():
             child = in_child(lambda: things.query(query_embeddings=cloud(3, 1), n_results=5))
         assert child == 0
 

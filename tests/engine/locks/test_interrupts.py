@@ -23,8 +23,8 @@ from retrieval_store.engine import locks, sqlite
 from retrieval_store.engine.locks import FifoLock, SharedLock
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
-from tests.helpers.processes import eager_indexes
 from tests.helpers.small_stores import endless, fill, points_file
+from tests.helpers.tuned import eager_indexes
 from tests.often import times, turn
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -180,7 +180,7 @@ def test_an_interrupt_at_any_moment_leaves_nothing_locked_or_half_done(
 
 @pytest.mark.parametrize("name", ["query", "write", "optimize"])
 def test_an_interrupt_at_any_moment_leaves_an_index_usable(tmp_path, monkeypatch, elsewhere, name):
-    eager_indexes(monkeypatch.setattr)
+    eager_indexes(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         things = numbered(client)
         things.optimize()
@@ -360,7 +360,7 @@ def alarm(module):
 def storm(folder, wanted, seed):
     """Real signals at random moments of random calls, forks among them, until so many of them have
     interrupted something. A second thread uses the store all the time, and says so when it can't."""
-    eager_indexes(setattr)
+    eager_indexes()
     random_ = random.Random(seed)
     client = retrieval_store.Client(folder)
     things = numbered(client)

@@ -12,12 +12,9 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.access import Maintained
-from retrieval_store.engine.maintenance.run import as_only_process, optimize
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
 from retrieval_store.query.types import Fields
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.processes import (
@@ -34,6 +31,7 @@ from tests.helpers.processes import (
     write_counters,
 )
 from tests.helpers.questions import nearest_to, search
+from tests.helpers.tuned import tuned
 from tests.often import times
 
 pytestmark = pytest.mark.embedded
@@ -84,8 +82,8 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, term
     things.optimize(show_progress=True)
     assert "1000/1000" in capfd.readouterr().err
     assert content(things) == before
-    space = things._backend.points.access.memory._cached.state.spaces[""]
-    assert (space.space.slots, space.dead) == (1_000, 0)
+    space = things.stats()["spaces"][""]
+    assert (space["vectors"], space["dead_slots"]) == (1_000, 0)
     if client.path is not None:
         (vectors,) = client.path.glob("*/*.vectors")
         assert vectors.name == "1.1.vectors"
@@ -101,12 +99,12 @@ def test_what_is_left_is_the_same_and_the_files_are_small(client, tmp_path, term
 
 
 def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
-    points = churned(client, 400)._backend.points
+    points = inside.points(churned(client, 400))
     begun, ended, told = threading.Event(), threading.Event(), []
 
     def others_work():
         for done in (100, 250, 400):
-            points.access.maintained = Maintained("compacting", done, 400)
+            inside.tell_progress(points.access, "compacting", done, 400)
             begun.set()
             until(lambda done=done: sum(n for n, _ in told) >= done, "the bar stands still")
         ended.set()
@@ -115,10 +113,12 @@ def test_what_the_background_gets_done_meanwhile_is_progress_too(client):
         told.append((done, total))
         assert sum(n for n, _ in told) <= 400 or ended.is_set()
 
-    background = threading.Thread(target=lambda: points.access.maintaining.take(others_work))
+    background = threading.Thread(
+        target=inside.while_maintaining, args=(points.access, others_work)
+    )
     background.start()
     assert begun.wait(PATIENCE)
-    optimize(points.access, progress)
+    inside.optimize(points.access, progress)
     background.join()
     assert ended.is_set()
 
@@ -127,7 +127,7 @@ def test_stats_tell_what_maintenance_does(client):
     things = churned(client, 400)
     assert things.stats()["maintenance"] is None
     told = []
-    optimize(things._backend.points.access, lambda *_: told.append(things.stats()["maintenance"]))
+    inside.optimize(inside.access(things), lambda *_: told.append(things.stats()["maintenance"]))
     (done,) = {(one["doing"], one["done"], one["of"]) for one in told[-1:]}
     assert done == ("compacting", 200, 200)
     assert told[-1]["seconds"] > 0
@@ -214,7 +214,7 @@ def test_writes_of_other_threads_during_a_compaction_are_kept(client):
 
 
 def test_a_vector_that_is_deleted_during_a_compaction_stays_deleted(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     points.put(batch([*range(6)], v=np.eye(6)), ADD)
     points.put(batch([5], v=np.ones((1, 6))), UPSERT)  # so that there is something to compact
@@ -259,10 +259,9 @@ def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cl
 
 @pytest.mark.parametrize("spaces", [1, 3])
 def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
-    from retrieval_store.engine.store import Store
     from retrieval_store.query.types import Fields, NewSpace
 
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     names = [f"s{i}" for i in range(spaces)]
     record = store.create("things", {}, dict.fromkeys(names, NewSpace("l2")))
     points = store.points(record.id)
@@ -278,7 +277,8 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
         assert got.ids == [*ids[:7], *ids[9:], 99]
         assert got.vectors[name][:-1].tolist() == [[2, i] for i in got.ids[:-1]]
         assert np.isnan(got.vectors[name][-1]).all()
-        assert points.access.memory._cached.state.spaces[name].space.slots == 48
+        space = points.stats()["spaces"][name]
+        assert (space["vectors"], space["dead_slots"]) == (48, 0)
     store.close()
 
 
@@ -308,23 +308,15 @@ def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_pa
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]])
         things.delete(ids=["a", "b"])
-    from retrieval_store.engine.maintenance import run
-
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things")
-        compact = run.compact
-
-        def compact_after_a_write(*arguments):
-            things.add(ids="c", embeddings=[[3]])
-            compact(*arguments)
-
-        monkeypatch.setattr(run, "compact", compact_after_a_write)
+        steps.before(monkeypatch, "compact", lambda: things.add(ids="c", embeddings=[[3]]))
         things.optimize()
         assert things.query(query_embeddings=[3])["ids"] == [["c"]]
 
 
 def test_what_a_reader_keeps_in_the_log_is_said_and_writers_do_not_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.access.LOCK_TIMEOUT_MS", 400)
+    tuned(monkeypatch, lock_timeout_ms=400)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["doomed", "kept"])
@@ -335,7 +327,7 @@ def test_what_a_reader_keeps_in_the_log_is_said_and_writers_do_not_wait(tmp_path
                 things.optimize()
             things.add(ids="c", embeddings=[[3]])
 
-        things._backend.points.access.read(write_meanwhile)
+        inside.access(things).read(write_meanwhile)
         things.optimize()
         assert things.get()["ids"] == ["b", "c"]
         assert not any(b"doomed" in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
@@ -345,7 +337,7 @@ def test_a_read_only_store_is_left_as_it_is(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids="a", embeddings=[[1]])
-        monkeypatch.setattr("retrieval_store.engine.store.Store._remove", lambda *_: 1 / 0)
+        steps.fail(monkeypatch, "remove_dropped")
         client.create_collection("gone", embedding_function=None)
         with pytest.raises(ZeroDivisionError):
             client.delete_collection("gone")
@@ -379,9 +371,9 @@ def test_verify_beside_compaction_reports_no_damage(tmp_path):
 
 ALONE = """
 import sys, retrieval_store
-from retrieval_store.engine.maintenance.run import as_only_process
+from tests.helpers import inside
 things = retrieval_store.Client(sys.argv[1]).get_collection("things", None)
-print(as_only_process(things._backend.points.access, 0, lambda alone: alone))
+print(inside.alone(inside.access(things), 0, lambda alone: alone))
 """
 
 
@@ -395,8 +387,8 @@ def test_the_lock_stays_when_the_store_is_opened_and_closed_by_another_path(tmp_
     def work(alone):
         assert alone
         with retrieval_store.Client(link, rebuild=True) as other:
-            again = other.get_collection("things", None)._backend.points.access
-            assert as_only_process(again, 0, lambda alone: not alone)
+            again = inside.access(other.get_collection("things", None))
+            assert inside.alone(again, 0, lambda alone: not alone)
         shutil.copytree(path, tmp_path / "copy")  # as a backup does in the same process
         return alone_elsewhere()
 
@@ -404,8 +396,8 @@ def test_the_lock_stays_when_the_store_is_opened_and_closed_by_another_path(tmp_
         things = client.create_collection("things", embedding_function=None)
         things.add(ids="a", embeddings=[[1.0]])
         link.symlink_to(path)
-        access = things._backend.points.access
-        assert as_only_process(access, 0, work) == "False"
+        access = inside.access(things)
+        assert inside.alone(access, 0, work) == "False"
         assert alone_elsewhere() == "True"
 
 
@@ -418,9 +410,9 @@ def test_the_lock_does_not_live_on_in_a_child_that_was_forked_meanwhile(tmp_path
         child = int(died.stdout.readline())  # lives on when its parent has died
         try:
             assert died.wait(PATIENCE) == -9
-            access = things._backend.points.access
+            access = inside.access(things)
             # the child closes the file as soon as it gets to run, perhaps after its parent's death
-            assert as_only_process(access, PATIENCE * 1000, lambda alone: alone)
+            assert inside.alone(access, PATIENCE * 1000, lambda alone: alone)
         finally:
             os.kill(child, 9)
             died.stdout.close()
@@ -428,7 +420,7 @@ def test_the_lock_does_not_live_on_in_a_child_that_was_forked_meanwhile(tmp_path
 
 FORKED = """
 import os, threading, retrieval_store
-from retrieval_store.engine.maintenance.run import as_only_process
+from tests.helpers import inside
 things = retrieval_store.Client("PATH").get_collection("things", None)
 held = threading.Event()
 
@@ -436,8 +428,8 @@ def work(alone):
     held.set()
     threading.Event().wait()
 
-access = things._backend.points.access
-threading.Thread(target=as_only_process, args=(access, 0, work), daemon=True).start()
+access = inside.access(things)
+threading.Thread(target=inside.alone, args=(access, 0, work), daemon=True).start()
 held.wait()
 child = os.fork()
 if child == 0:

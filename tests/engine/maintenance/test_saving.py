@@ -9,19 +9,13 @@ import pytest
 
 import retrieval_store
 from retrieval_store.base.analysis import Analyzer
-from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.maintenance import background as upkeep
-from retrieval_store.engine.maintenance import derive
-from retrieval_store.engine.maintenance.run import as_only_process
-from retrieval_store.engine.state import files as array_files
-from retrieval_store.engine.text import bm25 as words
-from retrieval_store.engine.text import inverted
-from retrieval_store.engine.text.inverted import file_key
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters import expression
+from tests.helpers import derived_files, inside, steps
 from tests.helpers.indexed import until
-from tests.helpers.listed import texts_of, use_trigrams
+from tests.helpers.listed import kept_of, texts_of
 from tests.helpers.small_stores import points_file, sql
+from tests.helpers.tuned import tuned, use_trigrams
 
 pytestmark = pytest.mark.embedded
 
@@ -34,19 +28,12 @@ def _lists_of_few_are_worth_a_file(monkeypatch):
 @pytest.fixture
 def in_background(monkeypatch):
     """Nothing is done in the background until the test says so."""
-    monkeypatch.setattr(upkeep._maintenance, "_stopping", True)
+    inside.without_background(monkeypatch)
 
 
 @pytest.fixture
 def documents_read(monkeypatch):
-    counts, documents_of = [], words.documents_of
-
-    def reading(view, rows):
-        counts.append(len(rows))
-        return documents_of(view, rows)
-
-    monkeypatch.setattr(words, "documents_of", reading)
-    return counts
+    return steps.counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
 
 
 def files(folder):
@@ -54,8 +41,7 @@ def files(folder):
 
 
 def save(things, going_on=lambda: None):
-    points = things._backend.points
-    as_only_process(points.access, 0, lambda alone: derive.save_lists(points.access, going_on))
+    inside.save_lists(inside.access(things), going_on)
 
 
 def test_lists_are_saved_soon_after_they_were_made(tmp_path, documents_read):
@@ -69,12 +55,12 @@ def test_lists_are_saved_soon_after_they_were_made(tmp_path, documents_read):
 
 @pytest.mark.usefixtures("in_background")
 def test_closing_leaves_to_the_next_process_what_takes_long(tmp_path, monkeypatch, documents_read):
-    monkeypatch.setattr(derive, "CLOSING_BYTES", 1)
+    tuned(monkeypatch, bytes_at_close=1)
     with retrieval_store.Client(tmp_path) as client:
         things = texts_of(client)
         expected = things.query(query_texts="w5", mode="text")["ids"]
     assert files(tmp_path) == []
-    monkeypatch.setattr(derive, "CLOSING_BYTES", 1 << 20)
+    tuned(monkeypatch, bytes_at_close=1 << 20)
     for _ in range(2):
         with retrieval_store.Client(tmp_path) as client:
             things = client.get_collection("texts", embedding_function=None)
@@ -132,14 +118,7 @@ def test_words_of_deleted_documents_are_not_saved_again(tmp_path):
 @pytest.fixture
 def payloads_read(monkeypatch):
     """How many payloads were read for columns."""
-    counts, read_values = [], columns.read_values
-
-    def reading(connection, pks, paths):
-        counts.append(len(pks))
-        return read_values(connection, pks, paths)
-
-    monkeypatch.setattr(columns, "read_values", reading)
-    return counts
+    return steps.counted(monkeypatch, "read_payloads", lambda connection, pks, paths: len(pks))
 
 
 KINDS = [1, 1.0, True, None, "1", [], [1, "é\0"], {"a": 1}, 2**64 - 1, -0.5]
@@ -181,7 +160,7 @@ def test_columns_that_are_used_again_are_saved_for_the_next_process(tmp_path, pa
 
 @pytest.fixture
 def columns_of_few(monkeypatch):
-    monkeypatch.setattr(columns, "COLUMNS_WORTH", 1)
+    tuned(monkeypatch, columns_worth=1)
 
 
 @pytest.fixture
@@ -225,10 +204,7 @@ def test_damaged_columns_are_made_again(with_columns, damage, is_sealed):
 
 
 def save_columns(things):
-    points = things._backend.points
-    as_only_process(
-        points.access, 0, lambda alone: derive.save_columns(points.access, lambda: None)
-    )
+    inside.save_columns(inside.access(things))
 
 
 def sealed(file, data):
@@ -241,7 +217,7 @@ def sealed(file, data):
 def file_of(folder, path):
     """The file of the columns of a path, its header and its arrays."""
     for file in files(folder):
-        found = array_files.read_arrays(file, columns.MAGIC)
+        found = derived_files.read_arrays(file, derived_files.COLUMNS)
         if found.header[0] == [path]:
             return file, found.header, [array.copy() for array in found.arrays]
     raise AssertionError(f"there is no file of {path}")
@@ -293,7 +269,7 @@ def test_verify_finds_out_columns_that_say_what_is_not_so(with_columns, path, li
         assert all(report.problem is None for report in client.verify())
     file, header, arrays = file_of(with_columns, path)
     lie(header, arrays)
-    sealed(file, b"".join(array_files.pieces(columns.MAGIC, header, arrays)))
+    sealed(file, b"".join(derived_files.pieces(derived_files.COLUMNS, header, arrays)))
     with retrieval_store.Client(with_columns) as client:
         (problem,) = [report.problem for report in client.verify() if report.problem]
         assert said in problem
@@ -323,7 +299,7 @@ def test_columns_with_right_checksums_that_mean_harm_do_none(with_columns):
 
 def test_files_of_columns_and_lists_as_they_were_before_are_made_anew(with_columns, caplog):
     for file in files(with_columns):
-        (magic,) = columns.MAGICS_BEFORE
+        (magic,) = derived_files.COLUMNS_BEFORE
         sealed(file, magic + file.read_bytes()[8:])
     with retrieval_store.Client(with_columns) as client:
         assert all(report.problem is None for report in client.verify())
@@ -340,7 +316,7 @@ def test_columns_whose_file_is_cut_off_while_it_is_mapped_are_made_again(with_co
     with retrieval_store.Client(with_columns) as client:
         things = client.get_collection("things", embedding_function=None)
         expected = answers(things)
-        assert things._backend.points.access.memory.descriptors > 1
+        assert inside.descriptors(inside.access(things)) > 1
         for file in files(with_columns):
             os.truncate(file, 16)
         things.get(where={"n": 3})
@@ -366,10 +342,10 @@ def test_columns_whose_file_is_overwritten_while_it_is_mapped_are_let_go_of_by_v
 def test_columns_are_let_go_of_with_their_files_and_loaded_again(with_columns, payloads_read):
     with retrieval_store.Client(with_columns) as client:
         things = client.get_collection("things", embedding_function=None)
-        expected, access = answers(things), things._backend.points.access
-        held = access.memory.descriptors
-        access.close_idle()
-        assert access.memory.descriptors == held - 2
+        expected, access = answers(things), inside.access(things)
+        held = inside.descriptors(access)
+        inside.close_files(access)
+        assert inside.descriptors(access) == held - 2
         assert answers(things) == expected
     assert sum(payloads_read) == 0, "the files were not used"
 
@@ -383,15 +359,14 @@ def test_no_more_columns_are_saved_than_there_is_room_for(tmp_path, monkeypatch)
             things.get(where=expression.Exists((5,)))
         answers(things)
         things.get(where={"n": 7})
-        monkeypatch.setattr(derive, "MOST_BYTES", 1000)
+        tuned(monkeypatch, column_bytes_saved=1000)
         save_columns(things)
         assert files(tmp_path) == []
-        monkeypatch.setattr(derive, "MOST_BYTES", 1 << 20)
-        monkeypatch.setattr(derive, "MOST_COLUMNS", 1)
+        tuned(monkeypatch, column_bytes_saved=1 << 20, columns_saved=1)
         save_columns(things)
         (file,) = files(tmp_path)
         assert b'[["n"]' in file.read_bytes(), "the last used comes first"
-        monkeypatch.setattr(derive, "MOST_COLUMNS", 2)
+        tuned(monkeypatch, columns_saved=2)
         save_columns(things)
         assert len(files(tmp_path)) == 2
 
@@ -435,9 +410,7 @@ def optimized(store, change=lambda things: None):
         things = client.get_collection("texts", embedding_function=None)
         change(things)
         things.optimize()
-        assert things._backend.points.access.cached().kept.lists.held() == [], (
-            "nothing asked for it"
-        )
+        assert kept_of(things).lists.held() == [], "nothing asked for it"
 
 
 def change_text(things, point_id, document, n):
@@ -482,12 +455,12 @@ def test_optimizing_makes_files_anew_that_the_process_never_used(with_files, doc
 
 def test_optimizing_forgets_files_that_cannot_be_made_anew(with_files):
     (columns_file, words_file) = files(with_files)
-    found = array_files.read_arrays(words_file, inverted.MAGIC)
+    found = derived_files.read_arrays(words_file, derived_files.LISTS)
     (kind, (_, stopwords)), segments = found.header
     header = [[kind, ["no such language", stopwords]], segments]
-    data = b"".join(array_files.pieces(inverted.MAGIC, header, found.arrays))
+    data = b"".join(derived_files.pieces(derived_files.LISTS, header, found.arrays))
     sealed(words_file, data)
-    key = file_key(("words", Analyzer("no such language", frozenset(stopwords))))
+    key = derived_files.file_key(("words", Analyzer("no such language", frozenset(stopwords))))
     sql(points_file(with_files), "UPDATE derived SET key = ? WHERE key LIKE 'words%'", key)
     sealed(columns_file, b"nothing")
     optimized(with_files, lambda things: change_text(things, "1", "another", 7))
@@ -513,9 +486,8 @@ def test_what_was_used_before_a_compaction_is_saved_after_it(tmp_path):
         things.delete(ids=["5"])
         answers(things)
         things.get(where={"n": 7})
-        before = things._backend.points.access.cached().state.head.generation
         things.optimize()
-        assert things._backend.points.access.cached().state.head.generation > before
+        assert [file.name for file in tmp_path.glob("*/*.vectors")] == ["1.1.vectors"]
         assert len(files(tmp_path)) == 2
         assert all(report.problem is None for report in client.verify())
 
@@ -527,12 +499,12 @@ def test_optimizing_keeps_to_the_room_for_columns(tmp_path, monkeypatch):
         things.warm(["kind", "n"])
         things.optimize()
         assert len(files(tmp_path)) == 2
-        monkeypatch.setattr("retrieval_store.engine.maintenance.derive.MOST_COLUMNS", 1)
+        tuned(monkeypatch, columns_saved=1)
         things.get(where={"kind": 1})
         things.optimize()
         (file,) = files(tmp_path)
-        assert array_files.read_arrays(file, columns.MAGIC).header[0] == ["kind"]
+        assert derived_files.read_arrays(file, derived_files.COLUMNS).header[0] == ["kind"]
         things.update(ids=["1"], metadatas=[{"n": 5}])
-        monkeypatch.setattr(derive, "MOST_BYTES", 100)
+        tuned(monkeypatch, column_bytes_saved=100)
         things.optimize()
         assert files(tmp_path) == [], "what can't be written anew doesn't stay as it was"

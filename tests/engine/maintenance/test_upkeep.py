@@ -8,14 +8,11 @@ from itertools import islice
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.maintenance import background as upkeep
-from retrieval_store.engine.maintenance import derive, run
-from retrieval_store.engine.search.graph import SpaceIndex
 from retrieval_store.errors import DamagedError, NotFoundError
-from retrieval_store.indexes.hnsw import HNSWIndex
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.indexed import DIMENSION, cloud, load_index, populated, space_of, until
 from tests.helpers.processes import optimize_again_and_again, running
+from tests.helpers.tuned import tuned
 
 pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
 
@@ -25,46 +22,45 @@ def test_another_process_that_compacts_meanwhile_is_no_damage(tmp_path, monkeypa
         things = populated(client, 500)
         things.optimize()
         things.delete(ids=[str(i) for i in range(50)])
-        monkeypatch.setattr(upkeep._maintenance, "_stopping", True)  # only what follows here
+        inside.without_background(monkeypatch)  # only what follows here
         things.add(ids=["more"], embeddings=cloud(1))
-    take_in, compacted = derive._take_in, []
+    compacted = []
 
-    def too_late(*arguments):
+    def too_late():
         if not compacted:
             compacted.append(True)
             with running(optimize_again_and_again, tmp_path, "once", eager=True) as process:
                 assert process.wait(PATIENCE) == 0
-        take_in(*arguments)
 
-    monkeypatch.setattr(derive, "_take_in", too_late)
-    monkeypatch.setattr(run, "as_only_process", lambda points, wait, work: work(False))
+    steps.before(monkeypatch, "take_in_vectors", too_late)
+    steps.replace(monkeypatch, "maintain_alone", lambda points, wait, work: work(False))
     things = retrieval_store.Client(tmp_path).get_collection("things", embedding_function=None)
-    points = things._backend.points
-    assert run.run_once(points.access, lambda *counts: None)  # there is more to do, that's all
-    assert not run.run_once(points.access, lambda *counts: None)
+    access = inside.access(things)
+    assert inside.maintain(access)  # there is more to do, that's all
+    assert not inside.maintain(access)
     assert compacted
     assert space_of(things)["indexed_slots"] == 451
 
 
 def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_path, monkeypatch):
-    tended, done = run.run_once, threading.Event()
+    done = threading.Event()
 
-    def collecting(points, progress):
+    def collecting(maintain, points, progress):
         points.read(lambda view: gc.collect())
         done.set()
-        return tended(points, progress)
+        return maintain(points, progress)
 
-    monkeypatch.setattr(run, "run_once", collecting)
+    steps.around(monkeypatch, "maintain", collecting)
     client = retrieval_store.Client(tmp_path)
     things = populated(client, 300)
     cycle = [client, things]
     cycle.append(cycle)
-    things._backend.points._maintain_now_and_then(10_000)
+    inside.maintain_now_and_then(inside.points(things), 10_000)
     del client, things, cycle
     assert done.wait(PATIENCE)
     with retrieval_store.Client(tmp_path) as again:
         assert again.get_collection("things", embedding_function=None).count() == 300
-    until(lambda: upkeep._maintenance._thread is None, "the upkeep thread hangs")
+    until(inside.is_background_idle, "the upkeep thread hangs")
 
 
 def test_an_index_is_finished_though_many_other_collections_are_used(tmp_path):
@@ -92,7 +88,7 @@ def test_an_index_is_finished_though_many_other_collections_are_used(tmp_path):
 
 
 def test_writing_goes_on_where_no_thread_can_be_started(client, monkeypatch):
-    until(lambda: upkeep._maintenance._thread is None, "the upkeep is busy")
+    until(inside.is_background_idle, "the upkeep is busy")
 
     def start(thread):
         raise RuntimeError("can't start new thread")
@@ -109,10 +105,7 @@ def test_closing_closes_everything_whatever_saving_raises(tmp_path, monkeypatch,
     client = retrieval_store.Client(tmp_path)
     populated(client).optimize()
 
-    def broken(*_):
-        raise RuntimeError("hnswlib says no")
-
-    monkeypatch.setattr(HNSWIndex, "save", broken)
+    steps.fail(monkeypatch, "save_graph", RuntimeError("hnswlib says no"))
     things = client.get_collection("things", embedding_function=None)
     things.add(ids=[f"n{i}" for i in range(900)], embeddings=cloud(900, 3))
     until(lambda: space_of(things)["indexed_slots"] == 1_900, "it didn't follow")
@@ -167,11 +160,10 @@ def test_stats_can_be_asked_for_beside_maintenance(tmp_path):
 
 
 def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, monkeypatch):
-    write_file = derive.derived.write_file
-    monkeypatch.setattr(upkeep._maintenance, "_stopping", True)
+    inside.without_background(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
 
-        def delete_then_save(directory, key, save, seq):
+        def delete_then_save(write_file, directory, key, save, seq):
             def save_too_late(path):
                 client.delete_collection("things")
                 return save(path)
@@ -179,20 +171,20 @@ def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, mo
             return write_file(directory, key, save_too_late, seq)
 
         things = populated(client)
-        monkeypatch.setattr(derive.derived, "write_file", delete_then_save)
+        steps.around(monkeypatch, "write_derived", delete_then_save)
         with pytest.raises(NotFoundError):
             things.optimize()
 
 
-@pytest.mark.parametrize("maintain", [run.run_once, run.optimize])
+@pytest.mark.parametrize("maintain", [inside.maintain, inside.optimize])
 def test_files_stay_small_however_often_all_is_rewritten_while_an_index_is_filled(
     tmp_path, monkeypatch, maintain
 ):
-    monkeypatch.setattr(upkeep._maintenance, "_stopping", True)  # only what follows here
-    monkeypatch.setattr(derive, "FILLED_AT_ONCE", 100)
-    add, rewritten, dead = SpaceIndex.add, iter(range(12)), []
+    inside.without_background(monkeypatch)  # only what follows here
+    tuned(monkeypatch, indexed_at_once=100)
+    rewritten, dead = iter(range(12)), []
 
-    def add_while_all_is_rewritten(index, rows):
+    def add_while_all_is_rewritten(add, index, rows):
         add(index, rows)
         for seed in islice(rewritten, 1):
             things.upsert(ids=[str(i) for i in range(1_000)], embeddings=cloud(1_000, seed))
@@ -200,8 +192,8 @@ def test_files_stay_small_however_often_all_is_rewritten_while_an_index_is_fille
 
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
-        monkeypatch.setattr(SpaceIndex, "add", add_while_all_is_rewritten)
-        maintain(things._backend.points.access, lambda *counts: None)
+        steps.around(monkeypatch, "add_to_index", add_while_all_is_rewritten)
+        maintain(inside.access(things))
         assert len(dead) == 12
         assert max(dead) <= 3_000
         found = things.query(query_embeddings=cloud(1_000, 11)[5], n_results=1)
@@ -214,9 +206,9 @@ def test_who_compacts_by_hand_has_an_index_all_the_time(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
-        monkeypatch.setattr(upkeep._maintenance, "_stopping", True)  # only what follows here
+        inside.without_background(monkeypatch)  # only what follows here
         things.delete(ids=[str(i) for i in range(700)])
         held = []
-        monkeypatch.setattr(run, "code", lambda *_: held.append(space_of(things)))
+        steps.replace(monkeypatch, "make_codes", lambda *_: held.append(space_of(things)))
         things.optimize()
         assert [space["indexed_slots"] for space in held] == [300]  # before it would be filled

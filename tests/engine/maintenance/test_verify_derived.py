@@ -11,23 +11,18 @@ import pytest
 
 import retrieval_store
 from retrieval_store.base.analysis import Analyzer
-from retrieval_store.engine.filtering import evaluate
-from retrieval_store.engine.maintenance import run as maintenance
-from retrieval_store.engine.maintenance import verify as verification
-from retrieval_store.engine.search.graph import built_in
-from retrieval_store.engine.state import caches, files
-from retrieval_store.engine.store import Store
-from retrieval_store.engine.text.inverted import MAGIC, Vocabulary
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
+from retrieval_store.indexes.hnsw import HEADER
 from retrieval_store.query.types import Fields, NewSpace
+from tests.helpers import derived_files, inside, steps
 from tests.helpers.batches import points_of, put, sparse_items
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.listed import filled, ready
 from tests.helpers.packages import installed, run
-from tests.helpers.processes import eager_indexes, optimize_again_and_again, running
+from tests.helpers.processes import optimize_again_and_again, running
 from tests.helpers.questions import by_sparse, search
 from tests.helpers.small_stores import points_file, sql
+from tests.helpers.tuned import eager_indexes, tuned, use_trigrams
 from tests.often import times
 
 COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
@@ -36,10 +31,8 @@ COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
     """Indexes and lists, and files of them, of the smallest collections."""
-    eager_indexes(monkeypatch.setattr)
-    monkeypatch.setattr(evaluate, "TRIGRAMS_WORTH", 1)
-    monkeypatch.setattr(caches, "WANTED_AFTER", 1)
-    monkeypatch.setattr("retrieval_store.engine.text.bm25.LISTS_WORTH", 1)
+    eager_indexes(monkeypatch)
+    use_trigrams(monkeypatch)
 
 
 def derived_file(store, kind):
@@ -338,17 +331,17 @@ def test_another_process_that_optimizes_meanwhile_is_no_problem(indexed):
 
 
 def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, monkeypatch):
-    compare, compared = verification.refuse_false_index, []
+    compared = []
 
-    def replacing(directory, space, index, made):
+    def replacing(compare, directory, space, index, made):
         if not compared:
             things.add(ids=[f"{i}" for i in range(5_000, 5_400)], embeddings=cloud(400, 6))
-            maintenance.run_once(things._backend.points.access, lambda *_: None)
+            inside.maintain(inside.access(things))
             assert not (directory / "derived" / made.file).exists()
         compared.append(made.file)
         compare(directory, space, index, made)
 
-    monkeypatch.setattr(verification, "refuse_false_index", replacing)
+    steps.around(monkeypatch, "verify_index", replacing)
     with retrieval_store.Client(indexed) as client:
         things = client.get_collection("things", embedding_function=None)
         assert problem_reports(client) == []
@@ -393,9 +386,9 @@ def test_an_index_that_does_not_tell_its_vectors_is_asked_for_each_of_them(
     with retrieval_store.Client(indexed) as client:
         things = client.get_collection("things", embedding_function=None)
         vectors = things.get(include=["embeddings"])["embeddings"].astype(np.float64)
-    monkeypatch.setattr(verification, "KnowsVectors", TellsVectors)
+    steps.replace(monkeypatch, "index_that_knows_vectors", TellsVectors)
     if lie is not None:
-        monkeypatch.setattr(HNSWIndex, "search", lie(HNSWIndex.search, vectors))
+        steps.replace(monkeypatch, "search_graph", lie(steps.taken("search_graph"), vectors))
     found = problems(indexed)
     assert bool(found) == (lie in (finds_nothing, finds_the_farthest))
     assert all("no search" in problem for problem in found.values())
@@ -423,16 +416,16 @@ PARTS = (
 
 def taken_apart(file):
     """The one segment of a file of lists, as arrays."""
-    found = files.read_arrays(file, MAGIC)
+    found = derived_files.read_arrays(file, derived_files.LISTS)
     return dict(zip(PARTS, [array.copy() for array in found.arrays], strict=True))
 
 
 def put_together(file, *segments):
     """What would be in the file, of the same key, with these segments."""
-    told, (has_words,) = files.read_arrays(file, MAGIC).header
+    told, (has_words,) = derived_files.read_arrays(file, derived_files.LISTS).header
     header = [told, [has_words] * len(segments)]
     arrays = [segment[name] for segment in segments for name in PARTS]
-    return b"".join(files.pieces(MAGIC, header, arrays))
+    return b"".join(derived_files.pieces(derived_files.LISTS, header, arrays))
 
 
 def empty(arrays):
@@ -470,14 +463,14 @@ def exchange_terms(arrays):
     if len(arrays["order"]):
         words = words_of(arrays)
         words[2], words[5] = words[5], words[2]
-        named = zip(PARTS[-3:], Vocabulary.arrays_of(words), strict=True)
+        named = zip(PARTS[-3:], derived_files.Vocabulary.arrays_of(words), strict=True)
         arrays.update(named)
     else:
         arrays["terms"][2], arrays["terms"][5] = arrays["terms"][5], arrays["terms"][2]
 
 
 def words_of(arrays):
-    return [*Vocabulary(*(arrays[name] for name in PARTS[-3:]))]
+    return [*derived_files.Vocabulary(*(arrays[name] for name in PARTS[-3:]))]
 
 
 def disorder_of_terms(arrays):
@@ -618,18 +611,15 @@ def test_lists_of_documents_without_a_word_are_no_problem(tmp_path):
 
 
 def test_lists_longer_than_what_is_compared_at_once(listed, monkeypatch):
-    from retrieval_store.engine.maintenance import verify as verification
-    from retrieval_store.engine.text import bm25
 
-    monkeypatch.setattr(verification, "POSTINGS_AT_ONCE", 7)
-    monkeypatch.setattr(bm25, "ROWS_A_PIECE", 13)
+    tuned(monkeypatch, postings_verified_at_once=7, rows_of_text_at_once=13)
     assert problems(listed) == {}
     change_lists(derived_file(listed, "words"), move_one_posting)
     assert list(problems(listed)) == ["words"]
 
 
 def sparse_store(path):
-    store = Store(path, "full")
+    store = inside.opened(path)
     points = points_of(store, s=NewSpace("ip", kind="sparse"))
     _, items = sparse_items(300)
     put(points, list(range(300)), items)
@@ -643,7 +633,7 @@ def sparse_store(path):
 
 def sparse_problems(path):
     directory = points_file(path).parent
-    reports = verification.verify_collection(directory, "things", "full", built_in, Analyzer)
+    reports = inside.verify_files(directory, Analyzer)
     return [report.file.name.split(".")[0] for report in reports if report.problem]
 
 
@@ -676,12 +666,10 @@ with retrieval_store.Client("store", **OPTIONS) as client:
 BUILD = """
 import numpy as np
 import retrieval_store
-from tests.helpers.processes import use_index
+from tests.helpers.tuned import tuned, use_index
 
-use_index(setattr)
-from retrieval_store.engine.search import graph
-
-graph.WORTH_CELLS = 1
+use_index()
+tuned(index_worth=1)
 vectors = np.random.default_rng(0).standard_normal((2_000, 24)).astype(np.float32)
 vectors[100:400] = vectors[100]
 vectors[500:600] = 0

@@ -14,14 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.maintenance import background
-from retrieval_store.engine.maintenance.derive import code
-from retrieval_store.engine.search import large, planner, search
 from retrieval_store.errors import StorageError
+from tests.helpers import inside, steps
 from tests.helpers.indexed import until, with_codes
 from tests.helpers.oracle import brute_force
-from tests.helpers.processes import eager_codes
 from tests.helpers.small_stores import sql
+from tests.helpers.tuned import eager_codes, tuned
 from tests.often import times, up_to
 
 pytestmark = [
@@ -35,7 +33,7 @@ FILES = 3  # of the five full segments of 128 among 700 vectors, two in each
 
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
-    eager_codes(monkeypatch.setattr)
+    eager_codes(monkeypatch)
 
 
 def cloud(count, seed=0):
@@ -129,7 +127,7 @@ def test_filters_are_exact_the_first_time_and_when_they_come_again(client, share
 
 def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, monkeypatch):
     with monkeypatch.context() as without:
-        without.setattr(planner, "CODED_CELLS", 10**12)
+        tuned(without, coded_cells=10**12)
         things = populated(client, 699)
         where = {"n": {"$lt": 300}}
         allowed = [str(i) for i in range(300)]
@@ -138,19 +136,10 @@ def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, mo
     # What is worth having is worked out once for each number of vectors.
     things.add(ids="699", embeddings=cloud(700)[699:], metadatas=[{"n": 699, "even": False}])
     ready(things)
-    gathered = []
-    monkeypatch.setattr(large, "_gathered", noting(large._gathered, gathered))
+    gathered = steps.noted(monkeypatch, "gather_codes")
     for seed in range(5):
         check_answers(things, as_held(700), seed=seed, where=where, allowed=allowed)
     assert len(gathered) == 1
-
-
-def noting(function, calls):
-    def noted(*arguments):
-        calls.append(arguments)
-        return function(*arguments)
-
-    return noted
 
 
 @settings(max_examples=up_to(40))
@@ -174,9 +163,7 @@ def test_any_history_is_answered_as_by_brute_force(data):
                 held = {i: v for i, v in held.items() if i not in ids}
             else:
                 things.optimize()
-            code(
-                things._backend.points.access, "", lambda done, total: None
-            )  # as the background does
+            inside.make_codes(inside.access(things))  # as the background does
             bound = data.draw(st.sampled_from([600, 200, 20]))
             allowed = [i for i in held if int(i) < bound]
             for _ in range(2):
@@ -196,7 +183,7 @@ def test_whole_segments_are_files_that_the_next_process_uses(tmp_path):
 
 
 def test_small_collections_have_no_codes(tmp_path, monkeypatch):
-    monkeypatch.setattr(planner, "CODED_CELLS", 500_000)
+    tuned(monkeypatch, coded_cells=500_000)
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
@@ -221,8 +208,8 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
         populated(client).optimize()
     damage(code_files(tmp_path)[2])
     with monkeypatch.context() as alone, retrieval_store.Client(tmp_path, read_only=True) as client:
-        alone.setattr(background._maintenance, "_stopping", True)  # nobody makes up for it
-        alone.setattr(search, "FRESH_CELLS", 100)
+        inside.without_background(alone)  # nobody makes up for it
+        tuned(alone, fresh_cells_of_search=100)
         things = opened(client)
         told = things.explain(query_embeddings=cloud(1, 5))
         assert told["uncoded"] >= 128 and "have no codes" in told["remarks"][0]
@@ -266,7 +253,7 @@ def test_a_file_that_verify_finds_damaged_is_let_go_of_even_during_maintenance(t
             for seed in range(3):
                 check_answers(things, as_held(700), seed=seed)
 
-        things._backend.points.access.maintaining.take(damage_and_verify)
+        inside.while_maintaining(inside.access(things), damage_and_verify)
 
 
 def test_a_file_that_is_cut_off_while_it_is_open_is_let_go(tmp_path):
@@ -291,8 +278,8 @@ def test_a_file_of_another_process_that_holds_more_is_not_replaced(tmp_path):
 
 
 ADD = """
-from tests.helpers.processes import eager_codes
-eager_codes(setattr)
+from tests.helpers.tuned import eager_codes
+eager_codes()
 with retrieval_store.Client(sys.argv[1]) as client:
     things = client.get_collection("things", embedding_function=None)
     vectors = np.random.default_rng(1).standard_normal((60, 24))
@@ -305,7 +292,7 @@ def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
-        codes = things._backend.points.access.cached().kept.spaces[""].codes
+        codes = inside.access(things).cached().kept.spaces[""].codes
         codes.close()
         with pytest.raises(StorageError, match="closed before"):
             codes.write(0, tmp_path / "empty")
@@ -313,7 +300,7 @@ def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
 
 def test_a_store_without_codes_answers_at_once_and_gains_them(tmp_path, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr(planner, "CODED_CELLS", 10**12)
+        tuned(before, coded_cells=10**12)
         with retrieval_store.Client(tmp_path) as client:
             populated(client).optimize()
     assert not code_files(tmp_path)
@@ -367,8 +354,7 @@ def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
 
 
 def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.search.large.MOST_SHARE", 16)
-    monkeypatch.setattr("retrieval_store.indexes.exact.LEAST_MOST", 1)
+    tuned(monkeypatch, share_of_a_large_result=16, exact_at_least=1)
     things = populated(client, 50)
     things.add(ids=[f"same {i}" for i in range(900)], embeddings=[cloud(1, 5)[0]] * 900)
     until(lambda: coded_slots(things) == 950, "no codes were made")
@@ -407,8 +393,8 @@ READ = """
 import sys
 import retrieval_store
 from tests.engine.search.test_coded_search import as_held, check_answers, opened
-from tests.helpers.processes import eager_codes
-eager_codes(setattr)
+from tests.helpers.tuned import eager_codes
+eager_codes()
 with retrieval_store.Client(sys.argv[1]) as client:
     for seed in range(30):
         check_answers(opened(client), as_held(700), seed=seed)
@@ -476,7 +462,7 @@ def test_a_tail_that_grows_within_a_block_is_searched_under_a_filter(client):
             metadatas=[{"n": i} for i in range(held, count)],
         )
         check_answers(things, as_held(count), where=where)
-        code(things._backend.points.access, "", lambda done, total: None)
+        inside.make_codes(inside.access(things))
         for seed in range(3):
             check_answers(things, as_held(count), seed=seed, where=where)
             check_answers(things, as_held(count), seed=seed)

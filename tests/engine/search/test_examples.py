@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from retrieval_store.engine.search.similarity import compared_by
 from retrieval_store.query.query import Discover, Query, QueryStep, Recommend, RelevanceFeedback
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
+from tests.helpers import inside
 from tests.helpers.batches import UPSERT, points_of
 
 POINTS, DIMENSION = 2_000, 24
@@ -42,7 +42,7 @@ def test_the_best_by_examples_are_those_of_all_points(store, metric):
     left = np.setdiff1d(np.arange(POINTS), np.arange(0, POINTS, 17))
     some = tuple(numbers.standard_normal((4, DIMENSION)).astype(np.float32))
     for scoring in scorings(some):
-        _, examples, combine = compared_by(scoring)
+        examples, combine = inside.compared_by(scoring)
         scores = combine(np.stack([alike(metric, vectors[left], one) for one in examples]))
         (found,) = points.ask(Query((QueryStep(scoring, 10),), Fields()))
         assert np.allclose(found.scores, np.sort(scores)[::-1][:10], rtol=1e-6, atol=1e-9)

@@ -9,20 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.search import graph
 from retrieval_store.errors import ConflictError, InvalidArgumentError, PluginError
-from retrieval_store.indexes.hnsw import HNSWIndex
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, steps
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.processes import (
-    eager_indexes,
     opened,
     optimize_again_and_again,
     read_whole_points,
     running,
-    use_index,
     write_counters,
 )
+from tests.helpers.tuned import eager_indexes, tuned, use_index
 from tests.often import times, up_to
 
 pytestmark = pytest.mark.embedded
@@ -54,7 +51,7 @@ changes = st.lists(
 @given(changes=changes, where=filters, k=st.integers(1, 40), seed=st.integers(0, 10**6))
 def test_a_hit_always_matches_and_k_come_back_if_k_match(changes, where, k, seed):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
-        eager_indexes(patch.setattr)
+        eager_indexes(patch)
         things = populated(client, 600)
         things.optimize()
         for number, (kind, first, count) in enumerate(changes):
@@ -115,16 +112,16 @@ def test_what_is_written_is_found_by_the_next_query_while_the_index_follows(eage
     )
 
 
-@pytest.mark.parametrize("change", ["add", "load"])
+@pytest.mark.parametrize("change", ["add_to", "load"])
 def test_no_query_waits_for_an_index_that_grows_or_is_loaded(eager, built, monkeypatch, change):
-    begun, release, changed = threading.Event(), threading.Event(), getattr(HNSWIndex, change)
+    begun, release = threading.Event(), threading.Event()
 
-    def held_up(*arguments):
+    def held_up(change, *arguments):
         begun.set()
         assert release.wait(PATIENCE)
-        changed(*arguments)
+        change(*arguments)
 
-    monkeypatch.setattr(HNSWIndex, change, held_up)
+    steps.around(monkeypatch, f"{change}_graph", held_up)
     with retrieval_store.Client(built) as client:
         things = client.get_collection("things", embedding_function=None)
         vector = cloud(1, 9)[0] * 3
@@ -219,8 +216,8 @@ def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_pa
 
 
 def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatch):
-    use_index(monkeypatch.setattr)
-    monkeypatch.setattr(graph, "WORTH_CELLS", 400_000)
+    use_index(monkeypatch)
+    tuned(monkeypatch, index_worth=400_000)
     things = client.create_collection("things", embedding_function=None)
     things.add(
         ids=[str(i) for i in range(8_000)],

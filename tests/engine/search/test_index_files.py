@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.maintenance import derive
-from retrieval_store.engine.maintenance.run import run_once
-from retrieval_store.engine.search.graph import SpaceIndex
 from retrieval_store.indexes.hnsw import HEADER, HNSWIndex
+from tests.helpers import inside, steps
 from tests.helpers.indexed import (
     DIMENSION,
     SMALL,
@@ -23,6 +21,7 @@ from tests.helpers.indexed import (
     space_of,
     until,
 )
+from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -116,12 +115,9 @@ def test_a_file_that_nothing_names_is_removed(built):
 
 
 def test_a_full_disk_costs_the_index_and_nothing_else(tmp_path, monkeypatch):
-    def no_space(*_):
-        raise OSError(28, "No space left on device")
-
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
-        monkeypatch.setattr(SpaceIndex, "save", no_space)
+        steps.fail(monkeypatch, "save_index", OSError(28, "No space left on device"))
         with pytest.raises(retrieval_store.errors.StorageFullError):
             things.optimize()
         assert len(things.query([[0] * DIMENSION])["ids"][0]) == 10
@@ -133,20 +129,17 @@ def test_a_full_disk_costs_the_index_and_nothing_else(tmp_path, monkeypatch):
 
 
 def test_a_hostile_file_with_a_right_checksum_is_refused(built):
-    from retrieval_store.engine.sqlite import connect
-    from retrieval_store.engine.storage.schema import POINTS
-
     file = index_file(built)
     data = bytearray(file.read_bytes())
     links = HEADER.itemsize + 4
     data[links : links + 4] = (10**9).to_bytes(4, "little")
     file.write_bytes(data)
-    connection = connect(file.parent.parent / "points.sqlite", POINTS, "full").connection
+    connection = inside.database_of_points(file.parent.parent / "points.sqlite")
     connection.execute("UPDATE derived SET checksum = ?", (zlib.crc32(data),))
     connection.close()
     assert answers(built) == 0
     for name in ("../../catalog.sqlite", "/etc/passwd", "..", "a/b"):
-        connection = connect(file.parent.parent / "points.sqlite", POINTS, "full").connection
+        connection = inside.database_of_points(file.parent.parent / "points.sqlite")
         connection.execute("UPDATE derived SET file = ?", (name,))
         connection.close()
         with (
@@ -157,18 +150,18 @@ def test_a_hostile_file_with_a_right_checksum_is_refused(built):
 
 
 def test_a_file_is_loaded_once_queries_have_lost_as_much_time_without(built, monkeypatch):
-    monkeypatch.setattr(derive, "LOADING", 1e15)
+    tuned(monkeypatch, index_load_cost=1e15)
     with retrieval_store.Client(built) as client:
         things = client.get_collection("things", embedding_function=None)
         for seed in range(3):
             things.query(query_embeddings=cloud(1, seed))
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
-        things._backend.points.access.maintaining.take(lambda: None)  # whoever was at it has ended
-        run_once(things._backend.points.access, lambda done, total: None)
+        inside.while_maintaining(inside.access(things), lambda: None)  # whoever was at it has ended
+        inside.maintain(inside.access(things))
         assert indexed_at_hand(things) == 0
         assert things.query(query_embeddings=cloud(1), where={"n": -1})["ids"] == [[]]
         things.add(ids=["new"], embeddings=cloud(1, 9))
         assert things.query(query_embeddings=cloud(1, 9), n_results=1)["ids"] == [["new"]]
-        monkeypatch.setattr(derive, "LOADING", 1e-9)
+        tuned(monkeypatch, index_load_cost=1e-9)
         things.add(ids=["newer"], embeddings=cloud(1, 10))  # which calls the background
         until(lambda: space_of(things)["indexed_slots"] == 1_002, "the index wasn't loaded")

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.maintenance import compaction
-from retrieval_store.engine.sqlite import connect
-from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.indexes.hnsw import HEADER
+from tests.helpers import inside, steps
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, index_file, populated, space_of
+from tests.helpers.tuned import tuned
 
 pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
 
@@ -26,7 +25,7 @@ def recall(things, queries=None, k=10):
 
 def sql(store, statement, *parameters):
     (file,) = store.glob("*/points.sqlite")
-    connection = connect(file, POINTS, "full").connection
+    connection = inside.database_of_points(file)
     connection.execute(statement, parameters)
     connection.close()
 
@@ -35,17 +34,16 @@ def test_a_compaction_that_was_interrupted_leaves_no_index_behind(client, monkey
     things = populated(client, 3_000)
     things.optimize()
     things.delete(ids=[str(i) for i in range(0, 3_000, 30)])
-    monkeypatch.setattr(compaction, "SLICE_BYTES", 16 * 1024)
-    append, calls = compaction.append_rows, []
+    tuned(monkeypatch, slice_bytes=16 * 1024)
+    calls = []
 
-    def interrupted(*arguments):
+    def interrupted():
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return append(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(compaction, "append_rows", interrupted)
+        steps.before(patch, "copy_rows", interrupted)
         with pytest.raises(KeyboardInterrupt):
             things.optimize()
     things.optimize()

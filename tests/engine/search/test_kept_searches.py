@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.search.search import KeptPass
 from retrieval_store.errors import DamagedError
+from retrieval_store.filters.where import parse_where
 from retrieval_store.indexes.native import kernel
+from tests.helpers import inside
 from tests.helpers.oracle import brute_force
 from tests.often import up_to
 
@@ -92,26 +93,15 @@ def test_what_is_kept_of_a_search_is_never_asked_of_another_state(tmp_path_facto
                 things.delete(ids=[f"id-{which}"])
                 held.pop(f"id-{which}", None)
             else:
-                things._backend.points.access.close_idle()
+                inside.close_files(inside.access(things))
 
 
 def kept_passes(things):
     """Whether the searches by each of the filters are kept, after they were used often enough."""
-    found = []
-
-    def look(view):
-        for where in FILTERS[:2]:
-            from retrieval_store.engine.filtering import evaluate
-            from retrieval_store.engine.filtering.cache import filter_result
-            from retrieval_store.filters.where import parse_where
-
-            expression = None if where is None else parse_where(where)
-            found.append(
-                isinstance(filter_result(view, expression, evaluate).passes.get(""), KeptPass)
-            )
-
-    things._backend.points.access.read(look)
-    return found
+    return [
+        inside.keeps_search(inside.access(things), None if where is None else parse_where(where))
+        for where in FILTERS[:2]
+    ]
 
 
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
@@ -144,7 +134,7 @@ def test_a_kept_search_finds_a_file_cut_off_and_keeps_none_open(tmp_path):
         for again in range(4):
             check(things, held, None, "l2", again)
         assert ".vectors" in open_files()
-        things._backend.points.access.close_idle()
+        inside.close_files(inside.access(things))
         assert ".vectors" not in open_files()
         check(things, held, None, "l2", 9)
         (vectors,) = tmp_path.glob("*/*.vectors")

@@ -11,7 +11,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
-from tests.helpers.processes import use_index
+from tests.helpers.tuned import use_index
 from tests.often import times
 
 POINTS, QUERIES, K = times(12_000, 20_000), 200, 10
@@ -60,7 +60,7 @@ def searched():
     )[: POINTS + QUERIES]
     shares = random.random(POINTS)
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
-        use_index(patch.setattr)
+        use_index(patch)
         things = client.create_collection(
             "lines", {"hnsw": {"space": "cosine"}}, embedding_function=None
         )

@@ -28,7 +28,7 @@ import logging, sys
 sys.modules["hnswlib"] = None  # importing it is an ImportError
 import numpy as np, retrieval_store
 from tests.helpers.indexed import cloud, populated, space_of, until
-from tests.helpers.processes import eager_indexes, use_index
+from tests.helpers.tuned import eager_indexes, use_index
 
 class Heard(logging.Handler):
     said = []
@@ -45,7 +45,7 @@ def check(things, vectors):
         found = things.query(query_embeddings=query)["ids"]
         assert found == [[ids[i] for i in np.argsort(distances)[:10]]]
 
-use_index(setattr)
+use_index()
 path = sys.argv[1] or None
 with retrieval_store.Client(path) as client:
     small = client.create_collection("small", embedding_function=None)
@@ -72,7 +72,7 @@ if path:
 print(said)
 """
 SMALL_STEPS = """
-eager_indexes(setattr)
+eager_indexes()
 with retrieval_store.Client(sys.argv[1]) as client:
     known = sys.argv[2] == "known"
     things = client.get_collection("things", None) if known else populated(client)

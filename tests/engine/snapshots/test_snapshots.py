@@ -16,8 +16,6 @@ import orjson
 import pytest
 
 from retrieval_store import Client, restore
-from retrieval_store.engine import snapshots
-from retrieval_store.engine.storage.files import remove_lost_folders
 from retrieval_store.errors import (
     AlreadyExistsError,
     DamagedError,
@@ -26,6 +24,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
     RetrievalStoreError,
 )
+from tests.helpers import inside
 from tests.helpers.processes import POINTS, first_version, rewrite_all, running, versions_read
 
 RANDOM = np.random.default_rng(5)
@@ -158,7 +157,7 @@ def rewritten(snapshot, change):
         for name, content in files.items():
             archive.writestr(name, content)
         digest = hashlib.sha256(files["manifest.json"]).hexdigest()
-        archive.comment = snapshots._COMMENT + digest.encode() if comment else b""
+        archive.comment = inside.SNAPSHOT_COMMENT + digest.encode() if comment else b""
     return target
 
 
@@ -338,7 +337,7 @@ def test_a_copy_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkey
         mkdir(path, *arguments, **named)
         if path.name.startswith(".retrieval-store-") and len(made) < 2:
             made.append(path)
-            remove_lost_folders(path.parent)
+            inside.remove_lost_folders(path.parent)
 
     with Client(tmp_path / "store") as client:
         notes = filled(client)
@@ -367,7 +366,7 @@ def test_the_folder_of_another_user_stays(tmp_path, monkeypatch):
     folder.mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
-        remove_lost_folders(tmp_path)
+        inside.remove_lost_folders(tmp_path)
     assert folder.exists()
-    remove_lost_folders(tmp_path)
+    inside.remove_lost_folders(tmp_path)
     assert not folder.exists()

@@ -5,20 +5,16 @@ import subprocess
 import sys
 import uuid
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import apsw
 import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import sqlite
-from retrieval_store.engine.storage.schema import POINTS
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import FormatError, NotFoundError, StorageError
 from retrieval_store.query.types import Fields, NewSpace
+from tests.helpers import inside, steps
 from tests.helpers.batches import UPSERT, batch
 from tests.helpers.small_stores import filled, sql
 
@@ -43,21 +39,21 @@ def test_databases_of_another_kind_or_a_newer_version_are_refused(tmp_path):
             kept.rename(tmp_path / "store")
 
 
-@pytest.mark.parametrize("place", [sqlite.EXTENSION, "elsewhere/cksumvfs"])
+@pytest.mark.parametrize("place", [inside.CHECKSUM_EXTENSION, "elsewhere/cksumvfs"])
 def test_pages_have_checksums_wherever_apsw_keeps_the_extension(tmp_path, place):
     program = f"""
 import apsw
 import retrieval_store
-from retrieval_store.engine import sqlite
-sqlite.EXTENSION = {place!r}
+from tests.helpers.tuned import tuned
+tuned(checksum_extension={place!r})
 retrieval_store.Client({str(tmp_path)!r}).create_collection("things", embedding_function=None)
 print("apsw.sqlite_extra" in __import__("sys").modules, apsw.vfs_names()[0] != "cksmvfs")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.split() == [str(place != sqlite.EXTENSION), "True"], done.stderr
+    assert done.stdout.split() == [str(place != inside.CHECKSUM_EXTENSION), "True"], done.stderr
     for file in (tmp_path / "catalog.sqlite", *tmp_path.glob("*/points.sqlite")):
         database = apsw.Connection(str(file), vfs="cksmvfs")
-        assert database.reserve_bytes("main") == sqlite.CHECKSUM_BYTES
+        assert database.reserve_bytes("main") == inside.CHECKSUM_BYTES
         assert database.pragma("checksum_verification") == "1"
         database.close()
 
@@ -165,13 +161,13 @@ def test_a_store_without_versions_is_read_as_it_is_and_gets_them_from_its_writes
     as_version_4(tmp_path)
     (points,) = tmp_path.glob("*/points.sqlite")
     fields = Fields(version=True)
-    reader = Store(tmp_path, "read-only")
+    reader = inside.opened(tmp_path, "read-only")
     old = reader.points(reader.named("things").id)
     assert old.get(["7", "8"], None, None, 0, fields).versions.tolist() == [0, 0]
     assert [space.count for space in old.spaces()] == [20]
     assert old.page(None, "7", 2, Fields()).ids == ["7", "8"]
     assert version_of(points) == 4
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     new = store.points(store.named("things").id)
     assert new.transact(lambda changes: changes.delete_vectors(["7"], None, [""], True)) == 1
     new.add_space("more", NewSpace("l1"))
@@ -189,11 +185,11 @@ def test_a_store_without_versions_is_read_as_it_is_and_gets_them_from_its_writes
 def test_a_catalog_without_aliases_has_none_until_a_writer_comes(tmp_path):
     filled(tmp_path, count=1)
     as_catalog_3(tmp_path)
-    reader = Store(tmp_path, "read-only")
+    reader = inside.opened(tmp_path, "read-only")
     assert reader.aliases() == {}
     with pytest.raises(NotFoundError, match="alias 'other'"):
         reader.resolved("other")
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     store.change_aliases(lambda was: {"other": "things"})
     assert reader.resolved("other") == store.named("things")
     store.close()
@@ -223,9 +219,8 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     filled(tmp_path)
     as_version_1(tmp_path)
     (points,) = tmp_path.glob("*/points.sqlite")
-    broken = {**POINTS.migrations, 1: POINTS.migrations[1] + "; SELECT * FROM nowhere"}
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval_store.engine.access.POINTS", replace(POINTS, migrations=broken))
+        inside.break_migration(patch, 1)
         with retrieval_store.Client(tmp_path) as client, pytest.raises(StorageError):
             client.get_collection("things").count()
     database = apsw.Connection(str(points), vfs="cksmvfs")
@@ -272,7 +267,8 @@ def test_a_catalog_without_its_index_is_read_as_it_is_and_brought_up_to_date_by_
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things", embedding_function=None)
         client.create_collection("deleted", embedding_function=None)
-        with mock.patch.object(Store, "_remove", lambda *_: 1 / 0), suppress(ZeroDivisionError):
+        with pytest.MonkeyPatch.context() as patch, suppress(ZeroDivisionError):
+            steps.fail(patch, "remove_dropped")
             client.delete_collection("deleted")
     as_catalog_2(tmp_path)
     catalog = tmp_path / "catalog.sqlite"

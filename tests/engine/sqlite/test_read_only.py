@@ -7,8 +7,7 @@ import apsw
 import pytest
 
 import retrieval_store
-from retrieval_store.engine import sqlite
-from retrieval_store.engine.sqlite import guard
+from tests.helpers import steps
 from tests.helpers.small_stores import filled
 
 
@@ -85,17 +84,13 @@ def test_a_log_that_another_process_uses_stays(tmp_path):
 def test_every_connection_to_a_store_that_is_only_read_is_on_guard(tmp_path, monkeypatch):
     """What is in a store may be made so that reading it never ends."""
     filled(tmp_path)
-    guarded, opened, connection = [], [], apsw.Connection
-
-    def noted(database, path):
-        guarded.append(path)
-        return guard(database, path)
+    guarded, opened = steps.noted(monkeypatch, "begin_connection"), []
+    connection = apsw.Connection
 
     def connected(name, *arguments, **named):
         opened.append(name)
         return connection(name, *arguments, **named)
 
-    monkeypatch.setattr(sqlite, "guard", noted)
     monkeypatch.setattr(apsw, "Connection", connected)
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         assert client.get_collection("things").count() == 2000

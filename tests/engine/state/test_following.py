@@ -4,21 +4,18 @@ import apsw
 import numpy as np
 import pytest
 
-from retrieval_store.engine.filtering.evaluate import matching
-from retrieval_store.engine.search.context import EngineTrace
-from retrieval_store.engine.search.search import EngineRanker
-from retrieval_store.engine.store import Store
-from retrieval_store.query.executor import answer
 from retrieval_store.query.query import Query
 from retrieval_store.query.types import Fields, PointBatch
+from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.questions import nearest_to, search
+from tests.helpers.tuned import tuned
 
 
 def test_a_reader_of_another_store_object_follows_writes_of_every_kind(tmp_path):
-    writer = Store(tmp_path, "full")
+    writer = inside.opened(tmp_path)
     points = points_of(writer, v="l2")
-    reader = Store(tmp_path, "full").points(writer.named("things").id)
+    reader = inside.opened(tmp_path).points(writer.named("things").id)
     random = np.random.default_rng(1)
     held = {}
     for step in range(150):
@@ -49,8 +46,8 @@ def test_points_that_are_deleted_before_the_first_vector_of_a_space_is_written(s
 
 
 def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.state.state.TOLERATED_DEAD_ROWS", 10)
-    store = Store(tmp_path, "full")
+    tuned(monkeypatch, dead_rows_tolerated=10)
+    store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     for start in range(0, 200, 20):
         ids = list(range(start, start + 20))
@@ -58,18 +55,17 @@ def test_many_deletions_make_a_reader_number_its_rows_anew(tmp_path, monkeypatch
         points.get(None, None, None, 0, Fields())
         points.delete(ids[1:], None, None)
         assert points.get(None, None, None, 0, Fields()).ids == list(range(0, start + 1, 20))
-    assert len(points.access.memory._cached.state.pks) < 60
+    assert len(inside.state(points.access).pks) < 60
     (hits,) = search(points, nearest_to("v", np.array([[61]], np.float32), 2, None), Fields())
     assert hits.points.ids == [60, 80]
 
 
 def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 4)
-    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 2)
-    store = Store(tmp_path, "full")
+    tuned(monkeypatch, log_writes=4, trim_every=2)
+    store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     points.put(batch([1, 2, 3], v=[[1], [2], [3]]), ADD)
-    reader = Store(tmp_path, "full").points(store.named("things").id)
+    reader = inside.opened(tmp_path).points(store.named("things").id)
     assert reader.count() == 3
     points.delete([2], None, None)
     for value in range(20):
@@ -83,7 +79,7 @@ def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
 
 
 def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
-    store, other = Store(tmp_path, "full"), Store(tmp_path, "full")
+    store, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(store, v="l2")
     points.put(batch(["a", "b"], v=[[0], [5]]), ADD)
     reader = other.points(store.named("things").id)
@@ -101,25 +97,24 @@ def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
 
 
 def test_a_reader_keeps_its_state_while_others_write(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     ids = [f"p{i}" for i in range(700)]
     points.put(batch(ids, v=[[i] for i in range(700)]), ADD)
     query = np.array([[300]], np.float32)
 
     def look(early):
-        before = answer(
-            EngineRanker(early, EngineTrace()), Query((nearest_to("v", query, 5),), Fields())
-        )[0]
+        question = Query((nearest_to("v", query, 5),), Fields())
+        before = inside.answer(early, question)[0]
         points.delete(["p300", "p5"], None, None)
         points.put(batch(["p301", "new"], v=[[9999], [300]]), UPSERT)
         assert search(points, nearest_to("v", query, 1, None), Fields())[0].points.ids == ["new"]
         assert points.count() == 699
         question = Query((nearest_to("v", query, 5),), Fields(vectors=("v",)))
-        again = answer(EngineRanker(early, EngineTrace()), question)[0]
+        again = inside.answer(early, question)[0]
         assert again.points.ids == before.points.ids == ["p300", "p299", "p301", "p298", "p302"]
         assert again.points.vectors["v"][:, 0].tolist() == [300, 299, 301, 298, 302]
-        assert early.state.count == int(matching(early, None).sum()) == 700
+        assert early.state.count == int(inside.matching(early, None).sum()) == 700
 
     points.access.read(look)
 
@@ -127,7 +122,7 @@ def test_a_reader_keeps_its_state_while_others_write(tmp_path):
 def test_a_first_write_that_failed_does_not_fix_the_dimension(store, monkeypatch):
     points = points_of(store, v="l2")
     with monkeypatch.context() as patch:
-        patch.setattr("retrieval_store.engine.storage.write.finish", lambda *_: 1 / 0)
+        steps.fail(patch, "finish_write")
         with pytest.raises(ZeroDivisionError):
             points.put(batch(["a", "b"], v=np.ones((2, 8))), ADD)
     points.put(batch(["a", "b"], v=[[1, 2, 3], [4, 5, 6]]), ADD)

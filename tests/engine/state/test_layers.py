@@ -1,13 +1,12 @@
 """Sets of rows, ascending."""
 
-from unittest.mock import patch
-
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.engine.state import caches
 from retrieval_store.engine.state.caches import LayerCache, Layers, outside, united
+from tests.helpers.tuned import tuned
 
 rows = st.sets(st.integers(0, 300)).map(lambda found: np.array(sorted(found), np.int64))
 
@@ -40,7 +39,8 @@ def test_above_a_segment_are_the_rows_of_those_that_come_later(stack):
 @given(st.lists(st.tuples(st.sampled_from(["a write", "a", "b"]), rows), max_size=30))
 def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merged(steps):
     cache, seq, changed, built = LayerCache(0), 0, [], {}
-    with patch.object(caches, "CHANGES_KEPT", 3):
+    with pytest.MonkeyPatch.context() as patch:
+        tuned(patch, changes_kept=3)
         for what, some in steps:
             if what == "a write":
                 seq += 1

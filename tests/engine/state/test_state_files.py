@@ -3,7 +3,6 @@
 import os
 import random
 import zlib
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,20 +11,16 @@ from hypothesis.stateful import initialize, rule
 
 import retrieval_store
 from retrieval_store.base.analysis import Analyzer
-from retrieval_store.engine.maintenance import background as upkeep
-from retrieval_store.engine.maintenance import derive
-from retrieval_store.engine.maintenance.run import as_only_process
-from retrieval_store.engine.state import state as states
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import DamagedError
 from retrieval_store.query.types import Fields, NewSpace, PointBatch
 from tests.engine.state.test_state_machine import TwoStores, who
-from tests.helpers import PATIENCE
+from tests.helpers import inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.processes import add_batches, running
 from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import points_file, sql
+from tests.helpers.tuned import tuned
 from tests.often import up_to
 
 COUNT = 3_000
@@ -33,15 +28,15 @@ COUNT = 3_000
 
 @pytest.fixture(autouse=True)
 def _states_of_few_are_worth_a_file(monkeypatch):
-    monkeypatch.setattr(states, "STATES_WORTH", 1)
-    monkeypatch.setattr(upkeep._maintenance, "_stopping", True)  # nothing is done unasked
+    tuned(monkeypatch, states_worth=1)
+    inside.without_background(monkeypatch)  # nothing is done unasked
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A closed store with a collection of two vector spaces, and a file of its state."""
     (tmp_path / "store").mkdir()
-    store = Store(tmp_path / "store", "full")
+    store = inside.opened(tmp_path / "store")
     points = points_of(store, v="l2", w="ip")
     points.put(batch(range(COUNT), v=column(COUNT), w=column(COUNT, 1)), ADD)
     points.delete([1, 2], None, None)
@@ -56,17 +51,11 @@ def column(count, first=0):
 
 
 def save(points, every=True):
-    """Save the state, once no other process is at maintenance, which sweeps what isn't recorded."""
-
-    def alone(is_alone):
-        assert is_alone
-        derive.save_state(points.access, every=every)
-
-    as_only_process(points.access, PATIENCE * 1000, alone)
+    inside.save_state(points.access, every)
 
 
 def opened(folder, mode="full", **options):
-    store = Store(folder, mode, **options)
+    store = inside.opened(folder, mode, **options)
     return store, store.points(store.named("things").id)
 
 
@@ -124,7 +113,7 @@ def replaced(file, data):
 
 
 def problems(folder):
-    store = Store(folder, "read-only")
+    store = inside.opened(folder, "read-only")
     reports = [*store.verify(lambda _: Analyzer())]
     store.close()
     assert len(reports) > 3
@@ -142,7 +131,7 @@ def test_a_collection_that_is_opened_maps_its_state(folder, mode):
     arrays = [state.pks, *(s.row_of_slot.base for s in state.spaces.values())]
     arrays += [s.slot_of_row.base for s in state.spaces.values()]
     assert all(map(state.mapped.holds, arrays)), "an array was copied"
-    assert points.access.memory.nbytes < 3 * COUNT, (
+    assert inside.bytes_held(points.access) < 3 * COUNT, (
         "what is mapped takes none of this process' memory"
     )
     assert points.count() == COUNT - 2
@@ -216,14 +205,14 @@ class SavedStates(TwoStores):
 
     @initialize()
     def start(self):
-        self.eager = mock.patch.object(states, "STATES_WORTH", 1)
-        self.eager.start()
+        self.eager = pytest.MonkeyPatch()
+        tuned(self.eager, states_worth=1)
         super().start()
 
     def teardown(self):
         super().teardown()
         if hasattr(self, "eager"):
-            self.eager.stop()
+            self.eager.undo()
 
     @rule(number=who)
     def save(self, number):
@@ -243,8 +232,7 @@ TestSavedStates = SavedStates.TestCase
 
 
 def test_a_file_to_which_the_change_log_does_not_reach_back_is_not_used(folder, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 4)
-    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 2)
+    tuned(monkeypatch, log_writes=4, trim_every=2)
     store, points = opened(folder)
     for value in range(20):
         points.put(batch([3], v=[[value]]), UPSERT)
@@ -285,7 +273,7 @@ def test_compaction_makes_it_useless_and_saves_another(folder):
 
 
 def test_many_deletions_number_rows_anew_and_none_of_them_is_in_a_file(folder, monkeypatch):
-    monkeypatch.setattr("retrieval_store.engine.state.state.TOLERATED_DEAD_ROWS", 10)
+    tuned(monkeypatch, dead_rows_tolerated=10)
     _, points = opened(folder)
     check(points)
     points.delete(list(range(10, COUNT // 2)), None, None)
@@ -304,7 +292,7 @@ def test_many_deletions_number_rows_anew_and_none_of_them_is_in_a_file(folder, m
 
 def test_a_store_that_is_rebuilt_uses_none(folder):
     with retrieval_store.Client(folder, rebuild=True) as client:
-        points = client._session.store.points(client._session.store.named("things").id)
+        points = inside.named(client, "things")
         check(points, mapped=False)
         assert files(folder) == []
 
@@ -427,7 +415,7 @@ def test_a_file_that_deceives_is_a_problem_and_rebuilt(folder, change):
     (problem,) = problems(folder)
     assert problem.file == state_file(folder)
     assert "is false, though its checksum is right" in problem.problem
-    store = Store(folder, "full")
+    store = inside.opened(folder)
     store.forget_derived()  # as `rebuild=True` does
     store.close()
     assert files(folder) == []
@@ -521,7 +509,7 @@ def test_a_header_of_another_make_is_not_believed(folder, header):
 
 
 def test_it_is_saved_when_enough_has_changed_and_not_sooner(folder, monkeypatch):
-    monkeypatch.setattr(derive, "STATE_PAUSE", 0)
+    tuned(monkeypatch, state_pause=0)
     (first,) = files(folder)
     store, points = opened(folder)
     points.put(batch([3], v=[[-3]]), UPSERT)
@@ -537,7 +525,7 @@ def test_it_is_saved_when_enough_has_changed_and_not_sooner(folder, monkeypatch)
 
 
 def test_it_is_not_saved_again_and_again_in_a_moment(folder, monkeypatch):
-    monkeypatch.setattr(derive, "STATE_PAUSE", 1e9)
+    tuned(monkeypatch, state_pause=1e9)
     _, points = opened(folder)
     saved = []
     for new in range(3):
@@ -549,9 +537,9 @@ def test_it_is_not_saved_again_and_again_in_a_moment(folder, monkeypatch):
 
 def test_closing_saves_what_takes_a_moment(tmp_path, monkeypatch):
     for most, expected in ((2, 0), (10, 1)):
-        monkeypatch.setattr(derive, "CLOSING_STATE", most)
+        tuned(monkeypatch, state_at_close=most)
         (tmp_path / str(most)).mkdir()
-        store = Store(tmp_path / str(most), "full")
+        store = inside.opened(tmp_path / str(most))
         points_of(store, v="l2").put(batch(range(5), v=column(5)), ADD)
         held(store.points(store.named("things").id))
         store.close()
@@ -559,12 +547,12 @@ def test_closing_saves_what_takes_a_moment(tmp_path, monkeypatch):
 
 
 def test_a_process_that_only_reads_saves_what_another_left_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(derive, "CLOSING_STATE", 0)
+    tuned(monkeypatch, state_at_close=0)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["a", "b"], embeddings=[[1], [2]])
     assert files(tmp_path) == []
-    monkeypatch.setattr(upkeep._maintenance, "_stopping", False)
+    inside.without_background(monkeypatch, False)
     with retrieval_store.Client(tmp_path) as client:
         client.get_collection("things", embedding_function=None).query(query_embeddings=[[1]])
         until(lambda: files(tmp_path), "the state wasn't saved")
@@ -574,14 +562,14 @@ def test_a_collection_that_rests_maps_nothing(folder):
     _, points = opened(folder)
     check(points)
     before = points.access.descriptors
-    points.access.close_idle()
-    assert points.access.memory.descriptors < before
+    inside.close_files(points.access)
+    assert inside.descriptors(points.access) < before
     check(points)
     assert nearest(points, 1000) == 1000
 
 
 def test_a_space_without_vectors_is_in_a_file_too(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     points = points_of(store, v=NewSpace("l2", dimension=1))
     points.put(PointBatch(["a"]), ADD)
     save(points)

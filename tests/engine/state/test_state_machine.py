@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.filters.expression import OneOf, Range
 from retrieval_store.query.types import UNSET, Fields, NewSpace, PointBatch, Vectors, WriteRules
+from tests.helpers import inside
 from tests.helpers.questions import nearest_to, search
 from tests.often import up_to
 
@@ -30,7 +30,7 @@ class TwoStores(RuleBasedStateMachine):
     @initialize()
     def start(self):
         self.folder = Path(tempfile.mkdtemp())
-        self.stores = [Store(self.folder, "full"), Store(self.folder, "full")]
+        self.stores = [inside.opened(self.folder), inside.opened(self.folder)]
         self.id = self.stores[0].create("things", {}, {"v": NewSpace("l2")}).id
         self.held = {}
 
@@ -96,7 +96,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule(number=who)
     def reopen(self, number):
         self.stores[number].close()
-        self.stores[number] = Store(self.folder, "full")
+        self.stores[number] = inside.opened(self.folder)
 
     @rule(number=who)
     def optimize(self, number):

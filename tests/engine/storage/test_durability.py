@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.store import Store
 from retrieval_store.query.types import Fields, NewSpace
+from tests.helpers import inside
 from tests.helpers.processes import BATCH, TURNS, add_batches, running, transact, vector
 from tests.often import times
 
@@ -110,7 +110,7 @@ def turns(number):
 
 
 def test_of_a_transaction_of_several_operations_a_kill_leaves_all_or_nothing(tmp_path):
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     collection = store.create("things", {}, {"v": NewSpace("l2")}).id
     moments, last = random.Random(5), -1
     for _ in range(times(4, 10)):

@@ -16,7 +16,7 @@ from qdrant_client import QdrantClient, models
 
 import retrieval_store
 from retrieval_store.errors import FormatError
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.small_stores import sql
 
 
@@ -168,33 +168,24 @@ def test_a_creation_killed_at_any_moment_leaves_nothing(tmp_path, delete):
 
 
 SWEEP = """
-import sys, retrieval_store
-from retrieval_store.engine.storage.catalog import Catalog
+import sys, pytest, retrieval_store
+from tests.helpers import steps
 
-write = Catalog.write
-def sweep(catalog, change):
-    print("sweeping", flush=True)
-    return write(catalog, change)
-
-Catalog.write = sweep
+steps.before(pytest.MonkeyPatch(), "write_catalog", lambda: print("sweeping", flush=True))
 retrieval_store.Client(sys.argv[1])
 """
 
 
 def test_a_collection_that_another_process_is_making_is_not_swept(tmp_path, monkeypatch):
-    from retrieval_store.engine.points import PointStore
-
-    create = PointStore.create.__func__
     opened = []
 
-    def create_while_another_opens(cls, *arguments):
+    def another_opens():
         if not opened:
             run = [sys.executable, "-c", SWEEP, str(tmp_path)]
             opened.append(subprocess.Popen(run, stdout=subprocess.PIPE, text=True))
             assert opened[0].stdout.readline() == "sweeping\n"  # as soon as we let it write
-        return create(cls, *arguments)
 
-    monkeypatch.setattr(PointStore, "create", classmethod(create_while_another_opens))
+    steps.before(monkeypatch, "create_points", another_opens)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids="a", embeddings=[[1]])
@@ -206,19 +197,15 @@ def test_a_collection_that_another_process_is_making_is_not_swept(tmp_path, monk
 
 
 def test_what_a_creator_named_and_someone_swept_is_named_again(tmp_path, monkeypatch):
-    from retrieval_store.engine.storage.catalog import Catalog
-    from retrieval_store.engine.store import Store
+    writes = []
 
-    write, writes = Catalog.write, []
-
-    def sweep_before_the_second(catalog, change):
-        writes.append(change)
+    def sweep_before_the_second():
+        writes.append(len(writes))
         if len(writes) == 2:  # named, and not yet made
-            Store(tmp_path, "full").close()
-        return write(catalog, change)
+            inside.opened(tmp_path).close()
 
     with retrieval_store.Client(tmp_path) as client:
-        monkeypatch.setattr(Catalog, "write", sweep_before_the_second)
+        steps.before(monkeypatch, "write_catalog", sweep_before_the_second)
         things = client.create_collection("things", embedding_function=None)
         assert len(writes) == 5  # named, swept, found so, named again, made
         things.add(ids="a", embeddings=[np.ones(2)])

@@ -32,15 +32,6 @@ import pytest
 import retrieval_store
 from retrieval_store.api.results import SPACE
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.engine.filtering import columns, evaluate
-from retrieval_store.engine.maintenance import background as upkeep
-from retrieval_store.engine.maintenance.derive import load
-from retrieval_store.engine.search import planner
-from retrieval_store.engine.sqlite import CHECKSUM_BYTES, CHECKSUM_VFS
-from retrieval_store.engine.state import caches
-from retrieval_store.engine.state import state as states
-from retrieval_store.engine.storage.vectors import rows_per_block
-from retrieval_store.engine.text import bm25
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from retrieval_store.filters.expression import Range
 from retrieval_store.indexes.native import kernel
@@ -52,13 +43,13 @@ from retrieval_store.query.types import (
     Vectors,
     WriteRules,
 )
-from tests.helpers import PATIENCE, ROOT
-from tests.helpers.processes import eager_codes, eager_indexes
+from tests.helpers import PATIENCE, ROOT, inside
 from tests.helpers.questions import by_sparse, nearest_to
 from tests.helpers.questions import search as ask
 from tests.helpers.small_stores import endless
 from tests.helpers.small_stores import fill as small
 from tests.helpers.sqlite_pages import PAGE, Pages, sealed, words_sum
+from tests.helpers.tuned import eager_codes, eager_indexes, tuned, use_trigrams
 from tests.often import FULL, turn
 
 DIMENSION, COUNT = 8, 150
@@ -66,13 +57,6 @@ MEMORY = 3 << 30  # bytes of addresses, of which the libraries take the most
 LONGEST = 120  # seconds of the processor, for some thirty calls
 SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 4, "ef_construction": 20}}
 UPSERT = WriteRules(on_existing="update", on_missing="insert")
-EAGER_LISTS = [
-    (evaluate, "TRIGRAMS_WORTH"),
-    (caches, "WANTED_AFTER"),
-    (bm25, "LISTS_WORTH"),
-    (columns, "COLUMNS_WORTH"),
-    (states, "STATES_WORTH"),
-]
 EVERYTHING = ["metadatas", "documents", "embeddings", "uris"]
 
 
@@ -85,10 +69,9 @@ def make(folder):
     with (
         mock.patch("uuid.uuid4", lambda: uuid.UUID(int=chance.getrandbits(128), version=4)),
         mock.patch("os.cpu_count", lambda: 1),  # several threads make other graphs each time
-        mock.patch.object(
-            upkeep._maintenance, "_stopping", True
-        ),  # which has files open for longer
+        pytest.MonkeyPatch.context() as patch,
     ):
+        inside.without_background(patch)  # which has files open for longer
         fill(folder)
 
 
@@ -112,7 +95,7 @@ def fill(folder):
 
 def with_spaces(client):
     """A collection that has vector spaces of all kinds, as only the engine can make it."""
-    store = client._session.store
+    store = inside.store(client)
     client.create_collection("things", SMALL, embedding_function=None)
     settings = store.named("things").settings
     client.delete_collection("things")
@@ -139,21 +122,16 @@ def put_special(client, count):
             "bytes": Vectors(100 * cloud(count, 8)),
         },
     )
-    points_of(client, "things").put(batch, UPSERT)
+    inside.named(client, "things").put(batch, UPSERT)
 
 
 def lose_some(client):
     """Vectors, a vector space, and the names that only other fronts know."""
-    points = points_of(client, "things")
+    points = inside.named(client, "things")
     points.transact(lambda changes: changes.delete_vectors(["8", "9"], None, [SPACE], True))
     points.add_space("gone", NewSpace("ip", kind="sparse"))
     points.drop_space("gone")
-    client._session.store.change_aliases(lambda _: {"other name": "things", "third": "other"})
-
-
-def points_of(client, name):
-    store = client._session.store
-    return store.points(store.named(name).id)
+    inside.store(client).change_aliases(lambda _: {"other name": "things", "third": "other"})
 
 
 def ids(count):
@@ -190,7 +168,7 @@ def read(client):
             yield partial(things.get, include=EVERYTHING)
             yield things.count
             yield partial(
-                load, things._backend.points.access, SPACE
+                inside.load_index, inside.access(things), SPACE
             )  # as the background does, but now
             yield partial(things.query, cloud(3, 5), n_results=5)
             yield partial(things.query, cloud(3, 5), n_results=90, where={"n": {"$gte": 20}})
@@ -210,7 +188,7 @@ def search(client):
         yield partial(things.explain, cloud(1), where={"n": 5})
         yield things.stats
         if things.name == "things":
-            points = points_of(client, "things")
+            points = inside.named(client, "things")
             yield partial(ask, points, by_sparse("sparse", tuple(sparse(2)), 5), Fields())
             yield partial(ask, points, nearest_to("several", (cloud(2),), 5), Fields())
             yield partial(ask, points, nearest_to("halves", cloud(2), 5, None), Fields())
@@ -220,8 +198,8 @@ def search(client):
             yield points.spaces
             yield partial(points.page, None, "3", 50, Fields(payload=True, version=True))
             yield partial(points.page, Range(("n",), lt=50), None, 9, Fields())
-    yield client._session.store.aliases
-    yield partial(client._session.store.resolved, "other name")
+    yield inside.store(client).aliases
+    yield partial(inside.store(client).resolved, "other name")
     yield partial(refuse_problems, client)
 
 
@@ -237,8 +215,8 @@ def write(client):
         yield partial(things.delete, where={"n": {"$lt": 30}})
         if things.name == "things":
             yield partial(put_special, client, 9)
-            yield partial(points_of(client, "things").transact, replace_and_lose)
-            yield partial(points_of(client, "things").drop_space, "halves")
+            yield partial(inside.named(client, "things").transact, replace_and_lose)
+            yield partial(inside.named(client, "things").drop_space, "halves")
         yield partial(things.query, cloud(1), n_results=20)
         yield things.optimize
         yield partial(things.modify, name=f"{things.name}.again")
@@ -324,7 +302,7 @@ def few(chance):
 @contextlib.contextmanager
 def opened(file):
     """A connection that makes the checksums of pages right, and allows everything."""
-    with closing(apsw.Connection(str(file), vfs=CHECKSUM_VFS)) as connection:
+    with closing(apsw.Connection(str(file), vfs=inside.CHECKSUM_VFS)) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON; PRAGMA synchronous = OFF")
         yield connection
 
@@ -436,7 +414,7 @@ def pages(store, chance):
     with Pages(chance.choice([*databases(store), things_file(store)])) as file:
         for _ in few(chance):
             number = chance.choice([1, *range(1, len(file) + 1), *file.inner * 3])
-            places = [(0, 12), (8, 200), (0, PAGE - CHECKSUM_BYTES)]
+            places = [(0, 12), (8, 200), (0, PAGE - inside.CHECKSUM_BYTES)]
             changed(
                 file[number], chance, chance.choice([*places, (16, 108)] if number == 1 else places)
             )
@@ -484,7 +462,7 @@ def ladder(file, chance):
 def rung(below, steps, chance):
     """A page of a table that leads to one other page, `steps` times and once more."""
     page = bytearray(PAGE)
-    end = PAGE - CHECKSUM_BYTES
+    end = PAGE - inside.CHECKSUM_BYTES
     size = 6  # a page number and a key of two bytes
     page[0] = 5
     page[3:5] = steps.to_bytes(2, "big")
@@ -595,7 +573,7 @@ def vectors(store, chance):
         stream.write(rows.tobytes())
         if chance.random() < 0.9:
             correct_blocks(
-                connection, number, generation, rows, rows_per_block(row_bytes) * dimension
+                connection, number, generation, rows, inside.rows_per_block(row_bytes) * dimension
             )
 
 
@@ -661,11 +639,15 @@ def used(folder, tamper, seed, notes):
 
 def be_eager():
     """Whatever is built of large collections only is built of small ones too."""
-    eager_codes(setattr)
-    eager_indexes(setattr)
-    planner.PASS = 1e4  # more than the index, and less than floats
-    for module, name in EAGER_LISTS:
-        setattr(module, name, 1)
+    eager_codes()
+    eager_indexes()
+    tuned(cost_of_a_pass=1e4)  # more than the index, and less than floats
+    eager_lists()
+
+
+def eager_lists(patch=None):
+    use_trigrams(patch)
+    tuned(patch, columns_worth=1, states_worth=1)
 
 
 class Notes(logging.Handler):
@@ -710,8 +692,7 @@ def test_whatever_is_in_the_files_there_is_an_answer_or_an_error_of_ours(tmp_pat
     "change", ["document = CAST(document AS BLOB)", "uri = x'00ff'", "id = x'00'", "id = 0.5"]
 )
 def test_what_is_no_text_where_texts_belong_is_damage(tmp_path, monkeypatch, change):
-    for module, name in EAGER_LISTS:
-        monkeypatch.setattr(module, name, 1)
+    eager_lists(monkeypatch)
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things", embedding_function=None).add(**records(9), ids=ids(9))
     with opened(things_file(tmp_path)) as connection:

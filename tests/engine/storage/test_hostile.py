@@ -13,9 +13,8 @@ import apsw
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.sqlite import connect
 from retrieval_store.errors import DamagedError, RetrievalStoreError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, inside
 from tests.helpers.indexed import populated
 from tests.helpers.small_stores import delete, everything, fill, points_file, problems, sql, write
 from tests.often import times
@@ -185,11 +184,9 @@ def test_random_tampering_never_crashes_hangs_or_eats_the_memory(tmp_path):
     [{"text": {}}, {"text": 3}, {"text": {"language": 5}}, {"index": {}}, {"index": 3}],
 )
 def test_settings_in_a_tampered_catalog_are_damage(tmp_path, settings):
-    from retrieval_store.engine.storage.catalog import CATALOG
-
     with retrieval_store.Client(tmp_path) as client:
         populated(client)
-    connection = connect(tmp_path / "catalog.sqlite", CATALOG, "full").connection
+    connection = inside.database_of_catalog(tmp_path / "catalog.sqlite")
     ((held,),) = connection.execute("SELECT settings FROM collections").fetchall()
     changed = json.dumps({**json.loads(held), **settings}).encode()
     connection.execute("UPDATE collections SET settings = ?", (changed,))

@@ -17,6 +17,7 @@ import pytest
 import retrieval_store
 from retrieval_store.errors import NotFoundError, ReadOnlyError, StorageError, StorageFullError
 from tests.helpers import ROOT
+from tests.helpers.tuned import tuned
 
 
 def mount(path, options):
@@ -218,7 +219,7 @@ def test_a_network_file_system_is_warned_of(tmp_path, monkeypatch):
     share = tmp_path / "a share"
     entry = str(share).replace(" ", "\\040")
     table.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/x {entry} nfs4 rw 0 0\n")
-    monkeypatch.setattr("retrieval_store.engine.storage.files.MOUNTS", table)
+    tuned(monkeypatch, mounts=table)
     with (
         pytest.warns(UserWarning, match=r"network file system \(nfs4\)"),
         retrieval_store.Client(share / "store"),
@@ -227,7 +228,7 @@ def test_a_network_file_system_is_warned_of(tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         retrieval_store.Client(tmp_path / "local").close()
-    monkeypatch.setattr("retrieval_store.engine.storage.files.MOUNTS", tmp_path / "no such table")
+    tuned(monkeypatch, mounts=tmp_path / "no such table")
     with retrieval_store.Client(share / "store"):
         pass
 

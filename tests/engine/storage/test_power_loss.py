@@ -23,7 +23,7 @@ from retrieval_store.api.configuration import DEFAULTS
 from retrieval_store.api.results import SPACE
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import Content, Fields, NewSpace, PointBatch, Vectors, WriteRules
-from tests.helpers import ROOT
+from tests.helpers import ROOT, inside, steps
 from tests.helpers.power_loss import Chance, Disk, Event, Recorder
 from tests.often import FULL, turn
 
@@ -34,12 +34,12 @@ SHARES = (0, 1, 0.5, 0.8)  # of what wasn't synced survives: nothing, all, some
 
 # Syncs that can be left out, one at a time: what the place would call is replaced by nothing.
 SYNCS = {
-    "of vectors": "retrieval_store.engine.storage.vectors._sync_data",
-    "of the name of a new vector file": "retrieval_store.engine.storage.vectors.sync_directory",
-    "of a new database": "retrieval_store.engine.sqlite.sync_file",
-    "of the name of a new database": "retrieval_store.engine.sqlite.sync_directory",
-    "of the name of a collection's directory": "retrieval_store.engine.store.sync_directory",
-    "of the name of the store's directory": "retrieval_store.engine.store.sync_directory",
+    "of vectors": "sync_vectors",
+    "of the name of a new vector file": "sync_name_of_vectors",
+    "of a new database": "sync_database",
+    "of the name of a new database": "sync_name_of_database",
+    "of the name of a collection's directory": "sync_name_of_store",
+    "of the name of the store's directory": "sync_name_of_store",
 }
 
 Holdings = dict[str, tuple]
@@ -54,7 +54,7 @@ def content(path: Path) -> Holdings:
     with retrieval_store.Client(path) as client:
         for collection in client.list_collections():
             got = collection.get(include=["metadatas", "documents", "embeddings"])
-            engine = client._session.store.points(str(collection.id))
+            engine = inside.points(collection)
             others = engine.get(None, None, None, 0, Fields(vectors=(OTHER,))).vectors[OTHER]
             points = [
                 (
@@ -66,7 +66,7 @@ def content(path: Path) -> Holdings:
             found = collection.query(query_embeddings=np.zeros(DIMENSION), n_results=10_000)
             assert sorted(found["ids"][0]) == sorted(got["ids"])
             held[collection.name] = (str(collection.metadata), *points)
-        held["aliases"] = ("", *sorted(client._session.store.aliases().items()))
+        held["aliases"] = ("", *sorted(inside.store(client).aliases().items()))
     return held
 
 
@@ -116,7 +116,7 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         yield
         # A second vector space, whose file is made when the write-ahead log is long there.
         settings = {"metadata": None, "hnsw": DEFAULTS, "embedding_function": None}
-        store = client._session.store
+        store = inside.store(client)
         both = store.points(
             store.create("both", settings, dict.fromkeys([SPACE, OTHER], NewSpace("l2"))).id
         )
@@ -266,7 +266,7 @@ def recorded(
     """What `record` gives, with a sync left out."""
     monkeypatch = pytest.MonkeyPatch()
     if left_out:
-        monkeypatch.setattr(SYNCS[left_out], lambda *_: None)
+        steps.replace(monkeypatch, SYNCS[left_out], lambda *_: None)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve() / "root"
         root.mkdir()

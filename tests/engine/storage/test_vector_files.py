@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.storage.vectors import rows_per_block
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import DamagedError
 from retrieval_store.query.types import Fields, NewSpace
+from tests.helpers import inside
 from tests.helpers.batches import ADD, batch
 from tests.helpers.oracle import brute_force
 from tests.helpers.questions import nearest_to, search
@@ -35,7 +34,7 @@ def test_a_flipped_bit_in_a_vector_is_an_error_that_names_the_file(tmp_path):
             things.query(query_embeddings=np.zeros(8))
         with pytest.raises(DamagedError, match="block 2, vectors 1024 to 1535"):
             things.get(ids=str(bad_row), include=["embeddings"])
-        assert rows_per_block(32) == 512
+        assert inside.rows_per_block(32) == 512
         # What the damage doesn't touch can still be read.
         assert things.get(ids="3", include=["embeddings"])["embeddings"][0, 0] == 24
         assert things.query(query_embeddings=np.zeros(8), ids=["7", "8"])["ids"] == [["7", "8"]]
@@ -54,7 +53,7 @@ def test_a_flipped_bit_in_a_document_is_an_error_that_names_the_file(tmp_path):
 def test_a_vector_file_that_is_cut_off_or_missing_is_damage_and_no_crash(tmp_path):
     filled(tmp_path)
     (file,) = tmp_path.glob("*/*.vectors")
-    block = rows_per_block(32) * 32
+    block = inside.rows_per_block(32) * 32
     for spoil in (
         lambda: os.truncate(file, 2 * block),
         lambda: os.truncate(file, block + 1_000),
@@ -83,7 +82,7 @@ def test_vectors_are_written_whole_even_if_the_system_writes_little_at_a_time(
 def test_lengths_that_float32_can_t_square_are_noted_in_whichever_block_they_are(tmp_path):
     vectors = np.random.default_rng(2).standard_normal((1_500, 8)).astype(np.float32)
     vectors[3] *= 1e25
-    store = Store(tmp_path, "full")
+    store = inside.opened(tmp_path)
     for metric in ("l2", "ip", "cosine"):
         points = store.points(store.create(f"by {metric}", {}, {"v": NewSpace(metric)}).id)
         points.put(batch(list(range(1_500)), v=vectors), ADD)

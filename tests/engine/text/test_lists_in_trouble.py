@@ -6,9 +6,10 @@ import threading
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.maintenance import background
+from tests.helpers import inside
 from tests.helpers.indexed import until
-from tests.helpers.listed import texts_of, use_trigrams
+from tests.helpers.listed import texts_of
+from tests.helpers.tuned import tuned, use_trigrams
 from tests.often import times
 
 pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
@@ -106,7 +107,7 @@ def test_saved_trigrams_are_used_at_once(tmp_path, monkeypatch):
         things.get(where_document={"$contains": "number 7"})
         until(lambda: things.stats()["memory"]["words"] > 0, "no trigrams were built")
         things.optimize()
-    monkeypatch.setattr("retrieval_store.engine.state.caches.WANTED_AFTER", 1_000)
+    tuned(monkeypatch, wanted_after=1_000)
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("texts", embedding_function=None)
         told = things.explain([[0, 0]], where_document={"$contains": "number 77"})
@@ -122,9 +123,8 @@ def test_lists_that_are_too_old_to_be_caught_up_are_made_again_without_a_warning
         things.query(query_texts="w5", mode="text")
         things.optimize()
     assert list(tmp_path.glob("*/derived/words.*"))
-    monkeypatch.setattr("retrieval_store.engine.storage.log.LOG_WRITES", 2)
-    monkeypatch.setattr("retrieval_store.engine.storage.log.TRIM_EVERY", 1)
-    monkeypatch.setattr(background._maintenance, "_stopping", True)  # nobody saves them anew
+    tuned(monkeypatch, log_writes=2, trim_every=1)
+    inside.without_background(monkeypatch)  # nobody saves them anew
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("texts", embedding_function=None)
         for i in range(8):

@@ -3,7 +3,6 @@
 import numpy as np
 
 from retrieval_store.base.arrays import NOTHING, NOWHERE
-from retrieval_store.engine.text import bm25
 from retrieval_store.engine.text.inverted import Measures, after
 
 
@@ -15,5 +14,5 @@ def test_a_reader_may_measure_other_lists_while_a_step_is_made(monkeypatch):
         known[f"another, the {len(known)}."] = one  # as another thread would at this moment
         return np.hstack(arrays)
 
-    monkeypatch.setattr(bm25.np, "concatenate", concatenate)
+    monkeypatch.setattr(np, "concatenate", concatenate)
     assert after(known, np.array([7]))["words"].changed.tolist() == [7]

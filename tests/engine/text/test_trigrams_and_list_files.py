@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.engine.text import inverted
-from tests.helpers.listed import filled, ready, use_trigrams
+from tests.helpers import derived_files, inside, steps
+from tests.helpers.listed import filled, ready
+from tests.helpers.tuned import use_trigrams
 from tests.often import up_to
 
 
@@ -82,12 +83,7 @@ def test_saved_lists_are_loaded_and_caught_up(tmp_path, monkeypatch):
         things.delete(ids=["3", "4"])
         things.add(ids="new", documents=f"{words[0]} {words[1]}", embeddings=[[1, 1]])
         expected = answers(things, words)
-    read = []
-    of_words = retrieval_store.engine.text.inverted.of_words
-    monkeypatch.setattr(
-        "retrieval_store.engine.text.inverted.of_words",
-        lambda rows, *rest: read.append(len(rows)) or of_words(rows, *rest),
-    )
+    read = steps.counted(monkeypatch, "list_words", lambda rows, *_: len(rows))
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things", embedding_function=None)
         assert answers(things, words) == expected
@@ -99,7 +95,7 @@ def damages(file):
     yield "truncated", data[: len(data) // 2]
     yield "flipped", bytes([*data[:200], data[200] ^ 1, *data[201:]])
     yield "empty", b""
-    yield "something else", inverted.MAGIC + bytes(len(data) - 8)
+    yield "something else", derived_files.LISTS + bytes(len(data) - 8)
     yield "missing", None
 
 
@@ -126,8 +122,6 @@ def test_damaged_lists_are_made_again(tmp_path, kind):
 def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
     import zlib
 
-    from retrieval_store.engine.sqlite import connect
-    from retrieval_store.engine.storage.schema import POINTS
     from retrieval_store.errors import RetrievalStoreError
 
     client, things, documents = filled(tmp_path / "made", 60)
@@ -144,7 +138,7 @@ def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
                 place = moves.randrange(8, len(data) - 8)
                 data[place : place + 4] = moves.choice([bytes(4), b"\xff" * 4, moves.randbytes(4)])
             file.write_bytes(data)
-            connection = connect(file.parent.parent / "points.sqlite", POINTS, "full").connection
+            connection = inside.database_of_points(file.parent.parent / "points.sqlite")
             query = "UPDATE derived SET checksum = ? WHERE file = ?"
             connection.execute(query, (zlib.crc32(data), file.name))
             connection.close()

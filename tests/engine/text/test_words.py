@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.api import configuration
-from retrieval_store.base.analysis import stemmer
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from tests.helpers.circumstances import forget_stemmers
 from tests.helpers.listed import DOCUMENTS
 from tests.helpers.oracle import bm25, expected
 from tests.often import up_to
@@ -114,8 +113,7 @@ def test_ranking_agrees_with_plain_bm25_after_any_writes(steps, query, even):
 
 def test_a_stemmer_that_is_not_installed_is_the_one_error_there_is(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "Stemmer", None)
-    for cached in (stemmer, configuration._analyzer_of):  # what other tests have loaded
-        cached.cache_clear()
+    forget_stemmers()
     with pytest.raises(MissingDependencyError, match="retrieval-store\\[text\\]") as raised:
         client.get_or_create_collection("things", configuration={"text": {"language": "english"}})
     assert "NotFoundError" not in "".join(traceback.format_exception(raised.value))

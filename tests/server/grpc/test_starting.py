@@ -22,6 +22,7 @@ from retrieval_store.server import run as starting
 from retrieval_store.server.auth import ServerSettings
 from tests.cli.terminals import run
 from tests.helpers import PATIENCE
+from tests.helpers.tuned import tuned
 from tests.server.grpc.calling import Calls, channel_to, code, make_collection
 from tests.server.serving import served
 
@@ -154,12 +155,13 @@ def test_and_where_it_is_asked_for_that_is_an_error(tmp_path):
 def test_the_port_that_is_taken_by_default_may_be_anothers(tmp_path, monkeypatch):
     from retrieval_store.cli import serve
 
+    port_of = serve._grpc_port
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setattr(serve, "GRPC_PORT", taken.getsockname()[1])
-        assert serve._grpc_port(None, "127.0.0.1") is None
-    assert serve._grpc_port(None, "127.0.0.1") == serve.GRPC_PORT
-    assert serve._grpc_port("0", "127.0.0.1") is None
-    assert serve._grpc_port("any", "127.0.0.1") == 0
+        tuned(monkeypatch, grpc_port=taken.getsockname()[1])
+        assert port_of(None, "127.0.0.1") is None
+    assert port_of(None, "127.0.0.1") == serve.GRPC_PORT
+    assert port_of("0", "127.0.0.1") is None
+    assert port_of("any", "127.0.0.1") == 0
 
 
 def test_workers_where_processes_share_no_port_are_refused(monkeypatch, tmp_path):

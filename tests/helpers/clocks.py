@@ -1,0 +1,41 @@
+"""Clocks of the package that a test sets."""
+
+from pkgutil import resolve_name
+from typing import Any
+
+import pytest
+
+CLOCKS = {  # what looks at the clock: where its module `time` is
+    "counting": "retrieval_store.engine.filtering.select.time",
+    "pages of a cluster": "retrieval_store.cluster.store.time",
+    "retries on a cluster": "retrieval_store.cluster.client.time",
+    "rates of requests": "retrieval_store.server.rates.time",
+    "versions on a cluster": "retrieval_store.cluster.payload.time",
+}
+
+
+class Ticking:
+    """A second passes between two looks."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1
+        return self.now
+
+
+class Standing:
+    """It says the same number of nanoseconds whenever it is looked at."""
+
+    def __init__(self, nanoseconds: int) -> None:
+        self.nanoseconds = nanoseconds
+
+    def time_ns(self) -> int:
+        return self.nanoseconds
+
+
+def set_clock(patch: pytest.MonkeyPatch, whose: str, clock: Any) -> None:
+    """Have `clock` in the place of the module `time`, where one thing of the table above looks."""
+    place, _, name = CLOCKS[whose].rpartition(".")
+    patch.setattr(resolve_name(place), name, clock)

@@ -1,0 +1,12 @@
+"""Derived files, read and put together by one who knows their layout: arrays behind a header, after
+eight bytes that say what kind it is."""
+
+from retrieval_store.engine.filtering import columns
+from retrieval_store.engine.state.files import pieces, read_arrays
+from retrieval_store.engine.text import inverted
+from retrieval_store.engine.text.inverted import Vocabulary, file_key
+
+COLUMNS, LISTS = columns.MAGIC, inverted.MAGIC
+COLUMNS_BEFORE = columns.MAGICS_BEFORE  # of older formats
+
+__all__ = ["COLUMNS", "COLUMNS_BEFORE", "LISTS", "Vocabulary", "file_key", "pieces", "read_arrays"]

@@ -1,0 +1,355 @@
+"""What tests reach inside the package for: the parts of a client and a collection that users don't
+see, and work of the background that a test does itself. No test reaches for them by another way, so
+that a change inside is followed here alone."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import retrieval_store
+from retrieval_store.engine import access as engine_access
+from retrieval_store.engine import snapshots, sqlite
+from retrieval_store.engine.access import Maintained
+from retrieval_store.engine.filtering import cache, evaluate, order, select
+from retrieval_store.engine.maintenance import background, compaction, derive, run, verify
+from retrieval_store.engine.search import similarity
+from retrieval_store.engine.search.context import EngineTrace
+from retrieval_store.engine.search.graph import built_in
+from retrieval_store.engine.search.search import EngineRanker, KeptPass
+from retrieval_store.engine.sqlite import connect
+from retrieval_store.engine.state import state as states
+from retrieval_store.engine.state.caches import BUDGET, MemoryBudget
+from retrieval_store.engine.storage import files, records, vectors
+from retrieval_store.engine.storage.catalog import CATALOG
+from retrieval_store.engine.storage.schema import POINTS
+from retrieval_store.engine.store import Store
+from retrieval_store.filters.nodes import Expression
+from retrieval_store.indexes import exact
+from retrieval_store.qdrant import QdrantClient
+from retrieval_store.query import executor
+from retrieval_store.query.query import Query
+from retrieval_store.query.types import Mode
+from tests.helpers import PATIENCE
+
+# How much is read at first: thresholds that tests compare with, and don't set.
+FIRST_LOOK = select.FIRST_LOOK  # points, for a limit
+FIRST_STEPS = order.FIRST_STEPS  # points, for a page in order
+ROWS_AT_ONCE, PATHS_AT_ONCE = records.ROWS_AT_ONCE, records.PATHS_AT_ONCE  # of payloads
+FEW_IDS = states.FEW  # ids that are looked for one by one
+
+# Of the layout of files.
+CHECKSUM_BYTES, CHECKSUM_VFS = sqlite.CHECKSUM_BYTES, sqlite.CHECKSUM_VFS
+CHECKSUM_EXTENSION = sqlite.EXTENSION  # where apsw keeps that which writes and checks these
+SNAPSHOT_COMMENT = snapshots._COMMENT
+
+# The parts of clients and collections.
+
+
+def session(client: retrieval_store.Client) -> Any:
+    """A client's share in a store."""
+    return client._session
+
+
+def store(client: retrieval_store.Client) -> Any:
+    """The store of a client, wherever it is."""
+    return client._session.store
+
+
+def backend(collection: retrieval_store.Collection) -> Any:
+    """What a collection's calls go to."""
+    return collection._backend
+
+
+def points(collection: retrieval_store.Collection) -> Any:
+    """The points of a collection, as the store of its kind has them."""
+    return collection._backend.points
+
+
+def access(collection: retrieval_store.Collection) -> Any:
+    """What reads and writes a collection of the engine's in transactions."""
+    points: Any = collection._backend.points
+    return points.access
+
+
+def calls(client: retrieval_store.AsyncClient) -> Any:
+    """The threads in which an asynchronous client's calls run, and the client that they call."""
+    return client._calls
+
+
+def embedded(client: QdrantClient) -> Any:
+    """What a client of Qdrant's interface asks: our store, or Qdrant's own client of a server."""
+    return client._client
+
+
+def named(client: retrieval_store.Client, name: str) -> Any:
+    """The points of the collection of this name, of whatever front it is."""
+    return store(client).points(store(client).named(name).id)
+
+
+def opened(path: Path | None, mode: Mode = "full", **options: Any) -> Store:
+    """A store of the engine's alone, without a front: in a directory, or in memory."""
+    return Store(path, mode, **options)
+
+
+def catalog(store: Store) -> Any:
+    """The entries of all collections of a store."""
+    return store._catalog
+
+
+def open_collections(store: Store) -> Any:
+    """The collections that a store has open."""
+    return store._open
+
+
+# The parts of a server, given its application.
+
+
+def bodies(application: Any) -> Any:
+    """The budget of what requests send."""
+    return application._bodies
+
+
+def jobs(application: Any) -> Any:
+    """The threads that do what goes on after an answer."""
+    return application._jobs
+
+
+def pool(application: Any) -> Any:
+    """The threads that answer requests."""
+    return application._pool
+
+
+def threads(application: Any) -> int:
+    """How many of those there are."""
+    return int(application._limits.threads)
+
+
+def streams(application: Any) -> int:
+    """How many clients are listening."""
+    return int(application._streams)
+
+
+# What a collection of the engine's has in memory and open; given its `points` or `access`.
+
+
+def state(access: Any) -> Any:
+    """The state in memory, however old."""
+    return access.memory.held.state
+
+
+def database(access: Any) -> Any:
+    """The connections to its database."""
+    return access._database
+
+
+def is_awake(access: Any) -> bool:
+    """Whether a connection is kept open for the next read."""
+    return bool(access._database._idle)
+
+
+def writers(access: Any) -> Any:
+    """The line in which its writers wait."""
+    return access._writers
+
+
+def descriptors(access: Any) -> int:
+    """How many file descriptors its open files take, without its database's."""
+    return int(access.memory.descriptors)
+
+
+def close_files(access: Any) -> None:
+    """Close its files, as where too many are open."""
+    access.close_idle()
+
+
+def bytes_held(access: Any) -> int:
+    """How many bytes its state, codes and indexes take."""
+    return int(access.memory.nbytes)
+
+
+def bytes_counted(access: Any) -> int:
+    """How many bytes of these the budget of memory counts."""
+    return int(access._held.nbytes)
+
+
+def budget() -> MemoryBudget:
+    """The budget of memory of all stores of this process."""
+    return BUDGET
+
+
+def matching(view: Any, expression: Expression | None) -> Any:
+    """Which rows of a view match a filter."""
+    return evaluate.matching(view, expression)
+
+
+def answer(view: Any, question: Query) -> Any:
+    """What a question finds in a view."""
+    return executor.answer(EngineRanker(view, EngineTrace()), question)
+
+
+def payload_values(view: Any, paths: Sequence[Any]) -> Any:
+    """The values at these paths in the payloads of all points of a view, path by path."""
+    return records.read_values(view.connection, view.state.pks, paths)
+
+
+def fetch_vectors(view: Any, rows: Any, space: str) -> Any:
+    """The vectors of rows of a view."""
+    return states.fetch_vectors(view, rows, space)
+
+
+def keeps_search(access: Any, expression: Expression | None) -> bool:
+    """Whether the search by a filter is kept for the next query, as one that was used often is."""
+
+    def look(view: Any) -> bool:
+        passes = cache.filter_result(view, expression, evaluate).passes
+        return isinstance(passes.get(""), KeptPass)
+
+    return bool(access.read(look))
+
+
+def compared_by(scoring: Any) -> Any:
+    """The examples of a scoring, and what is made of the likenesses to them."""
+    return similarity.compared_by(scoring)[1:]
+
+
+def multiplying() -> AbstractContextManager[Any]:
+    """As long as a thread of this process multiplies many vectors, which only one does at a time."""
+    lock: AbstractContextManager[Any] = exact._turn.lock
+    return lock
+
+
+def is_multiplying() -> bool:
+    """Whether a thread of this process is at it."""
+    return bool(exact._turn.lock.locked())
+
+
+def rotated(rows: Any, frame: Any) -> Any:
+    """Vectors as a frame of codes turns them, in float64."""
+    return verify.rotated(rows, frame)
+
+
+# What the background does, done now by the test; and what it does of itself.
+
+
+def without_background(patch: pytest.MonkeyPatch, stopped: bool = True) -> None:
+    """Nothing is done in the background of this process, until the test does it; or, with False, it
+    is again."""
+    patch.setattr(background._maintenance, "_stopping", stopped)
+
+
+def is_background_idle() -> bool:
+    """Whether the background of this process has nothing to do."""
+    return background._maintenance._thread is None
+
+
+def maintain(access: Any) -> bool:
+    """Do what the background does in one turn; whether there is more to do."""
+    return run.run_once(access, _tell_nobody)
+
+
+def optimize(access: Any, progress: Callable[[int, int], object] | None = None) -> None:
+    """Do what `optimize` does of a collection."""
+    run.optimize(access, progress or _tell_nobody)
+
+
+def alone(access: Any, milliseconds: int, work: Callable[[bool], Any]) -> Any:
+    """Call `work` with whether this is the only process at maintenance of a collection, which is
+    waited for so long."""
+    return run.as_only_process(access, milliseconds, work)
+
+
+def maintain_now_and_then(points: Any, written: int) -> None:
+    """Call the background, if so many points written are worth it."""
+    points._maintain_now_and_then(written)
+
+
+def tell_progress(access: Any, what: str, done: int, total: int) -> None:
+    """Say how far maintenance is, as who is at it does."""
+    access.maintained = Maintained(what, done, total)
+
+
+def while_maintaining(access: Any, work: Callable[[], object]) -> None:
+    """Call `work` once no other thread is at maintenance, and let none be until it is done."""
+    access.maintaining.take(work)
+
+
+def load_index(access: Any, space: str = "") -> None:
+    """Load the file of an index."""
+    derive.load(access, space)
+
+
+def make_codes(access: Any, space: str = "") -> None:
+    """Make the codes of vectors that have none yet."""
+    derive.code(access, space, _tell_nobody)
+
+
+def remove_expired(access: Any) -> int:
+    """Delete what has expired; how many points."""
+    return run.remove_expired(access)
+
+
+def remove_leftovers(access: Any) -> None:
+    """Remove what belongs to later generations than the first."""
+    compaction.remove_leftovers(access, 0)
+
+
+def save_lists(access: Any, going_on: Callable[[], object]) -> None:
+    """Save lists of words, as long as `going_on` doesn't raise an error."""
+    alone(access, 0, lambda _: derive.save_lists(access, going_on))
+
+
+def save_columns(access: Any) -> None:
+    """Save columns of payloads."""
+    alone(access, 0, lambda _: derive.save_columns(access, lambda: None))
+
+
+def save_state(access: Any, every: bool) -> None:
+    """Save the state, once no other process is at maintenance, which sweeps what isn't recorded."""
+
+    def save(is_alone: bool) -> None:
+        assert is_alone
+        derive.save_state(access, every=every)
+
+    alone(access, PATIENCE * 1000, save)
+
+
+def _tell_nobody(done: int, total: int) -> None:
+    pass
+
+
+# Files, changed by one who knows the package's way to open them.
+
+
+def database_of_points(path: Path) -> Any:
+    """A connection to the file points.sqlite of a collection."""
+    return connect(path, POINTS, "full").connection
+
+
+def database_of_catalog(path: Path) -> Any:
+    """A connection to the file catalog.sqlite of a store."""
+    return connect(path, CATALOG, "full").connection
+
+
+def verify_files(directory: Path, analyzer: Callable[[], Any]) -> Any:
+    """Reports on the files of the collection in a directory, without its store."""
+    return verify.verify_collection(directory, "things", "full", built_in, analyzer)
+
+
+def rows_per_block(row_bytes: int) -> int:
+    """How many vectors of so many bytes have one checksum."""
+    return vectors.rows_per_block(row_bytes)
+
+
+def remove_lost_folders(directory: Path) -> None:
+    """Remove folders that a process left which died while it made a snapshot or restored one."""
+    files.remove_lost_folders(directory)
+
+
+def break_migration(patch: pytest.MonkeyPatch, version: int) -> None:
+    """The step that brings a collection's database from this version to the next fails at its end."""
+    steps = {**POINTS.migrations, version: POINTS.migrations[version] + "; SELECT * FROM nowhere"}
+    patch.setattr(engine_access, "POINTS", replace(POINTS, migrations=steps))

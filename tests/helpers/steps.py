@@ -1,0 +1,186 @@
+"""Steps that the package takes inside, by plain names: so that a test notes how often one is taken,
+has something happen just before it, or has it fail. One that moves in the package moves here alone."""
+
+import inspect
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any
+
+import pytest
+
+STEPS: dict[str, tuple[str, ...]] = {
+    name: tuple(f"retrieval_store.{path}" for path in paths.split())
+    for name, paths in {
+        # What filters read and work out.
+        "ask_documents": "engine.filtering.evaluate._ask",
+        "evaluate_filter": "engine.filtering.evaluate.matching",
+        "evaluate_any_filter": (
+            "engine.filtering.evaluate.matching engine.filtering.select.matching "
+            "engine.filtering.evaluate.filter_rows engine.filtering.select.filter_rows"
+        ),
+        "parse_payloads": "engine.storage.records.decode_payloads",
+        "read_documents": "engine.filtering.evaluate.read_records",
+        "read_payloads": "engine.filtering.columns.read_values",
+        "tell_time_of_expiry": "engine.filtering.select.now",
+        # Lists of words.
+        "list_words": "engine.text.inverted.of_words",
+        "read_texts": "engine.text.bm25.documents_of",
+        "read_sparse_vectors": "engine.text.bm25.read_blobs",
+        # Writes, and the files of collections.
+        "begin_connection": "engine.sqlite.guard",
+        "create_points": "engine.points.PointStore.create",
+        "put_points": "engine.points.PointStore.put",
+        "get_points": "engine.points.PointStore.get",
+        "spaces_of_points": "engine.points.PointStore.spaces",
+        "position_of_points": "engine.points.PointStore.position",
+        "changes_of_points": "engine.points.PointStore.changed_since",
+        "finish_write": "engine.storage.write.finish",
+        "write_catalog": "engine.storage.catalog.Catalog.write",
+        "sync_vectors": "engine.storage.vectors._sync_data",
+        "sync_name_of_vectors": "engine.storage.vectors.sync_directory",
+        "sync_database": "engine.sqlite.sync_file",
+        "sync_name_of_database": "engine.sqlite.sync_directory",
+        "sync_name_of_store": "engine.store.sync_directory",
+        "drop_marked": "engine.store.Store._drop_marked",
+        "remove_dropped": "engine.store.Store._remove",
+        "remove_files": "engine.store.remove_collection",
+        "forget_open": "engine.store.OpenCollections.forget",
+        "adopt_collection": "engine.store.Store.adopt_collection",
+        "change_record": "backends.StoredCollection.change",
+        "limit_descriptors": "engine.store.descriptor_limit",
+        "number_of_descriptors": "engine.access.Access.descriptors",
+        # Maintenance, and verification.
+        "compact": "engine.maintenance.run.compact",
+        "switch_generation": "engine.maintenance.compaction._switch",
+        "copy_rows": "engine.maintenance.compaction.append_rows",
+        "maintain": "engine.maintenance.run.run_once",
+        "maintain_alone": "engine.maintenance.run.as_only_process",
+        "make_codes": "engine.maintenance.run.code",
+        "take_in_vectors": "engine.maintenance.derive._take_in",
+        "write_derived": "engine.maintenance.derive.derived.write_file",
+        "verify_collection": "engine.maintenance.verify.verify_collection",
+        "verify_index": "engine.maintenance.verify.refuse_false_index",
+        "index_that_knows_vectors": "engine.maintenance.verify.KnowsVectors",
+        # Indexes and codes.
+        "add_to_index": "engine.search.graph.SpaceIndex.add",
+        "save_index": "engine.search.graph.SpaceIndex.save",
+        "add_to_graph": "indexes.hnsw.HNSWIndex.add",
+        "load_graph": "indexes.hnsw.HNSWIndex.load",
+        "save_graph": "indexes.hnsw.HNSWIndex.save",
+        "search_graph": "indexes.hnsw.HNSWIndex.search",
+        "gather_codes": "engine.search.large._gathered",
+        "report_search": "engine.stats.of_search",
+        # Copies of stores, and what is read from elsewhere.
+        "advance_journal": "copying.journal.Journal.advance",
+        "append_to_copy": "copying.collection.append",
+        "append_each_to_copy": "copying.collection.append_each",
+        "compare_copies": "copying.collection.compare",
+        "copies_by_files": "copying.collection.CollectionCopy._by_files",
+        "follow": "copying.place.Follower.catch_up",
+        "write_to_copy": "copying.collection.write_each",
+        "check_import": "exchange.add.checked",
+        "fill_from_import": "exchange.imports.common.Filling.add",
+        "import_aliases": "exchange.imports.qdrant_local._create_aliases",
+        "kinds_in_parquet": "exchange.formats.parquet._kinds",
+        "read_export": "exchange.formats.common.PointSelection._pieces",
+        "read_known_files": "exchange.sync.known_of",
+        "open_source": "loaders.sources.opened",
+        "refuse_private": "loaders.web.refuse_private",
+        # Models.
+        "load_plugin": "plugins.load",
+        "find_minilm": "exchange.imports.chroma.is_installed",
+        "find_library_of_maps": "api.maps.find_spec",
+        "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._asked",
+        "run_model": "embeddings.onnx.runtime.RunningModel._run",
+        "quantize_model": "embeddings.onnx.functions.quantized",
+        "remember_function": "api.embedder.spec_of",
+        "tracer": "base.tracing._tracer",
+        # Servers, clusters and the command line.
+        "connect_to_cluster": "cluster.client.QdrantClient",
+        "compare_secrets": "server.auth.hmac.compare_digest",
+        "hold_body": "server.limits.BodyBudget.held",
+        "make_snapshot": "qdrant.snapshots.create",
+        "open_browser": "cli.serve.webbrowser.open",
+        "serve": "server.run.serve",
+        "serve_page": "server.run.view",
+        "is_terminal": "cli.serve.is_terminal",
+    }.items()
+}
+
+
+def taken(name: str) -> Any:
+    """A step as the package takes it."""
+    return resolve_name(_paths_of(name)[0])
+
+
+def _paths_of(name: str) -> tuple[str, ...]:
+    if name not in STEPS:
+        raise KeyError(f"there is no step {name!r}")
+    return STEPS[name]
+
+
+def replace(patch: pytest.MonkeyPatch, name: str, by: Any) -> None:
+    """Have `by` in the place of a step."""
+    for path in _paths_of(name):
+        place, _, attribute = path.rpartition(".")
+        owner = resolve_name(place)
+        held = inspect.getattr_static(owner, attribute)
+        bound = isinstance(held, classmethod | staticmethod)
+        patch.setattr(owner, attribute, staticmethod(by) if bound else by)
+
+
+def around(patch: pytest.MonkeyPatch, name: str, call: Callable[..., Any]) -> None:
+    """Call `call` in the place of a step, with the step and its arguments."""
+    step = taken(name)
+
+    def instead(*arguments: Any, **named: Any) -> Any:
+        return call(step, *arguments, **named)
+
+    replace(patch, name, instead)
+
+
+def noted(patch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, ...]]:
+    """The arguments of each time that a step is taken from now on."""
+    calls: list[tuple[Any, ...]] = []
+
+    def note(step: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return step(*arguments, **named)
+
+    around(patch, name, note)
+    return calls
+
+
+def before(patch: pytest.MonkeyPatch, name: str, happen: Callable[[], object]) -> None:
+    """Have something happen before each time that a step is taken."""
+
+    def first(step: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        happen()
+        return step(*arguments, **named)
+
+    around(patch, name, first)
+
+
+def fail(
+    patch: pytest.MonkeyPatch,
+    name: str,
+    error: type[BaseException] | BaseException = ZeroDivisionError,
+) -> None:
+    """Have a step raise an error; by default one that the package raises nowhere itself."""
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise error
+
+    replace(patch, name, failing)
+
+
+def counted(patch: pytest.MonkeyPatch, name: str, number: Callable[..., Any]) -> list[Any]:
+    """What `number` makes of the arguments of each time that a step is taken from now on."""
+    numbers: list[Any] = []
+
+    def count(step: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        numbers.append(number(*arguments))
+        return step(*arguments, **named)
+
+    around(patch, name, count)
+    return numbers

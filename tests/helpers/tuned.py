@@ -1,0 +1,152 @@
+"""Thresholds of the package, set by plain names: so that the smallest collections have an index, a
+log is trimmed after two writes, and nobody waits. One that moves in the package moves here alone."""
+
+from pkgutil import resolve_name
+from typing import Any
+
+import pytest
+
+THRESHOLDS: dict[str, tuple[str, ...]] = {
+    name: tuple(f"retrieval_store.{path}" for path in paths.split())
+    for name, paths in {
+        # How the engine filters, and what it keeps of that.
+        "columns_worth": "engine.filtering.columns.COLUMNS_WORTH",
+        "compared_at_once": "engine.filtering.segments.COMPARED",
+        "cost_of_a_read": "engine.filtering.order.READ",
+        "counted_at_least": "engine.filtering.select.COUNTED",
+        "few_to_count": "engine.filtering.select.SMALL",
+        "filters_followed": "engine.filtering.cache.FOLLOWED",
+        "first_look": "engine.filtering.select.FIRST_LOOK",
+        "cost_of_beginning": "engine.filtering.evaluate.BEGUN",
+        "cost_of_looking": "engine.filtering.evaluate.LOOKED_AT",
+        "looked_up_at_once": "engine.filtering.evaluate.LOOKED_UP",
+        "looked_at_once": "engine.filtering.select.LOOKED_AT_ONCE",
+        "changes_kept": "engine.state.caches.CHANGES_KEPT",
+        "memory_budget": "engine.state.caches.BUDGET.limit",
+        "wanted_after": "engine.state.caches.WANTED_AFTER",
+        # Lists of words.
+        "lists_worth": "engine.text.bm25.LISTS_WORTH",
+        "rows_of_text_at_once": "engine.text.bm25.ROWS_A_PIECE",
+        "trigrams_worth": "engine.filtering.evaluate.TRIGRAMS_WORTH",
+        # The state in memory, and its file.
+        "dead_rows_tolerated": "engine.state.state.TOLERATED_DEAD_ROWS",
+        "states_worth": "engine.state.state.STATES_WORTH",
+        "state_pause": "engine.maintenance.derive.STATE_PAUSE",
+        "state_at_close": "engine.maintenance.derive.CLOSING_STATE",
+        # The log of writes, locks, and databases.
+        "checksum_extension": "engine.sqlite.EXTENSION",
+        "log_writes": "engine.storage.log.LOG_WRITES",
+        "trim_every": "engine.storage.log.TRIM_EVERY",
+        "lock_timeout_ms": "engine.access.LOCK_TIMEOUT_MS",
+        "every_lock_timeout_ms": "engine.sqlite.LOCK_TIMEOUT_MS engine.access.LOCK_TIMEOUT_MS",
+        "fewest_awake": "engine.store.FEWEST_AWAKE",
+        "mounts": "engine.storage.files.MOUNTS",
+        # Maintenance.
+        "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",
+        "dead_cells": "engine.maintenance.compaction.DEAD_CELLS",
+        "columns_saved": "engine.maintenance.derive.MOST_COLUMNS",
+        "column_bytes_saved": "engine.maintenance.derive.MOST_BYTES",
+        "expired_at_once": "engine.maintenance.run.AT_ONCE",
+        "indexed_at_once": "engine.maintenance.derive.FILLED_AT_ONCE",
+        "maintenance_every": "engine.points.MAINTENANCE_EVERY",
+        "postings_verified_at_once": "engine.maintenance.verify.POSTINGS_AT_ONCE",
+        "slice_bytes": "engine.maintenance.compaction.SLICE_BYTES",
+        # Indexes and codes, and which of the ways to the nearest is taken.
+        "index_worth": "engine.search.graph.WORTH_CELLS",
+        "index_load_cost": "engine.maintenance.derive.LOADING",
+        "coded_cells": "engine.search.planner.CODED_CELLS",
+        "coded_cells_everywhere": (
+            "engine.search.planner.CODED_CELLS engine.search.search.CODED_CELLS"
+        ),
+        "coded_dimensions": "engine.search.planner.LEAST_DIMENSIONS",
+        "cells_coded_at_once": "engine.search.codes.LEAST_CELLS engine.stats.LEAST_CELLS",
+        "code_segment": (
+            "engine.search.codes.SEGMENT engine.stats.SEGMENT engine.maintenance.verify.SEGMENT"
+        ),
+        "code_file_segments": (
+            "engine.search.codes.FILE_SEGMENTS engine.stats.FILE_SEGMENTS "
+            "engine.maintenance.verify.FILE_SEGMENTS"
+        ),
+        "fresh_cells": "engine.points.FRESH_CELLS",
+        "fresh_cells_of_search": "engine.search.search.FRESH_CELLS",
+        "cost_of_a_pass": "engine.search.planner.PASS",
+        "cost_of_floats": "engine.search.planner.FLOATS",
+        "few_of_all": "engine.search.planner.FEW_OF_ALL",
+        "share_of_a_large_result": "engine.search.large.MOST_SHARE",
+        "exact_at_least": "indexes.exact.LEAST_MOST",
+        "codes_noted": "indexes.quantized.NOTED",
+        "minilm_packages": "embeddings.onnx.functions.PACKAGES",
+        # Arrays and projections.
+        "longest_patch": "base.arrays.LONGEST_PATCH",
+        "projection_block": "base.pca.BLOCK",
+        "projection_cells": "base.pca.CELLS",
+        "projection_deciding": "base.pca.DECIDING",
+        "projection_fewest": "base.pca.FEWEST",
+        "mmr_cells": "base.fusion.MMR_CELLS",
+        "piece_of_text": "base.analysis.PIECE",
+        # Copies of stores.
+        "copied_bytes": "copying.pages.BYTES",
+        "copied_page": "copying.pages.PAGE",
+        "copied_pages": "copying.pages.PAGE copying.pages.FIRST",
+        # Clusters, servers, and what waits for them.
+        "cluster_page": "cluster.space.PAGE",
+        "cluster_pauses": "cluster.client.PAUSES",
+        "cluster_ties": "cluster.ranker.TIES",
+        "cluster_request_bytes": "cluster.write.REQUEST_BYTES",
+        "cluster_question_bytes": "cluster.ranker.REQUEST_BYTES",
+        "embedding_pause": "embeddings._servers.FIRST_PAUSE",
+        "grpc_port": "cli.serve.GRPC_PORT",
+        "head_within": "server.run.HEAD_WITHIN",
+        "json_parser": "server.bodies.simdjson",
+        "large_body": "server.bodies.LARGE",
+        "largest_answer": "remote.connection.LARGEST",
+        "looked_within": "remote.connection.LOOKED_WITHIN",
+        "server_patience": "remote.connection.PATIENCE",
+        "streams": "server.application.MOST_STREAMS",
+        "stream_followed_every": "server.sending.FOLLOWED_EVERY",
+        "stream_idle_after": "server.sending.IDLE_AFTER",
+        "stream_lasts": "server.sending.STREAMED_FOR",
+    }.items()
+}
+
+
+def tuned(patch: pytest.MonkeyPatch | None = None, /, **values: Any) -> None:
+    """Set thresholds, each by its name in the table above, until `patch` is undone; without one for
+    good, in a process of its own."""
+    for name, value in values.items():
+        if name not in THRESHOLDS:
+            raise KeyError(f"there is no threshold {name!r}")
+        for path in THRESHOLDS[name]:
+            place, _, attribute = path.rpartition(".")
+            owner = resolve_name(place)
+            if patch is not None:
+                patch.setattr(owner, attribute, value)
+            else:
+                getattr(owner, attribute)  # it must be there
+                setattr(owner, attribute, value)
+
+
+def eager_indexes(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Build an index of the smallest collections at once, and use it wherever it can be used."""
+    tuned(patch, index_worth=1, fresh_cells=0, maintenance_every=1, dead_cells=2_000)
+    tuned(patch, index_load_cost=0)
+    use_index(patch)
+
+
+def use_index(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Take passes over codes, and over many vectors, for so slow that a large collection has an
+    index, and uses it, however fast the machine."""
+    tuned(patch, cost_of_a_pass=1e12, cost_of_floats=1e11)
+
+
+def eager_codes(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Make codes of the smallest collections, in small segments, and use them wherever they can be
+    used."""
+    tuned(patch, coded_cells_everywhere=1, coded_dimensions=1, cells_coded_at_once=0)
+    tuned(patch, fresh_cells=0, maintenance_every=1, cost_of_a_pass=-1e9, few_of_all=1)
+    tuned(patch, share_of_a_large_result=1, code_segment=128, code_file_segments=2)
+
+
+def use_trigrams(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Build lists of words, and of trigrams, of the smallest collections at the first question."""
+    tuned(patch, trigrams_worth=1, wanted_after=1, lists_worth=1)

@@ -316,11 +316,9 @@ class ChangeLog:
 
 
 class BuildDemand:
-    """Counts how often missing layers would have been of use, so that they are built. rejected: the
-    keys whose saved files can't be used, and aren't tried again."""
+    """Counts how often missing layers would have been of use, so that they are built."""
 
     def __init__(self) -> None:
-        self.rejected: set[Hashable] = set()
         self._asked: dict[Hashable, int] = {}
         self._lock = threading.Lock()
 
@@ -343,11 +341,6 @@ class BuildDemand:
             return []
         with self._lock:
             return [key for key, times in self._asked.items() if times >= WANTED_AFTER]
-
-    def reject(self, key: Hashable) -> None:
-        """Note that the saved file of this key can't be used."""
-        with self._lock:
-            self.rejected.add(key)
 
 
 class LayerCache:

@@ -13,7 +13,6 @@ import mmap
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, compress, repeat
-from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import apsw
@@ -34,6 +33,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.sqlite import ContradictionError, select
+from retrieval_store.engine.storage.derived import DerivedFiles
 from retrieval_store.engine.storage.log import are_present, present_pks, read_changes
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import (
@@ -134,16 +134,14 @@ class View(Generic[Kept_co]):
     """What a call reads: the state in memory, and a transaction that shows the same `seq`.
 
     kept: what was worked out of the state before. Each room that keeps something says what; to this
-    one it is nothing. directory: where there are derived files to be used, if anywhere; name: of
-    the collection, for messages; remarks: what an explanation should tell besides, None where none
-    is asked for.
+    one it is nothing. files: the derived files to be used, if any; remarks: what an explanation
+    should tell besides, None where none is asked for.
     """
 
     connection: apsw.Connection
     state: State
     kept: Kept_co
-    directory: Path | None = None
-    name: str = ""
+    files: DerivedFiles | None = None
     remarks: list[str] | None = None
 
 
@@ -199,9 +197,13 @@ class StateStep:
 
 def load(connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors) -> StateStep:
     """The state at `head`, which was read in the transaction of `connection`."""
-    nothing = replace(head, next_pk=0)
-    empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
+    empty = without_points(replace(head, next_pk=0))
     return StateStep(caught_up(empty, connection, head, open_vectors).state, None)
+
+
+def without_points(head: CollectionHead) -> State:
+    """The state of which nothing but its head is known."""
+    return State(head, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
 
 
 def advanced(

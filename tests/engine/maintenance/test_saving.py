@@ -383,10 +383,10 @@ def test_no_more_columns_are_saved_than_there_is_room_for(tmp_path, monkeypatch)
             things.get(where=expression.Exists((5,)))
         answers(things)
         things.get(where={"n": 7})
-        monkeypatch.setattr(derive, "MOST_BYTES", 1000)
+        monkeypatch.setattr(columns, "MOST_BYTES", 1000)
         save_columns(things)
         assert files(tmp_path) == []
-        monkeypatch.setattr(derive, "MOST_BYTES", 1 << 20)
+        monkeypatch.setattr(columns, "MOST_BYTES", 1 << 20)
         monkeypatch.setattr(derive, "MOST_COLUMNS", 1)
         save_columns(things)
         (file,) = files(tmp_path)
@@ -533,6 +533,6 @@ def test_optimizing_keeps_to_the_room_for_columns(tmp_path, monkeypatch):
         (file,) = files(tmp_path)
         assert array_files.read_arrays(file, columns.MAGIC).header[0] == ["kind"]
         things.update(ids=["1"], metadatas=[{"n": 5}])
-        monkeypatch.setattr(derive, "MOST_BYTES", 100)
+        monkeypatch.setattr(columns, "MOST_BYTES", 100)
         things.optimize()
         assert files(tmp_path) == [], "what can't be written anew doesn't stay as it was"

@@ -338,17 +338,17 @@ def test_another_process_that_optimizes_meanwhile_is_no_problem(indexed):
 
 
 def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, monkeypatch):
-    compare, compared = verification.refuse_false_index, []
+    compare, compared = verification._refuse_false, []
 
-    def replacing(directory, space, index, made):
+    def replacing(path, made, comparison):
         if not compared:
             things.add(ids=[f"{i}" for i in range(5_000, 5_400)], embeddings=cloud(400, 6))
             maintenance.run_once(things._backend.points.access, lambda *_: None)
-            assert not (directory / "derived" / made.file).exists()
+            assert not path.exists()
         compared.append(made.file)
-        compare(directory, space, index, made)
+        compare(path, made, comparison)
 
-    monkeypatch.setattr(verification, "refuse_false_index", replacing)
+    monkeypatch.setattr(verification, "_refuse_false", replacing)
     with retrieval_store.Client(indexed) as client:
         things = client.get_collection("things", embedding_function=None)
         assert problem_reports(client) == []

@@ -44,7 +44,6 @@ from retrieval_store.engine.filtering.segments import (
 )
 from retrieval_store.engine.state import files
 from retrieval_store.engine.state.caches import (
-    KEYS_NOTED,
     NOTHING_STALE,
     Layers,
     plan_refresh,
@@ -93,7 +92,7 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
         lacking = {column: its_rows for column, (_, its_rows) in plans.items()}
         for column, segment in _read_segments(view, lacking):
             kept[column] = refreshed(kept[column], plans[column][0], segment)
-            view.kept.spent.pop(hash(keys_of(column)), None)
+            cache.demand.pop(hash(keys_of(column)), None)
         for column, layers in kept.items():
             cache.keep(column, seq, layers)
     return kept
@@ -207,11 +206,8 @@ def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
     if isinstance(path, JsonPath):
         return
     uses = view.kept.uses
-    if len(uses) > KEYS_NOTED:
-        uses.clear()
-    before = uses.get(path, 0)
-    uses[path] = before + times
-    if before < USES_WORTH <= before + times and view.state.count >= COLUMNS_WORTH:
+    is_new = uses.get(path, 0) < USES_WORTH
+    if is_new and uses.spend(path, times) >= USES_WORTH and view.state.count >= COLUMNS_WORTH:
         view.kept.unsaved.add(path)
 
 

@@ -35,7 +35,7 @@ from retrieval_store.engine.filtering.columns import (
 )
 from retrieval_store.engine.filtering.segments import keys_of
 from retrieval_store.engine.sqlite import select
-from retrieval_store.engine.state.caches import KEYS_NOTED, NOTHING_STALE, Layers
+from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records, read_values
@@ -115,13 +115,11 @@ def is_worth_looking(
     for column in lacking:
         key = hash(keys_of(column))
         building[key] = max(building.get(key, 0), len(columns[column].stale))
-    spent, price = view.kept.spent, BEGUN + LOOKED_AT * count
-    if price + sum(spent.get(key, 0.0) for key in building) > sum(building.values()) / 4:
+    demand, price = view.kept.columns.demand, BEGUN + LOOKED_AT * count
+    if price + sum(demand.get(key, 0.0) for key in building) > sum(building.values()) / 4:
         return False
-    if len(spent) > KEYS_NOTED:
-        spent.clear()
     for key in building:
-        spent[key] = spent.get(key, 0.0) + price / len(building)
+        demand.spend(key, price / len(building))
     if view.remarks is not None:
         first = ".".join(map(str, keys_of(lacking[0])))
         view.remarks.append(
@@ -369,7 +367,7 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     """For each of these rows, ascending and of living points, whether its document fulfils the
     condition."""
     key = key_of(leaf)
-    if key is None or not _was_asked(view, key):
+    if key is None or view.kept.asked.spend(key) == 1:  # what is asked once isn't worth keeping
         return _ask(view, leaf, rows)
     known = _known(view, key)
     said = known[rows]
@@ -379,16 +377,6 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
         said = known[rows]
     holds: Bools = said == 1
     return holds
-
-
-def _was_asked(view: FilterView, key: Key) -> bool:
-    """Whether it was asked lately, so that it is worth keeping what is found out."""
-    asked = view.kept.asked
-    before = key in asked
-    if len(asked) > KEYS_NOTED:
-        asked.clear()
-    asked.add(key)
-    return before
 
 
 def _known(view: FilterView, key: Key) -> Said:
@@ -463,7 +451,7 @@ def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     if not trigrams:
         return None
     if not _are_there(view):
-        times = kept.lists.demand.ask(TRIGRAMS)
+        times = kept.lists.demand.spend(TRIGRAMS)
         if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
             return None
     return rows_with_all(view, trigrams)

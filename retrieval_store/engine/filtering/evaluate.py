@@ -15,7 +15,6 @@ and a reader that needs only the first few points leaves the others to the next.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -132,26 +131,33 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
     """The part of an expression that columns in memory answer, and the rest, for which points must
     be read; None for an empty part. Both together, by And, are the expression."""
     terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
-    known, others = _parted(view, columns_at(view, _columns_of([expression])), terms)
+    known, others, _ = _parted(view, columns_at(view, _columns_of([expression])), terms)
     return And(tuple(known)) if known else None, And(tuple(others)) if others else None
 
 
 def _parted(
     view: FilterView, columns: Columns, terms: Iterable[Expression]
-) -> tuple[list[Expression], list[Expression]]:
+) -> tuple[list[Expression], list[Expression], dict[Column, bool]]:
     """The terms that columns in memory answer, and those for which points must be read; in either
-    list terms on documents come last."""
+    list terms on documents come last. Also the columns that lack rows, and of each whether a simple
+    term needs it (see `_is_simple`)."""
     parts: tuple[list[Expression], ...] = ([], [], [], [])
+    lacking: dict[Column, bool] = {}
     for term in terms:
         reads = documents = False
         for node in (term,) if isinstance(term, ColumnLeaf) else walk(term):
             if isinstance(node, ColumnLeaf):
-                reads = reads or not _is_looked_up(node) or len(columns[column_of(node)].stale) > 0
+                column = column_of(node)
+                if not _is_looked_up(node):
+                    reads = True
+                elif len(columns[column].stale):
+                    reads = True
+                    lacking[column] = lacking.get(column, False) or _is_simple(term)
             elif isinstance(node, DocumentLeaf):
                 documents = True
                 reads = reads or not is_listed(view, node)
         parts[2 * reads + documents].append(term)
-    return parts[0] + parts[1], parts[2] + parts[3]
+    return parts[0] + parts[1], parts[2] + parts[3], lacking
 
 
 def _columns_of(terms: Iterable[Expression]) -> dict[Column, None]:
@@ -177,13 +183,12 @@ def _is_simple(term: Expression) -> bool:
 class _Unread(Expression):
     """Terms of an And or Or that need columns which lack rows, as one leaf. given: the terms as
     given, to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
-    columns: those that lack rows; simple: whether any of the terms is simple (see `_is_simple`), so
-    that its column is needed for all candidates."""
+    columns: those that lack rows, and of each whether a simple term needs it (see `_is_simple`),
+    and so for all candidates."""
 
     given: Expression
     compiled: Expression
-    columns: tuple[Column, ...]
-    simple: bool
+    columns: dict[Column, bool]
 
 
 class FilterEvaluator:
@@ -198,36 +203,30 @@ class FilterEvaluator:
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
         """The mask of the candidates that fulfil the expression."""
-        lazily = bool(self._lacking(self._columns))
-        return fulfilled(self._compiled_alone(expression, lazily), candidates, self._answer)
+        return fulfilled(self._compiled_alone(expression), candidates, self._answer)
 
-    def _compiled_alone(self, expression: Expression, lazily: bool) -> Expression:
+    def _compiled_alone(self, expression: Expression) -> Expression:
         """Compiled as if it were the only term of an And."""
-        alone = And((expression,)) if lazily and _is_simple(expression) else expression
-        return self._compiled(alone, lazily)
+        alone = self._lacking(self._columns) and _is_simple(expression)
+        return self._compiled(And((expression,)) if alone else expression)
 
-    def _compiled(self, expression: Expression, lazily: bool) -> Expression:
-        """The expression with merged and ordered terms. lazily: whether columns may still lack rows
-        when it is evaluated. Recursive, one call for each level of nesting, which is bounded
-        (`filters.limits`)."""
+    def _compiled(self, expression: Expression) -> Expression:
+        """The expression with merged and ordered terms. Recursive, one call for each level of
+        nesting, which is bounded (`filters.limits`)."""
         match expression:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
                 terms = tuple(joined(terms, negated=kind is And))
-                known, others = _parted(self._view, self._columns, terms)
-                lacking = self._lacking(_columns_of(others)) if lazily else []
-                simple = bool(lacking and self._lacking(_columns_of(filter(_is_simple, others))))
-                inner = partial(self._compiled, lazily=bool(lacking) and not simple)
-                unread = [*map(inner, others)]
-                if lacking and (known or simple):
-                    given, together = kind(tuple(others)), _of_one(kind, unread)
-                    unread = [_Unread(given, together, tuple(lacking), simple)]
-                return _of_one(kind, [*map(inner, known), *unread])
+                known, others, lacking = _parted(self._view, self._columns, terms)
+                unread = [*map(self._compiled, others)]
+                # Where all are nested and none is known, they are left to narrow their own terms.
+                if lacking and (known or any(lacking.values())):
+                    unread = [_Unread(kind(tuple(others)), _of_one(kind, unread), lacking)]
+                return _of_one(kind, [*map(self._compiled, known), *unread])
             case AtLeast(terms, count):
-                alone = partial(self._compiled_alone, lazily=lazily)
-                return AtLeast(tuple(map(alone, terms)), count)
+                return AtLeast(tuple(map(self._compiled_alone, terms)), count)
             case Not(term):
-                return Not(self._compiled(term, lazily))
+                return Not(self._compiled(term))
         return expression
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
@@ -256,7 +255,7 @@ class FilterEvaluator:
         count = int(np.count_nonzero(candidates))
         if is_worth_looking(self._view, self._columns, lacking, count):
             return True
-        if unread.simple:
+        if any(unread.columns.values()):
             self._columns |= current_columns(self._view, self._columns)
         return False
 

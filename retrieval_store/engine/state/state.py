@@ -271,9 +271,10 @@ def caught_up(
         alive = alive.copy()
         alive[gone] = False
     lost = _rows_there(old.pks, changes.of(LOST))
+    step = _VectorStep(old, connection, head.generation, open_vectors, pks, gone, lost)
     known = read_spaces(connection)
     spaces = {
-        name: _advanced_space(old, space, connection, head, pks, (gone, lost), open_vectors)
+        name: step.advanced(space)
         for name, space in known.items()
         if space.dimension is not None and space.kind == "dense"
     }
@@ -314,36 +315,65 @@ class _NewSlots:
         return places + self.first, self.rows[places]
 
 
-def _advanced_space(
-    state: State,
-    space: Space,
-    connection: apsw.Connection,
-    head: CollectionHead,
-    pks: Ints,
-    fewer: tuple[Ints, Ints],
-    open_vectors: OpenVectors,
-) -> SpaceState:
-    """The state of a vector space at `head`. fewer: the rows of deleted points, and of points whose
-    vectors may have been deleted."""
-    gone, lost = fewer
-    old = state.spaces.get(space.name)
-    if old is None:
-        old = _without_slots(space, open_vectors(space, head.generation), len(state.pks))
-    lost = _without_vector(connection, head.generation, space, old, lost)
-    same_rows = len(pks) == len(old.slot_of_row) and not len(lost) and not len(gone)
-    if same_rows and space.slots == old.space.slots:
-        return replace(old, space=space)
-    checksums, owners = _read_blocks(connection, head.generation, space, old)
-    new = _NewSlots.of(old.space.slots, owners, pks)
-    slot_of_row = _append(old.slot_of_row, new, len(pks))
-    slot_of_row, superseded = _supersede(slot_of_row, new, len(old.slot_of_row), lost, gone)
-    slot_of_row = _disown(slot_of_row, new)
-    slots, rows = new.owned()
-    living = np.full(len(new.rows), NONE)
-    living[slots - new.first] = np.where(slot_of_row[rows] == slots, rows, NONE)
-    row_of_slot = old.row_of_slot.appended(living).changed(superseded, NONE)
-    dead = old.dead + len(superseded) + int(np.count_nonzero(living < 0))
-    return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
+@dataclass(frozen=True, slots=True)
+class _VectorStep:
+    """The step of vector spaces from an earlier state. pks: of all rows afterwards; gone: the rows
+    of points deleted since; lost: the rows of points whose vectors may have been deleted."""
+
+    state: State
+    connection: apsw.Connection
+    generation: int
+    open_vectors: OpenVectors
+    pks: Ints
+    gone: Ints
+    lost: Ints
+
+    def advanced(self, space: Space) -> SpaceState:
+        """The state of a vector space after the step."""
+        pks, gone, old = self.pks, self.gone, self.state.spaces.get(space.name)
+        if old is None:
+            vectors = self.open_vectors(space, self.generation)
+            old = _without_slots(space, vectors, len(self.state.pks))
+        lost = self._without_vector(space, old)
+        same_rows = len(pks) == len(old.slot_of_row) and not len(lost) and not len(gone)
+        if same_rows and space.slots == old.space.slots:
+            return replace(old, space=space)
+        checksums, owners = self._read_blocks(space, old)
+        new = _NewSlots.of(old.space.slots, owners, pks)
+        slot_of_row = _append(old.slot_of_row, new, len(pks))
+        slot_of_row, superseded = _supersede(slot_of_row, new, len(old.slot_of_row), lost, gone)
+        slot_of_row = _disown(slot_of_row, new)
+        slots, rows = new.owned()
+        living = np.full(len(new.rows), NONE)
+        living[slots - new.first] = np.where(slot_of_row[rows] == slots, rows, NONE)
+        row_of_slot = old.row_of_slot.appended(living).changed(superseded, NONE)
+        dead = old.dead + len(superseded) + int(np.count_nonzero(living < 0))
+        return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
+
+    def _without_vector(self, space: Space, old: SpaceState) -> Ints:
+        """The rows whose vector in the old state has been deleted since."""
+        rows, slots = self.lost, old.slot_of_row[self.lost]
+        rows, slots = rows[slots >= 0], slots[slots >= 0]
+        if not len(rows):
+            return rows
+        return rows[owners_of(self.connection, space, self.generation, slots) < 0]
+
+    def _read_blocks(self, space: Space, old: SpaceState) -> tuple[Checksums, Ints]:
+        """The checksums of all blocks, and the owners of the slots that are new since `old`."""
+        block_rows = rows_per_block(space.row_bytes)
+        first = old.space.slots // block_rows
+        query = """SELECT checksum, owners FROM blocks
+                   WHERE space = ? AND generation = ? AND block >= ? ORDER BY block"""
+        blocks = select(self.connection, query, space.number, self.generation, first)
+        fresh = np.array([checksum for checksum, _ in blocks], np.uint32)
+        owners = np.frombuffer(b"".join([blob for _, blob in blocks]), "<i8")
+        count = space.slots - first * block_rows
+        if len(owners) != count or len(fresh) != -(-count // block_rows):
+            raise ContradictionError(
+                f"vector space {space.name!r} has blocks for {len(owners)} vectors"
+            )
+        new = owners[old.space.slots - first * block_rows :]
+        return np.concatenate([old.checksums[:first], fresh]), new
 
 
 def _without_slots(space: Space, vectors: VectorRows, rows: int) -> SpaceState:
@@ -382,45 +412,6 @@ def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
     places = np.flatnonzero((new.rows >= 0) & new.are_lost)
     rows = new.rows[places]
     return slot_of_row.changed(rows[slot_of_row[rows] == places + new.first], NONE)
-
-
-def _without_vector(
-    connection: apsw.Connection, generation: int, space: Space, old: SpaceState, rows: Ints
-) -> Ints:
-    """The rows among these whose vector in the old state has been deleted since."""
-    slots = old.slot_of_row[rows]
-    rows, slots = rows[slots >= 0], slots[slots >= 0]
-    if not len(rows):
-        return rows
-    return rows[owners_of(connection, space, generation, slots) < 0]
-
-
-def _read_blocks(
-    connection: apsw.Connection, generation: int, space: Space, old: SpaceState
-) -> tuple[Checksums, Ints]:
-    """The checksums of all blocks, and the owners of the slots that are new since `old`."""
-    block_rows = rows_per_block(space.row_bytes)
-    first = old.space.slots // block_rows
-    rows = select(
-        connection,
-        "SELECT checksum, owners FROM blocks WHERE space = ? AND generation = ? AND block >= ? "
-        "ORDER BY block",
-        space.number,
-        generation,
-        first,
-    )
-    fresh = np.array([checksum for checksum, _ in rows], np.uint32)
-    owners = np.frombuffer(b"".join([blob for _, blob in rows]), "<i8")
-    if len(owners) != space.slots - first * block_rows or len(fresh) != -(
-        -len(owners) // block_rows
-    ):
-        raise ContradictionError(
-            f"vector space {space.name!r} has blocks for {len(owners)} vectors"
-        )
-    return (
-        np.concatenate([old.checksums[:first], fresh]),
-        owners[old.space.slots - first * block_rows :],
-    )
 
 
 FEW = 16  # ids that one statement is asked for, which names each of them

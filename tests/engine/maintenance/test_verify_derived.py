@@ -415,6 +415,18 @@ def listed(tmp_path):
     return tmp_path / "store"
 
 
+def test_lists_that_are_recorded_as_others_are_not_used(listed, caplog):
+    points, swap = points_file(listed), "UPDATE derived SET key = ? WHERE key GLOB ?"
+    key = derived_file(listed, "words").name.rpartition(".")[0]
+    for name, pattern in (("x", "words*"), (key, "trigrams"), ("trigrams", "x")):
+        sql(points, swap, name, pattern)
+    assert sorted(problems(listed)) == ["trigrams", "words"]
+    with retrieval_store.Client(listed) as client:
+        things = client.get_collection("things", embedding_function=None)
+        things.query(query_texts="x", mode="text")
+    assert "lists of something else" in caplog.text
+
+
 PARTS = (
     *("pks", "sizes", "terms", "offsets", "owners", "weights"),
     *("vocabulary", "starts", "order"),  # of words

@@ -301,28 +301,25 @@ def _refuse_wrong_codes(found: Codes, space: SpaceState, first: int) -> None:
 
 def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     """Whether what is told of some rows, from the one at `start` on, is so, and bounds are no
-    looser than need be."""
-    some, count = slice(start, start + len(vectors)), len(vectors)
-    blocks = slice(start // BLOCK, -(-(start + count) // BLOCK))
-    told = found.rows[blocks].astype(np.float64).transpose(1, 0, 2).reshape(4, -1)[:, :count]
-    scales, residuals, sides, reaches = told
+    looser than need be. The rows are those of whole blocks."""
+    some = slice(start, start + len(vectors))
+    blocks = slice(some.start // BLOCK, some.stop // BLOCK)
+    by_row = found.rows[blocks].astype(np.float64).transpose(1, 0, 2)
+    scales, residuals, sides, reaches = by_row.reshape(4, -1)
+    finer = found.finer[some].astype(np.float64)
     own, lengths, good = _coded(vectors, found.frame, sides)
-    size = _length(own)
-    turned = rotated(own, found.frame)
-    in_rows = found.high[blocks].transpose(0, 2, 1, 3).reshape(-1, *found.low.shape[1:])
-    high = _numbers(in_rows[:count], own.shape[1])
-    low = _numbers(found.low[some], own.shape[1])
+    turned, dimension = rotated(own, found.frame), own.shape[1]
+    nibbles = found.high[blocks].transpose(0, 2, 1, 3).reshape(-1, *found.low.shape[1:])
+    high, low = _numbers(nibbles, dimension), _numbers(found.low[some], dimension)
     upper = (high - 7.5) * scales[:, None]
     whole = (16 * high + low - 127.5) * (scales[:, None] / 16)
-    slack = ROUNDED * (size + lengths + 1e-20)
-    for meant, bounds in ((upper, residuals), (whole, found.finer[some].astype(np.float64))):
-        far, long = _length(turned - meant), _length(meant)
-        good &= (far <= bounds) & (long <= reaches)
-        good &= np.isinf(bounds) | (bounds <= far * LOOSE + slack)
+    slack = ROUNDED * (_length(own) + lengths + 1e-20)
     longest = np.maximum(_length(upper), _length(whole))
-    good &= reaches <= longest * LOOSE + slack
-    good |= np.isinf(residuals) & np.isinf(found.finer[some])
-    return good
+    bounded = _length(turned - upper), _length(turned - whole), longest
+    for bounds, true in zip((residuals, finer, reaches), bounded, strict=True):
+        good &= (true <= bounds) & (np.isinf(bounds) | (bounds <= true * LOOSE + slack))
+    unbounded: Bools = np.isinf(residuals) & np.isinf(finer)
+    return good | unbounded
 
 
 def _coded(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:

@@ -77,8 +77,10 @@ class PointsFile(DerivedKind[V_contra, T_co]):
 
     def saved(self, view: V_contra) -> T_co | None:
         """What is in the file, if there is one that is of use."""
-        found = None if view.files is None else find(view.connection, self.key)
-        return None if found is None or view.files is None else self.loaded(view.files, found, view)
+        if view.files is None:
+            return None
+        found = find(view.connection, self.key)
+        return None if found is None else self.loaded(view.files, found, view)
 
     def unmap(self, view: V_contra) -> None:
         """Let go of what is mapped from the file before, once there is another."""

@@ -178,7 +178,7 @@ class Memory:
             from retrieval_store.engine.state.files import StateFile
 
             unloaded = View(connection, without_points(head), None, self._files)
-            state = StateFile(head.generation, self.open_vectors).saved(unloaded)
+            state = StateFile(head.generation, self.open_vectors).read_saved(unloaded)
             if state is not None:
                 return StateStep(state, None)
         return load(connection, head, self.open_vectors)

@@ -192,7 +192,7 @@ def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
     by_key = (column.path for column in columns if not isinstance(column.path, JsonPath))
     found: Columns = {}
     for path in dict.fromkeys(by_key):
-        columns_there = ColumnFile(path).saved(view) if may_have_file(path) else None
+        columns_there = ColumnFile(path).read_saved(view) if may_have_file(path) else None
         if columns_there is not None:
             stale, memory = columns_there.stale, columns_there.memory
             for column, segment in columns_there.by_column.items():
@@ -277,7 +277,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
         return f"{KIND}.{sha256(orjson.dumps(self.of)).hexdigest()[:16]}"
 
-    def content(self, view: FilterView, going_on: GoingOn) -> Callable[[Path], int] | None:
+    def writer(self, view: FilterView, going_on: GoingOn) -> Callable[[Path], int] | None:
         """The values are read again, so that those of the living points alone are in the file."""
         pks = view.state.pks[view.state.alive]
         (values,) = read_values(view.connection, pks, [self.of])
@@ -291,7 +291,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
         view.kept.columns.unmap(columns_of(self.of))
 
     def read(self, path: Path, made: DerivedFile, source: FilterView) -> SavedColumns:
-        stale = self.stale(source, made)
+        stale = self.stale_rows(source, made)
         found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
         of, texts = found.header
         columns = columns_of(_checked(of))

@@ -95,7 +95,7 @@ def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
         mask, found = candidates, marked(candidates, wanted, 0)
     else:
         pieces = _in_growing_pieces(candidates)
-        found = gathered((rows[filter_rows(view, others, rows)] for rows in pieces), wanted)
+        found = gather((rows[filter_rows(view, others, rows)] for rows in pieces), wanted)
         if len(found) == wanted:  # there may be more
             return found
         mask = _mask_of(found, candidates)
@@ -137,7 +137,7 @@ def count_within(
     return _keep(view, expression, _mask_of(np.concatenate(found), candidates)).count, True
 
 
-def gathered(pieces: Iterator[Ints], wanted: int) -> Ints:
+def gather(pieces: Iterator[Ints], wanted: int) -> Ints:
     """The first so many of all pieces, of which no more are made than it takes."""
     found, count = [np.empty(0, np.int64)], 0
     while count < wanted and (rows := next(pieces, None)) is not None:

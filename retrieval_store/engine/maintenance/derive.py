@@ -81,7 +81,7 @@ def _write(points: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedF
 
 def _save(points: Access, kind: AnyKind, going_on: GoingOn = _nothing) -> bool:
     """Write the file of a kind; returns whether there was room for it."""
-    head, fill = points.read(lambda view: (view.state.head, kind.content(view, going_on)))
+    head, fill = points.read(lambda view: (view.state.head, kind.writer(view, going_on)))
     if fill is None:
         return False
     _write(points, head.seq, {kind.key: fill})
@@ -99,7 +99,7 @@ def _save_those_grown(points: Access, kinds: Iterable[AnyKind], going_on: GoingO
 
 
 def _has_grown(view: SearchView, kind: AnyKind) -> bool:
-    return kind.changed(view) > _growth(view)
+    return kind.count_changed(view) > _growth(view)
 
 
 def _growth(view: SearchView) -> float:
@@ -163,7 +163,7 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     head, known = view.state.head, derived.find(view.connection, kind.key)
     if known is None or every or head.seq - known.seq > LOG_LEFT * LOG_WRITES:
         return known is None or head.seq != known.seq or is_useless(view, known)
-    return kind.changed(view) > min(_growth(view), LOG_LEFT * LOG_PKS)
+    return kind.count_changed(view) > min(_growth(view), LOG_LEFT * LOG_PKS)
 
 
 def build_lists(points: Access) -> None:
@@ -265,7 +265,7 @@ def renew(points: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
         return
     kept: set[str] = set()
     for kind in points.read(partial(_to_renew, held=held, used=used)):
-        if points.read(kind.changed) == 0 or _renewed(points, kind, held):
+        if points.read(kind.count_changed) == 0 or _renewed(points, kind, held):
             kept.add(kind.key)
 
     def forget_others(write: WriteTransaction) -> None:

@@ -250,10 +250,10 @@ class _Pass:
         self._code_all(state)
         for name in state.spaces:  # early, since queries could use what is in files already
             load(points, name, at_once=False)
-        compacts = alone and any(map(is_worth_compacting, state.spaces.values()))
-        if compacts or (alone and has_files_of_dropped(points)):
+        is_to_compact = alone and any(map(is_worth_compacting, state.spaces.values()))
+        if is_to_compact or (alone and has_files_of_dropped(points)):
             remove_leftovers(points, state.head.generation)
-        if compacts:
+        if is_to_compact:
             _begin(points, COMPACTING)
             compact(points, self._tell)
             give_back_space(points)
@@ -264,7 +264,7 @@ class _Pass:
         left = False
         for name in state.spaces:
             _begin(points, INDEXING)
-            between = partial(self._between, coded=state)
+            between = partial(self._between, state=state)
             left |= fill(points, name, alone or points.is_read_only, between, at_once=False)
             if alone:
                 save_codes(points, name)
@@ -285,13 +285,13 @@ class _Pass:
         self.points.maintained = self.points.maintained.further(done, total)
         self.progress(done, total)
 
-    def _between(self, done: int, total: int, coded: State | None = None) -> None:
+    def _between(self, done: int, total: int, state: State | None = None) -> None:
         """Between two parts of an index, which may take minutes to fill, and takes in what is dead
         already: code what the spaces of a state lack, and let compaction come first if so much was
         written meanwhile."""
         self._tell(done, total)
-        if coded is not None:
-            self._code_all(coded)
+        if state is not None:
+            self._code_all(state)
         if self.alone and is_overgrown(self.points):
             raise _Overgrown
 

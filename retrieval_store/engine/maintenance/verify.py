@@ -315,8 +315,8 @@ def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     whole = (16 * high + low - 127.5) * (scales[:, None] / 16)
     slack = ROUNDED * (_length(own) + lengths + 1e-20)
     longest = np.maximum(_length(upper), _length(whole))
-    bounded = _length(turned - upper), _length(turned - whole), longest
-    for bounds, true in zip((residuals, finer, reaches), bounded, strict=True):
+    true_ones = _length(turned - upper), _length(turned - whole), longest
+    for bounds, true in zip((residuals, finer, reaches), true_ones, strict=True):
         good &= (true <= bounds) & (np.isinf(bounds) | (bounds <= true * LOOSE + slack))
     unbounded: Bools = np.isinf(residuals) & np.isinf(finer)
     return good | unbounded
@@ -530,7 +530,7 @@ def _reports(
             problem = error
         reports.append(_report(space.vectors.path, problem))
     compare = _comparisons(view, sound, find_analyzer)
-    compare[state.key] = _compared(state, view, partial(_refuse_other_state, view.state))
+    compare[state.key] = _comparison(state, view, partial(_refuse_other_state, view.state))
     return reports + [_derived_report(path.parent, f, compare) for f in all_files(view.connection)]
 
 
@@ -546,14 +546,14 @@ def _comparisons(
         *(("sparse", number) for number in sparse),
     ]
     lists = {
-        kind.key: _compared(kind, view, partial(_refuse_other_lists, view, kind.of))
+        kind.key: _comparison(kind, view, partial(_refuse_other_lists, view, kind.of))
         for kind in map(ListFile, keys)
     }
     columns = {
         made.key: partial(_refuse_false_column, view) for made in find_all(view.connection, KIND)
     }
     indexes = {
-        index.key: _compared(index, None, partial(_refuse_other_vectors, space))
+        index.key: _comparison(index, None, partial(_refuse_other_vectors, space))
         for space in sound
         if (index := view.kept.spaces[space.space.name].index).wanted
     }
@@ -564,7 +564,7 @@ def _of_codes(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison
     every = [(space, view.kept.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {
-        codes.key_of(number): _compared(
+        codes.key_of(number): _comparison(
             codes, None, partial(_refuse_other_codes, space, number * slots)
         )
         for space, codes in every
@@ -572,7 +572,7 @@ def _of_codes(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison
     }
 
 
-def _compared(kind: DerivedKind[V, T], source: V, compare: Callable[[T], None]) -> Comparison:
+def _comparison(kind: DerivedKind[V, T], source: V, compare: Callable[[T], None]) -> Comparison:
     return lambda path, made: compare(kind.read(path, made, source))
 
 

@@ -190,11 +190,11 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._looked = True
 
     def _load(self, files: DerivedFiles, found: DerivedFile) -> None:
-        mapped = self.loaded(files, found, None)
+        mapped = self.try_read(files, found, None)
         if mapped is not None:
             self._use(number_of(found), mapped)
 
-    def checked(self, directory: Path, made: DerivedFile, source: None) -> "MappedSegments":
+    def read_checked(self, directory: Path, made: DerivedFile, source: None) -> "MappedSegments":
         """What a file holds, mapped; its checksum is computed only the first time."""
         path = path_of(directory, made)
         if made not in self._verified and checksum_of(path) != made.checksum:

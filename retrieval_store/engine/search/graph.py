@@ -170,13 +170,13 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         the present one."""
         assert self._files is not None
         try:
-            index = self.loaded(self._files, found, None)
+            index = self.try_read(self._files, found, None)
             if index is not None:
                 self.held, self.saved = index, found.covered
         except PluginError as error:
             self.full, self.refused = True, error
 
-    def checked(self, directory: Path, made: DerivedFile, source: None) -> VectorIndex:
+    def read_checked(self, directory: Path, made: DerivedFile, source: None) -> VectorIndex:
         """The index in a file, which is read while its checksum is computed: a damaged one is
         thrown away."""
         read: list[VectorIndex] = []

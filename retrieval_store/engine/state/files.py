@@ -70,22 +70,22 @@ class PointsFile(DerivedKind[V_contra, T_co]):
     def key(self) -> str:
         raise NotImplementedError
 
-    def content(self, view: V_contra, going_on: GoingOn) -> Callable[[Path], int] | None:
+    def writer(self, view: V_contra, going_on: GoingOn) -> Callable[[Path], int] | None:
         """What writes the file, and returns the pk that is the first not to be in it; None where
         there is no room. going_on: called now and then; it may raise."""
         raise NotImplementedError
 
-    def saved(self, view: V_contra) -> T_co | None:
+    def read_saved(self, view: V_contra) -> T_co | None:
         """What is in the file, if there is one that is of use."""
         if view.files is None:
             return None
         found = find(view.connection, self.key)
-        return None if found is None else self.loaded(view.files, found, view)
+        return None if found is None else self.try_read(view.files, found, view)
 
     def unmap(self, view: V_contra) -> None:
         """Let go of what is mapped from the file before, once there is another."""
 
-    def changed(self, view: V_contra) -> int:
+    def count_changed(self, view: V_contra) -> int:
         """Of how many points such parts have been written since the file was; all, if it is of no
         use."""
         head, known = view.state.head, find(view.connection, self.key)
@@ -94,7 +94,7 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         changed = len(read_changes(view.connection, known.seq).of(self.parts))
         return changed + head.next_pk - known.covered
 
-    def stale(self, view: V_contra, made: DerivedFile) -> Ints:
+    def stale_rows(self, view: V_contra, made: DerivedFile) -> Ints:
         """The rows of which such parts have been written since the file was."""
         refuse_unknown_writes(made, view.state.head)
         pks = view.state.pks
@@ -136,7 +136,7 @@ class StateFile(PointsFile[AnyView, State]):
     def key(self) -> str:
         return f"{FILE_KIND}.{self.generation}"
 
-    def content(self, view: AnyView, going_on: GoingOn) -> Callable[[Path], int]:
+    def writer(self, view: AnyView, going_on: GoingOn) -> Callable[[Path], int]:
         state = view.state
         if state.mapped is not None:
             # What one file says isn't written to the next: if it was false, that ends here.

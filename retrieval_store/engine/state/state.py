@@ -274,7 +274,7 @@ def caught_up(
     step = _VectorStep(old, connection, head.generation, open_vectors, pks, gone, lost)
     known = read_spaces(connection)
     spaces = {
-        name: step.advanced(space)
+        name: step.state_of(space)
         for name, space in known.items()
         if space.dimension is not None and space.kind == "dense"
     }
@@ -328,7 +328,7 @@ class _VectorStep:
     gone: Ints
     lost: Ints
 
-    def advanced(self, space: Space) -> SpaceState:
+    def state_of(self, space: Space) -> SpaceState:
         """The state of a vector space after the step."""
         pks, gone, old = self.pks, self.gone, self.state.spaces.get(space.name)
         if old is None:

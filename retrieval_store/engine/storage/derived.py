@@ -89,19 +89,19 @@ class DerivedKind(Generic[S_contra, T_co]):
         or another error of Python's own; one that is of no use any more is an OutdatedError."""
         raise NotImplementedError
 
-    def checked(self, directory: Path, made: DerivedFile, source: S_contra) -> T_co:
+    def read_checked(self, directory: Path, made: DerivedFile, source: S_contra) -> T_co:
         """The same of any file, whose checksum is checked first."""
         path = path_of(directory, made)
         refuse_damaged(path, made)
         return self.read(path, made, source)
 
-    def loaded(self, files: DerivedFiles, made: DerivedFile, source: S_contra) -> T_co | None:
+    def try_read(self, files: DerivedFiles, made: DerivedFile, source: S_contra) -> T_co | None:
         """The same; None where the file is of no use, which is noted, and logged as a warning if
         it is damaged."""
         if made in files.useless:
             return None
         try:
-            content = self.checked(files.directory, made, source)
+            content = self.read_checked(files.directory, made, source)
             _log.debug("loaded %s", made.file)
             return content
         except OutdatedError as error:

@@ -120,7 +120,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
     def key(self) -> str:
         return file_key(self.of)
 
-    def content(self, view: ListView, going_on: GoingOn) -> Callable[[Path], int]:
+    def writer(self, view: ListView, going_on: GoingOn) -> Callable[[Path], int]:
         """The lists as they are held, if nothing of what was deleted or replaced is in them; else
         made anew."""
         layers = pure(view, self.of) or renewed(view, self.of, going_on)
@@ -131,7 +131,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         view.kept.lists.unmap([self.of])
 
     def read(self, path: Path, made: DerivedFile, source: ListView) -> Layers[Lists]:
-        return inverted.read(path, self.of, source.state.pks, self.stale(source, made))
+        return inverted.read(path, self.of, source.state.pks, self.stale_rows(source, made))
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
@@ -144,7 +144,7 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
         return inverted.combined(list(in_pieces(view, key, rows)))
 
     seq, alive = view.state.head.seq, view.state.alive
-    return current(view.kept.lists, key, seq, alive, build, lambda: ListFile(key).saved(view))
+    return current(view.kept.lists, key, seq, alive, build, lambda: ListFile(key).read_saved(view))
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:

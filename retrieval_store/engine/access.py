@@ -55,7 +55,9 @@ from retrieval_store.engine.state.state import (
     load,
     numbers_of,
     state_bytes,
+    without_points,
 )
+from retrieval_store.engine.storage.derived import DerivedFiles
 from retrieval_store.engine.storage.files import POINTS_NAME, Label
 from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.engine.storage.schema import (
@@ -99,39 +101,25 @@ class CachedState:
     kept: Caches
 
 
-@dataclass(slots=True)
-class StateFile:
-    """What this process knows of the file of a collection's state. rejected: it was of no use;
-    rests_until: by the clock, when it may be written again."""
-
-    rejected: bool = False
-    rests_until: float = 0.0
-
-    def reject(self) -> None:
-        """Note that it was of no use."""
-        self.rejected = True
-
-
 class Memory:
     """One collection in memory. directory: of its files, None for a collection in memory only;
-    derived_from: the directory whose derived files may be used, None for none; find_class: returns
-    the class of an index by name; database: the path of points.sqlite, for messages; label: the
-    collection's name, for messages; compacting: a lock held while this process makes a new
-    generation."""
+    files: the derived files that may be used, None for none; find_class: returns the class of an
+    index by name; database: the path of points.sqlite, for messages; compacting: a lock held while
+    this process makes a new generation; state_rests_until: by the clock, when the state may be
+    saved again."""
 
     def __init__(
         self,
         directory: Path | None,
-        derived_from: Path | None,
+        files: DerivedFiles | None,
         find_class: FindClass,
         database: Path,
-        label: Label,
     ) -> None:
-        self._directory, self._derived_from = directory, derived_from
-        self._find_class, self._database, self._label = find_class, database, label
+        self._directory, self._files = directory, files
+        self._find_class, self._database = find_class, database
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
-        self.state_file = StateFile()
+        self.state_rests_until = 0.0
         self._new_locks()
 
     def _new_locks(self) -> None:
@@ -179,21 +167,21 @@ class Memory:
         if old is None or step.changed is None:
             kept = empty_caches(head.seq, held)
             lacks_file = step.state.mapped is None and is_worth_a_file(step.state.count)
-            if self._derived_from is not None and lacks_file:
+            if self._files is not None and lacks_file:
                 kept.unsaved.add(FILE_KIND)
             return CachedState(step.state, kept)
         return CachedState(step.state, caches_after(old.kept, head.seq, step.changed, held))
 
     def _loaded(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
         """The state, loaded from its derived file if that is usable, else from the database."""
-        self.state_file.rejected, directory = False, self._derived_from
-        saved = None
-        if directory is not None and is_worth_a_file(head.next_pk):
-            from retrieval_store.engine.state.files import saved_step
+        if self._files is not None and is_worth_a_file(head.next_pk):
+            from retrieval_store.engine.state.files import StateFile
 
-            name, reject = self._label.name, self.state_file.reject
-            saved = saved_step(connection, head, self.open_vectors, directory, name, reject)
-        return saved or load(connection, head, self.open_vectors)
+            unloaded = View(connection, without_points(head), None, self._files)
+            state = StateFile(head.generation, self.open_vectors).read_saved(unloaded)
+            if state is not None:
+                return StateStep(state, None)
+        return load(connection, head, self.open_vectors)
 
     def open_vectors(self, space: Space, generation: int) -> VectorRows:
         """The vectors of a space in a generation."""
@@ -209,9 +197,9 @@ class Memory:
         key = (space.number, generation, space.dimension)
         held = self._spaces.get(key)
         if held is None:
-            index = SpaceIndex(space, generation, self._derived_from, self._find_class, self._label)
+            index = SpaceIndex(space, generation, self._files, self._find_class)
             vectors = self._vectors(space, generation)
-            make_codes = partial(_codes_of, space, generation, self._derived_from, self._label)
+            make_codes = partial(_codes_of, space, generation, self._files)
             held = self._spaces.setdefault(key, OpenSpace(vectors, index, make_codes))
         return held
 
@@ -340,10 +328,10 @@ def _with_files(kept: Caches) -> tuple[LayerCache, ...]:
     return kept.lists, kept.columns
 
 
-def _codes_of(space: Space, generation: int, directory: Path | None, label: Label) -> "SpaceCodes":
+def _codes_of(space: Space, generation: int, files: DerivedFiles | None) -> "SpaceCodes":
     from retrieval_store.engine.search.codes import SpaceCodes
 
-    return SpaceCodes(space, generation, directory, label)
+    return SpaceCodes(space, generation, files)
 
 
 def _close(spaces: Iterable[OpenSpace]) -> None:
@@ -411,10 +399,10 @@ class Access:
         self._new_locks()
         self.closing = False
         self.hooks = hooks
-        self._derived_from = directory if hooks.uses_derived else None
-        self.memory = Memory(
-            directory, self._derived_from, hooks.find_class, database.path, self.label
-        )
+        self._files: DerivedFiles | None = None
+        if directory is not None and hooks.uses_derived:
+            self._files = DerivedFiles(directory, self.label)
+        self.memory = Memory(directory, self._files, hooks.find_class, database.path)
         self.dropped = False
         self.maintained = IDLE  # by this process
         self._held: Cache[None, None] = Cache(_evicting_weakly(self))
@@ -577,7 +565,7 @@ class Access:
 
     def view(self, connection: apsw.Connection, cached: CachedState) -> SearchView:
         """The view of a call, in a transaction that shows this state."""
-        return View(connection, cached.state, cached.kept, self._derived_from, self.name)
+        return View(connection, cached.state, cached.kept, self._files)
 
     def write(self, change: Callable[[WriteTransaction], Found]) -> Found:
         """Call `change` in a write transaction, and return its result; the transaction is committed

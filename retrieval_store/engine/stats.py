@@ -280,10 +280,10 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
     generation, index = view.state.head.generation, index_at_hand(space.space)
     held = kept.spaces[name]
     coded = indexed = 0
-    if view.directory is not None:
+    if view.files is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
         file = derived.find(view.connection, f"index.{space.space.number}.{generation}")
-        if file is not None and index != EXACT and derived.is_there(view.directory, file):
+        if file is not None and index != EXACT and derived.is_there(view.files.directory, file):
             indexed = min(file.covered, slots)
     return {
         "dimension": space.space.dimension,

@@ -59,7 +59,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "take_in_vectors": "engine.maintenance.derive._take_in",
         "write_derived": "engine.maintenance.derive.derived.write_file",
         "verify_collection": "engine.maintenance.verify.verify_collection",
-        "verify_index": "engine.maintenance.verify.refuse_false_index",
+        "compare_derived": "engine.maintenance.verify._refuse_false",
         "index_that_knows_vectors": "engine.maintenance.verify.KnowsVectors",
         # Indexes and codes.
         "add_to_index": "engine.search.graph.SpaceIndex.add",

@@ -45,7 +45,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",
         "dead_cells": "engine.maintenance.compaction.DEAD_CELLS",
         "columns_saved": "engine.maintenance.derive.MOST_COLUMNS",
-        "column_bytes_saved": "engine.maintenance.derive.MOST_BYTES",
+        "column_bytes_saved": "engine.filtering.columns.MOST_BYTES",
         "expired_at_once": "engine.maintenance.run.AT_ONCE",
         "indexed_at_once": "engine.maintenance.derive.FILLED_AT_ONCE",
         "maintenance_every": "engine.points.MAINTENANCE_EVERY",

@@ -16,11 +16,11 @@ import orjson
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.engine.state.caches import NOTHING_STALE, LayerCache, Layers
+from retrieval_store.engine.state.caches import NOTHING_STALE, LayerCache, Layers, Payback
 from retrieval_store.engine.state.state import SpaceState, State, View
 from retrieval_store.engine.text.inverted import KeptLists
 from retrieval_store.filters.nodes import NODES, Expression, HasId, walk
-from retrieval_store.filters.paths import JsonPath, PayloadPath
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.indexes.native import BLOCK
 
 if TYPE_CHECKING:
@@ -238,18 +238,16 @@ class Expiry:
 class KeptFilters(KeptLists):
     """What this room keeps, and the lists of words that it asks. columns: payloads by value,
     answers: what conditions say of documents, for all states that number their rows alike; allowed:
-    what filters let through, in one state; spent: what looking at points without a column has cost,
-    by the hash of its keys, which may be of any length (`evaluate`); uses: how often columns of a
-    path were of use; asked: the keys of conditions on documents that were asked lately; expiry:
-    what has expired, by where its moment is; living: no or one array, the rows of all points as
-    columns hold them."""
+    what filters let through, in one state; uses: how often columns of a path were of use before
+    they are saved; asked: how often conditions on documents were asked lately, by their keys;
+    expiry: what has expired, by where its moment is; living: no or one array, the rows of all
+    points as columns hold them."""
 
     columns: LayerCache
     answers: LayerCache
     allowed: FilterCache
-    spent: dict[int, float] = field(default_factory=dict, kw_only=True)
-    uses: dict[PayloadPath, int] = field(default_factory=dict, kw_only=True)
-    asked: set[Key] = field(default_factory=set, kw_only=True)
+    uses: Payback = field(default_factory=Payback, kw_only=True)
+    asked: Payback = field(default_factory=Payback, kw_only=True)
     expiry: dict[JsonPath, Expiry] = field(default_factory=dict, kw_only=True)
     living: list[Ints] = field(default_factory=list, kw_only=True)
 

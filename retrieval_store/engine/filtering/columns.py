@@ -17,11 +17,11 @@ that contradicts itself. A fault that the checksum doesn't find is a ValueError 
 """
 
 import mmap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from itertools import compress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import apsw
 import numpy as np
@@ -44,17 +44,15 @@ from retrieval_store.engine.filtering.segments import (
 )
 from retrieval_store.engine.state import files
 from retrieval_store.engine.state.caches import (
-    KEYS_NOTED,
     NOTHING_STALE,
     Layers,
     plan_refresh,
     refreshed,
     united,
 )
-from retrieval_store.engine.state.files import Array, stale_since
-from retrieval_store.engine.state.files import saved as saved_file
+from retrieval_store.engine.state.files import Array, GoingOn, PointsFile
 from retrieval_store.engine.state.state import rows_of
-from retrieval_store.engine.storage.derived import DerivedFile
+from retrieval_store.engine.storage.derived import DerivedFile, find_all
 from retrieval_store.engine.storage.records import (
     has_anything,
     read_exactly,
@@ -67,6 +65,7 @@ from retrieval_store.filters.leaves import ColumnLeaf
 from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
+MOST_BYTES = 256 << 20  # of columns of one collection, in files
 MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
 KeptColumn: TypeAlias = Layers[Segment]
 Columns: TypeAlias = dict[Column, KeptColumn]
@@ -93,7 +92,7 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
         lacking = {column: its_rows for column, (_, its_rows) in plans.items()}
         for column, segment in _read_segments(view, lacking):
             kept[column] = refreshed(kept[column], plans[column][0], segment)
-            view.kept.spent.pop(hash(keys_of(column)), None)
+            cache.demand.pop(hash(keys_of(column)), None)
         for column, layers in kept.items():
             cache.keep(column, seq, layers)
     return kept
@@ -187,13 +186,13 @@ def _either(rows: Ints, others: Ints) -> Ints:
 def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
     """The columns that are saved in files; one file has all readings of a path. Paths of `Steps`
     have no files, nor have small collections."""
-    if view.directory is None or view.state.count < COLUMNS_WORTH:
+    if view.files is None or view.state.count < COLUMNS_WORTH:
         return {}
 
     by_key = (column.path for column in columns if not isinstance(column.path, JsonPath))
     found: Columns = {}
     for path in dict.fromkeys(by_key):
-        columns_there = saved(view, path)
+        columns_there = ColumnFile(path).read_saved(view) if may_have_file(path) else None
         if columns_there is not None:
             stale, memory = columns_there.stale, columns_there.memory
             for column, segment in columns_there.by_column.items():
@@ -207,11 +206,8 @@ def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
     if isinstance(path, JsonPath):
         return
     uses = view.kept.uses
-    if len(uses) > KEYS_NOTED:
-        uses.clear()
-    before = uses.get(path, 0)
-    uses[path] = before + times
-    if before < USES_WORTH <= before + times and view.state.count >= COLUMNS_WORTH:
+    is_new = uses.get(path, 0) < USES_WORTH
+    if is_new and uses.spend(path, times) >= USES_WORTH and view.state.count >= COLUMNS_WORTH:
         view.kept.unsaved.add(path)
 
 
@@ -261,16 +257,65 @@ class SavedColumns:
     memory: mmap.mmap
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnFile(PointsFile[FilterView, SavedColumns]):
+    """The file of the columns of a path."""
+
+    what: ClassVar[str] = "a column"
+    parts: ClassVar[int] = PAYLOAD
+    of: PayloadPath
+
+    @classmethod
+    def in_file(cls, path: Path) -> "ColumnFile":
+        """What there are columns of in a file, as it says."""
+        of, _ = files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
+        return cls(_checked(of))
+
+    @property
+    def key(self) -> str:
+        from hashlib import sha256  # which takes longer to load than opening a store
+
+        return f"{KIND}.{sha256(orjson.dumps(self.of)).hexdigest()[:16]}"
+
+    def writer(self, view: FilterView, going_on: GoingOn) -> Callable[[Path], int] | None:
+        """The values are read again, so that those of the living points alone are in the file."""
+        pks = view.state.pks[view.state.alive]
+        (values,) = read_values(view.connection, pks, [self.of])
+        others = [file.size for file in find_all(view.connection, KIND) if file.key != self.key]
+        pieces = encoded(self.of, pks, values)
+        if sum(others) + sum(map(len, pieces)) > MOST_BYTES:
+            return None
+        return partial(_fill, pieces=pieces, covered=view.state.head.next_pk)
+
+    def unmap(self, view: FilterView) -> None:
+        view.kept.columns.unmap(columns_of(self.of))
+
+    def read(self, path: Path, made: DerivedFile, source: FilterView) -> SavedColumns:
+        stale = self.stale_rows(source, made)
+        found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
+        of, texts = found.header
+        columns = columns_of(_checked(of))
+        pks, *arrays = found.of_types("<i8", *_TYPES * len(columns))
+        if tuple(of) != self.of or len(texts) != len(columns) or (pks[1:] <= pks[:-1]).any():
+            raise ValueError(f"{path} has other values than points, or those at another path")
+        rows = _rows_here(source.state.pks, pks)
+        living = np.arange(len(pks)) if rows is None else rows[rows >= 0]
+        by_column = {}
+        for i, column in enumerate(columns):
+            its = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
+            postings = _postings(texts[i], its, len(pks), rows)
+            by_column[column] = ValueSegment(living, postings, column.loose, living[:0], i > 0)
+        return SavedColumns(self.of, by_column, stale, found.memory)
+
+
+def _fill(path: Path, pieces: Sequence[bytes], covered: int) -> int:
+    files.write_arrays(path, iter(pieces), lambda: None)
+    return covered
+
+
 def may_have_file(path: PayloadPath) -> bool:
     """Whether a payload can have something at the path; others can't even be written down."""
     return all(isinstance(key, str) and is_unicode(key) for key in path)
-
-
-def file_key(path: PayloadPath) -> str:
-    """Under which key the file of these columns is recorded."""
-    from hashlib import sha256  # which takes longer to load than opening a store
-
-    return f"{KIND}.{sha256(orjson.dumps(path)).hexdigest()[:16]}"
 
 
 def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:
@@ -298,34 +343,10 @@ def _arrays(postings: Postings) -> Iterator[Array]:
     yield postings.groups.offsets
 
 
-def path_in(file: Path) -> PayloadPath:
-    """The path whose columns are in the file, as it says."""
-    path, _ = files.read_arrays(file, MAGIC, MAGICS_BEFORE).header
-    return _checked(path)
-
-
 def _checked(path: object) -> PayloadPath:
     if type(path) is not list or not set(map(type, path)) <= {str}:
         raise ValueError("it has no path of keys")
     return tuple(path)
-
-
-def read(file: Path, view: FilterView, seq: int, covered: int) -> SavedColumns:
-    """What was encoded at the write `seq`, when `covered` was the next pk, for this state."""
-    found = files.read_arrays(file, MAGIC, MAGICS_BEFORE)
-    path, texts = _checked(found.header[0]), found.header[1]
-    columns = columns_of(path)
-    pks, *arrays = found.of_types("<i8", *_TYPES * len(columns))
-    if len(texts) != len(columns) or (pks[1:] <= pks[:-1]).any():
-        raise ValueError(f"{file} has other values than points")
-    rows = _rows_here(view.state.pks, pks)
-    living = np.arange(len(pks)) if rows is None else rows[rows >= 0]
-    by_column = {}
-    for i, column in enumerate(columns):
-        its = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
-        postings = _postings(texts[i], its, len(pks), rows)
-        by_column[column] = ValueSegment(living, postings, column.loose, living[:0], i > 0)
-    return SavedColumns(path, by_column, stale_since(view, seq, covered, PAYLOAD), found.memory)
 
 
 def _rows_here(pks: Ints, written: Ints) -> Ints | None:
@@ -360,18 +381,3 @@ def _postings(texts: object, arrays: Sequence[Array], height: int, here: Ints | 
         rows = rows[there]
     groups = regrouped(rows, offsets)
     return Postings(by_text, tuple(parts), count, groups, bytes_of_texts(by_text))
-
-
-def saved(view: FilterView, path: PayloadPath) -> SavedColumns | None:
-    """What a process has saved of the columns of this path, if it is of use."""
-
-    def columns_in(file: Path, found: DerivedFile) -> SavedColumns:
-        columns = read(file, view, found.seq, found.covered)
-        if columns.path != path:
-            raise ValueError(f"{file} is the column of another key")
-        return columns
-
-    if not may_have_file(path):
-        return None
-    rejecting = partial(view.kept.columns.demand.reject, path)
-    return saved_file(view, file_key(path), "a column", columns_in, rejecting)

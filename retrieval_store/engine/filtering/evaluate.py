@@ -15,7 +15,6 @@ and a reader that needs only the first few points leaves the others to the next.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -35,7 +34,7 @@ from retrieval_store.engine.filtering.columns import (
 )
 from retrieval_store.engine.filtering.segments import keys_of
 from retrieval_store.engine.sqlite import select
-from retrieval_store.engine.state.caches import KEYS_NOTED, NOTHING_STALE, Layers
+from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records, read_values
@@ -115,13 +114,11 @@ def is_worth_looking(
     for column in lacking:
         key = hash(keys_of(column))
         building[key] = max(building.get(key, 0), len(columns[column].stale))
-    spent, price = view.kept.spent, BEGUN + LOOKED_AT * count
-    if price + sum(spent.get(key, 0.0) for key in building) > sum(building.values()) / 4:
+    demand, price = view.kept.columns.demand, BEGUN + LOOKED_AT * count
+    if price + sum(demand.get(key, 0.0) for key in building) > sum(building.values()) / 4:
         return False
-    if len(spent) > KEYS_NOTED:
-        spent.clear()
     for key in building:
-        spent[key] = spent.get(key, 0.0) + price / len(building)
+        demand.spend(key, price / len(building))
     if view.remarks is not None:
         first = ".".join(map(str, keys_of(lacking[0])))
         view.remarks.append(
@@ -134,26 +131,33 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
     """The part of an expression that columns in memory answer, and the rest, for which points must
     be read; None for an empty part. Both together, by And, are the expression."""
     terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
-    known, others = _parted(view, columns_at(view, _columns_of([expression])), terms)
+    known, others, _ = _parted(view, columns_at(view, _columns_of([expression])), terms)
     return And(tuple(known)) if known else None, And(tuple(others)) if others else None
 
 
 def _parted(
     view: FilterView, columns: Columns, terms: Iterable[Expression]
-) -> tuple[list[Expression], list[Expression]]:
+) -> tuple[list[Expression], list[Expression], dict[Column, bool]]:
     """The terms that columns in memory answer, and those for which points must be read; in either
-    list terms on documents come last."""
+    list terms on documents come last. Also the columns that lack rows, and of each whether a simple
+    term needs it (see `_is_simple`)."""
     parts: tuple[list[Expression], ...] = ([], [], [], [])
+    lacking: dict[Column, bool] = {}
     for term in terms:
         reads = documents = False
         for node in (term,) if isinstance(term, ColumnLeaf) else walk(term):
             if isinstance(node, ColumnLeaf):
-                reads = reads or not _is_looked_up(node) or len(columns[column_of(node)].stale) > 0
+                column = column_of(node)
+                if not _is_looked_up(node):
+                    reads = True
+                elif len(columns[column].stale):
+                    reads = True
+                    lacking[column] = lacking.get(column, False) or _is_simple(term)
             elif isinstance(node, DocumentLeaf):
                 documents = True
                 reads = reads or not is_listed(view, node)
         parts[2 * reads + documents].append(term)
-    return parts[0] + parts[1], parts[2] + parts[3]
+    return parts[0] + parts[1], parts[2] + parts[3], lacking
 
 
 def _columns_of(terms: Iterable[Expression]) -> dict[Column, None]:
@@ -179,13 +183,12 @@ def _is_simple(term: Expression) -> bool:
 class _Unread(Expression):
     """Terms of an And or Or that need columns which lack rows, as one leaf. given: the terms as
     given, to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
-    columns: those that lack rows; simple: whether any of the terms is simple (see `_is_simple`), so
-    that its column is needed for all candidates."""
+    columns: those that lack rows, and of each whether a simple term needs it (see `_is_simple`),
+    and so for all candidates."""
 
     given: Expression
     compiled: Expression
-    columns: tuple[Column, ...]
-    simple: bool
+    columns: dict[Column, bool]
 
 
 class FilterEvaluator:
@@ -200,36 +203,30 @@ class FilterEvaluator:
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
         """The mask of the candidates that fulfil the expression."""
-        lazily = bool(self._lacking(self._columns))
-        return fulfilled(self._compiled_alone(expression, lazily), candidates, self._answer)
+        return fulfilled(self._compiled_alone(expression), candidates, self._answer)
 
-    def _compiled_alone(self, expression: Expression, lazily: bool) -> Expression:
+    def _compiled_alone(self, expression: Expression) -> Expression:
         """Compiled as if it were the only term of an And."""
-        alone = And((expression,)) if lazily and _is_simple(expression) else expression
-        return self._compiled(alone, lazily)
+        alone = self._lacking(self._columns) and _is_simple(expression)
+        return self._compiled(And((expression,)) if alone else expression)
 
-    def _compiled(self, expression: Expression, lazily: bool) -> Expression:
-        """The expression with merged and ordered terms. lazily: whether columns may still lack rows
-        when it is evaluated. Recursive, one call for each level of nesting, which is bounded
-        (`filters.limits`)."""
+    def _compiled(self, expression: Expression) -> Expression:
+        """The expression with merged and ordered terms. Recursive, one call for each level of
+        nesting, which is bounded (`filters.limits`)."""
         match expression:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
                 terms = tuple(joined(terms, negated=kind is And))
-                known, others = _parted(self._view, self._columns, terms)
-                lacking = self._lacking(_columns_of(others)) if lazily else []
-                simple = bool(lacking and self._lacking(_columns_of(filter(_is_simple, others))))
-                inner = partial(self._compiled, lazily=bool(lacking) and not simple)
-                unread = [*map(inner, others)]
-                if lacking and (known or simple):
-                    given, together = kind(tuple(others)), _of_one(kind, unread)
-                    unread = [_Unread(given, together, tuple(lacking), simple)]
-                return _of_one(kind, [*map(inner, known), *unread])
+                known, others, lacking = _parted(self._view, self._columns, terms)
+                unread = [*map(self._compiled, others)]
+                # Where all are nested and none is known, they are left to narrow their own terms.
+                if lacking and (known or any(lacking.values())):
+                    unread = [_Unread(kind(tuple(others)), _of_one(kind, unread), lacking)]
+                return _of_one(kind, [*map(self._compiled, known), *unread])
             case AtLeast(terms, count):
-                alone = partial(self._compiled_alone, lazily=lazily)
-                return AtLeast(tuple(map(alone, terms)), count)
+                return AtLeast(tuple(map(self._compiled_alone, terms)), count)
             case Not(term):
-                return Not(self._compiled(term, lazily))
+                return Not(self._compiled(term))
         return expression
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
@@ -258,7 +255,7 @@ class FilterEvaluator:
         count = int(np.count_nonzero(candidates))
         if is_worth_looking(self._view, self._columns, lacking, count):
             return True
-        if unread.simple:
+        if any(unread.columns.values()):
             self._columns |= current_columns(self._view, self._columns)
         return False
 
@@ -369,7 +366,7 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     """For each of these rows, ascending and of living points, whether its document fulfils the
     condition."""
     key = key_of(leaf)
-    if key is None or not _was_asked(view, key):
+    if key is None or view.kept.asked.spend(key) == 1:  # what is asked once isn't worth keeping
         return _ask(view, leaf, rows)
     known = _known(view, key)
     said = known[rows]
@@ -379,16 +376,6 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
         said = known[rows]
     holds: Bools = said == 1
     return holds
-
-
-def _was_asked(view: FilterView, key: Key) -> bool:
-    """Whether it was asked lately, so that it is worth keeping what is found out."""
-    asked = view.kept.asked
-    before = key in asked
-    if len(asked) > KEYS_NOTED:
-        asked.clear()
-    asked.add(key)
-    return before
 
 
 def _known(view: FilterView, key: Key) -> Said:
@@ -463,7 +450,7 @@ def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     if not trigrams:
         return None
     if not _are_there(view):
-        times = kept.lists.demand.ask(TRIGRAMS)
+        times = kept.lists.demand.spend(TRIGRAMS)
         if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
             return None
     return rows_with_all(view, trigrams)

@@ -20,6 +20,7 @@ from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, filter_
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.evaluate import filter_rows, matching, split
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment
+from retrieval_store.engine.filtering.select import gather
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
@@ -178,7 +179,7 @@ def _allowed(
     steps = wanted * view.state.count // max(1, count)
     if steps > READ * count:
         return _rows(view, _sort_pks(view.connection, view.state.pks[mask], start, limit))
-    return _gathered((rows[mask[rows]] for rows in _walk(view, start, steps)), wanted)
+    return gather((rows[mask[rows]] for rows in _walk(view, start, steps)), wanted)
 
 
 def _asked(
@@ -199,16 +200,7 @@ def _asked(
         holds[order] = filter_rows(view, others, rows[order])
         return rows[holds]
 
-    return _gathered(map(holding, _walk(view, start, limit)), limit)
-
-
-def _gathered(pieces: Iterator[Ints], wanted: int) -> Ints:
-    """The first so many of all pieces, of which no more are made than it takes."""
-    found, count = [np.empty(0, np.int64)], 0
-    while count < wanted and (rows := next(pieces, None)) is not None:
-        found.append(rows)
-        count += len(rows)
-    return np.concatenate(found)[:wanted]
+    return gather(map(holding, _walk(view, start, limit)), limit)
 
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:

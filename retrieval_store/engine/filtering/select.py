@@ -94,12 +94,10 @@ def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
     if others is None:
         mask, found = candidates, marked(candidates, wanted, 0)
     else:
-        pieces: list[Ints] = []
-        for rows in _in_growing_pieces(candidates):
-            pieces.append(rows[filter_rows(view, others, rows)])
-            if sum(map(len, pieces)) >= wanted:
-                return np.concatenate(pieces)[:wanted]
-        found = np.concatenate([*pieces, np.empty(0, np.int64)])
+        pieces = _in_growing_pieces(candidates)
+        found = gather((rows[filter_rows(view, others, rows)] for rows in pieces), wanted)
+        if len(found) == wanted:  # there may be more
+            return found
         mask = _mask_of(found, candidates)
     _keep(view, expression, mask)
     return found
@@ -137,6 +135,15 @@ def count_within(
         some = rows[start : start + LOOKED_AT_ONCE]
         found.append(some[scan_rows(view, others, some)])
     return _keep(view, expression, _mask_of(np.concatenate(found), candidates)).count, True
+
+
+def gather(pieces: Iterator[Ints], wanted: int) -> Ints:
+    """The first so many of all pieces, of which no more are made than it takes."""
+    found, count = [np.empty(0, np.int64)], 0
+    while count < wanted and (rows := next(pieces, None)) is not None:
+        found.append(rows)
+        count += len(rows)
+    return np.concatenate(found)[:wanted]
 
 
 def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:

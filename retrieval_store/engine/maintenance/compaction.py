@@ -14,7 +14,6 @@ from retrieval_store.engine.maintenance.derive import FILLED_AT_ONCE, sweep
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
 from retrieval_store.engine.sqlite import select
-from retrieval_store.engine.state import files
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advanced, rows_of
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files, vector_files
@@ -31,9 +30,7 @@ SLICE_PAGES = 500
 DEAD_SHARE = 0.25  # of the slots: then compaction is worth it
 DEAD_CELLS = 250_000
 OVERGROWN = 0.5  # of the slots are dead: then compaction is worth more than an index is
-# Derived files whose keys go on with a space, and then with a generation.
-OF_GENERATIONS = ("index", "codes")
-OF_SPACES = (*OF_GENERATIONS, "sparse")
+OF_SPACES = (*derived.OF_VECTORS, "sparse")  # derived files whose keys go on with a space
 
 
 def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
@@ -228,8 +225,8 @@ def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool
     """Whether it is the key of an index, of codes or of a state, but not of this generation, or of
     lists of sparse vectors, and of a space that isn't there any more."""
     kind, *rest = key.split(".")
-    other = kind in OF_GENERATIONS and rest[1:2] != [str(generation)]
-    other = other or (kind == FILE_KIND and key != files.file_key(generation))
+    other = kind in derived.OF_VECTORS and rest[1:2] != [str(generation)]
+    other = other or (kind == FILE_KIND and rest != [str(generation)])
     return other or gone(_space_of(key))
 
 

@@ -14,11 +14,11 @@ columns.
 import logging
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import apsw
 import numpy as np
@@ -28,26 +28,21 @@ from retrieval_store.base.arrays import as_float32
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.search.codes import SpaceCodes
-from retrieval_store.engine.search.context import Caches, SearchView
+from retrieval_store.engine.filtering.columns import ColumnFile
+from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_worth_building
 from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translated
-from retrieval_store.engine.state import files
-from retrieval_store.engine.state.caches import Layers
-from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, is_worth_a_file
+from retrieval_store.engine.state.files import GoingOn, PointsFile, StateFile, is_useless
+from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a_file
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
-from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, WriteTransaction, read_changes
-from retrieval_store.engine.storage.records import read_values
-from retrieval_store.engine.storage.schema import LISTED, PAYLOAD, CollectionHead
+from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, WriteTransaction
 from retrieval_store.engine.text import bm25 as words
-from retrieval_store.engine.text import inverted
-from retrieval_store.engine.text.bm25 import GoingOn, lists_for, pure, renewed
-from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey, Lists, file_key
-from retrieval_store.engine.text.inverted import write as write_lists
+from retrieval_store.engine.text.bm25 import ListFile, lists_for, pure
+from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
-from retrieval_store.filters.paths import JsonPath, PayloadPath
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.indexes.exact import norms_of
 from retrieval_store.query.types import Progress
 
@@ -57,13 +52,59 @@ GROWTH_TO_SAVE = 0.1
 # catches up from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
 CLOSING_STATE = 500_000  # points, whose state is written then
-MOST_COLUMNS, MOST_BYTES = 32, 256 << 20  # of columns of one collection, in files
+MOST_COLUMNS = 32  # of one collection that have a file
+F = TypeVar("F", ListFile, ColumnFile)
+AnyKind: TypeAlias = PointsFile[SearchView, object]
+Fill: TypeAlias = Callable[[Path], int]
 LOG_LEFT = 0.5  # of what the change log holds: where more was written a state is saved again …
 STATE_PAUSE = 50  # … but no sooner than after so many times as long as that took
 
 
 def _nothing() -> None:
     """Saving may go on."""
+
+
+def _write(points: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
+    """Write files as of the write `seq`, and record them in one transaction; only the one process
+    that does maintenance may. fills: what writes each, by the keys of the files."""
+    assert points.directory is not None
+    with translated(points.directory):
+        made = [derived.write_file(points.directory, key, fill, seq) for key, fill in fills.items()]
+
+    def record(write: WriteTransaction) -> None:
+        for file in made:
+            derived.record(write.connection, file)
+
+    points.write(record)
+    return made
+
+
+def _save(points: Access, kind: AnyKind, going_on: GoingOn = _nothing) -> bool:
+    """Write the file of a kind; returns whether there was room for it."""
+    head, fill = points.read(lambda view: (view.state.head, kind.writer(view, going_on)))
+    if fill is None:
+        return False
+    _write(points, head.seq, {kind.key: fill})
+    points.read(kind.unmap)
+    return True
+
+
+def _save_those_grown(points: Access, kinds: Iterable[AnyKind], going_on: GoingOn) -> None:
+    """Write the files of those kinds of which enough has changed since they were saved. What has
+    been deleted or replaced goes from a file by that."""
+    for kind in kinds:  # of each a look of its own, since writing one takes a while
+        going_on()
+        if points.read(partial(_has_grown, kind=kind)):
+            _save(points, kind, going_on)
+
+
+def _has_grown(view: SearchView, kind: AnyKind) -> bool:
+    return kind.count_changed(view) > _growth(view)
+
+
+def _growth(view: SearchView) -> float:
+    """Of how many points something has to change until a file is written again."""
+    return GROWTH_TO_SAVE * view.state.count
 
 
 def save_index(points: Access, name: str, growth: float) -> None:
@@ -73,19 +114,15 @@ def save_index(points: Access, name: str, growth: float) -> None:
     if name not in cached.kept.spaces or points.directory is None:
         return
     index = cached.kept.spaces[name].index
-    save = partial(_save_grown, points, points.directory, index, cached.state.head.seq, growth)
+    save = partial(_save_grown, points, index, cached.state.head.seq, growth)
     if index.filling.take(save):
         sweep(points)
 
 
-def _save_grown(
-    points: Access, directory: Path, index: SpaceIndex, seq: int, growth: float
-) -> bool:
+def _save_grown(points: Access, index: SpaceIndex, seq: int, growth: float) -> bool:
     if index.covered - index.saved <= growth * index.covered:
         return False
-    with translated(directory):
-        made = derived.write_file(directory, index.key, index.save, seq)
-    points.write(lambda write: derived.record(write.connection, made))
+    (made,) = _write(points, seq, {index.key: index.save})
     index.saved = made.covered
     return True
 
@@ -96,23 +133,23 @@ def save_state(
     """Save the state of a large collection if enough has changed since it was saved, or `every`
     change counts; unless there are more than `most` points. Only the one process that does
     maintenance may. going_on: called now and then; it may raise."""
-    known = points.memory.state_file
-    if points.directory is None or (time.monotonic() < known.rests_until and not every):
+    rests = time.monotonic() < points.memory.state_rests_until
+    if points.directory is None or (rests and not every):
         return
 
-    def wanted(view: SearchView) -> State | None:
+    def wanted(view: SearchView) -> StateFile | None:
         count = view.state.count
+        kind = StateFile(view.state.head.generation, points.memory.open_vectors)
         few = not is_worth_a_file(count) or (most is not None and count > most)
-        if few or not _state_has_changed(view, known.rejected, every):
-            return None
-        # What one file says isn't written to the next: if it was false, that ends here.
-        return view.state if view.state.mapped is None else points.state_in_database(view)
+        return None if few or not _state_has_changed(view, kind, every) else kind
 
-    began, state = time.monotonic(), points.read(wanted)
-    if state is not None:
-        _write_state(points, points.directory, state, going_on)
-        known.rejected = False
-        known.rests_until = time.monotonic() + STATE_PAUSE * (time.monotonic() - began)
+    began, kind = time.monotonic(), points.read(wanted)
+    if kind is not None:
+        _save(points, kind, going_on)
+        sweep(points)
+        points.memory.state_rests_until = time.monotonic() + STATE_PAUSE * (
+            time.monotonic() - began
+        )
 
 
 def save_small_state(points: Access) -> None:
@@ -120,25 +157,13 @@ def save_small_state(points: Access) -> None:
     save_state(points, most=CLOSING_STATE)
 
 
-def _write_state(points: Access, directory: Path, state: State, going_on: GoingOn) -> None:
-    with translated(directory):
-        fill = partial(files.write_state, state=state, going_on=going_on)
-        key = files.file_key(state.head.generation)
-        made = derived.write_file(directory, key, fill, state.head.seq)
-    points.write(lambda write: derived.record(write.connection, made))
-    sweep(points)
-
-
-def _state_has_changed(view: SearchView, rejected: bool, every: bool) -> bool:
+def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     """Whether so much was written since it was saved that to follow takes long, or that the change
     log may not reach back so far for long."""
-    head = view.state.head
-    key = files.file_key(head.generation)
-    known = derived.find(view.connection, key)
+    head, known = view.state.head, derived.find(view.connection, kind.key)
     if known is None or every or head.seq - known.seq > LOG_LEFT * LOG_WRITES:
-        return known is None or head.seq != known.seq or rejected
-    most = min(GROWTH_TO_SAVE * view.state.count, LOG_LEFT * LOG_PKS)
-    return changed_since_saved(view, key, None, rejected) > most
+        return known is None or head.seq != known.seq or is_useless(view, known)
+    return kind.count_changed(view) > min(_growth(view), LOG_LEFT * LOG_PKS)
 
 
 def build_lists(points: Access) -> None:
@@ -155,28 +180,25 @@ def save_lists(points: Access, going_on: GoingOn) -> None:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written.
     going_on: called now and then; it may raise."""
-    for key in worth_saving(points.cached()):
-        # Of each a look of its own, since writing one takes a while.
-        if points.read(partial(_has_grown, key=key)):
-            save_list(points, key, going_on)
+    _save_those_grown(points, worth_saving(points.cached()), going_on)
     sweep(points)
 
 
 def save_small_lists(points: Access) -> None:
     """Save those of them that are written in a moment."""
-    for key in worth_saving(points.cached()):
-        if points.read(partial(_is_small, key=key)) and points.read(partial(_has_grown, key=key)):
-            save_list(points, key)
+    every = worth_saving(points.cached())
+    small = [kind for kind in every if points.read(partial(_is_small, key=kind.of))]
+    _save_those_grown(points, small, _nothing)
     sweep(points)
 
 
-def worth_saving(cached: CachedState) -> list[ListKey]:
+def worth_saving(cached: CachedState) -> list[ListFile]:
     """The lists that should have files: of words only those of the analyzer used last."""
     if cached.state.count < words.LISTS_WORTH:
         return []
     held: list[ListKey] = cached.kept.lists.held()
     of_words = [key for key in held if key[0] == "words"]
-    return [key for key in held if key[0] != "words" or key == of_words[-1]]
+    return [ListFile(key) for key in held if key[0] != "words" or key == of_words[-1]]
 
 
 def _is_small(view: SearchView, key: ListKey) -> bool:
@@ -186,110 +208,34 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
     return sum(segment.nbytes for segment in held.segments) <= CLOSING_BYTES
 
 
-def _has_grown(view: SearchView, key: ListKey) -> bool:
-    rejected = key in view.kept.lists.demand.rejected
-    changed = changed_since_saved(view, file_key(key), LISTED, rejected)
-    return changed > GROWTH_TO_SAVE * view.state.count
-
-
-def changed_since_saved(view: SearchView, key: str, parts: int | None, rejected: bool) -> int:
-    """Of how many points such parts, or any, have been written since the file of this key was; all,
-    if it is of no use."""
-    known = derived.find(view.connection, key)
-    floor = view.state.head.log_floor
-    if known is None or known.seq < floor or rejected:
-        return view.state.count
-    changed = len(read_changes(view.connection, known.seq).of(parts))
-    return changed + view.state.head.next_pk - known.covered
-
-
-def save_list(points: Access, key: ListKey, going_on: GoingOn = _nothing) -> None:
-    """Save lists as they are held, if nothing of what was deleted or replaced is in them; else made
-    anew. going_on: called now and then; it may raise."""
-    if points.directory is None:
-        return
-
-    def current(view: SearchView) -> tuple[Layers[Lists], State, Caches]:
-        return pure(view, key) or renewed(view, key, going_on), view.state, view.kept
-
-    layers, state, kept = points.read(current)
-    with translated(points.directory):
-        fill = partial(write_lists, key=key, layers=layers, state=state, going_on=going_on)
-        made = derived.write_file(points.directory, file_key(key), fill, state.head.seq)
-    points.write(lambda write: derived.record(write.connection, made))
-    kept.lists.demand.rejected.discard(key)
-    kept.lists.unmap([key])  # of the file before
-
-
-def save_columns(points: Access, going_on: GoingOn, before: Sequence[PayloadPath] = ()) -> None:
+def save_columns(points: Access, going_on: GoingOn, before: Sequence[ColumnFile] = ()) -> None:
     """Save the columns that were used more than once, and of which enough has changed since they
     were saved, the last used first, as far as there is room; only the one process that does
-    maintenance may. What has been deleted or replaced goes from a file when it is written.
-    going_on: called now and then; it may raise; before: the paths of those that were used before
-    compaction, which lets go of what is in memory."""
+    maintenance may. going_on: called now and then; it may raise; before: those that were used
+    before compaction, which lets go of what is in memory."""
     if points.directory is None:
         return
-    for path in dict.fromkeys([*points.read(columns_worth_saving), *before][:MOST_COLUMNS]):
-        going_on()
-        if points.read(partial(_column_has_grown, path=path)):
-            save_column(points, path)
+    used = dict.fromkeys([*points.read(columns_worth_saving), *before][:MOST_COLUMNS])
+    _save_those_grown(points, used, going_on)
     if len(points.read(lambda view: _column_files(view.connection))) > MOST_COLUMNS:
         points.write(_forget_those_beyond)
     sweep(points)
 
 
-def columns_worth_saving(view: SearchView) -> list[PayloadPath]:
+def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     """Those of the columns in memory that were used more than once, or that have a file."""
     if view.state.count < columns.COLUMNS_WORTH:
         return []
     uses, files = view.kept.uses, {made.key for made in _column_files(view.connection)}
     held = (column.path for column in reversed(view.kept.columns.held()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
-    possible = filter(columns.may_have_file, paths)  # of those that can have any
+    possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
     return [
-        path
-        for path in possible
-        if uses.get(path, 0) >= columns.USES_WORTH or columns.file_key(path) in files
+        kind for kind in possible if uses.get(kind.of, 0) >= columns.USES_WORTH or kind.key in files
     ][:MOST_COLUMNS]
 
 
-def _column_has_grown(view: SearchView, path: PayloadPath) -> bool:
-    rejected = path in view.kept.columns.demand.rejected
-    changed = changed_since_saved(view, columns.file_key(path), PAYLOAD, rejected)
-    return changed > GROWTH_TO_SAVE * view.state.count
-
-
-def save_column(points: Access, path: PayloadPath) -> bool:
-    """Save the columns of a path, unless there is no room; returns whether it was
-    done. The values are read again, so that those of the living points alone are in the file."""
-    assert points.directory is not None
-    key = columns.file_key(path)
-
-    def encoded(view: SearchView) -> tuple[list[bytes], CollectionHead, int]:
-        pks = view.state.pks[view.state.alive]
-        (values,) = read_values(view.connection, pks, [path])
-        others = [f.size for f in _column_files(view.connection) if f.key != key]
-        return columns.encoded(path, pks, values), view.state.head, MOST_BYTES - sum(others)
-
-    content, head, room = points.read(encoded)
-    if sum(map(len, content)) > room:
-        return False
-    with translated(points.directory):
-        fill = partial(_fill, content=content, covered=head.next_pk)
-        made = derived.write_file(points.directory, key, fill, head.seq)
-    points.write(lambda write: derived.record(write.connection, made))
-    kept = points.cached().kept.columns
-    kept.demand.rejected.discard(path)
-    kept.unmap(columns.columns_of(path))  # of the file before
-    return True
-
-
-def _fill(file: Path, content: list[bytes], covered: int) -> int:
-    files.write_arrays(file, iter(content), _nothing)
-    return covered
-
-
-def _column_files(connection: apsw.Connection) -> list[derived.DerivedFile]:
+def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
     return derived.find_all(connection, columns.KIND)
 
 
@@ -308,24 +254,19 @@ def sweep(points: Access) -> None:
 
 
 # What is derived from vectors and numbers alone, and keeps nothing of what was deleted for long.
-_NO_CONTENT = ("index.", "codes.", f"{FILE_KIND}.")
+_NO_CONTENT = tuple(f"{kind}." for kind in (*derived.OF_VECTORS, FILE_KIND))
 
 
-def renew(points: Access, held: list[ListKey], used: list[PayloadPath]) -> None:
-    """Write the lists that are held, the columns of the paths that are used, and what there are
-    files of, anew where points have changed since, as far as there is room, and forget all other
-    files of lists and columns. Only the one process that does maintenance may."""
+def renew(points: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) -> None:
+    """Write the lists that are held, the columns that are used, and what there are files of, anew
+    where points have changed since, as far as there is room, and forget all other files of lists
+    and columns. Only the one process that does maintenance may."""
     if points.directory is None:
         return
     kept: set[str] = set()
-    for key in points.read(partial(_lists_wanted, held=held)):
-        if points.read(partial(_is_current_list, key=key)) or _save_list(points, key, key in held):
-            kept.add(file_key(key))
-    paths = dict.fromkeys([*used, *reversed(points.read(_columns_saved))])
-    for path in [*paths][:MOST_COLUMNS]:
-        current = points.read(partial(_is_current_column, path=path))
-        if current or save_column(points, path):
-            kept.add(columns.file_key(path))
+    for kind in points.read(partial(_to_renew, held=held, used=used)):
+        if points.read(kind.count_changed) == 0 or _renewed(points, kind, held):
+            kept.add(kind.key)
 
     def forget_others(write: WriteTransaction) -> None:
         files = derived.all_files(write.connection)
@@ -336,68 +277,45 @@ def renew(points: Access, held: list[ListKey], used: list[PayloadPath]) -> None:
     sweep(points)
 
 
-def _save_list(points: Access, key: ListKey, is_held: bool) -> bool:
-    """Write lists; returns whether they could be made. What only a file has asked for needn't stay
-    in memory."""
+def _renewed(points: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
+    """Write a file; returns whether that could be done. Lists that only a file has asked for
+    needn't stay in memory."""
     try:
-        save_list(points, key)
+        done = _save(points, kind)
     except (InvalidArgumentError, MissingDependencyError):
         return False  # there is no such language, or none here
-    if not is_held:
-        points.cached().kept.lists.forget([key])
-    return True
+    if isinstance(kind, ListFile) and kind not in held:
+        points.cached().kept.lists.forget([kind.of])
+    return done
 
 
-def _lists_wanted(view: SearchView, held: list[ListKey]) -> list[ListKey]:
-    """Those that are held, and those that there are files of: of words only the ones that were used
-    last, or, where this process has used none, saved last."""
-    saved = [key for made in _files(view) for key in _keys_in(view, made)]
-    wanted = dict.fromkeys([*held, *(key for key in saved if key[0] != "words")])
-    if not any(key[0] == "words" for key in held):
-        wanted |= dict.fromkeys([key for key in saved if key[0] == "words"][-1:])
-    return [*wanted]
+def _to_renew(
+    view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
+) -> list[AnyKind]:
+    """What is held or used, and what there are files of: of words only the ones that were used
+    last, or, where this process has used none, saved last; of columns as many as may be saved."""
+    numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
+    saved = _saved(view, ListFile)
+    of_words = [kind for kind in saved if kind.of[0] == "words"]
+    others = [one for one in saved if one.of[0] == "trigrams" or one.of[1] in numbers]
+    lists = [*held, *others]
+    if not any(kind.of[0] == "words" for kind in held):
+        lists += of_words[-1:]
+    columns = dict.fromkeys([*used, *reversed(_saved(view, ColumnFile))])
+    return [*dict.fromkeys(lists), *[*columns][:MOST_COLUMNS]]
 
 
-def _columns_saved(view: SearchView) -> list[PayloadPath]:
-    """The paths that there are files of."""
-    return [path for made in _files(view) for path in _paths_in(view, made)]
-
-
-def _files(view: SearchView) -> list[DerivedFile]:
-    """The records of files, the last that was written last."""
-    return sorted(derived.all_files(view.connection), key=lambda made: made.seq)
-
-
-def _keys_in(view: SearchView, made: DerivedFile) -> list[ListKey]:
-    """The key of the lists in this file; none where it has no lists, or not those it should."""
-    sparse = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
-    assert view.directory is not None
-    with suppress(*CORRUPTION_ERRORS, DamagedError, OSError):
-        key = inverted.key_in(derived.path_of(view.directory, made))
-        if file_key(key) == made.key and (key[0] != "sparse" or key[1] in sparse):
-            return [key]
-    return []
-
-
-def _paths_in(view: SearchView, made: DerivedFile) -> list[PayloadPath]:
-    """The path of the columns in this file; none where it has no columns, or not those it
-    should."""
-    assert view.directory is not None
-    with suppress(*CORRUPTION_ERRORS, DamagedError, OSError):
-        path = columns.path_in(derived.path_of(view.directory, made))
-        if columns.file_key(path) == made.key:
-            return [path]
-    return []
-
-
-def _is_current_list(view: SearchView, key: ListKey) -> bool:
-    rejected = key in view.kept.lists.demand.rejected
-    return changed_since_saved(view, file_key(key), LISTED, rejected) == 0
-
-
-def _is_current_column(view: SearchView, path: PayloadPath) -> bool:
-    rejected = path in view.kept.columns.demand.rejected
-    return changed_since_saved(view, columns.file_key(path), PAYLOAD, rejected) == 0
+def _saved(view: SearchView, kind: type[F]) -> list[F]:
+    """What there are files of, the last that was written last; without those that aren't what they
+    should be."""
+    assert view.files is not None
+    found = []
+    for made in sorted(derived.all_files(view.connection), key=lambda made: made.seq):
+        with suppress(*CORRUPTION_ERRORS, DamagedError, OSError):
+            one = kind.in_file(derived.path_of(view.files.directory, made))
+            if one.key == made.key:
+                found.append(one)
+    return found
 
 
 _log = log_of("maintenance")
@@ -451,24 +369,8 @@ def save_codes(points: Access, name: str, every: bool = False) -> None:
     unsaved = codes.unsaved(every)
     for start in range(0, len(unsaved), FILES_AT_ONCE):
         some = unsaved[start : start + FILES_AT_ONCE]
-        _save_codes(points, points.directory, codes, some, cached.state.head.seq)
-
-
-def _save_codes(
-    points: Access, directory: Path, codes: SpaceCodes, some: list[int], seq: int
-) -> None:
-    made: list[DerivedFile] = []
-    with translated(directory):
-        for number in some:
-            key = codes.key_of(number)
-            made.append(derived.write_file(directory, key, partial(codes.write, number), seq))
-
-    def record(write: WriteTransaction) -> None:
-        for file in made:
-            derived.record(write.connection, file)
-
-    points.write(record)
-    codes.map(made, directory)
+        fills = {codes.key_of(number): partial(codes.write, number) for number in some}
+        codes.map(_write(points, cached.state.head.seq, fills))
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop

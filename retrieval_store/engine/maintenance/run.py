@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
 from retrieval_store.base import system, tracing
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import by_holder_of
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import IDLE, Access, Maintained
@@ -181,38 +182,10 @@ def optimize(points: Access, progress: Progress) -> None:
     """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
     and give back all space."""
     points.refuse_if_read_only()
-    tell = _told(points, progress)
-
-    def work(alone: bool) -> None:
-        if not alone:
-            _refuse_to_wait(points)
-        _expire(points)
-        cached = points.cached()
-        state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
-        remove_leftovers(points, state.head.generation)
-        if any(space.dead for space in state.spaces.values()):
-            _begin(points, COMPACTING)
-            compact(points, tell)
-        for name in state.spaces:
-            _begin(points, CODING)
-            code(points, name, tell)
-            save_codes(points, name, every=True)
-            _begin(points, INDEXING)
-            while fill(points, name, True, filling):
-                pass  # the collection was put to rest meanwhile
-            save_index(points, name, 0)
-        _begin(points, SAVING)
-        save_state(points, every=True)
-        renew(points, held, used)
-        give_back_space(points)
-
-    def filling(done: int, total: int) -> None:
-        tell(done, total)
-        _refuse_overgrown(points)
-
+    work = partial(_in_passes, points, progress, LOCK_TIMEOUT_MS, _Pass.all)
     try:
         with tracing.span("optimize", points.name):
-            _in_turn(points, progress, lambda: _as_only_process(points, LOCK_TIMEOUT_MS, work))
+            _in_turn(points, progress, work)
         _log.debug("optimized %r", points.name)
     except StorageError:
         if points.directory is not None and not points.directory.exists():
@@ -220,6 +193,111 @@ def optimize(points: Access, progress: Progress) -> None:
         raise
     finally:
         points.account_memory()  # codes or an index may have grown
+
+
+def run_once(points: Access, progress: Progress) -> bool:
+    """What is worth doing now, without waiting for another process or thread that does it already;
+    returns whether that is why something was left."""
+
+    def in_turn() -> bool:
+        return not points.closing and _in_passes(points, progress, 0, _Pass.what_is_worth_it)
+
+    return points.maintaining.take_within(0, in_turn, lambda: True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One pass of maintenance. alone: whether this is the one thread of all processes that may do
+    what changes files."""
+
+    points: Access
+    progress: Progress
+    alone: bool
+
+    def all(self) -> None:
+        """Whatever can be done."""
+        points = self.points
+        if not self.alone:
+            _refuse_to_wait(points)
+        self._expire()
+        cached = points.cached()
+        state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
+        remove_leftovers(points, state.head.generation)
+        if any(space.dead for space in state.spaces.values()):
+            _begin(points, COMPACTING)
+            compact(points, self._tell)
+        for name in state.spaces:
+            _begin(points, CODING)
+            code(points, name, self._tell)
+            save_codes(points, name, every=True)
+            _begin(points, INDEXING)
+            while fill(points, name, True, self._between):
+                pass  # the collection was put to rest meanwhile
+            save_index(points, name, 0)
+        _begin(points, SAVING)
+        save_state(points, every=True)
+        renew(points, held, used)
+        give_back_space(points)
+
+    def what_is_worth_it(self) -> bool:
+        """Only that; returns whether something was left to another process."""
+        points, alone = self.points, self.alone
+        self._expire()
+        _begin(points, CODING)
+        cached = points.cached()
+        state, used = cached.state, points.read(columns_worth_saving)
+        cached.kept.unsaved.clear()  # also where another process saves, or none can
+        self._code_all(state)
+        for name in state.spaces:  # early, since queries could use what is in files already
+            load(points, name, at_once=False)
+        is_to_compact = alone and any(map(is_worth_compacting, state.spaces.values()))
+        if is_to_compact or (alone and has_files_of_dropped(points)):
+            remove_leftovers(points, state.head.generation)
+        if is_to_compact:
+            _begin(points, COMPACTING)
+            compact(points, self._tell)
+            give_back_space(points)
+            _begin(points, CODING)
+            self._code_all(state)  # those of the new generation
+        _begin(points, LISTING)
+        build_lists(points)
+        left = False
+        for name in state.spaces:
+            _begin(points, INDEXING)
+            between = partial(self._between, state=state)
+            left |= fill(points, name, alone or points.is_read_only, between, at_once=False)
+            if alone:
+                save_codes(points, name)
+                save_index(points, name, GROWTH_TO_SAVE)
+        _begin(points, SAVING)
+        if alone:
+            for save in (save_state, save_lists, partial(save_columns, before=used)):
+                save(points, partial(self._tell, 0, 0))
+        return left
+
+    def _expire(self) -> None:
+        if self.alone and self.points.expires is not None:
+            _begin(self.points, EXPIRING)
+            remove_expired(self.points)
+
+    def _tell(self, done: int, total: int) -> None:
+        """Tell the caller, and those that wait for their turn."""
+        self.points.maintained = self.points.maintained.further(done, total)
+        self.progress(done, total)
+
+    def _between(self, done: int, total: int, state: State | None = None) -> None:
+        """Between two parts of an index, which may take minutes to fill, and takes in what is dead
+        already: code what the spaces of a state lack, and let compaction come first if so much was
+        written meanwhile."""
+        self._tell(done, total)
+        if state is not None:
+            self._code_all(state)
+        if self.alone and is_overgrown(self.points):
+            raise _Overgrown
+
+    def _code_all(self, state: State) -> None:
+        for name in state.spaces:
+            code(self.points, name, self._tell)
 
 
 def _in_turn(points: Access, progress: Progress, work: Callable[[], object]) -> None:
@@ -242,22 +320,6 @@ def _begin(points: Access, doing: str) -> None:
     points.maintained = Maintained(doing, since=time.monotonic())
 
 
-def _expire(points: Access) -> None:
-    if points.expires is not None:
-        _begin(points, EXPIRING)
-        remove_expired(points)
-
-
-def _told(points: Access, progress: Progress) -> Progress:
-    """Tells `progress`, and callers that wait for their turn."""
-
-    def tell(done: int, total: int) -> None:
-        points.maintained = points.maintained.further(done, total)
-        progress(done, total)
-
-    return tell
-
-
 def _refuse_to_wait(points: Access) -> NoReturn:
     holder = "" if points.directory is None else by_holder_of(points.directory / LOCK_NAME)
     raise LockTimeoutError(
@@ -266,79 +328,17 @@ def _refuse_to_wait(points: Access) -> NoReturn:
     )
 
 
-def run_once(points: Access, progress: Progress) -> bool:
-    """What is worth doing now, without waiting for another process or thread that does it already;
-    returns whether that is why something was left."""
-    progress = _told(points, progress)
-
-    def work(alone: bool) -> bool:
-        if alone:
-            _expire(points)
-        _begin(points, CODING)
-        cached = points.cached()
-        state, used = cached.state, points.read(columns_worth_saving)
-        cached.kept.unsaved.clear()  # also where another process saves, or none can
-        code_all(state)
-        for name in state.spaces:  # early, since queries could use what is in files already
-            load(points, name, at_once=False)
-        if alone and has_files_of_dropped(points):
-            remove_leftovers(points, state.head.generation)
-        if alone and any(map(is_worth_compacting, state.spaces.values())):
-            _begin(points, COMPACTING)
-            remove_leftovers(points, state.head.generation)
-            compact(points, progress)
-            give_back_space(points)
-            _begin(points, CODING)
-            code_all(state)  # those of the new generation
-        _begin(points, LISTING)
-        build_lists(points)
-        left = False
-        for name in state.spaces:
-            _begin(points, INDEXING)
-            coding = partial(code_too, state, alone)  # an index may take minutes
-            left |= fill(points, name, alone or points.is_read_only, coding, at_once=False)
-            if alone:
-                save_codes(points, name)
-                save_index(points, name, GROWTH_TO_SAVE)
-        _begin(points, SAVING)
-        if alone:
-            save_state(points, partial(progress, 0, 0))
-            save_lists(points, partial(progress, 0, 0))
-            save_columns(points, partial(progress, 0, 0), used)
-        return left
-
-    def code_all(state: State) -> None:
-        for name in state.spaces:
-            code(points, name, progress)
-
-    def code_too(state: State, alone: bool, done: int, total: int) -> None:
-        progress(done, total)
-        code_all(state)
-        if alone:
-            _refuse_overgrown(points)
-
-    def in_turn() -> bool:
-        return False if points.closing else _as_only_process(points, 0, work)
-
-    return points.maintaining.take_within(0, in_turn, lambda: True)
-
-
-def _refuse_overgrown(points: Access) -> None:
-    """Raise _Overgrown when what was written meanwhile has to be compacted first: an index may take
-    minutes to fill, and takes in what is dead already."""
-    if is_overgrown(points):
-        raise _Overgrown
-
-
-def _as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """As `as_only_process`; begins anew whenever there is more to compact than an index is
-    worth."""
+def _in_passes(
+    points: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
+) -> T:
+    """What `work` returns, as `as_only_process` calls it; it begins anew whenever there is more to
+    compact than an index is worth."""
 
     def again(alone: bool) -> T:
         try:
             while True:
                 with suppress(_Overgrown):
-                    return work(alone)
+                    return work(_Pass(points, progress, alone))
         finally:
             points.maintained = IDLE
 

@@ -23,7 +23,7 @@ it the right one. So every derived value is compared, and none is left to chance
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import apsw
 import numpy as np
@@ -42,34 +42,31 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.filtering import columns as column_files
 from retrieval_store.engine.filtering.cache import FilterView
-from retrieval_store.engine.filtering.columns import SavedColumns
+from retrieval_store.engine.filtering.columns import KIND, ColumnFile, SavedColumns
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment, build_segment
-from retrieval_store.engine.search.codes import FILE_SEGMENTS, SEGMENT, OlderError, SpaceCodes
+from retrieval_store.engine.search.codes import FILE_SEGMENTS, SEGMENT, MappedSegments
 from retrieval_store.engine.search.context import SearchView
-from retrieval_store.engine.search.graph import FindClass, SpaceIndex
+from retrieval_store.engine.search.graph import FindClass
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, FileDatabase, corruption_error, select
-from retrieval_store.engine.state import files
 from retrieval_store.engine.state.caches import Layers
-from retrieval_store.engine.state.files import OutdatedError
-from retrieval_store.engine.state.state import NONE, AnyView, SpaceState, State, caught_up
+from retrieval_store.engine.state.files import StateFile
+from retrieval_store.engine.state.state import NONE, AnyView, SpaceState, State
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
+    DerivedKind,
+    OutdatedError,
     all_files,
     find_all,
-    forged_file_error,
     path_of,
     refuse_damaged,
 )
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
 from retrieval_store.engine.storage.records import decode_payloads, read_records, read_values
-from retrieval_store.engine.storage.vectors import OpenVectors
 from retrieval_store.engine.storage.write import read_non_dense
-from retrieval_store.engine.text import inverted
-from retrieval_store.engine.text.bm25 import in_pieces
-from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey, Lists, Vocabulary, file_key
+from retrieval_store.engine.text.bm25 import ListFile, in_pieces
+from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey, Lists, Vocabulary
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
@@ -89,51 +86,18 @@ from retrieval_store.indexes.native import BLOCK
 from retrieval_store.indexes.quantized import Codes, Frame
 from retrieval_store.query.types import FileReport, Mode
 
+V = TypeVar("V")
+T = TypeVar("T")
 POSTINGS_AT_ONCE = 4_000_000
 VALUES_AT_ONCE = 20_000
 
 
-def refuse_false_lists(view: AnyView, key: ListKey, made: DerivedFile) -> None:
-    """Raise DamagedError unless the file, whose checksum is right, says of the points what they
-    say themselves."""
-    head, directory = view.state.head, view.directory
-    assert directory is not None
-    path = path_of(directory, made)
-    if made.seq < head.log_floor:
-        return  # nothing tells any more what has changed since, so it isn't used
-    try:
-        _refuse_later(view, made)
-        if file_key(inverted.key_in(path)) != made.key:
-            raise ValueError("it is recorded as lists of something else")
-        _refuse_other_lists(view, key, inverted.read(path, view, made.seq, made.covered))
-    except OutdatedError:
-        return  # so it isn't used
-    except CORRUPTION_ERRORS as error:
-        raise forged_file_error(path, error) from error
-
-
-def refuse_false_column(view: FilterView, made: DerivedFile) -> None:
-    """The same of a column."""
-    directory = view.directory
-    assert directory is not None
-    file = path_of(directory, made)
-    if made.seq < view.state.head.log_floor:
-        return
-    try:
-        _refuse_later(view, made)
-        told = columns.read(file, view, made.seq, made.covered)
-        if columns.file_key(told.path) != made.key:
-            raise ValueError("it is recorded as the column of another key")
-        _refuse_other_values(view, told)
-    except OutdatedError:
-        return
-    except CORRUPTION_ERRORS as error:
-        raise forged_file_error(file, error) from error
-
-
-def _refuse_later(view: AnyView, made: DerivedFile) -> None:
-    if made.seq > view.state.head.seq or made.covered > view.state.head.next_pk:
-        raise ValueError("it claims to know of writes that never were")
+def _refuse_false_column(view: FilterView, path: Path, made: DerivedFile) -> None:
+    """Raise ValueError unless a file has the columns of the path that it is recorded for."""
+    kind = ColumnFile.in_file(path)
+    if kind.key != made.key:
+        raise ValueError("it is recorded as the column of another key")
+    _refuse_other_values(view, kind.read(path, made, view))
 
 
 def _refuse_other_values(view: FilterView, told: SavedColumns) -> None:
@@ -282,24 +246,13 @@ def _in_good_order(lists: Lists) -> Lists:
     return lists
 
 
-def refuse_false_state(view: AnyView, open_vectors: OpenVectors, made: DerivedFile) -> None:
-    """Raise DamagedError unless what the file, whose checksum is right, and the change log say
-    together is what the state of the view says, which is the database's own."""
-    connection, true = view.connection, view.state
-    assert view.directory is not None
-    path = path_of(view.directory, made)
-    try:
-        told = files.read_state(path, made, connection, true.head, open_vectors)
-        told = caught_up(told, connection, true.head, open_vectors).state
-        if not np.array_equal(told.pks[told.alive], true.pks):
-            raise ValueError("it knows other points")
-        for name, space in true.spaces.items():
-            if name not in told.spaces or not _are_same(told, told.spaces[name], true, space):
-                raise ValueError(f"in vector space {name!r} it says what isn't so")
-    except OutdatedError:
-        return  # so it isn't used
-    except CORRUPTION_ERRORS as error:
-        raise forged_file_error(path, error) from error
+def _refuse_other_state(true: State, found: State) -> None:
+    """Raise ValueError unless a state says what the other says, which is the database's own."""
+    if not np.array_equal(found.pks[found.alive], true.pks):
+        raise ValueError("it knows other points")
+    for name, space in true.spaces.items():
+        if name not in found.spaces or not _are_same(found, found.spaces[name], true, space):
+            raise ValueError(f"in vector space {name!r} it says what isn't so")
 
 
 def _are_same(told: State, found: SpaceState, true: State, space: SpaceState) -> bool:
@@ -327,17 +280,11 @@ SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
 CANDIDATES = 10  # that are asked for, of each
 
 
-def refuse_false_codes(
-    directory: Path, space: SpaceState, codes: SpaceCodes, number: int, made: DerivedFile
-) -> None:
-    """Raise DamagedError unless the file, whose checksum is right, has codes of these vectors."""
-    try:
-        for at, found in enumerate(codes.read(directory, made).segments):
-            _refuse_wrong_codes(found, space, (number * FILE_SEGMENTS + at) * SEGMENT)
-    except OlderError:
-        return  # they are made anew when they are wanted
-    except ValueError as error:
-        raise forged_file_error(path_of(directory, made), error) from error
+def _refuse_other_codes(space: SpaceState, first: int, found: MappedSegments) -> None:
+    """Raise ValueError unless there are codes of the vectors of a space, from the slot `first`
+    on."""
+    for at, codes in enumerate(found.segments):
+        _refuse_wrong_codes(codes, space, first + at * SEGMENT)
 
 
 def _refuse_wrong_codes(found: Codes, space: SpaceState, first: int) -> None:
@@ -354,28 +301,25 @@ def _refuse_wrong_codes(found: Codes, space: SpaceState, first: int) -> None:
 
 def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     """Whether what is told of some rows, from the one at `start` on, is so, and bounds are no
-    looser than need be."""
-    some, count = slice(start, start + len(vectors)), len(vectors)
-    blocks = slice(start // BLOCK, -(-(start + count) // BLOCK))
-    told = found.rows[blocks].astype(np.float64).transpose(1, 0, 2).reshape(4, -1)[:, :count]
-    scales, residuals, sides, reaches = told
+    looser than need be. The rows are those of whole blocks."""
+    some = slice(start, start + len(vectors))
+    blocks = slice(some.start // BLOCK, some.stop // BLOCK)
+    by_row = found.rows[blocks].astype(np.float64).transpose(1, 0, 2)
+    scales, residuals, sides, reaches = by_row.reshape(4, -1)
+    finer = found.finer[some].astype(np.float64)
     own, lengths, good = _coded(vectors, found.frame, sides)
-    size = _length(own)
-    turned = rotated(own, found.frame)
-    in_rows = found.high[blocks].transpose(0, 2, 1, 3).reshape(-1, *found.low.shape[1:])
-    high = _numbers(in_rows[:count], own.shape[1])
-    low = _numbers(found.low[some], own.shape[1])
+    turned, dimension = rotated(own, found.frame), own.shape[1]
+    nibbles = found.high[blocks].transpose(0, 2, 1, 3).reshape(-1, *found.low.shape[1:])
+    high, low = _numbers(nibbles, dimension), _numbers(found.low[some], dimension)
     upper = (high - 7.5) * scales[:, None]
     whole = (16 * high + low - 127.5) * (scales[:, None] / 16)
-    slack = ROUNDED * (size + lengths + 1e-20)
-    for meant, bounds in ((upper, residuals), (whole, found.finer[some].astype(np.float64))):
-        far, long = _length(turned - meant), _length(meant)
-        good &= (far <= bounds) & (long <= reaches)
-        good &= np.isinf(bounds) | (bounds <= far * LOOSE + slack)
+    slack = ROUNDED * (_length(own) + lengths + 1e-20)
     longest = np.maximum(_length(upper), _length(whole))
-    good &= reaches <= longest * LOOSE + slack
-    good |= np.isinf(residuals) & np.isinf(found.finer[some])
-    return good
+    true_ones = _length(turned - upper), _length(turned - whole), longest
+    for bounds, true in zip((residuals, finer, reaches), true_ones, strict=True):
+        good &= (true <= bounds) & (np.isinf(bounds) | (bounds <= true * LOOSE + slack))
+    unbounded: Bools = np.isinf(residuals) & np.isinf(finer)
+    return good | unbounded
 
 
 def _coded(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
@@ -430,23 +374,10 @@ def _length(rows: Floats) -> Floats:
     return np.asarray(np.linalg.norm(rows, axis=1))
 
 
-def refuse_false_index(
-    directory: Path, space: SpaceState, index: SpaceIndex, made: DerivedFile
-) -> None:
-    """Raise DamagedError unless the file, whose checksum is right, is an index of the vectors of
-    `space`."""
-    path = path_of(directory, made)
-    try:
-        if made.covered > space.space.slots:
-            raise ValueError(f"it claims {made.covered} vectors of {space.space.slots}")
-        _refuse_other_vectors(index.read(directory, made), space)
-    except PluginError:
-        return  # without its class it isn't used either
-    except (*CORRUPTION_ERRORS, RuntimeError) as error:
-        raise forged_file_error(path, error) from error
-
-
-def _refuse_other_vectors(index: VectorIndex, space: SpaceState) -> None:
+def _refuse_other_vectors(space: SpaceState, index: VectorIndex) -> None:
+    """Raise ValueError unless an index has the vectors of a space."""
+    if len(index) > space.space.slots:
+        raise ValueError(f"it claims {len(index)} vectors of {space.space.slots}")
     rows = space.vectors.rows(space.space.slots)[: len(index)]
     lengths = space.vectors.norms(rows, space.checksums, None).lengths
     if not isinstance(index, KnowsVectors):
@@ -514,7 +445,8 @@ def _refuse_wrong_hits(
 
 
 FindAnalyzer: TypeAlias = Callable[[], Analyzer]
-Comparison: TypeAlias = Callable[[DerivedFile], None]  # raises DamagedError
+# Raises ValueError for a file that says what isn't so.
+Comparison: TypeAlias = Callable[[Path, DerivedFile], None]
 # What files are found by; one that isn't there any more may be gone, or be another.
 _Files: TypeAlias = tuple[int, list[DerivedFile]]
 _HOW_TO_MEND = (
@@ -574,8 +506,8 @@ def _look(
 ) -> tuple[_Files, list[FileReport]]:
     # The state of the view may have been made of one of the files that are looked at.
     view = replace(view, state=points.state_in_database(view))
-    compare_state = partial(refuse_false_state, view, points.memory.open_vectors)
-    return _files(view), _reports(view, path, compare_state, find_analyzer)
+    state = StateFile(view.state.head.generation, points.memory.open_vectors)
+    return _files(view), _reports(view, path, state, find_analyzer)
 
 
 def _files(view: SearchView) -> _Files:
@@ -583,7 +515,7 @@ def _files(view: SearchView) -> _Files:
 
 
 def _reports(
-    view: SearchView, path: Path, compare_state: Comparison, find_analyzer: FindAnalyzer
+    view: SearchView, path: Path, state: StateFile, find_analyzer: FindAnalyzer
 ) -> list[FileReport]:
     _refuse_problems(view.connection, path)
     _refuse_disagreement(view, path)
@@ -597,13 +529,13 @@ def _reports(
         except StorageError as error:
             problem = error
         reports.append(_report(space.vectors.path, problem))
-    compare = _comparisons(view, path.parent, sound, find_analyzer)
-    compare[files.file_key(view.state.head.generation)] = compare_state
+    compare = _comparisons(view, sound, find_analyzer)
+    compare[state.key] = _comparison(state, view, partial(_refuse_other_state, view.state))
     return reports + [_derived_report(path.parent, f, compare) for f in all_files(view.connection)]
 
 
 def _comparisons(
-    view: SearchView, directory: Path, sound: list[SpaceState], find_analyzer: FindAnalyzer
+    view: SearchView, sound: list[SpaceState], find_analyzer: FindAnalyzer
 ) -> dict[str, Comparison]:
     """By their keys, how to compare derived files with what they are made of. There may be others,
     that are of no use any more."""
@@ -613,26 +545,35 @@ def _comparisons(
         *_words(find_analyzer),
         *(("sparse", number) for number in sparse),
     ]
-    lists = {file_key(key): partial(refuse_false_lists, view, key) for key in keys}
+    lists = {
+        kind.key: _comparison(kind, view, partial(_refuse_other_lists, view, kind.of))
+        for kind in map(ListFile, keys)
+    }
+    columns = {
+        made.key: partial(_refuse_false_column, view) for made in find_all(view.connection, KIND)
+    }
     indexes = {
-        index.key: partial(refuse_false_index, directory, space, index)
+        index.key: _comparison(index, None, partial(_refuse_other_vectors, space))
         for space in sound
         if (index := view.kept.spaces[space.space.name].index).wanted
     }
-    columns = {
-        made.key: partial(refuse_false_column, view)
-        for made in find_all(view.connection, column_files.KIND)
-    }
-    return {**lists, **indexes, **columns, **_of_codes(view, directory, sound)}
+    return {**lists, **columns, **indexes, **_of_codes(view, sound)}
 
 
-def _of_codes(view: SearchView, directory: Path, sound: list[SpaceState]) -> dict[str, Comparison]:
+def _of_codes(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
     every = [(space, view.kept.spaces[space.space.name].codes) for space in sound]
+    slots = FILE_SEGMENTS * SEGMENT
     return {
-        codes.key_of(number): partial(refuse_false_codes, directory, space, codes, number)
+        codes.key_of(number): _comparison(
+            codes, None, partial(_refuse_other_codes, space, number * slots)
+        )
         for space, codes in every
-        for number in range(space.space.slots // SEGMENT // FILE_SEGMENTS + 1)
+        for number in range(space.space.slots // slots + 1)
     }
+
+
+def _comparison(kind: DerivedKind[V, T], source: V, compare: Callable[[T], None]) -> Comparison:
+    return lambda path, made: compare(kind.read(path, made, source))
 
 
 def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
@@ -651,10 +592,20 @@ def _derived_report(
     try:
         refuse_damaged(path_of(directory, made), made)
         if made.key in compare:
-            compare[made.key](made)
+            _refuse_false(path, made, compare[made.key])
     except (StorageError, OSError) as error:
         return _report(path, StorageError(f"{error}. {_HOW_TO_MEND}"))
     return _report(path, None)
+
+
+def _refuse_false(path: Path, made: DerivedFile, compare: Comparison) -> None:
+    """Raise DamagedError for a file, whose checksum is right, that says what isn't so."""
+    try:
+        compare(path, made)
+    except (OutdatedError, PluginError):
+        return  # so it isn't used, nor is an index without its class
+    except (*CORRUPTION_ERRORS, RuntimeError) as error:
+        raise DamagedError(f"{path} is false, though its checksum is right: {error}") from error
 
 
 def _report(path: Path, problem: StorageError | None) -> FileReport:

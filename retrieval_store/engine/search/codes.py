@@ -24,23 +24,24 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import ClassVar
 
 import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Metric, Stored, is_whole
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import FifoLock
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
+    DerivedFiles,
+    DerivedKind,
+    OutdatedError,
     checksum_of,
     find_all,
-    is_there,
     path_of,
 )
-from retrieval_store.engine.storage.files import Label
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.native import BLOCK, OF_ROW, chunks_of
@@ -114,30 +115,27 @@ class CodeSnapshot:
 NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 
-_log = log_of("files")
-
-
-class SpaceCodes:
+class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     """The codes of a vector space in one generation; none until they are loaded or made.
 
     filling: for the one thread that loads or makes some; closed: they aren't used any more; nbytes:
     of memory in use, but for what is mapped from files.
     """
 
-    def __init__(self, space: Space, generation: int, directory: Path | None, label: Label) -> None:
+    what: ClassVar[str] = "codes"
+
+    def __init__(self, space: Space, generation: int, files: DerivedFiles | None) -> None:
         self.key = f"codes.{space.number}.{generation}"
         self.filling = FifoLock()
         self.closed = False
         self.nbytes = 0
-        self._space, self._label = space, label
-        self._directory = directory
+        self._space, self._derived = space, files
         self._segments: dict[int, Codes] = {}
         self._files: dict[int, MappedSegments] = {}
         # One thing, since an interrupt may come between two.
         self._tail: tuple[int, Codes] | None = None
-        self._looked = directory is None
+        self._looked = files is None
         self._shown = NOTHING_CODED
-        self._useless: set[DerivedFile] = set()
         self._verified: set[DerivedFile] = set()  # they may be let go of and mapped again
         self._strikes = self._spared = 0
 
@@ -180,46 +178,34 @@ class SpaceCodes:
             self.filling.take_within(0, load, lambda: None)
 
     def _load_found(self, connection: apsw.Connection, slots: int) -> None:
-        if self._directory is not None:
+        if self._derived is not None:
             for found in find_all(connection, self.key):
                 number = number_of(found)
                 held = len(self._files[number].segments) if number in self._files else 0
                 begins = number * FILE_SEGMENTS * SEGMENT
-                more = found.covered > held * SEGMENT and found not in self._useless
+                more = found.covered > held * SEGMENT
                 if more and 0 <= begins <= slots - found.covered:
-                    self._load(self._directory, number, found)
+                    self._load(self._derived, found)
             self._show()
         self._looked = True
 
-    def _load(self, directory: Path, number: int, found: DerivedFile) -> None:
+    def _load(self, files: DerivedFiles, found: DerivedFile) -> None:
+        mapped = self.try_read(files, found, None)
+        if mapped is not None:
+            self._use(number_of(found), mapped)
 
-        try:
-            self._use(number, self.read(directory, found))
-            _log.debug("loaded %s: codes of %d vectors", found.file, found.covered)
-        except OlderError:
-            self._useless.add(found)
-            _log.info(
-                "codes of collection %r are of an older kind, and are made anew", self._label.name
-            )
-        except (DamagedError, ValueError, OSError) as error:
-            if isinstance(error, (DamagedError, ValueError)):  # else it may do later
-                self._useless.add(found)
-            if is_there(directory, found):  # not replaced since this transaction began
-                self._warn(error)
-
-    def _warn(self, why: object) -> None:
-        said = "codes of collection %r can't be used and will be made again: %s"
-        _log.warning(said, self._label.name, why)
-
-    def read(self, directory: Path, found: DerivedFile) -> "MappedSegments":
-        """What a file holds, mapped; raises DamagedError or ValueError."""
-        path = path_of(directory, found)
-        if found not in self._verified and checksum_of(path) != found.checksum:
+    def read_checked(self, directory: Path, made: DerivedFile, source: None) -> "MappedSegments":
+        """What a file holds, mapped; its checksum is computed only the first time."""
+        path = path_of(directory, made)
+        if made not in self._verified and checksum_of(path) != made.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
-        self._verified.add(found)
-        count, rest = divmod(found.covered, SEGMENT)
+        self._verified.add(made)
+        return self.read(path, made, source)
+
+    def read(self, path: Path, made: DerivedFile, source: None) -> "MappedSegments":
+        count, rest = divmod(made.covered, SEGMENT)
         if rest or not 0 < count <= FILE_SEGMENTS:
-            raise ValueError(f"{path} claims {found.covered} codes, which are no whole segments")
+            raise ValueError(f"{path} claims {made.covered} codes, which are no whole segments")
         assert self._space.dimension is not None
         return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
 
@@ -239,8 +225,8 @@ class SpaceCodes:
     def _without_cut_off(self) -> CodeSnapshot:
         """Let go of files that have been cut off since they were mapped; they are made again."""
         for number, mapped in list(self._files.items()):
-            if not mapped.is_whole:
-                self._warn("a file was cut off")
+            if not mapped.is_whole and self._derived is not None:
+                self._derived.warn(self.what, "a file was cut off")
                 self._drop_file(number)
         self._show()
         return self._shown
@@ -337,12 +323,13 @@ class SpaceCodes:
         write_segments(path, segments, self._space.metric)
         return len(segments) * SEGMENT
 
-    def map(self, made: list[DerivedFile], directory: Path) -> None:
+    def map(self, made: list[DerivedFile]) -> None:
         """Go on with what was written instead of what is in memory, where it can be mapped."""
 
         def use() -> None:
             for file in made:
-                self._load(directory, number_of(file), file)
+                if self._derived is not None:
+                    self._load(self._derived, file)
             self._show()
 
         self.filling.take(use)
@@ -359,7 +346,7 @@ class SpaceCodes:
     def _unmap(self) -> None:
         for number in list(self._files):
             self._drop_file(number)
-        self._looked = self._directory is None
+        self._looked = self._derived is None
         self._show()
 
     def _drop_file(self, number: int) -> None:
@@ -389,10 +376,6 @@ MAGIC_BEFORE = b"rscodes1"  # of codes as they were made before the scan was com
 ALIGNMENT = 64
 LARGEST = 1e25  # of what is told of rows of safe lengths: half a square of 2e12 …
 ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
-
-
-class OlderError(ValueError):
-    """A file of codes as they were made before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,12 +437,12 @@ def read_segments(
     path: Path, count: int, rows: int, dimension: int, metric: Metric
 ) -> MappedSegments:
     """`count` segments of so many rows, as they were written, read-only; ValueError when the file
-    holds something else, OlderError for what was made before codes were as they are."""
+    holds something else, OutdatedError for what was made before codes were as they are."""
     layout = _Layout.of(rows, dimension, metric)
     with path.open("rb") as file:
         memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     if memory[: len(MAGIC_BEFORE)] == MAGIC_BEFORE:
-        raise OlderError(f"{path} has codes of an older kind")
+        raise OutdatedError(f"{path} has codes of an older kind")
     if len(memory) != count * layout.size:
         raise ValueError(f"{path} has {len(memory)} bytes, not those of {count} segments")
     every = range(0, len(memory), layout.size)

@@ -13,23 +13,26 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import ClassVar, TypeAlias, TypeVar
 
 import apsw
 
 from retrieval_store.base.arrays import Matrix, Metric
-from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import FifoLock, SharedLock, unforkable
 from retrieval_store.engine.search.planner import codes_pay_off, index_pays_off
-from retrieval_store.engine.storage.files import Label
+from retrieval_store.engine.storage.derived import (
+    DerivedFile,
+    DerivedFiles,
+    DerivedKind,
+    find,
+    path_of,
+    refuse_damaged,
+)
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.errors import DamagedError, PluginError, StorageError
+from retrieval_store.errors import PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.query.types import index_name, index_settings
-
-if TYPE_CHECKING:
-    from retrieval_store.engine.storage.derived import DerivedFile
 
 SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
 WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
@@ -50,10 +53,7 @@ def built_in(name: str) -> IndexClass:
     return HNSWIndex
 
 
-_log = log_of("files")
-
-
-class SpaceIndex:
+class SpaceIndex(DerivedKind[None, VectorIndex]):
     """The index of a vector space in one generation; empty until it is loaded or built.
 
     held: what holds the vectors, None while none are in it; saved: how many slots the saved file is
@@ -65,13 +65,14 @@ class SpaceIndex:
     these on the file is loaded; pace: vectors added per second, 0 while none are added.
     """
 
+    what: ClassVar[str] = "the index"
+
     def __init__(
         self,
         space: Space,
         generation: int,
-        directory: Path | None,
+        files: DerivedFiles | None,
         find_class: FindClass,
-        label: Label,
     ) -> None:
         self.key = f"index.{space.number}.{generation}"
         self.filling = FifoLock()
@@ -83,12 +84,9 @@ class SpaceIndex:
         name = index_name(space)
         self.wanted = name != EXACT and space.metric in BY_PRODUCTS
         self.installed = is_installed(name)
-        self._space = space
-        self._directory = directory
-        self._find_class, self._label = find_class, label
+        self._space, self._files, self._find_class = space, files, find_class
         self._sharing = SharedLock()
         self.held: VectorIndex | None = None
-        self._useless: DerivedFile | None = None  # a file that couldn't be loaded
 
     @property
     def covered(self) -> int:
@@ -159,46 +157,39 @@ class SpaceIndex:
 
         return self._sharing.share(save)
 
-    def recorded(self, connection: apsw.Connection) -> "DerivedFile | None":
+    def recorded(self, connection: apsw.Connection) -> DerivedFile | None:
         """The recorded file of the index, if it holds clearly more slots than the index in
         memory."""
-        from retrieval_store.engine.storage.derived import find
-
-        found = None if self._directory is None else find(connection, self.key)
-        if found is None or found == self._useless:
+        found = None if self._files is None else find(connection, self.key)
+        if self._files is None or found is None or found in self._files.useless:
             return None
         return found if found.covered >= self.covered * MUCH_MORE + 1 else None
 
-    def load(self, found: "DerivedFile") -> None:
+    def load(self, found: DerivedFile) -> None:
         """Replace the index by that in a file, if the file is whole; meanwhile other threads search
         the present one."""
-        from retrieval_store.engine.storage.derived import is_there
-
-        assert self._directory is not None
+        assert self._files is not None
         try:
-            self.held, self.saved = self.read(self._directory, found), found.covered
-            _log.debug("loaded %s: %d vectors", found.file, found.covered)
+            index = self.try_read(self._files, found, None)
+            if index is not None:
+                self.held, self.saved = index, found.covered
         except PluginError as error:
             self.full, self.refused = True, error
-        except (DamagedError, ValueError, OSError) as error:
-            self._useless = found
-            if is_there(self._directory, found):  # else another has replaced it meanwhile
-                name = self._label.name
-                _log.warning(
-                    "the index of collection %r can't be used and will be made again: %s",
-                    name,
-                    error,
-                )
 
-    def read(self, directory: Path, found: "DerivedFile") -> VectorIndex:
-        """The index in a file. Raises DamagedError or ValueError for a damaged file, PluginError
-        when the index class is missing."""
-        from retrieval_store.engine.storage.derived import path_of, refuse_damaged
+    def read_checked(self, directory: Path, made: DerivedFile, source: None) -> VectorIndex:
+        """The index in a file, which is read while its checksum is computed: a damaged one is
+        thrown away."""
+        read: list[VectorIndex] = []
+        path = path_of(directory, made)
+        refuse_damaged(path, made, lambda: read.append(self.read(path, made, source)))
+        return read[0]
 
-        index, path = self.made(), path_of(directory, found)
-        refuse_damaged(path, found, lambda: index.load(path, found.covered))
-        if len(index) != found.covered:
-            raise ValueError(f"{path} holds {len(index)} vectors instead of {found.covered}")
+    def read(self, path: Path, made: DerivedFile, source: None) -> VectorIndex:
+        """Raises PluginError, too, when the index class is missing."""
+        index = self.made()
+        index.load(path, made.covered)
+        if len(index) != made.covered:
+            raise ValueError(f"{path} holds {len(index)} vectors instead of {made.covered}")
         return index
 
     def close(self) -> None:

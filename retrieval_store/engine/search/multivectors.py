@@ -62,7 +62,7 @@ def multivectors_in_memory(
     cheaper."""
     cache, key, state = view.kept.several, space.number, view.state
     if key not in cache.held():
-        if cache.demand.ask(key) * asked * LOOKED_AT < state.count:
+        if cache.demand.spend(key, asked) * LOOKED_AT < state.count:
             return None
         if _bytes_of(view, space) > BUDGET.limit // MOST:
             return None

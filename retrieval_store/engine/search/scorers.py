@@ -653,10 +653,10 @@ class RowLabels:
         self._view, self._key = view, key
         self._layers: tuple[Labels, ...] | None = None
         cache = view.kept.columns
-        if key in cache or self._is_much(cache.demand.ask(key) * asked):
+        if key in cache or self._is_much(cache.demand.spend(key, asked)):
             self._layers = self._current()
 
-    def _is_much(self, rows: int) -> bool:
+    def _is_much(self, rows: float) -> bool:
         return rows * LOOKED_AT >= self._view.state.count
 
     def _current(self) -> tuple[Labels, ...]:

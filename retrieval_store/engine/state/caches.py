@@ -315,44 +315,27 @@ class ChangeLog:
         return distinct(np.concatenate(changed))
 
 
-class BuildDemand:
-    """Counts how often missing layers would have been of use, so that they are built. rejected: the
-    keys whose saved files can't be used, and aren't tried again."""
+class Payback(dict[Hashable, float]):
+    """What was spent, by key, because something isn't built, such as how often it would have been
+    of use. It is built once that is as much as building costs. Of what threads spend at the same
+    moment some may be lost."""
 
-    def __init__(self) -> None:
-        self.rejected: set[Hashable] = set()
-        self._asked: dict[Hashable, int] = {}
-        self._lock = threading.Lock()
-
-    def ask(self, key: Hashable) -> int:
-        """Note that missing layers of this key would have been of use; returns how often so far."""
-        with self._lock:
-            if len(self._asked) > KEYS_NOTED:
-                self._asked.clear()
-            self._asked[key] = times = self._asked.get(key, 0) + 1
-            return times
-
-    def meet(self, key: Hashable) -> None:
-        """Note that the layers of this key exist now."""
-        with self._lock:
-            self._asked.pop(key, None)
+    def spend(self, key: Hashable, cost: float = 1) -> float:
+        """Note a cost; returns all that was spent on this key."""
+        if len(self) > KEYS_NOTED:
+            self.clear()
+        self[key] = total = self.get(key, 0) + cost
+        return total
 
     def wanted(self) -> list[Hashable]:
-        """The keys of missing layers that would have been of use WANTED_AFTER times."""
-        if not self._asked:
-            return []
-        with self._lock:
-            return [key for key, times in self._asked.items() if times >= WANTED_AFTER]
-
-    def reject(self, key: Hashable) -> None:
-        """Note that the saved file of this key can't be used."""
-        with self._lock:
-            self.rejected.add(key)
+        """The keys of layers that would have been of use WANTED_AFTER times."""
+        return [key for key, times in [*self.items()] if times >= WANTED_AFTER] if self else []
 
 
 class LayerCache:
     """The newest layers of each key, for all states that number their rows alike. refreshing: a
-    lock for callers that build layers of several keys at once; demand: counts of missing layers.
+    lock for callers that build layers of several keys at once; demand: what was spent because
+    layers are missing.
 
     Layers may have been built by another thread for a state before or after a reader's. Either way
     they differ from the reader's state only in rows that writes between the two changed. The change
@@ -364,7 +347,7 @@ class LayerCache:
 
     def __init__(self, seq: int) -> None:
         self.refreshing = threading.Lock()
-        self.demand = BuildDemand()
+        self.demand = Payback()
         self._lock = threading.Lock()  # of all that follows
         self._locks = weakref.WeakValueDictionary[Hashable, threading.Lock]()
         self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
@@ -423,7 +406,7 @@ class LayerCache:
             else:
                 self._layers.put(key, (seq, layers), nbytes)
                 self._empty.drop(key)
-        self.demand.meet(key)
+        self.demand.pop(key, None)
 
     def refreshing_of(self, key: Hashable) -> threading.Lock:
         """A lock for one key, where building the layers of one should not hold up others."""

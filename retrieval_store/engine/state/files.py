@@ -14,14 +14,14 @@ process, so what a state appends goes there, in pages of the process' own, and t
 with all others. Only living points have rows in a file. Rows and slots are checked so far as they
 could make a read go out of the bounds of an array.
 
-A file that a process has saved is read if it is of use (`saved`), and a state made of it is then
-brought up to date with what was written since (`saved_step`).
+All files that are made of points are brought up to date in the same way (`PointsFile`).
 """
 
 import mmap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import apsw
 import numpy as np
@@ -30,7 +30,6 @@ import orjson
 
 from retrieval_store.base.arrays import NOWHERE, CowArray, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.state.caches import united
 from retrieval_store.engine.state.state import (
     FILE_KIND,
@@ -39,12 +38,12 @@ from retrieval_store.engine.state.state import (
     MappedFile,
     SpaceState,
     State,
-    StateStep,
     caught_up,
     has_too_many_dead,
+    load,
     rows_of,
 )
-from retrieval_store.engine.storage.derived import DerivedFile, find, path_of, refuse_damaged
+from retrieval_store.engine.storage.derived import DerivedFile, DerivedKind, OutdatedError, find
 from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.engine.storage.schema import CollectionHead, Space, read_spaces
 from retrieval_store.engine.storage.vectors import (
@@ -53,70 +52,69 @@ from retrieval_store.engine.storage.vectors import (
     VectorRows,
     rows_per_block,
 )
-from retrieval_store.errors import DamagedError
 from retrieval_store.indexes.native import address
 
-T = TypeVar("T")
-_log = log_of("files")
+V_contra = TypeVar("V_contra", bound=AnyView, contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+GoingOn: TypeAlias = Callable[[], object]
 
 
-class OutdatedError(ValueError):
-    """A file is of no use any more, though nothing is wrong with it: so much has been written since
-    that the change log doesn't tell what, or it was written as files were before."""
+class PointsFile(DerivedKind[V_contra, T_co]):
+    """A file that is made of the points of a view, and brought up to date with what the change log
+    says was written since. parts: the parts of points that it is made from, None for all; key:
+    under which it is recorded."""
+
+    parts: ClassVar[int | None] = None
+
+    @property
+    def key(self) -> str:
+        raise NotImplementedError
+
+    def writer(self, view: V_contra, going_on: GoingOn) -> Callable[[Path], int] | None:
+        """What writes the file, and returns the pk that is the first not to be in it; None where
+        there is no room. going_on: called now and then; it may raise."""
+        raise NotImplementedError
+
+    def read_saved(self, view: V_contra) -> T_co | None:
+        """What is in the file, if there is one that is of use."""
+        if view.files is None:
+            return None
+        found = find(view.connection, self.key)
+        return None if found is None else self.try_read(view.files, found, view)
+
+    def unmap(self, view: V_contra) -> None:
+        """Let go of what is mapped from the file before, once there is another."""
+
+    def count_changed(self, view: V_contra) -> int:
+        """Of how many points such parts have been written since the file was; all, if it is of no
+        use."""
+        head, known = view.state.head, find(view.connection, self.key)
+        if known is None or known.seq < head.log_floor or is_useless(view, known):
+            return view.state.count
+        changed = len(read_changes(view.connection, known.seq).of(self.parts))
+        return changed + head.next_pk - known.covered
+
+    def stale_rows(self, view: V_contra, made: DerivedFile) -> Ints:
+        """The rows of which such parts have been written since the file was."""
+        refuse_unknown_writes(made, view.state.head)
+        pks = view.state.pks
+        changed = rows_of(pks, read_changes(view.connection, made.seq).of(self.parts))
+        fresh = np.arange(np.searchsorted(pks, made.covered), len(pks))
+        return united(changed[changed >= 0], fresh)
 
 
-def saved(
-    view: AnyView,
-    key: str,
-    what: str,
-    read: Callable[[Path, DerivedFile], T],
-    reject: Callable[[], object],
-) -> T | None:
-    """What `read` makes of the file of this key, if there is one that is whole and true. `reject`
-    is told of one that is of no use, and the log of `what` it has of one that is damaged."""
-    if view.directory is None:
-        return None
-    return in_file(view.connection, view.directory, view.name, key, what, read, reject)
+def is_useless(view: AnyView, made: DerivedFile) -> bool:
+    """Whether a file turned out to be of no use."""
+    return view.files is not None and made in view.files.useless
 
 
-def in_file(
-    connection: apsw.Connection,
-    directory: Path,
-    name: str,
-    key: str,
-    what: str,
-    read: Callable[[Path, DerivedFile], T],
-    reject: Callable[[], object],
-) -> T | None:
-    """The same of the collection of this name in that directory, before there is a view of it."""
-    found = find(connection, key)
-    if found is None:
-        return None
-    try:
-        path = path_of(directory, found)
-        refuse_damaged(path, found)
-        content = read(path, found)
-        _log.debug("loaded %s", path)
-        return content
-    except OutdatedError:
-        reject()
-    except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
-        _log.warning(
-            "%s of collection %r can't be used and will be made again: %s", what, name, error
-        )
-        reject()
-    return None
-
-
-def stale_since(view: AnyView, seq: int, covered: int, parts: int) -> Ints:
-    """The rows of which such parts were written since the write `seq`, when `covered` was the next
-    pk. OutdatedError when the change log doesn't tell that any more."""
-    if view.state.head.log_floor > seq:
-        raise OutdatedError("a file is older than the change log")
-    pks = view.state.pks
-    changed = rows_of(pks, read_changes(view.connection, seq).of(parts))
-    fresh = np.arange(np.searchsorted(pks, covered), len(pks))
-    return united(changed[changed >= 0], fresh)
+def refuse_unknown_writes(made: DerivedFile, head: CollectionHead) -> None:
+    """Raise ValueError for a file that knows more than was written, and OutdatedError where the
+    change log doesn't tell what has changed since."""
+    if not (0 <= made.seq <= head.seq and 0 <= made.covered <= head.next_pk):
+        raise ValueError("it claims to know of writes that never were")
+    if head.log_floor > made.seq:
+        raise OutdatedError("the file is older than the change log")
 
 
 MAGIC = b"RSstate1"
@@ -126,14 +124,37 @@ _SPACE_TYPES = ("<i8", "<i8", "<u4")  # of the arrays of a space
 Array: TypeAlias = npt.NDArray[Any]
 
 
-def file_key(generation: int) -> str:
-    """Under which key the file of a generation is recorded."""
-    return f"{FILE_KIND}.{generation}"
+@dataclass(frozen=True, slots=True)
+class StateFile(PointsFile[AnyView, State]):
+    """The file of the state of a generation."""
+
+    what: ClassVar[str] = "the state"
+    generation: int
+    open_vectors: OpenVectors
+
+    @property
+    def key(self) -> str:
+        return f"{FILE_KIND}.{self.generation}"
+
+    def writer(self, view: AnyView, going_on: GoingOn) -> Callable[[Path], int]:
+        state = view.state
+        if state.mapped is not None:
+            # What one file says isn't written to the next: if it was false, that ends here.
+            state = load(view.connection, state.head, self.open_vectors).state
+        return partial(_write, state=state, going_on=going_on)
+
+    def read(self, path: Path, made: DerivedFile, source: AnyView) -> State:
+        """The state at the head of the view, made of what was saved and of what was written
+        since."""
+        connection, head = source.connection, source.state.head
+        state = _read(path, made, connection, head, self.open_vectors)
+        state = caught_up(state, connection, head, self.open_vectors).state
+        if has_too_many_dead(state):
+            raise OutdatedError("so much was deleted since that to load is less work")
+        return state
 
 
-def write_state(path: Path, state: State, going_on: Callable[[], object] = lambda: None) -> int:
-    """Write a state; returns the pk that is the first not to be in it. going_on: called before each
-    array; it may raise."""
+def _write(path: Path, state: State, going_on: GoingOn) -> int:
     spaces = [
         [space.space.number, space.space.dimension, space.space.slots]
         for space in state.spaces.values()
@@ -183,30 +204,7 @@ def _with_room(length: int) -> int:
     return length + length // ROOM_SHARE
 
 
-def saved_step(
-    connection: apsw.Connection,
-    head: CollectionHead,
-    open_vectors: OpenVectors,
-    directory: Path,
-    name: str,
-    reject: Callable[[], object],
-) -> StateStep | None:
-    """The state at `head`, made of what was saved and of what was written since; None where nothing
-    of use was. directory: where derived files are; name: of the collection; reject: told of a file
-    that is of no use."""
-
-    def read_and_follow(path: Path, found: DerivedFile) -> StateStep:
-        state = read_state(path, found, connection, head, open_vectors)
-        state = caught_up(state, connection, head, open_vectors).state
-        if has_too_many_dead(state):
-            raise OutdatedError("so much was deleted since that to load is less work")
-        return StateStep(state, None)
-
-    key = file_key(head.generation)
-    return in_file(connection, directory, name, key, "the state", read_and_follow, reject)
-
-
-def read_state(
+def _read(
     path: Path,
     found: DerivedFile,
     connection: apsw.Connection,
@@ -215,10 +213,7 @@ def read_state(
 ) -> State:
     """The state that was written at `found.seq`, mapped; OutdatedError where the log doesn't tell
     what has changed since, ValueError for what no file of ours says."""
-    if not (0 <= found.seq <= head.seq and 0 <= found.covered <= head.next_pk):
-        raise ValueError(f"{path} claims to know of writes that never were")
-    if head.log_floor > found.seq:
-        raise OutdatedError("the file is older than the change log")
+    refuse_unknown_writes(found, head)
     with path.open("rb") as file:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     rows, spaces, places = _header(memory, read_spaces(connection).values())

@@ -13,7 +13,6 @@ import mmap
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, compress, repeat
-from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import apsw
@@ -34,6 +33,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.sqlite import ContradictionError, select
+from retrieval_store.engine.storage.derived import DerivedFiles
 from retrieval_store.engine.storage.log import are_present, present_pks, read_changes
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import (
@@ -134,16 +134,14 @@ class View(Generic[Kept_co]):
     """What a call reads: the state in memory, and a transaction that shows the same `seq`.
 
     kept: what was worked out of the state before. Each room that keeps something says what; to this
-    one it is nothing. directory: where there are derived files to be used, if anywhere; name: of
-    the collection, for messages; remarks: what an explanation should tell besides, None where none
-    is asked for.
+    one it is nothing. files: the derived files to be used, if any; remarks: what an explanation
+    should tell besides, None where none is asked for.
     """
 
     connection: apsw.Connection
     state: State
     kept: Kept_co
-    directory: Path | None = None
-    name: str = ""
+    files: DerivedFiles | None = None
     remarks: list[str] | None = None
 
 
@@ -199,9 +197,13 @@ class StateStep:
 
 def load(connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors) -> StateStep:
     """The state at `head`, which was read in the transaction of `connection`."""
-    nothing = replace(head, next_pk=0)
-    empty = State(nothing, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
+    empty = without_points(replace(head, next_pk=0))
     return StateStep(caught_up(empty, connection, head, open_vectors).state, None)
+
+
+def without_points(head: CollectionHead) -> State:
+    """The state of which nothing but its head is known."""
+    return State(head, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
 
 
 def advanced(
@@ -269,9 +271,10 @@ def caught_up(
         alive = alive.copy()
         alive[gone] = False
     lost = _rows_there(old.pks, changes.of(LOST))
+    step = _VectorStep(old, connection, head.generation, open_vectors, pks, gone, lost)
     known = read_spaces(connection)
     spaces = {
-        name: _advanced_space(old, space, connection, head, pks, (gone, lost), open_vectors)
+        name: step.state_of(space)
         for name, space in known.items()
         if space.dimension is not None and space.kind == "dense"
     }
@@ -312,36 +315,65 @@ class _NewSlots:
         return places + self.first, self.rows[places]
 
 
-def _advanced_space(
-    state: State,
-    space: Space,
-    connection: apsw.Connection,
-    head: CollectionHead,
-    pks: Ints,
-    fewer: tuple[Ints, Ints],
-    open_vectors: OpenVectors,
-) -> SpaceState:
-    """The state of a vector space at `head`. fewer: the rows of deleted points, and of points whose
-    vectors may have been deleted."""
-    gone, lost = fewer
-    old = state.spaces.get(space.name)
-    if old is None:
-        old = _without_slots(space, open_vectors(space, head.generation), len(state.pks))
-    lost = _without_vector(connection, head.generation, space, old, lost)
-    same_rows = len(pks) == len(old.slot_of_row) and not len(lost) and not len(gone)
-    if same_rows and space.slots == old.space.slots:
-        return replace(old, space=space)
-    checksums, owners = _read_blocks(connection, head.generation, space, old)
-    new = _NewSlots.of(old.space.slots, owners, pks)
-    slot_of_row = _append(old.slot_of_row, new, len(pks))
-    slot_of_row, superseded = _supersede(slot_of_row, new, len(old.slot_of_row), lost, gone)
-    slot_of_row = _disown(slot_of_row, new)
-    slots, rows = new.owned()
-    living = np.full(len(new.rows), NONE)
-    living[slots - new.first] = np.where(slot_of_row[rows] == slots, rows, NONE)
-    row_of_slot = old.row_of_slot.appended(living).changed(superseded, NONE)
-    dead = old.dead + len(superseded) + int(np.count_nonzero(living < 0))
-    return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
+@dataclass(frozen=True, slots=True)
+class _VectorStep:
+    """The step of vector spaces from an earlier state. pks: of all rows afterwards; gone: the rows
+    of points deleted since; lost: the rows of points whose vectors may have been deleted."""
+
+    state: State
+    connection: apsw.Connection
+    generation: int
+    open_vectors: OpenVectors
+    pks: Ints
+    gone: Ints
+    lost: Ints
+
+    def state_of(self, space: Space) -> SpaceState:
+        """The state of a vector space after the step."""
+        pks, gone, old = self.pks, self.gone, self.state.spaces.get(space.name)
+        if old is None:
+            vectors = self.open_vectors(space, self.generation)
+            old = _without_slots(space, vectors, len(self.state.pks))
+        lost = self._without_vector(space, old)
+        same_rows = len(pks) == len(old.slot_of_row) and not len(lost) and not len(gone)
+        if same_rows and space.slots == old.space.slots:
+            return replace(old, space=space)
+        checksums, owners = self._read_blocks(space, old)
+        new = _NewSlots.of(old.space.slots, owners, pks)
+        slot_of_row = _append(old.slot_of_row, new, len(pks))
+        slot_of_row, superseded = _supersede(slot_of_row, new, len(old.slot_of_row), lost, gone)
+        slot_of_row = _disown(slot_of_row, new)
+        slots, rows = new.owned()
+        living = np.full(len(new.rows), NONE)
+        living[slots - new.first] = np.where(slot_of_row[rows] == slots, rows, NONE)
+        row_of_slot = old.row_of_slot.appended(living).changed(superseded, NONE)
+        dead = old.dead + len(superseded) + int(np.count_nonzero(living < 0))
+        return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
+
+    def _without_vector(self, space: Space, old: SpaceState) -> Ints:
+        """The rows whose vector in the old state has been deleted since."""
+        rows, slots = self.lost, old.slot_of_row[self.lost]
+        rows, slots = rows[slots >= 0], slots[slots >= 0]
+        if not len(rows):
+            return rows
+        return rows[owners_of(self.connection, space, self.generation, slots) < 0]
+
+    def _read_blocks(self, space: Space, old: SpaceState) -> tuple[Checksums, Ints]:
+        """The checksums of all blocks, and the owners of the slots that are new since `old`."""
+        block_rows = rows_per_block(space.row_bytes)
+        first = old.space.slots // block_rows
+        query = """SELECT checksum, owners FROM blocks
+                   WHERE space = ? AND generation = ? AND block >= ? ORDER BY block"""
+        blocks = select(self.connection, query, space.number, self.generation, first)
+        fresh = np.array([checksum for checksum, _ in blocks], np.uint32)
+        owners = np.frombuffer(b"".join([blob for _, blob in blocks]), "<i8")
+        count = space.slots - first * block_rows
+        if len(owners) != count or len(fresh) != -(-count // block_rows):
+            raise ContradictionError(
+                f"vector space {space.name!r} has blocks for {len(owners)} vectors"
+            )
+        new = owners[old.space.slots - first * block_rows :]
+        return np.concatenate([old.checksums[:first], fresh]), new
 
 
 def _without_slots(space: Space, vectors: VectorRows, rows: int) -> SpaceState:
@@ -380,45 +412,6 @@ def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
     places = np.flatnonzero((new.rows >= 0) & new.are_lost)
     rows = new.rows[places]
     return slot_of_row.changed(rows[slot_of_row[rows] == places + new.first], NONE)
-
-
-def _without_vector(
-    connection: apsw.Connection, generation: int, space: Space, old: SpaceState, rows: Ints
-) -> Ints:
-    """The rows among these whose vector in the old state has been deleted since."""
-    slots = old.slot_of_row[rows]
-    rows, slots = rows[slots >= 0], slots[slots >= 0]
-    if not len(rows):
-        return rows
-    return rows[owners_of(connection, space, generation, slots) < 0]
-
-
-def _read_blocks(
-    connection: apsw.Connection, generation: int, space: Space, old: SpaceState
-) -> tuple[Checksums, Ints]:
-    """The checksums of all blocks, and the owners of the slots that are new since `old`."""
-    block_rows = rows_per_block(space.row_bytes)
-    first = old.space.slots // block_rows
-    rows = select(
-        connection,
-        "SELECT checksum, owners FROM blocks WHERE space = ? AND generation = ? AND block >= ? "
-        "ORDER BY block",
-        space.number,
-        generation,
-        first,
-    )
-    fresh = np.array([checksum for checksum, _ in rows], np.uint32)
-    owners = np.frombuffer(b"".join([blob for _, blob in rows]), "<i8")
-    if len(owners) != space.slots - first * block_rows or len(fresh) != -(
-        -len(owners) // block_rows
-    ):
-        raise ContradictionError(
-            f"vector space {space.name!r} has blocks for {len(owners)} vectors"
-        )
-    return (
-        np.concatenate([old.checksums[:first], fresh]),
-        owners[old.space.slots - first * block_rows :],
-    )
 
 
 FEW = 16  # ids that one statement is asked for, which names each of them

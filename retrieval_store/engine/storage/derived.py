@@ -7,6 +7,9 @@ the one process that does maintenance, which is also the only one that makes suc
 
 What is found here is never trusted: a file that is missing, or of another size or checksum, is as
 good as none, and is made again.
+
+A `DerivedKind` says how files of one kind are read. All kinds are loaded by the same way, which
+decides what happens to a file that is of no use.
 """
 
 import os
@@ -17,18 +20,23 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
 
 import apsw
 
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.system import sync_directory
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.sqlite import ContradictionError, select
-from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, remove_derived
-from retrieval_store.errors import DamagedError
+from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, Label, remove_derived
+from retrieval_store.errors import DamagedError, PluginError
 
+S_contra = TypeVar("S_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
 _log = log_of("files")
 PIECE = 1 << 22
+# Kinds of files that are made of vectors: their keys go on with a space, and then a generation.
+OF_VECTORS = ("index", "codes")
 _NAME = r"[a-z0-9]+(\.[a-z0-9]+)*"
 
 
@@ -43,6 +51,70 @@ class DerivedFile:
     size: int
     checksum: int
     covered: int
+
+
+@dataclass(slots=True)
+class DerivedFiles:
+    """The derived files of a collection, where they may be used. directory: of the collection;
+    label: its name, for messages; useless: files that couldn't be used, and are to be written
+    again."""
+
+    directory: Path
+    label: Label
+    useless: set[DerivedFile] = field(default_factory=set)
+
+    def warn(self, what: str, why: object) -> None:
+        """Say in the log that a file can't be used."""
+        _log.warning(
+            "%s of collection %r can't be used and will be made again: %s",
+            what,
+            self.label.name,
+            why,
+        )
+
+
+class OutdatedError(ValueError):
+    """A file is of no use any more, though nothing is wrong with it: so much has been written since
+    that the change log doesn't tell what, or it was written as files were before."""
+
+
+class DerivedKind(Generic[S_contra, T_co]):
+    """What files of one kind are made of, and how they are read. what: the words for it in the
+    log."""
+
+    what: ClassVar[str]
+
+    def read(self, path: Path, made: DerivedFile, source: S_contra) -> T_co:
+        """What is in a file whose checksum is right. A file that says what isn't so is a ValueError
+        or another error of Python's own; one that is of no use any more is an OutdatedError."""
+        raise NotImplementedError
+
+    def read_checked(self, directory: Path, made: DerivedFile, source: S_contra) -> T_co:
+        """The same of any file, whose checksum is checked first."""
+        path = path_of(directory, made)
+        refuse_damaged(path, made)
+        return self.read(path, made, source)
+
+    def try_read(self, files: DerivedFiles, made: DerivedFile, source: S_contra) -> T_co | None:
+        """The same; None where the file is of no use, which is noted, and logged as a warning if
+        it is damaged."""
+        if made in files.useless:
+            return None
+        try:
+            content = self.read_checked(files.directory, made, source)
+            _log.debug("loaded %s", made.file)
+            return content
+        except OutdatedError as error:
+            files.useless.add(made)
+            _log.info("%s of collection %r are made again: %s", self.what, files.label.name, error)
+        except PluginError:
+            raise  # of a class that isn't here, which is no fault of the file
+        except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
+            if isinstance(error, DamagedError) or not isinstance(error, OSError):
+                files.useless.add(made)  # else it may do later, as when too many files are open
+            if is_there(files.directory, made):  # else another has replaced it meanwhile
+                files.warn(self.what, error)
+        return None
 
 
 def find(connection: apsw.Connection, key: str) -> DerivedFile | None:
@@ -177,8 +249,3 @@ def _records(connection: apsw.Connection, condition: str, *parameters: str) -> l
         if not names or not re.fullmatch(_NAME, made.file):
             raise ContradictionError(f"{made.file!r} is no name of a derived file")
     return files
-
-
-def forged_file_error(path: Path, error: Exception) -> DamagedError:
-    """The error for a file that says what isn't so."""
-    return DamagedError(f"{path} is false, though its checksum is right: {error}")

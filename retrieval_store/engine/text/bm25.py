@@ -11,7 +11,9 @@ space) has one, for all states that number their rows alike.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -26,12 +28,14 @@ from retrieval_store.base.arrays import (
     SparseVector,
     distinct,
 )
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
 from retrieval_store.engine.state.caches import Layers, current, outside
-from retrieval_store.engine.state.files import saved
+from retrieval_store.engine.state.files import GoingOn, PointsFile
 from retrieval_store.engine.state.state import AnyView
+from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.records import read_records
-from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.storage.schema import LISTED, Space
 from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.engine.text import inverted
 from retrieval_store.engine.text.inverted import (
@@ -97,7 +101,37 @@ def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
 
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
-GoingOn: TypeAlias = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile(PointsFile[ListView, Layers[Lists]]):
+    """The file of the lists of a kind."""
+
+    what: ClassVar[str] = "lists of words"
+    parts: ClassVar[int] = LISTED
+    of: ListKey
+
+    @classmethod
+    def in_file(cls, path: Path) -> "ListFile":
+        """What there are lists of in a file, as it says."""
+        return cls(inverted.key_in(path))
+
+    @property
+    def key(self) -> str:
+        return file_key(self.of)
+
+    def writer(self, view: ListView, going_on: GoingOn) -> Callable[[Path], int]:
+        """The lists as they are held, if nothing of what was deleted or replaced is in them; else
+        made anew."""
+        layers = pure(view, self.of) or renewed(view, self.of, going_on)
+        write = inverted.write
+        return partial(write, key=self.of, layers=layers, state=view.state, going_on=going_on)
+
+    def unmap(self, view: ListView) -> None:
+        view.kept.lists.unmap([self.of])
+
+    def read(self, path: Path, made: DerivedFile, source: ListView) -> Layers[Lists]:
+        return inverted.read(path, self.of, source.state.pks, self.stale_rows(source, made))
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
@@ -110,7 +144,7 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
         return inverted.combined(list(in_pieces(view, key, rows)))
 
     seq, alive = view.state.head.seq, view.state.alive
-    return current(view.kept.lists, key, seq, alive, build, lambda: _saved(view, key))
+    return current(view.kept.lists, key, seq, alive, build, lambda: ListFile(key).read_saved(view))
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
@@ -155,17 +189,6 @@ def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
     found = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
     ends = np.cumsum([size or 0 for piece in found for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
-
-
-def _saved(view: ListView, key: ListKey) -> Layers[Lists] | None:
-    """What a process saved, if it is of use."""
-    return saved(
-        view,
-        file_key(key),
-        "lists of words",
-        lambda path, found: inverted.read(path, view, found.seq, found.covered),
-        lambda: view.kept.lists.demand.reject(key),
-    )
 
 
 def _sparse_lists(view: AnyView, number: int, rows: Ints) -> Lists:

@@ -18,7 +18,7 @@ thousand words takes a tenth of a second; to find one of them here takes microse
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -39,9 +39,8 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.engine.state import files
 from retrieval_store.engine.state.caches import LayerCache, Layers, outside
-from retrieval_store.engine.state.files import Array, stale_since
-from retrieval_store.engine.state.state import AnyView, State, View, rows_of
-from retrieval_store.engine.storage.schema import LISTED
+from retrieval_store.engine.state.files import Array, GoingOn
+from retrieval_store.engine.state.state import State, View, rows_of
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
@@ -345,13 +344,7 @@ MAGICS_BEFORE = (b"RSlists1",)  # of lists as they were before they were mapped
 _TYPES = ("<i8", "<f4", "<i8", "<i8", "<i4", "<f4", "|u1", "<i8", "<i4")
 
 
-def write(
-    path: Path,
-    key: ListKey,
-    layers: Layers[Lists],
-    state: State,
-    going_on: Callable[[], object] = lambda: None,
-) -> int:
+def write(path: Path, key: ListKey, layers: Layers[Lists], state: State, going_on: GoingOn) -> int:
     """Write layers of this key without stale rows; returns the pk that is the first not to be in
     them. going_on: called before each array; it may raise."""
     arrays = [array for segment in layers.segments for array in _arrays(segment, state)]
@@ -375,16 +368,18 @@ def key_in(path: Path) -> ListKey:
     return key_told(files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
 
 
-def read(path: Path, view: AnyView, seq: int, covered: int) -> Layers[Lists]:
-    """What `write` wrote at the write `seq`, when `covered` was the next pk, for this state."""
+def read(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
+    """What `write` wrote, for the rows with these pks, of which some are stale since."""
     found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
-    _, have_words = found.header
+    key_of_file, have_words = found.header
+    if key_of_file != told_of(key):
+        raise ValueError("it has lists of something else")
     arrays = found.of_types(*_TYPES * len(have_words))
     segments = []
     for i, has_words in enumerate(have_words):
         its = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
-        segments.append(_segment(view.state.pks, has_words is True, *its))
-    return Layers(tuple(segments), stale_since(view, seq, covered, LISTED), found.memory)
+        segments.append(_segment(pks, has_words is True, *its))
+    return Layers(tuple(segments), stale, found.memory)
 
 
 def _segment(

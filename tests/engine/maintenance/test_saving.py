@@ -203,6 +203,17 @@ def test_damaged_columns_are_made_again(with_columns, damage, is_sealed):
         assert all(report.problem is None for report in client.verify())
 
 
+def test_a_file_that_cannot_be_used_is_not_tried_again(with_columns, caplog):
+    file, *_ = file_of(with_columns, "n")
+    file.write_bytes(b"")
+    with retrieval_store.Client(with_columns, read_only=True) as client:
+        things = client.get_collection("things", embedding_function=None)
+        for _ in range(3):
+            assert things.get(where={"n": 7})["ids"] == ["7"]
+            inside.access(things).forget()
+    assert caplog.text.count("can't be used and will be made again") == 1
+
+
 def save_columns(things):
     inside.save_columns(inside.access(things))
 

@@ -333,15 +333,15 @@ def test_another_process_that_optimizes_meanwhile_is_no_problem(indexed):
 def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, monkeypatch):
     compared = []
 
-    def replacing(compare, directory, space, index, made):
+    def replacing(compare, path, made, comparison):
         if not compared:
             things.add(ids=[f"{i}" for i in range(5_000, 5_400)], embeddings=cloud(400, 6))
             inside.maintain(inside.access(things))
-            assert not (directory / "derived" / made.file).exists()
+            assert not path.exists()
         compared.append(made.file)
-        compare(directory, space, index, made)
+        compare(path, made, comparison)
 
-    steps.around(monkeypatch, "verify_index", replacing)
+    steps.around(monkeypatch, "compare_derived", replacing)
     with retrieval_store.Client(indexed) as client:
         things = client.get_collection("things", embedding_function=None)
         assert problem_reports(client) == []
@@ -406,6 +406,18 @@ def listed(tmp_path):
         things.query(query_texts="x", mode="text")
         things.optimize()
     return tmp_path / "store"
+
+
+def test_lists_that_are_recorded_as_others_are_not_used(listed, caplog):
+    points, swap = points_file(listed), "UPDATE derived SET key = ? WHERE key GLOB ?"
+    key = derived_file(listed, "words").name.rpartition(".")[0]
+    for name, pattern in (("x", "words*"), (key, "trigrams"), ("trigrams", "x")):
+        sql(points, swap, name, pattern)
+    assert sorted(problems(listed)) == ["trigrams", "words"]
+    with retrieval_store.Client(listed) as client:
+        things = client.get_collection("things", embedding_function=None)
+        things.query(query_texts="x", mode="text")
+    assert "lists of something else" in caplog.text
 
 
 PARTS = (

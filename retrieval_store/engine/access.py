@@ -126,8 +126,8 @@ class Memory:
         self._advancing, self.compacting = threading.Lock(), threading.Lock()
 
     def now(self, connection: apsw.Connection) -> CachedState | None:
-        """The cached state, if that is what the transaction on this connection shows, which is
-        looked at without waiting for other threads; else None, and the transaction is of no use."""
+        """The cached state, if it is what this connection's transaction shows, without waiting for
+        other threads; else None, and the transaction is useless."""
         cached = self._cached
         if (
             cached is not None
@@ -146,7 +146,8 @@ class Memory:
             return cached
 
     def before(self, connection: apsw.Connection, head: CollectionHead) -> CachedState:
-        """The state that a write transaction begins with; it must not have written anything yet."""
+        """The state at the beginning of a write transaction, which must not have written anything
+        yet."""
         with self._advancing:
             self._cached = cached = self._next(connection, head)
             return cached
@@ -218,7 +219,7 @@ class Memory:
             _close(self._spaces.pop(key) for key in later)
 
     def _let_go_of_generations_before(self, generation: int) -> None:
-        """Drop older generations; readers keep the ones they use. Data of this or a later
+        """Drop older generations; readers keep those that they use. Data of this or a later
         generation is kept only if this process is compacting: otherwise another process has made
         the generation, with other slots."""
         ours = self.compacting.locked() or self._directory is None
@@ -229,7 +230,7 @@ class Memory:
                 space.let_go()
 
     def _let_go_of_dropped(self, state: State) -> None:
-        """Drop vector spaces that were deleted; readers keep the ones they use."""
+        """Drop vector spaces that were deleted; readers keep those that they use."""
         there = numbers_of(state)
         for key in [key for key in list(self._spaces) if key[0] not in there]:
             self._spaces.pop(key).let_go()
@@ -352,8 +353,8 @@ A = TypeVar("A", bound="Access")
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """What maintenance does. doing: in words, None if nothing; done, total: vectors, or points;
-    since: by `time.monotonic`."""
+    """The progress of maintenance. doing: in words, None if nothing; done, total: vectors, or
+    points; since: by `time.monotonic`."""
 
     doing: str | None = None
     done: int = 0
@@ -361,7 +362,7 @@ class Maintained:
     since: float = 0.0
 
     def further(self, done: int, total: int) -> "Maintained":
-        """After so many more of so many are done."""
+        """Note that `done` more of `total` are done."""
         return replace(self, done=self.done + done, total=total)
 
 
@@ -372,9 +373,9 @@ IDLE = Maintained()
 class StoreHooks:
     """What a store passes to its collections. find_class: returns the class of an index by name;
     schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
-    derived files may be used; expires: where the points of this collection have the moment from
-    which on they are gone, None where they have none; find_damage: looks at every byte of a
-    collection and says what is wrong, None if nothing is."""
+    derived files may be used; expires: the path of the moment at which a point expires, None where
+    points don't expire; find_damage: checks every byte of a collection and returns what is wrong,
+    None for nothing."""
 
     find_class: FindClass = built_in
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
@@ -524,9 +525,9 @@ class Access:
     def at_once(
         self, look: Callable[[apsw.Connection, *Ts], Found | None], *arguments: *Ts
     ) -> Found | None:
-        """What `look` returns, given a connection and these arguments: by a single statement, which
-        shows one state without a transaction. None if it returns that, or fails: then `read` tells
-        what there is, or what is wrong."""
+        """The result of `look`, called with a connection and these arguments, by a single
+        statement, which sees one state without a transaction. None if it returns that, or fails:
+        then `read` finds out what there is, or what is wrong."""
         return self._database.at_once(look, *arguments)
 
     def _show(
@@ -548,7 +549,7 @@ class Access:
             return look(self.view(connection, cached))
 
     def _go_on_after(self, error: RetrievalStoreError, seen: list[State]) -> None:
-        """Raise the error of a read; return if it comes of a file that maintenance has removed."""
+        """Raise the error of a read; return if its cause is a file that maintenance has removed."""
         if isinstance(error, StorageError):
             self._refuse_if_gone()
         if not isinstance(error, DamagedError) or not seen or not self.has_moved_on(seen[0]):

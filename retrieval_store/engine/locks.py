@@ -35,7 +35,8 @@ Ts = TypeVarTuple("Ts")
 
 
 def tries(milliseconds: int) -> Iterator[None]:
-    """Again and again, with pauses, until the time is over; for locks that can only be polled."""
+    """Yields again and again, with pauses, until the time is over; for locks that can only be
+    polled."""
     pause, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
     yield
     while time.monotonic() < deadline:
@@ -47,12 +48,10 @@ Owned: TypeAlias = Any  # threading.RLock, which is no type before Python 3.13
 
 
 class SharedLock:
-    """Many threads share, or one excludes all others.
-
-    One who wants to exclude goes before those who come later, else it might never get in; and once
-    it is through, those who waited go before the next. Who shares or excludes may share
-    besides, as a client that is collected meanwhile does.
-    """
+    """A lock that many threads share, or one holds exclusively. A thread that wants it exclusively
+    goes before those that come later, else it might never get it; afterwards those that waited go
+    first. A thread that shares it, or holds it exclusively, may share it again, as when a client is
+    garbage-collected meanwhile."""
 
     def __init__(self) -> None:
         self._inside: dict[int, Owned] = {}  # a lock for each thread, by which it shares
@@ -63,7 +62,8 @@ class SharedLock:
         self.excluder = 0  # the thread that holds them, while they are held
 
     def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """What `work` returns, called with these arguments; no thread excludes meanwhile."""
+        """The result of `work`, called with these arguments while no thread holds the lock
+        exclusively."""
         inside = _own(self._inside)
         if inside._is_owned():  # who excludes waits for this thread already
             return work(*arguments)
@@ -73,8 +73,8 @@ class SharedLock:
         return self._share_in_turn(work, *arguments)
 
     def share_at_once(self, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
-        """The same without waiting: what `otherwise` returns if another thread excludes others, or
-        waits to."""
+        """The same without waiting; the result of `otherwise` if another thread holds the lock
+        exclusively, or waits to."""
         inside = _own(self._inside)
         if inside._is_owned():
             return work()
@@ -94,7 +94,7 @@ class SharedLock:
                         return work(*arguments)
 
     def alone(self, work: Callable[[], T]) -> T:
-        """What `work` returns; no other thread shares or excludes meanwhile."""
+        """The result of `work`, called while no other thread holds the lock."""
         for waiting in list(self._waiting.values()):
             with waiting:
                 pass
@@ -103,14 +103,15 @@ class SharedLock:
             return work()
 
     def wait_for_others(self) -> None:
-        """Return when no other thread shares; for who keeps others out by `excluding`."""
+        """Wait until no other thread shares the lock; for a thread that keeps others out by
+        `excluding`."""
         self.excluder = threading.get_ident()
         for inside in list(self._inside.values()):
             with inside:
                 pass
 
     def is_mine(self) -> bool:
-        """Whether this thread shares."""
+        """Whether this thread shares the lock."""
         return bool(_own(self._inside)._is_owned())
 
     def forget_others(self) -> None:
@@ -126,8 +127,8 @@ def _own(locks: dict[int, Owned]) -> Owned:
 
 
 class _Place:
-    """A place in a line. held: locked for as long as its thread waits or works; called: released to
-    wake it."""
+    """A place in the queue. held: locked while its thread waits or works; called: released to wake
+    it."""
 
     __slots__ = ("called", "held")
 
@@ -137,22 +138,22 @@ class _Place:
 
 
 class FifoLock:
-    """One thread at a time, in the order in which they came."""
+    """A lock for one thread at a time, in the order of their coming."""
 
     def __init__(self) -> None:
         self._line: deque[_Place] = deque()
 
     @property
     def taken(self) -> bool:
-        """Whether any thread works or waits."""
+        """Whether a thread works or waits."""
         return any(place.held.locked() for place in tuple(self._line))
 
     def take(self, work: Callable[[], T]) -> T:
-        """What `work` returns when it is this thread's turn."""
+        """The result of `work`, called when it is this thread's turn."""
         return self.take_within(threading.TIMEOUT_MAX, work, work)
 
     def take_within(self, seconds: float, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
-        """The same, or what `otherwise` returns if it isn't this thread's turn in time."""
+        """The same; the result of `otherwise` if it isn't this thread's turn in time."""
         place = _Place()
         try:
             with place.held:
@@ -178,7 +179,7 @@ class FifoLock:
                 first.called.release()
 
     def _first(self) -> _Place | None:
-        """The first in the line that hasn't gone."""
+        """The first place in the queue that is still wanted."""
         while True:
             try:
                 first = self._line[0]
@@ -191,7 +192,7 @@ class FifoLock:
 
 
 class _PutOff(threading.local):
-    """What the thread has put off, None if it puts nothing off."""
+    """The calls that this thread has deferred; None if it defers none."""
 
     calls: list[Callable[[], None]] | None = None
 
@@ -200,16 +201,16 @@ _put_off = _PutOff()
 
 
 def collect_deferred() -> list[Callable[[], None]]:
-    """From here on, put off in this thread what `defer` is given. The calls come into this
-    list, and it is for the thread to make them."""
+    """Collect the calls given to `defer` in this thread from now on. They are put into this list,
+    and the thread must make them."""
     calls: list[Callable[[], None]] = []
     _put_off.calls = calls
     return calls
 
 
 def defer(call: Callable[[], None]) -> None:
-    """Call it; in a thread that puts calls off, when that has finished what it is at, which may
-    hold locks that the call needs."""
+    """Make a call; in a thread that collects deferred calls, later, since it may hold locks that
+    the call needs."""
     if _put_off.calls is None:
         call()
     else:
@@ -217,14 +218,14 @@ def defer(call: Callable[[], None]) -> None:
 
 
 class ForkAware(Protocol):
-    """Something that holds what a child must not inherit."""
+    """Holds something that a forked child must not inherit."""
 
     def forget_after_fork(self) -> None:
         """In the child, which has one thread: drop what threads of the parent may hold."""
 
 
 class ClosesBeforeFork(Protocol):
-    """Something that can close what is idle."""
+    """Can close what is idle before a fork."""
 
     def close_before_fork(self) -> None:
         """Close it."""
@@ -236,12 +237,12 @@ _gate = SharedLock()
 
 
 def reset_after_fork(holder: ForkAware) -> None:
-    """From here on, tell `holder` in the child after each fork."""
+    """Call `holder.forget_after_fork` in the child after each fork."""
     _aware.add(holder)
 
 
 def closes_before_fork(holder: ClosesBeforeFork) -> None:
-    """From here on, let `holder` close what it can before each fork."""
+    """Call `holder.close_before_fork` before each fork."""
     _closing.add(holder)
 
 
@@ -251,7 +252,7 @@ unforkable = _gate.share
 
 
 def is_unforkable() -> bool:
-    """Whether this thread is in `unforkable`, and forks nevertheless."""
+    """Whether this thread is inside `unforkable`."""
     return _gate.is_mine()
 
 
@@ -272,8 +273,8 @@ def _before() -> None:
 
 
 def _wait_for_imports() -> None:
-    """Return when no other thread is loading a module of ours. A child would inherit the lock of
-    that module, which no thread of its own would ever release."""
+    """Wait until no other thread is importing a module of ours. A forked child would inherit the
+    module's lock, which no thread of its own would ever release."""
     # importlib has a lock for each module as long as any thread loads it, and tells nobody else. A
     # Python that keeps them elsewhere is one where a fork doesn't wait, and a child may hang in the
     # import that its parent was at: test_fork.py tells for each version.

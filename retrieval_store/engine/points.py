@@ -252,7 +252,7 @@ class PointStore:
         )
 
     def _living(self, view: SearchView, expression: Expression | None) -> Expression | None:
-        """The expression, such that it leaves out what has expired."""
+        """The filter, extended so that it excludes expired points."""
         path = self.access.expires
         if path is None:
             return expression
@@ -461,8 +461,8 @@ class PointStore:
         return self.access.read(look)
 
     def _attend_if_wanted(self, view: SearchView, is_lacking: bool = False) -> None:
-        """Tell the store if there is something to save, or to make for later calls. is_lacking:
-        whether many vectors have no codes, or aren't in the index."""
+        """Schedule maintenance if there is something to save, or to build for later calls.
+        is_lacking: whether many vectors have no codes, or aren't in the index."""
         if is_lacking or view.kept.unsaved or view.kept.lists.demand.wanted():
             self.access.schedule_maintenance()
 
@@ -494,7 +494,7 @@ class PointStore:
 
 
 def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
-    """The attributes of a transaction's span."""
+    """The span attributes of a transaction."""
     return {
         "retrieval_store.written": written,
         "retrieval_store.operations": seq - before,
@@ -503,7 +503,7 @@ def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
 
 
 def _of_search(trace: EngineTrace, state: State) -> tracing.Attributes:
-    """Those of a search's; see `stats.of_search`."""
+    """The span attributes of a search; see `stats.of_search`."""
     from retrieval_store.engine.stats import of_search
 
     return of_search(trace, state)

@@ -63,9 +63,9 @@ _CLOSE = partial(ClientClosedError, "the copy is finished")
 
 
 def copy_collection(points: Access, directory: Path) -> None:
-    """Make, in a directory that doesn't exist, the files of a collection as of one moment. Others
-    may write meanwhile: what counts in a file of vectors never changes, and the rest is copied in
-    one transaction."""
+    """Copy the files of a collection, as of one moment, into a new directory. Others may write
+    meanwhile: rows of vector files that count never change, and the rest is copied in one
+    transaction."""
     directory.mkdir()
     if points.read(partial(_copy, directory=directory)) or points.expires is not None:
         _reduce(directory, points.hooks)
@@ -73,15 +73,15 @@ def copy_collection(points: Access, directory: Path) -> None:
 
 @contextmanager
 def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
-    """The directory of a copy that is this call's own, in `beside` or among the system's
-    temporary files; what isn't taken away from there goes afterwards."""
+    """A private directory with a copy, in `beside` or among the system's temporary files; it is
+    deleted afterwards, except what is moved away."""
     with private_folder(beside) as folder:
         copy_collection(points, folder / "copy")
         yield folder / "copy"
 
 
 def _copy(view: SearchView, directory: Path) -> bool:
-    """Copy the files of a collection; returns whether there is anything in them to let go of."""
+    """Copy the files of a collection; returns whether they hold anything dead or expired."""
     for left in directory.iterdir():  # by an attempt during which a file went away
         left.unlink()
     with translated(directory):
@@ -103,7 +103,7 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
 
 
 def _reduce(directory: Path, hooks: StoreHooks) -> None:
-    """Let go of what is dead, or has expired, in a copy that is this call's own."""
+    """Remove the dead and the expired from a private copy."""
     own = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
     points = Access.open(directory, directory.name, "relaxed", own)
     try:
@@ -121,7 +121,7 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
 
 
 def _without_a_word(done: int, total: int) -> None:
-    """No caller waits to be told."""
+    """Reports no progress."""
 
 
 VERSION = 1
@@ -134,7 +134,7 @@ _FILE = re.compile(rf"{re.escape(POINTS_NAME)}|[0-9]{{1,18}}\.[0-9]{{1,18}}\.vec
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a snapshot holds. whole: a whole store, or one collection of it."""
+    """The content of a snapshot. whole: a whole store, or one collection."""
 
     whole: bool
     collections: tuple[CollectionRecord, ...]
@@ -148,8 +148,8 @@ class _ZipEntry:
 
 
 def pack(directory: Path, manifest: Manifest, target: Path) -> None:
-    """Make a snapshot of a private folder that has a directory for each of the collections;
-    InvalidArgumentError when there is something in its place."""
+    """Make a snapshot of a private folder with a directory for each collection;
+    InvalidArgumentError when the target exists."""
     made = directory / SNAPSHOT_NAME
     with zipfile.ZipFile(made, "x", allowZip64=True) as archive:
         entries = {}
@@ -198,8 +198,8 @@ def _described(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> bytes:
 
 
 def unpack(snapshot: Path, directory: Path) -> Manifest:
-    """Write the files of a snapshot into a directory, each checked on its way; what is found wrong
-    is a DamagedError, or a FormatError for one of a newer version."""
+    """Write the files of a snapshot into a directory, each checked on the way; DamagedError, or
+    FormatError for a snapshot of a newer version."""
     with _opened(snapshot) as archive:
         manifest, entries = _read_manifest(archive, snapshot)
         _refuse_others(archive, entries, snapshot)
@@ -227,7 +227,8 @@ def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _regular(path: Path) -> BinaryIO:
-    """The file, opened; InvalidArgumentError for what is none: a pipe or a device may never end."""
+    """The opened file; InvalidArgumentError unless it is a regular one: a pipe or a device may
+    never end."""
     opened = os.open(path, os.O_RDONLY | system.CLOSE_ON_EXEC | system.NO_WAITING)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
@@ -285,8 +286,7 @@ def _entry(name: str, said: Any, ids: set[str]) -> _ZipEntry:
 def _refuse_others(
     archive: zipfile.ZipFile, entries: Mapping[str, _ZipEntry], snapshot: Path
 ) -> None:
-    """What is in the archive must be what the manifest says, as long as it says, and no more than
-    the archive has room for."""
+    """Check that the archive holds what the manifest lists, in the same sizes, and nothing else."""
     names = archive.namelist()
     if len(names) != len(set(names)) or set(names) != {MANIFEST, *entries}:
         raise DamagedError(f"{snapshot} is damaged: it has other files than its manifest says")

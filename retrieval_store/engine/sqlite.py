@@ -86,7 +86,7 @@ class Format:
     readable: int = 1
 
     def statements(self, version: int) -> str:
-        """What makes a database of that version."""
+        """The statements that create a database of that version."""
         return "".join([self.schema, *(self.migrations[v] for v in range(1, version))])
 
 
@@ -433,8 +433,8 @@ def log_of_database(path: Path) -> Path:
 
 
 def remove_empty_log(path: Path) -> None:
-    """Have SQLite remove a log without content, and what processes share of it, unless another
-    connection is there: one that only reads makes them, and can't remove them."""
+    """Have SQLite remove an empty log and the shared-memory file, unless another connection exists:
+    a read-only connection creates them but can't remove them."""
     with suppress(apsw.Error, OSError):
         if log_of_database(path).stat().st_size == 0:
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
@@ -459,8 +459,9 @@ def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
 
 
 def _read_only_uri(path: Path) -> str:
-    """Where nothing can be written SQLite can't coordinate with writers, nor read a write-ahead
-    log; there are no writers there, and a log only if the store wasn't closed."""
+    """The URI for a directory that can't be written to: there SQLite can't coordinate with writers,
+    nor read a write-ahead log; but there are no writers, and a log only if the store wasn't
+    closed."""
     if os.access(path.parent, os.W_OK):
         return f"{path.as_uri()}?mode=ro"
     log = log_of_database(path)
@@ -473,7 +474,7 @@ def _read_only_uri(path: Path) -> str:
 
 
 def _version(connection: apsw.Connection, path: Path, format: Format) -> int:
-    """The format version of a database, which is one that this code can use or migrate."""
+    """The format version of a database, if this code can use or migrate it."""
     query = "PRAGMA application_id; PRAGMA user_version"
     (application_id,), (version,) = select(connection, query)
     if application_id != format.application_id:
@@ -491,7 +492,7 @@ def _version(connection: apsw.Connection, path: Path, format: Format) -> int:
 
 
 def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode) -> int:
-    """Bring an older database up to date, in one transaction; returns its version."""
+    """Migrate an older database in one transaction; returns its version."""
     if mode == "read-only":
         raise FormatError(
             f"{path} has an older format, which can't be brought up to date with read_only=True: "
@@ -519,22 +520,22 @@ Ts = TypeVarTuple("Ts")
 
 
 class _Pool(ABC):
-    """What databases in files and in memory have in common."""
+    """What databases in files and in memory share."""
 
     path: Path
     _format: Format
 
     @abstractmethod
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """What `work` returns, given a connection and these arguments."""
+        """The result of `work`, called with a connection and these arguments."""
 
     @abstractmethod
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
 
     def _translating(self, lend: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """What `lend` returns, with no fork meanwhile; errors of SQLite and the system come out as
-        ours."""
+        """The result of `lend`, called while no fork can happen; errors of SQLite and the system
+        are turned into ours."""
         try:
             return unforkable(lend, *arguments)
         except RetrievalStoreError:
@@ -545,8 +546,8 @@ class _Pool(ABC):
     def at_once(
         self, look: Callable[[apsw.Connection, *Ts], T | None], *arguments: *Ts
     ) -> T | None:
-        """What `look` returns, by a single statement, which shows one state without a transaction.
-        None if it returns that, or fails: then a read tells what there is, or what is wrong."""
+        """The result of `look` by a single statement, which sees one state without a transaction.
+        None if it returns that, or fails: then a read finds out what there is, or what is wrong."""
         try:
             return self.use(look, *arguments)
         except LockTimeoutError:  # a read would wait as long again
@@ -555,11 +556,11 @@ class _Pool(ABC):
             return None
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
-        """What `work` returns, given a connection in a read transaction."""
+        """The result of `work`, called with a connection in a read transaction."""
         return self.use(in_transaction, work)
 
     def write(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same, in a write transaction; only one process is in one at a time."""
+        """The same in a write transaction; only one process is in one at a time."""
         self.refuse_if_read_only()
         return self.use(writing, self._format, work)
 
@@ -586,8 +587,8 @@ class FileDatabase(_Pool):
         return DESCRIPTORS + MORE_DESCRIPTORS * (idle - 1) if idle else 0
 
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """What `work` returns, given a connection for itself and these arguments; errors of SQLite
-        and the system come out as ours."""
+        """The result of `work`, called with a connection of its own and these arguments; errors of
+        SQLite and the system are turned into ours."""
         thread = threading.get_ident()
         if self._lent.get(thread) and not is_unforkable():
             self._close_lost(thread)
@@ -596,7 +597,7 @@ class FileDatabase(_Pool):
     def _lend(
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
     ) -> T:
-        """What `work` returns, given a connection that is lent to this thread meanwhile."""
+        """The result of `work`, called with a connection that is lent to this thread meanwhile."""
         mine = self._lent.setdefault(thread, [])
         closings = self._closings
         connection = self._take(mine)
@@ -613,7 +614,7 @@ class FileDatabase(_Pool):
             self._give_back(mine, closings)
 
     def _take(self, mine: list[Lease]) -> apsw.Connection:
-        """A connection, which is among `mine` until it is given back."""
+        """A connection, kept in `mine` until it is given back."""
         if self._closed is not None:
             raise self._closed()
         self._refuse_replaced()
@@ -635,8 +636,8 @@ class FileDatabase(_Pool):
             self.close(self._closed)
 
     def _close_lost(self, thread: int) -> None:
-        """Close what was lent to a thread that isn't inside: an interrupt has kept it from coming
-        back. It holds no lock, since transactions end by themselves."""
+        """Close connections of a thread that isn't inside: an interrupt kept it from giving them
+        back. They hold no lock, since transactions end by themselves."""
         lost = self._lent.get(thread)
         while lost:
             lost.pop().connection.close()
@@ -655,22 +656,22 @@ class FileDatabase(_Pool):
         return True
 
     def close_idle(self) -> None:
-        """Close the idle connections, and those that are in use when they come back; others are
-        opened when they are needed."""
+        """Close the idle connections, and those in use when they are given back; new ones are
+        opened when needed."""
         self._closings += 1
         while self._idle:
             with suppress(IndexError):  # another thread took the last
                 self._idle.pop().connection.close()
 
     def close_before_fork(self) -> None:
-        """Close all but what this thread itself is using: no other is inside."""
+        """Close all but the connections of this thread: no other thread is inside."""
         self.close_idle()
         for thread in list(self._lent):
             if thread != threading.get_ident() or not is_unforkable():
                 self._close_lost(thread)
 
     def close(self, reason: Reason) -> None:
-        """Close all connections; from here on `use` raises `reason`."""
+        """Close all connections; from now on `use` raises `reason`."""
         self._closed = reason
         self.close_idle()
         if self._mode == "read-only" and self._file is not None:  # it was in use
@@ -693,14 +694,14 @@ class FileDatabase(_Pool):
 
 
 def _move_last(source: list[Lease], target: list[Lease]) -> None:
-    """Move the last of one list behind another, in a single step, between whose halves no interrupt
-    can come; raises IndexError."""
+    """Move the last item of one list to the end of another, in one step that an interrupt can't
+    divide; IndexError."""
     target.extend(map(list.pop, [source]))
 
 
 def _first_error(error: BaseException) -> BaseException:
-    """What went wrong in a transaction: apsw rolls back also what SQLite itself has rolled back
-    already, and raises what SQLite says to that."""
+    """The cause of a failed transaction: apsw also rolls back what SQLite has rolled back already,
+    and raises SQLite's error about that."""
     before = error.__context__
     vain = isinstance(error, apsw.SQLError) and "no transaction is active" in str(error)
     return before if vain and before is not None else error
@@ -713,7 +714,7 @@ def _lacks_space(connection: apsw.Connection, error: apsw.IOError) -> bool:
 
 
 class MemoryDatabase(_Pool):
-    """The same for a database in memory: one connection, for one thread at a time."""
+    """The same for a database in memory: one connection, used by one thread at a time."""
 
     path = Path(":memory:")
     descriptors = 0
@@ -737,8 +738,8 @@ class MemoryDatabase(_Pool):
         reset_after_fork(self)
 
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """What `work` returns, given the connection and these arguments. In the middle of a write
-        of this thread it is an error: it would show what the write has done so far."""
+        """The result of `work`, called with the connection and these arguments. An error in the
+        middle of a write of this thread, which it would see half done."""
         return self._translating(self._lend, work, arguments)
 
     def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
@@ -757,7 +758,7 @@ class MemoryDatabase(_Pool):
         return True
 
     def close_idle(self) -> None:
-        """What is in memory can't be opened again, so it stays."""
+        """Does nothing: a database in memory can't be opened again."""
 
     def forget_after_fork(self) -> None:
         """In a child: the content is the parent's."""
@@ -767,7 +768,7 @@ class MemoryDatabase(_Pool):
         )
 
     def close(self, reason: Reason) -> None:
-        """Close the connection; from here on `use` raises `reason`."""
+        """Close the connection; from now on `use` raises `reason`."""
         with self._lock:
             self._closed = reason
             self._connection.close()

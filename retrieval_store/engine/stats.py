@@ -57,9 +57,9 @@ ELSEWHERE = "another process is at it"
 
 
 def explanation(trace: EngineTrace, state: State) -> Payload:
-    """What a search did. fresh: vectors that the index lacks; uncoded: vectors without codes, which
-    are searched as floats; plans: for each query vector in turn, and more than one for those that
-    needed a second try; costs: estimates in microseconds; steps: milliseconds."""
+    """How a search was answered. fresh: vectors that the index lacks; uncoded: vectors without
+    codes, which are searched as floats; plans: one for each query vector, and another for each
+    second try; costs: estimates in microseconds; steps: milliseconds."""
     return {
         "points": state.count,
         "matching": trace.matching,
@@ -81,7 +81,7 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
 
 
 def count_matching(view: SearchView, steps: Sequence[QueryStep]) -> int:
-    """How many points the filter allows; of several steps that look for points, the most."""
+    """How many points the filter allows; the maximum over steps that search."""
     counts, pending = [0], [*steps]
     while pending:
         step = pending.pop()
@@ -92,7 +92,7 @@ def count_matching(view: SearchView, steps: Sequence[QueryStep]) -> int:
 
 
 def of_search(trace: EngineTrace, state: State) -> Attributes:
-    """The same for spans."""
+    """Span attributes of a search."""
     return {
         "retrieval_store.seq": state.head.seq,
         "retrieval_store.points": state.count,
@@ -104,9 +104,8 @@ def of_search(trace: EngineTrace, state: State) -> Attributes:
 
 
 def gauges(points: Access, mode: Mode) -> Gauges:
-    """What is watched of a collection. It is looked at through a connection of its own, which is
-    closed again, and beside what is in memory, so that to watch it is no use of it: nothing is
-    loaded, and nothing that others use is let go of."""
+    """The gauges of a collection. They are read through a connection of their own, without touching
+    what is in memory, so that monitoring loads nothing and evicts nothing."""
     if points.directory is None:
         return points.read(lambda view: _watched(view.connection, view.state, view.kept, None))
     held, path = points.memory.held, points.directory / POINTS_NAME
@@ -127,7 +126,7 @@ def gauges(points: Access, mode: Mode) -> Gauges:
 def _watched(
     connection: apsw.Connection, state: State | None, kept: Caches | None, directory: Path | None
 ) -> Gauges:
-    """As the database is now; what is in memory may be behind it."""
+    """The gauges as the database is now; what is in memory may be older."""
     head = read_head(connection)
     if head.dropped:
         raise NotFoundError.of_deleted("the collection")
@@ -153,8 +152,8 @@ def _is_at_hand(state: State, generation: int) -> bool:
 
 
 def _behind(connection: apsw.Connection, state: State, kept: Caches) -> tuple[int, int]:
-    """How many vectors of points lack a place in an index, and codes, where they should have them;
-    both in memory and in files."""
+    """How many vectors of points are missing from an index, and have no codes, where they should;
+    in memory and in files."""
     lag = uncoded = 0
     for name, space in state.spaces.items():
         if space.space.metric in BY_PRODUCTS:
@@ -208,7 +207,7 @@ def _shown(space: OpenSpace) -> CodeSnapshot:
 
 
 def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
-    """Of which slots there are codes in files."""
+    """The slots that have codes in files."""
     found = []
     for file in derived.find_all(connection, f"codes.{space.number}.{generation}"):
         first = number_of(file) * FILE_SEGMENTS * SEGMENT
@@ -219,7 +218,7 @@ def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) 
 
 
 def index_at_hand(space: Indexed) -> str:
-    """The name of the index that a space has or may get here; "exact" where what it needs isn't
+    """The name of the index that a space has or may get here; "exact" where its package isn't
     installed."""
     name = index_name(space)
     return name if is_installed(name) else EXACT
@@ -239,8 +238,8 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
 
 
 def maintenance(points: Access) -> Payload | None:
-    """What maintenance of a collection does, how far it is, and for how long; None if nothing.
-    process: another one that does it, of which no more is known."""
+    """The maintenance of a collection: what it does, how far it is, and since when; None without
+    any. process: another process that does it, of which no more is known."""
     now = points.maintained
     if now.doing is not None:
         seconds = round(time.monotonic() - now.since, 3)
@@ -250,7 +249,7 @@ def maintenance(points: Access) -> Payload | None:
 
 
 def compiled() -> dict[str, str | None]:
-    """The instruction set of the compiled part, or what to do to have one."""
+    """The instruction set of the compiled part, or how to get it."""
     there = kernel()
     if there is None:
         return {"instructions": None, "advice": REMEDY}
@@ -274,8 +273,8 @@ def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, 
 
 
 def of_space(view: SearchView, space: SpaceState) -> Payload:
-    """Of codes and of an index as many slots as are at hand or in files, which are mapped or loaded
-    when they are wanted."""
+    """How many slots have codes, and are in an index, in memory or in files, which are loaded when
+    needed."""
     name, slots, kept = space.space.name, space.space.slots, view.kept
     generation, index = view.state.head.generation, index_at_hand(space.space)
     held = kept.spaces[name]
@@ -302,7 +301,7 @@ def _on_disk(directory: Path) -> dict[str, int]:
 
 
 def on_disk(directory: Path, pattern: str) -> int:
-    """What files of such names take."""
+    """The bytes of files with such names."""
     return sum(map(_taken, directory.glob(pattern)))
 
 
@@ -343,22 +342,22 @@ def warm(points: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
 
 
 class _Laps:
-    """told: the milliseconds that each part took."""
+    """told: the milliseconds of each part."""
 
     def __init__(self) -> None:
         self.told: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def end(self, part: str) -> None:
-        """A part ends here, and the next begins."""
+        """End a part and begin the next."""
         now = time.perf_counter()
         self.told[part] = round((now - self._last) * 1e3, 3)
         self._last = now
 
 
 def _vectors(points: Access, name: str) -> Payload:
-    """Load the index and the codes of a dense space: the codes, and what else a search needs, by
-    looking for what is nearest to one of its own vectors."""
+    """Load the index and the codes of a dense space by searching for the nearest of one of its own
+    vectors."""
     load(points, name, waits=False)
 
     def look(view: SearchView) -> Payload:
@@ -377,7 +376,7 @@ def _vectors(points: Access, name: str) -> Payload:
 
 
 def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
-    """How the columns of each path came to be in memory, by its first key."""
+    """How the columns of each path came into memory, by first key."""
     columns = {path: ValuesAt(path, "whole") for path in paths}
     before = {path: _is_there(view, view.kept.columns, columns[path]) for path in paths}
     for path in paths:
@@ -387,7 +386,7 @@ def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
 
 
 def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
-    """How the lists of each sparse space, by its name, and of words came to be in memory."""
+    """How the lists of sparse spaces, by name, and of words came into memory."""
     asked: dict[str, tuple[Hashable, Scoring]] = {
         space.name: (("sparse", space.number), NearestSparse(space.name, (_ONE,)))
         for space in view.state.non_dense.values()
@@ -406,7 +405,7 @@ def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
 
 
 def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
-    """Ask as a query does."""
+    """Search as a query does."""
     trace = EngineTrace(False)
     answer(EngineRanker(view, trace), Query((QueryStep(scoring, 1),), Fields()))
     return trace

@@ -75,8 +75,8 @@ def descriptor_limit() -> int:
 
 
 class OpenCollections:
-    """PointStores by the ids of their collections. Where their files take too many descriptors,
-    those that were unused for longest rest, without theirs; the next call wakes them."""
+    """PointStores by the ids of their collections. Where their files take too many descriptors, the
+    least recently used ones close theirs; the next call opens them again."""
 
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
@@ -86,7 +86,7 @@ class OpenCollections:
         reset_after_fork(self)
 
     def get(self, collection_id: str) -> PointStore | None:
-        """The one that is open; None when none is, or when it has been deleted."""
+        """The open PointStore; None when none is open, or the collection has been deleted."""
         points = self._open.get(collection_id)
         if points is not None and points.access.dropped:
             self.forget(collection_id, points)
@@ -94,7 +94,7 @@ class OpenCollections:
         return points
 
     def add(self, collection_id: str, points: PointStore) -> None:
-        """Keep one that was made just now; after `close`, close it and raise its reason."""
+        """Keep a new PointStore; after `close`, close it and raise its reason."""
         with self._lock:
             closed = self._closed
             if closed is None:
@@ -104,13 +104,13 @@ class OpenCollections:
             raise closed()
 
     def renamed(self, collection_id: str, name: str) -> None:
-        """Note its name, if it is open."""
+        """Note a new name, if the collection is open."""
         points = self._open.get(collection_id)
         if points is not None:
             points.access.label.name = name
 
     def opened(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
-        """The one that is open, or what `opening` returns."""
+        """The open PointStore, or the result of `opening`."""
         with self._lock:
             if self._closed is not None:
                 raise self._closed()
@@ -130,8 +130,8 @@ class OpenCollections:
                 unused.access.close_idle()
 
     def _too_many(self) -> list[PointStore]:
-        """Take those that were unused for longest from the awake ones, if they have too many
-        descriptors; not the last few, nor those that are being maintained."""
+        """Take the least recently used ones from the awake ones, if they have too many descriptors;
+        neither the last few nor those under maintenance."""
         awake = list(self._awake.items())  # `mark_used` changes the order meanwhile
         taken = sum(points.access.descriptors for _, points in awake)
         most, idle = descriptor_limit() // SHARE, []
@@ -144,7 +144,7 @@ class OpenCollections:
         return idle
 
     def forget(self, collection_id: str, points: PointStore | None = None) -> None:
-        """Close the collection, or `points` if that is still what is open of it."""
+        """Close the collection's PointStore, or only if it is still `points`."""
         with self._lock:
             points = points or self._open.get(collection_id)
             if points is not None and self._open.get(collection_id) is points:
@@ -154,8 +154,7 @@ class OpenCollections:
             points.access.close(partial(NotFoundError.of_deleted, "the collection"))
 
     def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
-        """Close all, each when `before` has been called with it; from here on opening raises
-        `reason`."""
+        """Close all, after calling `before` with each; from now on opening raises `reason`."""
         with self._lock:
             self._closed, every = reason, list(self._open.values())
         for points in every:
@@ -232,7 +231,7 @@ class Store:
         return record
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
-        """Write a snapshot of a collection, or of the whole store, into a file that isn't there."""
+        """Write a snapshot of a collection, or of the whole store, into a new file."""
         from retrieval_store.engine.snapshots import take
 
         if collection_id is None:
@@ -244,8 +243,8 @@ class Store:
     def restore(
         self, snapshot: Path, name: str | None = None, replace: bool = False
     ) -> CollectionRecord:
-        """Add the collection of a snapshot, by the name that it had or another; AlreadyExistsError
-        for one that is taken, unless the collection of that name is to be replaced."""
+        """Add the collection of a snapshot, under its own name or another; AlreadyExistsError for a
+        name that is taken, unless that collection is to be replaced."""
         from retrieval_store.engine.snapshots import unpacked
 
         if self.directory is None:
@@ -267,7 +266,7 @@ class Store:
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """A copy of a collection, as it is at one moment, under another name; AlreadyExistsError
-        for one that is taken."""
+        for a name that is taken."""
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
         self.adopt_collection(self, collection_id, record)
         return record
@@ -275,8 +274,8 @@ class Store:
     def adopt_collection(
         self, source: "EmbeddedStore", collection_id: str, record: CollectionRecord
     ) -> None:
-        """Make, under this record, a collection that holds what one of another store, or of this
-        one, holds at one moment; AlreadyExistsError for a name that is taken."""
+        """Create, under this record, a collection with the content that one of another store, or of
+        this one, has at one moment; AlreadyExistsError for a name that is taken."""
         if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
             raise InvalidArgumentError("only one of the two stores has files that could be copied")
         if self.directory is None:
@@ -299,7 +298,7 @@ class Store:
 
     @contextlib.contextmanager
     def copied(self, collection_id: str) -> Iterator[PointStore]:
-        """The points of a collection as they are now, in a copy that goes afterwards."""
+        """The points of a collection as they are now, in a temporary copy."""
         from retrieval_store.engine.snapshots import private_copy
 
         beside = None if self.mode == "read-only" else self.directory
@@ -316,8 +315,8 @@ class Store:
     def _adopt(
         self, record: CollectionRecord, files: Path, directory: Path, replace: bool
     ) -> CollectionRecord | None:
-        """Make the files of a collection one of the store; returns the one that it replaces. In the
-        order in which one is made: begun, in its place, and in the catalog."""
+        """Make files a collection of the store; returns the collection that it replaces. The steps
+        are those of `_create_files`: begun, in its place, and in the catalog."""
 
         def finish(entries: Entries) -> CollectionRecord | None:
             aliases = entries.aliases()
@@ -467,7 +466,7 @@ class Store:
         return points
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
-        """What is watched of each collection, by their names; loads nothing."""
+        """The gauges of each collection, with its name; loads nothing."""
         from retrieval_store.engine.stats import gauges
 
         for record in self.page(None, 0):
@@ -480,7 +479,7 @@ class Store:
                     yield record.name, Gauges(problem=lost.problem)
 
     def own_bytes(self) -> int:
-        """What the catalog takes on disk."""
+        """The bytes of the catalog on disk."""
         if self.directory is None:
             return 0
         from retrieval_store.engine.stats import on_disk
@@ -488,12 +487,11 @@ class Store:
         return on_disk(self.directory, f"{CATALOG_NAME}*")
 
     def budget(self) -> dict[str, int]:
-        """What the stores of this process may hold in memory, and hold."""
+        """The bytes that caches of the stores of this process may hold, and those that they do."""
         return BUDGET.told
 
     def forget_derived(self) -> None:
-        """Drop all derived files, and what is in memory of them; they are made again as they are
-        needed."""
+        """Drop all derived files, and their content in memory; they are made again when needed."""
         from retrieval_store.engine.maintenance.run import forget_derived
 
         _log.info("derived files in %s are made again as they are needed", self.directory)
@@ -502,8 +500,8 @@ class Store:
                 forget_derived(self.points(record.id).access)
 
     def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
-        """Look at every byte; a report for each file. In memory there is none. analyzer_of: how a
-        collection finds words."""
+        """Check every byte; returns a report for each file, none for a store in memory.
+        analyzer_of: returns the analyzer of a collection."""
         from retrieval_store.engine.maintenance.verify import verify_catalog, verify_collection
 
         if self.directory is not None:
@@ -542,7 +540,7 @@ class Store:
             points.access.forget()  # even what maintenance is just making something of
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
-        """Compact a collection and let go of all that was deleted."""
+        """Compact a collection."""
         from retrieval_store.engine.maintenance.run import optimize
 
         if self.directory is not None:
@@ -554,7 +552,7 @@ class Store:
         return self._catalog.is_in_place()
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         where = "in memory" if self.directory is None else f"at {self.directory}"
         reason = partial(ClientClosedError, f"the store {where} has been closed")
         try:
@@ -563,8 +561,8 @@ class Store:
             self._catalog.close(reason)
 
     def _save_and_stop(self, points: PointStore) -> None:
-        """What is done for a collection that is being closed: what its indexes have grown by is
-        saved, if its files can be written to, and the background stops with it."""
+        """Save what the indexes of a collection have grown by, if its files are writable, and stop
+        its background maintenance; before it is closed."""
         access = points.access
         if self.directory is None or self.mode == "read-only":
             return
@@ -585,12 +583,12 @@ class Store:
         return self._open.opened(collection_id, opening)
 
     def _hooks_of(self, record: CollectionRecord) -> StoreHooks:
-        """What a collection is given."""
+        """The hooks for a collection."""
         key = record.expires
         return self._hooks if key is None else replace(self._hooks, expires=JsonPath((key,)))
 
     def _read(self, look: Callable[[Entries], T]) -> T:
-        """What `look` returns, given the catalog without collections whose deletion was
+        """The result of `look`, given the catalog without collections whose deletion was
         interrupted. Mostly there are none, which the same transaction tells."""
         found = self._catalog.read(
             lambda entries: () if entries.has_flagged() else (look(entries),)
@@ -598,8 +596,8 @@ class Store:
         return found[0] if found else self._catalog.read(look, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
-        """Finish the deletions that were interrupted after they had taken effect; returns the ids
-        of those that can't be finished now."""
+        """Finish interrupted deletions that had already taken effect; returns the ids of those that
+        can't be finished now."""
         left = []
         for record, is_replaced in self._catalog.read(Entries.flagged):
             if is_replaced or self._is_dropped(record.id):
@@ -620,7 +618,7 @@ class Store:
             return False
 
     def _sweep(self, directory: Path) -> None:
-        """Remove what creations and copies left behind whose process died."""
+        """Remove what interrupted creations and copies left behind."""
         self._remove_lost(directory)
         for collection_id in self._catalog.read(Entries.unfinished):
             # In a write transaction, so that no process is creating the collection meanwhile.
@@ -628,12 +626,12 @@ class Store:
 
     @staticmethod
     def _remove_lost(directory: Path) -> None:
-        """Remove what copies, snapshots and restoring left behind whose process died."""
+        """Remove what interrupted copies, snapshots and restorations left behind."""
         for folder in (directory, *directory.glob(f"{SNAPSHOTS}/*/")):
             remove_lost_folders(folder)
 
     def _remove(self, collection_id: str) -> None:
-        """Unlink and forget a collection that is marked as dropped."""
+        """Delete the files of a collection that is marked as dropped, and forget it."""
         self._open.forget(collection_id)
         _unlink(self._directory_of(collection_id))
         self._catalog.write(lambda entries: entries.remove(collection_id))
@@ -644,14 +642,14 @@ class Store:
 
 
 def _look_after(points: Access) -> None:
-    """Let the background look after a collection; it is loaded when the first one wants it."""
+    """Have the background maintain a collection; it is loaded with the first one."""
     from retrieval_store.engine.maintenance.background import want
 
     want(points)
 
 
 def _damage_of(points: Access, find_class: FindClass) -> str | None:
-    """What is wrong with the files of a collection; None if nothing is."""
+    """The damage of a collection's files; None without any."""
     from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 
     if points.directory is None:
@@ -662,11 +660,11 @@ def _damage_of(points: Access, find_class: FindClass) -> str | None:
 
 
 def _nothing() -> None:
-    """The turn is over at once."""
+    """Ends the turn at once."""
 
 
 def _give_up(directory: Path, collection_id: str, entries: Entries) -> None:
-    """Remove what there is of a collection that was never finished."""
+    """Remove the remains of a collection that was never finished."""
     if collection_id in entries.unfinished() and not entries.is_there(collection_id):
         with translated(directory):
             remove_collection(directory / collection_id)
@@ -690,7 +688,7 @@ _Key: TypeAlias = tuple[int, int, bool, bool]  # device, inode, read-only, witho
 
 
 class Share:
-    """A client's share in a store. One that is lost, and never released, counts no longer."""
+    """A client's share in a store. A share that was lost without being released doesn't count."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -704,15 +702,15 @@ class _Shared:
         self.shares: weakref.WeakSet[Share] = weakref.WeakSet()
 
     def share(self) -> Share:
-        """One more."""
+        """Add a share."""
         share = Share(self.store)
         self.shares.add(share)
         return share
 
 
 class _Open:
-    """The stores, and a lock for them. The lock is reentrant: a client that is collected while a
-    thread holds it gives its store back there."""
+    """The open stores, and a lock for them. It is reentrant: a client that is garbage-collected
+    while a thread holds the lock releases its store there."""
 
     def __init__(self) -> None:
         self.stores: dict[_Key, _Shared] = {}
@@ -730,7 +728,8 @@ _open = _Open()
 def acquire(
     path: Path, mode: Mode, find_class: FindClass = built_in, uses_derived: bool = True
 ) -> Share:
-    """A share in the store at the path, made if there is none; give it back with `release`."""
+    """A share in the store at the path, which is made if there is none; to be given back to
+    `release`."""
     refuse_without_posix()
     share, opened = _acquired(path, mode, find_class, uses_derived)
     # Without the lock: a client that is collected while a handler writes wants it.
@@ -766,13 +765,14 @@ def _acquired(
 
 
 def refuse_without_posix() -> None:
-    """Raise StorageError where there are no locks and maps of files as stores on disk need them."""
+    """Raise StorageError where the system lacks the file locks and maps that stores on disk
+    need."""
     if sys.platform == "win32":
         raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
 
 
 def release(share: Share) -> None:
-    """Give a share back; the last one to be given back closes the store."""
+    """Release a share; the last one closes the store."""
     with _open.lock:
         for key, shared in list(_open.stores.items()):
             if shared.store is share.store:

@@ -42,7 +42,7 @@ class CalledBackError(Exception):
 
 
 def passing_on(work: Callable[[], T]) -> T:
-    """The result of `work`; errors raised by the caller's functions are unwrapped."""
+    """The result of `work`; errors of the caller's functions are unwrapped."""
     try:
         return work()
     except CalledBackError as passing:
@@ -76,7 +76,7 @@ class Overlay:
         return view.state.pks[select(view, ids, expression, limit)]
 
     def expired(self) -> Expression | None:
-        """What points fulfil that have expired; None if none has."""
+        """The filter of points that have expired; None if none has."""
         path = self._access.expires
         if path is None:
             return None

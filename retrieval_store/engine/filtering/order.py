@@ -101,7 +101,7 @@ def in_order(
 
 
 def _sort_parts(parts: list[_Part], descending: bool) -> _Part:
-    """Rows and their numbers in the order of these, and then of the rows."""
+    """Rows and their numbers, sorted by number and then by row."""
     parts = [part for part in parts if len(part[0])] or [_NOTHING]
     rows = np.concatenate([rows for rows, _ in parts])
     numbers = np.concatenate([numbers for _, numbers in parts])
@@ -111,7 +111,7 @@ def _sort_parts(parts: list[_Part], descending: bool) -> _Part:
 
 
 def _ends(pairs: _Pairs, bounds: Between, limit: int | None, descending: bool) -> _Part:
-    """The rows and numbers inside the bounds, but of many only those at the end that is wanted."""
+    """The rows and numbers within the bounds; of many only those at the wanted end."""
     if not pairs.postings.numbers:
         return _NOTHING
     (part,) = pairs.postings.numbers  # an index holds numbers of one type
@@ -166,7 +166,7 @@ def page(
 
 
 def _is_known(view: FilterView, expression: Expression) -> bool:
-    """Whether what the expression allows is kept, or can be looked up."""
+    """Whether the result of the filter is cached, or can be looked up."""
     kept, stale = view.kept.allowed.at(key_of(expression), view.state)
     return (kept is not None and len(stale) <= FOLLOWED) or split(view, expression)[1] is None
 
@@ -174,7 +174,7 @@ def _is_known(view: FilterView, expression: Expression) -> bool:
 def _allowed(
     view: FilterView, mask: Bools, count: int, start: PointId | None, limit: int | None
 ) -> Ints:
-    """The first of the rows of a mask, of which there are so many."""
+    """The first rows of a mask with so many."""
     wanted = count if limit is None else min(limit, count)
     steps = wanted * view.state.count // max(1, count)
     if steps > READ * count:
@@ -189,7 +189,7 @@ def _asked(
     start: PointId | None,
     limit: int,
 ) -> Ints:
-    """The first candidates that fulfil what must be asked of points."""
+    """The first candidates that fulfil terms for which points must be read."""
 
     def holding(rows: Ints) -> Ints:
         rows = rows[candidates[rows]]
@@ -204,8 +204,7 @@ def _asked(
 
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:
-    """The rows of all points from `start` on, the next twice as many each time, beginning with
-    about so many."""
+    """The rows of all points from `start` on in pieces, each twice as large as the one before."""
     steps = max(FIRST_STEPS, min(steps, MOST_STEPS))
     pks = _ids_from(view.connection, start, steps)
     while len(pks):
@@ -217,7 +216,7 @@ def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]
 
 
 def _ids_from(connection: apsw.Connection, start: PointId | None, limit: int | None) -> Ints:
-    """The pks of points by the index of ids."""
+    """The pks of points in the order of their ids."""
     limit = -1 if limit is None else limit
     if start is None:
         return _pks(select(connection, "SELECT pk FROM points ORDER BY id LIMIT ?", limit))

@@ -174,8 +174,8 @@ now = time.time  # seconds since 1970, by this machine's clock
 
 
 def expired(view: FilterView, path: JsonPath) -> Expression | None:
-    """What points fulfil that have expired; None if none has. path: where the moment is, in seconds
-    since 1970, or as a time of ISO 8601."""
+    """The filter of points that have expired; None if none has. path: of the moment, in seconds
+    since 1970 or as an ISO 8601 time."""
     moment, known = now(), view.kept.expiry.get(path)
     if known is None or not known.holds(view.state.head.seq, moment):
         known = view.kept.expiry[path] = _expiry(view, path, moment)
@@ -183,13 +183,13 @@ def expired(view: FilterView, path: JsonPath) -> Expression | None:
 
 
 def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
-    """What all other points fulfil; None if none has expired."""
+    """The filter of all other points; None if none has expired."""
     gone = expired(view, path)
     return None if gone is None else Not(gone)
 
 
 def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
-    """What has expired at a moment, and until when that stays so."""
+    """Which points have expired at a moment, and until when that stays so."""
     units = {ValuesAt(path, "float"): 1, ValuesAt(path, "time"): SECOND}
     columns, terms = current_columns(view, units), list[Expression]()
     until = math.inf

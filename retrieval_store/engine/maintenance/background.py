@@ -30,7 +30,7 @@ class _Stop(Exception):  # noqa: N818 (it isn't an error)
 
 
 class BackgroundMaintenance:
-    """The collections to look after, each with the time from which on it is due."""
+    """The collections to maintain, each with the time at which it is due."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal's handler may use a collection too
@@ -41,7 +41,8 @@ class BackgroundMaintenance:
         reset_after_fork(self)
 
     def want(self, points: Access, delay: float = 0.0) -> None:
-        """Look after a collection soon; costs next to nothing when that is wanted already."""
+        """Schedule maintenance of a collection; costs next to nothing if it is scheduled
+        already."""
         key = weakref.ref(points)
         if self._stopping or (key in self._due and self._is_running()):
             return
@@ -94,8 +95,8 @@ class BackgroundMaintenance:
                 return
 
     def _next(self) -> Access | None:
-        """The next one that is due, once it is; None when there is nothing to do, which ends the
-        thread."""
+        """The next collection that is due, once it is; None when there is nothing to do, which ends
+        the thread."""
         while True:
             with self._lock:
                 if not self._due:
@@ -139,7 +140,7 @@ def _is_gone(points: Access) -> bool:
 
 
 def _loaded() -> Callable[[Access, Progress], bool]:
-    """Loads what maintenance does, so that a process that only reads never loads it. Forks wait
+    """Import what maintenance needs, so that a process that only reads never does. Forks wait
     meanwhile: a child forked during the import would wait for the import's lock for ever."""
     from retrieval_store.engine.maintenance.run import run_once
 

@@ -39,7 +39,7 @@ def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
 
 
 def is_overgrown(points: Access) -> bool:
-    """Whether so much is dead by now that nothing that takes long may come before compaction."""
+    """Whether so much is dead that compaction must come before anything that takes long."""
     spaces = points.cached().state.spaces.values()
     return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
@@ -78,7 +78,7 @@ def _copied(
     progress: Progress,
     with_index: bool,
 ) -> Space:
-    """The space in the generation to come, with the vectors that live in the state `then`."""
+    """The space in the next generation, with the vectors that live in the state `then`."""
     copy = replace(space.space, slots=0)
     rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
     index = _index_to_build(points, copy, generation, len(rows)) if with_index else None
@@ -103,8 +103,8 @@ def _copied(
 
 
 def _taken_in(points: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
-    """Let the index take in what was copied, if there is time for that; returns whether there
-    was."""
+    """Let the index take in the copied vectors, if there is time for that; returns whether it
+    did."""
     for start in range(0, len(vectors), FILLED_AT_ONCE):
         if _outgrows(points, then):
             return False
@@ -124,7 +124,7 @@ def _outgrows(points: Access, then: SpaceState) -> bool:
 def _switch(
     points: Access, then: State, copies: dict[int, Space], generation: int, write: WriteTransaction
 ) -> None:
-    """Copy what was written since `then`, and make the new generation the one that counts."""
+    """Copy what was written since `then`, and make the new generation the valid one."""
     now = advanced(then, write.connection, write.head, points.memory.open_vectors).state
     before = {space.space.number: space for space in then.spaces.values()}
     for space in now.spaces.values():
@@ -143,13 +143,13 @@ def _switch(
 
 
 def _forget_blocks(write: WriteTransaction, generation: int) -> None:
-    """Those of other generations, and of spaces that aren't there any more."""
+    """Forget blocks of other generations, and of spaces that don't exist any more."""
     gone = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
     write.connection.execute(f"DELETE FROM blocks WHERE {gone}", (generation,))
 
 
 def _index_to_build(points: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
-    """The index of the generation to come, if there should be one."""
+    """The index of the next generation, if it should have one."""
     assert space.dimension is not None
     index = points.memory.index_of(space, generation)
     worth = index_is_worth_building(count, space.dimension, space.metric)
@@ -157,7 +157,7 @@ def _index_to_build(points: Access, space: Space, generation: int, count: int) -
 
 
 def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
-    """The vectors of some rows, and whether none is too long or too short for an index."""
+    """The vectors of some rows, and whether an index accepts all of their lengths."""
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
     space.vectors.admit(stored, space.checksums, slots)
@@ -211,7 +211,7 @@ def remove_leftovers(points: Access, generation: int) -> None:
 
 
 def has_files_of_dropped(points: Access) -> bool:
-    """Whether there are any of vector spaces that aren't there any more."""
+    """Whether there are files of vector spaces that don't exist any more."""
 
     def look(view: SearchView) -> bool:
         gone, files = dropped_spaces(view.connection), derived.all_files(view.connection)
@@ -222,8 +222,8 @@ def has_files_of_dropped(points: Access) -> bool:
 
 
 def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool:
-    """Whether it is the key of an index, of codes or of a state, but not of this generation, or of
-    lists of sparse vectors, and of a space that isn't there any more."""
+    """Whether a key is that of an index, codes or a state of another generation, or of anything of
+    a space that doesn't exist any more."""
     kind, *rest = key.split(".")
     other = kind in derived.OF_VECTORS and rest[1:2] != [str(generation)]
     other = other or (kind == FILE_KIND and rest != [str(generation)])
@@ -246,7 +246,7 @@ def give_back_space(points: Access) -> None:
 
 
 def _vacuumed(write: WriteTransaction) -> int:
-    """Give back some pages; how many are left."""
+    """Release some pages; returns how many are left."""
     select(write.connection, f"PRAGMA incremental_vacuum({SLICE_PAGES})")
     ((free,),) = select(write.connection, "PRAGMA freelist_count")
     return int(free)

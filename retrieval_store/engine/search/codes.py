@@ -69,8 +69,8 @@ NO_SLOTS = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class CodeSnapshot:
-    """Codes at one moment. pieces: with the slots that they begin at, ascending; together: the
-    same, as they are searched, None for none. count: of slots; stop: behind the last of them."""
+    """Codes at one moment. pieces: with their first slots, ascending; together: the same in the
+    form for searching, None for none. count: of slots; stop: the slot after the last."""
 
     pieces: tuple[tuple[int, Codes], ...]
     together: Pieces | None
@@ -79,7 +79,7 @@ class CodeSnapshot:
 
     @classmethod
     def of(cls, pieces: Sequence[tuple[int, Codes]]) -> "CodeSnapshot":
-        """These pieces."""
+        """A snapshot of these pieces."""
         if not pieces:
             return NOTHING_CODED
         first, last = pieces[-1]
@@ -116,11 +116,9 @@ NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 
 class SpaceCodes(DerivedKind[None, "MappedSegments"]):
-    """The codes of a vector space in one generation; none until they are loaded or made.
-
-    filling: for the one thread that loads or makes some; closed: they aren't used any more; nbytes:
-    of memory in use, but for what is mapped from files.
-    """
+    """The codes of a vector space in one generation; none until they are loaded or made. filling:
+    the lock of the thread that loads or makes some; closed: they aren't used any more; nbytes:
+    private memory, without mapped files."""
 
     what: ClassVar[str] = "codes"
 
@@ -144,7 +142,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return f"{self.key}.{number}"
 
     def shown(self) -> CodeSnapshot:
-        """What there is now; it stays as it is. Nothing for a moment where a file has been cut off
+        """The present snapshot, which doesn't change. Empty for a moment where a file was cut off
         and another thread is making codes."""
         if all(mapped.is_whole for mapped in list(self._files.values())):
             return self._shown
@@ -158,14 +156,14 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     # What queries learn of how much codes help.
 
     def are_effective(self) -> bool:
-        """Whether codes have told the vectors apart for the queries of late."""
+        """Whether codes have told the vectors apart in recent queries."""
         if self._strikes < HARD_AFTER:
             return True
         self._spared += 1
         return self._spared % TRY_AGAIN == 0
 
     def note(self, helped: bool) -> None:
-        """Whether they did for one query."""
+        """Note whether they did in a query."""
         self._strikes = max(0, self._strikes - 1) if helped else min(HARD_AFTER, self._strikes + 1)
 
     # Loading and making them.
@@ -210,20 +208,20 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
 
     def _use(self, number: int, mapped: "MappedSegments") -> None:
-        """Take full segments from their file; `_show` has to follow."""
+        """Take full segments from their file; `_show` must follow."""
         for at, codes in enumerate(mapped.segments):
             self._segments[number * FILE_SEGMENTS + at] = self._sharing_frame(codes)
         self._files[number] = mapped
 
     def _sharing_frame(self, codes: Codes) -> Codes:
-        """The same in the one frame for all, so that queries are made ready once."""
+        """The same with one frame for all, so that queries are transformed once."""
         for other in self._segments.values():
             if other.frame.same_as(codes.frame):
                 return replace(codes, frame=other.frame)
         return codes
 
     def _without_cut_off(self) -> CodeSnapshot:
-        """Let go of files that have been cut off since they were mapped; they are made again."""
+        """Drop files that were cut off since they were mapped; their codes are made again."""
         for number, mapped in list(self._files.items()):
             if not mapped.is_whole and self._derived is not None:
                 self._derived.warn(self.what, "a file was cut off")
@@ -232,11 +230,11 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return self._shown
 
     def take_in(self, space: SpaceState) -> None:
-        """Code the next of the segments that lack codes, or the tail."""
+        """Code the next segments that lack codes, or the tail."""
         self.filling.take(lambda: self._take_in(space))
 
     def lacks(self, slots: int) -> bool:
-        """Whether there is something to take in that is worth it."""
+        """Whether there is enough to take in."""
         behind = slots - self._shown.count_below(slots)
         return behind * (self._space.dimension or 0) > LEAST_CELLS
 
@@ -256,7 +254,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return number in self._segments or (tail is not None and tail.count >= stop - first)
 
     def _tail_of(self, number: int) -> Codes | None:
-        """The tail, if it is that of this segment."""
+        """The tail, if it belongs to this segment."""
         tail = self._tail
         return tail[1] if tail is not None and tail[0] == number else None
 
@@ -279,7 +277,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self._tail = number, tail
 
     def _frame_for(self, rows: Stored, metric: Metric) -> Frame:
-        """That of another segment if it serves, so that a query needs to be made ready only
+        """The frame of another segment if it serves this one, so that queries are transformed
         once."""
         best = best_frame(rows, metric, int.from_bytes(os.urandom(8), "little"))
         frames = {id(codes.frame): codes.frame for codes in self._segments.values()}
@@ -310,7 +308,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return held > saved and (every or held >= 2 * saved or held == FILE_SEGMENTS)
 
     def _of_file(self, number: int) -> list[Codes]:
-        """The segments that a file can hold now: those that follow one another from its first."""
+        """The segments that a file can hold now: consecutive ones from its first."""
         first = number * FILE_SEGMENTS
         every = [self._segments.get(first + at) for at in range(FILE_SEGMENTS)]
         return [codes for codes in takewhile(lambda codes: codes is not None, every) if codes]
@@ -336,7 +334,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     @property
     def files(self) -> int:
-        """How many are mapped."""
+        """How many files are mapped."""
         return len(self._files)
 
     def close_idle(self) -> None:
@@ -354,8 +352,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
             self._segments.pop(number * FILE_SEGMENTS + at, None)
 
     def close(self) -> None:
-        """Let go of the memory; searches under way keep what they use, and so does a thread that
-        is making codes."""
+        """Release the memory; searches under way keep what they use, and so does a thread that
+        makes codes."""
         self.closed, self._shown, self.nbytes = True, NOTHING_CODED, 0
         self.filling.take_within(0, self._let_go, lambda: None)
 
@@ -364,7 +362,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
 
 def number_of(file: DerivedFile) -> int:
-    """Which file it is; -1 for a name that isn't ours."""
+    """The number of a file; -1 for a name that isn't ours."""
     name = file.key.rpartition(".")[2]
     number = int(name) if len(name) < LONGEST_NUMBER and name.isdecimal() else -1
     return number if str(number) == name else -1
@@ -380,7 +378,7 @@ ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
 
 @dataclass(frozen=True, slots=True)
 class MappedSegments:
-    """The segments of a file. memory: what they lie in."""
+    """The segments of a file. memory: the map that holds them."""
 
     segments: tuple[Codes, ...]
     memory: mmap.mmap
@@ -393,8 +391,8 @@ class MappedSegments:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where things are in a segment. high, low: where the halves of the codes begin; half: the
-    bytes of one; size: of all."""
+    """Offsets within a segment. high, low: of the halves of the codes; half: bytes of one; size: of
+    all."""
 
     rows: int
     dimension: int
@@ -412,7 +410,7 @@ class _Layout:
         return cls(rows, dimension, metric, high, low, half, _aligned(low + half))
 
     def header(self, seed: int) -> bytes:
-        """What a segment begins with."""
+        """The header of a segment."""
         return HEADER.pack(MAGIC, self.rows, self.dimension, METRICS.index(self.metric), 0, seed)
 
 

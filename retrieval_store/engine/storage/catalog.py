@@ -67,21 +67,20 @@ _COUNTED = """
 
 
 class Catalog:
-    """The database of collections; what is in it is read and changed through `Entries`."""
+    """The database of collections, which `Entries` reads and changes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def read(self, look: Callable[["Entries"], T], without: Sequence[str] = ()) -> T:
-        """What `look` returns, given the entries, in one read transaction; `without` the
+        """The result of `look`, called with the entries in one read transaction; `without` the
         collections of these ids."""
         path = self._database.path
         return self._database.read(lambda connection: look(Entries(connection, path, without)))
 
     def at_once(self, name: str) -> CollectionRecord | None:
-        """The collection of this name, by a single statement, which needs no transaction. None
-        where that doesn't tell: if there is none, or its deletion was interrupted, or anything is
-        wrong; then `read` does."""
+        """The collection of this name, by a single statement without a transaction. None if there
+        is none, its deletion was interrupted, or anything is wrong; then `read` finds out."""
         return self._database.at_once(_named_at_once, name)
 
     def write(self, change: Callable[["Entries"], T]) -> T:
@@ -98,12 +97,12 @@ class Catalog:
         return self._database.is_in_place()
 
     def close(self, reason: Reason) -> None:
-        """Let go of the file; from here on methods raise `reason`."""
+        """Close the file; from now on methods raise `reason`."""
         self._database.close(reason)
 
 
 class Entries:
-    """The collections, in the transaction of a connection."""
+    """The collections, within a transaction of a connection."""
 
     def __init__(
         self, connection: apsw.Connection, path: Path, without: Sequence[str] = ()
@@ -151,7 +150,8 @@ class Entries:
         self._connection.executemany("INSERT INTO aliases VALUES (?, ?)", records)
 
     def _has_aliases(self) -> bool:
-        """Whether there can be any: in formats before 4, which may be read as they are, none."""
+        """Whether there can be aliases: formats before 4, which may be read as they are, have
+        none."""
         return self._is_of_format_4()
 
     def _is_of_format_4(self) -> bool:
@@ -165,7 +165,7 @@ class Entries:
         return found[0]
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
-        """Collections in the order of their names; all that are left when `limit` is None."""
+        """Collections in the order of their names; all from there on when `limit` is None."""
         end = -1 if limit is None else limit
         return self._records("ORDER BY name LIMIT ? OFFSET ?", end, offset)
 
@@ -175,13 +175,13 @@ class Entries:
         return int(count)
 
     def flagged(self) -> list[tuple[CollectionRecord, bool]]:
-        """Collections whose deletion has begun, and may have been interrupted; and whether another
-        has replaced it, so that it is deleted whatever its own files say."""
+        """Collections whose deletion has begun, and may have been interrupted; with whether another
+        has replaced each, so that it is deleted whatever its own files say."""
         replaced = {record.id for record in self._records("AND dropping = ?", REPLACED)}
         return [(record, record.id in replaced) for record in self._records("AND dropping")]
 
     def has_flagged(self) -> bool:
-        """Whether there are any such; asked at each use of the catalog."""
+        """Whether there are any; asked at each use of the catalog."""
         query = "SELECT 1 FROM collections WHERE dropping LIMIT 1"
         return self._connection.execute(query).get is not None
 
@@ -192,8 +192,8 @@ class Entries:
             return [_checked_id(collection_id) for (collection_id,) in rows]
 
     def begin(self, collection_id: str) -> None:
-        """Note that a directory is going to be made; AlreadyExistsError for the id of a collection,
-        whose directory must never be taken for one that was never finished."""
+        """Note that a directory is about to be made; AlreadyExistsError for the id of a collection,
+        whose directory must never count as unfinished."""
         self._refuse_id(collection_id)
         self._connection.execute("INSERT INTO unfinished VALUES (?)", (collection_id,))
 
@@ -207,7 +207,7 @@ class Entries:
         self._connection.execute("DELETE FROM unfinished WHERE id = ?", (collection_id,))
 
     def insert(self, record: CollectionRecord) -> None:
-        """Add a collection, which is finished by that; raises AlreadyExistsError."""
+        """Add a collection, which completes its creation; AlreadyExistsError."""
         self._refuse_taken(record)
         self._refuse_id(record.id)
         self.give_up(record.id)
@@ -225,8 +225,8 @@ class Entries:
         )
 
     def replaced(self, name: str) -> CollectionRecord | None:
-        """Take its name from the collection that has it, if there is one, so that another may have
-        it, and note that its deletion begins. Until that ends, its id is its name."""
+        """Take the name from the collection that has it, if any, for another, and note that its
+        deletion begins. Until the deletion ends, its id is its name."""
         found = self._records("AND name = ?", name)
         for record in found:
             self.replace(CollectionRecord(record.id, record.id, record.settings))
@@ -234,14 +234,14 @@ class Entries:
         return found[0] if found else None
 
     def flag(self, collection_id: str, how: int = DROPPING) -> None:
-        """Note that a deletion begins. Aliases of the collection go at once."""
+        """Note that a deletion begins, and delete the aliases of the collection."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
         self._connection.execute(
             "UPDATE collections SET dropping = ? WHERE id = ?", (how, collection_id)
         )
 
     def remove(self, collection_id: str) -> None:
-        """Forget a collection whose files are gone, and aliases that it was given meanwhile."""
+        """Forget a collection whose files are gone, with aliases that it got meanwhile."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
         self._connection.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
 

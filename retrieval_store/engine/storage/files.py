@@ -59,8 +59,8 @@ _HINTS = {
 
 
 def refuse_foreign(directory: Path) -> None:
-    """Raise FormatError for a directory without a store that isn't empty: what is there is another
-    program's. Hidden files don't count."""
+    """Raise FormatError for a directory that holds files of another program, and no store. Hidden
+    files don't count."""
     names = sorted(os.listdir(directory))
     if CATALOG_NAME in names:
         return
@@ -81,17 +81,17 @@ def _may_be_there(name: str) -> bool:
 
 @dataclass(slots=True)
 class Label:
-    """What a collection is called in messages: its name, which may change; its directory, whose
-    name never does, says nothing to a reader."""
+    """The name of a collection in messages, which may change; that of its directory tells a reader
+    nothing."""
 
     name: str
 
 
 @contextmanager
 def private_folder(beside: Path | None) -> Iterator[Path]:
-    """A new directory for one call of this process, in `beside` or among the system's temporary
-    files. It goes afterwards, with what wasn't taken away from there; if the process dies before,
-    with the next `remove_lost_folders`. It is owned by a lock on the directory itself."""
+    """A new directory for one call, in `beside` or among the system's temporary files. It is
+    deleted afterwards, except what was moved away; if the process dies before, by the next
+    `remove_lost_folders`. A lock on the directory itself marks its owner."""
     parent = Path(tempfile.gettempdir()) if beside is None else beside
     remove_lost_folders(parent)
     process = os.getpid()
@@ -110,7 +110,8 @@ def private_folder(beside: Path | None) -> Iterator[Path]:
 
 
 def remove_lost_folders(parent: Path) -> None:
-    """Remove private folders whose processes have died, and what is in them by names of ours."""
+    """Remove private folders whose processes have died, as far as their files have names of
+    ours."""
     for folder in parent.glob(f"{PRIVATE_PREFIX}*"):
         with suppress(OSError), _owned(folder) as is_ours:
             if is_ours:
@@ -123,9 +124,9 @@ def remove_lost_folders(parent: Path) -> None:
 
 @contextmanager
 def _owned(folder: Path) -> Iterator[bool | None]:
-    """Whether this call owns a private folder now: it holds its lock, and the folder is still
-    there. None where directories have no locks, as on a network, and for the folder of another
-    user, who could put a link in its place: such a folder never counts as lost."""
+    """Whether this call owns a private folder now: it holds its lock, and the folder still exists.
+    None where directories have no locks, as on a network, and for another user's folder, who could
+    put a link in its place: such a folder never counts as lost."""
     if not system.IS_THERE:
         yield None
         return
@@ -197,8 +198,8 @@ def remove_derived(directory: Path, kept: Collection[str]) -> None:
 def _remove(
     directory: Path, pattern: str, keep: Callable[[str], bool] = lambda name: False
 ) -> None:
-    """Remove the files of a directory whose whole names match, but those to keep. By a descriptor,
-    so that a link put in its place meanwhile leads nowhere."""
+    """Remove the files of a directory whose whole names match, except those to keep. It works by a
+    descriptor, so that a link put in its place meanwhile leads nowhere."""
     folder = os.open(directory, _FOLDER)
     try:
         with os.scandir(folder) as entries:
@@ -233,8 +234,7 @@ MOUNTS = Path("/proc/self/mounts")
 
 
 def warn_of_network(path: Path) -> None:
-    """Warn when the path is known to lie on a network file system; where the system doesn't tell,
-    say nothing."""
+    """Warn when the path is known to lie on a network file system."""
     try:
         mounts = MOUNTS.read_text()
     except OSError:

@@ -33,8 +33,8 @@ TRIM_EVERY = 256  # writes
 
 @dataclass(slots=True)
 class WriteTransaction:
-    """A write transaction that has begun. head: the collection's head as the transaction's last
-    operation has left it; open_vectors: opens the vectors of a space in a generation."""
+    """A write transaction that has begun. head: the collection's head after the transaction's last
+    operation; open_vectors: opens the vectors of a space in a generation."""
 
     connection: apsw.Connection
     head: CollectionHead
@@ -43,12 +43,13 @@ class WriteTransaction:
 
 @dataclass(frozen=True, slots=True)
 class LoggedChanges:
-    """What writes have updated or deleted: for each its points' pks, and which parts of them."""
+    """What writes have updated or deleted: for each the pks of its points, and which parts of
+    them."""
 
     writes: list[tuple[Ints, int]]
 
     def of(self, parts: int | None = None) -> Ints:
-        """The pks of points of which any of these parts was changed, or anything at all; each once,
+        """The pks of points of which any of these parts changed, or anything at all; each once,
         ascending."""
         wanted = [pks for pks, held in self.writes if parts is None or held & parts]
         if len(wanted) > 1:
@@ -66,13 +67,13 @@ def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
 
 
 def position(head: CollectionHead) -> Position:
-    """How far the log has come."""
+    """The present position of the log."""
     return Position(head.seq, head.next_pk)
 
 
 def changed_since(connection: apsw.Connection, since: Position) -> ChangedPoints:
-    """What was inserted or changed since the log had come so far, in the order of pks, so that new
-    points come last and in the order of their insertion."""
+    """The points inserted or changed since a position, in the order of pks, so that new points come
+    last and in the order of their insertion."""
     head = read_head(connection)
     now = position(head)
     begun_anew = now.operation < since.operation or now.inserted < since.inserted
@@ -145,7 +146,7 @@ def are_present(connection: apsw.Connection, pks: Ints) -> Bools:
 
 
 def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
-    """Note that the pks exist, or that they don't any more."""
+    """Note that the pks exist, or don't any more."""
     chunks, places, bits = _load(connection, pks)
     bits[places, pks % CHUNK] = present
     bitmaps = np.packbits(bits, axis=1)
@@ -160,7 +161,7 @@ def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
 
 
 def _load(connection: apsw.Connection, pks: Ints) -> tuple[Ints, Ints, Bools]:
-    """The chunks that the pks lie in, ascending; for each pk which of them; and their bits."""
+    """The chunks that hold the pks, ascending; the chunk of each pk; and their bits."""
     chunks, places = np.unique(pks // CHUNK, return_inverse=True)
     bits = np.zeros((len(chunks), CHUNK), np.bool_)
     if len(chunks):

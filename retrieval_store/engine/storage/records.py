@@ -32,14 +32,14 @@ def read_records(
 
 
 def read_many(connection: apsw.Connection, columns: str, pks: Ints) -> list[tuple[Any, ...]]:
-    """The same at once, of all points with these pks."""
+    """The same at once, for all points with these pks."""
     pieces = read_records(connection, columns, pks)
     return next(pieces, []) if len(pks) <= ROWS_AT_ONCE else [*chain.from_iterable(pieces)]
 
 
 def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
-    """Payloads as they were stored; one call of the JSON parser for many, but not for any number,
-    since no other thread runs meanwhile."""
+    """Decoded payloads: one call of the JSON parser for many, but bounded, since no other thread
+    runs meanwhile."""
     stored = [blob or b"null" for blob in blobs]
     decoded: list[Payload | None] = orjson.loads(b"[%b]" % b",".join(stored[:DECODED_AT_ONCE]))
     for start in range(DECODED_AT_ONCE, len(stored), DECODED_AT_ONCE):
@@ -51,7 +51,7 @@ def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
 def read_values(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
-    """For each path what the payloads of the points with these pks have there: see `value_at`."""
+    """For each path the values in the payloads of the points with these pks: see `value_at`."""
     found = dict(zip(paths, _read(connection, pks, paths), strict=True))
     for path in paths:
         others = dotted(path)
@@ -68,9 +68,9 @@ def read_values(
 def read_sparsely(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[tuple[Ints, list[Any]]]:
-    """For each path the places of the points, ascending, whose payloads have something there, and
-    what: as `read_values` has it, without None. Of many paths most points have few, so each payload
-    is read once and asked by its own keys."""
+    """For each path the places of the points, ascending, whose payloads have a value there, and the
+    values: those of `read_values` without None. Most points have few of many paths, so each payload
+    is read once and searched by its own keys."""
     if not paths:
         return []  # before each payload is read to be asked nothing
     places: list[list[int]] = [[] for _ in paths]
@@ -88,7 +88,7 @@ def read_sparsely(
 
 
 def _by_first_key(paths: Sequence[PayloadPath]) -> dict[str, list[int]]:
-    """The numbers of the paths by the keys at which what they mean may begin."""
+    """The numbers of the paths by the keys at which their values may begin."""
     found: dict[str, list[int]] = {}
     for number, path in enumerate(paths):
         for way in (path, dotted(path)):
@@ -106,8 +106,8 @@ def _payloads(connection: apsw.Connection, pks: Ints) -> Iterator[Payload]:
 def read_exactly(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
-    """The same, but of keys with dots in them no others, and documents and uris under the keys as
-    which they show."""
+    """The same, where keys with dots are taken as they are, and documents and URIs are found under
+    their reserved keys."""
     return [
         _with_texts(values, _texts(connection, pks, path), path)
         for path, values in zip(paths, _read(connection, pks, paths), strict=True)
@@ -115,7 +115,7 @@ def read_exactly(
 
 
 def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[str | None]:
-    """What is kept beside the payloads where the path begins; nothing where none of it is."""
+    """The texts stored beside payloads at the start of a path; empty where it is no such text."""
     column = BESIDE.get(path[0]) if path else None
     if column is None:
         return []
@@ -123,7 +123,7 @@ def _texts(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> list[st
 
 
 def _with_texts(values: list[Any], texts: list[str | None], path: PayloadPath) -> list[Any]:
-    """The values, but texts where there are any, beyond which nothing lies."""
+    """The values, replaced by texts where there are any, below which nothing lies."""
     if not texts:
         return values
     whole = len(path) == 1
@@ -134,11 +134,9 @@ def _with_texts(values: list[Any], texts: list[str | None], path: PayloadPath) -
 
 
 def _read(connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]) -> list[list[Any]]:
-    """What the payloads of the points with these pks have at each path.
-
-    SQLite finds it in each payload and hands out one array of JSON for thousands: in a third of the
-    time of parsing all of them, and without keeping the interpreter.
-    """
+    """The values in the payloads of the points with these pks at each path. SQLite extracts them
+    and returns one JSON array for thousands: in a third of the time of parsing the payloads, and
+    without holding the interpreter."""
     found: list[list[Any]] = []
     for first in range(0, len(paths), PATHS_AT_ONCE):
         some = paths[first : first + PATHS_AT_ONCE]
@@ -149,16 +147,16 @@ def _read(connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]) 
 
 
 def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
-    """For each of the points with these pks whether anything is there for `read_exactly`, null
-    included, for which that has None as for nothing."""
+    """For each of the points with these pks whether `read_exactly` has a value, null included, for
+    which it returns None as for none."""
     there = has_value(connection, pks, path)
     texts = _texts(connection, pks, path) if len(path) == 1 else []
     return there | np.array([text is not None for text in texts], np.bool_) if texts else there
 
 
 def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
-    """For each of the points with these pks whether its payload has anything at the path, null
-    included, for which `read_values` has None as for nothing."""
+    """For each of the points with these pks whether its payload has a value at the path, null
+    included, for which `read_values` returns None as for none."""
     try:
         query = (
             "SELECT payload IS NOT NULL AND json_type(payload, ?) IS NOT NULL, "
@@ -189,7 +187,7 @@ def _values(
 
 
 def _in_sql(path: PayloadPath) -> str:
-    """The path as SQLite has it; ValueError or TypeError for one that it can't say."""
+    """The path in SQLite's notation; ValueError or TypeError where it can't be expressed."""
     quoted = [orjson.dumps(str.__str__(key)).decode() for key in path]
     if any("\\u0000" in key for key in quoted):
         raise ValueError("to SQLite a key ends there")
@@ -199,8 +197,8 @@ def _in_sql(path: PayloadPath) -> str:
 def _extracted(
     connection: apsw.Connection, pks: Ints, paths: list[str]
 ) -> Sequence[Sequence[Any]] | None:
-    """What SQLite finds at the paths; None where some payload may have a key with U+0000, at which
-    SQLite takes keys to end."""
+    """The values that SQLite finds at the paths; None where a payload may have a key with U+0000,
+    at which SQLite ends keys."""
     several = f"json_extract(payload{', ?' * len(paths)})"
     query = (  # of one path json_extract would make a value of SQL, which isn't JSON's
         f"SELECT json_group_array({'payload -> ?' if len(paths) == 1 else several}), "

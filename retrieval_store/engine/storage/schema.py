@@ -138,7 +138,7 @@ DIGITS = len(str(MAX_ID))
 
 @dataclass(frozen=True, slots=True)
 class CollectionHead:
-    """The state of a collection as points.sqlite has it."""
+    """The state of a collection according to points.sqlite."""
 
     seq: int
     next_pk: int
@@ -169,8 +169,7 @@ _WITH_VERSIONS: "WeakSet[apsw.Connection]" = WeakSet()
 
 
 def has_versions(connection: apsw.Connection) -> bool:
-    """Whether points have versions: those of formats before 5, which may be read as they are, have
-    none."""
+    """Whether points have versions: formats before 5, which may be read as they are, have none."""
     if connection in _WITH_VERSIONS:
         return True
     if connection.pragma("user_version") < 5:
@@ -245,8 +244,8 @@ def delete_space(connection: apsw.Connection, number: int) -> None:
 
 
 def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
-    """Tells of a number whether a vector space had it that isn't there any more; raises ValueError
-    where the next number isn't one."""
+    """A function that tells of a number whether a dropped vector space had it; ValueError where the
+    next number is invalid."""
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
     if not isinstance(next_space, int):
         raise ContradictionError(f"the next vector space can't have the number {next_space!r}")
@@ -272,8 +271,8 @@ def _settings(blob: bytes | str) -> Payload:
 
 
 def to_key(point_id: PointId) -> str | int:
-    """An id as it stands in the table: text, or an integer moved from 0 … 2^64-1 into SQLite's
-    signed range, in order."""
+    """An id as stored: text, or an integer moved from 0 … 2^64-1 into SQLite's signed range,
+    keeping the order."""
     return point_id if isinstance(point_id, str) else point_id - _ID_OFFSET
 
 
@@ -283,7 +282,7 @@ def to_id(key: str | int) -> PointId:
 
 
 def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[PointId, int]:
-    """id → pk for those of the ids that exist; any strings and integers may be asked for."""
+    """id → pk for those of the ids that exist; unknown strings and integers are allowed."""
     if isinstance(ids, ShownIds):
         texts = _pks_of_texts(connection, ids)
         return {**texts, **pks_of_shown_integers(connection, ids, texts)}
@@ -295,8 +294,7 @@ def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[Poin
 def pks_of_shown_integers(
     connection: apsw.Connection, ids: ShownIds, texts: Container[PointId] = ()
 ) -> dict[PointId, int]:
-    """id → pk for those of the ids, except `texts`, as which integers are shown that points have as
-    their ids."""
+    """id → pk for ids that are the decimal form of an integer id of a point, except `texts`."""
     digits = [one for one in ids if one not in texts and shows_an_integer(one)]
     if not digits or not _has_integers(connection):
         return {}
@@ -305,12 +303,12 @@ def pks_of_shown_integers(
 
 
 def _has_integers(connection: apsw.Connection) -> bool:
-    """Whether any point has an integer as id; these come before all strings."""
+    """Whether any point has an integer id; these come before all strings."""
     return bool(select(connection, "SELECT 1 FROM points WHERE id < '' LIMIT 1"))
 
 
 def shows_an_integer(text: str) -> bool:
-    """Whether it is how an integer that can be an id is shown."""
+    """Whether a string is the decimal form of an integer that can be an id."""
     return text.isascii() and text.isdigit() and len(text) <= DIGITS and str(int(text)) == text
 
 

@@ -37,12 +37,12 @@ Checksums = npt.NDArray[np.uint32]
 
 
 class VectorRows(Protocol):
-    """Rows of one vector space, by slot, as they are kept."""
+    """The rows of one vector space, by slot, in their datatype."""
 
     path: Path
 
     def append(self, slot: int, rows: Stored) -> None:
-        """Put (n, dim) rows at `slot` and after, durably; not through the map."""
+        """Write (n, dim) rows at `slot` and after, durably; not through the map."""
 
     def rows(self, count: int) -> Stored:
         """The first `count` rows, (count, dim), read-only, not yet checked."""
@@ -55,7 +55,7 @@ class VectorRows(Protocol):
         """The same, and norms for `matrix`, which are right for these rows."""
 
     def close(self) -> None:
-        """Let go of the file, which is opened again when it is needed."""
+        """Close the file, which is opened again when needed."""
 
     @property
     def nbytes(self) -> int:
@@ -71,7 +71,7 @@ def rows_per_block(row_bytes: int) -> int:
 
 
 class _Blocks:
-    """Which rows of each block something was done with; for who holds a lock."""
+    """Which rows of each block something was done for; protected by the caller's lock."""
 
     def __init__(self, block_rows: int) -> None:
         self._rows = block_rows
@@ -111,8 +111,8 @@ class _Blocks:
 
 
 class Admission:
-    """Which rows of each block this process has looked at: a block is verified when one of its rows
-    is first used, and the lengths of its rows are worked out when they are first asked for."""
+    """Which rows of each block this process has verified: a block is verified when one of its rows
+    is first used, and the lengths of its rows are computed when they are first needed."""
 
     def __init__(self, block_rows: int) -> None:
         self._lock = threading.Lock()
@@ -150,7 +150,7 @@ class Admission:
 
 
 class VectorFile:
-    """The rows of one space in one file; safe for many reading threads and one writing one."""
+    """The rows of one space in a file; safe for many reading threads and one writing one."""
 
     def __init__(self, path: Path, dimension: int, datatype: Datatype) -> None:
         self.path = path

@@ -76,8 +76,8 @@ AT_ONCE = 20_000
 def put_non_dense(
     connection: apsw.Connection, space: Space, items: Sequence[NonDenseVector], owners: Ints
 ) -> None:
-    """Store one item for each owner, in place of what it had; those whose owner is -1 are only
-    checked. The first write fixes the dimension of a space of several vectors."""
+    """Store one item for each owner, replacing the old one; items whose owner is -1 are only
+    checked. The first write fixes the dimension of a multivector space."""
     dimension = space.dimension
     for item in items:
         if space.kind == "multi":
@@ -154,7 +154,7 @@ def read_blobs(connection: apsw.Connection, space: Space, pks: Ints) -> Iterator
 
 
 def encoded(item: NonDenseVector) -> bytes:
-    """As it is stored."""
+    """An item in stored form."""
     if isinstance(item, SparseVector):
         return item.indices.astype("<u4").tobytes() + item.values.astype("<f4").tobytes()
     return item.astype("<f4").tobytes()

@@ -135,8 +135,8 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
-    """The lists of a kind: of all documents' words, as an analyzer finds them, of their trigrams,
-    or of the vectors of a sparse space."""
+    """The lists of a kind: of the words of all documents, by an analyzer, of their trigrams, or of
+    the vectors of a sparse space."""
 
     def build(rows: Ints) -> Lists:
         if len(rows) >= LISTS_WORTH:
@@ -148,17 +148,16 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
-    """The lists of a kind as they are held, if nothing in them is of what was deleted or replaced.
-    So it is in one segment that was made here: what changes later is in another one."""
+    """The cached lists of a kind, if they hold nothing of deleted or replaced points: then they are
+    one segment that was made here, and later changes are in another."""
     layers: Layers[Lists] = view.kept.lists.at(key, view.state.head.seq, len(view.state.pks))
     one = len(layers.segments) == 1 and not len(layers.stale)
     return layers if one and not layers.segments[0].from_file else None
 
 
 def renewed(view: ListView, key: ListKey, going_on: GoingOn) -> Layers[Lists]:
-    """The lists of a kind made anew, of living points alone, in one piece, and kept instead of what
-    there was: nothing in them is of what was deleted or replaced. going_on: called now and then; it
-    may raise."""
+    """The lists of a kind, made anew of living points alone, in one piece, and cached in place of
+    the old ones. going_on: called now and then; it may raise."""
     pieces = []
     for piece in in_pieces(view, key, np.flatnonzero(view.state.alive)):
         pieces.append(piece)
@@ -169,7 +168,7 @@ def renewed(view: ListView, key: ListKey, going_on: GoingOn) -> Layers[Lists]:
 
 
 def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
-    """The lists of some rows, part by part, so that what building needs of memory is bounded."""
+    """The lists of some rows, part by part, so that building them takes bounded memory."""
     _, what = key
     for start in range(0, max(1, len(rows)), ROWS_A_PIECE):
         some = rows[start : start + ROWS_A_PIECE]
@@ -185,7 +184,7 @@ def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
 
 
 def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
-    """The rows, as many at a time as have so many bytes of documents, which are not read for it."""
+    """The rows, as many at a time as have so many bytes of documents, without reading these."""
     found = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
     ends = np.cumsum([size or 0 for piece in found for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
@@ -257,7 +256,7 @@ def rank_weighed_texts(
 def word_shares(
     view: ListView, analyzer: Analyzer, text: str, rows: Ints, identifiers: float
 ) -> list[tuple[str, float, Floats]]:
-    """Each distinct word of a text, its idf, and (n,) what it adds to the scores of some rows."""
+    """Each distinct word of a text, its idf, and (n,) its part in the scores of some rows."""
     texts_of = _Texts(view, analyzer, identifiers)
     parts, _ = texts_of.parts(text)
     found = []
@@ -269,7 +268,7 @@ def word_shares(
 
 
 class _Texts:
-    """What ranks documents by texts. identifiers: how many times the idf of such words counts."""
+    """Ranks documents by texts. identifiers: the factor for the idf of identifiers."""
 
     def __init__(self, view: ListView, analyzer: Analyzer, identifiers: float) -> None:
         key: ListKey = ("words", analyzer)
@@ -280,12 +279,12 @@ class _Texts:
         self.height = len(view.state.pks)
 
     def counted(self, text: str) -> Iterable[tuple[str, int]]:
-        """The distinct words of a text, and how often it has them."""
+        """The distinct words of a text, with their counts."""
         words = self._analyzer.words([text])
         return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
-        """Of each distinct word of a text the rows and what they get, and how much it says."""
+        """For each distinct word of a text its rows and weights, and its idf."""
         known = self._known
         parts, weights = [], []
         for word, count in self.counted(text):
@@ -323,7 +322,7 @@ def _idf(documents: int, holders: int) -> float:
 
 
 def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
-    """The k rows with the greatest sums over the parts, in each of which a row stands once; ties in
+    """The k rows with the greatest sums over the parts, in each of which a row occurs once; ties in
     the order of rows."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
@@ -355,14 +354,14 @@ def _sums(places: Ints, shares: Floats, count: int) -> Floats:
 
 
 def _greatest(totals: Floats, k: int) -> Ints:
-    """Where the k greatest are, and all that equal the least of them; ascending."""
+    """The places of the k greatest, and of all that equal the least of them; ascending."""
     if len(totals) <= k:
         return np.arange(len(totals))
     return np.flatnonzero(totals >= np.partition(totals, len(totals) - k)[len(totals) - k])
 
 
 def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
-    """The rows of all parts, and what they get, in the types that numpy counts in."""
+    """The rows of all parts, and their weights, in the types that numpy counts in."""
     ends = np.cumsum([0, *(len(rows) for rows, _, _ in parts)]).tolist()
     every, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
     for (rows, weights, scale), start, stop in zip(parts, ends, ends[1:], strict=False):

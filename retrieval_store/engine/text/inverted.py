@@ -142,7 +142,7 @@ def combined(parts: Sequence[Lists]) -> Lists:
 
 
 def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[Ints]]:
-    """All terms, numbered, and for each part the numbers of its own."""
+    """All terms, numbered, and the numbers of each part's terms."""
     if any(part.codes is not None for part in parts):
         numbers: dict[str, int] = {}
         own = [
@@ -194,15 +194,15 @@ def of_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths:
 
 
 def trigrams_of(text: str) -> list[int]:
-    """Distinct three-byte pieces of a text in UTF-8; none of one that is shorter. Those of its
-    beginning: a document that contains the text has these, and few others do."""
+    """The distinct trigrams at the beginning of a text in UTF-8; none of a shorter one. A document
+    that contains the text has all of them, and few others do."""
     data = text[:LOOKED_FOR].encode()
     return list({data[i] | data[i + 1] << 8 | data[i + 2] << 16 for i in range(len(data) - 2)})
 
 
 def _counted(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
-    """The distinct pairs of code and owner, by code and then owner, and how often each is there;
-    owners ascend."""
+    """The distinct pairs of code and owner, by code and then owner, with their counts; owners
+    ascend."""
     order = stable_order(codes)
     codes, owners = codes[order], owners[order]
     changes = (np.diff(codes, prepend=-1) != 0) | (np.diff(owners, prepend=-1) != 0)
@@ -217,7 +217,7 @@ TRIGRAMS: ListKey = ("trigrams", None)
 
 
 def file_key(key: ListKey) -> str:
-    """Under which key the file of these lists is recorded."""
+    """The key under which the file of these lists is recorded."""
     kind, what = key
     if what is None:
         return kind
@@ -230,7 +230,7 @@ def file_key(key: ListKey) -> str:
 
 
 def told_of(key: ListKey) -> list[object]:
-    """What a file says of the key of its lists, in JSON."""
+    """The key of lists as JSON, for their file."""
     kind, what = key
     if what is None or isinstance(what, int):
         return [kind, what]
@@ -238,8 +238,8 @@ def told_of(key: ListKey) -> list[object]:
 
 
 def key_told(told: Any) -> ListKey:
-    """The key that a file speaks of. A name of a language is no more than looked up, when words are
-    split by it; so a false one is an error then."""
+    """The key in the JSON of a file. The name of a language is only stored; an invalid one is an
+    error when words are split by it."""
     from retrieval_store.base.analysis import Analyzer
 
     kind, what = told
@@ -276,7 +276,7 @@ Known = dict[Hashable, Measures]
 
 
 def after(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
-    """What is still of use once what is listed of these rows has changed."""
+    """The measures that are still valid once the lists of these rows have changed."""
     there = list(known.items())  # a reader of the state before may add to it meanwhile
     both = [(key, one, np.concatenate([one.changed, listed])) for key, one in there]
     return {
@@ -364,7 +364,7 @@ def _arrays(segment: Lists, state: State) -> Iterator[Array]:
 
 
 def key_in(path: Path) -> ListKey:
-    """Of what the lists in a file are, as it says."""
+    """The key of the lists in a file, as it says."""
     return key_told(files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
 
 

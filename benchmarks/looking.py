@@ -21,7 +21,7 @@ import numpy as np
 from runs import save
 
 from retrieval_store import Client, Collection
-from retrieval_store.backends import embedded
+from retrieval_store.backends import open_path
 from retrieval_store.view.calls import CALLS
 from retrieval_store.view.live import Views
 
@@ -110,7 +110,7 @@ def main() -> None:
         folder = given.store or f"{temporary}/store"
         if not (Path(folder) / "catalog.sqlite").exists():
             fill(folder, given.points)
-        session = embedded(Path(folder), "read-only", rebuild=False)
+        session = open_path(Path(folder), "read-only", rebuild=False)
         try:
             found = {name: timed(call) for name, call in asked_of(Views(session)).items()}
         finally:

@@ -121,7 +121,7 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
         restore_store(snapshot, path, _find_index)
         _log.info("made the store in %s of the snapshot %s", path, snapshot)
         return
-    session = embedded(path, "full", rebuild=False)
+    session = open_path(path, "full", rebuild=False)
     try:
         embedded_store(session).restore(snapshot, name)
     finally:
@@ -139,7 +139,7 @@ def in_memory(mode: Mode) -> Session:
     return Session(share.store, partial(store.release, share), "in memory")
 
 
-def embedded(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Session:
+def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Session:
     """The session of the store in a directory, which is made if there is none; NotFoundError where
     it is to be read only, or `create` is False. rebuild: without the derived files, which are
     forgotten; where nothing can be written, they aren't used."""
@@ -196,10 +196,10 @@ def elsewhere(
         return Session(ServedStore(connection), connection.close, connection.place)
 
     is_ours = is_ours_at(address)
-    return _undecided(address, found) if is_ours is None else found(is_ours)
+    return open_url_later(address, found) if is_ours is None else found(is_ours)
 
 
-def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
+def open_url_later(address: "Address", found: Callable[[bool], Session]) -> Session:
     """The session of a URL where nothing answers yet; `found` opens the right one when something
     does."""
     from retrieval_store.remote.connection import is_ours_in_time
@@ -224,12 +224,12 @@ def _undecided(address: "Address", found: Callable[[bool], Session]) -> Session:
     return Session(find, release, address.place)
 
 
-def waited(qdrant_client: Any) -> Any:
+def blocking_client(qdrant_client: Any) -> Any:
     """A client of the caller's whose calls block, made of an asynchronous one if need be."""
     _remote()
-    from retrieval_store.cluster.client import waited
+    from retrieval_store.cluster.client import blocking_client
 
-    return waited(qdrant_client)
+    return blocking_client(qdrant_client)
 
 
 def cluster_at(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, shown
+from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
 
 if TYPE_CHECKING:
@@ -93,13 +93,13 @@ def register_embedding_function(name: Any) -> Any:
         return register_embedding_function(_said_by(name))(name)
     if not isinstance(name, str) or not name:
         raise InvalidTypeError(
-            f"name is {shown(name)}, expected a str: @register_embedding_function('a name')"
+            f"name is {quote(name)}, expected a str: @register_embedding_function('a name')"
         )
 
     def register(kind: _Class) -> _Class:
         if not isinstance(kind, type) or not _is_remembered(kind):
             raise InvalidTypeError(
-                f"{name!r} is to be {shown(kind)}, expected a class with the methods __call__ and "
+                f"{name!r} is to be {quote(kind)}, expected a class with the methods __call__ and "
                 "settings, which says what it is made with; or get_config and build_from_config"
             )
         taken = _registered.get(name)
@@ -134,7 +134,7 @@ def load(group: str, name: str) -> Any:
     if group not in BUILT_IN:
         raise PluginError(f"there is no group {group!r} of plugins; there are {', '.join(GROUPS)}")
     if name in BUILT_IN[group]:
-        return _imported(BUILT_IN[group][name])
+        return _import_target(BUILT_IN[group][name])
     if group == EMBEDDING_FUNCTIONS and name in _registered:
         return _registered[name]
     found = _entry_points(group)
@@ -197,7 +197,7 @@ def name_of(group: str, kind: type) -> str | None:
     if target in built_in:
         return built_in[target]
     installed = {e.value.replace(" ", ""): e.name for e in _entry_points(group).values()}
-    return _own_name(group, kind) or installed.get(target) or _reexported(group, kind)
+    return _own_name(group, kind) or installed.get(target) or _name_of_reexport(group, kind)
 
 
 def _own_name(group: str, kind: type) -> str | None:
@@ -209,7 +209,7 @@ def _own_name(group: str, kind: type) -> str | None:
     return same[0] if same else alike[0] if len(alike) == 1 else None
 
 
-def _reexported(group: str, kind: type) -> str | None:
+def _name_of_reexport(group: str, kind: type) -> str | None:
     """The name of an entry point that leads to the class by another module of its package than the
     one that defines it."""
     package = kind.__module__.partition(".")[0]
@@ -250,7 +250,7 @@ def _target_of(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
-def _imported(target: str) -> Any:
+def _import_target(target: str) -> Any:
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.system import needing
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import Embeds, QueryEmbedding
 from retrieval_store.errors import (
     InvalidTypeError,
@@ -42,10 +42,10 @@ def scorer_of(reranker: Any, argument: str) -> Scorer:
     """The function that scores documents by a re-ranker of any kind, with its result checked: (n,)
     float64, finite. argument: its name for messages. InvalidTypeError for anything else. Calls
     raise RerankerError where the re-ranker fails or doesn't return as many numbers."""
-    method = _called(reranker)
+    method = _scoring_call(reranker)
     if method is None:
         raise InvalidTypeError(
-            f"{argument} is {shown(reranker)}, expected the name of a re-ranker, a callable of a "
+            f"{argument} is {quote(reranker)}, expected the name of a re-ranker, a callable of a "
             "query and documents, or an object with predict(pairs) or score(pairs)"
         )
 
@@ -56,12 +56,12 @@ def scorer_of(reranker: Any, argument: str) -> Scorer:
             raise
         except Exception as error:  # whatever a model raises
             raise RerankerError(f"{argument} has failed: {error}") from error
-        return _checked(made, len(documents), argument)
+        return _check_scores(made, len(documents), argument)
 
     return score
 
 
-def _called(reranker: Any) -> Callable[[str, list[str]], Any] | None:
+def _scoring_call(reranker: Any) -> Callable[[str, list[str]], Any] | None:
     """The method to call. A class isn't called: that would make an instance."""
     if isinstance(reranker, type):
         return None
@@ -72,7 +72,7 @@ def _called(reranker: Any) -> Callable[[str, list[str]], Any] | None:
     return reranker if callable(reranker) else None
 
 
-def _checked(made: Any, count: int, argument: str) -> Floats:
+def _check_scores(made: Any, count: int, argument: str) -> Floats:
     try:
         scores = np.asarray(made)
         scores = np.empty(0) if np.iscomplexobj(scores) else scores.astype(np.float64)
@@ -82,7 +82,7 @@ def _checked(made: Any, count: int, argument: str) -> Floats:
         scores = scores[:, 0]
     if scores.shape != (count,):
         raise RerankerError(
-            f"{argument} returned {shown(made)} for {count} documents, expected as many numbers"
+            f"{argument} returned {quote(made)} for {count} documents, expected as many numbers"
         )
     if not np.isfinite(scores).all():
         raise RerankerError(f"{argument} returned numbers that aren't finite")

@@ -9,7 +9,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from retrieval_store.api.results import GetField
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.frameworks.collection import (
     RESERVED,
@@ -21,7 +21,7 @@ from retrieval_store.frameworks.collection import (
     without_reserved,
 )
 from retrieval_store.frameworks.filters import below, native
-from retrieval_store.query.types import merged
+from retrieval_store.query.types import merge_payload
 
 # What a document is made of again.
 FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")
@@ -40,7 +40,7 @@ class PointLayout:
         for name in ("content", "metadata"):
             key: Any = getattr(self, f"{name}_key")
             if key is not None and not (isinstance(key, str) and key):
-                raise InvalidTypeError(f"{name}_payload_key is {shown(key)}, expected a name")
+                raise InvalidTypeError(f"{name}_payload_key is {quote(key)}, expected a name")
             if key in RESERVED:
                 raise InvalidArgumentError(f"{name}_payload_key is {key!r}, which is reserved")
         if self.content_key is not None and self.content_key == self.metadata_key:
@@ -77,7 +77,7 @@ class PointLayout:
         """A document's metadata with other values, where a collection can't merge them since they
         stand under a key of their own."""
         held = (old or {}).get(self.metadata_key or "")
-        return merged(held if isinstance(held, dict) else {}, new) or {}
+        return merge_payload(held if isinstance(held, dict) else {}, new) or {}
 
     def where(self, given: Any) -> Any:
         """What a collection takes for a filter: dicts and expressions name the documents' metadata,
@@ -107,8 +107,8 @@ class PointLayout:
             )
         except ValueError as error:  # a store that someone has changed may hold anything
             raise DamagedError(
-                f"point {shown(point_id)} is no document of LangChain: its text is {shown(text)}, "
-                f"its metadata {shown(metadata)}"
+                f"point {quote(point_id)} is no document of LangChain: its text is {quote(text)}, "
+                f"its metadata {quote(metadata)}"
             ) from error
 
 

@@ -89,13 +89,13 @@ class RetrievalStoreTranslator(Visitor):
             case Comparator.LIKE:
                 return TextIn(path, _pattern(operand), ignore_case=True)
             case Comparator.GT:
-                return _ordered(operand, "gt")
+                return _comparison(operand, "gt")
             case Comparator.GTE:
-                return _ordered(operand, "gte")
+                return _comparison(operand, "gte")
             case Comparator.LT:
-                return _ordered(operand, "lt")
+                return _comparison(operand, "lt")
             case Comparator.LTE:
-                return _ordered(operand, "lte")
+                return _comparison(operand, "lte")
         raise operand.refused("a comparator that is known")
 
     def visit_structured_query(
@@ -136,7 +136,7 @@ def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
     return terms[0] if len(terms) == 1 else Or(tuple(terms))
 
 
-def _ordered(operand: Operand, side: str) -> Expression:
+def _comparison(operand: Operand, side: str) -> Expression:
     """What lies on one side of a number, or of a date, as `where` has it."""
     value = operand.value
     time = value if isinstance(value, str) and micros_in(value) is not None else _time(value)

@@ -13,10 +13,10 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStoreRetriever
 
 from retrieval_store.api.embedder import function_of
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.frameworks import FromLangChain
 from retrieval_store.errors import InvalidTypeError
-from retrieval_store.frameworks.collection import embedded, query_embedded
+from retrieval_store.frameworks.collection import embed_inputs, query_embedded
 
 BY_WORDS = ("text", "sparse", "hybrid")  # search types that are modes of search
 
@@ -63,7 +63,7 @@ class AsLangChain(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text; for none the function isn't called."""
-        return embedded(self._function, list(texts)) if texts else []
+        return embed_inputs(self._function, list(texts)) if texts else []
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a query."""
@@ -74,7 +74,7 @@ class AsLangChain(Embeddings):
         DataLoaderError for an image that can't be loaded."""
         from retrieval_store.loaders.images import ImageLoader
 
-        return embedded(self._function, ImageLoader()(uris))
+        return embed_inputs(self._function, ImageLoader()(uris))
 
     @property
     def function(self) -> Any:
@@ -115,7 +115,7 @@ def as_embeddings(embedding: Any) -> Embeddings | None:
     if callable(embedding):
         return AsLangChain(embedding)
     raise InvalidTypeError(
-        f"embedding is {shown(embedding)}, expected an Embeddings object, an embedding function or "
+        f"embedding is {quote(embedding)}, expected an Embeddings object, an embedding function or "
         "the name of one"
     )
 

@@ -23,11 +23,11 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_retrieval_store.documents import FIELDS, PointLayout
 from retrieval_store import Collection, Groups, Rerank
-from retrieval_store.api.query import gathered
+from retrieval_store.api.query import gather_arguments
 from retrieval_store.base.arrays import RRF_K
 from retrieval_store.base.fusion import usual_fusion
-from retrieval_store.base.threads import awaited
-from retrieval_store.base.validation import fraction, shown, whole_number
+from retrieval_store.base.threads import async_twin
+from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
@@ -84,7 +84,7 @@ class Ask:
         return self.mode == "sparse" or (self.mode == "hybrid" and has_model)
 
 
-def asked(
+def parse_search(
     layout: PointLayout,
     filter: Filter,
     given: Mapping[str, Any],
@@ -114,7 +114,7 @@ def asked(
         mode,
         fusion,
         None if threshold is None else fraction(threshold, "score_threshold"),
-        gathered({"mode": mode, **how}),
+        gather_arguments({"mode": mode, **how}),
     )
 
 
@@ -129,7 +129,7 @@ def mode_of(given: Any, name: str = "search_mode") -> SearchMode:
     """A mode by its name, which may be a member of a string enum."""
     mode: Any = given.value if isinstance(given, Enum) else given
     if mode not in MODES:
-        raise InvalidArgumentError(f"{name} is {shown(given)}, expected one of {MODES}")
+        raise InvalidArgumentError(f"{name} is {quote(given)}, expected one of {MODES}")
     return mode  # type: ignore[no-any-return]
 
 
@@ -179,7 +179,7 @@ def chosen(
     return found, diverse(vector, found["embeddings"], k, weight)
 
 
-def explained(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]) -> Any:
+def explain(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]) -> Any:
     """How a search is answered."""
     return collection.explain(**arguments(ask, k, sources, "distances"))
 
@@ -292,13 +292,13 @@ class Searches:
     def explain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
         """How `similarity_search` answers: what `Collection.explain` says of the same question."""
         ask = self._asked(filter, kwargs)
-        return explained(self.collection, ask, k, self._sources(ask, query))
+        return explain(self.collection, ask, k, self._sources(ask, query))
 
     async def aexplain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
         """`explain`, with the embedding's `aembed_query`."""
         ask = self._asked(filter, kwargs)
         sources = await self._asources(ask, query)
-        return await asyncio.to_thread(explained, self.collection, ask, k, sources)
+        return await asyncio.to_thread(explain, self.collection, ask, k, sources)
 
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
@@ -334,7 +334,7 @@ class Searches:
         """The k documents nearest to a vector, with their distances."""
         return self._nearest(embedding, k, filter, **kwargs)
 
-    asimilarity_search_by_vector_with_score = awaited(similarity_search_by_vector_with_score)
+    asimilarity_search_by_vector_with_score = async_twin(similarity_search_by_vector_with_score)
 
     def similarity_search_by_vector_with_relevance_scores(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
@@ -343,7 +343,7 @@ class Searches:
         found = self._nearest(embedding, k, filter, **kwargs)
         return self._with_relevance(found, self._asked_by_vector(None, kwargs))
 
-    asimilarity_search_by_vector_with_relevance_scores = awaited(
+    asimilarity_search_by_vector_with_relevance_scores = async_twin(
         similarity_search_by_vector_with_relevance_scores
     )
 
@@ -356,7 +356,7 @@ class Searches:
         EmbeddingFunctionError when it has none."""
         return self.similarity_search_by_vector(self._of_image(uri), k, filter, **kwargs)
 
-    asimilarity_search_by_image = awaited(similarity_search_by_image)
+    asimilarity_search_by_image = async_twin(similarity_search_by_image)
 
     def similarity_search_by_image_with_relevance_score(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
@@ -365,7 +365,7 @@ class Searches:
         search = self.similarity_search_by_vector_with_relevance_scores
         return search(self._of_image(uri), k, filter, **kwargs)
 
-    asimilarity_search_by_image_with_relevance_score = awaited(
+    asimilarity_search_by_image_with_relevance_score = async_twin(
         similarity_search_by_image_with_relevance_score
     )
 
@@ -443,17 +443,17 @@ class Searches:
         ask, sources = self._asked_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
         return self._diverse(ask, k, fetch_k, lambda_mult, sources, embedding)
 
-    amax_marginal_relevance_search_with_score_by_vector = awaited(
+    amax_marginal_relevance_search_with_score_by_vector = async_twin(
         max_marginal_relevance_search_with_score_by_vector
     )
 
     # below: what is asked
 
     def _asked(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
-        return asked(self._layout, filter, kwargs, self._mode, self._sparse is not None)
+        return parse_search(self._layout, filter, kwargs, self._mode, self._sparse is not None)
 
     def _asked_by_vector(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
-        ask = asked(self._layout, filter, kwargs, "dense", False)
+        ask = parse_search(self._layout, filter, kwargs, "dense", False)
         if ask.mode != "dense":
             raise InvalidArgumentError(
                 f"search_mode is {kwargs['search_mode']!r}, but a search by a vector has no words: "
@@ -513,7 +513,7 @@ class Searches:
 
     def _of_image(self, uri: str) -> Any:
         if not isinstance(uri, str):
-            raise InvalidTypeError(f"uri is {shown(uri)}, expected a str")
+            raise InvalidTypeError(f"uri is {quote(uri)}, expected a str")
         vectors = self._embed_images([uri])
         if len(vectors) != 1:
             raise EmbeddingFunctionError(

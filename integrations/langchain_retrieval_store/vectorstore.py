@@ -36,9 +36,9 @@ from langchain_retrieval_store.retriever import (
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, mode_of
 from retrieval_store import Client, Collection
 from retrieval_store.api.write import embedded_outside
-from retrieval_store.base.threads import awaited
+from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import path_of, shown
+from retrieval_store.base.validation import path_of, quote
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -120,7 +120,7 @@ class RetrievalStore(Searches, VectorStore):
         self._sparse = checked_model(sparse_embedding, "sparse_embedding")
         if relevance_score_fn is not None and not callable(relevance_score_fn):
             raise InvalidTypeError(
-                f"relevance_score_fn is {shown(relevance_score_fn)}, expected a function"
+                f"relevance_score_fn is {quote(relevance_score_fn)}, expected a function"
             )
         self._mode = mode_of(retrieval_mode, "retrieval_mode")
         self._layout = PointLayout(content_payload_key, metadata_payload_key)
@@ -278,7 +278,7 @@ class RetrievalStore(Searches, VectorStore):
             )
         return batch.returned
 
-    aadd_images = awaited(add_images)
+    aadd_images = async_twin(add_images)
 
     def update_document(self, document_id: str, document: Document) -> None:
         """Change a document; see `update_documents`."""
@@ -317,7 +317,7 @@ class RetrievalStore(Searches, VectorStore):
         where = None if filter is _UNSAID else self._layout.where(filter)
         if filter is not _UNSAID and where is None and named is None:
             raise InvalidArgumentError(
-                f"filter is {shown(filter)}, which restricts nothing; delete() deletes everything"
+                f"filter is {quote(filter)}, which restricts nothing; delete() deletes everything"
             )
         if where is not None and named != []:
             self.collection.delete(ids=named, where=where)
@@ -336,7 +336,7 @@ class RetrievalStore(Searches, VectorStore):
         that was made with `collection=`: its client can delete it."""
         self._opened = self._opened.deleted()
 
-    adelete_collection = awaited(delete_collection)
+    adelete_collection = async_twin(delete_collection)
 
     def reset_collection(self) -> None:
         """Delete the collection, and make it anew, with the settings and the metadata that it has,
@@ -345,7 +345,7 @@ class RetrievalStore(Searches, VectorStore):
             self.delete_collection()
         self._opened = self._opened.again(self._open)
 
-    areset_collection = awaited(reset_collection)
+    areset_collection = async_twin(reset_collection)
 
     # reading
 
@@ -370,7 +370,7 @@ class RetrievalStore(Searches, VectorStore):
         )
         return dict(found)
 
-    aget = awaited(get)
+    aget = async_twin(get)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents that exist, each once; ids that don't are left out."""
@@ -379,7 +379,7 @@ class RetrievalStore(Searches, VectorStore):
             return []
         return self._layout.documents(self.collection.get(ids=wanted, include=FIELDS))
 
-    aget_by_ids = awaited(get_by_ids)
+    aget_by_ids = async_twin(get_by_ids)
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """The best documents by a search type: one of LangChain's, "text", "sparse" or "hybrid"."""
@@ -541,7 +541,7 @@ def _refuse_other_type(search_type: Any) -> None:
     known = RetrievalStoreRetriever.allowed_search_types
     if search_type not in known:
         raise InvalidArgumentError(
-            f"search_type is {shown(search_type)}, expected one of {', '.join(known)}"
+            f"search_type is {quote(search_type)}, expected one of {', '.join(known)}"
         )
 
 
@@ -575,14 +575,14 @@ class RetrievalStoreIndex(DocumentIndex):
         self.store.delete(there)
         return DeleteResponse(num_deleted=len(there), succeeded=there, failed=[], num_failed=0)
 
-    adelete = awaited(delete)
+    adelete = async_twin(delete)
 
     def get(self, ids: Sequence[str], /, **kwargs: Any) -> list[Document]:
         """The documents that exist, in the order of their ids."""
         refuse_unknown(kwargs, (), "get")
         return self.store.get_by_ids(ids)
 
-    aget = awaited(get)
+    aget = async_twin(get)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: Run, **kwargs: Any

@@ -33,7 +33,7 @@ Kind: TypeAlias = Literal["read", "long"]  # of these at most half of the thread
 PIECE = 256  # records that a thread hands over at once
 
 
-def awaited(
+def async_method(
     method: Callable[Concatenate[Any, P], R], kind: Kind = "read"
 ) -> Callable[Concatenate[Any, P], Async[R]]:
     """An asynchronous method made from a synchronous one."""
@@ -44,33 +44,33 @@ def awaited(
         result: R = await self._calls.made(made, kind)
         return result
 
-    return _named(call, method)
+    return _with_metadata_of(call, method)
 
 
 def collection(
     method: Callable[Concatenate[Any, P], Collection], kind: Kind = "read"
 ) -> Callable[Concatenate[Any, P], "Async[AsyncCollection]"]:
     """The same for a method that returns a collection."""
-    asked = awaited(method, kind)
+    asked = async_method(method, kind)
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> "AsyncCollection":
         return AsyncCollection(await asked(self, *args, **kwargs), self._calls)
 
-    return _named(call, method, "AsyncCollection")
+    return _with_metadata_of(call, method, "AsyncCollection")
 
 
 def collections(
     method: Callable[Concatenate[Any, P], list[Collection]],
 ) -> Callable[Concatenate[Any, P], "Async[list[AsyncCollection]]"]:
     """The same for a method that returns several collections."""
-    asked = awaited(method)
+    asked = async_method(method)
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> "list[AsyncCollection]":
         return [AsyncCollection(one, self._calls) for one in await asked(self, *args, **kwargs)]
 
-    return _named(call, method, "list[AsyncCollection]")
+    return _with_metadata_of(call, method, "list[AsyncCollection]")
 
 
 def to_another(
@@ -87,10 +87,10 @@ def to_another(
         result: R = await self._calls.made(made, "long")
         return result
 
-    return _named(call, method)  # type: ignore[return-value]
+    return _with_metadata_of(call, method)  # type: ignore[return-value]
 
 
-def iterated(
+def async_iterator(
     method: Callable[Concatenate[Any, P], Any],
 ) -> Callable[Concatenate[Any, P], AsyncGenerator[dict[str, Any], None]]:
     """The same for a method that returns an iterator, which reads a `batch` at a time."""
@@ -111,10 +111,10 @@ def iterated(
         finally:
             await self._calls.release(rows.close)
 
-    return _named(call, method, "AsyncGenerator[dict[str, Any], None]")
+    return _with_metadata_of(call, method, "AsyncGenerator[dict[str, Any], None]")
 
 
-def _named(call: T, method: Any, returned: str | None = None) -> T:
+def _with_metadata_of(call: T, method: Any, returned: str | None = None) -> T:
     """Give a method the name, docstring and signature of another."""
     made: Any = call
     made.__module__, made.__qualname__ = __name__, f"Async{method.__qualname__}"
@@ -238,27 +238,27 @@ class AsyncCollection:
         """The same, under the name that users of Chroma know."""
         return await self.configuration()
 
-    count = awaited(Collection.count)
-    add = awaited(Collection.add, "long")
-    upsert = awaited(Collection.upsert, "long")
-    add_from = awaited(Collection.add_from, "long")
-    update = awaited(Collection.update, "long")
-    get = awaited(Collection.get)
-    peek = awaited(Collection.peek)
-    query = awaited(Collection.query)
-    search = awaited(Collection.search)
-    explain = awaited(Collection.explain)
-    why = awaited(Collection.why)
-    stats = awaited(Collection.stats)
-    map = awaited(Collection.map, "long")
-    warm = awaited(Collection.warm, "long")
-    delete = awaited(Collection.delete, "long")
-    modify = awaited(Collection.modify, "long")
-    optimize = awaited(Collection.optimize, "long")
-    snapshot = awaited(Collection.snapshot, "long")
+    count = async_method(Collection.count)
+    add = async_method(Collection.add, "long")
+    upsert = async_method(Collection.upsert, "long")
+    add_from = async_method(Collection.add_from, "long")
+    update = async_method(Collection.update, "long")
+    get = async_method(Collection.get)
+    peek = async_method(Collection.peek)
+    query = async_method(Collection.query)
+    search = async_method(Collection.search)
+    explain = async_method(Collection.explain)
+    why = async_method(Collection.why)
+    stats = async_method(Collection.stats)
+    map = async_method(Collection.map, "long")
+    warm = async_method(Collection.warm, "long")
+    delete = async_method(Collection.delete, "long")
+    modify = async_method(Collection.modify, "long")
+    optimize = async_method(Collection.optimize, "long")
+    snapshot = async_method(Collection.snapshot, "long")
     fork = collection(Collection.fork, "long")
-    iterate = iterated(Collection.iterate)
-    create_index = awaited(Collection.create_index, "long")
+    iterate = async_iterator(Collection.iterate)
+    create_index = async_method(Collection.create_index, "long")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AsyncCollection) and other._sync == self._sync
@@ -311,7 +311,7 @@ class AsyncClient:
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient, without url")
 
         def make() -> Client:
-            waited = None if qdrant_client is None else backends.waited(qdrant_client)
+            waited = None if qdrant_client is None else backends.blocking_client(qdrant_client)
             return Client(path, **{**given, "qdrant_client": waited}, **options)
 
         self._path = path_of(path, "path") if isinstance(path, str | os.PathLike) else None
@@ -342,17 +342,17 @@ class AsyncClient:
     get_collection = collection(Client.get_collection)
     get_collection_by_id = collection(Client.get_collection_by_id)
     list_collections = collections(Client.list_collections)
-    count_collections = awaited(Client.count_collections)
-    delete_collection = awaited(Client.delete_collection, "long")
-    verify = awaited(Client.verify, "long")
-    stats = awaited(Client.stats)
-    snapshot = awaited(Client.snapshot, "long")
+    count_collections = async_method(Client.count_collections)
+    delete_collection = async_method(Client.delete_collection, "long")
+    verify = async_method(Client.verify, "long")
+    stats = async_method(Client.stats)
+    snapshot = async_method(Client.snapshot, "long")
     copy_to = to_another(Client.copy_to)
-    heartbeat = awaited(Client.heartbeat)
-    get_version = awaited(Client.get_version)
-    get_max_batch_size = awaited(Client.get_max_batch_size)
-    get_settings = awaited(Client.get_settings)
-    reset = awaited(Client.reset, "long")
+    heartbeat = async_method(Client.heartbeat)
+    get_version = async_method(Client.get_version)
+    get_max_batch_size = async_method(Client.get_max_batch_size)
+    get_settings = async_method(Client.get_settings)
+    reset = async_method(Client.reset, "long")
 
     async def close(self) -> None:
         """Close the store, once calls that were cancelled have ended too; its collections can't be

@@ -17,7 +17,13 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, checked_metadata, listed, repeated, shown
+from retrieval_store.base.validation import (
+    Payload,
+    checked_metadata,
+    find_repeated,
+    list_ids,
+    quote,
+)
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -34,8 +40,8 @@ Embed: TypeAlias = Literal["documents", "images", "uris"]
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"  # as Chroma has it
 FIELDS = ("embeddings", "metadatas", "documents", "images", "uris", "sparse_embeddings")
 RESERVED_KEYS = (DOCUMENT, URI, DOCUMENT_KEY)
-MOST_INDICES = 2**32  # that a sparse vector can have
-MOST_OF_SPARSE = 1e15  # a value, so that products and their sums stay in float32
+MAX_INDICES = 2**32  # that a sparse vector can have
+MAX_SPARSE_VALUE = 1e15  # a value, so that products and their sums stay in float32
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]"
 
 
@@ -106,7 +112,7 @@ def records_of(
         if values is not None and len(values) != len(records.ids):
             raise InvalidArgumentError(
                 f"{name} has {len(values)} items, but ids has {len(records.ids)}: "
-                f"{listed(records.ids)}"
+                f"{list_ids(records.ids)}"
             )
     return records
 
@@ -115,7 +121,7 @@ def embed_of(embed: Any, allowed: tuple[str, ...] = get_args(Embed)) -> Embed:
     """The field to embed."""
     if embed not in allowed:
         expected = " or ".join(map(repr, allowed))
-        raise InvalidArgumentError(f"embed is {shown(embed)}, expected {expected}")
+        raise InvalidArgumentError(f"embed is {quote(embed)}, expected {expected}")
     return embed  # type: ignore[no-any-return]
 
 
@@ -137,7 +143,7 @@ def ids_of(ids: Any, name: str = "ids") -> list[str]:
     items = [ids] if isinstance(ids, str) else _listlike(ids, name, "a str or a list of str")
     for i, item in enumerate(items):
         if not isinstance(item, str):
-            raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected a str")
+            raise InvalidTypeError(f"{name}[{i}] is {quote(item)}, expected a str")
         if type(item) is not str:  # a member of an enum of strings, say, or a string of numpy
             items[i] = str.__str__(item)
         if not item:
@@ -145,7 +151,7 @@ def ids_of(ids: Any, name: str = "ids") -> list[str]:
         if not item.isascii():
             _refuse_surrogates(item, name, i)
     if len(set(items)) < len(items):
-        raise DuplicateIDError(f"{name} given more than once: {listed(repeated(items))}")
+        raise DuplicateIDError(f"{name} given more than once: {list_ids(find_repeated(items))}")
     return items
 
 
@@ -158,7 +164,7 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
     """(n, dim) float32, C-contiguous, finite."""
     array = vectors if type(vectors) is np.ndarray else _array_of(vectors, name)
     if array.dtype == object:
-        array = _stacked(vectors, name)
+        array = _stack_vectors(vectors, name)
     if array.ndim == 1 and len(array):
         array = array[np.newaxis]
     if array.dtype.kind in "US" and name == "embeddings":
@@ -205,12 +211,12 @@ def _sparse_vector(given: Any, place: str) -> SparseVector:
     alike = places.ndim == 1 and places.shape == numbers.shape
     if not alike or not _are_indices(places) or (len(numbers) and numbers.dtype.kind not in "fiu"):
         raise InvalidArgumentError(
-            f"{place} is {shown(given)}, expected as many indices, each once and from 0 to "
-            f"{MOST_INDICES - 1}, as values, as in {{'indices': [3, 17], 'values': [0.5, 1.2]}}"
+            f"{place} is {quote(given)}, expected as many indices, each once and from 0 to "
+            f"{MAX_INDICES - 1}, as values, as in {{'indices': [3, 17], 'values': [0.5, 1.2]}}"
         )
-    if len(numbers) and not (np.abs(numbers) <= MOST_OF_SPARSE).all():  # NaN isn't, either
+    if len(numbers) and not (np.abs(numbers) <= MAX_SPARSE_VALUE).all():  # NaN isn't, either
         raise InvalidArgumentError(
-            f"{place} has values that aren't finite, or beyond {MOST_OF_SPARSE:g}"
+            f"{place} has values that aren't finite, or beyond {MAX_SPARSE_VALUE:g}"
         )
     order = np.argsort(places)
     order = order[numbers[order] != 0]  # what is 0 isn't there
@@ -220,7 +226,7 @@ def _sparse_vector(given: Any, place: str) -> SparseVector:
 def _are_indices(places: Any) -> bool:
     if not len(places):
         return True
-    whole = places.dtype.kind in "iu" and places.min() >= 0 and places.max() < MOST_INDICES
+    whole = places.dtype.kind in "iu" and places.min() >= 0 and places.max() < MAX_INDICES
     return bool(whole) and len(np.unique(places)) == len(places)
 
 
@@ -229,14 +235,14 @@ def _array_of(vectors: Any, name: str) -> Any:
     # leave the import locked.
     masked = isinstance(vectors, np.ndarray) and bool(np.any(getattr(vectors, "mask", False)))
     if masked or isinstance(vectors, str | bytes | bytearray):
-        raise InvalidTypeError(f"{name} is {shown(vectors)}, expected vectors of numbers")
+        raise InvalidTypeError(f"{name} is {quote(vectors)}, expected vectors of numbers")
     with suppress(ValueError, TypeError, RuntimeError):
         return np.asarray(vectors)
     # Rows of different lengths, say, or a tensor that can't become an array.
-    return _stacked(vectors, name)
+    return _stack_vectors(vectors, name)
 
 
-def _stacked(vectors: Any, name: str) -> Any:
+def _stack_vectors(vectors: Any, name: str) -> Any:
     rows: list[Any] = []
     for i, row in enumerate(_listlike(vectors, name, "a list of vectors")):
         try:
@@ -244,7 +250,7 @@ def _stacked(vectors: Any, name: str) -> Any:
         except (ValueError, TypeError, RuntimeError):
             array = np.empty(0, object)
         if array.ndim != 1 or array.dtype.kind not in "fiu":
-            raise InvalidTypeError(f"{name}[{i}] is {shown(row)}, expected a vector of numbers")
+            raise InvalidTypeError(f"{name}[{i}] is {quote(row)}, expected a vector of numbers")
         if rows and len(array) != len(rows[0]):
             raise DimensionMismatchError(
                 f"{name}[{i}] has {len(array)} numbers, but {name}[0] has {len(rows[0])}: another "
@@ -281,7 +287,7 @@ def texts_of(texts: Any, name: str) -> list[str | None]:
     for i, item in enumerate(items):
         if item is not None and not (type(item) is str and item.isascii()):
             if not isinstance(item, str):
-                raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected a str")
+                raise InvalidTypeError(f"{name}[{i}] is {quote(item)}, expected a str")
             _refuse_surrogates(item, name, i)
             items[i] = str.__str__(item)
     return items
@@ -305,7 +311,7 @@ def images_of(images: Any, name: str) -> list[Any]:
     for i, array in enumerate(arrays):
         if array is not None and array.dtype.kind not in "buif":
             raise InvalidTypeError(
-                f"{name}[{i}] is {shown(items[i])}, expected an array of pixels; where images "
+                f"{name}[{i}] is {quote(items[i])}, expected an array of pixels; where images "
                 "are to be found goes to uris"
             )
     return arrays
@@ -355,7 +361,7 @@ def collection_name(name: Any) -> str:
     """A valid name of a collection."""
     if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise InvalidArgumentError(
-            f"name is {shown(name)}; names of collections have 3 to 512 characters of "
+            f"name is {quote(name)}; names of collections have 3 to 512 characters of "
             "[a-zA-Z0-9._-], the first and the last of [a-zA-Z0-9]"
         )
     return name
@@ -368,7 +374,7 @@ def _listlike(value: Any, name: str, expected: str) -> list[Any]:
     atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0
     if isinstance(value, Iterable) and not atom:
         return list(value)
-    raise InvalidTypeError(f"{name} is {shown(value)}, expected {expected}")
+    raise InvalidTypeError(f"{name} is {quote(value)}, expected {expected}")
 
 
 def _refuse_surrogates(text: str, name: str, i: int) -> None:
@@ -376,14 +382,14 @@ def _refuse_surrogates(text: str, name: str, i: int) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidArgumentError(
-            f"{name}[{i}] is {shown(text)}: a lone surrogate is not valid Unicode"
+            f"{name}[{i}] is {quote(text)}: a lone surrogate is not valid Unicode"
         ) from None
 
 
 def metadata_key(key: Any, name: str) -> str:
     """A valid metadata key."""
     if not isinstance(key, str) or not key:
-        raise InvalidTypeError(f"{name} is {shown(key)}, expected a metadata key")
+        raise InvalidTypeError(f"{name} is {quote(key)}, expected a metadata key")
     return key
 
 

@@ -40,8 +40,8 @@ from retrieval_store.backends import (
     StoredCollection,
     cluster_of,
     elsewhere,
-    embedded,
     in_memory,
+    open_path,
     set_memory_budget,
 )
 from retrieval_store.base.dataclasses import dataclass
@@ -49,10 +49,10 @@ from retrieval_store.base.validation import (
     Payload,
     check_callable,
     checked_metadata,
-    listed,
+    list_ids,
     path_of,
+    quote,
     seconds,
-    shown,
     whole_bytes,
     whole_number,
 )
@@ -183,7 +183,7 @@ class Client:
         elif path is None:
             self._session = in_memory(mode)
         else:
-            self._session = embedded(path_of(path, "path"), mode, rebuild, create)
+            self._session = open_path(path_of(path, "path"), mode, rebuild, create)
         self._allow_reset = allow_reset
         self._trust = trust
 
@@ -385,7 +385,7 @@ class Client:
         from retrieval_store.copying.mirror import Following, Ways, copy_store
 
         if not isinstance(other, Client):
-            raise InvalidTypeError(f"other is {shown(other)}, expected a Client")
+            raise InvalidTypeError(f"other is {quote(other)}, expected a Client")
         names = [collections] if isinstance(collections, str) else collections
         known = None if names is None else [self._named(name).name for name in names]
         following = Following(
@@ -534,7 +534,7 @@ class Client:
         from difflib import get_close_matches
 
         near = get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
-        these = listed([*near, *(one for one in names if one not in near)])
+        these = list_ids([*near, *(one for one in names if one not in near)])
         return (
             f"{said}{place}: it does not exist there; "
             f"{f'these do: {these}' if names else 'nor does any other'}"
@@ -609,7 +609,7 @@ def _refuse_bad_index(space: NewSpace) -> None:
 def _refuse_no_flags(**flags: Any) -> None:
     for name, flag in flags.items():
         if not isinstance(flag, bool):
-            raise InvalidArgumentError(f"{name} is {shown(flag)}, expected True or False")
+            raise InvalidArgumentError(f"{name} is {quote(flag)}, expected True or False")
 
 
 def _is_elsewhere(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
@@ -653,7 +653,7 @@ def _id_of(given: Any) -> str:
         return str(uuid.UUID(str(given)))
     except ValueError:
         raise InvalidUUIDError(
-            f"collection_id is {shown(given)}, expected a UUID, as a collection's `id`"
+            f"collection_id is {quote(given)}, expected a UUID, as a collection's `id`"
         ) from None
 
 
@@ -715,7 +715,7 @@ def HttpClient(
     that users of Chroma know. headers: of each request; options: those that `Client` takes with
     url, such as api_key and timeout."""
     if not isinstance(host, str) or not host or "/" in host.partition("://")[2].rstrip("/"):
-        raise InvalidTypeError(f"host is {shown(host)}, expected the name of a host")
+        raise InvalidTypeError(f"host is {quote(host)}, expected the name of a host")
     name = host.partition("://")[2].rstrip("/") or host
     scheme = "https" if ssl or host.startswith("https://") else "http"
     where = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name

@@ -23,7 +23,7 @@ from retrieval_store.api.configuration import (
     Configuration,
     all_settings,
     analyzer_of,
-    edited,
+    edit_record,
     given_settings,
     index_of,
     metric_of,
@@ -66,7 +66,7 @@ from retrieval_store.api.results import (
 )
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, checked_metadata, path_of, shown, whole_number
+from retrieval_store.base.validation import Payload, checked_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
 from retrieval_store.query.query import Query
@@ -499,9 +499,9 @@ class Collection:
         insertion. A `Search` may be Chroma's own, or a dict. Raises InvalidArgumentError for what
         can't be asked, by its place in the search.
         """
-        from retrieval_store.api.chroma.search import searched
+        from retrieval_store.api.chroma.search import run_searches
 
-        return searched(self._backend.points, self._embedding.embedder, self._record, searches)
+        return run_searches(self._backend.points, self._embedding.embedder, self._record, searches)
 
     @asks(_question)
     def explain(self, request: QueryRequest) -> Explanation:
@@ -552,7 +552,7 @@ class Collection:
         prints as a text, and shows as a table in notebooks. InvalidArgumentError for several
         queries, and where not either `records` or `containing` is given.
         """
-        from retrieval_store.api.why import bound, case_of, reranked
+        from retrieval_store.api.why import add_reranking, bound, case_of
         from retrieval_store.query.reasons import reasons_of
 
         given = bound(Collection._question, query, named)
@@ -561,7 +561,7 @@ class Collection:
         reasons = reasons_of(self._backend.points, case)
         if request.reranking is None:
             return reasons
-        return reranked(reasons, request.reranking, self._backend.points.ask(request.question))
+        return add_reranking(reasons, request.reranking, self._backend.points.ask(request.question))
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
@@ -625,7 +625,7 @@ class Collection:
         InvalidTypeError for `keys` that are no strings or empty, and for `text` that is no bool.
         """
         if type(text) is not bool:
-            raise InvalidTypeError(f"text is {shown(text)}, expected a bool")
+            raise InvalidTypeError(f"text is {quote(text)}, expected a bool")
         paths = [(key,) for key in metadata_keys(() if keys is None else keys, "keys")]
         analyzer = self._analyzer() if text and not self._backend.on_cluster else None
         return cast(Warmed, self._backend.points.warm(paths, analyzer))
@@ -669,7 +669,7 @@ class Collection:
         given = given_settings(configuration, new_metadata)
 
         try:
-            record = self._backend.change(partial(edited, new_name, new_metadata, given))
+            record = self._backend.change(partial(edit_record, new_name, new_metadata, given))
         except NotFoundError:
             raise self._gone() from None
         if given:
@@ -748,9 +748,9 @@ class Collection:
         from retrieval_store.query.protocols import INDEX_KINDS
 
         if not isinstance(key, str) or not key:
-            raise InvalidTypeError(f"key is {shown(key)}, expected a metadata key")
+            raise InvalidTypeError(f"key is {quote(key)}, expected a metadata key")
         if kind is not None and kind not in INDEX_KINDS:
-            raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {INDEX_KINDS}")
+            raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {INDEX_KINDS}")
         self._backend.points.create_index((key,), kind)
 
     def _writer(self) -> "Writer":

@@ -14,7 +14,7 @@ from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Datatype, Metric
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import Payload, checked_object, shown, whole_number
+from retrieval_store.base.validation import Payload, checked_object, quote, whole_number
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
@@ -273,7 +273,7 @@ def refuse_no_sparse(argument: str, record: CollectionRecord) -> None:
         )
 
 
-def edited(
+def edit_record(
     name: str | None, metadata: Payload | None, given: Payload, record: CollectionRecord
 ) -> CollectionRecord:
     """The record with another name, metadata and settings, where those are given; raises
@@ -352,7 +352,7 @@ def _checked_text(value: Any) -> Payload:
             "stopwords": "a bool or a list of str",
         }
         raise InvalidArgumentError(
-            f"{place}[{name!r}] is {shown(setting)}, expected {expected[name]}"
+            f"{place}[{name!r}] is {quote(setting)}, expected {expected[name]}"
         )
     return given
 
@@ -363,7 +363,7 @@ def _checked_vectors(value: Any) -> Payload:
     given: dict[str, Any] = dict(_mapping(value, place, tuple(VECTOR_DEFAULTS)))
     if given and (datatype := given["datatype"]) not in _DATATYPES:
         raise InvalidArgumentError(
-            f"{place}['datatype'] is {shown(datatype)}, expected one of {_DATATYPES}"
+            f"{place}['datatype'] is {quote(datatype)}, expected one of {_DATATYPES}"
         )
     return given
 
@@ -373,7 +373,7 @@ def _checked_sparse(value: Any) -> Payload:
     place = "configuration['sparse']"
     idf = _mapping(value, place, ("idf",)).get("idf", False)
     if not isinstance(idf, bool):
-        raise InvalidArgumentError(f"{place}['idf'] is {shown(idf)}, expected a bool")
+        raise InvalidArgumentError(f"{place}['idf'] is {quote(idf)}, expected a bool")
     return {"idf": idf}
 
 
@@ -402,7 +402,7 @@ def _checked_index(value: Any) -> Payload:
     name = given.get("name")
     if not isinstance(name, str):
         raise InvalidArgumentError(
-            f"configuration['index']['name'] is {shown(name)}, expected {HNSW!r}, {EXACT!r} or the "
+            f"configuration['index']['name'] is {quote(name)}, expected {HNSW!r}, {EXACT!r} or the "
             "name of a plugin"
         )
     settings = checked_object(_or_empty(given, "settings"), "configuration['index']['settings']")
@@ -418,7 +418,7 @@ def _or_empty(given: Mapping[str, Any], name: str) -> Any:
 
 def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise InvalidArgumentError(f"{place} is {shown(value)}, expected a dict")
+        raise InvalidArgumentError(f"{place} is {quote(value)}, expected a dict")
     unknown = [name for name in value if name not in names]
     if unknown:
         hint = "; it belongs under 'hnsw'" if unknown[0] in (*DEFAULTS, *_ALIASES) else ""
@@ -437,7 +437,7 @@ def _check_setting(name: str, value: Any, place: str) -> str | int:
 def checked_space(value: Any, place: str = "default_space()") -> Metric:
     """A distance that a collection can have."""
     if not isinstance(value, str) or value not in BY_PRODUCTS:
-        raise InvalidArgumentError(f"{place} is {shown(value)}, expected one of {BY_PRODUCTS}")
+        raise InvalidArgumentError(f"{place} is {quote(value)}, expected one of {BY_PRODUCTS}")
     return value
 
 
@@ -451,7 +451,7 @@ def checked_storage(value: Any) -> Payload:
     """What is asked of Qdrant for a collection: how many shards, of how many replicas each, how
     many of which have to take a write; whether vectors lie on disk; how they are compressed."""
     if not isinstance(value, Mapping):
-        raise InvalidArgumentError(f"{PLACE} is {shown(value)}, expected a dict")
+        raise InvalidArgumentError(f"{PLACE} is {quote(value)}, expected a dict")
     unknown = [key for key in value if key not in KEYS]
     if unknown:
         raise InvalidArgumentError(
@@ -465,7 +465,7 @@ def _check_sharding(key: str, value: Any, place: str) -> Any:
     if key in COUNTS:
         return whole_number(value, place, 1)
     if key == "on_disk" and not isinstance(value, bool):
-        raise InvalidArgumentError(f"{place} is {shown(value)}, expected True or False")
+        raise InvalidArgumentError(f"{place} is {quote(value)}, expected True or False")
     if key == "quantization" and not isinstance(value, str):
         return checked_object(value, place)
     return value
@@ -478,6 +478,6 @@ def checked_consistency(value: Any) -> int | str | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         expected = ", ".join(map(repr, CONSISTENCIES))
         raise InvalidArgumentError(
-            f"consistency is {shown(value)}, expected a number of replicas, {expected}, or None"
+            f"consistency is {quote(value)}, expected a number of replicas, {expected}, or None"
         )
     return value

@@ -34,7 +34,7 @@ from retrieval_store.base.validation import (
     check_callable,
     checked_object,
     is_unicode,
-    shown,
+    quote,
 )
 from retrieval_store.embeddings import MODEL_NAMES, Embeds, QueryEmbedding
 from retrieval_store.errors import (
@@ -161,7 +161,7 @@ def supported_by(function: Any) -> list[str] | None:
     told = function.supported_spaces()
     if not isinstance(told, list | tuple | set | frozenset) or not told:
         raise EmbeddingFunctionError(
-            f"supported_spaces() of the embedding function is {shown(told)}, expected a list of "
+            f"supported_spaces() of the embedding function is {quote(told)}, expected a list of "
             "distances"
         )
     return [str(one) for one in (told if isinstance(told, list | tuple) else sorted(told, key=str))]
@@ -198,7 +198,7 @@ class Embedder:
             self._spec = spec
         elif given is not None:
             self._function = given
-            own = _noted(spec_of(given))
+            own = _note_spec(spec_of(given))
             self.is_custom = own is not None and "custom" in own
             if spec is not None and check:
                 _refuse_conflict(own, spec)
@@ -216,9 +216,9 @@ class Embedder:
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> EmbeddingResult:
         """The vectors of documents or images."""
-        from retrieval_store.embeddings._common import collected
+        from retrieval_store.embeddings._common import collect_cuts
 
-        with collected() as cuts:
+        with collect_cuts() as cuts:
             matrix = _in_batches(self._ready(), inputs, show_progress)
         texts = sum(isinstance(one, str) for one in inputs)
         return EmbeddingResult(matrix, texts, reduce(add, cuts) if cuts else None)
@@ -232,14 +232,14 @@ class Embedder:
 
     def vector_of(self, text: str) -> Floats | None:
         """The vector of one text; None where the function makes none of it, whatever its reason."""
-        from retrieval_store.embeddings._common import collected
+        from retrieval_store.embeddings._common import collect_cuts
 
         vector: Floats | None = None
         with (
             suppress(Exception),
-            collected(),
+            collect_cuts(),
         ):  # the text isn't the user's: its length isn't reported
-            vector = _called(self._ready(), [text])[0].astype(np.float64)
+            vector = _call_function(self._ready(), [text])[0].astype(np.float64)
         return vector
 
     def _ready(self) -> Embeds:
@@ -252,12 +252,12 @@ class Embedder:
                 )
             if "name" not in spec:
                 raise EmbeddingFunctionError(
-                    f"the collection was created with the embedding function {_shown(spec)}, "
+                    f"the collection was created with the embedding function {_named_spec(spec)}, "
                     "which isn't registered: pass it as embedding_function= when you get the "
                     "collection, register its class by @register_embedding_function before you "
                     "make one, or pass vectors"
                 )
-            self._function = _restored(spec, self._trust)
+            self._function = _restore_function(spec, self._trust)
         return self._function
 
 
@@ -265,7 +265,7 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
     parts: list[Matrix] = []
     with progress_bar("embedding", len(inputs), "input", show_progress) as bar:
         for start in range(0, len(inputs), BATCH_SIZE):
-            part = _called(function, inputs[start : start + BATCH_SIZE])
+            part = _call_function(function, inputs[start : start + BATCH_SIZE])
             if parts and part.shape[1] != parts[0].shape[1]:
                 raise EmbeddingFunctionError(
                     f"the embedding function returned vectors of {part.shape[1]} numbers after "
@@ -276,7 +276,7 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
     return np.concatenate(parts)
 
 
-def _called(function: Any, inputs: Sequence[Any]) -> Matrix:
+def _call_function(function: Any, inputs: Sequence[Any]) -> Matrix:
     result = function(list(inputs))
     if inspect.iscoroutine(result):
         result.close()
@@ -308,15 +308,15 @@ def _is_one_vector(result: Any) -> bool:
     return isinstance(first, float | int | np.number)
 
 
-def _restored(spec: Spec, trust: bool) -> Embeds:
+def _restore_function(spec: Spec, trust: bool) -> Embeds:
     """The function of a spec that comes from a store."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
     if not may_be_made(kind, spec, trust):
         raise EmbeddingFunctionError(
-            f"the collection was created with the embedding function {_shown(spec)}. It may reach "
-            "the network, the environment or files, so it isn't made of what a store says alone: "
-            "pass it as embedding_function= when you get the collection, or make the client with "
-            "trust=True if you trust the maker of the store; a class of yours that reaches "
+            f"the collection was created with the embedding function {_named_spec(spec)}. It may "
+            "reach the network, the environment or files, so it isn't made of what a store says "
+            "alone: pass it as embedding_function= when you get the collection, or make the client "
+            "with trust=True if you trust the maker of the store; a class of yours that reaches "
             "nothing, whatever its settings, may say self_contained = True"
         )
     try:
@@ -325,8 +325,8 @@ def _restored(spec: Spec, trust: bool) -> Embeds:
         raise
     except Exception as error:  # whatever its maker thinks of such settings
         raise EmbeddingFunctionError(
-            f"the embedding function {_shown(spec)} that the collection was created with can't be "
-            f"made: {_SHORT.repr(str(error))}"
+            f"the embedding function {_named_spec(spec)} that the collection was created with "
+            f"can't be made: {_SHORT.repr(str(error))}"
         ) from error
 
 
@@ -341,7 +341,7 @@ def made_of(name: Any, settings: Any) -> Embeds:
     is_ours = callable(getattr(kind, "settings", None))
     made: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
     if not callable(made):
-        raise TypeError(f"build_from_config made {shown(made)}, expected an embedding function")
+        raise TypeError(f"build_from_config made {quote(made)}, expected an embedding function")
     return made
 
 
@@ -354,12 +354,12 @@ def function_of(given: Any, argument: str) -> Any:
     be called.
     """
     if isinstance(given, str):
-        return _named(given, argument)
+        return _function_named(given, argument)
     check_callable(given, argument)
     return given
 
 
-def _named(name: str, argument: str) -> Embeds:
+def _function_named(name: str, argument: str) -> Embeds:
     group = plugins.EMBEDDING_FUNCTIONS
     if not plugins.is_known(group, name):
         raise InvalidArgumentError(
@@ -400,7 +400,7 @@ def _required_by(kind: Any) -> list[str]:
     ]
 
 
-def _noted(given: Spec | None) -> Spec | None:
+def _note_spec(given: Spec | None) -> Spec | None:
     """What a function that the user gives is remembered as, noted for `_restored`."""
     if given is not None and "name" in given:
         _given.add(_canonical(given))
@@ -419,8 +419,8 @@ def _canonical(spec: Spec) -> bytes:
 def _refuse_conflict(given: Spec | None, stored: Spec) -> None:
     if given is not None and not _may_be_same(given, stored):
         raise ConflictError(
-            f"the collection was created with the embedding function {_shown(stored)}, but "
-            f"embedding_function is {_shown(given)}: its vectors mean something else. If they "
+            f"the collection was created with the embedding function {_named_spec(stored)}, but "
+            f"embedding_function is {_named_spec(given)}: its vectors mean something else. If they "
             "don't, pass check_model=False"
         )
 
@@ -435,9 +435,9 @@ def _warn_of_another(given: Spec | None, stored: Spec) -> None:
         _log.warning(
             "the collection was created with the embedding function %s of the module %s, and is "
             "used with %s of the module %s",
-            _shown(stored),
+            _named_spec(stored),
             _SHORT.repr(stored.get("module")),
-            _shown(given),
+            _named_spec(given),
             _SHORT.repr(given.get("module")),
         )
 
@@ -482,7 +482,7 @@ def _model_in(spec: Spec) -> str | None:
     return whole.rpartition("/")[2].casefold()
 
 
-def _shown(spec: Spec) -> str:
+def _named_spec(spec: Spec) -> str:
     if "name" not in spec:
         model, called = spec.get("model"), spec.get("called")
         of = "" if model is None else f" of the model {_SHORT.repr(model)}"
@@ -496,7 +496,7 @@ _SHORT.maxstring, _SHORT.maxdict, _SHORT.maxlevel = 200, 8, 3
 
 
 PROBE = "The quick brown fox jumps over the lazy dog."
-LEAST_COSINE = 0.99  # of two vectors of one text by one function
+MIN_COSINE = 0.99  # of two vectors of one text by one function
 LONGEST = 65_536  # numbers of a vector
 
 
@@ -554,7 +554,7 @@ class ProbedEmbedder:
 
     def _compare(self) -> None:
         spec = _spec_of(self._backend.record())
-        stored = _unpacked(spec.get("probe"))
+        stored = _decode_direction(spec.get("probe"))
         if stored is None:
             self._unknown = True  # queries needn't ask again
             return
@@ -574,7 +574,7 @@ class ProbedEmbedder:
         raise ConflictError(
             "the embedding function isn't the one that the collection was filled with: their "
             f"vectors of one text have the cosine {_cosine(own, stored):.2f}, and those of one "
-            f"function at least {LEAST_COSINE}. Get the collection with the function that made its "
+            f"function at least {MIN_COSINE}. Get the collection with the function that made its "
             "vectors; or, if these are to be mixed, with check_model=False"
         )
 
@@ -583,7 +583,7 @@ class ProbedEmbedder:
             spec = _spec_of(record)
             if "custom" not in spec or spec.get("probe") != self._instead_of:  # another was faster
                 return record
-            spec = {**spec, "probe": _packed(own)}
+            spec = {**spec, "probe": _encode_direction(own)}
             return replace(record, settings={**record.settings, "embedding_function": spec})
 
         self._backend.change(edit)
@@ -601,13 +601,13 @@ def _spec_of(record: CollectionRecord) -> dict[str, Any]:
     return spec if isinstance(spec, dict) else {}
 
 
-def _packed(vector: Floats) -> str:
+def _encode_direction(vector: Floats) -> str:
     """A vector as text: its direction alone counts, for which halves are precise enough."""
     scaled = vector / max(float(np.abs(vector).max()), 1e-300)
     return base64.b64encode(scaled.astype("<f2").tobytes()).decode()
 
 
-def _unpacked(told: Any) -> Floats | None:
+def _decode_direction(told: Any) -> Floats | None:
     """A vector of such text; None for what is none, in a store of who knows whom."""
     try:
         blob = base64.b64decode(told, validate=True)
@@ -620,7 +620,7 @@ def _unpacked(told: Any) -> Floats | None:
 
 
 def _are_alike(one: Floats, other: Floats) -> bool:
-    return len(one) == len(other) and _cosine(one, other) >= LEAST_COSINE
+    return len(one) == len(other) and _cosine(one, other) >= MIN_COSINE
 
 
 def _cosine(one: Floats, other: Floats) -> float:

@@ -29,7 +29,7 @@ from retrieval_store.api.arguments import metadata_keys
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.html import ROWS, shape_of, table_of
 from retrieval_store.base.system import needing
-from retrieval_store.base.validation import listed, shown
+from retrieval_store.base.validation import list_ids, quote
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.query.protocols import PointsBackend
 
@@ -62,7 +62,7 @@ class Expanded:
         return any(one is not None for one in self.rest)
 
 
-def expanded(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = object) -> Expanded:
+def expand_metadata(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = object) -> Expanded:
     """The metadata in columns, of those keys whose values are all of one of these `kinds`; any, by
     default."""
     keys = dict.fromkeys(key for one in metadatas for key in one or ())
@@ -164,7 +164,7 @@ def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: An
     }  # fmt: skip
     for name, column in given.items():
         if not isinstance(column, str) and not (column is None and name == "id_column"):
-            raise InvalidTypeError(f"{name} is {shown(column)}, expected the name of a column")
+            raise InvalidTypeError(f"{name} is {quote(column)}, expected the name of a column")
     for one, other in combinations(given, 2):
         if given[one] == given[other]:
             raise InvalidArgumentError(f"{one} and {other} are both {given[one]!r}")
@@ -203,7 +203,7 @@ def _records(source: Any, size: int, columns: RecordColumns) -> Iterator[Record]
         return
     if not isinstance(source, Iterable) or isinstance(source, str | bytes):
         raise InvalidTypeError(
-            f"source is {shown(source)}, expected a DataFrame, a Table, or an iterable of records "
+            f"source is {quote(source)}, expected a DataFrame, a Table, or an iterable of records "
             "or batches"
         )
     for i, piece in enumerate(source):
@@ -252,7 +252,7 @@ def _of_piece(piece: Any, size: int, place: str, columns: RecordColumns) -> Iter
         yield from _of_result(piece, place)
     else:
         raise InvalidTypeError(
-            f"{place} is {shown(piece)}, expected a record with 'id', or a batch with 'ids'"
+            f"{place} is {quote(piece)}, expected a record with 'id', or a batch with 'ids'"
         )
 
 
@@ -266,7 +266,7 @@ def _is_row(piece: Any, columns: RecordColumns) -> bool:
 def _no_index(place: str, names: list[Any]) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"id_column is None, which takes the index of a pandas DataFrame as ids, but {place} has "
-        f"none; it has the columns {listed(names)}"
+        f"none; it has the columns {list_ids(names)}"
     )
 
 
@@ -300,7 +300,7 @@ def _refuse_columns(
     if twice or plural:
         why = f"{twice[0]!r} twice" if twice else f"{plural[0]!r}"
         raise InvalidArgumentError(
-            f"{place} has {why} among the columns {listed(names)}; expected each once, and of "
+            f"{place} has {why} among the columns {list_ids(names)}; expected each once, and of "
             f"{', '.join(map(repr, FIELDS))} those that there are; all others become metadata"
         )
 
@@ -310,8 +310,8 @@ def _refuse_lacking(names: list[Any], place: str, columns: RecordColumns) -> Non
     for name, argument in columns.needed.items():
         if name not in names:
             raise InvalidArgumentError(
-                f"{place} has no {name!r} among the columns {listed(names)}; {argument} says which "
-                "it is"
+                f"{place} has no {name!r} among the columns {list_ids(names)}; {argument} says "
+                "which it is"
             )
 
 
@@ -351,7 +351,7 @@ def _id_of(value: Any, place: str, column: str | None) -> Any:
     where = "the index" if column is None else repr(column)
     hint = "; integers in a column that lacks one are floats" if isinstance(value, float) else ""
     raise InvalidTypeError(
-        f"{place} has the id {shown(value)} in {where}, expected a text or an integer{hint}"
+        f"{place} has the id {quote(value)} in {where}, expected a text or an integer{hint}"
     )
 
 
@@ -362,7 +362,7 @@ def _metadata_in(value: Any, place: str) -> Mapping[str, Any] | None:
             value = orjson.loads(value)
     if value is not None and not isinstance(value, Mapping):
         raise InvalidArgumentError(
-            f"{place} has {shown(value)} in the column 'metadata', expected dicts"
+            f"{place} has {quote(value)} in the column 'metadata', expected dicts"
         )
     return value
 
@@ -383,7 +383,7 @@ def _of_result(piece: Record, place: str) -> Iterator[Record]:
     named = {name: piece[many] for name, many in FIELDS.items() if piece.get(many) is not None}
     for name, values in named.items():
         if not isinstance(values, Sized):
-            raise InvalidTypeError(f"{place}[{FIELDS[name]!r}] is {shown(values)}, expected a list")
+            raise InvalidTypeError(f"{place}[{FIELDS[name]!r}] is {quote(values)}, expected a list")
         if len(values) != len(piece["ids"]):
             raise InvalidArgumentError(
                 f"{place}[{FIELDS[name]!r}] has {len(values)} items, but 'ids' has "
@@ -443,8 +443,8 @@ def to_pandas(result: Mapping[str, Any], expand: bool = False) -> Any:
     columns = columns_of(result)
     if not _is_expanded(expand, columns):
         return frame_of(columns)
-    split = expanded(columns["metadata"])
-    frame = frame_of(_replaced(columns, split, split.rest))
+    split = expand_metadata(columns["metadata"])
+    frame = frame_of(_replace_metadata(columns, split, split.rest))
     import pandas
 
     for key, values in split.values.items():
@@ -458,11 +458,13 @@ def to_pandas(result: Mapping[str, Any], expand: bool = False) -> Any:
 
 def _is_expanded(expand: Any, columns: Mapping[str, Any]) -> bool:
     if type(expand) is not bool:
-        raise InvalidTypeError(f"expand is {shown(expand)}, expected a bool")
+        raise InvalidTypeError(f"expand is {quote(expand)}, expected a bool")
     return expand and "metadata" in columns
 
 
-def _replaced(columns: Mapping[str, Any], split: Expanded, rest: list[Any]) -> dict[str, Any]:
+def _replace_metadata(
+    columns: Mapping[str, Any], split: Expanded, rest: list[Any]
+) -> dict[str, Any]:
     """The columns, with those of keys in the place of "metadata"."""
     found: dict[str, Any] = {}
     for name, values in columns.items():
@@ -493,8 +495,8 @@ def to_arrow(result: Mapping[str, Any], expand: bool = False) -> Any:
         import pyarrow
     types: dict[str, Any] = {}
     if _is_expanded(expand, columns):
-        split = expanded(columns["metadata"], (bool, int, float, str))
-        columns = _replaced(columns, split, _as_json(split.rest))
+        split = expand_metadata(columns["metadata"], (bool, int, float, str))
+        columns = _replace_metadata(columns, split, _as_json(split.rest))
         of_kinds: dict[Any, Any] = {
             bool: pyarrow.bool_(),
             int: pyarrow.int64(),
@@ -540,7 +542,7 @@ def rows_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The columns of a result, a row for each point, or for each hit of each query."""
     if not isinstance(result, Mapping) or "ids" not in result:
-        raise InvalidTypeError(f"result is {shown(result)}, expected what get or query returned")
+        raise InvalidTypeError(f"result is {quote(result)}, expected what get or query returned")
     is_query = "scores" in result
     columns: dict[str, list[Any]] = {}
     if is_query:
@@ -549,11 +551,11 @@ def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:
     for field, column in COLUMNS.items():
         values = result.get(field)
         if values is not None:
-            columns[column] = _joined(values, result["ids"]) if is_query else list(values)
+            columns[column] = _flatten(values, result["ids"]) if is_query else list(values)
     return columns
 
 
-def _joined(values: Any, ids: Any) -> list[Any]:
+def _flatten(values: Any, ids: Any) -> list[Any]:
     """Those of all queries; a query without distances has None for each of its hits."""
     parts = ([None] * len(of) if one is None else one for one, of in zip(values, ids, strict=True))
     return list(chain.from_iterable(parts))
@@ -581,7 +583,7 @@ def rows_of_copy(
     return rows()
 
 
-MOST_FACTS = 200
+MAX_FACTS = 200
 
 
 def table_of_result(result: dict[str, Any]) -> str:
@@ -597,7 +599,7 @@ def table_of_result(result: dict[str, Any]) -> str:
 def table_of_facts(facts: Mapping[str, Any]) -> str:
     """A row for each thing that is told, with what stands in objects by the keys that lead
     there."""
-    return table_of(("", ""), list(_rows_of(facts, "")), most=MOST_FACTS)
+    return table_of(("", ""), list(_rows_of(facts, "")), most=MAX_FACTS)
 
 
 def _rows_of(facts: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.pca import places_of
 from retrieval_store.base.system import printable
-from retrieval_store.base.validation import listed, path_of, shown
+from retrieval_store.base.validation import list_ids, path_of, quote
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath, value_at
@@ -85,7 +85,7 @@ def map_of(points: PointsBackend, name: str, metric: Metric, asked: MapRequest) 
     path = None if asked.key is None else (asked.key,)
     found = points.projected("", asked.matching, asked.sample, asked.seed, path)
     if found.values and all(one is None for one in found.values):
-        raise InvalidArgumentError(f"color is {shown(asked.key)}, which no record drawn has")
+        raise InvalidArgumentError(f"color is {quote(asked.key)}, which no record drawn has")
     drawn_of = "" if found.total <= len(found.ids) else f", {len(found.ids):,} drawn at random"
     shares = " and ".join(f"{share:.0%}" for share in found.explained)
     if asked.marked:
@@ -118,7 +118,7 @@ def _with_marked(
     others = points.get(marked, None, None, 0, fields)
     known = {*map(str, others.ids)}
     if absent := [one for one in marked if one not in known]:
-        raise InvalidArgumentError(f"mark names records that aren't there: {listed(absent)}")
+        raise InvalidArgumentError(f"mark names records that aren't there: {list_ids(absent)}")
     vectors, there = (others.vectors or {}).get(""), {*found.ids}
     if not isinstance(vectors, np.ndarray) or vectors.shape[1] != found.axes.shape[1]:
         return found
@@ -167,7 +167,7 @@ def drawn(data: MapData, library: Any = None) -> Any:
     that notebooks display. InvalidArgumentError for an unknown library, MissingDependencyError
     where it, or every one, is missing."""
     if library is not None and library not in LIBRARIES:
-        raise InvalidArgumentError(f"library is {shown(library)}, expected one of {LIBRARIES}")
+        raise InvalidArgumentError(f"library is {quote(library)}, expected one of {LIBRARIES}")
     for name in LIBRARIES if library is None else (library,):
         if all(find_spec(module) is not None for module in _NEEDED[name]):
             return _DRAW[name](data)

@@ -16,7 +16,7 @@ from retrieval_store.api.arguments import complete_texts_of, images_of, matrix_o
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, Fusion, Matrix, Metric, SparseVector, plain_scalar
 from retrieval_store.base.dataclasses import dataclass, fields, replace
-from retrieval_store.base.validation import fraction, listed, shown, whole_number
+from retrieval_store.base.validation import fraction, list_ids, quote, whole_number
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.query import (
@@ -62,7 +62,7 @@ class Hybrid:
     def check(self) -> None:
         """Raise InvalidArgumentError for what can't be."""
         if self.fusion is not None and self.fusion not in FUSIONS:
-            raise InvalidArgumentError(f"fusion is {shown(self.fusion)}, expected one of {FUSIONS}")
+            raise InvalidArgumentError(f"fusion is {quote(self.fusion)}, expected one of {FUSIONS}")
         if self.alpha is not None:
             fraction(self.alpha, "alpha")
 
@@ -87,7 +87,7 @@ class Hybrid:
                 deep *= DEPTH_OF_K
             return deep, deep
         if not isinstance(self.depth, tuple | list) or len(self.depth) != 2:
-            raise InvalidArgumentError(f"depth is {shown(self.depth)}, expected (vectors, words)")
+            raise InvalidArgumentError(f"depth is {quote(self.depth)}, expected (vectors, words)")
         vectors, words = (whole_number(number, "depth", 1) for number in self.depth)
         return vectors, words
 
@@ -141,7 +141,7 @@ class QueryOptions:
         """Raise InvalidArgumentError for what can't be."""
         if self.mode not in MODES:
             raise InvalidArgumentError(
-                f"mode is {shown(self.mode)}, expected one of {MODES}, or a Hybrid"
+                f"mode is {quote(self.mode)}, expected one of {MODES}, or a Hybrid"
             )
         self.checked_ef()
         self.hybrid.check()
@@ -382,7 +382,7 @@ def _average(backend: "Backend", metric: Metric, ids: Sequence[PointId], name: s
     known = set(map(str, there))
     lacking = [one for one in ids if str(one) not in known]
     if lacking:
-        raise InvalidArgumentError(f"{name} names points without an embedding: {listed(lacking)}")
+        raise InvalidArgumentError(f"{name} names points without an embedding: {list_ids(lacking)}")
     wide = column.astype(np.float64)
     if metric == "cosine":
         lengths = np.linalg.norm(wide, axis=1, keepdims=True)
@@ -438,7 +438,7 @@ def _groups_of(group_by: Any) -> BestOfEach:
     groups = group_by if isinstance(group_by, Groups) else Groups(group_by)
     if not isinstance(groups.key, str) or not groups.key:
         raise InvalidArgumentError(
-            f"group_by is {shown(group_by)}, expected a metadata key, or Groups(key, size)"
+            f"group_by is {quote(group_by)}, expected a metadata key, or Groups(key, size)"
         )
     return BestOfEach((groups.key,), whole_number(groups.size, "the size of group_by", 1))
 
@@ -449,7 +449,7 @@ def _bound(value: Any, name: str) -> float | None:
     value = plain_scalar(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not abs(value) <= sys.float_info.max:  # NaN isn't, either
-        raise InvalidArgumentError(f"{name} is {shown(value)}, expected a number")
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected a number")
     return float(value)
 
 
@@ -461,7 +461,7 @@ _FORMER: Mapping[str, tuple[str, type]] = {
 }
 
 
-def gathered(given: Mapping[str, Any]) -> dict[str, Any]:
+def gather_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a query, with former arguments made parts of `mode`, `group_by` and
     `rerank`."""
     now = {name: value for name, value in given.items() if name not in _FORMER}
@@ -497,7 +497,7 @@ def _written(name: str) -> str:
     return f"{argument}={kind.__name__}({', '.join(one.name for one in fields(kind))})"
 
 
-def as_now(given: Mapping[str, Any], level: int = 3) -> Mapping[str, Any]:
+def accept_former(given: Mapping[str, Any], level: int = 3) -> Mapping[str, Any]:
     """The arguments that a caller gave, gathered. A DeprecationWarning names the former ones, and
     points at the caller's line, `level` frames up."""
     former = [name for name in given if name in _FORMER]
@@ -509,7 +509,7 @@ def as_now(given: Mapping[str, Any], level: int = 3) -> Mapping[str, Any]:
         DeprecationWarning,
         stacklevel=level,
     )
-    return gathered(given)
+    return gather_arguments(given)
 
 
 C = TypeVar("C")
@@ -533,7 +533,7 @@ def asks(
                 if _FORMER.keys().isdisjoint(kwargs):
                     question = own(self, *args, **kwargs)
                 else:
-                    question = own(self, *args, **as_now(kwargs))
+                    question = own(self, *args, **accept_former(kwargs))
             except TypeError:
                 refuse_elsewhere(answer.__name__, kwargs, known)
                 raise

@@ -15,7 +15,7 @@ from retrieval_store.api.query import Rerank, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.validation import shown, whole_number
+from retrieval_store.base.validation import quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
 from retrieval_store.query.query import Query, queries_of
 from retrieval_store.query.types import Hits
@@ -45,7 +45,8 @@ class Reranking:
     def told(self, hits: Sequence[Hits]) -> list[list[Moved]]:
         """What moved: for each query all hits that were read, best first."""
         return [
-            _moved(one, *self._order(text, one)) for text, one in zip(self.texts, hits, strict=True)
+            _moves_of(one, *self._order(text, one))
+            for text, one in zip(self.texts, hits, strict=True)
         ]
 
     def shows(self, moved: Moved) -> bool:
@@ -92,12 +93,16 @@ def reranked_question(
             f"candidates of rerank is {depth}, expected {window.depth} or more: so many are "
             "n_results and offset"
         )
-    scorer = scorer_of(_named(reranker) if isinstance(reranker, str) else reranker, "rerank")
+    scorer = scorer_of(
+        _reranker_named(reranker) if isinstance(reranker, str) else reranker, "rerank"
+    )
     question = ask(replace(window, count=depth, offset=0, min_score=None))
-    return question, Reranking(scorer, _compared(rerank.query, queries_of(question.steps)), window)
+    return question, Reranking(
+        scorer, _texts_to_compare(rerank.query, queries_of(question.steps)), window
+    )
 
 
-def _compared(texts: Any, queries: int) -> list[str]:
+def _texts_to_compare(texts: Any, queries: int) -> list[str]:
     """The texts that documents are compared with, one for each query."""
     if texts is None:
         raise InvalidArgumentError(
@@ -111,7 +116,7 @@ def _compared(texts: Any, queries: int) -> list[str]:
     return cast(list[str], given)
 
 
-def _moved(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:
+def _moves_of(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:
     places = zip(order.tolist(), scores.tolist(), strict=True)
     return [
         Moved(
@@ -125,12 +130,12 @@ def _moved(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:
 
 
 @lru_cache(maxsize=NAMES_KEPT)
-def _named(name: str) -> Any:
+def _reranker_named(name: str) -> Any:
     """The registered re-ranker of a name, made without settings once in a process: it may hold a
     model."""
     if not plugins.is_known(plugins.RERANKERS, name):
         raise InvalidArgumentError(
-            f"rerank is {shown(name)}; there are re-rankers of the names "
+            f"rerank is {quote(name)}; there are re-rankers of the names "
             f"{', '.join(plugins.names(plugins.RERANKERS))}. Is the package installed that "
             "registers it?"
         )

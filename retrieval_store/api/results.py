@@ -267,7 +267,7 @@ class _Named(dict[str, Any]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _named, (type(self).__name__, dict(self))
+        return _result_of, (type(self).__name__, dict(self))
 
     def _repr_html_(self) -> str:
         from retrieval_store.api.frames import table_of_facts, table_of_result
@@ -281,18 +281,18 @@ _NAMED: dict[str, type[dict[str, Any]]] = {
 }
 
 
-def _named(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _result_of(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return _NAMED[name](fields)
 
 
 def explanation_of(fields: Mapping[str, Any]) -> Explanation:
     """The result of `explain`."""
-    return cast(Explanation, _named("Explanation", fields))
+    return cast(Explanation, _result_of("Explanation", fields))
 
 
 def stats_of(points: Mapping[str, Any], texts_cut: int | None) -> Stats:
     """The result of `stats`."""
-    return cast(Stats, _named("Stats", {**points, "texts_cut": texts_cut}))
+    return cast(Stats, _result_of("Stats", {**points, "texts_cut": texts_cut}))
 
 
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import metadata_key, named_by
-from retrieval_store.api.query import Window, as_now, refuse_elsewhere
+from retrieval_store.api.query import Window, accept_former, refuse_elsewhere
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import replace
@@ -36,7 +36,7 @@ def bound(
     ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a query by name, with defaults. TypeError as for any call."""
-    asked, named = inspect.signature(ask), as_now(named, level=4)
+    asked, named = inspect.signature(ask), accept_former(named, level=4)
     refuse_elsewhere("why", named, asked.parameters)
     given = asked.bind(None, *query, **named)
     given.apply_defaults()
@@ -79,15 +79,15 @@ def case_of(
     )
 
 
-def reranked(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
+def add_reranking(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
     """The reasons after re-ranking. hits: those that the re-ranker reads."""
     (order,) = reranking.told(hits)
     places = {one["id"]: one for one in order}
-    found = (_after(one, places.get(str(one.id)), order, reranking) for one in reasons)
+    found = (_reason_after(one, places.get(str(one.id)), order, reranking) for one in reasons)
     return Reasons(found, reasons.note)
 
 
-def _after(
+def _reason_after(
     reason: Reason, moved: Moved | None, order: Sequence[Moved], reranking: "Reranking"
 ) -> Reason:
     if moved is None:
@@ -177,7 +177,7 @@ def _part(argument: str, node: Mapping[str, Any], parse: Parse, negated: bool) -
     terms = [_of_key(argument, key, operand, parse, negated) for key, operand in node.items()]
     if len(terms) == 1:
         return terms[0]
-    return _combined(argument, node, terms, parse, negated, every=not negated)
+    return _combine_conditions(argument, node, terms, parse, negated, every=not negated)
 
 
 def _of_key(argument: str, key: str, operand: Any, parse: Parse, negated: bool) -> Condition:
@@ -188,18 +188,18 @@ def _of_key(argument: str, key: str, operand: Any, parse: Parse, negated: bool) 
             # their negations, and "not all of these" any of them.
             terms = [_part(argument, one, parse, negated != (key == "$nor")) for one in operand]
             every = negated if key == "$or" else not negated
-            return _combined(argument, node, terms, parse, negated, every)
+            return _combine_conditions(argument, node, terms, parse, negated, every)
         case "$not":
             return _part(argument, operand, parse, not negated)
     if isinstance(operand, Mapping) and len(operand) > 1:
         each = ({name: one} for name, one in operand.items())
         parts = [_of_key(argument, key, one, parse, negated) for one in each]
-        return _combined(argument, node, parts, parse, negated, every=not negated)
+        return _combine_conditions(argument, node, parts, parse, negated, every=not negated)
     written = {"$not": node} if negated else node
     return Condition(argument, written, parse(written))
 
 
-def _combined(
+def _combine_conditions(
     argument: str,
     node: Mapping[str, Any],
     terms: Sequence[Condition],

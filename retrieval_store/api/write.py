@@ -29,8 +29,8 @@ from retrieval_store.api.results import SPACE, SPARSE, WriteResult
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import shown
-from retrieval_store.embeddings._common import ADVICE, Cut, collected
+from retrieval_store.base.validation import quote
+from retrieval_store.embeddings._common import ADVICE, Cut, collect_cuts
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, RetrievalStoreError
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression
@@ -175,7 +175,7 @@ class PreparedBatch:
     left_out: Sequence[str] = ()
 
 
-def prepared(
+def prepare_batch(
     records: Records,
     embedder: Callable[[], ProbedEmbedder],
     loader: DataLoader | None,
@@ -190,7 +190,7 @@ def prepared(
     if skipped:
         records = records.without(skipped)
         loaded = [item for i, item in enumerate(loaded) if i not in skipped]
-    return replace(_embedded(records, loaded, embedder, show_progress), left_out=left_out)
+    return replace(_embed_records(records, loaded, embedder, show_progress), left_out=left_out)
 
 
 def _with_vectors(records: Records, embeddings: Matrix) -> PreparedBatch:
@@ -204,7 +204,7 @@ def _with_vectors(records: Records, embeddings: Matrix) -> PreparedBatch:
     return PreparedBatch(batch)
 
 
-def _embedded(
+def _embed_records(
     records: Records,
     loaded: list[Any],
     embedder: Callable[[], ProbedEmbedder],
@@ -281,7 +281,7 @@ def _require_kind(records: Records, embed: Embed) -> None:
 
 
 _log = log_of()
-MOST = 2**53
+MAX_MOMENT = 2**53
 _told: set[str] = set()  # ids of collections, of which this process has told
 
 
@@ -316,7 +316,7 @@ def told_together() -> Iterator[None]:
     finally:
         _waiting.reset(token)
         for written in waiting.values():
-            _tell(written)
+            _report_left_out(written)
 
 
 def note(backend: Backend, texts: int, cut: Cut | None) -> None:
@@ -326,7 +326,7 @@ def note(backend: Backend, texts: int, cut: Cut | None) -> None:
         _count(backend, cut.texts)
     waiting = _waiting.get()
     if waiting is None:
-        _tell(_Written(backend, texts, cut))
+        _report_left_out(_Written(backend, texts, cut))
     else:
         waiting.setdefault(backend.id, _Written(backend)).add(texts, cut)
 
@@ -335,7 +335,7 @@ def note(backend: Backend, texts: int, cut: Cut | None) -> None:
 def embedded_outside(collection: Any, texts: int) -> Iterator[None]:
     """Have a collection count and report texts that an adapter embeds in the `with` body and writes
     with their vectors."""
-    with collected() as cuts:
+    with collect_cuts() as cuts:
         yield
     note(collection._backend, texts, reduce(add, cuts) if cuts else None)
 
@@ -343,7 +343,7 @@ def embedded_outside(collection: Any, texts: int) -> Iterator[None]:
 def texts_cut(record: CollectionRecord) -> int | None:
     """How many texts were cut when they were embedded for a collection; None where nothing was
     counted and its function doesn't report cuts."""
-    counted = _counted(record)
+    counted = _cut_count_of(record)
     if counted is not None:
         return counted
     spec: Any = record.settings.get("embedding_function")
@@ -354,15 +354,15 @@ def texts_cut(record: CollectionRecord) -> int | None:
     return None
 
 
-def _counted(record: CollectionRecord) -> int | None:
+def _cut_count_of(record: CollectionRecord) -> int | None:
     told: Any = record.settings.get(TEXTS_CUT)
-    is_count = isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MOST
+    is_count = isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MAX_MOMENT
     return told if is_count else None
 
 
 def _count(backend: Backend, number: int) -> None:
     def edit(record: CollectionRecord) -> CollectionRecord:
-        count = min(MOST, (_counted(record) or 0) + number)
+        count = min(MAX_MOMENT, (_cut_count_of(record) or 0) + number)
         return replace(record, settings={**record.settings, TEXTS_CUT: count})
 
     try:
@@ -371,7 +371,7 @@ def _count(backend: Backend, number: int) -> None:
         _log.warning("that %d texts were cut couldn't be counted: %s", number, error)
 
 
-def _tell(written: _Written) -> None:
+def _report_left_out(written: _Written) -> None:
     backend, cut = written.backend, written.cut
     if cut is None or backend.id in _told:
         return
@@ -396,7 +396,7 @@ def _percent_left(cut: Cut) -> int:
 
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 Write: TypeAlias = tuple[PreparedBatch, WriteRules]
-MOST_SECONDS = 1e11  # since 1970: the year 5138
+MAX_SECONDS = 1e11  # since 1970: the year 5138
 ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(on_existing="update", on_missing="ignore")
@@ -452,7 +452,7 @@ class Writer:
         return records
 
     def _prepared(self, records: Records, show_progress: bool) -> PreparedBatch:
-        return prepared(records, self.embedding.embedder, self.loader, show_progress)
+        return prepare_batch(records, self.embedding.embedder, self.loader, show_progress)
 
     def write(self, write: Write) -> WriteResult:
         """Write a batch made by one of the other methods."""
@@ -496,16 +496,16 @@ def _refuse_no_moment(records: Records, key: str) -> None:
     """Raise InvalidArgumentError for metadata whose value under the key for expiry is no moment."""
     for i, metadata in enumerate(records.metadatas or ()):
         value = (metadata or {}).get(key)
-        if isinstance(value, int | float) and abs(value) > MOST_SECONDS:
+        if isinstance(value, int | float) and abs(value) > MAX_SECONDS:
             raise InvalidArgumentError(
-                f"metadatas[{i}][{key!r}] is {shown(value)}, expected seconds since 1970, as "
+                f"metadatas[{i}][{key!r}] is {quote(value)}, expected seconds since 1970, as "
                 "configuration['expires'] says; are these milliseconds?"
             )
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         is_time = isinstance(value, str) and micros_in(value) is not None
         if not (value is None or is_number or is_time):
             raise InvalidArgumentError(
-                f"metadatas[{i}][{key!r}] is {shown(value)}, expected when the record expires, as "
+                f"metadatas[{i}][{key!r}] is {quote(value)}, expected when the record expires, as "
                 "configuration['expires'] says: a time of ISO 8601 or the seconds since 1970; or "
                 "None"
             )

@@ -115,7 +115,7 @@ def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
     for place, text in enumerate(texts):
         start = 0
         while start < len(text):
-            stop = len(text) if len(text) - start <= room else _cut(text, start + room)
+            stop = len(text) if len(text) - start <= room else _end_of_word(text, start + room)
             places.append(place)
             parts.append(text[start:stop] if start or stop < len(text) else text)
             room -= stop - start
@@ -127,7 +127,7 @@ def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
         yield places, parts
 
 
-def _cut(text: str, wanted: int) -> int:
+def _end_of_word(text: str, wanted: int) -> int:
     """Where the first word after a position ends."""
     found = _SPACE.search(text, wanted)
     return found.start() if found else len(text)

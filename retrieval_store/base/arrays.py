@@ -79,7 +79,7 @@ def as_float32(rows: Stored, into: Matrix | None = None) -> Matrix:
     return wide
 
 
-def appended(prefix: AnyArray, tail: AnyArray) -> AnyArray:
+def append(prefix: AnyArray, tail: AnyArray) -> AnyArray:
     """`prefix` with `tail` behind it, in amortised O(len(tail)).
 
     When `prefix` is a view from the start of a larger buffer, `tail` goes into that buffer, so what
@@ -210,7 +210,7 @@ class CowArray:
 
     def appended(self, tail: Ints) -> "CowArray":
         """With more numbers at the end; only of the newest version."""
-        return CowArray(appended(self.base, tail), self.at, self.values)
+        return CowArray(append(self.base, tail), self.at, self.values)
 
     def changed(self, at: Ints, values: Ints | int) -> "CowArray":
         """With other numbers at these places; the last one where a place comes twice."""
@@ -241,7 +241,7 @@ Metric: TypeAlias = Literal["l2", "ip", "cosine", "l1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 LESS_IS_BETTER = ("l2", "l1")  # of a server's scores: these are distances
 Fusion: TypeAlias = Literal["rrf", "weighted", "adaptive"]
-FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]  # see `base.fusion.fused`
+FusionKind: TypeAlias = Fusion | Literal["server_rrf", "dbsf"]  # see `base.fusion.fuse`
 RRF_K = 60
 
 

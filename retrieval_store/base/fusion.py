@@ -15,13 +15,13 @@ from retrieval_store.base.arrays import RRF_K, Floats, FusionKind, Ints, Matrix
 IDENTIFIER_WEIGHT = 4.0  # times the idf of words that `analysis.is_identifier`
 RARITY_POWER = 3  # of the idf, by which the words of a query are compared
 UNKNOWN_PART = 0.5  # of the greatest idf: see `held_share`
-MOST_OF_WORDS = 1.5  # what words weigh at most beside vectors, which weigh 1
+MAX_WORD_WEIGHT = 1.5  # what words weigh at most beside vectors, which weigh 1
 FIRST = 100  # hits of a side, by which its scores are scaled
 MMR_CELLS = 1_500_000  # up to so many numbers a product of all with each pick is as fast
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
 
-def fused(
+def fuse(
     rankings: Sequence[Ranking],
     kind: FusionKind,
     weights: Sequence[float] | None = None,
@@ -44,10 +44,10 @@ def fused(
     sample. Distribution-based score fusion; Mazzeschi (2023), and Qdrant's documentation.
     """
     given = [1.0] * len(rankings) if weights is None else weights
-    items, totals = _summed(rankings, given, k, kind)
+    items, totals = _sum_contributions(rankings, given, k, kind)
     keys = [order(items), -totals]
     if kind == "adaptive":
-        keys.insert(1, -_summed(rankings, given, k, "rrf")[1])
+        keys.insert(1, -_sum_contributions(rankings, given, k, "rrf")[1])
     best = np.lexsort(keys)
     return items[best], totals[best]
 
@@ -70,11 +70,11 @@ def adaptive_alpha(share: float, alpha: float = 0.5) -> float:
     """What vectors weigh in the weighted sum with words, which weigh the rest, where one document
     holds this share of what the query says. Words weigh 1.5 · share² beside vectors of the weight
     1, where alpha, the caller's own weight of the vectors, is ½."""
-    words = (1.0 - alpha) * MOST_OF_WORDS * share**2
+    words = (1.0 - alpha) * MAX_WORD_WEIGHT * share**2
     return alpha / (alpha + words) if alpha > 0 else 0.0
 
 
-def _summed(
+def _sum_contributions(
     rankings: Sequence[Ranking], weights: Sequence[float], k: float, kind: FusionKind
 ) -> Ranking:
     """The sums of contributions, in the order of the items' numbers."""

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.system import printable
-from retrieval_store.base.validation import shortened
+from retrieval_store.base.validation import shorten
 
 ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
 THUMBNAIL = 96  # pixels
@@ -56,7 +56,7 @@ def _as_json(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # what a loader makes may be anything
-        return shortened(value)
+        return shorten(value)
 
 
 def shape_of(value: Any) -> str:

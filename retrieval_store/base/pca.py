@@ -11,7 +11,10 @@ from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 
 Read: TypeAlias = Callable[[Ints], Matrix]
-DECIDING, FEWEST = 20_000, 1_000  # vectors that decide the axes, of short ones and of long ones
+DECIDING, MIN_DECIDING = (
+    20_000,
+    1_000,
+)  # vectors that decide the axes, of short ones and of long ones
 CELLS = 10_000_000_000  # products of two numbers that these take
 FARTHEST = 1e38  # from the middle: what float32 can hold
 BLOCK = 8_192  # vectors that are projected at once
@@ -34,11 +37,11 @@ def drawn(count: int, sample: int, seed: int) -> Ints:
     return np.sort(np.random.default_rng(seed).choice(count, sample, replace=False, shuffle=False))
 
 
-def projected(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plane]:
+def project(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plane]:
     """(count, 2) float32 places of vectors, and the plane. read: (m, d) float32 of the vectors at m
     of the places below `count`; unit: whether vectors are brought to length 1 first."""
     dimension = read(np.empty(0, np.int64)).shape[1]
-    most = max(FEWEST, min(DECIDING, CELLS // max(1, dimension**2)))
+    most = max(MIN_DECIDING, min(DECIDING, CELLS // max(1, dimension**2)))
     plane = plane_of(read(drawn(count, most, seed)), unit)
     places = np.empty((count, 2), np.float32)
     for start in range(0, count, BLOCK):

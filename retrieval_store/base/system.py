@@ -79,7 +79,7 @@ class Process(TypedDict):
     started: str | None
 
 
-def described(process: Process) -> str:
+def describe_process(process: Process) -> str:
     """A process in a few words: its number, what it runs, and since when."""
     script = printable(process["script"])
     since = "" if process["started"] is None else f", since {process['started'].replace('T', ' ')}"
@@ -122,7 +122,7 @@ def holder_of(file: Path, byte: int = 0) -> Process | None:
 def by_holder_of(file: Path, byte: int = 0) -> str:
     """The same in words for the end of a message; empty for None."""
     process = holder_of(file, byte)
-    return "" if process is None else f", by process {described(process)}"
+    return "" if process is None else f", by process {describe_process(process)}"
 
 
 def _process(pid: int) -> Process:
@@ -202,7 +202,9 @@ def printable(text: str) -> str:
     by their numbers, and line breaks and tabs as spaces."""
     if text.isprintable():
         return text
-    return "".join(one if _is_shown(one) else _told(one) for one in text.replace("\r\n", "\n"))
+    return "".join(
+        one if _is_shown(one) else _quote_argument(one) for one in text.replace("\r\n", "\n")
+    )
 
 
 def _is_shown(one: str) -> bool:
@@ -211,5 +213,5 @@ def _is_shown(one: str) -> bool:
     return one.isprintable() or one in JOINERS or unicodedata.category(one) == "Zs"
 
 
-def _told(one: str) -> str:
+def _quote_argument(one: str) -> str:
     return " " if one in "\n\t" else one.encode("unicode_escape").decode()

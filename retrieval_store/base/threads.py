@@ -28,7 +28,7 @@ WORKING = max(4, min(16, 2 * (os.cpu_count() or 1)))  # threads for calls that t
 WAITING = 64  # and for those that wait for another process
 
 
-def awaited(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
+def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
     """The asynchronous twin of a method: called like it with an "a" before its name, and run in a
     thread. Where a framework's base class declares fewer parameters, editors would show those, so
     there the method is written out."""
@@ -68,7 +68,7 @@ class Threads:
             self._begin()
         context = copy_context()
         context.run(CALLING.set, asyncio.get_running_loop())
-        made = partial(context.run, _passed, call)
+        made = partial(context.run, _without_stop_iteration, call)
         future = self._queued(made) if is_long else self._pool.submit(made)
         self._given.add(future)
         future.add_done_callback(self._given.discard)
@@ -111,7 +111,7 @@ class Threads:
         self._pool.submit(self._work, *following)
 
 
-def _passed(call: Callable[[], T]) -> T:
+def _without_stop_iteration(call: Callable[[], T]) -> T:
     """The result of a call. A StopIteration can't be raised into a coroutine, so it is replaced."""
     try:
         return call()

@@ -56,7 +56,7 @@ class HasPoints(Protocol):
 S = TypeVar("S", bound=HasName)
 
 
-def _found() -> Any:
+def _find_tracer() -> Any:
     """The tracer, once the application has imported OpenTelemetry and configured where spans go."""
     global _tracer  # noqa: PLW0603 (it is looked up once)
     trace: Any = sys.modules.get(API)
@@ -77,7 +77,7 @@ def traced(
     def decorate(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            if (_tracer or _found()) is None:
+            if (_tracer or _find_tracer()) is None:
                 return method(self, *args, **kwargs)
             with span(operation, self.name, system):
                 result = method(self, *args, **kwargs)
@@ -93,7 +93,7 @@ def traced(
 @contextmanager
 def span(operation: str, collection: str, system: System = OURS) -> Iterator[None]:
     """A span around a `with` body, if the application collects spans."""
-    tracer = _tracer or _found()
+    tracer = _tracer or _find_tracer()
     if tracer is None:
         yield
         return
@@ -143,7 +143,7 @@ def event(name: str, tell: Callable[[], Attributes] = dict) -> None:
         recording.add_event(f"{OURS}.{name}", tell())
 
 
-def returned(*each: HasPoints) -> Attributes:
+def counts_of_results(*each: HasPoints) -> Attributes:
     """The attributes for the results of a call."""
     told = {"db.response.returned_rows": sum(len(points.ids) for points in each)}
     return told if len(each) == 1 else {**told, "db.operation.batch.size": len(each)}

@@ -48,7 +48,7 @@ def checked_object(
     if type(value) is dict and _is_plain(value):
         return value
     if not isinstance(value, Mapping):
-        raise _refused(value, place, path, "a dict is expected")
+        raise _invalid_value(value, place, path, "a dict is expected")
     return _Checking(place, stored_as).object(value, path)
 
 
@@ -118,17 +118,17 @@ class _Checking:
         if outside := _OUTSIDE.get(kind):
             if (why := outside(value)) is None:
                 return value  # type: ignore[no-any-return]
-            raise _refused(value, self.place, path, why)
+            raise _invalid_value(value, self.place, path, why)
         plain = self._stored_as(value, path)
         if plain is not value:
             return self._value(plain, path)
-        raise _refused(value, self.place, path, _instead_of(value))
+        raise _invalid_value(value, self.place, path, _instead_of(value))
 
     def _stored_as(self, value: Any, path: tuple[Any, ...]) -> Any:
         try:
             return self.stored_as(value)
         except Exception as error:  # of a class of the user's
-            raise _refused(value, self.place, path, f"it can't be read: {error!r}") from error
+            raise _invalid_value(value, self.place, path, f"it can't be read: {error!r}") from error
 
     def _container(self, value: list[Any] | dict[Any, Any], path: tuple[Any, ...]) -> JSONValue:
         if len(path) >= MAX_DEPTH:
@@ -143,7 +143,7 @@ class _Checking:
             return plain
         where = self.place + "".join(f"[{step!r}]" for step in path)
         raise InvalidMetadataError(
-            f"{where} has the key {shown(key)}; keys must be strings without lone surrogates"
+            f"{where} has the key {quote(key)}; keys must be strings without lone surrogates"
         )
 
 
@@ -212,9 +212,9 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _refused(value: Any, place: str, path: tuple[Any, ...], why: str) -> InvalidMetadataError:
+def _invalid_value(value: Any, place: str, path: tuple[Any, ...], why: str) -> InvalidMetadataError:
     where = place + "".join(f"[{step!r}]" for step in path)
-    return InvalidMetadataError(f"{where} is {shown(value)}, which can't be stored: {why}")
+    return InvalidMetadataError(f"{where} is {quote(value)}, which can't be stored: {why}")
 
 
 def kind_of(value: JSONValue) -> str | int | None:
@@ -227,7 +227,7 @@ def kind_of(value: JSONValue) -> str | int | None:
     return NO_STRING + orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def listed(ids: Sequence[str | int]) -> str:
+def list_ids(ids: Sequence[str | int]) -> str:
     """The first ten ids, and how many more there are, for a message."""
     more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
     return ", ".join(map(repr, ids[:LISTED])) + more
@@ -236,7 +236,7 @@ def listed(ids: Sequence[str | int]) -> str:
 _Item = TypeVar("_Item", bound=Hashable)
 
 
-def repeated(items: Iterable[_Item]) -> list[_Item]:
+def find_repeated(items: Iterable[_Item]) -> list[_Item]:
     """The items that occur more than once, each once, in the order of their second occurrence."""
     seen: set[_Item] = set()
     again = [item for item in items if item in seen or seen.add(item)]  # type: ignore[func-returns-value]
@@ -246,12 +246,12 @@ def repeated(items: Iterable[_Item]) -> list[_Item]:
 def existing_ids(ids: Sequence[str | int]) -> str:
     """The message for ids that exist but should be new."""
     return (
-        f"ids that already exist ({len(ids)}): {listed(ids)}; nothing was added. upsert adds those "
-        "that are new and updates the others"
+        f"ids that already exist ({len(ids)}): {list_ids(ids)}; nothing was added. upsert adds "
+        "those that are new and updates the others"
     )
 
 
-def shortened(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value, shortened for a message; its type where it can't be shown."""
     try:
         return _SHORT.repr(value)
@@ -263,9 +263,9 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
 
-def shown(value: Any) -> str:
+def quote(value: Any) -> str:
     """A value and its type, shortened for a message."""
-    return f"{shortened(value)} ({type(value).__name__})"
+    return f"{shorten(value)} ({type(value).__name__})"
 
 
 def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> int:
@@ -274,7 +274,7 @@ def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> 
     if number < least:
         raise InvalidArgumentError(f"{name} is {number}, expected at least {least}")
     if number > most:
-        raise InvalidArgumentError(f"{name} is {shown(number)}, expected at most {most}")
+        raise InvalidArgumentError(f"{name} is {quote(number)}, expected at most {most}")
     return number
 
 
@@ -282,7 +282,7 @@ def fraction(value: Any, name: str) -> float:
     """A number from 0 to 1."""
     number: Any = value if type(value) is float else plain_scalar(value)
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
-        raise InvalidArgumentError(f"{name} is {shown(value)}, expected a number from 0 to 1")
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected a number from 0 to 1")
     return float(number)
 
 
@@ -290,14 +290,14 @@ def seconds(value: Any, name: str) -> float:
     """A number of seconds."""
     number: Any = plain_scalar(value)
     if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
-        raise InvalidArgumentError(f"{name} is {shown(value)}, expected seconds: 0 or more")
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected seconds: 0 or more")
     return float(number)
 
 
 def whole_bytes(value: Any, name: str) -> int:
     """A number of bytes."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidArgumentError(f"{name} is {shown(value)}, expected bytes: 0 or more")
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected bytes: 0 or more")
     return value
 
 
@@ -307,7 +307,7 @@ def _index_of(value: Any, name: str) -> int:
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected an int") from None
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected an int") from None
 
 
 def check_callable(value: Any, name: str) -> None:
@@ -315,7 +315,7 @@ def check_callable(value: Any, name: str) -> None:
     if isinstance(value, type):
         raise InvalidTypeError(f"{name} is the class {value.__name__}; pass an instance of it")
     if value is not None and not isinstance(value, Enum) and not callable(value):
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected a callable or None")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected a callable or None")
 
 
 def path_of(path: Any, name: str) -> Path:
@@ -325,7 +325,7 @@ def path_of(path: Any, name: str) -> Path:
     except TypeError:
         given = None
     if not isinstance(given, str) or not given or "\0" in given:
-        raise InvalidTypeError(f"{name} is {shown(path)}, expected the name of a directory or file")
+        raise InvalidTypeError(f"{name} is {quote(path)}, expected the name of a directory or file")
     if given.startswith(("http://", "https://")):
         raise InvalidArgumentError(f"{name} is {given!r}; a cluster's goes to url=")
     try:

@@ -20,11 +20,11 @@ from retrieval_store.cli.shared import (
     FILE,
     collection_of,
     complain,
-    counted,
+    count_in_words,
     has_bar,
     has_catalog,
     is_url,
-    opened,
+    open_client,
     say,
 )
 from retrieval_store.errors import (
@@ -55,7 +55,7 @@ _OF_TEXTS = (
 )
 
 
-def installed() -> dict[str, str]:
+def installed_models() -> dict[str, str]:
     """The models of texts that are installed with their weights, and what each is good at."""
     from importlib.util import find_spec
 
@@ -65,7 +65,7 @@ def installed() -> dict[str, str]:
     return found | ({"minilm": "finds more"} if functions.is_installed() else {})
 
 
-def made(name: str) -> Any:
+def make_function(name: str) -> Any:
     """The embedding function of this name, as it is without settings."""
     from retrieval_store import plugins
     from retrieval_store.api.embedder import function_of
@@ -112,14 +112,14 @@ def remembered_by(points: Any) -> dict[str, Any] | None:
     return spec
 
 
-def called(spec: dict[str, Any] | None) -> str:
+def name_of_function(spec: dict[str, Any] | None) -> str:
     """What a remembered function is called."""
     return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
 def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
     """Raise an error where the function that is remembered embeds no images."""
-    name = called(spec)
+    name = name_of_function(spec)
     if spec is None:
         who = "the collection has no model: it"
     elif name in _OF_TEXTS:
@@ -137,18 +137,18 @@ def collection_by(client: Any, name: str, model: str, strict: bool, **given: Any
     can't be made here."""
     points = client.get_collection(name, embedding_function=None)
     spec = remembered_by(points)
-    function = made(model)
+    function = make_function(model)
     try:
         return client.get_collection(name, embedding_function=function, **given)
     except ConflictError:
-        if called(spec) == model:  # by other settings, which are its own
+        if name_of_function(spec) == model:  # by other settings, which are its own
             return client.get_collection(name, **given)
         if not strict and spec is not None and not _is_here(spec):
             return client.get_collection(
                 name, embedding_function=function, check_model=False, **given
             )
         raise click.UsageError(
-            f"collection {name!r} has vectors of the model {called(spec)}, not of {model}"
+            f"collection {name!r} has vectors of the model {name_of_function(spec)}, not of {model}"
         ) from None
 
 
@@ -313,23 +313,23 @@ def add(
             path, which, is_folder, columns, embed, images, how, distance, model, trust
         )
         if is_there(store, collection):
-            with opened(store, writes=True, trust=trust) as client:
-                added = incoming.added_to(there(client, collection, incoming))
+            with open_client(store, writes=True, trust=trust) as client:
+                added = incoming.added_to(existing_collection(client, collection, incoming))
         else:
             added = with_new(store, collection, incoming)
-    _tell(added)
+    _report_added(added)
 
 
 def _are_arrays(folder: Path) -> bool:
     return (folder / "records.jsonl").exists() and (folder / "embeddings.npy").exists()
 
 
-def _tell(added: Any) -> None:
+def _report_added(added: Any) -> None:
     parts = [f"added {added.added:,}"]
     parts += [f"updated {added.updated:,}"] if added.updated else []
     parts += [f"left out {added.skipped:,} that were there"] if added.skipped else []
     others = getattr(added, "others", 0)
-    parts += [f"left out {counted(others, 'file')} of other kinds"] if others else []
+    parts += [f"left out {count_in_words(others, 'file')} of other kinds"] if others else []
     say(", ".join(parts))
     tell_unreadable(getattr(added, "unreadable", ()), "not added")
 
@@ -337,12 +337,12 @@ def _tell(added: Any) -> None:
 def tell_unreadable(files: Sequence[Any], what: str) -> None:
     """Which files couldn't be read, and why."""
     for one in files[:SHOWN]:
-        complain(f"{what}: {near(one.path)}: {one.why}")
+        complain(f"{what}: {correct_path(one.path)}: {one.why}")
     if len(files) > SHOWN:
         complain(f"and {len(files) - SHOWN:,} other files")
 
 
-def near(path: Path) -> Path:
+def correct_path(path: Path) -> Path:
     """The path as it may be typed where one is."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
@@ -366,13 +366,13 @@ def is_there(store: str, name: str) -> bool:
     """Whether there is the collection."""
     if not is_url(store) and not has_catalog(store):
         return False
-    with suppress(NotFoundError), opened(store) as client:
+    with suppress(NotFoundError), open_client(store) as client:
         collection_of(client, name)
         return True
     return False
 
 
-def there(client: "Client", name: str, incoming: IncomingRecords) -> "Collection":
+def existing_collection(client: "Client", name: str, incoming: IncomingRecords) -> "Collection":
     """A collection that is there, if it is as is asked for."""
     points = collection_of(client, name)
     space = points.configuration["hnsw"]["space"]
@@ -383,7 +383,7 @@ def there(client: "Client", name: str, incoming: IncomingRecords) -> "Collection
     spec = remembered_by(points)
     model = incoming.model
     if model is not None and (model == NONE) != (spec is None):
-        has = "no model" if spec is None else f"the model {called(spec)}"
+        has = "no model" if spec is None else f"the model {name_of_function(spec)}"
         raise click.UsageError(f"collection {name!r} has {has}; --model is for a new one")
     if incoming.is_folder and spec is None:
         _refuse_no_model(f"collection {name!r} has none")
@@ -403,7 +403,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
     from retrieval_store.api.client import Client
 
     checked = incoming.checked(None)
-    wanted, said = _wanted(incoming, checked)
+    wanted, said = _collection_arguments(incoming, checked)
     with Client() as nowhere:
         rehearsed = nowhere.create_collection(name, **wanted)
         spec = remembered_by(rehearsed)
@@ -412,11 +412,11 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
         rehearsed = nowhere.get_collection(name, embedding_function=function, **loader)
         incoming.checked(rehearsed)
         if (checked is None or checked.embedded < checked.records) and spec is not None:
-            refuse_unusable(called(spec), wanted["embedding_function"])
+            refuse_unusable(name_of_function(spec), wanted["embedding_function"])
         space = rehearsed.configuration["hnsw"]["space"]
         if incoming.how.get("dry_run"):
             return incoming.added_to(rehearsed)
-    with opened(store, writes=True, creates=True, trust=incoming.trust) as client:
+    with open_client(store, writes=True, creates=True, trust=incoming.trust) as client:
         points = client.create_collection(name, **wanted)
         try:
             added = incoming.added_to(points)
@@ -425,13 +425,13 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
                 if not points.count():
                     client.delete_collection(name)
             raise
-    model = "no model" if spec is None else f"model {called(spec)}"
+    model = "no model" if spec is None else f"model {name_of_function(spec)}"
     if incoming.tells:
         say(f"made {name}: distance {space}, {model}{said}")
     return added
 
 
-def _wanted(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
+def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
     from retrieval_store.api.embedder import space_for
@@ -455,13 +455,13 @@ def _wanted(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], st
                 "--model none leaves the collection without one"
             )
     elif incoming.model is not None:
-        function = made(incoming.model)
+        function = make_function(incoming.model)
     elif told is not None and told.model is not None:
         function = of_file(told.model, incoming.trust)
         if function is None:
-            said = f" (it was of {called(told.model)}: --model or --trust takes one)"
+            said = f" (it was of {name_of_function(told.model)}: --model or --trust takes one)"
     elif embeds and told is None:
-        function = made("wordllama")
+        function = make_function("wordllama")
     distance = incoming.distance
     if distance is None and told is None and space_for(function, None) is None:
         distance = USUAL_DISTANCE
@@ -528,7 +528,7 @@ def chroma(
     from retrieval_store.exchange import import_chroma
 
     chosen = _chosen(names, others)
-    with opened(store, writes=True, creates=True) as client:
+    with open_client(store, writes=True, creates=True) as client:
         _report(import_chroma(directory, client, names=chosen, trust=trust, **_bar(quiet)))
 
 
@@ -555,7 +555,7 @@ def qdrant_local(
     from retrieval_store.exchange import import_qdrant_local
 
     chosen = _chosen(names, others)
-    with opened(store, writes=True, creates=True) as client:
+    with open_client(store, writes=True, creates=True) as client:
         _report(import_qdrant_local(directory, client, trust=trust, names=chosen, **_bar(quiet)))
 
 
@@ -579,7 +579,7 @@ def lancedb(directory: Path, store: str, quiet: bool, **given: Any) -> None:
     from retrieval_store.exchange import import_lancedb
 
     given["id_column"] = given["id_column"] or None
-    with opened(store, writes=True, creates=True) as client:
+    with open_client(store, writes=True, creates=True) as client:
         _report(import_lancedb(directory, client, **given, **_bar(quiet)))
 
 
@@ -593,7 +593,7 @@ def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet
     """The vectors in an index file of Faiss (faiss-cpu must be installed)."""
     from retrieval_store.exchange import import_faiss
 
-    with opened(store, writes=True, creates=True) as client:
+    with open_client(store, writes=True, creates=True) as client:
         _report(import_faiss(index, metadata, client, collection, **_bar(quiet)))
 
 
@@ -615,17 +615,19 @@ def _bar(quiet: bool) -> dict[str, Any]:
 def _report(imported: Any) -> None:
     """What was carried over, and what wasn't."""
     for one in imported.collections:
-        say(f"{one.source} → {one.name}: {counted(one.records, 'record')}")
+        say(f"{one.source} → {one.name}: {count_in_words(one.records, 'record')}")
         for left in one.left:
-            complain(f"  not carried over: {_left(left)}")
+            complain(f"  not carried over: {_report_left_out(left)}")
     for left in imported.left:
-        complain(f"not carried over: {_left(left)}")
+        complain(f"not carried over: {_report_left_out(left)}")
     if not imported.collections:
         say("there is nothing to import")
 
 
-def _left(left: Any) -> str:
+def _report_left_out(left: Any) -> str:
     records = (
-        f" ({counted(left.records, 'record')}, such as {left.example!r})" if left.records else ""
+        f" ({count_in_words(left.records, 'record')}, such as {left.example!r})"
+        if left.records
+        else ""
     )
     return f"{left.what}{records}: {left.why}"

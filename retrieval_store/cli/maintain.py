@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from retrieval_store.base.system import Process, described, printable, users_of
+from retrieval_store.base.system import Process, describe_process, printable, users_of
 from retrieval_store.cli import add, shared
 from retrieval_store.cli.shared import (
     DAMAGED,
     FILE,
     collection_of,
     complain,
-    counted,
+    count_in_words,
     facts,
     has_bar,
     has_catalog,
     is_url,
     looked_at,
     names_completed,
-    opened,
+    open_client,
     print_json,
     record_of,
     refuse_unknown,
@@ -55,7 +55,7 @@ BEGINNING = b"PK\x03\x04"  # of a snapshot
 @click.pass_context
 def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
     """Check every byte of a store's files; the exit code is 3 if any is damaged."""
-    with opened(store) as client:
+    with open_client(store) as client:
         if client._session.on_cluster:
             raise click.UsageError("verify checks the files of a store; a cluster checks its own")
         reports = client.verify(progress=has_bar(quiet or as_json))
@@ -73,7 +73,7 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
         if damaged:
             _tell_damaged(store, root, damaged)
         total = size(sum(one.bytes for one in reports))
-        say(f"{counted(len(reports), 'file')}, {total}: {len(damaged) or 'none'} damaged")
+        say(f"{count_in_words(len(reports), 'file')}, {total}: {len(damaged) or 'none'} damaged")
     ctx.exit(DAMAGED if damaged else 0)
 
 
@@ -165,11 +165,11 @@ def restore(source: Path, store: str, name: str | None) -> None:
             f"{store} is there already; name a directory that is empty, or that isn't there yet"
         )
     restored(source, store, name)
-    with opened(store) as client:
+    with open_client(store) as client:
         told = client.stats()
     say(
-        f"{store} has {counted(told['collections'], 'collection')} "
-        f"with {counted(told['points'], 'point')}"
+        f"{store} has {count_in_words(told['collections'], 'collection')} "
+        f"with {count_in_words(told['points'], 'point')}"
     )
 
 
@@ -203,15 +203,15 @@ def delete(
     """Delete the points of these ids, or that match the filters, or both."""
     if not ids and where is None and where_document is None:
         raise click.UsageError("expected ids, --where or --where-document; `drop` deletes all")
-    with opened(store, writes=True) as client:
+    with open_client(store, writes=True) as client:
         points = collection_of(client, collection)
         if not yes and (where is not None or where_document is not None):
             matching = points.get(list(ids) or None, where, None, None, where_document, ["uris"])
-            _ask(f"Delete {counted(len(matching['ids']), 'point')} of {collection}?")
+            _ask(f"Delete {count_in_words(len(matching['ids']), 'point')} of {collection}?")
         deleted = points.delete(list(ids) or None, where, where_document)["deleted"]
         if ids and not deleted and where is None and where_document is None:
             tell_missing(ids)
-    say(f"deleted {counted(deleted, 'point')}")
+    say(f"deleted {count_in_words(deleted, 'point')}")
 
 
 @click.command()
@@ -220,7 +220,7 @@ def delete(
 @click.argument("new_name", type=shared.TEXT)
 def rename(store: str, collection: str, new_name: str) -> None:
     """Give a collection another name."""
-    with opened(store, writes=True) as client:
+    with open_client(store, writes=True) as client:
         collection_of(client, collection).modify(name=new_name)
     say(f"{collection} is called {new_name} now")
 
@@ -231,11 +231,11 @@ def rename(store: str, collection: str, new_name: str) -> None:
 @shared.yes
 def drop(store: str, collection: str, yes: bool) -> None:
     """Delete a collection with all that is in it."""
-    with opened(store, writes=True) as client:
+    with open_client(store, writes=True) as client:
         there = client.stats()["by_collection"]
         refuse_unknown(there, collection)
         if not yes:
-            number = f" with {counted(there[collection]['points'] or 0, 'point')}"
+            number = f" with {count_in_words(there[collection]['points'] or 0, 'point')}"
             _ask(f"Delete the collection {collection}{number}?")
         client.delete_collection(collection)
     say(f"dropped {collection}")
@@ -287,7 +287,7 @@ def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
 @shared.as_json
 def count(store: str, collection: str, where: Any, where_document: Any, as_json: bool) -> None:
     """How many points a collection has, or match."""
-    with opened(store) as client:
+    with open_client(store) as client:
         found = collection_of(client, collection).count(where, where_document)
     if as_json:
         print_json({"count": found})
@@ -317,7 +317,7 @@ def _of_store(store: str, session: "Session") -> dict[str, Any]:
         "store": os.fsencode(str(directory or store)).decode(errors="replace"),
         "collections": len(gauges),
         "points": sum(one.points or 0 for one in gauges),
-        "models": add.installed() or None,
+        "models": add.installed_models() or None,
     }
     if session.on_cluster:
         return told
@@ -390,4 +390,4 @@ def _show(told: dict[str, Any]) -> None:
 def _users(users: list[Process] | None) -> str:
     if users is None:
         return "not told by this system"
-    return ", ".join(map(described, users)) or "no other process"
+    return ", ".join(map(describe_process, users)) or "no other process"

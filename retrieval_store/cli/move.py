@@ -13,20 +13,20 @@ from retrieval_store.cli import add, shared
 from retrieval_store.cli.add import (
     DISTANCES,
     IncomingRecords,
+    correct_path,
+    existing_collection,
     is_there,
-    near,
     tell_unreadable,
-    there,
     with_new,
 )
 from retrieval_store.cli.shared import (
     collection_of,
     complain,
-    counted,
+    count_in_words,
     has_bar,
     is_url,
     is_used,
-    opened,
+    open_client,
     opened_local_mode,
     print_json,
     say,
@@ -84,12 +84,12 @@ def copy(
     """
     # A journal of what goes to a server stands beside the source.
     noted_here = is_url(target) and os.access(source, os.W_OK)
-    with opened(source, writes=noted_here) as ours:
+    with open_client(source, writes=noted_here) as ours:
         _refuse_unknown(ours, names)
         there = (
             opened_local_mode(target)
             if to_local_mode
-            else opened(target, writes=True, creates=True)
+            else open_client(target, writes=True, creates=True)
         )
         with there as theirs, going_on_later():
             copied = ours.copy_to(
@@ -106,7 +106,7 @@ def copy(
         followed = f", {one.followed:,} of them again" if one.followed else ""
         followed = ", level already" if one.level else followed
         compared = f"{one.compared:,} compared, all alike" if one.compared else "none compared"
-        say(f"{one.name}: {counted(one.points, 'point')}{followed}; {compared}")
+        say(f"{one.name}: {count_in_words(one.points, 'point')}{followed}; {compared}")
     if not copied:
         say("there is no collection to copy")
 
@@ -168,7 +168,7 @@ def export(
         "where_document": where_document,
         "show_progress": has_bar(quiet),
     }
-    with opened(store) as client:
+    with open_client(store) as client:
         points = collection_of(client, collection)
         if target == "-":
             if kind != "jsonl":
@@ -185,7 +185,7 @@ def export(
             written = exchange.export_parquet(points, path, embeddings=embeddings != "none", **how)
         else:
             written = exchange.export_arrays(points, path, **how)
-    say(f"{counted(written.records, 'record')}, {size(written.bytes)}")
+    say(f"{count_in_words(written.records, 'record')}, {size(written.bytes)}")
 
 
 def _format_of(target: str) -> str:
@@ -265,8 +265,8 @@ def sync(
         place, which, True, {}, None, place, how, distance, model, trust, True, not as_json
     )
     if is_there(store, collection):
-        with opened(store, writes=not dry_run, trust=trust) as client:
-            report = incoming.added_to(there(client, collection, incoming))
+        with open_client(store, writes=not dry_run, trust=trust) as client:
+            report = incoming.added_to(existing_collection(client, collection, incoming))
     else:
         report = with_new(store, collection, incoming)
     if as_json:
@@ -288,5 +288,7 @@ def _object_of(report: Any) -> dict[str, Any]:
             "name", "added", "changed", "deleted", "unchanged", "others", "embedded", "dry_run"
         )
     }  # fmt: skip
-    unreadable = [{"path": str(near(one.path)), "why": one.why} for one in report.unreadable]
+    unreadable = [
+        {"path": str(correct_path(one.path)), "why": one.why} for one in report.unreadable
+    ]
     return {"path": str(report.path), **told, "unreadable": unreadable}

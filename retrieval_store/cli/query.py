@@ -17,8 +17,8 @@ from retrieval_store.cli.shared import (
     Json,
     collection_of,
     complain,
-    counted,
-    opened,
+    count_in_words,
+    open_client,
     print_json,
     say,
     table,
@@ -57,8 +57,10 @@ def _limit(*names: str, help: str = "How many points.") -> Callable[[Command], C
 @shared.as_json
 def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: bool) -> None:
     """The first points of a collection."""
-    with opened(store) as client:
-        found = collection_of(client, collection).get(limit=limit, include=_included(embeddings))
+    with open_client(store) as client:
+        found = collection_of(client, collection).get(
+            limit=limit, include=_fields_to_include(embeddings)
+        )
         _show(_records(found), as_json)
 
 
@@ -93,14 +95,14 @@ def get(
 ) -> None:
     """Points by their ids, by filters, or all. With --json, a record a line, as `add` takes
     them."""
-    with opened(store) as client:
+    with open_client(store) as client:
         found = collection_of(client, collection).get(
             list(ids) or None,
             where,
             limit,
             offset,
             where_document,
-            _included(embeddings),
+            _fields_to_include(embeddings),
             order_by=order_by,
             descending=descending,
         )
@@ -190,11 +192,11 @@ def query(
 
     Texts and images are embedded by the function that the collection remembers.
     """
-    with _asked(store, collection, trust, how) as (found, asked):
+    with _open_and_parse(store, collection, trust, how) as (found, asked):
         if explain:
             print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
             return
-        include = cast(Any, [*_included(embeddings), "distances"])
+        include = cast(Any, [*_fields_to_include(embeddings), "distances"])
         _show(_records(found.query(include=include, **asked)), as_json)
 
 
@@ -228,7 +230,7 @@ def why(
     if bool(records) == (containing is not None):
         raise click.UsageError("expected either --record or --containing, to say what is meant")
     named: Any = {"records": [*records]} if records else {"containing": containing}
-    with _asked(store, collection, trust, how) as (found, asked):
+    with _open_and_parse(store, collection, trust, how) as (found, asked):
         told = found.why(**asked, **named, same=same)
     if as_json:
         for one in told:
@@ -242,7 +244,7 @@ def why(
 
 
 @contextmanager
-def _asked(
+def _open_and_parse(
     store: str, collection: str, trust: bool, how: dict[str, Any]
 ) -> "Iterator[tuple[Collection, dict[str, Any]]]":
     """The collection, and what to ask of it."""
@@ -258,16 +260,16 @@ def _asked(
         "query_embeddings": None if vector is None else [vector],
     }
     asked: dict[str, Any] = {name: one for name, one in sources.items() if one is not None}
-    with opened(store, trust=trust) as client:
+    with open_client(store, trust=trust) as client:
         embeds = vector is None and how["mode"] != "text"
         found = collection_of(client, collection, embeds=embeds)
         if image is not None and model is None:
             add.refuse_images(add.remembered_by(found))
         if embeds and model is not None:
             found = add.collection_by(client, collection, model, False)
-        from retrieval_store.api.query import gathered
+        from retrieval_store.api.query import gather_arguments
 
-        yield found, gathered({**asked, "n_results": limit, **how})
+        yield found, gather_arguments({**asked, "n_results": limit, **how})
 
 
 @click.command()
@@ -322,7 +324,7 @@ def evaluate(
         raise click.UsageError("--compare wants two of those that --mode names")
     from retrieval_store.evaluation import evaluate
 
-    with opened(store, trust=trust) as client:
+    with open_client(store, trust=trust) as client:
         found = collection_of(client, collection, embeds=True)
         if model is not None:
             found = add.collection_by(client, collection, model, False)
@@ -334,7 +336,7 @@ def evaluate(
         return
     table(*result.table())
     if sys.stdout.isatty():
-        say(counted(len(result.questions), "question"))
+        say(count_in_words(len(result.questions), "question"))
     if compared is not None:
         say(compared.summary)
         if compared.worse or compared.better:
@@ -375,7 +377,7 @@ def _image(path: str) -> Any:
     return ImageLoader(root=Path(path).resolve().parent)([str(Path(path).resolve())])[0]
 
 
-def _included(embeddings: bool) -> Any:
+def _fields_to_include(embeddings: bool) -> Any:
     return [*FIELDS, *VECTORS] if embeddings else [*FIELDS]
 
 

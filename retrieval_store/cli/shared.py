@@ -48,7 +48,7 @@ def has_catalog(store: str) -> bool:
 
 
 @contextmanager
-def opened(
+def open_client(
     store: str, *, writes: bool = False, creates: bool = False, trust: bool = False
 ) -> Iterator["Client"]:
     """A client of a store; one that only reads can't write, and makes no store."""
@@ -86,7 +86,7 @@ def looked_at(store: str, *, writes: bool = False, rebuild: bool = False) -> Ite
         session = backends.elsewhere(store, None, True, _key())
     else:
         mode: Mode = "full" if writes else "read-only"
-        session = backends.embedded(Path(store).resolve(), mode, rebuild=rebuild, create=False)
+        session = backends.open_path(Path(store).resolve(), mode, rebuild=rebuild, create=False)
     try:
         yield session
     finally:
@@ -120,9 +120,9 @@ def refuse_unknown(names: Iterable[str], name: str) -> None:
     """Raise NotFoundError for a collection that is none of those."""
     there = sorted(names)
     if name not in there:
-        from retrieval_store.base.validation import listed
+        from retrieval_store.base.validation import list_ids
 
-        those = f"these are there: {listed(there)}" if there else "nor is any other"
+        those = f"these are there: {list_ids(there)}" if there else "nor is any other"
         raise NotFoundError(f"there is no collection {name!r}; {those}")
 
 
@@ -192,13 +192,13 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
         try:
             found = orjson.loads(_text_of(value))
         except UnicodeError:
-            self.fail(f"{_shortened(value)!r} isn't valid UTF-8", param, ctx)
+            self.fail(f"{_shorten_cell(value)!r} isn't valid UTF-8", param, ctx)
         except OSError as error:
             self.fail(f"{value}: {error.strerror}", param, ctx)
         except orjson.JSONDecodeError as error:
-            self.fail(f"{_shortened(value)} is no JSON: {error}", param, ctx)
+            self.fail(f"{_shorten_cell(value)} is no JSON: {error}", param, ctx)
         if not isinstance(found, self._kind):
-            self.fail(f"{_shortened(value)} is JSON, but not {self._what}", param, ctx)
+            self.fail(f"{_shorten_cell(value)} is JSON, but not {self._what}", param, ctx)
         return found
 
 
@@ -208,7 +208,7 @@ def _text_of(value: str) -> bytes:
     return Path(value[1:]).read_bytes() if value.startswith("@") else value.encode()
 
 
-def _shortened(value: str) -> str:
+def _shorten_cell(value: str) -> str:
     return value if len(value) <= 60 else f"{value[:60]}…"
 
 
@@ -281,12 +281,12 @@ def print_json(value: Any) -> None:
     """A line of JSON; on a terminal without characters that it would obey."""
     line = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     if sys.stdout.isatty():
-        click.echo("".join(map(_escaped, line.decode())))
+        click.echo("".join(map(_escape_character, line.decode())))
     else:
         click.echo(line)
 
 
-def _escaped(one: str) -> str:
+def _escape_character(one: str) -> str:
     """A character as JSON has it, by its number unless it is printable."""
     return one if one.isprintable() else json.dumps(one)[1:-1]
 
@@ -297,7 +297,7 @@ def _plain(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Rows under the names of their columns: drawn on a terminal, else separated by tabs."""
-    cells = [[shown(one) for one in row] for row in rows]
+    cells = [[format_cell(one) for one in row] for row in rows]
     if not sys.stdout.isatty():
         for row in [columns, *cells]:
             click.echo("\t".join(row))
@@ -341,13 +341,13 @@ def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     """What is known of one thing, a line each; what is None is left out."""
-    told = [(name, shown(value)) for name, value in pairs if value is not None]
+    told = [(name, format_cell(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in told), default=0)
     for name, value in told:
         click.echo(f"{name:<{width}}  {value}")
 
 
-def shown(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """A value as a cell of a table."""
     if value is None:
         return ""
@@ -366,7 +366,7 @@ def _is_number(cell: str) -> bool:
     return cell.replace(",", "").replace(".", "").replace("-", "").isdigit()
 
 
-def counted(number: int, what: str) -> str:
+def count_in_words(number: int, what: str) -> str:
     """So many of something, in words."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 

@@ -34,7 +34,7 @@ from qdrant_client.http.exceptions import (
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.threads import CALLING
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -384,7 +384,7 @@ class Cluster:
     def __init__(self, client: Any, place: str, words: Mapping[str, str] = GIVEN) -> None:
         whole = callable(getattr(client, "query_batch_points", None))
         if not whole or isinstance(client, AsyncQdrantClient):
-            raise InvalidTypeError(f"qdrant_client is {shown(client)}, expected a QdrantClient")
+            raise InvalidTypeError(f"qdrant_client is {quote(client)}, expected a QdrantClient")
         self._client = client
         self._words = words
         self._version: tuple[int, int] | None = None
@@ -396,11 +396,11 @@ class Cluster:
         invalid ones. timeout is 30 seconds by default: qdrant-client's own 5 are too few to create
         a collection while a node is down."""
         if not isinstance(url, str) or not url:
-            raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a Qdrant server")
+            raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a Qdrant server")
         timeout = options.get("timeout")
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise InvalidArgumentError(
-                f"timeout is {shown(timeout)}, expected seconds, more than 0, or None"
+                f"timeout is {quote(timeout)}, expected seconds, more than 0, or None"
             )
         all_options = {"timeout": TIMEOUT, "check_compatibility": False, **options}
         try:
@@ -498,7 +498,7 @@ class BlockingClient:
         return asyncio.run_coroutine_threadsafe(method(**arguments), self._loop).result()
 
 
-def waited(client: Any) -> Any:
+def blocking_client(client: Any) -> Any:
     """A client whose calls block; one that isn't asynchronous is returned as it is."""
     return BlockingClient(client) if isinstance(client, AsyncQdrantClient) else client
 

@@ -51,7 +51,7 @@ from retrieval_store.filters.leaves import Interval
 from retrieval_store.filters.values import SOME, Bounds, is_inside
 from retrieval_store.query.protocols import IndexKind
 
-MOST_NUMBERS = 100  # that are sent one by one
+MAX_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
 # Which values have items for a reading: lists, or what is none; others see both. Of a user's own
 # condition on a value as it is nothing is known of lists, so a subset has none.
@@ -151,7 +151,7 @@ class _Pushdown:
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
         """Requires one of the numbers. Each is a range, since a match with the integer 1 misses
         1.0; many become one range from the least to the greatest."""
-        if len(numbers) > MOST_NUMBERS:
+        if len(numbers) > MAX_NUMBERS:
             span = Bounds(gte=min(numbers), lte=max(numbers))
             return [self.between(span) if self.is_superset else False]
         return [self.between(Bounds(gte=n, lte=n)) for n in numbers]
@@ -162,7 +162,7 @@ class _Pushdown:
         sent: dict[str, float] = {}
         for name in ("gt", "gte", "lt", "lte"):
             limit = getattr(bounds, name)
-            said = True if limit is None else _said(name, limit, self.is_superset)
+            said = True if limit is None else bound_to_send(name, limit, self.is_superset)
             if said is False:
                 return False
             if not isinstance(said, bool):
@@ -205,7 +205,7 @@ class _Pushdown:
         return models.FieldCondition(key=written(self.path), match=match)
 
 
-def _said(name: str, limit: int | float, is_superset: bool) -> tuple[str, float] | bool:
+def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str, float] | bool:
     """The bound to send for one limit: itself, or, for a number that is stored or compared rounded,
     one that lies beyond the rounding, on the side of the superset or the subset. True: no
     restriction; False: no point."""
@@ -231,15 +231,15 @@ def _tighter(name: str, one: float | None, other: float) -> float:
 
 def all_of(bounds: Sequence[Bound]) -> Bound:
     """The conjunction of bounds."""
-    return _joined(bounds, "must", idle=True)
+    return join_bounds(bounds, "must", idle=True)
 
 
 def any_of(bounds: Sequence[Bound]) -> Bound:
     """The disjunction of bounds."""
-    return _joined(bounds, "should", idle=False)
+    return join_bounds(bounds, "should", idle=False)
 
 
-def _joined(bounds: Sequence[Bound], clause: str, idle: bool) -> Bound:
+def join_bounds(bounds: Sequence[Bound], clause: str, idle: bool) -> Bound:
     """Bounds in one clause. idle: the bound that changes nothing; its opposite decides alone."""
     left: list[Condition] = [bound for bound in bounds if bound is not idle]
     if any(bound is (not idle) for bound in left):
@@ -254,7 +254,7 @@ def none_of(bound: Bound) -> Bound:
     return not bound if isinstance(bound, bool) else models.Filter(must_not=[bound])
 
 
-MOST_LEFT_OUT = 10_000  # points that a request names, to be asked for those after them
+MAX_LEFT_OUT = 10_000  # points that a request names, to be asked for those after them
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ class StrictLimits:
         if self.query is None:
             return sys.maxsize
         conditions, values = _room(self.conditions), _room(self.values)
-        return self.query * (1 + min(MOST_LEFT_OUT, conditions * values) // self.query)
+        return self.query * (1 + min(MAX_LEFT_OUT, conditions * values) // self.query)
 
 
 def limits_of(strict: Any) -> StrictLimits:
@@ -301,14 +301,14 @@ def limits_of(strict: Any) -> StrictLimits:
     )
 
 
-def within(
+def condition_within_limits(
     condition: models.Filter | None, limits: StrictLimits, spare: int = 0
 ) -> models.Filter | None:
     """The part of a necessary condition that may be sent. spare: conditions to leave room for."""
     if condition is None or (limits.conditions is None and limits.values is None):
         return condition
     room = _Room(max(0, _room(limits.conditions) - spare), _room(limits.values))
-    bound = _fitted(condition, room, True)
+    bound = _fit_bound(condition, room, True)
     if isinstance(bound, bool):
         return None
     return bound if isinstance(bound, models.Filter) else models.Filter(must=[bound])
@@ -324,7 +324,7 @@ def without(
     return models.Filter(must=None if condition is None else [condition], must_not=seen)
 
 
-def spared(points: int, most: int, limits: StrictLimits) -> int:
+def conditions_to_exclude(points: int, most: int, limits: StrictLimits) -> int:
     """How many conditions it takes to read so many points in responses of `most`: the last request
     excludes the points of all before it."""
     return math.ceil((points - 1) // most * most / _room(limits.values))
@@ -342,7 +342,7 @@ def _room(limit: int | None) -> int:
     return sys.maxsize if limit is None else limit
 
 
-def _fitted(bound: Bound, room: _Room, upper: bool) -> Bound:
+def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
     """The part of a bound that there is room for, of a necessary condition (`upper`) or a
     sufficient one. With room for nothing it is `upper` itself: all points, or none."""
     if isinstance(bound, bool):
@@ -350,34 +350,34 @@ def _fitted(bound: Bound, room: _Room, upper: bool) -> Bound:
     if not isinstance(bound, models.Filter):
         return _leaf(bound, room, upper)
     if bound.must_not:  # of one condition, as these filters are made
-        return none_of(_fitted(_terms(bound.must_not)[0], room, not upper))
+        return none_of(_fit_bound(_terms(bound.must_not)[0], room, not upper))
     if bound.must:
         terms = _terms(bound.must)
-        return all_of(_some(terms, room) if upper else _each(terms, room, upper))
+        return all_of(_fit_some(terms, room) if upper else _fit_all(terms, room, upper))
     terms = _alternatives(bound)
     if not upper:
-        return any_of(_some(terms, room, upper))
-    found = any_of(_each(terms, room, upper))
-    return any_of(_each(_merged(terms), room, upper)) if found is True else found
+        return any_of(_fit_some(terms, room, upper))
+    found = any_of(_fit_all(terms, room, upper))
+    return any_of(_fit_all(_merge_alternatives(terms), room, upper)) if found is True else found
 
 
-def _some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[Bound]:
+def _fit_some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[Bound]:
     """As many of the terms as there is room for, the small ones first. Dropping a term makes a
     condition weaker, but never wrong."""
     kept: list[Bound] = []
     for term in sorted(terms, key=_count):
-        one = _fitted(term, room, upper)
+        one = _fit_bound(term, room, upper)
         if one is not upper:
             kept.append(one)
             room = replace(room, conditions=room.conditions - _count(one))
     return kept
 
 
-def _each(terms: Sequence[Bound], room: _Room, upper: bool) -> list[Bound]:
+def _fit_all(terms: Sequence[Bound], room: _Room, upper: bool) -> list[Bound]:
     """All of the terms; without room for one of them the others can't be used either."""
     kept: list[Bound] = []
     for term in terms:
-        one = _fitted(term, room, upper)
+        one = _fit_bound(term, room, upper)
         if one is upper:
             return [upper]
         kept.append(one)
@@ -441,7 +441,7 @@ def _alternatives(bound: models.Filter) -> list[Condition]:
     return found
 
 
-def _merged(terms: Sequence[Condition]) -> list[Bound]:
+def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
     """Fewer alternatives that match no less: for each key one condition with all values, and one
     range from the least to the greatest."""
     left: list[Bound] = []

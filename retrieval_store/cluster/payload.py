@@ -53,17 +53,17 @@ def survives_rounding(limit: int | float) -> bool:
     return within and float(f"{limit:.{FEW_DIGITS - 1}e}") == limit
 
 
-def kept(value: JSONValue) -> JSONValue:
+def encode_value(value: JSONValue) -> JSONValue:
     """The value in a form that Qdrant preserves."""
     match value:
         case float():
-            return _rounded(value)
+            return _round_number(value)
         case int() if value > LARGEST_INTEGER:
             return float(value)
         case list():
-            return [kept(one) for one in value]
+            return [encode_value(one) for one in value]
         case dict():
-            return {name: kept(one) for name, one in value.items()}
+            return {name: encode_value(one) for name, one in value.items()}
     return value
 
 
@@ -73,7 +73,7 @@ def exact_text(payload: Payload) -> str | None:
     return orjson.dumps(moved).decode() if moved else None
 
 
-def restored(payload: Payload, text: Any) -> Payload:
+def decode_payload(payload: Payload, text: Any) -> Payload:
     """The original payload. What another program has changed stays changed; DamagedError where that
     is the text itself."""
     exact = _exact(text)
@@ -91,7 +91,7 @@ def _exact(text: Any) -> Payload:
     raise DamagedError("the exact numbers that stand beside metadata on a cluster can't be read")
 
 
-def _rounded(number: float) -> float:
+def _round_number(number: float) -> float:
     if survives_rounding(number) or not SMALLEST <= abs(number) < LARGEST:
         return number
     given = Decimal(number)
@@ -107,7 +107,9 @@ def _is_kept(value: JSONValue) -> bool:
     """Whether Qdrant returns the value unchanged."""
     match value:
         case float():
-            return value == 0 or (SMALLEST <= abs(value) < LARGEST and _rounded(value) == value)
+            return value == 0 or (
+                SMALLEST <= abs(value) < LARGEST and _round_number(value) == value
+            )
         case int():
             return value <= LARGEST_INTEGER
         case list():
@@ -183,7 +185,7 @@ def point_id(own: PointId) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def encoded(held: StoredPoint) -> dict[str, Any]:
+def encode_point(held: StoredPoint) -> dict[str, Any]:
     """The payload to store."""
     metadata = held.payload or {}
     service: dict[str, Any] = {
@@ -196,20 +198,20 @@ def encoded(held: StoredPoint) -> dict[str, Any]:
     exact, rounded = exact_text(metadata), metadata
     if exact is not None:
         service["exact"] = exact
-        rounded = {name: kept(value) for name, value in metadata.items()}
+        rounded = {name: encode_value(value) for name, value in metadata.items()}
     fields = {DOCUMENT: held.document, URI: held.uri}
     given = {name: value for name, value in fields.items() if value is not None}
     return {**rounded, **given, ID: held.id, SERVICE: service}
 
 
-def decoded(payload: Mapping[str, Any] | None) -> StoredPoint:
+def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
     """The point that was encoded; DamagedError for a point that isn't ours."""
     given = payload or {}
     match given.get(ID), given.get(SERVICE):
         case str() | int() as own, {"order": int() as order, **service}:
             metadata = {name: v for name, v in given.items() if name not in RESERVED}
             if "exact" in service:
-                metadata = restored(metadata, service["exact"])
+                metadata = decode_payload(metadata, service["exact"])
             held = metadata if metadata or service.get("metadata", True) else None
             length: Any = service.get("length", 1.0)
             return StoredPoint(own, held, given.get(DOCUMENT), given.get(URI), order, length)

@@ -33,8 +33,14 @@ from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
 from retrieval_store.base.validation import kind_of
 from retrieval_store.cluster.client import VectorMissing
-from retrieval_store.cluster.filters import as_filter, necessary, spared, within, without
-from retrieval_store.cluster.payload import StoredPoint, decoded, point_id
+from retrieval_store.cluster.filters import (
+    as_filter,
+    condition_within_limits,
+    conditions_to_exclude,
+    necessary,
+    without,
+)
+from retrieval_store.cluster.payload import StoredPoint, decode_point, point_id
 from retrieval_store.cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store.cluster.space import (
     NUMBER_BYTES,
@@ -46,9 +52,9 @@ from retrieval_store.cluster.space import (
     VectorsHeld,
     by_id,
     points_of,
-    sent,
     sparse,
     vectors_of,
+    vectors_to_send,
 )
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId, PayloadPath, value_at
@@ -105,7 +111,7 @@ class RankedPoints:
 NOTHING = RankedPoints([], [], np.empty(0))
 
 
-def verified(
+def verified_hits(
     context: ClusterSearch,
     requests: list[models.QueryRequest],
     expression: Expression | None,
@@ -121,23 +127,23 @@ def verified(
     answers: list[RankedPoints] = [NOTHING] * len(requests)
     if bound is False:
         return answers
-    context.trace.filter = within(as_filter(bound), context.collection.limits)
+    context.trace.filter = condition_within_limits(as_filter(bound), context.collection.limits)
     wanted = k if k <= PAGE else min(k, context.collection.count())
-    left, limit = list(range(len(requests))), _allowed(context, wanted + 1)
+    left, limit = list(range(len(requests))), _max_limit(context, wanted + 1)
     while left:
         short = []
-        for i, points in zip(left, _limited(context, requests, left, limit), strict=True):
-            pairs = [(point, decoded(point.payload)) for point in points]
+        for i, points in zip(left, _hits_in_pages(context, requests, left, limit), strict=True):
+            pairs = [(point, decode_point(point.payload)) for point in points]
             passing = [p for p in pairs if fulfils(p[1].candidate, expression)]
             context.trace.refused += len(pairs) - len(passing)
-            if len(pairs) == limit and not _settled(pairs, passing, wanted):
+            if len(pairs) == limit and not _are_hits_certain(pairs, passing, wanted):
                 short.append(i)
-            answers[i] = _answer(context.collection, _ranked(passing)[:k])
+            answers[i] = _answer(context.collection, _in_order(passing)[:k])
         left, limit = short, _wider(context, limit, short, answers, wanted)
     return answers
 
 
-def _settled(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
+def _are_hits_certain(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
     """Whether the wanted hits are certain: enough fulfil the filter, and no equally good ones are
     cut off (or TIES of them were read)."""
     if len(passing) < wanted:
@@ -152,7 +158,7 @@ def _wider(
     """The next limit; raises ClusterError where the server allows no more, and too few hits were
     found. If only equally good ones may be missing, `short` is emptied instead."""
     lacking = any(len(answers[i].held) < wanted for i in short)
-    wider = _allowed(context, limit * WIDER if lacking else wanted + TIES)
+    wider = _max_limit(context, limit * WIDER if lacking else wanted + TIES)
     if wider <= limit:
         if lacking and context.collection.count(_condition(context, limit)) > limit:
             raise ClusterError(
@@ -164,11 +170,11 @@ def _wider(
     return wider
 
 
-def _allowed(context: ClusterSearch, limit: int) -> int:
+def _max_limit(context: ClusterSearch, limit: int) -> int:
     return min(limit, context.collection.limits.reach)
 
 
-def _ranked(pairs: list[Pair]) -> list[Pair]:
+def _in_order(pairs: list[Pair]) -> list[Pair]:
     """The hits in their order, best first, but equal scores in the order of first insertion."""
     ranked: list[Pair] = []
     for _, equal in groupby(pairs, key=lambda pair: pair[0].score):
@@ -182,16 +188,18 @@ def _condition(context: ClusterSearch, limit: int) -> models.Filter | None:
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
         return context.trace.filter
-    return within(context.trace.filter, limits, spared(limit, limits.query, limits))
+    return condition_within_limits(
+        context.trace.filter, limits, conditions_to_exclude(limit, limits.query, limits)
+    )
 
 
-def _limited(
+def _hits_in_pages(
     context: ClusterSearch, requests: list[models.QueryRequest], places: list[int], limit: int
 ) -> Iterator[list[Any]]:
     """The hits of the requests, `limit` for each."""
     limits = context.collection.limits
     if limits.query is None or limit <= limits.query:
-        made = [_sized(context, requests[i], context.trace.filter, limit) for i in places]
+        made = [_request_page(context, requests[i], context.trace.filter, limit) for i in places]
         yield from (response.points for response in _responses(context, made))
     else:
         yield from _in_rounds(context, [requests[i] for i in places], limit, limits.query)
@@ -209,7 +217,7 @@ def _in_rounds(
     while left:
         sizes = [min(most, limit - len(found[i])) for i in left]
         made = [
-            _sized(context, requests[i], without(condition, _ids(found[i]), limits), size)
+            _request_page(context, requests[i], without(condition, _ids(found[i]), limits), size)
             for i, size in zip(left, sizes, strict=True)
         ]
         full = []
@@ -225,7 +233,7 @@ def _ids(points: Sequence[Any]) -> list[Any]:
     return [point.id for point in points]
 
 
-def _sized(
+def _request_page(
     context: ClusterSearch,
     request: models.QueryRequest,
     condition: models.Filter | None,
@@ -335,7 +343,9 @@ class ClusterRanker:
             bound = necessary(expression, collection.indexes)
             if bound is False:
                 return np.empty(0, np.int64)
-            listing = Listing(collection, within(as_filter(bound), collection.limits))
+            listing = Listing(
+                collection, condition_within_limits(as_filter(bound), collection.limits)
+            )
             passing = (one for one in listing.points() if fulfils(one.held.candidate, expression))
             some = list(islice(passing, limit))
         return self._items_of([one.held for one in some], [one.vectors for one in some])
@@ -374,10 +384,10 @@ class ClusterRanker:
         params = _params(near, collection)
         requests = [
             models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
-            for vector in sent(vectors, collection.metric)
+            for vector in vectors_to_send(vectors, collection.metric)
         ]
         try:
-            found = verified(self._context, requests, step.expression, step.depth)
+            found = verified_hits(self._context, requests, step.expression, step.depth)
         except VectorMissing:  # a node that hasn't heard of the first write finds nothing
             found = [NOTHING] * len(requests)
         return [self._measured(answer, near, i) for i, answer in enumerate(found)]
@@ -430,10 +440,10 @@ class ClusterRanker:
         }
         made = list(requests.values())
         try:
-            found = verified(self._context, made, step.expression, step.depth)
+            found = verified_hits(self._context, made, step.expression, step.depth)
         except VectorMissing:  # as above, if vectors are wanted with what is found
             plain = replace(self._context, spaces=())
-            found = verified(plain, made, step.expression, step.depth)
+            found = verified_hits(plain, made, step.expression, step.depth)
         by_place = dict(zip(requests, found, strict=True))
         return [self._ranked(by_place.get(i, NOTHING)) for i in range(len(vectors))]
 

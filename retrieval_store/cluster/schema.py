@@ -21,9 +21,16 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import Payload, is_unicode, shown
+from retrieval_store.base.validation import Payload, is_unicode, quote
 from retrieval_store.cluster.client import Cluster
-from retrieval_store.cluster.payload import LISTS, MICROSECONDS, ORDER, exact_text, kept, restored
+from retrieval_store.cluster.payload import (
+    LISTS,
+    MICROSECONDS,
+    ORDER,
+    decode_payload,
+    encode_value,
+    exact_text,
+)
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -38,7 +45,7 @@ from retrieval_store.query.types import EXPIRES, CollectionRecord
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
-LEAST_EF_CONSTRUCT = 4  # that Qdrant takes
+MIN_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 OURS = ("id", "name", "qdrant_name", "apart", "order", "exact")  # beside the settings of the record
 SHARDS = ("shard_number", "replication_factor", "write_consistency_factor")
@@ -101,7 +108,7 @@ class CollectionSettings:
         hnsw = self._of("hnsw")
         return models.HnswConfigDiff(
             m=hnsw["max_neighbors"],
-            ef_construct=max(LEAST_EF_CONSTRUCT, hnsw["ef_construction"]),
+            ef_construct=max(MIN_EF_CONSTRUCT, hnsw["ef_construction"]),
         )
 
     def kept(self) -> Payload:
@@ -115,7 +122,7 @@ class CollectionSettings:
                 "qdrant_name": self.name,
                 "order": MICROSECONDS,
                 **({} if exact is None else {"exact": exact}),
-                **{name: kept(value) for name, value in settings.items()},
+                **{name: encode_value(value) for name, value in settings.items()},
             }
         }
 
@@ -129,7 +136,7 @@ def refuse_unusable(settings: Payload) -> None:
     it rounds queries too), and for points that expire, which Qdrant doesn't have."""
     if settings.get(EXPIRES) is not None:
         raise InvalidArgumentError(
-            f"configuration['expires'] is {shown(settings[EXPIRES])}, but on a cluster nothing "
+            f"configuration['expires'] is {quote(settings[EXPIRES])}, but on a cluster nothing "
             "expires: leave it out, and delete by a filter what is too old"
         )
     match settings.get("vectors"):
@@ -156,7 +163,7 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
                 )
             record = {key: value for key, value in others.items() if key not in OURS}
             if "exact" in others:
-                record = restored(record, others["exact"])
+                record = decode_payload(record, others["exact"])
             return CollectionSettings(CollectionRecord(own, called, record), name)
     return None
 
@@ -211,7 +218,7 @@ def quantization(given: Any) -> Any:
         return TypeAdapter(models.QuantizationConfig).validate_python(SHORT.get(str(given), given))
     except ValidationError as error:
         raise InvalidArgumentError(
-            f"configuration['qdrant']['quantization'] is {shown(given)}, expected one of "
+            f"configuration['qdrant']['quantization'] is {quote(given)}, expected one of "
             f"{', '.join(map(repr, SHORT))}, or what Qdrant takes as a quantization_config"
         ) from error
 
@@ -361,7 +368,7 @@ class PayloadIndexes:
     def note(self, schema: Mapping[str, Any] | None, strict: bool, most: int | None = None) -> None:
         """Remember the indexes, how many the server allows, and whether it requires them."""
         self._most = most
-        kinds = {parsed(key): str(one.data_type.value) for key, one in (schema or {}).items()}
+        kinds = {parse_key(key): str(one.data_type.value) for key, one in (schema or {}).items()}
         self._kinds, self._read_at = kinds, time.monotonic()
         self._strict = strict
 
@@ -399,6 +406,6 @@ def _is_step(step: str) -> bool:
     return step != "" and '"' not in step and "\\" not in step and is_unicode(step)
 
 
-def parsed(key: str) -> PayloadPath:
+def parse_key(key: str) -> PayloadPath:
     """The path of Qdrant's notation, with `[]` for the elements of lists."""
     return tuple(next(filter(None, steps), "") for steps in _STEP.findall(key))

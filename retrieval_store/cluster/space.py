@@ -14,8 +14,8 @@ from retrieval_store.base.arrays import Floats, Matrix, Metric, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.cluster import schema
 from retrieval_store.cluster.client import Cluster, VectorMissing, was_refused
-from retrieval_store.cluster.filters import StrictLimits, limits_of, within
-from retrieval_store.cluster.payload import ORDER, Orders, StoredPoint, decoded, point_id
+from retrieval_store.cluster.filters import StrictLimits, condition_within_limits, limits_of
+from retrieval_store.cluster.payload import ORDER, Orders, StoredPoint, decode_point, point_id
 from retrieval_store.cluster.schema import DENSE, SPARSE, CollectionSettings, PayloadIndexes
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
@@ -220,7 +220,7 @@ def vectors_of(record: Any, held: StoredPoint, collection: QdrantCollection) -> 
     return found
 
 
-def sent(vectors: Matrix, metric: Metric) -> Matrix:
+def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
     """Vectors in the form for Qdrant. For cosine they have length 1: Qdrant would normalise them
     too, but in float32, where long ones become infinite and short ones zero."""
     if metric != "cosine":
@@ -364,7 +364,7 @@ class Listing:
     def _end(self, direction: models.Direction) -> int:
         """The first or the last order number; 0 without points."""
         records = self._scroll(1, models.OrderBy(key=ORDER, direction=direction))[0]
-        return decoded(records[0].payload).order if records else 0
+        return decode_point(records[0].payload).order if records else 0
 
     def _page(self, start: int, size: int) -> list[ListedPoint]:
         """The first points from an order number on. Qdrant returns those of one number in an order
@@ -374,7 +374,7 @@ class Listing:
 
     def _of_order(self, order: int) -> list[ListedPoint]:
         """All points with one order number."""
-        condition = within(self.condition, self.collection.limits, 1)
+        condition = condition_within_limits(self.condition, self.collection.limits, 1)
         conditions = [] if condition is None else [condition]
         one = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
         return sorted(replace(self, condition=one)._by_id(), key=_place)
@@ -402,7 +402,7 @@ class Listing:
         return answer
 
     def _found(self, record: Any) -> ListedPoint:
-        held = decoded(record.payload)
+        held = decode_point(record.payload)
         return ListedPoint(record.id, held, vectors_of(record, held, self.collection))
 
 
@@ -415,7 +415,7 @@ def by_id(
         records = {one.id: one for one in collection.read("retrieve", spaces, ids=wanted)}
         for one in wanted:
             if one in records:
-                held = decoded(records[one].payload)
+                held = decode_point(records[one].payload)
                 yield ListedPoint(one, held, vectors_of(records[one], held, collection))
 
 

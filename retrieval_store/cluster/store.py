@@ -21,15 +21,15 @@ from qdrant_client import models
 
 from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.pca import projected
-from retrieval_store.base.tracing import note, returned, traced
-from retrieval_store.base.validation import JSONValue, Payload, shown
+from retrieval_store.base.pca import project
+from retrieval_store.base.tracing import counts_of_results, note, traced
+from retrieval_store.base.validation import JSONValue, Payload, quote
 from retrieval_store.cluster import schema, write
 from retrieval_store.cluster.client import Cluster, IndexMissing
-from retrieval_store.cluster.filters import as_filter, necessary, within
+from retrieval_store.cluster.filters import as_filter, condition_within_limits, necessary
 from retrieval_store.cluster.payload import RESERVED, StoredPoint
 from retrieval_store.cluster.ranker import ClusterRanker, ClusterTrace
-from retrieval_store.cluster.schema import SPARSE, is_written, kinds_of, parsed
+from retrieval_store.cluster.schema import SPARSE, is_written, kinds_of, parse_key
 from retrieval_store.cluster.space import (
     PAGE,
     ListedPoint,
@@ -157,7 +157,7 @@ class RemotePoints:
         self, batch: PointBatch, rules: WriteRules, is_new: bool = False
     ) -> write.PreparedWrite:
         held = {} if is_new else {one.id: one for one in self._named(batch.ids)}
-        return write.prepared(self._collection, batch, rules, held)
+        return write.prepare_write(self._collection, batch, rules, held)
 
     @_traced("delete")
     def delete(
@@ -168,7 +168,7 @@ class RemotePoints:
         write.delete(self._collection, [one.held.id for one in found])
         return len(found)
 
-    @_traced("get", returned)
+    @_traced("get", counts_of_results)
     def get(
         self,
         ids: Sequence[PointId] | None,
@@ -231,7 +231,7 @@ class RemotePoints:
         if len(found.ids) == most:  # there may be more
             total = max(total, self.count() if expression is None else 0)
         unit = self._collection.metric == "cosine"
-        places, plane = projected(lambda some: vectors[some], len(ids), seed, unit)
+        places, plane = project(lambda some: vectors[some], len(ids), seed, unit)
         values = None
         if path is not None and found.payloads is not None:
             values = [scalar(value_at(found.payloads[i], path)) for i in there.tolist()]
@@ -262,7 +262,7 @@ class RemotePoints:
         notation can't express, or where no kind is given and no point has the key."""
         if not is_written(path):
             raise InvalidArgumentError(
-                f"key is {shown('.'.join(path))}, expected one without quotation marks, "
+                f"key is {quote('.'.join(path))}, expected one without quotation marks, "
                 "backslashes and lone surrogates, which indexes on a cluster can't be named by"
             )
         self._collection.indexes.create(path, kind or self._kind_of(path))
@@ -279,7 +279,7 @@ class RemotePoints:
             )
         return kinds.most_common(1)[0][0]
 
-    @_traced("query", lambda found: returned(*(hits.points for hits in found)))
+    @_traced("query", lambda found: counts_of_results(*(hits.points for hits in found)))
     def ask(self, question: Query) -> list[Hits]:
         """The hits of each query, best first; InvalidArgumentError for what a cluster can't
         answer."""
@@ -388,13 +388,13 @@ class RemotePoints:
         bound = necessary(expression, self._collection.indexes)
         if bound is False:
             return None
-        condition = within(as_filter(bound), self._collection.limits)
+        condition = condition_within_limits(as_filter(bound), self._collection.limits)
         return Listing(self._collection, condition, spaces, min(PAGE, wanted))
 
 
 def _maker_of(key: str) -> str:
     """The call that a user can make to create an index on a key in Qdrant's notation."""
-    match parsed(key):
+    match parse_key(key):
         case (str(name),) if name not in RESERVED:
             return f"Collection.create_index({name!r})"
     return "a Client with create_indexes=True"

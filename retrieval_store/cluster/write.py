@@ -17,15 +17,15 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import existing_ids, listed
-from retrieval_store.cluster.payload import StoredPoint, encoded, point_id, refuse_reserved
+from retrieval_store.base.validation import existing_ids, list_ids
+from retrieval_store.cluster.payload import StoredPoint, encode_point, point_id, refuse_reserved
 from retrieval_store.cluster.schema import DENSE, SPARSE, WORDS
 from retrieval_store.cluster.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
     QdrantCollection,
-    sent,
     sparse,
+    vectors_to_send,
 )
 from retrieval_store.errors import (
     ClusterError,
@@ -41,7 +41,7 @@ from retrieval_store.query.types import (
     PutResult,
     Vectors,
     WriteRules,
-    merged,
+    merge_payload,
 )
 
 OPERATION_BYTES = 400  # of what stands around a point
@@ -86,7 +86,7 @@ class PreparedWrite:
     result: PutResult
 
 
-def prepared(
+def prepare_write(
     collection: QdrantCollection,
     batch: PointBatch,
     rules: WriteRules,
@@ -105,7 +105,7 @@ def prepared(
     inserted = new if rules.on_missing == "insert" else []
     lacking = [batch.ids[i] for i in inserted if i not in vectors]
     if lacking and rules.needs_vector is not None:
-        raise InvalidArgumentError(f"no embedding is given for new ids: {listed(lacking)}")
+        raise InvalidArgumentError(f"no embedding is given for new ids: {list_ids(lacking)}")
     orders = dict(zip(inserted, collection.orders.next(len(inserted)), strict=True))
     changes = [
         _change(
@@ -138,7 +138,7 @@ def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vect
         if isinstance(given, Vectors):
             collection.refuse_other(given.matrix.shape[1], "embeddings")
             lengths = np.linalg.norm(given.matrix.astype(np.float64), axis=1).tolist()
-            made = map(_Vector, sent(given.matrix, collection.metric), lengths)
+            made = map(_Vector, vectors_to_send(given.matrix, collection.metric), lengths)
             found.update(zip(_places(batch, given), made, strict=True))
     return found
 
@@ -188,9 +188,9 @@ def _change(
     rules: WriteRules,
 ) -> _Change:
     """keeps: whether an existing point has a sparse vector to keep, if `other` isn't given."""
-    payload: Any = _given(batch.payloads, i)
-    document: Any = _given(batch.documents, i)
-    uri: Any = _given(batch.uris, i)
+    payload: Any = _value_at(batch.payloads, i)
+    document: Any = _value_at(batch.documents, i)
+    uri: Any = _value_at(batch.uris, i)
     length = 1.0 if vector is None else vector.length
     if old is None:
         payload, document, uri = (None if v is UNSET else v for v in (payload, document, uri))
@@ -199,7 +199,7 @@ def _change(
     if payload is UNSET:
         payload = old.payload
     elif rules.merge_payloads:
-        payload = merged(old.payload, payload)
+        payload = merge_payload(old.payload, payload)
     held = StoredPoint(
         old.id,
         payload,
@@ -212,14 +212,14 @@ def _change(
     return _Change(held, vector, whole or held.document != old.document, whole, other)
 
 
-def _given(values: Sequence[Any] | None, i: int) -> Any:
+def _value_at(values: Sequence[Any] | None, i: int) -> Any:
     return UNSET if values is None else values[i]
 
 
 def send(collection: QdrantCollection, request: WriteRequest) -> None:
     """Send a request; when that returns, its points are as durable as Qdrant makes them."""
     try:
-        _sent(collection, request.operations)
+        _send_operations(collection, request.operations)
     except StorageError as error:
         if request.number == 0:
             raise
@@ -229,7 +229,7 @@ def send(collection: QdrantCollection, request: WriteRequest) -> None:
         ) from error
 
 
-def _sent(collection: QdrantCollection, operations: list[Any]) -> None:
+def _send_operations(collection: QdrantCollection, operations: list[Any]) -> None:
     """Send the operations; in smaller requests, where the server's limits have changed."""
     try:
         _batch(collection, operations)
@@ -251,7 +251,7 @@ def _batches(
     size, points = 0, 0
     most = collection.limits.batch or len(changes)
     for change, its_words in zip(changes, words, strict=True):
-        payload = encoded(change.held)
+        payload = encode_point(change.held)
         bytes_of = _size_of(change, payload, its_words)
         if operations and (size + bytes_of > REQUEST_BYTES or points == most):
             yield operations

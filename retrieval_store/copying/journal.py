@@ -98,7 +98,7 @@ class Journal:
 
 
 @contextmanager
-def opened(folders: Sequence[Path | None], places: tuple[str, str]) -> Iterator[Journal]:
+def open_journal(folders: Sequence[Path | None], places: tuple[str, str]) -> Iterator[Journal]:
     """The journal of a copy from the first store to the second, with the entries of the last time;
     in the first of the folders that exists. ConflictError while another process uses it."""
     name = f"copy-{hashlib.sha256(orjson.dumps(places)).hexdigest()[:16]}.journal"
@@ -108,7 +108,7 @@ def opened(folders: Sequence[Path | None], places: tuple[str, str]) -> Iterator[
         return
     path = folder / name
     with _alone(path.with_suffix(".lock"), places):
-        yield _read(path)
+        yield _read_journal(path)
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _read(path: Path) -> Journal:
+def _read_journal(path: Path) -> Journal:
     try:
         said = orjson.loads(path.read_bytes())
         if said["format"] not in READABLE:

@@ -397,7 +397,7 @@ def copy_store(
     stopped."""
     _refuse_impossible(source, target, ways)
     folders = [one.store.directory for one in (target, source) if not one.read_only]
-    with journals.opened(folders, (source.place, target.place)) as journal:
+    with journals.open_journal(folders, (source.place, target.place)) as journal:
         mirror = Mirror(
             source, target, names, journal, telling(ways.on_change), ways.shown, ways.spaces_of
         )

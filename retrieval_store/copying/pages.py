@@ -175,7 +175,7 @@ def delete_others(source: PointsBackend, target: PointsBackend) -> int:
 
 def batch_of(points: Points) -> PointBatch:
     """Points that were read, as a batch to write."""
-    vectors = {name: _given(column) for name, column in (points.vectors or {}).items()}
+    vectors = {name: _present_vectors(column) for name, column in (points.vectors or {}).items()}
     return PointBatch(
         points.ids,
         {name: given for name, given in vectors.items() if given is not None},
@@ -185,7 +185,7 @@ def batch_of(points: Points) -> PointBatch:
     )
 
 
-def _given(column: VectorsRead) -> Vectors | NonDenseVectors | None:
+def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
     """The vectors of those points that have one; None where none has."""
     if isinstance(column, np.ndarray):
         if not column.shape[1]:

@@ -22,7 +22,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
 
 _SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
@@ -48,7 +48,7 @@ def at_least(least: int, name: str, value: Any) -> int:
     """The value, if it is an int that is large enough; InvalidArgumentError for others."""
     number = plain_scalar(value)
     if not isinstance(number, int) or isinstance(number, bool) or number < least:
-        raise InvalidArgumentError(f"{name} is {shown(value)}, expected an int of {least} or more")
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected an int of {least} or more")
     return number
 
 
@@ -60,7 +60,7 @@ def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
     known = ("", "") if start is None else KNOWN[start]
     for which, given in (("query_prefix", query), ("document_prefix", document)):
         if given is not None and not isinstance(given, str):
-            raise InvalidTypeError(f"{which} is {shown(given)}, expected a str or None")
+            raise InvalidTypeError(f"{which} is {quote(given)}, expected a str or None")
     return {
         "query_prefix": known[0] if query is None else query,
         "document_prefix": known[1] if document is None else document,
@@ -77,7 +77,7 @@ def refuse_no_text(input: Sequence[Any], model: str) -> None:
             )
 
 
-def prefixed(input: Sequence[Any], prefix: str) -> list[str]:
+def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
     """The texts with the prefix before each; InvalidTypeError for anything but strings."""
     refuse_no_text(input, "the model")
     return [prefix + text for text in input]
@@ -124,7 +124,7 @@ _collecting: ContextVar[list[Cut] | None] = ContextVar("retrieval_store_cuts", d
 
 
 @contextmanager
-def collected() -> Iterator[list[Cut]]:
+def collect_cuts() -> Iterator[list[Cut]]:
     """Collects what functions of this thread report about cuts in the `with` body, which isn't
     logged then."""
     found: list[Cut] = []

@@ -18,7 +18,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings._common import at_least
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
@@ -44,7 +44,7 @@ def checked_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not is_number or not 0 < seconds < threading.TIMEOUT_MAX:
         raise InvalidArgumentError(
-            f"timeout is {shown(timeout)}, expected a number of seconds above 0"
+            f"timeout is {quote(timeout)}, expected a number of seconds above 0"
         )
     return Manner(
         at_least(1, "batch_size", batch_size), float(seconds), at_least(0, "retries", retries)

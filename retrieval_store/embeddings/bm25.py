@@ -15,7 +15,7 @@ from retrieval_store.base.analysis import Words, analyzer, is_identifier
 from retrieval_store.base.arrays import Floats, SparseVector, plain_scalar
 from retrieval_store.base.fusion import RARITY_POWER, held_share
 from retrieval_store.base.system import needing
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 
 # With these, all that is computed is far inside of float32.
@@ -131,7 +131,7 @@ def _number(name: str, value: Any) -> float:
     whole_or_not = isinstance(number, int | float) and not isinstance(number, bool)
     if not whole_or_not or not least <= number <= most:
         raise InvalidArgumentError(
-            f"{name} is {shown(value)}, expected a number from {least:g} to {most:g}"
+            f"{name} is {quote(value)}, expected a number from {least:g} to {most:g}"
         )
     return number  # type: ignore[no-any-return]
 
@@ -139,15 +139,15 @@ def _number(name: str, value: Any) -> float:
 def _check_words(language: Any, stopwords: Any, stemming: Any) -> None:
     listed = isinstance(stopwords, Sequence | set | frozenset) and not isinstance(stopwords, str)
     if language is not None and not isinstance(language, str):
-        raise InvalidArgumentError(f"language is {shown(language)}, expected a str or None")
+        raise InvalidArgumentError(f"language is {quote(language)}, expected a str or None")
     if not isinstance(stopwords, bool) and not (
         listed and all(isinstance(word, str) for word in stopwords)
     ):
         raise InvalidArgumentError(
-            f"stopwords is {shown(stopwords)}, expected True, False or a list of str"
+            f"stopwords is {quote(stopwords)}, expected True, False or a list of str"
         )
     if not isinstance(stemming, bool):
-        raise InvalidArgumentError(f"stemming is {shown(stemming)}, expected True or False")
+        raise InvalidArgumentError(f"stemming is {quote(stemming)}, expected True or False")
 
 
 def _hash_function() -> Any:

@@ -8,16 +8,16 @@ import numpy as np
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.system import needing, telemetry_off
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
     LoadsModel,
+    add_prefix,
     at_least,
     counted_by,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
-    prefixed,
     prefixes,
     tell_of_lengths,
 )
@@ -62,7 +62,7 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
     ) -> None:
         if not isinstance(model_name, str) or not model_name:
             raise InvalidArgumentError(
-                f"model_name is {shown(model_name)}, expected a name that fastembed lists"
+                f"model_name is {quote(model_name)}, expected a name that fastembed lists"
             )
         path = None if specific_model_path is None else os.fspath(specific_model_path)
         self._settings: dict[str, Any] = {
@@ -92,7 +92,7 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         """How many tokens each of the texts has, as a document with its prefix and the model's own
         marks."""
         count = counted_by(self._counter.of(_tokenizer_of(self._loaded())))
-        return count(prefixed(texts, self._settings["document_prefix"]))
+        return count(add_prefix(texts, self._settings["document_prefix"]))
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents."""
@@ -103,7 +103,7 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         return self._embedded("query_embed", input, self._settings["query_prefix"])
 
     def _embedded(self, method: str, input: Sequence[str], prefix: str) -> Matrix:
-        texts = prefixed(input, prefix)
+        texts = add_prefix(input, prefix)
         if not texts:
             return np.empty((0, 0), np.float32)
         model = self._loaded()

@@ -9,9 +9,9 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings._common import at_least, known_tokens, prefixed, prefixes
+from retrieval_store.embeddings._common import add_prefix, at_least, known_tokens, prefixes
 from retrieval_store.embeddings._servers import (
     ask,
     checked_manner,
@@ -51,7 +51,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
     ) -> None:
         if not isinstance(model, str) or not model:
             raise InvalidArgumentError(
-                f"model is {shown(model)}, expected the name of a model that Ollama has, such as "
+                f"model is {quote(model)}, expected the name of a model that Ollama has, such as "
                 "'nomic-embed-text'"
             )
         self._settings: dict[str, Any] = {
@@ -87,7 +87,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         return self._all(input, self._settings["query_prefix"])
 
     def _all(self, input: Sequence[str], prefix: str) -> Matrix:
-        return in_batches(prefixed(input, prefix), self._manner.batch_size, self._embedded)
+        return in_batches(add_prefix(input, prefix), self._manner.batch_size, self._embedded)
 
     def _embedded(self, texts: list[str]) -> Matrix:
         body = {"model": self._settings["model"], "input": texts, "truncate": True}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import refuse_no_text, tell_of_lengths
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
@@ -47,7 +47,7 @@ class WordLlamaEmbedding(ComparedByCosine):
     def __init__(self, dimensions: int = 256) -> None:
         if not isinstance(dimensions, int | np.integer) or dimensions not in DIMENSIONS:
             raise InvalidArgumentError(
-                f"dimensions is {shown(dimensions)}, expected one of {DIMENSIONS}"
+                f"dimensions is {quote(dimensions)}, expected one of {DIMENSIONS}"
             )
         self._dimensions = int(dimensions)
 
@@ -62,19 +62,19 @@ class WordLlamaEmbedding(ComparedByCosine):
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
         """How many tokens each of the texts has."""
-        model = _loaded(self._dimensions)  # which pads texts that it is given together
+        model = _load_model(self._dimensions)  # which pads texts that it is given together
         return [len(model.tokenize([text])[0]) for text in texts]
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dimensions) float32 for n texts."""
         refuse_no_text(input, "WordLlama")
-        model = _loaded(self._dimensions)
+        model = _load_model(self._dimensions)
         vectors = np.empty((len(input), self._dimensions), np.float32)
         seen = np.empty(len(input), np.int64)
         for start in range(0, len(input), TEXTS_AT_ONCE):
             some = [text[:MAX_CHARACTERS] for text in input[start : start + TEXTS_AT_ONCE]]
             rows = slice(start, start + len(some))
-            vectors[rows], seen[rows] = _embedded(model, some)
+            vectors[rows], seen[rows] = _embed(model, some)
         tell_of_lengths("wordllama", MAX_TOKENS, input, seen, MAX_CHARACTERS)
         # Normalised here, since the model's own way makes NaN of a text without tokens.
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -82,7 +82,7 @@ class WordLlamaEmbedding(ComparedByCosine):
         return vectors
 
 
-def _embedded(model: Any, texts: list[str]) -> tuple[Matrix, Ints]:
+def _embed(model: Any, texts: list[str]) -> tuple[Matrix, Ints]:
     """The mean of the first tokens of each text: `embed` of the model, which has no limit; and how
     many tokens each has."""
     found = model.tokenize(texts)
@@ -94,7 +94,7 @@ def _embedded(model: Any, texts: list[str]) -> tuple[Matrix, Ints]:
     return pooled, np.fromiter(map(sum, masks), np.int64, len(masks))
 
 
-def _loaded(dimensions: int) -> Any:
+def _load_model(dimensions: int) -> Any:
     """The model, read once a process: that takes longer than to make a client and a collection."""
     with _loading:
         if dimensions not in _models:

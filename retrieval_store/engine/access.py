@@ -50,7 +50,7 @@ from retrieval_store.engine.state.state import (
     State,
     StateStep,
     View,
-    followed,
+    follow_log,
     is_worth_a_file,
     load,
     numbers_of,
@@ -68,7 +68,7 @@ from retrieval_store.engine.storage.schema import (
     read_head,
 )
 from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, VectorRows
-from retrieval_store.engine.text.inverted import after
+from retrieval_store.engine.text.inverted import measures_still_valid
 from retrieval_store.errors import (
     DamagedError,
     LockTimeoutError,
@@ -157,7 +157,7 @@ class Memory:
         if old is not None and head.generation != old.state.head.generation:
             self._let_go_of_generations_before(head.generation)
         if old is not None and old.state.is_whole:
-            step = followed(old.state, connection, head, self.open_vectors)
+            step = follow_log(old.state, connection, head, self.open_vectors)
             if step is not None and step.state is old.state:
                 return old
         if step is None:
@@ -320,7 +320,7 @@ def caches_after(
     kept.allowed.note(seq, changed.anything)
     for cache in (kept.lists, kept.answers, kept.several):
         cache.note(seq, changed.listed)
-    measures = after(kept.measures, changed.listed)
+    measures = measures_still_valid(kept.measures, changed.listed)
     return replace(kept, measures=measures, spaces=held)
 
 
@@ -619,7 +619,7 @@ class Access:
         when a reader needs the log for too long."""
         patience = SHORTEST_PATIENCE_MS
         for _ in tries(LOCK_TIMEOUT_MS):
-            if self.use(partial(_emptied, patience=patience)):
+            if self.use(partial(_empty_log, patience=patience)):
                 return
             patience = min(2 * patience, LONGEST_PATIENCE_MS)
         raise LockTimeoutError(
@@ -686,7 +686,7 @@ def _evicting_weakly(access: Access) -> Callable[[], None]:
     return evict
 
 
-def _emptied(connection: apsw.Connection, patience: int) -> bool:
+def _empty_log(connection: apsw.Connection, patience: int) -> bool:
     """Whether the write-ahead log could be emptied."""
     # PASSIVE does most of the work without a lock. TRUNCATE does the rest; while it waits for
     # readers, writers have to wait too. So it waits for `patience` only, which grows with each try.

@@ -64,7 +64,7 @@ class SharedLock:
     def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """The result of `work`, called with these arguments while no thread holds the lock
         exclusively."""
-        inside = _own(self._inside)
+        inside = _own_lock(self._inside)
         if inside._is_owned():  # who excludes waits for this thread already
             return work(*arguments)
         with inside:
@@ -75,7 +75,7 @@ class SharedLock:
     def share_at_once(self, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
         """The same without waiting; the result of `otherwise` if another thread holds the lock
         exclusively, or waits to."""
-        inside = _own(self._inside)
+        inside = _own_lock(self._inside)
         if inside._is_owned():
             return work()
         with inside:
@@ -84,8 +84,8 @@ class SharedLock:
         return otherwise()
 
     def _share_in_turn(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        inside = _own(self._inside)
-        with _own(self._waiting):
+        inside = _own_lock(self._inside)
+        with _own_lock(self._waiting):
             while True:
                 with self.barrier:
                     pass
@@ -112,14 +112,14 @@ class SharedLock:
 
     def is_mine(self) -> bool:
         """Whether this thread shares the lock."""
-        return bool(_own(self._inside)._is_owned())
+        return bool(_own_lock(self._inside)._is_owned())
 
     def forget_others(self) -> None:
         """In a forked child: there are no other threads."""
         self._inside, self._waiting = {}, {}
 
 
-def _own(locks: dict[int, Owned]) -> Owned:
+def _own_lock(locks: dict[int, Owned]) -> Owned:
     """The lock of the calling thread. The number of a thread that has ended may come again; its
     lock is free."""
     me = threading.get_ident()
@@ -256,7 +256,7 @@ def is_unforkable() -> bool:
     return _gate.is_mine()
 
 
-def _before() -> None:
+def _before_fork() -> None:
     interrupt = None
     while True:
         try:
@@ -296,8 +296,8 @@ if hasattr(os, "register_at_fork"):
     # Python calls `before` in the reverse of this order, the others in this order. The locks' own
     # methods, since an interrupt can't come before their first step; and _before twice, since it
     # can come before that of one of them.
-    os.register_at_fork(before=_before, after_in_child=_in_child)
-    os.register_at_fork(before=_before)
+    os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork)
     for _lock in (_gate.excluding, _gate.barrier):
         os.register_at_fork(
             before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release

@@ -10,7 +10,7 @@ import apsw
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import NOWHERE, Floats, Ints
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.tracing import returned, traced
+from retrieval_store.base.tracing import counts_of_results, traced
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.filtering import evaluate
@@ -38,7 +38,7 @@ from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.query.executor import answer
-from retrieval_store.query.query import Query, among
+from retrieval_store.query.query import Query, restrict_query
 from retrieval_store.query.types import (
     WHOLE,
     ChangedPoints,
@@ -182,7 +182,7 @@ class PointStore:
         self._maintain_now_and_then(written)
         return result
 
-    @traced("get", returned)
+    @traced("get", counts_of_results)
     def get(
         self,
         ids: Sequence[PointId] | None,
@@ -204,7 +204,7 @@ class PointStore:
 
         return self.access.read(look)
 
-    @traced("page", returned)
+    @traced("page", counts_of_results)
     def page(
         self,
         expression: Expression | None,
@@ -290,7 +290,7 @@ class PointStore:
         """The points inserted or changed since this position of the change log."""
         return self.access.read(lambda view: changed_since(view.connection, position))
 
-    @traced("query", lambda found: returned(*(hits.points for hits in found)))
+    @traced("query", lambda found: counts_of_results(*(hits.points for hits in found)))
     def ask(self, question: Query) -> list[Hits]:
         """The hits of each query of each step, or of each group, best first."""
         return self._answer(question)[0]
@@ -303,7 +303,7 @@ class PointStore:
 
         return self.access.read(lambda view: facet(view, values, self._living(view, expression)))
 
-    @traced("get", lambda found: returned(found[0]))
+    @traced("get", lambda found: counts_of_results(found[0]))
     def ordered(
         self,
         values: ValuesAt,
@@ -315,11 +315,11 @@ class PointStore:
     ) -> tuple[Points, list[int | float]]:
         """The points that fulfil the expression, in the order of their numbers from `start` on, and
         these numbers; a point with several numbers comes several times."""
-        from retrieval_store.engine.filtering.order import ordered
+        from retrieval_store.engine.filtering.order import rows_in_order
 
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
             living = self._living(view, expression)
-            rows, found = ordered(view, values, living, limit, descending, start)
+            rows, found = rows_in_order(view, values, living, limit, descending, start)
             return fetch(view, rows, fields), found
 
         return self.access.read(look)
@@ -377,7 +377,7 @@ class PointStore:
             trace = EngineTrace(is_kept)
             if is_kept:
                 view.remarks = trace.remarks
-            asked = among(question, self._living(view, None))
+            asked = restrict_query(question, self._living(view, None))
             hits = answer(EngineRanker(view, trace), asked)
             if explains:  # of the same state; not every way of ranking counts what a filter allows
                 trace.matching = _count_matching(view, asked)
@@ -401,7 +401,7 @@ class PointStore:
         """The vector spaces, in the order in which they were added."""
 
         def look(view: SearchView) -> list[SpaceRecord]:
-            return [_recorded(view, space) for space in view.state.known.values()]
+            return [_record_of_space(view, space) for space in view.state.known.values()]
 
         return self.access.read(look)
 
@@ -427,7 +427,7 @@ class PointStore:
         self.access.write(change)
         self.access.schedule_maintenance()
 
-    @traced("get", returned)
+    @traced("get", counts_of_results)
     def in_order(
         self,
         path: PayloadPath,
@@ -516,7 +516,7 @@ def _count_matching(view: SearchView, question: Query) -> int:
     return count_matching(view, question.steps)
 
 
-def _recorded(view: SearchView, space: Space) -> SpaceRecord:
+def _record_of_space(view: SearchView, space: Space) -> SpaceRecord:
     dense = view.state.spaces.get(space.name)
     if space.kind != "dense":
         from retrieval_store.engine.storage.write import count_non_dense

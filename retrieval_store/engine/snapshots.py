@@ -38,7 +38,7 @@ from retrieval_store.engine.maintenance.run import remove_expired
 from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import FindClass
-from retrieval_store.engine.sqlite import begun_copy, create, select, translated
+from retrieval_store.engine.sqlite import begun_copy, create, select, translate_errors
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.catalog import CATALOG, Entries
 from retrieval_store.engine.storage.files import (
@@ -84,7 +84,7 @@ def _copy(view: SearchView, directory: Path) -> bool:
     """Copy the files of a collection; returns whether they hold anything dead or expired."""
     for left in directory.iterdir():  # by an attempt during which a file went away
         left.unlink()
-    with translated(directory):
+    with translate_errors(directory):
         _copy_database(view.connection, directory / POINTS_NAME)
         for space in view.state.spaces.values():
             rows = space.vectors.rows(space.space.slots)
@@ -157,7 +157,7 @@ def pack(directory: Path, manifest: Manifest, target: Path) -> None:
             for path in sorted((directory / record.id).iterdir()):
                 name = f"{record.id}/{path.name}"
                 entries[name] = _add(archive, path, name)
-        described = _described(manifest, entries)
+        described = _manifest_bytes(manifest, entries)
         archive.writestr(MANIFEST, described)
         archive.comment = _COMMENT + hashlib.sha256(described).hexdigest().encode()
     sync_file(made)
@@ -179,7 +179,7 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str) -> _ZipEntry:
     return _ZipEntry(size, digest.hexdigest())
 
 
-def _described(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> bytes:
+def _manifest_bytes(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> bytes:
     return orjson.dumps(
         {
             "format": VERSION,
@@ -200,7 +200,7 @@ def _described(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> bytes:
 def unpack(snapshot: Path, directory: Path) -> Manifest:
     """Write the files of a snapshot into a directory, each checked on the way; DamagedError, or
     FormatError for a snapshot of a newer version."""
-    with _opened(snapshot) as archive:
+    with _open_archive(snapshot) as archive:
         manifest, entries = _read_manifest(archive, snapshot)
         _refuse_others(archive, entries, snapshot)
         for record in manifest.collections:
@@ -212,7 +212,7 @@ def unpack(snapshot: Path, directory: Path) -> Manifest:
 
 
 @contextmanager
-def _opened(snapshot: Path) -> Iterator[zipfile.ZipFile]:
+def _open_archive(snapshot: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with _regular(snapshot) as file, zipfile.ZipFile(file) as archive:
             yield archive
@@ -320,12 +320,12 @@ def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> Non
 
 
 @contextmanager
-def unpacked(
+def unpack_snapshot(
     snapshot: Path, beside: Path, find_class: FindClass
 ) -> Iterator[tuple[Path, Manifest]]:
     """A private folder in the directory `beside`, with a snapshot's collections, whole and durable;
     what isn't taken away from there goes afterwards."""
-    with translated(beside), private_folder(beside) as folder, translated(folder):
+    with translate_errors(beside), private_folder(beside) as folder, translate_errors(folder):
         manifest = unpack(snapshot, folder)
         for record in manifest.collections:
             _refuse_damaged(folder / record.id, record.name, snapshot, find_class)
@@ -354,7 +354,7 @@ def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:
     for another."""
     if os.path.lexists(path) and not (path.is_dir() and not os.listdir(path)):
         raise _in_the_way(path)
-    with unpacked(snapshot, path.parent, find_class) as (folder, manifest):
+    with unpack_snapshot(snapshot, path.parent, find_class) as (folder, manifest):
         create(folder / CATALOG_NAME, CATALOG, partial(_fill, folder=folder, manifest=manifest))
         try:
             folder.rename(path)
@@ -390,7 +390,7 @@ def take(
     own."""
     if os.path.lexists(target):
         raise InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
-    with translated(target):
+    with translate_errors(target):
         if not target.parent.is_dir():
             raise InvalidArgumentError(f"there is no directory {target.parent}")
         with private_folder(target.parent) as folder:

@@ -61,7 +61,7 @@ from retrieval_store.query.types import Mode
 # of a connection may take, of which nothing honest comes near: a tree whose pages lead to the same
 # pages again and again is endless, whatever its checksums say.
 STEPS_AT_ONCE = 1_000_000
-MOST_STEPS, STEPS_A_BYTE = 300_000_000, 100
+MAX_STEPS, STEPS_A_BYTE = 300_000_000, 100
 _COMPANIONS = ("-wal", "-shm")
 _JOURNAL = "-journal"
 _SAFE = {
@@ -100,10 +100,10 @@ class StepLimiter:
 
     def __call__(self) -> bool:
         self.taken += STEPS_AT_ONCE
-        if self.path is None or self.taken <= MOST_STEPS:
+        if self.path is None or self.taken <= MAX_STEPS:
             return False
         held = sum(_size_of(f"{self.path}{end}") for end in ("", *_COMPANIONS))
-        return self.taken > MOST_STEPS + STEPS_A_BYTE * held
+        return self.taken > MAX_STEPS + STEPS_A_BYTE * held
 
 
 def _size_of(path: str) -> int:
@@ -164,7 +164,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Errors of SQLite and the system as ours, naming the file."""
     try:
         yield
@@ -237,7 +237,7 @@ def corruption_error(error: Exception, path: Path, problem: str | None = None) -
 # Rows of one query, from which on they are counted. More than are ever read at once by keys, which
 # may name the same row many times.
 MANY_ROWS = 32_768
-PAGE_BYTES, LEAST_ROW = 4096, 6  # a row has its place in a page, its length, its key and its types
+PAGE_BYTES, MIN_ROW = 4096, 6  # a row has its place in a page, its length, its key and its types
 T = TypeVar("T")
 
 
@@ -248,7 +248,7 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
     try:
         rows = list(islice(cursor, MANY_ROWS))
         if len(rows) == MANY_ROWS:
-            most = connection.pragma("page_count") * PAGE_BYTES // LEAST_ROW
+            most = connection.pragma("page_count") * PAGE_BYTES // MIN_ROW
             rows += islice(cursor, most)
             if len(rows) > most:
                 raise apsw.CorruptError(f"a query finds more than {most} rows in it")
@@ -330,7 +330,7 @@ def create(path: Path, format: Format, fill: Fill | None = None, alike: str | No
     so at once. `fill` adds to the tables; alike: names what it adds, which is then worked out once
     in a process. It is made whole under another name and then linked, so no process ever sees half
     of it, and of two processes one comes first."""
-    with translated(path):
+    with translate_errors(path):
         return unforkable(partial(_create, path, format, fill, alike))
 
 
@@ -361,7 +361,7 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
 
 def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    with closing(_opened(path, flags, "full")) as connection:
+    with closing(_open_file(path, flags, "full")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
         # No process sees it yet: so it is synced once, when it is whole, not at each step.
         connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
@@ -385,7 +385,7 @@ def begun_copy(path: Path) -> Iterator[apsw.Connection]:
     """A database that isn't there yet, to be filled by a backup; of use once it is closed. No
     other process sees it, so it needs no journal; the caller makes it durable before others do."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    with closing(_opened(path, flags, "relaxed")) as connection:
+    with closing(_open_file(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
         connection.execute("PRAGMA synchronous = OFF")
         yield connection
@@ -412,9 +412,9 @@ class Lease:
 
 def connect(path: Path, format: Format, mode: Mode) -> Lease:
     """A connection to a database that exists; raises FormatError when it isn't one of ours."""
-    with translated(path), corruption_as_damage(path):
+    with translate_errors(path), corruption_as_damage(path):
         refuse_odd_files_beside(path)
-        connection = _opened(path, apsw.SQLITE_OPEN_READWRITE, mode)
+        connection = _open_file(path, apsw.SQLITE_OPEN_READWRITE, mode)
         try:
             steps = guard(connection, path)
             version = _version(connection, path, format)
@@ -444,7 +444,7 @@ def remove_empty_log(path: Path) -> None:
                 select(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")
 
 
-def _opened(path: Path, flags: int, mode: Mode) -> apsw.Connection:
+def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     _register_checksum_vfs()
     name = str(path)
     if mode == "read-only":

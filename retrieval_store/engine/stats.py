@@ -16,7 +16,7 @@ import numpy as np
 
 from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import Ints, SparseVector
-from retrieval_store.base.system import described, holder_of
+from retrieval_store.base.system import describe_process, holder_of
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.engine.access import Access
@@ -26,7 +26,7 @@ from retrieval_store.engine.filtering.columns import USES_WORTH, current_columns
 from retrieval_store.engine.maintenance.derive import load
 from retrieval_store.engine.search.codes import (
     FILE_SEGMENTS,
-    LEAST_CELLS,
+    MIN_CELLS,
     NOTHING_CODED,
     SEGMENT,
     CodeSnapshot,
@@ -107,11 +107,11 @@ def gauges(points: Access, mode: Mode) -> Gauges:
     """The gauges of a collection. They are read through a connection of their own, without touching
     what is in memory, so that monitoring loads nothing and evicts nothing."""
     if points.directory is None:
-        return points.read(lambda view: _watched(view.connection, view.state, view.kept, None))
+        return points.read(lambda view: _gauges_of(view.connection, view.state, view.kept, None))
     held, path = points.memory.held, points.directory / POINTS_NAME
     state, kept = (None, None) if held is None else (held.state, held.kept)
     database = FileDatabase(path, POINTS, mode)
-    look = partial(_watched, state=state, kept=kept, directory=points.directory)
+    look = partial(_gauges_of, state=state, kept=kept, directory=points.directory)
     try:
         with corruption_as_damage(path):
             return database.read(look)
@@ -123,7 +123,7 @@ def gauges(points: Access, mode: Mode) -> Gauges:
         database.close(partial(ClientClosedError, "it was looked at"))
 
 
-def _watched(
+def _gauges_of(
     connection: apsw.Connection, state: State | None, kept: Caches | None, directory: Path | None
 ) -> Gauges:
     """The gauges as the database is now; what is in memory may be older."""
@@ -158,12 +158,12 @@ def _behind(connection: apsw.Connection, state: State, kept: Caches) -> tuple[in
     for name, space in state.spaces.items():
         if space.space.metric in BY_PRODUCTS:
             at_hand = kept.spaces.get(name)
-            lag += _unindexed(connection, state, space, at_hand)
-            uncoded += _uncoded(connection, state, space, at_hand)
+            lag += _count_unindexed(connection, state, space, at_hand)
+            uncoded += _count_uncoded(connection, state, space, at_hand)
     return lag, uncoded
 
 
-def _unindexed(
+def _count_unindexed(
     connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
 ) -> int:
     slots, dimension = space.space.slots, space.space.dimension or 0
@@ -178,20 +178,20 @@ def _unindexed(
     return _count_living(space, np.arange(indexed, slots))
 
 
-def _uncoded(
+def _count_uncoded(
     connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
 ) -> int:
     slots, dimension = space.space.slots, space.space.dimension or 0
     if not codes_pay_off(slots, dimension, space.space.metric):
         return 0
     lacking = np.ones(slots, np.bool_)
-    pieces = () if at_hand is None else _shown(at_hand).pieces
+    pieces = () if at_hand is None else _codes_in_memory(at_hand).pieces
     for covered in [
         *_coded_in_files(connection, space.space, state.head.generation),
         *(range(first, first + codes.count) for first, codes in pieces),
     ]:
         lacking[covered.start : covered.stop] = False
-    if np.count_nonzero(lacking) * dimension <= LEAST_CELLS:
+    if np.count_nonzero(lacking) * dimension <= MIN_CELLS:
         return 0  # no codes will be made of so few
     return _count_living(space, np.flatnonzero(lacking))
 
@@ -200,7 +200,7 @@ def _count_living(space: SpaceState, slots: Ints) -> int:
     return int(np.count_nonzero(space.row_of_slot[slots] >= 0)) if len(slots) else 0
 
 
-def _shown(space: OpenSpace) -> CodeSnapshot:
+def _codes_in_memory(space: OpenSpace) -> CodeSnapshot:
     """The codes of a space that are in memory."""
     codes = space.codes_at_hand
     return NOTHING_CODED if codes is None else codes.shown()
@@ -232,7 +232,7 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
         "spaces": {name: of_space(view, s) for name, s in state.spaces.items()},
         "memory": {**_in_memory(state, kept, directory)},
         "budget": {**BUDGET.told},
-        "compiled": {**compiled()},
+        "compiled": {**instruction_set()},
         "disk": {} if directory is None else {**_on_disk(directory)},
     }
 
@@ -245,10 +245,10 @@ def maintenance(points: Access) -> Payload | None:
         seconds = round(time.monotonic() - now.since, 3)
         return {"doing": now.doing, "done": now.done, "of": now.total or None, "seconds": seconds}
     holder = None if points.directory is None else holder_of(points.directory / LOCK_NAME)
-    return None if holder is None else {"doing": ELSEWHERE, "process": described(holder)}
+    return None if holder is None else {"doing": ELSEWHERE, "process": describe_process(holder)}
 
 
-def compiled() -> dict[str, str | None]:
+def instruction_set() -> dict[str, str | None]:
     """The instruction set of the compiled part, or how to get it."""
     there = kernel()
     if there is None:
@@ -291,7 +291,7 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
         "index": index,
         "indexed_slots": max(indexed, held.index.covered),
         "index_seconds_left": held.index.seconds_left(slots),
-        "coded_slots": max(coded, _shown(held).count_below(slots)),
+        "coded_slots": max(coded, _codes_in_memory(held).count_below(slots)),
     }
 
 
@@ -302,10 +302,10 @@ def _on_disk(directory: Path) -> dict[str, int]:
 
 def on_disk(directory: Path, pattern: str) -> int:
     """The bytes of files with such names."""
-    return sum(map(_taken, directory.glob(pattern)))
+    return sum(map(_bytes_on_disk, directory.glob(pattern)))
 
 
-def _taken(path: Path) -> int:
+def _bytes_on_disk(path: Path) -> int:
     with suppress(FileNotFoundError):  # maintenance may just have removed it
         return 512 * path.stat().st_blocks
     return 0
@@ -382,7 +382,10 @@ def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
     for path in paths:
         note_use(view, path, USES_WORTH)
     found = current_columns(view, [one for path in paths for one in columns[path].siblings])
-    return {path[0]: _told(before[path], found[columns[path]].memory is not None) for path in paths}
+    return {
+        path[0]: _where_index_is(before[path], found[columns[path]].memory is not None)
+        for path in paths
+    }
 
 
 def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
@@ -401,7 +404,7 @@ def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
     cache, seq, height = view.kept.lists, view.state.head.seq, len(view.state.pks)
     before = _is_there(view, cache, key)
     _ask(view, scoring)
-    return _told(before, cache.at(key, seq, height).memory is not None)
+    return _where_index_is(before, cache.at(key, seq, height).memory is not None)
 
 
 def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
@@ -415,7 +418,7 @@ def _is_there(view: SearchView, cache: LayerCache, key: Hashable) -> bool:
     return cache.there(key, view.state.head.seq, len(view.state.pks)) is not None
 
 
-def _told(before: bool, in_file: bool) -> str:
+def _where_index_is(before: bool, in_file: bool) -> str:
     if before:
         return KEPT
     return LOADED if in_file else BUILT

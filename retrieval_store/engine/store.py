@@ -26,7 +26,13 @@ from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.locks import defer, reset_after_fork
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.search.graph import FindClass, built_in
-from retrieval_store.engine.sqlite import FileDatabase, MemoryDatabase, Reason, create, translated
+from retrieval_store.engine.sqlite import (
+    FileDatabase,
+    MemoryDatabase,
+    Reason,
+    create,
+    translate_errors,
+)
 from retrieval_store.engine.state.caches import BUDGET
 from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
 from retrieval_store.engine.storage.files import (
@@ -63,7 +69,7 @@ if TYPE_CHECKING:
 SHARE = 4  # of the descriptors that the process may have, those of collections: one in so many;
 # where several threads read at once, each may take more than twice as many for a while
 ENDLESS = 65_536  # descriptors assumed where there is no limit
-FEWEST_AWAKE = 8  # collections with open files, however few descriptors there may be
+MIN_AWAKE = 8  # collections with open files, however few descriptors there may be
 
 
 def descriptor_limit() -> int:
@@ -135,7 +141,7 @@ class OpenCollections:
         awake = list(self._awake.items())  # `mark_used` changes the order meanwhile
         taken = sum(points.access.descriptors for _, points in awake)
         most, idle = descriptor_limit() // SHARE, []
-        for collection_id, points in awake[:-FEWEST_AWAKE]:
+        for collection_id, points in awake[:-MIN_AWAKE]:
             if taken <= most:
                 break
             if not points.access.maintaining.taken:
@@ -245,11 +251,11 @@ class Store:
     ) -> CollectionRecord:
         """Add the collection of a snapshot, under its own name or another; AlreadyExistsError for a
         name that is taken, unless that collection is to be replaced."""
-        from retrieval_store.engine.snapshots import unpacked
+        from retrieval_store.engine.snapshots import unpack_snapshot
 
         if self.directory is None:
             raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
-        with unpacked(snapshot, self.directory, self._hooks.find_class) as found:
+        with unpack_snapshot(snapshot, self.directory, self._hooks.find_class) as found:
             folder, manifest = found
             if len(manifest.collections) != 1:
                 raise InvalidArgumentError(
@@ -666,7 +672,7 @@ def _nothing() -> None:
 def _give_up(directory: Path, collection_id: str, entries: Entries) -> None:
     """Remove the remains of a collection that was never finished."""
     if collection_id in entries.unfinished() and not entries.is_there(collection_id):
-        with translated(directory):
+        with translate_errors(directory):
             remove_collection(directory / collection_id)
     entries.give_up(collection_id)
 
@@ -676,7 +682,7 @@ def _unlink(directory: Path | None) -> None:
         # Renamed first, so that no process opens points.sqlite without its write-ahead log, in
         # which the collection is marked as dropped.
         grave = directory.with_name(directory.name + DROPPED_SUFFIX)
-        with translated(directory):
+        with translate_errors(directory):
             with contextlib.suppress(FileNotFoundError):
                 directory.rename(grave)
                 # Else a power cut may leave the old name without its files.
@@ -731,7 +737,7 @@ def acquire(
     """A share in the store at the path, which is made if there is none; to be given back to
     `release`."""
     refuse_without_posix()
-    share, opened = _acquired(path, mode, find_class, uses_derived)
+    share, opened = _acquire(path, mode, find_class, uses_derived)
     # Without the lock: a client that is collected while a handler writes wants it.
     if opened:
         _log.debug("opened the store in %s, %s", path, mode)
@@ -740,12 +746,12 @@ def acquire(
     return share
 
 
-def _acquired(
+def _acquire(
     path: Path, mode: Mode, find_class: FindClass, uses_derived: bool
 ) -> tuple[Share, bool]:
     """A share, and whether the store was opened for it."""
     opened = False
-    with translated(path), _open.lock:
+    with translate_errors(path), _open.lock:
         if mode != "read-only":
             _make_directory(path)
         key = _key(path, mode, uses_derived)

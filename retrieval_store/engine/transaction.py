@@ -14,13 +14,13 @@ from typing import TypeVar
 import numpy as np
 
 from retrieval_store.base.arrays import NOWHERE, Bools, Ints, distinct
-from retrieval_store.base.validation import listed
+from retrieval_store.base.validation import list_ids
 from retrieval_store.engine.access import Access, CachedState, caches_after, empty_caches
 from retrieval_store.engine.filtering.evaluate import filter_rows, scan_rows
-from retrieval_store.engine.filtering.select import expired, select
+from retrieval_store.engine.filtering.select import expired_filter, select
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.state.caches import outside
-from retrieval_store.engine.state.state import View, advanced, rows_of
+from retrieval_store.engine.state.state import View, advance, rows_of
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.log import WriteTransaction, finish, present_pks, read_changes
 from retrieval_store.engine.storage.schema import named_space, pks_of_ids
@@ -81,7 +81,7 @@ class Overlay:
         if path is None:
             return None
         self.note_committed()
-        return expired(self._view(), path)
+        return expired_filter(self._view(), path)
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
         """(n,) bool: for each of these points, all of which exist, whether it fulfils the
@@ -137,7 +137,7 @@ class Overlay:
         if head.seq == self._begun.seq:
             return self._access.view(connection, self._committed)
         before = self._own or self._committed
-        step = advanced(before.state, connection, head, self._access.memory.open_vectors)
+        step = advance(before.state, connection, head, self._access.memory.open_vectors)
         if self._own is None or step.changed is None:
             self._own = CachedState(step.state, empty_caches(head.seq, {}))
         elif step.state is not before.state:
@@ -244,7 +244,7 @@ class Transaction:
             self._overlay.note_committed()
         self._without_expired(batch.ids, None)
         self.written += len(batch.ids)
-        return storage.put(self._write, batch, rules, self._overlay)
+        return storage.put_points(self._write, batch, rules, self._overlay)
 
     def delete_points(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
@@ -283,5 +283,7 @@ class Transaction:
             known = pks_of_ids(self._write.connection, ids)
             absent = [point_id for point_id in ids if point_id not in known]
             if absent:
-                raise NotFoundError(f"ids that aren't there: {listed(absent)}; nothing was written")
+                raise NotFoundError(
+                    f"ids that aren't there: {list_ids(absent)}; nothing was written"
+                )
         return distinct(self._overlay.chosen(ids, expression, None))

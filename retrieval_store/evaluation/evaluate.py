@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from retrieval_store.api.collection import Collection, can_embed, embedded_queries
-from retrieval_store.api.query import Hybrid, Rerank, as_now
+from retrieval_store.api.query import Hybrid, Rerank, accept_former
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import fraction, shown, whole_number
+from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.evaluation.results import (
     MEASURES,
@@ -24,7 +24,7 @@ from retrieval_store.evaluation.results import (
     SettingResult,
     about_missing,
     estimates_of,
-    measured,
+    measure_questions,
     questions_of,
 )
 from retrieval_store.filters.expression import DocumentContains
@@ -44,11 +44,11 @@ def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
         return None
     given = [modes] if isinstance(modes, str) else modes
     if not isinstance(given, Iterable):
-        raise InvalidTypeError(f"modes is {shown(modes)}, expected a list of {MODES}")
+        raise InvalidTypeError(f"modes is {quote(modes)}, expected a list of {MODES}")
     named = tuple(given)
     for one in named:
         if one not in MODES:
-            raise InvalidArgumentError(f"modes has {shown(one)}, expected some of {MODES}")
+            raise InvalidArgumentError(f"modes has {quote(one)}, expected some of {MODES}")
     return tuple(dict.fromkeys(named))
 
 
@@ -58,7 +58,7 @@ def settings_of(settings: Any) -> dict[str, How]:
         return {}
     if not isinstance(settings, Mapping):
         raise InvalidTypeError(
-            f"settings is {shown(settings)}, expected a dict of names and arguments of query"
+            f"settings is {quote(settings)}, expected a dict of names and arguments of query"
         )
     return {_name(name): _how(name, how) for name, how in settings.items()}
 
@@ -87,23 +87,23 @@ def mode_of(how: How) -> str:
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise InvalidArgumentError(f"settings has the name {shown(name)}, expected some text")
+        raise InvalidArgumentError(f"settings has the name {quote(name)}, expected some text")
     return name
 
 
 def _how(name: str, how: Any) -> How:
     place = f"settings[{name!r}]"
     if not isinstance(how, Mapping):
-        raise InvalidTypeError(f"{place} is {shown(how)}, expected a dict of arguments of query")
-    how = as_now(how)
+        raise InvalidTypeError(f"{place} is {quote(how)}, expected a dict of arguments of query")
+    how = accept_former(how)
     for key in how:
         if key not in ARGUMENTS:
             raise InvalidArgumentError(
-                f"{place} has the key {shown(key)}, expected some of {', '.join(ARGUMENTS)}"
+                f"{place} has the key {quote(key)}, expected some of {', '.join(ARGUMENTS)}"
             )
     if mode_of(how) not in MODES:  # of a sparse one questions have no vectors
         raise InvalidArgumentError(
-            f"{place}: mode is {shown(mode_of(how))}, expected one of {MODES}"
+            f"{place}: mode is {quote(mode_of(how))}, expected one of {MODES}"
         )
     return dict(how)
 
@@ -133,7 +133,7 @@ def answerable(collection: Collection, questions: Sequence[Question]) -> list[Ev
     return [cast(EvaluatedMode, mode) for mode, is_there in there.items() if is_there]
 
 
-def asked(
+def prepare_questions(
     collection: Collection, questions: Sequence[Question], needs_vectors: bool
 ) -> QueryInputs:
     """The questions, with vectors if needed: their own, or those that the collection's embedding
@@ -229,7 +229,7 @@ def evaluate(
     raises.
     """
     if not isinstance(collection, Collection):
-        raise InvalidTypeError(f"collection is {shown(collection)}, expected a Collection")
+        raise InvalidTypeError(f"collection is {quote(collection)}, expected a Collection")
     k, seed = whole_number(k, "k", 1), whole_number(seed, "seed", 0)
     confidence = _checked_confidence(confidence)
     named, known = settings_of(settings), questions_of(questions)
@@ -239,9 +239,9 @@ def evaluate(
     missing = unknown_to(collection, known)
     if missing:
         _log.warning("%s", about_missing(missing))
-    ready = asked(collection, known, any(map(needs_vectors, ways.values())))
+    ready = prepare_questions(collection, known, any(map(needs_vectors, ways.values())))
     found = {
-        name: _found(collection, ready, k, how, name if name in named else None)
+        name: _ids_found(collection, ready, k, how, name if name in named else None)
         for name, how in ways.items()
     }
     results = _results(known, ways, found, k, confidence, seed)
@@ -266,7 +266,7 @@ def _chosen(
     )
 
 
-def _found(
+def _ids_found(
     collection: Collection, asked: QueryInputs, k: int, how: How, setting: str | None
 ) -> list[tuple[str, ...]]:
     """The ids found with a setting; errors name the setting, where the caller named it."""
@@ -287,7 +287,7 @@ def _results(
     seed: int,
 ) -> dict[str, SettingResult]:
     """The measures of each setting. All intervals use the same draws."""
-    values = {name: measured(questions, ids, k) for name, ids in found.items()}
+    values = {name: measure_questions(questions, ids, k) for name, ids in found.items()}
     columns = [values[name][measure] for name in ways for measure in MEASURES]
     estimates = iter(estimates_of(np.stack(columns, axis=1), confidence, seed))
     return {

@@ -34,7 +34,7 @@ from retrieval_store.base.arrays import Floats, Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.html import table_of
 from retrieval_store.base.system import printable
-from retrieval_store.base.validation import is_unicode, path_of, shown
+from retrieval_store.base.validation import is_unicode, path_of, quote
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -67,7 +67,7 @@ def between(low: float, high: float) -> str:
     return f"{low:.3f} … {high:.3f}"
 
 
-def signed(difference: float) -> str:
+def format_difference(difference: float) -> str:
     """A difference with its sign; + where it is 0 apart from rounding."""
     return f"{round(difference, 3) + 0.0:+.3f}"  # which makes 0 of -0
 
@@ -77,7 +77,7 @@ def in_percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def counted(number: int, what: str) -> str:
+def count_in_words(number: int, what: str) -> str:
     """A number of things, in words."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
@@ -116,7 +116,7 @@ def questions_of(questions: Any) -> tuple[Question, ...]:
         placed = ((f"questions[{i}]", one) for i, one in enumerate(questions))
     else:
         raise InvalidTypeError(
-            f"questions is {shown(questions)}, expected a list of dicts, or the path of a file"
+            f"questions is {quote(questions)}, expected a list of dicts, or the path of a file"
         )
     found = tuple(_of_one_dimension((place, _question(place, one)) for place, one in placed))
     if not found:
@@ -160,7 +160,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _question(place: str, given: Any) -> Question:
     if not isinstance(given, Mapping):
-        raise InvalidTypeError(f"{place} is {shown(given)}, expected a dict with 'query' and 'ids'")
+        raise InvalidTypeError(f"{place} is {quote(given)}, expected a dict with 'query' and 'ids'")
     unknown = [key for key in given if key not in KEYS]
     missing = [key for key in KEYS[:2] if key not in given]
     if unknown or missing:
@@ -176,11 +176,11 @@ def _question(place: str, given: Any) -> Question:
 
 def _query(given: Any) -> str:
     if not isinstance(given, str):
-        raise InvalidTypeError(f"query is {shown(given)}, expected a str")
+        raise InvalidTypeError(f"query is {quote(given)}, expected a str")
     if not given.strip():
         raise InvalidArgumentError("query is empty, expected a text")
     if not is_unicode(given):
-        raise InvalidArgumentError(f"query is {shown(given)}: it isn't valid Unicode")
+        raise InvalidArgumentError(f"query is {quote(given)}: it isn't valid Unicode")
     return given
 
 
@@ -197,10 +197,10 @@ def _grades(given: Any) -> dict[str, float]:
 def _grade(identity: str, given: Any) -> float:
     grade = plain_scalar(given)
     if isinstance(grade, bool) or not isinstance(grade, int | float):
-        raise InvalidTypeError(f"ids[{identity!r}] is {shown(given)}, expected a number")
+        raise InvalidTypeError(f"ids[{identity!r}] is {quote(given)}, expected a number")
     if not 0 < grade <= sys.float_info.max:  # NaN isn't, either, nor an integer of 400 digits
         raise InvalidArgumentError(
-            f"ids[{identity!r}] is {shown(given)}, expected a finite number above 0; what isn't "
+            f"ids[{identity!r}] is {quote(given)}, expected a finite number above 0; what isn't "
             "relevant is left out"
         )
     return float(grade)
@@ -234,14 +234,14 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 CALLED: dict[Measure, str] = {"recall": "recall", "mrr": "MRR", "ndcg": "nDCG"}
 
 
-def measured(
+def measure_questions(
     questions: Sequence[Question], found: Sequence[Sequence[str]], k: int
 ) -> dict[Measure, Floats]:
     """Each measure of each question, (q,) from 0 to 1.
 
     found: for each question the ids that were found, best first, of which the first k count.
     """
-    gains = _padded(
+    gains = _pad_rows(
         [
             [question.grades.get(one, 0.0) for one in ids[:k]]
             for question, ids in zip(questions, found, strict=True)
@@ -250,7 +250,7 @@ def measured(
     )
     grades = [sorted(question.grades.values(), reverse=True) for question in questions]
     relevant = np.array([len(one) for one in grades], np.float64)
-    ideal = _padded([one[:k] for one in grades], k)
+    ideal = _pad_rows([one[:k] for one in grades], k)
     return {
         "recall": np.count_nonzero(gains, axis=1) / relevant,
         "mrr": reciprocal_ranks(gains),
@@ -264,7 +264,7 @@ def reciprocal_ranks(gains: Floats) -> Floats:
     return np.where(relevant.any(axis=1), 1 / (1 + relevant.argmax(axis=1)), 0.0)
 
 
-def discounted(gains: Floats) -> Floats:
+def discounted_gain(gains: Floats) -> Floats:
     """(q,): DCG, the sum of the gains, (q, k), each by 1 / log2(rank + 1)."""
     summed: Floats = (gains / np.log2(np.arange(2, gains.shape[1] + 2))).sum(axis=1)
     return summed
@@ -273,10 +273,10 @@ def discounted(gains: Floats) -> Floats:
 def _share_of(gains: Floats, ideal: Floats) -> Floats:
     """nDCG. A grade counts as a share of the question's greatest, so that no sum overflows."""
     greatest = ideal[:, :1]
-    return discounted(gains / greatest) / discounted(ideal / greatest)
+    return discounted_gain(gains / greatest) / discounted_gain(ideal / greatest)
 
 
-def _padded(rows: Sequence[Sequence[float]], k: int) -> Floats:
+def _pad_rows(rows: Sequence[Sequence[float]], k: int) -> Floats:
     """(q, k), with 0 where a row is shorter; no wider than the longest row, since zeros add
     nothing."""
     width = min(k, max(map(len, rows)))
@@ -402,10 +402,11 @@ class Comparison:
     @property
     def summary(self) -> str:
         """The difference and the numbers of questions, in a line."""
-        found, called = self.difference, named(self.measure, self.k)
+        found, called = self.difference, name_of_measure(self.measure, self.k)
         return (
-            f"{called}: {self.second} - {self.first} = {signed(found.mean)} "
-            f"({in_percent(self.confidence)}: {signed(found.low)} … {signed(found.high)}); "
+            f"{called}: {self.second} - {self.first} = {format_difference(found.mean)} "
+            f"({in_percent(self.confidence)}: {format_difference(found.low)} … "
+            f"{format_difference(found.high)}); "
             f"{len(self.better):,} better, {len(self.worse):,} worse, {len(self.same):,} the same"
         )
 
@@ -472,7 +473,7 @@ class Evaluation:
         """The result of a setting; InvalidArgumentError for an unknown one."""
         if setting not in [*self.settings]:  # which may be asked of what has no hash, too
             raise InvalidArgumentError(
-                f"there is no setting {shown(setting)}, expected one of {[*self.settings]}"
+                f"there is no setting {quote(setting)}, expected one of {[*self.settings]}"
             )
         return self.settings[setting]
 
@@ -485,7 +486,7 @@ class Evaluation:
         a measure that there isn't.
         """
         if measure not in MEASURES:
-            raise InvalidArgumentError(f"measure is {shown(measure)}, expected one of {MEASURES}")
+            raise InvalidArgumentError(f"measure is {quote(measure)}, expected one of {MEASURES}")
         one, other = self[first], self[second]
         values, others = one.values[measure], other.values[measure]
         found = zip(one.found, other.found, strict=True)
@@ -517,7 +518,9 @@ class Evaluation:
         return frame_of(columns)
 
     def __repr__(self) -> str:
-        return f"<Evaluation of {counted(len(self.questions), 'question')}: {[*self.settings]}>"
+        return (
+            f"<Evaluation of {count_in_words(len(self.questions), 'question')}: {[*self.settings]}>"
+        )
 
     def __str__(self) -> str:
         return "\n".join([plain_table(*self.table()), *self._notes()])
@@ -529,12 +532,12 @@ class Evaluation:
         """Columns and rows to show: the means of each setting, with their intervals."""
         columns, percent = ["setting"], in_percent(self.confidence)
         for measure in MEASURES:
-            columns += [named(measure, self.k), percent]
+            columns += [name_of_measure(measure, self.k), percent]
         rows = [[name, *_cells_of(result)] for name, result in self.settings.items()]
         return columns, rows
 
     def _notes(self) -> list[str]:
-        told = [counted(len(self.questions), "question")]
+        told = [count_in_words(len(self.questions), "question")]
         if self.missing:
             told.append(about_missing(self.missing))
         return told
@@ -546,7 +549,7 @@ def estimates_of(values: Floats, confidence: float, seed: int) -> list[Estimate]
     return [Estimate(mean, *end) for mean, end in zip(means.tolist(), ends.tolist(), strict=True)]
 
 
-def named(measure: Measure, k: int) -> str:
+def name_of_measure(measure: Measure, k: int) -> str:
     """The name of a measure in a table."""
     return f"{CALLED[measure]}@{k}"
 
@@ -554,8 +557,8 @@ def named(measure: Measure, k: int) -> str:
 def about_missing(ids: tuple[str, ...]) -> str:
     """The remark that expected ids don't exist."""
     return (
-        f"{counted(len(ids), 'id')} that should be found can't be, since the collection has no "
-        f"such point: {some_of([repr(one) for one in ids])}"
+        f"{count_in_words(len(ids), 'id')} that should be found can't be, since the collection has "
+        f"no such point: {some_of([repr(one) for one in ids])}"
     )
 
 

@@ -25,7 +25,7 @@ from retrieval_store.api.write import told_together
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import checked_object, path_of, shown, whole_number
+from retrieval_store.base.validation import checked_object, path_of, quote, whole_number
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -107,7 +107,7 @@ def source_of(
     """The source that a user's arguments mean, checked."""
     for name, column in (("id_column", id_column), ("document_column", document_column)):
         if not isinstance(column, str) or not column:
-            raise InvalidTypeError(f"{name} is {shown(column)}, expected the name of a column")
+            raise InvalidTypeError(f"{name} is {quote(column)}, expected the name of a column")
     if id_column == document_column:
         raise InvalidArgumentError(f"id_column and document_column are both {id_column!r}")
     place = path_of(path, "path")
@@ -120,7 +120,7 @@ def _format(path: Path, given: Any) -> Format:
     if given is not None:
         if given not in known:
             raise InvalidArgumentError(
-                f"format is {shown(given)}, expected one of {', '.join(map(repr, known))}"
+                f"format is {quote(given)}, expected one of {', '.join(map(repr, known))}"
             )
         return given  # type: ignore[no-any-return]
     if path.is_dir():
@@ -168,7 +168,7 @@ def check(
     of them is to be embedded. max_line_bytes: of a line of JSON, or a row of CSV.
     """
     source = source_of(path, format, id_column, document_column, max_line_bytes)
-    return checked(source, expected_by(collection), None, show_progress, from_file(embed))
+    return check_source(source, expected_by(collection), None, show_progress, from_file(embed))
 
 
 def from_file(embed: Any) -> FromFile | None:
@@ -204,7 +204,7 @@ def expected_by(collection: Collection | None) -> Expected:
     )
 
 
-def checked(
+def check_source(
     source: Source,
     expected: Expected,
     new_in: Collection | None,
@@ -365,11 +365,11 @@ def _check_alone(record: dict[str, Any]) -> None:
     embedding = record.get("embedding")
     if embedding is not None and not isinstance(embedding, list | np.ndarray):
         raise InvalidArgumentError(
-            f"embedding is {shown(embedding)}, expected a list of numbers, or base64 of float32"
+            f"embedding is {quote(embedding)}, expected a list of numbers, or base64 of float32"
         )
     point_id = record.get("id")
     if isinstance(point_id, int | float) and not isinstance(point_id, bool):
-        raise InvalidTypeError(f'id is {shown(point_id)}, expected text: "id": "{point_id}"')
+        raise InvalidTypeError(f'id is {quote(point_id)}, expected text: "id": "{point_id}"')
     try:
         _check_all([record])
     except InvalidArgumentError as error:
@@ -413,7 +413,7 @@ def add_file(
     source = source_of(path, format, id_column, document_column, max_line_bytes)
     new_in = None if resume or upsert else collection
     before = source.stamp()
-    whole = checked(source, expected_by(collection), new_in, show_progress, embedded)
+    whole = check_source(source, expected_by(collection), new_in, show_progress, embedded)
     if source.stamp() != before:
         raise InvalidArgumentError(
             f"{source.path.name} was written to while it was checked; nothing was added"
@@ -523,5 +523,5 @@ def agreeing(
 def _object(told: dict[str, Any], name: str) -> dict[str, Any] | None:
     value = told.get(name)
     if value is not None and not isinstance(value, dict):
-        raise InvalidArgumentError(f"{name} is {shown(value)}, expected an object")
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected an object")
     return value

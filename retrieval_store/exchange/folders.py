@@ -17,7 +17,7 @@ from retrieval_store.api.collection import Collection
 from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import is_unicode, path_of, shown, whole_number
+from retrieval_store.base.validation import is_unicode, path_of, quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import Count
 from retrieval_store.errors import (
@@ -35,7 +35,7 @@ from retrieval_store.exchange.add import (
     known_ids,
     refuse_both,
 )
-from retrieval_store.exchange.formats.common import bounded
+from retrieval_store.exchange.formats.common import in_bounded_pieces
 from retrieval_store.exchange.reports import FolderAdded, Unreadable
 from retrieval_store.loaders.images import TextLoader
 
@@ -88,9 +88,9 @@ def add_folder(
 def refuse_unknown_kind(kind: Any, captions: Any) -> None:
     """The kind of files, checked."""
     if kind is not None and kind not in get_args(Kind):
-        raise InvalidArgumentError(f"kind is {shown(kind)}, expected one of {get_args(Kind)}")
+        raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {get_args(Kind)}")
     if type(captions) is not bool:
-        raise InvalidTypeError(f"captions is {shown(captions)}, expected a bool")
+        raise InvalidTypeError(f"captions is {quote(captions)}, expected a bool")
     if captions and kind == "texts":
         raise InvalidArgumentError("captions are of images, but kind is 'texts'")
 
@@ -241,7 +241,7 @@ class _Folder:
         found, adder = self._found, self._adder
         bar_of = progress_bar("adding", len(found.ids), "file", show_progress)
         with told_together(), bar_of as bar:
-            for some in bounded(found.ids, size, self._size_of):
+            for some in in_bounded_pieces(found.ids, size, self._size_of):
                 for images in (False, True):
                     self._add([one for one in some if is_image(one) is images], images)
                 bar.update(len(some))
@@ -265,7 +265,7 @@ class _Folder:
             self._adder.skipped += len(known)
             ids = [one for one in ids if one not in known]
         records = list(self._images(ids) if images else self._documents(ids))
-        for embed, some in groupby(records, _embedded):
+        for embed, some in groupby(records, _embed_choice):
             self._add_records(list(some), embed)
 
     def _add_records(self, records: list[Record], embed: Embed | None) -> None:
@@ -312,7 +312,7 @@ class _Folder:
         return {"id": point_id, "metadata": {"path": point_id}, **given}
 
 
-def _embedded(record: Record) -> Embed | None:
+def _embed_choice(record: Record) -> Embed | None:
     """What to make the vector of, for a record with a picture and its caption."""
     return "uris" if "uri" in record and "document" in record else None
 
@@ -355,7 +355,7 @@ def passages_of(
     there is no other.
     """
     if not isinstance(text, str):
-        raise InvalidTypeError(f"text is {shown(text)}, expected a str")
+        raise InvalidTypeError(f"text is {quote(text)}, expected a str")
     most = whole_number(longest, "longest", 4)
     least = None if shortest is None else whole_number(shortest, "shortest", 1)
     if least is not None and least > most:
@@ -401,7 +401,7 @@ def _sections(text: str) -> list[tuple[int, str, list[str]]]:
         if mark and fence in ("", mark[1]):
             fence = "" if fence else mark[1]
         found, rule = (None, None) if fence else (_HEADING.fullmatch(line), _RULE.fullmatch(line))
-        title = _underlined(lines, line.rstrip()) if rule else ""
+        title = _take_underlined_heading(lines, line.rstrip()) if rule else ""
         if found:
             sections.append((len(found[1]), found[2], []))
         elif rule and title:
@@ -413,7 +413,7 @@ def _sections(text: str) -> list[tuple[int, str, list[str]]]:
     return sections
 
 
-def _underlined(lines: list[str], rule: str) -> str:
+def _take_underlined_heading(lines: list[str], rule: str) -> str:
     """Remove and return the heading at the end of `lines` that a rule underlines, with a rule above
     it; "" without one."""
     *above, title = ["", "", *lines][-2:]

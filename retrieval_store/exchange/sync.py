@@ -26,7 +26,7 @@ from retrieval_store.api.collection import Collection, replace_own
 from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import is_unicode, path_of, shown, whole_number
+from retrieval_store.base.validation import is_unicode, path_of, quote, whole_number
 from retrieval_store.errors import (
     ConflictError,
     DataLoaderError,
@@ -49,7 +49,7 @@ from retrieval_store.loaders.sources import Sources
 
 SOURCE = "source"
 KEYS = (SOURCE, "path", "hash", "text_hash", "place")
-_MOST_OF_IMAGE = 1 << 30
+_MAX_IMAGE_BYTES = 1 << 30
 _TIMEOUT = 600.0  # seconds to read a file
 Cut = Callable[[str, str], list[str] | None]  # a text and its name → passages; None for one record
 
@@ -112,7 +112,7 @@ class RecordReader:
         return _with_text(record, text) if text.strip() else record
 
     def _bytes(self, path: str) -> bytes:
-        most = _MOST_OF_IMAGE if is_image(path) else self.most
+        most = _MAX_IMAGE_BYTES if is_image(path) else self.most
         return Sources((), self.folder, most, _TIMEOUT).read(str(self.folder / path))
 
 
@@ -131,7 +131,7 @@ def _with_text(record: FileRecord, text: str) -> FileRecord:
 def checked_pieces(pieces: Any) -> list[str]:
     """The passages that a user's function has made, without blank ones."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(one, str) for one in pieces):
-        raise InvalidTypeError(f"chunk has returned {shown(pieces)}, expected a list of str")
+        raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
     return [one for one in pieces if one.strip()]
 
 
@@ -232,9 +232,9 @@ def sync_folder(
     folder = Path(os.path.normpath(path_of(path, "path")))
     source = str(folder) if name is None else name
     if not isinstance(source, str) or not source:
-        raise InvalidTypeError(f"name is {shown(name)}, expected a str that isn't empty")
+        raise InvalidTypeError(f"name is {quote(name)}, expected a str that isn't empty")
     if not isinstance(prefix, str) or not is_unicode(prefix):
-        raise InvalidTypeError(f"prefix is {shown(prefix)}, expected a str")
+        raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
     found = folder_to_sync(folder, kind, captions, allow_empty)
     refuse_unfit(found, expected_by(collection))
     reader = RecordReader(folder, source, prefix, found.captions, _cut_by(chunk, collection), most)
@@ -250,7 +250,7 @@ def sync_folder(
 def _refuse_no_bool(**given: Any) -> None:
     for name, value in given.items():
         if type(value) is not bool:
-            raise InvalidTypeError(f"{name} is {shown(value)}, expected a bool")
+            raise InvalidTypeError(f"{name} is {quote(value)}, expected a bool")
 
 
 def folder_to_sync(
@@ -281,7 +281,7 @@ def _cut_by(chunk: Any, collection: Collection) -> Cut:
             text, heading=PurePosixPath(path).stem, function=embed
         )
     if not callable(chunk):
-        raise InvalidTypeError(f"chunk is {shown(chunk)}, expected a bool, None or a function")
+        raise InvalidTypeError(f"chunk is {quote(chunk)}, expected a bool, None or a function")
     return lambda text, path: checked_pieces(chunk(text))
 
 

@@ -40,13 +40,13 @@ Reading: TypeAlias = (
 )
 PlaceKind: TypeAlias = Literal["geo", "written place"]  # the latter beyond the poles, too
 Place: TypeAlias = tuple[float, float]  # longitude, latitude
-LEAST, MOST = -(2**63), 2**63 - 1
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 NOTHING = object()  # marks a missing value, for readings that distinguish it from null
 SEES_NOTHING: frozenset[Reading] = frozenset(("size", "null"))
 LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length", "count"))
 
 
-def read(
+def read_items(
     reading: Reading, values: Sequence[Any], kinds: set[type]
 ) -> tuple[list[int] | None, Sequence[Any]]:
     """The items that a reading sees of some values: the number of items of each value (None: one of
@@ -97,25 +97,27 @@ def _by_type(*types: type) -> Callable[[Sequence[Any]], list[Any]]:
 
 
 def _integers(items: Sequence[Any]) -> list[Any]:
-    if set(map(type, items)) == {int} and min(items) >= LEAST and max(items) <= MOST:
+    if set(map(type, items)) == {int} and min(items) >= MIN_INTEGER and max(items) <= MAX_INTEGER:
         return [*items]
     return [_integer(item) for item in items]
 
 
 def _integer(item: Any) -> int | None:
     """An integer, or a float with an integer value, 2**63 as 2**63 - 1; None for others."""
-    if type(item) is int and LEAST <= item <= MOST:
+    if type(item) is int and MIN_INTEGER <= item <= MAX_INTEGER:
         return item
     if type(item) not in (int, float):
         return None
     number = float(item)
-    if not LEAST <= number <= 2**63 or not number.is_integer():
+    if not MIN_INTEGER <= number <= 2**63 or not number.is_integer():
         return None
-    return min(int(number), MOST)
+    return min(int(number), MAX_INTEGER)
 
 
 def _written_integers(items: Sequence[Any]) -> list[Any]:
-    return [item if type(item) is int and LEAST <= item <= MOST else None for item in items]
+    return [
+        item if type(item) is int and MIN_INTEGER <= item <= MAX_INTEGER else None for item in items
+    ]
 
 
 def _floats(items: Sequence[Any]) -> list[Any]:
@@ -237,7 +239,7 @@ class ValuesAt:
             return found
         if not found and self.sees_nothing:
             found = [NOTHING]
-        _, items = read(self.kind, found, set(map(type, found)))
+        _, items = read_items(self.kind, found, set(map(type, found)))
         return [item for item in items if item is not None]
 
 

@@ -12,19 +12,19 @@ _ZONE = r"\s*(?:([Zz]|UTC|utc)|([-+\u2212])(\d\d)(?:[: ]*(\d\d))?)\s*"
 _TIME = rf"{_DAY}(?:T?{_CLOCK}(?:{_SECOND})?)?|{_DAY}[Tt]?{_CLOCK}{_SECOND}{_ZONE}"
 _FOUR_DIGITS = r"\s*\d{4}-"
 SECOND = 1_000_000
-MOST_YEARS = 262_142
+MAX_YEARS = 262_142
 _MONTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> re.Pattern[str]:
     """Compiled when the first time is read: that takes a millisecond."""
     return re.compile(pattern, re.ASCII)
 
 
 def micros_in(text: str) -> int | None:
     """Microseconds since 1970 in UTC; None for what is no time."""
-    found = _compiled(_TIME).fullmatch(text)
+    found = _compile(_TIME).fullmatch(text)
     if found is None:
         return None
     parts = found.groups()
@@ -45,7 +45,7 @@ def micros_in(text: str) -> int | None:
 def time_in(text: str) -> int | None:
     """The same, of years that are written with four digits: "10-1-01" is a version, or a code, and
     no day of the year 10."""
-    return micros_in(text) if _compiled(_FOUR_DIGITS).match(text) else None
+    return micros_in(text) if _compile(_FOUR_DIGITS).match(text) else None
 
 
 def _minutes_east(sign: str | None, hours: str | None, minutes: str | None) -> int | None:
@@ -76,7 +76,7 @@ def days_to(year: int, month: int, day: int) -> int:
 
 
 def _is_day(year: int, month: int, day: int) -> bool:
-    if not (abs(year) <= MOST_YEARS and 1 <= month <= 12):
+    if not (abs(year) <= MAX_YEARS and 1 <= month <= 12):
         return False
     leap = month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     return 1 <= day <= _MONTHS[month] + leap

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Floats
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, is_unicode, shown
+from retrieval_store.base.validation import Payload, is_unicode, quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import Column, ElementsAt, Reading, ValuesAt, found_at, uuid_in
 from retrieval_store.filters.nodes import (
@@ -39,7 +39,7 @@ from retrieval_store.filters.nodes import (
     HasId,
     IdLeaf,
     Scalar,
-    fulfilled,
+    evaluate_expression,
     terms_of,
     walk,
 )
@@ -198,7 +198,7 @@ class DocumentContains(DocumentLeaf):
     def check(self) -> None:
         if not isinstance(self.text, str) or not is_unicode(self.text):
             raise InvalidFilterError(
-                f"documents should contain {shown(self.text)}, expected a string without lone "
+                f"documents should contain {quote(self.text)}, expected a string without lone "
                 "surrogates"
             )
 
@@ -217,17 +217,17 @@ class DocumentMatches(DocumentLeaf):
     pattern: str
 
     def check(self) -> None:
-        _compiled(self.pattern)
+        _compile_pattern(self.pattern)
 
     def holds(self, document: str) -> bool:
         return self.test()(document) is not None
 
     def test(self) -> Callable[[str], Any]:
-        search: Callable[[str], Any] = _compiled(self.pattern).search
+        search: Callable[[str], Any] = _compile_pattern(self.pattern).search
         return search
 
 
-def _compiled(pattern: str) -> Any:
+def _compile_pattern(pattern: str) -> Any:
     """See `compile_pattern`: RE2 is loaded when the first pattern comes."""
     return compile_pattern(pattern)
 
@@ -367,14 +367,14 @@ def _rounds(state: list[Any], times: int) -> list[Any]:
     a, b, c, d = state
     for _ in range(times):
         a, c = a + b, c + d
-        b, d = _turned(b, 13) ^ a, _turned(d, 16) ^ c
-        a, c = _turned(a, 32) + d, c + b
-        d, b = _turned(d, 21) ^ a, _turned(b, 17) ^ c
-        c = _turned(c, 32)
+        b, d = _rotate(b, 13) ^ a, _rotate(d, 16) ^ c
+        a, c = _rotate(a, 32) + d, c + b
+        d, b = _rotate(d, 21) ^ a, _rotate(b, 17) ^ c
+        c = _rotate(c, 32)
     return [a, b, c, d]
 
 
-def _turned(word: Word, bits: int) -> Word:
+def _rotate(word: Word, bits: int) -> Word:
     return (word << np.uint64(bits)) | (word >> np.uint64(64 - bits))
 
 
@@ -393,7 +393,7 @@ class AnyElement(ColumnLeaf):
                 raise TypeError(f"no element of a list can be asked for {leaf!r}")
             return asked and is_fulfilled(leaf, value)
 
-        return fulfilled(self.expression, True, answer)
+        return evaluate_expression(self.expression, True, answer)
 
     def of_elements(self) -> Expression:
         return self.expression
@@ -443,7 +443,7 @@ class Candidate:
 
 def fulfils(point: Candidate, expression: Expression | None) -> bool:
     """Whether the point fulfils the expression; all do when it is None."""
-    return expression is None or fulfilled(expression, True, point.answer)
+    return expression is None or evaluate_expression(expression, True, point.answer)
 
 
 MAX_NODES = 1_000_000
@@ -483,7 +483,7 @@ def _terms(node: Expression) -> tuple[Expression, ...]:
         )
     if isinstance(node, ValueLeaf) and not isinstance(node.path, tuple):
         raise InvalidFilterError(
-            f"the path of {type(node).__name__} is {shown(node.path)}, expected a tuple of keys: "
+            f"the path of {type(node).__name__} is {quote(node.path)}, expected a tuple of keys: "
             '("genre",)'
         )
     node.check()

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar, final
 
 from retrieval_store.base.arrays import Bools
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import INT_MAX, is_unicode, shown
+from retrieval_store.base.validation import INT_MAX, is_unicode, quote
 from retrieval_store.errors import InvalidFilterError
 
 Scalar: TypeAlias = bool | int | float | str
@@ -79,7 +79,7 @@ class HasId(Expression):
         for one in self.ids:
             if not (is_unicode(one) if isinstance(one, str) else _is_number(one)):
                 raise InvalidFilterError(
-                    f"the filter has the id {shown(one)}, expected a string without lone "
+                    f"the filter has the id {quote(one)}, expected a string without lone "
                     "surrogates or an integer from 0 to 2**64 - 1"
                 )
 
@@ -136,7 +136,7 @@ def all_of(*terms: Expression | None) -> Expression | None:
 Asked = TypeVar("Asked", bool, Bools)  # one candidate, or a mask of many
 
 
-def fulfilled(
+def evaluate_expression(
     expression: Expression, asked: Asked, answer: Callable[[Expression, Asked], Asked]
 ) -> Asked:
     """Which of the candidates fulfil the expression.
@@ -150,23 +150,23 @@ def fulfilled(
             for term in terms:
                 if asked is False:
                     break
-                asked = fulfilled(term, asked, answer)
+                asked = evaluate_expression(term, asked, answer)
             return asked
         case Or(terms):
             left = asked
             for term in terms:
                 if left is False:
                     break
-                left = left ^ fulfilled(term, left, answer)
+                left = left ^ evaluate_expression(term, left, answer)
             return asked ^ left
         case AtLeast(terms, count):
             votes: Any = 0
             for term in terms:
-                votes = votes + 1 * fulfilled(term, asked, answer)
+                votes = votes + 1 * evaluate_expression(term, asked, answer)
             enough: Asked = votes >= count
             return asked & enough
         case Not(term):
-            return asked ^ fulfilled(term, asked, answer)
+            return asked ^ evaluate_expression(term, asked, answer)
     return answer(expression, asked)
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, final
 
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.validation import is_unicode, shown
+from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import Reading, TokensAt, ValuesAt
 from retrieval_store.filters.leaves import (
@@ -159,7 +159,7 @@ class Range(ValueLeaf, Bounded):
             bound = plain_scalar(getattr(self, name))
             if not (bound is None or _is_finite(bound)):
                 raise InvalidFilterError(
-                    f"the range on {self.path!r} has {name}={shown(bound)}, expected a finite "
+                    f"the range on {self.path!r} has {name}={quote(bound)}, expected a finite "
                     "number, or None for a side that is open"
                 )
 
@@ -180,7 +180,7 @@ class HasLength(ValueLeaf, Bounded):
         length = plain_scalar(self.length)
         if isinstance(length, bool) or not _is_finite(length):
             raise InvalidFilterError(
-                f"the length of {self.path!r} should be {shown(self.length)}, expected an integer"
+                f"the length of {self.path!r} should be {quote(self.length)}, expected an integer"
             )
 
     def bounds(self) -> Interval:
@@ -285,7 +285,7 @@ class TextRange(ValueLeaf, TextLeaf):
             bound = getattr(self, name)
             if not (bound is None or (isinstance(bound, str) and is_unicode(bound))):
                 raise InvalidFilterError(
-                    f"the range of strings on {self.path!r} has {name}={shown(bound)}, expected a "
+                    f"the range of strings on {self.path!r} has {name}={quote(bound)}, expected a "
                     "string without lone surrogates, or None for a side that is open"
                 )
             if self.times and bound is not None and time_in(bound) is None:
@@ -391,7 +391,7 @@ def joined(terms: Sequence[Expression], negated: bool) -> list[Expression]:
             groups.setdefault(_place(leaf), []).append(leaf)
         else:
             others.append(term)
-    leaves = [_united(some) for some in groups.values()]
+    leaves = [_unite_equalities(some) for some in groups.values()]
     return others + ([Not(leaf) for leaf in leaves] if negated else leaves)
 
 
@@ -400,7 +400,7 @@ def _place(leaf: Equality) -> Any:
     return type(leaf), leaf.path if isinstance(leaf, ValueLeaf) else leaf.at
 
 
-def _united(leaves: list[Equality]) -> Equality:
+def _unite_equalities(leaves: list[Equality]) -> Equality:
     if len(leaves) == 1:
         return leaves[0]
     values = tuple(value for leaf in leaves for value in leaf.values)

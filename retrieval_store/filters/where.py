@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.validation import as_stored, is_unicode, shortened
+from retrieval_store.base.validation import as_stored, is_unicode, shorten
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.leaves import DocumentContains, DocumentMatches
 from retrieval_store.filters.nodes import MAX_DEPTH, And, Expression, Not, Or, Scalar
@@ -68,7 +68,7 @@ def _parse(node: Any, place: Place, leaf: Leaf, depth: int) -> Expression:
         elif key == "$not":
             terms.append(Not(_parse(operand, here, leaf, depth + 1)))
         elif not isinstance(key, str):
-            named = f"{_named(place)} has the key {shortened(key)}"
+            named = f"{_written_place(place)} has the key {shorten(key)}"
             raise InvalidFilterError(f"{named}; keys must be strings")
         else:
             terms.append(leaf(key, operand, here))
@@ -80,7 +80,7 @@ def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
         return _parse(operand, place, _document_leaf, 1)
     if not key or key.startswith("$"):
         raise InvalidFilterError(
-            f"{_named(place)}: {shortened(key)} is neither a metadata key nor one of '$and', "
+            f"{_written_place(place)}: {shorten(key)} is neither a metadata key nor one of '$and', "
             "'$or', '$nor' and '$not'"
         )
     if type(operand) in SCALARS:
@@ -125,7 +125,7 @@ def _comparison(path: PayloadPath, operator: Any, value: Any, place: Place) -> E
         case "$not_contains":
             return Not(ListHas(path, (_scalar(value, place),)))
         case "$gt" | "$gte" | "$lt" | "$lte":
-            return _ordered(path, operator[1:], value, place)
+            return _range_condition(path, operator[1:], value, place)
     raise _unknown(operator, OPERATORS, place)
 
 
@@ -147,7 +147,7 @@ def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[Place]) -
     return terms[0] if len(terms) == 1 else Or(tuple(terms))
 
 
-def _ordered(path: PayloadPath, side: str, value: Any, place: Place) -> Expression:
+def _range_condition(path: PayloadPath, side: str, value: Any, place: Place) -> Expression:
     if isinstance(value, date):
         time: dict[str, Any] = {side: value.isoformat()}
         return TextRange(path, **time, times=True)
@@ -177,7 +177,7 @@ def _unknown(operator: Any, known: str, place: Place) -> InvalidFilterError:
     word = operator if isinstance(operator, str) else ""
     meant = f"; is '${word}' meant?" if f"${word}" in known.split() else ""
     return InvalidFilterError(
-        f"{_named(place)}: unknown operator {shortened(operator)}; known are {known}{meant}"
+        f"{_written_place(place)}: unknown operator {shorten(operator)}; known are {known}{meant}"
     )
 
 
@@ -237,10 +237,10 @@ def _pattern(value: Any, place: Place) -> str:
 
 
 def _invalid(place: Place, value: Any, expected: str) -> InvalidFilterError:
-    return InvalidFilterError(f"{_named(place)} is {shortened(value)}: {expected}")
+    return InvalidFilterError(f"{_written_place(place)} is {shorten(value)}: {expected}")
 
 
-def _named(place: Place) -> str:
+def _written_place(place: Place) -> str:
     """The place as it is written in Python."""
     argument, *steps = place
-    return f"{argument}{''.join(f'[{shortened(step)}]' for step in steps)}"
+    return f"{argument}{''.join(f'[{shorten(step)}]' for step in steps)}"

@@ -22,7 +22,7 @@ from retrieval_store.api.collection import Collection
 from retrieval_store.api.configuration import PARTS
 from retrieval_store.api.embedder import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -40,7 +40,7 @@ def checked_model(model: Any, name: str) -> Any:
     alike = hasattr(model, "embed_documents") or callable(model)
     if model is None or (alike and not isinstance(model, type)):
         return model
-    raise InvalidTypeError(f"{name} is {shown(model)}, expected a model of sparse vectors")
+    raise InvalidTypeError(f"{name} is {quote(model)}, expected a model of sparse vectors")
 
 
 def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
@@ -48,7 +48,7 @@ def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
     object with `embed_documents` and `embed_query`, as LangChain's have them; or a function of
     LlamaIndex's, which gives lists of indices and lists of values. Raises EmbeddingFunctionError
     for another number of vectors than texts."""
-    found = _asked(model, list(texts), is_query)
+    found = _call_sparse_model(model, list(texts), is_query)
     if _is_columns(found):
         found = [{"indices": i, "values": v} for i, v in zip(*found, strict=False)]
     vectors = list(found) if isinstance(found, Iterable) else []
@@ -66,7 +66,7 @@ def _is_columns(found: Any) -> bool:
     return not any(isinstance(one, Mapping) or hasattr(one, "indices") for one in found)
 
 
-def _asked(model: Any, texts: list[str], is_query: bool) -> Any:
+def _call_sparse_model(model: Any, texts: list[str], is_query: bool) -> Any:
     if hasattr(model, "embed_documents"):
         return (
             [model.embed_query(text) for text in texts]
@@ -156,7 +156,7 @@ def open_collection(
         )
     if client is not None and not isinstance(client, Client):
         raise InvalidTypeError(
-            f"client is {shown(client)}, expected a retrieval_store.Client; a "
+            f"client is {quote(client)}, expected a retrieval_store.Client; a "
             "QdrantClient goes into one: Client(qdrant_client=…)"
         )
     if collection is not None:
@@ -205,7 +205,7 @@ def refuse_no_collection(collection: Any) -> None:
     """Raise InvalidTypeError for anything but None and a collection of ours."""
     if collection is not None and not isinstance(collection, Collection):
         raise InvalidTypeError(
-            f"collection is {shown(collection)}, expected a Collection of a retrieval_store.Client"
+            f"collection is {quote(collection)}, expected a Collection of a retrieval_store.Client"
         )
 
 
@@ -230,7 +230,7 @@ def _with_distance(
 ) -> dict[str, Any]:
     """The configuration with the distance in it; ConflictError where it has another."""
     if configuration is not None and not isinstance(configuration, Mapping):
-        raise InvalidTypeError(f"configuration is {shown(configuration)}, expected a dict")
+        raise InvalidTypeError(f"configuration is {quote(configuration)}, expected a dict")
     hnsw = dict((configuration or {}).get("hnsw") or {})
     for said in (hnsw.get("space"), metadata.get("hnsw:space")):
         if distance is not None and said not in (None, distance):
@@ -298,11 +298,11 @@ def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
     the first that doesn't."""
     refuse_text(given, name)
     if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidTypeError(f"{name} is {shown(given)}, expected a list of {kind.__name__}")
+        raise InvalidTypeError(f"{name} is {quote(given)}, expected a list of {kind.__name__}")
     items = list(given)
     for i, item in enumerate(items):
         if not isinstance(item, kind) and all(item is not other for other in others):
-            raise InvalidTypeError(f"{name}[{i}] is {shown(item)}, expected {kind.__name__}")
+            raise InvalidTypeError(f"{name}[{i}] is {quote(item)}, expected {kind.__name__}")
     return items
 
 
@@ -318,7 +318,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> N
 def batch_size_of(value: Any) -> int:
     """The number of records to write at once; InvalidArgumentError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidArgumentError(f"batch_size is {shown(value)}, expected an int of at least 1")
+        raise InvalidArgumentError(f"batch_size is {quote(value)}, expected an int of at least 1")
     return value
 
 
@@ -331,7 +331,7 @@ def search_params_of(given: Any) -> dict[str, Any]:
         return {}
     if not isinstance(params, Mapping):
         raise InvalidTypeError(
-            f"search_params is {shown(given)}, expected a dict such as {{'hnsw_ef': 100}}, or "
+            f"search_params is {quote(given)}, expected a dict such as {{'hnsw_ef': 100}}, or "
             "SearchParams of qdrant_client.models"
         )
     names = {"hnsw_ef": "ef", "exact": "exact"}
@@ -359,7 +359,7 @@ def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
         )
 
 
-def embedded(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
+def embed_inputs(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
     """A vector for each input; the function sees a list, and of texts plain strings."""
     plain = [str.__str__(one) if isinstance(one, str) else one for one in inputs]
     vectors: list[list[float]] = np.asarray(function(plain), np.float64).tolist()
@@ -368,4 +368,4 @@ def embedded(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
 
 def query_embedded(function: Any, text: str) -> list[float]:
     """The vector of a query; some functions embed queries differently from documents."""
-    return embedded(getattr(function, "embed_query", function), [text])[0]
+    return embed_inputs(getattr(function, "embed_query", function), [text])[0]

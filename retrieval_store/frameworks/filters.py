@@ -16,7 +16,7 @@ import numpy as np
 
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.fusion import maximal_marginal_relevance
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
@@ -50,7 +50,7 @@ class Operand:
 
     def refused(self, expected: str) -> InvalidFilterError:
         """The error that says what was expected in place of the value."""
-        return InvalidFilterError(f"{self.said} {shown(self.value)}, expected {expected}")
+        return InvalidFilterError(f"{self.said} {quote(self.value)}, expected {expected}")
 
     def one(self, expected: str) -> Scalar:
         """The value, which must be a string, a number or a bool; expected: words for the
@@ -135,7 +135,7 @@ def native(given: Any, name: str = "filter") -> Parsed | None:
     if type(given).__module__.startswith("qdrant_client."):
         return as_parsed(_of_qdrant(given, name))
     raise InvalidTypeError(
-        f"{name} is {shown(given)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
+        f"{name} is {quote(given)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
         "expression of retrieval_store.filters, or a Filter of qdrant_client.models"
     )
 
@@ -181,13 +181,13 @@ def _of_qdrant(given: Any, name: str) -> Expression | None:
     from retrieval_store.qdrant.filters import parse_filter
 
     if not isinstance(given, models.Filter):
-        raise InvalidTypeError(f"{name} is {shown(given)}, expected a Filter that has it in it")
+        raise InvalidTypeError(f"{name} is {quote(given)}, expected a Filter that has it in it")
     try:
         return parse_filter(given, {})
     except Refused as error:
         raise InvalidFilterError(f"{name}: {error.message}") from error
     except (AttributeError, TypeError) as error:  # a model that was made without its checks
-        raise InvalidFilterError(f"{name} is {shown(given)}, which is no whole Filter") from error
+        raise InvalidFilterError(f"{name} is {quote(given)}, which is no whole Filter") from error
 
 
 def refuse_depth(depth: int, nested: str) -> None:

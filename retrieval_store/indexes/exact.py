@@ -81,7 +81,7 @@ FOR_EACH, LEAST_MOST = 4, 64
 Candidates = Ints | None
 # ScanBuffers of up to so many bytes are pooled: so many of one shape, of so many shapes.
 LARGEST_KEPT = 1_048_576
-KEPT_OF_SIZES, MOST_SIZES = 4, 8
+KEPT_OF_SIZES, MAX_SIZES = 4, 8
 # The pool, by shape. A pass takes a buffer out and puts it back: each is a single step, so that
 # threads, and signal handlers that search too, don't share one.
 _kept: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
@@ -166,7 +166,7 @@ class ScanBuffers:
         """Leave it to later passes; nothing of this one is asked for any more."""
         if len(self.buffer) > LARGEST_KEPT:
             return
-        if len(_kept) > MOST_SIZES:
+        if len(_kept) > MAX_SIZES:
             _kept.clear()
         alike = _kept.setdefault(self._size, [])
         if len(alike) < KEPT_OF_SIZES:
@@ -213,7 +213,7 @@ FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
 GATHERED_CELLS = 65_536  # copied at once, so that the processor's cache holds them: 256 KB
 MANY_QUERIES = 8  # from here on a product of matrices is quicker than a pass for each query
 CALL_NUMBERS = 2_097_152  # that one call of the compiled function looks at: a millisecond or two
-MOST_SHARE = 8  # at most one row in so many may be a candidate
+MAX_SHARE = 8  # at most one row in so many may be a candidate
 GATHER_FACTOR = 1.5  # cost of copying rows together and multiplying, relative to rows in place
 
 
@@ -304,7 +304,7 @@ class FloatPass:
         self._slots = _in_one_piece(slots)
         count, dimension = (len(matrix) if slots is None else len(slots)), matrix.shape[1]
         self._selects = 0 < k < count
-        self._most = min(count, max_candidates(count, MOST_SHARE, k))
+        self._most = min(count, max_candidates(count, MAX_SHARE, k))
         self._wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
         self._at_slots = address(self._slots)
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]

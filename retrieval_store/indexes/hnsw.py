@@ -21,14 +21,14 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, shown
+from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import PluginError
 from retrieval_store.indexes import HNSW_DEFAULTS
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, norms_of
 
 # With these, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points. More links
 # (max_neighbors = 24) and a smaller ef_construction build faster, but search a quarter slower.
-MOST = 1_000_000  # of any setting
+MAX_SETTING = 1_000_000  # of any setting
 SMALLEST = 1024
 UNDERFLOW = 1e-25  # what a number can lose where float32 ends, in a vector of length 1
 HEADER = np.dtype(
@@ -72,12 +72,12 @@ class HNSWIndex:
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
         unknown = set(settings) - set(HNSW_DEFAULTS)
         if unknown:
-            raise ValueError(f"hnsw has no setting {shown(min(unknown))}")
+            raise ValueError(f"hnsw has no setting {quote(min(unknown))}")
         for name, least in (("max_neighbors", 2), ("ef_construction", 1), ("ef_search", 1)):
             value = settings.get(name, least)
-            if type(value) is not int or not least <= value <= MOST:
+            if type(value) is not int or not least <= value <= MAX_SETTING:
                 raise ValueError(
-                    f"{name} is {shown(value)}, expected an int from {least} to {MOST}"
+                    f"{name} is {quote(value)}, expected an int from {least} to {MAX_SETTING}"
                 )
         self._dimension = dimension
         self._metric = metric
@@ -111,7 +111,7 @@ class HNSWIndex:
 
     def load(self, path: Path, count: int) -> None:
         make = _graph_class()
-        parts = _read(path, self._dimension, count, self._settings)
+        parts = _read_file(path, self._dimension, count, self._settings)
         try:
             self._graph = make(params=self._pickled(parts))
         except RuntimeError as error:
@@ -205,7 +205,7 @@ def _whole_rows(same: npt.NDArray[Any]) -> Bools:
     return np.asarray(same.all(axis=1))
 
 
-def _read(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _FileParts:
+def _read_file(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _FileParts:
     """What the file holds; ValueError unless that is a graph of `count` vectors that leads nowhere
     else."""
     m, size = settings["max_neighbors"], path.stat().st_size

@@ -213,7 +213,7 @@ def encode_into(into: Codes, at: int, rows: Stored) -> None:
         compiled.encode(record(ENCODING, *begin, *places))
 
 
-def gathered(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
+def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     """Codes of some rows of several pieces, all in one frame, copied together in this order.
     pieces: codes, and the places of the wanted rows in them; slots: those of all these rows."""
     compiled = kernel()
@@ -247,7 +247,7 @@ def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
     """Whether a frame serves these rows nearly as well as the best: whether the median length of y
     is at most CENTRE_SERVES times as long."""
     sample = _sample(rows, frame.metric)
-    return _left(sample, frame) <= CENTRE_SERVES * _left(sample, best)
+    return _median_length(sample, frame) <= CENTRE_SERVES * _median_length(sample, best)
 
 
 def _sample(rows: Stored, metric: Metric) -> Floats:
@@ -259,7 +259,7 @@ def _sample(rows: Stored, metric: Metric) -> Floats:
     return kept
 
 
-def _left(rows: Floats, frame: Frame) -> float:
+def _median_length(rows: Floats, frame: Frame) -> float:
     """The median length of the coded part, y."""
     centre = frame.centre.astype(np.float64)
     left = rows - centre if frame.metric == "l2" else rows - np.outer(rows @ centre, centre)

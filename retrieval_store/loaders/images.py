@@ -114,7 +114,7 @@ class ImageLoader:
         return loaded_all(self._load, uris, self.on_error, self._threads)
 
     def _load(self, uri: str) -> Image:
-        return decoded(self._sources.read(uri), self._max_pixels)
+        return decode_image(self._sources.read(uri), self._max_pixels)
 
 
 def sources_of(
@@ -158,7 +158,7 @@ def loaded_all(
         return list(pool.map(one, uris))
 
 
-def decoded(data: bytes, max_pixels: int) -> Image:
+def decode_image(data: bytes, max_pixels: int) -> Image:
     """The picture in some bytes; DataLoaderError for anything else, or a picture that is too
     large."""
     try:
@@ -186,7 +186,7 @@ def _sizes(data: bytes) -> list[tuple[int, int]]:
     """Width and height of the picture, and of what must be decoded for it."""
     if data.startswith(ICON):  # which Pillow decodes when it opens it
         return list(_sizes_in_icon(data))
-    with _opened(data) as picture:
+    with _open_image(data) as picture:
         tags = getattr(picture, "tag_v2", {})  # of TIFF, whose tiles may be larger than the whole
         return [picture.size, (int(tags.get(322, 0)), int(tags.get(323, 0)))]
 
@@ -204,7 +204,7 @@ def _sizes_in_icon(data: bytes) -> Iterator[tuple[int, int]]:
             yield abs(width), abs(height)
 
 
-def _opened(data: bytes) -> Any:
+def _open_image(data: bytes) -> Any:
     with needing("ImageLoader", "Pillow", "[standard]"):
         from PIL import Image as Pillow
     # An icon as nothing else: what fails as one, Pillow would try as TGA, of another size.
@@ -215,7 +215,7 @@ def _opened(data: bytes) -> Any:
 def _array(data: bytes) -> Image:
     from PIL import ImageOps
 
-    with _opened(data) as picture:
+    with _open_image(data) as picture:
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         white = _white(picture) if picture.mode.startswith(("I", "F")) else 0.0

@@ -41,7 +41,7 @@ KERNEL_TYPES = frozenset([
 
 
 @contextmanager
-def opened(path: Path, root: Path | None) -> Iterator[FileIO]:
+def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
     """The file at a path, unbuffered; DataLoaderError unless it is a regular file, in `root` if
     given."""
     if not system.IS_THERE:
@@ -165,7 +165,7 @@ class Sources:
         if scheme == "data":
             return self._checked(_of_data(uri))
         if scheme in ("", "file") or len(scheme) == 1:
-            with opened(_path_of(uri, scheme), self.root) as file:
+            with open_file(_path_of(uri, scheme), self.root) as file:
                 return self._limited(file.read, deadline)
         if scheme not in self.schemes:
             raise DataLoaderError(

@@ -65,7 +65,7 @@ class MalformedError(ValueError):
     """Bytes that are no message, or data in a message that has the wrong type."""
 
 
-def packed(data: Any, arrays: Sequence[Array] = ()) -> Parts:
+def pack_message(data: Any, arrays: Sequence[Array] = ()) -> Parts:
     """A message of JSON values and arrays, in parts: a large array is a part of its own, and isn't
     copied."""
     said = orjson.dumps({"data": data, "arrays": [[one.dtype.str, one.shape] for one in arrays]})
@@ -86,7 +86,7 @@ def size_of(parts: Parts) -> int:
     return sum(map(len, parts))
 
 
-def unpacked(message: Buffer) -> tuple[Any, list[Array]]:
+def unpack_message(message: Buffer) -> tuple[Any, list[Array]]:
     """The data and the arrays of a message. The arrays share its memory, and are writable if it is.
     MalformedError for bytes that are no message."""
     if len(message) < _HEAD.size:
@@ -481,11 +481,11 @@ def class_of(name: str) -> type | None:
     """The class of this name; None for an unknown name."""
     if name in _LEARNT:
         return _LEARNT[name]
-    return _known(name) if name in _HOME_OF else None
+    return _class_named(name) if name in _HOME_OF else None
 
 
 @cache  # of the names in the table alone: others come from clients, and without end
-def _known(name: str) -> type:
+def _class_named(name: str) -> type:
     found: type = getattr(import_module(_HOME_OF[name]), name)
     return found
 

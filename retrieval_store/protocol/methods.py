@@ -21,8 +21,8 @@ from retrieval_store.protocol.codec import (
     decode,
     encode,
     names_for_types,
-    packed,
-    unpacked,
+    pack_message,
+    unpack_message,
 )
 from retrieval_store.query.protocols import EnginePoints, EngineStore
 from retrieval_store.query.types import CollectionRecord
@@ -50,11 +50,13 @@ class Method:
         """A message with these arguments; InvalidArgumentError for what can't be sent."""
         arrays: list[Array] = []
         hints = self._hints
-        return packed({name: encode(v, hints[name], arrays) for name, v in given.items()}, arrays)
+        return pack_message(
+            {name: encode(v, hints[name], arrays) for name, v in given.items()}, arrays
+        )
 
     def arguments(self, message: Buffer) -> dict[str, Any]:
         """The arguments in a message; MalformedError where they aren't those of the method."""
-        said, arrays = unpacked(message)
+        said, arrays = unpack_message(message)
         hints = self._hints
         if not isinstance(said, dict) or said.keys() != hints.keys() - {"return"}:
             raise MalformedError(f"these aren't the arguments of {self.name}")
@@ -63,11 +65,11 @@ class Method:
     def answered(self, result: Any) -> Parts:
         """A message with a result."""
         arrays: list[Array] = []
-        return packed(encode(result, self._hints["return"], arrays), arrays)
+        return pack_message(encode(result, self._hints["return"], arrays), arrays)
 
     def result(self, message: Buffer) -> Any:
         """The result in a message; MalformedError where it has the wrong type."""
-        said, arrays = unpacked(message)
+        said, arrays = unpack_message(message)
         return decode(said, self._hints["return"], arrays)
 
 
@@ -168,7 +170,7 @@ _KINDS = {
 }
 
 
-def told(error: RetrievalStoreError) -> dict[str, Any]:
+def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
     """An error as another process receives it: the nearest class that it knows."""
     kind = next(one for one in type(error).__mro__ if one.__name__ in _KINDS)
     found = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}

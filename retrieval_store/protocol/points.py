@@ -26,7 +26,7 @@ from retrieval_store.query.types import (
     VectorsRead,
 )
 
-_MOST = 2**31  # numbers of a vector, of which no sum is too large
+_MAX_NUMBERS = 2**31  # numbers of a vector, of which no sum is too large
 _LEFT = False  # stands for UNSET, which is neither text, object nor null
 
 
@@ -61,10 +61,10 @@ class _Batch:
     def encode(self, value: PointBatch, arrays: list[Array]) -> Any:
         return {
             "ids": _IDS.encode(value.ids, arrays),
-            "vectors": {name: _given(one, arrays) for name, one in value.vectors.items()},
-            "payloads": _marked(value.payloads),
-            "documents": _marked(value.documents),
-            "uris": _marked(value.uris),
+            "vectors": {name: _encode_vectors(one, arrays) for name, one in value.vectors.items()},
+            "payloads": _encode_column(value.payloads),
+            "documents": _encode_column(value.documents),
+            "uris": _encode_column(value.uris),
         }
 
     def fits(self, given: Any) -> bool:
@@ -75,10 +75,10 @@ class _Batch:
         vectors = _object(given.get("vectors"))
         return PointBatch(
             _IDS.decode(given.get("ids"), arrays),
-            {name: _taken(one, arrays) for name, one in vectors.items()},
-            _unmarked(given.get("payloads"), dict),
-            _unmarked(given.get("documents"), str),
-            _unmarked(given.get("uris"), str),
+            {name: _decode_vectors(one, arrays) for name, one in vectors.items()},
+            _decode_column(given.get("payloads"), dict),
+            _decode_column(given.get("documents"), str),
+            _decode_column(given.get("uris"), str),
         )
 
 
@@ -95,9 +95,11 @@ class _Points:
             if column is not None:
                 found[name] = column
         if value.vectors is not None:
-            found["vectors"] = {name: _read(one, arrays) for name, one in value.vectors.items()}
+            found["vectors"] = {
+                name: _encode_vectors_read(one, arrays) for name, one in value.vectors.items()
+            }
         if value.versions is not None:
-            found["versions"] = _put(np.asarray(value.versions, np.int64), arrays)
+            found["versions"] = _append_array(np.asarray(value.versions, np.int64), arrays)
         return found
 
     def fits(self, given: Any) -> bool:
@@ -133,10 +135,10 @@ class _Hits:
     def encode(self, value: Hits, arrays: list[Array]) -> Any:
         found = {
             "points": _POINTS.encode(value.points, arrays),
-            "scores": _put(np.asarray(value.scores, np.float64), arrays),
+            "scores": _append_array(np.asarray(value.scores, np.float64), arrays),
         }
         if value.distances is not None:
-            found["distances"] = _put(np.asarray(value.distances, np.float64), arrays)
+            found["distances"] = _append_array(np.asarray(value.distances, np.float64), arrays)
         if value.values is not None:
             found["values"] = value.values
         if value.group is not None:
@@ -171,9 +173,9 @@ class _Projection:
     def encode(self, value: Projection, arrays: list[Array]) -> Any:
         return {
             "ids": value.ids,
-            "places": _put(np.asarray(value.places, np.float32), arrays),
-            "axes": _put(np.asarray(value.axes, np.float32), arrays),
-            "explained": _put(np.asarray(value.explained, np.float64), arrays),
+            "places": _append_array(np.asarray(value.places, np.float32), arrays),
+            "axes": _append_array(np.asarray(value.axes, np.float32), arrays),
+            "explained": _append_array(np.asarray(value.explained, np.float64), arrays),
             "total": value.total,
             "values": value.values,
         }
@@ -206,13 +208,13 @@ write_by(Hits, _Hits())
 write_by(Projection, _Projection())
 
 
-def _marked(column: Sequence[Any] | None) -> list[Any] | None:
+def _encode_column(column: Sequence[Any] | None) -> list[Any] | None:
     if column is None:
         return None
     return [_LEFT if one is UNSET else one for one in column]
 
 
-def _unmarked(given: Any, kind: type) -> list[Any] | None:
+def _decode_column(given: Any, kind: type) -> list[Any] | None:
     if given is None:
         return None
     types = set(map(type, list_in(given)))
@@ -235,27 +237,27 @@ def _optional(given: Any, kind: type) -> list[Any] | None:
     return None if given is None else _of_types(given, {kind, type(None)})
 
 
-def _given(column: Vectors | NonDenseVectors, arrays: list[Array]) -> Any:
-    places = None if column.positions is None else _put(column.positions, arrays)
+def _encode_vectors(column: Vectors | NonDenseVectors, arrays: list[Array]) -> Any:
+    places = None if column.positions is None else _append_array(column.positions, arrays)
     if isinstance(column, Vectors):
-        return {"matrix": _put(column.matrix, arrays), "positions": places}
-    return {**_listed(column.items, arrays), "positions": places}
+        return {"matrix": _append_array(column.matrix, arrays), "positions": places}
+    return {**_concatenate_vectors(column.items, arrays), "positions": places}
 
 
-def _taken(given: Any, arrays: Sequence[Array]) -> Vectors | NonDenseVectors:
+def _decode_vectors(given: Any, arrays: Sequence[Array]) -> Vectors | NonDenseVectors:
     given = _object(given)
     places = given.get("positions")
     positions = None if places is None else _at(places, arrays, np.int64, 1)
     if "matrix" in given:
         return Vectors(_at(given["matrix"], arrays, np.float32, 2), positions)
-    items = [one for one in _unlisted(given, arrays) if one is not None]
+    items = [one for one in _split_vectors(given, arrays) if one is not None]
     return NonDenseVectors(items, positions)
 
 
-def _read(column: VectorsRead, arrays: list[Array]) -> Any:
+def _encode_vectors_read(column: VectorsRead, arrays: list[Array]) -> Any:
     if isinstance(column, np.ndarray):
-        return {"matrix": _put(column, arrays)}
-    return _listed(column, arrays)
+        return {"matrix": _append_array(column, arrays)}
+    return _concatenate_vectors(column, arrays)
 
 
 def _column(given: Any, arrays: Sequence[Array]) -> VectorsRead:
@@ -263,16 +265,19 @@ def _column(given: Any, arrays: Sequence[Array]) -> VectorsRead:
     if "matrix" in given:
         matrix: Matrix = _at(given["matrix"], arrays, np.float32, 2)
         return matrix
-    return _unlisted(given, arrays)
+    return _split_vectors(given, arrays)
 
 
-def _listed(items: Sequence[NonDenseVector | None], arrays: list[Array]) -> Any:
+def _concatenate_vectors(items: Sequence[NonDenseVector | None], arrays: list[Array]) -> Any:
     """Vectors concatenated."""
     held = [one for one in items if one is not None]
     if all(isinstance(one, np.ndarray) for one in held) and held:
         lengths = [-1 if one is None else len(one) for one in items]  # type: ignore[arg-type]
         rows: Matrix = np.concatenate(cast(list[Matrix], held))
-        return {"lengths": _put(np.array(lengths, np.int64), arrays), "rows": _put(rows, arrays)}
+        return {
+            "lengths": _append_array(np.array(lengths, np.int64), arrays),
+            "rows": _append_array(rows, arrays),
+        }
     sparse = [one for one in held if isinstance(one, SparseVector)]
     if len(sparse) != len(held):
         raise InvalidArgumentError("vectors of one space are partly sparse")
@@ -281,15 +286,15 @@ def _listed(items: Sequence[NonDenseVector | None], arrays: list[Array]) -> Any:
     indices = np.concatenate([*empty, *(one.indices for one in sparse)]).astype(np.uint32)
     values = np.concatenate([*empty, *(one.values for one in sparse)]).astype(np.float32)
     return {
-        "lengths": _put(np.array(lengths, np.int64), arrays),
-        "indices": _put(indices, arrays),
-        "values": _put(values, arrays),
+        "lengths": _append_array(np.array(lengths, np.int64), arrays),
+        "indices": _append_array(indices, arrays),
+        "values": _append_array(values, arrays),
     }
 
 
-def _unlisted(given: Any, arrays: Sequence[Array]) -> list[NonDenseVector | None]:
+def _split_vectors(given: Any, arrays: Sequence[Array]) -> list[NonDenseVector | None]:
     lengths: Ints = _at(given.get("lengths"), arrays, np.int64, 1)
-    if lengths.max(initial=0) > _MOST:
+    if lengths.max(initial=0) > _MAX_NUMBERS:
         raise MalformedError("a vector is longer than all there is")
     stops = np.cumsum(np.maximum(lengths, 0))
     total = int(stops[-1]) if len(stops) else 0
@@ -314,7 +319,7 @@ def _refuse_other(total: int, *lengths: int) -> None:
         raise MalformedError(f"there are {lengths} numbers, expected {total} of each")
 
 
-def _put(array: Array, arrays: list[Array]) -> int:
+def _append_array(array: Array, arrays: list[Array]) -> int:
     arrays.append(array)
     return len(arrays) - 1
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import fields, is_dataclass
-from retrieval_store.base.validation import INT_MAX, checked_object, listed, repeated
+from retrieval_store.base.validation import INT_MAX, checked_object, find_repeated, list_ids
 from retrieval_store.errors import (
     DuplicateIDError,
     InvalidArgumentError,
@@ -21,9 +21,9 @@ from retrieval_store.filters.leaves import AnyElement, any_element
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import JsonPath, PayloadPath
 from retrieval_store.query.query import (
-    MOST_AHEAD,
-    MOST_CONDITIONS,
-    MOST_RECORDS,
+    MAX_AHEAD,
+    MAX_CONDITIONS,
+    MAX_RECORDS,
     BestOfEach,
     Bm25,
     ExplainRequest,
@@ -37,7 +37,7 @@ from retrieval_store.query.types import NonDenseVectors, PointBatch, PointId, Ve
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
-MOST = 2**63 - 1  # of what is counted
+MAX_COUNT = 2**63 - 1  # of what is counted
 _SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # that `Collection` asks for
 _COUNTS = ("limit", "offset", "sample", "seed")  # arguments
 
@@ -130,10 +130,10 @@ def _check_step(step: QueryStep) -> None:
         raise InvalidArgumentError("there is nothing to be fused")
     _check_count("limit", step.limit)
     _check_count("offset", step.offset)
-    if not 0 < step.depth <= MOST or not step.limit:
+    if not 0 < step.depth <= MAX_COUNT or not step.limit:
         raise InvalidArgumentError(
             f"limit and offset are {step.limit} and {step.offset}, expected a limit of 1 or more, "
-            f"and {MOST} together at most"
+            f"and {MAX_COUNT} together at most"
         )
 
 
@@ -175,9 +175,9 @@ def _check_sparse(vector: SparseVector) -> None:
 
 def _check_inquiry(inquiry: ExplainRequest) -> None:
     for name, value, most in (
-        ("limit", inquiry.limit, MOST_RECORDS),
-        ("ahead", inquiry.ahead, MOST_AHEAD),
-        ("conditions", len(inquiry.conditions), MOST_CONDITIONS),
+        ("limit", inquiry.limit, MAX_RECORDS),
+        ("ahead", inquiry.ahead, MAX_AHEAD),
+        ("conditions", len(inquiry.conditions), MAX_CONDITIONS),
         ("beside", len(inquiry.beside), 1),
     ):
         if not 0 <= value <= most:
@@ -201,8 +201,8 @@ _CHECKS: Mapping[type, Any] = {
 
 
 def _check_count(name: str, value: Any) -> None:
-    if value is not None and not 0 <= value <= MOST:
-        raise InvalidArgumentError(f"{name} is {value}, expected 0 to {MOST}")
+    if value is not None and not 0 <= value <= MAX_COUNT:
+        raise InvalidArgumentError(f"{name} is {value}, expected 0 to {MAX_COUNT}")
 
 
 def _check_finite(array: Any) -> None:
@@ -227,7 +227,7 @@ def _check_batch(batch: PointBatch) -> None:
     size = len(batch.ids)
     _check_ids(batch.ids)
     if len(set(batch.ids)) < size:
-        raise DuplicateIDError(f"ids given more than once: {listed(repeated(batch.ids))}")
+        raise DuplicateIDError(f"ids given more than once: {list_ids(find_repeated(batch.ids))}")
     for name in ("payloads", "documents", "uris"):
         column = getattr(batch, name)
         if column is not None and len(column) != size:

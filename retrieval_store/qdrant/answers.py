@@ -13,15 +13,15 @@ from qdrant_client import models
 from qdrant_client.http import models as rest
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import And, Expression, HasId, Not, Or
 from retrieval_store.qdrant.collections import CollectionHandle, Collections, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED
-from retrieval_store.qdrant.errors import malformed
+from retrieval_store.qdrant.errors import bad_request
 from retrieval_store.qdrant.filters import grouping_by, parse_id
 from retrieval_store.qdrant.query import named_by, step_of
-from retrieval_store.qdrant.read import Selection, expression_of, made, retrieve
+from retrieval_store.qdrant.read import Selection, expression_of, make_model, retrieve
 from retrieval_store.qdrant.strict_mode import (
     MATCHED,
     check_filter,
@@ -63,7 +63,7 @@ def looking(look: Look) -> Iterator[None]:
         _LOOK.reset(token)
 
 
-def _answered(asked: PendingQuery) -> list[Hits]:
+def _run_query(asked: PendingQuery) -> list[Hits]:
     look = _LOOK.get()
     if look is not None:
         look(asked)
@@ -74,7 +74,7 @@ def request_of(arguments: Mapping[str, Any]) -> models.QueryRequest:
     """The arguments of a query as a request; they are checked where they are used."""
     fields = {_FIELDS.get(name, name): value for name, value in arguments.items()}
     known = {name: value for name, value in fields.items() if name in _NOTHING_ASKED}
-    return made(models.QueryRequest, {**_NOTHING_ASKED, **known})
+    return make_model(models.QueryRequest, {**_NOTHING_ASKED, **known})
 
 
 def query(
@@ -86,7 +86,7 @@ def query(
 ) -> rest.QueryResponse:
     """The points that a query finds, best first."""
     selection = Selection(opened, with_payload, with_vectors)
-    (found,) = _ranked(collections, opened, [request_of(kwargs)], [selection])
+    (found,) = _run_queries(collections, opened, [request_of(kwargs)], [selection])
     return found
 
 
@@ -100,10 +100,10 @@ def query_batch(
     selections = [
         Selection(opened, request.with_payload, request.with_vector) for request in requests
     ]
-    return _ranked(collections, opened, requests, selections)
+    return _run_queries(collections, opened, requests, selections)
 
 
-def _ranked(
+def _run_queries(
     collections: Collections,
     opened: CollectionHandle,
     requests: Sequence[Any],
@@ -118,9 +118,9 @@ def _ranked(
     found: list[Hits] = []
     if fields is not None:
         question = Query(tuple(steps), fields)
-        found = _answered(PendingQuery(collections, opened, question, requests[0]))
+        found = _run_query(PendingQuery(collections, opened, question, requests[0]))
     return [
-        made(rest.QueryResponse, {"points": _scored(one, selection, step)})
+        make_model(rest.QueryResponse, {"points": _scored_points(one, selection, step)})
         for one, selection, step in zip(found, selections, steps, strict=True)
     ]
 
@@ -130,7 +130,7 @@ def _has_versions(step: QueryStep) -> bool:
     return not isinstance(step.scoring, UNSCORED)
 
 
-def _scored(found: Hits, selection: Selection, step: QueryStep) -> list[models.ScoredPoint]:
+def _scored_points(found: Hits, selection: Selection, step: QueryStep) -> list[models.ScoredPoint]:
     """The hits of a step as models. Hits without a score have no version; hits chosen for diversity
     have None in place of {} for no vectors."""
     points = found.points
@@ -144,7 +144,7 @@ def _scored(found: Hits, selection: Selection, step: QueryStep) -> list[models.S
     scores, payloads = found.scores.tolist(), selection.payloads(points)
     parts = zip(points.ids, versions, scores, payloads, vectors, values, strict=True)
     return [
-        made(
+        make_model(
             models.ScoredPoint,
             {
                 "id": point_id,
@@ -175,22 +175,22 @@ def query_groups(
     limit: Any = request.limit
     for name, number in (("limit", limit), ("group_size", group_size)):
         if not isinstance(number, int) or number < 1:
-            raise malformed(f"{name} is {shown(number)}, expected 1 or more")
+            raise bad_request(f"{name} is {quote(number)}, expected 1 or more")
     check_limit(opened, limit * group_size)
     check_key(opened, group_by, MATCHED)
     step = step_of(collections, opened, request)
     fields = selection.fields(_has_versions(step))
     grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes_by_path)
     groups = [
-        made(
+        make_model(
             models.PointGroup,
-            {"hits": _scored(one, selection, step), "id": one.group, "lookup": None},
+            {"hits": _scored_points(one, selection, step), "id": one.group, "lookup": None},
         )
-        for one in _answered(PendingQuery(None, opened, Query((step,), fields, grouping)))
+        for one in _run_query(PendingQuery(None, opened, Query((step,), fields, grouping)))
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)
-    return made(models.GroupsResult, {"groups": groups})
+    return make_model(models.GroupsResult, {"groups": groups})
 
 
 def _look_up(
@@ -218,7 +218,7 @@ def matrix(
     """The ids of some points, and pairs of their indices, with scores."""
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
-            raise malformed(f"{name} is {shown(number)}, expected {least} or more")
+            raise bad_request(f"{name} is {quote(number)}, expected {least} or more")
     check_limit(opened, sample)
     check_filter(opened, query_filter)
     name, expression = opened.vector(using or UNNAMED).name, expression_of(opened, query_filter)
@@ -282,7 +282,7 @@ def _ids_in(records: Any) -> list[int | str]:
     if isinstance(records, str | int | UUID):
         records = [records]
     if not isinstance(records, Iterable):
-        raise InvalidArgumentError(f"records is {shown(records)}, expected ids of points")
+        raise InvalidArgumentError(f"records is {quote(records)}, expected ids of points")
     return [parse_id(one) for one in records]
 
 
@@ -309,31 +309,33 @@ def _of_filter(
     """The parts of a filter, all of which must hold."""
     if given is None:
         return []
-    parts = [_one(opened, argument, one) for one in _listed(given.must)]
-    parts += [_negated(opened, argument, one) for one in _listed(given.must_not)]
-    if should := _listed(given.should):
-        parts.append(_several(opened, argument, {"should": should}, should))
+    parts = [_condition_of(opened, argument, one) for one in _as_list(given.must)]
+    parts += [_negated_condition(opened, argument, one) for one in _as_list(given.must_not)]
+    if should := _as_list(given.should):
+        parts.append(_combined_condition(opened, argument, {"should": should}, should))
     if given.min_should is not None:
         conditions = given.min_should.conditions
-        parts.append(_several(opened, argument, {"min_should": given.min_should}, conditions))
+        parts.append(
+            _combined_condition(opened, argument, {"min_should": given.min_should}, conditions)
+        )
     return parts
 
 
-def _one(opened: CollectionHandle, argument: str, given: Any) -> Condition:
+def _condition_of(opened: CollectionHandle, argument: str, given: Any) -> Condition:
     if isinstance(given, models.Filter):
         return _all_of(argument, _of_filter(opened, argument, given), _written(given))
     return Condition(argument, _written(given), _meaning(opened, {"must": [given]}))
 
 
-def _negated(opened: CollectionHandle, argument: str, given: Any) -> Condition:
+def _negated_condition(opened: CollectionHandle, argument: str, given: Any) -> Condition:
     written = {"must_not": _written(given)}
     return Condition(argument, written, _meaning(opened, {"must_not": [given]}))
 
 
-def _several(
+def _combined_condition(
     opened: CollectionHandle, argument: str, asked: dict[str, Any], conditions: Sequence[Any]
 ) -> Condition:
-    terms = tuple(_one(opened, argument, one) for one in conditions)
+    terms = tuple(_condition_of(opened, argument, one) for one in conditions)
     written = _written(models.Filter(**asked))
     return Condition(argument, written, _meaning(opened, asked), "any", terms)
 
@@ -349,7 +351,7 @@ def _meaning(opened: CollectionHandle, asked: dict[str, Any]) -> Expression:
     return And(()) if expression is None else expression
 
 
-def _listed(given: Any) -> list[Any]:
+def _as_list(given: Any) -> list[Any]:
     if given is None:
         return []
     return list(given) if isinstance(given, list) else [given]

@@ -19,7 +19,7 @@ from typing import IO, Any
 import qdrant_client
 from qdrant_client.async_client_base import AsyncQdrantBase
 
-from retrieval_store.backends import Session, embedded, in_memory
+from retrieval_store.backends import Session, in_memory, open_path
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, path_of
@@ -92,15 +92,15 @@ def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
             "retrieval_store.exchange.import_qdrant_local, with a client of another path, or open "
             "it with qdrant_client.QdrantClient(path=…) and call its migrate() with that client"
         )
-    session = embedded(directory, "full", rebuild=False)
+    session = open_path(directory, "full", rebuild=False)
     try:
-        return session, _locked(directory)
+        return session, _lock_directory(directory)
     except BaseException:
         session.close()
         raise
 
 
-def _locked(directory: Path) -> IO[str]:
+def _lock_directory(directory: Path) -> IO[str]:
     """A lock that all processes of this package share. qdrant-client's local mode wants the file
     exclusively, so it reports that the directory is in use, instead of making a store of its own in
     it."""
@@ -116,7 +116,7 @@ def _locked(directory: Path) -> IO[str]:
 
 
 @contextmanager
-def _embedded(options: ClientOptions) -> Iterator[Embedded]:
+def _open_embedded(options: ClientOptions) -> Iterator[Embedded]:
     """The methods of the store that the arguments mean; the store is closed where anything
     fails."""
     options.check()
@@ -144,7 +144,7 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
         if not options.is_embedded:
             super().__init__(*args, **kwargs)
             return
-        with _embedded(options) as embedded:
+        with _open_embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
             self._client.close()
         self._init_options.update(options.named)
@@ -288,7 +288,7 @@ class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
         if not options.is_embedded:
             super().__init__(*args, **kwargs)
             return
-        with _embedded(options) as embedded:
+        with _open_embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
         self._init_options.update(options.named)
         self._client = AsyncEmbedded(embedded)

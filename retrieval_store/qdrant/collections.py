@@ -10,7 +10,7 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, shown
+from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import NotFoundError
 from retrieval_store.qdrant.config import (
     HNSW_REPORTED,
@@ -27,7 +27,7 @@ from retrieval_store.qdrant.config import (
     stored_of,
     with_sizes,
 )
-from retrieval_store.qdrant.errors import missing, wrong
+from retrieval_store.qdrant.errors import not_found, wrong
 from retrieval_store.qdrant.payload_indexes import parse_filled
 from retrieval_store.query.protocols import EmbeddedPoints, EmbeddedStore
 from retrieval_store.query.types import CollectionRecord
@@ -70,7 +70,7 @@ class Collections:
         try:
             record = store.resolved(name)
         except NotFoundError:
-            raise missing(f"Not found: Collection `{name}` doesn't exist!") from None
+            raise not_found(f"Not found: Collection `{name}` doesn't exist!") from None
         points = store.points(record.id)
         return CollectionHandle(record, self._configuration(record, points), points)
 
@@ -109,13 +109,13 @@ class Collections:
             configuration = edit(configuration_of(record, spaces))
             old = record.settings.get("metadata")
             metadata = edit_metadata(old if isinstance(old, dict) else None)
-            settings = _beside(record.settings, settings_of(configuration, metadata))
+            settings = _merge_settings(record.settings, settings_of(configuration, metadata))
             return CollectionRecord(record.id, record.name, settings)
 
         self.store.change(opened.record.id, replaced)
 
 
-def _beside(old: Payload, new: Payload) -> Payload:
+def _merge_settings(old: Payload, new: Payload) -> Payload:
     """The new settings of this front, merged with those that `Collection` has stored, which stay as
     long as the unnamed vector space stays the same."""
     kept = {name: one for name, one in old.items() if name not in ("metadata", "hnsw", KEY)}
@@ -129,7 +129,7 @@ def _beside(old: Payload, new: Payload) -> Payload:
 def check_shard_key(given: Any) -> None:
     """Refuse a shard key: there are none here."""
     if given is not None:
-        raise wrong(f"Bad request: there is no shard key {shown(given)}")
+        raise wrong(f"Bad request: there is no shard key {quote(given)}")
 
 
 def check_sharding(opened: CollectionHandle) -> None:
@@ -148,7 +148,7 @@ def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
         {
             "status": "green",
             "optimizer_status": "ok",
-            "indexed_vectors_count": _indexed(opened),
+            "indexed_vectors_count": _count_indexed(opened),
             "points_count": opened.points.number(None),
             "segments_count": 1,
             "config": {
@@ -184,7 +184,7 @@ def _params(configuration: CollectionConfig) -> dict[str, Any]:
     return params
 
 
-def _indexed(opened: CollectionHandle) -> int:
+def _count_indexed(opened: CollectionHandle) -> int:
     """How many vectors are indexed: all sparse ones, and those in a graph where one is worth it."""
     spaces: Any = opened.points.stats()["spaces"]
     graphs: int = sum(min(space["indexed_slots"], space["vectors"]) for space in spaces.values())

@@ -18,7 +18,7 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
-from retrieval_store.qdrant.errors import malformed, missing, wrong
+from retrieval_store.qdrant.errors import bad_request, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import Indexes, by_path
 from retrieval_store.qdrant.tokenizers import tokens_of
 from retrieval_store.query.types import CollectionRecord, Kind, NewSpace, SpaceRecord
@@ -50,7 +50,7 @@ PARAMS_REPORTED: Payload = {
     "write_consistency_factor": 1,
     "on_disk_payload": True,
 }
-MOST_NEIGHBORS, LEAST_NEIGHBORS = 1024, 2  # of what our graph can be made with
+MAX_NEIGHBORS, MIN_NEIGHBORS = 1024, 2  # of what our graph can be made with
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def plain(model: Any) -> Payload:
     return dumped
 
 
-def changed(old: Mapping[str, Any] | None, diff: Any) -> Payload:
+def merge_settings(old: Mapping[str, Any] | None, diff: Any) -> Payload:
     """Settings, with those that a model sets replaced."""
     return {**(old or {}), **({} if diff is None else plain(diff))}
 
@@ -170,7 +170,7 @@ def _index(hnsw: Mapping[str, Any]) -> Payload:
 
 
 def _graph(hnsw: Mapping[str, Any]) -> Payload:
-    neighbors = min(max(hnsw.get("m") or HNSW_REPORTED["m"], LEAST_NEIGHBORS), MOST_NEIGHBORS)
+    neighbors = min(max(hnsw.get("m") or HNSW_REPORTED["m"], MIN_NEIGHBORS), MAX_NEIGHBORS)
     construction = max(hnsw.get("ef_construct") or HNSW_REPORTED["ef_construct"], 1)
     return {**HNSW_DEFAULTS, "max_neighbors": neighbors, "ef_construction": construction}
 
@@ -279,23 +279,23 @@ WITHOUT_MEANING = {
 def checked_name(name: Any) -> str:
     """The name for a new collection; Refused for an invalid one."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
-        raise malformed(
+        raise bad_request(
             f"collection_name is {name!r}: expected 1 to {LONGEST_NAME} characters, none of "
             f"{FORBIDDEN!r}"
         )
     if not name:
-        raise missing("collection_name is empty")
+        raise not_found("collection_name is empty")
     return name
 
 
 def checked_vector_name(name: Any, sparse: bool) -> str:
     """The name for a new vector space; Refused for an invalid one."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
-        raise malformed(
+        raise bad_request(
             f"the vector name {name!r} has characters that none may have: {FORBIDDEN!r}"
         )
     if sparse and not name:
-        raise malformed("a sparse vector needs a name")
+        raise bad_request("a sparse vector needs a name")
     return name
 
 
@@ -305,7 +305,7 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
     if stored["size"] == 0:
         raise wrong(f"vectors {name!r} have size 0, expected 1 to {LARGEST_SIZE}")
     if not 0 < stored["size"] <= LARGEST_SIZE:
-        raise malformed(
+        raise bad_request(
             f"vectors {name!r} have size {stored['size']}, expected 1 to {LARGEST_SIZE}"
         )
     _tell_of_turbo(stored)
@@ -354,7 +354,7 @@ def new_configuration(
 def index_to_store(key: str, schema: Any) -> dict[str, Any]:
     """A new payload index, in the form in which a server reports it."""
     if schema is None:
-        raise malformed(f"field_schema of {key!r} is missing: expected a PayloadSchemaType")
+        raise bad_request(f"field_schema of {key!r} is missing: expected a PayloadSchemaType")
     if hasattr(schema, "model_dump"):
         if isinstance(schema, models.TextIndexParams):
             tokens_of(schema)  # refuses what isn't known here
@@ -364,7 +364,9 @@ def index_to_store(key: str, schema: Any) -> dict[str, Any]:
         return {"data_type": models.PayloadSchemaType(schema).value}
     except ValueError:
         kinds = ", ".join(kind.value for kind in models.PayloadSchemaType)
-        raise malformed(f"field_schema of {key!r} is {schema!r}, expected one of {kinds}") from None
+        raise bad_request(
+            f"field_schema of {key!r} is {schema!r}, expected one of {kinds}"
+        ) from None
 
 
 COUNTS = ("shard_number", "replication_factor", "write_consistency_factor")
@@ -386,16 +388,16 @@ def with_settings(old: CollectionConfig, given: Mapping[str, Any]) -> Collection
     params = {name: _plain(given[name]) for name in PARAMS if name in given}
     for name in COUNTS:
         if given.get(name, 1) < 1:
-            raise malformed(f"{name} is {given[name]}, expected 1 or more")
+            raise bad_request(f"{name} is {given[name]}, expected 1 or more")
     return CollectionConfig(
         old.vectors,
         old.sparse_vectors,
         {**old.params, **params},
-        changed(old.hnsw_config, given.get("hnsw_config")),
-        changed(old.optimizer_config, given.get("optimizers_config")),
-        changed(old.wal_config, given.get("wal_config")),
+        merge_settings(old.hnsw_config, given.get("hnsw_config")),
+        merge_settings(old.optimizer_config, given.get("optimizers_config")),
+        merge_settings(old.wal_config, given.get("wal_config")),
         _quantization(old, given.get("quantization_config")),
-        changed(old.strict_mode_config, given.get("strict_mode_config")) or None,
+        merge_settings(old.strict_mode_config, given.get("strict_mode_config")) or None,
         old.payload_schema,
     )
 

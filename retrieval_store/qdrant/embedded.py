@@ -24,7 +24,7 @@ from retrieval_store.qdrant.collections import (
     check_shard_key,
     collection_info,
 )
-from retrieval_store.qdrant.errors import Refused, answering, missing, reading_models, wrong
+from retrieval_store.qdrant.errors import Refused, answering, not_found, reading_models, wrong
 from retrieval_store.qdrant.strict_mode import check_timeout
 from retrieval_store.qdrant.write import in_batches, points_of
 from retrieval_store.query.protocols import EmbeddedStore
@@ -108,7 +108,7 @@ def _of_shard(method: Callable[..., R]) -> Callable[..., R]:
 
     def call(self: "Embedded", collection_name: str, shard_id: int, *args: Any, **kwargs: Any) -> R:
         if shard_id != 0:
-            raise missing(f"Not found: there is shard 0 alone, and no shard {shard_id}")
+            raise not_found(f"Not found: there is shard 0 alone, and no shard {shard_id}")
         return method(self, collection_name, *args, **kwargs)
 
     return call
@@ -147,7 +147,9 @@ def _aliases_of(
     store: EmbeddedStore, opened: CollectionHandle
 ) -> models.CollectionsAliasesResponse:
     name = opened.record.name
-    return manage.described({alias: to for alias, to in store.aliases().items() if to == name})
+    return manage.describe_aliases(
+        {alias: to for alias, to in store.aliases().items() if to == name}
+    )
 
 
 @_every_method
@@ -179,7 +181,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **settings: Any,
     ) -> bool:
-        plan = manage.planned(vectors_config, **settings)
+        plan = manage.plan_collection(vectors_config, **settings)
         return manage.create(self.collections, collection_name, plan)
 
     def recreate_collection(
@@ -189,7 +191,7 @@ class Embedded(QdrantBase):
         timeout: int | None = None,
         **settings: Any,
     ) -> bool:
-        plan = manage.planned(vectors_config, **settings)
+        plan = manage.plan_collection(vectors_config, **settings)
         manage.delete(self.collections, collection_name)
         return manage.create(self.collections, collection_name, plan)
 
@@ -212,7 +214,7 @@ class Embedded(QdrantBase):
         return True
 
     def get_aliases(self, **kwargs: Any) -> models.CollectionsAliasesResponse:
-        return manage.described(self.collections.store.aliases())
+        return manage.describe_aliases(self.collections.store.aliases())
 
     update_collection = _of_collection(manage.update)
     get_collection = _of_collection(collection_info)
@@ -275,7 +277,7 @@ class Embedded(QdrantBase):
 
     # Snapshots
 
-    list_snapshots = _of_collection(snapshots.listed)
+    list_snapshots = _of_collection(snapshots.list_snapshots)
     create_snapshot = _of_collection(snapshots.create)
     delete_snapshot = _of_collection(snapshots.delete)
 
@@ -286,7 +288,7 @@ class Embedded(QdrantBase):
         return snapshots.recover(self.collections.store, name, location, checksum)
 
     def list_full_snapshots(self, **kwargs: Any) -> list[models.SnapshotDescription]:
-        return snapshots.listed(self.collections.store, None)
+        return snapshots.list_snapshots(self.collections.store, None)
 
     def create_full_snapshot(self, **kwargs: Any) -> models.SnapshotDescription:
         return snapshots.create(self.collections.store, None)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from retrieval_store.base.validation import Payload, checked_object, is_unicode, shown
+from retrieval_store.base.validation import Payload, checked_object, is_unicode, quote
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
@@ -46,7 +46,7 @@ STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
 MISREAD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 LEFT_OUT = {"self", "collection_name", "kwargs", "return"}
 REPLACED_AT_MOST = 3  # times in one call
-MOST = 2**63 - 1  # what a server's and an engine's numbers hold
+MAX_NUMBER = 2**63 - 1  # what a server's and an engine's numbers hold
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -88,7 +88,7 @@ class RateLimited(Refused, ResourceExhaustedResponse):
         return RateLimited, (self.message, self.retry_after_s)
 
 
-def malformed(message: str) -> Refused:
+def bad_request(message: str) -> Refused:
     """The refusal of a request that a server can't parse."""
     return Refused(HTTPStatus.UNPROCESSABLE_ENTITY, message)
 
@@ -98,7 +98,7 @@ def wrong(message: str) -> Refused:
     return Refused(HTTPStatus.BAD_REQUEST, message)
 
 
-def missing(message: str) -> Refused:
+def not_found(message: str) -> Refused:
     """The refusal of a request for something that doesn't exist."""
     return Refused(HTTPStatus.NOT_FOUND, message)
 
@@ -110,7 +110,7 @@ def to_float(value: Any, name: str) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if math.isnan(number):
-        raise malformed(f"{name} is {shown(value)}, expected a number")
+        raise bad_request(f"{name} is {quote(value)}, expected a number")
     return number
 
 
@@ -142,7 +142,7 @@ def answering(method: Method) -> Method:
         except MISREAD as error:
             refuse(error, *args, **kwargs)
             if isinstance(error, OverflowError | RecursionError | ValidationError):
-                raise malformed(f"{method.__name__} can't read this: {error}") from error
+                raise bad_request(f"{method.__name__} can't read this: {error}") from error
             raise
 
     def again(*args: Any, **kwargs: Any) -> Any:
@@ -175,10 +175,12 @@ def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
     the failure isn't the caller's."""
     collection = arguments.get("collection_name", "")
     if not isinstance(collection, str) or not is_unicode(collection):
-        return malformed(f"collection_name is {shown(collection)}, expected a str of Unicode text")
+        return bad_request(
+            f"collection_name is {quote(collection)}, expected a str of Unicode text"
+        )
     for argument, value in arguments.items():
-        if isinstance(value, int) and abs(value) > MOST:
-            return malformed(f"{argument} is {shown(value)}, expected an int of at most 64 bits")
+        if isinstance(value, int) and abs(value) > MAX_NUMBER:
+            return bad_request(f"{argument} is {quote(value)}, expected an int of at most 64 bits")
     try:
         _model(name, strict=True).model_validate(dict(arguments))
     except ValidationError as found:
@@ -197,8 +199,8 @@ def check_given(name: str, arguments: Mapping[str, Any]) -> None:
 def _of_first(found: ValidationError, arguments: Mapping[str, Any]) -> Refused:
     first = found.errors()[0]
     argument = str(first["loc"][0])
-    given = shown(arguments[argument])
-    return malformed(f"{argument} is {given}; as qdrant_client has it: {first['msg']}")
+    given = quote(arguments[argument])
+    return bad_request(f"{argument} is {given}; as qdrant_client has it: {first['msg']}")
 
 
 @functools.cache
@@ -254,14 +256,14 @@ def _has_dicts(argument: str, value: Any) -> bool:
 
 def _as_model(method: str, argument: str, value: Any) -> Any:
     if argument in SELECTORS and not value:  # would be a filter that all points fulfil
-        raise malformed(f"{argument} is an empty dict, expected ids or a filter")
+        raise bad_request(f"{argument} is an empty dict, expected ids or a filter")
     try:
         return _adapter(method, argument).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise malformed(
-            f"{argument} is {shown(value)}; as qdrant_client has it: {place}: {first['msg']}"
+        raise bad_request(
+            f"{argument} is {quote(value)}; as qdrant_client has it: {place}: {first['msg']}"
         ) from error
 
 
@@ -279,10 +281,10 @@ def to_write(payload: Mapping[Any, Any] | None, place: str = "payload") -> Paylo
     try:
         return checked_object(payload, place)
     except InvalidMetadataError:
-        return checked_object(_serialised(payload, place), place)
+        return checked_object(_serialise(payload, place), place)
 
 
-def _serialised(payload: Any, place: str) -> Any:
+def _serialise(payload: Any, place: str) -> Any:
     try:
         return _without_nan(pydantic_core.to_jsonable_python(payload))
     except (pydantic_core.PydanticSerializationError, ValueError) as error:

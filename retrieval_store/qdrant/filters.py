@@ -11,9 +11,16 @@ from uuid import UUID
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import LEAST, MOST, ScalarKind, TokensAt, ValuesAt, uuid_in
+from retrieval_store.filters.columns import (
+    MAX_INTEGER,
+    MIN_INTEGER,
+    ScalarKind,
+    TokensAt,
+    ValuesAt,
+    uuid_in,
+)
 from retrieval_store.filters.dates import micros_of
 from retrieval_store.filters.geo import InBox, InCircle, InPolygon, Ring
 from retrieval_store.filters.leaves import MAX_NODES, InSlice, any_element
@@ -37,7 +44,7 @@ from retrieval_store.filters.values import (
     HasPhrase,
     HasTokens,
 )
-from retrieval_store.qdrant.errors import malformed, to_float
+from retrieval_store.qdrant.errors import bad_request, to_float
 from retrieval_store.qdrant.payload_indexes import (
     Indexes,
     Schema,
@@ -52,7 +59,7 @@ from retrieval_store.qdrant.payload_indexes import (
 from retrieval_store.query.query import GroupSearch
 
 NONE = Or(())
-LEAST_OF_A_RING = 4  # points: a triangle, and its first again
+MIN_RING_POINTS = 4  # points: a triangle, and its first again
 
 
 def _match(path: JsonPath, index: Schema, given: Any) -> Expression:
@@ -69,7 +76,7 @@ def _match(path: JsonPath, index: Schema, given: Any) -> Expression:
             return Beginning(ValuesAt(path, "keyword"), prefix)
         case models.MatchSubstring(substring=text):
             return Containing(ValuesAt(path, "keyword"), text)
-    raise InvalidFilterError(f"{shown(given)} is no way to match")
+    raise InvalidFilterError(f"{quote(given)} is no way to match")
 
 
 def _text(path: JsonPath, index: Schema, given: Any) -> Expression:
@@ -94,7 +101,7 @@ def _with_letters(at: ValuesAt, given: Any) -> Expression:
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
         case models.MatchPhrase(phrase=text) | models.MatchText(text=text):
             return Containing(at, text)
-    raise InvalidFilterError(f"{shown(given)} is no way to match a text")
+    raise InvalidFilterError(f"{quote(given)} is no way to match a text")
 
 
 def is_missed(index: Schema, match: Any) -> bool:
@@ -150,7 +157,7 @@ def _range(path: JsonPath, index: Schema, given: Any) -> Expression:
     if kind == "integer":
         bounds = {name: as_read(value) for name, value in bounds.items()}
     if kind != "float":
-        bounds = {name: clamped(value) for name, value in bounds.items()}
+        bounds = {name: clamp_integer(value) for name, value in bounds.items()}
     return Between(ValuesAt(path, kind), **bounds)
 
 
@@ -158,7 +165,7 @@ def _bound(value: Any) -> int | float:
     if isinstance(value, date):
         return micros_of(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidFilterError(f"the range has the bound {shown(value)}, expected a finite one")
+        raise InvalidFilterError(f"the range has the bound {quote(value)}, expected a finite one")
     return to_float(value, "the bound of a range")
 
 
@@ -175,9 +182,9 @@ def as_read(value: int | float) -> int | float:
     return -number if sign else number
 
 
-def clamped(value: int | float) -> int | float:
+def clamp_integer(value: int | float) -> int | float:
     """A bound for integers, limited to 64 bits."""
-    return min(max(value, LEAST), MOST)
+    return min(max(value, MIN_INTEGER), MAX_INTEGER)
 
 
 def _box(path: JsonPath, index: Schema, given: models.GeoBoundingBox) -> Expression:
@@ -196,7 +203,7 @@ def _polygon(path: JsonPath, index: Schema, given: models.GeoPolygon) -> Express
 
 def _ring(given: models.GeoLineString) -> Ring:
     points = tuple(map(_place, given.points))
-    if len(points) < LEAST_OF_A_RING:
+    if len(points) < MIN_RING_POINTS:
         raise InvalidFilterError(f"a polygon has {len(points)} points, expected at least 4")
     if points[0] != points[-1]:
         raise InvalidFilterError("a polygon's last point isn't its first, as it should be")
@@ -220,7 +227,7 @@ PARSERS: dict[str, Callable[[JsonPath, Schema, Any], Expression]] = {
 }
 
 
-MOST_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
+MAX_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
 
 
 def parse_filter(given: models.Filter | None, indexes: Indexes) -> Expression | None:
@@ -229,7 +236,7 @@ def parse_filter(given: models.Filter | None, indexes: Indexes) -> Expression | 
     return None if given is None else _FilterParser(indexes).filter(given, 1)
 
 
-def merged(one: models.Filter | None, other: models.Filter | None) -> models.Filter | None:
+def merge_filters(one: models.Filter | None, other: models.Filter | None) -> models.Filter | None:
     """Two filters as one, as servers merge them: `must` and `must_not` of both hold; `should` is
     concatenated, so that one condition of either is enough."""
     if one is None or other is None:
@@ -266,8 +273,8 @@ class _FilterParser:
     count: list[int] = field(default_factory=lambda: [0])
 
     def filter(self, given: models.Filter, depth: int) -> Expression:
-        if depth > MOST_LEVELS:
-            raise InvalidFilterError(f"the filter is nested deeper than {MOST_LEVELS} levels")
+        if depth > MAX_LEVELS:
+            raise InvalidFilterError(f"the filter is nested deeper than {MAX_LEVELS} levels")
         terms = self._all(given.must, depth)
         if given.must_not is not None:
             terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
@@ -288,7 +295,7 @@ class _FilterParser:
 
     def _least(self, given: models.MinShould, depth: int) -> Expression:
         if given.min_count < 1:
-            raise malformed(f"min_count is {given.min_count}, expected 1 or more")
+            raise bad_request(f"min_count is {given.min_count}, expected 1 or more")
         return AtLeast(tuple(self._all(given.conditions, depth)), given.min_count)
 
     def _condition(self, given: Any, depth: int) -> Expression:
@@ -314,8 +321,8 @@ class _FilterParser:
             case models.HasVectorCondition(has_vector=str(space)):
                 return HasVector(space)
             case models.SliceCondition(slice=part):
-                return _checked(InSlice(part.total, part.index))
-        raise InvalidFilterError(f"{shown(given)} is no condition of a filter")
+                return _check_node(InSlice(part.total, part.index))
+        raise InvalidFilterError(f"{quote(given)} is no condition of a filter")
 
     def _nested(self, given: models.Nested, depth: int) -> Expression:
         path = parse_path(given.key).into_each()
@@ -336,7 +343,7 @@ class _FilterParser:
             if (value := getattr(given, name)) is not None
         ]
         if not said:
-            raise malformed(f"the condition on {given.key!r} says nothing")
+            raise bad_request(f"the condition on {given.key!r} says nothing")
         return said[0] if len(said) == 1 else Or(tuple(said))
 
     def _sizes(self, path: JsonPath, given: models.FieldCondition) -> Expression | None:
@@ -375,11 +382,11 @@ def parse_id(given: Any) -> int | str:
     if isinstance(given, int) and 0 <= given < 2**64:
         return given
     raise InvalidFilterError(
-        f"the filter has the id {shown(given)}, expected an integer from 0 to 2**64 - 1 or a string"
+        f"the filter has the id {quote(given)}, expected an integer from 0 to 2**64 - 1 or a string"
     )
 
 
-def _checked(node: Expression) -> Expression:
+def _check_node(node: Expression) -> Expression:
     node.check()
     return node
 

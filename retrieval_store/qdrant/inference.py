@@ -19,9 +19,9 @@ from qdrant_client.embed.type_inspector import Inspector
 
 from retrieval_store import plugins
 from retrieval_store.base.system import needing
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import QueryEmbedding
-from retrieval_store.qdrant.errors import malformed, wrong
+from retrieval_store.qdrant.errors import bad_request, wrong
 from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 
 BM25 = "qdrant/bm25"
@@ -102,7 +102,7 @@ class ResolvesInPlace:
 
     def _resolve_query_request(self, query: Any) -> Any:
         if not isinstance(query, models.QueryRequest):
-            raise malformed(f"a request is {shown(query)}, expected qdrant_client's QueryRequest")
+            raise bad_request(f"a request is {quote(query)}, expected qdrant_client's QueryRequest")
         return query.model_copy(update={"query": self._resolve_query(query.query)})
 
     def _resolve_query(self, query: Any) -> Any:
@@ -111,8 +111,8 @@ class ResolvesInPlace:
                 return models.NearestQuery(nearest=query)
             return super()._resolve_query(query)  # type: ignore[misc]
         except ValueError as error:  # pydantic's, of numbers too large for any float, are such
-            raise malformed(
-                f"query is {shown(query)}, expected what can be searched for"
+            raise bad_request(
+                f"query is {quote(query)}, expected what can be searched for"
             ) from error
 
     def get_embedding_size(self, model_name: str) -> int:

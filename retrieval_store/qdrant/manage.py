@@ -16,12 +16,12 @@ from retrieval_store.qdrant.config import (
     UNNAMED,
     CollectionConfig,
     Vector,
-    changed,
     checked_name,
     checked_vector_name,
     dense_params,
     hnsw_of,
     index_to_store,
+    merge_settings,
     new_configuration,
     plain,
     settings_of,
@@ -30,7 +30,7 @@ from retrieval_store.qdrant.config import (
     tell_once,
     with_settings,
 )
-from retrieval_store.qdrant.errors import Refused, check_given, missing, to_write, wrong
+from retrieval_store.qdrant.errors import Refused, check_given, not_found, to_write, wrong
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.strict_mode import SIZES, check_indexes
 from retrieval_store.query.protocols import EmbeddedStore
@@ -45,7 +45,7 @@ class CollectionPlan:
     spaces: Mapping[str, NewSpace]
 
 
-def planned(
+def plan_collection(
     vectors_config: Any = None,
     sparse_vectors_config: Any = None,
     metadata: Any = None,
@@ -119,7 +119,7 @@ def update(
             sparse_vectors=_with_diffs(old.sparse_vectors, sparse_vectors_config or {}),
         )
 
-    collections.change(opened, edit, lambda old: _merged(old, new))
+    collections.change(opened, edit, lambda old: _merge_metadata(old, new))
     return True
 
 
@@ -127,16 +127,16 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
     for name in diffs:
         if name not in old:
             raise wrong(f"Not existing vector name error: {name}")
-    return {name: changed(params, diffs.get(name)) for name, params in old.items()}
+    return {name: merge_settings(params, diffs.get(name)) for name, params in old.items()}
 
 
-def _merged(old: Payload | None, new: Payload) -> Payload | None:
+def _merge_metadata(old: Payload | None, new: Payload) -> Payload | None:
     merged = {**(old or {}), **new}
     kept = {key: value for key, value in merged.items() if value is not None or key not in new}
     return kept or (old and {})
 
 
-def _completed(opened: CollectionHandle) -> models.UpdateResult:
+def _completed_update(opened: CollectionHandle) -> models.UpdateResult:
     return models.UpdateResult(
         operation_id=opened.points.operation, status=models.UpdateStatus.COMPLETED
     )
@@ -166,7 +166,7 @@ def add_vector(
         return new
 
     collections.change(opened, edit)
-    return _completed(opened)
+    return _completed_update(opened)
 
 
 def _make_space(opened: CollectionHandle, vector: Vector, hnsw: Payload) -> None:
@@ -201,7 +201,7 @@ def drop_vector(
     if vector_name in opened.configuration.by_name:
         collections.change(opened, edit)
         collections.change(opened, drop_what_is_left)
-    return _completed(opened)
+    return _completed_update(opened)
 
 
 def add_index(
@@ -219,7 +219,7 @@ def add_index(
         opened,
         lambda old: replace(old, payload_schema={**old.payload_schema, field_name: stored}),
     )
-    return _completed(opened)
+    return _completed_update(opened)
 
 
 def drop_index(
@@ -227,7 +227,7 @@ def drop_index(
 ) -> models.UpdateResult:
     """Delete the payload index of a key, if there is one."""
     if not field_name:
-        raise missing("Not found: field_name is empty")
+        raise not_found("Not found: field_name is empty")
     parse_path(field_name)
 
     def edit(old: CollectionConfig) -> CollectionConfig:
@@ -236,7 +236,7 @@ def drop_index(
 
     if field_name in opened.configuration.payload_schema:
         collections.change(opened, edit)
-    return _completed(opened)
+    return _completed_update(opened)
 
 
 def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:
@@ -258,7 +258,7 @@ def _change(aliases: dict[str, str], operation: Any) -> None:
             aliases.pop(asked.alias_name, None)
         case models.RenameAliasOperation(rename_alias=asked):
             if asked.old_alias_name not in aliases:
-                raise missing(f"Not found: Alias {asked.old_alias_name} does not exists!")
+                raise not_found(f"Not found: Alias {asked.old_alias_name} does not exists!")
             aliases[checked_name(asked.new_alias_name)] = aliases.pop(asked.old_alias_name)
         case _:
             raise wrong(
@@ -266,7 +266,7 @@ def _change(aliases: dict[str, str], operation: Any) -> None:
             )
 
 
-def described(aliases: Mapping[str, str]) -> models.CollectionsAliasesResponse:
+def describe_aliases(aliases: Mapping[str, str]) -> models.CollectionsAliasesResponse:
     """Aliases as models."""
     return models.CollectionsAliasesResponse(
         aliases=[

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import shortened
+from retrieval_store.base.validation import shorten
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import PlacesAt, ScalarKind, TokensAt, ValuesAt, uuid_in
 from retrieval_store.filters.dates import micros_of
@@ -29,7 +29,7 @@ from retrieval_store.query.formulas import Variable
 _KEY = r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[^."\[\]]+))'
 _FIRST = re.compile(_KEY)
 _NEXT = re.compile(rf"\.{_KEY}|\[(?P<place>\d*)\]", re.ASCII)
-MOST_PLACES = 2**63
+MAX_PLACES = 2**63
 
 
 @lru_cache(maxsize=1024)
@@ -56,7 +56,7 @@ def _step(found: re.Match[str], key: str) -> Step:
         return named["bare"]
     if not named["place"]:
         return EACH
-    if int(named["place"]) >= MOST_PLACES:
+    if int(named["place"]) >= MAX_PLACES:
         raise _invalid(key)
     return int(named["place"])
 
@@ -69,7 +69,7 @@ def _is_bare(key: str) -> bool:
 
 def _invalid(key: str) -> InvalidFilterError:
     return InvalidFilterError(
-        f"{shortened(key)} is no path into a payload: expected keys such as a.b, a[].b or a[0], in "
+        f"{shorten(key)} is no path into a payload: expected keys such as a.b, a[].b or a[0], in "
         'double quotes where they have other characters than letters, digits, "-" and "_"'
     )
 

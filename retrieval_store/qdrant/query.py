@@ -16,7 +16,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
@@ -27,12 +27,12 @@ from retrieval_store.qdrant.config import UNNAMED, Vector
 from retrieval_store.qdrant.errors import (
     NoVectorError,
     Refused,
-    malformed,
-    missing,
+    bad_request,
+    not_found,
     to_float,
     wrong,
 )
-from retrieval_store.qdrant.filters import merged
+from retrieval_store.qdrant.filters import merge_filters
 from retrieval_store.qdrant.payload_indexes import parse_order, parse_scored, parse_variable
 from retrieval_store.qdrant.read import expression_of
 from retrieval_store.qdrant.strict_mode import (
@@ -49,7 +49,7 @@ from retrieval_store.qdrant.strict_mode import (
 from retrieval_store.qdrant.vectors import (
     dense_vector,
     id_to_read,
-    normalised,
+    normalise_rows,
     several_vectors,
     to_sparse,
 )
@@ -135,7 +135,7 @@ class Inputs:
         if self.using.kind == "multi":
             return as_asked(self.using, several_vectors(self.using, given))
         if isinstance(given, models.SparseVector) or given is None:
-            raise wrong(f"the query is {shown(given)}, but vectors {self.using.name!r} are dense")
+            raise wrong(f"the query is {quote(given)}, but vectors {self.using.name!r} are dense")
         row: Example = as_asked(self.using, dense_vector(self.using, given))[0]
         return row
 
@@ -156,7 +156,7 @@ class Inputs:
         if point_id not in self.read:
             self._read([point_id])
         if point_id not in self.read:
-            raise missing(f"Not found: No point with id {given} found")
+            raise not_found(f"Not found: No point with id {given} found")
         found = self.read[point_id]
         if found is None or (isinstance(found, np.ndarray) and np.isnan(found.ravel()[:1]).any()):
             raise NoVectorError(given, name)
@@ -197,7 +197,7 @@ def _matrices(examples: list[Example]) -> list[Matrix]:
 
 def _as_kept(vector: Vector, found: Matrix) -> Matrix:
     """A stored vector as a server would return it."""
-    return normalised(vector, np.atleast_2d(found)).reshape(found.shape)
+    return normalise_rows(vector, np.atleast_2d(found)).reshape(found.shape)
 
 
 def _sparse_average(positives: list[Example], negatives: list[Example]) -> SparseVector:
@@ -228,7 +228,7 @@ def _sparse(values: dict[int, float]) -> SparseVector:
 
 def nothing_given() -> Exception:
     """The refusal where examples are needed and none are given."""
-    return malformed("at least one positive or negative example is needed")
+    return bad_request("at least one positive or negative example is needed")
 
 
 MICROS = 1e6
@@ -349,7 +349,7 @@ class _FormulaParser:
         try:
             filter_ = models.Filter(must=[given])
         except ValueError:
-            raise wrong(f"the formula has {shown(given)}, expected an expression") from None
+            raise wrong(f"the formula has {quote(given)}, expected an expression") from None
         check_filter(self._opened, filter_)
         expression = expression_of(self._opened, filter_)
         assert expression is not None
@@ -380,8 +380,8 @@ def _seconds(text: str) -> float:
 
 
 LIMIT, RRF_K = 10, 2
-K1, B, MOST_K1 = 1.2, 0.75, 1e6
-MOST_CANDIDATES = 16_384  # of MMR
+K1, B, MAX_K1 = 1.2, 0.75, 1e6
+MAX_CANDIDATES = 16_384  # of MMR
 INTEGERS, NUMERIC = (int, np.integer), (int, float, np.number)
 NO_PARAMS = models.SearchParams()
 NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
@@ -396,7 +396,7 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
         parser.refuse_unreadable(request)  # which a server comes upon before all else
         raise
     _check_sources(request)
-    return _joined(parsed, None)
+    return _step_with_prefetches(parsed, None)
 
 
 def named_by(
@@ -417,7 +417,7 @@ class _Parsed:
     prefetch: tuple["_Parsed", ...]
 
 
-def _joined(parsed: _Parsed, above: Expression | None) -> QueryStep:
+def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QueryStep:
     """The step with its prefetches. A step finds neither the points that it or its prefetches use,
     nor those that the steps above it use; filters from above apply where points are first
     searched."""
@@ -425,7 +425,7 @@ def _joined(parsed: _Parsed, above: Expression | None) -> QueryStep:
         return parsed.step
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
     unnamed = all_of(above, named)
-    prefetch = tuple(_joined(one, unnamed) for one in parsed.prefetch)
+    prefetch = tuple(_step_with_prefetches(one, unnamed) for one in parsed.prefetch)
     asked = None if prefetch else all_of(parsed.step.expression, unnamed)
     return replace(parsed.step, prefetch=prefetch, expression=asked)
 
@@ -445,7 +445,7 @@ class _QueryParser:
         sources = _sources(given)
         if above is None and not sources:
             return _Parsed(step, tuple(own), ())
-        filter_ = merged(above, given.filter)
+        filter_ = merge_filters(above, given.filter)
         if not sources:
             step = replace(step, expression=expression_of(self._opened, filter_))
         prefetch = tuple(self.parsed(one, filter_, depth + 1) for one in sources)
@@ -476,7 +476,7 @@ class _QueryParser:
         offset = _number("offset", getattr(given, "offset", None) or 0, 0)
         threshold = given.score_threshold
         if threshold is not None and not isinstance(threshold, NUMERIC):
-            raise malformed(f"score_threshold is {shown(threshold)}, expected a number")
+            raise bad_request(f"score_threshold is {quote(threshold)}, expected a number")
         query, sources = given.query, _sources(given)
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
@@ -503,7 +503,7 @@ class _QueryParser:
             case models.FusionQuery():
                 return FuseRankings("server_rrf", k=RRF_K), []
             case models.RrfQuery(rrf=rrf):
-                return _weighted(rrf, sources), []
+                return _weighted_rrf(rrf, sources), []
             case models.FormulaQuery():
                 return FormulaScore(formula_of(self._opened, query)), []
             case models.OrderByQuery(order_by=order):
@@ -522,8 +522,8 @@ class _QueryParser:
         asked = text if hasattr(text, "query") else models.TextQueryInput(query=text)
         scoring = asked.scoring.bm25 if asked.scoring is not None else models.Bm25Params()
         k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
-        if not 0.0 <= k1 <= MOST_K1 or not 0.0 <= b <= 1.0:
-            raise malformed(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
+        if not 0.0 <= k1 <= MAX_K1 or not 0.0 <= b <= 1.0:
+            raise bad_request(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
         at = parse_scored(given.using, self._opened.configuration.indexes_by_path)
         tokens = tuple(at.tokens.of_query(asked.query))
         return PayloadText(at, tokens, k1, b, self._corpus(given.params))
@@ -550,7 +550,7 @@ class _QueryParser:
                 near = self._near(inputs, nearest, params)
                 return _diverse(near, mmr, limit)
             case models.RecommendQuery(recommend=recommend):
-                return _recommended(inputs, recommend, params)
+                return _recommendation(inputs, recommend, params)
             case models.DiscoverQuery(discover=discover):
                 target = inputs.example(discover.target)
                 return Discover(inputs.using.name, target, _pairs(inputs, discover.context))
@@ -563,10 +563,10 @@ class _QueryParser:
     def _near(
         self, inputs: Inputs, given: Any, params: models.SearchParams
     ) -> NearestDense | NearestSparse:
-        return _near(inputs, inputs.example(given), params, self._corpus(params))
+        return _nearest_to(inputs, inputs.example(given), params, self._corpus(params))
 
 
-def _near(
+def _nearest_to(
     inputs: Inputs,
     vector: Example,
     params: models.SearchParams,
@@ -582,7 +582,7 @@ def _near(
 
 def _number(name: str, given: Any, least: int) -> int:
     if not isinstance(given, INTEGERS) or given < least:
-        raise malformed(f"{name} is {shown(given)}, expected {least} or more")
+        raise bad_request(f"{name} is {quote(given)}, expected {least} or more")
     return int(given)
 
 
@@ -609,16 +609,16 @@ def _diverse(near: NearestDense | NearestSparse, mmr: Any, wanted: int) -> Mmr:
     diversity = 0.5 if mmr.diversity is None else mmr.diversity
     candidates = wanted if mmr.candidates_limit is None else mmr.candidates_limit
     if not 0.0 <= diversity <= 1.0:
-        raise malformed(f"mmr.diversity is {diversity}, expected 0 to 1")
-    if not 0 <= candidates <= MOST_CANDIDATES:
-        raise malformed(f"mmr.candidates_limit is {candidates}, expected up to {MOST_CANDIDATES}")
+        raise bad_request(f"mmr.diversity is {diversity}, expected 0 to 1")
+    if not 0 <= candidates <= MAX_CANDIDATES:
+        raise bad_request(f"mmr.candidates_limit is {candidates}, expected up to {MAX_CANDIDATES}")
     return Mmr(near, diversity, candidates)
 
 
-def _weighted(rrf: models.Rrf, sources: int) -> FuseRankings:
+def _weighted_rrf(rrf: models.Rrf, sources: int) -> FuseRankings:
     k = RRF_K if rrf.k is None else rrf.k
     if k < 1:
-        raise malformed(f"rrf.k is {k}, expected 1 or more")
+        raise bad_request(f"rrf.k is {k}, expected 1 or more")
     if rrf.weights is None:
         return FuseRankings("server_rrf", k=k)
     if len(rrf.weights) != sources:
@@ -626,7 +626,7 @@ def _weighted(rrf: models.Rrf, sources: int) -> FuseRankings:
     return FuseRankings("server_rrf", tuple(rrf.weights), k)
 
 
-def _recommended(
+def _recommendation(
     inputs: Inputs, given: models.RecommendInput, params: models.SearchParams
 ) -> Scoring:
     if not given.positive and not given.negative:
@@ -638,7 +638,7 @@ def _recommended(
     count, name = len(given.positive or []), inputs.using.name
     positives, negatives = examples[:count], examples[count:]
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
-        return _near(inputs, average(inputs.using, positives, negatives), params)
+        return _nearest_to(inputs, average(inputs.using, positives, negatives), params)
     best = strategy == models.RecommendStrategy.BEST_SCORE
     return Recommend(name, tuple(positives), tuple(negatives), best)
 

@@ -14,12 +14,12 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.validation import INT_MAX, MAX_DEPTH, Payload, shown
+from retrieval_store.base.validation import INT_MAX, MAX_DEPTH, Payload, quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
 from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.errors import malformed, wrong
+from retrieval_store.qdrant.errors import bad_request, wrong
 from retrieval_store.qdrant.filters import parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_facet, parse_order, parse_path
 from retrieval_store.qdrant.strict_mode import check_exact, check_filter, check_limit
@@ -62,7 +62,9 @@ def with_reserved_keys(
     return found
 
 
-def edited(change: Callable[[Payload | None], Payload | None]) -> Callable[[Content], Content]:
+def edit_payload(
+    change: Callable[[Payload | None], Payload | None],
+) -> Callable[[Content], Content]:
     """An edit of payloads as users see them; None stands for no payload, as after `clear`."""
 
     def edit(content: Content) -> Content:
@@ -77,11 +79,11 @@ def setting(new: Payload, key: str | None) -> Callable[[Payload | None], Payload
     """An edit that sets the keys of `new` in the payload, or in what lies at a path in it; null
     deletes a key. A point without payload gets `new` as it is, as on a server."""
     if key is None:
-        return lambda old: new if old is None else _merged(old, new)
+        return lambda old: new if old is None else _merge_payload(old, new)
     path = parse_path(key).steps
     if len(path) + _levels(new) > MAX_DEPTH:
-        raise wrong(f"the payload would be nested deeper than {MAX_DEPTH} levels at {shown(key)}")
-    return lambda old: _set(old, path, new)
+        raise wrong(f"the payload would be nested deeper than {MAX_DEPTH} levels at {quote(key)}")
+    return lambda old: _set_at_path(old, path, new)
 
 
 def _levels(value: Any) -> int:
@@ -92,28 +94,28 @@ def _levels(value: Any) -> int:
     return 1 + max(map(_levels, within), default=0)
 
 
-def _merged(old: Any, new: Payload) -> Payload:
+def _merge_payload(old: Any, new: Payload) -> Payload:
     merged = {**old, **new} if isinstance(old, dict) else dict(new)
     return {name: value for name, value in merged.items() if value is not None or name not in new}
 
 
-def _set(value: Any, path: Path, new: Payload) -> Any:
+def _set_at_path(value: Any, path: Path, new: Payload) -> Any:
     """`value` with `new` merged at the path, which is created where it doesn't exist."""
     if not path:
-        return _merged(value, new)
+        return _merge_payload(value, new)
     step, rest = path[0], path[1:]
     if isinstance(step, str):
         held = value if isinstance(value, dict) else {}
-        return {**held, step: _set(held.get(step), rest, new)}
+        return {**held, step: _set_at_path(held.get(step), rest, new)}
     items = value if isinstance(value, list) else []
     wanted = range(len(items)) if step is EACH else [step]
-    return [_set(one, rest, new) if i in wanted else one for i, one in enumerate(items)]
+    return [_set_at_path(one, rest, new) if i in wanted else one for i, one in enumerate(items)]
 
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload | None], Payload | None]:
     """An edit that deletes what lies at these paths."""
     if isinstance(keys, str):
-        raise malformed(f"keys is {keys!r}, expected a sequence of keys")
+        raise bad_request(f"keys is {keys!r}, expected a sequence of keys")
     paths = [parse_path(key).steps for key in keys]
 
     def delete(old: Payload | None) -> Payload | None:
@@ -145,11 +147,11 @@ def selecting(with_payload: Any) -> Shown | None:
     if isinstance(with_payload, bool) or with_payload is None:
         return every_key if with_payload else None
     if isinstance(with_payload, models.PayloadSelectorInclude):
-        return _included(with_payload.include)
+        return _select_keys(with_payload.include)
     if isinstance(with_payload, models.PayloadSelectorExclude):
         return deleting(with_payload.exclude)
     if isinstance(with_payload, Iterable) and not isinstance(with_payload, str | Mapping):
-        return _included(list(with_payload))
+        return _select_keys(list(with_payload))
     raise wrong(f"with_payload is {with_payload!r}: expected a bool, keys, or a PayloadSelector")
 
 
@@ -158,7 +160,7 @@ def every_key(payload: Payload) -> Payload:
     return payload
 
 
-def _included(keys: Sequence[str]) -> Shown:
+def _select_keys(keys: Sequence[str]) -> Shown:
     paths = [parse_path(key).steps for key in keys]
     if all(len(path) == 1 and isinstance(path[0], str) for path in paths):
         names = {path[0] for path in paths}
@@ -185,7 +187,7 @@ def _parts(value: Any, paths: Sequence[Path]) -> Any:
     return None
 
 
-def cleared(content: Content) -> Content:
+def clear_payload(content: Content) -> Content:
     """The content without its payload."""
     return replace(content, payload=None, document=None, uri=None)
 
@@ -199,7 +201,7 @@ _set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
 _set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
-def made(kind: type[Model], values: dict[str, Any]) -> Model:
+def make_model(kind: type[Model], values: dict[str, Any]) -> Model:
     """An instance with these values, which it keeps: one for each field of the model, in the order
     of the fields, and of the types that validation would have made.
 
@@ -253,7 +255,7 @@ class Selection:
         values = [None] * len(points.ids) if order is None else order
         parts = zip(points.ids, self.payloads(points), self.vectors(points), values, strict=True)
         return [
-            made(
+            make_model(
                 models.Record,
                 {
                     "id": point_id,
@@ -301,7 +303,7 @@ def scroll(
     """A page of points in the order of ids, and the id of the next page; or in the order of a key,
     without a next page."""
     if not isinstance(limit, int) or not 1 <= limit <= INT_MAX:
-        raise malformed(f"limit is {shown(limit)}, expected 1 to 2^64-1")
+        raise bad_request(f"limit is {quote(limit)}, expected 1 to 2^64-1")
     check_limit(opened, limit)
     check_filter(opened, scroll_filter)
     selection = Selection(opened, with_payload, with_vectors)
@@ -340,7 +342,7 @@ def facet(
     """The values of a key with the number of points that have each: the most frequent first, of
     equally frequent ones the least."""
     if not isinstance(limit, int) or limit < 1:
-        raise malformed(f"limit is {shown(limit)}, expected 1 or more")
+        raise bad_request(f"limit is {quote(limit)}, expected 1 or more")
     check_limit(opened, limit)
     check_exact(opened, exact)
     check_filter(opened, facet_filter)

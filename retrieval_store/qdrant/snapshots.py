@@ -20,7 +20,7 @@ from qdrant_client import models
 from retrieval_store.engine.storage.files import SNAPSHOTS
 from retrieval_store.errors import StorageError
 from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.errors import missing, wrong
+from retrieval_store.qdrant.errors import not_found, wrong
 from retrieval_store.query.protocols import EmbeddedStore
 
 FULL = "full"
@@ -58,7 +58,7 @@ def _of_files() -> Iterator[None]:
     except StorageError:  # ours are OSErrors, too, which say more
         raise
     except FileNotFoundError as error:
-        raise missing(f"Not found: there is no snapshot {error.filename}") from None
+        raise not_found(f"Not found: there is no snapshot {error.filename}") from None
     except OSError as error:
         raise StorageError(f"{error.filename}: {error.strerror}") from error
 
@@ -72,11 +72,11 @@ def create(store: EmbeddedStore, opened: CollectionHandle | None) -> models.Snap
     path = folder / f"{'full' if opened is None else _as_file(opened)}-{now}{SUFFIX}"
     store.snapshot(path, None if opened is None else opened.record.id)
     path.with_name(path.name + CHECKSUM).write_text(_checksum(path), encoding="ascii")
-    return _described(path)
+    return _describe_snapshot(path)
 
 
 @_of_files()
-def listed(
+def list_snapshots(
     store: EmbeddedStore, opened: CollectionHandle | None
 ) -> list[models.SnapshotDescription]:
     """The snapshots, the oldest first."""
@@ -87,7 +87,7 @@ def listed(
     found = []
     for path in filter(partial(_is_own, store), sorted(paths)):
         with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-            found.append(_described(path))
+            found.append(_describe_snapshot(path))
     return found
 
 
@@ -104,7 +104,7 @@ def path_of(store: EmbeddedStore, opened: CollectionHandle | None, name: Any) ->
     """The path of the snapshot of this name; Refused without one."""
     path = folder_of(store, opened) / str(name)
     if not (isinstance(name, str) and _NAME.fullmatch(name) and _is_own(store, path)):
-        raise missing(f"Not found: there is no snapshot {name!r}")
+        raise not_found(f"Not found: there is no snapshot {name!r}")
     return path
 
 
@@ -118,16 +118,16 @@ def _is_own(store: EmbeddedStore, path: Path) -> bool:
 def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None) -> bool:
     """Replace the collection of this name, if there is one, by a snapshot. location: a path or a
     file:// URI; nothing is downloaded. checksum: the expected SHA-256 of the file."""
-    path = _located(location)
+    path = _path_of_location(location)
     if not path.is_file():
-        raise missing(f"Not found: there is no snapshot {path}")
+        raise not_found(f"Not found: there is no snapshot {path}")
     if checksum is not None and _checksum(path) != checksum.lower():
         raise wrong(f"the checksum of {path} isn't {checksum!r}: {_checksum(path)!r}")
     store.restore(path, name, replace=True)
     return True
 
 
-def _located(location: Any) -> Path:
+def _path_of_location(location: Any) -> Path:
     try:
         found = urlparse(str(location))
     except ValueError:
@@ -140,7 +140,7 @@ def _located(location: Any) -> Path:
     return Path(str(location))
 
 
-def _described(path: Path) -> models.SnapshotDescription:
+def _describe_snapshot(path: Path) -> models.SnapshotDescription:
     status, beside = path.stat(), path.with_name(path.name + CHECKSUM)
     made = datetime.fromtimestamp(status.st_mtime, UTC).replace(microsecond=0, tzinfo=None)
     return models.SnapshotDescription(

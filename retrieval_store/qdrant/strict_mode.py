@@ -35,10 +35,10 @@ TIMES: tuple[Use, ...] = ("range of times",)
 PLACES: tuple[Use, ...] = ("geo",)
 
 
-def unserved(given: models.Filter, indexes: Indexes) -> tuple[JsonPath, Sequence[Use]] | None:
+def unindexed_key(given: models.Filter, indexes: Indexes) -> tuple[JsonPath, Sequence[Use]] | None:
     """A key that a filter uses without an index, and the uses that would serve it; None where every
     key has its index."""
-    for path, uses in _asked(given, ()):
+    for path, uses in _keys_and_uses(given, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
     return None
@@ -69,7 +69,7 @@ def _uses_of(index: Schema) -> set[Use]:
     return set()
 
 
-def _asked(
+def _keys_and_uses(
     given: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
     """The keys of a filter, as paths from the top of a payload, and the uses that would serve each.
@@ -77,10 +77,10 @@ def _asked(
     for one in conditions_of(given):
         match one:
             case models.Filter():
-                yield from _asked(one, above)
+                yield from _keys_and_uses(one, above)
             case models.NestedCondition(nested=nested):
                 path = parse_path(nested.key).into_each()
-                yield from _asked(nested.filter, (*above, *path.steps))
+                yield from _keys_and_uses(nested.filter, (*above, *path.steps))
             case models.FieldCondition(key=key):
                 yield JsonPath((*above, *parse_path(key).steps)), tuple(_of_field(one))
             case models.IsEmptyCondition(is_empty=of) | models.IsNullCondition(is_null=of):
@@ -226,7 +226,7 @@ def check_filter(opened: CollectionHandle, given: Any, updating: bool = False) -
         _check_condition(strict, condition)
     allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
     if allowed is False and isinstance(given, models.Filter):
-        found = unserved(given, opened.configuration.indexes_by_path)
+        found = unindexed_key(given, opened.configuration.indexes_by_path)
         if found is not None:
             _refuse_unindexed(*found)
 
@@ -366,7 +366,7 @@ class _Sizes:
         """The size of a collection when it was last measured."""
         asked, size = self._known.get(opened.record.id, (0, Size()))
         if asked % MEASURED_EACH == 0:
-            size = _measured(opened)
+            size = _measure_collection(opened)
         self._keep(opened.record.id, asked + 1, size)
         return size
 
@@ -379,7 +379,7 @@ class _Sizes:
 SIZES = _Sizes()
 
 
-def _measured(opened: CollectionHandle) -> Size:
+def _measure_collection(opened: CollectionHandle) -> Size:
     disk: Any = opened.points.stats().get("disk") or {}
     vectors = sum(_bytes(space) for space in opened.points.spaces())
     return Size(opened.points.number(None), vectors, disk.get("points", 0))

@@ -55,11 +55,11 @@ _BY_HAND = {
 
 def fold(word: str) -> str:
     """The word in ASCII, as far as possible."""
-    return word if word.isascii() else "".join(map(_folded, word))
+    return word if word.isascii() else "".join(map(_fold_character, word))
 
 
 @lru_cache(maxsize=10_000)
-def _folded(one: str) -> str:
+def _fold_character(one: str) -> str:
     known = _BY_HAND.get(one)
     if known is not None or one.isascii():
         return known or one

@@ -16,10 +16,10 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Matrix, SparseVector
-from retrieval_store.base.validation import INT_MAX, is_unicode, shown
+from retrieval_store.base.validation import INT_MAX, is_unicode, quote
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED, CollectionConfig, Vector
-from retrieval_store.qdrant.errors import malformed, wrong
+from retrieval_store.qdrant.errors import bad_request, wrong
 from retrieval_store.query.types import NonDenseVector, NonDenseVectors, PointId, Points, Vectors
 
 Columns: TypeAlias = dict[str, Vectors | NonDenseVectors]
@@ -53,7 +53,7 @@ def _by_name(one: Any) -> Iterable[tuple[str, Any]]:
 def refuse_empty(name: str, vector: Any) -> None:
     """Refuse a vector without numbers, in whatever space."""
     if isinstance(vector, list | tuple | np.ndarray) and len(vector) == 0:
-        raise malformed(f"the vector {name!r} is empty")
+        raise bad_request(f"the vector {name!r} is empty")
 
 
 def _positions(positions: list[int], count: int) -> Ints | None:
@@ -67,7 +67,7 @@ def column_of(
     vector = opened.vector(name)
     if vector.kind == "dense":
         return Vectors(_matrix(vector, vectors), positions)
-    read = to_sparse if vector.kind == "sparse" else _several(vector)
+    read = to_sparse if vector.kind == "sparse" else _as_multivector(vector)
     return NonDenseVectors([read(one) for one in vectors], positions)
 
 
@@ -95,9 +95,9 @@ def _matrix(vector: Vector, vectors: Any) -> Matrix:
     if matrix is None or matrix.ndim != 2:
         for one in vectors:
             dense_vector(vector, one)
-        raise malformed(f"the vectors {vector.name!r} aren't lists of numbers")
+        raise bad_request(f"the vectors {vector.name!r} aren't lists of numbers")
     _check(vector, matrix)
-    return _kept(vector, matrix)
+    return _as_float16(vector, matrix)
 
 
 def dense_vector(vector: Vector, given: Any) -> Matrix:
@@ -108,7 +108,7 @@ def dense_vector(vector: Vector, given: Any) -> Matrix:
         row = None
     if row is None or row.ndim != 2:
         expected = "a list of numbers" if vector.size is None else f"{vector.size} numbers"
-        raise wrong(f"Wrong input: vector {vector.name!r} is {shown(given)}, expected {expected}")
+        raise wrong(f"Wrong input: vector {vector.name!r} is {quote(given)}, expected {expected}")
     _check(vector, row)
     return row
 
@@ -124,16 +124,16 @@ def _check(vector: Vector, matrix: Matrix) -> None:
         raise wrong(f"Wrong input: a vector {vector.name!r} has numbers that are NaN or infinite")
 
 
-def _kept(vector: Vector, matrix: Matrix) -> Matrix:
+def _as_float16(vector: Vector, matrix: Matrix) -> Matrix:
     """As a server stores them in float16: normalised, if they are compared so, and infinite beyond
     its range, which shows as null."""
     if vector.datatype != "float16":
         return matrix
-    unit = normalised(vector, matrix)
+    unit = normalise_rows(vector, matrix)
     return np.where(np.abs(unit) > FLOAT16_MAX, np.copysign(FLOAT16_INFINITY, unit), unit)
 
 
-def _several(vector: Vector) -> Any:
+def _as_multivector(vector: Vector) -> Any:
     def read(given: Any) -> Matrix:
         return several_vectors(vector, given)
 
@@ -147,11 +147,11 @@ def several_vectors(vector: Vector, given: Any) -> Matrix:
     except (ValueError, TypeError):
         matrix = None
     if matrix is None or matrix.ndim != 2:
-        raise malformed(
-            f"the multivector {vector.name!r} is {shown(given)}, expected lists of numbers"
+        raise bad_request(
+            f"the multivector {vector.name!r} is {quote(given)}, expected lists of numbers"
         )
     if not matrix.size:
-        raise malformed(f"the multivector {vector.name!r} is empty")
+        raise bad_request(f"the multivector {vector.name!r} is empty")
     _check(vector, matrix)
     return matrix
 
@@ -161,17 +161,17 @@ def to_sparse(given: Any) -> SparseVector:
     if isinstance(given, Mapping):
         given = models.SparseVector.model_validate(given)
     if not isinstance(given, models.SparseVector):
-        raise wrong(f"a sparse vector is {shown(given)}, expected a SparseVector")
+        raise wrong(f"a sparse vector is {quote(given)}, expected a SparseVector")
     indices = np.array(given.indices, np.int64)
     values = _as_floats(given.values)
     if len(indices) != len(values):
-        raise malformed(f"a sparse vector has {len(indices)} indices and {len(values)} values")
+        raise bad_request(f"a sparse vector has {len(indices)} indices and {len(values)} values")
     if len(indices) and not 0 <= indices.min() <= indices.max() <= LARGEST_INDEX:
-        raise malformed(f"a sparse vector has indices that aren't between 0 and {LARGEST_INDEX}")
+        raise bad_request(f"a sparse vector has indices that aren't between 0 and {LARGEST_INDEX}")
     order = np.argsort(indices, kind="stable")
     indices = indices[order]
     if (indices[1:] == indices[:-1]).any():
-        raise malformed("a sparse vector has an index twice")
+        raise bad_request("a sparse vector has an index twice")
     if not np.isfinite(values).all():
         raise wrong("a sparse vector has values that are NaN or infinite")
     return SparseVector(indices.astype(np.uint32), values[order])
@@ -210,14 +210,14 @@ def _shown_column(vector: Vector, points: Points) -> list[Any]:
         if not column.shape[1]:
             return [None] * len(points.ids)
         lacking = np.isnan(column[:, 0])
-        rows = _listed(vector, normalised(vector, column))
+        rows = _as_lists(vector, normalise_rows(vector, column))
         for i in lacking.nonzero()[0].tolist():
             rows[i] = None
         return rows
     return [None if one is None else _shown_special(vector, one) for one in column]
 
 
-def _listed(vector: Vector, matrix: Matrix) -> list[Any]:
+def _as_lists(vector: Vector, matrix: Matrix) -> list[Any]:
     """Rows as lists, with None for numbers beyond float16."""
     if vector.datatype != "float16" or not (np.abs(matrix) >= FLOAT16_INFINITY).any():
         rows: list[Any] = matrix.tolist()
@@ -228,10 +228,10 @@ def _listed(vector: Vector, matrix: Matrix) -> list[Any]:
 def _shown_special(vector: Vector, one: NonDenseVector) -> Any:
     if isinstance(one, SparseVector):
         return models.SparseVector(indices=one.indices.tolist(), values=one.values.tolist())
-    return normalised(vector, one).tolist()
+    return normalise_rows(vector, one).tolist()
 
 
-def normalised(vector: Vector, matrix: Matrix) -> Matrix:
+def normalise_rows(vector: Vector, matrix: Matrix) -> Matrix:
     """The rows at length 1, where a server stores them so; zero vectors stay zero."""
     if not vector.is_normalised:
         return matrix
@@ -265,7 +265,7 @@ def id_to_write(given: Any) -> PointId:
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
         if 0 <= given <= INT_MAX:
             return int(given)
-        raise malformed(f"the point id {given} isn't between 0 and 2^64-1")
+        raise bad_request(f"the point id {given} isn't between 0 and 2^64-1")
     if isinstance(given, uuid.UUID):
         return str(given)
     if isinstance(given, str):
@@ -273,7 +273,7 @@ def id_to_write(given: Any) -> PointId:
         if known is None:
             raise wrong(f"the point id {given!r} is neither an unsigned integer nor a UUID")
         return known
-    raise malformed(f"the point id is {shown(given)}, expected an unsigned integer or a UUID")
+    raise bad_request(f"the point id is {quote(given)}, expected an unsigned integer or a UUID")
 
 
 def id_to_read(given: Any) -> PointId:
@@ -285,7 +285,7 @@ def id_to_read(given: Any) -> PointId:
     if isinstance(given, str):
         known = uuid_of(given)
         if known is None and not is_unicode(given):
-            raise malformed(f"the point id {shown(given)} holds a lone surrogate")
+            raise bad_request(f"the point id {quote(given)} holds a lone surrogate")
         return known or given
     return id_to_write(given)
 
@@ -293,11 +293,11 @@ def id_to_read(given: Any) -> PointId:
 def ids_to_read(given: Iterable[Any]) -> list[PointId]:
     """Several point ids, each once, in their order."""
     if isinstance(given, str | Mapping):
-        raise malformed(f"ids is {shown(given)}, expected a sequence of ids")
+        raise bad_request(f"ids is {quote(given)}, expected a sequence of ids")
     return list(dict.fromkeys(map(id_to_read, given)))
 
 
-def selected(selector: Any) -> Selected:
+def parse_selector(selector: Any) -> Selected:
     """The ids, or the filter, of a selector."""
     check_shard_key(getattr(selector, "shard_key", None))
     match selector:
@@ -308,8 +308,8 @@ def selected(selector: Any) -> Selected:
         case models.PointIdsList():
             selector = selector.points
     if isinstance(selector, Mapping):
-        raise malformed(
-            f"points is {shown(selector)}, expected ids, or a Filter, PointIdsList or "
+        raise bad_request(
+            f"points is {quote(selector)}, expected ids, or a Filter, PointIdsList or "
             "FilterSelector of qdrant_client.models"
         )
     if isinstance(selector, str | int | np.integer | uuid.UUID):
@@ -318,7 +318,7 @@ def selected(selector: Any) -> Selected:
         try:
             selector = list(selector)
         except TypeError:
-            raise malformed(f"points is {shown(selector)}, expected ids or a filter") from None
+            raise bad_request(f"points is {quote(selector)}, expected ids or a filter") from None
     if not selector:
         raise wrong("no points are named, and there is no filter")
     return ids_to_read(selector), None

@@ -15,18 +15,18 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Ints
-from retrieval_store.base.validation import Payload, shown
+from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key, check_sharding
-from retrieval_store.qdrant.errors import Refused, malformed, missing, to_write, wrong
+from retrieval_store.qdrant.errors import Refused, bad_request, not_found, to_write, wrong
 from retrieval_store.qdrant.read import (
-    cleared,
+    clear_payload,
     content_of,
     deleting,
-    edited,
+    edit_payload,
     expression_of,
-    made,
+    make_model,
     setting,
 )
 from retrieval_store.qdrant.strict_mode import check_batch, check_columns, check_filter, check_sizes
@@ -36,8 +36,8 @@ from retrieval_store.qdrant.vectors import (
     column_of,
     columns_of,
     id_to_write,
+    parse_selector,
     refuse_empty,
-    selected,
     selector_of,
 )
 from retrieval_store.query.protocols import Changes
@@ -74,7 +74,7 @@ def carry_out(
 
 
 def _result(number: int) -> models.UpdateResult:
-    return made(
+    return make_model(
         models.UpdateResult,
         {"operation_id": number, "status": models.UpdateStatus.COMPLETED},
     )
@@ -133,7 +133,7 @@ def _point(one: Any, i: int) -> Any:
         return one
     if isinstance(one, dict):
         return models.PointStruct(**one)
-    raise malformed(f"points[{i}] is {shown(one)}, expected a PointStruct")
+    raise bad_request(f"points[{i}] is {quote(one)}, expected a PointStruct")
 
 
 def _of_batch(
@@ -158,7 +158,7 @@ def _of_batch(
 
 def _check_length(name: str, given: Sequence[Any], count: int) -> None:
     if len(given) != count:
-        raise malformed(f"there are {count} ids, but {len(given)} {name}")
+        raise bad_request(f"there are {count} ids, but {len(given)} {name}")
 
 
 def _each_once(batch: PointBatch) -> PointBatch:
@@ -200,7 +200,7 @@ def updating_vectors(
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
     if not points or any(_has_none(point.vector) for point in points):
-        raise malformed("there are no vectors to write" if points else "there are no points")
+        raise bad_request("there are no vectors to write" if points else "there are no points")
     check_batch(opened, len(points))
     check_sizes(opened)
     rules = WriteRules("update", "refuse", where=where)
@@ -232,7 +232,7 @@ def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
             named = [id_to_write(point.id) for point in points]
             known = opened.points.get(named, None, None, 0, Fields()).ids
             if lost := set(named).difference(known):
-                raise missing(f"Not found: No point with id {min(lost, key=str)} found") from None
+                raise not_found(f"Not found: No point with id {min(lost, key=str)} found") from None
         raise
 
 
@@ -251,19 +251,19 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 
 def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation:
     """The operation that deletes points by ids or a filter."""
-    ids, expression = _chosen_by(opened, selected(points_selector))
+    ids, expression = _chosen_by(opened, parse_selector(points_selector))
     return lambda changes: changes.delete(ids, expression)
 
 
 def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
     """The operation that deletes vectors of these names."""
-    chosen = selected(points)
+    chosen = parse_selector(points)
     if isinstance(vectors, str):
-        raise malformed(f"vectors is {vectors!r}, expected a sequence of names")
+        raise bad_request(f"vectors is {vectors!r}, expected a sequence of names")
     for name in vectors:
         opened.vector(name)
     if not vectors:
-        raise malformed("vectors is empty, expected names of vectors")
+        raise bad_request("vectors is empty, expected names of vectors")
     ids, expression = _chosen_by(opened, chosen)
 
     def change(changes: Changes) -> None:
@@ -276,15 +276,15 @@ def setting_payload(
     opened: CollectionHandle, payload: Any, points: Any, key: str | None = None
 ) -> Operation:
     """The operation that sets keys of payloads, or of an object in them."""
-    chosen = selected(points)
+    chosen = parse_selector(points)
     check_sizes(opened, payloads_alone=True)
-    edit = edited(setting(to_write(payload), key))
+    edit = edit_payload(setting(to_write(payload), key))
     return _editing(opened, chosen, edit)
 
 
 def overwriting_payload(opened: CollectionHandle, payload: Any, points: Any) -> Operation:
     """The operation that replaces payloads."""
-    chosen = selected(points)
+    chosen = parse_selector(points)
     check_sizes(opened, payloads_alone=True)
     content = content_of(to_write(payload))
     return _editing(opened, chosen, lambda old: content)
@@ -292,12 +292,12 @@ def overwriting_payload(opened: CollectionHandle, payload: Any, points: Any) -> 
 
 def deleting_payload(opened: CollectionHandle, keys: Sequence[str], points: Any) -> Operation:
     """The operation that deletes what lies at these paths."""
-    return _editing(opened, selected(points), edited(deleting(keys)))
+    return _editing(opened, parse_selector(points), edit_payload(deleting(keys)))
 
 
 def clearing_payload(opened: CollectionHandle, points_selector: Any) -> Operation:
     """The operation that deletes payloads."""
-    return _editing(opened, selected(points_selector), cleared, strict=False)
+    return _editing(opened, parse_selector(points_selector), clear_payload, strict=False)
 
 
 def _editing(
@@ -319,7 +319,7 @@ def _of_known(change: Callable[[], object]) -> None:
     try:
         change()
     except NotFoundError as error:
-        raise missing(f"Not found: {error}") from error
+        raise not_found(f"Not found: {error}") from error
 
 
 def _chosen_by(
@@ -355,8 +355,8 @@ def operation_of(opened: CollectionHandle, given: Any) -> Operation:
             return updating_vectors(opened, asked.points, asked.update_filter)
         case models.DeleteVectorsOperation(delete_vectors=asked):
             return deleting_vectors(opened, asked.vector, selector_of(asked.points, asked.filter))
-    raise malformed(
-        f"an operation is {shown(given)}, expected one of qdrant_client.models' operations"
+    raise bad_request(
+        f"an operation is {quote(given)}, expected one of qdrant_client.models' operations"
     )
 
 
@@ -368,7 +368,7 @@ def batch(opened: CollectionHandle, update_operations: Iterable[Any]) -> list[mo
 def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """The points, so many at a time."""
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise malformed(f"batch_size is {shown(size)}, expected 1 or more")
+        raise bad_request(f"batch_size is {quote(size)}, expected 1 or more")
     rest = iter(points)
     while batch := list(itertools.islice(rest, size)):
         yield batch
@@ -381,12 +381,14 @@ def points_of(
     UUIDs."""
     given_ids = (str(uuid.uuid4()) for _ in itertools.count()) if ids is None else ids
     given_payloads = itertools.repeat(None) if payloads is None else payloads
-    for point_id, vector, payload in zip(given_ids, _each(vectors), given_payloads, strict=False):
+    for point_id, vector, payload in zip(
+        given_ids, _vectors_by_point(vectors), given_payloads, strict=False
+    ):
         # Checked where points are written, so not validated number by number here.
         yield models.PointStruct.model_construct(id=point_id, vector=vector, payload=payload)
 
 
-def _each(vectors: Any) -> Iterator[Any]:
+def _vectors_by_point(vectors: Any) -> Iterator[Any]:
     """The vectors of each point; of several names where these are columns of matrices."""
     if isinstance(vectors, Mapping):
         columns = {name: np.asarray(column) for name, column in vectors.items()}

@@ -177,7 +177,7 @@ class Ranker(Protocol):
 def answer(leaves: Ranker, question: Query) -> list[Hits]:
     """The hits of each query of each step, or of each group, best first. Only their points are
     read from the store."""
-    found, groups = _found(leaves, question)
+    found, groups = _rank_and_group(leaves, question)
     if question.measured is not None:
         for place, one in enumerate(found):
             one.distances = leaves.distances(question.measured, place, one.items)
@@ -189,16 +189,18 @@ def answer(leaves: Ranker, question: Query) -> list[Hits]:
     ]
 
 
-def _found(leaves: Ranker, question: Query) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
+def _rank_and_group(
+    leaves: Ranker, question: Query
+) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
     """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
     match question.groups:
         case None:
             found = list(chain.from_iterable(ranked_each(leaves, question.steps)))
         case BestOfEach() as kinds:
-            found = best_of_each(leaves, partial(ranked, leaves), question.steps[0], kinds)
+            found = best_of_each(leaves, partial(rank_step, leaves), question.steps[0], kinds)
         case GroupSearch() as groups:
-            step, rank = question.steps[0], partial(ranked, leaves)
-            each = grouped(leaves, rank, step, groups, less_is_better(leaves, step))
+            step, rank = question.steps[0], partial(rank_step, leaves)
+            each = rank_groups(leaves, rank, step, groups, less_is_better(leaves, step))
             return [one for _, one in each], [value for value, _ in each]
     return found, [None] * len(found)
 
@@ -210,7 +212,7 @@ def ranked_each(
     product with several query vectors at once costs far less than one after the other."""
     named = [""] * len(steps) if names is None else names
     if len(steps) == 1:
-        return [ranked(leaves, steps[0], named[0])]
+        return [rank_step(leaves, steps[0], named[0])]
     together: dict[Hashable, list[int]] = {}
     for i, step in enumerate(steps):
         key = leaves.search_key(step)
@@ -219,12 +221,12 @@ def ranked_each(
     for which in together.values():
         some = [steps[i] for i in which]
         alone = len(some) == 1
-        each = [ranked(leaves, some[0], named[which[0]])] if alone else _at_once(leaves, some)
+        each = [rank_step(leaves, some[0], named[which[0]])] if alone else _at_once(leaves, some)
         found.update(zip(which, each, strict=True))
     return [found[i] for i in range(len(steps))]
 
 
-def ranked(leaves: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
+def rank_step(leaves: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
     """One ranking for each query of a step, with threshold and window applied. name: of a prefetch,
     in an explanation."""
     if not step.prefetch:
@@ -325,7 +327,7 @@ def fused_each(
     leaves: Ranker, step: QueryStep, scoring: FuseRankings, each: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
     """For each query one ranking by fusion of the rankings of its prefetches."""
-    from retrieval_store.base.fusion import fused
+    from retrieval_store.base.fusion import fuse
 
     weights = [_weights(scoring, legs) for legs in each]
     if leaves.trace.is_kept:
@@ -333,7 +335,7 @@ def fused_each(
     found = []
     for legs, its in zip(each, weights, strict=True):
         rankings = [(leg.items, leg.scores) for leg in legs]
-        found.append(Ranked(*fused(rankings, scoring.kind, its, scoring.k, leaves.order)))
+        found.append(Ranked(*fuse(rankings, scoring.kind, its, scoring.k, leaves.order)))
     leaves.trace.lap("fusion")
     return found
 
@@ -445,7 +447,7 @@ def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) 
     )
 
 
-def grouped(
+def rank_groups(
     leaves: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
     """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
@@ -484,10 +486,10 @@ def _in_rounds(
     limit = groups.count * groups.size
     labels = leaves.labelling(groups, limit)
     gathered = _Gathered(leaves, groups, labels, ascending)
-    wide = replace(_widened(step, groups.size), limit=limit)
+    wide = replace(_widen_prefetches(step, groups.size), limit=limit)
     for groups_asked in (gathered.not_full, gathered.to_fill):
         for _ in range(ROUNDS):
-            (found,) = rank(_narrowed(wide, gathered.unseen(), groups_asked()))
+            (found,) = rank(_restrict_step(wide, gathered.unseen(), groups_asked()))
             gathered.add(found)
             if gathered.is_enough():
                 return gathered.best()
@@ -496,19 +498,19 @@ def _in_rounds(
     return gathered.best()
 
 
-def _widened(step: QueryStep, times: int) -> QueryStep:
+def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
     """The step with the limit of each prefetch multiplied, so that groups can become full."""
     prefetch = tuple(
-        replace(_widened(one, times), limit=one.limit * times) for one in step.prefetch
+        replace(_widen_prefetches(one, times), limit=one.limit * times) for one in step.prefetch
     )
     return replace(step, prefetch=prefetch)
 
 
-def _narrowed(step: QueryStep, *terms: Expression | None) -> QueryStep:
+def _restrict_step(step: QueryStep, *terms: Expression | None) -> QueryStep:
     """The step restricted to points that fulfil the terms. With prefetches the innermost ones are
     restricted, since they choose the candidates."""
     if step.prefetch:
-        return replace(step, prefetch=tuple(_narrowed(one, *terms) for one in step.prefetch))
+        return replace(step, prefetch=tuple(_restrict_step(one, *terms) for one in step.prefetch))
     return replace(step, expression=all_of(step.expression, *terms))
 
 

@@ -120,7 +120,7 @@ class Mmr:
 
 @dataclass(slots=True, eq=False)
 class FuseRankings:
-    """By fusion of the rankings of the prefetches; see `base.fusion.fused`. weights: one for each
+    """By fusion of the rankings of the prefetches; see `base.fusion.fuse`. weights: one for each
     prefetch, equal if None; k: the constant of reciprocal rank fusion. has_fixed_limits: the caller
     has set the limits of the prefetches, so they stay even where more hits are needed to fill
     groups."""
@@ -213,7 +213,7 @@ def with_limit(step: QueryStep, limit: int) -> QueryStep:
     return replace(step, limit=limit, offset=0, prefetch=prefetch)
 
 
-def among(question: "Query", expression: Expression | None) -> "Query":
+def restrict_query(question: "Query", expression: Expression | None) -> "Query":
     """The same question of the points that fulfil the expression alone."""
     if expression is None:
         return question
@@ -286,7 +286,7 @@ def queries_of(steps: Sequence[QueryStep]) -> int:
     return count
 
 
-MOST_RECORDS, MOST_AHEAD, MOST_CONDITIONS = 1_000, 100, 500
+MAX_RECORDS, MAX_AHEAD, MAX_CONDITIONS = 1_000, 100, 500
 
 
 @dataclass(slots=True, eq=False)
@@ -306,13 +306,13 @@ class ExplainRequest:
     beside: tuple[QueryStep, ...] = ()
     conditions: tuple[Expression, ...] = ()
     same: PayloadPath | None = None
-    ahead: int = MOST_AHEAD
+    ahead: int = MAX_AHEAD
 
     def among(self, expression: Expression) -> "ExplainRequest":
         """The same of the points that fulfil the expression alone."""
         return replace(
             self,
-            question=among(self.question, expression),
+            question=restrict_query(self.question, expression),
             records=And((self.records, expression)),
             beside=tuple(step_among(one, expression) for one in self.beside),
         )

@@ -17,7 +17,7 @@ import numpy as np
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import printable
-from retrieval_store.base.validation import is_unicode, shown
+from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import found_at
 from retrieval_store.filters.leaves import (
@@ -32,8 +32,8 @@ from retrieval_store.filters.nodes import Expression, HasId, walk
 from retrieval_store.filters.paths import PayloadPath, value_at
 from retrieval_store.query.protocols import PointsBackend
 from retrieval_store.query.query import (
-    MOST_CONDITIONS,
-    MOST_RECORDS,
+    MAX_CONDITIONS,
+    MAX_RECORDS,
     BestOfEach,
     Bm25,
     ExplainRequest,
@@ -48,7 +48,7 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import PointId, ShownIds
 
 Kind: TypeAlias = Literal["one", "all", "any"]
-MOST_TOLD = 50  # conditions that leave a record out
+MAX_CONDITIONS_TOLD = 50  # conditions that leave a record out
 SHOWN_DOCUMENT = 200  # characters of a document that are shown as the value which a condition met
 
 
@@ -78,11 +78,11 @@ class Excluded:
         return f"{self.argument} {self.condition!r} (it met {self.met!r})"
 
 
-def every(conditions: Iterable[Condition]) -> Iterator[Condition]:
+def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
     """The conditions and all that they are made of."""
     for one in conditions:
         yield one
-        yield from every(one.terms)
+        yield from walk_conditions(one.terms)
 
 
 def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
@@ -96,19 +96,19 @@ def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Co
     found = [one for term in condition.terms for one in failing(term, holds)]
     # A condition "at least n of these" may have no single failing term; and if more than MOST_TOLD
     # terms fail, the condition as a whole is clearer than their list.
-    return found if 0 < len(found) <= MOST_TOLD else [condition]
+    return found if 0 < len(found) <= MAX_CONDITIONS_TOLD else [condition]
 
 
-def undivided(conditions: Sequence[Condition], most: int) -> tuple[Condition, ...]:
+def limit_parts(conditions: Sequence[Condition], most: int) -> tuple[Condition, ...]:
     """The conditions; each as a whole where they have more than so many parts."""
-    if sum(1 for _ in every(conditions)) <= most:
+    if sum(1 for _ in walk_conditions(conditions)) <= most:
         return tuple(conditions)
     return tuple(replace(one, kind="one", terms=()) for one in conditions[:most])
 
 
 def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
     """The expressions of `every` condition, in its order."""
-    return tuple(one.expression for one in every(conditions))
+    return tuple(one.expression for one in walk_conditions(conditions))
 
 
 def value_met(condition: Condition, record: Candidate) -> Any:
@@ -133,7 +133,7 @@ def _value_of(leaf: ColumnLeaf, record: Candidate) -> Any:
 
 
 PRINTED_DOCUMENT = 80  # characters of a document in the print
-MOST = 5  # ids in the print
+MAX_IDS_SHOWN = 5  # ids in the print
 COLUMNS = ("id", "result", "rank", "by", "left out by", "words shared", "words missing", "advice")
 
 
@@ -241,13 +241,13 @@ class Reason:
         if self.reranked is not None and self.reranked.score is not None:
             yield f"  re-ranker: score {self.reranked.score:.4g}"
         if self.shared_words or self.missing_words:
-            shared = ", ".join(map(_weighed, self.shared_words.items())) or "none"
+            shared = ", ".join(map(_word_with_weight, self.shared_words.items())) or "none"
             missing = ", ".join(self.missing_words) or "none"
             yield printable(f"  words shared: {shared}; missing: {missing}")
         if self.ahead:
-            yield f"  ahead of it: {_some(self.ahead)}"
+            yield f"  ahead of it: {_first_ids(self.ahead)}"
         if self.same:
-            yield f"  found with the same value: {_some(self.same)}"
+            yield f"  found with the same value: {_first_ids(self.same)}"
         for said in self.advice:
             yield f"  → {printable(said)}"
 
@@ -282,13 +282,13 @@ def _told_of(leg: Leg) -> str:
     return ", ".join(told)
 
 
-def _weighed(word: tuple[str, Any]) -> str:
+def _word_with_weight(word: tuple[str, Any]) -> str:
     return word[0] if word[1] is None else f"{word[0]} ({word[1]:.3g})"
 
 
-def _some(ids: list[str | int]) -> str:
-    more = len(ids) - MOST
-    listed = ", ".join(printable(str(one)) for one in ids[:MOST])
+def _first_ids(ids: list[str | int]) -> str:
+    more = len(ids) - MAX_IDS_SHOWN
+    listed = ", ".join(printable(str(one)) for one in ids[:MAX_IDS_SHOWN])
     return f"{listed} and {more} more" if more > 0 else listed
 
 
@@ -392,11 +392,11 @@ def _on_threshold(name: str, leg: Leg, about: About) -> str:
 def _measure_of(leg: Leg) -> str:
     """The distance or score, rounded so that a threshold of what is told lets it in."""
     if leg.distance is not None:
-        return f"its distance is {_rounded(leg.distance, ROUND_CEILING)}"
-    return f"its score is {_rounded(leg.score or 0.0, ROUND_FLOOR)}"
+        return f"its distance is {_format_number(leg.distance, ROUND_CEILING)}"
+    return f"its score is {_format_number(leg.score or 0.0, ROUND_FLOOR)}"
 
 
-def _rounded(number: float, how: str) -> str:
+def _format_number(number: float, how: str) -> str:
     return f"{float(Context(DIGITS, how).create_decimal_from_float(number)):g}"
 
 
@@ -512,7 +512,7 @@ def _on_words(reason: Reason, about: About) -> Iterator[str]:
 
 
 LONGEST_PATTERN = 1_000  # characters of a text
-MOST_CONTAINING = 20  # that contain a text
+MAX_CONTAINING = 20  # that contain a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,9 +535,9 @@ class WhyRequest:
 def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     """The reasons of the records, in the order of the ids, or of insertion. InvalidArgumentError
     where it isn't one way of asking about records, and for a question of several queries."""
-    limit = MOST_CONTAINING if case.ids is None else len(case.ids)
+    limit = MAX_CONTAINING if case.ids is None else len(case.ids)
     groups = case.question.groups
-    case = replace(case, conditions=undivided(case.conditions, MOST_CONDITIONS))
+    case = replace(case, conditions=limit_parts(case.conditions, MAX_CONDITIONS))
     same = case.same or (groups.path if isinstance(groups, BestOfEach) else None)
     first, *others = _ways_to_name(case)
     inquiry = ExplainRequest(
@@ -565,12 +565,12 @@ def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: st
         )
     if containing is not None and not (isinstance(containing, str) and containing):
         raise InvalidArgumentError(
-            f"containing is {shown(containing)}, expected a text that documents have"
+            f"containing is {quote(containing)}, expected a text that documents have"
         )
     if containing is not None and not is_unicode(containing):
         raise InvalidArgumentError("containing has a lone surrogate, which no document has")
-    if ids is not None and not 0 < len(ids) <= MOST_RECORDS:
-        raise InvalidArgumentError(f"{named} has {len(ids)} ids, expected 1 to {MOST_RECORDS:,}")
+    if ids is not None and not 0 < len(ids) <= MAX_RECORDS:
+        raise InvalidArgumentError(f"{named} has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
 
 
 def _absent(point_id: PointId) -> Reason:
@@ -602,7 +602,7 @@ def _candidates(told: RankReport) -> list[Candidate]:
 
 
 def _reason(case: WhyRequest, told: RankReport, at: int, record: Candidate) -> Reason:
-    conditions = [*every(case.conditions)]
+    conditions = [*walk_conditions(case.conditions)]
     fulfilled = {id(one): bool(told.fulfilled[i, at]) for i, one in enumerate(conditions)}
     excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
         Excluded(one.argument, one.written, value_met(one, record))
@@ -631,7 +631,7 @@ def _reason(case: WhyRequest, told: RankReport, at: int, record: Candidate) -> R
         rank=rank,
         legs=legs,
         excluded_by=excluded,
-        shared_words=_shared(case, told, at),
+        shared_words=_shared_words(case, told, at),
         missing_words=[
             case.spelled.get(one.word, one.word) for one in told.words if one.shares[at] == 0
         ],
@@ -644,7 +644,7 @@ def _reason(case: WhyRequest, told: RankReport, at: int, record: Candidate) -> R
     return reason
 
 
-def _shared(case: WhyRequest, told: RankReport, at: int) -> dict[str, float | None]:
+def _shared_words(case: WhyRequest, told: RankReport, at: int) -> dict[str, float | None]:
     """The words that a record shares with the query, the weightiest first."""
     shared = {
         case.spelled.get(one.word, one.word): _number(one.shares, at)

@@ -115,7 +115,7 @@ class Content:
     uri: str | None
 
 
-def merged(old: Payload | None, new: Payload | None) -> Payload | None:
+def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
     """`old` with the keys of `new`; a None deletes the key."""
     if new is None:
         return old

@@ -27,7 +27,7 @@ import orjson
 
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -124,7 +124,7 @@ class Retry:
         return type(error)(f"{error}; {outcome}")
 
 
-def unreached(error: Exception, place: str) -> AttemptFailure:
+def not_connected(error: Exception, place: str) -> AttemptFailure:
     """The failure of an attempt that got no connection."""
     if isinstance(error, ssl.SSLCertVerificationError):
         said = f"its certificate isn't trusted here: {error.verify_message}"
@@ -144,7 +144,7 @@ def unreached(error: Exception, place: str) -> AttemptFailure:
     return AttemptFailure(UnavailableError(_cannot(place, said)), again=True, begun=False)
 
 
-def broken(error: Exception, place: str, doing: str) -> AttemptFailure:
+def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
     """The failure of an attempt whose connection was cut, or had no answer, after something had
     been sent."""
     if isinstance(error, TimeoutError):
@@ -154,11 +154,11 @@ def broken(error: Exception, place: str, doing: str) -> AttemptFailure:
     return AttemptFailure(UnavailableError(said), again=True, begun=True)
 
 
-def answered(
+def error_answer(
     status: int, headers: Mapping[str, str], body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
     """The failure that an unexpected answer means."""
-    said = _said(body)
+    said = _error_in_body(body)
     if status == HTTPStatus.UNAUTHORIZED:
         told = f"the server {place} wants a key, or another one: give it as api_key= of Client"
         return AttemptFailure(AccessDeniedError(told), again=False, begun=False)
@@ -186,7 +186,7 @@ def not_ready(place: str) -> UnavailableError:
     return UnavailableError(f"what is {place} isn't ready: something else answers in its place")
 
 
-def garbled(place: str, doing: str) -> ClusterError:
+def unreadable_answer(place: str, doing: str) -> ClusterError:
     """The error where an answer can't be parsed."""
     return ClusterError(f"what the server {place} answers when {doing} can't be understood")
 
@@ -195,7 +195,7 @@ def _cannot(place: str, why: str) -> str:
     return f"the server {place} can't be reached: {why}"
 
 
-def _said(body: Buffer) -> object:
+def _error_in_body(body: Buffer) -> object:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -247,7 +247,7 @@ def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
     """The address that a client's arguments mean; None where the options are those of another
     client. InvalidArgumentError for invalid ones."""
     if not isinstance(url, str) or not url:
-        raise InvalidTypeError(f"url is {shown(url)}, expected the URL of a server")
+        raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a server")
     timeout = _timeout(options.get("timeout", TIMEOUT))
     if not options.keys() <= {*_OURS, *_OF_QDRANT}:
         return None
@@ -276,11 +276,11 @@ def _parts_of(url: str) -> SplitResult:
     except ValueError:  # which a UnicodeError is too
         parts, host = urlsplit(""), b""
     if parts.scheme not in ("http", "https") or not host:
-        raise InvalidArgumentError(f"url is {shown(url)}, expected http://HOST:PORT, or https://")
+        raise InvalidArgumentError(f"url is {quote(url)}, expected http://HOST:PORT, or https://")
     if parts.username is not None or parts.password is not None:
         raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
     if not (url.isascii() and url.isprintable()) or " " in url:
-        raise InvalidArgumentError(f"url is {shown(url)}, expected a path in ASCII, quoted")
+        raise InvalidArgumentError(f"url is {quote(url)}, expected a path in ASCII, quoted")
     return parts
 
 
@@ -309,7 +309,7 @@ def _timeout(given: Any) -> float | None:
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
     if given is not None and not (is_number and given > 0):
         raise InvalidArgumentError(
-            f"timeout is {shown(given)}, expected seconds, more than 0, or None"
+            f"timeout is {quote(given)}, expected seconds, more than 0, or None"
         )
     return None if given is None else float(given)
 
@@ -317,7 +317,7 @@ def _timeout(given: Any) -> float | None:
 def _headers(options: Mapping[str, Any]) -> dict[str, str]:
     given = options.get("headers") or {}
     if not isinstance(given, Mapping):
-        raise InvalidTypeError(f"headers is {shown(given)}, expected a dict of strings")
+        raise InvalidTypeError(f"headers is {quote(given)}, expected a dict of strings")
     headers = {str(name).lower(): value for name, value in given.items()}
     if options.get("api_key") is not None:
         headers["api-key"] = options["api_key"]
@@ -346,7 +346,7 @@ def _context(verify: Any) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif verify is not True:
-        raise InvalidTypeError(f"verify is {shown(verify)}, expected True, False or a file")
+        raise InvalidTypeError(f"verify is {quote(verify)}, expected True, False or a file")
     return context
 
 
@@ -571,7 +571,7 @@ class HttpConnection:
             raise
         except _BROKEN as error:
             self.close()
-            raise FailedError(broken(error, place, doing)) from error
+            raise FailedError(connection_lost(error, place, doing)) from error
         except BaseException:
             self.close()
             raise
@@ -579,7 +579,7 @@ class HttpConnection:
             self.close()
         if answer.status == HTTPStatus.OK:
             return result
-        raise FailedError(answered(answer.status, answer.headers, refusal, place, doing))
+        raise FailedError(error_answer(answer.status, answer.headers, refusal, place, doing))
 
     def rest(self) -> bool:
         """Note that the connection is idle now; returns whether it can be used again."""
@@ -627,14 +627,14 @@ def _cut_off() -> ConnectionResetError:
     return ConnectionResetError("the answer was cut off")
 
 
-def connected(address: Address) -> HttpConnection:
+def connect(address: Address) -> HttpConnection:
     """A new connection; FailedError."""
     line = HttpConnection(address)
     try:
         line.connect()
     except OSError as error:
         line.close()
-        raise FailedError(unreached(error, address.place)) from error
+        raise FailedError(not_connected(error, address.place)) from error
     return line
 
 
@@ -658,17 +658,17 @@ class Connection:
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
-        request = requested(method, path, given, doing)
-        body = tried(request, self.place, lambda: self._attempt(request, HttpResponse.whole))
+        request = request_of(method, path, given, doing)
+        body = with_retries(request, self.place, lambda: self._attempt(request, HttpResponse.whole))
         return read_answer(method, body, self.place, doing)
 
     def received(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """The result of `read`, called with an answer as it arrives."""
-        return tried(request, self.place, lambda: self._attempt(request, read))
+        return with_retries(request, self.place, lambda: self._attempt(request, read))
 
     def _attempt(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """The result of `read`, called with the answer of one attempt; FailedError."""
-        line = self._kept() or connected(self.address)
+        line = self._kept() or connect(self.address)
         try:
             return line.exchange(request, read)
         finally:
@@ -731,13 +731,13 @@ class PinnedConnection:
 
     def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
         """The result of a method that only reads; raises what `Retry` says."""
-        request = requested(method, path, given, doing)
-        body = tried(request, self._address.place, lambda: self._body(request))
+        request = request_of(method, path, given, doing)
+        body = with_retries(request, self._address.place, lambda: self._body(request))
         return read_answer(method, body, self._address.place, doing)
 
     def _body(self, request: MessageRequest) -> Buffer:
         if self._line is None or self._line.sock is None:
-            self._line = connected(self._address)
+            self._line = connect(self._address)
         return self._line.exchange(request, HttpResponse.whole)
 
     def close(self) -> None:
@@ -746,7 +746,7 @@ class PinnedConnection:
             self._line.close()
 
 
-def tried(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
+def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
     """The result of an attempt at a request, repeated as `Retry` says, which also says what is
     raised."""
     attempts = Retry(request)
@@ -758,7 +758,7 @@ def tried(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
         time.sleep(pause)
 
 
-def requested(method: Method, path: str, given: Mapping[str, Any], doing: str) -> MessageRequest:
+def request_of(method: Method, path: str, given: Mapping[str, Any], doing: str) -> MessageRequest:
     """The request for a method; InvalidArgumentError for one that is too large."""
     message = method.asked(given)
     if size_of(message) > LARGEST:
@@ -774,7 +774,7 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
     try:
         return method.result(body)
     except MalformedError as error:
-        raise garbled(place, doing) from error
+        raise unreadable_answer(place, doing) from error
 
 
 def is_ours_at(address: Address) -> bool | None:
@@ -798,7 +798,7 @@ def is_ours_in_time(address: Address) -> bool:
         except ClusterError:
             raise
         except (OSError, HTTPException) as error:
-            failure = unreached(error, address.place)
+            failure = not_connected(error, address.place)
         time.sleep(attempts.pause_after(failure))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from retrieval_store.base.system import sync_directory
-from retrieval_store.base.tracing import Attributes, returned, traced
+from retrieval_store.base.tracing import Attributes, counts_of_results, traced
 from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -31,7 +31,7 @@ from retrieval_store.query.types import (
     PutResult,
     WriteRules,
 )
-from retrieval_store.remote.connection import Address, Connection, HttpResponse, requested
+from retrieval_store.remote.connection import Address, Connection, HttpResponse, request_of
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
@@ -56,7 +56,7 @@ class Asking(Protocol):
         """The result of the method of this name."""
 
 
-def forwarded(
+def forward(
     method: Callable[Concatenate[Any, P], R], doing: str | None = None
 ) -> Callable[Concatenate[Any, P], R]:
     """A method of a protocol that the server carries out. doing: what errors call it; its name by
@@ -74,7 +74,7 @@ def forwarded(
 
 
 def _returned_by_each(found: list[Hits]) -> Attributes:
-    return returned(*(hits.points for hits in found))
+    return counts_of_results(*(hits.points for hits in found))
 
 
 class ServedPoints:
@@ -105,26 +105,26 @@ class ServedPoints:
         path = f"/points/{self._id}/{method}{self._query}"
         return self._caller.call(POINTS[method], path, given, doing)
 
-    put = traced("put")(forwarded(EnginePoints.put, "writing points"))
-    append = traced("append")(forwarded(EnginePoints.append, "writing points"))
-    delete = traced("delete")(forwarded(EnginePoints.delete, "deleting points"))
-    get = traced("get", returned)(forwarded(EnginePoints.get, "reading points"))
-    in_order = traced("get", returned)(forwarded(EnginePoints.in_order, "reading points"))
-    projected = traced("get")(forwarded(EnginePoints.projected, "reading points"))
-    ask = traced("query", _returned_by_each)(forwarded(EnginePoints.ask, "searching"))
-    explain = traced("explain")(forwarded(EnginePoints.explain, "searching"))
-    why = traced("why")(forwarded(EnginePoints.why, "searching"))
-    warm = traced("warm")(forwarded(EnginePoints.warm, "loading"))
-    number = traced("number")(forwarded(EnginePoints.number, "counting points"))
-    counted = traced("number")(forwarded(EnginePoints.counted, "counting points"))
-    count = forwarded(EnginePoints.count, "counting points")
-    stats = forwarded(EnginePoints.stats)
-    configure_index = forwarded(EnginePoints.configure_index, "changing settings")
-    position = forwarded(EnginePoints.position)
-    changed_since = forwarded(EnginePoints.changed_since, "looking for changes")
-    spaces = forwarded(EnginePoints.spaces)
-    add_space = forwarded(EnginePoints.add_space)
-    drop_space = forwarded(EnginePoints.drop_space)
+    put = traced("put")(forward(EnginePoints.put, "writing points"))
+    append = traced("append")(forward(EnginePoints.append, "writing points"))
+    delete = traced("delete")(forward(EnginePoints.delete, "deleting points"))
+    get = traced("get", counts_of_results)(forward(EnginePoints.get, "reading points"))
+    in_order = traced("get", counts_of_results)(forward(EnginePoints.in_order, "reading points"))
+    projected = traced("get")(forward(EnginePoints.projected, "reading points"))
+    ask = traced("query", _returned_by_each)(forward(EnginePoints.ask, "searching"))
+    explain = traced("explain")(forward(EnginePoints.explain, "searching"))
+    why = traced("why")(forward(EnginePoints.why, "searching"))
+    warm = traced("warm")(forward(EnginePoints.warm, "loading"))
+    number = traced("number")(forward(EnginePoints.number, "counting points"))
+    counted = traced("number")(forward(EnginePoints.counted, "counting points"))
+    count = forward(EnginePoints.count, "counting points")
+    stats = forward(EnginePoints.stats)
+    configure_index = forward(EnginePoints.configure_index, "changing settings")
+    position = forward(EnginePoints.position)
+    changed_since = forward(EnginePoints.changed_since, "looking for changes")
+    spaces = forward(EnginePoints.spaces)
+    add_space = forward(EnginePoints.add_space)
+    drop_space = forward(EnginePoints.drop_space)
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
         """The same as `put` for several batches, each in a transaction of its own."""
@@ -172,35 +172,35 @@ class ServedStore:
                 self._names[record.id] = record.name
         return found
 
-    create = forwarded(EngineStore.create, "creating a collection")
-    named = forwarded(EngineStore.named, LOOKING)
-    resolved = forwarded(EngineStore.resolved, LOOKING)
-    record = forwarded(EngineStore.record, LOOKING)
-    page = forwarded(EngineStore.page, "listing collections")
-    count = forwarded(EngineStore.count, "counting collections")
-    drop = forwarded(EngineStore.drop, "deleting a collection")
-    fork = forwarded(EngineStore.fork, "copying a collection")
-    gauges = forwarded(EngineStore.gauges, LOOKING)
-    own_bytes = forwarded(EngineStore.own_bytes, LOOKING)
-    aliases = forwarded(EngineStore.aliases, "reading aliases")
-    budget = forwarded(Calls.budget, LOOKING)
-    _exchange = forwarded(Calls.exchange, "changing a collection")
-    _exchange_aliases = forwarded(Calls.exchange_aliases, "changing aliases")
-    _compact = forwarded(Calls.compact, "compacting")
-    _verified = forwarded(Calls.verified, "verifying")
+    create = forward(EngineStore.create, "creating a collection")
+    named = forward(EngineStore.named, LOOKING)
+    resolved = forward(EngineStore.resolved, LOOKING)
+    record = forward(EngineStore.record, LOOKING)
+    page = forward(EngineStore.page, "listing collections")
+    count = forward(EngineStore.count, "counting collections")
+    drop = forward(EngineStore.drop, "deleting a collection")
+    fork = forward(EngineStore.fork, "copying a collection")
+    gauges = forward(EngineStore.gauges, LOOKING)
+    own_bytes = forward(EngineStore.own_bytes, LOOKING)
+    aliases = forward(EngineStore.aliases, "reading aliases")
+    budget = forward(Calls.budget, LOOKING)
+    _exchange = forward(Calls.exchange, "changing a collection")
+    _exchange_aliases = forward(Calls.exchange_aliases, "changing aliases")
+    _compact = forward(Calls.compact, "compacting")
+    _verified = forward(Calls.verified, "verifying")
 
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
         """Replace name and settings by those that `edit` returns; AlreadyExistsError."""
         look, exchange = partial(self.record, collection_id), partial(self._exchange, collection_id)
-        after = _changed(look, edit, exchange)
+        after = _compare_and_set(look, edit, exchange)
         self._names[collection_id] = after.name
         return after
 
     def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
         """Replace the aliases by those that `edit` returns, in one transaction."""
-        _changed(self.aliases, edit, self._exchange_aliases)
+        _compare_and_set(self.aliases, edit, self._exchange_aliases)
 
     def points(self, collection_id: str) -> ServedPoints:
         """The points of a collection. Whether it exists shows with the first call."""
@@ -234,16 +234,18 @@ class ServedStore:
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot into a file of this process."""
         if os.path.lexists(target):
-            raise _taken(target)
+            raise _path_exists_error(target)
         if not target.parent.is_dir():
             raise InvalidArgumentError(f"there is no directory {target.parent}")
         given = {"collection_id": collection_id}
-        request = requested(STORE["saved"], "/store/saved", given, "taking a snapshot")
+        request = request_of(STORE["saved"], "/store/saved", given, "taking a snapshot")
         with _new_file(target) as file:
             self._connection.received(request, partial(_written, file, target))
 
 
-def _changed(look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]) -> T:
+def _compare_and_set(
+    look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]
+) -> T:
     """Replace a value by what `edit` makes of it. If it has changed meanwhile, `edit` is called
     again with the new one."""
     for _ in range(ATTEMPTS):
@@ -272,11 +274,11 @@ def _give_name(part: Path, target: Path) -> None:
     try:
         os.link(part, target)
     except FileExistsError:
-        raise _taken(target) from None
+        raise _path_exists_error(target) from None
     sync_directory(target.parent)
 
 
-def _taken(target: Path) -> InvalidArgumentError:
+def _path_exists_error(target: Path) -> InvalidArgumentError:
     return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
 
 

@@ -80,7 +80,7 @@ def answer_of(result: Any, seconds: float) -> Response:
     return Response(200, orjson.dumps(body, written, OPTIONS))
 
 
-def accepted(seconds: float) -> Response:
+def accepted_answer(seconds: float) -> Response:
     """The answer that says that something will be done."""
     return Response(202, orjson.dumps({"status": "accepted", "time": seconds}))
 
@@ -112,7 +112,7 @@ def written(value: Any) -> Any:
     raise TypeError(f"{type(value)} is no part of an answer")
 
 
-def _scored(point: models.ScoredPoint) -> dict[str, Any]:
+def _scored_point(point: models.ScoredPoint) -> dict[str, Any]:
     found = {"id": point.id, "version": point.version, "score": np.float32(point.score)}
     return _with_parts(found, point)
 
@@ -172,7 +172,7 @@ _WRITERS: Mapping[type, Callable[[Any], Any]] = {
     models.GroupsResult: lambda found: {"groups": found.groups},
     models.PointGroup: _group,
     models.Record: _record,
-    models.ScoredPoint: _scored,
+    models.ScoredPoint: _scored_point,
     models.SearchMatrixOffsetsResponse: _offsets,
     models.SearchMatrixPairsResponse: _pairs,
     models.UpdateResult: lambda found: {

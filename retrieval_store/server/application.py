@@ -42,7 +42,7 @@ from retrieval_store.server.limits import (
     Take,
     WaitedTooLongError,
     boundary_of,
-    streamed,
+    stream_to_file,
     whole_body,
 )
 from retrieval_store.server.request import RequestContext, Served, parameters
@@ -60,8 +60,8 @@ from retrieval_store.view.live import Views
 
 Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
-MOST_LEFT = 16  # jobs that go on after their answers
-MOST_STREAMS = 64
+MAX_JOBS_LEFT = 16  # jobs that go on after their answers
+MAX_STREAMS = 64
 Given: TypeAlias = Response | FileAnswer | Streamed
 
 
@@ -111,7 +111,7 @@ class Application:
     def __init__(self, store: Any, settings: ServerSettings, table: Table = EVERY) -> None:
         self._page = _page(settings.dashboard)
         inference = Inference(settings.trust, settings.image_root)
-        session, close = _opened(store, settings)
+        session, close = _open_store(store, settings)
         views = Views(session, settings.trust, settings.image_root)
         self.served = Served(session, close, inference, views)
         self._table = table
@@ -252,7 +252,7 @@ class Application:
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
         asked = RequestContext(self.served, request.names, query, headers=request.headers)
         asked.hold = request.scope.get("extensions", {}).get(HOLD, asked.hold)
-        if route.streams and self._streams >= MOST_STREAMS:
+        if route.streams and self._streams >= MAX_STREAMS:
             return answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
         if route.body == UPLOAD:
             return await self._with_file(request, route, asked)
@@ -296,7 +296,7 @@ class Application:
         asked.body = path
         try:
             seconds = self._limits.upload_seconds
-            await streamed(request.receive, request.headers, path, seconds)
+            await stream_to_file(request.receive, request.headers, path, seconds)
             work = partial(_work, request, route, asked)
             return await self._in_thread(request, asked, work, self._pool)
         except BaseException:  # what was begun removes it itself, too
@@ -316,7 +316,7 @@ class Application:
 
     def _do_later(self, job: Job) -> None:
         """Do a job after its answer; BusyError where too many are waiting."""
-        if self._left >= MOST_LEFT:
+        if self._left >= MAX_JOBS_LEFT:
             raise BusyError
 
         def ended(_: Any) -> None:
@@ -350,7 +350,9 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
     signal.signal(number, handle)
 
 
-def _opened(store: Any, settings: ServerSettings) -> tuple[backends.Session, Callable[[], object]]:
+def _open_store(
+    store: Any, settings: ServerSettings
+) -> tuple[backends.Session, Callable[[], object]]:
     """The session of the store, and the function that gives it back."""
     if isinstance(store, backends.Session):
         return store, _leave_open
@@ -364,7 +366,7 @@ def _opened(store: Any, settings: ServerSettings) -> tuple[backends.Session, Cal
         own = backends.in_memory("full")
     else:
         mode: Any = "read-only" if settings.read_only else settings.durability
-        own = backends.embedded(path_of(store, "store"), mode, rebuild=False)
+        own = backends.open_path(path_of(store, "store"), mode, rebuild=False)
     return own, own.close
 
 
@@ -388,7 +390,7 @@ def _work(request: HttpRequest, route: Route, asked: RequestContext) -> tuple[Gi
     if isinstance(result, FileAnswer | Streamed):
         return result, None
     if isinstance(result, Accepted):
-        return answers.accepted(request.seconds), result.job
+        return answers.accepted_answer(request.seconds), result.job
     return answers.answer_of(result, request.seconds), None
 
 

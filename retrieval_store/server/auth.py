@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.protocol.codec import LARGEST
 from retrieval_store.server.answers import Response, refusal, text
@@ -101,8 +101,10 @@ def keys_of(
     separated by commas, and from a file with one a line, in which a reader's key has "read-only "
     before it. InvalidArgumentError for a file that can't be read or has no key, and for a line
     "read-only" without a key, which would otherwise count as a key that may do everything."""
-    full = [key for name in KEY_VARIABLES for key in _several(environment.get(name, ""))]
-    readers = [key for name in READER_VARIABLES for key in _several(environment.get(name, ""))]
+    full = [key for name in KEY_VARIABLES for key in _comma_separated(environment.get(name, ""))]
+    readers = [
+        key for name in READER_VARIABLES for key in _comma_separated(environment.get(name, ""))
+    ]
     if file is not None:
         for line in _lines(file):
             if line == READ_ONLY:
@@ -130,11 +132,11 @@ def checked_names(what: str, given: Any) -> tuple[str, ...]:
     strings."""
     names = () if isinstance(given, str) else tuple(given)
     if isinstance(given, str) or not all(isinstance(one, str) for one in names):
-        raise InvalidArgumentError(f"{what} is {shown(given)}, expected several texts, as in [one]")
+        raise InvalidArgumentError(f"{what} is {quote(given)}, expected several texts, as in [one]")
     return names
 
 
-def _several(value: str) -> list[str]:
+def _comma_separated(value: str) -> list[str]:
     return [key.strip() for key in value.split(",") if key.strip()]
 
 
@@ -166,7 +168,7 @@ def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
     if has_keys or no_auth or is_loopback(host):
         return
     raise InvalidArgumentError(
-        f"--host is {shown(host)}, which others reach, and there is no key: set "
+        f"--host is {quote(host)}, which others reach, and there is no key: set "
         f"{KEY_VARIABLES[0]} or --api-key-file, or say --no-auth to let anyone read and write"
     )
 

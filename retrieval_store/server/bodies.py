@@ -52,9 +52,9 @@ from qdrant_client.http.models import models
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import INT_MAX, shown
-from retrieval_store.qdrant.errors import Refused, malformed, wrong
-from retrieval_store.qdrant.read import made
+from retrieval_store.base.validation import INT_MAX, quote
+from retrieval_store.qdrant.errors import Refused, bad_request, wrong
+from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.server.limits import as_json
 
@@ -74,7 +74,7 @@ def as_id(given: Any) -> Any:
     if type(given) is int and 0 <= given <= INT_MAX:
         return given
     if type(given) is not str:
-        raise ValueError(f"{shown(given)} is not a valid point ID: an unsigned integer or a UUID")
+        raise ValueError(f"{quote(given)} is not a valid point ID: an unsigned integer or a UUID")
     if uuid_of(given) is None:
         raise ValueError(f"{given} is not a valid point ID: an unsigned integer or a UUID")
     return given
@@ -122,7 +122,7 @@ class _UntilOne(FailFast):
 _UNTIL_ONE = _UntilOne()
 
 
-def several(kind: Any) -> Any:
+def list_type(kind: Any) -> Any:
     """The type of a list of `kind`, parsed until the first error."""
     return Annotated[list[kind], _UNTIL_ONE]
 
@@ -184,7 +184,7 @@ class _Derived:
         if origin in (typing.Union, types.UnionType):
             return typing.Union[tuple(self._members(arguments))]  # noqa: UP007  made here
         if origin is list:
-            return several(self.annotation(arguments[0]))
+            return list_type(self.annotation(arguments[0]))
         if origin is dict:
             return dict[StrictStr, self.annotation(arguments[1])]  # type: ignore[misc]
         if inspect.isclass(kind) and issubclass(kind, BaseModel):
@@ -238,7 +238,7 @@ _derived = _Derived()
 _adapters: dict[Any, TypeAdapter[Any]] = {}
 
 
-def served(kind: Any) -> Any:
+def server_type(kind: Any) -> Any:
     """The type by which a server reads an instance of one of qdrant-client's types: a model, or a
     union of models."""
     return _derived.of(kind)
@@ -249,10 +249,10 @@ def prepare(*kinds: Any) -> None:
     loaded, since two threads can't make classes that refer to each other at the same time."""
     for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
-        _adapters[kind] = TypeAdapter(kind if is_own else served(kind))
+        _adapters[kind] = TypeAdapter(kind if is_own else server_type(kind))
 
 
-def read(kind: Any, given: Any, strings: list[str]) -> Any:
+def parse_body(kind: Any, given: Any, strings: list[str]) -> Any:
     """A body as an instance of a prepared `kind`; Refused (400) where it is none. strings: takes
     its ids that are neither integers nor UUIDs."""
     try:
@@ -271,17 +271,17 @@ def unreadable(error: ValidationError) -> Refused:
 
 AVERAGE = models.RecommendStrategy.AVERAGE_VECTOR
 _CONFIG = ConfigDict(extra="ignore")
-_Filter: Any = served(models.Filter)
-_Params: Any = served(models.SearchParams)
-_Sparse: Any = served(models.SparseVector)
-_Lookup: Any = served(models.LookupLocation)
-_WithLookup: Any = served(models.WithLookup)
-_Include: Any = served(models.PayloadSelectorInclude)
-_Exclude: Any = served(models.PayloadSelectorExclude)
-_Numbers: Any = several(StrictFloat)
-_Vector: Any = _Numbers | several(_Numbers) | _Sparse
+_Filter: Any = server_type(models.Filter)
+_Params: Any = server_type(models.SearchParams)
+_Sparse: Any = server_type(models.SparseVector)
+_Lookup: Any = server_type(models.LookupLocation)
+_WithLookup: Any = server_type(models.WithLookup)
+_Include: Any = server_type(models.PayloadSelectorInclude)
+_Exclude: Any = server_type(models.PayloadSelectorExclude)
+_Numbers: Any = list_type(StrictFloat)
+_Vector: Any = _Numbers | list_type(_Numbers) | _Sparse
 _Example: Any = _Vector | PointId
-_Examples: Any = several(_Example)
+_Examples: Any = list_type(_Example)
 _Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
 
 
@@ -304,7 +304,7 @@ class _Pair(BaseModel):
     negative: _Example
 
 
-_Pairs: Any = several(_Pair)
+_Pairs: Any = list_type(_Pair)
 
 
 class _QueryBody(BaseModel):
@@ -410,7 +410,7 @@ class _Discover(_ByExamples):
         ]
         if self.target is None:
             if not pairs:
-                raise malformed("Validation error in JSON body: neither target nor context")
+                raise bad_request("Validation error in JSON body: neither target nor context")
             return models.ContextQuery.model_construct(context=pairs)
         asked = models.DiscoverInput.model_construct(target=self.target, context=pairs)
         return models.DiscoverQuery.model_construct(discover=asked)
@@ -440,9 +440,9 @@ class DiscoverBody(_Discover, _Limited):
     """Discovery: points on the positive side of pairs, near a target."""
 
 
-_Searches: Any = several(SearchBody)
-_Recommendations: Any = several(RecommendBody)
-_Discoveries: Any = several(DiscoverBody)
+_Searches: Any = list_type(SearchBody)
+_Recommendations: Any = list_type(RecommendBody)
+_Discoveries: Any = list_type(DiscoverBody)
 
 
 class SearchBatch(BaseModel):
@@ -504,10 +504,12 @@ def points_to_write(sent: bytes, strings: Strings) -> Any:
         raise wrong("Format error in JSON body: expected an object with points, or with a batch")
     rest = {name: one for name, one in given.items() if name not in ("points", "batch")}
     if "batch" in given:
-        body = read(models.PointsBatch, {**rest, "batch": {"ids": [], "vectors": []}}, strings)
+        body = parse_body(
+            models.PointsBatch, {**rest, "batch": {"ids": [], "vectors": []}}, strings
+        )
         body.batch = _batch(given["batch"], strings, booleans)
         return body
-    body = read(models.PointsList, {**rest, "points": []}, strings)
+    body = parse_body(models.PointsList, {**rest, "points": []}, strings)
     body.points = _points(given["points"], booleans)
     return body
 
@@ -582,7 +584,7 @@ def _points(given: Any, booleans: bool) -> models.Batch:
         "vectors": [_vectors(one, i, booleans) for i, one in enumerate(vectors)],
         "payloads": payloads,
     }
-    return made(models.Batch, columns)
+    return make_model(models.Batch, columns)
 
 
 def _ids(given: list[Any]) -> list[Any]:
@@ -608,12 +610,12 @@ def _vectors(given: Any, i: int, booleans: bool) -> Any:
         if all(one is not None for one in rows.values()):
             return rows
     try:
-        return read(models.VectorStruct, _listed(given), [])
+        return parse_body(models.VectorStruct, _as_lists(given), [])
     except Refused as refused:
         raise wrong(f"{refused.message} (points[{i}].vector)") from None
 
 
-def _listed(given: Any) -> Any:
+def _as_lists(given: Any) -> Any:
     """Vectors of which some became arrays, as lists again."""
     if type(given) is not dict:
         return given
@@ -644,7 +646,7 @@ def _batch(given: Any, strings: Strings, booleans: bool) -> models.Batch:
     if all(one is not None for one in rows):
         vectors = rows
     else:
-        vectors = read(models.BatchVectorStruct, vectors, strings)
+        vectors = parse_body(models.BatchVectorStruct, vectors, strings)
     payloads = given.get("payloads")
     if payloads is not None:
         if not isinstance(payloads, list):
@@ -652,5 +654,5 @@ def _batch(given: Any, strings: Strings, booleans: bool) -> models.Batch:
         _check_payloads(payloads)
     lengths = {len(ids), *map(len, vectors.values() if isinstance(vectors, dict) else [vectors])}
     if len(lengths | ({len(payloads)} if payloads else set())) > 1:
-        raise malformed("Validation error in JSON body: as many ids as vectors and payloads")
-    return made(models.Batch, {"ids": ids, "vectors": vectors, "payloads": payloads})
+        raise bad_request("Validation error in JSON body: as many ids as vectors and payloads")
+    return make_model(models.Batch, {"ids": ids, "vectors": vectors, "payloads": payloads})

@@ -73,15 +73,15 @@ def _in(folder: Traversable, before: str) -> Iterator[tuple[str, _File]]:
 
 def index(asked: RequestContext) -> Response:
     """The HTML of the page."""
-    return _sent(INDEX, asked)
+    return _send_file(INDEX, asked)
 
 
 def file(asked: RequestContext) -> Response:
     """Another file of the page."""
-    return _sent("/".join(asked.names.values()), asked)
+    return _send_file("/".join(asked.names.values()), asked)
 
 
-def _sent(name: str, asked: RequestContext) -> Response:
+def _send_file(name: str, asked: RequestContext) -> Response:
     found = _files().get(name)
     if found is None:
         return nothing(HTTPStatus.NOT_FOUND)
@@ -96,12 +96,12 @@ def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
     call = CALLS[name]
 
     def answer(asked: RequestContext) -> Response | Streamed:
-        return _answered(call(asked.served.views, asked.body))
+        return _answer_of(call(asked.served.views, asked.body))
 
     return answer
 
 
-def _answered(result: Any) -> Response | Streamed:
+def _answer_of(result: Any) -> Response | Streamed:
     if isinstance(result, Lines):
         return Streamed(result() or EMPTY, result, EMPTY, _LINES, _ANSWERED)
     if isinstance(result, bytes):

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store import plugins
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import DataLoaderError, PluginError
 from retrieval_store.loaders.images import ImageLoader
 from retrieval_store.qdrant.errors import Refused, wrong
@@ -41,7 +41,7 @@ class Inference:
     def embed(self, body: Any, is_query: bool) -> None:
         """Replace the inference objects in a body by vectors."""
         groups: dict[tuple[str, str, str], list[Place]] = {}
-        for one, put in list(_found(body, _not_there)):
+        for one, put in list(_inference_objects(body, _not_there)):
             kind = "image" if isinstance(one, models.Image) else "text"
             key = (one.model, kind, repr(_options(one)))
             groups.setdefault(key, []).append((one, put))
@@ -74,12 +74,12 @@ class Inference:
         """Refuse a model that may not be used."""
         if not is_ours(name):
             raise wrong(
-                f"Bad request: there is no model {shown(name)}; there is {BM25!r}, and "
+                f"Bad request: there is no model {quote(name)}; there is {BM25!r}, and "
                 "embedding functions by the names that they are registered under"
             )
         if options:
             raise wrong(
-                f"Bad request: options of {name!r} are {shown(options)}; they are for the "
+                f"Bad request: options of {name!r} are {quote(options)}; they are for the "
                 f"server to choose, but those of {BM25!r}"
             )
         if self._trust:
@@ -104,23 +104,23 @@ class Inference:
             if all(uri.startswith("data:") for uri in uris):
                 raise wrong(f"an image can't be read: {error}") from error
             # What the loader says names the folder, which isn't for others to know.
-            raise wrong(f"{shown(uris)} can't be read below this server's folder") from error
+            raise wrong(f"{quote(uris)} can't be read below this server's folder") from error
 
     def _uri(self, image: Any) -> str:
         """The URI of an image: a data URI, or a path below the image folder."""
         if not isinstance(image, str):
-            raise wrong(f"an image is {shown(image)}, expected a text in base64 or a uri")
+            raise wrong(f"an image is {quote(image)}, expected a text in base64 or a uri")
         if image.startswith("data:"):
             return image
         if _BASE64.fullmatch(image) and not self._is_there(image):
             try:
                 binascii.a2b_base64(image)
             except binascii.Error as error:
-                raise wrong(f"an image is {shown(image)}, which is no base64: {error}") from None
+                raise wrong(f"an image is {quote(image)}, which is no base64: {error}") from None
             return f"data:;base64,{image}"
         if self._root is None:
             raise wrong(
-                f"an image is at {shown(image)}; this server reads no files and hosts for "
+                f"an image is at {quote(image)}; this server reads no files and hosts for "
                 "others (--image-root): send it in base64"
             )
         return image
@@ -147,7 +147,7 @@ def _options(one: Any) -> dict[str, Any]:
 def _text(one: Any) -> str:
     text = one.object if isinstance(one, models.InferenceObject) else one.text
     if not isinstance(text, str):
-        raise wrong(f"the model {one.model!r} is given {shown(text)}, expected a text")
+        raise wrong(f"the model {one.model!r} is given {quote(text)}, expected a text")
     return text
 
 
@@ -155,7 +155,7 @@ def _not_there(_: Any) -> None:
     raise wrong("a text alone is no body")
 
 
-def _found(value: Any, put: Callable[[Any], None]) -> Iterator[Place]:
+def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Place]:
     """The inference objects in models, lists and dicts, each with a function that replaces it.
     Payloads hold no models, so none are found in them."""
     if isinstance(value, INFERRED):
@@ -164,17 +164,17 @@ def _found(value: Any, put: Callable[[Any], None]) -> Iterator[Place]:
         fields = vars(value)
         for name, one in fields.items():
             if isinstance(one, BaseModel | list | dict) and name not in _WITHOUT:
-                yield from _found(one, _putting(fields, name))
+                yield from _inference_objects(one, _putting(fields, name))
     elif isinstance(value, list):
         for i, one in enumerate(value):
             if type(one) is float:  # and so all others of a vector
                 break
             if isinstance(one, BaseModel | list | dict):
-                yield from _found(one, _putting(value, i))
+                yield from _inference_objects(one, _putting(value, i))
     elif isinstance(value, dict):
         for name, one in value.items():
             if isinstance(one, BaseModel | list | dict):
-                yield from _found(one, _putting(value, name))
+                yield from _inference_objects(one, _putting(value, name))
 
 
 _WITHOUT = {"filter", "payload", "payloads", "update_filter"}

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
-from retrieval_store.engine.sqlite import translated
+from retrieval_store.engine.sqlite import translate_errors
 from retrieval_store.errors import ClientClosedError
 from retrieval_store.qdrant.errors import Refused, wrong
 
@@ -113,8 +113,8 @@ Take: TypeAlias = Callable[[int], None]
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
 INFLATES = 1_032  # times as many bytes as there were is the most that DEFLATE gives
 INFLATED_AT_ONCE = 64 * 1024  # bytes
-MOST_STREAMS = 10_000  # of gzip in one body
-MOST_PARTS = 1_000  # of a multipart body; and headers of one part
+MAX_STREAMS = 10_000  # of gzip in one body
+MAX_PARTS = 1_000  # of a multipart body; and headers of one part
 LONGEST_HEADER = 16 * 1024  # bytes of one of them
 DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
 _NESTING = {dict, list}
@@ -180,7 +180,7 @@ async def whole_body(
     size, more = 0, True
     async with _deadline(seconds):
         while more:
-            message = await _received(receive)
+            message = await _receive_part(receive)
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > most:
@@ -192,10 +192,10 @@ async def whole_body(
     if window is None or not body:
         return body
     take(min(most, INFLATES * len(body)))
-    return await asyncio.to_thread(_inflated, body, window, most)
+    return await asyncio.to_thread(_inflate, body, window, most)
 
 
-async def _received(receive: Receive) -> Any:
+async def _receive_part(receive: Receive) -> Any:
     """The next part of a body."""
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -221,11 +221,11 @@ def too_large(most: int) -> Refused:
     )
 
 
-def _inflated(body: bytes, window: int, most: int) -> bytes:
+def _inflate(body: bytes, window: int, most: int) -> bytes:
     """The inflated bytes of a body that is one compressed stream, or, as gzip allows, several in a
     row; each of them takes time however short it is."""
     found, sent, at = bytearray(), memoryview(body), 0
-    for _ in range(MOST_STREAMS):
+    for _ in range(MAX_STREAMS):
         inflater = zlib.decompressobj(window)
         while not inflater.eof:
             piece = sent[at : at + INFLATED_AT_ONCE]
@@ -240,7 +240,7 @@ def _inflated(body: bytes, window: int, most: int) -> bytes:
             at += len(piece) - len(inflater.unused_data)
         if at == len(sent):
             return bytes(found)
-    raise wrong(f"Payload error: the body consists of more than {MOST_STREAMS} compressed streams")
+    raise wrong(f"Payload error: the body consists of more than {MAX_STREAMS} compressed streams")
 
 
 def as_json(body: bytes) -> Any:
@@ -289,7 +289,7 @@ def boundary_of(headers: dict[bytes, bytes]) -> bytes:
     return boundary
 
 
-async def streamed(
+async def stream_to_file(
     receive: Receive, headers: dict[bytes, bytes], path: Path, seconds: float
 ) -> None:
     """Write the part `snapshot` of a multipart body to a new file as it arrives. PlainRefusedError
@@ -298,14 +298,14 @@ async def streamed(
     from python_multipart.multipart import MultipartParser
 
     boundary = boundary_of(headers)
-    with translated(path), path.open("xb") as file:
+    with translate_errors(path), path.open("xb") as file:
         part = _PartWriter(file)
         try:
             parser = MultipartParser(boundary, part.callbacks())
             more = True
             async with _deadline(seconds):
                 while more:
-                    message = await _received(receive)
+                    message = await _receive_part(receive)
                     more = message.get("more_body", False)
                     body = message.get("body", b"")
                     if body:
@@ -364,10 +364,10 @@ class _PartWriter:
     def _refuse_too_many(self) -> None:
         """Each part and each header takes far longer than its bytes alone."""
         size = len(self._header) + len(self._value)
-        if max(self._parts, self._headers) > MOST_PARTS or size > LONGEST_HEADER:
+        if max(self._parts, self._headers) > MAX_PARTS or size > LONGEST_HEADER:
             raise PlainRefusedError(
                 400,
-                f"the multipart body has more than {MOST_PARTS} parts or headers, or a header of "
+                f"the multipart body has more than {MAX_PARTS} parts or headers, or a header of "
                 f"more than {LONGEST_HEADER} bytes",
             )
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval_store.qdrant.errors import NoVectorError, Refused, missing, wrong
-from retrieval_store.qdrant.read import made
+from retrieval_store.qdrant.errors import NoVectorError, Refused, not_found, wrong
+from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
 from retrieval_store.server import rates
@@ -83,7 +83,7 @@ def create_index(asked: RequestContext) -> Any:
     found = asked.embedded.create_payload_index(
         asked.collection, asked.body.field_name, asked.body.field_schema
     )
-    return waited(asked, found)
+    return mark_acknowledged(asked, found)
 
 
 def delete_index(asked: RequestContext) -> Any:
@@ -94,22 +94,24 @@ def delete_index(asked: RequestContext) -> Any:
         if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is none
             raise wrong(error.message) from error
         raise
-    return waited(asked, found)
+    return mark_acknowledged(asked, found)
 
 
 def create_vector(asked: RequestContext) -> Any:
     """Add a vector space."""
     name = asked.names["vector_name"]
-    return waited(asked, asked.embedded.create_vector_name(asked.collection, name, asked.body))
+    return mark_acknowledged(
+        asked, asked.embedded.create_vector_name(asked.collection, name, asked.body)
+    )
 
 
 def delete_vector(asked: RequestContext) -> Any:
     """Delete a vector space."""
     name = asked.names["vector_name"]
-    return waited(asked, asked.embedded.delete_vector_name(asked.collection, name))
+    return mark_acknowledged(asked, asked.embedded.delete_vector_name(asked.collection, name))
 
 
-def waited(asked: RequestContext, found: Any) -> Any:
+def mark_acknowledged(asked: RequestContext, found: Any) -> Any:
     """The results of writes, with the status "acknowledged" where the client doesn't wait. The
     writes are done either way."""
     if not asked.waits:
@@ -121,23 +123,23 @@ def waited(asked: RequestContext, found: Any) -> Any:
 # Writing points
 
 
-def changing(operation: type[Any]) -> Callable[[RequestContext], Any]:
+def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
     """The route of one write operation, whose body is that of the operation."""
     (name,) = operation.model_fields
 
     def change(asked: RequestContext) -> Any:
-        (found,) = _changed(asked, [made(operation, {name: asked.body})])
-        return waited(asked, found)
+        (found,) = _write(asked, [make_model(operation, {name: asked.body})])
+        return mark_acknowledged(asked, found)
 
     return change
 
 
 def change_several(asked: RequestContext) -> Any:
     """Carry out several write operations, all or none."""
-    return waited(asked, _changed(asked, asked.body.operations))
+    return mark_acknowledged(asked, _write(asked, asked.body.operations))
 
 
-def _changed(asked: RequestContext, operations: list[Any]) -> list[models.UpdateResult]:
+def _write(asked: RequestContext, operations: list[Any]) -> list[models.UpdateResult]:
     _prepare(asked, is_query=False)
     rates.spend_write(asked.served.opened(asked.collection), operations)
     return asked.embedded.batch_update_points(asked.collection, operations, timeout=asked.timeout)
@@ -146,17 +148,17 @@ def _changed(asked: RequestContext, operations: list[Any]) -> list[models.Update
 # Reading points
 
 
-def reading(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
+def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
     """The route of a read method, whose body has the arguments of the method."""
 
     def read(asked: RequestContext) -> Any:
         _prepare(asked, is_query=True)
-        return _read(asked, method, asked.body, renamed)
+        return _call_reader(asked, method, asked.body, renamed)
 
     return read
 
 
-def _read(asked: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
+def _call_reader(asked: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
     given = arguments(body, renamed)
     rates.spend_read(asked.served.opened(asked.collection), [body])
     return getattr(asked.embedded, method)(asked.collection, timeout=asked.timeout, **given)
@@ -167,7 +169,7 @@ _QUERY = {"filter": "query_filter", "params": "search_params"}
 
 def scroll(asked: RequestContext) -> Any:
     """A page of points, and the offset of the next one."""
-    points, following = reading("scroll", filter="scroll_filter")(asked)
+    points, following = read_route("scroll", filter="scroll_filter")(asked)
     return {"points": points, "next_page_offset": following}
 
 
@@ -179,7 +181,7 @@ def get_point(asked: RequestContext) -> Any:
         asked.collection, [point_id], with_vectors=True, timeout=asked.timeout
     )
     if not found:
-        raise missing(f"Not found: Point with id {point_id} does not exists!")
+        raise not_found(f"Not found: Point with id {point_id} does not exists!")
     return found[0]
 
 
@@ -207,7 +209,7 @@ def _query(asked: RequestContext, body: Any, method: str) -> Any:
     _prepare(asked, is_query=True)
     if body.with_payload is None:
         body.with_payload = False
-    return _read(asked, method, body, _QUERY)
+    return _call_reader(asked, method, body, _QUERY)
 
 
 def query_batch(asked: RequestContext) -> Any:
@@ -228,16 +230,16 @@ def query_groups(asked: RequestContext) -> Any:
 
 def search(asked: RequestContext) -> Any:
     """The result of an older request."""
-    return _searched(asked, asked.body)
+    return _run_older_search(asked, asked.body)
 
 
-def _searched(asked: RequestContext, body: Any) -> Any:
+def _run_older_search(asked: RequestContext, body: Any) -> Any:
     """The result of an older request. Unlike a query, it goes on without examples that have no
     vector."""
     try:
         return _query(asked, as_query(body), "query_points").points
     except NoVectorError as error:
-        return _searched(asked, body) if body.leave_out(error.given) else []
+        return _run_older_search(asked, body) if body.leave_out(error.given) else []
 
 
 def search_batch(asked: RequestContext) -> Any:
@@ -246,7 +248,7 @@ def search_batch(asked: RequestContext) -> Any:
     try:
         return [one.points for one in _queries(asked, [as_query(one) for one in searches])]
     except NoVectorError:
-        return [_searched(asked, one) for one in searches]
+        return [_run_older_search(asked, one) for one in searches]
 
 
 def search_groups(asked: RequestContext) -> Any:

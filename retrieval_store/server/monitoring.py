@@ -158,7 +158,7 @@ def _metric(
     yield f"# HELP {name} {said}"
     yield f"# TYPE {name} {kind}"
     for labels, value in values.items():
-        shown = ",".join(f'{key}="{_escaped(one)}"' for key, one in labels)
+        shown = ",".join(f'{key}="{_escape_label(one)}"' for key, one in labels)
         yield f"{name}{{{shown}}} {_number(value)}" if labels else f"{name} {_number(value)}"
 
 
@@ -166,7 +166,7 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
-def _escaped(value: str) -> str:
+def _escape_label(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
@@ -215,7 +215,7 @@ def _of_answers(protocol: str, monitor: Monitor) -> Iterator[str]:
     yield f"# HELP {name} time that answers took"
     yield f"# TYPE {name} histogram"
     for key, one in named.items():
-        shown = ",".join(f'{label}="{_escaped(value)}"' for label, value in key)
+        shown = ",".join(f'{label}="{_escape_label(value)}"' for label, value in key)
         for bound, times in zip(BUCKETS, one.within, strict=True):
             yield f'{name}_bucket{{{shown},le="{bound:g}"}} {times}'
         yield f'{name}_bucket{{{shown},le="+Inf"}} {one.times}'

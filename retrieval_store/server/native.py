@@ -39,7 +39,7 @@ def of_points(name: str) -> Callable[[RequestContext], Any]:
         given = _arguments(method, asked)
         if name == "add_space":
             _check_space(given["space"])
-        return _answered(method, getattr(_points(asked), name)(**given))
+        return _answer_of(method, getattr(_points(asked), name)(**given))
 
     return call
 
@@ -52,9 +52,9 @@ def of_store(name: str) -> Callable[[RequestContext], Any]:
         given = _arguments(method, asked)
         own = _INSTEAD.get(name)
         if own is None:
-            return _answered(method, getattr(asked.served.store, name)(**given))
+            return _answer_of(method, getattr(asked.served.store, name)(**given))
         result = own(asked, **given)
-        return result if isinstance(result, FileAnswer) else _answered(method, result)
+        return result if isinstance(result, FileAnswer) else _answer_of(method, result)
 
     return call
 
@@ -65,7 +65,7 @@ def _arguments(method: Method, asked: RequestContext) -> dict[str, Any]:
     return given
 
 
-def _answered(method: Method, result: Any) -> Response:
+def _answer_of(method: Method, result: Any) -> Response:
     return Response(200, b"", MEDIA_TYPE, parts=method.answered(result))
 
 
@@ -150,7 +150,7 @@ def _compact(asked: RequestContext, collection_id: str) -> None:
     asked.served.store.optimize(collection_id, lambda done, total: None)
 
 
-def _verified(
+def _verify(
     asked: RequestContext, analyzers: Mapping[str, Analyzer]
 ) -> list[tuple[str, int, str | None]]:
     store = asked.served.store
@@ -166,7 +166,7 @@ def _budget(asked: RequestContext) -> Mapping[str, int]:
     return asked.served.store.budget()
 
 
-def _saved(asked: RequestContext, collection_id: str | None) -> FileAnswer:
+def _save_snapshot(asked: RequestContext, collection_id: str | None) -> FileAnswer:
     """A snapshot that is made for this request alone, and deleted once it was sent."""
     store = asked.served.store
     path = asked.served.temporary_path()
@@ -193,6 +193,6 @@ _INSTEAD: Mapping[str, Callable[..., Any]] = {
     "exchange": _exchange,
     "exchange_aliases": _exchange_aliases,
     "forget_copy": _forget_copy,
-    "saved": _saved,
-    "verified": _verified,
+    "saved": _save_snapshot,
+    "verified": _verify,
 }

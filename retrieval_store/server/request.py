@@ -76,7 +76,7 @@ class Monitor:
             return [(route, status, one) for (route, status), one in self._counts.items()]
 
 
-MOST = 16  # at a time: each is as large as what it is of
+MAX_COPIES = 16  # at a time: each is as large as what it is of
 KEPT_SECONDS = 600.0  # that one isn't asked for anything
 
 
@@ -102,7 +102,7 @@ class Copies:
         has closed; BusyError where there is none."""
         with self._lock:
             left = [name for name, copy in self._held.items() if copy.is_left]
-            is_full = len(self._held) + self._making >= MOST
+            is_full = len(self._held) + self._making >= MAX_COPIES
             if is_full and not left:
                 raise BusyError
             self._making += 1

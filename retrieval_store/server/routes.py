@@ -13,7 +13,7 @@ from qdrant_client import models
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.protocol import methods as protocol
 from retrieval_store.server import bodies, browser, methods, monitoring, native, snapshots
-from retrieval_store.server.bodies import points_to_write, prepare, read
+from retrieval_store.server.bodies import parse_body, points_to_write, prepare
 from retrieval_store.server.limits import as_json
 from retrieval_store.server.request import RequestContext
 from retrieval_store.view.calls import CALLS
@@ -80,7 +80,7 @@ class Route:
             return as_json(sent)
         if self.body == models.PointInsertOperations:
             return points_to_write(sent, strings)
-        return read(self.body, as_json(sent), strings)
+        return parse_body(self.body, as_json(sent), strings)
 
 
 C = "/collections/{collection_name}"
@@ -136,31 +136,31 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/collections/aliases", MANAGE, methods.change_aliases,
           models.ChangeAliasesOperation, rpc="Collections/UpdateAliases"),
     # Writing points
-    Route("PUT", P, WRITE, methods.changing(models.UpsertOperation),
+    Route("PUT", P, WRITE, methods.write_route(models.UpsertOperation),
           models.PointInsertOperations, rpc="Points/Upsert"),
-    Route("POST", f"{P}/delete", WRITE, methods.changing(models.DeleteOperation),
+    Route("POST", f"{P}/delete", WRITE, methods.write_route(models.DeleteOperation),
           models.PointsSelector, rpc="Points/Delete"),
-    Route("PUT", f"{P}/vectors", WRITE, methods.changing(models.UpdateVectorsOperation),
+    Route("PUT", f"{P}/vectors", WRITE, methods.write_route(models.UpdateVectorsOperation),
           models.UpdateVectors, rpc="Points/UpdateVectors"),
-    Route("POST", f"{P}/vectors/delete", WRITE, methods.changing(models.DeleteVectorsOperation),
+    Route("POST", f"{P}/vectors/delete", WRITE, methods.write_route(models.DeleteVectorsOperation),
           models.DeleteVectors, rpc="Points/DeleteVectors"),
-    Route("POST", f"{P}/payload", WRITE, methods.changing(models.SetPayloadOperation),
+    Route("POST", f"{P}/payload", WRITE, methods.write_route(models.SetPayloadOperation),
           models.SetPayload, rpc="Points/SetPayload"),
-    Route("PUT", f"{P}/payload", WRITE, methods.changing(models.OverwritePayloadOperation),
+    Route("PUT", f"{P}/payload", WRITE, methods.write_route(models.OverwritePayloadOperation),
           models.SetPayload, rpc="Points/OverwritePayload"),
-    Route("POST", f"{P}/payload/delete", WRITE, methods.changing(models.DeletePayloadOperation),
+    Route("POST", f"{P}/payload/delete", WRITE, methods.write_route(models.DeletePayloadOperation),
           models.DeletePayload, rpc="Points/DeletePayload"),
-    Route("POST", f"{P}/payload/clear", WRITE, methods.changing(models.ClearPayloadOperation),
+    Route("POST", f"{P}/payload/clear", WRITE, methods.write_route(models.ClearPayloadOperation),
           models.PointsSelector, rpc="Points/ClearPayload"),
     Route("POST", f"{P}/batch", WRITE, methods.change_several, models.UpdateOperations,
           rpc="Points/UpdateBatch"),
     # Reading points
     Route("GET", f"{P}/{{id}}", READ, methods.get_point),
-    Route("POST", P, READ, methods.reading("retrieve"), models.PointRequest, rpc="Points/Get"),
+    Route("POST", P, READ, methods.read_route("retrieve"), models.PointRequest, rpc="Points/Get"),
     Route("POST", f"{P}/scroll", READ, methods.scroll, models.ScrollRequest, rpc="Points/Scroll"),
-    Route("POST", f"{P}/count", READ, methods.reading("count", filter="count_filter"),
+    Route("POST", f"{P}/count", READ, methods.read_route("count", filter="count_filter"),
           models.CountRequest, rpc="Points/Count"),
-    Route("POST", f"{C}/facet", READ, methods.reading("facet", filter="facet_filter"),
+    Route("POST", f"{C}/facet", READ, methods.read_route("facet", filter="facet_filter"),
           models.FacetRequest, rpc="Points/Facet"),
     Route("POST", f"{P}/query", READ, methods.query_points, models.QueryRequest,
           rpc="Points/Query"),
@@ -169,10 +169,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{P}/query/groups", READ, methods.query_groups, models.QueryGroupsRequest,
           rpc="Points/QueryGroups"),
     Route("POST", f"{P}/search/matrix/pairs", READ,
-          methods.reading("search_matrix_pairs", filter="query_filter"),
+          methods.read_route("search_matrix_pairs", filter="query_filter"),
           models.SearchMatrixRequest, rpc="Points/SearchMatrixPairs"),
     Route("POST", f"{P}/search/matrix/offsets", READ,
-          methods.reading("search_matrix_offsets", filter="query_filter"),
+          methods.read_route("search_matrix_offsets", filter="query_filter"),
           models.SearchMatrixRequest, rpc="Points/SearchMatrixOffsets"),
     # As older clients ask
     Route("POST", f"{P}/search", READ, methods.search, bodies.SearchBody, rpc="Points/Search"),
@@ -191,7 +191,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{P}/discover/batch", READ, methods.search_batch, bodies.DiscoverBatch,
           rpc="Points/DiscoverBatch"),
     # Snapshots
-    Route("GET", "/snapshots", READ, snapshots.listed, rpc="Snapshots/ListFull"),
+    Route("GET", "/snapshots", READ, snapshots.list_snapshots, rpc="Snapshots/ListFull"),
     Route("POST", "/snapshots", MANAGE, snapshots.create, rpc="Snapshots/CreateFull"),
     Route("GET", "/snapshots/{snapshot_name}", READ, snapshots.file_of),
     Route("DELETE", "/snapshots/{snapshot_name}", MANAGE, snapshots.delete,
@@ -200,7 +200,7 @@ ROUTES: tuple[Route, ...] = (
         route
         for at, rpc in ((C, "Snapshots/{}".format), (S, lambda _: ""))
         for route in (
-            Route("GET", f"{at}/snapshots", READ, snapshots.listed, rpc=rpc("List")),
+            Route("GET", f"{at}/snapshots", READ, snapshots.list_snapshots, rpc=rpc("List")),
             Route("POST", f"{at}/snapshots", MANAGE, snapshots.create, rpc=rpc("Create")),
             Route("GET", f"{at}/snapshots/{{snapshot_name}}", READ, snapshots.file_of),
             Route("DELETE", f"{at}/snapshots/{{snapshot_name}}", MANAGE, snapshots.delete,

@@ -337,11 +337,11 @@ def running(
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
             options = {"durability": "relaxed", **options}
         made = app(store, **options)
-        yield stack.enter_context(served(made, Listening(host, port, grpc_port)))
+        yield stack.enter_context(serve_in_thread(made, Listening(host, port, grpc_port)))
 
 
 @contextmanager
-def served(made: Application, listening: Listening) -> Iterator[ServedUrl]:
+def serve_in_thread(made: Application, listening: Listening) -> Iterator[ServedUrl]:
     """Serve an application in a thread of this process while the body runs, and close it."""
     with ExitStack() as stack:
         stack.callback(made.close)

@@ -228,7 +228,7 @@ def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], st
         usual = HTTPStatus.BAD_REQUEST
         if isinstance(error, StorageError):
             usual = HTTPStatus.INTERNAL_SERVER_ERROR
-        told = methods.told(error)
+        told = methods.encode_error(error)
         return Response(status or usual, orjson.dumps({**told, "message": named(told["message"])}))
     if route.is_of_view and not isinstance(error, StorageError):
         missing = isinstance(error, NotFoundError)

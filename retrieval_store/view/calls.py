@@ -5,11 +5,11 @@ from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.view import checks, live, query, records
-from retrieval_store.view.checks import Check, checked
+from retrieval_store.view.checks import Check, check_body
 from retrieval_store.view.live import Views
 
-MOST_RECORDS = 1_000
-MOST_SEED = 2**32 - 1
+MAX_RECORDS = 1_000
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class Call:
 
     def __call__(self, views: Views, body: Any) -> Any:
         """The answer to a body; InvalidArgumentError names an invalid field."""
-        return self.function(views, **checked(body, self.checks, self.required))
+        return self.function(views, **check_body(body, self.checks, self.required))
 
 
 _COLLECTION: Mapping[str, Check] = {"collection": checks.name_of_something}
 _FILTERS: Mapping[str, Check] = {
     "where": checks.condition,
     "where_document": checks.condition,
-    "keys": checks.several(checks.key, MOST_RECORDS),
+    "keys": checks.list_of(checks.key, MAX_RECORDS),
 }
 CALLS: Mapping[str, Call] = {
     "store": Call(records.store, {}, ()),
@@ -41,7 +41,7 @@ CALLS: Mapping[str, Call] = {
             **_COLLECTION,
             **_FILTERS,
             "offset": checks.whole(0, query.DEEPEST),
-            "limit": checks.whole(1, MOST_RECORDS),
+            "limit": checks.whole(1, MAX_RECORDS),
             "order_by": checks.name_of_something,
             "descending": checks.flag,
         },
@@ -52,7 +52,7 @@ CALLS: Mapping[str, Call] = {
             **_COLLECTION,
             "key": checks.key,
             "space": checks.name_of_something,
-            "neighbours": checks.whole(0, query.MOST_NEIGHBOURS),
+            "neighbours": checks.whole(0, query.MAX_NEIGHBOURS),
         },
         ("collection", "key"),
     ),
@@ -72,8 +72,8 @@ CALLS: Mapping[str, Call] = {
         {
             **_COLLECTION,
             **query.CHECKS,
-            "records": checks.several(checks.key, MOST_RECORDS),
-            "ids": checks.several(checks.name_of_something, MOST_RECORDS),
+            "records": checks.list_of(checks.key, MAX_RECORDS),
+            "ids": checks.list_of(checks.name_of_something, MAX_RECORDS),
             "containing": checks.some_text,
         },
     ),
@@ -83,8 +83,8 @@ CALLS: Mapping[str, Call] = {
             **_COLLECTION,
             **_FILTERS,
             "space": checks.name_of_something,
-            "sample": checks.whole(1, records.MOST_SHOWN),
-            "seed": checks.whole(0, MOST_SEED),
+            "sample": checks.whole(1, records.MAX_SHOWN),
+            "seed": checks.whole(0, MAX_SEED),
             "color": checks.name_of_something,
         },
     ),
@@ -93,7 +93,7 @@ CALLS: Mapping[str, Call] = {
         {
             **_COLLECTION,
             "space": checks.name_of_something,
-            "keys": checks.several(checks.key),
+            "keys": checks.list_of(checks.key),
             "axes": checks.data,
         },
         ("collection", "keys", "axes"),

@@ -8,25 +8,25 @@ from typing import Any, TypeAlias
 
 from retrieval_store.api.arguments import matrix_of, sparse_of
 from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.validation import INT_MAX, fraction, shown, whole_number
+from retrieval_store.base.validation import INT_MAX, fraction, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.query.types import PointId
 
 Check: TypeAlias = Callable[[Any, str], Any]
 LONGEST_TEXT = 1_000_000  # characters
 LONGEST_NAME = 10_000
-MOST_KEYS = 10_000
+MAX_KEYS = 10_000
 STRING, INTEGER = "s:", "i:"  # what the key of a record begins with, by the kind of its id
 
 
-def checked(body: Any, checks: Mapping[str, Check], required: Collection[str]) -> dict[str, Any]:
+def check_body(body: Any, checks: Mapping[str, Check], required: Collection[str]) -> dict[str, Any]:
     """The fields of a body, checked; null fields are left out."""
     if not isinstance(body, dict):
-        raise InvalidTypeError(f"the body is {shown(body)}, expected an object")
+        raise InvalidTypeError(f"the body is {quote(body)}, expected an object")
     for name in body:
         if name not in checks:
             known = ", ".join(checks) or "none"
-            raise InvalidArgumentError(f"there is no field {shown(name)}; there are {known}")
+            raise InvalidArgumentError(f"there is no field {quote(name)}; there are {known}")
     given = {name: one for name, one in body.items() if one is not None}
     for name in required:
         if name not in given:
@@ -37,7 +37,7 @@ def checked(body: Any, checks: Mapping[str, Check], required: Collection[str]) -
 def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
     """Checks for a string."""
     if not isinstance(value, str):
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected a text")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected a text")
     if len(value) > most:
         raise InvalidArgumentError(f"{name} has {len(value)} characters, expected at most {most}")
     return value
@@ -56,7 +56,7 @@ name_of_something = partial(text, most=LONGEST_NAME)
 def flag(value: Any, name: str) -> bool:
     """Checks for a boolean."""
     if not isinstance(value, bool):
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected true or false")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected true or false")
     return value
 
 
@@ -68,7 +68,7 @@ def whole(least: int, most: int) -> Check:
 def number(value: Any, name: str) -> float:
     """Checks for a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected a number")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected a number")
     return float(value)
 
 
@@ -83,7 +83,7 @@ def one_of(names: Collection[str]) -> Check:
     def check(value: Any, name: str) -> str:
         if not isinstance(value, str) or value not in names:
             raise InvalidArgumentError(
-                f"{name} is {shown(value)}, expected one of {', '.join(names)}"
+                f"{name} is {quote(value)}, expected one of {', '.join(names)}"
             )
         return value
 
@@ -93,7 +93,7 @@ def one_of(names: Collection[str]) -> Check:
 def condition(value: Any, name: str) -> dict[str, Any]:
     """Checks for a filter, whose inside is checked where it is parsed."""
     if not isinstance(value, dict):
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected an object")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected an object")
     return value
 
 
@@ -105,7 +105,7 @@ def key(value: Any, name: str) -> PointId:
     digits = given.removeprefix(INTEGER)
     is_number = digits != given and digits.isascii() and digits.isdigit() and len(digits) <= 20
     if not is_number or int(digits) > INT_MAX:
-        raise InvalidArgumentError(f"{name} is {shown(given)}, expected {STRING}ID or {INTEGER}ID")
+        raise InvalidArgumentError(f"{name} is {quote(given)}, expected {STRING}ID or {INTEGER}ID")
     return int(digits)
 
 
@@ -114,12 +114,12 @@ def key_of(point_id: PointId) -> str:
     return f"{INTEGER}{point_id}" if isinstance(point_id, int) else f"{STRING}{point_id}"
 
 
-def several(check: Check, most: int = MOST_KEYS) -> Check:
+def list_of(check: Check, most: int = MAX_KEYS) -> Check:
     """Checks for a list of at most so many."""
 
     def each(value: Any, name: str) -> list[Any]:
         if not isinstance(value, list):
-            raise InvalidTypeError(f"{name} is {shown(value)}, expected a list")
+            raise InvalidTypeError(f"{name} is {quote(value)}, expected a list")
         if len(value) > most:
             raise InvalidArgumentError(f"{name} has {len(value)} items, expected at most {most}")
         return [check(one, f"{name}[{i}]") for i, one in enumerate(value)]
@@ -130,14 +130,14 @@ def several(check: Check, most: int = MOST_KEYS) -> Check:
 def vector(value: Any, name: str) -> Matrix:
     """(m, d) float32: a vector, or several of one query."""
     if not isinstance(value, list):
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected a list of numbers")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of numbers")
     return matrix_of(value, name)
 
 
 def sparse(value: Any, name: str) -> SparseVector:
     """A sparse vector."""
     if not isinstance(value, dict) or value.keys() != {"indices", "values"}:
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected indices and values")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected indices and values")
     (found,) = sparse_of(value, name)
     assert found is not None
     return found
@@ -148,4 +148,4 @@ def data(value: Any, name: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise InvalidArgumentError(f"{name} is {shown(value)}, expected base64") from None
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected base64") from None

@@ -20,7 +20,7 @@ from retrieval_store.api.configuration import all_settings, spaces_of, stored_se
 from retrieval_store.api.embedding import Embedding
 from retrieval_store.backends import Session, StoredCollection
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.query.protocols import CollectionStore
 from retrieval_store.query.types import CollectionRecord, SpaceRecord
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from retrieval_store.api.embedder import ProbedEmbedder
     from retrieval_store.query.protocols import PointsBackend
 
-MOST_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
+MAX_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Looked:
                 raise InvalidArgumentError(f"the collection has no {wanted} vector space")
             known = ", ".join(map(repr, there)) or "none"
             raise InvalidArgumentError(
-                f"{argument} is {shown(name)}, which is no {wanted} vector space of the "
+                f"{argument} is {quote(name)}, which is no {wanted} vector space of the "
                 f"collection; there are {known}"
             )
         return found
@@ -93,7 +93,7 @@ class Views:
                 backend = StoredCollection(self.session, record.id)
                 kept = self._functions[key] = Embedding(backend, DEFAULT, spec, self.trust)
             self._functions.move_to_end(key)
-            if len(self._functions) > MOST_FUNCTIONS:
+            if len(self._functions) > MAX_FUNCTIONS:
                 self._functions.popitem(last=False)
         return kept.embedder()
 

@@ -31,7 +31,7 @@ from retrieval_store.filters.nodes import HasId, Not, all_of
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.query import Bm25, Query, QueryStep
 from retrieval_store.query.reasons import (
-    MOST_CONTAINING,
+    MAX_CONTAINING,
     ArgumentNames,
     Condition,
     Reason,
@@ -46,7 +46,7 @@ from retrieval_store.view.live import Looked, Views
 from retrieval_store.view.records import (
     SHOWN,
     SHOWN_IN_LISTS,
-    allowed,
+    filter_of_view,
     one_of,
     shown_hits,
     whole_record,
@@ -89,9 +89,9 @@ def _meaning(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
     return {spelt[place] for place in found.owners[are_wanted[found.codes]].tolist()}
 
 
-MOST_HITS, USUAL_HITS, MOST_NEIGHBOURS = 1_000, 10, 100
+MAX_HITS, USUAL_HITS, MAX_NEIGHBOURS = 1_000, 10, 100
 DEEPEST = 1_000_000  # hits that an offset may leave out
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 DENSE, SPARSE = ("dense", "multi"), ("sparse",)
 MODE_OF_KIND = {"dense": "dense", "multi": "dense", "sparse": "sparse"}
 _NEAR = ("vector", "record", "image")
@@ -111,8 +111,8 @@ CHECKS: Mapping[str, checks.Check] = {
     "sparse": checks.sparse,
     "where": checks.condition,
     "where_document": checks.condition,
-    "keys": checks.several(checks.key, MOST_HITS),
-    "k": checks.whole(1, MOST_HITS),
+    "keys": checks.list_of(checks.key, MAX_HITS),
+    "k": checks.whole(1, MAX_HITS),
     "offset": checks.whole(0, DEEPEST),
     "exact": checks.flag,
     "ef": checks.whole(1, DEEPEST),
@@ -121,7 +121,7 @@ CHECKS: Mapping[str, checks.Check] = {
     "max_distance": checks.number,
     "min_score": checks.number,
     "group_by": checks.name_of_something,
-    "group_size": checks.whole(1, MOST_HITS),
+    "group_size": checks.whole(1, MAX_HITS),
 }
 
 
@@ -153,7 +153,7 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQu
         "" if sparse_space is None else sparse_space.name,
         space is not None and space.kind == "multi",
     )
-    expression = allowed(body.get("where"), body.get("where_document"), body.get("keys"))
+    expression = filter_of_view(body.get("where"), body.get("where_document"), body.get("keys"))
     if "record" in body:
         expression = all_of(expression, Not(HasId((body["record"],))))
     hybrid = Hybrid(body.get("fusion"), body.get("alpha"))
@@ -216,7 +216,7 @@ def _sources(
         sparse = _vector_of(looked, body["record"], sparse_space)
     near = None
     if space is not None:
-        near = _near(views, looked, body, space)
+        near = _query_vectors(views, looked, body, space)
     text = body.get("text")
     return QuerySources(
         near,
@@ -227,7 +227,7 @@ def _sources(
     )
 
 
-def _near(
+def _query_vectors(
     views: Views, looked: Looked, body: Mapping[str, Any], space: SpaceRecord
 ) -> Matrix | None:
     """(m, d) float32 of the given query unless it is a text; None for a text."""
@@ -248,13 +248,13 @@ def _near(
 
 
 def _pixels_in(image: bytes) -> Any:
-    from retrieval_store.loaders.images import decoded
+    from retrieval_store.loaders.images import decode_image
 
     try:
-        return decoded(image, MOST_PIXELS)
+        return decode_image(image, MAX_PIXELS)
     except DataLoaderError:  # whose message says what a library thinks of it
         raise InvalidArgumentError(
-            f"image is no picture that can be read, or has more than {MOST_PIXELS:,} pixels"
+            f"image is no picture that can be read, or has more than {MAX_PIXELS:,} pixels"
         ) from None
 
 
@@ -284,14 +284,14 @@ def query(views: Views, collection: str, **body: Any) -> Any:
     explained: dict[str, Any] = dict(looked.points.explain(asked.question))
     explained["steps"] = {"question": 1e3 * (made - began), **explained.get("steps", {})}
     return {
-        "hits": _marked(shown_hits(hits), asked),
+        "hits": _mark_words(shown_hits(hits), asked),
         "explain": explained,
         "milliseconds": 1e3 * (ended - began),
         "words": asked.words,
     }
 
 
-def _marked(shown: list[dict[str, Any]], asked: ViewQuery) -> Sequence[dict[str, Any]]:
+def _mark_words(shown: list[dict[str, Any]], asked: ViewQuery) -> Sequence[dict[str, Any]]:
     """Hits with the places of the query's words in their documents."""
     found = marks(asked.analyzer, asked.words, [one["document"] for one in shown])
     for one, places in zip(shown, found, strict=True):
@@ -349,7 +349,7 @@ def why(
     began = time.perf_counter()
     looked = views.collection(collection)
     asked = question_of(views, looked, body)
-    meant, absent, note = _meant(looked, asked.analyzer, records, ids, containing)
+    meant, absent, note = _records_meant(looked, asked.analyzer, records, ids, containing)
     text = body.get("text")
     case = WhyRequest(
         asked.question,
@@ -363,7 +363,7 @@ def why(
     told = [*reasons_of(looked.points, case)] if meant else []
     told += [Reason(one, exists=False) for one in absent]
     return {
-        "reasons": [_shown(one) for one in told],
+        "reasons": [_reason_as_json(one) for one in told],
         "note": note,
         "milliseconds": 1e3 * (time.perf_counter() - began),
     }
@@ -381,7 +381,7 @@ def _conditions(body: Mapping[str, Any]) -> list[Condition]:
     return found
 
 
-def _meant(
+def _records_meant(
     looked: Looked,
     analyzer: "Analyzer",
     records: Sequence[PointId] | None,
@@ -394,7 +394,7 @@ def _meant(
         raise InvalidArgumentError("expected one of records, ids and containing")
     if containing is not None:
         for meant in ways_to_contain(containing):
-            found = points.get(None, meant, MOST_CONTAINING, 0, Fields()).ids
+            found = points.get(None, meant, MAX_CONTAINING, 0, Fields()).ids
             if found:
                 return found, [], None
         like = Query((QueryStep(Bm25((containing,), analyzer), LIKE_IT),), Fields())
@@ -406,7 +406,7 @@ def _meant(
     return there, [str(one) for one in asked if one not in known], None
 
 
-def _shown(reason: Reason) -> dict[str, Any]:
+def _reason_as_json(reason: Reason) -> dict[str, Any]:
     told = asdict(reason)
     told["key"] = key_of(reason.id) if reason.exists else None
     told["id"] = str(reason.id)

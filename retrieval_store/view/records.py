@@ -33,7 +33,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.nodes import Expression, HasId, all_of
 from retrieval_store.loaders.images import ImageLoader
-from retrieval_store.protocol.codec import Parts, packed
+from retrieval_store.protocol.codec import Parts, pack_message
 from retrieval_store.query.types import (
     CollectionRecord,
     Fields,
@@ -48,7 +48,7 @@ from retrieval_store.view.live import Looked, Views, spec_of
 
 SHOWN_IN_LISTS, SHOWN_ALONE = 2_000, 100_000  # characters of a document
 FIRST_NUMBERS = 64  # of a vector
-KEYS_FROM, MOST_KEYS, EXAMPLES, LONGEST_EXAMPLE, DEEPEST_KEY = 300, 200, 5, 80, 5
+KEYS_FROM, MAX_KEYS, EXAMPLES, LONGEST_EXAMPLE, DEEPEST_KEY = 300, 200, 5, 80, 5
 SHOWN = Fields(payload=True, document=True, uri=True)
 COUNTED_FOR = 0.15  # seconds
 PACKAGE = "retrieval-store"
@@ -162,7 +162,7 @@ def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
     examples: dict[str, dict[str, None]] = {}
     for payload in payloads:
         for name, value in _flat(payload or {}, "", 1):
-            if name not in kinds and len(kinds) >= MOST_KEYS:
+            if name not in kinds and len(kinds) >= MAX_KEYS:
                 continue
             kinds.setdefault(name, {})[_kind(value)] = None
             some = examples.setdefault(name, {})
@@ -199,7 +199,9 @@ def _is_example(value: JSONValue) -> bool:
     return isinstance(value, int | float)
 
 
-def allowed(where: Any, where_document: Any, keys: Sequence[PointId] | None) -> Expression | None:
+def filter_of_view(
+    where: Any, where_document: Any, keys: Sequence[PointId] | None
+) -> Expression | None:
     """The filter for the matching records, limited to chosen ones if any; None for all."""
     expression = filter_of(where, where_document)
     return expression if keys is None else all_of(expression, HasId(tuple(keys)))
@@ -219,7 +221,7 @@ def records(
     """A page of the records that match, in the order of insertion, or of the numbers and dates
     under a key."""
     points = views.collection(collection).points
-    expression = allowed(where, where_document, keys)
+    expression = filter_of_view(where, where_document, keys)
     if order_by is None:
         found = points.get(None, expression, limit + 1, offset, SHOWN)
     else:
@@ -317,7 +319,7 @@ def count(
 ) -> Any:
     """How many records match; without `whole` as many as are counted in a moment."""
     points = views.collection(collection).points
-    expression = allowed(where, where_document, keys)
+    expression = filter_of_view(where, where_document, keys)
     if expression is None:
         return {"count": points.count(), "whole": True}
     if whole:
@@ -351,8 +353,8 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
     return written.getvalue()
 
 
-MOST_SHOWN = 200_000  # records
-MOST_NAMES = 12  # of categories, of which the last may stand for all others
+MAX_SHOWN = 200_000  # records
+MAX_NAMES = 12  # of categories, of which the last may stand for all others
 OTHER = "other"
 KINDS = ("dense", "multi", "sparse")
 
@@ -364,19 +366,19 @@ def draw(
     where: Any = None,
     where_document: Any = None,
     keys: Sequence[PointId] | None = None,
-    sample: int = MOST_SHOWN,
+    sample: int = MAX_SHOWN,
     seed: int = 0,
     color: str | None = None,
 ) -> Parts:
     """The map, as a message of JSON and arrays."""
     looked = views.collection(collection)
     name = looked.space(space, KINDS, "space").name
-    expression = allowed(where, where_document, keys)
+    expression = filter_of_view(where, where_document, keys)
     path = None if color is None else (color,)
     found = looked.points.projected(name, expression, sample, seed, path)
     legend, colors = None, np.full(len(found.ids), np.nan, np.float32)
     if found.values is not None:
-        legend, colors = _colored(found.values)
+        legend, colors = _colours_of(found.values)
     told = {
         "keys": [*map(key_of, found.ids)],
         "total": found.total,
@@ -385,10 +387,10 @@ def draw(
         "color": legend,
     }
     arrays = (found.places, colors, found.axes)
-    return packed(told, [np.ascontiguousarray(one, "<f4") for one in arrays])
+    return pack_message(told, [np.ascontiguousarray(one, "<f4") for one in arrays])
 
 
-def _colored(values: Sequence[Any]) -> tuple[Any, Any]:
+def _colours_of(values: Sequence[Any]) -> tuple[Any, Any]:
     """What the colours stand for, and the colour of each record: numbers make a scale, all else are
     categories, the commonest first."""
     held = [one for one in values if one is not None]
@@ -400,9 +402,9 @@ def _colored(values: Sequence[Any]) -> tuple[Any, Any]:
     spelt = [None if one is None else _spelt(one) for one in values]
     counts = Counter(one for one in spelt if one is not None)
     names = sorted(counts, key=lambda name: (-counts[name], name))
-    if len(names) > MOST_NAMES:
+    if len(names) > MAX_NAMES:
         other = OTHER if OTHER not in counts else f"{OTHER} values"
-        names = [*names[: MOST_NAMES - 1], other]
+        names = [*names[: MAX_NAMES - 1], other]
     places = {name: place for place, name in enumerate(names)}
     rest = float(len(names) - 1)
     colors = [np.nan if one is None else places.get(one, rest) for one in spelt]

@@ -60,7 +60,7 @@ def test_what_was_cut_is_counted_and_told_once(client, warnings):
 @pytest.mark.embedded
 def test_the_share_that_is_told_is_that_of_tokens_which_are_not_read(client, warnings):
     embed = retrieval_store.WordLlamaEmbedding()
-    with models.collected() as cuts:
+    with models.collect_cuts() as cuts:
         embed([SHORT, *TEXTS])
     (cut,) = cuts
     tokenizer = models.wordllama_model(256).tokenizer

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval_store.base.pca import drawn, places_of, plane_of, projected
+from retrieval_store.base.pca import drawn, places_of, plane_of, project
 from tests.helpers.tuned import tuned
 
 
@@ -57,7 +57,7 @@ def test_vectors_that_do_not_differ_have_no_axes():
 
 def test_vectors_of_length_0_have_a_place_where_others_have_length_1():
     matrix = np.array([[0, 0], [2, 0], [0, 9]], np.float32)
-    places, plane = projected(lambda some: matrix[some], 3, 0, True)
+    places, plane = project(lambda some: matrix[some], 3, 0, True)
     assert np.isfinite(places).all() and plane.explained.sum() == pytest.approx(1)
 
 
@@ -69,12 +69,12 @@ def test_a_sample_decides_and_all_are_projected_in_blocks(monkeypatch):
         most.append(len(some))
         return matrix[some]
 
-    places, plane = projected(read, len(matrix), 3, False)
+    places, plane = project(read, len(matrix), 3, False)
     assert max(most) == 300 and places.shape == (1000, 2)
     assert places == pytest.approx(places_of(matrix, plane.axes, False), abs=1e-5)
     chosen = matrix[drawn(1000, 300, 3)]
     assert plane.axes == pytest.approx(plane_of(chosen, False).axes, abs=1e-5)
-    again, _ = projected(read, len(matrix), 3, False)
+    again, _ = project(read, len(matrix), 3, False)
     assert (again == places).all()
 
 
@@ -86,7 +86,7 @@ def test_fewer_long_vectors_decide(monkeypatch):
         most.append(len(some))
         return matrix[some]
 
-    projected(read, len(matrix), 0, False)
+    project(read, len(matrix), 0, False)
     assert most[1] == 50
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from retrieval_store.base import fusion as module
-from retrieval_store.base.fusion import fused, maximal_marginal_relevance
+from retrieval_store.base.fusion import fuse, maximal_marginal_relevance
 from tests.helpers.oracle import oracle_rrf
 from tests.helpers.tuned import tuned
 
@@ -18,11 +18,11 @@ rankings = st.lists(st.lists(st.integers(0, 20), unique=True, max_size=10), min_
 def test_fusion_agrees_with_ten_lines(rankings, weights):
     weights = weights[: len(rankings)]
     arrays = [(np.array(r, np.int64), np.linspace(5, 1, len(r))) for r in rankings]
-    items, scores = fused(arrays, "rrf", weights)
+    items, scores = fuse(arrays, "rrf", weights)
     expected_scores = oracle_rrf(rankings, weights)
     assert np.allclose(scores, [score for _, score in expected_scores])
     assert sorted(items.tolist()) == sorted(item for item, _ in expected_scores)
-    items, scores = fused(arrays, "weighted", weights)
+    items, scores = fuse(arrays, "weighted", weights)
     totals = dict.fromkeys({item for r in rankings for item in r}, 0.0)
     for ranking, weight in zip(rankings, weights, strict=True):
         for i, item in enumerate(ranking):

@@ -13,7 +13,7 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store.base.system import printable
-from retrieval_store.cli.shared import shown, size, widths
+from retrieval_store.cli.shared import format_cell, size, widths
 from tests.cli.terminals import environment, on_terminal, run
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
@@ -442,7 +442,7 @@ def test_local_mode_gets_a_copy(folder):
     [(None, ""), (True, "yes"), (1234, "1,234"), (0.123456, "0.1235"), ({"a": 1}, '{"a":1}')],
 )
 def test_values_in_cells(value, text):
-    assert shown(value) == text
+    assert format_cell(value) == text
 
 
 def test_characters_that_command_are_numbers():

@@ -14,7 +14,13 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 import retrieval_store
 from retrieval_store import errors
 from retrieval_store.cluster import payload
-from retrieval_store.cluster.payload import StoredPoint, decoded, encoded, kept, survives_rounding
+from retrieval_store.cluster.payload import (
+    StoredPoint,
+    decode_point,
+    encode_point,
+    encode_value,
+    survives_rounding,
+)
 from tests.helpers import oracle, real_qdrant
 from tests.helpers.qdrant_server import Server
 from tests.often import up_to
@@ -39,9 +45,12 @@ numbers = neighbours() | st.integers(-(2**63), 2**64 - 1) | st.integers(2**53 - 
 @given(neighbours(), neighbours())
 def test_a_kept_number_stays_on_its_side_of_sharp_ones(number, limit):
     if survives_rounding(limit):
-        assert (number > limit, number == limit) == (kept(number) > limit, kept(number) == limit)
-    assert kept(kept(number)) == kept(number)
-    assert math.isclose(kept(number), number, rel_tol=2e-15)
+        assert (number > limit, number == limit) == (
+            encode_value(number) > limit,
+            encode_value(number) == limit,
+        )
+    assert encode_value(encode_value(number)) == encode_value(number)
+    assert math.isclose(encode_value(number), number, rel_tol=2e-15)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +106,9 @@ def test_what_somebody_else_changes_in_a_payload_is_theirs():
 @given(st.lists(numbers | st.integers(2**63 - 2, 2**63 + 2), max_size=4))
 def test_numbers_come_back_from_another_node_which_speaks_grpc(values):
     metadata = {"list": values, "by key": {"k": [{"l": values}]}, **{str(v): v for v in values}}
-    sent = grpc.PointStruct(payload=RestToGrpc.convert_payload(encoded(held_of(metadata))))
+    sent = grpc.PointStruct(payload=RestToGrpc.convert_payload(encode_point(held_of(metadata))))
     received = grpc.PointStruct.FromString(sent.SerializeToString())
-    found = decoded(GrpcToRest.convert_payload(received.payload)).payload
+    found = decode_point(GrpcToRest.convert_payload(received.payload)).payload
     assert found == metadata
     assert {key: type(value) for key, value in found.items()} == {
         key: type(value) for key, value in metadata.items()

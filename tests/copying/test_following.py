@@ -10,7 +10,7 @@ from qdrant_client import models
 
 import retrieval_store
 from retrieval_store.copying import pages
-from retrieval_store.copying.journal import opened as opened_journal
+from retrieval_store.copying.journal import open_journal as opened_journal
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,

@@ -31,7 +31,7 @@ def places_of(source, target):
 
 def path_of(source, target):
     """Where the journal is, or would be."""
-    with journal.opened([target.path], places_of(source, target)) as note:
+    with journal.open_journal([target.path], places_of(source, target)) as note:
         return note.path
 
 
@@ -50,36 +50,36 @@ def test_what_was_noted_is_read_again(tmp_path):
         True,
         True,
     )
-    with journal.opened([None, tmp_path], ("here", "there")) as written:
+    with journal.open_journal([None, tmp_path], ("here", "there")) as written:
         written.note(one, entry)
         written.note(other, journal.Entry(str(uuid.uuid4())))
         written.advance(other, whole=True)
-    with journal.opened([tmp_path], ("here", "elsewhere")) as elsewhere:
+    with journal.open_journal([tmp_path], ("here", "elsewhere")) as elsewhere:
         assert elsewhere.entries == {}
-    with journal.opened([tmp_path], ("here", "there")) as again:
+    with journal.open_journal([tmp_path], ("here", "there")) as again:
         assert again.entries == written.entries
         assert again.entries[one] == entry
         again.give({"called": other})
-    with journal.opened([tmp_path], ("here", "there")) as again:
+    with journal.open_journal([tmp_path], ("here", "there")) as again:
         assert again.aliases == {"called": other}
         again.give({})
         again.forget([other])
-    with journal.opened([tmp_path], ("here", "there")) as left:
+    with journal.open_journal([tmp_path], ("here", "there")) as left:
         assert left.entries == {one: entry}
         left.forget([one])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_one_at_a_time_has_a_journal(tmp_path):
-    with journal.opened([tmp_path], ("here", "there")):
-        with journal.opened([tmp_path], ("here", "elsewhere")):
+    with journal.open_journal([tmp_path], ("here", "there")):
+        with journal.open_journal([tmp_path], ("here", "elsewhere")):
             pass
         with (
             pytest.raises(ConflictError, match="another process is copying from here to there"),
-            journal.opened([tmp_path], ("here", "there")),
+            journal.open_journal([tmp_path], ("here", "there")),
         ):
             pass
-    with journal.opened([tmp_path], ("here", "there")):
+    with journal.open_journal([tmp_path], ("here", "there")):
         pass
 
 
@@ -117,7 +117,7 @@ def test_a_journal_that_names_what_is_no_copy_makes_nothing_a_copy(both, name, w
     mine = target.create_collection(name, embedding_function=None)
     mine.add(["own"], [[7, 7]])
     claimed = str(mine.id) if name == "mine" else str(uuid.uuid4())
-    with journal.opened([target.path], places_of(source, target)) as note:
+    with journal.open_journal([target.path], places_of(source, target)) as note:
         note.note(str(opened(source).id), journal.Entry(claimed, whole=whole))
     if name == "things":
         with pytest.raises(AlreadyExistsError):

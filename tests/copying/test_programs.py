@@ -23,7 +23,7 @@ def same(source, target, said):
 
 def is_finished(target):
     for path in target.glob("copy-*.journal"):
-        entries = journal._read(path).entries.values()
+        entries = journal._read_journal(path).entries.values()
         return bool(entries) and all(one.finished for one in entries)
     return False
 

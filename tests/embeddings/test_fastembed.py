@@ -178,7 +178,7 @@ def test_how_much_a_model_does_not_read_is_told(fastembed):
     own.enable_truncation(30)
     embed = FastEmbedEmbeddingFunction(NOMIC)  # with two tokens before each text
     models.fastembed_in(embed).model.tokenizer = own
-    with models.collected() as cuts:
+    with models.collect_cuts() as cuts:
         embed(["", "a " * 97])
     assert [(cut.model, cut.limit, cut.texts, cut.tokens, cut.read) for cut in cuts] == [
         (NOMIC, 30, 1, 99, 30)

@@ -73,7 +73,7 @@ def test_that_a_text_is_longer_is_logged_once(embed, caplog):
 
 def test_how_much_of_texts_is_not_read_is_told_to_who_collects_it(embed, caplog):
     tokenizer, texts = wordllama_model(256).tokenizer, [LINE, LINE * 40, "x", LINE * 50]
-    with caplog.at_level(logging.WARNING, "retrieval_store"), models.collected() as cuts:
+    with caplog.at_level(logging.WARNING, "retrieval_store"), models.collect_cuts() as cuts:
         embed([LINE, "x"])
         assert cuts == []
         embed(texts)
@@ -81,7 +81,7 @@ def test_how_much_of_texts_is_not_read_is_told_to_who_collects_it(embed, caplog)
     lines = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     assert (cut.model, cut.limit, cut.texts, cut.read) == ("wordllama", 256, 2, 512)
     assert cut.tokens == sum(sum(lines[i].attention_mask) for i in (1, 3))
-    with models.collected() as cuts:
+    with models.collect_cuts() as cuts:
         embed([LINE * 10_000])
     tokens = len(tokenizer.encode(LINE * 10_000, add_special_tokens=False).ids)
     assert cuts[0].tokens == pytest.approx(tokens, rel=0.01)  # not all of it is tokenized
@@ -113,7 +113,7 @@ def test_only_texts_that_may_be_too_long_are_tokenized():
 
 
 def test_texts_of_which_nobody_counts_the_tokens_are_cut_by_their_characters():
-    with models.collected() as cuts:
+    with models.collect_cuts() as cuts:
         models.tell_of_lengths("some", 2, ["a" * 128, "b" * 256], np.zeros(2, np.int64))
     assert [(cut.texts, cut.tokens, cut.read) for cut in cuts] == [(1, 4, 2)]
 
@@ -127,7 +127,7 @@ def test_what_functions_count_is_what_they_read(function):
         embed.max_tokens,
         embed.max_tokens + 1,
     ]
-    with models.collected() as cuts:
+    with models.collect_cuts() as cuts:
         embed([longest])
         assert not cuts
         embed([f"{longest} cat cat"])

@@ -169,7 +169,7 @@ def test_how_much_a_model_does_not_read_is_told(minilm, splade, checkpoint):
         (OpenCLIPEmbeddingFunction(CLIP, checkpoint), 77, (272, 18_002), 2),
         (MiniLMEmbedding(), 256, (272, 18_002), 2),
     ):
-        with models.collected() as cuts:
+        with models.collect_cuts() as cuts:
             embed(texts[:2])
             assert cuts == []
             embed(texts)

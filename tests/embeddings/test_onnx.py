@@ -20,7 +20,7 @@ from retrieval_store import MiniLMEmbedding, OnnxEmbedding
 from retrieval_store.embeddings import max_tokens_of
 from retrieval_store.embeddings.onnx import files
 from retrieval_store.embeddings.onnx.functions import model_folder
-from retrieval_store.embeddings.onnx.runtime import batches, pooled
+from retrieval_store.embeddings.onnx.runtime import batches, pool_tokens
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
@@ -163,8 +163,8 @@ def test_texts_are_made_lower_case_where_the_model_wants_it(tmp_path):
 def test_pooling_of_texts_of_which_no_token_counts_gives_zeros_and_no_error():
     tokens, there = np.ones((1, 3, 2), np.float32), np.zeros((1, 3), np.bool_)
     for way in ("mean", "mean_sqrt_len_tokens", "weightedmean"):
-        assert pooled(tokens, there, way).tolist() == [[0, 0]]
-    assert np.isfinite(pooled(tokens, there, "max")).all()
+        assert pool_tokens(tokens, there, way).tolist() == [[0, 0]]
+    assert np.isfinite(pool_tokens(tokens, there, "max")).all()
 
 
 def test_batches_take_every_text_once_and_bound_what_is_padded():

@@ -531,7 +531,7 @@ def test_one_that_was_not_running_is_asked_again(ollama):
 
 
 def test_on_the_command_line_it_is_named_without_settings():
-    made = add.made("ollama")
+    made = add.make_function("ollama")
     assert made.settings()["model"] == "nomic-embed-text"
     with pytest.raises(click.UsageError, match="the model ollama embeds no images"):
         add.refuse_images({"name": "ollama", "settings": made.settings()})

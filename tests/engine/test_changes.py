@@ -32,7 +32,7 @@ from retrieval_store.query.types import (
     PointBatch,
     Vectors,
     WriteRules,
-    merged,
+    merge_payload,
 )
 from tests.helpers import PATIENCE, inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
@@ -355,7 +355,9 @@ class Put:
         point, payload = model[i], self.payloads[at]
         if payload is not UNSET:
             point.payload = (
-                payload if new or not self.rules.merge_payloads else merged(point.payload, payload)
+                payload
+                if new or not self.rules.merge_payloads
+                else merge_payload(point.payload, payload)
             )
         if self.document is not None:
             point.document = self.document

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
-from retrieval_store.evaluation.results import MEASURES, Question, intervals_of_means, measured
+from retrieval_store.evaluation.results import (
+    MEASURES,
+    Question,
+    intervals_of_means,
+    measure_questions,
+)
 
 NAMES = [f"p{i}" for i in range(12)]
 all_grades = st.dictionaries(
@@ -18,7 +23,7 @@ ks = st.integers(1, 15)
 
 
 def values_of(grades, ids, k):
-    values = measured([Question("q", grades)], [ids], k)
+    values = measure_questions([Question("q", grades)], [ids], k)
     return {measure: values[measure].item() for measure in MEASURES}
 
 
@@ -44,7 +49,7 @@ def test_where_more_is_relevant_than_k_recall_stays_below_1_and_ndcg_need_not():
 
 def test_a_question_that_finds_nothing_counts_as_0_beside_others():
     questions = [Question("q", {"a": 1.0}), Question("r", {"b": 1.0})]
-    values = measured(questions, [[], ["b", "a"]], 10)
+    values = measure_questions(questions, [[], ["b", "a"]], 10)
     assert [values[measure].tolist() for measure in MEASURES] == [[0, 1]] * 3
 
 

@@ -229,7 +229,7 @@ def is_multiplying() -> bool:
 
 def rotated(rows: Any, frame: Any) -> Any:
     """Vectors as a frame of codes turns them, in float64."""
-    return verify.rotated(rows, frame)
+    return verify.rotate(rows, frame)
 
 
 # What the background does, done now by the test; and what it does of itself.

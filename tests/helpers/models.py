@@ -9,7 +9,7 @@ from retrieval_store.embeddings._common import (
     CHARACTERS_A_TOKEN,
     Cut,
     TokenCounter,
-    collected,
+    collect_cuts,
     numbers_of_tokens,
     tell_of_cut,
     tell_of_lengths,
@@ -20,7 +20,7 @@ __all__ = [
     "CHARACTERS_A_TOKEN",
     "Cut",
     "TokenCounter",
-    "collected",
+    "collect_cuts",
     "numbers_of_tokens",
     "tell_of_cut",
     "tell_of_lengths",
@@ -29,7 +29,7 @@ __all__ = [
 
 def wordllama_model(dimensions: int) -> Any:
     """The model of the default embedding function, loaded once."""
-    return wordllama._loaded(dimensions)
+    return wordllama._load_model(dimensions)
 
 
 def forget_wordllama(patch: pytest.MonkeyPatch) -> None:

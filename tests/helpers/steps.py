@@ -68,7 +68,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "load_graph": "indexes.hnsw.HNSWIndex.load",
         "save_graph": "indexes.hnsw.HNSWIndex.save",
         "search_graph": "indexes.hnsw.HNSWIndex.search",
-        "gather_codes": "engine.search.large._gathered",
+        "gather_codes": "engine.search.large._gather_codes",
         "report_search": "engine.stats.of_search",
         # Copies of stores, and what is read from elsewhere.
         "advance_journal": "copying.journal.Journal.advance",
@@ -78,13 +78,13 @@ STEPS: dict[str, tuple[str, ...]] = {
         "copies_by_files": "copying.collection.CollectionCopy._by_files",
         "follow": "copying.place.Follower.catch_up",
         "write_to_copy": "copying.collection.write_each",
-        "check_import": "exchange.add.checked",
+        "check_import": "exchange.add.check_source",
         "fill_from_import": "exchange.imports.common.Filling.add",
         "import_aliases": "exchange.imports.qdrant_local._create_aliases",
         "kinds_in_parquet": "exchange.formats.parquet._kinds",
         "read_export": "exchange.formats.common.PointSelection._pieces",
         "read_known_files": "exchange.sync.known_of",
-        "open_source": "loaders.sources.opened",
+        "open_source": "loaders.sources.open_file",
         "refuse_private": "loaders.web.refuse_private",
         # Models.
         "load_plugin": "plugins.load",
@@ -92,7 +92,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "find_library_of_maps": "api.maps.find_spec",
         "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._asked",
         "run_model": "embeddings.onnx.runtime.RunningModel._run",
-        "quantize_model": "embeddings.onnx.functions.quantized",
+        "quantize_model": "embeddings.onnx.functions.quantize",
         "remember_function": "api.embedder.spec_of",
         "tracer": "base.tracing._tracer",
         # Servers, clusters and the command line.

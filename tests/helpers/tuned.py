@@ -39,13 +39,13 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "trim_every": "engine.storage.log.TRIM_EVERY",
         "lock_timeout_ms": "engine.access.LOCK_TIMEOUT_MS",
         "every_lock_timeout_ms": "engine.sqlite.LOCK_TIMEOUT_MS engine.access.LOCK_TIMEOUT_MS",
-        "fewest_awake": "engine.store.FEWEST_AWAKE",
+        "fewest_awake": "engine.store.MIN_AWAKE",
         "mounts": "engine.storage.files.MOUNTS",
         # Maintenance.
         "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",
         "dead_cells": "engine.maintenance.compaction.DEAD_CELLS",
-        "columns_saved": "engine.maintenance.derive.MOST_COLUMNS",
-        "column_bytes_saved": "engine.filtering.columns.MOST_BYTES",
+        "columns_saved": "engine.maintenance.derive.MAX_COLUMNS",
+        "column_bytes_saved": "engine.filtering.columns.MAX_BYTES",
         "expired_at_once": "engine.maintenance.run.AT_ONCE",
         "indexed_at_once": "engine.maintenance.derive.FILLED_AT_ONCE",
         "maintenance_every": "engine.points.MAINTENANCE_EVERY",
@@ -54,12 +54,12 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         # Indexes and codes, and which of the ways to the nearest is taken.
         "index_worth": "engine.search.graph.WORTH_CELLS",
         "index_load_cost": "engine.maintenance.derive.LOADING",
-        "coded_cells": "engine.search.planner.CODED_CELLS",
+        "coded_cells": "engine.search.planner.MIN_CODED_NUMBERS",
         "coded_cells_everywhere": (
-            "engine.search.planner.CODED_CELLS engine.search.search.CODED_CELLS"
+            "engine.search.planner.MIN_CODED_NUMBERS engine.search.search.MIN_CODED_NUMBERS"
         ),
-        "coded_dimensions": "engine.search.planner.LEAST_DIMENSIONS",
-        "cells_coded_at_once": "engine.search.codes.LEAST_CELLS engine.stats.LEAST_CELLS",
+        "coded_dimensions": "engine.search.planner.MIN_DIMENSIONS",
+        "cells_coded_at_once": "engine.search.codes.MIN_CELLS engine.stats.MIN_CELLS",
         "code_segment": (
             "engine.search.codes.SEGMENT engine.stats.SEGMENT engine.maintenance.verify.SEGMENT"
         ),
@@ -69,10 +69,10 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         ),
         "fresh_cells": "engine.points.FRESH_CELLS",
         "fresh_cells_of_search": "engine.search.search.FRESH_CELLS",
-        "cost_of_a_pass": "engine.search.planner.PASS",
-        "cost_of_floats": "engine.search.planner.FLOATS",
-        "few_of_all": "engine.search.planner.FEW_OF_ALL",
-        "share_of_a_large_result": "engine.search.large.MOST_SHARE",
+        "cost_of_a_pass": "engine.search.planner.CODE_PASS",
+        "cost_of_floats": "engine.search.planner.FLOAT_PASS",
+        "few_of_all": "engine.search.planner.ROWS_PER_HIT",
+        "share_of_a_large_result": "engine.search.large.MAX_SHARE",
         "exact_at_least": "indexes.exact.LEAST_MOST",
         "codes_noted": "indexes.quantized.NOTED",
         "minilm_packages": "embeddings.onnx.functions.PACKAGES",
@@ -81,7 +81,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "projection_block": "base.pca.BLOCK",
         "projection_cells": "base.pca.CELLS",
         "projection_deciding": "base.pca.DECIDING",
-        "projection_fewest": "base.pca.FEWEST",
+        "projection_fewest": "base.pca.MIN_DECIDING",
         "mmr_cells": "base.fusion.MMR_CELLS",
         "piece_of_text": "base.analysis.PIECE",
         # Copies of stores.
@@ -102,7 +102,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "largest_answer": "remote.connection.LARGEST",
         "looked_within": "remote.connection.LOOKED_WITHIN",
         "server_patience": "remote.connection.PATIENCE",
-        "streams": "server.application.MOST_STREAMS",
+        "streams": "server.application.MAX_STREAMS",
         "stream_followed_every": "server.sending.FOLLOWED_EVERY",
         "stream_idle_after": "server.sending.IDLE_AFTER",
         "stream_lasts": "server.sending.STREAMED_FOR",

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from retrieval_store.indexes import quantized
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
-from retrieval_store.indexes.native import BLOCK, MOST_DIMENSIONS, kernel
+from retrieval_store.indexes.native import BLOCK, MAX_DIMENSIONS, kernel
 from retrieval_store.indexes.quantized import (
     Frame,
     best_frame,
     encode_into,
     first_of,
-    gathered,
+    gather_codes,
     room_for,
     serves,
 )
@@ -155,7 +155,7 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data
     frame = best_frame(rows, metric, 5)
     parts = [encoded(rows[first : first + 64], metric, frame) for first in range(0, 700, 64)]
     chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
-    copies = quantized.Pieces.of([gathered(chosen, slots)], [0])
+    copies = quantized.Pieces.of([gather_codes(chosen, slots)], [0])
     by_copies = quantized.candidates(queries, lengths, copies, k, len(rows))
     for found in (by_bits, by_copies):
         for query, candidates in zip(queries, found, strict=True):
@@ -279,7 +279,7 @@ def test_rows_of_unsafe_length_are_always_candidates():
         assert {5, 700} <= set(slots.tolist()) and len(slots) < 300
 
 
-@pytest.mark.parametrize("dimension", [1, 3, 31, 64, 1_041, MOST_DIMENSIONS])
+@pytest.mark.parametrize("dimension", [1, 3, 31, 64, 1_041, MAX_DIMENSIONS])
 def test_a_rotation_keeps_lengths_and_products(dimension):
     random = np.random.default_rng(0)
     rows = random.standard_normal((5, dimension))
@@ -290,8 +290,8 @@ def test_a_rotation_keeps_lengths_and_products(dimension):
 @EVERY_SET
 def test_the_largest_sums_do_not_overflow(instructions):
     kernel().use(instructions)
-    frame = Frame(0, np.zeros(MOST_DIMENSIONS, np.float32), "ip")
-    alike = inside.rotated(np.ones((1, MOST_DIMENSIONS)), frame)[
+    frame = Frame(0, np.zeros(MAX_DIMENSIONS, np.float32), "ip")
+    alike = inside.rotated(np.ones((1, MAX_DIMENSIONS)), frame)[
         0
     ]  # numbers that a rotation makes of …
     back = frame.signs[0] * np.sign(alike)

@@ -24,7 +24,7 @@ def test_what_is_built_in_is_registered_by_entry_points_too():
         ours = {e.name: e.value for e in entry_points(group=group) if e.dist.name == plugins.OURS}
         assert ours == plugins.BUILT_IN[group]
         for target in ours.values():
-            assert plugins._imported(target)
+            assert plugins._import_target(target)
 
 
 def test_available_lists_everything_without_importing_it():

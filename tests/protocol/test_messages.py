@@ -20,8 +20,14 @@ from retrieval_store.filters.nodes import Expression, walk
 from retrieval_store.filters.paths import EACH, JsonPath
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.protocol import codec
-from retrieval_store.protocol.codec import MalformedError, decode, encode, packed, unpacked
-from retrieval_store.protocol.methods import POINTS, STORE, told, understood
+from retrieval_store.protocol.codec import (
+    MalformedError,
+    decode,
+    encode,
+    pack_message,
+    unpack_message,
+)
+from retrieval_store.protocol.methods import POINTS, STORE, encode_error, understood
 from retrieval_store.protocol.validate import check_arguments
 from retrieval_store.query.formulas import Apply, Combine, Constant, NumberAt, ScoreOf, Whether
 from retrieval_store.query.query import (
@@ -55,7 +61,7 @@ def through(value, hint):
     """A value that was written and read."""
     arrays = []
     data = encode(value, hint, arrays)
-    data, arrays = unpacked(b"".join(packed(data, arrays)))
+    data, arrays = unpack_message(b"".join(pack_message(data, arrays)))
     return decode(data, hint, arrays)
 
 
@@ -296,22 +302,22 @@ def test_arrays_that_are_not_there_are_refused():
     ):
         said = orjson.dumps({"data": 1, "arrays": described})
         with pytest.raises(MalformedError):
-            unpacked(struct.pack("<4sI", b"rsw1", len(said)) + said)
+            unpack_message(struct.pack("<4sI", b"rsw1", len(said)) + said)
 
 
 def test_names_that_clients_make_up_stay_nowhere():
     """A server would hold them for ever."""
-    known = codec._known.cache_info().currsize
+    known = codec._class_named.cache_info().currsize
     for i in range(50):
         assert codec.class_of(f"Made{i}") is None
-    assert codec._known.cache_info().currsize == known
+    assert codec._class_named.cache_info().currsize == known
     assert codec.class_of("InSlice") is InSlice
 
 
 def test_errors_come_as_they_go():
     for error in (InvalidFilterError("where"), KeyError("x")):
         if isinstance(error, RetrievalStoreError):
-            found = understood(told(error))
+            found = understood(encode_error(error))
             assert (type(found), str(found)) == (type(error), str(error))
     assert understood({"error": "SystemExit", "message": "x"}) is None
     assert understood({"error": ["x"]}) is None

@@ -11,7 +11,7 @@ from qdrant_client import models
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.leaves import InSlice
 from retrieval_store.qdrant.errors import Refused
-from retrieval_store.qdrant.filters import MOST_LEVELS, parse_filter
+from retrieval_store.qdrant.filters import MAX_LEVELS, parse_filter
 from retrieval_store.qdrant.payload_indexes import by_path, parse_facet, parse_order, parse_path
 from retrieval_store.query.types import NewSpace, PointBatch, Vectors
 from tests.qdrant.store import REPLACE, Payloads
@@ -92,7 +92,7 @@ def test_what_a_server_refuses_is_refused(given):
 
 def test_the_deepest_filters_are_evaluated(points):
     deep = nested = Field(key="v", is_null=True)
-    for _ in range(MOST_LEVELS - 1):
+    for _ in range(MAX_LEVELS - 1):
         deep = models.Filter.model_construct(must_not=[deep])
         inner = models.Filter.model_construct(must=[nested])
         nested = models.NestedCondition.model_construct(
@@ -105,12 +105,12 @@ def test_the_deepest_filters_are_evaluated(points):
 
 def test_filters_that_are_too_deep_are_refused():
     deep = models.Filter(must=[Field(key="v", is_null=True)])
-    for _ in range(MOST_LEVELS):
+    for _ in range(MAX_LEVELS):
         deep = models.Filter.model_construct(must=[deep])
     with pytest.raises(InvalidFilterError, match="deeper"):
         parse_filter(deep, {})
     nested = Field(key="v", is_null=True)
-    for _ in range(MOST_LEVELS):
+    for _ in range(MAX_LEVELS):
         inner = models.Filter.model_construct(must=[nested])
         nested = models.NestedCondition.model_construct(
             nested=models.Nested.model_construct(key="v", filter=inner)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from retrieval_store.qdrant import QdrantClient, models
-from retrieval_store.qdrant.read import made
+from retrieval_store.qdrant.read import make_model
 
 POINT = {
     "id": 7,
@@ -33,7 +33,7 @@ FLAGS = ("by_alias", "exclude_unset", "exclude_defaults", "exclude_none")
 
 def both(kind, values):
     """An instance that is made, and one that is validated, each of values of its own."""
-    return made(kind, copy.deepcopy(values)), kind(**copy.deepcopy(values))
+    return make_model(kind, copy.deepcopy(values)), kind(**copy.deepcopy(values))
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case[0].__name__)
@@ -95,7 +95,7 @@ def test_it_is_copied_and_pickled_like_a_validated_one(pair, copied):
 
 def test_it_can_be_changed_like_a_validated_one():
     ours, validated = both(models.ScoredPoint, POINT)
-    other = made(models.ScoredPoint, dict(POINT))
+    other = make_model(models.ScoredPoint, dict(POINT))
     for one in (ours, validated):
         one.score = 2.0
         with pytest.raises(ValueError, match="unheard"):

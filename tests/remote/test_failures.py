@@ -481,7 +481,7 @@ def test_bytes_that_are_only_announced_keep_nobody_out(served):
 def test_copies_are_kept_for_who_reads_slowly_and_end_with_who_reads_them(served):
     assert request.KEPT_SECONDS >= 600
     things = made(served, points=20)
-    others = [things.iterate(batch=4) for _ in range(request.MOST)]
+    others = [things.iterate(batch=4) for _ in range(request.MAX_COPIES)]
     for one in others:
         next(one)
     threading.Timer(0.3, others[0].close).start()
@@ -496,7 +496,7 @@ def test_copies_of_readers_that_are_gone_keep_nobody_out(served):
     head = (
         f"POST {ROOT}/store/copy HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(message)}\r\n"
     )
-    for _ in range(2 * request.MOST):
+    for _ in range(2 * request.MAX_COPIES):
         with socket.create_connection((address.host, address.port), PATIENCE) as line:
             line.sendall(f"{head}\r\n".encode() + message)
             assert line.recv(4096).startswith(b"HTTP/1.1 200")

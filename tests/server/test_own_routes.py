@@ -13,7 +13,7 @@ import retrieval_store
 from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.protocol.codec import packed, unpacked
+from retrieval_store.protocol.codec import pack_message, unpack_message
 from retrieval_store.protocol.methods import POINTS, ROOT, STORE
 from retrieval_store.query.query import (
     BestOfEach,
@@ -158,13 +158,13 @@ def test_hostile_messages_are_no_error_of_the_server(store):
     refused = 0
     for _ in range(times(600, 10_000)):
         method, given = draw.choice(CALLS)
-        data, arrays = unpacked(b"".join(method.asked(given)))
+        data, arrays = unpack_message(b"".join(method.asked(given)))
         if draw.random() < 0.8:
             data = changed(data, draw)
         elif arrays:
             arrays = [draw.choice(ODD) if draw.random() < 0.5 else one for one in arrays]
         before = state_of(things)
-        answer = ask("POST", path_of(method, things), raw=b"".join(packed(data, arrays)))
+        answer = ask("POST", path_of(method, things), raw=b"".join(pack_message(data, arrays)))
         assert answer.status < 500, (method.name, data, answer.body)
         if answer.status != 200:
             refused += 1

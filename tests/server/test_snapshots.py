@@ -18,7 +18,7 @@ import pytest
 
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.server import app
-from retrieval_store.server.application import MOST_LEFT
+from retrieval_store.server.application import MAX_JOBS_LEFT
 from retrieval_store.server.limits import BusyError, GoneError, WaitedTooLongError
 from tests.helpers import PATIENCE, inside, steps
 from tests.server.asked import Answered, Asking
@@ -523,10 +523,10 @@ def test_what_is_left_to_do_is_bounded(ask, monkeypatch):
         assert go_on.wait(PATIENCE)
 
     steps.before(monkeypatch, "make_snapshot", slow)
-    answers = [ask("POST", f"{K}/snapshots?wait=false").status for _ in range(MOST_LEFT + 2)]
-    assert answers == [202] * MOST_LEFT + [429] * 2
+    answers = [ask("POST", f"{K}/snapshots?wait=false").status for _ in range(MAX_JOBS_LEFT + 2)]
+    assert answers == [202] * MAX_JOBS_LEFT + [429] * 2
     go_on.set()
-    while len(ask("GET", f"{K}/snapshots").json["result"]) < MOST_LEFT:
+    while len(ask("GET", f"{K}/snapshots").json["result"]) < MAX_JOBS_LEFT:
         ask.loop.run_until_complete(asyncio.sleep(0.05))
     assert ask("POST", f"{K}/snapshots?wait=false").status == 202
 

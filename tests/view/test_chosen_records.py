@@ -1,6 +1,6 @@
 """Records that were chosen, as on the map, are a filter of all that is asked, wherever they live."""
 
-from retrieval_store.protocol.codec import unpacked
+from retrieval_store.protocol.codec import unpack_message
 from retrieval_store.view.live import Views
 from tests.helpers import inside
 from tests.view.looking import asked, filled
@@ -19,7 +19,7 @@ def test_what_was_chosen_is_all_that_is_shown_counted_found_and_drawn(client):
     vector = matrix[4].tolist()
     hits = asked(views, "query", **at, vector=vector, k=10)["hits"]
     assert hits[0]["id"] == "p4" and {one["id"] for one in hits} == {*IDS}
-    data, _ = unpacked(b"".join(asked(views, "map", **at)))
+    data, _ = unpack_message(b"".join(asked(views, "map", **at)))
     assert {*data["keys"]} == {f"s:{one}" for one in IDS}
     told = asked(views, "why", **at, vector=vector, ids=["p5"])["reasons"][0]
     assert not told["found"]

@@ -15,7 +15,7 @@ import retrieval_store
 from retrieval_store.server.application import Application
 from retrieval_store.server.auth import ServerSettings
 from retrieval_store.server.routes import OF_VIEW
-from retrieval_store.server.run import Listening, served
+from retrieval_store.server.run import Listening, serve_in_thread
 from retrieval_store.view.live import EVERY, EVERY_OF_ONE, Watching
 from tests.cli.terminals import environment, run
 from tests.helpers import PATIENCE, inside, steps
@@ -80,7 +80,7 @@ def test_a_change_is_told_and_the_stream_ends_with_its_client_or_the_server():
         collection, _ = filled(client, count=3)
         at = str(collection.id)
         made = Application(inside.session(client), SETTINGS, OF_VIEW)
-        with served(made, Listening(port=0)) as url:
+        with serve_in_thread(made, Listening(port=0)) as url:
             with listening(url, {"collection": at}) as response:
                 assert response.getheader("content-type") == "application/x-ndjson"
                 assert next_line(response)[at]["points"] == 3
@@ -101,7 +101,7 @@ def test_no_thread_is_held_by_those_who_listen(monkeypatch):
     with retrieval_store.Client() as client:
         filled(client, count=3)
         made = Application(inside.session(client), SETTINGS, OF_VIEW)
-        with served(made, Listening(port=0)) as url, contextlib.ExitStack() as stack:
+        with serve_in_thread(made, Listening(port=0)) as url, contextlib.ExitStack() as stack:
             most = inside.threads(made) * 2
             each = [stack.enter_context(listening(url, {})) for _ in range(most)]
             assert all(next_line(one) for one in each) and inside.streams(made) == most

@@ -10,7 +10,7 @@ import pytest
 from retrieval_store.base.pca import places_of, plane_of
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.where import parse_where
-from retrieval_store.protocol.codec import unpacked
+from retrieval_store.protocol.codec import unpack_message
 from retrieval_store.view.live import Views
 from tests.helpers import inside
 from tests.helpers.clocks import set_clock
@@ -18,7 +18,7 @@ from tests.view.looking import KINDS, asked, filled
 
 
 def drawn_map(views, **body):
-    data, arrays = unpacked(b"".join(asked(views, "map", **body)))
+    data, arrays = unpack_message(b"".join(asked(views, "map", **body)))
     return data, *arrays
 
 

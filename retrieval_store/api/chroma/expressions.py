@@ -12,7 +12,7 @@ import numpy as np
 from retrieval_store.api.arguments import sparse_of
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import shown, whole_number
+from retrieval_store.base.validation import quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 Form: TypeAlias = Mapping[str, Any]
@@ -47,7 +47,7 @@ class Where:
 def _both(operator: str, left: Where, right: Any) -> Where:
     if not hasattr(right, "to_dict"):
         raise InvalidTypeError(
-            f"a condition is combined with {shown(right)}, expected another, as in "
+            f"a condition is combined with {quote(right)}, expected another, as in "
             "(K('year') > 2000) & (K('lang') == 'en')"
         )
     terms: list[Form] = []
@@ -75,7 +75,7 @@ class Key:
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
-            raise InvalidTypeError(f"name is {shown(name)}, expected a metadata key")
+            raise InvalidTypeError(f"name is {quote(name)}, expected a metadata key")
         self.name = name
 
     def __repr__(self) -> str:
@@ -156,16 +156,16 @@ class Rank:
         return f"Rank({dict(self.form)!r})"
 
     def __add__(self, other: Any) -> "Rank":
-        return _several("$sum", self, other)
+        return _operation("$sum", self, other)
 
     def __radd__(self, other: Any) -> "Rank":
-        return _several("$sum", other, self)
+        return _operation("$sum", other, self)
 
     def __mul__(self, other: Any) -> "Rank":
-        return _several("$mul", self, other)
+        return _operation("$mul", self, other)
 
     def __rmul__(self, other: Any) -> "Rank":
-        return _several("$mul", other, self)
+        return _operation("$mul", other, self)
 
     def __sub__(self, other: Any) -> "Rank":
         return _pair("$sub", self, other)
@@ -180,7 +180,7 @@ class Rank:
         return _pair("$div", other, self)
 
     def __neg__(self) -> "Rank":
-        return _several("$mul", -1, self)
+        return _operation("$mul", -1, self)
 
     def __abs__(self) -> "Rank":
         return Rank({"$abs": self.form})
@@ -199,11 +199,11 @@ class Rank:
 
     def max(self, other: Any) -> "Rank":
         """The greater of both."""
-        return _several("$max", self, other)
+        return _operation("$max", self, other)
 
     def min(self, other: Any) -> "Rank":
         """The lesser of both."""
-        return _several("$min", self, other)
+        return _operation("$min", self, other)
 
 
 def _form_of(term: Any) -> Form:
@@ -213,12 +213,12 @@ def _form_of(term: Any) -> Form:
     number = plain_scalar(term)
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise InvalidTypeError(
-            f"a rank is combined with {shown(term)}, expected another rank or a number"
+            f"a rank is combined with {quote(term)}, expected another rank or a number"
         )
     return {"$val": number}
 
 
-def _several(operator: str, left: Any, right: Any) -> Rank:
+def _operation(operator: str, left: Any, right: Any) -> Rank:
     terms: list[Form] = []
     for form in (_form_of(left), _form_of(right)):
         terms += _flat(operator, form)
@@ -295,7 +295,7 @@ class Rrf(Rank):
         if not forms:
             raise InvalidArgumentError("ranks is empty, expected at least one")
         if not _is_number(k) or not k > 0:
-            raise InvalidArgumentError(f"k is {shown(k)}, expected a number above 0")
+            raise InvalidArgumentError(f"k is {quote(k)}, expected a number above 0")
         each = _weights(weights, len(forms), normalize)
         terms = [Val(w) / (Val(k) + Rank(form)) for w, form in zip(each, forms, strict=True)]
         total = terms[0]
@@ -310,7 +310,7 @@ def _weights(weights: Iterable[float] | None, count: int, normalize: bool) -> li
         raise InvalidArgumentError(f"weights has {len(each)} numbers, expected {count}, as ranks")
     for i, weight in enumerate(each):
         if not _is_number(weight) or not weight >= 0:
-            raise InvalidArgumentError(f"weights[{i}] is {shown(weight)}, expected 0 or more")
+            raise InvalidArgumentError(f"weights[{i}] is {quote(weight)}, expected 0 or more")
     if not normalize:
         return each
     if not sum(each) > 0:
@@ -419,7 +419,7 @@ class GroupBy:
         if not data:
             return cls()
         if "keys" not in data or "aggregate" not in data:
-            raise InvalidArgumentError(f"group_by is {shown(data)}, expected keys and aggregate")
+            raise InvalidArgumentError(f"group_by is {quote(data)}, expected keys and aggregate")
         keys = [Key(name) for name in _names_of(data["keys"])]
         return cls(keys, Aggregate.from_dict(data["aggregate"]))
 
@@ -505,22 +505,22 @@ def _as(kind: Any, given: Any, name: str) -> Any:
         return given
     form = given.to_dict() if hasattr(given, "to_dict") else given
     if not isinstance(form, Mapping):
-        raise InvalidTypeError(f"{name} is {shown(given)}, expected {kind.__name__} or a dict")
+        raise InvalidTypeError(f"{name} is {quote(given)}, expected {kind.__name__} or a dict")
     return kind.from_dict(form)
 
 
 def _of_form(kind: type[F], data: Any) -> F:
     if not isinstance(data, Mapping) or not data:
-        raise InvalidTypeError(f"{kind.__name__} is made of {shown(data)}, expected a dict")
+        raise InvalidTypeError(f"{kind.__name__} is made of {quote(data)}, expected a dict")
     return kind(data)
 
 
 def _check_keys(data: Any, name: str, known: set[str]) -> None:
     if not isinstance(data, Mapping):
-        raise InvalidTypeError(f"{name} is {shown(data)}, expected a dict")
+        raise InvalidTypeError(f"{name} is {quote(data)}, expected a dict")
     if unknown := [key for key in data if key not in known]:
         raise InvalidArgumentError(
-            f"{name} has the key {shown(unknown[0])}, expected {', '.join(sorted(known))}"
+            f"{name} has the key {quote(unknown[0])}, expected {', '.join(sorted(known))}"
         )
 
 
@@ -528,12 +528,12 @@ def _names_of(keys: Any) -> list[str]:
     """The names of one key or several, each once."""
     is_one = isinstance(keys, str) or hasattr(keys, "name")
     if not is_one and not isinstance(keys, Iterable):
-        raise InvalidTypeError(f"keys is {shown(keys)}, expected keys")
+        raise InvalidTypeError(f"keys is {quote(keys)}, expected keys")
     return [*dict.fromkeys(map(_name_of, [keys] if is_one else keys))]
 
 
 def _name_of(key: Any) -> str:
     name = getattr(key, "name", key)
     if not isinstance(name, str) or not name:
-        raise InvalidTypeError(f"a key is {shown(key)}, expected K.SCORE, say, or a metadata key")
+        raise InvalidTypeError(f"a key is {quote(key)}, expected K.SCORE, say, or a metadata key")
     return name

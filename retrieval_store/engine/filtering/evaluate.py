@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import shortened
+from retrieval_store.base.validation import shorten
 from retrieval_store.engine.filtering.cache import FilterView, Key, key_of
 from retrieval_store.engine.filtering.columns import (
     Columns,
@@ -58,7 +58,7 @@ from retrieval_store.filters.nodes import (
     Not,
     Or,
     asking,
-    fulfilled,
+    evaluate_expression,
     walk,
 )
 from retrieval_store.filters.values import joined
@@ -131,11 +131,11 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
     """The part of an expression that columns in memory answer, and the rest, for which points must
     be read; None for an empty part. Both together, by And, are the expression."""
     terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
-    known, others, _ = _parted(view, columns_at(view, _columns_of([expression])), terms)
+    known, others, _ = _split_terms(view, columns_at(view, _columns_of([expression])), terms)
     return And(tuple(known)) if known else None, And(tuple(others)) if others else None
 
 
-def _parted(
+def _split_terms(
     view: FilterView, columns: Columns, terms: Iterable[Expression]
 ) -> tuple[list[Expression], list[Expression], dict[Column, bool]]:
     """The terms that columns in memory answer, and those for which points must be read; in either
@@ -203,7 +203,7 @@ class FilterEvaluator:
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
         """The mask of the candidates that fulfil the expression."""
-        return fulfilled(self._compiled_alone(expression), candidates, self._answer)
+        return evaluate_expression(self._compiled_alone(expression), candidates, self._answer)
 
     def _compiled_alone(self, expression: Expression) -> Expression:
         """Compiled as if it were the only term of an And."""
@@ -217,7 +217,7 @@ class FilterEvaluator:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
                 terms = tuple(joined(terms, negated=kind is And))
-                known, others, lacking = _parted(self._view, self._columns, terms)
+                known, others, lacking = _split_terms(self._view, self._columns, terms)
                 unread = [*map(self._compiled, others)]
                 # Where all are nested and none is known, they are left to narrow their own terms.
                 if lacking and (known or any(lacking.values())):
@@ -237,14 +237,14 @@ class FilterEvaluator:
             case _Unread(given, compiled):
                 if self._is_worth_looking(leaf, candidates):
                     places = np.flatnonzero(candidates)
-                    return _marked(
+                    return _mask_at(
                         candidates, places, scan_rows(self._view, given, self._at(places))
                     )
-                return fulfilled(compiled, candidates, self._answer)
+                return evaluate_expression(compiled, candidates, self._answer)
             case HasId(ids, are_shown):
                 return self._with_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)
         places = np.flatnonzero(candidates)
-        return _marked(candidates, places, self._of_points(leaf, places))
+        return _mask_at(candidates, places, self._of_points(leaf, places))
 
     def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
         """Whether to read the candidates alone. If not, and a simple term needs them, the columns
@@ -282,7 +282,7 @@ class FilterEvaluator:
         (values,) = read_values(self._view.connection, pks, [leaf.path])
         holds, within = asking(leaf, leaf.holds), column_of(leaf).within
         found = [any(map(holds, within([value]))) for value in values]
-        return _marked(candidates, places, found)
+        return _mask_at(candidates, places, found)
 
     def _of_points(self, leaf: Expression, places: Ints) -> Bools:
         """For each of the points at these places, whether it fulfils a leaf that isn't about
@@ -300,7 +300,7 @@ class FilterEvaluator:
         found = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
         pks = self._view.state.pks
         places = rows_of(pks if self._rows is None else pks[self._rows], found)
-        return candidates & _marked(candidates, places[places >= 0], True)
+        return candidates & _mask_at(candidates, places[places >= 0], True)
 
     def _ids(self, places: Ints) -> list[int | str]:
         """The ids of the points at these places."""
@@ -330,7 +330,7 @@ def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
     return has
 
 
-def _marked(like: Bools, places: Ints, found: Bools | Sequence[bool] | bool) -> Bools:
+def _mask_at(like: Bools, places: Ints, found: Bools | Sequence[bool] | bool) -> Bools:
     """A mask as long as `like`: `found` at the places, False elsewhere."""
     mask = np.zeros_like(like)
     mask[places] = found
@@ -368,7 +368,7 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     key = key_of(leaf)
     if key is None or view.kept.asked.spend(key) == 1:  # what is asked once isn't worth keeping
         return _ask(view, leaf, rows)
-    known = _known(view, key)
+    known = _known_answers(view, key)
     said = known[rows]
     if (said == UNKNOWN).any():
         unknown = rows[said == UNKNOWN]
@@ -378,7 +378,7 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     return holds
 
 
-def _known(view: FilterView, key: Key) -> Said:
+def _known_answers(view: FilterView, key: Key) -> Said:
     """(rows,) What is known of each row of the state."""
     cache, seq, height = view.kept.answers, view.state.head.seq, len(view.state.pks)
     layers: Layers[Answers] = cache.at(key, seq, height)
@@ -410,7 +410,7 @@ def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:
     if by_trigrams is not None:
         rows = rows[by_trigrams[rows]]
         if view.remarks is not None:
-            view.remarks.append(f"{shortened(text)}: {len(rows)} candidates by trigrams")
+            view.remarks.append(f"{shorten(text)}: {len(rows)} candidates by trigrams")
     if len(rows) == view.state.count:
         query = "SELECT pk FROM points WHERE instr(document, ?)"
         pieces = iter([select(view.connection, query, text)])

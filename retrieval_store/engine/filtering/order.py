@@ -59,7 +59,7 @@ def facet(
     return sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def ordered(
+def rows_in_order(
     view: FilterView,
     values: ValuesAt,
     expression: Expression | None,
@@ -143,8 +143,8 @@ def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) ->
         yield _Pairs(postings, numbers[good], rows[good])
 
 
-FIRST_STEPS, MOST_STEPS = 256, 65_536  # of the index, that are walked at once
-MOST = 2**63 - 1  # points that SQLite can be asked for
+FIRST_STEPS, MAX_STEPS = 256, 65_536  # of the index, that are walked at once
+MAX_LIMIT = 2**63 - 1  # points that SQLite can be asked for
 READ = 4.0  # what it costs to read an id and put it in its place, against one step in the index
 
 
@@ -153,16 +153,16 @@ def page(
 ) -> Ints:
     """Rows of the points that fulfil the expression, in the order of their ids from `start` on, at
     most `limit` of them."""
-    limit = None if limit is None else min(limit, MOST)
+    limit = None if limit is None else min(limit, MAX_LIMIT)
     if expression is None:
         return _rows(view, _ids_from(view.connection, start, limit))
     if limit is None or _is_known(view, expression):
         allowed = filter_result(view, expression, evaluate)
         if allowed.mask is None:
             return page(view, None, start, limit)
-        return _allowed(view, allowed.mask, allowed.count, start, limit)
+        return _first_rows(view, allowed.mask, allowed.count, start, limit)
     known, others = split(view, expression)
-    return _asked(view, matching(view, known), others, start, limit)
+    return _first_matching(view, matching(view, known), others, start, limit)
 
 
 def _is_known(view: FilterView, expression: Expression) -> bool:
@@ -171,7 +171,7 @@ def _is_known(view: FilterView, expression: Expression) -> bool:
     return (kept is not None and len(stale) <= FOLLOWED) or split(view, expression)[1] is None
 
 
-def _allowed(
+def _first_rows(
     view: FilterView, mask: Bools, count: int, start: PointId | None, limit: int | None
 ) -> Ints:
     """The first rows of a mask with so many."""
@@ -182,7 +182,7 @@ def _allowed(
     return gather((rows[mask[rows]] for rows in _walk(view, start, steps)), wanted)
 
 
-def _asked(
+def _first_matching(
     view: FilterView,
     candidates: Bools,
     others: Expression | None,
@@ -205,11 +205,11 @@ def _asked(
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:
     """The rows of all points from `start` on in pieces, each twice as large as the one before."""
-    steps = max(FIRST_STEPS, min(steps, MOST_STEPS))
+    steps = max(FIRST_STEPS, min(steps, MAX_STEPS))
     pks = _ids_from(view.connection, start, steps)
     while len(pks):
         yield _rows(view, pks)
-        steps = min(2 * steps, MOST_STEPS)
+        steps = min(2 * steps, MAX_STEPS)
         query = """SELECT pk FROM points WHERE id > (SELECT id FROM points WHERE pk = ?)
                    ORDER BY id LIMIT ?"""
         pks = _pks(select(view.connection, query, int(pks[-1]), steps))

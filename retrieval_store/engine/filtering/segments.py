@@ -33,10 +33,10 @@ from retrieval_store.filters.columns import (
     TokensAt,
     ValuesAt,
     places,
-    read,
+    read_items,
 )
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
-from retrieval_store.filters.nodes import Expression, Scalar, fulfilled
+from retrieval_store.filters.nodes import Expression, Scalar, evaluate_expression
 from retrieval_store.filters.paths import Found, JsonPath, Step, found_in
 
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
@@ -93,7 +93,7 @@ class RowsInRuns:
         self.groups.mark(mask, self.runs)
 
 
-def grouped(rows: Ints, numbers: Ints, count: int) -> RowGroups:
+def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
     """The groups of rows, ascending, of which rows[i] has numbers[i], which is below `count`."""
     offsets = np.zeros(count + 1, np.int32)
     np.cumsum(np.bincount(numbers, minlength=count), out=offsets[1:])
@@ -101,7 +101,7 @@ def grouped(rows: Ints, numbers: Ints, count: int) -> RowGroups:
     return RowGroups(in_order, offsets, *_dense(rows, numbers, count))
 
 
-def regrouped(rows: Numbers32, offsets: Numbers32) -> RowGroups:
+def groups_of_file(rows: Numbers32, offsets: Numbers32) -> RowGroups:
     """The groups whose rows and offsets these are; see `refuse_disorder`."""
     count = len(offsets) - 1
     numbers = np.repeat(np.arange(count, dtype=np.min_scalar_type(count)), np.diff(offsets))
@@ -283,7 +283,7 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
     numbers[places] = np.fromiter(map(texts.__getitem__, strings), np.int64, len(strings))
     parts, count = [], len(texts)
     for places, array in (*_integers(*of_kind(int)), *_array(*of_kind(float), np.float64)):
-        distinct, which = _numbered(array)
+        distinct, which = _number_values(array)
         numbers[places] = count + which
         parts.append(DistinctNumbers(distinct, count))
         count += len(distinct)
@@ -291,7 +291,7 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
     numbers[places] = count + np.array(bools, np.int64)
     if not held.all():
         rows, numbers = rows[held], numbers[held]
-    groups = grouped(rows, numbers, count + 2)
+    groups = group_rows(rows, numbers, count + 2)
     return Postings(texts, tuple(parts), count, groups, bytes_of_texts(texts))
 
 
@@ -303,11 +303,11 @@ def bytes_of_texts(texts: dict[str, int]) -> int:
 def constant(rows: Ints, number: int) -> Postings:
     """Postings for one number at all of the rows, ascending: in a fifth of the time."""
     numbers = DistinctNumbers(np.array([number], np.int64), 0)
-    return Postings({}, (numbers,), 1, grouped(rows, np.zeros(len(rows), np.int64), 3))
+    return Postings({}, (numbers,), 1, group_rows(rows, np.zeros(len(rows), np.int64), 3))
 
 
 _NO_PLACES = np.empty(0, np.int64)
-NO_POSTINGS = Postings({}, (), 0, grouped(_NO_PLACES, _NO_PLACES, 2))
+NO_POSTINGS = Postings({}, (), 0, group_rows(_NO_PLACES, _NO_PLACES, 2))
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]
 
 
@@ -325,7 +325,7 @@ def _array(places: Ints, numbers: Sequence[Any], dtype: type) -> Iterator[_Part]
         yield places, np.array(numbers, dtype)
 
 
-def _numbered(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
+def _number_values(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
     """The distinct numbers, ascending, and for each number which of them it is. Integers that lie
     close together are counted, which takes a tenth of the time of sorting them."""
     if array.dtype.kind == "i":
@@ -455,7 +455,7 @@ class ElementSegment:
     def fulfilling(self, expression: Expression) -> Rows:
         """The rows with an object that fulfils the expression."""
         every = np.ones(len(self.owners), np.bool_)
-        return Rows(self.owners[fulfilled(expression, every, self._answer)])
+        return Rows(self.owners[evaluate_expression(expression, every, self._answer)])
 
     def _answer(self, leaf: Expression, asked: Bools) -> Bools:
         """(objects,) bool: which of the candidate objects fulfil a leaf."""
@@ -496,7 +496,7 @@ def build_segment(
     superset of the values' types, if known."""
     owners = rows if owners is None else owners
     if isinstance(column.path, JsonPath) and column.path.beyond:
-        (owners, values), types = _found(column, column.path.beyond, owners, values), None
+        (owners, values), types = _values_at_end(column, column.path.beyond, owners, values), None
     match column:
         case ValuesAt():
             types = set(map(type, values)) if types is None else types
@@ -510,24 +510,24 @@ def build_segment(
             return _elements(asked, rows, owners, values)
 
 
-def _found(
+def _values_at_end(
     column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
 ) -> tuple[Ints, Sequence[Any]]:
     """The values at the end of the path, and the row of each."""
     groups = [found_in(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
         groups = [found or [NOTHING] for found in groups]
-    return _joined(owners, groups)
+    return _join_groups(owners, groups)
 
 
 def _items(owners: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
     """The values, lists replaced by their elements, and the row of each."""
     if list not in set(map(type, values)):
         return owners, values
-    return _joined(owners, [value if type(value) is list else [value] for value in values])
+    return _join_groups(owners, [value if type(value) is list else [value] for value in values])
 
 
-def _joined(owners: Ints, groups: Sequence[Found]) -> tuple[Ints, list[Any]]:
+def _join_groups(owners: Ints, groups: Sequence[Found]) -> tuple[Ints, list[Any]]:
     """The values of all groups, and for each the row of its group."""
     sizes = np.fromiter(map(len, groups), np.int64, len(groups))
     return np.repeat(owners, sizes), [value for group in groups for value in group]
@@ -536,7 +536,7 @@ def _joined(owners: Ints, groups: Sequence[Found]) -> tuple[Ints, list[Any]]:
 def _values(
     column: ValuesAt, rows: Ints, owners: Ints, values: Sequence[Any], types: set[type]
 ) -> ValueSegment:
-    counts, items = read(column.kind, values, types)
+    counts, items = read_items(column.kind, values, types)
     if counts is not None and items:
         owners = np.repeat(owners, counts)
     if not items:
@@ -666,7 +666,7 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
     sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
     codes = np.fromiter(map(numbers.__getitem__, chain.from_iterable(tokens)), np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    listed, offsets = _inverted(codes, np.repeat(np.arange(len(tokens)), sizes), len(numbers))
+    listed, offsets = _invert(codes, np.repeat(np.arange(len(tokens)), sizes), len(numbers))
     text_of = np.fromiter(map(distinct.__getitem__, texts), np.int64, len(texts))
     return TokenSegment(rows, owners, text_of, numbers, codes, starts, listed, offsets)
 
@@ -682,7 +682,7 @@ def _together(owners: Ints, texts: Sequence[tuple[str, ...]]) -> tuple[Ints, lis
     return each, joined
 
 
-def _inverted(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:
+def _invert(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:
     """For each token the texts that have it, ascending, each once."""
     order = stable_order(codes)
     codes, texts = codes[order], texts[order]

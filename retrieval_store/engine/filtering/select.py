@@ -53,7 +53,7 @@ def select(
     of them after the first `offset`: in the order of `ids`, or of first insertion if `ids` is
     None."""
     if ids is not None:
-        rows = _named(view, ids)
+        rows = _rows_of_ids(view, ids)
         chosen = rows if expression is None else rows[_allows(view, expression, rows)]
         return chosen[offset:][:limit]
     if expression is None and not view.state.some_dead:
@@ -61,11 +61,11 @@ def select(
         return np.arange(every.start, every.stop)
     if expression is None or limit is None or _is_kept(view, expression):
         mask = filter_result(view, expression, evaluate).mask
-        return marked(view.state.alive if mask is None else mask, limit, offset)
+        return rows_of_mask(view.state.alive if mask is None else mask, limit, offset)
     return _first(view, expression, offset + limit)[offset:]
 
 
-def _named(view: FilterView, ids: Sequence[PointId]) -> Ints:
+def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:
     pks = pks_of_ids(view.connection, ids)
     named = np.array([pks[point_id] for point_id in ids if point_id in pks], np.int64)
     return rows_of(view.state.pks, named)
@@ -92,7 +92,7 @@ def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
     known, others = split(view, expression)
     candidates = matching(view, known)
     if others is None:
-        mask, found = candidates, marked(candidates, wanted, 0)
+        mask, found = candidates, rows_of_mask(candidates, wanted, 0)
     else:
         pieces = _in_growing_pieces(candidates)
         found = gather((rows[filter_rows(view, others, rows)] for rows in pieces), wanted)
@@ -154,7 +154,7 @@ def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
         start, stop = stop, 2 * stop
 
 
-def marked(mask: Bools, limit: int | None, offset: int) -> Ints:
+def rows_of_mask(mask: Bools, limit: int | None, offset: int) -> Ints:
     """The rows of a mask, at most `limit` of them after the first `offset`. The mask is scanned
     only as far as needed."""
     if limit is None:
@@ -173,7 +173,7 @@ def marked(mask: Bools, limit: int | None, offset: int) -> Ints:
 now = time.time  # seconds since 1970, by this machine's clock
 
 
-def expired(view: FilterView, path: JsonPath) -> Expression | None:
+def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
     """The filter of points that have expired; None if none has. path: of the moment, in seconds
     since 1970 or as an ISO 8601 time."""
     moment, known = now(), view.kept.expiry.get(path)
@@ -184,7 +184,7 @@ def expired(view: FilterView, path: JsonPath) -> Expression | None:
 
 def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
     """The filter of all other points; None if none has expired."""
-    gone = expired(view, path)
+    gone = expired_filter(view, path)
     return None if gone is None else Not(gone)
 
 

@@ -119,7 +119,7 @@ class BackgroundMaintenance:
                 raise _Stop
 
         try:
-            return unforkable(_loaded)(points, progress)
+            return unforkable(_load_run_once)(points, progress)
         except _Stop:
             return False
         except RetrievalStoreError as error:
@@ -139,7 +139,7 @@ def _is_gone(points: Access) -> bool:
     return points.directory is not None and not points.directory.exists()
 
 
-def _loaded() -> Callable[[Access, Progress], bool]:
+def _load_run_once() -> Callable[[Access, Progress], bool]:
     """Import what maintenance needs, so that a process that only reads never does. Forks wait
     meanwhile: a child forked during the import would wait for the import's lock for ever."""
     from retrieval_store.engine.maintenance.run import run_once

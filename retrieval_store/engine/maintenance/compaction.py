@@ -14,7 +14,7 @@ from retrieval_store.engine.maintenance.derive import FILLED_AT_ONCE, sweep
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
 from retrieval_store.engine.sqlite import select
-from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advanced, rows_of
+from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advance, rows_of
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files, vector_files
 from retrieval_store.engine.storage.log import WriteTransaction
@@ -63,14 +63,14 @@ def compact(points: Access, progress: Progress, with_indexes: bool = True) -> No
 def _copy_and_switch(points: Access, then: State, progress: Progress, with_indexes: bool) -> None:
     generation = then.head.generation + 1
     copies = {
-        space.space.number: _copied(points, then, space, generation, progress, with_indexes)
+        space.space.number: _copy_space(points, then, space, generation, progress, with_indexes)
         for space in then.spaces.values()
     }
     points.write(partial(_switch, points, then, copies, generation))
     points.cached()  # let go of the files of the generation before
 
 
-def _copied(
+def _copy_space(
     points: Access,
     then: State,
     space: SpaceState,
@@ -125,7 +125,7 @@ def _switch(
     points: Access, then: State, copies: dict[int, Space], generation: int, write: WriteTransaction
 ) -> None:
     """Copy what was written since `then`, and make the new generation the valid one."""
-    now = advanced(then, write.connection, write.head, points.memory.open_vectors).state
+    now = advance(then, write.connection, write.head, points.memory.open_vectors).state
     before = {space.space.number: space for space in then.spaces.values()}
     for space in now.spaces.values():
         copy = copies.get(space.space.number, replace(space.space, slots=0))
@@ -241,11 +241,11 @@ def give_back_space(points: Access) -> None:
     # write-ahead log may still have it until it is emptied.
     free, before = 0, -1
     while free != before:
-        free, before = points.write(_vacuumed), free
+        free, before = points.write(_vacuum_some), free
     points.empty_log()
 
 
-def _vacuumed(write: WriteTransaction) -> int:
+def _vacuum_some(write: WriteTransaction) -> int:
     """Release some pages; returns how many are left."""
     select(write.connection, f"PRAGMA incremental_vacuum({SLICE_PAGES})")
     ((free,),) = select(write.connection, "PRAGMA freelist_count")

@@ -32,7 +32,7 @@ from retrieval_store.engine.filtering.columns import ColumnFile
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_worth_building
 from retrieval_store.engine.search.planner import codes_pay_off
-from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translated
+from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
 from retrieval_store.engine.state.files import GoingOn, PointsFile, StateFile, is_useless
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a_file
 from retrieval_store.engine.storage import derived
@@ -52,7 +52,7 @@ GROWTH_TO_SAVE = 0.1
 # catches up from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
 CLOSING_STATE = 500_000  # points, whose state is written then
-MOST_COLUMNS = 32  # of one collection that have a file
+MAX_COLUMNS = 32  # of one collection that have a file
 F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
@@ -68,7 +68,7 @@ def _write(points: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedF
     """Write files as of the write `seq`, and record them in one transaction; only the one process
     that does maintenance may. fills: what writes each, by the keys of the files."""
     assert points.directory is not None
-    with translated(points.directory):
+    with translate_errors(points.directory):
         made = [derived.write_file(points.directory, key, fill, seq) for key, fill in fills.items()]
 
     def record(write: WriteTransaction) -> None:
@@ -215,9 +215,9 @@ def save_columns(points: Access, going_on: GoingOn, before: Sequence[ColumnFile]
     before compaction, which lets go of what is in memory."""
     if points.directory is None:
         return
-    used = dict.fromkeys([*points.read(columns_worth_saving), *before][:MOST_COLUMNS])
+    used = dict.fromkeys([*points.read(columns_worth_saving), *before][:MAX_COLUMNS])
     _save_those_grown(points, used, going_on)
-    if len(points.read(lambda view: _column_files(view.connection))) > MOST_COLUMNS:
+    if len(points.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
         points.write(_forget_those_beyond)
     sweep(points)
 
@@ -232,7 +232,7 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
     return [
         kind for kind in possible if uses.get(kind.of, 0) >= columns.USES_WORTH or kind.key in files
-    ][:MOST_COLUMNS]
+    ][:MAX_COLUMNS]
 
 
 def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
@@ -242,14 +242,14 @@ def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
 def _forget_those_beyond(write: WriteTransaction) -> None:
     """Drop the records of the oldest where there are too many."""
     files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
-    derived.forget(write.connection, [file.key for file in files[MOST_COLUMNS:]])
+    derived.forget(write.connection, [file.key for file in files[MAX_COLUMNS:]])
 
 
 def sweep(points: Access) -> None:
     """Remove the derived files that no record names."""
     if points.directory is not None:
         files = points.read(lambda view: derived.all_files(view.connection))
-        with translated(points.directory):
+        with translate_errors(points.directory):
             derived.sweep(points.directory, files)
 
 
@@ -302,7 +302,7 @@ def _to_renew(
     if not any(kind.of[0] == "words" for kind in held):
         lists += of_words[-1:]
     columns = dict.fromkeys([*used, *reversed(_saved(view, ColumnFile))])
-    return [*dict.fromkeys(lists), *[*columns][:MOST_COLUMNS]]
+    return [*dict.fromkeys(lists), *[*columns][:MAX_COLUMNS]]
 
 
 def _saved(view: SearchView, kind: type[F]) -> list[F]:

@@ -33,7 +33,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import by_holder_of
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import IDLE, Access, Maintained
-from retrieval_store.engine.filtering.select import expired, select
+from retrieval_store.engine.filtering.select import expired_filter, select
 from retrieval_store.engine.locks import FifoLock, reset_after_fork, tries
 from retrieval_store.engine.maintenance.compaction import (
     compact,
@@ -61,7 +61,7 @@ from retrieval_store.engine.maintenance.derive import (
     sweep,
     worth_saving,
 )
-from retrieval_store.engine.sqlite import LOCK_TIMEOUT_MS, translated
+from retrieval_store.engine.sqlite import LOCK_TIMEOUT_MS, translate_errors
 from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage import write as storage
@@ -130,7 +130,7 @@ def _lock_file(path: Path) -> BinaryIO:
     def open_safely(name: str, flags: int) -> int:
         return os.open(name, flags | _SAFELY, 0o644)
 
-    with translated(path):
+    with translate_errors(path):
         return open(path, "ab", buffering=0, opener=open_safely)
 
 
@@ -150,7 +150,9 @@ def remove_expired(points: Access) -> int:
     path = points.expires
     if path is None or points.is_read_only:
         return 0
-    gone = points.read(partial(expired, path=path))  # up to now: others may expire all the time
+    gone = points.read(
+        partial(expired_filter, path=path)
+    )  # up to now: others may expire all the time
     if gone is None:
         return 0
     removed = count = points.write(partial(_remove_some, points, gone))

@@ -103,7 +103,7 @@ def _refuse_false_column(view: FilterView, path: Path, made: DerivedFile) -> Non
 def _refuse_other_values(view: FilterView, told: SavedColumns) -> None:
     """Raise ValueError unless a file has of the points, block by block, exactly the postings that
     are made of their payloads."""
-    decided = _decided(view, told.stale)
+    decided = _decided_rows(view, told.stale)
     covered = np.zeros_like(decided)
     covered[told.by_column[columns.columns_of(told.path)[0]].rows] = True
     if (decided & ~covered).any():
@@ -150,7 +150,7 @@ def _numbers_among(told: Postings, true: Postings) -> Ints:
     return np.array([*found, told.false, told.false + 1], np.int64)
 
 
-def _decided(view: AnyView, stale: Ints) -> Bools:
+def _decided_rows(view: AnyView, stale: Ints) -> Bools:
     """(rows,) of which points a file decides what is found: those that are read again anyway are
     left out."""
     decided = view.state.alive.copy()
@@ -159,7 +159,7 @@ def _decided(view: AnyView, stale: Ints) -> Bools:
 
 
 def _refuse_other_lists(view: AnyView, key: ListKey, layers: Layers[Lists]) -> None:
-    decided = _decided(view, layers.stale)
+    decided = _decided_rows(view, layers.stale)
     uppermost = np.full(len(decided), -1)
     segments = [*map(_in_good_order, layers.segments)]
     for number, segment in enumerate(segments):
@@ -307,8 +307,8 @@ def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     by_row = found.rows[blocks].astype(np.float64).transpose(1, 0, 2)
     scales, residuals, sides, reaches = by_row.reshape(4, -1)
     finer = found.finer[some].astype(np.float64)
-    own, lengths, good = _coded(vectors, found.frame, sides)
-    turned, dimension = rotated(own, found.frame), own.shape[1]
+    own, lengths, good = _encode_rows(vectors, found.frame, sides)
+    turned, dimension = rotate(own, found.frame), own.shape[1]
     nibbles = found.high[blocks].transpose(0, 2, 1, 3).reshape(-1, *found.low.shape[1:])
     high, low = _numbers(nibbles, dimension), _numbers(found.low[some], dimension)
     upper = (high - 7.5) * scales[:, None]
@@ -322,7 +322,7 @@ def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     return good | unbounded
 
 
-def _coded(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
+def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
     """What is coded of some rows before it is rotated, given what is told of them exactly; their
     lengths; and whether that is so."""
     lengths, centre = _length(vectors), frame.centre.astype(np.float64)
@@ -340,7 +340,7 @@ def _coded(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats
     return rows - np.outer(sides, centre), lengths, near
 
 
-def rotated(rows: Floats, frame: Frame) -> Floats:
+def rotate(rows: Floats, frame: Frame) -> Floats:
     """(n, dim) rows turned as those of a frame are before they are coded."""
     dimension = rows.shape[1]
     longest = 1 << (dimension.bit_length() - 1)
@@ -487,7 +487,7 @@ def verify_collection(
         try:
             points = Access.open(directory, name, mode, StoreHooks(find_class))
             try:
-                look = partial(_look, points=points, path=path, find_analyzer=find_analyzer)
+                look = partial(_verify_state, points=points, path=path, find_analyzer=find_analyzer)
                 files, reports = points.read(look)
                 if not any(r.problem for r in reports) or points.read(_files) == files:
                     return reports
@@ -501,7 +501,7 @@ def verify_collection(
             return [_report(path, corruption_error(error, path))]
 
 
-def _look(
+def _verify_state(
     view: SearchView, points: Access, path: Path, find_analyzer: FindAnalyzer
 ) -> tuple[_Files, list[FileReport]]:
     # The state of the view may have been made of one of the files that are looked at.

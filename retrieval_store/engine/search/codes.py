@@ -59,7 +59,7 @@ from retrieval_store.indexes.quantized import (
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
 FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
-LEAST_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
+MIN_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
 HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
 TRY_AGAIN = 256  # … until so many have been answered without
 
@@ -236,7 +236,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     def lacks(self, slots: int) -> bool:
         """Whether there is enough to take in."""
         behind = slots - self._shown.count_below(slots)
-        return behind * (self._space.dimension or 0) > LEAST_CELLS
+        return behind * (self._space.dimension or 0) > MIN_CELLS
 
     def _take_in(self, space: SpaceState) -> None:
         slots = space.space.slots
@@ -405,16 +405,16 @@ class _Layout:
     @classmethod
     def of(cls, rows: int, dimension: int, metric: Metric) -> "_Layout":
         half = rows * chunks_of(dimension) * 4
-        high = _aligned(HEADER.size + 4 * (dimension + (OF_ROW + 1) * rows))
-        low = _aligned(high + half)
-        return cls(rows, dimension, metric, high, low, half, _aligned(low + half))
+        high = _align(HEADER.size + 4 * (dimension + (OF_ROW + 1) * rows))
+        low = _align(high + half)
+        return cls(rows, dimension, metric, high, low, half, _align(low + half))
 
     def header(self, seed: int) -> bytes:
         """The header of a segment."""
         return HEADER.pack(MAGIC, self.rows, self.dimension, METRICS.index(self.metric), 0, seed)
 
 
-def _aligned(size: int) -> int:
+def _align(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 

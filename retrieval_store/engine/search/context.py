@@ -208,7 +208,7 @@ class EngineTrace(answering.Trace):
 
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
-MOST_TOGETHER = 16  # what is copied together for one filter may take this part of the budget
+MAX_COPY_SHARE = 16  # what is copied together for one filter may take this part of the budget
 BESIDES = 32  # bytes that are stored with a code
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
 
@@ -259,7 +259,7 @@ class SearchContext:
         """Whether to keep a copy of the allowed points' vectors or codes, of `row_bytes` each: only
         if the filter has been used before, and the copy fits its part of the budget."""
         allowed = self.allowed
-        return allowed.uses > 0 and allowed.count * row_bytes <= BUDGET.limit // MOST_TOGETHER
+        return allowed.uses > 0 and allowed.count * row_bytes <= BUDGET.limit // MAX_COPY_SHARE
 
     def admit(self, slots: Ints | None) -> None:
         """Verify the checksums of the vectors in these slots, None for all."""

@@ -11,7 +11,7 @@ from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
-from retrieval_store.engine.search.planner import TRUST
+from retrieval_store.engine.search.planner import TRUSTED_SHARE
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.exact import max_candidates
 from retrieval_store.indexes.quantized import (
@@ -19,11 +19,11 @@ from retrieval_store.indexes.quantized import (
     Codes,
     Pieces,
     candidates,
-    gathered,
+    gather_codes,
     nearest_by_codes,
 )
 
-MOST_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
+MAX_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +57,17 @@ def by_codes(
     """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
     with too many candidates."""
     parts = _parts(context, coded)
-    most = max_candidates(context.allowed.count, MOST_SHARE, context.k)
+    most = max_candidates(context.allowed.count, MAX_SHARE, context.k)
     if parts.pieces is None or len(parts.rest):
         found = _with_rest(context, parts, most, which)
     else:
-        found = _decided(context, parts.pieces, parts.allowed, most, which)
+        found = _nearest_by_codes(context, parts.pieces, parts.allowed, most, which)
     for one in found:
         codes.note(one is not None)
     return found
 
 
-def _decided(
+def _nearest_by_codes(
     context: SearchContext, pieces: Pieces, allowed: Bits | None, most: int, which: list[int]
 ) -> list[Neighbors | None]:
     """The nearest, where all allowed vectors have codes."""
@@ -98,11 +98,11 @@ def _with_rest(
 
 
 def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
-    together = _kept(context, coded)
+    together = _codes_together(context, coded)
     if together is None and context.may_keep_codes():
         slots = context.allowed.slots(context.space)
         if slots is not None:
-            together = _gathered(context, coded, slots)
+            together = _gather_codes(context, coded, slots)
             kept = context.view.kept.allowed
             kept.keep_packed(
                 context.allowed, context.space.space.name, together, context.view.state
@@ -112,7 +112,7 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     return _ScanParts(together.pieces, None, together.rest)
 
 
-def _kept(context: SearchContext, coded: CodeSnapshot) -> PackedCodes | None:
+def _codes_together(context: SearchContext, coded: CodeSnapshot) -> PackedCodes | None:
     """The codes kept together; None where there are none, or where some of the vectors that had no
     codes may have them now."""
     kept = context.allowed.packed(context.space.space.name)
@@ -132,7 +132,7 @@ def _all(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     return _ScanParts(coded.together, context.allowed.bits(space, coded.stop), rest)
 
 
-def _gathered(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> PackedCodes:
+def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> PackedCodes:
     """The codes of these slots copied together, contiguous for each frame."""
     if (slots[1:] < slots[:-1]).any():
         slots = np.sort(slots)
@@ -147,7 +147,7 @@ def _gathered(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> Packe
             groups.setdefault(id(codes.frame), []).append((codes, slots[start:stop] - first))
             chosen.setdefault(id(codes.frame), []).append(slots[start:stop])
     rest.append(slots[at:])
-    found = [gathered(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
+    found = [gather_codes(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
     pieces = Pieces.of(found, [0] * len(found)) if found else None
     return PackedCodes(pieces, np.concatenate(rest), coded.count)
 
@@ -184,7 +184,7 @@ def over_fetch(
     passing = _passing(context, rows)
     for at, i in enumerate(which):
         places = np.flatnonzero(passing[at])
-        if len(places) < k or places[k - 1] > TRUST * ef:
+        if len(places) < k or places[k - 1] > TRUSTED_SHARE * ef:
             continue
         count = _count_near(context, candidates[at, places], distances[at, places], i)
         if count == len(places):  # more candidates may tie with the last, by float32's error

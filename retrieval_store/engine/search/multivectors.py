@@ -21,7 +21,7 @@ from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, products_of_few
 
-MOST = 2  # one part of the budget in so many, for the vectors of one space
+BUDGET_SHARE = 2  # one part of the budget in so many, for the vectors of one space
 LOOKED_AT = 8  # points are read instead while they are fewer than one in so many, taken together
 AT_ONCE = 2_000  # points whose vectors are compared in float64 together
 LIKELY = 64  # points that are compared in float64 at least
@@ -64,7 +64,7 @@ def multivectors_in_memory(
     if key not in cache.held():
         if cache.demand.spend(key, asked) * LOOKED_AT < state.count:
             return None
-        if _bytes_of(view, space) > BUDGET.limit // MOST:
+        if _bytes_of(view, space) > BUDGET.limit // BUDGET_SHARE:
             return None
 
     def build(rows: Ints) -> MultiVectors:
@@ -132,17 +132,17 @@ def _parts(
     if layers is None:
         for rows in np.array_split(np.sort(candidates), 1 + len(candidates) // AT_ONCE):
             one = read_multivectors(view, space, rows)
-            yield _scored(one, np.arange(len(one.holders)), query, space.metric)
+            yield _score_holders(one, np.arange(len(one.holders)), query, space.metric)
         return
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[candidates] = True
     for one, above in zip(layers.segments, layers.above(), strict=True):
         places = _likely(one, counting(one, above, mask), query, space.metric, k)
         for some in np.array_split(places, 1 + len(places) // AT_ONCE):
-            yield _scored(one, some, query, space.metric)
+            yield _score_holders(one, some, query, space.metric)
 
 
-def _scored(one: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
+def _score_holders(one: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
     """The holders at these places, and their scores."""
     if not len(places):
         return np.empty(0, np.int64), np.empty(0)

@@ -21,36 +21,42 @@ from typing import Literal, NamedTuple, TypeAlias
 from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.indexes.native import MOST_DIMENSIONS, kernel
+from retrieval_store.indexes.native import MAX_DIMENSIONS, kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]
 METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")
 
-WHOLE = 250.0  # the cost of a query besides its search
-GAIN = 2 / 3  # with an index the whole query may take at most this share of the best other method
+QUERY_COST = 250.0  # the cost of a query besides its search
+INDEX_GAIN = (
+    2 / 3
+)  # with an index the whole query may take at most this share of the best other method
 # A pass over vectors: a fixed cost, a cost per row, and per number; where nothing is compiled,
 # numpy takes NUMPY times as long; rows that aren't contiguous cost more, and even more where the
 # vectors exceed the processor's cache (FAR_BYTES).
-FLOATS, FLOATS_ROW, FLOATS_NUMBER = 25.0, 8e-3, 1e-4
-NUMPY = 4.0
-STRAY_ROW, FAR_ROW, FAR_BYTES = 1e-2, 3e-2, 16_000_000
+FLOAT_PASS, FLOAT_ROW, FLOAT_NUMBER = 25.0, 8e-3, 1e-4
+NUMPY_FACTOR = 4.0
+SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
 # A pass over codes: a fixed cost, a cost per row, and per number; at least the time to read them
 # from memory where they exceed the processor's cache (CACHED_BYTES).
-PASS, PASS_ROW, PASS_NUMBER = 25.0, 1e-3, 1e-5
-ROW_BYTES, NUMBER_BYTES, BYTE, CACHED_BYTES = 16, 0.5, 5e-5, 32_000_000
+CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
+CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 32_000_000
 BLOCK = 32  # rows that are scanned together
-CODED_CELLS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
-LEAST_DIMENSIONS = 20  # below, a pass over floats is as quick
-FEW_OF_ALL = 16  # codes are used if k is at most one in so many; else too many candidates are left
+MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
+MIN_DIMENSIONS = 20  # below, a pass over floats is as quick
+ROWS_PER_HIT = (
+    16  # codes are used if k is at most one in so many; else too many candidates are left
+)
 # A candidate of an index: a fixed cost, and a cost per number of its vector.
-CANDIDATE, CANDIDATE_CELL = 1.6, 2.5e-3
+CANDIDATE_COST, CANDIDATE_NUMBER = 1.6, 2.5e-3
 USUAL_EF = 140  # candidates that find the nearest ten in an index
-PER_RANK = 4  # more candidates for each rank beyond USUAL_K at which the last hit is expected
+EF_PER_RANK = 4  # more candidates for each rank beyond USUAL_K at which the last hit is expected
 USUAL_K = 10
 USUAL_SLOTS = 50_000  # up to here; in a larger graph more candidates are needed for equal recall:
-GROWTH = 0.3  # .962 at a million with those that give .993 here, .985 with 2.5 times as many
-TRUST = 0.5  # a last hit below this share of the candidates isn't trusted to be the true k-th
-WIDER = 3  # then the index is queried for so many times as many candidates
+EF_GROWTH = 0.3  # .962 at a million with those that give .993 here, .985 with 2.5 times as many
+TRUSTED_SHARE = (
+    0.5  # a last hit below this share of the candidates isn't trusted to be the true k-th
+)
+WIDEN_BY = 3  # then the index is queried for so many times as many candidates
 
 
 class CostInputs(NamedTuple):
@@ -88,7 +94,7 @@ def choose(at: CostInputs, wider: int = 1) -> SearchPlan:
     if not at.matching:
         return SearchPlan("nothing matches", 0, {})
     costs: dict[str, float] = {"exact": exact_cost(at)}
-    if at.coded and FEW_OF_ALL * at.k <= at.matching:
+    if at.coded and ROWS_PER_HIT * at.k <= at.matching:
         costs["codes"] = codes_cost(at)
     best: Method = "codes" if costs.get("codes", math.inf) < costs["exact"] else "exact"
     ef = candidates(at) * wider if at.indexed else 0
@@ -103,8 +109,8 @@ def choose(at: CostInputs, wider: int = 1) -> SearchPlan:
 
 def codes_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
     """Whether so many vectors should have codes, where there is what makes and reads them."""
-    fits = metric in BY_PRODUCTS and LEAST_DIMENSIONS <= dimension <= MOST_DIMENSIONS
-    return fits and slots * dimension >= CODED_CELLS and kernel() is not None
+    fits = metric in BY_PRODUCTS and MIN_DIMENSIONS <= dimension <= MAX_DIMENSIONS
+    return fits and slots * dimension >= MIN_CODED_NUMBERS and kernel() is not None
 
 
 def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
@@ -117,7 +123,7 @@ def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
 
 def _gains(index: float, best: float) -> bool:
     """Whether an index saves a third of the whole query, given the costs of the search alone."""
-    return WHOLE + index <= GAIN * (WHOLE + best)
+    return QUERY_COST + index <= INDEX_GAIN * (QUERY_COST + best)
 
 
 def index_cost(at: CostInputs) -> float:
@@ -127,24 +133,24 @@ def index_cost(at: CostInputs) -> float:
 
 def _candidate(dimension: int) -> float:
     """The cost of one candidate of an index."""
-    return CANDIDATE + CANDIDATE_CELL * dimension
+    return CANDIDATE_COST + CANDIDATE_NUMBER * dimension
 
 
 def candidates(at: CostInputs) -> int:
     """How many candidates to request so that they contain the k nearest matching points, which are
     expected at every slots/matching-th rank."""
     last_rank = at.k * at.slots / at.matching
-    growth = max(1.0, at.slots / USUAL_SLOTS) ** GROWTH
-    return int(growth * (at.ef_search + PER_RANK * max(0.0, last_rank - USUAL_K)))
+    growth = max(1.0, at.slots / USUAL_SLOTS) ** EF_GROWTH
+    return int(growth * (at.ef_search + EF_PER_RANK * max(0.0, last_rank - USUAL_K)))
 
 
 def exact_cost(at: CostInputs) -> float:
     """The cost of a pass over the vectors of all allowed rows."""
     stray = 0.0
     if not at.contiguous:
-        far = at.slots * at.dimension * 4 > FAR_BYTES
-        stray = at.matching * (FAR_ROW if far else STRAY_ROW)
-    return FLOATS + at.matching * _floats(at.dimension) + stray
+        far = at.slots * at.dimension * 4 > FLOAT_CACHE_BYTES
+        stray = at.matching * (FAR_SCATTERED_ROW if far else SCATTERED_ROW)
+    return FLOAT_PASS + at.matching * _floats(at.dimension) + stray
 
 
 def codes_cost(at: CostInputs) -> float:
@@ -153,14 +159,14 @@ def codes_cost(at: CostInputs) -> float:
     rows = float(at.matching)
     if not at.contiguous:
         rows = at.slots * (1 - (1 - at.matching / at.slots) ** BLOCK)
-    streamed = (ROW_BYTES + NUMBER_BYTES * at.dimension) * BYTE
-    at_least = streamed if rows * at.dimension * NUMBER_BYTES > CACHED_BYTES else 0.0
-    row = max(PASS_ROW + at.dimension * PASS_NUMBER, at_least)
+    streamed = (CODE_ROW_BYTES + CODE_NUMBER_BYTES * at.dimension) * BYTE_READ
+    at_least = streamed if rows * at.dimension * CODE_NUMBER_BYTES > CODE_CACHE_BYTES else 0.0
+    row = max(CODE_ROW + at.dimension * CODE_NUMBER, at_least)
     lacking = (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
-    return PASS + rows * row + lacking
+    return CODE_PASS + rows * row + lacking
 
 
 def _floats(dimension: int) -> float:
     """The cost of one vector in a pass over floats."""
-    row = FLOATS_ROW + dimension * FLOATS_NUMBER
-    return row if kernel() is not None else NUMPY * row
+    row = FLOAT_ROW + dimension * FLOAT_NUMBER
+    return row if kernel() is not None else NUMPY_FACTOR * row

@@ -34,7 +34,7 @@ from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.evaluate import filter_rows
-from retrieval_store.engine.filtering.order import ordered, page
+from retrieval_store.engine.filtering.order import page, rows_in_order
 from retrieval_store.engine.filtering.segments import TokenSegment
 from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.multivectors import rank_multi
@@ -128,26 +128,26 @@ def rank_payload_texts(
     corpus = filter_result(view, scoring.corpus, evaluate).mask
     known = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
     count = sum(map(len, known))
-    total = sum(int(p.lengths[_within(p.rows, corpus)].sum()) for p in parts)
+    total = sum(int(p.lengths[_rows_of_mask(p.rows, corpus)].sum()) for p in parts)
     average = max(total / count, 1e-9) if count else 1.0
     scores = [np.zeros(len(part.rows)) for part in parts]
     for token in dict.fromkeys(scoring.tokens):
         often = [part.often(token) for part in parts]
         holders = 0
         for f, part in zip(often, parts, strict=True):
-            holders += int(np.count_nonzero(f[_within(part.rows, corpus)]))
+            holders += int(np.count_nonzero(f[_rows_of_mask(part.rows, corpus)]))
         idf = float(np.log1p((count - holders + 0.5) / (holders + 0.5)))
         for score, f, part in zip(scores, often, parts, strict=True):
             damping = scoring.k1 * (1 - scoring.b + scoring.b * part.lengths / average)
             np.add(score, idf * f * (scoring.k1 + 1) / (f + damping), out=score)
-    return _allowed(view, expression, parts, scores)
+    return _allowed_rows(view, expression, parts, scores)
 
 
-def _within(rows: Ints, mask: Bools | None) -> Bools | slice:
+def _rows_of_mask(rows: Ints, mask: Bools | None) -> Bools | slice:
     return slice(None) if mask is None else mask[rows]
 
 
-def _allowed(
+def _allowed_rows(
     view: SearchView,
     expression: Expression | None,
     parts: Sequence[_SegmentTexts],
@@ -174,12 +174,14 @@ def _parts(view: SearchView, at: TokensAt) -> Sequence[_SegmentTexts]:
         if above is not None:
             good &= ~np.isin(tokens.owners, above)
         parts.append(
-            _SegmentTexts(tokens, tokens.owners[good], tokens.text_of[good], _rounded(sizes[good]))
+            _SegmentTexts(
+                tokens, tokens.owners[good], tokens.text_of[good], _round_lengths(sizes[good])
+            )
         )
     return parts
 
 
-def _rounded(lengths: Ints) -> Ints:
+def _round_lengths(lengths: Ints) -> Ints:
     bits = np.zeros(len(lengths), np.int64)
     long = lengths >= 1 << LENGTH_BITS
     bits[long] = np.floor(np.log2(lengths[long])).astype(np.int64) + 1 - LENGTH_BITS
@@ -302,10 +304,10 @@ class _FormulaRows:
         null = has_anything(connection, pks[nothing], path.keys) if nothing else ()
         absent = {i for i, there in zip(nothing, null, strict=True) if not there}
         held = (
-            [] if i in absent else _held(at, found_in(value, path.beyond))
+            [] if i in absent else _values_of_point(at, found_in(value, path.beyond))
             for i, value in enumerate(values)
         )
-        found = [_one(one, default, of) for one in held]
+        found = [_only_or_list(one, default, of) for one in held]
         lacking = np.array([one is None for one in found], np.bool_) & asked
         if lacking.any():
             raise InvalidArgumentError(
@@ -320,7 +322,7 @@ class _Time(NamedTuple):
     micros: int
 
 
-def _held(at: Variable, found: list[Any]) -> list[Any]:
+def _values_of_point(at: Variable, found: list[Any]) -> list[Any]:
     """The values of a point. As a path that leads into a list says so, one that ends with all of
     its elements gives these as they are, and another those of a list in its place."""
     if isinstance(at, JsonPath):
@@ -330,7 +332,7 @@ def _held(at: Variable, found: list[Any]) -> list[Any]:
     return [_Time(micros) for micros in held] if is_time else held
 
 
-def _one(values: list[Any], default: Any, of: Callable[[Any], Any]) -> Any:
+def _only_or_list(values: list[Any], default: Any, of: Callable[[Any], Any]) -> Any:
     """The only value, or several as a list; the default where there is none."""
     if not values:
         return default
@@ -573,7 +575,7 @@ class Scorings:
 
     def _in_order(self, step: QueryStep, order: OrderBy, within: Within) -> Ranked:
         limit = step.depth if within is None else None
-        rows, values = ordered(
+        rows, values = rows_in_order(
             self._view, order.values, step.expression, limit, order.descending, order.start
         )
         found = Ranked(rows, np.full(len(rows), FLAT), values=values)

@@ -27,8 +27,8 @@ from retrieval_store.engine.search.context import (
 )
 from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex
 from retrieval_store.engine.search.planner import (
-    CODED_CELLS,
-    WIDER,
+    MIN_CODED_NUMBERS,
+    WIDEN_BY,
     CostInputs,
     SearchPlan,
     choose,
@@ -197,7 +197,7 @@ class _DenseSearch:
     def _at_hand(self) -> "CodeSnapshot | None":
         """The codes that may be used; None if none."""
         context = self._context
-        if context.slots * context.dimension >= CODED_CELLS and kernel() is None:
+        if context.slots * context.dimension >= MIN_CODED_NUMBERS and kernel() is None:
             self._trace.remark(UNCOMPILED)
         if not self._worth.codes:
             return None
@@ -285,7 +285,7 @@ class _DenseSearch:
             except UselessError:
                 break
             self._trace.lap("over-fetch")
-            wider *= WIDER
+            wider *= WIDEN_BY
 
     def _by_products(self, left: list[int]) -> None:
         """Answer the remaining queries by codes or floats."""

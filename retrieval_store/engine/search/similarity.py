@@ -28,7 +28,7 @@ from retrieval_store.base.arrays import (
     similarity_of,
 )
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.pca import drawn, projected
+from retrieval_store.base.pca import drawn, project
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.evaluate import have_vector
@@ -215,7 +215,7 @@ def compared_by(scoring: object) -> tuple[str, Sequence[Example], Combine]:
 @compared_by.register
 def _(scoring: Recommend) -> tuple[str, Sequence[Example], Combine]:
     count = len(scoring.positives)
-    combine = _best if scoring.best else _summed
+    combine = _best if scoring.best else _sum_scores
     examples = (*scoring.positives, *scoring.negatives)
     return scoring.space, examples, lambda alike: combine(alike[:count], alike[count:])
 
@@ -225,7 +225,7 @@ def _(scoring: Discover) -> tuple[str, Sequence[Example], Combine]:
     sides = [example for pair in scoring.pairs for example in pair]
     if scoring.target is None:
         return scoring.space, sides, _in_context
-    return scoring.space, (scoring.target, *sides), _discovered
+    return scoring.space, (scoring.target, *sides), _discovery_scores
 
 
 @compared_by.register
@@ -246,19 +246,19 @@ def _best(positives: Floats, negatives: Floats) -> Floats:
     near = positives.max(axis=0, initial=-np.inf)
     far = negatives.max(axis=0, initial=-np.inf)
     nearer = near > far
-    scores = _scaled(np.where(nearer, near, far))
+    scores = _scale(np.where(nearer, near, far))
     return np.where(nearer, scores, -scores)
 
 
-def _summed(positives: Floats, negatives: Floats) -> Floats:
+def _sum_scores(positives: Floats, negatives: Floats) -> Floats:
     total: Floats = positives.sum(axis=0) - negatives.sum(axis=0)
     return total
 
 
-def _discovered(alike: Floats) -> Floats:
+def _discovery_scores(alike: Floats) -> Floats:
     """Σ over pairs of 1, 0 or -1, and ½ (σ + 1) of the likeness to the target."""
     ranks: Floats = np.sign(alike[1::2] - alike[2::2]).sum(axis=0)
-    return ranks + _scaled(alike[0])
+    return ranks + _scale(alike[0])
 
 
 def _in_context(alike: Floats) -> Floats:
@@ -274,7 +274,7 @@ def _sigmoid(x: Floats) -> Floats:
     return squeezed
 
 
-def _scaled(x: Floats) -> Floats:
+def _scale(x: Floats) -> Floats:
     """½ (σ(x) + 1), σ(x) = x / (1 + |x|)."""
     return 0.5 * (_sigmoid(x) + 1.0)
 
@@ -304,12 +304,12 @@ def pairs(
         rows = rows[:0]
     ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     most = min(limit, max(0, len(rows) - 1))
-    b, alike = _others(view, space, rows, most)
+    b, alike = _nearest_others(view, space, rows, most)
     a = np.repeat(np.arange(len(rows)), most)
     return Pairs(ids, a, b, server_scores_of(alike, known_space(view.state, space).metric))
 
 
-def _others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, Floats]:
+def _nearest_others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, Floats]:
     """For each of the rows so many others that are nearest to it, best first, and how alike they
     are."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
@@ -384,7 +384,7 @@ def projection(
     def read(places: Ints) -> Matrix:
         return as_float32(matrix[slots[places]])
 
-    places, plane = projected(read, len(rows), seed, space.space.metric == "cosine")
+    places, plane = project(read, len(rows), seed, space.space.metric == "cosine")
     values = None
     if path is not None:
         (found,) = read_values(view.connection, view.state.pks[rows], [path])

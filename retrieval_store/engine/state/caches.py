@@ -237,11 +237,11 @@ class Layers(Generic[S]):
         found: list[Ints | None] = [None] * len(self.segments)
         for i in range(len(self.segments) - 1, 0, -1):
             over, rows = found[i], self.segments[i].rows
-            found[i - 1] = rows if over is None else united(over, rows)
+            found[i - 1] = rows if over is None else unite_rows(over, rows)
         return found
 
 
-def united(rows: Ints, others: Ints) -> Ints:
+def unite_rows(rows: Ints, others: Ints) -> Ints:
     """The union of both, ascending, each once."""
     return distinct(np.concatenate([rows, others]))
 
@@ -267,11 +267,11 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
     kept, rows = len(layers.segments), layers.stale
     while kept and len(layers.segments[kept - 1].rows) <= 2 * len(rows):
         kept -= 1
-        rows = united(rows, layers.segments[kept].rows)
+        rows = unite_rows(rows, layers.segments[kept].rows)
     return kept, rows[rows < height]
 
 
-def refreshed(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
+def refresh_layers(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
     """The layers with the lowest `kept` segments and a new one above, without stale rows."""
     memory = layers.memory if kept else None
     return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64), memory)
@@ -467,6 +467,6 @@ def current(
                 layers = begin() or layers
             if len(layers.stale):
                 kept, wanted = plan_refresh(layers, height)
-                layers = refreshed(layers, kept, build(wanted[alive[wanted]]))
+                layers = refresh_layers(layers, kept, build(wanted[alive[wanted]]))
             cache.keep(key, seq, layers)
     return layers

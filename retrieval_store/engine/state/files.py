@@ -30,7 +30,7 @@ import orjson
 
 from retrieval_store.base.arrays import NOWHERE, CowArray, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.engine.state.caches import united
+from retrieval_store.engine.state.caches import unite_rows
 from retrieval_store.engine.state.state import (
     FILE_KIND,
     NONE,
@@ -100,7 +100,7 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         pks = view.state.pks
         changed = rows_of(pks, read_changes(view.connection, made.seq).of(self.parts))
         fresh = np.arange(np.searchsorted(pks, made.covered), len(pks))
-        return united(changed[changed >= 0], fresh)
+        return unite_rows(changed[changed >= 0], fresh)
 
 
 def is_useless(view: AnyView, made: DerivedFile) -> bool:
@@ -261,7 +261,7 @@ def _size(number: object, most: int) -> int:
 
 
 def _array(memory: mmap.mmap, dtype: str, length: int, place: int) -> Array:
-    """Of a buffer with room behind it, in which `arrays.appended` goes on."""
+    """Of a buffer with room behind it, in which `arrays.append` goes on."""
     return np.frombuffer(memory, dtype, _with_room(length), place)[:length]
 
 
@@ -314,8 +314,8 @@ def pieces(magic: bytes, header: object, arrays: Sequence[Array]) -> Iterator[by
     for array in arrays:
         data = np.ascontiguousarray(array, _type_of(array)).tobytes()
         if data:
-            yield data.rjust(len(data) + _aligned(place) - place, b"\0")
-            place = _aligned(place) + len(data)
+            yield data.rjust(len(data) + _align(place) - place, b"\0")
+            place = _align(place) + len(data)
 
 
 def write_arrays(path: Path, content: Iterator[bytes], going_on: Callable[[], object]) -> None:
@@ -344,7 +344,7 @@ def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arr
             raise ValueError(f"{path} has an array of {length!r} {name!r}")
         dtype = np.dtype(name)
         if length:
-            place = _aligned(place)
+            place = _align(place)
             arrays.append(np.frombuffer(memory, dtype, length, place))
             place += length * dtype.itemsize
         else:
@@ -358,5 +358,5 @@ def _type_of(array: Array) -> str:
     return array.dtype.newbyteorder("<").str
 
 
-def _aligned(size: int) -> int:
+def _align(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT

@@ -3,7 +3,7 @@ it that a call gets.
 
 A *row* is a point's place in this state: the position of its pk in `pks`. pks have gaps, since they
 are never reused; rows have none. Readers never change a state; `advanced` makes the next one from
-it and from the changes in the database. Successive states share memory (see `arrays.appended`), so
+it and from the changes in the database. Successive states share memory (see `arrays.append`), so
 each state has only one successor, made under one lock.
 
 A view reads points (`fetch`) by pk, in bulk, and only the fields that the call needs.
@@ -26,7 +26,7 @@ from retrieval_store.base.arrays import (
     CowArray,
     Ints,
     Matrix,
-    appended,
+    append,
     as_float32,
     distinct,
     is_whole,
@@ -206,16 +206,16 @@ def without_points(head: CollectionHead) -> State:
     return State(head, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
 
 
-def advanced(
+def advance(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep:
     """The step to the state at `head` from an earlier one; loads the state anew where `followed`
     can't or shouldn't make it."""
-    step = followed(state, connection, head, open_vectors)
+    step = follow_log(state, connection, head, open_vectors)
     return load(connection, head, open_vectors) if step is None else step
 
 
-def followed(
+def follow_log(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep | None:
     """The step to the state at `head` from an earlier one; None where the change log doesn't reach
@@ -265,8 +265,8 @@ def caught_up(
     changes = read_changes(connection, old.head.seq)
     gone = _rows_there(old.pks, changes.of(GONE))
     gone = gone[old.alive[gone] & ~are_present(connection, old.pks[gone])] if len(gone) else gone
-    pks = appended(old.pks, born)
-    alive = appended(old.alive, np.ones(len(born), np.bool_))
+    pks = append(old.pks, born)
+    alive = append(old.alive, np.ones(len(born), np.bool_))
     if len(gone):
         alive = alive.copy()
         alive[gone] = False
@@ -499,11 +499,11 @@ def _part(points: Points, span: slice) -> Points:
 def _columns(fields: Fields, connection: apsw.Connection) -> str:
     """The columns to read, in the order of `Points`."""
     version = fields.version and ("version" if has_versions(connection) else "0")
-    return _listed(fields.payload, fields.document, fields.uri, version or "")
+    return _column_list(fields.payload, fields.document, fields.uri, version or "")
 
 
 @lru_cache(maxsize=64)
-def _listed(payload: bool, document: bool, uri: bool, version: str) -> str:
+def _column_list(payload: bool, document: bool, uri: bool, version: str) -> str:
     wanted = True, payload, document, uri, version
     return ", ".join(compress(("id", "payload", "document", "uri", version), wanted))
 

@@ -213,12 +213,12 @@ def refuse_damaged(path: Path, made: DerivedFile, use: Callable[[], None] | None
     if use is None:  # a thread more would only be waited for
         read()
     else:
-        _beside(read, use)
+        _call_both(read, use)
     if found != [made.checksum]:
         raise DamagedError(f"{path} is damaged: its checksum is wrong")
 
 
-def _beside(read: Callable[[], None], use: Callable[[], None]) -> None:
+def _call_both(read: Callable[[], None], use: Callable[[], None]) -> None:
     """Call both, `read` in a thread of its own if one can be started."""
     reader = threading.Thread(target=read)
     try:

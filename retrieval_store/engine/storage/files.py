@@ -98,7 +98,7 @@ def private_folder(beside: Path | None) -> Iterator[Path]:
     while True:
         folder = parent / f"{PRIVATE_PREFIX}{uuid.uuid4().hex}"
         folder.mkdir(mode=0o700 if beside is None else 0o777)
-        with _owned(folder) as is_ours:
+        with _own_folder(folder) as is_ours:
             if is_ours is False:  # another process has taken it for a lost one, and removes it
                 continue
             try:
@@ -113,7 +113,7 @@ def remove_lost_folders(parent: Path) -> None:
     """Remove private folders whose processes have died, as far as their files have names of
     ours."""
     for folder in parent.glob(f"{PRIVATE_PREFIX}*"):
-        with suppress(OSError), _owned(folder) as is_ours:
+        with suppress(OSError), _own_folder(folder) as is_ours:
             if is_ours:
                 for inside in folder.iterdir():
                     if inside.is_dir():
@@ -123,7 +123,7 @@ def remove_lost_folders(parent: Path) -> None:
 
 
 @contextmanager
-def _owned(folder: Path) -> Iterator[bool | None]:
+def _own_folder(folder: Path) -> Iterator[bool | None]:
     """Whether this call owns a private folder now: it holds its lock, and the folder still exists.
     None where directories have no locks, as on a network, and for another user's folder, who could
     put a link in its place: such a folder never counts as lost."""

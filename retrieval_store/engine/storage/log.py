@@ -103,13 +103,13 @@ def finish(write: WriteTransaction, changed: Ints, parts: int, inserted: int) ->
         blob = np.sort(changed).astype("<i8").tobytes()
         connection.execute("INSERT INTO changes VALUES (?, ?, ?)", (seq, blob, parts))
     if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
-        floor = max(floor, _untrimmed(connection, seq))
+        floor = max(floor, _trimmed_up_to(connection, seq))
         connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
     write.head = replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor)
     write_head(connection, write.head)
 
 
-def _untrimmed(connection: apsw.Connection, seq: int) -> int:
+def _trimmed_up_to(connection: apsw.Connection, seq: int) -> int:
     """The `seq` up to which the change log is cut off."""
     query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
     held = 0

@@ -52,14 +52,14 @@ def read_values(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
     """For each path the values in the payloads of the points with these pks: see `value_at`."""
-    found = dict(zip(paths, _read(connection, pks, paths), strict=True))
+    found = dict(zip(paths, _read_at_paths(connection, pks, paths), strict=True))
     for path in paths:
         others = dotted(path)
         lacking = [] if others is None else [i for i, v in enumerate(found[path]) if v is None]
         if others is not None and lacking:
             places = np.array(lacking)
             places = places[~has_value(connection, pks[places], path)]
-            (values,) = _read(connection, pks[places], [others])
+            (values,) = _read_at_paths(connection, pks[places], [others])
             for place, value in zip(places.tolist(), values, strict=True):
                 found[path][place] = value
     return [found[path] for path in paths]
@@ -110,7 +110,7 @@ def read_exactly(
     their reserved keys."""
     return [
         _with_texts(values, _texts(connection, pks, path), path)
-        for path, values in zip(paths, _read(connection, pks, paths), strict=True)
+        for path, values in zip(paths, _read_at_paths(connection, pks, paths), strict=True)
     ]
 
 
@@ -133,7 +133,9 @@ def _with_texts(values: list[Any], texts: list[str | None], path: PayloadPath) -
     ]
 
 
-def _read(connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]) -> list[list[Any]]:
+def _read_at_paths(
+    connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
+) -> list[list[Any]]:
     """The values in the payloads of the points with these pks at each path. SQLite extracts them
     and returns one JSON array for thousands: in a third of the time of parsing the payloads, and
     without holding the interpreter."""
@@ -180,10 +182,10 @@ def _values(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> Sequence[Sequence[Any]]:
     try:
-        extracted = _extracted(connection, pks, [_in_sql(path) for path in paths])
+        extracted = _extract_by_sqlite(connection, pks, [_in_sql(path) for path in paths])
     except (ValueError, TypeError, apsw.SQLError, apsw.TooBigError):
         extracted = None
-    return _parsed(connection, pks, paths) if extracted is None else extracted
+    return _parse_payloads(connection, pks, paths) if extracted is None else extracted
 
 
 def _in_sql(path: PayloadPath) -> str:
@@ -194,7 +196,7 @@ def _in_sql(path: PayloadPath) -> str:
     return "".join(["$", *("." + key for key in quoted)])
 
 
-def _extracted(
+def _extract_by_sqlite(
     connection: apsw.Connection, pks: Ints, paths: list[str]
 ) -> Sequence[Sequence[Any]] | None:
     """The values that SQLite finds at the paths; None where a payload may have a key with U+0000,
@@ -216,7 +218,7 @@ def _extracted(
     return [[None if row is None else row[i] for row in values] for i in range(len(paths))]
 
 
-def _parsed(
+def _parse_payloads(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> Sequence[Sequence[Any]]:
     found: list[list[Any]] = [[] for _ in paths]

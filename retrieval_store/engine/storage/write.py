@@ -31,7 +31,7 @@ from retrieval_store.base.arrays import (
     distinct,
 )
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.validation import Payload, existing_ids, listed
+from retrieval_store.base.validation import Payload, existing_ids, list_ids
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.log import WriteTransaction, finish, set_present
 from retrieval_store.engine.storage.records import decode_payloads, read_records
@@ -67,7 +67,7 @@ from retrieval_store.query.types import (
     ShownIds,
     Vectors,
     WriteRules,
-    merged,
+    merge_payload,
 )
 
 AT_ONCE = 20_000
@@ -85,7 +85,7 @@ def put_non_dense(
         else:
             _check_sparse(space, item)
     records = [
-        (pk, space.number, encoded(item))
+        (pk, space.number, encode_item(item))
         for pk, item in zip(owners.tolist(), items, strict=True)
         if pk >= 0
     ]
@@ -142,7 +142,7 @@ def read_non_dense(
 ) -> Iterator[tuple[int, NonDenseVector]]:
     """pk and item of those of the points that have one, by ascending pk."""
     for pk, blob in read_blobs(connection, space, pks):
-        yield pk, decoded(blob, space)
+        yield pk, decode_item(blob, space)
 
 
 def read_blobs(connection: apsw.Connection, space: Space, pks: Ints) -> Iterator[tuple[int, bytes]]:
@@ -153,14 +153,14 @@ def read_blobs(connection: apsw.Connection, space: Space, pks: Ints) -> Iterator
         yield from select(connection, query, apsw.carray(some), space.number)
 
 
-def encoded(item: NonDenseVector) -> bytes:
+def encode_item(item: NonDenseVector) -> bytes:
     """An item in stored form."""
     if isinstance(item, SparseVector):
         return item.indices.astype("<u4").tobytes() + item.values.astype("<f4").tobytes()
     return item.astype("<f4").tobytes()
 
 
-def decoded(blob: bytes, space: Space) -> NonDenseVector:
+def decode_item(blob: bytes, space: Space) -> NonDenseVector:
     """The inverse of `encoded`."""
     if space.kind == "sparse":
         half = len(blob) // 8
@@ -193,11 +193,13 @@ class Known(Protocol):
         """(n,) the slots of these points' vectors in a dense space; -1 for points without one."""
 
 
-def put(write: WriteTransaction, batch: PointBatch, rules: WriteRules, known: Known) -> PutResult:
+def put_points(
+    write: WriteTransaction, batch: PointBatch, rules: WriteRules, known: Known
+) -> PutResult:
     """Insert and update points as the rules say. After an error the caller must roll back."""
     pks = _pks(write.connection, batch, rules)
     is_new = pks < 0
-    changed = _changed(pks, ~is_new, rules, known)
+    changed = _points_to_change(pks, ~is_new, rules, known)
     inserting = rules.on_missing == "insert"
     pks[~is_new & ~changed] = -1
     if inserting:
@@ -275,7 +277,7 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
     pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
     if rules.on_missing == "refuse" and len(known) < len(batch.ids):
         absent = [point_id for point_id in batch.ids if point_id not in known]
-        raise NotFoundError(f"ids that aren't there: {listed(absent)}; nothing was written")
+        raise NotFoundError(f"ids that aren't there: {list_ids(absent)}; nothing was written")
     if rules.on_existing == "refuse" and known:
         raise _exist(known)
     return pks
@@ -289,7 +291,7 @@ def _refuse_existing(connection: apsw.Connection, ids: ShownIds) -> None:
         raise _exist([*texts, *integers])
 
 
-def _changed(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:
+def _points_to_change(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:
     """(n,) bool: which points of a batch exist and are to be changed."""
     if rules.on_existing == "ignore":
         return np.zeros_like(is_known)
@@ -357,7 +359,7 @@ def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None
         lacking[slice(None) if positions is None else positions] = False
     if lacking.any():
         ids = [batch.ids[i] for i in np.flatnonzero(lacking).tolist()]
-        raise InvalidArgumentError(f"no embedding is given for new ids: {listed(ids)}")
+        raise InvalidArgumentError(f"no embedding is given for new ids: {list_ids(ids)}")
 
 
 def _insert(write: WriteTransaction, batch: PointBatch, pks: Ints, is_new: Bools) -> None:
@@ -401,7 +403,7 @@ def _update(
     places = np.flatnonzero(changed).tolist()
     if "payload" in given:
         merges = rules.merge_payloads and rules.on_existing != "replace"
-        given["payload"] = _encoded(write.connection, batch, pks, places, merges)
+        given["payload"] = _encode_payloads(write.connection, batch, pks, places, merges)
     records: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     version, numbers = write.head.seq + 1, pks.tolist()
     for i in places:
@@ -419,7 +421,7 @@ def _set_version(write: WriteTransaction, pks: Ints) -> None:
         write.connection.execute(query, (write.head.seq + 1, apsw.carray(pks)))
 
 
-def _encoded(
+def _encode_payloads(
     connection: apsw.Connection, batch: PointBatch, pks: Ints, places: list[int], merges: bool
 ) -> Sequence[Any]:
     """The payloads of the batch at these places as they are stored, UNSET as it is. merges: their
@@ -433,7 +435,7 @@ def _encoded(
         pieces = read_records(connection, "payload", stored[order])
         old = decode_payloads(blob for piece in pieces for (blob,) in piece)
         for place, payload in zip(order.tolist(), old, strict=True):
-            made[given[place]] = merged(payload, made[given[place]])
+            made[given[place]] = merge_payload(payload, made[given[place]])
     for i in given:
         made[i] = _as_json(made[i])
     return made
@@ -449,7 +451,7 @@ def _put_vectors(write: WriteTransaction, name: str, batch: PointBatch, pks: Int
     if isinstance(vectors, NonDenseVectors) != (space.kind != "dense"):
         raise InvalidArgumentError(f"vector space {name!r} is {space.kind}")
     if isinstance(vectors, NonDenseVectors):
-        items = [_rounded(space, item) for item in vectors.items]
+        items = [_round_item(space, item) for item in vectors.items]
         put_non_dense(write.connection, space, items, owners)
     else:
         _refuse_other_dimension(space, vectors.matrix)
@@ -496,7 +498,7 @@ def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
     return (int(found[0][0]), int(found[0][-1])) if len(found) else None
 
 
-def _rounded(space: Space, item: NonDenseVector) -> NonDenseVector:
+def _round_item(space: Space, item: NonDenseVector) -> NonDenseVector:
     """A multivector with its numbers rounded to the space's datatype, stored as float32; others as
     they are."""
     if space.kind != "multi" or isinstance(item, SparseVector) or space.datatype == "float32":

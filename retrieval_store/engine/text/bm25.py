@@ -52,13 +52,13 @@ from retrieval_store.engine.text.inverted import (
 ROOM = 8_192  # rows that may come before all are looked at again
 
 
-def measured(known: Known, key: Hashable, layers: Layers[Lists], alive: Bools) -> Measures:
+def measure_layers(known: Known, key: Hashable, layers: Layers[Lists], alive: Bools) -> Measures:
     """The measures of these layers, for a state in which these rows live."""
     found = known.get(key)
     if found is None or len(alive) > len(found.sizes):
         found = known[key] = _of_all(layers, alive)
     elif len(found.changed) or found.segments is not layers.segments:
-        found = known[key] = _advanced(found, layers, alive)
+        found = known[key] = _advance(found, layers, alive)
     return found
 
 
@@ -78,7 +78,7 @@ def _of_all(layers: Layers[Lists], alive: Bools) -> Measures:
     )
 
 
-def _advanced(known: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
+def _advance(known: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
     rows = distinct(known.changed)
     before, after = known.sizes[rows], _sizes_at(layers, rows) * alive[rows]
     return Measures(
@@ -123,7 +123,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
     def writer(self, view: ListView, going_on: GoingOn) -> Callable[[Path], int]:
         """The lists as they are held, if nothing of what was deleted or replaced is in them; else
         made anew."""
-        layers = pure(view, self.of) or renewed(view, self.of, going_on)
+        layers = pure(view, self.of) or renew_lists(view, self.of, going_on)
         write = inverted.write
         return partial(write, key=self.of, layers=layers, state=view.state, going_on=going_on)
 
@@ -131,7 +131,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         view.kept.lists.unmap([self.of])
 
     def read(self, path: Path, made: DerivedFile, source: ListView) -> Layers[Lists]:
-        return inverted.read(path, self.of, source.state.pks, self.stale_rows(source, made))
+        return inverted.read_lists(path, self.of, source.state.pks, self.stale_rows(source, made))
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
@@ -141,7 +141,7 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
     def build(rows: Ints) -> Lists:
         if len(rows) >= LISTS_WORTH:
             view.kept.unsaved.add(key)
-        return inverted.combined(list(in_pieces(view, key, rows)))
+        return inverted.combine_lists(list(in_pieces(view, key, rows)))
 
     seq, alive = view.state.head.seq, view.state.alive
     return current(view.kept.lists, key, seq, alive, build, lambda: ListFile(key).read_saved(view))
@@ -155,14 +155,14 @@ def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
     return layers if one and not layers.segments[0].from_file else None
 
 
-def renewed(view: ListView, key: ListKey, going_on: GoingOn) -> Layers[Lists]:
+def renew_lists(view: ListView, key: ListKey, going_on: GoingOn) -> Layers[Lists]:
     """The lists of a kind, made anew of living points alone, in one piece, and cached in place of
     the old ones. going_on: called now and then; it may raise."""
     pieces = []
     for piece in in_pieces(view, key, np.flatnonzero(view.state.alive)):
         pieces.append(piece)
         going_on()
-    layers = Layers((inverted.combined(pieces),), np.empty(0, np.int64))
+    layers = Layers((inverted.combine_lists(pieces),), np.empty(0, np.int64))
     view.kept.lists.keep(key, view.state.head.seq, layers)
     return layers
 
@@ -273,7 +273,7 @@ class _Texts:
     def __init__(self, view: ListView, analyzer: Analyzer, identifiers: float) -> None:
         key: ListKey = ("words", analyzer)
         self._layers = lists_for(view, key)
-        self._known = _measured(view, key, self._layers)
+        self._known = _measures_of(view, key, self._layers)
         self._living = view.state.alive, view.state.some_dead
         self._analyzer, self._identifiers = analyzer, identifiers
         self.height = len(view.state.pks)
@@ -306,8 +306,8 @@ class _Texts:
         return held_share(float(held[found].max(initial=0.0)), sum(weights), greatest_idf)
 
 
-def _measured(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:
-    return measured(view.kept.measures, key, layers, view.state.alive)
+def _measures_of(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:
+    return measure_layers(view.kept.measures, key, layers, view.state.alive)
 
 
 def _damping(known: Measures, rows: Rows32) -> Matrix:
@@ -419,7 +419,7 @@ def rank_sparse(
     collection or among the rows of a corpus; unless `weighted` is False."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
-    known, living = _measured(view, key, layers), (view.state.alive, view.state.some_dead)
+    known, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)
     by_idf = weighted and space.index.get("idf") is True
     holders = known.holders if corpus is None else _holding(known, corpus)
 

@@ -119,7 +119,7 @@ def find_in(
     return np.concatenate(rows), np.concatenate(weights)
 
 
-def combined(parts: Sequence[Lists]) -> Lists:
+def combine_lists(parts: Sequence[Lists]) -> Lists:
     """The lists of several parts, whose rows follow one another, as one."""
     if len(parts) == 1:
         return parts[0]
@@ -157,7 +157,7 @@ def of_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") 
     """Lists of the words of some documents, one for each row; weights are how often."""
     words = analyzer.words([document or "" for document in documents])
     sizes = np.bincount(words.owners, minlength=len(rows)).astype(np.float32)
-    codes, owners, counts = _counted(words.codes, words.owners)
+    codes, owners, counts = _count_pairs(words.codes, words.owners)
     offsets = np.searchsorted(codes, np.arange(len(words.vocabulary) + 1))
     numbers = {word: code for code, word in enumerate(words.vocabulary)}
     none = np.empty(0, np.int64)
@@ -173,7 +173,7 @@ def of_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
     pieces = data[:-2] | data[1:-1] << 8 | data[2:] << 16
     owners = np.repeat(np.arange(len(blobs), dtype=np.int32), lengths)[: len(pieces)]
     inside = np.arange(len(pieces)) + 3 <= np.cumsum(lengths)[owners]
-    found, holders, _ = _counted(pieces[inside], owners[inside])
+    found, holders, _ = _count_pairs(pieces[inside], owners[inside])
     starts = np.flatnonzero(np.diff(found, prepend=-1))
     offsets = np.append(starts, len(found))
     empty, its_rows = np.empty(0, np.float32), rows.astype(np.int32)[holders]
@@ -200,7 +200,7 @@ def trigrams_of(text: str) -> list[int]:
     return list({data[i] | data[i + 1] << 8 | data[i + 2] << 16 for i in range(len(data) - 2)})
 
 
-def _counted(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
+def _count_pairs(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
     """The distinct pairs of code and owner, by code and then owner, with their counts; owners
     ascend."""
     order = stable_order(codes)
@@ -275,7 +275,7 @@ class Measures:
 Known = dict[Hashable, Measures]
 
 
-def after(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
+def measures_still_valid(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
     """The measures that are still valid once the lists of these rows have changed."""
     there = list(known.items())  # a reader of the state before may add to it meanwhile
     both = [(key, one, np.concatenate([one.changed, listed])) for key, one in there]
@@ -368,7 +368,7 @@ def key_in(path: Path) -> ListKey:
     return key_told(files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
 
 
-def read(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
+def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
     """What `write` wrote, for the rows with these pks, of which some are stale since."""
     found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
     key_of_file, have_words = found.header

@@ -25,11 +25,11 @@ from retrieval_store.api.collection import Collection
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import listed, path_of, shown
+from retrieval_store.base.validation import list_ids, path_of, quote
 from retrieval_store.errors import InvalidArgumentError
 
 FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
-MOST_COLUMNS = 10_000  # of a table
+MAX_COLUMNS = 10_000  # of a table
 Item = TypeVar("Item")
 MAX_LINE_BYTES = 64 << 20
 BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in their file
@@ -76,9 +76,9 @@ class FileColumns:
     def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
         """The meaning of each column of a table; InvalidArgumentError for a repeated column, and
         for more than MOST_COLUMNS."""
-        if len(names) > MOST_COLUMNS:
+        if len(names) > MAX_COLUMNS:
             raise InvalidArgumentError(
-                f"{name} has {len(names):,} columns, expected {MOST_COLUMNS:,} at most"
+                f"{name} has {len(names):,} columns, expected {MAX_COLUMNS:,} at most"
             )
         if len(set(names)) < len(names):
             twice = next(one for one in names if names.count(one) > 1)
@@ -87,7 +87,7 @@ class FileColumns:
             raise self.no_ids(names, name)
         if self.document not in ("document", *names):
             raise InvalidArgumentError(
-                f"{name} has no column {self.document!r} among {listed(names)}; document_column "
+                f"{name} has no column {self.document!r} among {list_ids(names)}; document_column "
                 "names that of the documents"
             )
         try:
@@ -100,12 +100,12 @@ class FileColumns:
         between = next((one for one in ";\t|" if len(names) == 1 and one in names[0]), None)
         if between is not None:
             return InvalidArgumentError(
-                f"{name} has one column, {shown(names[0])}; its cells seem to be separated by "
+                f"{name} has one column, {quote(names[0])}; its cells seem to be separated by "
                 f"{between!r}, expected ',', or '\\t' in a file that ends with .tsv"
             )
         return InvalidArgumentError(
-            f"{name} has no column {self.id!r} among {listed(names)}; id_column names that of the "
-            "ids"
+            f"{name} has no column {self.id!r} among {list_ids(names)}; id_column names that of "
+            "the ids"
         )
 
     def renamed(self, names: Iterable[str]) -> dict[str, str]:
@@ -123,10 +123,10 @@ class FileColumns:
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
     """Rows in batches; see `bounded`."""
-    return bounded(rows, size, lambda row: row.size)
+    return in_bounded_pieces(rows, size, lambda row: row.size)
 
 
-def bounded(
+def in_bounded_pieces(
     items: Iterable[Item], size: int, bytes_of: Callable[[Item], int]
 ) -> Iterator[list[Item]]:
     """Items in lists of at most `size`, fewer where they are large. Items before one that can't be
@@ -152,18 +152,18 @@ def with_vector(record: dict[str, Any]) -> dict[str, Any]:
     """The record, with an embedding in base64 (little-endian float32) as numbers."""
     embedding = record.get("embedding")
     if isinstance(embedding, str):
-        record["embedding"] = _decoded(embedding)
+        record["embedding"] = _decode_json(embedding)
     return record
 
 
-def _decoded(text: str) -> Any:
+def _decode_json(text: str) -> Any:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         data = b"?"
     if len(data) % 4:
         raise InvalidArgumentError(
-            f"embedding is {shown(text)}, expected a list of numbers, or base64 of float32"
+            f"embedding is {quote(text)}, expected a list of numbers, or base64 of float32"
         )
     return np.frombuffer(data, "<f4")
 
@@ -242,12 +242,12 @@ class PointSelection:
     def _pieces(
         self, records: Iterator[Record], advance: Callable[[int], None]
     ) -> Generator[list[Record], None, None]:
-        while some := [_known(record) for record in islice(records, self.batch)]:
+        while some := [_without_missing_vector(record) for record in islice(records, self.batch)]:
             yield some
             advance(len(some))
 
 
-def _known(record: Record) -> Record:
+def _without_missing_vector(record: Record) -> Record:
     """The record, without the vector of NaN that stands for none."""
     embedding = record.get("embedding")
     if embedding is not None and np.isnan(embedding).all():
@@ -288,7 +288,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
     """A file to write to, which appears at `path` when the `with` body ends without an error; with
     that path."""
     target = _free(path)
-    made = _beside(target)
+    made = _temporary_path(target)
     try:
         with made.open("xb") as file:
             yield target, file
@@ -297,7 +297,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
         try:
             os.link(made, target)  # which never replaces anything
         except FileExistsError:
-            raise _taken(target) from None
+            raise _path_exists_error(target) from None
     finally:
         made.unlink(missing_ok=True)
     _sync_directory(target.parent)
@@ -308,7 +308,7 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
     """A directory to write files into, which appears at `path` when the `with` body ends without an
     error; behind that path. The writer syncs the files."""
     target = _free(path)
-    made = _beside(target)
+    made = _temporary_path(target)
     try:
         made.mkdir()
         yield target, made
@@ -317,7 +317,7 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
             os.rename(made, target)  # which replaces an empty directory at most
         except OSError:
             if target.exists():
-                raise _taken(target) from None
+                raise _path_exists_error(target) from None
             raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -327,7 +327,7 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
 def _free(path: str | os.PathLike[str]) -> Path:
     target = path_of(path, "path")
     if os.path.lexists(target):
-        raise _taken(target)
+        raise _path_exists_error(target)
     if not target.parent.is_dir():
         raise InvalidArgumentError(
             f"path is {str(target)!r}, but there is no directory {str(target.parent)!r}"
@@ -335,11 +335,11 @@ def _free(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _beside(target: Path) -> Path:
+def _temporary_path(target: Path) -> Path:
     return target.with_name(f".{uuid.uuid4().hex}.new")
 
 
-def _taken(target: Path) -> InvalidArgumentError:
+def _path_exists_error(target: Path) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"path is {str(target)!r}, which is there already; an export replaces nothing"
     )

@@ -18,7 +18,7 @@ from typing import IO, Any
 import orjson
 
 from retrieval_store.api.collection import Collection
-from retrieval_store.base.validation import INT_MAX, INT_MIN, shown
+from retrieval_store.base.validation import INT_MAX, INT_MIN, quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     FIELDS,
@@ -103,7 +103,7 @@ def _record(
                 keys[name] = kinds.get(name, str)(text)
     given = record.get("metadata")
     if given is not None and not isinstance(given, dict):
-        raise InvalidArgumentError(f"metadata is {shown(given)}, expected a JSON object")
+        raise InvalidArgumentError(f"metadata is {quote(given)}, expected a JSON object")
     if keys or given is not None:
         record["metadata"] = {**(given or {}), **keys}
     return record
@@ -115,7 +115,7 @@ def _cell(field: str, text: str) -> Any:
     try:
         return json_of(text)
     except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{field} is {shown(text)}: {error}") from None
+        raise InvalidArgumentError(f"{field} is {quote(text)}: {error}") from None
 
 
 def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:

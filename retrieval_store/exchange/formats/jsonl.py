@@ -18,7 +18,7 @@ import orjson
 
 from retrieval_store.api.collection import Collection
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.validation import MAX_DEPTH, shown
+from retrieval_store.base.validation import MAX_DEPTH, quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     FileColumns,
@@ -83,7 +83,7 @@ def lines_of(
     """The lines that `export_jsonl` writes, one after the other."""
     if embeddings not in get_args(Embeddings):
         raise InvalidArgumentError(
-            f"embeddings is {shown(embeddings)}, expected one of {get_args(Embeddings)}"
+            f"embeddings is {quote(embeddings)}, expected one of {get_args(Embeddings)}"
         )
     chosen = PointSelection(
         collection, where, where_document, embeddings != "none", batch, show_progress
@@ -177,7 +177,7 @@ def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
     integers may be parsed as floats."""
     value = json_of(text, numbers)
     if not isinstance(value, dict):
-        raise InvalidArgumentError(f"it is {shown(value)}, expected a JSON object")
+        raise InvalidArgumentError(f"it is {quote(value)}, expected a JSON object")
     return value
 
 

@@ -24,7 +24,7 @@ import orjson
 
 from retrieval_store.api.collection import Collection
 from retrieval_store.base.system import needing
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     FIELDS,
@@ -95,11 +95,11 @@ def _record(found: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
         try:
             metadata = record["metadata"] = object_of(metadata)
         except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"metadata is {shown(metadata)}: {error}") from None
+            raise InvalidArgumentError(f"metadata is {quote(metadata)}: {error}") from None
     given = {key: value for key, value in keys.items() if value is not None}
     if given:
         if not (metadata is None or isinstance(metadata, dict)):
-            raise InvalidArgumentError(f"metadata is {shown(metadata)}, expected a JSON object")
+            raise InvalidArgumentError(f"metadata is {quote(metadata)}, expected a JSON object")
         record["metadata"] = {**(metadata or {}), **given}
     return with_vector(record)
 
@@ -132,7 +132,7 @@ def _vectors(column: Any) -> list[Any]:
     return [numbers[ends[i] : ends[i + 1]] if there[i] else None for i in range(len(column))]
 
 
-MOST_COLUMNS = 1_000  # of keys of metadata; those that come later are in "metadata" alone
+MAX_COLUMNS = 1_000  # of keys of metadata; those that come later are in "metadata" alone
 _INT64 = range(-(2**63), 2**63)
 _READ = 1_000
 ABOUT = b"retrieval_store"  # in the metadata of the schema: the collection, in JSON
@@ -188,7 +188,7 @@ def _kinds(chosen: PointSelection) -> dict[str, type]:
                 kind = _kind_of(value)
                 if key in kinds:
                     kinds[key] = kind if kinds[key] is kind else None
-                elif len(kinds) < MOST_COLUMNS:
+                elif len(kinds) < MAX_COLUMNS:
                     kinds[key] = kind
     return {key: kind for key, kind in kinds.items() if kind is not None}
 

@@ -14,7 +14,7 @@ from retrieval_store.api.client import Client
 from retrieval_store.api.embedder import function_of, made_of
 from retrieval_store.base.system import needing, telemetry_off
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import listed, shown, whole_number
+from retrieval_store.base.validation import list_ids, quote, whole_number
 from retrieval_store.embeddings import Embeds
 from retrieval_store.embeddings.onnx.functions import DIMENSION, MiniLMEmbedding, is_installed
 from retrieval_store.errors import (
@@ -28,9 +28,9 @@ from retrieval_store.exchange.imports.common import (
     Making,
     Names,
     chosen_names,
-    copied,
     directory_of,
     making,
+    private_copy,
     refuse_taken,
 )
 from retrieval_store.exchange.reports import Carried, Imported, Left
@@ -93,8 +93,8 @@ def import_chroma(
     chromadb = _chromadb()
     with (
         telemetry_off(),
-        copied(source) as copy,
-        _opened(chromadb, copy, tenant, database) as there,
+        private_copy(source) as copy,
+        _open_chroma(chromadb, copy, tenant, database) as there,
     ):
         found = {one.name: one for one in there.list_collections()}
         chosen = chosen_names(names, sorted(found), "collection")
@@ -102,7 +102,7 @@ def import_chroma(
         functions = _Functions(_by_name(embedding_functions, found), trust)
         with making(client) as made:
             carried = [
-                _carried(found[old], new, made, functions, size, show_progress)
+                _carry_collection(found[old], new, made, functions, size, show_progress)
                 for old, new in chosen.items()
             ]
         return Imported(source, tuple(carried), _elsewhere(copy, tenant, database))
@@ -114,15 +114,15 @@ def _by_name(given: Any, found: Iterable[str]) -> dict[str, Embeds]:
         return {}
     if not isinstance(given, Mapping):
         raise InvalidTypeError(
-            f"embedding_functions is {shown(given)}, expected a dict of functions by the names of "
+            f"embedding_functions is {quote(given)}, expected a dict of functions by the names of "
             "collections in Chroma's directory"
         )
     names = sorted(found)
     for name in given:
         if name not in names:
             raise InvalidArgumentError(
-                f"embedding_functions has {shown(name)}, but Chroma's directory has no such "
-                f"collection; these are: {listed(names)}"
+                f"embedding_functions has {quote(name)}, but Chroma's directory has no such "
+                f"collection; these are: {list_ids(names)}"
             )
     return {
         name: function_of(function, f"embedding_functions[{name!r}]")
@@ -143,7 +143,7 @@ def _chromadb() -> Any:
 
 
 @contextmanager
-def _opened(chromadb: Any, copy: Path, tenant: str, database: str) -> Iterator[Any]:
+def _open_chroma(chromadb: Any, copy: Path, tenant: str, database: str) -> Iterator[Any]:
     settings = chromadb.Settings(anonymized_telemetry=False)
     try:
         there = chromadb.PersistentClient(str(copy), settings, tenant, database)
@@ -156,7 +156,7 @@ def _opened(chromadb: Any, copy: Path, tenant: str, database: str) -> Iterator[A
             there.close()
 
 
-def _carried(
+def _carry_collection(
     old: Any, name: str, made: Making, functions: "_Functions", size: int, show_progress: bool
 ) -> Carried:
     left = Leftovers()

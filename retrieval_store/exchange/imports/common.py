@@ -21,7 +21,7 @@ import numpy as np
 from retrieval_store.api.arguments import collection_name, ids_of, metadatas_of
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
-from retrieval_store.base.validation import listed, path_of, shown
+from retrieval_store.base.validation import list_ids, path_of, quote
 from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from retrieval_store.exchange.reports import Left
 
@@ -41,7 +41,7 @@ def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path
 
 
 @contextmanager
-def copied(directory: Path) -> Iterator[Path]:
+def private_copy(directory: Path) -> Iterator[Path]:
     """A copy of a directory for the `with` body, which no other user may read. Links are refused,
     since they would lead out of the copy, and so is a directory that is written to meanwhile."""
     with tempfile.TemporaryDirectory(prefix="retrieval-store-") as place:
@@ -170,13 +170,13 @@ def chosen_names(names: Any, there: Sequence[str], what: str) -> dict[str, str]:
         return {name: name for name in there}
     if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
         raise InvalidArgumentError(
-            f"names is {shown(names)}, expected a list of names, or a dict of them and the new ones"
+            f"names is {quote(names)}, expected a list of names, or a dict of them and the new ones"
         )
     chosen = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
     unknown = [name for name in chosen if name not in there]
     if unknown:
         raise InvalidArgumentError(
-            f"there is no {what} {unknown[0]!r}; there are {listed(list(there)) or 'none'}"
+            f"there is no {what} {unknown[0]!r}; there are {list_ids(list(there)) or 'none'}"
         )
     new = list(chosen.values())
     twice = [name for name in new if new.count(name) > 1]

@@ -10,7 +10,7 @@ from retrieval_store.api.client import Client
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import listed, whole_number
+from retrieval_store.base.validation import list_ids, whole_number
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import FIELDS, FileColumns, FilePlace
 from retrieval_store.exchange.formats.parquet import BatchReader
@@ -78,10 +78,10 @@ def import_lancedb(
             ) from None
     refuse_taken(client, list(chosen.values()))
     columns = _Columns(id_column, vector_column, text_column)
-    opened = {old: _opened(there, source, old, columns) for old in chosen}
+    opened = {old: _open_table(there, source, old, columns) for old in chosen}
     with making(client) as made:
         carried = [
-            _carried(opened[old], (old, new), made, columns, space, size, show_progress)
+            _carry_table(opened[old], (old, new), made, columns, space, size, show_progress)
             for old, new in chosen.items()
         ]
     return Imported(source, tuple(carried))
@@ -93,7 +93,7 @@ def _lancedb() -> Any:
     return lancedb
 
 
-def _opened(there: Any, source: Path, name: str, columns: _Columns) -> Any:
+def _open_table(there: Any, source: Path, name: str, columns: _Columns) -> Any:
     try:
         table = there.open_table(name)
     except Exception as error:  # of many kinds
@@ -103,13 +103,13 @@ def _opened(there: Any, source: Path, name: str, columns: _Columns) -> Any:
         if column is not None and column not in names:
             hint = ", or None to number the rows" if argument == "id_column" else ""
             raise InvalidArgumentError(
-                f"{argument} is {column!r}, but table {name!r} has the columns {listed(names)}; "
+                f"{argument} is {column!r}, but table {name!r} has the columns {list_ids(names)}; "
                 f"expected one of these{hint}"
             )
     return table
 
 
-def _carried(
+def _carry_table(
     table: Any,
     names: tuple[str, str],
     made: Making,
@@ -119,7 +119,7 @@ def _carried(
     show_progress: bool,
 ) -> Carried:
     left = Leftovers()
-    kept = _kept(table.schema, columns, left)
+    kept = _columns_to_read(table.schema, columns, left)
     configuration = {
         "hnsw": {"space": space or _space(table, columns.vector)},
         "vectors": {"datatype": _datatype(table.schema.field(columns.vector).type, left)},
@@ -144,7 +144,7 @@ def _records(
         yield [row.record for row in reader.rows(renamed)]
 
 
-def _kept(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
+def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
     """The columns to read, and the role of each."""
     meant = {columns.vector: "embedding"}
     if columns.text is not None:

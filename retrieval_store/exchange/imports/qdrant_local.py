@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval_store.api.client import Client
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import shown, whole_number
+from retrieval_store.base.validation import quote, whole_number
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -20,8 +20,8 @@ from retrieval_store.exchange.imports.common import (
     Leftovers,
     Names,
     chosen_names,
-    copied,
     directory_of,
+    private_copy,
 )
 from retrieval_store.exchange.reports import Carried, Imported, Left
 
@@ -68,7 +68,11 @@ def import_qdrant_local(
             "them decides what runs when they are read: pass trust=True if you trust them"
         )
     theirs = _qdrant_client()
-    with copied(source) as copy, _embedded(client) as here, _opened(theirs, copy) as there:
+    with (
+        private_copy(source) as copy,
+        _as_qdrant_client(client) as here,
+        _open_local(theirs, copy) as there,
+    ):
         settings = _settings(copy)
         chosen = chosen_names(names, sorted(settings), "collection")
         aliases = _aliases(there, chosen)
@@ -84,7 +88,7 @@ def _qdrant_client() -> Any:
 
 
 @contextmanager
-def _embedded(client: Any) -> Iterator[Any]:
+def _as_qdrant_client(client: Any) -> Iterator[Any]:
     """A client of ours in the shape of qdrant-client's; closed at the end if it was made here."""
     from retrieval_store.qdrant import QdrantClient
 
@@ -93,7 +97,7 @@ def _embedded(client: Any) -> Iterator[Any]:
         return
     if not isinstance(client, Client):
         raise InvalidTypeError(
-            f"client is {shown(client)}, expected one of retrieval_store.qdrant, or a Client"
+            f"client is {quote(client)}, expected one of retrieval_store.qdrant, or a Client"
         )
     if client.path is None:
         raise InvalidArgumentError(
@@ -104,7 +108,7 @@ def _embedded(client: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def _opened(theirs: Any, copy: Path) -> Iterator[Any]:
+def _open_local(theirs: Any, copy: Path) -> Iterator[Any]:
     try:
         there = theirs.QdrantClient(path=str(copy))
     except Exception as error:  # whatever the pickles say

@@ -35,7 +35,7 @@ from retrieval_store.errors import InvalidArgumentError
 BLOCK = 32  # rows
 CHUNK = 8  # numbers of a row
 OF_ROW = 4  # floats of a row
-MOST_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
+MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
 WORD = 8  # bytes
 VERSION = 2  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"

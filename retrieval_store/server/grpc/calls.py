@@ -224,7 +224,7 @@ async def _abort(context: Context, refusal: Response) -> None:
 
 HEALTH = "/grpc.health.v1.Health/"
 SERVICES = ("", "qdrant.Points", "qdrant.Collections", "qdrant.Snapshots", "qdrant.Qdrant")
-MOST_CALLS = 2  # times as many calls as there may be requests under way and waiting
+MAX_CALLS = 2  # times as many calls as there may be requests under way and waiting
 READ_AT_ONCE, READ_WITHIN = 4, 5.0  # messages that ask for health, and seconds for one to come
 HANDSHAKE_MS, IDLE_MS, PING_MS = 60_000, 600_000, 120_000
 STREAMS = 1_024  # calls at once of one connection
@@ -237,7 +237,7 @@ class RpcServer:
         limits = shared.settings.limits
         self._server = grpc.aio.server(
             options=_options(limits.body, listening.shared),
-            maximum_concurrent_rpcs=MOST_CALLS * (limits.threads + limits.queue),
+            maximum_concurrent_rpcs=MAX_CALLS * (limits.threads + limits.queue),
         )
         self._health = health.aio.HealthServicer()
         calls = GrpcHandler(shared)

@@ -16,9 +16,9 @@ from qdrant_client.conversions.conversion import (
 )
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.qdrant.errors import wrong
-from retrieval_store.qdrant.read import made
+from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.server.grpc.write import (
     Message,
@@ -54,7 +54,7 @@ def noticing(noticed: Noticed) -> Iterator[None]:
     try:
         yield
     except MISREAD as error:
-        raise wrong(f"Wrong input: {shown(str(error)[:300])}") from error
+        raise wrong(f"Wrong input: {quote(str(error)[:300])}") from error
     finally:
         _noticed.reset(token)
 
@@ -79,7 +79,7 @@ class Reading(GrpcToRest):
     def convert_filter(cls, model: Message) -> models.Filter:
         """A filter; empty lists count as absent."""
         least = model.min_should
-        return made(
+        return make_model(
             models.Filter,
             {
                 "should": cls._conditions(model.should),
@@ -108,7 +108,7 @@ class Reading(GrpcToRest):
         """A query; a vector becomes an array, which skips validation."""
         nearest = model.nearest
         if model.WhichOneof("variant") == "nearest" and nearest.WhichOneof("variant") == "dense":
-            return made(models.NearestQuery, {"nearest": numbers(nearest.dense), "mmr": None})
+            return make_model(models.NearestQuery, {"nearest": numbers(nearest.dense), "mmr": None})
         return super().convert_query(model)
 
     @classmethod
@@ -134,20 +134,20 @@ class Reading(GrpcToRest):
     @classmethod
     def convert_query_points(cls, model: Message) -> models.QueryRequest:
         """A query with all its options."""
-        return made(
+        return make_model(
             models.QueryRequest,
             {
                 "shard_key": cls.shard_key(model),
                 **cls._query_fields(model),
-                "limit": said(model, "limit"),
-                "offset": said(model, "offset"),
+                "limit": optional_field(model, "limit"),
+                "offset": optional_field(model, "offset"),
             },
         )
 
     @classmethod
     def query_groups(cls, model: Message) -> models.QueryGroupsRequest:
         """The same for groups."""
-        return made(
+        return make_model(
             models.QueryGroupsRequest,
             {"shard_key": cls.shard_key(model), **cls._query_fields(model), **cls.grouped(model)},
         )
@@ -156,8 +156,8 @@ class Reading(GrpcToRest):
     def _query_fields(cls, model: Message) -> dict[str, Any]:
         return {
             "prefetch": [cls.convert_prefetch_query(one) for one in model.prefetch] or None,
-            "query": said(model, "query", cls.convert_query),
-            "using": said(model, "using"),
+            "query": optional_field(model, "query", cls.convert_query),
+            "using": optional_field(model, "using"),
             "lookup_from": cls.lookup(model),
             **cls.searched(model),
         }
@@ -167,8 +167,8 @@ class Reading(GrpcToRest):
         """The options that all searches share."""
         return {
             "filter": cls.filter(model),
-            "params": said(model, "params", cls.convert_search_params),
-            "score_threshold": said(model, "score_threshold")
+            "params": optional_field(model, "params", cls.convert_search_params),
+            "score_threshold": optional_field(model, "score_threshold")
             if cls._has_threshold(model)
             else None,
             **cls.shown(model),
@@ -183,8 +183,10 @@ class Reading(GrpcToRest):
     def shown(cls, model: Message) -> dict[str, Any]:
         """What to return of points."""
         return {
-            "with_vector": said(model, "with_vectors", cls.convert_with_vectors_selector),
-            "with_payload": said(model, "with_payload", cls.convert_with_payload_selector),
+            "with_vector": optional_field(model, "with_vectors", cls.convert_with_vectors_selector),
+            "with_payload": optional_field(
+                model, "with_payload", cls.convert_with_payload_selector
+            ),
         }
 
     @classmethod
@@ -194,23 +196,23 @@ class Reading(GrpcToRest):
             "group_by": model.group_by,
             "group_size": _number_of(model, "group_size"),
             "limit": _number_of(model, "limit"),
-            "with_lookup": said(model, "with_lookup", cls.convert_with_lookup),
+            "with_lookup": optional_field(model, "with_lookup", cls.convert_with_lookup),
         }
 
     @classmethod
     def filter(cls, model: Message) -> Any:
         """The filter of a request, if it has one."""
-        return said(model, "filter", cls.convert_filter)
+        return optional_field(model, "filter", cls.convert_filter)
 
     @classmethod
     def lookup(cls, model: Message) -> Any:
         """The collection whose vectors are compared, if it is another one."""
-        return said(model, "lookup_from", cls.convert_lookup_location)
+        return optional_field(model, "lookup_from", cls.convert_lookup_location)
 
     @classmethod
     def shard_key(cls, model: Message) -> Any:
         """The shards of a request, if it names some."""
-        return said(model, "shard_key_selector", cls.convert_shard_key_selector)
+        return optional_field(model, "shard_key_selector", cls.convert_shard_key_selector)
 
     @classmethod
     def convert_vector(cls, model: Message) -> Any:
@@ -245,7 +247,7 @@ class Reading(GrpcToRest):
     @classmethod
     def points(cls, given: Any) -> models.Batch:
         """Points to write, as columns."""
-        return made(
+        return make_model(
             models.Batch,
             {
                 "ids": [new_id_of(one.id) for one in given],
@@ -261,32 +263,32 @@ class Reading(GrpcToRest):
     @classmethod
     def upserted(cls, model: Message) -> models.PointsList:
         """The arguments of an upsert."""
-        return made(
+        return make_model(
             models.PointsList,
             {
                 "points": cls.points(model.points),
                 "shard_key": cls.shard_key(model),
-                "update_filter": said(model, "update_filter", cls.convert_filter),
-                "update_mode": said(model, "update_mode", cls.convert_update_mode),
+                "update_filter": optional_field(model, "update_filter", cls.convert_filter),
+                "update_mode": optional_field(model, "update_mode", cls.convert_update_mode),
             },
         )
 
     @classmethod
     def vectors_updated(cls, model: Message) -> models.UpdateVectors:
         """The arguments of an update of vectors."""
-        return made(
+        return make_model(
             models.UpdateVectors,
             {
                 "points": [cls._point_vectors(one) for one in model.points],
                 "shard_key": cls.shard_key(model),
-                "update_filter": said(model, "update_filter", cls.convert_filter),
+                "update_filter": optional_field(model, "update_filter", cls.convert_filter),
             },
         )
 
     @classmethod
     def _point_vectors(cls, model: Message) -> models.PointVectors:
         point_id = cls.convert_point_id(model.id)
-        return made(models.PointVectors, {"id": point_id, "vector": cls._vectors(model)})
+        return make_model(models.PointVectors, {"id": point_id, "vector": cls._vectors(model)})
 
     @classmethod
     def selected(cls, selector: Message, model: Message) -> Any:
@@ -319,7 +321,9 @@ class Reading(GrpcToRest):
     def payload_set(cls, model: Message) -> models.SetPayload:
         """The arguments that set payloads."""
         return models.SetPayload.model_construct(
-            payload=payload_of(model.payload), key=said(model, "key"), **cls.selection(model)
+            payload=payload_of(model.payload),
+            key=optional_field(model, "key"),
+            **cls.selection(model),
         )
 
     @classmethod
@@ -343,28 +347,28 @@ class Reading(GrpcToRest):
         given = getattr(model, name)
         match name:
             case "upsert":
-                return made(models.UpsertOperation, {"upsert": cls.upserted(given)})
+                return make_model(models.UpsertOperation, {"upsert": cls.upserted(given)})
             case "delete_points":
                 found = cls.selected(given.points, given)
-                return made(models.DeleteOperation, {"delete": found})
+                return make_model(models.DeleteOperation, {"delete": found})
             case "delete_deprecated":
-                return made(models.DeleteOperation, {"delete": cls._selected_alone(given)})
+                return make_model(models.DeleteOperation, {"delete": cls._selected_alone(given)})
             case "set_payload":
-                return made(models.SetPayloadOperation, {name: cls.payload_set(given)})
+                return make_model(models.SetPayloadOperation, {name: cls.payload_set(given)})
             case "overwrite_payload":
-                return made(models.OverwritePayloadOperation, {name: cls.payload_set(given)})
+                return make_model(models.OverwritePayloadOperation, {name: cls.payload_set(given)})
             case "delete_payload":
-                return made(models.DeletePayloadOperation, {name: cls.payload_deleted(given)})
+                return make_model(models.DeletePayloadOperation, {name: cls.payload_deleted(given)})
             case "clear_payload":
                 found = cls.selected(given.points, given)
-                return made(models.ClearPayloadOperation, {name: found})
+                return make_model(models.ClearPayloadOperation, {name: found})
             case "clear_payload_deprecated":
                 found = cls._selected_alone(given)
-                return made(models.ClearPayloadOperation, {"clear_payload": found})
+                return make_model(models.ClearPayloadOperation, {"clear_payload": found})
             case "update_vectors":
-                return made(models.UpdateVectorsOperation, {name: cls.vectors_updated(given)})
+                return make_model(models.UpdateVectorsOperation, {name: cls.vectors_updated(given)})
             case "delete_vectors":
-                return made(models.DeleteVectorsOperation, {name: cls.vectors_deleted(given)})
+                return make_model(models.DeleteVectorsOperation, {name: cls.vectors_deleted(given)})
         raise ValueError(f"the operation {name} isn't known")
 
     @classmethod
@@ -393,7 +397,9 @@ class _NoShards:
 NO_SHARDS = _NoShards()
 
 
-def said(model: Message, name: str, read: Callable[[Any], Any] = lambda said: said) -> Any:
+def optional_field(
+    model: Message, name: str, read: Callable[[Any], Any] = lambda said: said
+) -> Any:
     """The value of an optional field; None where it is absent."""
     return read(getattr(model, name)) if model.HasField(name) else None
 
@@ -401,4 +407,4 @@ def said(model: Message, name: str, read: Callable[[Any], Any] = lambda said: sa
 def _number_of(model: Message, name: str) -> Any:
     """A number that some messages require and others don't."""
     has_presence = model.DESCRIPTOR.fields_by_name[name].has_presence
-    return said(model, name) if has_presence else getattr(model, name)
+    return optional_field(model, name) if has_presence else getattr(model, name)

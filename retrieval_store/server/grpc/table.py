@@ -15,7 +15,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.qdrant.errors import wrong
 from retrieval_store.server import bodies
 from retrieval_store.server.grpc import write
-from retrieval_store.server.grpc.read import Noticed, Reading, noticing, said
+from retrieval_store.server.grpc.read import Noticed, Reading, noticing, optional_field
 from retrieval_store.server.grpc.write import Message, payload_of
 from retrieval_store.server.request import RequestContext, Served
 
@@ -23,7 +23,7 @@ from retrieval_store.server.request import RequestContext, Served
 _OWN = ("shard_number", "on_disk_payload", "replication_factor", "write_consistency_factor")
 
 
-def created(model: Message) -> models.CreateCollection:
+def create_request(model: Message) -> models.CreateCollection:
     """A request to create a collection."""
     read = Reading
     made = {
@@ -54,7 +54,7 @@ def _vectors(config: Message) -> Any:
     return {} if config.WhichOneof("config") is None else Reading.convert_vectors_config(config)
 
 
-def updated(model: Message) -> models.UpdateCollection:
+def update_request(model: Message) -> models.UpdateCollection:
     """A request to change settings."""
     found: models.UpdateCollection = Reading.convert_update_collection(model)
     if model.metadata:
@@ -73,19 +73,21 @@ def vector_name(model: Message) -> Any:
     match model.WhichOneof("vector_config"):
         case "dense_config":
             given = model.dense_config
-            several = said(given, "multivector_config", Reading.convert_multivector_config)
+            several = optional_field(
+                given, "multivector_config", Reading.convert_multivector_config
+            )
             dense = models.DenseVectorConfig(
                 size=given.size,
                 distance=Reading.convert_distance(given.distance),
                 multivector_config=several,
-                datatype=said(given, "datatype", Reading.convert_datatype),
+                datatype=optional_field(given, "datatype", Reading.convert_datatype),
             )
             return models.DenseVectorNameConfig(dense=dense)
         case "sparse_config":
             given = model.sparse_config
             sparse = models.SparseVectorConfig(
-                modifier=said(given, "modifier", Reading.convert_modifier),
-                datatype=said(given, "datatype", Reading.convert_datatype),
+                modifier=optional_field(given, "modifier", Reading.convert_modifier),
+                datatype=optional_field(given, "datatype", Reading.convert_datatype),
             )
             return models.SparseVectorNameConfig(sparse=sparse)
     raise ValueError("vector_config isn't given")
@@ -93,12 +95,12 @@ def vector_name(model: Message) -> Any:
 
 def search(model: Message) -> bodies.SearchBody:
     """Points near a vector."""
-    return bodies.SearchBody.model_construct(**_near(model), **_window(model))
+    return bodies.SearchBody.model_construct(**_nearest_request(model), **_window(model))
 
 
 def search_groups(model: Message) -> bodies.SearchGroups:
     """The same, in groups."""
-    return bodies.SearchGroups.model_construct(**_near(model), **Reading.grouped(model))
+    return bodies.SearchGroups.model_construct(**_nearest_request(model), **Reading.grouped(model))
 
 
 def search_batch(model: Message) -> bodies.SearchBatch:
@@ -124,7 +126,7 @@ def recommend_batch(model: Message) -> bodies.RecommendBatch:
 
 def discover(model: Message) -> bodies.DiscoverBody:
     """Discovery: points on the positive side of pairs, near a target."""
-    target = said(model, "target", lambda given: _example(given.single))
+    target = optional_field(model, "target", lambda given: _example(given.single))
     pairs = [
         models.ContextPair.model_construct(
             positive=_example(one.positive), negative=_example(one.negative)
@@ -132,7 +134,11 @@ def discover(model: Message) -> bodies.DiscoverBody:
         for one in model.context
     ]
     return bodies.DiscoverBody.model_construct(
-        target=target, context=pairs, **_compared(model), **_asked(model), **_window(model)
+        target=target,
+        context=pairs,
+        **_vector_names(model),
+        **_search_options(model),
+        **_window(model),
     )
 
 
@@ -142,43 +148,43 @@ def discover_batch(model: Message) -> bodies.DiscoverBatch:
     return bodies.DiscoverBatch.model_construct(searches=found)
 
 
-def _near(model: Message) -> dict[str, Any]:
+def _nearest_request(model: Message) -> dict[str, Any]:
     vector: Any = model.vector[:]
     if model.HasField("sparse_indices"):
         vector = models.SparseVector(indices=model.sparse_indices.data[:], values=vector)
     if model.HasField("vector_name") and model.vector_name:
         vector = bodies.VectorWithName.model_construct(name=model.vector_name, vector=vector)
-    return {"vector": vector, **_asked(model)}
+    return {"vector": vector, **_search_options(model)}
 
 
 def _like(model: Message) -> dict[str, Any]:
     return {
         "positive": _examples(model.positive, model.positive_vectors),
         "negative": _examples(model.negative, model.negative_vectors),
-        "strategy": said(model, "strategy", Reading.convert_recommend_strategy),
-        **_compared(model),
-        **_asked(model),
+        "strategy": optional_field(model, "strategy", Reading.convert_recommend_strategy),
+        **_vector_names(model),
+        **_search_options(model),
     }
 
 
-def _compared(model: Message) -> dict[str, Any]:
+def _vector_names(model: Message) -> dict[str, Any]:
     """The vector space to search."""
-    return {"using": said(model, "using") or None, "lookup_from": Reading.lookup(model)}
+    return {"using": optional_field(model, "using") or None, "lookup_from": Reading.lookup(model)}
 
 
-def _asked(model: Message) -> dict[str, Any]:
+def _search_options(model: Message) -> dict[str, Any]:
     """The options that all searches share; discoveries have no threshold."""
     return {"shard_key": Reading.shard_key(model), **Reading.searched(model)}
 
 
 def _window(model: Message) -> dict[str, Any]:
-    return {"limit": model.limit, "offset": said(model, "offset")}
+    return {"limit": model.limit, "offset": optional_field(model, "offset")}
 
 
 def _examples(ids: Any, vectors: Any) -> list[Any]:
     return [
         *(Reading.convert_point_id(one) for one in ids),
-        *(_listed(Reading.convert_vector(one)) for one in vectors),
+        *(_as_lists(Reading.convert_vector(one)) for one in vectors),
     ]
 
 
@@ -187,11 +193,11 @@ def _example(model: Message) -> Any:
         case "id":
             return Reading.convert_point_id(model.id)
         case "vector":
-            return _listed(Reading.convert_vector(model.vector))
+            return _as_lists(Reading.convert_vector(model.vector))
     raise ValueError("an example is neither an id nor a vector")
 
 
-def _listed(vector: Any) -> Any:
+def _as_lists(vector: Any) -> Any:
     """A vector in a form that passes validation."""
     return vector.tolist() if hasattr(vector, "tolist") else vector
 
@@ -255,53 +261,55 @@ class Procedure:
         return asked
 
 
-def _retrieved(model: Message) -> Any:
+def _retrieve_request(model: Message) -> Any:
     ids = [Reading.convert_point_id(one) for one in model.ids]
-    return _made(models.PointRequest, model, ids=ids, **Reading.shown(model))
+    return _make_body(models.PointRequest, model, ids=ids, **Reading.shown(model))
 
 
-def _made(kind: Any, model: Message, **fields: Any) -> Any:
+def _make_body(kind: Any, model: Message, **fields: Any) -> Any:
     """A body, with the shard key that the message names."""
     return kind.model_construct(shard_key=Reading.shard_key(model), **fields)
 
 
-def _set(model: Message, *names: str) -> dict[str, Any]:
+def _optional_fields(model: Message, *names: str) -> dict[str, Any]:
     """Optional fields."""
     return {name: getattr(model, name) for name in names if model.HasField(name)}
 
 
-def _scrolled(model: Message) -> Any:
-    return _made(
+def _scroll_request(model: Message) -> Any:
+    return _make_body(
         models.ScrollRequest,
         model,
-        offset=said(model, "offset", Reading.convert_point_id),
-        order_by=said(model, "order_by", Reading.convert_order_by),
+        offset=optional_field(model, "offset", Reading.convert_point_id),
+        order_by=optional_field(model, "order_by", Reading.convert_order_by),
         filter=Reading.filter(model),
-        **_set(model, "limit"),
+        **_optional_fields(model, "limit"),
         **Reading.shown(model),
     )
 
 
-def _counted(model: Message) -> Any:
-    return _made(models.CountRequest, model, filter=Reading.filter(model), **_set(model, "exact"))
+def _count_request(model: Message) -> Any:
+    return _make_body(
+        models.CountRequest, model, filter=Reading.filter(model), **_optional_fields(model, "exact")
+    )
 
 
 def _facet(model: Message) -> Any:
-    return _made(
+    return _make_body(
         models.FacetRequest,
         model,
         key=model.key,
         filter=Reading.filter(model),
-        **_set(model, "limit", "exact"),
+        **_optional_fields(model, "limit", "exact"),
     )
 
 
 def _matrix(model: Message) -> Any:
-    return _made(
+    return _make_body(
         models.SearchMatrixRequest,
         model,
         filter=Reading.filter(model),
-        **_set(model, "sample", "limit", "using"),
+        **_optional_fields(model, "sample", "limit", "using"),
     )
 
 
@@ -323,7 +331,7 @@ def _index(model: Message) -> Any:
     )
 
 
-def _selected(model: Message) -> Any:
+def _delete_request(model: Message) -> Any:
     if not model.HasField("points"):
         raise ValueError("neither points nor a filter are given")
     return Reading.selected(model.points, model)
@@ -331,14 +339,14 @@ def _selected(model: Message) -> Any:
 
 _m, _read, _w = messages, Reading, write
 _done = write.done(messages.CollectionOperationResponse)
-_write = write.updated
+_write = write.update_answer
 PROCEDURES: Mapping[str, Procedure] = {
     "Qdrant/HealthCheck": Procedure(_m.HealthCheckRequest, _w.health),
     # Collections
     "Collections/List": Procedure(_m.ListCollectionsRequest, _w.collections),
     "Collections/Get": Procedure(_m.GetCollectionInfoRequest, _w.collection),
-    "Collections/Create": Procedure(_m.CreateCollection, _done, created),
-    "Collections/Update": Procedure(_m.UpdateCollection, _done, updated),
+    "Collections/Create": Procedure(_m.CreateCollection, _done, create_request),
+    "Collections/Update": Procedure(_m.UpdateCollection, _done, update_request),
     "Collections/Delete": Procedure(_m.DeleteCollection, _done),
     "Collections/CollectionExists": Procedure(_m.CollectionExistsRequest, _w.exists),
     "Collections/UpdateAliases": Procedure(_m.ChangeAliases, _done, aliases),
@@ -358,50 +366,52 @@ PROCEDURES: Mapping[str, Procedure] = {
     "Collections/ListShardKeys": Procedure(_m.ListShardKeysRequest, _w.shard_keys),
     # Writing points
     "Points/Upsert": Procedure(_m.UpsertPoints, _write, _read.upserted),
-    "Points/Delete": Procedure(_m.DeletePoints, _write, _selected),
+    "Points/Delete": Procedure(_m.DeletePoints, _write, _delete_request),
     "Points/UpdateVectors": Procedure(_m.UpdatePointVectors, _write, _read.vectors_updated),
     "Points/DeleteVectors": Procedure(_m.DeletePointVectors, _write, _read.vectors_deleted),
     "Points/SetPayload": Procedure(_m.SetPayloadPoints, _write, _read.payload_set),
     "Points/OverwritePayload": Procedure(_m.SetPayloadPoints, _write, _read.payload_set),
     "Points/DeletePayload": Procedure(_m.DeletePayloadPoints, _write, _read.payload_deleted),
-    "Points/ClearPayload": Procedure(_m.ClearPayloadPoints, _write, _selected),
+    "Points/ClearPayload": Procedure(_m.ClearPayloadPoints, _write, _delete_request),
     "Points/UpdateBatch": Procedure(_m.UpdateBatchPoints, _w.updated_each, _operations),
     "Points/CreateFieldIndex": Procedure(_m.CreateFieldIndexCollection, _write, _index),
     "Points/DeleteFieldIndex": Procedure(_m.DeleteFieldIndexCollection, _write),
     "Points/CreateVectorName": Procedure(_m.CreateVectorNameRequest, _write, vector_name),
     "Points/DeleteVectorName": Procedure(_m.DeleteVectorNameRequest, _write),
     # Reading points
-    "Points/Get": Procedure(_m.GetPoints, _w.records, _retrieved),
-    "Points/Scroll": Procedure(_m.ScrollPoints, _w.page, _scrolled),
-    "Points/Count": Procedure(_m.CountPoints, _w.count, _counted),
+    "Points/Get": Procedure(_m.GetPoints, _w.records, _retrieve_request),
+    "Points/Scroll": Procedure(_m.ScrollPoints, _w.page, _scroll_request),
+    "Points/Count": Procedure(_m.CountPoints, _w.count, _count_request),
     "Points/Facet": Procedure(_m.FacetCounts, _w.facet, _facet),
     "Points/Query": Procedure(
-        _m.QueryPoints, _w.scored(_m.QueryResponse), _read.convert_query_points
+        _m.QueryPoints, _w.hits_answer(_m.QueryResponse), _read.convert_query_points
     ),
     "Points/QueryBatch": Procedure(
         _m.QueryBatchPoints, _w.scored_each(_m.QueryBatchResponse), _queries
     ),
     "Points/QueryGroups": Procedure(
-        _m.QueryPointGroups, _w.grouped(_m.QueryGroupsResponse), _read.query_groups
+        _m.QueryPointGroups, _w.groups_answer(_m.QueryGroupsResponse), _read.query_groups
     ),
     "Points/SearchMatrixPairs": Procedure(_m.SearchMatrixPoints, _w.pairs, _matrix),
     "Points/SearchMatrixOffsets": Procedure(_m.SearchMatrixPoints, _w.offsets, _matrix),
     # As older clients ask
-    "Points/Search": Procedure(_m.SearchPoints, _w.scored(_m.SearchResponse), search),
+    "Points/Search": Procedure(_m.SearchPoints, _w.hits_answer(_m.SearchResponse), search),
     "Points/SearchBatch": Procedure(
         _m.SearchBatchPoints, _w.scored_each(_m.SearchBatchResponse), search_batch
     ),
     "Points/SearchGroups": Procedure(
-        _m.SearchPointGroups, _w.grouped(_m.SearchGroupsResponse), search_groups
+        _m.SearchPointGroups, _w.groups_answer(_m.SearchGroupsResponse), search_groups
     ),
-    "Points/Recommend": Procedure(_m.RecommendPoints, _w.scored(_m.RecommendResponse), recommend),
+    "Points/Recommend": Procedure(
+        _m.RecommendPoints, _w.hits_answer(_m.RecommendResponse), recommend
+    ),
     "Points/RecommendBatch": Procedure(
         _m.RecommendBatchPoints, _w.scored_each(_m.RecommendBatchResponse), recommend_batch
     ),
     "Points/RecommendGroups": Procedure(
-        _m.RecommendPointGroups, _w.grouped(_m.RecommendGroupsResponse), recommend_groups
+        _m.RecommendPointGroups, _w.groups_answer(_m.RecommendGroupsResponse), recommend_groups
     ),
-    "Points/Discover": Procedure(_m.DiscoverPoints, _w.scored(_m.DiscoverResponse), discover),
+    "Points/Discover": Procedure(_m.DiscoverPoints, _w.hits_answer(_m.DiscoverResponse), discover),
     "Points/DiscoverBatch": Procedure(
         _m.DiscoverBatchPoints, _w.scored_each(_m.DiscoverBatchResponse), discover_batch
     ),

@@ -146,7 +146,7 @@ STATUSES = {
 # Points
 
 
-def updated(found: models.UpdateResult, seconds: float) -> Message:
+def update_answer(found: models.UpdateResult, seconds: float) -> Message:
     """The result of a write."""
     return messages.PointsOperationResponse(result=_update(found), time=seconds)
 
@@ -160,7 +160,7 @@ def _update(found: models.UpdateResult) -> Message:
     return messages.UpdateResult(operation_id=found.operation_id, status=STATUSES[found.status])
 
 
-def scored(kind: type[Message]) -> Callable[[Any, float], Message]:
+def hits_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
     """Writes hits as a message of this kind."""
 
     def write(found: Any, seconds: float) -> Message:
@@ -179,7 +179,7 @@ def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
     return write
 
 
-def grouped(kind: type[Message]) -> Callable[[Any, float], Message]:
+def groups_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
     """Writes hits in groups."""
 
     def write(found: models.GroupsResult, seconds: float) -> Message:

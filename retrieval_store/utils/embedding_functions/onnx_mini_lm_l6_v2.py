@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.onnx import functions
 from retrieval_store.errors import InvalidArgumentError
 
@@ -14,7 +14,7 @@ def ONNXMiniLM_L6_V2(preferred_providers: Sequence[str] | None = None) -> functi
     processors."""
     if preferred_providers is not None and PROVIDER not in preferred_providers:
         raise InvalidArgumentError(
-            f"preferred_providers is {shown(preferred_providers)}, expected {PROVIDER!r} among "
+            f"preferred_providers is {quote(preferred_providers)}, expected {PROVIDER!r} among "
             "them: the model runs on processors alone"
         )
     return functions.MiniLMEmbedding("float32")

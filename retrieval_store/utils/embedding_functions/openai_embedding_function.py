@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import openai
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.utils.embedding_functions.refusals import refuse
@@ -30,7 +30,7 @@ def OpenAIEmbeddingFunction(
     Azure, and organizations and headers, is refused."""
     if api_type not in (None, "openai", "open_ai"):
         raise InvalidArgumentError(
-            f"api_type is {shown(api_type)}, expected none: servers with OpenAI's interface are "
+            f"api_type is {quote(api_type)}, expected none: servers with OpenAI's interface are "
             "asked; for others pass any callable as embedding_function"
         )
     others = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 
 _ANY = (
@@ -43,6 +43,6 @@ def refuse(function: str, given: dict[str, Any], instead: str = _ANY) -> None:
     for name, value in given.items():
         if value is not None:
             raise InvalidArgumentError(
-                f"{name} is {shown(value)}, which {function} here doesn't take: leave it out; or "
+                f"{name} is {quote(value)}, which {function} here doesn't take: leave it out; or "
                 f"{instead}"
             )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_store.engine.filtering.columns import column_mask
-from retrieval_store.engine.filtering.segments import build_segment, grouped, runs_of
+from retrieval_store.engine.filtering.segments import build_segment, group_rows, runs_of
 from retrieval_store.engine.state.caches import Layers
 from retrieval_store.filters.expression import (
     Exists,
@@ -65,7 +65,7 @@ def test_a_column_of_several_layers_says_what_each_value_says(built, asked, heig
 def test_all_numbers_fit_and_those_without_one_are_told_apart(monkeypatch, count):
     rows = np.arange(count + count // 2) + 7
     held = np.flatnonzero(np.arange(len(rows)) % 3 != 1)[:count]
-    made = grouped(rows[held], np.arange(len(held)), len(held))
+    made = group_rows(rows[held], np.arange(len(held)), len(held))
     for start, stop in ((0, len(held)), (0, 1), (len(held) - 1, len(held)), (1, len(held))):
         expected = np.zeros(len(rows) + 9, np.bool_)
         expected[rows[held[start:stop]]] = True
@@ -78,9 +78,9 @@ def test_all_numbers_fit_and_those_without_one_are_told_apart(monkeypatch, count
 
 def test_a_row_costs_as_many_bytes_as_its_values_need():
     rows = np.arange(10_000)
-    few = grouped(rows, rows % 100, 100)
-    many = grouped(rows, rows, len(rows))
-    far_apart = grouped(rows * 10, rows % 100, 100)
+    few = group_rows(rows, rows % 100, 100)
+    many = group_rows(rows, rows, len(rows))
+    far_apart = group_rows(rows * 10, rows % 100, 100)
     assert (few.dense.itemsize, many.dense.itemsize, far_apart.dense) == (1, 2, None)
     assert 5 * len(rows) <= few.nbytes < 5.1 * len(rows)
     assert 10 * len(rows) <= many.nbytes < 10.1 * len(rows)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from retrieval_store.base.arrays import NOTHING, NOWHERE
-from retrieval_store.engine.text.inverted import Measures, after
+from retrieval_store.engine.text.inverted import Measures, measures_still_valid
 
 
 def test_a_reader_may_measure_other_lists_while_a_step_is_made(monkeypatch):
@@ -15,4 +15,4 @@ def test_a_reader_may_measure_other_lists_while_a_step_is_made(monkeypatch):
         return np.hstack(arrays)
 
     monkeypatch.setattr(np, "concatenate", concatenate)
-    assert after(known, np.array([7]))["words"].changed.tolist() == [7]
+    assert measures_still_valid(known, np.array([7]))["words"].changed.tolist() == [7]

@@ -8,7 +8,7 @@ from qdrant_client import grpc as q
 
 from retrieval_store.server import Application
 from retrieval_store.server.auth import ServerLimits, ServerSettings
-from retrieval_store.server.run import Listening, served
+from retrieval_store.server.run import Listening, serve_in_thread
 from tests.helpers import PATIENCE
 
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
@@ -46,7 +46,10 @@ def channel_to(port: int, **options: Any):
 def calls(store: Any = ":memory:", limits: ServerLimits | None = None, **settings: Any):
     """Calls to a server, which is `application`."""
     made = Application(store, ServerSettings(limits=limits or ServerLimits(), **settings))
-    with served(made, Listening(port=0, grpc_port=0)) as url, channel_to(url.grpc_port) as channel:
+    with (
+        serve_in_thread(made, Listening(port=0, grpc_port=0)) as url,
+        channel_to(url.grpc_port) as channel,
+    ):
         found = Calls(channel)
         found.application, found.url = made, url
         yield found

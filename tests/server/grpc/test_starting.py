@@ -193,7 +193,7 @@ def test_calls_are_made_over_tls_by_the_same_files(certificate, tmp_path):
     made, key = certificate
     application = Application(str(tmp_path / "s"), ServerSettings(keys=("secret",)))
     listening = starting.Listening(port=0, grpc_port=0, tls_cert=made, tls_key=key)
-    with starting.served(application, listening) as url:
+    with starting.serve_in_thread(application, listening) as url:
         address = f"localhost:{url.grpc_port}"
         trusted = grpc.ssl_channel_credentials(made.read_bytes())
         with grpc.secure_channel(address, trusted) as channel:

@@ -25,16 +25,16 @@ from llama_index.vector_stores.retrieval_store.queries import (
     SparseModel,
     checked_fusion,
     fields_of,
+    filters_of_query,
     ids_of,
     model_of,
     nodes_of,
-    restricted,
 )
 
 from retrieval_store import Client, Collection
 from retrieval_store.api.results import Explanation
-from retrieval_store.base.threads import awaited
-from retrieval_store.base.validation import path_of, shown
+from retrieval_store.base.threads import async_twin
+from retrieval_store.base.validation import path_of, quote
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.frameworks.collection import (
     OpenedCollection,
@@ -62,7 +62,7 @@ def of_field(error: ValidationError) -> InvalidTypeError:
     """What pydantic says of an argument, in our words."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(map(str, first["loc"]))
-    return InvalidTypeError(f"{name} is {shown(first['input'])}: {first['msg']}")
+    return InvalidTypeError(f"{name} is {quote(first['input'])}: {first['msg']}")
 
 
 def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
@@ -76,9 +76,9 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
             raise InvalidArgumentError("port and ssl go with host")
         return None
     if not isinstance(host, str) or not host:
-        raise InvalidArgumentError(f"host is {shown(host)}, expected the name of a machine")
+        raise InvalidArgumentError(f"host is {quote(host)}, expected the name of a machine")
     if port is not None and (isinstance(port, bool) or not isinstance(port, int | str)):
-        raise InvalidTypeError(f"port is {shown(port)}, expected a number")
+        raise InvalidTypeError(f"port is {quote(port)}, expected a number")
     return f"http{'s' if ssl else ''}://{host}{'' if port is None else f':{port}'}"
 
 
@@ -98,7 +98,7 @@ def arguments_of(
     said = {} if collection_kwargs is None else collection_kwargs
     if not isinstance(said, Mapping):
         raise InvalidTypeError(
-            f"collection_kwargs is {shown(said)}, expected a dict of {' and '.join(OF_COLLECTIONS)}"
+            f"collection_kwargs is {quote(said)}, expected a dict of {' and '.join(OF_COLLECTIONS)}"
         )
     refuse_unknown(said, OF_COLLECTIONS, "collection_kwargs")
     made = {"configuration": said.get("configuration"), "collection_metadata": said.get("metadata")}
@@ -131,7 +131,7 @@ def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
     step = None if size is None else batch_size_of(size)
     for node in nodes:
         if not isinstance(node.node_id, str):
-            raise InvalidTypeError(f"a node has the id {shown(node.node_id)}, expected a str")
+            raise InvalidTypeError(f"a node has the id {quote(node.node_id)}, expected a str")
     last = list({node.node_id: node for node in nodes}.values())
     for node in last:
         if node.embedding is None:
@@ -356,7 +356,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         (document,) = items_of((ref_doc_id,), "ref_doc_id", str)
         self.client.delete(where=of_documents((document,)))  # type: ignore[arg-type]
 
-    adelete = awaited(delete)
+    adelete = async_twin(delete)
 
     def delete_nodes(
         self,
@@ -369,13 +369,13 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         `filter` and `qdrant_filters`, as for `query`."""
         ids = ids_of(node_ids, "node_ids")
         refuse_unknown(delete_kwargs, ("node_ids", "filters", *RESTRICTIONS), "delete_nodes")
-        among = restricted(filters, delete_kwargs)
+        among = filters_of_query(filters, delete_kwargs)
         if ids:
             self.client.delete(ids=ids, **among)
         elif ids is None and any(given is not None for given in among.values()):
             self.client.delete(**among)
 
-    adelete_nodes = awaited(delete_nodes)
+    adelete_nodes = async_twin(delete_nodes)
 
     def clear(self) -> None:
         """Delete all nodes; the collection stays."""
@@ -383,7 +383,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         if ids:
             self.client.delete(ids=ids)
 
-    aclear = awaited(clear)
+    aclear = async_twin(clear)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:
         """Everything is on disk already, or in memory for good."""
@@ -412,7 +412,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         refuse_unknown(restrictions, known, "get_nodes")
         got = self.client.get(
             ids=ids,
-            **restricted(filters, restrictions),
+            **filters_of_query(filters, restrictions),
             limit=limit,
             offset=offset,
             include=fields_of(("embeddings",) if include is None else include),
@@ -447,7 +447,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         an InvalidArgumentError."""
         return self._asked().answer(query, kwargs)
 
-    aquery = awaited(query)
+    aquery = async_twin(query)
 
     def explain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
         """How the query is answered, as `Collection.explain` says it; of mode mmr, how those are
@@ -455,7 +455,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         explanation: Explanation = self._asked().explain(query, kwargs)
         return explanation
 
-    aexplain = awaited(explain)
+    aexplain = async_twin(explain)
 
     def _asked(self) -> QueryAnswerer:
         fusion = self._functions["hybrid_fusion_fn"]

@@ -13,8 +13,8 @@ from llama_index.core.vector_stores.types import (
 )
 
 from retrieval_store.api.embedder import function_of
-from retrieval_store.base.threads import awaited
-from retrieval_store.base.validation import shown
+from retrieval_store.base.threads import async_twin
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     And,
@@ -26,7 +26,7 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
 )
-from retrieval_store.frameworks.collection import embedded, query_embedded
+from retrieval_store.frameworks.collection import embed_inputs, query_embedded
 from retrieval_store.frameworks.filters import Operand, contains, refuse_depth
 
 SINGLE = "one string or number"
@@ -45,10 +45,10 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
         return None
     if not isinstance(filters, MetadataFilters):
         raise InvalidTypeError(
-            f"filters is {shown(filters)}, expected MetadataFilters; a dict goes to where="
+            f"filters is {quote(filters)}, expected MetadataFilters; a dict goes to where="
         )
     condition = _condition(filters)
-    found = [_one(item, depth) for item in _items(filters)]
+    found = [_parse_item(item, depth) for item in _items(filters)]
     terms = tuple(term for term in found if term is not None)
     if not terms:
         return None
@@ -61,11 +61,11 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
             return And(terms)
 
 
-def _one(item: Any, depth: int) -> Expression | None:
+def _parse_item(item: Any, depth: int) -> Expression | None:
     if isinstance(item, MetadataFilters):
         return to_expression(item, depth + 1)
     if not isinstance(item, MetadataFilter):
-        raise InvalidTypeError(f"filters has {shown(item)}, expected a MetadataFilter")
+        raise InvalidTypeError(f"filters has {quote(item)}, expected a MetadataFilter")
     return _comparison(item)
 
 
@@ -75,7 +75,7 @@ def _one(item: Any, depth: int) -> Expression | None:
 def _items(filters: MetadataFilters) -> list[Any]:
     given = getattr(filters, "filters", None)
     if not isinstance(given, list | tuple):
-        raise InvalidTypeError(f"filters of MetadataFilters is {shown(given)}, expected a list")
+        raise InvalidTypeError(f"filters of MetadataFilters is {quote(given)}, expected a list")
     return list(given)
 
 
@@ -85,7 +85,7 @@ def _condition(filters: MetadataFilters) -> FilterCondition:
         return FilterCondition.AND if given is None else FilterCondition(given)
     except ValueError:
         known = ", ".join(one.value for one in FilterCondition)
-        raise InvalidFilterError(f"condition is {shown(given)}, expected any of {known}") from None
+        raise InvalidFilterError(f"condition is {quote(given)}, expected any of {known}") from None
 
 
 def _operand(item: MetadataFilter) -> tuple[FilterOperator, Operand]:
@@ -93,13 +93,13 @@ def _operand(item: MetadataFilter) -> tuple[FilterOperator, Operand]:
         if not hasattr(item, name):
             raise InvalidFilterError(f"a MetadataFilter has no {name}")
     if not isinstance(item.key, str):
-        raise InvalidTypeError(f"key of a MetadataFilter is {shown(item.key)}, expected a str")
+        raise InvalidTypeError(f"key of a MetadataFilter is {quote(item.key)}, expected a str")
     try:
         operator = FilterOperator(item.operator)
     except ValueError:
         known = ", ".join(one.value for one in FilterOperator)
         raise InvalidFilterError(
-            f"the filter {item.key!r} has the operator {shown(item.operator)}, expected any of "
+            f"the filter {item.key!r} has the operator {quote(item.operator)}, expected any of "
             f"{known}"
         ) from None
     said = f"the filter {item.key!r} {operator.value} has the value"
@@ -123,13 +123,13 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
         case FilterOperator.LTE:
             return Range(path, lte=operand.number())
         case FilterOperator.IN:
-            return OneOf(path, _several(operand))
+            return OneOf(path, _as_tuple(operand))
         case FilterOperator.NIN:
-            return Not(OneOf(path, _several(operand)))
+            return Not(OneOf(path, _as_tuple(operand)))
         case FilterOperator.ANY:
-            return Or(tuple(contains(path, value) for value in _several(operand)))
+            return Or(tuple(contains(path, value) for value in _as_tuple(operand)))
         case FilterOperator.ALL:
-            return And(tuple(contains(path, value) for value in _several(operand)))
+            return And(tuple(contains(path, value) for value in _as_tuple(operand)))
         case FilterOperator.CONTAINS:
             return contains(path, operand.one(SINGLE))
         case FilterOperator.TEXT_MATCH:
@@ -147,7 +147,7 @@ def _equal(operand: Operand) -> Expression:
     return OneOf(operand.path, (operand.one(SINGLE),))
 
 
-def _several(operand: Operand) -> tuple[Any, ...]:
+def _as_tuple(operand: Operand) -> tuple[Any, ...]:
     if operand.value is None:
         raise operand.refused("a list")
     values = operand.several()
@@ -169,7 +169,7 @@ class AsLlamaIndex(BaseEmbedding):
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
         function = function_of(function, "function") if isinstance(function, str) else function
-        kwargs.setdefault("model_name", _named(function))
+        kwargs.setdefault("model_name", _describe_function(function))
         super().__init__(**kwargs)
         self._function = function
 
@@ -177,17 +177,17 @@ class AsLlamaIndex(BaseEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return embedded(self._function, list(texts))
+        return embed_inputs(self._function, list(texts))
 
     def _get_query_embedding(self, query: str) -> list[float]:
         return query_embedded(self._function, query)
 
-    _aget_text_embedding = awaited(_get_text_embedding)
-    _aget_text_embeddings = awaited(_get_text_embeddings)
-    _aget_query_embedding = awaited(_get_query_embedding)
+    _aget_text_embedding = async_twin(_get_text_embedding)
+    _aget_text_embeddings = async_twin(_get_text_embeddings)
+    _aget_query_embedding = async_twin(_get_query_embedding)
 
 
-def _named(function: Any) -> str:
+def _describe_function(function: Any) -> str:
     """What tells functions apart in LlamaIndex's caches: the class, and its settings if any."""
     kind = type(function)
     settings = function.settings() if hasattr(function, "settings") else id(function)

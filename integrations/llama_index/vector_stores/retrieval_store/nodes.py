@@ -29,12 +29,12 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from retrieval_store.base.validation import shown
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import And, Exists, Expression, OneOf, Or
 from retrieval_store.frameworks.collection import NODE, REF_DOC, refuse_reserved, without_reserved
 
-MOST_SHOWN = 200  # characters of what is wrong
+MAX_SHOWN = 200  # characters of what is wrong
 _CLASSES: dict[str, type[BaseNode]] = {
     kind.class_name(): kind
     for kind in (TextNode, ImageNode, IndexNode, Document, ImageDocument, Node)
@@ -67,7 +67,7 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
     """The node's metadata, by which it can be filtered, and what `to_node` makes it of again."""
     if not isinstance(node.metadata, dict):
         raise InvalidTypeError(
-            f"node {node.node_id!r} has the metadata {shown(node.metadata)}, expected a dict"
+            f"node {node.node_id!r} has the metadata {quote(node.metadata)}, expected a dict"
         )
     refuse_reserved(node.metadata, f"node {node.node_id!r}")
     # Of a class of the user's own, the nearest that LlamaIndex itself has; its fields are kept.
@@ -77,12 +77,14 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
     held = node.model_copy(update={"obj": None}) if isinstance(node, IndexNode) else node
     try:
         # Metadata are checked where they are stored.
-        fields = _known(kind, held.model_dump(mode="json", exclude={"metadata", "embedding"}))
+        fields = _known_fields(
+            kind, held.model_dump(mode="json", exclude={"metadata", "embedding"})
+        )
         wrong = _wrong_template(fields)
         whole = {"class": kind, "fields": _without_text(fields, text_of(node))}
         content = orjson.dumps(whole).decode()
     except (TypeError, ValueError) as error:
-        said = str(error)[:MOST_SHOWN]
+        said = str(error)[:MAX_SHOWN]
         raise InvalidArgumentError(f"node {node.node_id!r} can't be kept: {said}") from error
     if wrong is not None:
         raise InvalidArgumentError(f"node {node.node_id!r} has {wrong}")
@@ -99,7 +101,7 @@ def to_node(point: Point, text_key: str | None = None) -> BaseNode:
     try:
         metadata = point.metadata or {}
         if NODE in metadata:
-            return _with_text(_kept(metadata), point.document)
+            return _with_text(_node_from_json(metadata), point.document)
         if isinstance(metadata.get(THEIR_NODE), str):
             return _with_text(_theirs(metadata), point.document)
         return _of_others(point, text_key)
@@ -108,17 +110,17 @@ def to_node(point: Point, text_key: str | None = None) -> BaseNode:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
-        said = f"its field {place[:MOST_SHOWN]!r}: {first['msg'][:MOST_SHOWN]}"
+        said = f"its field {place[:MAX_SHOWN]!r}: {first['msg'][:MAX_SHOWN]}"
         raise DamagedError(f"a point isn't a node of LlamaIndex: {said}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        said = f"{type(error).__name__}: {str(error)[:MOST_SHOWN]!r}"
+        said = f"{type(error).__name__}: {str(error)[:MAX_SHOWN]!r}"
         raise DamagedError(f"a point isn't a node of LlamaIndex: {said}") from error
 
 
-def _kept(metadata: Mapping[str, Any]) -> BaseNode:
+def _node_from_json(metadata: Mapping[str, Any]) -> BaseNode:
     """The node that `to_payload` was given, of its JSON."""
     content = orjson.loads(metadata[NODE])
-    return _made(content["class"], content["fields"], without_reserved(metadata))
+    return _make_node(content["class"], content["fields"], without_reserved(metadata))
 
 
 def _theirs(metadata: Mapping[str, Any]) -> BaseNode:
@@ -133,11 +135,11 @@ def _theirs(metadata: Mapping[str, Any]) -> BaseNode:
         for key, value in metadata.items()
         if key not in _THEIRS or (key in _THEIR_IDS and key in own)
     }
-    return _made(kind if kind in _CLASSES else "TextNode", fields, without_reserved(given))
+    return _make_node(kind if kind in _CLASSES else "TextNode", fields, without_reserved(given))
 
 
-def _made(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) -> BaseNode:
-    fields = _known(kind, content)
+def _make_node(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) -> BaseNode:
+    fields = _known_fields(kind, content)
     wrong = _wrong_template(fields)
     if wrong is not None:
         raise DamagedError(f"a point isn't a node of LlamaIndex: it has {wrong}")
@@ -190,7 +192,7 @@ def _with_text(node: BaseNode, document: str | None) -> BaseNode:
     return node
 
 
-def _known(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _known_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that a class has. Its constructor may take more: some of those are followed."""
     names = set(_CLASSES[kind].model_fields) - set(_NOT_HELD)
     return {name: value for name, value in fields.items() if name in names}
@@ -204,10 +206,10 @@ def _wrong_template(fields: Mapping[str, Any]) -> str | None:
         try:
             places = list(Formatter().parse(template))
         except (TypeError, ValueError) as error:
-            return f"the {name} {shown(template)}: {error}"
+            return f"the {name} {quote(template)}: {error}"
         for _, place, form, _ in places:
             if place is not None and (place not in known or not _FORMAT.fullmatch(form or "")):
-                return f"the {name} {shown(template)}, expected {' and '.join(known)} in it"
+                return f"the {name} {quote(template)}, expected {' and '.join(known)} in it"
     return None
 
 

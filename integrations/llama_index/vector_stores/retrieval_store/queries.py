@@ -22,10 +22,10 @@ from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import Point, of_documents, to_node
 
 from retrieval_store import Collection, Hybrid, Rerank
-from retrieval_store.api.query import gathered
+from retrieval_store.api.query import gather_arguments
 from retrieval_store.api.results import GetField
 from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.validation import fraction, shown, whole_number
+from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.frameworks.collection import (
@@ -48,11 +48,11 @@ def fields_of(include: Any) -> tuple[GetField, ...]:
         return FIELDS
     names = [include] if isinstance(include, str) else include
     if not isinstance(names, Sequence | set | frozenset):
-        raise InvalidArgumentError(f"include is {shown(include)}, expected a list of names")
+        raise InvalidArgumentError(f"include is {quote(include)}, expected a list of names")
     for name in names:
         if name not in INCLUDED:
             raise InvalidArgumentError(
-                f"include has {shown(name)}, expected any of {', '.join(INCLUDED)}"
+                f"include has {quote(name)}, expected any of {', '.join(INCLUDED)}"
             )
     return (*FIELDS, "embeddings") if "embeddings" in names else FIELDS
 
@@ -133,13 +133,13 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
     for name, value in search_params_of(given.get("search_params")).items():
         if how.setdefault(name, value) != value:
             raise InvalidArgumentError(
-                f"{name} is {shown(how[name])}, but search_params say {shown(value)}"
+                f"{name} is {quote(how[name])}, but search_params say {quote(value)}"
             )
     ids, documents = ids_of(query.node_ids, "node_ids"), ids_of(query.doc_ids, "doc_ids")
     return VectorStoreOptions(
         {
             "ids": ids or None,
-            **restricted(
+            **filters_of_query(
                 query.filters, given, of_documents(tuple(documents)) if documents else None
             ),
         },
@@ -155,7 +155,7 @@ def ids_of(given: Any, name: str) -> list[str] | None:
     return None if given is None else list(dict.fromkeys(items_of(given, name, str)))
 
 
-def restricted(
+def filters_of_query(
     filters: MetadataFilters | None, kwargs: Mapping[str, Any], documents: Expression | None = None
 ) -> dict[str, Any]:
     """The `where` and `where_document` of a Collection that all restrictions together mean."""
@@ -172,7 +172,7 @@ def checked_fusion(given: Any, name: str) -> Any:
     if callable(given) or (isinstance(given, str) and given in FUSIONS):
         return given
     raise InvalidArgumentError(
-        f"{name} is {shown(given)}, expected one of {FUSIONS}, or a function of two results"
+        f"{name} is {quote(given)}, expected one of {FUSIONS}, or a function of two results"
     )
 
 
@@ -182,7 +182,7 @@ def threshold_of(query: VectorStoreQuery, given: Mapping[str, Any]) -> float:
     return fraction(given["mmr_threshold"], "mmr_threshold") if "mmr_threshold" in given else asked
 
 
-def prefetched(top: int, given: Mapping[str, Any]) -> int:
+def count_candidates(top: int, given: Mapping[str, Any]) -> int:
     """The number of candidates from which the most diverse are chosen, at least as many as
     these."""
     if "mmr_prefetch_k" in given:
@@ -193,7 +193,7 @@ def prefetched(top: int, given: Mapping[str, Any]) -> int:
     is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if not is_number or not 0 < factor * top <= sys.maxsize:
         raise InvalidArgumentError(
-            f"mmr_prefetch_factor is {shown(factor)}, expected a number above 0"
+            f"mmr_prefetch_factor is {quote(factor)}, expected a number above 0"
         )
     return max(top, int(factor * top))
 
@@ -263,7 +263,7 @@ class QueryAnswerer:
     def answer(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStoreQueryResult:
         """The best nodes, with greater similarities for better ones. Raises InvalidArgumentError
         for other modes, and when a mode lacks something."""
-        query = _checked(query)
+        query = _check_query(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
             return self._listed(query, options)
@@ -277,7 +277,7 @@ class QueryAnswerer:
 
     def explain(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Any:
         """How the collection answers the query of `answer`."""
-        query = _checked(query)
+        query = _check_query(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
             raise InvalidArgumentError(
@@ -304,7 +304,7 @@ class QueryAnswerer:
                 asked = self._hybrid(query, options)
             case _:
                 raise InvalidArgumentError(f"mode {mode.value!r} isn't supported; use {MODES}")
-        how = gathered({**options.how, **asked})
+        how = gather_arguments({**options.how, **asked})
         if "rerank" in how:
             how["rerank"] = Rerank.comparing(how["rerank"], query.query_str)
         return {**how, **options.among, "include": options.fields}
@@ -383,7 +383,7 @@ class QueryAnswerer:
         fused = fusion(*results, alpha=alpha, top_k=query.hybrid_top_k or top)
         if not isinstance(fused, VectorStoreQueryResult):
             raise InvalidTypeError(
-                f"the fusion function returned {shown(fused)}, expected a VectorStoreQueryResult"
+                f"the fusion function returned {quote(fused)}, expected a VectorStoreQueryResult"
             )
         return fused
 
@@ -393,11 +393,11 @@ def _refuse_rerank(options: VectorStoreOptions, other: str) -> None:
         raise InvalidArgumentError(f"rerank doesn't go with {other}, which orders nodes itself")
 
 
-def _checked(query: VectorStoreQuery) -> VectorStoreQuery:
+def _check_query(query: VectorStoreQuery) -> VectorStoreQuery:
     """The query with a mode of LlamaIndex's, which may be given by name, and a valid number of
     nodes."""
     if not isinstance(query, VectorStoreQuery):
-        raise InvalidTypeError(f"query is {shown(query)}, expected a VectorStoreQuery")
+        raise InvalidTypeError(f"query is {quote(query)}, expected a VectorStoreQuery")
     for name in ("similarity_top_k", "sparse_top_k", "hybrid_top_k"):
         count = getattr(query, name)
         if count is not None or name == "similarity_top_k":
@@ -405,7 +405,7 @@ def _checked(query: VectorStoreQuery) -> VectorStoreQuery:
     try:
         return replace(query, mode=VectorStoreQueryMode(query.mode))
     except ValueError:
-        raise InvalidArgumentError(f"mode is {shown(query.mode)}; use {MODES}") from None
+        raise InvalidArgumentError(f"mode is {quote(query.mode)}; use {MODES}") from None
 
 
 def _is_listing(query: VectorStoreQuery) -> bool:
@@ -424,7 +424,7 @@ def _count(query: VectorStoreQuery, other: int | None = None) -> int:
 def _of_mmr(query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
     if query.query_embedding is None:
         raise InvalidArgumentError("mode 'mmr' needs query_embedding")
-    count = prefetched(_count(query) + options.offset, options.mmr)
+    count = count_candidates(_count(query) + options.offset, options.mmr)
     return {"query_embeddings": [query.query_embedding], "n_results": count, "offset": None}
 
 

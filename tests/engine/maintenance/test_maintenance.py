@@ -130,7 +130,7 @@ def test_stats_tell_what_maintenance_does(client):
     inside.optimize(inside.access(things), lambda *_: told.append(things.stats()["maintenance"]))
     (done,) = {(one["doing"], one["done"], one["of"]) for one in told[-1:]}
     assert done == ("compacting", 200, 200)
-    assert told[-1]["seconds"] > 0
+    assert told[-1]["seconds"] >= told[0]["seconds"] >= 0  # in milliseconds, it may be none yet
     assert things.stats()["maintenance"] is None
 
 

@@ -623,8 +623,7 @@ def test_lists_of_documents_without_a_word_are_no_problem(tmp_path):
 
 
 def test_lists_longer_than_what_is_compared_at_once(listed, monkeypatch):
-
-    tuned(monkeypatch, postings_verified_at_once=7, rows_of_text_at_once=13)
+    tuned(monkeypatch, postings_verified_at_once=70, rows_of_text_at_once=60)
     assert problems(listed) == {}
     change_lists(derived_file(listed, "words"), move_one_posting)
     assert list(problems(listed)) == ["words"]

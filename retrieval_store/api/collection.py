@@ -40,8 +40,8 @@ from retrieval_store.api.query import (
     QueryOptions,
     QuerySources,
     Rerank,
-    asks,
-    asks_besides,
+    shows_query_arguments,
+    takes_query_arguments,
     vector_like,
     window_of,
 )
@@ -453,7 +453,7 @@ class Collection:
     def _metric(self) -> Metric:
         return metric_of(all_settings(self._record()))
 
-    @asks(_question)
+    @takes_query_arguments(_question)
     def query(self, request: QueryRequest) -> QueryResult:
         """The best points for each query, best first; fewer than `n_results` only when fewer match.
 
@@ -503,7 +503,7 @@ class Collection:
 
         return run_searches(self._backend.points, self._embedding.embedder, self._record, searches)
 
-    @asks(_question)
+    @takes_query_arguments(_question)
     def explain(self, request: QueryRequest) -> Explanation:
         """Run a query and say how it was answered, instead of the answer.
 
@@ -525,7 +525,7 @@ class Collection:
             told["steps"] = {**told.get("steps", {}), "rerank": took}
         return told
 
-    @asks_besides(_question)
+    @shows_query_arguments(_question)
     def why(
         self,
         /,

@@ -454,7 +454,7 @@ def _bound(value: Any, name: str) -> float | None:
 
 
 # What were arguments of their own up to release 0.2: of which arguments they are parts now.
-_FORMER: Mapping[str, tuple[str, type]] = {
+_DEPRECATED: Mapping[str, tuple[str, type]] = {
     **dict.fromkeys(("fusion", "alpha", "depth"), ("mode", Hybrid)),
     "group_size": ("group_by", Groups),
     **dict.fromkeys(("rerank_from", "rerank_query"), ("rerank", Rerank)),
@@ -464,12 +464,12 @@ _FORMER: Mapping[str, tuple[str, type]] = {
 def gather_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a query, with former arguments made parts of `mode`, `group_by` and
     `rerank`."""
-    now = {name: value for name, value in given.items() if name not in _FORMER}
-    former = {name: value for name in _FORMER if (value := given.get(name)) is not None}
+    now = {name: value for name, value in given.items() if name not in _DEPRECATED}
+    former = {name: value for name in _DEPRECATED if (value := given.get(name)) is not None}
     if not former:
         return now
     for name in former:
-        _refuse_apart(name, now)
+        _refuse_misplaced_part(name, now)
     hybrid = Hybrid(former.get("fusion"), former.get("alpha"), former.get("depth"))
     hybrid.check()
     if now.get("mode") == "hybrid":  # in the others these have never meant anything
@@ -482,10 +482,10 @@ def gather_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return now
 
 
-def _refuse_apart(name: str, now: Mapping[str, Any]) -> None:
+def _refuse_misplaced_part(name: str, now: Mapping[str, Any]) -> None:
     """Raise InvalidArgumentError for a former argument without the argument that it is a part of
     now, or beside an object that has the part itself."""
-    argument, kind = _FORMER[name]
+    argument, kind = _DEPRECATED[name]
     is_lacking = now.get(argument) is None and argument != "mode"
     if is_lacking or isinstance(now.get(argument), kind):
         raise InvalidArgumentError(f"{name} goes into {argument}: {_written(name)}")
@@ -493,14 +493,14 @@ def _refuse_apart(name: str, now: Mapping[str, Any]) -> None:
 
 def _written(name: str) -> str:
     """The present form of a former argument."""
-    argument, kind = _FORMER[name]
+    argument, kind = _DEPRECATED[name]
     return f"{argument}={kind.__name__}({', '.join(one.name for one in fields(kind))})"
 
 
 def accept_former(given: Mapping[str, Any], level: int = 3) -> Mapping[str, Any]:
     """The arguments that a caller gave, gathered. A DeprecationWarning names the former ones, and
     points at the caller's line, `level` frames up."""
-    former = [name for name in given if name in _FORMER]
+    former = [name for name in given if name in _DEPRECATED]
     if not former:
         return given
     instead = ", ".join(dict.fromkeys(map(_written, former)))
@@ -518,7 +518,7 @@ Q = TypeVar("Q")
 P = ParamSpec("P")
 
 
-def asks(
+def takes_query_arguments(
     ask: Callable[Concatenate[C, P], Q],
 ) -> Callable[[Callable[[C, Q], R]], Callable[Concatenate[C, P], R]]:
     """Decorates a method that answers a query so that it takes the parameters of `ask`, which makes
@@ -530,12 +530,12 @@ def asks(
 
         def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                if _FORMER.keys().isdisjoint(kwargs):
+                if _DEPRECATED.keys().isdisjoint(kwargs):
                     question = own(self, *args, **kwargs)
                 else:
                     question = own(self, *args, **accept_former(kwargs))
             except TypeError:
-                refuse_elsewhere(answer.__name__, kwargs, known)
+                suggest_our_name(answer.__name__, kwargs, known)
                 raise
             return answer(self, question)
 
@@ -569,7 +569,7 @@ _ELSEWHERE = {
 _HERE = {name: here for here, names in _ELSEWHERE.items() for name in names}
 
 
-def refuse_elsewhere(method: str, given: Mapping[str, Any], known: Container[str]) -> None:
+def suggest_our_name(method: str, given: Mapping[str, Any], known: Container[str]) -> None:
     """Raise InvalidTypeError for the first argument that goes by another name in other libraries,
     naming ours."""
     for name in given:
@@ -579,7 +579,7 @@ def refuse_elsewhere(method: str, given: Mapping[str, Any], known: Container[str
             ) from None
 
 
-def asks_besides(ask: Callable[..., Any]) -> Callable[[R], R]:
+def shows_query_arguments(ask: Callable[..., Any]) -> Callable[[R], R]:
     """Shows a method that passes `*query` and `**named` on to `ask` with the parameters of both."""
 
     def decorate(method: R) -> R:

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import metadata_key, named_by
-from retrieval_store.api.query import Window, accept_former, refuse_elsewhere
+from retrieval_store.api.query import Window, accept_former, suggest_our_name
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import replace
@@ -37,7 +37,7 @@ def bound(
 ) -> dict[str, Any]:
     """The arguments of a query by name, with defaults. TypeError as for any call."""
     asked, named = inspect.signature(ask), accept_former(named, level=4)
-    refuse_elsewhere("why", named, asked.parameters)
+    suggest_our_name("why", named, asked.parameters)
     given = asked.bind(None, *query, **named)
     given.apply_defaults()
     return {name: value for name, value in given.arguments.items() if name != "self"}

@@ -27,9 +27,9 @@ from retrieval_store.cli.shared import (
     has_bar,
     has_catalog,
     is_url,
-    looked_at,
     names_completed,
     open_client,
+    open_session,
     print_json,
     record_of,
     refuse_unknown,
@@ -80,7 +80,7 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
 def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
     """Which files are, of which collections, and what is to be done."""
     names: dict[str, str] = {}
-    with suppress(RetrievalStoreError), looked_at(store) as session:
+    with suppress(RetrievalStoreError), open_session(store) as session:
         names = {record.id: record.name for record in session.store.page(None, 0)}
     files = [one.file.relative_to(root) for one in damaged]
     collections = [names.get(file.parts[0]) for file in files]
@@ -107,7 +107,7 @@ def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: boo
 
     if rebuild and is_url(store):
         raise click.UsageError("--rebuild needs a local directory that no server has open")
-    with looked_at(store, writes=True, rebuild=rebuild) as session:
+    with open_session(store, writes=True, rebuild=rebuild) as session:
         if session.on_cluster:
             raise click.UsageError("a cluster sees to its collections itself")
         found = [record_of(session, name) for name in collections]
@@ -140,7 +140,7 @@ def snapshot(store: str, target: Path, collection: str | None) -> None:
     """Write a store, or one collection, into a new file TARGET, while others go on writing."""
     from retrieval_store import backends
 
-    with looked_at(store) as session:
+    with open_session(store) as session:
         chosen = None if collection is None else record_of(session, collection).id
         shared.refuse_taken(target)
         backends.snapshot(session, target, chosen)
@@ -251,7 +251,7 @@ FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gav
 def info(store: str, collection: str | None, as_json: bool) -> None:
     """What a store is, or one of its collections: sizes, counts, vectors, index, format, who has it
     open, and which models of texts are installed here."""
-    with looked_at(store) as session:
+    with open_session(store) as session:
         told = _of_store(store, session) if collection is None else _of_one(session, collection)
     if as_json:
         print_json(told)
@@ -265,7 +265,7 @@ def info(store: str, collection: str | None, as_json: bool) -> None:
 @click.pass_context
 def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
     """The collections of a store; the exit code is 3 where one can't be read."""
-    with looked_at(store) as session:
+    with open_session(store) as session:
         gauges = dict(session.store.gauges())
         rows = [_row(one, gauges.get(one.name)) for one in session.store.page(None, 0)]
     if as_json:

@@ -70,7 +70,7 @@ def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: boo
 @click.argument("ids", type=shared.TEXT, nargs=-1)
 @shared.filters
 @click.option("-n", "--limit", type=click.IntRange(0), help="At most so many points.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="But not the first so many.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="Skip this many points.")
 @click.option(
     "--order-by",
     type=shared.TEXT,
@@ -156,7 +156,7 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
     ),
     click.option("--alpha", type=float, help="What vectors weigh in hybrid mode, 0 to 1."),
     click.option("--fusion", type=click.Choice(FUSIONS), help="How both become one ranking."),
-    click.option("--offset", type=click.IntRange(0), default=0, help="But not the best so many."),
+    click.option("--offset", type=click.IntRange(0), default=0, help="Skip this many of the best."),
     click.option("--max-distance", type=float, help="Nothing farther than that."),
     click.option("--min-score", type=float, help="Nothing with a lesser score; not in dense mode."),
     click.option(

@@ -15,7 +15,7 @@ import click
 
 from retrieval_store.base.system import needing
 from retrieval_store.cli import shared
-from retrieval_store.cli.shared import FILE, complain, looked_at, say
+from retrieval_store.cli.shared import FILE, complain, open_session, say
 from retrieval_store.errors import MissingDependencyError, StorageError
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -165,7 +165,7 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
         if is_terminal() and not no_browser:  # which may take its time
             threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
-    with exits_at_sigterm(), looked_at(store) as session:
+    with exits_at_sigterm(), open_session(store) as session:
         session.store.count()  # where nothing answers, that is said before a page is shown
         run.view(session, settings, port, announce)
 

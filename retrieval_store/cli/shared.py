@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from retrieval_store.query.types import CollectionRecord, Mode
 
 KEYS = ("RETRIEVAL_STORE_API_KEY", "QDRANT_API_KEY")  # of a server; the first that is set
-LOOKED_EVERY = 0.3  # seconds
+POLL_DELAY = 0.3  # seconds
 CATALOG = "catalog.sqlite"  # which makes a directory a store
 
 
@@ -76,7 +76,7 @@ def opened_local_mode(directory: str) -> Iterator["Client"]:
 
 
 @contextmanager
-def looked_at(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
+def open_session(store: str, *, writes: bool = False, rebuild: bool = False) -> Iterator["Session"]:
     """A store below both fronts, so that the collections of both are seen. rebuild:
     without what is derived of the points."""
     from retrieval_store import backends
@@ -122,7 +122,7 @@ def refuse_unknown(names: Iterable[str], name: str) -> None:
     if name not in there:
         from retrieval_store.base.validation import list_ids
 
-        those = f"these are there: {list_ids(there)}" if there else "nor is any other"
+        those = f"there are {list_ids(there)}" if there else "the store has no collections"
         raise NotFoundError(f"there is no collection {name!r}; {those}")
 
 
@@ -141,7 +141,7 @@ def names_completed(
     store = str(ctx.params.get("store"))
     if is_url(store):
         return []
-    with suppress(RetrievalStoreError, OSError), looked_at(store) as session:
+    with suppress(RetrievalStoreError, OSError), open_session(store) as session:
         names = [record.name for record in session.store.page(None, 0)]
         return [
             CompletionItem(name)
@@ -151,9 +151,9 @@ def names_completed(
     return []
 
 
-def is_used(store: str) -> bool:
+def poll_in_use(store: str) -> bool:
     """Whether another process has a store open, as far as the system tells."""
-    time.sleep(LOOKED_EVERY)  # to look takes as long as some hundred reads
+    time.sleep(POLL_DELAY)  # to look takes as long as some hundred reads
     return not is_url(store) and bool(users_of(Path(store)))
 
 
@@ -251,7 +251,7 @@ DAMAGED = 3  # the exit code
 GAP = 3  # between two columns of a table
 UNITS = ("B", "kB", "MB", "GB", "TB")
 SHOWN = 10  # ids that aren't there
-LONGEST = 2_000  # characters of a cell, of which a terminal shows fewer
+MAX_CELL = 2_000  # characters of a cell, of which a terminal shows fewer
 
 
 def has_bar(quiet: bool) -> bool:
@@ -359,7 +359,7 @@ def format_cell(value: Any) -> str:
         return f"{value:.4f}"
     if isinstance(value, dict | list):
         value = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    return printable(str(value)[:LONGEST])
+    return printable(str(value)[:MAX_CELL])
 
 
 def _is_number(cell: str) -> bool:

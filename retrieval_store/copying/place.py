@@ -68,7 +68,7 @@ class Follower:
             self.looked = True
             if changed.position == since and not stepped:
                 return False
-            if self._copied(changed, there):
+            if self._copy_changes(changed, there):
                 break
         self.journal.advance(self.collection_id, position=changed.position)
         note_left(self.journal, self.collection_id, self.target)
@@ -94,7 +94,7 @@ class Follower:
             self.journal.advance(self.collection_id, spaces=numbers)
         return bool(steps)
 
-    def _copied(self, changed: ChangedPoints, there: Sequence[SpaceRecord]) -> bool:
+    def _copy_changes(self, changed: ChangedPoints, there: Sequence[SpaceRecord]) -> bool:
         """Copy the changed points; returns False if a vector space was added or dropped meanwhile:
         its name may mean another space then, so the changes must be copied again."""
         begin_writing(self.journal, self.collection_id)
@@ -248,8 +248,8 @@ class CopyPlace:
             self.refuse(name, ", and was written to since it was copied")
         raise ConflictError(
             f"the copy of collection {self.record.name!r} {self._target.place} was written to by "
-            f"others since; to leave it as it is delete {self._journal.path}, to copy it again the "
-            "copy"
+            f"others since. To keep it, delete {self._journal.path}. To copy the collection again, "
+            "delete the copy"
         )
 
     def is_written(self) -> bool:
@@ -259,8 +259,8 @@ class CopyPlace:
             return False
         count = self.points.count()
         has_expired = self.record.expires is not None and count < entry.kept
-        others = count != entry.kept and not has_expired  # which is nothing that anyone wrote
-        return others or self._has_moved(entry.left)
+        has_changed = count != entry.kept and not has_expired  # expiry is no write of others
+        return has_changed or self._has_moved(entry.left)
 
     def _has_moved(self, left: Position | None) -> bool:
         """Whether the copy's change log has grown since."""
@@ -294,7 +294,7 @@ class CopyPlace:
             self._target.store.change(self.known.target, renamed)
         except AlreadyExistsError as error:
             raise AlreadyExistsError(
-                f"collection {old!r} is called {name!r} now, as something else is "
+                f"collection {old!r} was renamed to {name!r}, but there is another {name!r} "
                 f"{self._target.place}; a copy replaces nothing"
             ) from error
         self._journal.advance(self.record.id, names=(name,))

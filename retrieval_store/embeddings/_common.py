@@ -67,7 +67,7 @@ def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
     }
 
 
-def refuse_no_text(input: Sequence[Any], model: str) -> None:
+def require_strings(input: Sequence[Any], model: str) -> None:
     """Raise InvalidTypeError for an input that isn't a string; model: the function that embeds only
     strings."""
     for i, text in enumerate(input):
@@ -79,7 +79,7 @@ def refuse_no_text(input: Sequence[Any], model: str) -> None:
 
 def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
     """The texts with the prefix before each; InvalidTypeError for anything but strings."""
-    refuse_no_text(input, "the model")
+    require_strings(input, "the model")
     return [prefix + text for text in input]
 
 
@@ -88,11 +88,11 @@ def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
 CHARACTERS_A_TOKEN = 64
 # So many of a text are tokenized to see whether it is too long, before all of it is: enough, but
 # where words are long.
-LOOKED_AT = 8
+PREFIX_FACTOR = 8
 MANY_TOKENS = 10**9
 ADVICE = (
-    "Passages, as retrieval_store.exchange.passages_of(text, function=…) makes them, are found by "
-    "all they say"
+    "Split it into passages, for example with "
+    "retrieval_store.exchange.passages_of(text, function=…)"
 )
 Count: TypeAlias = Callable[[list[str]], Sequence[int]]
 _log = log_of()
@@ -146,8 +146,8 @@ def tell_of_cut(cut: Cut) -> None:
         return
     _told.add((cut.model, cut.limit))
     _log.warning(
-        "a text is longer than the %d tokens of it that %s takes in: what comes after them doesn't "
-        "count for its vector. %s",
+        "a text is longer than the %d tokens that %s reads; the rest doesn't count for its vector. "
+        "%s",
         cut.limit,
         cut.model,
         ADVICE,
@@ -198,7 +198,7 @@ def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> 
     places = [i for i, text in enumerate(texts) if len(text) > limit or _bytes(text) > limit]
     if count is None or not places:
         return found
-    start = limit * LOOKED_AT
+    start = limit * PREFIX_FACTOR
     with suppress(Exception):  # of who knows which tokenizer; the model has embedded the texts
         found[places] = count([texts[i][:start] for i in places])
         left = [i for i in places if found[i] <= limit and len(texts[i]) > start]

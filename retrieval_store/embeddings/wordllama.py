@@ -17,7 +17,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings._common import refuse_no_text, tell_of_lengths
+from retrieval_store.embeddings._common import require_strings, tell_of_lengths
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 DIMENSIONS = (64, 128, 256)
@@ -67,7 +67,7 @@ class WordLlamaEmbedding(ComparedByCosine):
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dimensions) float32 for n texts."""
-        refuse_no_text(input, "WordLlama")
+        require_strings(input, "WordLlama")
         model = _load_model(self._dimensions)
         vectors = np.empty((len(input), self._dimensions), np.float32)
         seen = np.empty(len(input), np.int64)

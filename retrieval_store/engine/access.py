@@ -98,7 +98,7 @@ class CachedState:
     """The state as of one write, and the caches derived from it."""
 
     state: State
-    kept: Caches
+    caches: Caches
 
 
 class Memory:
@@ -166,12 +166,12 @@ class Memory:
         spaces = step.state.spaces.values()
         held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
         if old is None or step.changed is None:
-            kept = empty_caches(head.seq, held)
+            caches = empty_caches(head.seq, held)
             lacks_file = step.state.mapped is None and is_worth_a_file(step.state.count)
             if self._files is not None and lacks_file:
-                kept.unsaved.add(FILE_KIND)
-            return CachedState(step.state, kept)
-        return CachedState(step.state, caches_after(old.kept, head.seq, step.changed, held))
+                caches.unsaved.add(FILE_KIND)
+            return CachedState(step.state, caches)
+        return CachedState(step.state, caches_after(old.caches, head.seq, step.changed, held))
 
     def _loaded(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
         """The state, loaded from its derived file if that is usable, else from the database."""
@@ -239,7 +239,9 @@ class Memory:
         """Whether there are lists of words in memory, a state large enough for a file, or an index
         or codes that have grown since they were saved."""
         cached = self._cached
-        if cached is not None and (cached.kept.lists.held() or is_worth_a_file(cached.state.count)):
+        if cached is not None and (
+            cached.caches.lists.held() or is_worth_a_file(cached.state.count)
+        ):
             return True
         return any(space.has_something_to_save for space in list(self._spaces.values()))
 
@@ -249,7 +251,7 @@ class Memory:
             if self._maps_state:
                 self._cached = None
             elif self._cached is not None:
-                for cache in _with_files(self._cached.kept):
+                for cache in _with_files(self._cached.caches):
                     cache.unmap()
         for space in list(self._spaces.values()):
             space.close_idle()
@@ -274,7 +276,7 @@ class Memory:
         """How many file descriptors the open files take."""
         spaces = list(self._spaces.values())
         cached = self._cached
-        held = () if cached is None else _with_files(cached.kept)
+        held = () if cached is None else _with_files(cached.caches)
         mapped = self._maps_state + sum(cache.files for cache in held)
         return mapped + sum(space.descriptors for space in spaces)
 
@@ -312,21 +314,21 @@ def empty_caches(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
 
 
 def caches_after(
-    kept: Caches, seq: int, changed: ChangedRows, held: Mapping[str, OpenSpace]
+    caches: Caches, seq: int, changed: ChangedRows, held: Mapping[str, OpenSpace]
 ) -> Caches:
     """The caches for the state at `seq`, in which rows have changed: changed rows are marked
     stale."""
-    kept.columns.note(seq, changed.payload)
-    kept.allowed.note(seq, changed.anything)
-    for cache in (kept.lists, kept.answers, kept.several):
+    caches.columns.note(seq, changed.payload)
+    caches.allowed.note(seq, changed.anything)
+    for cache in (caches.lists, caches.answers, caches.several):
         cache.note(seq, changed.listed)
-    measures = measures_still_valid(kept.measures, changed.listed)
-    return replace(kept, measures=measures, spaces=held)
+    measures = measures_still_valid(caches.measures, changed.listed)
+    return replace(caches, measures=measures, spaces=held)
 
 
-def _with_files(kept: Caches) -> tuple[LayerCache, ...]:
+def _with_files(caches: Caches) -> tuple[LayerCache, ...]:
     """The caches whose layers may lie in mapped files."""
-    return kept.lists, kept.columns
+    return caches.lists, caches.columns
 
 
 def _codes_of(space: Space, generation: int, files: DerivedFiles | None) -> "SpaceCodes":
@@ -557,7 +559,7 @@ class Access:
 
     def cached(self) -> CachedState:
         """The state in memory, brought up to date, and its caches."""
-        return self.read(lambda view: CachedState(view.state, view.kept))
+        return self.read(lambda view: CachedState(view.state, view.caches))
 
     def state_in_database(self, view: SearchView) -> State:
         """The state of a view, loaded anew from the database. The state in memory may come from a
@@ -566,7 +568,7 @@ class Access:
 
     def view(self, connection: apsw.Connection, cached: CachedState) -> SearchView:
         """The view of a call, in a transaction that shows this state."""
-        return View(connection, cached.state, cached.kept, self._files)
+        return View(connection, cached.state, cached.caches, self._files)
 
     def write(self, change: Callable[[WriteTransaction], Found]) -> Found:
         """Call `change` in a write transaction, and return its result; the transaction is committed

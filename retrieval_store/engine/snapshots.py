@@ -62,21 +62,21 @@ from retrieval_store.query.types import CollectionRecord
 _CLOSE = partial(ClientClosedError, "the copy is finished")
 
 
-def copy_collection(points: Access, directory: Path) -> None:
+def copy_collection(access: Access, directory: Path) -> None:
     """Copy the files of a collection, as of one moment, into a new directory. Others may write
     meanwhile: rows of vector files that count never change, and the rest is copied in one
     transaction."""
     directory.mkdir()
-    if points.read(partial(_copy, directory=directory)) or points.expires is not None:
-        _reduce(directory, points.hooks)
+    if access.read(partial(_copy, directory=directory)) or access.expires is not None:
+        _reduce(directory, access.hooks)
 
 
 @contextmanager
-def private_copy(points: Access, beside: Path | None) -> Iterator[Path]:
+def private_copy(access: Access, beside: Path | None) -> Iterator[Path]:
     """A private directory with a copy, in `beside` or among the system's temporary files; it is
     deleted afterwards, except what is moved away."""
     with private_folder(beside) as folder:
-        copy_collection(points, folder / "copy")
+        copy_collection(access, folder / "copy")
         yield folder / "copy"
 
 

@@ -23,7 +23,7 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.columns import USES_WORTH, current_columns, note_use
-from retrieval_store.engine.maintenance.derive import load
+from retrieval_store.engine.maintenance.derive import load_index
 from retrieval_store.engine.search.codes import (
     FILE_SEGMENTS,
     MIN_CELLS,
@@ -103,22 +103,22 @@ def of_search(trace: EngineTrace, state: State) -> Attributes:
     }
 
 
-def gauges(points: Access, mode: Mode) -> Gauges:
+def gauges(access: Access, mode: Mode) -> Gauges:
     """The gauges of a collection. They are read through a connection of their own, without touching
     what is in memory, so that monitoring loads nothing and evicts nothing."""
-    if points.directory is None:
-        return points.read(lambda view: _gauges_of(view.connection, view.state, view.kept, None))
-    held, path = points.memory.held, points.directory / POINTS_NAME
-    state, kept = (None, None) if held is None else (held.state, held.kept)
+    if access.directory is None:
+        return access.read(lambda view: _gauges_of(view.connection, view.state, view.caches, None))
+    held, path = access.memory.held, access.directory / POINTS_NAME
+    state, kept = (None, None) if held is None else (held.state, held.caches)
     database = FileDatabase(path, POINTS, mode)
-    look = partial(_gauges_of, state=state, kept=kept, directory=points.directory)
+    look = partial(_gauges_of, state=state, kept=kept, directory=access.directory)
     try:
         with corruption_as_damage(path):
             return database.read(look)
     except (StorageError, FormatError) as error:
-        if not points.directory.exists():
+        if not access.directory.exists():
             raise NotFoundError.of_deleted("the collection") from None
-        return Gauges(disk=_on_disk(points.directory), problem=str(error))
+        return Gauges(disk=_on_disk(access.directory), problem=str(error))
     finally:
         database.close(partial(ClientClosedError, "it was looked at"))
 
@@ -226,7 +226,7 @@ def index_at_hand(space: Indexed) -> str:
 
 def statistics(view: SearchView, directory: Path | None) -> Payload:
     """Points, vectors and bytes by part, on disk and in memory."""
-    state, kept = view.state, view.kept
+    state, kept = view.state, view.caches
     return {
         "points": state.count,
         "spaces": {name: of_space(view, s) for name, s in state.spaces.items()},
@@ -237,14 +237,14 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
     }
 
 
-def maintenance(points: Access) -> Payload | None:
+def maintenance(access: Access) -> Payload | None:
     """The maintenance of a collection: what it does, how far it is, and since when; None without
     any. process: another process that does it, of which no more is known."""
-    now = points.maintained
+    now = access.maintained
     if now.doing is not None:
         seconds = round(time.monotonic() - now.since, 3)
         return {"doing": now.doing, "done": now.done, "of": now.total or None, "seconds": seconds}
-    holder = None if points.directory is None else holder_of(points.directory / LOCK_NAME)
+    holder = None if access.directory is None else holder_of(access.directory / LOCK_NAME)
     return None if holder is None else {"doing": ELSEWHERE, "process": describe_process(holder)}
 
 
@@ -275,7 +275,7 @@ def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, 
 def of_space(view: SearchView, space: SpaceState) -> Payload:
     """How many slots have codes, and are in an index, in memory or in files, which are loaded when
     needed."""
-    name, slots, kept = space.space.name, space.space.slots, view.kept
+    name, slots, kept = space.space.name, space.space.slots, view.caches
     generation, index = view.state.head.generation, index_at_hand(space.space)
     held = kept.spaces[name]
     coded = indexed = 0
@@ -316,22 +316,22 @@ TOLD = ("vectors", "coded_slots", "indexed_slots")  # of a vector space
 _ONE = SparseVector(np.zeros(1, np.uint32), np.ones(1, np.float32))
 
 
-def warm(points: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None) -> Payload:
+def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None) -> Payload:
     """Load the state, codes and index of each dense space, the lists of sparse ones, the columns of
     these paths, and the lists of words as the analyzer finds them, if one is given. The columns
     count as used often, so maintenance saves them where that is worth it. Returns what there is
     now, and what was done for it: see `api.results.Warmed`."""
     laps = _Laps()
-    count = points.read(lambda view: view.state.count)
+    count = access.read(lambda view: view.state.count)
     laps.end("state")
-    spaces = {name: _vectors(points, name) for name in points.cached().state.spaces}
+    spaces = {name: _vectors(access, name) for name in access.cached().state.spaces}
     laps.end("spaces")
-    keys = points.read(lambda view: _columns(view, paths))
+    keys = access.read(lambda view: _columns(view, paths))
     laps.end("keys")
-    lists = points.read(lambda view: _lists(view, analyzer))
+    lists = access.read(lambda view: _lists(view, analyzer))
     laps.end("lists")
-    if points.cached().kept.unsaved:
-        points.schedule_maintenance()
+    if access.cached().caches.unsaved:
+        access.schedule_maintenance()
     return {
         "points": count,
         "spaces": {**spaces},
@@ -355,10 +355,10 @@ class _Laps:
         self._last = now
 
 
-def _vectors(points: Access, name: str) -> Payload:
+def _vectors(access: Access, name: str) -> Payload:
     """Load the index and the codes of a dense space by searching for the nearest of one of its own
     vectors."""
-    load(points, name, waits=False)
+    load_index(access, name, waits=False)
 
     def look(view: SearchView) -> Payload:
         space = view.state.spaces.get(name)
@@ -368,17 +368,17 @@ def _vectors(points: Access, name: str) -> Payload:
         if len(owner):
             trace = _ask(view, NearestDense(name, fetch_vectors(view, owner, name)))
             if trace.lacking_cells > FRESH_CELLS:
-                points.schedule_maintenance()
+                access.schedule_maintenance()
         told = of_space(view, space)
         return {part: told[part] for part in TOLD}
 
-    return points.read(look)
+    return access.read(look)
 
 
 def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
     """How the columns of each path came into memory, by first key."""
     columns = {path: ValuesAt(path, "whole") for path in paths}
-    before = {path: _is_there(view, view.kept.columns, columns[path]) for path in paths}
+    before = {path: _is_there(view, view.caches.columns, columns[path]) for path in paths}
     for path in paths:
         note_use(view, path, USES_WORTH)
     found = current_columns(view, [one for path in paths for one in columns[path].siblings])
@@ -401,7 +401,7 @@ def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
 
 
 def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
-    cache, seq, height = view.kept.lists, view.state.head.seq, len(view.state.pks)
+    cache, seq, height = view.caches.lists, view.state.head.seq, len(view.state.pks)
     before = _is_there(view, cache, key)
     _ask(view, scoring)
     return _where_index_is(before, cache.at(key, seq, height).memory is not None)

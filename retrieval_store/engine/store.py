@@ -647,21 +647,21 @@ class Store:
         return None if self.directory is None else self.directory / collection_id
 
 
-def _look_after(points: Access) -> None:
+def _look_after(access: Access) -> None:
     """Have the background maintain a collection; it is loaded with the first one."""
     from retrieval_store.engine.maintenance.background import want
 
-    want(points)
+    want(access)
 
 
-def _damage_of(points: Access, find_class: FindClass) -> str | None:
+def _damage_of(access: Access, find_class: FindClass) -> str | None:
     """The damage of a collection's files; None without any."""
     from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 
-    if points.directory is None:
+    if access.directory is None:
         return None
-    mode: Mode = "read-only" if points.is_read_only else "full"
-    reports = verify_collection(points.directory, points.name, mode, find_class, no_analyzer)
+    mode: Mode = "read-only" if access.is_read_only else "full"
+    reports = verify_collection(access.directory, access.name, mode, find_class, no_analyzer)
     return next((report.problem for report in reports if report.problem), None)
 
 

@@ -141,9 +141,9 @@ class Overlay:
         if self._own is None or step.changed is None:
             self._own = CachedState(step.state, empty_caches(head.seq, {}))
         elif step.state is not before.state:
-            kept = caches_after(before.kept, head.seq, step.changed, {})
+            kept = caches_after(before.caches, head.seq, step.changed, {})
             self._own = CachedState(step.state, kept)
-        return View(connection, self._own.state, self._own.kept)
+        return View(connection, self._own.state, self._own.caches)
 
 
 def _matching_pks(view: SearchView, expression: Expression) -> Ints:

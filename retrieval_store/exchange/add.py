@@ -128,8 +128,8 @@ def _format(path: Path, given: Any) -> Format:
     found = _OF_SUFFIX.get(path.suffix.lower())
     if found is None:
         raise InvalidArgumentError(
-            f"path is {str(path)!r}, whose name says no format: pass one of "
-            f"{', '.join(map(repr, known))} as format, or end it with {', '.join(_OF_SUFFIX)}"
+            f"path is {str(path)!r}, whose suffix is none of {', '.join(_OF_SUFFIX)}: pass format= "
+            f"as one of {', '.join(map(repr, known))}"
         )
     return found
 
@@ -308,7 +308,7 @@ class Checker:
         if len(sources) > 1:
             raise InvalidArgumentError(
                 "it has no embedding, and both a document and a uri to make one of: "
-                "embed='documents' or embed='uris' says of which"
+                "choose with embed='documents' or embed='uris'"
             )
         if not sources:
             raise InvalidArgumentError(
@@ -399,13 +399,12 @@ def add_file(
 ) -> Added:
     """Add the records of a file, which are all checked before the first is written.
 
-    path, format, id_column, document_column, embed, max_line_bytes: as for `check`, which see.
-    Where there is no embedding, the document is embedded, or what the uri points at; with `embed`
-    the one that it names, and the other is stored beside it. IDAlreadyExistsError when
-    an id is in the collection, and nothing is written then; unless `upsert`, which updates those,
-    as `Collection.upsert` does, or `resume`, which leaves them out: so what was broken off goes on.
-    So many records at once are written durably and as a whole; when something fails on the way,
-    such as the embedding function, those before are there.
+    path, format, id_column, document_column, embed, max_line_bytes: as for `check`. A record
+    without an embedding is embedded by its document, or by what its URI leads to; with `embed` by
+    the one that it names, and the other is stored beside it. batch: how many records to write at
+    once, durably and as a whole; if a batch fails, those before it stay. upsert: update records
+    whose ids exist, as `Collection.upsert` does; resume: skip these, to continue an interrupted
+    call; without either IDAlreadyExistsError is raised, and nothing is written.
     """
     size = whole_number(batch, "batch", 1)
     refuse_both(resume, upsert)

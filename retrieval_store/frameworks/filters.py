@@ -181,13 +181,15 @@ def _of_qdrant(given: Any, name: str) -> Expression | None:
     from retrieval_store.qdrant.filters import parse_filter
 
     if not isinstance(given, models.Filter):
-        raise InvalidTypeError(f"{name} is {quote(given)}, expected a Filter that has it in it")
+        raise InvalidTypeError(
+            f"{name} is {quote(given)}, expected a Filter: wrap the condition in one"
+        )
     try:
         return parse_filter(given, {})
     except Refused as error:
         raise InvalidFilterError(f"{name}: {error.message}") from error
     except (AttributeError, TypeError) as error:  # a model that was made without its checks
-        raise InvalidFilterError(f"{name} is {quote(given)}, which is no whole Filter") from error
+        raise InvalidFilterError(f"{name} is {quote(given)}, an incomplete Filter") from error
 
 
 def refuse_depth(depth: int, nested: str) -> None:

@@ -51,7 +51,7 @@ from retrieval_store.filters.nodes import (
 Array: TypeAlias = npt.NDArray[Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Parts: TypeAlias = Sequence[Buffer]
-LARGEST = 512 << 20  # bytes of a message
+MAX_BYTES = 512 << 20  # bytes of a message
 COPIED = 64 * 1024  # bytes of a message that is made one part
 MEDIA_TYPE = "application/x-retrieval-store"
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
@@ -123,7 +123,7 @@ def _arrays(message: Buffer, described: Any, start: int) -> list[Array]:
 
 
 NAME = "~"
-LONGEST = 100_000  # digits of an integer
+MAX_DIGITS = 100_000  # digits of an integer
 _HEX = re.compile("-?[0-9a-f]+")
 
 
@@ -201,7 +201,7 @@ class Integer(Plain):
         if name_in(given) != "int":
             return super().decode(given, arrays)
         digits = given.get("is")
-        if not isinstance(digits, str) or len(digits) > LONGEST or not _HEX.fullmatch(digits):
+        if not isinstance(digits, str) or len(digits) > MAX_DIGITS or not _HEX.fullmatch(digits):
             raise no_such(digits, "an integer")
         return int(digits, 16)
 
@@ -400,7 +400,7 @@ class UnionCoder:
         for one in self.each:
             if one.fits(given):
                 return one.decode(given, arrays)
-        raise no_such(given, "one of the types that there can be")
+        raise no_such(given, "a value of one of the allowed types")
 
 
 class Never:
@@ -437,7 +437,7 @@ def list_in(given: Any) -> list[Any]:
 
 
 def no_such(given: Any, wanted: str) -> MalformedError:
-    return MalformedError(f"{str(given)[:80]!r} is there, expected {wanted}")
+    return MalformedError(f"got {str(given)[:80]!r}, expected {wanted}")
 
 
 PACKAGE = "retrieval_store."
@@ -469,18 +469,18 @@ _HOMES: Mapping[str, Sequence[str]] = {
     ),
 }
 _HOME_OF = {name: PACKAGE + home for home, names in _HOMES.items() for name in names}
-_LEARNT: dict[str, type] = {}
+_REGISTERED: dict[str, type] = {}
 
 
-def learn(kind: type) -> None:
+def register_class(kind: type) -> None:
     """Register a dataclass of a higher room that may occur in messages."""
-    _LEARNT[kind.__name__] = kind
+    _REGISTERED[kind.__name__] = kind
 
 
 def class_of(name: str) -> type | None:
     """The class of this name; None for an unknown name."""
-    if name in _LEARNT:
-        return _LEARNT[name]
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     return _class_named(name) if name in _HOME_OF else None
 
 
@@ -490,15 +490,15 @@ def _class_named(name: str) -> type:
     return found
 
 
-def is_learnt(name: str) -> bool:
+def is_registered(name: str) -> bool:
     """Whether a class was registered by a higher room."""
-    return name in _LEARNT
+    return name in _REGISTERED
 
 
 DEEPEST = 3 * MAX_DEPTH  # levels of a filter, of which a level of `where` may mean several
 
 
-def write_by(hint: Any, coder: "Coder") -> None:
+def register_coder(hint: Any, coder: "Coder") -> None:
     """Have values of a type written and read by this coder."""
     _CODERS[hint] = coder
 
@@ -594,7 +594,7 @@ class _Family:
 
     def _has(self, name: str, kind: type) -> bool:
         """Whether a class belongs to the family; to a protocol belong the registered ones."""
-        return is_learnt(name) if self.is_protocol else issubclass(kind, self.base)
+        return is_registered(name) if self.is_protocol else issubclass(kind, self.base)
 
 
 class _Tree(_Family):
@@ -698,14 +698,14 @@ def coder_of(hint: Any) -> Coder:
         return ByName(coder_of(inner[1]))
     if origin is tuple and inner[-1] is not Ellipsis:
         return Several([coder_of(one) for one in inner])
-    if origin in _MADE:
-        return Items(coder_of(inner[0]), _MADE[origin])
+    if origin in _CONSTRUCTORS:
+        return Items(coder_of(inner[0]), _CONSTRUCTORS[origin])
     if is_dataclass(hint):
         return _Record(cast(type, hint))
     return _Family(hint) if isinstance(hint, type) else Never()
 
 
-_MADE: Mapping[Any, Callable[[Any], Any]] = {
+_CONSTRUCTORS: Mapping[Any, Callable[[Any], Any]] = {
     tuple: tuple,
     Sequence: tuple,
     Iterable: list,

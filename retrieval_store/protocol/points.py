@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.protocol.codec import Array, MalformedError, list_in, write_by
+from retrieval_store.protocol.codec import Array, MalformedError, list_in, register_coder
 from retrieval_store.query.types import (
     UNSET,
     Hits,
@@ -201,11 +201,11 @@ class _Projection:
 
 
 _IDS, _POINTS = _Ids(), _Points()
-write_by(Sequence[PointId], _IDS)
-write_by(PointBatch, _Batch())
-write_by(Points, _POINTS)
-write_by(Hits, _Hits())
-write_by(Projection, _Projection())
+register_coder(Sequence[PointId], _IDS)
+register_coder(PointBatch, _Batch())
+register_coder(Points, _POINTS)
+register_coder(Hits, _Hits())
+register_coder(Projection, _Projection())
 
 
 def _encode_column(column: Sequence[Any] | None) -> list[Any] | None:

@@ -28,7 +28,7 @@ from retrieval_store.query.types import NonDenseVectors, Vectors
 
 Match: TypeAlias = Literal["keyword", "prefix", "uuid", "bool", "integer", "text", "phrase", "geo"]
 Use: TypeAlias = Match | Literal["range of integers", "range of floats", "range of times"]
-EVERY: tuple[Use, ...] = tuple(use for kind in get_args(Use) for use in get_args(kind))
+ALL_USES: tuple[Use, ...] = tuple(use for kind in get_args(Use) for use in get_args(kind))
 MATCHED: tuple[Use, ...] = ("keyword", "uuid", "bool", "integer")
 NUMBERS: tuple[Use, ...] = ("integer", "range of integers", "range of floats")
 TIMES: tuple[Use, ...] = ("range of times",)
@@ -84,7 +84,7 @@ def _keys_and_uses(
             case models.FieldCondition(key=key):
                 yield JsonPath((*above, *parse_path(key).steps)), tuple(_of_field(one))
             case models.IsEmptyCondition(is_empty=of) | models.IsNullCondition(is_null=of):
-                yield JsonPath((*above, *parse_path(of.key).steps)), EVERY
+                yield JsonPath((*above, *parse_path(of.key).steps)), ALL_USES
 
 
 def conditions_of(given: models.Filter) -> list[Any]:
@@ -100,7 +100,7 @@ def conditions_of(given: models.Filter) -> list[Any]:
 
 def _of_field(given: models.FieldCondition) -> Iterator[Use]:
     if (given.values_count, given.is_empty, given.is_null) != (None, None, None):
-        yield from EVERY
+        yield from ALL_USES
     if given.match is not None:
         yield from _of_match(given.match)
     if isinstance(given.range, models.DatetimeRange):
@@ -137,13 +137,15 @@ def _of_values(values: Sequence[Any]) -> Sequence[Use]:
     return ("uuid", "keyword") if all(uuid_in(str(one)) for one in values) else ("keyword",)
 
 
-FORBIDDEN = 400
+STRICT_MODE_STATUS = 400
 MEASURED_EACH = 32
-KEPT = 1024  # collections
+MAX_MEASURED = 1024  # collections
 
 
 def _refuse(what: str, value: Any, most: Any, setting: str) -> None:
-    raise Refused(FORBIDDEN, f"Forbidden: {what} is {value}, strict mode allows {most} ({setting})")
+    raise Refused(
+        STRICT_MODE_STATUS, f"Forbidden: {what} is {value}, strict mode allows {most} ({setting})"
+    )
 
 
 def check_limit(opened: CollectionHandle, limit: int | None) -> None:
@@ -201,7 +203,7 @@ def check_scan(opened: CollectionHandle, name: str, given: Any) -> None:
         return
     if not graph.get("payload_m") or not _names_a_tenant(opened, given):
         raise Refused(
-            FORBIDDEN,
+            STRICT_MODE_STATUS,
             f"Forbidden: vectors {name!r} have no graph (m=0), and strict mode allows no search "
             "without (search_allow_exact)",
         )
@@ -237,7 +239,7 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
         _refuse("the number of values in a condition", size, most, "condition_max_size")
     if isinstance(getattr(condition, "match", None), models.MatchSubstring):
         raise Refused(
-            FORBIDDEN,
+            STRICT_MODE_STATUS,
             f"Forbidden: a substring is asked for at {condition.key!r}, for which every value is "
             "looked at; in strict mode, match a prefix or a text instead",
         )
@@ -255,7 +257,7 @@ def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> None:
 
 def _refuse_unindexed(path: JsonPath, uses: Sequence[Use]) -> None:
     raise Refused(
-        FORBIDDEN,
+        STRICT_MODE_STATUS,
         f'Bad request: Index required but not found for "{path}": create one that serves '
         f"{' or '.join(uses)}, or allow unindexed filtering in strict mode",
     )
@@ -371,7 +373,7 @@ class _Sizes:
         return size
 
     def _keep(self, collection: str, asked: int, size: Size) -> None:
-        if len(self._known) >= KEPT and collection not in self._known:
+        if len(self._known) >= MAX_MEASURED and collection not in self._known:
             self._known.clear()
         self._known[collection] = asked, size
 

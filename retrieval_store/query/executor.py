@@ -7,8 +7,8 @@ combines several into one. A store identifies its points by *items*: int64 numbe
 store can interpret. Rankings are best first, with the scores of the step's scoring; equal scores
 are in the order of insertion.
 
-Hits can be grouped (`best_of_each`, `grouped`) as a Qdrant server does it. Usually a step is ranked
-deeper and deeper, until no further hit could belong to the result. That doesn't work where scores
+Hits can be grouped (`best_of_each`, `rank_groups`) as a Qdrant server does it. Usually a step is
+ranked deeper and deeper, until no further hit could belong to the result. That doesn't work where scores
 depend on the set of candidates (steps with prefetches, and `Mmr`): ranking fewer points then
 isn't a prefix of ranking all. Such a step is repeated in rounds, as a server does it: each round
 ranks only the points that no earlier round has put into a group. The first rounds exclude the
@@ -145,8 +145,8 @@ class Ranker(Protocol):
         """The same for a step of one query, among the points that are in any of these rankings."""
 
     def search_key(self, step: QueryStep) -> Hashable:
-        """Equal for steps by `Near` that differ only in their query vectors, so that one search
-        can answer them; None for all others."""
+        """Equal for steps by `NearestDense` that differ only in their query vectors, so that one
+        search can answer them; None for all others."""
 
     def metric(self, space: str) -> Metric:
         """The metric of a vector space that exists."""
@@ -174,15 +174,15 @@ class Ranker(Protocol):
         """Each distinct word of the first text, and what it adds to the scores of some items."""
 
 
-def answer(leaves: Ranker, question: Query) -> list[Hits]:
+def answer(ranker: Ranker, question: Query) -> list[Hits]:
     """The hits of each query of each step, or of each group, best first. Only their points are
     read from the store."""
-    found, groups = _rank_and_group(leaves, question)
+    found, groups = _rank_and_group(ranker, question)
     if question.measured is not None:
         for place, one in enumerate(found):
-            one.distances = leaves.distances(question.measured, place, one.items)
-    points = leaves.fetch([one.items for one in found], question.fields)
-    leaves.trace.lap("fetch")
+            one.distances = ranker.distances(question.measured, place, one.items)
+    points = ranker.fetch([one.items for one in found], question.fields)
+    ranker.trace.lap("fetch")
     return [
         Hits(some, one.distances, one.scores, one.values, group)
         for some, one, group in zip(points, found, groups, strict=True)
@@ -190,71 +190,71 @@ def answer(leaves: Ranker, question: Query) -> list[Hits]:
 
 
 def _rank_and_group(
-    leaves: Ranker, question: Query
+    ranker: Ranker, question: Query
 ) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
     """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
     match question.groups:
         case None:
-            found = list(chain.from_iterable(ranked_each(leaves, question.steps)))
+            found = list(chain.from_iterable(ranked_each(ranker, question.steps)))
         case BestOfEach() as kinds:
-            found = best_of_each(leaves, partial(rank_step, leaves), question.steps[0], kinds)
+            found = best_of_each(ranker, partial(rank_step, ranker), question.steps[0], kinds)
         case GroupSearch() as groups:
-            step, rank = question.steps[0], partial(rank_step, leaves)
-            each = rank_groups(leaves, rank, step, groups, less_is_better(leaves, step))
+            step, rank = question.steps[0], partial(rank_step, ranker)
+            each = rank_groups(ranker, rank, step, groups, less_is_better(ranker, step))
             return [one for _, one in each], [value for value, _ in each]
     return found, [None] * len(found)
 
 
 def ranked_each(
-    leaves: Ranker, steps: Sequence[QueryStep], names: Sequence[str] | None = None
+    ranker: Ranker, steps: Sequence[QueryStep], names: Sequence[str] | None = None
 ) -> list[list[Ranked]]:
     """For each step one ranking per query. Steps with equal `search_key` become one search: a
     product with several query vectors at once costs far less than one after the other."""
     named = [""] * len(steps) if names is None else names
     if len(steps) == 1:
-        return [rank_step(leaves, steps[0], named[0])]
+        return [rank_step(ranker, steps[0], named[0])]
     together: dict[Hashable, list[int]] = {}
     for i, step in enumerate(steps):
-        key = leaves.search_key(step)
+        key = ranker.search_key(step)
         together.setdefault((i,) if key is None else key, []).append(i)
     found: dict[int, list[Ranked]] = {}
     for which in together.values():
         some = [steps[i] for i in which]
         alone = len(some) == 1
-        each = [rank_step(leaves, some[0], named[which[0]])] if alone else _at_once(leaves, some)
+        each = [rank_step(ranker, some[0], named[which[0]])] if alone else _at_once(ranker, some)
         found.update(zip(which, each, strict=True))
     return [found[i] for i in range(len(steps))]
 
 
-def rank_step(leaves: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
+def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
     """One ranking for each query of a step, with threshold and window applied. name: of a prefetch,
     in an explanation."""
     if not step.prefetch:
-        found = leaves.rank(step)
-        if leaves.trace.is_kept and not name and isinstance(step.scoring, Bm25 | NearestSparse):
-            _note(leaves.trace, leg_names([step], ""), [found])
+        found = ranker.rank(step)
+        if ranker.trace.is_kept and not name and isinstance(step.scoring, Bm25 | NearestSparse):
+            _note(ranker.trace, leg_names([step], ""), [found])
     else:
         names = leg_names(step.prefetch, name)
-        before = ranked_each(leaves, step.prefetch, names)
-        _note(leaves.trace, names, before)
+        before = ranked_each(ranker, step.prefetch, names)
+        _note(ranker.trace, names, before)
         each = list(zip(*before, strict=True))
         if isinstance(step.scoring, FuseRankings):
-            found = fused_each(leaves, step, step.scoring, each)
+            found = fused_each(ranker, step, step.scoring, each)
         else:
             found = [
-                leaves.rank_among(_for_one_query(step, i), legs) for i, legs in enumerate(each)
+                ranker.rank_among(_for_one_query(step, i), legs) for i, legs in enumerate(each)
             ]
-    return [_window(leaves, step, one) for one in found]
+    return [_window(ranker, step, one) for one in found]
 
 
-def _at_once(leaves: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
+def _at_once(ranker: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
     """The rankings of steps with equal `search_key`, by one search for all their vectors."""
     nears = [step.scoring for step in steps if isinstance(step.scoring, NearestDense)]
     vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
     together = replace(nears[0], vectors=vectors)
-    found = iter(leaves.rank(replace(steps[0], scoring=together, threshold=None)))
+    found = iter(ranker.rank(replace(steps[0], scoring=together, threshold=None)))
     return [
-        [_window(leaves, step, next(found)) for _ in near.vectors]
+        [_window(ranker, step, next(found)) for _ in near.vectors]
         for step, near in zip(steps, nears, strict=True)
     ]
 
@@ -267,35 +267,35 @@ def _for_one_query(step: QueryStep, place: int) -> QueryStep:
     return replace(step, scoring=query_of(near, place))
 
 
-def _window(leaves: Ranker, step: QueryStep, found: Ranked) -> Ranked:
+def _window(ranker: Ranker, step: QueryStep, found: Ranked) -> Ranked:
     """The hits that are as good as the threshold, cut to the window of offset and limit."""
     count = len(found.items)
-    good = _count_good(leaves, step, found)
+    good = _count_good(ranker, step, found)
     found.is_cut = good == count >= step.depth
     if not step.offset and good == count <= step.limit:
         return found
     return found.at(slice(step.offset, min(good, step.depth)))
 
 
-def _count_good(leaves: Ranker, step: QueryStep, found: Ranked) -> int:
+def _count_good(ranker: Ranker, step: QueryStep, found: Ranked) -> int:
     """How many hits, best first, precede the first one that is worse than the threshold."""
     if step.threshold is None:
         return len(found.items)
-    bad = are_bad(leaves, step, found)
+    bad = are_bad(ranker, step, found)
     return int(np.argmax(bad)) if bad.any() else len(bad)
 
 
-def are_bad(leaves: Ranker, step: QueryStep, found: Ranked) -> Bools:
+def are_bad(ranker: Ranker, step: QueryStep, found: Ranked) -> Bools:
     """(n,) bool: which hits of a step with a threshold are worse than that."""
     assert step.threshold is not None
     if isinstance(step.scoring, NearestDense) and step.scoring.scale == "distance":
         assert found.distances is not None
         bad: Bools = found.distances > step.threshold
         return bad
-    return are_worse(leaves, step.scoring, found.scores, step.threshold)
+    return are_worse(ranker, step.scoring, found.scores, step.threshold)
 
 
-def are_worse(leaves: Ranker, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
+def are_worse(ranker: Ranker, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
     """(n,) bool: which scores, in a Qdrant server's scale, are worse than a threshold.
 
     As on a server, the metric of the space alone decides which side of a threshold is worse: above
@@ -304,13 +304,13 @@ def are_worse(leaves: Ranker, scoring: Scoring, scores: Floats, threshold: float
     compared = scoring.near if isinstance(scoring, Mmr) else scoring
     below = (
         isinstance(compared, NearestDense | Recommend | Discover | RelevanceFeedback)
-        and leaves.metric(compared.space) in LESS_IS_BETTER
+        and ranker.metric(compared.space) in LESS_IS_BETTER
     )
     worse: Bools = scores > threshold if below else scores < threshold
     return worse
 
 
-def less_is_better(leaves: Ranker, step: QueryStep) -> bool:
+def less_is_better(ranker: Ranker, step: QueryStep) -> bool:
     """Whether the best hit of a step is the one with the least score, or with the least value for
     an order."""
     if isinstance(step.scoring, OrderBy):
@@ -319,24 +319,24 @@ def less_is_better(leaves: Ranker, step: QueryStep) -> bool:
     return (
         isinstance(near, NearestDense)
         and near.scale == "server"
-        and leaves.metric(near.space) in LESS_IS_BETTER
+        and ranker.metric(near.space) in LESS_IS_BETTER
     )
 
 
 def fused_each(
-    leaves: Ranker, step: QueryStep, scoring: FuseRankings, each: Sequence[Sequence[Ranked]]
+    ranker: Ranker, step: QueryStep, scoring: FuseRankings, each: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
     """For each query one ranking by fusion of the rankings of its prefetches."""
     from retrieval_store.base.fusion import fuse
 
     weights = [_weights(scoring, legs) for legs in each]
-    if leaves.trace.is_kept:
-        leaves.trace.alphas = [one[0] for one in weights if one is not None]
+    if ranker.trace.is_kept:
+        ranker.trace.alphas = [one[0] for one in weights if one is not None]
     found = []
     for legs, its in zip(each, weights, strict=True):
         rankings = [(leg.items, leg.scores) for leg in legs]
-        found.append(Ranked(*fuse(rankings, scoring.kind, its, scoring.k, leaves.order)))
-    leaves.trace.lap("fusion")
+        found.append(Ranked(*fuse(rankings, scoring.kind, its, scoring.k, ranker.order)))
+    ranker.trace.lap("fusion")
     return found
 
 
@@ -395,10 +395,10 @@ def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
     return names
 
 
-MORE = 8  # factor by which the depth grows while there are too few groups
+GROWTH = 8  # factor by which the depth grows while there are too few groups
 FIRST_LOOK = 4  # the first depth, in multiples of the hits that all groups hold
-USUAL = 2  # the first depth, in multiples of `Labelling.apart` times the size of a group
-TWICE = 2  # factor by which the depth grows once all groups are known but not full
+FIRST_FACTOR = 2  # the first depth, in multiples of `Labelling.apart` times the size of a group
+FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but not full
 ROUNDS = 5  # at most so many of each series, like a server
 Rank: TypeAlias = Callable[[QueryStep], list[Ranked]]  # one ranking for each query of a step
 
@@ -419,10 +419,10 @@ def count_groups(
     return places
 
 
-def best_of_each(leaves: Ranker, rank: Rank, step: QueryStep, kinds: BestOfEach) -> list[Ranked]:
+def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, kinds: BestOfEach) -> list[Ranked]:
     """For each query of a step one ranking with at most `kinds.size` hits of each value."""
     limit = step.depth
-    labels = leaves.labelling(kinds, limit)
+    labels = ranker.labelling(kinds, limit)
     while True:
         found = rank(with_limit(step, limit))
         each = [count_groups(labels.of(one.items), kinds.size) for one in found]
@@ -437,7 +437,7 @@ def best_of_each(leaves: Ranker, rank: Rank, step: QueryStep, kinds: BestOfEach)
                 one.at(np.array(sorted(chain.from_iterable(places.values()))[window], np.int64))
                 for one, places in zip(found, each, strict=True)
             ]
-        limit *= MORE
+        limit *= GROWTH
 
 
 def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
@@ -448,27 +448,27 @@ def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) 
 
 
 def rank_groups(
-    leaves: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
+    ranker: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
     """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
     each. A point is in the group of each of its values; a point with any value that is neither a
     string nor an integer is in none. ascending: whether the hit with the least score, or the least
     value of an order, is the best."""
     if step.prefetch or isinstance(step.scoring, Mmr):
-        return _in_rounds(leaves, rank, step, groups, ascending)
+        return _in_rounds(ranker, rank, step, groups, ascending)
     limit = groups.count * groups.size * FIRST_LOOK
-    labels = leaves.labelling(groups, limit)
-    limit = max(limit, min(MORE * limit, labels.apart * groups.size * USUAL))
+    labels = ranker.labelling(groups, limit)
+    limit = max(limit, min(GROWTH * limit, labels.apart * groups.size * FIRST_FACTOR))
     while True:
         (found,) = rank(replace(step, limit=limit))
         places = count_groups(labels.of(found.items), groups.size, groups.count)
         if len(set(map(type, places))) > 1:  # a server loses groups of the other type
-            return _in_rounds(leaves, rank, step, groups, ascending)
+            return _in_rounds(ranker, rank, step, groups, ascending)
         lack = any(len(at) < min(groups.size, labels.most(one)) for one, at in places.items())
         full = len(places) == groups.count and not lack
         if full or not found.is_cut:
             return [(one, found.at(np.array(at, np.int64))) for one, at in places.items()]
-        limit *= MORE if len(places) < groups.count else TWICE
+        limit *= GROWTH if len(places) < groups.count else FILL_GROWTH
 
 
 class _Hit(NamedTuple):
@@ -480,12 +480,12 @@ class _Hit(NamedTuple):
 
 
 def _in_rounds(
-    leaves: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
+    ranker: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
 ) -> list[tuple[GroupValue, Ranked]]:
     """The groups of a step whose scores depend on the set of candidates; see the module."""
     limit = groups.count * groups.size
-    labels = leaves.labelling(groups, limit)
-    gathered = _Gathered(leaves, groups, labels, ascending)
+    labels = ranker.labelling(groups, limit)
+    gathered = _Gathered(ranker, groups, labels, ascending)
     wide = replace(_widen_prefetches(step, groups.size), limit=limit)
     for groups_asked in (gathered.not_full, gathered.to_fill):
         for _ in range(ROUNDS):
@@ -519,7 +519,7 @@ class _Gathered:
     """The groups found so far. ascending: whether the least score or value ranks first; hits: those
     of each group; ids: the points that are in at least one group (a dict, as an ordered set)."""
 
-    leaves: Ranker
+    ranker: Ranker
     groups: GroupSearch
     labels: Labelling
     ascending: bool
@@ -535,7 +535,7 @@ class _Gathered:
             for one in label:
                 self.hits.setdefault(one, []).append(hit)
         held = found.items[np.array([bool(label) for label in labels], np.bool_)]
-        (points,) = self.leaves.fetch([held], Fields())
+        (points,) = self.ranker.fetch([held], Fields())
         self.ids.update(dict.fromkeys(points.ids))
 
     def unseen(self) -> Expression:

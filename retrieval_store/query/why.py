@@ -38,24 +38,24 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import Fields, PointId, Points
 
 
-def why(leaves: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
+def why(ranker: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
     """What is told of the records. most: how many points a ranking has at most; those behind them
     have no rank. InvalidArgumentError for several queries."""
     question, same = inquiry.question, inquiry.same
     for steps in (question.steps, *((step,) for step in inquiry.beside)):
         if (count := queries_of(steps)) != 1:
             raise InvalidArgumentError(f"why is asked of one query, got {count}")
-    items = leaves.matching(inquiry.records, inquiry.limit)
-    hits = answer(leaves, replace(question, fields=Fields(payload=same is not None), measured=None))
-    ways = _Ways(leaves, inquiry.records, items, most)
+    items = ranker.matching(inquiry.records, inquiry.limit)
+    hits = answer(ranker, replace(question, fields=Fields(payload=same is not None), measured=None))
+    ways = _Ways(ranker, inquiry.records, items, most)
     whole = ways.ranked(question.steps[0], "")
     for step in inquiry.beside:
         ways.rank_beside(step)
     ranks = _places(whole.items, items)
     fields = Fields(payload=True, document=True, uri=True)
-    (points,) = leaves.fetch([items], fields)
-    (first,) = leaves.fetch([whole.items[: inquiry.ahead]], Fields())
-    fulfilled = [leaves.fulfilling(one, items) for one in inquiry.conditions]
+    (points,) = ranker.fetch([items], fields)
+    (first,) = ranker.fetch([whole.items[: inquiry.ahead]], Fields())
+    fulfilled = [ranker.fulfilling(one, items) for one in inquiry.conditions]
     found = [one.points for one in hits]
     return RankReport(
         points=points,
@@ -63,7 +63,7 @@ def why(leaves: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
         matching=None,
         ranks=ranks,
         ahead=[first.ids[: max(0, rank - 1)] for rank in ranks.tolist()],
-        beyond=_beyond(leaves, question.steps[0], whole, ranks),
+        beyond=_beyond(ranker, question.steps[0], whole, ranks),
         legs=ways.legs,
         words=ways.words,
         fulfilled=np.array(fulfilled, np.bool_).reshape(len(fulfilled), len(items)),
@@ -97,11 +97,11 @@ def _with_same(
     ]
 
 
-def _beyond(leaves: Ranker, step: QueryStep, found: Ranked, places: Ints) -> Bools:
+def _beyond(ranker: Ranker, step: QueryStep, found: Ranked, places: Ints) -> Bools:
     """(n,) which of the hits at these places, from 1, are worse than the threshold of a step."""
     beyond = np.zeros(len(places), np.bool_)
     if step.threshold is not None and len(found.items):
-        bad = are_bad(leaves, step, found)
+        bad = are_bad(ranker, step, found)
         beyond[places > 0] = bad[places[places > 0] - 1]
     return beyond
 
@@ -110,8 +110,8 @@ class _Ways:
     """The single rankings of a question, and what they say of some items. records: what these
     fulfil, and others perhaps too."""
 
-    def __init__(self, leaves: Ranker, records: Expression, items: Ints, most: int) -> None:
-        self._leaves, self._records, self._items, self._most = leaves, records, items, most
+    def __init__(self, ranker: Ranker, records: Expression, items: Ints, most: int) -> None:
+        self._ranker, self._records, self._items, self._most = ranker, records, items, most
         self.legs: list[LegReport] = []
         self.words: list[WordReport] = []
 
@@ -122,9 +122,9 @@ class _Ways:
         names = leg_names(step.prefetch, name)
         each = [self.ranked(one, named) for one, named in zip(step.prefetch, names, strict=True)]
         if isinstance(step.scoring, FuseRankings):
-            (found,) = fused_each(self._leaves, step, step.scoring, [each])
+            (found,) = fused_each(self._ranker, step, step.scoring, [each])
             return found
-        return self._leaves.rank_among(self._whole(step), each)
+        return self._ranker.rank_among(self._whole(step), each)
 
     def rank_beside(self, step: QueryStep) -> None:
         """Tell how a step that isn't the question's ranks the items."""
@@ -132,11 +132,11 @@ class _Ways:
 
     def _rank(self, step: QueryStep, name: str, asked: int | None) -> Ranked:
         whole = self._whole(step)
-        (found,) = self._leaves.rank(whole)
+        (found,) = self._ranker.rank(whole)
         found = found.at(slice(whole.limit))
         self.legs.append(self._told(step, name, asked, found))
         if isinstance(step.scoring, Bm25):
-            self.words += self._leaves.words(step.scoring, self._items)
+            self.words += self._ranker.words(step.scoring, self._items)
         return found
 
     def _whole(self, step: QueryStep) -> QueryStep:
@@ -158,9 +158,9 @@ class _Ways:
         scores[is_there] = alone.scores[places[is_there] - 1]
         if alone.distances is not None:
             distances[is_there] = alone.distances[places[is_there] - 1]
-        beyond = _beyond(self._leaves, step, alone, places)
+        beyond = _beyond(self._ranker, step, alone, places)
         is_whole = len(found.items) < self._most
-        sign = 1.0 if less_is_better(self._leaves, step) else -1.0
+        sign = 1.0 if less_is_better(self._ranker, step) else -1.0
         for i in np.flatnonzero(is_there & (ranks == 0)).tolist():
             before = self._count_before(found, self._items[i], sign * scores[i], sign)
             if is_whole or before < len(found.items):
@@ -174,7 +174,7 @@ class _Ways:
             isinstance(step.scoring, NearestDense | NearestSparse | Bm25)
             and not np.isin(self._items, found.items).all()
         ):
-            (alone,) = self._leaves.rank(replace(self._whole(step), expression=self._records))
+            (alone,) = self._ranker.rank(replace(self._whole(step), expression=self._records))
             return alone
         return found
 
@@ -182,5 +182,5 @@ class _Ways:
         """How many of a ranking stand before an item with this key, of which less is better."""
         keys: Floats = sign * found.scores
         equal = found.items[keys == key]
-        earlier = self._leaves.order(np.append(equal, item))
+        earlier = self._ranker.order(np.append(equal, item))
         return int(np.count_nonzero(keys < key) + np.count_nonzero(earlier[:-1] < earlier[-1]))

@@ -4,9 +4,9 @@ A read may always be tried again. A write may where it is certain that nothing w
 no connection, or the server said so. Else the error says that it may have been done, as a whole or
 not at all: what the server does, it does in one transaction.
 
-`is_ours_at` finds out whether a server is one of ours. `Heads` and `head_of` write and read the
-heads of HTTP/1.1: the standard library reads the head of an answer as that of a mail, which takes
-longer than all else that a client does for a short query.
+`is_ours_at` finds out whether a server is one of ours. `RequestWriter` and `head_of` write and read
+the heads of HTTP/1.1: the standard library parses the head of an answer as that of a mail, which
+takes longer than everything else that a client does for a short query.
 """
 
 import os
@@ -40,7 +40,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.protocol.codec import (
     COPIED,
-    LARGEST,
+    MAX_BYTES,
     MEDIA_TYPE,
     Buffer,
     MalformedError,
@@ -127,63 +127,63 @@ class Retry:
 def not_connected(error: Exception, place: str) -> AttemptFailure:
     """The failure of an attempt that got no connection."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        said = f"its certificate isn't trusted here: {error.verify_message}"
-        return AttemptFailure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+        reason = f"its certificate isn't trusted here: {error.verify_message}"
+        return AttemptFailure(UnavailableError(_cannot(place, reason)), again=False, begun=False)
     if isinstance(error, ssl.SSLError):
-        said = "TLS isn't spoken there: is it http:// instead of https://?"
-        return AttemptFailure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+        reason = "TLS isn't spoken there: is it http:// instead of https://?"
+        return AttemptFailure(UnavailableError(_cannot(place, reason)), again=False, begun=False)
     if isinstance(error, socket.gaierror):
-        said = "no host of this name is known here"
-        return AttemptFailure(UnavailableError(_cannot(place, said)), again=False, begun=False)
+        reason = "no host of this name is known here"
+        return AttemptFailure(UnavailableError(_cannot(place, reason)), again=False, begun=False)
     if isinstance(error, TimeoutError):
-        said = f"nothing answers there {_TIMEOUT_HINT}"
-        return AttemptFailure(ClusterTimeoutError(_cannot(place, said)), again=False, begun=False)
-    said = "nothing answers there"
+        reason = f"nothing answers there {_TIMEOUT_HINT}"
+        return AttemptFailure(ClusterTimeoutError(_cannot(place, reason)), again=False, begun=False)
+    reason = "nothing answers there"
     if isinstance(error, ConnectionResetError):
-        said = "connections are closed there: is it https:// instead of http://?"
-    return AttemptFailure(UnavailableError(_cannot(place, said)), again=True, begun=False)
+        reason = "connections are closed there: is it https:// instead of http://?"
+    return AttemptFailure(UnavailableError(_cannot(place, reason)), again=True, begun=False)
 
 
 def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
     """The failure of an attempt whose connection was cut, or had no answer, after something had
     been sent."""
     if isinstance(error, TimeoutError):
-        said = f"the server {place} didn't finish {doing} {_TIMEOUT_HINT}"
-        return AttemptFailure(ClusterTimeoutError(said), again=False, begun=True)
-    said = f"the connection to the server {place} was cut while {doing}"
-    return AttemptFailure(UnavailableError(said), again=True, begun=True)
+        message = f"the server {place} didn't finish {doing} {_TIMEOUT_HINT}"
+        return AttemptFailure(ClusterTimeoutError(message), again=False, begun=True)
+    message = f"the connection to the server {place} was cut while {doing}"
+    return AttemptFailure(UnavailableError(message), again=True, begun=True)
 
 
 def error_answer(
     status: int, headers: Mapping[str, str], body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
     """The failure that an unexpected answer means."""
-    said = _error_in_body(body)
+    answer = _error_in_body(body)
     if status == HTTPStatus.UNAUTHORIZED:
-        told = f"the server {place} wants a key, or another one: give it as api_key= of Client"
-        return AttemptFailure(AccessDeniedError(told), again=False, begun=False)
+        message = f"the server {place} wants a key, or another one: give it as api_key= of Client"
+        return AttemptFailure(AccessDeniedError(message), again=False, begun=False)
     if status in _NOT_BEGUN:
-        told = f"the server {place} takes no more requests just now, {doing} neither"
-        return AttemptFailure(UnavailableError(told), True, begun=False, pause=_seconds(headers))
-    error = understood(said)
+        message = f"the server {place} is busy; {doing} wasn't begun"
+        return AttemptFailure(UnavailableError(message), True, begun=False, pause=_seconds(headers))
+    error = understood(answer)
     if isinstance(error, ClientClosedError):  # of the store, which is closed with its server
-        told = f"the server {place} is ending"
-        return AttemptFailure(UnavailableError(told), again=True, begun=False)
+        message = f"the server {place} is ending"
+        return AttemptFailure(UnavailableError(message), again=True, begun=False)
     if error is not None:
         return AttemptFailure(error, again=False, begun=False)
     if status == HTTPStatus.FORBIDDEN:
-        told = f"the key that is given as api_key= of Client has no right to {doing} {place}"
-        return AttemptFailure(AccessDeniedError(told), again=False, begun=False)
+        message = f"the key that is given as api_key= of Client doesn't allow {doing} {place}"
+        return AttemptFailure(AccessDeniedError(message), again=False, begun=False)
     if status in _PROXY_STATUSES:
-        told = f"what stands before the server {place} can't reach it ({status})"
-        return AttemptFailure(UnavailableError(told), again=True, begun=True)
-    told = f"the server {place} answers {status} when {doing}{_sentence(said)}"
-    return AttemptFailure(ClusterError(told), again=False, begun=status >= 500)
+        message = f"a proxy in front of the server {place} can't reach it ({status})"
+        return AttemptFailure(UnavailableError(message), again=True, begun=True)
+    message = f"the server {place} answers {status} when {doing}{_sentence(answer)}"
+    return AttemptFailure(ClusterError(message), again=False, begun=status >= 500)
 
 
 def not_ready(place: str) -> UnavailableError:
     """The error where something else answers than before, or than will answer soon."""
-    return UnavailableError(f"what is {place} isn't ready: something else answers in its place")
+    return UnavailableError(f"the server {place} isn't ready: another program answers there")
 
 
 def unreadable_answer(place: str, doing: str) -> ClusterError:
@@ -291,18 +291,18 @@ def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise AccessDeniedError(
-            f"what is {place} lets no one look ({status}): a store of ours without keys has to be "
-            "called by a name that it knows (--allow-host); what stands before it may want a key"
+            f"access to the server {place} was denied ({status}). A retrieval-store server without "
+            "keys answers only to host names that it knows (--allow-host); a proxy may want a key"
         )
     try:
-        said = orjson.loads(body) if status == HTTPStatus.OK else None
+        answer = orjson.loads(body) if status == HTTPStatus.OK else None
     except orjson.JSONDecodeError:
-        said = None
-    if not isinstance(said, dict) or ("version" not in said and OURS not in said):
+        answer = None
+    if not isinstance(answer, dict) or ("version" not in answer and OURS not in answer):
         raise ClusterError(
-            f"there is no Qdrant {place}, and no store of ours (it answers {status})"
+            f"there is neither a Qdrant nor a retrieval-store server {place} (it answers {status})"
         )
-    return OURS in said
+    return OURS in answer
 
 
 def _timeout(given: Any) -> float | None:
@@ -350,29 +350,29 @@ def _context(verify: Any) -> ssl.SSLContext:
     return context
 
 
-LONGEST = 64 * 1024  # bytes of an answer's head
+MAX_HEAD_BYTES = 64 * 1024  # bytes of an answer's head
 END = b"\r\n\r\n"
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
-class Heads:
+class RequestWriter:
     """Makes the heads of requests to an address."""
 
     def __init__(self, address: Address) -> None:
         host = f"[{address.host}]" if ":" in address.host else address.host
-        said = {
+        headers = {
             "host": f"{host}:{address.port}",
             "accept-encoding": "identity",
             "content-type": MEDIA_TYPE,
             **address.headers,
         }
         self._prefix = address.prefix
-        self._said = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
-    def before(self, method: str, path: str, body: Parts) -> Parts:
+    def build(self, method: str, path: str, body: Parts) -> Parts:
         """A request in parts. The first is its head with a short body behind it: sent one after the
         other they would wake the server twice."""
-        first = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._said}"
+        first = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}"
         head = f"{first}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
         if len(body) == 1 and len(body[0]) <= COPIED:
             return [head + body[0]]
@@ -453,7 +453,7 @@ class SocketReader:
     def until(self, end: bytes) -> bytes:
         """The bytes up to and including these."""
         while (at := self._have.find(end)) < 0:
-            if len(self._have) > LONGEST:
+            if len(self._have) > MAX_HEAD_BYTES:
                 raise HTTPException("the head of an answer is too long")
             more = self._sock.recv(_AT_ONCE)
             if not more:
@@ -525,7 +525,7 @@ class HttpConnection:
 
     def __init__(self, address: Address) -> None:
         self.sock: Any = None
-        self._address, self._heads = address, Heads(address)
+        self._address, self._writer = address, RequestWriter(address)
         self._incoming: Any = None
         self._used = time.monotonic()
         self._poll: Any = None
@@ -546,9 +546,9 @@ class HttpConnection:
             self.sock.close()
             self.sock = None
 
-    def asked(self, method: str, path: str, body: Parts) -> HttpResponse:
+    def send_request(self, method: str, path: str, body: Parts) -> HttpResponse:
         """The answer to a request, whose body is still to be read."""
-        for part in self._heads.before(method, path, body):
+        for part in self._writer.build(method, path, body):
             _send(self.sock, part)
         while True:
             head = head_of(self._incoming.until(END))
@@ -561,7 +561,7 @@ class HttpConnection:
         place, doing = self._address.place, request.doing
         try:
             self.sock.settimeout(None if request.long else self._address.timeout)
-            answer = self.asked("POST", request.path, request.message)
+            answer = self.send_request("POST", request.path, request.message)
             if answer.status == HTTPStatus.OK:
                 result = read(answer)
             else:
@@ -638,7 +638,7 @@ def connect(address: Address) -> HttpConnection:
     return line
 
 
-KEPT = 64  # idle connections, one for each thread of an event loop's client
+MAX_IDLE = 64  # idle connections, one for each thread of an event loop's client
 
 
 class Connection:
@@ -698,7 +698,7 @@ class Connection:
 
     def _give_back(self, line: HttpConnection) -> None:
         with self._lock:
-            if line.rest() and not self._closed and len(self._idle) < KEPT:
+            if line.rest() and not self._closed and len(self._idle) < MAX_IDLE:
                 self._idle.append(line)
                 return
         line.close()
@@ -761,10 +761,10 @@ def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) 
 def request_of(method: Method, path: str, given: Mapping[str, Any], doing: str) -> MessageRequest:
     """The request for a method; InvalidArgumentError for one that is too large."""
     message = method.asked(given)
-    if size_of(message) > LARGEST:
+    if size_of(message) > MAX_BYTES:
         raise InvalidArgumentError(
-            f"{doing} takes {size_of(message):,} bytes at once; a server takes {LARGEST:,}: divide "
-            "it into several calls"
+            f"{doing} takes {size_of(message):,} bytes at once; a server takes {MAX_BYTES:,}: "
+            "divide it into several calls"
         )
     return MessageRequest(f"{ROOT}{path}", message, doing, method.access != "read", method.long)
 
@@ -808,7 +808,7 @@ def _looked_at(address: Address, within: float | None) -> bool | None:
     line = HttpConnection(replace(address, timeout=within))
     try:
         line.connect()
-        answer = line.asked("GET", "/", ())
+        answer = line.send_request("GET", "/", ())
         return is_ours(answer.status, bytes(answer.whole()), address.place)
     finally:
         line.close()

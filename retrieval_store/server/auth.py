@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.protocol.codec import LARGEST
+from retrieval_store.protocol.codec import MAX_BYTES
 from retrieval_store.server.answers import Response, refusal, text
 from retrieval_store.server.routes import Access
 
@@ -40,7 +40,7 @@ class ServerLimits:
     wait."""
 
     body: int = 32 * MEBIBYTE
-    bodies: int = LARGEST
+    bodies: int = MAX_BYTES
     body_seconds: float = 60.0
     upload_seconds: float = 3600.0
     parsed_at_once: int = 64 * 1024

@@ -489,7 +489,9 @@ except ImportError:
 Strings: TypeAlias = list[str]
 _NUMBERS = {float, int}
 LARGE = 64 * 1024  # bytes of a body for which a second parser is worth its memory
-KEPT = 8 << 20  # bytes of a body after which a parser is kept, which has thrice as much memory
+KEEP_PARSER_UP_TO = (
+    8 << 20
+)  # bytes of a body after which a parser is kept, which has thrice as much memory
 _kept = threading.local()  # a parser for each thread
 prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.BatchVectorStruct)
 
@@ -518,7 +520,7 @@ def _with_arrays(sent: bytes) -> Any:
     """A body with points whose vectors are arrays instead of lists of numbers; None for what this
     fast parser can't read."""
     parser = getattr(_kept, "parser", None) or simdjson.Parser()
-    _kept.parser = parser if len(sent) <= KEPT else None
+    _kept.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
     try:
         body = parser.parse(sent)
         points = body["points"]

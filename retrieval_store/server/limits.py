@@ -1,6 +1,7 @@
 """Bounds what requests may take of a server: the memory of bodies, and threads.
 
-A body is read whole, inflated and bounded (`whole_body`), or streamed into a file (`streamed`).
+A body is read whole, inflated and bounded (`whole_body`), or streamed into a file
+(`stream_to_file`).
 
 Requests are answered in threads (`Pool`), so that the loop never waits for a disk, a lock or a
 computation. As many requests run at once as there are threads; others wait for one, in the order in

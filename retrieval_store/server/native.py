@@ -18,7 +18,7 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.indexes import EXACT
-from retrieval_store.protocol.codec import MEDIA_TYPE, learn
+from retrieval_store.protocol.codec import MEDIA_TYPE, register_class
 from retrieval_store.protocol.methods import POINTS, STORE, Method
 from retrieval_store.protocol.validate import check_arguments
 from retrieval_store.qdrant.tokenizers import Tokens
@@ -28,7 +28,7 @@ from retrieval_store.server.answers import FileAnswer, Response
 from retrieval_store.server.request import KEPT_SECONDS, RequestContext
 
 LONGEST_NAME = 512
-learn(Tokens)
+register_class(Tokens)
 
 
 def of_points(name: str) -> Callable[[RequestContext], Any]:

@@ -24,7 +24,7 @@ from retrieval_store.qdrant.strict_mode import conditions_in
 Kind: TypeAlias = Literal["read", "write"]
 MINUTE = 60.0
 TOO_MANY = 429
-KEPT = 1024  # buckets
+MAX_BUCKETS = 1024  # buckets
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class _Buckets:
         with self._lock:
             bucket = self._held.get(key)
             if bucket is None or bucket.most != most:
-                if len(self._held) >= KEPT:
+                if len(self._held) >= MAX_BUCKETS:
                     self._held.clear()
                 bucket = self._held[key] = Bucket(most, now)
             return bucket.lack_after(cost, now)

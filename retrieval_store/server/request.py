@@ -30,7 +30,7 @@ from retrieval_store.server.inference import Inference
 from retrieval_store.server.limits import BusyError
 from retrieval_store.view.live import Views
 
-KEPT = 10_000  # kinds of answers that are counted
+MAX_KINDS = 10_000  # kinds of answers that are counted
 BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
 
 
@@ -60,7 +60,7 @@ class Monitor:
         with self._lock:
             found = self._counts.get((route, status))
             if found is None:
-                if len(self._counts) >= KEPT:
+                if len(self._counts) >= MAX_KINDS:
                     return
                 found = Count(0, 0.0, seconds, seconds, [0] * len(BUCKETS))
                 self._counts[route, status] = found

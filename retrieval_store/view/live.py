@@ -146,8 +146,8 @@ def live(views: Views, collection: str | None = None) -> Lines:
     return Lines(views, collection)
 
 
-EVERY, EVERY_OF_ONE = 5.0, 0.4  # seconds between two looks at all collections, and at one
-SHARE = 20.0  # times as long as a look at all took, until the next
+ALL_PERIOD, ONE_PERIOD = 5.0, 0.4  # seconds between two looks at all collections, and at one
+PAUSE_PER_LOOK = 20.0  # times as long as a look at all took, until the next
 
 
 class Watching:
@@ -180,8 +180,8 @@ class Watching:
         if now >= self._next:
             self._look()
             took = self._clock() - now
-            self._next = self._clock() + max(EVERY, SHARE * took)
-        if collection in self._known and now - self._looked_at.get(collection, 0) >= EVERY_OF_ONE:
+            self._next = self._clock() + max(ALL_PERIOD, PAUSE_PER_LOOK * took)
+        if collection in self._known and now - self._looked_at.get(collection, 0) >= ONE_PERIOD:
             self._look_at(collection)
             self._looked_at[collection] = self._clock()
 

@@ -127,7 +127,7 @@ def test_queries_are_not_counted(client, warnings):
     notes.query(query_texts=LONG)
     assert notes.stats()["texts_cut"] == 0
     (line,) = warnings()
-    assert "longer than the 256 tokens of it that wordllama takes in" in line
+    assert "longer than the 256 tokens that wordllama reads" in line
 
 
 @pytest.mark.embedded

@@ -67,7 +67,7 @@ def test_that_a_text_is_longer_is_logged_once(embed, caplog):
         for _ in range(3):
             embed([LINE * 100, LINE * 100_000])
     (record,) = caplog.records
-    assert "longer than the 256 tokens of it that wordllama takes in" in record.getMessage()
+    assert "longer than the 256 tokens that wordllama reads" in record.getMessage()
     assert "boiler" not in record.getMessage()
 
 

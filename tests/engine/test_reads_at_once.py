@@ -129,7 +129,7 @@ def test_a_read_that_meets_a_contradiction_looks_once_more_at_what_is_loaded_ane
         points, seen = filled(things, ["a", "b"]), []
 
         def look(view, failures):
-            seen.append(view.kept)
+            seen.append(view.caches)
             if len(seen) <= failures:
                 raise IndexError("index 7 is out of bounds")
             return view.state.count

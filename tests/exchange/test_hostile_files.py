@@ -194,7 +194,7 @@ def test_what_is_no_file_is_refused(notes, tmp_path):
             add_file(notes, path, format="jsonl")
     with pytest.raises(InvalidArgumentError, match="embeddings.npy"):
         add_file(notes, tmp_path / "folder.jsonl")
-    with pytest.raises(InvalidArgumentError, match="says no format"):
+    with pytest.raises(InvalidArgumentError, match="whose suffix is none of"):
         add_file(notes, tmp_path / "notes.xml")
     with pytest.raises(InvalidArgumentError, match="format is 'xml'"):
         add_file(notes, tmp_path / "notes.xml", format="xml")

@@ -279,12 +279,12 @@ def while_maintaining(access: Any, work: Callable[[], object]) -> None:
 
 def load_index(access: Any, space: str = "") -> None:
     """Load the file of an index."""
-    derive.load(access, space)
+    derive.load_index(access, space)
 
 
 def make_codes(access: Any, space: str = "") -> None:
     """Make the codes of vectors that have none yet."""
-    derive.code(access, space, _tell_nobody)
+    derive.build_codes(access, space, _tell_nobody)
 
 
 def remove_expired(access: Any) -> int:

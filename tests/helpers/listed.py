@@ -20,7 +20,7 @@ DOCUMENTS = [
 
 
 def kept_of(collection):
-    return inside.access(collection).read(lambda view: view.kept)
+    return inside.access(collection).read(lambda view: view.caches)
 
 
 def ready(collection):

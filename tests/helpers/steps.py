@@ -55,7 +55,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "copy_rows": "engine.maintenance.compaction.append_rows",
         "maintain": "engine.maintenance.run.run_once",
         "maintain_alone": "engine.maintenance.run.as_only_process",
-        "make_codes": "engine.maintenance.run.code",
+        "make_codes": "engine.maintenance.run.build_codes",
         "take_in_vectors": "engine.maintenance.derive._take_in",
         "write_derived": "engine.maintenance.derive.derived.write_file",
         "verify_collection": "engine.maintenance.verify.verify_collection",

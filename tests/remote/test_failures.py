@@ -207,7 +207,7 @@ def cutting(way):
     ("way", "error", "said", "again"),
     [
         ("cut", UnavailableError, "was cut while", True),
-        ("gateway", UnavailableError, "stands before", True),
+        ("gateway", UnavailableError, "a proxy in front of", True),
         ("slow", ClusterTimeoutError, "didn't finish .* in time", False),
         ("garbled", ClusterError, "can't be understood", False),
         ("proxy", ClusterError, "answers 404", False),
@@ -432,7 +432,11 @@ def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served, s
     ("said", "error", "match"),
     [
         (b"403 Forbidden\r\ncontent-length: 0", AccessDeniedError, "--allow-host"),
-        (b"200 OK\r\ncontent-length: 2\r\n\r\n{}", ClusterError, "no Qdrant .*no store of ours"),
+        (
+            b"200 OK\r\ncontent-length: 2\r\n\r\n{}",
+            ClusterError,
+            "neither a Qdrant nor a retrieval-store server",
+        ),
         (b"503 No\r\ncontent-length: 0", UnavailableError, "isn't ready"),
     ],
 )

@@ -16,7 +16,7 @@ from retrieval_store.server.application import Application
 from retrieval_store.server.auth import ServerSettings
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.server.run import Listening, serve_in_thread
-from retrieval_store.view.live import EVERY, EVERY_OF_ONE, Watching
+from retrieval_store.view.live import ALL_PERIOD, ONE_PERIOD, Watching
 from tests.cli.terminals import environment, run
 from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.indexed import until
@@ -47,12 +47,12 @@ def test_one_collection_is_looked_at_more_often_than_all(client):
     first.delete(ids="p0")
     second.delete(ids="p0")
     assert watching.now(ids[0]) == before  # as it was just looked at
-    clock.now += EVERY_OF_ONE
+    clock.now += ONE_PERIOD
     if not inside.session(client).on_cluster:
         now = watching.now(ids[0])
         assert (now[ids[0]]["points"], now[ids[1]]) == (2, before[ids[1]])
         assert now[ids[0]]["seq"] > before[ids[0]]["seq"]
-    clock.now += EVERY
+    clock.now += ALL_PERIOD
     client.delete_collection("second")
     assert {name: one["points"] for name, one in watching.now(None).items()} == {ids[0]: 2}
 

@@ -18,7 +18,7 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings._common import refuse_no_text
+from retrieval_store.embeddings._common import require_strings
 from retrieval_store.embeddings.onnx.files import (
     ModelLayout,
     cached_file,
@@ -82,7 +82,7 @@ class OnnxFunction(ComparedByCosine):
         self._used = None
 
     def _vectors(self, input: Sequence[str], is_query: bool) -> Matrix:
-        refuse_no_text(input, self._name)
+        require_strings(input, self._name)
         for i, text in enumerate(input):
             if not is_unicode(text):
                 raise InvalidArgumentError(f"input[{i}] has a lone surrogate: {quote(text)}")

@@ -276,14 +276,14 @@ def filter_result(
     if kept is not None:
         kept.uses += 1
         if kept.uses == 1:
-            view.kept.allowed.count_again(kept, view.state)
+            view.caches.allowed.count_again(kept, view.state)
         return kept
     if expression is None:
         result = FilterResult(None, view.state.count, key)
     else:
         mask = evaluator.matching(view, expression)
         result = FilterResult(mask, int(np.count_nonzero(mask)), key)
-    view.kept.allowed.keep(result, view.state)
+    view.caches.allowed.keep(result, view.state)
     return result
 
 
@@ -292,7 +292,7 @@ def current_result(
 ) -> FilterResult | None:
     """The cached result of a filter, brought up to date by evaluating it for the rows that have
     changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
-    kept, stale = view.kept.allowed.at(key, view.state)
+    kept, stale = view.caches.allowed.at(key, view.state)
     if kept is None or not len(stale):
         return kept
     if expression is None or kept.mask is None or len(stale) > FOLLOWED:
@@ -303,5 +303,5 @@ def current_result(
     mask[stale] = False
     mask[alive] = evaluator.filter_rows(view, expression, alive)
     after = kept.followed_by(mask, stale, view.state.spaces)
-    view.kept.allowed.keep(after, view.state)
+    view.caches.allowed.keep(after, view.state)
     return after

@@ -74,13 +74,13 @@ Columns: TypeAlias = dict[Column, KeptColumn]
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
     """The columns as cached, which may have stale rows."""
     seq, rows = view.state.head.seq, len(view.state.pks)
-    return {column: view.kept.columns.at(column, seq, rows) for column in columns}
+    return {column: view.caches.columns.at(column, seq, rows) for column in columns}
 
 
 def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     """The columns without stale rows. With a column that is built anew, its siblings are built too,
     from the same values (`ValuesAt.siblings`)."""
-    cache, seq, rows = view.kept.columns, view.state.head.seq, len(view.state.pks)
+    cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     with cache.refreshing:  # the threads that wait for it find the columns made
         kept = columns_at(view, columns)
         anew = [column for column in _unbuilt(kept) if isinstance(column, ValuesAt)]
@@ -126,7 +126,7 @@ def _shared_rows(view: FilterView, rows: Ints) -> tuple[Ints, bool]:
     have one array in common. And whether a column that was built before counts its bytes."""
     if len(rows) < view.state.count:
         return rows, False
-    before = view.kept.living
+    before = view.caches.living
     if before and np.array_equal(before[0], rows):
         return before[0], True
     before[:] = [rows]
@@ -205,10 +205,10 @@ def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
     large. Columns of `Steps` have no files."""
     if isinstance(path, JsonPath):
         return
-    uses = view.kept.uses
+    uses = view.caches.uses
     is_new = uses.get(path, 0) < USES_WORTH
     if is_new and uses.spend(path, times) >= USES_WORTH and view.state.count >= COLUMNS_WORTH:
-        view.kept.unsaved.add(path)
+        view.caches.unsaved.add(path)
 
 
 def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> Columns:
@@ -288,7 +288,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
         return partial(_fill, pieces=pieces, covered=view.state.head.next_pk)
 
     def unmap(self, view: FilterView) -> None:
-        view.kept.columns.unmap(columns_of(self.of))
+        view.caches.columns.unmap(columns_of(self.of))
 
     def read(self, path: Path, made: DerivedFile, source: FilterView) -> SavedColumns:
         stale = self.stale_rows(source, made)

@@ -66,7 +66,7 @@ from retrieval_store.query.types import ShownIds
 
 # Costs, in units of the time to read one row into a column: starting to read single points, reading
 # each of them; and the number of rows that one unit evaluates a condition for in a column.
-BEGUN, LOOKED_AT, LOOKED_UP = 100, 1.5, 500
+READ_START_COST, POINT_READ_COST, ROWS_PER_COST = 100, 1.5, 500
 
 
 def matching(
@@ -89,7 +89,10 @@ def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     if lacking:
         few = is_worth_looking(view, columns, lacking, len(rows))
     else:
-        few = BEGUN + LOOKED_AT * len(rows) <= (1 + len(columns)) * height / LOOKED_UP
+        few = (
+            READ_START_COST + POINT_READ_COST * len(rows)
+            <= (1 + len(columns)) * height / ROWS_PER_COST
+        )
     if few:
         return scan_rows(view, expression, rows)
     candidates = np.zeros(height, np.bool_)
@@ -114,7 +117,7 @@ def is_worth_looking(
     for column in lacking:
         key = hash(keys_of(column))
         building[key] = max(building.get(key, 0), len(columns[column].stale))
-    demand, price = view.kept.columns.demand, BEGUN + LOOKED_AT * count
+    demand, price = view.caches.columns.demand, READ_START_COST + POINT_READ_COST * count
     if price + sum(demand.get(key, 0.0) for key in building) > sum(building.values()) / 4:
         return False
     for key in building:
@@ -212,7 +215,7 @@ class FilterEvaluator:
 
     def _compiled(self, expression: Expression) -> Expression:
         """The expression with merged and ordered terms. Recursive, one call for each level of
-        nesting, which is bounded (`filters.limits`)."""
+        nesting, which is bounded (`MAX_DEPTH` in `filters.nodes`)."""
         match expression:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
@@ -366,7 +369,7 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     """For each of these rows, ascending and of living points, whether its document fulfils the
     condition."""
     key = key_of(leaf)
-    if key is None or view.kept.asked.spend(key) == 1:  # what is asked once isn't worth keeping
+    if key is None or view.caches.asked.spend(key) == 1:  # what is asked once isn't worth keeping
         return _ask(view, leaf, rows)
     known = _known_answers(view, key)
     said = known[rows]
@@ -380,7 +383,7 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
 
 def _known_answers(view: FilterView, key: Key) -> Said:
     """(rows,) What is known of each row of the state."""
-    cache, seq, height = view.kept.answers, view.state.head.seq, len(view.state.pks)
+    cache, seq, height = view.caches.answers, view.state.head.seq, len(view.state.pks)
     layers: Layers[Answers] = cache.at(key, seq, height)
     held = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
     if len(layers.stale) or len(held) < height:
@@ -435,7 +438,7 @@ def _has_trigrams(text: str) -> bool:
 
 
 def _are_there(view: FilterView) -> bool:
-    return view.kept.lists.has(TRIGRAMS, view.state.head.seq, len(view.state.pks))
+    return view.caches.lists.has(TRIGRAMS, view.state.head.seq, len(view.state.pks))
 
 
 def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
@@ -446,7 +449,7 @@ def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     from retrieval_store.engine.text.bm25 import rows_with_all
     from retrieval_store.engine.text.inverted import trigrams_of
 
-    kept, trigrams = view.kept, trigrams_of(text)
+    kept, trigrams = view.caches, trigrams_of(text)
     if not trigrams:
         return None
     if not _are_there(view):

@@ -167,7 +167,7 @@ def page(
 
 def _is_known(view: FilterView, expression: Expression) -> bool:
     """Whether the result of the filter is cached, or can be looked up."""
-    kept, stale = view.kept.allowed.at(key_of(expression), view.state)
+    kept, stale = view.caches.allowed.at(key_of(expression), view.state)
     return (kept is not None and len(stale) <= FOLLOWED) or split(view, expression)[1] is None
 
 

@@ -81,7 +81,7 @@ def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
 
 
 def _is_kept(view: FilterView, expression: Expression) -> bool:
-    kept, stale = view.kept.allowed.at(key_of(expression), view.state)
+    kept, stale = view.caches.allowed.at(key_of(expression), view.state)
     return kept is not None and len(stale) <= FOLLOWED
 
 
@@ -111,7 +111,7 @@ def _mask_of(rows: Ints, like: Bools) -> Bools:
 
 def _keep(view: FilterView, expression: Expression, mask: Bools) -> FilterResult:
     allowed = FilterResult(mask, int(np.count_nonzero(mask)), key_of(expression))
-    view.kept.allowed.keep(allowed, view.state)
+    view.caches.allowed.keep(allowed, view.state)
     return allowed
 
 
@@ -176,9 +176,9 @@ now = time.time  # seconds since 1970, by this machine's clock
 def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
     """The filter of points that have expired; None if none has. path: of the moment, in seconds
     since 1970 or as an ISO 8601 time."""
-    moment, known = now(), view.kept.expiry.get(path)
+    moment, known = now(), view.caches.expiry.get(path)
     if known is None or not known.holds(view.state.head.seq, moment):
-        known = view.kept.expiry[path] = _expiry(view, path, moment)
+        known = view.caches.expiry[path] = _expiry(view, path, moment)
     return known.gone
 
 

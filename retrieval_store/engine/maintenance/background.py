@@ -40,10 +40,10 @@ class BackgroundMaintenance:
         self._stopping = False
         reset_after_fork(self)
 
-    def want(self, points: Access, delay: float = 0.0) -> None:
+    def want(self, access: Access, delay: float = 0.0) -> None:
         """Schedule maintenance of a collection; costs next to nothing if it is scheduled
         already."""
-        key = weakref.ref(points)
+        key = weakref.ref(access)
         if self._stopping or (key in self._due and self._is_running()):
             return
         with self._lock:
@@ -113,30 +113,30 @@ class BackgroundMaintenance:
                 with suppress(Empty):
                     self._calls.get(timeout=wait)
 
-    def _tended(self, points: Access) -> bool:
+    def _tended(self, access: Access) -> bool:
         def progress(done: int, total: int) -> None:
-            if points.closing or self._stopping:
+            if access.closing or self._stopping:
                 raise _Stop
 
         try:
-            return unforkable(_load_run_once)(points, progress)
+            return unforkable(_load_run_once)(access, progress)
         except _Stop:
             return False
         except RetrievalStoreError as error:
-            is_gone = isinstance(error, NotFoundError) or points.dropped or _is_gone(points)
-            if not (points.closing or is_gone):
-                _log.warning("maintenance of collection %r came to nothing: %s", points.name, error)
+            is_gone = isinstance(error, NotFoundError) or access.dropped or _is_gone(access)
+            if not (access.closing or is_gone):
+                _log.warning("maintenance of collection %r came to nothing: %s", access.name, error)
             return False
         except Exception:
-            _log.exception("maintenance of collection %r failed", points.name)
+            _log.exception("maintenance of collection %r failed", access.name)
             return False
         finally:
-            points.account_memory()  # an index or codes may have grown
+            access.account_memory()  # an index or codes may have grown
 
 
-def _is_gone(points: Access) -> bool:
+def _is_gone(access: Access) -> bool:
     """Whether the collection was deleted, by a process that hasn't told this one."""
-    return points.directory is not None and not points.directory.exists()
+    return access.directory is not None and not access.directory.exists()
 
 
 def _load_run_once() -> Callable[[Access, Progress], bool]:

@@ -38,40 +38,40 @@ def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
     return space.dead > share * space.space.slots and cells >= DEAD_CELLS
 
 
-def is_overgrown(points: Access) -> bool:
+def is_overgrown(access: Access) -> bool:
     """Whether so much is dead that compaction must come before anything that takes long."""
-    spaces = points.cached().state.spaces.values()
+    spaces = access.cached().state.spaces.values()
     return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
 
-def compact(points: Access, progress: Progress, with_indexes: bool = True) -> None:
+def compact(access: Access, progress: Progress, with_indexes: bool = True) -> None:
     """Copy the live vectors, then those written during the copy, and switch to the new generation.
     with_indexes: whether its indexes are built alongside."""
     # From the database, not from memory: vectors that are not copied would be lost.
-    then = points.read(points.state_in_database)
+    then = access.read(access.state_in_database)
     # An attempt may have been interrupted.
-    points.memory.drop_later_generations(then.head.generation)
+    access.memory.drop_later_generations(then.head.generation)
     dead = sum(space.dead for space in then.spaces.values())
-    with tracing.span("compact", points.name):
+    with tracing.span("compact", access.name):
         tracing.note(lambda: {"retrieval_store.dead": dead})
-        with points.memory.compacting:
-            _copy_and_switch(points, then, progress, with_indexes)
-        remove_leftovers(points, then.head.generation + 1)
-    _log.debug("compacted %r: %d vectors that no point has are gone", points.name, dead)
+        with access.memory.compacting:
+            _copy_and_switch(access, then, progress, with_indexes)
+        remove_leftovers(access, then.head.generation + 1)
+    _log.debug("compacted %r: %d vectors that no point has are gone", access.name, dead)
 
 
-def _copy_and_switch(points: Access, then: State, progress: Progress, with_indexes: bool) -> None:
+def _copy_and_switch(access: Access, then: State, progress: Progress, with_indexes: bool) -> None:
     generation = then.head.generation + 1
     copies = {
-        space.space.number: _copy_space(points, then, space, generation, progress, with_indexes)
+        space.space.number: _copy_space(access, then, space, generation, progress, with_indexes)
         for space in then.spaces.values()
     }
-    points.write(partial(_switch, points, then, copies, generation))
-    points.cached()  # let go of the files of the generation before
+    access.write(partial(_switch, access, then, copies, generation))
+    access.cached()  # let go of the files of the generation before
 
 
 def _copy_space(
-    points: Access,
+    access: Access,
     then: State,
     space: SpaceState,
     generation: int,
@@ -81,7 +81,7 @@ def _copy_space(
     """The space in the next generation, with the vectors that live in the state `then`."""
     copy = replace(space.space, slots=0)
     rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
-    index = _index_to_build(points, copy, generation, len(rows)) if with_index else None
+    index = _index_to_build(access, copy, generation, len(rows)) if with_index else None
     for some in _slices(rows, space.space):
         vectors, safe = _vectors(space, some)
 
@@ -93,20 +93,20 @@ def _copy_space(
         ) -> Space:
             return append_rows(write, copy, generation, vectors, then.pks[some])
 
-        copy = points.write(append)
+        copy = access.write(append)
         if index is not None and not safe:
             index.full = True
-        if index is not None and not _taken_in(points, space, index, vectors):
+        if index is not None and not _taken_in(access, space, index, vectors):
             index = None  # it is filled later, since until the switch nothing is given back
         progress(len(some), len(rows))
     return copy
 
 
-def _taken_in(points: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
+def _taken_in(access: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
     """Let the index take in the copied vectors, if there is time for that; returns whether it
     did."""
     for start in range(0, len(vectors), FILLED_AT_ONCE):
-        if _outgrows(points, then):
+        if _outgrows(access, then):
             return False
         if not index.full:
             some = as_float32(vectors[start : start + FILLED_AT_ONCE])
@@ -114,18 +114,18 @@ def _taken_in(points: Access, then: SpaceState, index: SpaceIndex, vectors: Stor
     return True
 
 
-def _outgrows(points: Access, then: SpaceState) -> bool:
+def _outgrows(access: Access, then: SpaceState) -> bool:
     """Whether others write so much meanwhile that the switch can't wait for an index."""
-    known = points.cached().state.known.values()
+    known = access.cached().state.known.values()
     slots = max((now.slots for now in known if now.number == then.space.number), default=0)
-    return slots > then.space.slots and is_overgrown(points)
+    return slots > then.space.slots and is_overgrown(access)
 
 
 def _switch(
-    points: Access, then: State, copies: dict[int, Space], generation: int, write: WriteTransaction
+    access: Access, then: State, copies: dict[int, Space], generation: int, write: WriteTransaction
 ) -> None:
     """Copy what was written since `then`, and make the new generation the valid one."""
-    now = advance(then, write.connection, write.head, points.memory.open_vectors).state
+    now = advance(then, write.connection, write.head, access.memory.open_vectors).state
     before = {space.space.number: space for space in then.spaces.values()}
     for space in now.spaces.values():
         copy = copies.get(space.space.number, replace(space.space, slots=0))
@@ -148,10 +148,10 @@ def _forget_blocks(write: WriteTransaction, generation: int) -> None:
     write.connection.execute(f"DELETE FROM blocks WHERE {gone}", (generation,))
 
 
-def _index_to_build(points: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
+def _index_to_build(access: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
     """The index of the next generation, if it should have one."""
     assert space.dimension is not None
-    index = points.memory.index_of(space, generation)
+    index = access.memory.index_of(space, generation)
     worth = index_is_worth_building(count, space.dimension, space.metric)
     return index if index.wanted and worth else None
 
@@ -193,7 +193,7 @@ def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
         yield rows[start : start + step]
 
 
-def remove_leftovers(points: Access, generation: int) -> None:
+def remove_leftovers(access: Access, generation: int) -> None:
     """Remove what belongs to other generations: the one before, or one that was never finished; and
     to vector spaces that aren't there any more."""
 
@@ -204,21 +204,21 @@ def remove_leftovers(points: Access, generation: int) -> None:
         derived.forget(write.connection, others)
         return gone
 
-    gone = points.write(forget)
-    if points.directory is not None:  # no other process makes files of other generations now
-        remove_vector_files(points.directory, generation, gone)
-    sweep(points)
+    gone = access.write(forget)
+    if access.directory is not None:  # no other process makes files of other generations now
+        remove_vector_files(access.directory, generation, gone)
+    sweep(access)
 
 
-def has_files_of_dropped(points: Access) -> bool:
+def has_files_of_dropped(access: Access) -> bool:
     """Whether there are files of vector spaces that don't exist any more."""
 
     def look(view: SearchView) -> bool:
         gone, files = dropped_spaces(view.connection), derived.all_files(view.connection)
-        held = vector_files(points.directory) if points.directory is not None else set()
+        held = vector_files(access.directory) if access.directory is not None else set()
         return any(map(gone, [*held, *(_space_of(file.key) for file in files)]))
 
-    return points.read(look)
+    return access.read(look)
 
 
 def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool:
@@ -236,13 +236,13 @@ def _space_of(key: str) -> int:
     return int(rest[0]) if kind in OF_SPACES and rest and rest[0].isdecimal() else -1
 
 
-def give_back_space(points: Access) -> None:
+def give_back_space(access: Access) -> None:
     # Deleted content is overwritten when it is deleted (secure_delete), in the database; the
     # write-ahead log may still have it until it is emptied.
     free, before = 0, -1
     while free != before:
-        free, before = points.write(_vacuum_some), free
-    points.empty_log()
+        free, before = access.write(_vacuum_some), free
+    access.empty_log()
 
 
 def _vacuum_some(write: WriteTransaction) -> int:

@@ -64,38 +64,38 @@ def _nothing() -> None:
     """Saving may go on."""
 
 
-def _write(points: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
+def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
     """Write files as of the write `seq`, and record them in one transaction; only the one process
     that does maintenance may. fills: what writes each, by the keys of the files."""
-    assert points.directory is not None
-    with translate_errors(points.directory):
-        made = [derived.write_file(points.directory, key, fill, seq) for key, fill in fills.items()]
+    assert access.directory is not None
+    with translate_errors(access.directory):
+        made = [derived.write_file(access.directory, key, fill, seq) for key, fill in fills.items()]
 
     def record(write: WriteTransaction) -> None:
         for file in made:
             derived.record(write.connection, file)
 
-    points.write(record)
+    access.write(record)
     return made
 
 
-def _save(points: Access, kind: AnyKind, going_on: GoingOn = _nothing) -> bool:
+def _save(access: Access, kind: AnyKind, going_on: GoingOn = _nothing) -> bool:
     """Write the file of a kind; returns whether there was room for it."""
-    head, fill = points.read(lambda view: (view.state.head, kind.writer(view, going_on)))
+    head, fill = access.read(lambda view: (view.state.head, kind.writer(view, going_on)))
     if fill is None:
         return False
-    _write(points, head.seq, {kind.key: fill})
-    points.read(kind.unmap)
+    _write(access, head.seq, {kind.key: fill})
+    access.read(kind.unmap)
     return True
 
 
-def _save_those_grown(points: Access, kinds: Iterable[AnyKind], going_on: GoingOn) -> None:
+def _save_those_grown(access: Access, kinds: Iterable[AnyKind], going_on: GoingOn) -> None:
     """Write the files of those kinds of which enough has changed since they were saved. What has
     been deleted or replaced goes from a file by that."""
     for kind in kinds:  # of each a look of its own, since writing one takes a while
         going_on()
-        if points.read(partial(_has_grown, kind=kind)):
-            _save(points, kind, going_on)
+        if access.read(partial(_has_grown, kind=kind)):
+            _save(access, kind, going_on)
 
 
 def _has_grown(view: SearchView, kind: AnyKind) -> bool:
@@ -107,54 +107,54 @@ def _growth(view: SearchView) -> float:
     return GROWTH_TO_SAVE * view.state.count
 
 
-def save_index(points: Access, name: str, growth: float) -> None:
+def save_index(access: Access, name: str, growth: float) -> None:
     """Save the index of a space if it has grown by more than this share since; only the one process
     that does maintenance may."""
-    cached = points.cached()
-    if name not in cached.kept.spaces or points.directory is None:
+    cached = access.cached()
+    if name not in cached.caches.spaces or access.directory is None:
         return
-    index = cached.kept.spaces[name].index
-    save = partial(_save_grown, points, index, cached.state.head.seq, growth)
+    index = cached.caches.spaces[name].index
+    save = partial(_save_grown, access, index, cached.state.head.seq, growth)
     if index.filling.take(save):
-        sweep(points)
+        sweep(access)
 
 
-def _save_grown(points: Access, index: SpaceIndex, seq: int, growth: float) -> bool:
+def _save_grown(access: Access, index: SpaceIndex, seq: int, growth: float) -> bool:
     if index.covered - index.saved <= growth * index.covered:
         return False
-    (made,) = _write(points, seq, {index.key: index.save})
+    (made,) = _write(access, seq, {index.key: index.save})
     index.saved = made.covered
     return True
 
 
 def save_state(
-    points: Access, going_on: GoingOn = _nothing, every: bool = False, most: int | None = None
+    access: Access, going_on: GoingOn = _nothing, every: bool = False, most: int | None = None
 ) -> None:
     """Save the state of a large collection if enough has changed since it was saved, or `every`
     change counts; unless there are more than `most` points. Only the one process that does
     maintenance may. going_on: called now and then; it may raise."""
-    rests = time.monotonic() < points.memory.state_rests_until
-    if points.directory is None or (rests and not every):
+    rests = time.monotonic() < access.memory.state_rests_until
+    if access.directory is None or (rests and not every):
         return
 
     def wanted(view: SearchView) -> StateFile | None:
         count = view.state.count
-        kind = StateFile(view.state.head.generation, points.memory.open_vectors)
+        kind = StateFile(view.state.head.generation, access.memory.open_vectors)
         few = not is_worth_a_file(count) or (most is not None and count > most)
         return None if few or not _state_has_changed(view, kind, every) else kind
 
-    began, kind = time.monotonic(), points.read(wanted)
+    began, kind = time.monotonic(), access.read(wanted)
     if kind is not None:
-        _save(points, kind, going_on)
-        sweep(points)
-        points.memory.state_rests_until = time.monotonic() + STATE_PAUSE * (
+        _save(access, kind, going_on)
+        sweep(access)
+        access.memory.state_rests_until = time.monotonic() + STATE_PAUSE * (
             time.monotonic() - began
         )
 
 
-def save_small_state(points: Access) -> None:
+def save_small_state(access: Access) -> None:
     """Save it if that takes a moment."""
-    save_state(points, most=CLOSING_STATE)
+    save_state(access, most=CLOSING_STATE)
 
 
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
@@ -166,37 +166,37 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     return kind.count_changed(view) > min(_growth(view), LOG_LEFT * LOG_PKS)
 
 
-def build_lists(points: Access) -> None:
+def build_lists(access: Access) -> None:
     """Build the lists that filters have asked for often enough."""
 
     def build(view: SearchView) -> None:
-        if TRIGRAMS in view.kept.lists.demand.wanted():
+        if TRIGRAMS in view.caches.lists.demand.wanted():
             lists_for(view, TRIGRAMS)
 
-    points.read(build)
+    access.read(build)
 
 
-def save_lists(points: Access, going_on: GoingOn) -> None:
+def save_lists(access: Access, going_on: GoingOn) -> None:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written.
     going_on: called now and then; it may raise."""
-    _save_those_grown(points, worth_saving(points.cached()), going_on)
-    sweep(points)
+    _save_those_grown(access, worth_saving(access.cached()), going_on)
+    sweep(access)
 
 
-def save_small_lists(points: Access) -> None:
+def save_small_lists(access: Access) -> None:
     """Save those of them that are written in a moment."""
-    every = worth_saving(points.cached())
-    small = [kind for kind in every if points.read(partial(_is_small, key=kind.of))]
-    _save_those_grown(points, small, _nothing)
-    sweep(points)
+    every = worth_saving(access.cached())
+    small = [kind for kind in every if access.read(partial(_is_small, key=kind.of))]
+    _save_those_grown(access, small, _nothing)
+    sweep(access)
 
 
 def worth_saving(cached: CachedState) -> list[ListFile]:
     """The lists that should have files: of words only those of the analyzer used last."""
     if cached.state.count < words.LISTS_WORTH:
         return []
-    held: list[ListKey] = cached.kept.lists.held()
+    held: list[ListKey] = cached.caches.lists.held()
     of_words = [key for key in held if key[0] == "words"]
     return [ListFile(key) for key in held if key[0] != "words" or key == of_words[-1]]
 
@@ -208,26 +208,26 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
     return sum(segment.nbytes for segment in held.segments) <= CLOSING_BYTES
 
 
-def save_columns(points: Access, going_on: GoingOn, before: Sequence[ColumnFile] = ()) -> None:
+def save_columns(access: Access, going_on: GoingOn, before: Sequence[ColumnFile] = ()) -> None:
     """Save the columns that were used more than once, and of which enough has changed since they
     were saved, the last used first, as far as there is room; only the one process that does
     maintenance may. going_on: called now and then; it may raise; before: those that were used
     before compaction, which lets go of what is in memory."""
-    if points.directory is None:
+    if access.directory is None:
         return
-    used = dict.fromkeys([*points.read(columns_worth_saving), *before][:MAX_COLUMNS])
-    _save_those_grown(points, used, going_on)
-    if len(points.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
-        points.write(_forget_those_beyond)
-    sweep(points)
+    used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
+    _save_those_grown(access, used, going_on)
+    if len(access.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
+        access.write(_forget_those_beyond)
+    sweep(access)
 
 
 def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     """Those of the columns in memory that were used more than once, or that have a file."""
     if view.state.count < columns.COLUMNS_WORTH:
         return []
-    uses, files = view.kept.uses, {made.key for made in _column_files(view.connection)}
-    held = (column.path for column in reversed(view.kept.columns.held()))
+    uses, files = view.caches.uses, {made.key for made in _column_files(view.connection)}
+    held = (column.path for column in reversed(view.caches.columns.held()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
     possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
     return [
@@ -245,27 +245,27 @@ def _forget_those_beyond(write: WriteTransaction) -> None:
     derived.forget(write.connection, [file.key for file in files[MAX_COLUMNS:]])
 
 
-def sweep(points: Access) -> None:
+def sweep(access: Access) -> None:
     """Remove the derived files that no record names."""
-    if points.directory is not None:
-        files = points.read(lambda view: derived.all_files(view.connection))
-        with translate_errors(points.directory):
-            derived.sweep(points.directory, files)
+    if access.directory is not None:
+        files = access.read(lambda view: derived.all_files(view.connection))
+        with translate_errors(access.directory):
+            derived.sweep(access.directory, files)
 
 
 # What is derived from vectors and numbers alone, and keeps nothing of what was deleted for long.
 _NO_CONTENT = tuple(f"{kind}." for kind in (*derived.OF_VECTORS, FILE_KIND))
 
 
-def renew(points: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) -> None:
+def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) -> None:
     """Write the lists that are held, the columns that are used, and what there are files of, anew
     where points have changed since, as far as there is room, and forget all other files of lists
     and columns. Only the one process that does maintenance may."""
-    if points.directory is None:
+    if access.directory is None:
         return
     kept: set[str] = set()
-    for kind in points.read(partial(_to_renew, held=held, used=used)):
-        if points.read(kind.count_changed) == 0 or _renewed(points, kind, held):
+    for kind in access.read(partial(_to_renew, held=held, used=used)):
+        if access.read(kind.count_changed) == 0 or _try_rewrite(access, kind, held):
             kept.add(kind.key)
 
     def forget_others(write: WriteTransaction) -> None:
@@ -273,19 +273,19 @@ def renew(points: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
         others = [f.key for f in files if not f.key.startswith(_NO_CONTENT) and f.key not in kept]
         derived.forget(write.connection, others)
 
-    points.write(forget_others)
-    sweep(points)
+    access.write(forget_others)
+    sweep(access)
 
 
-def _renewed(points: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
+def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
     """Write a file; returns whether that could be done. Lists that only a file has asked for
     needn't stay in memory."""
     try:
-        done = _save(points, kind)
+        done = _save(access, kind)
     except (InvalidArgumentError, MissingDependencyError):
         return False  # there is no such language, or none here
     if isinstance(kind, ListFile) and kind not in held:
-        points.cached().kept.lists.forget([kind.of])
+        access.cached().caches.lists.forget([kind.of])
     return done
 
 
@@ -322,55 +322,55 @@ _log = log_of("maintenance")
 FILES_AT_ONCE = 4  # recorded in one transaction
 
 
-def code(points: Access, name: str, progress: Progress) -> None:
+def build_codes(access: Access, name: str, progress: Progress) -> None:
     """Let the codes of a space take in the vectors that they lack, from files if there are any."""
-    cached = _with_files(points, name)
+    cached = _with_files(access, name)
     space = cached.state.spaces.get(name)
     if space is None or not _should_have_codes(space):
         return
-    codes = cached.kept.spaces[name].codes
+    codes = cached.caches.spaces[name].codes
     if codes.closed or not codes.lacks(space.space.slots):
         return
     try:
-        with tracing.span("code", points.name):
+        with tracing.span("code", access.name):
             while codes.lacks(space.space.slots) and not codes.closed:
                 codes.take_in(space)
                 progress(0, space.space.slots)
-        _log.debug("%r has codes of %d vectors", points.name, space.space.slots)
+        _log.debug("%r has codes of %d vectors", access.name, space.space.slots)
     except DamagedError:
-        if not points.has_moved_on(cached.state):
+        if not access.has_moved_on(cached.state):
             raise  # else the files are those of the generation before
 
 
-def _with_files(points: Access, name: str) -> CachedState:
+def _with_files(access: Access, name: str) -> CachedState:
     """What is in memory of the collection now, with the codes of all files that there are."""
 
     def look(view: SearchView) -> CachedState:
         space = view.state.spaces.get(name)
         if space is not None and _should_have_codes(space):
-            codes = view.kept.spaces[name].codes
+            codes = view.caches.spaces[name].codes
             codes.load_saved(view.connection, space.space.slots, newer=True)
-        return CachedState(view.state, view.kept)
+        return CachedState(view.state, view.caches)
 
-    return points.read(look)
+    return access.read(look)
 
 
 def _should_have_codes(space: SpaceState) -> bool:
     return codes_pay_off(space.space.slots, space.space.dimension or 0, space.space.metric)
 
 
-def save_codes(points: Access, name: str, every: bool = False) -> None:
+def save_codes(access: Access, name: str, every: bool = False) -> None:
     """Write files of full segments that are in none, where they have grown enough, or of `every`
     one; only the one process that does maintenance may."""
-    cached = _with_files(points, name)  # another process may have saved more than this one has
-    codes = cached.kept.spaces[name].codes_at_hand if name in cached.kept.spaces else None
-    if codes is None or points.directory is None:
+    cached = _with_files(access, name)  # another process may have saved more than this one has
+    codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
+    if codes is None or access.directory is None:
         return
     unsaved = codes.unsaved(every)
     for start in range(0, len(unsaved), FILES_AT_ONCE):
         some = unsaved[start : start + FILES_AT_ONCE]
         fills = {codes.key_of(number): partial(codes.write, number) for number in some}
-        codes.map(_write(points, cached.state.head.seq, fills))
+        codes.map(_write(access, cached.state.head.seq, fills))
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
@@ -378,7 +378,7 @@ Told: TypeAlias = "Path | weakref.ref[Access]"
 _told: set[Told] = set()  # collections of which it was said that they lack an index
 
 
-def load(points: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
+def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
     """Load the file of the index of a space, if there is one that holds much more than what is in
     memory, and the space is large enough to gain from it; if not `at_once`, only when queries have
     lost as much time without it as loading takes. waits: for another thread that loads, or fills,
@@ -393,7 +393,7 @@ def load(points: Access, name: str, at_once: bool = True, waits: bool = True) ->
             index.pays_from = LOADING * found.covered * (dimension or 0)
         return None if index.rests and not at_once else (index, found)
 
-    match points.read(look):
+    match access.read(look):
         case (index, DerivedFile() as found):
             # Outside of the transaction, which forks wait for, and the emptying of the log.
             loading = partial(index.load, found)
@@ -403,14 +403,14 @@ def load(points: Access, name: str, at_once: bool = True, waits: bool = True) ->
                 index.filling.take_within(0, loading, lambda: None)
 
 
-def fill(
-    points: Access, name: str, may_begin: bool, progress: Progress, at_once: bool = True
+def fill_index(
+    access: Access, name: str, may_begin: bool, progress: Progress, at_once: bool = True
 ) -> bool:
     """Let the index of a space take in the vectors that it lacks, and first, as `load` does, those
     of its file; returns whether it lacks some since another process has begun it or has compacted,
     or the collection was put to rest."""
-    load(points, name, at_once)
-    index, state = points.read(lambda view: (_wanted(view, name), view.state))
+    load_index(access, name, at_once)
+    index, state = access.read(lambda view: (_wanted(view, name), view.state))
     if index is None or (index.rests and not at_once):
         return False
     if not (index.covered or index.full or may_begin):
@@ -420,29 +420,29 @@ def fill(
     before = index.covered
     try:
         if before < space.space.slots and not index.full:
-            with tracing.span("index", points.name):
+            with tracing.span("index", access.name):
                 index.filling.take(take_in)
                 tracing.note(lambda: {"retrieval_store.indexed": index.covered - before})
-            _tell_of(points, before, index)
+            _tell_of(access, before, index)
     except DamagedError:
-        if not points.has_moved_on(state):
+        if not access.has_moved_on(state):
             raise
         return True  # not damage: the files are those of the generation before
     if index.refused is not None:
-        _tell_once(points, index.refused)
+        _tell_once(access, index.refused)
     return index.closed
 
 
-def _tell_of(points: Access, before: int, index: SpaceIndex) -> None:
+def _tell_of(access: Access, before: int, index: SpaceIndex) -> None:
     if not index.closed and index.covered > before:
         level = logging.DEBUG if before else logging.INFO
-        _log.log(level, "the index of %r holds %d vectors", points.name, index.covered)
+        _log.log(level, "the index of %r holds %d vectors", access.name, index.covered)
 
 
 def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
     """The index of a space, if the space should have one and is large enough to gain from it."""
     space = view.state.spaces.get(name)
-    if space is None or not (index := view.kept.spaces[name].index).wanted:
+    if space is None or not (index := view.caches.spaces[name].index).wanted:
         return None
     worth = index_is_worth_building(
         space.space.slots, space.space.dimension or 0, space.space.metric
@@ -450,16 +450,16 @@ def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
     return index if worth or index.covered else None
 
 
-def _tell_once(points: Access, why: Exception) -> None:
+def _tell_once(access: Access, why: Exception) -> None:
     """Say in the log that a collection lacks its index; once, however often it is opened."""
-    told: Told = points.directory or weakref.ref(points, _told.discard)
+    told: Told = access.directory or weakref.ref(access, _told.discard)
     if told not in _told:
         _told.add(told)
-        place = "in memory" if points.directory is None else f"in {points.directory.parent}"
+        place = "in memory" if access.directory is None else f"in {access.directory.parent}"
         _log.warning(
             "collection %r %s is large enough to gain from an index, but has none, and is searched "
             "exactly: %s",
-            points.name,
+            access.name,
             place,
             why,
         )

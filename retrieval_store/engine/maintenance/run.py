@@ -45,11 +45,11 @@ from retrieval_store.engine.maintenance.compaction import (
 )
 from retrieval_store.engine.maintenance.derive import (
     GROWTH_TO_SAVE,
+    build_codes,
     build_lists,
-    code,
     columns_worth_saving,
-    fill,
-    load,
+    fill_index,
+    load_index,
     renew,
     save_codes,
     save_columns,
@@ -100,12 +100,12 @@ class _Locks:
 _locks = _Locks()
 
 
-def as_only_process(points: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
+def as_only_process(access: Access, milliseconds: int, work: Callable[[bool], T]) -> T:
     """What `work` returns, told whether this is now the one thread of all processes that may do
     maintenance; it isn't when another one has been at it for that time."""
-    directory = points.directory
-    if directory is None or points.is_read_only:
-        return work(not points.is_read_only)
+    directory = access.directory
+    if directory is None or access.is_read_only:
+        return work(not access.is_read_only)
     return _locks.at(directory).take_within(
         milliseconds / 1000,
         lambda: _with_lock_file(directory, milliseconds, work),
@@ -145,27 +145,27 @@ AT_ONCE = 10_000  # points that a transaction deletes, for which writers wait
 _log = log_of("maintenance")
 
 
-def remove_expired(points: Access) -> int:
+def remove_expired(access: Access) -> int:
     """Delete the points that have expired; returns how many."""
-    path = points.expires
-    if path is None or points.is_read_only:
+    path = access.expires
+    if path is None or access.is_read_only:
         return 0
-    gone = points.read(
+    gone = access.read(
         partial(expired_filter, path=path)
     )  # up to now: others may expire all the time
     if gone is None:
         return 0
-    removed = count = points.write(partial(_remove_some, points, gone))
+    removed = count = access.write(partial(_remove_some, access, gone))
     while count == AT_ONCE:
-        count = points.write(partial(_remove_some, points, gone))
+        count = access.write(partial(_remove_some, access, gone))
         removed += count
-    _log.info("deleted %d points of collection %r that had expired", removed, points.name)
+    _log.info("deleted %d points of collection %r that had expired", removed, access.name)
     return removed
 
 
-def _remove_some(points: Access, gone: Expression, write: WriteTransaction) -> int:
-    cached = points.memory.before(write.connection, write.head)
-    view = points.view(write.connection, cached)
+def _remove_some(access: Access, gone: Expression, write: WriteTransaction) -> int:
+    cached = access.memory.before(write.connection, write.head)
+    view = access.view(write.connection, cached)
     rows = select(view, None, gone, AT_ONCE)
     storage.delete(write, view.state.pks[rows])
     return len(rows)
@@ -180,31 +180,31 @@ class _Overgrown(Exception):  # noqa: N818 (it isn't an error)
     """Compaction comes first."""
 
 
-def optimize(points: Access, progress: Progress) -> None:
+def optimize(access: Access, progress: Progress) -> None:
     """Compact the vector files if they have dead slots, bring the indexes up to date and save them,
     and give back all space."""
-    points.refuse_if_read_only()
-    work = partial(_in_passes, points, progress, LOCK_TIMEOUT_MS, _Pass.all)
+    access.refuse_if_read_only()
+    work = partial(_in_passes, access, progress, LOCK_TIMEOUT_MS, _Pass.all)
     try:
-        with tracing.span("optimize", points.name):
-            _in_turn(points, progress, work)
-        _log.debug("optimized %r", points.name)
+        with tracing.span("optimize", access.name):
+            _in_turn(access, progress, work)
+        _log.debug("optimized %r", access.name)
     except StorageError:
-        if points.directory is not None and not points.directory.exists():
+        if access.directory is not None and not access.directory.exists():
             raise NotFoundError.of_deleted("the collection") from None
         raise
     finally:
-        points.account_memory()  # codes or an index may have grown
+        access.account_memory()  # codes or an index may have grown
 
 
-def run_once(points: Access, progress: Progress) -> bool:
+def run_once(access: Access, progress: Progress) -> bool:
     """What is worth doing now, without waiting for another process or thread that does it already;
     returns whether that is why something was left."""
 
     def in_turn() -> bool:
-        return not points.closing and _in_passes(points, progress, 0, _Pass.what_is_worth_it)
+        return not access.closing and _in_passes(access, progress, 0, _Pass.what_is_worth_it)
 
-    return points.maintaining.take_within(0, in_turn, lambda: True)
+    return access.maintaining.take_within(0, in_turn, lambda: True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,79 +212,79 @@ class _Pass:
     """One pass of maintenance. alone: whether this is the one thread of all processes that may do
     what changes files."""
 
-    points: Access
+    access: Access
     progress: Progress
     alone: bool
 
     def all(self) -> None:
         """Whatever can be done."""
-        points = self.points
+        access = self.access
         if not self.alone:
-            _refuse_to_wait(points)
+            _refuse_to_wait(access)
         self._expire()
-        cached = points.cached()
-        state, held, used = cached.state, worth_saving(cached), points.read(columns_worth_saving)
-        remove_leftovers(points, state.head.generation)
+        cached = access.cached()
+        state, held, used = cached.state, worth_saving(cached), access.read(columns_worth_saving)
+        remove_leftovers(access, state.head.generation)
         if any(space.dead for space in state.spaces.values()):
-            _begin(points, COMPACTING)
-            compact(points, self._tell)
+            _begin(access, COMPACTING)
+            compact(access, self._tell)
         for name in state.spaces:
-            _begin(points, CODING)
-            code(points, name, self._tell)
-            save_codes(points, name, every=True)
-            _begin(points, INDEXING)
-            while fill(points, name, True, self._between):
+            _begin(access, CODING)
+            build_codes(access, name, self._tell)
+            save_codes(access, name, every=True)
+            _begin(access, INDEXING)
+            while fill_index(access, name, True, self._between):
                 pass  # the collection was put to rest meanwhile
-            save_index(points, name, 0)
-        _begin(points, SAVING)
-        save_state(points, every=True)
-        renew(points, held, used)
-        give_back_space(points)
+            save_index(access, name, 0)
+        _begin(access, SAVING)
+        save_state(access, every=True)
+        renew(access, held, used)
+        give_back_space(access)
 
     def what_is_worth_it(self) -> bool:
         """Only that; returns whether something was left to another process."""
-        points, alone = self.points, self.alone
+        access, alone = self.access, self.alone
         self._expire()
-        _begin(points, CODING)
-        cached = points.cached()
-        state, used = cached.state, points.read(columns_worth_saving)
-        cached.kept.unsaved.clear()  # also where another process saves, or none can
+        _begin(access, CODING)
+        cached = access.cached()
+        state, used = cached.state, access.read(columns_worth_saving)
+        cached.caches.unsaved.clear()  # also where another process saves, or none can
         self._code_all(state)
         for name in state.spaces:  # early, since queries could use what is in files already
-            load(points, name, at_once=False)
+            load_index(access, name, at_once=False)
         is_to_compact = alone and any(map(is_worth_compacting, state.spaces.values()))
-        if is_to_compact or (alone and has_files_of_dropped(points)):
-            remove_leftovers(points, state.head.generation)
+        if is_to_compact or (alone and has_files_of_dropped(access)):
+            remove_leftovers(access, state.head.generation)
         if is_to_compact:
-            _begin(points, COMPACTING)
-            compact(points, self._tell)
-            give_back_space(points)
-            _begin(points, CODING)
+            _begin(access, COMPACTING)
+            compact(access, self._tell)
+            give_back_space(access)
+            _begin(access, CODING)
             self._code_all(state)  # those of the new generation
-        _begin(points, LISTING)
-        build_lists(points)
+        _begin(access, LISTING)
+        build_lists(access)
         left = False
         for name in state.spaces:
-            _begin(points, INDEXING)
+            _begin(access, INDEXING)
             between = partial(self._between, state=state)
-            left |= fill(points, name, alone or points.is_read_only, between, at_once=False)
+            left |= fill_index(access, name, alone or access.is_read_only, between, at_once=False)
             if alone:
-                save_codes(points, name)
-                save_index(points, name, GROWTH_TO_SAVE)
-        _begin(points, SAVING)
+                save_codes(access, name)
+                save_index(access, name, GROWTH_TO_SAVE)
+        _begin(access, SAVING)
         if alone:
             for save in (save_state, save_lists, partial(save_columns, before=used)):
-                save(points, partial(self._tell, 0, 0))
+                save(access, partial(self._tell, 0, 0))
         return left
 
     def _expire(self) -> None:
-        if self.alone and self.points.expires is not None:
-            _begin(self.points, EXPIRING)
-            remove_expired(self.points)
+        if self.alone and self.access.expires is not None:
+            _begin(self.access, EXPIRING)
+            remove_expired(self.access)
 
     def _tell(self, done: int, total: int) -> None:
         """Tell the caller, and those that wait for their turn."""
-        self.points.maintained = self.points.maintained.further(done, total)
+        self.access.maintained = self.access.maintained.further(done, total)
         self.progress(done, total)
 
     def _between(self, done: int, total: int, state: State | None = None) -> None:
@@ -294,15 +294,15 @@ class _Pass:
         self._tell(done, total)
         if state is not None:
             self._code_all(state)
-        if self.alone and is_overgrown(self.points):
+        if self.alone and is_overgrown(self.access):
             raise _Overgrown
 
     def _code_all(self, state: State) -> None:
         for name in state.spaces:
-            code(self.points, name, self._tell)
+            build_codes(self.access, name, self._tell)
 
 
-def _in_turn(points: Access, progress: Progress, work: Callable[[], object]) -> None:
+def _in_turn(access: Access, progress: Progress, work: Callable[[], object]) -> None:
     """Do the work when it is this thread's turn; what the one that has it gets done until then is
     progress too."""
 
@@ -311,27 +311,27 @@ def _in_turn(points: Access, progress: Progress, work: Callable[[], object]) -> 
         return True
 
     seen = 0
-    while not points.maintaining.take_within(GLANCE, done, lambda: False):
-        others = points.maintained
+    while not access.maintaining.take_within(GLANCE, done, lambda: False):
+        others = access.maintained
         progress(max(0, others.done - seen), others.total)
         seen = others.done
 
 
-def _begin(points: Access, doing: str) -> None:
+def _begin(access: Access, doing: str) -> None:
     """Note what is being done from now on."""
-    points.maintained = Maintained(doing, since=time.monotonic())
+    access.maintained = Maintained(doing, since=time.monotonic())
 
 
-def _refuse_to_wait(points: Access) -> NoReturn:
-    holder = "" if points.directory is None else by_holder_of(points.directory / LOCK_NAME)
+def _refuse_to_wait(access: Access) -> NoReturn:
+    holder = "" if access.directory is None else by_holder_of(access.directory / LOCK_NAME)
     raise LockTimeoutError(
-        f"collection {points.name!r} has been maintained by another process for more than "
+        f"collection {access.name!r} has been maintained by another process for more than "
         f"{LOCK_TIMEOUT_MS // 1000} s{holder}"
     )
 
 
 def _in_passes(
-    points: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
+    access: Access, progress: Progress, milliseconds: int, work: Callable[[_Pass], T]
 ) -> T:
     """What `work` returns, as `as_only_process` calls it; it begins anew whenever there is more to
     compact than an index is worth."""
@@ -340,43 +340,43 @@ def _in_passes(
         try:
             while True:
                 with suppress(_Overgrown):
-                    return work(_Pass(points, progress, alone))
+                    return work(_Pass(access, progress, alone))
         finally:
-            points.maintained = IDLE
+            access.maintained = IDLE
 
-    return as_only_process(points, milliseconds, again)
+    return as_only_process(access, milliseconds, again)
 
 
-def save_indexes(points: Access, seconds: float) -> None:
+def save_indexes(access: Access, seconds: float) -> None:
     """Save what indexes have grown by, before the collection is closed; if no other process does,
     and the background stops within so many seconds. Lists of many words were saved by the
     background soon after they were made, or are left."""
 
     def work(alone: bool) -> None:
         if alone:
-            for name in points.cached().state.spaces:
-                save_codes(points, name, every=True)
-                save_index(points, name, GROWTH_TO_SAVE / 2)
-            save_small_state(points)
-            save_small_lists(points)
+            for name in access.cached().state.spaces:
+                save_codes(access, name, every=True)
+                save_index(access, name, GROWTH_TO_SAVE / 2)
+            save_small_state(access)
+            save_small_lists(access)
 
     try:
-        points.maintaining.take_within(
-            seconds, lambda: as_only_process(points, 0, work), lambda: None
+        access.maintaining.take_within(
+            seconds, lambda: as_only_process(access, 0, work), lambda: None
         )
     except Exception as error:  # a plugin's, say; whatever it is, the index is made again
-        _log.warning("an index of collection %r wasn't saved on closing: %s", points.name, error)
+        _log.warning("an index of collection %r wasn't saved on closing: %s", access.name, error)
 
 
-def forget_derived(points: Access) -> None:
+def forget_derived(access: Access) -> None:
     """Drop all derived files, whichever process made them, and what is in memory of them; they are
     made again as they are needed."""
-    points.forget()  # so that no thread goes on building one
+    access.forget()  # so that no thread goes on building one
 
     def work(alone: bool) -> None:
-        points.write(lambda write: derived.forget_all(write.connection))
+        access.write(lambda write: derived.forget_all(write.connection))
         if alone:
-            sweep(points)
-        points.forget()
+            sweep(access)
+        access.forget()
 
-    points.maintaining.take(lambda: as_only_process(points, 0, work))
+    access.maintaining.take(lambda: as_only_process(access, 0, work))

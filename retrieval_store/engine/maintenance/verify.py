@@ -485,14 +485,14 @@ def verify_collection(
     path = directory / POINTS_NAME
     while True:
         try:
-            points = Access.open(directory, name, mode, StoreHooks(find_class))
+            access = Access.open(directory, name, mode, StoreHooks(find_class))
             try:
-                look = partial(_verify_state, points=points, path=path, find_analyzer=find_analyzer)
-                files, reports = points.read(look)
-                if not any(r.problem for r in reports) or points.read(_files) == files:
+                look = partial(_verify_state, access=access, path=path, find_analyzer=find_analyzer)
+                files, reports = access.read(look)
+                if not any(r.problem for r in reports) or access.read(_files) == files:
                     return reports
             finally:
-                points.close(_CLOSE)
+                access.close(_CLOSE)
         except NotFoundError:
             return []
         except StorageError as error:
@@ -502,11 +502,11 @@ def verify_collection(
 
 
 def _verify_state(
-    view: SearchView, points: Access, path: Path, find_analyzer: FindAnalyzer
+    view: SearchView, access: Access, path: Path, find_analyzer: FindAnalyzer
 ) -> tuple[_Files, list[FileReport]]:
     # The state of the view may have been made of one of the files that are looked at.
-    view = replace(view, state=points.state_in_database(view))
-    state = StateFile(view.state.head.generation, points.memory.open_vectors)
+    view = replace(view, state=access.state_in_database(view))
+    state = StateFile(view.state.head.generation, access.memory.open_vectors)
     return _files(view), _reports(view, path, state, find_analyzer)
 
 
@@ -555,13 +555,13 @@ def _comparisons(
     indexes = {
         index.key: _comparison(index, None, partial(_refuse_other_vectors, space))
         for space in sound
-        if (index := view.kept.spaces[space.space.name].index).wanted
+        if (index := view.caches.spaces[space.space.name].index).wanted
     }
     return {**lists, **columns, **indexes, **_of_codes(view, sound)}
 
 
 def _of_codes(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
-    every = [(space, view.kept.spaces[space.space.name].codes) for space in sound]
+    every = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {
         codes.key_of(number): _comparison(

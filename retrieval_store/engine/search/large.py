@@ -103,7 +103,7 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
         slots = context.allowed.slots(context.space)
         if slots is not None:
             together = _gather_codes(context, coded, slots)
-            kept = context.view.kept.allowed
+            kept = context.view.caches.allowed
             kept.keep_packed(
                 context.allowed, context.space.space.name, together, context.view.state
             )

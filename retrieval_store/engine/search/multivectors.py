@@ -60,7 +60,7 @@ def multivectors_in_memory(
     """The vectors of all points in a space, for a call that wants those of so many; None where they
     would take too much of memory, or so few are wanted, and so rarely, that reading these is
     cheaper."""
-    cache, key, state = view.kept.several, space.number, view.state
+    cache, key, state = view.caches.several, space.number, view.state
     if key not in cache.held():
         if cache.demand.spend(key, asked) * LOOKED_AT < state.count:
             return None

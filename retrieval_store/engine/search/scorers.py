@@ -654,7 +654,7 @@ class RowLabels:
     def __init__(self, view: SearchView, key: LabelsAt | Kinds, asked: int) -> None:
         self._view, self._key = view, key
         self._layers: tuple[Labels, ...] | None = None
-        cache = view.kept.columns
+        cache = view.caches.columns
         if key in cache or self._is_much(cache.demand.spend(key, asked)):
             self._layers = self._current()
 
@@ -669,7 +669,7 @@ class RowLabels:
             labels[:] = [known.setdefault(label, label) for label in found]
             return Labels(rows, labels, Counter(chain.from_iterable(found)))
 
-        cache, state = self._view.kept.columns, self._view.state
+        cache, state = self._view.caches.columns, self._view.state
         return current(cache, self._key, state.head.seq, state.alive, build, lambda: None).segments
 
     def of(self, rows: Ints) -> Sequence[Label]:

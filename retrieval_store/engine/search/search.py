@@ -95,7 +95,7 @@ def _together(context: SearchContext, slots: Ints | None) -> PackedFloats | None
     if wanted and not isinstance(kept, PackedFloats):
         context.admit(slots)
         kept = PackedFloats(context.matrix[slots])
-        context.view.kept.allowed.keep_packed(context.allowed, name, kept, context.view.state)
+        context.view.caches.allowed.keep_packed(context.allowed, name, kept, context.view.state)
     return kept if isinstance(kept, PackedFloats) else None
 
 
@@ -119,7 +119,9 @@ class KeptPass:
         """Whether it is right for this state and as many hits."""
         if self._space is not space or self._floats.k != k:
             return False
-        return view.kept.spaces[space.space.name].index is self._index and self._index.held is None
+        return (
+            view.caches.spaces[space.space.name].index is self._index and self._index.held is None
+        )
 
     def nearest(self, vector: Matrix) -> Neighbors:
         """The rows of the nearest points, all of whose vectors this process has verified."""
@@ -130,7 +132,7 @@ class KeptPass:
         return in_order(space, self._floats.k, found, self._slots)
 
 
-NO_HELP = "codes told too few vectors apart of late: floats are searched"
+NO_HELP = "codes have recently excluded too few vectors: floats are searched"
 UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMEDY}"
 
 
@@ -172,7 +174,7 @@ class _DenseSearch:
 
     def __init__(self, context: SearchContext, near: NearestDense) -> None:
         self._context, self._near, self._trace = context, near, context.trace
-        self._open = context.view.kept.spaces[near.space]
+        self._open = context.view.caches.spaces[near.space]
         self._index = self._open.index
         self._worth = self._open.worth(context.space.space)
         self._answers: list[Neighbors | None] = [None] * len(context.vectors)

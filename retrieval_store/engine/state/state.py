@@ -133,14 +133,14 @@ class State:
 class View(Generic[Kept_co]):
     """What a call reads: the state in memory, and a transaction that shows the same `seq`.
 
-    kept: what was worked out of the state before. Each room that keeps something says what; to this
-    one it is nothing. files: the derived files to be used, if any; remarks: what an explanation
+    caches: what was derived from the state before. Each room that caches something says what; this
+    one caches nothing. files: the derived files to be used, if any; remarks: what an explanation
     should tell besides, None where none is asked for.
     """
 
     connection: apsw.Connection
     state: State
-    kept: Kept_co
+    caches: Kept_co
     files: DerivedFiles | None = None
     remarks: list[str] | None = None
 

@@ -128,7 +128,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         return partial(write, key=self.of, layers=layers, state=view.state, going_on=going_on)
 
     def unmap(self, view: ListView) -> None:
-        view.kept.lists.unmap([self.of])
+        view.caches.lists.unmap([self.of])
 
     def read(self, path: Path, made: DerivedFile, source: ListView) -> Layers[Lists]:
         return inverted.read_lists(path, self.of, source.state.pks, self.stale_rows(source, made))
@@ -140,17 +140,19 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
 
     def build(rows: Ints) -> Lists:
         if len(rows) >= LISTS_WORTH:
-            view.kept.unsaved.add(key)
+            view.caches.unsaved.add(key)
         return inverted.combine_lists(list(in_pieces(view, key, rows)))
 
     seq, alive = view.state.head.seq, view.state.alive
-    return current(view.kept.lists, key, seq, alive, build, lambda: ListFile(key).read_saved(view))
+    return current(
+        view.caches.lists, key, seq, alive, build, lambda: ListFile(key).read_saved(view)
+    )
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
     """The cached lists of a kind, if they hold nothing of deleted or replaced points: then they are
     one segment that was made here, and later changes are in another."""
-    layers: Layers[Lists] = view.kept.lists.at(key, view.state.head.seq, len(view.state.pks))
+    layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
     one = len(layers.segments) == 1 and not len(layers.stale)
     return layers if one and not layers.segments[0].from_file else None
 
@@ -163,7 +165,7 @@ def renew_lists(view: ListView, key: ListKey, going_on: GoingOn) -> Layers[Lists
         pieces.append(piece)
         going_on()
     layers = Layers((inverted.combine_lists(pieces),), np.empty(0, np.int64))
-    view.kept.lists.keep(key, view.state.head.seq, layers)
+    view.caches.lists.keep(key, view.state.head.seq, layers)
     return layers
 
 
@@ -307,7 +309,7 @@ class _Texts:
 
 
 def _measures_of(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:
-    return measure_layers(view.kept.measures, key, layers, view.state.alive)
+    return measure_layers(view.caches.measures, key, layers, view.state.alive)
 
 
 def _damping(known: Measures, rows: Rows32) -> Matrix:

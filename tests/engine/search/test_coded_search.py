@@ -292,7 +292,7 @@ def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
-        codes = inside.access(things).cached().kept.spaces[""].codes
+        codes = inside.access(things).cached().caches.spaces[""].codes
         codes.close()
         with pytest.raises(StorageError, match="closed before"):
             codes.write(0, tmp_path / "empty")
@@ -363,7 +363,7 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
     told = [methods(things) for _ in range(6)]
     assert told[0] == ["codes", "exact"] and told[-1] == ["exact"]
     remarks = things.explain(query_embeddings=cloud(1, 5))["remarks"]
-    assert remarks == ["codes told too few vectors apart of late: floats are searched"]
+    assert remarks == ["codes have recently excluded too few vectors: floats are searched"]
 
 
 WITHOUT = """

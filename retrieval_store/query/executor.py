@@ -8,8 +8,8 @@ store can interpret. Rankings are best first, with the scores of the step's scor
 are in the order of insertion.
 
 Hits can be grouped (`best_of_each`, `rank_groups`) as a Qdrant server does it. Usually a step is
-ranked deeper and deeper, until no further hit could belong to the result. That doesn't work where scores
-depend on the set of candidates (steps with prefetches, and `Mmr`): ranking fewer points then
+ranked deeper and deeper, until no further hit could belong to the result. That doesn't work where
+scores depend on the set of candidates (steps with prefetches, and `Mmr`): ranking fewer points then
 isn't a prefix of ranking all. Such a step is repeated in rounds, as a server does it: each round
 ranks only the points that no earlier round has put into a group. The first rounds exclude the
 groups that are full; if groups are still missing points afterwards, a second series of rounds is

@@ -401,7 +401,7 @@ def _required_by(kind: Any) -> list[str]:
 
 
 def _note_spec(given: Spec | None) -> Spec | None:
-    """What a function that the user gives is remembered as, noted for `_restored`."""
+    """What a function that the user gives is remembered as, noted for `_restore_function`."""
     if given is not None and "name" in given:
         _given.add(_canonical(given))
     return given

@@ -4,11 +4,11 @@
 (pandas, polars), a pyarrow Table, what `get` returned, or any iterable of such pieces or of single
 records.
 
-`expanded` spreads metadata over columns of their own, one for each key, and `batches_from` reads
-them back. A column is called as its key, or "metadata.KEY" where another column, or the name of a
-column that `add_from` reads as something else, is in the way. What a column can't express (a null
-apart from no value, no keys apart from no metadata) stays in "metadata", so that the same records
-are made of it again.
+`expand_metadata` spreads metadata over columns of their own, one for each key, and `batches_from`
+reads them back. A column is called as its key, or "metadata.KEY" where another column, or the name
+of a column that `add_from` reads as something else, is in the way. What a column can't express (a
+null apart from no value, no keys apart from no metadata) stays in "metadata", so that the same
+records are made of it again.
 
 `to_pandas` and `to_arrow` make results into tables, with a row for each point, or for each hit of
 each query; `table_of_result` makes tables of HTML, as notebooks show them.

@@ -1,6 +1,9 @@
 """The package stays small enough for a few people: few modules, each class name once, short ways."""
 
 import ast
+import builtins
+import keyword
+import re
 import sys
 from collections import Counter, defaultdict
 
@@ -61,6 +64,40 @@ def test_few_modules_are_imported_by_one_other_alone():
     rooms = {name.rpartition(".")[0] for name in MODULES}
     alone = [one for one in MODULES if len(importers[one]) == 1 and one not in rooms]
     assert len(alone) <= MOST_WITH_ONE_IMPORTER, sorted(alone)
+
+
+# What docstrings name that is no name in Python: an operator, and the source of native code.
+FOREIGN = {"nin", "avx2", "avx512", "neon", "scan_body", "floats_body", "h"}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def names_in(tree):
+    """Every name that a module defines, uses or spells as a string."""
+    for node in ast.walk(tree):
+        for attribute in ("id", "attr", "arg", "name", "asname"):
+            name = getattr(node, attribute, None)
+            yield from name.split(".") if isinstance(name, str) else ()
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from node.value.split(".") if re.fullmatch(r"[\w.$#]+", node.value) else ()
+
+
+def test_docstrings_name_what_there_is():
+    known = {
+        *dir(builtins),
+        *keyword.kwlist,
+        *FOREIGN,
+        *(part for name in MODULES for part in name.split(".")),
+    }
+    known.update(name for tree in MODULES.values() for name in names_in(tree))
+    unknown = [
+        f"{module}: {name}"
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, DOCUMENTED)
+        for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", ast.get_docstring(node) or "")
+        if not known.issuperset(name.split("."))
+    ]
+    assert unknown == []
 
 
 def is_private(name):

@@ -5,10 +5,10 @@ embedded in one call. The hits are scored, grouped, and cut to the window. A sea
 is a page of `get`.
 
 - Conditions become filter expressions (`expression_of`): the dialect of `where`, and ids besides.
-- Scores are expressions over rankings (`rankings_of`, `scored`). The store ranks, one step for each
-  `Knn`; what is left here is arithmetic on the distances of the hits, a column for each. A record
-  counts if any `Knn` has found it, and each one without a default has.
-- Groups (`grouped`) hold a few records each, those with the same values under some metadata keys.
+- Scores are expressions over rankings (`rankings_of`, `score_records`). The store ranks, one step
+  for each `Knn`; what is left here is arithmetic on the distances of the hits, a column for each. A
+  record counts if any `Knn` has found it, and each one without a default has.
+- Groups (`group_records`) hold a few records each, those with the same values under some metadata keys.
   They are made of the hits alone, at most as many records as the limits of all `Knn` say.
 """
 

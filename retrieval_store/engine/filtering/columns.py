@@ -184,7 +184,7 @@ def _either(rows: Ints, others: Ints) -> Ints:
 
 
 def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
-    """The columns that are saved in files; one file has all readings of a path. Paths of `Steps`
+    """The columns that are saved in files; one file has all readings of a path. Paths of `JsonPath`
     have no files, nor have small collections."""
     if view.files is None or view.state.count < COLUMNS_WORTH:
         return {}
@@ -202,7 +202,7 @@ def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
 
 def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
     """Count uses of a column that may be saved; at the second, mark it to be, if the collection is
-    large. Columns of `Steps` have no files."""
+    large. Columns of `JsonPath` have no files."""
     if isinstance(path, JsonPath):
         return
     uses = view.caches.uses

@@ -2,7 +2,7 @@
 it that a call gets.
 
 A *row* is a point's place in this state: the position of its pk in `pks`. pks have gaps, since they
-are never reused; rows have none. Readers never change a state; `advanced` makes the next one from
+are never reused; rows have none. Readers never change a state; `advance` makes the next one from
 it and from the changes in the database. Successive states share memory (see `arrays.append`), so
 each state has only one successor, made under one lock.
 

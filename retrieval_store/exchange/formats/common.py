@@ -122,7 +122,7 @@ class FileColumns:
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    """Rows in batches; see `bounded`."""
+    """Rows in batches; see `in_bounded_pieces`."""
     return in_bounded_pieces(rows, size, lambda row: row.size)
 
 

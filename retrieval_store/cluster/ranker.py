@@ -467,8 +467,8 @@ class HeldLabels:
     """The values under one key of the points found so far; see `query.executor.Labelling`.
     Nothing is known of points that weren't found."""
 
-    kinds: int | None = None
-    apart = 0
+    group_count: int | None = None
+    points_per_value = 0
 
     def __init__(self, held: Sequence[StoredPoint], path: PayloadPath) -> None:
         self._held, self._path = held, path
@@ -478,7 +478,7 @@ class HeldLabels:
         values = (value_at(self._held[item].payload, self._path) for item in items.tolist())
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
-    def most(self, value: GroupValue) -> int:
+    def max_points_in(self, value: GroupValue) -> int:
         """Unknown, so the largest integer."""
         return sys.maxsize
 

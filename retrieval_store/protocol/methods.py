@@ -46,7 +46,7 @@ class Method:
     def _hints(self) -> Mapping[str, Any]:
         return get_type_hints(self._function, localns=names_for_types())
 
-    def asked(self, given: Mapping[str, Any]) -> Parts:
+    def encode_arguments(self, given: Mapping[str, Any]) -> Parts:
         """A message with these arguments; InvalidArgumentError for what can't be sent."""
         arrays: list[Array] = []
         hints = self._hints
@@ -54,7 +54,7 @@ class Method:
             {name: encode(v, hints[name], arrays) for name, v in given.items()}, arrays
         )
 
-    def arguments(self, message: Buffer) -> dict[str, Any]:
+    def decode_arguments(self, message: Buffer) -> dict[str, Any]:
         """The arguments in a message; MalformedError where they aren't those of the method."""
         said, arrays = unpack_message(message)
         hints = self._hints
@@ -62,12 +62,12 @@ class Method:
             raise MalformedError(f"these aren't the arguments of {self.name}")
         return {name: decode(one, hints[name], arrays) for name, one in said.items()}
 
-    def answered(self, result: Any) -> Parts:
+    def encode_result(self, result: Any) -> Parts:
         """A message with a result."""
         arrays: list[Array] = []
         return pack_message(encode(result, self._hints["return"], arrays), arrays)
 
-    def result(self, message: Buffer) -> Any:
+    def decode_result(self, message: Buffer) -> Any:
         """The result in a message; MalformedError where it has the wrong type."""
         said, arrays = unpack_message(message)
         return decode(said, self._hints["return"], arrays)

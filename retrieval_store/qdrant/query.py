@@ -391,7 +391,7 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
     """The step of a request: a QueryRequest, or an object with its fields."""
     parser = _QueryParser(collections, opened)
     try:
-        parsed = parser.parsed(request, None, 1)
+        parsed = parser.parse_step(request, None, 1)
     except RetrievalStoreError:
         parser.refuse_unreadable(request)  # which a server comes upon before all else
         raise
@@ -404,7 +404,7 @@ def named_by(
 ) -> tuple[PointId, ...]:
     """The points of this collection whose vectors a request uses, itself and in its prefetches, and
     which it must not find."""
-    return _QueryParser(collections, opened).parsed(request, None, 1).named
+    return _QueryParser(collections, opened).parse_step(request, None, 1).named
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +436,7 @@ class _QueryParser:
     def __init__(self, collections: Collections, opened: CollectionHandle) -> None:
         self._collections, self._opened = collections, opened
 
-    def parsed(self, given: Any, above: models.Filter | None, depth: int) -> _Parsed:
+    def parse_step(self, given: Any, above: models.Filter | None, depth: int) -> _Parsed:
         """A step with its prefetches. above: filters of the steps above it, which apply where
         points are first searched."""
         if depth > MAX_DEPTH:
@@ -448,7 +448,7 @@ class _QueryParser:
         filter_ = merge_filters(above, given.filter)
         if not sources:
             step = replace(step, expression=expression_of(self._opened, filter_))
-        prefetch = tuple(self.parsed(one, filter_, depth + 1) for one in sources)
+        prefetch = tuple(self.parse_step(one, filter_, depth + 1) for one in sources)
         return _Parsed(step, (*own, *chain.from_iterable(one.named for one in prefetch)), prefetch)
 
     def refuse_unreadable(self, given: Any) -> None:

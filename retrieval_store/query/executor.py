@@ -118,14 +118,14 @@ class Labelling(Protocol):
         """The labels of some items, in any order."""
 
     @property
-    def kinds(self) -> int | None:
+    def group_count(self) -> int | None:
         """An upper bound of the number of different groups; None if unknown."""
 
-    def most(self, value: GroupValue) -> int:
+    def max_points_in(self, value: GroupValue) -> int:
         """An upper bound of the number of points in a group."""
 
     @property
-    def apart(self) -> int:
+    def points_per_value(self) -> int:
         """The average number of points per occurrence of one value; 0 if unknown."""
 
 
@@ -196,8 +196,8 @@ def _rank_and_group(
     match question.groups:
         case None:
             found = list(chain.from_iterable(ranked_each(ranker, question.steps)))
-        case BestOfEach() as kinds:
-            found = best_of_each(ranker, partial(rank_step, ranker), question.steps[0], kinds)
+        case BestOfEach() as best:
+            found = best_of_each(ranker, partial(rank_step, ranker), question.steps[0], best)
         case GroupSearch() as groups:
             step, rank = question.steps[0], partial(rank_step, ranker)
             each = rank_groups(ranker, rank, step, groups, less_is_better(ranker, step))
@@ -397,7 +397,7 @@ def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
 
 GROWTH = 8  # factor by which the depth grows while there are too few groups
 FIRST_LOOK = 4  # the first depth, in multiples of the hits that all groups hold
-FIRST_FACTOR = 2  # the first depth, in multiples of `Labelling.apart` times the size of a group
+FIRST_FACTOR = 2  # the first depth, in multiples of `points_per_value` times the size of a group
 FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but not full
 ROUNDS = 5  # at most so many of each series, like a server
 Rank: TypeAlias = Callable[[QueryStep], list[Ranked]]  # one ranking for each query of a step
@@ -419,17 +419,17 @@ def count_groups(
     return places
 
 
-def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, kinds: BestOfEach) -> list[Ranked]:
-    """For each query of a step one ranking with at most `kinds.size` hits of each value."""
+def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, best: BestOfEach) -> list[Ranked]:
+    """For each query of a step one ranking with at most `best.size` hits of each value."""
     limit = step.depth
-    labels = ranker.labelling(kinds, limit)
+    labels = ranker.labelling(best, limit)
     while True:
         found = rank(with_limit(step, limit))
-        each = [count_groups(labels.of(one.items), kinds.size) for one in found]
+        each = [count_groups(labels.of(one.items), best.size) for one in found]
         if all(
             not one.is_cut
             or sum(map(len, places.values())) >= step.depth
-            or _has_all(places, labels, kinds.size)
+            or _has_all(places, labels, best.size)
             for one, places in zip(found, each, strict=True)
         ):
             window = slice(step.offset, step.depth)
@@ -442,8 +442,8 @@ def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, kinds: BestOfEach)
 
 def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
     """Whether every group is known and full, so that no further hit can belong to the result."""
-    return labels.kinds == len(places) and all(
-        len(at) >= min(size, labels.most(value)) for value, at in places.items()
+    return labels.group_count == len(places) and all(
+        len(at) >= min(size, labels.max_points_in(value)) for value, at in places.items()
     )
 
 
@@ -458,13 +458,15 @@ def rank_groups(
         return _in_rounds(ranker, rank, step, groups, ascending)
     limit = groups.count * groups.size * FIRST_LOOK
     labels = ranker.labelling(groups, limit)
-    limit = max(limit, min(GROWTH * limit, labels.apart * groups.size * FIRST_FACTOR))
+    limit = max(limit, min(GROWTH * limit, labels.points_per_value * groups.size * FIRST_FACTOR))
     while True:
         (found,) = rank(replace(step, limit=limit))
         places = count_groups(labels.of(found.items), groups.size, groups.count)
         if len(set(map(type, places))) > 1:  # a server loses groups of the other type
             return _in_rounds(ranker, rank, step, groups, ascending)
-        lack = any(len(at) < min(groups.size, labels.most(one)) for one, at in places.items())
+        lack = any(
+            len(at) < min(groups.size, labels.max_points_in(one)) for one, at in places.items()
+        )
         full = len(places) == groups.count and not lack
         if full or not found.is_cut:
             return [(one, found.at(np.array(at, np.int64))) for one, at in places.items()]

@@ -760,7 +760,7 @@ def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) 
 
 def request_of(method: Method, path: str, given: Mapping[str, Any], doing: str) -> MessageRequest:
     """The request for a method; InvalidArgumentError for one that is too large."""
-    message = method.asked(given)
+    message = method.encode_arguments(given)
     if size_of(message) > MAX_BYTES:
         raise InvalidArgumentError(
             f"{doing} takes {size_of(message):,} bytes at once; a server takes {MAX_BYTES:,}: "
@@ -772,7 +772,7 @@ def request_of(method: Method, path: str, given: Mapping[str, Any], doing: str) 
 def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
     """The result in an answer; ClusterError where it can't be parsed."""
     try:
-        return method.result(body)
+        return method.decode_result(body)
     except MalformedError as error:
         raise unreadable_answer(place, doing) from error
 

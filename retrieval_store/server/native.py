@@ -60,13 +60,13 @@ def of_store(name: str) -> Callable[[RequestContext], Any]:
 
 
 def _arguments(method: Method, asked: RequestContext) -> dict[str, Any]:
-    given = method.arguments(asked.body)
+    given = method.decode_arguments(asked.body)
     check_arguments(given)
     return given
 
 
 def _answer_of(method: Method, result: Any) -> Response:
-    return Response(200, b"", MEDIA_TYPE, parts=method.answered(result))
+    return Response(200, b"", MEDIA_TYPE, parts=method.encode_result(result))
 
 
 def _points(asked: RequestContext) -> EnginePoints:

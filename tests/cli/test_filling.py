@@ -301,7 +301,7 @@ def test_pictures_come_with_their_captions(folder):
     (folder / "photos" / "them.jsonl").write_text('{"id": "b", "uri": "a.png", "document": "x"}\n')
     words = ("store", "listed", "photos/them.jsonl", "--model", "lengths")
     done = run("add", *words, cwd=folder)
-    assert done.returncode == 2 and b"--embed documents or --embed uris says" in done.stderr
+    assert done.returncode == 2 and b"choose with --embed documents or --embed uris" in done.stderr
     assert b"added 1" in run("add", *words, "--embed", "uris", cwd=folder).stdout
     (folder / "photos" / "out.jsonl").write_text('{"id": "c", "uri": "../a.png", "document": "x"}')
     Image.new("RGB", (8, 8)).save(folder / "a.png")

@@ -49,7 +49,7 @@ def folder(tmp_path):
 def test_a_collection_that_is_not_there_ends_with_one(folder, words, name):
     done = run(words[0], "store", name, *words[1:], cwd=folder)
     assert done.returncode == 1, done.stderr
-    said = f"there is no collection '{name}'; these are there: 'named', 'things'"
+    said = f"there is no collection '{name}'; there are 'named', 'things'"
     assert said in done.stderr.decode()
 
 

@@ -513,7 +513,7 @@ def test_names_that_are_somebodys_own_are_never_taken(source, there):
     with pytest.raises(AlreadyExistsError, match="'mine'"):
         source.copy_to(there, follow=during(lambda: few(source, "mine")), quiet=0)
     source.delete_collection("mine")
-    with pytest.raises(AlreadyExistsError, match="'one' is called 'mine' now"):
+    with pytest.raises(AlreadyExistsError, match="'one' was renamed to 'mine'"):
         source.copy_to(
             there, follow=during(lambda: opened(source, "one").modify(name="mine")), quiet=0
         )

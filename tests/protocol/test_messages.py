@@ -282,12 +282,12 @@ MESSAGES = [
 @given(st.sampled_from(MESSAGES), st.data())
 def test_a_damaged_message_is_refused_or_means_something(message, data):
     method, arguments = message
-    sent = bytearray(b"".join(method.asked(arguments)))
+    sent = bytearray(b"".join(method.encode_arguments(arguments)))
     for _ in range(data.draw(st.integers(1, 4))):
         sent[data.draw(st.integers(0, len(sent) - 1))] = data.draw(st.integers(0, 255))
     sent = sent[: data.draw(st.integers(0, len(sent)))] if data.draw(st.booleans()) else sent
     with suppress(MalformedError, RetrievalStoreError):
-        check_arguments(method.arguments(bytes(sent)))
+        check_arguments(method.decode_arguments(bytes(sent)))
 
 
 def test_arrays_that_are_not_there_are_refused():

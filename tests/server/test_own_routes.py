@@ -130,7 +130,7 @@ def path_of(method, things):
 @pytest.mark.parametrize(("method", "given"), CALLS, ids=lambda one: getattr(one, "name", ""))
 def test_each_is_answered(store, method, given):
     ask, things = store
-    answer = ask("POST", path_of(method, things), raw=b"".join(method.asked(given)))
+    answer = ask("POST", path_of(method, things), raw=b"".join(method.encode_arguments(given)))
     assert answer.status == 200 or method.name == "drop_space", answer.body
 
 
@@ -158,7 +158,7 @@ def test_hostile_messages_are_no_error_of_the_server(store):
     refused = 0
     for _ in range(times(600, 10_000)):
         method, given = draw.choice(CALLS)
-        data, arrays = unpack_message(b"".join(method.asked(given)))
+        data, arrays = unpack_message(b"".join(method.encode_arguments(given)))
         if draw.random() < 0.8:
             data = changed(data, draw)
         elif arrays:
@@ -204,6 +204,6 @@ def test_what_is_served_read_only_says_so(tmp_path):
     with retrieval_store.Client(tmp_path / "s") as client:
         client.create_collection("things", embedding_function=None)
     with closing(Asking(app(tmp_path / "s", read_only=True))) as ask:
-        sent = b"".join(STORE["drop"].asked({"name": "things"}))
+        sent = b"".join(STORE["drop"].encode_arguments({"name": "things"}))
         answer = ask("POST", f"{ROOT}/store/drop", raw=sent)
         assert (answer.status, answer.json["error"]) == (403, "ReadOnlyError")

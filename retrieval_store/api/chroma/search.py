@@ -8,8 +8,8 @@ is a page of `get`.
 - Scores are expressions over rankings (`rankings_of`, `score_records`). The store ranks, one step
   for each `Knn`; what is left here is arithmetic on the distances of the hits, a column for each. A
   record counts if any `Knn` has found it, and each one without a default has.
-- Groups (`group_records`) hold a few records each, those with the same values under some metadata keys.
-  They are made of the hits alone, at most as many records as the limits of all `Knn` say.
+- Groups (`group_records`) hold a few records each, those with the same values under some metadata
+  keys. They are made of the hits alone, at most as many records as the limits of all `Knn` say.
 """
 
 import math

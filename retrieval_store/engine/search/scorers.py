@@ -687,20 +687,20 @@ class RowLabels:
         return labels
 
     @property
-    def kinds(self) -> int | None:
+    def group_count(self) -> int | None:
         """An upper bound of the number of different values; None if unknown."""
         if self._layers is None:
             return None
         return len(set().union(*(one.counts for one in self._layers)))
 
-    def most(self, value: str | int) -> int:
+    def max_points_in(self, value: str | int) -> int:
         """An upper bound of the number of points with this value."""
         if self._layers is None:
             return self._view.state.count
         return sum(one.counts.get(value, 0) for one in self._layers)
 
     @property
-    def apart(self) -> int:
+    def points_per_value(self) -> int:
         """The average number of points per occurrence of one value; 0 if unknown."""
         if not self._layers:
             return 0

@@ -160,8 +160,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         may: bool,
     ) -> bytes:
         def read() -> RequestContext:
-            message = procedure.parsed(sent)
-            asked = procedure.asked(message, self._shared.served, route.access == "read")
+            message = procedure.parse(sent)
+            asked = procedure.request_of(message, self._shared.served, route.access == "read")
             if not may:
                 raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
             return asked

@@ -233,14 +233,14 @@ class Procedure:
     write: Write
     body: Read = _nothing
 
-    def parsed(self, sent: bytes) -> Message:
+    def parse(self, sent: bytes) -> Message:
         """The received bytes as a message; Refused (400) where they are none."""
         try:
             return self.message.FromString(sent)
         except Exception as error:  # google.protobuf's, of which there is one class
             raise wrong("failed to decode Protobuf message") from error
 
-    def asked(self, message: Message, served: Served, reads: bool) -> RequestContext:
+    def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
         """A message as a request; Refused (400) where it can't be read. reads: whether it only
         reads, and so must have a timeout."""
         fields = message.DESCRIPTOR.fields_by_name

@@ -1,9 +1,9 @@
 """Gives the reference the parameters that users see.
 
-`@asks(_question)` makes `Collection.query` of a method with one parameter, the question; whoever
-calls it passes those of `_question`. What reads the source for the site doesn't run it, so it is
-told here; what methods `AsyncCollection` has, and which classes are dataclasses. And where a
-docstring says "ef: how many candidates", the name stands out.
+`@takes_query_arguments(_question)` makes `Collection.query` of a method with one parameter, the
+question; whoever calls it passes those of `_question`. What reads the source for the site doesn't
+run it, so it is told here; what methods `AsyncCollection` has, and which classes are dataclasses.
+And where a docstring says "ef: how many candidates", the name stands out.
 """
 
 import re
@@ -15,13 +15,13 @@ AWAITED = re.compile(r"(\w+)\((Client|Collection)\.(\w+)(?:, ['\"]\w+['\"])?\)")
 RETURNED = {
     "collection": "AsyncCollection",
     "collections": "list[AsyncCollection]",
-    "iterated": "AsyncGenerator[dict[str, Any], None]",
+    "async_iterator": "AsyncGenerator[dict[str, Any], None]",
 }
 OURS = "retrieval_store.base.dataclasses.dataclass"
 
 
 class AskedParameters(griffe.Extension):
-    """Methods below `@asks(x)` have the parameters of x, which is above them in the class."""
+    """Methods below `@takes_query_arguments(x)` have the parameters of x, a method above them."""
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
         """Replace the parameters of such methods, and mark names in docstrings."""
@@ -36,7 +36,7 @@ class AskedParameters(griffe.Extension):
     def _replace_parameters(self, cls: griffe.Class, method: griffe.Function) -> None:
         for decorator in method.decorators:
             name, _, argument = str(decorator.value).partition("(")
-            if name == "asks":
+            if name == "takes_query_arguments":
                 method.parameters = cls.members[argument.rstrip(")")].parameters
 
     def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
@@ -46,7 +46,7 @@ class AskedParameters(griffe.Extension):
 
 
 class AwaitedMethods(griffe.Extension):
-    """`count = awaited(Collection.count)` is that method, to be awaited."""
+    """`count = async_method(Collection.count)` is that method, to be awaited."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Replace such attributes by methods."""

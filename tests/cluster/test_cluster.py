@@ -716,7 +716,9 @@ def test_where_nobody_answers_the_place_is_named(monkeypatch):
 def test_a_server_that_is_no_qdrant_is_said_to_be_none(url):
     with (
         retrieval_store.Client(url=url, prefix="elsewhere", timeout=PATIENCE) as client,
-        pytest.raises(errors.StorageError, match="neither a Qdrant nor a retrieval-store server at http://"),
+        pytest.raises(
+            errors.StorageError, match="neither a Qdrant nor a retrieval-store server at http://"
+        ),
     ):
         client.list_collections()
 

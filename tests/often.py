@@ -8,7 +8,7 @@ from datetime import date
 from zlib import crc32
 
 FULL = "TEST_FULL" in os.environ
-EXAMPLES = 20  # of hypothesis
+EXAMPLES = 16  # of hypothesis
 # Once for all processes of a run, which may last until the next day.
 DAY = int(os.environ.setdefault("TEST_TURN", str(date.today().toordinal())))
 
@@ -19,7 +19,7 @@ def times(few: int, many: int) -> int:
 
 
 def up_to(examples: int) -> int:
-    """So many examples of hypothesis in full runs, else 20 at most."""
+    """So many examples of hypothesis in full runs, else 16 at most."""
     return times(min(EXAMPLES, examples), examples)
 
 

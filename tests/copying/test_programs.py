@@ -11,7 +11,7 @@ from tests.copying import programs
 from tests.helpers.qdrant_server.socket import serving
 from tests.often import DAY, FULL, times, turn
 
-PROGRAMS = times(8, 300)
+PROGRAMS = times(5, 300)
 
 
 def same(source, target, said):

@@ -497,13 +497,16 @@ def _written(name: str) -> str:
     return f"{argument}={kind.__name__}({', '.join(one.name for one in fields(kind))})"
 
 
-def accept_former(given: Mapping[str, Any], level: int = 3) -> Mapping[str, Any]:
+def accept_former(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The arguments that a caller gave, gathered. A DeprecationWarning names the former ones, and
-    points at the caller's line, `level` frames up."""
+    points at the line outside of this package that the call comes from."""
     former = [name for name in given if name in _DEPRECATED]
     if not former:
         return given
     instead = ", ".join(dict.fromkeys(map(_written, former)))
+    frame, level = sys._getframe(), 1
+    while frame.f_globals["__name__"].startswith("retrieval_store.") and frame.f_back:
+        frame, level = frame.f_back, level + 1
     warnings.warn(
         f"{', '.join(former)}: no arguments of their own any more; write {instead}",
         DeprecationWarning,
@@ -530,7 +533,7 @@ def takes_query_arguments(
 
         def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
             try:
-                if _DEPRECATED.keys().isdisjoint(kwargs):
+                if _DEPRECATED.keys().isdisjoint(kwargs):  # without a call, as nearly always
                     question = own(self, *args, **kwargs)
                 else:
                     question = own(self, *args, **accept_former(kwargs))

@@ -36,7 +36,7 @@ def bound(
     ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a query by name, with defaults. TypeError as for any call."""
-    asked, named = inspect.signature(ask), accept_former(named, level=4)
+    asked, named = inspect.signature(ask), accept_former(named)
     suggest_our_name("why", named, asked.parameters)
     given = asked.bind(None, *query, **named)
     given.apply_defaults()

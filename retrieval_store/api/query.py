@@ -505,7 +505,7 @@ def accept_former(given: Mapping[str, Any]) -> Mapping[str, Any]:
         return given
     instead = ", ".join(dict.fromkeys(map(_written, former)))
     frame, level = sys._getframe(), 1
-    while frame.f_globals["__name__"].startswith("retrieval_store.") and frame.f_back:
+    while frame.f_globals.get("__name__", "").startswith("retrieval_store.") and frame.f_back:
         frame, level = frame.f_back, level + 1
     warnings.warn(
         f"{', '.join(former)}: no arguments of their own any more; write {instead}",

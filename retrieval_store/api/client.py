@@ -64,7 +64,7 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.indexes import EXACT
+from retrieval_store.indexes import CLUSTERS, EXACT
 from retrieval_store.query.types import (
     CollectionRecord,
     FileReport,
@@ -600,7 +600,7 @@ def _analyzer_of(record: CollectionRecord) -> "Analyzer":
 
 
 def _refuse_bad_index(space: NewSpace) -> None:
-    if index_name(space) != EXACT:
+    if index_name(space) not in (EXACT, CLUSTERS):
         from retrieval_store import plugins
 
         plugins.check_index(index_name(space), space.metric, index_settings(space))

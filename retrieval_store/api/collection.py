@@ -386,6 +386,7 @@ class Collection:
         mode: Mode | Hybrid = "dense",
         exact: bool = False,
         ef: int | None = None,
+        recall: float | None = None,
         like: str | Sequence[str] | None = None,
         unlike: str | Sequence[str] | None = None,
         offset: int | None = None,
@@ -399,7 +400,7 @@ class Collection:
         if query_sparse is not None:
             refuse_no_sparse("query_sparse", self._record())
         wanted = include_of(include, QUERY_FIELDS)
-        options = QueryOptions.of(mode, exact, ef)
+        options = QueryOptions.of(mode, exact, ef, recall)
         window = window_of(
             n_results, offset, (max_distance, min_score), group_by, options.mode, rerank is not None
         )
@@ -466,8 +467,10 @@ class Collection:
 
         ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
         or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
-        Scores are always there, descending. exact: the very nearest, without the index; ef: how
-        many candidates the index looks at, instead of its setting. Filters hold exactly anyway.
+        Scores are always there, descending. exact: the very nearest, whatever the collection's
+        settings; recall: the share of the nearest that is enough, which large collections find
+        faster by their clusters; ef: how many candidates an index looks at, instead of its setting.
+        Filters hold exactly anyway.
 
         like, unlike: ids of points, instead of queries: one query by the average of the vectors of
         the first, and as much further from that of the second as that is away; it doesn't find any

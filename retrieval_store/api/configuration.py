@@ -14,9 +14,9 @@ from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Datatype, Metric
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import Payload, checked_object, quote, whole_number
+from retrieval_store.base.validation import Payload, checked_object, fraction, quote, whole_number
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
-from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
+from retrieval_store.indexes import CLUSTERS, EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.query.types import CollectionRecord, NewSpace
 
@@ -75,14 +75,16 @@ class Configuration(TypedDict, total=False):
     vectors: VectorConfiguration
     sparse: SparseConfiguration | None
     expires: str | None
+    recall: float | None
     qdrant: Mapping[str, Any]
     embedding_function: Any
 
 
 DEFAULTS: Payload = {"space": "l2", **HNSW_DEFAULTS}
-SEARCH_TIME = ("ef_search", "text")
+SEARCH_TIME = ("ef_search", "text", "recall")
 LIMITS = {"max_neighbors": (2, 1024), "ef_construction": (1, 100_000), "ef_search": (1, 1_000_000)}
-DEFAULT_INDEX: Payload = {"name": HNSW, "settings": {}}
+DEFAULT_INDEX: Payload = {"name": CLUSTERS, "settings": {}}
+INDEX_BEFORE: Payload = {"name": HNSW, "settings": {}}  # of collections that name none
 TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
 VECTOR_DEFAULTS: Payload = {"datatype": "float32"}
 ALL_DEFAULTS: Payload = {
@@ -92,10 +94,11 @@ ALL_DEFAULTS: Payload = {
     "vectors": VECTOR_DEFAULTS,
     "sparse": None,
     "expires": None,
+    "recall": None,
     "qdrant": {},
 }
 _DATATYPES: tuple[Datatype, ...] = ("float32", "float16")
-PARTS = ("hnsw", "index", "text", "vectors", "sparse", "expires", "qdrant")
+PARTS = ("hnsw", "index", "text", "vectors", "sparse", "expires", "recall", "qdrant")
 _log = log_of()
 _ALIASES = {"M": "max_neighbors"}
 OF_CHROMA = ("num_threads", "batch_size", "sync_threshold", "resize_factor")  # nothing to us
@@ -151,11 +154,12 @@ def stored_settings(record: CollectionRecord) -> Payload:
     match record.settings:
         case {"metadata": None | dict(), "hnsw": dict() as hnsw, "embedding_function": spec}:
             known = spec is None or (isinstance(spec, dict) and _is_spec(spec))
-            known = known and _is_index(record.settings.get("index", DEFAULT_INDEX))
+            known = known and _is_index(record.settings.get("index", INDEX_BEFORE))
             known = known and _is_text(record.settings.get("text", TEXT_DEFAULTS))
             known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
             known = known and _is_sparse(record.settings.get("sparse"))
             known = known and record.settings.get("expires") == record.expires
+            known = known and _is_recall(record.settings.get("recall"))
             if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
                 return record.settings
     if record.is_apart:
@@ -172,11 +176,12 @@ def all_settings(record: CollectionRecord) -> Payload:
     stored: dict[str, Any] = stored_settings(record)
     return {
         **stored["hnsw"],
-        "index": stored.get("index", DEFAULT_INDEX),
+        "index": stored.get("index", INDEX_BEFORE),
         "text": stored.get("text", TEXT_DEFAULTS),
         "vectors": stored.get("vectors", VECTOR_DEFAULTS),
         "sparse": stored.get("sparse"),
         "expires": record.expires,
+        "recall": stored.get("recall"),
         "qdrant": stored.get("qdrant", {}),
     }
 
@@ -204,16 +209,21 @@ def to_store(settings: Payload) -> Payload:
         "text": settings["text"],
         "vectors": settings["vectors"],
     }
-    others = ("sparse", "expires", "qdrant")
+    others = ("sparse", "expires", "recall", "qdrant")
     return stored | {name: settings[name] for name in others if settings[name]}
 
 
 def index_of(settings: Payload) -> Payload:
     """The name and settings of the index of a collection with all these settings."""
     index: Payload = settings["index"]  # type: ignore[assignment]
-    if index["name"] != HNSW:
+    if index["name"] not in (HNSW, CLUSTERS):
         return index
-    return {"name": HNSW, "settings": {name: settings[name] for name in HNSW_DEFAULTS}}
+    own: Payload = {name: settings[name] for name in HNSW_DEFAULTS}
+    if index["name"] == CLUSTERS:
+        own = {"ef_search": settings["ef_search"]}
+    if settings["recall"] is not None:
+        own["recall"] = settings["recall"]
+    return {"name": index["name"], "settings": own}
 
 
 def _is_index(index: Any) -> bool:
@@ -221,6 +231,10 @@ def _is_index(index: Any) -> bool:
         case {"name": str(), "settings": dict()}:
             return True
     return False
+
+
+def _is_recall(recall: Any) -> bool:
+    return recall is None or (isinstance(recall, float) and 0 <= recall <= 1)
 
 
 def _is_text(text: Any) -> bool:
@@ -316,6 +330,8 @@ def _from_configuration(configuration: Any) -> Payload:
         others["sparse"] = _checked_sparse(given["sparse"])
     if given.get("expires") is not None:
         others["expires"] = metadata_key(given["expires"], "configuration['expires']")
+    if given.get("recall") is not None:
+        others["recall"] = fraction(given["recall"], "configuration['recall']")
     if given.get("qdrant") is not None:
         others["qdrant"] = checked_storage(given["qdrant"])
     return others | {
@@ -402,12 +418,14 @@ def _checked_index(value: Any) -> Payload:
     name = given.get("name")
     if not isinstance(name, str):
         raise InvalidArgumentError(
-            f"configuration['index']['name'] is {quote(name)}, expected {HNSW!r}, {EXACT!r} or the "
-            "name of a plugin"
+            f"configuration['index']['name'] is {quote(name)}, expected {CLUSTERS!r}, {HNSW!r}, "
+            f"{EXACT!r} or the name of a plugin"
         )
     settings = checked_object(_or_empty(given, "settings"), "configuration['index']['settings']")
-    if settings and name in (HNSW, EXACT):
-        hint = "give them under 'hnsw'" if name == HNSW else "the exact search has none"
+    if settings and name in (HNSW, EXACT, CLUSTERS):
+        hint = {HNSW: "give them under 'hnsw'", EXACT: "the exact search has none"}.get(
+            name, "configuration['recall'] says how many of the nearest to find"
+        )
         raise InvalidArgumentError(f"configuration['index'] has settings for {name!r}; {hint}")
     return {"name": name, "settings": settings}
 

@@ -128,14 +128,17 @@ class QueryOptions:
     mode: Mode
     exact: bool
     ef: int | None
+    recall: float | None
     hybrid: Hybrid
 
     @classmethod
-    def of(cls, mode: "Mode | Hybrid", exact: bool, ef: int | None) -> "QueryOptions":
+    def of(
+        cls, mode: "Mode | Hybrid", exact: bool, ef: int | None, recall: float | None
+    ) -> "QueryOptions":
         """The options that a user's arguments mean."""
         if isinstance(mode, Hybrid):
-            return cls("hybrid", exact, ef, mode)
-        return cls(mode, exact, ef, _USUAL)
+            return cls("hybrid", exact, ef, recall, mode)
+        return cls(mode, exact, ef, recall, _USUAL)
 
     def check(self) -> None:
         """Raise InvalidArgumentError for what can't be."""
@@ -144,11 +147,16 @@ class QueryOptions:
                 f"mode is {quote(self.mode)}, expected one of {MODES}, or a Hybrid"
             )
         self.checked_ef()
+        self.checked_recall()
         self.hybrid.check()
 
     def checked_ef(self) -> int | None:
         """The number of candidates, if given."""
         return None if self.ef is None else whole_number(self.ef, "ef", 1)
+
+    def checked_recall(self) -> float | None:
+        """The share of the true nearest to find, if given."""
+        return None if self.recall is None else fraction(self.recall, "recall")
 
 
 _USUAL = Hybrid()
@@ -339,7 +347,8 @@ class QueryBuilder:
     def _near(self, source: tuple[str, Any], options: QueryOptions) -> NearestDense:
         vectors = self._vectors(source)
         each = (vectors,) if self.holds_several else vectors
-        return NearestDense(self.space, each, "distance", options.exact, options.checked_ef())
+        ef, recall = options.checked_ef(), options.checked_recall()
+        return NearestDense(self.space, each, "distance", options.exact, ef, recall)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of the queries of one kind."""

@@ -78,6 +78,24 @@ class Plan(TypedDict):
     costs: dict[str, float]
 
 
+class RecallOfShare(TypedDict):
+    """Which share of the ten nearest was found under filters that let through this share of all
+    points."""
+
+    matching: float
+    recall: float
+
+
+class MeasuredRecall(TypedDict):
+    """What searches of clusters are to find: the share of the nearest, and what was found when it
+    was last measured, by so many of the vectors themselves, at that second of the epoch."""
+
+    target: float
+    measured: list[RecallOfShare]
+    questions: int | None
+    at: float | None
+
+
 class _ToldByClusters(TypedDict, total=False):
     place: str
     filter: dict[str, Any] | None
@@ -98,6 +116,7 @@ class Explanation(_ToldByClusters):
     plans: list[Plan]
     remarks: list[str]
     steps: dict[str, float]
+    recall: NotRequired["MeasuredRecall"]
     reranked: NotRequired[list[list[Moved]]]
 
 

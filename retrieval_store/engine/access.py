@@ -81,6 +81,7 @@ from retrieval_store.filters.paths import JsonPath
 from retrieval_store.query.types import Mode
 
 if TYPE_CHECKING:
+    from retrieval_store.engine.search.clusters import SpaceClusters
     from retrieval_store.engine.search.codes import SpaceCodes
 
 ReadHead: TypeAlias = Callable[[apsw.Connection], CollectionHead]
@@ -200,8 +201,9 @@ class Memory:
         if held is None:
             index = SpaceIndex(space, generation, self._files, self._find_class)
             vectors = self._vectors(space, generation)
-            make_codes = partial(_codes_of, space, generation, self._files)
-            held = self._spaces.setdefault(key, OpenSpace(vectors, index, make_codes))
+            of = space, generation, self._files
+            made = OpenSpace(vectors, index, partial(_codes_of, *of), partial(_clusters_of, *of))
+            held = self._spaces.setdefault(key, made)
         return held
 
     def _vectors(self, space: Space, generation: int) -> VectorRows:
@@ -335,6 +337,12 @@ def _codes_of(space: Space, generation: int, files: DerivedFiles | None) -> "Spa
     from retrieval_store.engine.search.codes import SpaceCodes
 
     return SpaceCodes(space, generation, files)
+
+
+def _clusters_of(space: Space, generation: int, files: DerivedFiles | None) -> "SpaceClusters":
+    from retrieval_store.engine.search.clusters import SpaceClusters
+
+    return SpaceClusters(space, generation, files)
 
 
 def _close(spaces: Iterable[OpenSpace]) -> None:

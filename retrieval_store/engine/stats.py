@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apsw
 import numpy as np
@@ -34,7 +35,7 @@ from retrieval_store.engine.search.codes import (
 )
 from retrieval_store.engine.search.context import Caches, EngineTrace, OpenSpace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS, index_is_worth_building
-from retrieval_store.engine.search.planner import codes_pay_off
+from retrieval_store.engine.search.planner import clusters_pay_off, codes_pay_off
 from retrieval_store.engine.search.search import EngineRanker
 from retrieval_store.engine.sqlite import FileDatabase, corruption_as_damage
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
@@ -51,7 +52,18 @@ from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import answer
 from retrieval_store.query.query import Bm25, NearestDense, NearestSparse, Query, QueryStep, Scoring
-from retrieval_store.query.types import Fields, Gauges, Indexed, Mode, index_name
+from retrieval_store.query.types import (
+    Fields,
+    Gauges,
+    Indexed,
+    Mode,
+    index_name,
+    uses_clusters,
+    usual_recall,
+)
+
+if TYPE_CHECKING:
+    from retrieval_store.engine.search.clusters import Recall
 
 ELSEWHERE = "another process is at it"
 
@@ -77,6 +89,18 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
         ],
         "remarks": list[JSONValue](trace.remarks),
         "steps": {name: round(milliseconds, 4) for name, milliseconds in trace.steps.items()},
+        **({} if trace.recall is None else {"recall": _of_recall(*trace.recall)}),
+    }
+
+
+def _of_recall(target: float | None, recall: "Recall | None") -> Payload:
+    """What searches of clusters are to find, and what they found when that was measured."""
+    measured = [] if recall is None else recall.measured
+    return {
+        "target": target,
+        "measured": [{"matching": one.share, "recall": round(one.recall, 4)} for one in measured],
+        "questions": None if recall is None else recall.questions,
+        "at": None if recall is None else recall.at,
     }
 
 
@@ -167,6 +191,10 @@ def _count_unindexed(
     connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
 ) -> int:
     slots, dimension = space.space.slots, space.space.dimension or 0
+    if uses_clusters(space.space):
+        clustered = _count_clustered(connection, space.space, state.head.generation, at_hand)
+        lacks = clustered or clusters_pay_off(slots, dimension, space.space.metric)
+        return _count_living(space, np.arange(clustered, slots)) if lacks else 0
     file = derived.find(connection, f"index.{space.space.number}.{state.head.generation}")
     indexed = 0 if file is None else min(file.covered, slots)
     if at_hand is not None:
@@ -176,6 +204,17 @@ def _count_unindexed(
     if not indexed and not index_is_worth_building(slots, dimension, space.space.metric):
         return 0
     return _count_living(space, np.arange(indexed, slots))
+
+
+def _count_clustered(
+    connection: apsw.Connection, space: Space, generation: int, at_hand: OpenSpace | None
+) -> int:
+    """How many slots clusters cover, in memory or in files."""
+    clusters = None if at_hand is None else at_hand.clusters_at_hand
+    parts = derived.find_all(connection, f"clusters.{space.number}.{generation}")
+    covered = [part.covered for part in parts]
+    at_once = 0 if clusters is None else clusters.covered
+    return min(space.slots, max([*covered, at_once]))
 
 
 def _count_uncoded(
@@ -264,6 +303,7 @@ def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, 
         "filters": kept.allowed.nbytes + kept.answers.nbytes,
         "several": kept.several.nbytes,
         "codes": sum(space.codes_nbytes for space in kept.spaces.values()),
+        "clusters": sum(space.clusters_nbytes for space in kept.spaces.values()),
         "indexes": sum(space.index.nbytes for space in kept.spaces.values()),
     }
     if directory is None:
@@ -277,13 +317,18 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
     needed."""
     name, slots, kept = space.space.name, space.space.slots, view.caches
     generation, index = view.state.head.generation, index_at_hand(space.space)
-    held = kept.spaces[name]
+    held, clusters = kept.spaces[name], kept.spaces[name].clusters_at_hand
     coded = indexed = 0
     if view.files is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
         file = derived.find(view.connection, f"index.{space.space.number}.{generation}")
         if file is not None and index != EXACT and derived.is_there(view.files.directory, file):
             indexed = min(file.covered, slots)
+    clustered = _count_clustered(view.connection, space.space, generation, held)
+    recall: Payload = {}
+    if clustered:
+        measured = None if clusters is None else clusters.measured
+        recall = {"recall": _of_recall(usual_recall(space.space), measured)}
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,
@@ -292,6 +337,8 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
         "indexed_slots": max(indexed, held.index.covered),
         "index_seconds_left": held.index.seconds_left(slots),
         "coded_slots": max(coded, _codes_in_memory(held).count_below(slots)),
+        "clustered_slots": clustered,
+        **recall,
     }
 
 

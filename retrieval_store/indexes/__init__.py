@@ -16,6 +16,10 @@ from retrieval_store.base.validation import Payload
 HNSW = "hnsw"
 HNSW_DEFAULTS: Payload = {"ef_construction": 200, "max_neighbors": 16, "ef_search": 140}
 EXACT = "exact"  # the name that stands for no index at all
+CLUSTERS = "clusters"  # … and for what the engine makes itself: see `clusters`
+DEFAULT_RECALL = 0.98  # of searches of clusters
+# What recall stands for a number of candidates of a graph (`ef`), up to which.
+RECALL_OF_EF = ((16, 0.8), (32, 0.9), (64, 0.95), (120, 0.97), (160, DEFAULT_RECALL), (320, 0.99))
 # Looked for once, here: an interrupt while Python looks for a module would leave its import lock
 # taken, for which every other thread would wait for ever.
 _HAS_HNSWLIB = find_spec("hnswlib") is not None
@@ -25,6 +29,13 @@ def is_installed(name: str) -> bool:
     """Whether what an index of this name needs is there. The names are those of `VectorIndex`es; of
     a plugin's own needs nothing is known here."""
     return name != HNSW or _HAS_HNSWLIB
+
+
+def recall_of(ef: int | None) -> float:
+    """The recall that stands for a number of candidates."""
+    if ef is None:
+        return DEFAULT_RECALL
+    return next((recall for most, recall in RECALL_OF_EF if ef <= most), 0.995)
 
 
 class VectorIndex(Protocol):

@@ -17,7 +17,7 @@ from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import DamagedError
-from retrieval_store.indexes import EXACT, HNSW, HNSW_DEFAULTS
+from retrieval_store.indexes import CLUSTERS, EXACT, HNSW_DEFAULTS
 from retrieval_store.qdrant.errors import bad_request, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import Indexes, by_path
 from retrieval_store.qdrant.tokenizers import tokens_of
@@ -29,6 +29,7 @@ METRICS: dict[str, Metric] = {"Cosine": "cosine", "Euclid": "l2", "Dot": "ip", "
 DISTANCES = {metric: distance for distance, metric in METRICS.items()}
 DATATYPES: dict[str, Datatype] = {"float32": "float32", "float16": "float16", "uint8": "uint8"}
 # What a server says of a collection that was made without any of these settings.
+MAX_NEIGHBORS, MIN_NEIGHBORS = 1024, 2  # of what our graph can be made with
 HNSW_REPORTED: dict[str, Any] = {
     "m": 16,
     "ef_construct": 100,
@@ -50,7 +51,6 @@ PARAMS_REPORTED: Payload = {
     "write_consistency_factor": 1,
     "on_disk_payload": True,
 }
-MAX_NEIGHBORS, MIN_NEIGHBORS = 1024, 2  # of what our graph can be made with
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +166,11 @@ def space_of(vector: Vector, hnsw: Mapping[str, Any]) -> NewSpace:
 def _index(hnsw: Mapping[str, Any]) -> Payload:
     if hnsw.get("m") == 0:  # as users of Qdrant say that they want no graph
         return {"name": EXACT, "settings": {}}
-    return {"name": HNSW, "settings": _graph(hnsw)}
+    return {"name": CLUSTERS, "settings": {}}  # whatever graph a server would make
 
 
 def _graph(hnsw: Mapping[str, Any]) -> Payload:
+    """What `Collection` shows of the settings of a graph."""
     neighbors = min(max(hnsw.get("m") or HNSW_REPORTED["m"], MIN_NEIGHBORS), MAX_NEIGHBORS)
     construction = max(hnsw.get("ef_construct") or HNSW_REPORTED["ef_construct"], 1)
     return {**HNSW_DEFAULTS, "max_neighbors": neighbors, "ef_construction": construction}

@@ -20,7 +20,7 @@ from retrieval_store.base.validation import Payload
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.indexes import HNSW
+from retrieval_store.indexes import CLUSTERS, HNSW, is_installed, recall_of
 
 PointId: TypeAlias = str | int
 
@@ -265,6 +265,25 @@ def index_settings(space: Indexed) -> Payload:
     """The settings that its class is made with."""
     settings = space.index.get("settings")
     return settings if isinstance(settings, dict) else {}
+
+
+def uses_clusters(space: Indexed) -> bool:
+    """Whether a space is searched by clusters once it is large: by default, and in place of a graph
+    whose package isn't installed."""
+    name = index_name(space)
+    return name == CLUSTERS or (name == HNSW and not is_installed(HNSW))
+
+
+def recall_wanted(space: Indexed) -> float | None:
+    """The recall that a space's settings ask for; None where they don't."""
+    recall = index_settings(space).get("recall")
+    return float(recall) if isinstance(recall, (int, float)) else None
+
+
+def usual_recall(space: Indexed) -> float:
+    """The recall of a search that names none."""
+    wanted, ef = recall_wanted(space), index_settings(space).get("ef_search")
+    return recall_of(ef if isinstance(ef, int) else None) if wanted is None else wanted
 
 
 EXPIRES = "expires"  # in settings, the key of `CollectionRecord.expires`

@@ -157,7 +157,9 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQu
     if "record" in body:
         expression = all_of(expression, Not(HasId((body["record"],))))
     hybrid = Hybrid(body.get("fusion"), body.get("alpha"))
-    options = QueryOptions(mode, body.get("exact", False), body.get("ef"), hybrid)
+    options = QueryOptions(
+        mode, body.get("exact", False), body.get("ef"), body.get("recall"), hybrid
+    )
     window = window_of(
         body.get("k", USUAL_HITS),
         body.get("offset"),

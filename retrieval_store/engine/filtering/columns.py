@@ -308,7 +308,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
         return SavedColumns(self.of, by_column, stale, found.memory)
 
 
-def _fill(path: Path, pieces: Sequence[bytes], covered: int) -> int:
+def _fill(path: Path, pieces: Sequence[files.Piece], covered: int) -> int:
     files.write_arrays(path, iter(pieces), lambda: None)
     return covered
 
@@ -323,7 +323,7 @@ def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:
     return ValuesAt(path, "whole").siblings
 
 
-def encode_column(path: PayloadPath, pks: Ints, values: Sequence[Any]) -> list[bytes]:
+def encode_column(path: PayloadPath, pks: Ints, values: Sequence[Any]) -> list[files.Piece]:
     """What is in the file of a path, in pieces: of the points with these pks, and these values."""
     rows, types = np.arange(len(pks)), set(map(type, values))
     texts, arrays = [], [pks]

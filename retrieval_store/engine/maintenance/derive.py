@@ -24,14 +24,21 @@ import apsw
 import numpy as np
 
 from retrieval_store.base import tracing
-from retrieval_store.base.arrays import as_float32
+from retrieval_store.base.arrays import Ints, Matrix, as_float32
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
-from retrieval_store.engine.search.context import SearchView
+from retrieval_store.engine.search.clusters import (
+    SpaceClusters,
+    measure,
+    questions_of,
+    write_recall,
+)
+from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_worth_building
-from retrieval_store.engine.search.planner import codes_pay_off
+from retrieval_store.engine.search.planner import codes_pay_off, may_have_clusters
+from retrieval_store.engine.search.search import nearest_rows
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
 from retrieval_store.engine.state.files import GoingOn, PointsFile, StateFile, is_useless
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a_file
@@ -44,9 +51,12 @@ from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.indexes.exact import norms_of
-from retrieval_store.query.types import Progress
+from retrieval_store.indexes.native import kernel
+from retrieval_store.query.query import NearestDense
+from retrieval_store.query.types import Progress, recall_wanted, uses_clusters
 
 GROWTH_TO_SAVE = 0.1
+MIN_CLUSTERED = 2_000  # vectors, from which on there are clusters where a recall is asked for
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
@@ -371,6 +381,101 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
         some = unsaved[start : start + FILES_AT_ONCE]
         fills = {codes.key_of(number): partial(codes.write, number) for number in some}
         codes.map(_write(access, cached.state.head.seq, fills))
+
+
+def build_clusters(access: Access, name: str, alone: bool, progress: Progress) -> None:
+    """Make the clusters that a space lacks, and measure how they do; load those that another
+    process has made. alone: whether this is the one process that may write files."""
+
+    def going_on() -> None:
+        progress(0, 0)
+
+    cached = access.read(partial(_with_clusters, name=name))
+    space = cached.state.spaces.get(name)
+    if space is None or not _should_have_clusters(cached, space):
+        return
+    clusters = cached.caches.spaces[name].clusters
+    in_files = access.directory is not None
+    if clusters.closed or (in_files and not alone):
+        return
+    try:
+        with tracing.span("cluster", access.name):
+            while (work := clusters.next_work(space.space.slots)) is not None:
+                made = clusters.make(work, space, going_on)
+                file = None
+                if in_files:
+                    fill = partial(made.write, going_on=going_on)
+                    fills = {clusters.key_of(work.number): fill}
+                    (file,) = _write(access, cached.state.head.seq, fills)
+                    _forget_parts_after(access, clusters, work.number)
+                clusters.filling.take(partial(clusters.take, made, file))
+                _log.debug("%r has clusters of %d vectors", access.name, work.stop)
+            _measure_clusters(access, name, clusters, going_on)
+    except ValueError as error:
+        _log.info("%r has no clusters: %s", access.name, error)
+    except DamagedError:
+        if not access.has_moved_on(cached.state):
+            raise  # else the files are those of the generation before
+
+
+def _with_clusters(view: SearchView, name: str) -> CachedState:
+    """What is in memory of the collection now, with the clusters of all files that there are."""
+    space = view.state.spaces.get(name)
+    cached = CachedState(view.state, view.caches)
+    if space is not None and _should_have_clusters(cached, space):
+        view.caches.spaces[name].clusters.load_saved(view.connection, newer=True)
+    return cached
+
+
+def _should_have_clusters(cached: CachedState, space: SpaceState) -> bool:
+    of, open_space = space.space, cached.caches.spaces[space.space.name]
+    if not may_have_clusters(of.dimension or 0, of.metric) or kernel() is None:
+        return False
+    if open_space.recall_wanted or recall_wanted(of) is not None:
+        return of.slots >= MIN_CLUSTERED
+    return uses_clusters(of) and open_space.worth(of).clusters
+
+
+def _forget_parts_after(access: Access, clusters: SpaceClusters, number: int) -> None:
+    """Drop the records of the parts that the file with this number replaces."""
+
+    def forget(write: WriteTransaction) -> None:
+        prefix = f"{clusters.key}."
+        keys = [made.key for made in derived.find_all(write.connection, clusters.key)]
+        numbers = [(key, key.removeprefix(prefix)) for key in keys]
+        later = [key for key, one in numbers if one.isdecimal() and int(one) > number]
+        measured = [clusters.recall_key] if number == 0 else []
+        derived.forget(write.connection, [*later, *measured])
+
+    access.write(forget)
+    sweep(access)
+
+
+def _measure_clusters(
+    access: Access, name: str, clusters: SpaceClusters, going_on: GoingOn
+) -> None:
+    """Measure how many places must be looked at, where that isn't known."""
+    to_measure = clusters.to_measure
+    space = access.cached().state.spaces.get(name)
+    if to_measure is None or space is None:
+        return
+
+    def neighbours(vectors: Matrix, depth: int) -> list[Ints]:
+        def look(view: SearchView) -> list[Ints]:
+            near = NearestDense(name, vectors, exact=True)
+            found = nearest_rows(view, near, depth, None, EngineTrace(False))
+            slots = view.state.spaces[name].slot_of_row
+            return [slots[rows] for rows, _ in found]
+
+        return access.read(look)
+
+    questions = questions_of(space, to_measure.stop, neighbours, going_on)
+    matrix = space.vectors.rows(space.space.slots)
+    recall = measure(to_measure, matrix, questions, to_measure.stop, going_on)
+    if access.directory is not None:
+        fill = partial(write_recall, recall=recall)
+        _write(access, access.cached().state.head.seq, {clusters.recall_key: fill})
+    clusters.note_recall(recall)
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop

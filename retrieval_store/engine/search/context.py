@@ -15,7 +15,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
 from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
-from retrieval_store.engine.search.planner import SearchPlan, codes_pay_off
+from retrieval_store.engine.search.planner import SearchPlan, clusters_pay_off, codes_pay_off
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
 from retrieval_store.engine.storage.schema import Space
@@ -32,38 +32,48 @@ from retrieval_store.indexes.exact import (
 from retrieval_store.query import executor as answering
 
 if TYPE_CHECKING:
+    from retrieval_store.engine.search.clusters import Recall, SpaceClusters
     from retrieval_store.engine.search.codes import SpaceCodes
 
 UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
 
 
 class Worth(NamedTuple):
-    """What is worth having for so many vectors in a space: codes, an index."""
+    """What is worth having for so many vectors in a space: codes, an index, clusters."""
 
     slots: int
     codes: bool
     graph: bool
+    clusters: bool
 
 
 class OpenSpace:
-    """One dense vector space in one generation, as this process has it open. make_codes: returns
-    the space's codes, none yet, when they are first asked for: most spaces are too small for codes,
-    and nothing of what handles them is loaded then."""
+    """One dense vector space in one generation, as this process has it open. make_codes,
+    make_clusters: return the space's codes and clusters, none yet, when they are first asked for:
+    most spaces are too small for them, and nothing of what handles them is loaded then."""
 
     def __init__(
-        self, vectors: VectorRows, index: SpaceIndex, make_codes: "Callable[[], SpaceCodes]"
+        self,
+        vectors: VectorRows,
+        index: SpaceIndex,
+        make_codes: "Callable[[], SpaceCodes]",
+        make_clusters: "Callable[[], SpaceClusters]",
     ) -> None:
-        self.vectors, self.index, self._make_codes = vectors, index, make_codes
+        self.vectors, self.index = vectors, index
+        self._make_codes, self._make_clusters = make_codes, make_clusters
         self._closed = False
         self._made: dict[str, SpaceCodes] = {}  # one at most
-        self._worth = Worth(0, False, False)
+        self._clustered: dict[str, SpaceClusters] = {}  # one at most
+        self._worth = Worth(0, False, False, False)
+        self.recall_wanted = False  # by a query, however few vectors there are
 
     def worth(self, space: Space) -> Worth:
         """What is worth having for the vectors of a state, dead ones included: worked out once for
         each number of them."""
         if self._worth.slots != space.slots:
             of = space.slots, space.dimension or 0, space.metric
-            self._worth = Worth(space.slots, codes_pay_off(*of), index_is_worth_building(*of))
+            worth = codes_pay_off(*of), index_is_worth_building(*of), clusters_pay_off(*of)
+            self._worth = Worth(space.slots, *worth)
         return self._worth
 
     @property
@@ -82,6 +92,21 @@ class OpenSpace:
         return self._made.get("codes")
 
     @property
+    def clusters(self) -> "SpaceClusters":
+        """The clusters of the space, which are closed once the space was let go of."""
+        found = self._clustered.get("clusters")
+        if found is None:
+            found = self._clustered.setdefault("clusters", self._make_clusters())
+            if self._closed:
+                found.close()
+        return found
+
+    @property
+    def clusters_at_hand(self) -> "SpaceClusters | None":
+        """The same; None where they were never asked for."""
+        return self._clustered.get("clusters")
+
+    @property
     def has_something_to_save(self) -> bool:
         """Whether the index or the codes have grown since they were saved."""
         codes = self.codes_at_hand
@@ -91,7 +116,13 @@ class OpenSpace:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        return self.vectors.nbytes + self.index.nbytes + self.codes_nbytes
+        return self.vectors.nbytes + self.index.nbytes + self.codes_nbytes + self.clusters_nbytes
+
+    @property
+    def clusters_nbytes(self) -> int:
+        """Bytes of memory in use for clusters."""
+        clusters = self.clusters_at_hand
+        return 0 if clusters is None else clusters.nbytes
 
     @property
     def codes_nbytes(self) -> int:
@@ -102,14 +133,16 @@ class OpenSpace:
     @property
     def descriptors(self) -> int:
         """How many file descriptors the open files take."""
-        codes = self.codes_at_hand
-        return 1 + (0 if codes is None else codes.files)
+        every = (self.codes_at_hand, self.clusters_at_hand)
+        return 1 + sum(one.files for one in every if one is not None)
 
     def close_idle(self) -> None:
         """Close files; they are opened again when they are needed."""
         self.vectors.close()
         for codes in list(self._made.values()):
             codes.close_idle()
+        for clusters in list(self._clustered.values()):
+            clusters.close_idle()
 
     def let_go(self) -> None:
         """Let go of the index and the codes for good; searches under way keep what they use, and
@@ -118,6 +151,8 @@ class OpenSpace:
         self._closed = True
         for codes in list(self._made.values()):
             codes.close()
+        for clusters in list(self._clustered.values()):
+            clusters.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +170,8 @@ SearchView: TypeAlias = View[Caches]
 
 class EngineTrace(answering.Trace):
     """Adds the engine's part to the trace. plans: one for each query; matching: points that the
-    filter allows; fresh: vectors that the index lacks; uncoded: vectors without codes; steps:
+    filter allows; recall: for which clusters were searched, and what was measured; fresh: vectors
+    that the index lacks; uncoded: vectors without codes; steps:
     milliseconds by step; remarks: sentences for `explain`; last: when the last lap ended.
 
     lacking_cells, which is noted for every call, since it is what starts maintenance: the larger
@@ -143,7 +179,8 @@ class EngineTrace(answering.Trace):
     """
 
     __slots__ = (
-        *("fresh", "lacking_cells", "last", "matching", "plans", "remarks", "steps", "uncoded"),
+        *("fresh", "lacking_cells", "last", "matching", "plans", "recall", "remarks", "steps"),
+        "uncoded",
     )
 
     def __init__(self, is_kept: bool = True) -> None:
@@ -154,6 +191,7 @@ class EngineTrace(answering.Trace):
             self.plans: list[SearchPlan] = []
             self.steps: dict[str, float] = {}
             self.remarks: list[str] = []
+            self.recall: tuple[float, Recall] | None = None
             self.last = time.perf_counter()
 
     def note_filter(self, matching: int) -> None:
@@ -178,6 +216,11 @@ class EngineTrace(answering.Trace):
         if self.is_kept:
             self.uncoded = vectors
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
+
+    def note_recall(self, target: float, measured: "Recall") -> None:
+        """Note for what recall clusters were searched, and what was measured of it."""
+        if self.is_kept:
+            self.recall = target, measured
 
     def remark(self, sentence: str) -> None:
         """Note a sentence."""

@@ -30,7 +30,7 @@ from retrieval_store.engine.storage.derived import (
 )
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import PluginError, StorageError
-from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
+from retrieval_store.indexes import CLUSTERS, EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.query.types import index_name, index_settings
 
@@ -82,7 +82,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         self.refused: Exception | None = None
         self.missed = self.pays_from = self.pace = 0.0
         name = index_name(space)
-        self.wanted = name != EXACT and space.metric in BY_PRODUCTS
+        self.wanted = name not in (EXACT, CLUSTERS) and space.metric in BY_PRODUCTS
         self.installed = is_installed(name)
         self._space, self._files, self._find_class = space, files, find_class
         self._sharing = SharedLock()

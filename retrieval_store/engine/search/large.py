@@ -1,7 +1,8 @@
-"""What only large collections need: the search by codes, and the search through an index.
+"""What only large collections need: the searches by codes, of clusters, and through an index.
 
 A pass over codes proves that most vectors aren't among the nearest; exact distances are computed
-for the few that are left. Vectors without codes are searched as floats. An index is queried for
+for the few that are left. Vectors without codes are searched as floats. Clusters are looked at in
+the order of nearness; vectors that came after them are searched exactly. An index is queried for
 more candidates than are wanted (over-fetch), and those that the filter doesn't allow are dropped.
 """
 
@@ -9,11 +10,14 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.engine.search.clusters import MAX_SHARE as MAX_PLACES_SHARE
+from retrieval_store.engine.search.clusters import ClusterSnapshot, estimates_for
 from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
-from retrieval_store.engine.search.planner import TRUSTED_SHARE
+from retrieval_store.engine.search.planner import TRUSTED_SHARE, CostInputs, codes_pay_off
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.exact import max_candidates
+from retrieval_store.indexes.native import BLOCK
 from retrieval_store.indexes.quantized import (
     Bits,
     Codes,
@@ -150,6 +154,87 @@ def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> P
     found = [gather_codes(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
     pieces = Pieces.of(found, [0] * len(found)) if found else None
     return PackedCodes(pieces, np.concatenate(rest), coded.count)
+
+
+FRESH_VECTORS = 1_024  # behind the clusters: more are searched by codes
+
+
+def cluster_inputs(
+    context: SearchContext, shown: ClusterSnapshot, target: float, together: bool
+) -> CostInputs:
+    """The planner's inputs for a search of clusters at this recall. together: see
+    `CostInputs.contiguous`."""
+    clusters, slots = shown.clusters, context.slots
+    matching = min(context.allowed.count, slots - context.space.dead)
+    places = None
+    if matching > context.k:
+        places = shown.recall.places_for(context.k * slots / matching, target)
+    grown = clusters.stop / max(1, shown.recall.vectors)
+    places = 0 if places is None else int(places * max(1.0, grown))
+    return CostInputs(
+        slots,
+        matching,
+        context.dimension,
+        context.k,
+        together,
+        slots if codes_pay_off(slots, context.dimension, context.metric) else 0,
+        0,
+        0,
+        places if places * MAX_PLACES_SHARE <= clusters.places else 0,
+        len(clusters.model.centres),
+        estimates_for(context.k),
+    )
+
+
+def by_clusters(
+    context: SearchContext,
+    shown: ClusterSnapshot,
+    codes: SpaceCodes | None,
+    places: int,
+    which: list[int],
+) -> list[Neighbors]:
+    """The k nearest to each of the query vectors at `which` among those that clusters find, when so
+    many places are looked at. codes: of the space, by which later vectors are searched."""
+    space, clusters, slots = context.space, shown.clusters, context.slots
+    stop = min(clusters.stop, slots)
+    share = min(1.0, context.allowed.count / max(1, slots - space.dead))
+    whole = context.allowed.mask is None and not space.dead
+    bits = None if whole else context.allowed.bits(space, clusters.stop)
+    rest = _behind_clusters(context, codes, stop, which) if stop < slots else None
+    most, answers = estimates_for(context.k), []
+    for at, i in enumerate(which):
+        wanted = max(1, round(places * share))
+        of_query = context.vectors[i], context.lengths[i], context.k, wanted, most
+        found = clusters.search(*of_query, context.matrix, bits, stop)
+        if rest is not None:
+            answers.append(context.ranked(i, np.append(found.slots[: found.chosen], rest[at])))
+            continue
+        context.admit(found.slots)  # what isn't as it was written would be an error from here
+        answers.append(context.in_order(found))
+    return answers
+
+
+def _behind_clusters(
+    context: SearchContext, codes: SpaceCodes | None, stop: int, which: list[int]
+) -> list[Ints]:
+    """For each query the slots from `stop` on that may be among the nearest."""
+    if context.slots - stop > FRESH_VECTORS and codes is not None and not codes.closed:
+        codes.load_saved(context.view.connection, context.slots)
+        coded = codes.shown()
+        if coded.together is not None and coded.stop > stop:
+            bits = np.zeros(-(-coded.stop // BLOCK), "<u4")
+            allowed, first = context.allowed.bits(context.space, coded.stop), stop // BLOCK
+            bits[first:] = allowed[first : len(bits)]
+            bits[first] &= np.uint32(0xFFFFFFFF << stop % BLOCK & 0xFFFFFFFF)
+            vectors, lengths = context.some(which), [context.lengths[i] for i in which]
+            most = max_candidates(context.slots - stop, MAX_SHARE, context.k)
+            found = candidates(vectors, lengths, coded.together, context.k, most, bits)
+            later = coded.lacking(context.slots)
+            later = later[later >= stop]
+            later = later[_passing(context, context.space.row_of_slot[later])]
+            if all(slots is not None for slots in found) and len(later) <= FRESH_VECTORS:
+                return [np.append(slots, later) for slots in found if slots is not None]
+    return _fresh(context, stop, which)
 
 
 TIE = 2.0**-23  # relative error of float32 distances in an index, per number of a vector

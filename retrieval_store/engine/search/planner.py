@@ -2,6 +2,7 @@
 
 - *exact*: a pass over the vectors of all points that the filter allows.
 - *codes*: the same result by a pass over their codes, after which few vectors are left to compare.
+- *clusters*: the clusters nearest to the query are looked at, as many as a measured recall needs.
 - *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
   doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
   since results of an index are approximate.
@@ -23,8 +24,8 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import MAX_DIMENSIONS, kernel
 
-Method: TypeAlias = Literal["nothing matches", "exact", "codes", "over-fetch"]
-METHODS: tuple[Method, ...] = ("exact", "codes", "over-fetch")
+Method: TypeAlias = Literal["nothing matches", "exact", "codes", "clusters", "over-fetch"]
+METHODS: tuple[Method, ...] = ("exact", "codes", "clusters", "over-fetch")
 
 QUERY_COST = 250.0  # the cost of a query besides its search
 INDEX_GAIN = (
@@ -42,6 +43,13 @@ CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
 CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 32_000_000
 BLOCK = 32  # rows that are scanned together
 MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
+MIN_CLUSTERED_NUMBERS = 60_000_000  # below, clusters are used only where a recall is asked for
+MAX_CLUSTERED_DIMENSION = 4_096
+# A search of clusters: a fixed cost, one for each cluster and number of its centre, for each place
+# (by its bytes; more where a filter is asked for each), and for each candidate.
+CLUSTER_PASS, CENTRE, CENTRE_NUMBER = 40.0, 2e-3, 2e-5
+PLACE_BYTES, PLACE_BYTE, FILTERED_PLACE = 12.0, 8e-5, 2.5e-3
+CLUSTER_CANDIDATE, CLUSTER_CANDIDATE_NUMBER = 0.05, 5e-4
 MIN_DIMENSIONS = 20  # below, a pass over floats is as quick
 ROWS_PER_HIT = (
     16  # codes are used if k is at most one in so many; else too many candidates are left
@@ -66,6 +74,9 @@ class CostInputs(NamedTuple):
     contiguous: whether the allowed vectors, or their codes, lie contiguously; coded: how many slots
     have codes; indexed: how many slots the index holds, 0 without one; ef_search: how many
     candidates the index needs for USUAL_K hits without a filter.
+    places: how many places of clusters must be looked at, 0 where clusters can't answer; clusters:
+    how many there are; estimates: candidates that they leave; approximate: whether the caller asked
+    for a recall, so that clusters are used wherever they are faster.
     """
 
     slots: int
@@ -76,6 +87,10 @@ class CostInputs(NamedTuple):
     coded: int
     indexed: int
     ef_search: int
+    places: int = 0
+    clusters: int = 0
+    estimates: int = 0
+    approximate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,11 @@ def choose(at: CostInputs, wider: int = 1) -> SearchPlan:
     if at.coded and ROWS_PER_HIT * at.k <= at.matching:
         costs["codes"] = codes_cost(at)
     best: Method = "codes" if costs.get("codes", math.inf) < costs["exact"] else "exact"
+    if at.places and at.matching > at.k:
+        costs["clusters"] = clusters_cost(at)
+        cheaper = costs["clusters"] < costs[best]
+        if cheaper if at.approximate else _gains(costs["clusters"], costs[best]):
+            return SearchPlan("clusters", at.places, costs)
     ef = candidates(at) * wider if at.indexed else 0
     # An index is no help where more than half of it would be candidates.
     if 0 < ef <= at.indexed // 2 and at.matching > at.k:
@@ -111,6 +131,25 @@ def codes_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
     """Whether so many vectors should have codes, where there is what makes and reads them."""
     fits = metric in BY_PRODUCTS and MIN_DIMENSIONS <= dimension <= MAX_DIMENSIONS
     return fits and slots * dimension >= MIN_CODED_NUMBERS and kernel() is not None
+
+
+def clusters_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
+    """Whether so many vectors should have clusters though nobody asks for a recall."""
+    return may_have_clusters(dimension, metric) and slots * dimension >= MIN_CLUSTERED_NUMBERS
+
+
+def may_have_clusters(dimension: int, metric: Metric) -> bool:
+    """Whether such vectors can have clusters."""
+    return metric in BY_PRODUCTS and MIN_DIMENSIONS <= dimension <= MAX_CLUSTERED_DIMENSION
+
+
+def clusters_cost(at: CostInputs) -> float:
+    """The cost of a search of clusters, and over the vectors of allowed rows without codes."""
+    centres = at.clusters * (CENTRE + at.dimension * CENTRE_NUMBER)
+    place = (PLACE_BYTES + at.dimension / 8) * PLACE_BYTE
+    filtered = 0.0 if at.matching == at.slots else FILTERED_PLACE
+    each = CLUSTER_CANDIDATE + at.dimension * CLUSTER_CANDIDATE_NUMBER
+    return CLUSTER_PASS + centres + at.places * (place + filtered) + at.estimates * each
 
 
 def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:

@@ -33,11 +33,12 @@ from retrieval_store.engine.search.planner import (
     SearchPlan,
     choose,
     index_cost,
+    may_have_clusters,
 )
 from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.indexes import VectorIndex
+from retrieval_store.indexes import VectorIndex, recall_of
 from retrieval_store.indexes.exact import (
     FloatPass,
     Norms,
@@ -48,9 +49,17 @@ from retrieval_store.indexes.exact import (
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import Labelling, Ranked
 from retrieval_store.query.query import BestOfEach, Bm25, GroupSearch, NearestDense, QueryStep
-from retrieval_store.query.types import Fields, Points, index_settings
+from retrieval_store.query.types import (
+    Fields,
+    Points,
+    index_settings,
+    recall_wanted,
+    uses_clusters,
+    usual_recall,
+)
 
 if TYPE_CHECKING:
+    from retrieval_store.engine.search.clusters import ClusterSnapshot
     from retrieval_store.engine.search.codes import CodeSnapshot
     from retrieval_store.engine.search.scorers import Scorings
     from retrieval_store.query.query import WordReport
@@ -181,6 +190,9 @@ class _DenseSearch:
 
     def run(self) -> list[Neighbors]:
         """The rows and distances for each query vector."""
+        clustered = self._clusters_at_hand() if self._may_use_clusters() else None
+        if clustered is not None and self._through_clusters(clustered):
+            return [answer for answer in self._answers if answer is not None]
         self._coded = self._at_hand()
         if self._may_use_index():
             covered = min(self._index.covered, self._context.slots)
@@ -224,6 +236,59 @@ class _DenseSearch:
         if cells > FRESH_CELLS:
             self._trace.remark(f"{vectors} vectors have no codes yet, and are searched as floats")
 
+    def _may_use_clusters(self) -> bool:
+        """Whether clusters, if there are any, may answer."""
+        context, near, space = self._context, self._near, self._context.space.space
+        if (
+            near.exact
+            or context.within is not None
+            or not may_have_clusters(context.dimension, context.metric)
+        ):
+            return False
+        asked = near.recall is not None or recall_wanted(space) is not None
+        if asked:
+            self._open.recall_wanted = True
+        if not (asked or (self._worth.clusters and uses_clusters(space))):
+            return False
+        return all(map(context.can_use_codes, range(len(context.vectors))))
+
+    def _clusters_at_hand(self) -> "ClusterSnapshot | None":
+        """The clusters that may be used; None if none."""
+        clusters = self._open.clusters
+        clusters.load_saved(self._context.view.connection)
+        shown = clusters.shown()
+        if (work := clusters.next_work(self._context.slots)) is not None:
+            self._trace.note_uncoded(work.stop - work.first, self._context.dimension)
+        if shown is None:
+            why = clusters.refused or "they are made in the background"
+            self._trace.remark(f"there are no clusters yet, and all are searched exactly: {why}")
+        return shown
+
+    def _through_clusters(self, shown: "ClusterSnapshot") -> bool:
+        """Answer through clusters, if that is cheapest; else return False."""
+        from retrieval_store.engine.search.large import by_clusters, cluster_inputs
+
+        context, near, space = self._context, self._near, self._context.space.space
+        target = near.recall
+        if target is None:
+            target = usual_recall(space) if near.ef is None else recall_of(near.ef)
+        inputs = cluster_inputs(context, shown, target, self._lies_together(True))
+        asked = near.recall is not None or recall_wanted(space) is not None
+        plan = choose(inputs._replace(approximate=asked))
+        if plan.method != "clusters":
+            if not inputs.places and context.allowed.count > context.k:
+                self._trace.remark(f"a recall of {target} was not reached by clusters")
+            return False
+        which = [*range(len(context.vectors))]
+        self._trace.note_plan(plan, len(which))
+        coded = self._open.codes if self._worth.codes else None
+        answers = by_clusters(context, shown, coded, plan.ef, which)
+        for i, answer in zip(which, answers, strict=True):
+            self._answers[i] = answer
+        self._trace.note_recall(target, shown.recall)
+        self._trace.lap("clusters")
+        return True
+
     def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
         if self._near.exact or not self._has_index():
@@ -254,20 +319,20 @@ class _DenseSearch:
             min(context.allowed.count, context.slots - context.space.dead),
             context.dimension,
             context.k,
-            self._lies_together(),
+            self._lies_together(self._coded is not None),
             0 if self._coded is None else self._coded.count_below(context.slots),
             covered,
             ef,
         )
 
-    def _lies_together(self) -> bool:
-        """Whether the allowed vectors or codes lie contiguously: because all are allowed, or
+    def _lies_together(self, coded: bool) -> bool:
+        """Whether the allowed vectors, or codes, lie contiguously: because all are allowed, or
         because a copy of them is kept, or will be made by this call."""
         context = self._context
         whole = context.allowed.mask is None and not context.space.dead
         if whole:
             return True
-        kept, coded = context.allowed.packed(self._near.space), self._coded is not None
+        kept = context.allowed.packed(self._near.space)
         if kept is not None and isinstance(kept, PackedFloats) != coded:
             return True
         return context.may_keep_codes() if coded else context.may_keep_floats()

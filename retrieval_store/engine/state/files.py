@@ -21,7 +21,7 @@ import mmap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import apsw
 import numpy as np
@@ -304,21 +304,38 @@ class Arrays:
         return self.arrays
 
 
-def pieces(magic: bytes, header: object, arrays: Sequence[Array]) -> Iterator[bytes]:
-    """The bytes of a file, piece by piece; each array is one. magic: eight bytes, which say what
-    kind of file it is; header: of what JSON can say."""
-    told = orjson.dumps([header, [[_type_of(array), len(array)] for array in arrays]])
+Piece: TypeAlias = bytes | memoryview
+
+
+class Streamed(NamedTuple):
+    """An array of which a file is written piece by piece. dtype: as numpy names it, little-endian;
+    length: of all together; content: the pieces, one after the other."""
+
+    dtype: str
+    length: int
+    content: Iterator[Array]
+
+
+def pieces(magic: bytes, header: object, arrays: Sequence[Array | Streamed]) -> Iterator[Piece]:
+    """The bytes of a file, piece by piece. magic: eight bytes, which say what kind of file it is;
+    header: of what JSON can say; one that is streamed is the last, if there is any."""
+    types = [[_type_of(array), _length_of(array)] for array in arrays]
+    told = orjson.dumps([header, types])
     head = magic + len(told).to_bytes(8, "little") + told
     place = len(head)
     yield head
     for array in arrays:
+        if isinstance(array, Streamed):
+            yield bytes(_align(place) - place)
+            yield from (piece.data for piece in array.content)
+            return
         data = np.ascontiguousarray(array, _type_of(array)).tobytes()
         if data:
             yield data.rjust(len(data) + _align(place) - place, b"\0")
             place = _align(place) + len(data)
 
 
-def write_arrays(path: Path, content: Iterator[bytes], going_on: Callable[[], object]) -> None:
+def write_arrays(path: Path, content: Iterator[Piece], going_on: Callable[[], object]) -> None:
     """Write such pieces to a new file. going_on: called before each; it may raise."""
     with path.open("xb") as file:
         for piece in content:
@@ -354,7 +371,13 @@ def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arr
     return Arrays(header, arrays, memory)
 
 
-def _type_of(array: Array) -> str:
+def _length_of(array: Array | Streamed) -> int:
+    return array.length if isinstance(array, Streamed) else len(array)
+
+
+def _type_of(array: Array | Streamed) -> str:
+    if isinstance(array, Streamed):
+        return array.dtype
     return array.dtype.newbyteorder("<").str
 
 

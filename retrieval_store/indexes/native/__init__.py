@@ -37,7 +37,7 @@ CHUNK = 8  # numbers of a row
 OF_ROW = 4  # floats of a row
 MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
 WORD = 8  # bytes
-VERSION = 2  # KERNEL_VERSION
+VERSION = 3  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
 
@@ -57,6 +57,13 @@ ENCODING = Struct("=11q")  # frame vectors count datatype at high low rows finer
 GATHERING = Struct("=9q")  # pieces piece_of row_of count chunks high low rows finer
 # rows slots query room distances row_count count dimension datatype metric length
 DISTANCES = Struct("=10qd")
+PLACES = Struct("=2q")  # blocks offsets
+# parts part_count centres centre_frame frame query unit wide turned digits tables allowed groups
+# limit clusters chunks products terms order next wanted seen looked found count capacity most index
+# index_size work rows sought length threshold step base
+CLUSTER_SCAN = Struct("=32q4d")
+# frame rows slots row_count datatype count at centre blocks room other
+CLUSTER_ENCODING = Struct("=11q")
 
 
 def address(array: npt.NDArray[Any] | None) -> int:
@@ -91,6 +98,7 @@ REMEDY = (
 FUNCTIONS = (
     *("rs_version", "rs_set", "rs_set_name", "rs_scan", "rs_scan_floats", "rs_distances"),
     *("rs_decide", "rs_length", "rs_turn", "rs_encode", "rs_gather"),
+    *("rs_cluster_encode", "rs_cluster_rank", "rs_cluster_scan"),
 )
 
 _log = log_of("files")
@@ -118,6 +126,11 @@ class Kernel:
             function.argtypes = [ctypes.c_void_p]
         pointer, number = ctypes.c_void_p, ctypes.c_double
         self._turn.argtypes = [pointer, number, pointer, pointer, pointer, pointer]
+        self._cluster_encode = library.rs_cluster_encode
+        self._cluster_rank, self._cluster_scan = library.rs_cluster_rank, library.rs_cluster_scan
+        self._cluster_encode.argtypes = [pointer]
+        for function in (self._cluster_rank, self._cluster_scan):
+            function.argtypes = [pointer, pointer]
 
     def use(self, name: str) -> None:
         """Go on with the instruction set of this name."""
@@ -176,6 +189,25 @@ class Kernel:
         """Make a query of that length ready for codes in a FRAME: fill in digits and a TURNED. All
         others are addresses; wide: of room for as many float64 as the query has numbers."""
         self._turn(query, length, frame, wide, digits, turned)
+
+    def cluster_encode(self, encoding: Bytes) -> None:
+        """Make the places of a CLUSTER_ENCODING; IndexError for slots of no row."""
+        if self._cluster_encode(address(encoding)) != DONE:
+            raise IndexError("a slot lies outside of the vectors")
+
+    def cluster_rank(self, scan: int) -> None:
+        """Make the query of the CLUSTER_SCAN at this address ready, and put the clusters in order,
+        the nearest first."""
+        self._cluster_rank(self._set, scan)
+
+    def cluster_scan(self, scan: int) -> None:
+        """Look at the clusters of a CLUSTER_SCAN in that order, and decide about the best by
+        distances, if it says so. Ctrl-C comes through between two calls, of a millisecond each.
+        IndexError for slots of no row."""
+        while (state := self._cluster_scan(self._set, scan)) == MORE:
+            pass
+        if state == OUTSIDE:
+            raise IndexError("a slot lies outside of the vectors")
 
 
 def _names(library: ctypes.CDLL) -> list[str]:

@@ -220,13 +220,50 @@ static float row_distance(const float *row, const float *query, int64_t dimensio
     return sum;
 }
 
+/* A table's entries are at most 63, so that four fit into a byte; bytes become 16 bits as the lower and
+   the upper ones of pairs, which are put in order at the end. */
+static void sums_of_signs(const uint8_t *bits, const uint8_t *tables, int64_t groups, uint16_t *sums)
+{
+    const __m256i bytes = _mm256_set1_epi16(255);
+    __m256i even = _mm256_setzero_si256(), odd = even;
+    for (int64_t group = 0; group < groups; group++) {
+        const __m256i *codes = (const __m256i *)(bits + group * GROUP_BYTES);
+        const __m256i *entries = (const __m256i *)(tables + group * TABLE_BYTES);
+        __m256i one = _mm256_loadu_si256(codes), other = _mm256_loadu_si256(codes + 1);
+        __m256i first = _mm256_add_epi8(
+            _mm256_shuffle_epi8(_mm256_loadu_si256(entries), lower_half(one)),
+            _mm256_shuffle_epi8(_mm256_loadu_si256(entries + 2), upper_half(one)));
+        __m256i second = _mm256_add_epi8(
+            _mm256_shuffle_epi8(_mm256_loadu_si256(entries + 1), lower_half(other)),
+            _mm256_shuffle_epi8(_mm256_loadu_si256(entries + 3), upper_half(other)));
+        __m256i four = _mm256_add_epi8(first, second);
+        even = _mm256_add_epi16(even, _mm256_and_si256(four, bytes));
+        odd = _mm256_add_epi16(odd, _mm256_srli_epi16(four, 8));
+    }
+    __m256i low = _mm256_unpacklo_epi16(even, odd), high = _mm256_unpackhi_epi16(even, odd);
+    _mm256_storeu_si256((__m256i *)sums, _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256((__m256i *)(sums + 16), _mm256_permute2x128_si256(low, high, 0x31));
+}
+
+static uint32_t at_least(const float *scores, float threshold)
+{
+    uint32_t found = 0;
+    for (int row = 0; row < BLOCK; row += 8) {
+        __m256 reach = _mm256_cmp_ps(_mm256_loadu_ps(scores + row), _mm256_set1_ps(threshold), _CMP_NLT_UQ);
+        found |= (uint32_t)_mm256_movemask_ps(reach) << row;
+    }
+    return found;
+}
+
 #include "scan_body.h"
 #include "floats_body.h"
+#include "clusters_body.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 
-const InstructionSet avx2_set = {"avx2", scan_codes, scan_floats};
+const InstructionSet avx2_set = {"avx2", scan_codes, scan_floats, rank_clusters,
+                                 scan_clusters};
 
 #endif

@@ -175,13 +175,59 @@ static float row_distance(const float *row, const float *query, int64_t dimensio
     return _mm512_reduce_add_ps(sum);
 }
 
+/* A table's entries are at most 63, so that four fit into a byte: both halves of two bytes of a row. A
+   register holds the bits of a group, of which each half is summed up by itself. */
+static void sums_of_signs(const uint8_t *bits, const uint8_t *tables, int64_t groups, uint16_t *sums)
+{
+    const __m512i bytes = _mm512_set1_epi16(255);
+    __m512i even = _mm512_setzero_si512(), odd = even;
+    int64_t group = 0;
+    for (; group + 2 <= groups; group += 2) {
+        const uint8_t *codes = bits + group * GROUP_BYTES, *entries = tables + group * TABLE_BYTES;
+        __m512i one = _mm512_loadu_si512(codes), other = _mm512_loadu_si512(codes + 64);
+        __m512i first = _mm512_add_epi8(
+            _mm512_shuffle_epi8(_mm512_loadu_si512(entries), lower_half(one)),
+            _mm512_shuffle_epi8(_mm512_loadu_si512(entries + 64), upper_half(one)));
+        __m512i second = _mm512_add_epi8(
+            _mm512_shuffle_epi8(_mm512_loadu_si512(entries + 128), lower_half(other)),
+            _mm512_shuffle_epi8(_mm512_loadu_si512(entries + 192), upper_half(other)));
+        __m512i four = _mm512_add_epi8(first, second);
+        even = _mm512_add_epi16(even, _mm512_and_si512(four, bytes));
+        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(four, 8));
+    }
+    if (group < groups) {
+        const uint8_t *entries = tables + group * TABLE_BYTES;
+        __m512i one = _mm512_loadu_si512(bits + group * GROUP_BYTES);
+        __m512i two = _mm512_add_epi8(
+            _mm512_shuffle_epi8(_mm512_loadu_si512(entries), lower_half(one)),
+            _mm512_shuffle_epi8(_mm512_loadu_si512(entries + 64), upper_half(one)));
+        even = _mm512_add_epi16(even, _mm512_and_si512(two, bytes));
+        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(two, 8));
+    }
+    __m256i evens = _mm256_add_epi16(_mm512_castsi512_si256(even), _mm512_extracti64x4_epi64(even, 1));
+    __m256i odds = _mm256_add_epi16(_mm512_castsi512_si256(odd), _mm512_extracti64x4_epi64(odd, 1));
+    __m256i low = _mm256_unpacklo_epi16(evens, odds), high = _mm256_unpackhi_epi16(evens, odds);
+    _mm256_storeu_si256((__m256i *)sums, _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256((__m256i *)(sums + 16), _mm256_permute2x128_si256(low, high, 0x31));
+}
+
+static uint32_t at_least(const float *scores, float threshold)
+{
+    __m512 least = _mm512_set1_ps(threshold);
+    uint32_t low = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores), least, _CMP_NLT_UQ);
+    uint32_t high = _mm512_cmp_ps_mask(_mm512_loadu_ps(scores + 16), least, _CMP_NLT_UQ);
+    return low | high << 16;
+}
+
 #include "scan_body.h"
 #include "floats_body.h"
+#include "clusters_body.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 
-const InstructionSet avx512_set = {"avx512", scan_codes, scan_floats};
+const InstructionSet avx512_set = {"avx512", scan_codes, scan_floats, rank_clusters,
+                                 scan_clusters};
 
 #endif

@@ -40,7 +40,7 @@ static int64_t longest_power(int64_t dimension)
             x[i] *= scale;                                                                         \
     }                                                                                              \
                                                                                                    \
-    static void NAME(TYPE *x, const Frame *frame)                                                  \
+    void NAME(TYPE *x, const Frame *frame)                                                         \
     {                                                                                              \
         int64_t dimension = frame->dimension, size = longest_power(dimension);                     \
         if (dimension < 1)                                                                         \
@@ -200,8 +200,8 @@ static double within_127(double number)
 
 /* Make one query ready for codes in a frame. wide: [dimension]; digits: [8 × chunks], all 0 behind the
    dimension. */
-EXPORTED void rs_turn(const float *query, double length, const Frame *frame, double *wide,
-                      int8_t *digits, Turned *turned)
+void turn_query(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
+                Turned *turned)
 {
     int64_t dimension = frame->dimension, chunks = (dimension + CHUNK - 1) / CHUNK;
     double share, peak = 0, error = 0, size, reach;
@@ -233,6 +233,12 @@ EXPORTED void rs_turn(const float *query, double length, const Frame *frame, dou
     turned->by_reach = (sqrt(error) + 12 * ROUNDOFF * reach) * UP;
     turned->by_side = 10 * ROUNDOFF * fabs(turned->side) + (l2 ? 0 : 1e-12 * whole);
     turned->constant = (l2 ? reach * reach * 1e-11 : whole * 1e-12 + 1e-15) + UNDERFLOW;
+}
+
+EXPORTED void rs_turn(const float *query, double length, const Frame *frame, double *wide,
+                      int8_t *digits, Turned *turned)
+{
+    turn_query(query, length, frame, wide, digits, turned);
 }
 
 /* Copy codes of some rows together. */

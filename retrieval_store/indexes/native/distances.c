@@ -69,14 +69,37 @@ static double distance_of(const Distances *wanted, const float *row)
     return 1 - (product > 1 ? 1 : product < -1 ? -1 : product);
 }
 
+#define AHEAD 4 /* rows that lie apart in memory are fetched so many before they are looked at */
+
+double distance_of_slot(const Distances *wanted, int64_t slot)
+{
+    return distance_of(wanted, widened(wanted->rows, slot, wanted->dimension, wanted->datatype,
+                                       wanted->room));
+}
+
+void fetch_row(const Distances *wanted, int64_t slot)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    static const int64_t sizes[] = {4, 2, 1};
+    int64_t bytes = wanted->dimension * sizes[wanted->datatype];
+    if (slot < 0 || slot >= wanted->row_count)
+        return;
+    for (int64_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch((const uint8_t *)wanted->rows + slot * bytes + at, 0, 2);
+#else
+    (void)wanted, (void)slot;
+#endif
+}
+
 EXPORTED int rs_distances(const Distances *wanted)
 {
     for (int64_t i = 0; i < wanted->count; i++) {
+        if (wanted->slots && i + AHEAD < wanted->count)
+            fetch_row(wanted, wanted->slots[i + AHEAD]);
         int64_t slot = wanted->slots ? wanted->slots[i] : i;
         if (slot < 0 || slot >= wanted->row_count)
             return OUTSIDE;
-        wanted->distances[i] = distance_of(wanted, widened(wanted->rows, slot, wanted->dimension,
-                                                           wanted->datatype, wanted->room));
+        wanted->distances[i] = distance_of_slot(wanted, slot);
     }
     return DONE;
 }
@@ -124,21 +147,8 @@ static void sort(Sought *sought)
     }
 }
 
-/* Replace the bounds of what was found by distances, and sort by these. Where more rows than
-   may be are left, the query is hard. */
-int decide(const Distances *wanted, Sought *sought)
+void choose_nearest(Sought *sought)
 {
-    drop_below_floor(sought);
-    sought->hard = sought->found > sought->left;
-    for (int64_t i = 0; i < sought->found && !sought->hard; i++) {
-        int64_t slot = sought->slots[i];
-        if (slot < 0 || slot >= wanted->row_count)
-            return OUTSIDE;
-        sought->uppers[i] = distance_of(wanted, widened(wanted->rows, slot, wanted->dimension,
-                                                        wanted->datatype, wanted->room));
-    }
-    if (sought->hard)
-        return DONE;
     sort(sought);
     sought->chosen = sought->found < sought->k ? sought->found : sought->k;
     while (0 < sought->chosen && sought->chosen < sought->found &&
@@ -147,6 +157,24 @@ int decide(const Distances *wanted, Sought *sought)
     sought->tied = 0;
     for (int64_t i = 1; i < sought->chosen; i++)
         sought->tied |= sought->uppers[i] == sought->uppers[i - 1];
+}
+
+/* Replace the bounds of what was found by distances, and sort by these. Where more rows than
+   may be are left, the query is hard. */
+int decide(const Distances *wanted, Sought *sought)
+{
+    drop_below_floor(sought);
+    sought->hard = sought->found > sought->left;
+    for (int64_t i = 0; i < sought->found && !sought->hard; i++) {
+        int64_t slot = sought->slots[i];
+        if (i + AHEAD < sought->found)
+            fetch_row(wanted, sought->slots[i + AHEAD]);
+        if (slot < 0 || slot >= wanted->row_count)
+            return OUTSIDE;
+        sought->uppers[i] = distance_of_slot(wanted, slot);
+    }
+    if (!sought->hard)
+        choose_nearest(sought);
     return DONE;
 }
 

@@ -8,9 +8,13 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 2 /* of these structs and of how codes lie; the caller asks for it */
+#define KERNEL_VERSION 3 /* of these structs and of how codes lie; the caller asks for it */
 #define BLOCK 32         /* rows of a block */
 #define CHUNK 8          /* numbers of a row that stand together, in four bytes */
+#define GROUP 16         /* numbers of a row whose signs stand together in clusters, in two bytes */
+#define GROUP_BYTES 64   /* of a group of a block: BLOCK bytes for each half */
+#define TABLE_BYTES 128  /* of a query's tables for a group: of lower and of upper halves of bytes */
+#define OF_PLACE 12      /* bytes of a place besides its bits */
 #define ROUNDOFF 5.9604644775390625e-08 /* of float32, 2⁻²⁴ */
 
 enum of_row { SCALE, RESIDUAL, SIDE, REACH, OF_ROW };
@@ -125,10 +129,80 @@ typedef struct {
     double length;
 } Distances;
 
+/* Places of clusters, in blocks of BLOCK: a place holds one bit of each number of what the cluster's
+   centre leaves of a row, two factors, and the row's slot. A row has a place in each of its clusters.
+   blocks: [blocks][groups × GROUP_BYTES of bits, then of each place the offset, the factor (float)
+   and the slot (uint32)]: byte j of the pair p of a group has of place j the signs of the numbers
+   8p .. 8p + 7, the first in bit 0. offsets: [clusters + 1] the first place of each cluster. */
+typedef struct {
+    const uint8_t *blocks;
+    const int64_t *offsets;
+} Places;
+
+/* A row that may be near, and its estimated score. */
+typedef struct {
+    float score;
+    uint32_t slot;
+} Estimate;
+
+/* A search of clusters, nearest first, in steps: `rank` makes the query ready and puts the clusters in
+   order, `scan` looks at places, and `decide` at the rows of the best estimates.
+
+   parts: places of rows of different age, of the same clusters; centres: their codes, in the frame
+   `centre_frame`; frame: of the places' bits, its centre is the mean of all rows; query: [dimension],
+   of that length; unit, wide: room for as many numbers; turned, digits: the query for centres; tables:
+   [groups][TABLE_BYTES] the query for bits: the product of a place's signs with the query is step ×
+   the sum of its entries + base; products, terms, order: [clusters]: of the codes' upper halves, of
+   scores, and the clusters by falling score; allowed: bits by slot, or NULL; limit: slots from here on
+   are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
+   seen: how many were; looked: places whether allowed or not; found: [capacity] the best `most` so
+   far, and others; index: [index_size], a power of two, to find slots that come twice; rows, sought:
+   what is decided about, of which the k nearest are found. A call looks at about `work` places. */
+typedef struct {
+    const Places *parts;
+    int64_t part_count;
+    const Piece *centres;
+    const Frame *centre_frame, *frame;
+    const float *query;
+    float *unit;
+    double *wide;
+    Turned *turned;
+    int8_t *digits;
+    uint8_t *tables;
+    const uint32_t *allowed;
+    int64_t groups, limit, clusters, chunks;
+    int32_t *products;
+    float *terms;
+    int32_t *order;
+    int64_t next, wanted, seen, looked;
+    Estimate *found;
+    int64_t count, capacity, most;
+    uint32_t *index;
+    int64_t index_size, work;
+    Distances *rows;
+    Sought *sought;
+    double length, threshold, step, base;
+} ClusterScan;
+
+/* Rows whose places of one cluster are made. rows: [row_count][dimension] of the datatype; slots:
+   [count]; centre: [dimension] of the cluster; at: the first place in `blocks`; room, other:
+   [dimension] float32. The centre of the frame is the mean of all rows, whatever the metric is. */
+typedef struct {
+    const Frame *frame;
+    const void *rows;
+    const uint32_t *slots;
+    int64_t row_count, datatype, count, at;
+    const float *centre;
+    uint8_t *blocks;
+    float *room, *other;
+} ClusterEncoding;
+
 typedef struct {
     const char *name;
     int (*scan)(Scan *);
     int (*scan_floats)(FloatScan *);
+    void (*rank_clusters)(ClusterScan *);
+    int (*scan_clusters)(ClusterScan *);
 } InstructionSet;
 
 extern const InstructionSet scalar_set, avx2_set, avx512_set, neon_set;
@@ -142,6 +216,24 @@ typedef struct {
 /* found.c: what all searches do with a row that may be near. */
 void take(Sought *sought, int64_t slot, double lower, double upper);
 void drop_below_floor(Sought *sought);
+
+/* clusters.c: keep the best `most` estimates, each slot once; whoever is worse than the worst of
+   these needn't be taken. */
+void keep_best(ClusterScan *scan);
+
+/* distances.c: the distance of a row; have the processor fetch it; put what was found in order, and say
+   which are the nearest. */
+double distance_of_slot(const Distances *wanted, int64_t slot);
+void fetch_row(const Distances *wanted, int64_t slot);
+void choose_nearest(Sought *sought);
+
+/* codes.c: make a query ready for codes. */
+void turn_query(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
+                Turned *turned);
+
+/* codes.c: the rotation of a frame, of a row and of a query. */
+void rotate_row(float *row, const Frame *frame);
+void rotate_query(double *query, const Frame *frame);
 
 /* distances.c: the length of a vector, in float64. */
 double length_of(const float *vector, int64_t dimension);

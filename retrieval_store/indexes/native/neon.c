@@ -154,13 +154,46 @@ static float row_distance(const float *row, const float *query, int64_t dimensio
     return sum;
 }
 
+/* A table's entries are at most 63, so that four fit into a byte: both halves of two bytes of a row. */
+static void sums_of_signs(const uint8_t *bits, const uint8_t *tables, int64_t groups, uint16_t *sums)
+{
+    const uint8x16_t half = vdupq_n_u8(15);
+    for (int part = 0; part < BLOCK; part += 16) {
+        uint16x8_t low = vdupq_n_u16(0), high = low;
+        for (int64_t group = 0; group < groups; group++) {
+            const uint8_t *codes = bits + group * GROUP_BYTES + part;
+            const uint8_t *entries = tables + group * TABLE_BYTES;
+            uint8x16_t one = vld1q_u8(codes), other = vld1q_u8(codes + BLOCK);
+            uint8x16_t first = vaddq_u8(vqtbl1q_u8(vld1q_u8(entries), vandq_u8(one, half)),
+                                        vqtbl1q_u8(vld1q_u8(entries + 64), vshrq_n_u8(one, 4)));
+            uint8x16_t second = vaddq_u8(vqtbl1q_u8(vld1q_u8(entries + 32), vandq_u8(other, half)),
+                                         vqtbl1q_u8(vld1q_u8(entries + 96), vshrq_n_u8(other, 4)));
+            uint8x16_t four = vaddq_u8(first, second);
+            low = vaddw_u8(low, vget_low_u8(four));
+            high = vaddw_u8(high, vget_high_u8(four));
+        }
+        vst1q_u16(sums + part, low);
+        vst1q_u16(sums + part + 8, high);
+    }
+}
+
+static uint32_t at_least(const float *scores, float threshold)
+{
+    uint32_t found = 0;
+    for (int row = 0; row < BLOCK; row++)
+        found |= (uint32_t)!(scores[row] < threshold) << row;
+    return found;
+}
+
 #include "scan_body.h"
 #include "floats_body.h"
+#include "clusters_body.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 
-const InstructionSet neon_set = {"neon", scan_codes, scan_floats};
+const InstructionSet neon_set = {"neon", scan_codes, scan_floats, rank_clusters,
+                                 scan_clusters};
 
 #endif

@@ -4,6 +4,7 @@
 #include "widening.h"
 
 #include <math.h>
+#include <string.h>
 
 static void block_products(const uint8_t *codes, const int8_t *digits, int64_t chunks,
                            int32_t *products)
@@ -91,7 +92,29 @@ static float row_distance(const float *row, const float *query, int64_t dimensio
     return sums[0];
 }
 
+static void sums_of_signs(const uint8_t *bits, const uint8_t *tables, int64_t groups, uint16_t *sums)
+{
+    memset(sums, 0, BLOCK * sizeof *sums);
+    for (int64_t pair = 0; pair < 2 * groups; pair++) {
+        const uint8_t *entries = tables + pair / 2 * TABLE_BYTES + pair % 2 * 32;
+        for (int row = 0; row < BLOCK; row++) {
+            uint8_t byte = bits[pair * BLOCK + row];
+            sums[row] = (uint16_t)(sums[row] + entries[byte & 15] + entries[64 + (byte >> 4)]);
+        }
+    }
+}
+
+static uint32_t at_least(const float *scores, float threshold)
+{
+    uint32_t found = 0;
+    for (int row = 0; row < BLOCK; row++)
+        found |= (uint32_t)!(scores[row] < threshold) << row;
+    return found;
+}
+
 #include "scan_body.h"
 #include "floats_body.h"
+#include "clusters_body.h"
 
-const InstructionSet scalar_set = {"scalar", scan_codes, scan_floats};
+const InstructionSet scalar_set = {"scalar", scan_codes, scan_floats, rank_clusters,
+                                 scan_clusters};

@@ -1,0 +1,608 @@
+"""The clusters of one vector space: made, measured, loaded, and searched.
+
+Clusters (`indexes/clusters.py`) cover the slots below `stop`; later ones are searched exactly. They
+lie in derived files: a *base* with the centres, and *parts* for the slots that came after it, in
+the same clusters. When the collection has grown to twice the base, a new base is made. The process
+that does maintenance makes and writes all of them, and all processes map them; where there are no
+files, as in memory, the arrays themselves are kept.
+
+How many places must be looked at is measured (`Recall`): some of the space's own vectors, each left
+out of its own answer, are searched exactly, and the depth at which their true neighbours are
+reached says how many places find which share of them. A filter that lets through one row in n is
+like looking for the nearest of n times as many, so one table by depth serves all filters. Nothing
+is searched by clusters before that is known.
+"""
+
+import math
+import mmap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import apsw
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Stored, as_float32, is_whole
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.engine.locks import FifoLock
+from retrieval_store.engine.state.files import Streamed, pieces, read_arrays, write_arrays
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.storage.derived import (
+    DerivedFile,
+    DerivedFiles,
+    DerivedKind,
+    OutdatedError,
+    find_all,
+)
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.errors import StorageError
+from retrieval_store.indexes.clusters import (
+    ClusterModel,
+    Clusters,
+    Places,
+    Trained,
+    assign,
+    block_bytes,
+    blocks_of,
+    clusters_of_slots,
+    encoded,
+    in_clusters,
+    needed_places,
+    train,
+)
+from retrieval_store.indexes.exact import is_safe_length, length_of, norms_of
+from retrieval_store.indexes.native import BLOCK
+from retrieval_store.indexes.quantized import Frame
+
+MAGIC = b"rsclust1"
+BASE, RECALL = "0", "recall"  # the last parts of keys; parts of later slots have numbers from 1 on
+MAX_PARTS = 12  # then they become one
+PART_CELLS = 2_000_000  # numbers of vectors behind the clusters: fewer are left for later
+PART_SHARE = 64  # and they are at least one in so many of all
+OUTGROWN = 2  # a new base is made of so many times as many slots
+LARGEST = 1e20  # of a number of a centre
+GoingOn = Callable[[], object]
+
+DEFAULT_RECALL = 0.98
+TARGETS = (0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
+DEPTHS = (10, 20, 40, 80, 160, 320, 640)  # how many nearest, among which ten are looked for
+QUESTIONS = 200
+AT_ONCE = 8  # of these searched in one read transaction
+MAX_SHARE = 3  # of the places at most one in so many is looked at; else a scan is better
+ESTIMATES, ESTIMATES_PER_HIT = 100, 10  # of which so many are decided by exact distances
+
+
+class Measured(NamedTuple):
+    """What searches found when they were measured. share: of rows that the filter let through;
+    recall: of the true ten that were found."""
+
+    share: float
+    recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How many places must be looked at. places: (depths, targets) numbers of places that find the
+    TARGETS of the DEPTHS nearest, measured on so many `questions` with `vectors` vectors; measured:
+    what the default target then found; at: when, in seconds of the epoch."""
+
+    vectors: int
+    questions: int
+    places: tuple[tuple[int, ...], ...]
+    measured: tuple[Measured, ...]
+    at: float
+
+    def places_for(self, depth: float, target: float) -> int | None:
+        """How many find the target among the `depth` nearest; None where that wasn't reached."""
+        at = next((i for i, one in enumerate(TARGETS) if one >= target - 1e-9), None)
+        if at is None or depth > DEPTHS[-1]:
+            return None
+        if depth <= DEPTHS[0]:
+            return self.places[0][at]
+        above = next(i for i, one in enumerate(DEPTHS) if one >= depth)
+        low, high = DEPTHS[above - 1], DEPTHS[above]
+        share = math.log(depth / low) / math.log(high / low)
+        begin, end = self.places[above - 1][at], self.places[above][at]
+        return round(begin + share * (end - begin))
+
+    def to_json(self) -> bytes:
+        """What is in a file."""
+        measured = [[one.share, one.recall] for one in self.measured]
+        return orjson.dumps(
+            [self.vectors, self.questions, self.places, measured, self.at, TARGETS, DEPTHS]
+        )
+
+    @classmethod
+    def of_json(cls, content: bytes) -> "Recall":
+        """The same again; ValueError for what is none."""
+        vectors, questions, places, measured, at, targets, depths = orjson.loads(content)
+        if tuple(targets) != TARGETS or tuple(depths) != DEPTHS:
+            raise OutdatedError("other targets or depths were measured")
+        table = tuple(tuple(row) for row in places)
+        right = [len(row) for row in table] == [len(TARGETS)] * len(DEPTHS)
+        numbers = [one for row in table for one in row]
+        if not right or not all(type(one) is int and one >= 0 for one in (*numbers, vectors)):
+            raise ValueError("it holds no numbers of places")
+        found = tuple(Measured(float(share), float(recall)) for share, recall in measured)
+        return cls(vectors, int(questions), table, found, float(at))
+
+
+class ClusterSnapshot(NamedTuple):
+    """What can be searched at one moment."""
+
+    clusters: Clusters
+    recall: Recall
+
+
+class Base(NamedTuple):
+    """A base: what new rows are assigned by, and its own places. name: a random one, which its
+    parts bear, too."""
+
+    name: str
+    trained: Trained
+    places: Places
+    stop: int
+    memory: mmap.mmap | None
+
+
+class Part(NamedTuple):
+    """The places of the slots from `first` to before `stop`, in the clusters of the base `name`."""
+
+    name: str
+    places: Places
+    first: int
+    stop: int
+    memory: mmap.mmap | None
+
+
+class Work(NamedTuple):
+    """What is to be made: the file with this number, of the slots from `first` to before `stop`; a
+    base, or else a part, after which those with numbers from this on count no more."""
+
+    number: int
+    first: int
+    stop: int
+
+
+class SpaceClusters(DerivedKind[None, Base | Part]):
+    """The clusters of a vector space in one generation; none until they are loaded or made.
+    filling: the lock of the thread that loads or makes some; closed: they aren't used any more;
+    refused: why the vectors can have none, if they can't."""
+
+    what: ClassVar[str] = "the clusters"
+
+    def __init__(self, space: Space, generation: int, files: DerivedFiles | None) -> None:
+        self.key = f"clusters.{space.number}.{generation}"
+        self.filling = FifoLock()
+        self.closed = False
+        self.refused: str | None = None
+        self._space, self._files = space, files
+        self._base: Base | None = None
+        self._parts: list[Part] = []
+        self._recall: Recall | None = None
+        self._looked = files is None
+        self._shown: ClusterSnapshot | None = None
+        self._loaded: set[DerivedFile] = set()
+
+    def key_of(self, number: int) -> str:
+        """Under which a file is recorded."""
+        return f"{self.key}.{number}"
+
+    @property
+    def recall_key(self) -> str:
+        """Under which the file of what was measured is recorded."""
+        return f"{self.key}.{RECALL}"
+
+    @property
+    def covered(self) -> int:
+        """How many slots the clusters cover."""
+        base, parts = self._base, self._parts
+        return parts[-1].stop if parts else 0 if base is None else base.stop
+
+    @property
+    def measured(self) -> Recall | None:
+        """What was measured; None where that is still to be done."""
+        return self._recall
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of private memory, without mapped files."""
+        base = self._base
+        if base is None:
+            return 0
+        own = base.trained.model.centres.nbytes * 2
+        every: list[Base | Part] = [base, *self._parts]
+        return own + sum(one.places.blocks.nbytes for one in every if one.memory is None)
+
+    @property
+    def files(self) -> int:
+        """How many files are mapped."""
+        base = self._base
+        return sum(one.memory is not None for one in self._parts) + (
+            base is not None and base.memory is not None
+        )
+
+    def shown(self) -> ClusterSnapshot | None:
+        """The present snapshot, which doesn't change; None where there is none, or where a file was
+        cut off."""
+        shown = self._shown
+        if shown is None or all(map(is_whole, self._memories())):
+            return shown
+        self.filling.take_within(0, self._let_go, lambda: None)
+        return None
+
+    def _memories(self) -> list[mmap.mmap]:
+        base = self._base
+        every: list[Base | Part] = [] if base is None else [base, *self._parts]
+        return [one.memory for one in every if one.memory is not None]
+
+    # Loading them.
+
+    def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
+        """Begin with the files that are recorded and whole; only once, unless `newer`. Nothing is
+        done while another thread is at it."""
+        if newer or not self._looked:
+            load = partial(self._load_found, connection)
+            self.filling.take_within(0, load, lambda: None)
+
+    def _load_found(self, connection: apsw.Connection) -> None:
+        files = self._files
+        if files is None or self.closed:
+            return
+        found = {made.key.rpartition(".")[2]: made for made in find_all(connection, self.key)}
+        recall = found.pop(RECALL, None)
+        numbers = sorted((int(one), made) for one, made in found.items() if one.isdecimal())
+        if {made for _, made in numbers} != self._loaded:
+            self._load_parts(files, [made for _, made in numbers])
+        if recall is not None:
+            self._recall = self._read_recall(files, recall) or self._recall
+        self._looked = True
+        self._show()
+
+    def _load_parts(self, files: DerivedFiles, numbers: Sequence[DerivedFile]) -> None:
+        base: Base | None = None
+        parts: list[Part] = []
+        loaded: set[DerivedFile] = set()
+        for made in numbers:
+            one = self.try_read(files, made, None)
+            if isinstance(one, Base) and base is None:
+                base = one
+            elif not isinstance(one, Part) or not _follows(one, base, parts):
+                break
+            else:
+                parts.append(one)
+            loaded.add(made)
+        self._base, self._parts, self._loaded = base, parts, loaded
+
+    def _read_recall(self, files: DerivedFiles, made: DerivedFile) -> Recall | None:
+        return _RecallKind().try_read(files, made, None)
+
+    def read(self, path: Path, made: DerivedFile, source: None) -> Base | Part:
+        assert self._space.dimension is not None
+        return _read(path, self._space.dimension, self._space.metric, made.covered)
+
+    def _show(self) -> None:
+        base, recall = self._base, self._recall
+        if base is None or recall is None or self.closed:
+            self._shown = None
+            return
+        self._shown = ClusterSnapshot(self.made_clusters(base), recall)
+
+    def made_clusters(self, base: Base) -> Clusters:
+        """The clusters as they are now, measured or not."""
+        parts = (base.places, *(part.places for part in self._parts))
+        return Clusters(base.trained.model, parts, self.covered)
+
+    # Making them. The caller holds `filling`.
+
+    def next_work(self, slots: int) -> Work | None:
+        """What should be made for so many slots."""
+        base, dimension = self._base, self._space.dimension or 0
+        if self.refused is not None or self.closed:
+            return None
+        if base is None or slots >= OUTGROWN * base.stop:
+            return Work(0, 0, slots)
+        behind = slots - self.covered
+        if behind * dimension < PART_CELLS or behind * PART_SHARE < slots:
+            return None
+        if len(self._parts) >= MAX_PARTS:
+            return Work(1, base.stop, slots)
+        return Work(len(self._parts) + 1, self.covered, slots)
+
+    def make(self, work: Work, space: SpaceState, going_on: GoingOn) -> "Made":
+        """What `work` says, assigned but not encoded yet. Sets `refused` where vectors are too long
+        or too short for it, and raises ValueError."""
+        rows = space.vectors.rows(space.space.slots)
+        space.vectors.admit(rows, space.checksums, None)
+        living = np.flatnonzero(space.row_of_slot.whole()[work.first : work.stop] >= 0) + work.first
+        for at in range(0, len(living), 65_536):
+            going_on()
+            if not norms_of(rows[living[at : at + 65_536]]).safe:
+                self.refused = "some of its vectors are too long, or too short"
+                raise ValueError(self.refused)
+        if work.number and self._base is not None:
+            name, trained = self._base.name, self._base.trained
+        else:
+            seed = int.from_bytes(_random(8), "little")
+            name, trained = f"{seed:016x}", train(rows, living, self._space.metric, seed, going_on)
+        one, other = assign(rows, living, trained, going_on)
+        order = in_clusters(living, one, other, len(trained.model.centres))
+        return Made(name, trained, order.slots, order.offsets, work, rows, self._space)
+
+    def take(self, made: "Made", recorded: DerivedFile | None = None) -> None:
+        """Go on with what was made: from its file, or from memory."""
+        files = self._files
+        if recorded is not None and files is not None:
+            one = self.try_read(files, recorded, None)
+            self._loaded.add(recorded)
+        else:
+            blocks = np.concatenate([*made.blocks()])
+            one = made.in_memory(blocks)
+        if isinstance(one, Base):
+            self._base, self._parts, self._recall = one, [], None
+        elif isinstance(one, Part):
+            self._parts = [*self._parts[: made.work.number - 1], one]
+        self._show()
+
+    @property
+    def to_measure(self) -> Clusters | None:
+        """The clusters, where it should be measured how they do: at first, and when they have
+        grown by a quarter."""
+        base, recall = self._base, self._recall
+        if base is None or self.closed:
+            return None
+        if recall is not None and self.covered < 1.25 * recall.vectors:
+            return None
+        return self.made_clusters(base)
+
+    def note_recall(self, recall: Recall) -> None:
+        """Go on with what was measured."""
+        self._recall = recall
+        self._show()
+
+    def close_idle(self) -> None:
+        """Let go of files, unless a thread is making some; the next search maps them again."""
+        if self._files is not None:
+            self.filling.take_within(0, self._let_go, lambda: None)
+
+    def close(self) -> None:
+        """Let go of everything for good; searches under way keep what they use."""
+        self.closed, self._shown = True, None
+        self.filling.take_within(0, self._let_go, lambda: None)
+
+    def _let_go(self) -> None:
+        self._base, self._parts, self._recall, self._shown = None, [], None, None
+        self._loaded = set()
+        self._looked = self._files is None
+
+
+class _RecallKind(DerivedKind[None, Recall]):
+    what: ClassVar[str] = "the measured recall"
+
+    def read(self, path: Path, made: DerivedFile, source: None) -> Recall:
+        return Recall.of_json(path.read_bytes())
+
+
+def write_recall(path: Path, recall: Recall) -> int:
+    """Write what was measured to a new file; returns with how many vectors."""
+    path.write_bytes(recall.to_json())
+    return recall.vectors
+
+
+def _follows(part: Part, base: Base | None, parts: Sequence[Part]) -> bool:
+    """Whether a part goes on where the others end."""
+    if base is None or part.name != base.name:
+        return False
+    return part.first == (parts[-1].stop if parts else base.stop)
+
+
+def _random(count: int) -> bytes:
+    import secrets
+
+    return secrets.token_bytes(count)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A base or a part before its places are encoded."""
+
+    name: str
+    trained: Trained
+    slots: npt.NDArray[np.uint32]
+    offsets: Ints
+    work: Work
+    rows: Any
+    space: Space
+
+    def blocks(self) -> Iterator[Bytes]:
+        """The encoded places, some blocks at a time."""
+        from retrieval_store.indexes.clusters import PlaceOrder
+
+        order = PlaceOrder(self.slots, self.offsets)
+        return encoded(self.rows, self.trained.model, order)
+
+    def in_memory(self, blocks: Bytes) -> Base | Part:
+        """What would be read from the file."""
+        places = Places(blocks, self.offsets)
+        if self.work.number:
+            return Part(self.name, places, self.work.first, self.work.stop, None)
+        return Base(self.name, self.trained, places, self.work.stop, None)
+
+    def write(self, path: Path, going_on: GoingOn) -> int:
+        """Write the file; returns the slot after the last."""
+        size = blocks_of(len(self.slots)) * block_bytes(self.trained.model.dimension)
+        content = Streamed("|u1", size, (block.reshape(-1) for block in self.blocks()))
+        header: list[Any] = [self.name, self.work.first, self.work.stop]
+        model = self.trained.model
+        arrays: list[Any] = [self.offsets, content]
+        if not self.work.number:
+            header += [model.dimension, METRICS.index(model.metric), model.frame.seed]
+            some = (model.frame.centre, model.centres.reshape(-1), self.trained.parents.reshape(-1))
+            arrays = [*some, self.trained.firsts.astype(np.int64), *arrays]
+        write_arrays(path, pieces(MAGIC, header, arrays), going_on)
+        return self.work.stop
+
+
+_OF_BASE = ("<f4", "<f4", "<f4", "<i8", "<i8", "|u1")
+
+
+def _read(path: Path, dimension: int, metric: str, covered: int) -> Base | Part:
+    """What a file holds, mapped; ValueError for what no file of ours says."""
+    found = read_arrays(path, MAGIC)
+    name, first, stop, *rest = found.header
+    if type(first) is not int or type(stop) is not int or not 0 <= first <= stop == covered:
+        raise ValueError(f"{path} has clusters of the slots {first!r} to {stop!r}")
+    if not rest:
+        offsets, blocks = found.of_types(*_OF_BASE[4:])
+        return Part(str(name), _places(offsets, blocks, dimension, None), first, stop, found.memory)
+    if rest[:2] != [dimension, METRICS.index(metric)] or type(rest[2]) is not int or first:
+        raise ValueError(f"{path} has clusters of other vectors")
+    mean, centres, parents, firsts, offsets, blocks = found.of_types(*_OF_BASE)
+    numbers = [mean, centres, parents]
+    if not all(len(one) and float(np.abs(one).max()) <= LARGEST for one in numbers):
+        raise ValueError(f"{path} has centres that are none")
+    whole = np.ascontiguousarray(centres.reshape(-1, dimension))
+    if len(mean) != dimension or not _ascends(firsts, len(whole)):
+        raise ValueError(f"{path} has other clusters than it says")
+    metric_: Any = metric
+    model = ClusterModel(whole, Frame(rest[2] & (1 << 64) - 1, mean.copy(), metric_))
+    trained = Trained(model, parents.reshape(-1, dimension), np.array(firsts))
+    if len(trained.parents) + 1 != len(firsts):
+        raise ValueError(f"{path} has other parents than it says")
+    places = _places(offsets, blocks, dimension, len(whole))
+    return Base(str(name), trained, places, stop, found.memory)
+
+
+def _places(offsets: Ints, blocks: Bytes, dimension: int, clusters: int | None) -> Places:
+    """Places whose offsets lead to none that isn't there."""
+    count = len(blocks) // block_bytes(dimension)
+    places = int(offsets[-1]) if len(offsets) else -1
+    if len(blocks) % block_bytes(dimension) or blocks_of(places) != count:
+        raise ValueError("it has other places than it says")
+    if not _ascends(offsets, places) or clusters not in (None, len(offsets) - 1):
+        raise ValueError("it has places of other clusters")
+    return Places(blocks.reshape(count, -1), offsets)
+
+
+def _ascends(numbers: Ints, last: int) -> bool:
+    ends = len(numbers) > 0 and (int(numbers[0]), int(numbers[-1])) == (0, last)
+    return ends and bool((numbers[1:] >= numbers[:-1]).all())
+
+
+# Measuring them.
+
+Neighbours = Callable[[Matrix, int], Sequence[Ints]]
+
+
+@dataclass(slots=True)
+class Question:
+    """A vector of the space, and the slots of its true neighbours, without its own, nearest
+    first."""
+
+    vector: Matrix
+    length: float
+    neighbours: Ints
+
+
+def measure(
+    clusters: Clusters,
+    matrix: Stored,
+    questions: Sequence[Question],
+    vectors: int,
+    going_on: GoingOn,
+) -> Recall:
+    """How many places must be looked at to find the TARGETS of the DEPTHS nearest."""
+    of_slots = clusters_of_slots(clusters)
+    needed = []
+    for one in questions:
+        going_on()
+        needed.append(
+            needed_places(clusters, one.vector, one.length, of_slots, one.neighbours[: DEPTHS[-1]])
+        )
+    table = [[_quantile(needed, depth, target) for target in TARGETS] for depth in DEPTHS]
+    factor = 1.0
+    for _ in range(6):
+        places = tuple(tuple(math.ceil(factor * one) for one in row) for row in table)
+        recall = Recall(vectors, len(questions), places, (), time.time())
+        found = tuple(
+            _measured(clusters, matrix, questions, recall, share, going_on) for share in _SHARES
+        )
+        if found[0].recall >= DEFAULT_RECALL - 0.002:
+            break
+        factor *= 1.15
+    return Recall(vectors, len(questions), places, found, time.time())
+
+
+_SHARES = (1.0, 0.3, 0.1)
+
+
+def _quantile(needed: Sequence[Ints], depth: int, target: float) -> int:
+    """So many places reach this share of the nearest `depth` of all questions."""
+    every = np.sort(np.concatenate([one[:depth] for one in needed]))
+    return int(every[min(len(every) - 1, math.ceil(target * len(every)) - 1)]) if len(every) else 0
+
+
+def _measured(
+    clusters: Clusters,
+    matrix: Stored,
+    questions: Sequence[Question],
+    recall: Recall,
+    share: float,
+    going_on: GoingOn,
+) -> Measured:
+    """What the default target finds of the ten nearest that a random filter lets through."""
+    draw = np.random.default_rng(7)
+    allowed, bits = None, None
+    if share < 1:
+        allowed = draw.random(-(-clusters.stop // BLOCK) * BLOCK) < share
+        bits = np.packbits(allowed, bitorder="little").view("<u4")
+    right = wanted = 0
+    places = recall.places_for(10 / share, DEFAULT_RECALL) or clusters.places
+    for one in questions:
+        going_on()
+        true = one.neighbours if allowed is None else one.neighbours[allowed[one.neighbours]]
+        true = true[:10]
+        # One more than ten, since the vector itself may be among what is found.
+        of_query = one.vector, one.length, 11, round(places * share), estimates_for(10)
+        found = clusters.search(*of_query, matrix, bits)
+        right += int(np.isin(true, found.slots[: found.chosen]).sum())
+        wanted += len(true)
+    return Measured(share, right / max(1, wanted))
+
+
+def estimates_for(k: int) -> int:
+    """How many estimates exact distances decide about, for k hits."""
+    return ESTIMATES + ESTIMATES_PER_HIT * k
+
+
+def questions_of(
+    space: SpaceState, stop: int, neighbours: Neighbours, going_on: GoingOn
+) -> list[Question]:
+    """Some of the space's own vectors, with their true neighbours among the slots below `stop`."""
+    draw = np.random.default_rng(11)
+    living = np.flatnonzero(space.row_of_slot.whole()[:stop] >= 0)
+    chosen = draw.choice(living, min(len(living), QUESTIONS), replace=False)
+    rows = space.vectors.rows(space.space.slots)
+    space.vectors.admit(rows, space.checksums, chosen)
+    vectors = as_float32(rows[chosen])
+    depth = min(len(living), DEPTHS[-1] + 1)
+    questions = []
+    for at in range(0, len(chosen), AT_ONCE):
+        going_on()
+        found = neighbours(vectors[at : at + AT_ONCE], depth)
+        some = slice(at, at + AT_ONCE)
+        for slot, vector, slots in zip(chosen[some], vectors[some], found, strict=True):
+            length = length_of(vector)
+            others = slots[(slots != slot) & (slots < stop)]
+            if is_safe_length(length) and length > 0:
+                questions.append(Question(vector, length, others))
+    return questions
+
+
+def refuse_to_write() -> StorageError:
+    """The error where clusters were closed before they were saved."""
+    return StorageError("the clusters were closed before they were saved")

@@ -1,0 +1,514 @@
+"""Clusters of vectors, of which a search looks at the nearest, by one bit a number first.
+
+Rows are grouped around centres (k-means in two levels, `train`). A row has a *place* in its nearest
+cluster, and another in a second one, chosen so that its residual, what the centre leaves of the
+row, points another way than the first (`assign`; SOAR, arXiv 2404.00774): a query for which the
+first cluster looks too far is likely to find the row in the second.
+
+A place holds the signs of the rotated residual and two factors, from which the product of row and
+query is estimated without bias (RaBitQ, arXiv 2405.12497; `native/clusters.c` says how). A search
+puts the clusters in the order of their centres' scores, looks at so many places, and returns the
+slots with the best estimates; the caller decides by exact distances. Unlike codes, clusters prove
+nothing: how many places must be looked at is measured (`needed_places`).
+
+Rows are known by their slots. Places lie in blocks of 32 (`native/kernel.h` has the layout), as
+they are in files. Without the compiled part numpy does the same, several times slower.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.arrays import Bytes, Ints, Matrix, Metric, Stored, as_float32
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.indexes.exact import Nearest
+from retrieval_store.indexes.native import (
+    BLOCK,
+    CHUNK,
+    CLUSTER_ENCODING,
+    CLUSTER_SCAN,
+    DATATYPES,
+    DISTANCES,
+    METRIC_NUMBERS,
+    PIECE,
+    PLACES,
+    SOUGHT,
+    TURNED,
+    WORD,
+    address,
+    chunks_of,
+    kernel,
+    record,
+    records,
+)
+from retrieval_store.indexes.quantized import Bits, Codes, Frame, best_frame, encode_into, room_for
+
+ROWS_PER_CLUSTER = 128
+SAMPLE_PER_CLUSTER = 40  # rows by which centres are found
+ROUNDS = 8  # of k-means
+NEAR_PARENTS = 8  # whose clusters a row may belong to
+MAX_DIMENSIONS = 4_096  # sums of a query's tables fit into 16 bits up to here
+SPREAD = 1.0  # λ of SOAR: how much a second residual along the first one counts
+GROUP, GROUP_BYTES, TABLE_BYTES, OF_PLACE = 16, 64, 128, 12  # as in native/kernel.h
+PIECE_ROWS = 1_024  # compared with centres at once
+CALL_PLACES = 400_000  # looked at in one call: a millisecond or two
+Slots32 = npt.NDArray[np.uint32]
+Numbers = npt.NDArray[np.int32]
+
+
+def clusters_for(rows: int) -> int:
+    """How many clusters so many rows should have."""
+    return max(16, rows // ROWS_PER_CLUSTER)
+
+
+def groups_of(dimension: int) -> int:
+    """The number of groups of 16 numbers in a row."""
+    return -(-dimension // GROUP)
+
+
+def block_bytes(dimension: int) -> int:
+    """Bytes of 32 places."""
+    return groups_of(dimension) * GROUP_BYTES + OF_PLACE * BLOCK
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterModel:
+    """The centres of clusters, and the rotation of bits. centres: (clusters, dim) float32, of rows
+    of length 1 for "cosine"; frame: its centre is the mean of all rows, whatever the metric."""
+
+    centres: Matrix
+    frame: Frame
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the rows."""
+        return self.frame.metric
+
+    @property
+    def dimension(self) -> int:
+        """Numbers of a row."""
+        return int(self.centres.shape[1])
+
+    @cached_property
+    def codes(self) -> Codes:
+        """Codes of the centres, by which they are put in order; cosines are products with rows of
+        length 1, which centres haven't."""
+        metric: Metric = "l2" if self.metric == "l2" else "ip"
+        codes = room_for(len(self.centres), best_frame(self.centres, metric, self.frame.seed))
+        encode_into(codes, 0, self.centres)
+        return Codes(len(self.centres), codes.frame, codes.high, codes.low, codes.rows, codes.finer)
+
+
+class Places(NamedTuple):
+    """The places of the rows of some slots. blocks: (blocks, bytes of one) uint8; offsets:
+    (clusters + 1,) int64, the first place of each cluster."""
+
+    blocks: Bytes
+    offsets: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Clusters that can be searched. parts: places of rows of different age; stop: the slot after
+    the last."""
+
+    model: ClusterModel
+    parts: tuple[Places, ...]
+    stop: int
+
+    @cached_property
+    def places(self) -> int:
+        """How many there are."""
+        return sum(int(part.offsets[-1]) for part in self.parts)
+
+    @cached_property
+    def fixed(self) -> tuple[tuple[int, ...], tuple[Bytes, ...]]:
+        """What each CLUSTER_SCAN begins with, and the structures that it points to."""
+        model = self.model
+        parts = records(PLACES, [(address(p.blocks), address(p.offsets)) for p in self.parts])
+        centres = record(PIECE, *model.codes.as_piece(0, 0))
+        frames = address(model.codes.frame.record), address(model.frame.record)
+        return (address(parts), len(self.parts), address(centres), *frames), (parts, centres)
+
+    def search(
+        self,
+        query: Matrix,
+        length: float,
+        k: int,
+        wanted: int,
+        most: int,
+        matrix: Stored,
+        allowed: Bits | None = None,
+        limit: int | None = None,
+    ) -> Nearest:
+        """The k nearest of the `most` rows with the best estimates among the first `wanted` allowed
+        places, by exact distances; of these, those that are very unlikely to be among the nearest
+        aren't looked at.
+
+        query: (dim,) float32 of that length, which is safe (`exact.is_safe_length`), and not 0 for
+        "cosine"; matrix: (n, dim) the vectors, by slots; allowed: a bit for each slot, as in
+        `quantized.candidates`; limit: slots from here on are left out.
+        """
+        room = _Room.of(self, k, most)
+        stop = self.stop if limit is None else limit
+        found = room.search(self, query, length, wanted, matrix, address(allowed), stop)
+        room.let_go()
+        return found
+
+    def order(self, query: Matrix, length: float) -> Numbers:
+        """All clusters, the nearest first."""
+        room = _Room.of(self, 1, 1)
+        order = room.order(self, query, length)
+        room.let_go()
+        return order
+
+
+ESTIMATE = 8  # bytes
+ROOMS = 8  # that are kept, for as many threads
+
+
+class _Room:
+    """The memory of searches of some clusters, for k hits each."""
+
+    kept: ClassVar[dict[tuple[int, ...], list["_Room"]]] = {}
+
+    def __init__(self, count: int, dimension: int, k: int, most: int) -> None:
+        self._key = count, dimension, k, most
+        self._count, self._dimension, self._k, self._most = self._key
+        chunks, groups = chunks_of(dimension), groups_of(dimension)
+        self._capacity = max(64, 2 * most)
+        self._index = 1 << (2 * self._capacity - 1).bit_length()
+        sizes = {
+            "scan": CLUSTER_SCAN.size,
+            "sought": SOUGHT.size,
+            "rows": DISTANCES.size,
+            "query": 4 * dimension,
+            "unit": 4 * dimension,
+            "widened": 4 * dimension,
+            "wide": WORD * dimension,
+            "turned": TURNED.size,
+            "digits": CHUNK * chunks,
+            "tables": groups * TABLE_BYTES,
+            "products": 4 * count,
+            "terms": 4 * count,
+            "order": 4 * count,
+            "found": ESTIMATE * self._capacity,
+            "index": 4 * self._index,
+            "best": WORD * k,
+            "slots": WORD * (most + 1),
+            "uppers": WORD * (most + 1),
+        }
+        ends = np.cumsum([-(-size // 64) * 64 for size in sizes.values()]).tolist()
+        self._room = np.empty(ends[-1] + 64, np.uint8)
+        base = address(self._room)
+        start = -base % 64
+        self._at = dict(zip(sizes, [start, *(start + end for end in ends)], strict=False))
+        self._memory = self._room.data
+        where = self._where = {name: base + at for name, at in self._at.items()}
+        names = ("query", "unit", "wide", "turned", "digits", "tables")
+        self._inputs = tuple(where[name] for name in names)
+        self._sizes = groups, count, chunks
+        self._outputs = tuple(where[name] for name in ("products", "terms", "order"))
+
+    @classmethod
+    def of(cls, clusters: Clusters, k: int, most: int) -> "_Room":
+        """Room for these clusters, perhaps some that was used before."""
+        count, dimension = clusters.model.centres.shape
+        try:
+            return cls.kept[count, dimension, k, most].pop()
+        except (KeyError, IndexError):
+            return cls(count, dimension, k, most)
+
+    def let_go(self) -> None:
+        """Leave it to later searches."""
+        if len(self.kept) > ROOMS:
+            self.kept.clear()
+        alike = self.kept.setdefault(self._key, [])
+        if len(alike) < ROOMS:
+            alike.append(self)
+
+    def _rank(
+        self,
+        clusters: Clusters,
+        query: Matrix,
+        length: float,
+        wanted: int,
+        among: tuple[int, int],
+        ends: tuple[int, int],
+    ) -> None:
+        """Put the clusters in order. among: the address of bits, and the limit of slots; ends: of
+        the DISTANCES and the SOUGHT, if it is to be decided."""
+        compiled = kernel()
+        assert compiled is not None
+        (groups, count, chunks), (allowed, limit) = self._sizes, among
+        at = self._at["query"]
+        self._memory[at : at + 4 * self._dimension] = query.astype(np.float32).tobytes()
+        CLUSTER_SCAN.pack_into(
+            self._memory, self._at["scan"],
+            *clusters.fixed[0], *self._inputs, allowed, groups, limit, count, chunks,
+            *self._outputs, 0, wanted, 0, 0, self._where["found"], 0, self._capacity, self._most,
+            self._where["index"], self._index, CALL_PLACES, *ends, length, -math.inf, 0.0, 0.0,
+        )  # fmt: skip
+        compiled.cluster_rank(self._where["scan"])
+
+    def order(self, clusters: Clusters, query: Matrix, length: float) -> Numbers:
+        """All clusters, the nearest first."""
+        self._rank(clusters, query, length, 0, (0, 0), (0, 0))
+        at = self._at["order"]
+        return self._room[at : at + 4 * self._count].view(np.int32).copy()
+
+    def search(
+        self,
+        clusters: Clusters,
+        query: Matrix,
+        length: float,
+        wanted: int,
+        matrix: Stored,
+        allowed: int,
+        limit: int,
+    ) -> Nearest:
+        """See `Clusters.search`."""
+        where, most = self._where, self._most + 1
+        rows = where["slots"], where["uppers"]
+        head = -math.inf, where["best"], self._k, 0, *rows, 0, most, most, most, 0, 0, 0
+        SOUGHT.pack_into(self._memory, self._at["sought"], *head)
+        what = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[clusters.model.metric]
+        places = address(matrix), 0, where["query"], where["widened"], 0
+        sizes = len(matrix), 0, self._dimension
+        DISTANCES.pack_into(self._memory, self._at["rows"], *places, *sizes, *what, length)
+        ends = where["rows"], where["sought"]
+        self._rank(clusters, query, length, wanted, (allowed, limit), ends)
+        compiled = kernel()
+        assert compiled is not None
+        compiled.cluster_scan(where["scan"])
+        told = SOUGHT.unpack_from(self._memory, self._at["sought"])
+        found, chosen, tied = told[6], told[11], told[12]
+        at, far = self._at["slots"], self._at["uppers"]
+        slots = self._room[at : at + WORD * found].view(np.int64).copy()
+        distances = self._room[far : far + WORD * found].view(np.float64).copy()
+        return Nearest(slots, distances, chosen, bool(tied))
+
+
+# Making them.
+
+
+def _unit(rows: Matrix, metric: Metric) -> Matrix:
+    """The rows as clusters know them: of length 1 for "cosine"."""
+    if metric != "cosine":
+        return rows
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    scaled: Matrix = np.divide(rows, lengths, dtype=np.float32)
+    return scaled
+
+
+def _kmeans(rows: Matrix, count: int, draw: np.random.Generator) -> Matrix:
+    """`count` centres of some rows, (n, dim) float32."""
+    if len(rows) <= count:
+        return rows.copy()
+    centres = rows[np.sort(draw.choice(len(rows), count, replace=False))].copy()
+    for _ in range(ROUNDS):
+        nearest = _nearest(rows, centres)
+        counts = np.bincount(nearest, minlength=count)
+        order = np.argsort(nearest, kind="stable")
+        full = np.flatnonzero(counts)
+        starts = np.cumsum(counts) - counts
+        sums = np.add.reduceat(rows[order], starts[full], axis=0)
+        centres[full] = sums / counts[full, None]
+        if len(empty := np.flatnonzero(counts == 0)):  # they take a row each of the largest
+            largest = np.argsort(-counts)[: len(empty)]
+            some = rows[order[starts[largest] + counts[largest] // 2]]
+            centres[empty[: len(some)]] = some
+    return centres
+
+
+def _nearest(rows: Matrix, centres: Matrix) -> Numbers:
+    """The nearest centre of each row."""
+    squares = np.einsum("ij,ij->i", centres, centres) / 2
+    found = np.empty(len(rows), np.int32)
+    for at in range(0, len(rows), PIECE_ROWS):
+        some = rows[at : at + PIECE_ROWS] @ centres.T
+        some -= squares
+        found[at : at + PIECE_ROWS] = some.argmax(axis=1)
+    return found
+
+
+class Trained(NamedTuple):
+    """A model, and its clusters by parent. parents: (p, dim) float32; firsts: (p + 1,) the first
+    cluster of each."""
+
+    model: ClusterModel
+    parents: Matrix
+    firsts: Ints
+
+
+def train(
+    rows: Stored, slots: Ints, metric: Metric, seed: int, between: Callable[[], object]
+) -> Trained:
+    """Find centres by a sample of the rows at some slots. between: called now and then."""
+    draw = np.random.default_rng(seed)
+    count = clusters_for(len(slots))
+    sample = min(len(slots), SAMPLE_PER_CLUSTER * count)
+    chosen = np.sort(draw.choice(slots, sample, replace=False))
+    number = max(1, round(math.sqrt(count)))
+    first = np.sort(draw.choice(chosen, min(len(chosen), 200 * number), replace=False))
+    some = _unit(as_float32(rows[first]), metric)
+    mean = np.ascontiguousarray(some.mean(axis=0), np.float32)
+    between()
+    parents = _kmeans(some, number, draw)
+    parent = np.empty(len(chosen), np.int32)
+    for at in range(0, len(chosen), 16 * PIECE_ROWS):
+        between()
+        piece = chosen[at : at + 16 * PIECE_ROWS]
+        parent[at : at + len(piece)] = _nearest(_unit(as_float32(rows[piece]), metric), parents)
+    centres, firsts = [], [0]
+    for at in range(len(parents)):
+        between()
+        own = chosen[parent == at]
+        if len(own):
+            share = max(1, round(count * len(own) / len(chosen)))
+            centres.append(_kmeans(_unit(as_float32(rows[own]), metric), share, draw))
+        firsts.append(firsts[-1] + (len(centres[-1]) if len(own) else 0))
+    whole = np.ascontiguousarray(np.concatenate(centres), np.float32)
+    model = ClusterModel(whole, Frame(seed, mean, metric))
+    return Trained(model, parents, np.array(firsts))
+
+
+def assign(
+    rows: Stored, slots: Ints, trained: Trained, between: Callable[[], object]
+) -> tuple[Numbers, Numbers]:
+    """The nearest cluster of each row at some slots, and its second one; the same where there is
+    but one cluster."""
+    model, parents, firsts = trained
+    parent = np.empty(len(slots), np.int32)
+    for at in range(0, len(slots), 16 * PIECE_ROWS):
+        between()
+        piece = slots[at : at + 16 * PIECE_ROWS]
+        some = _unit(as_float32(rows[piece]), model.metric)
+        parent[at : at + len(piece)] = _nearest(some, parents)
+    one, other = np.empty(len(slots), np.int32), np.empty(len(slots), np.int32)
+    squares = np.einsum("ij,ij->i", parents, parents) / 2
+    for at in range(len(parents)):
+        own = np.flatnonzero(parent == at)
+        if not len(own):
+            continue
+        near = np.argsort(-(parents @ parents[at] - squares))[:NEAR_PARENTS]
+        known = np.concatenate([np.arange(firsts[i], firsts[i + 1]) for i in near])
+        known = known.astype(np.int32)
+        centres = model.centres[known]
+        products = centres @ centres.T
+        for start in range(0, len(own), PIECE_ROWS):
+            between()
+            some = own[start : start + PIECE_ROWS]
+            vectors = _unit(as_float32(rows[slots[some]]), model.metric)
+            first, second = _two_of(vectors, centres, products)
+            one[some], other[some] = known[first], known[second]
+    return one, other
+
+
+def _two_of(rows: Matrix, centres: Matrix, products: Matrix) -> tuple[Ints, Ints]:
+    """The nearest of some centres to each row, and the second one: of residuals r and r', the
+    least |r'|² + λ (r·r')² / |r|². products: of the centres with each other."""
+    squares = np.diagonal(products)
+    with_rows = rows @ centres.T
+    far = squares - 2 * with_rows  # less |x|², which is the same for all centres of a row
+    first: Ints = far.argmin(axis=1)
+    if len(centres) < 2:
+        return first, first
+    each = np.arange(len(rows))
+    of_rows = np.einsum("ij,ij->i", rows, rows)
+    size: Matrix = np.maximum(far[each, first] + of_rows, np.float32(1e-20))
+    own = with_rows[each, first]
+    # r·r' = r·x - r·c' where r·x = |x|² - c·x, and r·c' = x·c' - c·c'
+    along = (of_rows - own)[:, None] - with_rows + products[first]
+    np.square(along, out=along)
+    along *= (SPREAD / size)[:, None]
+    along += far
+    along[each, first] = np.inf
+    return first, along.argmin(axis=1)
+
+
+class PlaceOrder(NamedTuple):
+    """The rows of places, in their order. slots: (places,) uint32; offsets: as in `Places`."""
+
+    slots: Slots32
+    offsets: Ints
+
+
+def in_clusters(slots: Ints, one: Numbers, other: Numbers, clusters: int) -> PlaceOrder:
+    """The order of places of rows that belong to two clusters each, or to one twice."""
+    twice = one != other
+    every = np.concatenate([one, other[twice]])
+    order = np.argsort(every, kind="stable")
+    whole = np.concatenate([slots, slots[twice]]).astype(np.uint32)[order]
+    offsets = np.zeros(clusters + 1, np.int64)
+    np.cumsum(np.bincount(every, minlength=clusters), out=offsets[1:])
+    return PlaceOrder(whole, offsets)
+
+
+def blocks_of(count: int) -> int:
+    """The number of blocks that so many places take."""
+    return -(-count // BLOCK)
+
+
+def encoded(
+    rows: Stored, model: ClusterModel, order: PlaceOrder, at_once: int = 2_048
+) -> Iterator[Bytes]:
+    """The blocks of places, (blocks, bytes of one) uint8, some at a time."""
+    for first in range(0, blocks_of(len(order.slots)), at_once):
+        last = min(first + at_once, blocks_of(len(order.slots)))
+        yield _encode(rows, model, order, first * BLOCK, min(last * BLOCK, len(order.slots)))
+
+
+def _encode(rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, stop: int) -> Bytes:
+    """The blocks of the places from `start`, a multiple of 32, to before `stop`."""
+    blocks = np.zeros((blocks_of(stop - start), block_bytes(model.dimension)), np.uint8)
+    compiled = kernel()
+    assert compiled is not None
+    room, other = np.empty((2, model.dimension), np.float32)
+    frame = address(model.frame.record)
+    begin = int(np.searchsorted(order.offsets, start, "right")) - 1
+    matrix = address(rows), len(rows), DATATYPES[rows.dtype.char]
+    for cluster in range(begin, len(order.offsets) - 1):
+        first, last = max(start, int(order.offsets[cluster])), int(order.offsets[cluster + 1])
+        if first >= stop:
+            break
+        last = min(last, stop)
+        where = address(order.slots[first:last]), *matrix[1:], last - first, first - start
+        centre = address(model.centres[cluster])
+        rest = centre, address(blocks), address(room), address(other)
+        compiled.cluster_encode(record(CLUSTER_ENCODING, frame, matrix[0], *where, *rest))
+    return blocks
+
+
+def clusters_of_slots(clusters: Clusters) -> tuple[Numbers, Numbers]:
+    """Of each slot its two clusters, the same twice for one that has but one; -1 for slots without
+    any."""
+    one, other = np.full((2, clusters.stop), -1, np.int32)
+    for blocks, offsets in clusters.parts:
+        at = groups_of(clusters.model.dimension) * GROUP_BYTES + 8 * BLOCK
+        count = int(offsets[-1])
+        slots = blocks[:, at:].copy().view("<u4").reshape(-1)[:count].astype(np.int64)
+        numbers = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+        known = slots < clusters.stop
+        one[slots[known]] = numbers[known]
+        other[slots[known][::-1]] = numbers[known][::-1]
+    return one, other
+
+
+def needed_places(
+    clusters: Clusters, query: Matrix, length: float, of_slots: Sequence[Numbers], slots: Ints
+) -> Ints:
+    """How many places must be looked at to reach each of these slots; all where they can't be.
+    of_slots: see `clusters_of_slots`."""
+    order = clusters.order(query, length)
+    sizes = np.diff([part.offsets for part in clusters.parts]).sum(axis=0)
+    until = np.empty(len(order) + 1, np.int64)
+    until[order] = np.cumsum(sizes[order])
+    until[-1] = clusters.places
+    one, other = of_slots
+    return np.minimum(until[one[slots]], until[other[slots]])

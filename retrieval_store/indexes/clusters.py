@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bytes, Ints, Matrix, Metric, Stored, as_float32
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.indexes.exact import Nearest
+from retrieval_store.indexes.exact import Nearest, exact_distances, nearest_of
 from retrieval_store.indexes.native import (
     BLOCK,
     CHUNK,
@@ -45,7 +45,15 @@ from retrieval_store.indexes.native import (
     record,
     records,
 )
-from retrieval_store.indexes.quantized import Bits, Codes, Frame, best_frame, encode_into, room_for
+from retrieval_store.indexes.quantized import (
+    Bits,
+    Codes,
+    Frame,
+    best_frame,
+    encode_into,
+    room_for,
+    rotate,
+)
 
 ROWS_PER_CLUSTER = 128
 SAMPLE_PER_CLUSTER = 40  # rows by which centres are found
@@ -153,14 +161,18 @@ class Clusters:
         "cosine"; matrix: (n, dim) the vectors, by slots; allowed: a bit for each slot, as in
         `quantized.candidates`; limit: slots from here on are left out.
         """
-        room = _Room.of(self, k, most)
         stop = self.stop if limit is None else limit
+        if kernel() is None:
+            return _search(self, query, length, k, (wanted, most), matrix, allowed, stop)
+        room = _Room.of(self, k, most)
         found = room.search(self, query, length, wanted, matrix, address(allowed), stop)
         room.let_go()
         return found
 
     def order(self, query: Matrix, length: float) -> Numbers:
         """All clusters, the nearest first."""
+        if kernel() is None:
+            return _rank(self.model, query, length)[0]
         room = _Room.of(self, 1, 1)
         order = room.order(self, query, length)
         room.let_go()
@@ -293,6 +305,131 @@ class _Room:
         return Nearest(slots, distances, chosen, bool(tied))
 
 
+# Without the compiled part.
+
+
+class PlaceOrder(NamedTuple):
+    """The rows of places, in their order. slots: (places,) uint32; offsets: as in `Places`."""
+
+    slots: Slots32
+    offsets: Ints
+
+
+def _rank(model: ClusterModel, query: Matrix, length: float) -> tuple[Numbers, Matrix]:
+    """All clusters, the nearest first, and the scores of their centres, by cluster."""
+    own = query / length if model.metric == "cosine" else query
+    terms = model.centres @ own.astype(np.float32)
+    if model.metric == "l2":
+        terms -= (np.einsum("ij,ij->i", model.centres, model.centres) + own @ own) / 2
+    return np.argsort(-terms).astype(np.int32), terms
+
+
+def _tables(model: ClusterModel, query: Matrix, length: float) -> Matrix:
+    """(bytes, 256) the products of eight numbers of a query with all choices of signs."""
+    own = query.astype(np.float64) / (length if model.metric == "cosine" else 1)
+    turned = np.zeros(GROUP * groups_of(model.dimension))
+    turned[: model.dimension] = rotate((own - model.frame.centre)[None], model.frame)[0]
+    signs = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    tables: Matrix = (turned.reshape(-1, 8) @ (2.0 * signs.T - 1)).astype(np.float32)
+    return tables
+
+
+class _Looked(NamedTuple):
+    """Estimates of some places. slots: of the allowed ones; scores: float32."""
+
+    slots: Ints
+    scores: Matrix
+
+
+def _look(
+    places: Places, clusters: Numbers, terms: Matrix, tables: Matrix, among: tuple[Bits | None, int]
+) -> _Looked:
+    """The estimates of the allowed places of some clusters in one part."""
+    firsts, stops = places.offsets[clusters], places.offsets[clusters + 1]
+    sizes = stops - firsts
+    start = np.cumsum(sizes) - sizes
+    every = np.arange(int(sizes.sum())) + np.repeat(firsts - start, sizes)
+    of_cluster, (bits, limit) = np.repeat(terms[clusters], sizes), among
+    at = 32 * len(tables)
+    blocks = places.blocks[every // BLOCK]
+    inside, each = every % BLOCK, np.arange(len(every))
+    factors = np.ascontiguousarray(blocks[:, at : at + 8 * BLOCK]).view("<f4")
+    slots = np.ascontiguousarray(blocks[:, at + 8 * BLOCK :]).view("<u4")[each, inside]
+    known = slots < limit
+    if bits is not None:
+        slots = np.where(known, slots, 0)
+        known &= (bits[slots // 32] >> (slots % 32) & 1).astype(bool)
+    product = np.zeros(len(every), np.float32)
+    for byte, table in enumerate(tables):
+        product += table[blocks[each, byte * BLOCK + inside]]
+    scores = factors[each, inside] + of_cluster + factors[each, BLOCK + inside] * product
+    return _Looked(slots[known].astype(np.int64), scores[known])
+
+
+def _search(
+    clusters: Clusters,
+    query: Matrix,
+    length: float,
+    k: int,
+    numbers: tuple[int, int],
+    matrix: Stored,
+    allowed: Bits | None,
+    limit: int,
+) -> Nearest:
+    """See `Clusters.search`. numbers: wanted and most."""
+    model, (wanted, most) = clusters.model, numbers
+    order, terms = _rank(model, query, length)
+    tables = _tables(model, query, length)
+    at, seen = 0, 0
+    found: list[_Looked] = []
+    while at < len(order) and seen < wanted:  # some more clusters than their mean size says
+        some = order[at : at + max(16, (wanted - seen) * len(order) // max(1, clusters.places))]
+        at += len(some)
+        looked = [_look(part, some, terms, tables, (allowed, limit)) for part in clusters.parts]
+        seen += sum(len(one.slots) for one in looked)
+        found += looked
+    slots = np.concatenate([one.slots for one in found])
+    scores = np.concatenate([one.scores for one in found])
+    if len(slots) > most:
+        slots = slots[np.argpartition(-scores, most)[:most]]
+    slots = np.unique(slots)
+    return nearest_of(slots, exact_distances(query, length, matrix, slots, model.metric), k)
+
+
+def _encode_plainly(
+    rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, stop: int
+) -> Bytes:
+    """See `_encode`."""
+    frame, dimension = model.frame, model.dimension
+    blocks = np.zeros((blocks_of(stop - start), block_bytes(dimension)), np.uint8)
+    slots = order.slots[start:stop]
+    clusters = np.searchsorted(order.offsets, np.arange(start, stop), "right") - 1
+    centres = model.centres[clusters].astype(np.float64)
+    whole = as_float32(rows[slots]).astype(np.float64)
+    if model.metric == "cosine":
+        lengths = np.linalg.norm(whole, axis=1, keepdims=True)
+        whole /= np.where(lengths > 0, lengths, 1)
+    left = whole - centres
+    turned = rotate(left, frame)
+    signs = turned > 0
+    of_centre = rotate(centres - frame.centre, frame)
+    squares, sums = (left * left).sum(axis=1), np.abs(turned).sum(axis=1)
+    factors = np.divide(squares, sums, out=np.zeros_like(sums), where=sums > 0)
+    with_centre = -squares / 2 if model.metric == "l2" else (left * centres).sum(axis=1)
+    offsets = with_centre - factors * np.where(signs, of_centre, -of_centre).sum(axis=1)
+    every = np.zeros((len(blocks) * BLOCK, GROUP * groups_of(dimension)), bool)
+    every[: len(slots), :dimension] = signs
+    packed = np.packbits(every, axis=1, bitorder="little").reshape(len(blocks), BLOCK, -1)
+    at = packed.shape[2] * BLOCK
+    blocks[:, :at] = packed.transpose(0, 2, 1).reshape(len(blocks), -1)
+    for number, values in enumerate((offsets.astype("<f4"), factors.astype("<f4"), slots)):
+        room = np.zeros(len(blocks) * BLOCK, values.dtype)
+        room[: len(slots)] = values
+        begin = at + 4 * BLOCK * number
+        blocks[:, begin : begin + 4 * BLOCK] = room.view(np.uint8).reshape(len(blocks), -1)
+    return blocks
+
+
 # Making them.
 
 
@@ -403,10 +540,10 @@ def assign(
         products = centres @ centres.T
         for start in range(0, len(own), PIECE_ROWS):
             between()
-            some = own[start : start + PIECE_ROWS]
-            vectors = _unit(as_float32(rows[slots[some]]), model.metric)
+            these = own[start : start + PIECE_ROWS]
+            vectors = _unit(as_float32(rows[slots[these]]), model.metric)
             first, second = _two_of(vectors, centres, products)
-            one[some], other[some] = known[first], known[second]
+            one[these], other[these] = known[first], known[second]
     return one, other
 
 
@@ -424,19 +561,12 @@ def _two_of(rows: Matrix, centres: Matrix, products: Matrix) -> tuple[Ints, Ints
     size: Matrix = np.maximum(far[each, first] + of_rows, np.float32(1e-20))
     own = with_rows[each, first]
     # r·r' = r·x - r·c' where r·x = |x|² - c·x, and r·c' = x·c' - c·c'
-    along = (of_rows - own)[:, None] - with_rows + products[first]
+    along: Matrix = (of_rows - own)[:, None] - with_rows + products[first]
     np.square(along, out=along)
     along *= (SPREAD / size)[:, None]
     along += far
     along[each, first] = np.inf
     return first, along.argmin(axis=1)
-
-
-class PlaceOrder(NamedTuple):
-    """The rows of places, in their order. slots: (places,) uint32; offsets: as in `Places`."""
-
-    slots: Slots32
-    offsets: Ints
 
 
 def in_clusters(slots: Ints, one: Numbers, other: Numbers, clusters: int) -> PlaceOrder:
@@ -466,9 +596,10 @@ def encoded(
 
 def _encode(rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, stop: int) -> Bytes:
     """The blocks of the places from `start`, a multiple of 32, to before `stop`."""
-    blocks = np.zeros((blocks_of(stop - start), block_bytes(model.dimension)), np.uint8)
     compiled = kernel()
-    assert compiled is not None
+    if compiled is None:
+        return _encode_plainly(rows, model, order, start, stop)
+    blocks = np.zeros((blocks_of(stop - start), block_bytes(model.dimension)), np.uint8)
     room, other = np.empty((2, model.dimension), np.float32)
     frame = address(model.frame.record)
     begin = int(np.searchsorted(order.offsets, start, "right")) - 1
@@ -485,14 +616,67 @@ def _encode(rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, st
     return blocks
 
 
+def slots_of(places: Places) -> Ints:
+    """The slot of each place."""
+    at = places.blocks.shape[1] - 4 * BLOCK
+    every = np.ascontiguousarray(places.blocks[:, at:]).view("<u4").reshape(-1)
+    return every[: int(places.offsets[-1])].astype(np.int64)
+
+
+def refuse_wrong_places(
+    rows: Stored, model: ClusterModel, places: Places, first: int, stop: int
+) -> None:
+    """Raise ValueError unless all places are of slots from `first` to before `stop`, and say what
+    they would if they were made again without the compiled part."""
+    slots = slots_of(places)
+    if len(slots) and not first <= int(slots.min()) <= int(slots.max()) < stop:
+        raise ValueError("it has places of other slots than it says")
+    order = PlaceOrder(slots.astype(np.uint32), places.offsets)
+    bits = groups_of(model.dimension) * GROUP_BYTES
+    for begin in range(0, len(slots), PIECE_ROWS):
+        end = min(begin + PIECE_ROWS, len(slots))
+        right = _encode_plainly(rows, model, order, begin, end)
+        found = places.blocks[begin // BLOCK : begin // BLOCK + len(right)]
+        wrong = np.bitwise_xor(found[:, :bits], right[:, :bits])
+        if np.unpackbits(wrong).sum() > wrong.size * 8 * WRONG_BITS:
+            raise ValueError("it has signs that aren't those of its vectors")
+        some = slice(bits, bits + 8 * BLOCK)
+        numbers, true = (np.ascontiguousarray(a[:, some]).view("<f4") for a in (found, right))
+        slack = ROUNDED * (np.abs(true) + np.abs(true).mean())
+        if not (np.abs(numbers - true) <= slack).all():
+            raise ValueError("it has factors that aren't those of its vectors")
+
+
+WRONG_BITS, ROUNDED = 1e-4, 1e-2  # by roundings: of numbers near 0, and of all others
+
+
+def refuse_misplaced(rows: Stored, trained: Trained, places: Places, living: Ints) -> None:
+    """Raise ValueError unless each of these slots has a place in the cluster whose centre is
+    nearest among those that it may belong to, or as near."""
+    model, slots = trained.model, slots_of(places)
+    numbers = np.repeat(np.arange(len(places.offsets) - 1), np.diff(places.offsets))
+    right, _ = assign(rows, living, trained, lambda: None)
+    order = np.lexsort((numbers, slots))
+    keys = slots[order] * len(places.offsets) + numbers[order]
+    wanted = living * len(places.offsets) + right
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    for slot, cluster in zip(living[keys[at] != wanted], right[keys[at] != wanted], strict=True):
+        vector = _unit(as_float32(rows[slot : slot + 1]), model.metric)
+        own = model.centres[numbers[slots == slot]]
+        if not len(own):
+            raise ValueError(f"the vector in slot {slot} has no place")
+        far = np.linalg.norm(own - vector, axis=1).min()
+        near = float(np.linalg.norm(model.centres[cluster] - vector))
+        if far > near * (1 + ROUNDED):
+            raise ValueError(f"the vector in slot {slot} is in clusters that are too far away")
+
+
 def clusters_of_slots(clusters: Clusters) -> tuple[Numbers, Numbers]:
     """Of each slot its two clusters, the same twice for one that has but one; -1 for slots without
     any."""
     one, other = np.full((2, clusters.stop), -1, np.int32)
-    for blocks, offsets in clusters.parts:
-        at = groups_of(clusters.model.dimension) * GROUP_BYTES + 8 * BLOCK
-        count = int(offsets[-1])
-        slots = blocks[:, at:].copy().view("<u4").reshape(-1)[:count].astype(np.int64)
+    for part in clusters.parts:
+        slots, offsets = slots_of(part), part.offsets
         numbers = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
         known = slots < clusters.stop
         one[slots[known]] = numbers[known]

@@ -142,6 +142,31 @@ class Frame:
         )
 
 
+def rotate(rows: Floats, frame: Frame) -> Floats:
+    """(n, dim) rows turned as those of a frame are before they are coded, without the compiled
+    part."""
+    dimension = rows.shape[1]
+    longest = 1 << (dimension.bit_length() - 1)
+    for signs in frame.signs.astype(np.float64):
+        rows = rows * signs
+        rows[:, :longest] = _by_hadamard(rows[:, :longest])
+        if longest < dimension:
+            rows[:, -longest:] = _by_hadamard(rows[:, -longest:])
+    return rows
+
+
+def _by_hadamard(rows: Floats) -> Floats:
+    """Times Hadamard's matrix, over the root of its size."""
+    count, size = rows.shape
+    half = 1
+    while half < size:
+        pairs = rows.reshape(count, -1, 2, half)
+        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
+        half *= 2
+    scaled: Floats = rows.reshape(count, size) / size**0.5
+    return scaled
+
+
 @dataclass(frozen=True, slots=True)
 class Codes:
     """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).

@@ -28,7 +28,7 @@ from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.indexes import exact
+from retrieval_store.indexes import exact, quantized
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store.query import executor
 from retrieval_store.query.query import Query
@@ -229,7 +229,7 @@ def is_multiplying() -> bool:
 
 def rotated(rows: Any, frame: Any) -> Any:
     """Vectors as a frame of codes turns them, in float64."""
-    return verify.rotate(rows, frame)
+    return quantized.rotate(rows, frame)
 
 
 # What the background does, done now by the test; and what it does of itself.

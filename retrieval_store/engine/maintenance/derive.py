@@ -30,8 +30,10 @@ from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
 from retrieval_store.engine.search.clusters import (
+    Recall,
     SpaceClusters,
     measure,
+    measured,
     questions_of,
     write_recall,
 )
@@ -50,8 +52,8 @@ from retrieval_store.engine.text.bm25 import ListFile, lists_for, pure
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.paths import JsonPath
+from retrieval_store.indexes.clusters import Clusters
 from retrieval_store.indexes.exact import norms_of
-from retrieval_store.indexes.native import kernel
 from retrieval_store.query.query import NearestDense
 from retrieval_store.query.types import Progress, recall_wanted, uses_clusters
 
@@ -429,7 +431,7 @@ def _with_clusters(view: SearchView, name: str) -> CachedState:
 
 def _should_have_clusters(cached: CachedState, space: SpaceState) -> bool:
     of, open_space = space.space, cached.caches.spaces[space.space.name]
-    if not may_have_clusters(of.dimension or 0, of.metric) or kernel() is None:
+    if not may_have_clusters(of.dimension or 0, of.metric):
         return False
     if open_space.recall_wanted or recall_wanted(of) is not None:
         return of.slots >= MIN_CLUSTERED
@@ -460,22 +462,36 @@ def _measure_clusters(
     if to_measure is None or space is None:
         return
 
-    def neighbours(vectors: Matrix, depth: int) -> list[Ints]:
-        def look(view: SearchView) -> list[Ints]:
-            near = NearestDense(name, vectors, exact=True)
-            found = nearest_rows(view, near, depth, None, EngineTrace(False))
-            slots = view.state.spaces[name].slot_of_row
-            return [slots[rows] for rows, _ in found]
-
-        return access.read(look)
-
-    questions = questions_of(space, to_measure.stop, neighbours, going_on)
+    questions = questions_of(space, to_measure.stop, partial(_neighbours, access, name), going_on)
     matrix = space.vectors.rows(space.space.slots)
     recall = measure(to_measure, matrix, questions, to_measure.stop, going_on)
     if access.directory is not None:
         fill = partial(write_recall, recall=recall)
         _write(access, access.cached().state.head.seq, {clusters.recall_key: fill})
     clusters.note_recall(recall)
+
+
+def _neighbours(access: Access, name: str, vectors: Matrix, depth: int) -> list[Ints]:
+    """The slots of the true nearest of each vector."""
+    return access.read(lambda view: _neighbours_in(view, name, vectors, depth))
+
+
+def _neighbours_in(view: SearchView, name: str, vectors: Matrix, depth: int) -> list[Ints]:
+    near = NearestDense(name, vectors, exact=True)
+    found = nearest_rows(view, near, depth, None, EngineTrace(False))
+    slots = view.state.spaces[name].slot_of_row
+    return [slots[rows] for rows, _ in found]
+
+
+def remeasure(view: SearchView, space: SpaceState, clusters: Clusters, recall: Recall) -> float:
+    """The share of the ten nearest that searches find now, with as many places as were measured."""
+
+    def neighbours(vectors: Matrix, depth: int) -> list[Ints]:
+        return _neighbours_in(view, space.space.name, vectors, depth)
+
+    questions = questions_of(space, clusters.stop, neighbours, lambda: None)
+    matrix = space.vectors.rows(space.space.slots)
+    return measured(clusters, matrix, questions, recall, 1.0, lambda: None).recall
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop

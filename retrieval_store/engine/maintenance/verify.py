@@ -13,6 +13,8 @@ it the right one. So every derived value is compared, and none is left to chance
   seed and the scales of the file, without the compiled part that makes codes: how far each vector,
   rotated, is from what its code stands for, how long that is, and what is stored of the vector
   exactly. Codes of another make that keep these bounds are as good.
+- Clusters. Each place is made again, and each vector must have one in the cluster whose centre is
+  nearest. What was measured of them is measured again, and may not be much less.
 - Indexes. A class that can return its vectors (`KnowsVectors`) is asked for all of them; with
   others each stored vector is searched for, and each hit must be as far away as the index says.
   That the slots are numbered once each and that no link leads outside is checked whenever a graph
@@ -45,6 +47,8 @@ from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.cache import FilterView
 from retrieval_store.engine.filtering.columns import KIND, ColumnFile, SavedColumns
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment, build_segment
+from retrieval_store.engine.maintenance.derive import remeasure
+from retrieval_store.engine.search.clusters import Base, Part, Recall
 from retrieval_store.engine.search.codes import FILE_SEGMENTS, SEGMENT, MappedSegments
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import FindClass
@@ -77,13 +81,14 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.indexes import KnowsVectors, VectorIndex
+from retrieval_store.indexes.clusters import refuse_misplaced, refuse_wrong_places
 from retrieval_store.indexes.exact import (
     SAFE_LENGTHS,
     UNIT_ROUNDOFF,
     exact_distances,
 )
 from retrieval_store.indexes.native import BLOCK
-from retrieval_store.indexes.quantized import Codes, Frame
+from retrieval_store.indexes.quantized import Codes, Frame, rotate
 from retrieval_store.query.types import FileReport, Mode
 
 V = TypeVar("V")
@@ -275,6 +280,7 @@ def _owners(state: State, space: SpaceState) -> Ints:
 ROWS_AT_ONCE = 2_048  # whole blocks
 LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …
 ROUNDED = 2e-5  # … nor than this share of the vector's length
+RECALL_SLACK = 0.05  # less may be found when it is measured again, since points have come and gone
 CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with those of an index
 SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
 CANDIDATES = 10  # that are asked for, of each
@@ -338,30 +344,6 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
     shares = rows @ centre / max(float(centre @ centre), 1e-300)
     near = np.abs(sides - shares) <= 2 * UNIT_ROUNDOFF * np.abs(shares) + 1e-12 * _length(rows)
     return rows - np.outer(sides, centre), lengths, near
-
-
-def rotate(rows: Floats, frame: Frame) -> Floats:
-    """(n, dim) rows turned as those of a frame are before they are coded."""
-    dimension = rows.shape[1]
-    longest = 1 << (dimension.bit_length() - 1)
-    for signs in frame.signs.astype(np.float64):
-        rows = rows * signs
-        rows[:, :longest] = _by_hadamard(rows[:, :longest])
-        if longest < dimension:
-            rows[:, -longest:] = _by_hadamard(rows[:, -longest:])
-    return rows
-
-
-def _by_hadamard(rows: Floats) -> Floats:
-    """Times Hadamard's matrix, over the root of its size."""
-    count, size = rows.shape
-    half = 1
-    while half < size:
-        pairs = rows.reshape(count, -1, 2, half)
-        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
-        half *= 2
-    scaled: Floats = rows.reshape(count, size) / size**0.5
-    return scaled
 
 
 def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
@@ -557,7 +539,56 @@ def _comparisons(
         for space in sound
         if (index := view.caches.spaces[space.space.name].index).wanted
     }
-    return {**lists, **columns, **indexes, **_of_codes(view, sound)}
+    return {**lists, **columns, **indexes, **_of_codes(view, sound), **_of_clusters(view, sound)}
+
+
+def _of_clusters(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
+    """Parts need the base, which is read for each of them; what was measured needs all of them."""
+    found: dict[str, Comparison] = {}
+    for space in sound:
+        clusters = view.caches.spaces[space.space.name].clusters
+        for made in find_all(view.connection, clusters.key):
+            compare = partial(_refuse_other_clusters, view, space)
+            found[made.key] = _comparison(clusters, None, compare)
+        found[clusters.recall_key] = partial(_refuse_other_recall, view, space)
+    return found
+
+
+def _refuse_other_clusters(view: SearchView, space: SpaceState, found: Base | Part) -> None:
+    """Raise ValueError unless each vector of a point has a place in the cluster whose centre is
+    nearest, and all places say what they would if they were made again."""
+    base = found
+    if isinstance(base, Part):
+        saved = view.caches.spaces[space.space.name].clusters
+        saved.load_saved(view.connection, newer=True)
+        if saved.base is None or saved.base.name != found.name:
+            return  # of no use, since there is no such base
+        base = saved.base
+    first = found.first if isinstance(found, Part) else 0
+    rows = space.vectors.rows(space.space.slots)
+    if found.stop > len(rows):
+        raise ValueError(f"it has clusters of more than {len(rows)} vectors")
+    refuse_wrong_places(rows, base.trained.model, found.places, first, found.stop)
+    owners = space.row_of_slot.whole()[first : found.stop]
+    living = np.flatnonzero(owners >= 0) + first
+    refuse_misplaced(rows, base.trained, found.places, living)
+
+
+def _refuse_other_recall(
+    view: SearchView, space: SpaceState, path: Path, made: DerivedFile
+) -> None:
+    """Raise ValueError unless searches find about what is said that they found."""
+    recall = Recall.of_json(path.read_bytes())
+    clusters = view.caches.spaces[space.space.name].clusters
+    clusters.load_saved(view.connection, newer=True)
+    if clusters.base is None:
+        return
+    now = remeasure(view, space, clusters.made_clusters(clusters.base), recall)
+    if now < recall.measured[0].recall - RECALL_SLACK:
+        raise ValueError(
+            f"it says that {recall.measured[0].recall:.3f} of the nearest were found, and now "
+            f"{now:.3f} are"
+        )
 
 
 def _of_codes(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:

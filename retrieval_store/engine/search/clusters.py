@@ -26,7 +26,16 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Stored, as_float32, is_whole
+from retrieval_store.base.arrays import (
+    METRICS,
+    Bools,
+    Bytes,
+    Ints,
+    Matrix,
+    Stored,
+    as_float32,
+    is_whole,
+)
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.locks import FifoLock
 from retrieval_store.engine.state.files import Streamed, pieces, read_arrays, write_arrays
@@ -56,7 +65,7 @@ from retrieval_store.indexes.clusters import (
 )
 from retrieval_store.indexes.exact import is_safe_length, length_of, norms_of
 from retrieval_store.indexes.native import BLOCK
-from retrieval_store.indexes.quantized import Frame
+from retrieval_store.indexes.quantized import Bits, Frame
 
 MAGIC = b"rsclust1"
 BASE, RECALL = "0", "recall"  # the last parts of keys; parts of later slots have numbers from 1 on
@@ -225,6 +234,11 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         return sum(one.memory is not None for one in self._parts) + (
             base is not None and base.memory is not None
         )
+
+    @property
+    def base(self) -> Base | None:
+        """The base, None where there is none yet."""
+        return self._base
 
     def shown(self) -> ClusterSnapshot | None:
         """The present snapshot, which doesn't change; None where there is none, or where a file was
@@ -529,7 +543,7 @@ def measure(
         places = tuple(tuple(math.ceil(factor * one) for one in row) for row in table)
         recall = Recall(vectors, len(questions), places, (), time.time())
         found = tuple(
-            _measured(clusters, matrix, questions, recall, share, going_on) for share in _SHARES
+            measured(clusters, matrix, questions, recall, share, going_on) for share in _SHARES
         )
         if found[0].recall >= DEFAULT_RECALL - 0.002:
             break
@@ -546,7 +560,7 @@ def _quantile(needed: Sequence[Ints], depth: int, target: float) -> int:
     return int(every[min(len(every) - 1, math.ceil(target * len(every)) - 1)]) if len(every) else 0
 
 
-def _measured(
+def measured(
     clusters: Clusters,
     matrix: Stored,
     questions: Sequence[Question],
@@ -556,7 +570,8 @@ def _measured(
 ) -> Measured:
     """What the default target finds of the ten nearest that a random filter lets through."""
     draw = np.random.default_rng(7)
-    allowed, bits = None, None
+    allowed: Bools | None = None
+    bits: Bits | None = None
     if share < 1:
         allowed = draw.random(-(-clusters.stop // BLOCK) * BLOCK) < share
         bits = np.packbits(allowed, bitorder="little").view("<u4")

@@ -41,7 +41,7 @@ _log = log_of("store")
 
 class Session:
     """A client's share in a store; `release` is called when it is closed or garbage-collected.
-    store: the store, or a function that finds it."""
+    store: the store, or a function that finds it; closed: whether `close` was called."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Session:
             self._find = store
         else:
             self._store = store
-        self.read_only = read_only
+        self.read_only, self.closed = read_only, False
         self._finalizer = weakref.finalize(self, release)
         self.place = place
 
@@ -77,11 +77,6 @@ class Session:
         return self.store.engine is None
 
     @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return not self._finalizer.alive
-
-    @property
     def budget(self) -> Mapping[str, int]:
         """The bytes that caches of the store's process may hold, and those that they do; empty for
         a cluster."""
@@ -89,6 +84,7 @@ class Session:
 
     def close(self) -> None:
         """Release the store; a second call does nothing."""
+        self.closed = True
         self._finalizer()
 
 
@@ -272,7 +268,7 @@ class StoredCollection:
     """A `Backend`: a collection in a store, by its id."""
 
     def __init__(self, session: Session, collection_id: str) -> None:
-        self._session = session
+        self.session = session
         self._id = collection_id
 
     @property
@@ -281,34 +277,34 @@ class StoredCollection:
 
     @property
     def on_cluster(self) -> bool:
-        return self._session.on_cluster
+        return self.session.on_cluster
 
     @property
     def points(self) -> "PointsBackend":
-        return self._session.store.points(self._id)
+        return self.session.store.points(self._id)
 
     def record(self) -> CollectionRecord:
-        return self._session.store.record(self._id)
+        return self.session.store.record(self._id)
 
     def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
-        return self._session.store.change(self._id, edit)
+        return self.session.store.change(self._id, edit)
 
     def optimize(self, progress: Progress) -> None:
-        self._session.store.optimize(self._id, progress)
+        self.session.store.optimize(self._id, progress)
 
     def snapshot(self, target: Path) -> None:
-        snapshot(self._session, target, self._id)
+        snapshot(self.session, target, self._id)
 
     def fork(self, name: str) -> "StoredCollection":
-        return StoredCollection(self._session, self._here("fork").fork(self._id, name).id)
+        return StoredCollection(self.session, self._here("fork").fork(self._id, name).id)
 
     def copied(self) -> "AbstractContextManager[PointsBackend]":
         return self._here("iterate").copied(self._id)
 
     def _here(self, asked: str) -> "EngineStore":
         """The store, if our engine runs it."""
-        store = self._session.store.engine
+        store = self.session.store.engine
         if store is None:
-            place = self._session.place
+            place = self.session.place
             raise InvalidArgumentError(f"{asked}() isn't supported on a cluster, as {place}")
         return store

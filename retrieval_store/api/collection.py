@@ -114,6 +114,7 @@ class Collection:
         check_model: bool = True,
     ) -> None:
         self._backend = backend
+        self._last_points: PointsBackend | None = None
         self._opened_as = record.name
         self._expires = record.expires  # which stays
         spec = _spec_in(record)
@@ -191,7 +192,7 @@ class Collection:
             named = named_by([point_id])
         except InvalidArgumentError:  # no point can have it
             return False
-        return bool(self._backend.points.get(named, None, None, 0, Fields()).ids)
+        return bool(self._points().get(named, None, None, 0, Fields()).ids)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise InvalidTypeError(
@@ -206,7 +207,7 @@ class Collection:
     ) -> int:
         """How many points there are, or how many match the filters."""
         expression = filter_of(where, where_document)
-        points = self._backend.points
+        points = self._points()
         return points.count() if expression is None else points.number(expression)
 
     def add(
@@ -358,7 +359,7 @@ class Collection:
         wanted = include_of(include, GET_FIELDS)
         most = None if limit is None else whole_number(limit, "limit", 0)
         start = 0 if offset is None else whole_number(offset, "offset", 0)
-        named, points, fields = named_by(ids), self._backend.points, fields_for(wanted)
+        named, points, fields = named_by(ids), self._points(), fields_for(wanted)
         if order_by is None:
             expression = filter_of(where, where_document)
             return self._shown(points.get(named, expression, most, start, fields), wanted)
@@ -440,6 +441,13 @@ class Collection:
         vector = vector_like(self._backend, self._metric(), near, far)
         return QuerySources(vector, None, None, None), Not(HasId((*near, *far), are_shown=True))
 
+    def _points(self) -> "PointsBackend":
+        """The points: those of the last call while they can be used again, else the store's."""
+        points = self._last_points
+        if points is None or not points.reusable or self._backend.session.closed:
+            self._last_points = points = self._backend.points
+        return points
+
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
         try:
@@ -481,7 +489,7 @@ class Collection:
         `offset` and `min_score` are those after it, and what has no document comes last, with the
         score None.
         """
-        hits = self._backend.points.ask(request.question)
+        hits = self._points().ask(request.question)
         if request.reranking is not None:
             hits = request.reranking.of(hits)
         return self._found(hits, request.wanted)
@@ -501,7 +509,7 @@ class Collection:
         """
         from retrieval_store.api.chroma.search import run_searches
 
-        return run_searches(self._backend.points, self._embedding.embedder, self._record, searches)
+        return run_searches(self._points(), self._embedding.embedder, self._record, searches)
 
     @takes_query_arguments(_question)
     def explain(self, request: QueryRequest) -> Explanation:
@@ -516,9 +524,9 @@ class Collection:
         in words. With `rerank` also reranked: for each query what the re-ranker has read, best
         first, as {"id", "before", "after", "score"}: places from 1, and its score.
         """
-        told = explanation_of(self._backend.points.explain(request.question))
+        told = explanation_of(self._points().explain(request.question))
         if request.reranking is not None:
-            hits = self._backend.points.ask(request.question)
+            hits = self._points().ask(request.question)
             begun = perf_counter()
             told["reranked"] = request.reranking.told(hits)
             took = (perf_counter() - begun) * 1000
@@ -558,10 +566,10 @@ class Collection:
         given = bound(Collection._question, query, named)
         request = self._question(**given)
         case = case_of(given, request.question, self._analyzer, records, containing, same)
-        reasons = reasons_of(self._backend.points, case)
+        reasons = reasons_of(self._points(), case)
         if request.reranking is None:
             return reasons
-        return add_reranking(reasons, request.reranking, self._backend.points.ask(request.question))
+        return add_reranking(reasons, request.reranking, self._points().ask(request.question))
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
@@ -579,7 +587,7 @@ class Collection:
         from retrieval_store.api.write import texts_cut
 
         cut = None if self._backend.on_cluster else texts_cut(self._record())
-        return stats_of(self._backend.points.stats(), cut)
+        return stats_of(self._points().stats(), cut)
 
     def map(
         self,
@@ -610,7 +618,7 @@ class Collection:
             whole_number(sample, "sample", 1),
             whole_number(seed, "seed", 0),
         )
-        return drawn(map_of(self._backend.points, self.name, self._metric(), asked), library)
+        return drawn(map_of(self._points(), self.name, self._metric(), asked), library)
 
     def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
         """Load what the first queries would load, so that none of them waits for it: which points
@@ -628,7 +636,7 @@ class Collection:
             raise InvalidTypeError(f"text is {quote(text)}, expected a bool")
         paths = [(key,) for key in metadata_keys(() if keys is None else keys, "keys")]
         analyzer = self._analyzer() if text and not self._backend.on_cluster else None
-        return cast(Warmed, self._backend.points.warm(paths, analyzer))
+        return cast(Warmed, self._points().warm(paths, analyzer))
 
     def delete(
         self,
@@ -650,7 +658,7 @@ class Collection:
             if limit is not None:
                 raise InvalidArgumentError("limit goes with where or where_document")
         most = None if limit is None else whole_number(limit, "limit", 0)
-        return DeleteResult(deleted=self._backend.points.delete(named, expression, most))
+        return DeleteResult(deleted=self._points().delete(named, expression, most))
 
     def modify(
         self,
@@ -673,7 +681,7 @@ class Collection:
         except NotFoundError:
             raise self._gone() from None
         if given:
-            self._backend.points.configure_index(SPACE, index_of(all_settings(record)))
+            self._points().configure_index(SPACE, index_of(all_settings(record)))
         self._opened_as = record.name
 
     def optimize(self, *, show_progress: bool = False) -> None:
@@ -724,7 +732,7 @@ class Collection:
         size = whole_number(batch, "batch", 1)
         wanted = include_of(include, GET_FIELDS)
         expression, fields = filter_of(where, where_document), fields_for(wanted)
-        first = self._backend.points.get(None, expression, size + 1, 0, fields)
+        first = self._points().get(None, expression, size + 1, 0, fields)
         if len(first.ids) <= size:
             return rows_of(self._shown(first, wanted))
 
@@ -751,13 +759,15 @@ class Collection:
             raise InvalidTypeError(f"key is {quote(key)}, expected a metadata key")
         if kind is not None and kind not in INDEX_KINDS:
             raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {INDEX_KINDS}")
-        self._backend.points.create_index((key,), kind)
+        self._points().create_index((key,), kind)
 
     def _writer(self) -> "Writer":
         """What writes records: its modules are loaded with the first write."""
         from retrieval_store.api.write import Writer
 
-        return Writer(self._backend, self._record, self._embedding, self._loader, self._expires)
+        return Writer(
+            self._backend, self._points, self._record, self._embedding, self._loader, self._expires
+        )
 
     def _analyzer(self) -> "Analyzer":
         return analyzer_of(stored_settings(self._record()))

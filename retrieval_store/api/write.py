@@ -35,7 +35,7 @@ from retrieval_store.errors import DataLoaderError, InvalidArgumentError, Retrie
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.loaders import DataLoader
-from retrieval_store.query.protocols import Backend
+from retrieval_store.query.protocols import Backend, PointsBackend
 from retrieval_store.query.types import (
     TEXTS_CUT,
     UNSET,
@@ -407,11 +407,12 @@ _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 
 @dataclass(slots=True)
 class Writer:
-    """Makes batches of the arguments of a collection's methods, and writes them. record: returns
-    its present record; loader: its data loader; expires: the metadata key with the moment at which
-    a record expires, if any."""
+    """Makes batches of the arguments of a collection's methods, and writes them. points, record:
+    return the collection's points, and its present record; loader: its data loader; expires: the
+    metadata key with the moment at which a record expires, if any."""
 
     backend: Backend
+    points: Callable[[], PointsBackend]
     record: Callable[[], CollectionRecord]
     embedding: Embedding
     loader: DataLoader | None
@@ -459,7 +460,7 @@ class Writer:
         made, rules = write
         if not made.batch.ids:
             return self.told(made, None)
-        return self.told(made, self.backend.points.put(made.batch, rules))
+        return self.told(made, self.points().put(made.batch, rules))
 
     def told(self, made: PreparedBatch, result: PutResult | None) -> WriteResult:
         """The result of a write; what was left out, and texts that were cut, are logged too.
@@ -483,7 +484,7 @@ def replaced_where(
     """See `collection.replace_own`. Records that come between the look and the write are left as
     they are where a store has transactions."""
     made, rules = writer.upsert(tuple(map(given.get, ARGUMENTS)), False, False, True)
-    points, ids = writer.backend.points, made.batch.ids
+    points, ids = writer.points(), made.batch.ids
     there, ours = (points.get(ids, one, None, 0, Fields()).ids for one in (None, own))
     theirs = {*map(str, there)} - {*map(str, ours)}
     if theirs or not ids:

@@ -105,6 +105,8 @@ class RemotePoints:
     batch is checked as a whole before anything is sent. What was sent is durable when the call
     returns, but a failure in the middle may leave part of a batch."""
 
+    reusable = False  # what the cluster says of the collection may change
+
     def __init__(self, collection: QdrantCollection) -> None:
         self._collection = collection
 

@@ -407,6 +407,7 @@ class Access:
             self._files = DerivedFiles(directory, self.label)
         self.memory = Memory(directory, self._files, hooks.find_class, database.path)
         self.dropped = False
+        self.counted = False  # whether the store counts its descriptors; no longer once it's closed
         self.maintained = IDLE  # by this process
         self._held: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
@@ -451,6 +452,11 @@ class Access:
         """How many file descriptors the collection takes."""
         return self._database.descriptors + self.memory.descriptors
 
+    @property
+    def last_used(self) -> float:
+        """When a call last took a connection, by `time.monotonic`."""
+        return self._database.last_used
+
     def account_memory(self) -> None:
         """Report the bytes in memory to the budget of this process."""
         if self.directory is not None:
@@ -478,6 +484,7 @@ class Access:
     def close(self, reason: Reason) -> None:
         """Close files and drop everything; from here on methods raise `reason`. Calls under way in
         other threads keep what they use until they end."""
+        self.counted = False
         self._database.close(reason)
         self.memory.forget()
         self._held.drop(None)  # so that a reference to a closed collection holds no memory
@@ -650,7 +657,7 @@ class Access:
         return head
 
     def _gone(self) -> NotFoundError:
-        self.dropped = True
+        self.dropped, self.counted = True, False
         return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
     def use(self, work: Callable[[apsw.Connection], Found]) -> Found:

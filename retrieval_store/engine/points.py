@@ -112,6 +112,11 @@ class PointStore:
         return cls(Access.open(directory, name, mode, hooks))
 
     @property
+    def reusable(self) -> bool:
+        """Whether the collection is open, and among those whose descriptors are counted."""
+        return self.access.counted
+
+    @property
     def embedded(self) -> "PointStore":
         """The object itself: its methods beyond `PointsBackend` are available in this process."""
         return self

@@ -25,6 +25,7 @@ import errno
 import os
 import stat
 import threading
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -520,9 +521,11 @@ Ts = TypeVarTuple("Ts")
 
 
 class _Pool(ABC):
-    """What databases in files and in memory share."""
+    """What databases in files and in memory share. last_used: of files, when a connection was last
+    taken, by `time.monotonic`."""
 
     path: Path
+    last_used = 0.0
     _format: Format
 
     @abstractmethod
@@ -589,6 +592,7 @@ class FileDatabase(_Pool):
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
         """The result of `work`, called with a connection of its own and these arguments; errors of
         SQLite and the system are turned into ours."""
+        self.last_used = time.monotonic()
         thread = threading.get_ident()
         if self._lent.get(thread) and not is_unforkable():
             self._close_lost(thread)

@@ -9,6 +9,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.backends import Session, embedded_store
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import NotFoundError
@@ -53,16 +54,20 @@ class CollectionHandle:
 
 
 class Collections:
-    """The collections of a store, with their configurations."""
+    """The collections of a session's store, with their configurations."""
 
-    def __init__(self, store: Callable[[], EmbeddedStore]) -> None:
-        self._store = store
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._store: EmbeddedStore | None = None
         self._configurations: dict[str, tuple[object, CollectionConfig]] = {}
 
     @property
     def store(self) -> EmbeddedStore:
         """The store; raises ClientClosedError."""
-        return self._store()
+        store = self._store
+        if store is None or self._session.closed:
+            self._store = store = embedded_store(self._session)
+        return store
 
     def opened(self, name: str) -> CollectionHandle:
         """The collection of this name or alias; Refused without one."""

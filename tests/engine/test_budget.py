@@ -257,6 +257,21 @@ def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, mo
         assert sum(inside.access(things).descriptors for things in awake) <= 100
 
 
+def test_the_collection_that_was_unused_for_longest_rests(tmp_path, monkeypatch):
+    steps.replace(monkeypatch, "limit_descriptors", lambda: 0)
+    tuned(monkeypatch, fewest_awake=2)
+    with retrieval_store.Client(tmp_path) as client:
+        names = ("first", "second", "third")
+        first, second, third = (client.create_collection(n, embedding_function=None) for n in names)
+        # Calls of a collection that is awake don't ask the store for it.
+        for things in (first, second, first, third):
+            things.count()
+        one, two, three = map(inside.last_access, (first, second, third))
+        assert inside.is_awake(one) and inside.is_awake(three) and not inside.is_awake(two)
+        second.count()
+        assert inside.is_awake(two) and inside.is_awake(three) and not inside.is_awake(one)
+
+
 def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(3)]

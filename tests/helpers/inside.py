@@ -75,6 +75,12 @@ def access(collection: retrieval_store.Collection) -> Any:
     return points.access
 
 
+def last_access(collection: retrieval_store.Collection) -> Any:
+    """The access that the last call of a collection used."""
+    points: Any = collection._last_points
+    return points.access
+
+
 def calls(client: retrieval_store.AsyncClient) -> Any:
     """The threads in which an asynchronous client's calls run, and the client that they call."""
     return client._calls

@@ -50,12 +50,7 @@ class Session:
         place: str,
         read_only: bool = False,
     ) -> None:
-        self._store: CollectionStore | None = None
-        self._find: Callable[[], CollectionStore] | None = None
-        if callable(store):
-            self._find = store
-        else:
-            self._store = store
+        self._store = store
         self.read_only, self.closed = read_only, False
         self._finalizer = weakref.finalize(self, release)
         self.place = place
@@ -65,11 +60,7 @@ class Session:
         """The store; raises ClientClosedError after `close`."""
         if not self._finalizer.alive:
             raise ClientClosedError(f"the client of the store {self.place} has been closed")
-        return self._store or self._found()
-
-    def _found(self) -> "CollectionStore":
-        assert self._find is not None
-        return self._find()
+        return self._store() if callable(self._store) else self._store
 
     @property
     def on_cluster(self) -> bool:
@@ -243,7 +234,7 @@ def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> S
     remote = _remote()
     cluster = remote.Cluster(qdrant_client, "behind qdrant_client")
     store = remote.RemoteStore(cluster, remote.ReadOptions(consistency, creates_indexes))
-    return Session(store, _leave_open, cluster.place)
+    return Session(store, lambda: None, cluster.place)  # the client is the caller's
 
 
 def _remote() -> Any:
@@ -258,10 +249,6 @@ def _find_index(name: str) -> Any:
     from retrieval_store.plugins import find_index
 
     return find_index(name)
-
-
-def _leave_open() -> None:
-    """Leave a client open that belongs to the caller."""
 
 
 class StoredCollection:

@@ -162,11 +162,11 @@ class _Pushdown:
         sent: dict[str, float] = {}
         for name in ("gt", "gte", "lt", "lte"):
             limit = getattr(bounds, name)
-            said = True if limit is None else bound_to_send(name, limit, self.is_superset)
-            if said is False:
+            bound = True if limit is None else bound_to_send(name, limit, self.is_superset)
+            if bound is False:
                 return False
-            if not isinstance(said, bool):
-                side, number = said
+            if not isinstance(bound, bool):
+                side, number = bound
                 sent[side] = _tighter(side, sent.get(side), number)
         # Without a bound Qdrant asks for nothing.
         if not sent:

@@ -279,7 +279,7 @@ class PayloadIndexes:
         self._creates = creates
         self._strict = False
         self._most: int | None = None
-        self._told = False  # that there may be no more
+        self._has_warned = False  # that there may be no more
         self._kinds: dict[PayloadPath, str] = {}
         self._read_at = -AGE
 
@@ -354,10 +354,10 @@ class PayloadIndexes:
         evaluated here, which reads more points."""
         if not self._creates or self._most is None or len(self._kinds) < self._most:
             return False
-        if not self._told and path != LISTS:
-            said = "the server allows %d payload indexes: filters by other keys, as %s, read more"
-            _log.warning(said, self._most, written(path))
-            self._told = True
+        if not self._has_warned and path != LISTS:
+            text = "the server allows %d payload indexes: filters by other keys, as %s, read more"
+            _log.warning(text, self._most, written(path))
+            self._has_warned = True
         return True
 
     @property

@@ -108,8 +108,8 @@ def gauges(access: Access, mode: Mode) -> Gauges:
     what is in memory, so that monitoring loads nothing and evicts nothing."""
     if access.directory is None:
         return access.read(lambda view: _gauges_of(view.connection, view.state, view.caches, None))
-    held, path = access.memory.held, access.directory / POINTS_NAME
-    state, kept = (None, None) if held is None else (held.state, held.caches)
+    cached, path = access.memory.cached_state, access.directory / POINTS_NAME
+    state, kept = (None, None) if cached is None else (cached.state, cached.caches)
     database = FileDatabase(path, POINTS, mode)
     look = partial(_gauges_of, state=state, kept=kept, directory=access.directory)
     try:
@@ -231,7 +231,7 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
         "points": state.count,
         "spaces": {name: of_space(view, s) for name, s in state.spaces.items()},
         "memory": {**_in_memory(state, kept, directory)},
-        "budget": {**BUDGET.told},
+        "budget": {**BUDGET.usage},
         "compiled": {**instruction_set()},
         "disk": {} if directory is None else {**_on_disk(directory)},
     }
@@ -277,11 +277,11 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
     needed."""
     name, slots, kept = space.space.name, space.space.slots, view.caches
     generation, index = view.state.head.generation, index_at_hand(space.space)
-    held = kept.spaces[name]
+    opened = kept.spaces[name]
     coded = indexed = 0
     if view.files is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
-        file = derived.find(view.connection, f"index.{space.space.number}.{generation}")
+        file = derived.find(view.connection, opened.index.key)
         if file is not None and index != EXACT and derived.is_there(view.files.directory, file):
             indexed = min(file.covered, slots)
     return {
@@ -289,9 +289,9 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
         "index": index,
-        "indexed_slots": max(indexed, held.index.covered),
-        "index_seconds_left": held.index.seconds_left(slots),
-        "coded_slots": max(coded, _codes_in_memory(held).count_below(slots)),
+        "indexed_slots": max(indexed, opened.index.covered),
+        "index_seconds_left": opened.index.seconds_left(slots),
+        "coded_slots": max(coded, _codes_in_memory(opened).count_below(slots)),
     }
 
 
@@ -337,21 +337,21 @@ def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
         "spaces": {**spaces},
         "keys": {**keys},
         "lists": {**lists},
-        "milliseconds": {**laps.told},
+        "milliseconds": {**laps.milliseconds},
     }
 
 
 class _Laps:
-    """told: the milliseconds of each part."""
+    """Measures the parts of a call. milliseconds: those of each part."""
 
     def __init__(self) -> None:
-        self.told: dict[str, float] = {}
+        self.milliseconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def end(self, part: str) -> None:
         """End a part and begin the next."""
         now = time.perf_counter()
-        self.told[part] = round((now - self._last) * 1e3, 3)
+        self.milliseconds[part] = round((now - self._last) * 1e3, 3)
         self._last = now
 
 
@@ -369,8 +369,8 @@ def _vectors(access: Access, name: str) -> Payload:
             trace = _ask(view, NearestDense(name, fetch_vectors(view, owner, name)))
             if trace.lacking_cells > FRESH_CELLS:
                 access.schedule_maintenance()
-        told = of_space(view, space)
-        return {part: told[part] for part in TOLD}
+        numbers = of_space(view, space)
+        return {part: numbers[part] for part in TOLD}
 
     return access.read(look)
 

@@ -495,7 +495,7 @@ class Store:
 
     def budget(self) -> dict[str, int]:
         """The bytes that caches of the stores of this process may hold, and those that they do."""
-        return BUDGET.told
+        return BUDGET.usage
 
     def forget_derived(self) -> None:
         """Drop all derived files, and their content in memory; they are made again when needed."""

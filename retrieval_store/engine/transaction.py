@@ -122,7 +122,7 @@ class Overlay:
         rows = rows[rows >= 0]
         rows = rows[view.state.alive[rows]]
         found = pks[rows[scan_rows(view, expression, rows)]]
-        before = self._access.read(lambda other: _matching_pks(other, expression))
+        before = self._access.read(lambda v: v.state.pks[select(v, None, expression)])
         return np.sort(np.concatenate([before[outside(before, touched)], found]))
 
     def _view(self) -> SearchView:
@@ -144,10 +144,6 @@ class Overlay:
             kept = caches_after(before.caches, head.seq, step.changed, {})
             self._own = CachedState(step.state, kept)
         return View(connection, self._own.state, self._own.caches)
-
-
-def _matching_pks(view: SearchView, expression: Expression) -> Ints:
-    return view.state.pks[select(view, None, expression)]
 
 
 class Transaction:

@@ -34,7 +34,7 @@ def limit():
 
 def budget_now():
     """How many bytes the budget of this process counts."""
-    return inside.budget().held
+    return inside.budget().cached_bytes
 
 
 def filled(client, name, seed):
@@ -117,10 +117,10 @@ def test_a_cache_lets_go_of_what_was_unused_for_longest():
     cache.put("f", "F", 20)
     budget.settle(in_use)
     assert cache.keys() == ["d", "e", "a", "f"]
-    assert budget.held == cache.nbytes == 80
+    assert budget.cached_bytes == cache.nbytes == 80
     del cache
     gc.collect()
-    assert budget.held == 0
+    assert budget.cached_bytes == 0
 
 
 def test_what_was_not_counted_is_counted_in_the_end():

@@ -144,7 +144,7 @@ def streams(application: Any) -> int:
 
 def state(access: Any) -> Any:
     """The state in memory, however old."""
-    return access.memory.held.state
+    return access.memory.cached_state.state
 
 
 def database(access: Any) -> Any:
@@ -179,7 +179,7 @@ def bytes_held(access: Any) -> int:
 
 def bytes_counted(access: Any) -> int:
     """How many bytes of these the budget of memory counts."""
-    return int(access._held.nbytes)
+    return int(access._budget_entry.nbytes)
 
 
 def budget() -> MemoryBudget:

@@ -83,9 +83,9 @@ class FilterResult:
         """A bit for each slot below `stop`, and for the rest of the last word, 32 to a number: 1
         for vectors of allowed points, 0 for others, dead slots and slots newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)
-        held = self._bits.get(name)
-        if held is not None and len(held) >= words:
-            return held
+        known = self._bits.get(name)
+        if known is not None and len(known) >= words:
+            return known
         count = min(space.space.slots, words * BLOCK)  # all of the last word: codes may grow in it
         found = space.row_of_slot.not_negative(count)
         if self.mask is not None:

@@ -372,12 +372,12 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     if key is None or view.caches.asked.spend(key) == 1:  # what is asked once isn't worth keeping
         return _ask(view, leaf, rows)
     known = _known_answers(view, key)
-    said = known[rows]
-    if (said == UNKNOWN).any():
-        unknown = rows[said == UNKNOWN]
+    answers = known[rows]
+    if (answers == UNKNOWN).any():
+        unknown = rows[answers == UNKNOWN]
         known[unknown] = _ask(view, leaf, unknown)
-        said = known[rows]
-    holds: Bools = said == 1
+        answers = known[rows]
+    holds: Bools = answers == 1
     return holds
 
 
@@ -385,14 +385,14 @@ def _known_answers(view: FilterView, key: Key) -> Said:
     """(rows,) What is known of each row of the state."""
     cache, seq, height = view.caches.answers, view.state.head.seq, len(view.state.pks)
     layers: Layers[Answers] = cache.at(key, seq, height)
-    held = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
-    if len(layers.stale) or len(held) < height:
+    answers = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
+    if len(layers.stale) or len(answers) < height:
         known = np.full(height, UNKNOWN, np.int8)
-        known[: len(held)] = held[:height]
+        known[: len(answers)] = answers[:height]
         known[layers.stale] = UNKNOWN
         cache.keep(key, seq, Layers((Answers(known),), NOTHING_STALE))
-        held = known
-    return held
+        answers = known
+    return answers
 
 
 def _ask(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:

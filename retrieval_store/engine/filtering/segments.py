@@ -268,14 +268,14 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
     """Postings for values[i] at rows[i], rows ascending; what isn't a scalar is left out."""
     kinds = set(map(type, values))
     numbers = np.empty(len(values), np.int64)  # of the value of each, where it is a scalar
-    held = np.zeros(len(values), np.bool_)
+    is_scalar = np.zeros(len(values), np.bool_)
 
     def of_kind(kind: type) -> tuple[Ints, Sequence[Any]]:
         if kinds == {kind}:
-            held[:] = True
+            is_scalar[:] = True
             return np.arange(len(values)), values
         places = np.flatnonzero([type(v) is kind for v in values]) if kind in kinds else _NO_PLACES
-        held[places] = True
+        is_scalar[places] = True
         return places, [values[i] for i in places.tolist()]
 
     places, strings = of_kind(str)
@@ -289,8 +289,8 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
         count += len(distinct)
     places, bools = of_kind(bool)
     numbers[places] = count + np.array(bools, np.int64)
-    if not held.all():
-        rows, numbers = rows[held], numbers[held]
+    if not is_scalar.all():
+        rows, numbers = rows[is_scalar], numbers[is_scalar]
     groups = group_rows(rows, numbers, count + 2)
     return Postings(texts, tuple(parts), count, groups, bytes_of_texts(texts))
 
@@ -607,8 +607,8 @@ class TokenSegment:
     def nbytes(self) -> int:
         """Bytes of memory in its arrays; of tokens, a guess."""
         arrays = (self.rows, self.owners, self.text_of, self.codes, self.starts)
-        held = sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
-        return held + 100 * len(self.numbers)
+        size = sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
+        return size + 100 * len(self.numbers)
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> "Texts":
         """The rows of texts with any of the tokens, or with every one."""

@@ -307,8 +307,8 @@ class Arrays:
 def pieces(magic: bytes, header: object, arrays: Sequence[Array]) -> Iterator[bytes]:
     """The bytes of a file, piece by piece; each array is one. magic: eight bytes, which say what
     kind of file it is; header: of what JSON can say."""
-    told = orjson.dumps([header, [[_type_of(array), len(array)] for array in arrays]])
-    head = magic + len(told).to_bytes(8, "little") + told
+    description = orjson.dumps([header, [[_type_of(array), len(array)] for array in arrays]])
+    head = magic + len(description).to_bytes(8, "little") + description
     place = len(head)
     yield head
     for array in arrays:

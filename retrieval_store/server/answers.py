@@ -92,9 +92,9 @@ def refusal(status: int, message: str, retry_after: int | None = None) -> Respon
     return Response(status, body, retry_after=retry_after)
 
 
-def text(status: int, said: str) -> Response:
+def text(status: int, body: str) -> Response:
     """An answer that isn't JSON."""
-    return Response(status, said.encode("utf-8", "replace"), TEXT)
+    return Response(status, body.encode("utf-8", "replace"), TEXT)
 
 
 def nothing(status: int) -> Response:

@@ -118,7 +118,7 @@ class Application:
         self._settings, self._limits = settings, settings.limits
         self._gate = Gate(settings)
         self._pool = Pool(self._limits.threads, self._limits.queue)
-        # Whether the store can be read is told while all threads are busy.
+        # So that readiness is reported even while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._left = 0  # of these
@@ -257,7 +257,7 @@ class Application:
         if route.body == UPLOAD:
             return await self._with_file(request, route, asked)
         if route.body is not None:
-            with self._bodies.held() as take:
+            with self._bodies.accounted() as take:
                 return await self._with_body(request, route, asked, take)
         self._check_may(request.headers, route)
         if route.at_once:

@@ -1,5 +1,5 @@
-"""What is said of the server itself: its version, whether it is well, how often it was asked what,
-and what it holds. Each process tells of its own; of several workers that one tells that is asked.
+"""Reports about the server itself: its version, its health, counts of requests, and memory. Each
+process reports its own numbers; of several workers, the one that receives the request.
 """
 
 import os
@@ -153,9 +153,9 @@ def metrics(asked: RequestContext) -> Response:
 
 
 def _metric(
-    name: str, kind: str, said: str, values: Mapping[tuple[tuple[str, str], ...], float]
+    name: str, kind: str, description: str, values: Mapping[tuple[tuple[str, str], ...], float]
 ) -> Iterator[str]:
-    yield f"# HELP {name} {said}"
+    yield f"# HELP {name} {description}"
     yield f"# TYPE {name} {kind}"
     for labels, value in values.items():
         shown = ",".join(f'{key}="{_escape_label(one)}"' for key, one in labels)
@@ -204,13 +204,13 @@ def _of_answers(protocol: str, monitor: Monitor) -> Iterator[str]:
         "number of answers",
         {key: one.times for key, one in named.items()},
     )
-    for name, said, seconds in (
+    for name, description, seconds in (
         ("avg", "average", {key: one.seconds / one.times for key, one in named.items()}),
         ("min", "least", {key: one.least for key, one in named.items()}),
         ("max", "most", {key: one.most for key, one in named.items()}),
     ):
         title = f"{protocol}_responses_{name}_duration_seconds"
-        yield from _metric(title, "gauge", f"{said} time that answers took", seconds)
+        yield from _metric(title, "gauge", f"{description} time that answers took", seconds)
     name = f"{protocol}_responses_duration_seconds"
     yield f"# HELP {name} time that answers took"
     yield f"# TYPE {name} histogram"
@@ -224,7 +224,7 @@ def _of_answers(protocol: str, monitor: Monitor) -> Iterator[str]:
 
 
 def _of_memory(asked: RequestContext) -> Iterator[str]:
-    held = asked.served.budget
+    budget = asked.served.budget
     yield from _metric(
         "memory_resident_bytes", "gauge", "memory that the process holds", {(): _resident()}
     )
@@ -232,7 +232,7 @@ def _of_memory(asked: RequestContext) -> Iterator[str]:
         "memory_allocated_bytes",
         "gauge",
         "memory that caches of the store hold",
-        {(): held.get("held", 0)},
+        {(): budget.get("held", 0)},
     )
 
 
@@ -319,7 +319,7 @@ def memory_of(asked: RequestContext) -> Any:
         "payload_index": [],
         "other": {
             "derived": _bytes(disk=disk.get("derived", 0)),
-            **{name: _bytes(ram=held) for name, held in memory.items()},
+            **{name: _bytes(ram=size) for name, size in memory.items()},
         },
     }
 

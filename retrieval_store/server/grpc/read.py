@@ -398,7 +398,7 @@ NO_SHARDS = _NoShards()
 
 
 def optional_field(
-    model: Message, name: str, read: Callable[[Any], Any] = lambda said: said
+    model: Message, name: str, read: Callable[[Any], Any] = lambda value: value
 ) -> Any:
     """The value of an optional field; None where it is absent."""
     return read(getattr(model, name)) if model.HasField(name) else None

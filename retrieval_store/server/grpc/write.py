@@ -78,8 +78,8 @@ def field_of(value: Any) -> dict[str, Any]:
     if kind is bool:
         return {"bool_value": value}
     if kind is int:
-        held = INT_MIN <= value <= INT_MAX
-        return {"integer_value": value} if held else {"double_value": float(value)}
+        fits = INT_MIN <= value <= INT_MAX
+        return {"integer_value": value} if fits else {"double_value": float(value)}
     if kind is float:
         return {"double_value": value}
     if kind is dict:
@@ -341,5 +341,5 @@ def snapshot_deleted(found: Any, seconds: float) -> Message:
 
 def health(found: Response, seconds: float) -> Message:
     """The version of the API."""
-    told = orjson.loads(found.body)
-    return messages.HealthCheckReply(title=told["title"], version=told["version"])
+    body = orjson.loads(found.body)
+    return messages.HealthCheckReply(title=body["title"], version=body["version"])

@@ -279,8 +279,8 @@ class AsyncClient:
 
     It is opened by the first call, or by `async with`: errors of opening come there. threads: how
     many threads it may have, in each of which one call runs, and in half of them at most those that
-    may take long, as writes. If it isn't said, these are two for each processor, from 4 to 16, and
-    64 for a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by one event
+    may take long, as writes. By default two for each processor, from 4 to 16, and 64 for
+    a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by one event
     loop. The other arguments are those of `Client`.
     """
 

@@ -220,7 +220,7 @@ class Client:
         "text": {"language", "stemming", "stopwords"}, "vectors": {"datatype": "float32" |
         "float16"}, "sparse": {"idf": False | True}}; on a cluster also "qdrant": {"shard_number",
         "replication_factor", "write_consistency_factor", "on_disk", "quantization"}. With "sparse"
-        points may have sparse vectors, whose indices are weighted by their idf where that is said.
+        points may have sparse vectors, whose indices are weighted by their idf if "idf" is True.
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: a callable, or the name of a registered function that is made without
         settings, such as "minilm"; left out, the default one (wordllama); None for none. Where no
@@ -524,19 +524,19 @@ class Client:
             collection_name(name)  # whether it could be one
             raise NotFoundError(self._missing(name, str(error))) from None
 
-    def _missing(self, name: str, said: str) -> str:
+    def _missing(self, name: str, problem: str) -> str:
         """What to say of a collection that isn't there, whose name may have been mistyped."""
         place = "" if self._session.on_cluster else f" in the store {self._session.place}"
         try:
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
         except StorageError:  # a key that may read one collection may not be allowed to list all
-            return f"{said}{place}: it does not exist there"
+            return f"{problem}{place}: it does not exist there"
         from difflib import get_close_matches
 
         near = get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
         these = list_ids([*near, *(one for one in names if one not in near)])
         return (
-            f"{said}{place}: it does not exist there; "
+            f"{problem}{place}: it does not exist there; "
             f"{f'these do: {these}' if names else 'nor does any other'}"
         )
 
@@ -555,7 +555,7 @@ class Client:
 
 class _OfQdrantClient(StoredCollection):
     """A collection with vectors that `Collection` doesn't work with: it is listed, and can be
-    compacted, saved and deleted; who wants its points is told why that isn't possible."""
+    compacted, saved and deleted; access to its points raises an error that explains why."""
 
     @property
     def points(self) -> "PointsBackend":

@@ -224,8 +224,8 @@ class Collection:
         show_progress: bool = False,
     ) -> WriteResult:
         """Add points, all of them durably or none; any number at once. (On a cluster a failure may
-        leave a part, which the error says.) What is told is the ids of records that were left out,
-        since a data loader that skips can't load their uris; also by `upsert` and `update`.
+        leave a part, which the error says.) The result has the ids of records that were left out,
+        since a data loader that skips can't load their uris; also that of `upsert` and `update`.
 
         embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
         images or what the uris point at are embedded; with them the embedding function isn't
@@ -237,8 +237,7 @@ class Collection:
         InvalidArgumentError for anything malformed.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        writer = self._writer()
-        return writer.write(writer.add(given, show_progress))
+        return self._writer().add(given, show_progress)
 
     def upsert(
         self,
@@ -263,7 +262,7 @@ class Collection:
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         writer = self._writer()
-        return writer.write(writer.upsert(given, show_progress, replace_metadata, replace))
+        return writer.write(*writer.upsert_batch(given, show_progress, replace_metadata, replace))
 
     def add_from(
         self,
@@ -325,17 +324,16 @@ class Collection:
         embed: Embed | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
-        """Change points that exist; ids that don't are left out, which is told and logged.
+        """Change points that exist; ids that don't are left out: the result and the log name them.
 
         What isn't given stays, and so does what is None in a list. Metadata is merged key by key; a
         None deletes the key. Documents, images or uris without embeddings are embedded again, and
-        replace what the point held of the other two. embed: one of the three; it alone is embedded,
+        replace what the point had of the other two. embed: one of the three; it alone is embedded,
         and replaces nothing of the others, which are stored where they are given: with "uris" a new
         document is another caption of a picture, whose vector stays.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        writer = self._writer()
-        return writer.write(writer.update(given, show_progress))
+        return self._writer().update(given, show_progress)
 
     def get(
         self,
@@ -524,14 +522,14 @@ class Collection:
         in words. With `rerank` also reranked: for each query what the re-ranker has read, best
         first, as {"id", "before", "after", "score"}: places from 1, and its score.
         """
-        told = explanation_of(self._points().explain(request.question))
+        explanation = explanation_of(self._points().explain(request.question))
         if request.reranking is not None:
             hits = self._points().ask(request.question)
             begun = perf_counter()
-            told["reranked"] = request.reranking.told(hits)
+            explanation["reranked"] = request.reranking.moves(hits)
             took = (perf_counter() - begun) * 1000
-            told["steps"] = {**told.get("steps", {}), "rerank": took}
-        return told
+            explanation["steps"] = {**explanation.get("steps", {}), "rerank": took}
+        return explanation
 
     @shows_query_arguments(_question)
     def why(
@@ -550,13 +548,13 @@ class Collection:
         For each a `Reason`, in the order of the ids, or of insertion: its exact `rank` and distance
         by each way of searching and after fusion, the smallest conditions that leave it out with
         the value that each met, the words that it shares with the query and those that it lacks,
-        what stands before it, and what would have to change. With `query_texts` it is told too how
-        the words of the text rank it, where the query doesn't go by them. same: a metadata key,
-        such as that of the document whose chunks records are: it is told which hits have the
-        record's value there.
+        what stands before it, and what would have to change. With `query_texts` it also
+        says how the words of the text rank it, where the query doesn't go by them. same: a metadata
+        key, such as that of the document whose chunks records are: the `Reason` then names the hits
+        that have the record's value there.
 
         All is measured exactly, over all records, in one state: it takes longer than a query. On a
-        cluster places are told among the first 10,000, and not how much a word weighs. The list
+        cluster places are known among the first 10,000, and weights of words aren't. The list
         prints as a text, and shows as a table in notebooks. InvalidArgumentError for several
         queries, and where not either `records` or `containing` is given.
         """

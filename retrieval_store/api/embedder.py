@@ -86,12 +86,12 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
     called = getattr(function, "__qualname__", None)
     custom: Spec = {"custom": called if isinstance(called, str) else kind.__qualname__}
     module = getattr(function if isinstance(called, str) else kind, "__module__", None)
-    told = {
+    details = {
         "module": module if isinstance(module, str) and is_unicode(module) else None,
         "model": model_of(function),
         "called": _called_by_itself(function),
     }
-    return custom | {name: one for name, one in told.items() if one is not None}
+    return custom | {name: one for name, one in details.items() if one is not None}
 
 
 def _usual() -> Embeds:
@@ -125,10 +125,10 @@ def model_of(function: Any) -> str | None:
     with suppress(Exception):  # it needn't say anything
         config = function.get_config() if _has(function, "get_config") else {}
     for name in MODEL_NAMES:
-        told: Any = None
+        attribute: Any = None
         with suppress(Exception):  # a property may want what isn't there yet
-            told = getattr(function, name, None)
-        for one in (told, config.get(name) if isinstance(config, dict) else None):
+            attribute = getattr(function, name, None)
+        for one in (attribute, config.get(name) if isinstance(config, dict) else None):
             model = os.fspath(one) if isinstance(one, os.PathLike) else one
             if isinstance(model, str) and model and is_unicode(model):
                 return model
@@ -158,19 +158,20 @@ def supported_by(function: Any) -> list[str] | None:
     """The distances that a function says its vectors are made for; None where it says nothing."""
     if not _has(function, "supported_spaces"):
         return None
-    told = function.supported_spaces()
-    if not isinstance(told, list | tuple | set | frozenset) or not told:
+    spaces = function.supported_spaces()
+    if not isinstance(spaces, list | tuple | set | frozenset) or not spaces:
         raise EmbeddingFunctionError(
-            f"supported_spaces() of the embedding function is {quote(told)}, expected a list of "
+            f"supported_spaces() of the embedding function is {quote(spaces)}, expected a list of "
             "distances"
         )
-    return [str(one) for one in (told if isinstance(told, list | tuple) else sorted(told, key=str))]
+    ordered = spaces if isinstance(spaces, list | tuple) else sorted(spaces, key=str)
+    return [str(one) for one in ordered]
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingResult:
     """Vectors of inputs, (n, dim) float32; how many of these are texts; and which were cut, None
-    where the function told of none."""
+    where the function reported none."""
 
     matrix: Matrix
     texts: int
@@ -472,10 +473,10 @@ def _decisive(spec: Spec) -> Spec:
 
 def _model_in(spec: Spec) -> str | None:
     settings = spec.get("settings")
-    told: list[Any] = [spec.get("model")]
+    names: list[Any] = [spec.get("model")]
     if isinstance(settings, dict):
-        told += [settings.get(name) for name in MODEL_NAMES]
-    model = next((one for one in told if isinstance(one, str)), None)
+        names += [settings.get(name) for name in MODEL_NAMES]
+    model = next((one for one in names if isinstance(one, str)), None)
     if model is None:
         return None
     whole = model.replace("\\", "/").rstrip("/").removesuffix(":latest")
@@ -593,7 +594,7 @@ def without_probe(spec: Any) -> Any:
     """What is remembered of a function, as users are shown it."""
     if not isinstance(spec, dict):
         return spec
-    return {name: told for name, told in spec.items() if name != "probe"}
+    return {name: value for name, value in spec.items() if name != "probe"}
 
 
 def _spec_of(record: CollectionRecord) -> dict[str, Any]:
@@ -607,10 +608,10 @@ def _encode_direction(vector: Floats) -> str:
     return base64.b64encode(scaled.astype("<f2").tobytes()).decode()
 
 
-def _decode_direction(told: Any) -> Floats | None:
+def _decode_direction(text: Any) -> Floats | None:
     """A vector of such text; None for what is none, in a store of who knows whom."""
     try:
-        blob = base64.b64decode(told, validate=True)
+        blob = base64.b64decode(text, validate=True)
     except (TypeError, ValueError):
         return None
     if not blob or len(blob) % 2 or len(blob) > 2 * LONGEST:

@@ -58,13 +58,13 @@ class MapData:
     @property
     def kinds(self) -> list[str]:
         """The values as text; the most frequent keep their names, the rest is "other"."""
-        told = [NONE if one is None else printable(str(one))[:40] for one in self.values or ()]
+        texts = [NONE if one is None else printable(str(one))[:40] for one in self.values or ()]
         if self.values is None:
             return ["all"] * len(self.ids)
-        often = Counter(told)
+        often = Counter(texts)
         frequent = sorted(often, key=lambda one: (-often[one], one))
         kept = set(frequent if len(frequent) <= KINDS else frequent[: KINDS - 1])
-        return [one if one in kept else OTHER for one in told]
+        return [one if one in kept else OTHER for one in texts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -537,10 +537,10 @@ class Evaluation:
         return columns, rows
 
     def _notes(self) -> list[str]:
-        told = [count_in_words(len(self.questions), "question")]
+        notes = [count_in_words(len(self.questions), "question")]
         if self.missing:
-            told.append(about_missing(self.missing))
-        return told
+            notes.append(about_missing(self.missing))
+        return notes
 
 
 def estimates_of(values: Floats, confidence: float, seed: int) -> list[Estimate]:

@@ -46,11 +46,11 @@ class Operand:
 
     path: PayloadPath
     value: Any
-    said: str
+    subject: str
 
     def refused(self, expected: str) -> InvalidFilterError:
         """The error that says what was expected in place of the value."""
-        return InvalidFilterError(f"{self.said} {quote(self.value)}, expected {expected}")
+        return InvalidFilterError(f"{self.subject} {quote(self.value)}, expected {expected}")
 
     def one(self, expected: str) -> Scalar:
         """The value, which must be a string, a number or a bool; expected: words for the

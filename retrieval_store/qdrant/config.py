@@ -260,7 +260,7 @@ LONGEST_NAME = 255
 FORBIDDEN = '<>:"/\\|?*\0\x1f'
 LARGEST_SIZE = 65_536
 _log = log_of()
-_told: set[str] = set()
+_logged: set[str] = set()
 WITHOUT_MEANING = {
     "quantization_config": "vectors are coded as int8 here anyway, and answers stay exact",
     "optimizers_config": "there are no segments",
@@ -415,6 +415,6 @@ def _quantization(old: CollectionConfig, given: Any) -> Any:
 def tell_once(given: Mapping[str, Any]) -> None:
     """Log, once in a process, which settings are stored and reported but have no effect here."""
     for name in given:
-        if name in WITHOUT_MEANING and name not in _told:
-            _told.add(name)
+        if name in WITHOUT_MEANING and name not in _logged:
+            _logged.add(name)
             _log.warning("%s changes nothing here: %s", name, WITHOUT_MEANING[name])

@@ -120,9 +120,9 @@ def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expressio
     if not values:
         return NONE
     if isinstance(values[0], str):
-        held = uuids_in(index, values)
-        if held is not None:
-            return Equals(ValuesAt(path, "uuid"), held)
+        uuids = uuids_in(index, values)
+        if uuids is not None:
+            return Equals(ValuesAt(path, "uuid"), uuids)
         return Equals(ValuesAt(path, "keyword"), tuple(values))
     if isinstance(values[0], bool):
         return Equals(ValuesAt(path, "bool"), tuple(values))
@@ -135,9 +135,9 @@ def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expre
     if values and not isinstance(values[0], str):
         kind: ScalarKind = "integer" if looks_up_integers(index) else "anything"
         return Differs(ValuesAt(path, kind), tuple(values))
-    held = uuids_in(index, values)
-    if held is not None:
-        return Differs(ValuesAt(path, "uuid"), held)
+    uuids = uuids_in(index, values)
+    if uuids is not None:
+        return Differs(ValuesAt(path, "uuid"), uuids)
     kind = "keyword" if kind_of(index) == "keyword" else "anything"
     return Differs(ValuesAt(path, kind), tuple(values))
 
@@ -337,14 +337,14 @@ class _FilterParser:
         index = self._index(path)
         if index is not None and not self.negated and is_missed(index, given.match):
             return NONE
-        said = [
+        conditions = [
             parse(path, index, value)
             for name, parse in PARSERS.items()
             if (value := getattr(given, name)) is not None
         ]
-        if not said:
+        if not conditions:
             raise bad_request(f"the condition on {given.key!r} says nothing")
-        return said[0] if len(said) == 1 else Or(tuple(said))
+        return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
     def _sizes(self, path: JsonPath, given: models.FieldCondition) -> Expression | None:
         """The condition on the number of values, which comes before all others. Where a key leads

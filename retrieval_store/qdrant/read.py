@@ -105,8 +105,8 @@ def _set_at_path(value: Any, path: Path, new: Payload) -> Any:
         return _merge_payload(value, new)
     step, rest = path[0], path[1:]
     if isinstance(step, str):
-        held = value if isinstance(value, dict) else {}
-        return {**held, step: _set_at_path(held.get(step), rest, new)}
+        fields = value if isinstance(value, dict) else {}
+        return {**fields, step: _set_at_path(fields.get(step), rest, new)}
     items = value if isinstance(value, list) else []
     wanted = range(len(items)) if step is EACH else [step]
     return [_set_at_path(one, rest, new) if i in wanted else one for i, one in enumerate(items)]

@@ -328,11 +328,11 @@ def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
     if all(limits[setting] is None for setting in asked):
         return
     size = SIZES.of(opened)
-    held = dict(zip(limits, (size.payloads, size.vectors, size.points), strict=True))
+    sizes = dict(zip(limits, (size.payloads, size.vectors, size.points), strict=True))
     for setting in asked:
         most = limits[setting]
-        if most is not None and held[setting] >= most:
-            _refuse("the size", held[setting], f"less than {most} before a write", setting)
+        if most is not None and sizes[setting] >= most:
+            _refuse("the size", sizes[setting], f"less than {most} before a write", setting)
 
 
 def check_indexes(opened: CollectionHandle, key: str) -> None:

@@ -183,13 +183,13 @@ def _chosen(vectors: Vectors | NonDenseVectors, kept: Ints) -> Vectors | NonDens
     """The vectors of the points at these places, renumbered."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
-    held = np.isin(positions, kept)
-    if not held.any():
+    is_chosen = np.isin(positions, kept)
+    if not is_chosen.any():
         return None
-    moved = np.searchsorted(kept, positions[held])
+    moved = np.searchsorted(kept, positions[is_chosen])
     if isinstance(vectors, Vectors):
-        return Vectors(np.ascontiguousarray(vectors.matrix[held]), moved)
-    return NonDenseVectors([vectors.items[i] for i in np.flatnonzero(held).tolist()], moved)
+        return Vectors(np.ascontiguousarray(vectors.matrix[is_chosen]), moved)
+    return NonDenseVectors([vectors.items[i] for i in np.flatnonzero(is_chosen).tolist()], moved)
 
 
 def updating_vectors(

@@ -261,16 +261,16 @@ def _pixels_in(image: bytes) -> Any:
 def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
     """The vector of a record in a space: a matrix, or a sparse vector."""
     found = one_of(looked, key, Fields(vectors=(space.name,)))
-    held: Any = (found.vectors or {}).get(space.name, [None])[0]
-    lacks = held is None or (not isinstance(held, SparseVector) and not _is_whole(held))
+    vector: Any = (found.vectors or {}).get(space.name, [None])[0]
+    lacks = vector is None or (not isinstance(vector, SparseVector) and not _is_whole(vector))
     if lacks:
         raise InvalidArgumentError(f"the record {key!r} has no vector in the space {space.name!r}")
-    return held if isinstance(held, SparseVector) or held.ndim == 2 else held[None]
+    return vector if isinstance(vector, SparseVector) or vector.ndim == 2 else vector[None]
 
 
-def _is_whole(held: Matrix) -> bool:
+def _is_whole(vector: Matrix) -> bool:
     """Whether numbers are a vector, and don't stand for a missing one."""
-    return bool(held.size) and bool(held.flat[0] == held.flat[0])
+    return bool(vector.size) and bool(vector.flat[0] == vector.flat[0])
 
 
 def query(views: Views, collection: str, **body: Any) -> Any:
@@ -360,10 +360,10 @@ def why(
         terms=OF_SCORES if "min_score" in body else TERMS,
         spelled={} if text is None else spellings(asked.analyzer, text),
     )
-    told = [*reasons_of(looked.points, case)] if meant else []
-    told += [Reason(one, exists=False) for one in absent]
+    reasons = [*reasons_of(looked.points, case)] if meant else []
+    reasons += [Reason(one, exists=False) for one in absent]
     return {
-        "reasons": [_reason_as_json(one) for one in told],
+        "reasons": [_reason_as_json(one) for one in reasons],
         "note": note,
         "milliseconds": 1e3 * (time.perf_counter() - began),
     }
@@ -407,10 +407,10 @@ def _records_meant(
 
 
 def _reason_as_json(reason: Reason) -> dict[str, Any]:
-    told = asdict(reason)
-    told["key"] = key_of(reason.id) if reason.exists else None
-    told["id"] = str(reason.id)
-    told["ahead"] = [str(one) for one in reason.ahead]
-    told["same_key"] = [str(one) for one in told.pop("same")]
-    told["document"] = None if reason.document is None else reason.document[:SHOWN_IN_LISTS]
-    return told
+    data = asdict(reason)
+    data["key"] = key_of(reason.id) if reason.exists else None
+    data["id"] = str(reason.id)
+    data["ahead"] = [str(one) for one in reason.ahead]
+    data["same_key"] = [str(one) for one in data.pop("same")]
+    data["document"] = None if reason.document is None else reason.document[:SHOWN_IN_LISTS]
+    return data

@@ -1,7 +1,7 @@
 """What `Collection.search` is asked, as Chroma's code writes it: `Search`, `K`, `Knn`, `Rrf`.
 
 Each of these is but a way of writing the dict that `to_dict` gives, which is Chroma's own; what
-that means, and what of it can't be, is said where it is read (`search`).
+that means, and what isn't supported, is documented where it is read (`search`).
 """
 
 from collections.abc import Iterable, Mapping

@@ -71,14 +71,14 @@ class Records:
 
     def without(self, places: Container[int]) -> "Records":
         """The records without those at these places."""
-        kept = [i for i in range(len(self.ids)) if i not in places]
+        rest = [i for i in range(len(self.ids)) if i not in places]
         chosen: dict[str, Any] = {
-            name: None if values is None else [values[i] for i in kept]
+            name: None if values is None else [values[i] for i in rest]
             for name in ("ids", *FIELDS)
             for values in [getattr(self, name)]
         }
         if self.embeddings is not None:
-            chosen["embeddings"] = self.embeddings[kept]
+            chosen["embeddings"] = self.embeddings[rest]
         return Records(**chosen, embed=self.embed)
 
 

@@ -63,8 +63,8 @@ class MapData:
             return ["all"] * len(self.ids)
         often = Counter(texts)
         frequent = sorted(often, key=lambda one: (-often[one], one))
-        kept = set(frequent if len(frequent) <= KINDS else frequent[: KINDS - 1])
-        return [one if one in kept else OTHER for one in texts]
+        names = set(frequent if len(frequent) <= KINDS else frequent[: KINDS - 1])
+        return [one if one in names else OTHER for one in texts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -364,25 +364,25 @@ def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
 def _fit_some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[Bound]:
     """As many of the terms as there is room for, the small ones first. Dropping a term makes a
     condition weaker, but never wrong."""
-    kept: list[Bound] = []
+    fitting: list[Bound] = []
     for term in sorted(terms, key=_count):
         one = _fit_bound(term, room, upper)
         if one is not upper:
-            kept.append(one)
+            fitting.append(one)
             room = replace(room, conditions=room.conditions - _count(one))
-    return kept
+    return fitting
 
 
 def _fit_all(terms: Sequence[Bound], room: _Room, upper: bool) -> list[Bound]:
     """All of the terms; without room for one of them the others can't be used either."""
-    kept: list[Bound] = []
+    fitting: list[Bound] = []
     for term in terms:
         one = _fit_bound(term, room, upper)
         if one is upper:
             return [upper]
-        kept.append(one)
+        fitting.append(one)
         room = replace(room, conditions=room.conditions - _count(one))
-    return kept
+    return fitting
 
 
 def _leaf(leaf: Condition, room: _Room, upper: bool) -> Bound:

@@ -111,7 +111,7 @@ class CollectionSettings:
             ef_construct=max(MIN_EF_CONSTRUCT, hnsw["ef_construction"]),
         )
 
-    def kept(self) -> Payload:
+    def as_payload(self) -> Payload:
         """The stored form, with floats in the form of payloads, which Qdrant would round too."""
         settings = self.record.settings
         exact = exact_text(settings)
@@ -193,7 +193,7 @@ def _make(cluster: Cluster, settings: CollectionSettings) -> None:
         vectors_config={},
         sparse_vectors_config=sparse,
         hnsw_config=settings.graph(),
-        metadata=settings.kept(),
+        metadata=settings.as_payload(),
         quantization_config=quantization(settings.storage.get("quantization")),
         **{key: settings.storage[key] for key in SHARDS if key in settings.storage},
     )

@@ -492,7 +492,7 @@ class RemoteStore:
         if new.name not in (name, *aliases):
             made = models.CreateAlias(collection_name=name, alias_name=new.name)
             self.cluster.change_aliases(name, [models.CreateAliasOperation(create_alias=made)])
-        self.cluster.call("update_collection", name, metadata=settings.kept())
+        self.cluster.call("update_collection", name, metadata=settings.as_payload())
         if old.name != new.name and old.name in aliases:  # others' aliases are theirs
             gone = models.DeleteAlias(alias_name=old.name)
             self.cluster.change_aliases(name, [models.DeleteAliasOperation(delete_alias=gone)])

@@ -400,5 +400,5 @@ def take(
                     copy_collection(points_of(record.id), folder / record.id)
                     copied.append(record)
             names = {record.name for record in copied}
-            kept = {alias: name for alias, name in aliases.items() if name in names}
-            pack(folder, Manifest(whole, tuple(copied), kept), target)
+            own = {alias: name for alias, name in aliases.items() if name in names}
+            pack(folder, Manifest(whole, tuple(copied), own), target)

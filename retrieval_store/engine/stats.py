@@ -109,9 +109,9 @@ def gauges(access: Access, mode: Mode) -> Gauges:
     if access.directory is None:
         return access.read(lambda view: _gauges_of(view.connection, view.state, view.caches, None))
     cached, path = access.memory.cached_state, access.directory / POINTS_NAME
-    state, kept = (None, None) if cached is None else (cached.state, cached.caches)
+    state, caches = (None, None) if cached is None else (cached.state, cached.caches)
     database = FileDatabase(path, POINTS, mode)
-    look = partial(_gauges_of, state=state, kept=kept, directory=access.directory)
+    look = partial(_gauges_of, state=state, caches=caches, directory=access.directory)
     try:
         with corruption_as_damage(path):
             return database.read(look)
@@ -124,7 +124,7 @@ def gauges(access: Access, mode: Mode) -> Gauges:
 
 
 def _gauges_of(
-    connection: apsw.Connection, state: State | None, kept: Caches | None, directory: Path | None
+    connection: apsw.Connection, state: State | None, caches: Caches | None, directory: Path | None
 ) -> Gauges:
     """The gauges as the database is now; what is in memory may be older."""
     head = read_head(connection)
@@ -132,8 +132,8 @@ def _gauges_of(
         raise NotFoundError.of_deleted("the collection")
     spaces = [] if state is None else state.spaces.values()
     lag = uncoded = None
-    if state is not None and kept is not None and _is_at_hand(state, head.generation):
-        lag, uncoded = _behind(connection, state, kept)
+    if state is not None and caches is not None and _is_at_hand(state, head.generation):
+        lag, uncoded = _behind(connection, state, caches)
     return Gauges(
         points=count_present(connection),
         seq=head.seq,
@@ -141,7 +141,7 @@ def _gauges_of(
         index_lag=lag,
         uncoded=uncoded,
         dead_slots=None if state is None else sum(space.dead for space in spaces),
-        memory={} if state is None or kept is None else _in_memory(state, kept, directory),
+        memory={} if state is None or caches is None else _in_memory(state, caches, directory),
         disk={} if directory is None else _on_disk(directory),
     )
 
@@ -151,13 +151,13 @@ def _is_at_hand(state: State, generation: int) -> bool:
     return state.is_whole and state.head.generation == generation
 
 
-def _behind(connection: apsw.Connection, state: State, kept: Caches) -> tuple[int, int]:
+def _behind(connection: apsw.Connection, state: State, caches: Caches) -> tuple[int, int]:
     """How many vectors of points are missing from an index, and have no codes, where they should;
     in memory and in files."""
     lag = uncoded = 0
     for name, space in state.spaces.items():
         if space.space.metric in BY_PRODUCTS:
-            at_hand = kept.spaces.get(name)
+            at_hand = caches.spaces.get(name)
             lag += _count_unindexed(connection, state, space, at_hand)
             uncoded += _count_uncoded(connection, state, space, at_hand)
     return lag, uncoded
@@ -226,11 +226,11 @@ def index_at_hand(space: Indexed) -> str:
 
 def statistics(view: SearchView, directory: Path | None) -> Payload:
     """Points, vectors and bytes by part, on disk and in memory."""
-    state, kept = view.state, view.caches
+    state, caches = view.state, view.caches
     return {
         "points": state.count,
         "spaces": {name: of_space(view, s) for name, s in state.spaces.items()},
-        "memory": {**_in_memory(state, kept, directory)},
+        "memory": {**_in_memory(state, caches, directory)},
         "budget": {**BUDGET.usage},
         "compiled": {**instruction_set()},
         "disk": {} if directory is None else {**_on_disk(directory)},
@@ -256,15 +256,15 @@ def instruction_set() -> dict[str, str | None]:
     return {"instructions": there.name, "advice": None}
 
 
-def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, int]:
+def _in_memory(state: State, caches: Caches, directory: Path | None) -> dict[str, int]:
     memory = {
         "state": state_bytes(state),
-        "columns": kept.columns.nbytes,
-        "words": kept.lists.nbytes,
-        "filters": kept.allowed.nbytes + kept.answers.nbytes,
-        "several": kept.several.nbytes,
-        "codes": sum(space.codes_nbytes for space in kept.spaces.values()),
-        "indexes": sum(space.index.nbytes for space in kept.spaces.values()),
+        "columns": caches.columns.nbytes,
+        "words": caches.lists.nbytes,
+        "filters": caches.allowed.nbytes + caches.answers.nbytes,
+        "several": caches.several.nbytes,
+        "codes": sum(space.codes_nbytes for space in caches.spaces.values()),
+        "indexes": sum(space.index.nbytes for space in caches.spaces.values()),
     }
     if directory is None:
         spaces = [space.space for space in state.spaces.values()]
@@ -275,9 +275,9 @@ def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, 
 def of_space(view: SearchView, space: SpaceState) -> Payload:
     """How many slots have codes, and are in an index, in memory or in files, which are loaded when
     needed."""
-    name, slots, kept = space.space.name, space.space.slots, view.caches
+    name, slots, caches = space.space.name, space.space.slots, view.caches
     generation, index = view.state.head.generation, index_at_hand(space.space)
-    opened = kept.spaces[name]
+    opened = caches.spaces[name]
     coded = indexed = 0
     if view.files is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))

@@ -141,8 +141,8 @@ class Overlay:
         if self._own is None or step.changed is None:
             self._own = CachedState(step.state, empty_caches(head.seq, {}))
         elif step.state is not before.state:
-            kept = caches_after(before.caches, head.seq, step.changed, {})
-            self._own = CachedState(step.state, kept)
+            caches = caches_after(before.caches, head.seq, step.changed, {})
+            self._own = CachedState(step.state, caches)
         return View(connection, self._own.state, self._own.caches)
 
 

@@ -436,8 +436,8 @@ def list_in(data: Any) -> list[Any]:
     return data
 
 
-def no_such(data: Any, wanted: str) -> MalformedError:
-    return MalformedError(f"got {str(data)[:80]!r}, expected {wanted}")
+def no_such(data: Any, expected: str) -> MalformedError:
+    return MalformedError(f"got {str(data)[:80]!r}, expected {expected}")
 
 
 PACKAGE = "retrieval_store."

@@ -123,8 +123,8 @@ class Collections:
 def _merge_settings(old: Payload, new: Payload) -> Payload:
     """The new settings of this front, merged with those that `Collection` has stored, which stay as
     long as the unnamed vector space stays the same."""
-    kept = {name: one for name, one in old.items() if name not in ("metadata", "hnsw", KEY)}
-    settings = {**new, **kept}
+    others = {name: one for name, one in old.items() if name not in ("metadata", "hnsw", KEY)}
+    settings = {**new, **others}
     was, now = old.get("hnsw"), new.get("hnsw")
     if isinstance(was, dict) and isinstance(now, dict) and was["space"] == now["space"]:
         settings["hnsw"] = was

@@ -605,9 +605,9 @@ def _sources(given: Any) -> Sequence[Any]:
     return sources if isinstance(sources, Sequence) else [sources]
 
 
-def _diverse(near: NearestDense | NearestSparse, mmr: Any, wanted: int) -> Mmr:
+def _diverse(near: NearestDense | NearestSparse, mmr: Any, limit: int) -> Mmr:
     diversity = 0.5 if mmr.diversity is None else mmr.diversity
-    candidates = wanted if mmr.candidates_limit is None else mmr.candidates_limit
+    candidates = limit if mmr.candidates_limit is None else mmr.candidates_limit
     if not 0.0 <= diversity <= 1.0:
         raise bad_request(f"mmr.diversity is {diversity}, expected 0 to 1")
     if not 0 <= candidates <= MAX_CANDIDATES:

@@ -167,11 +167,11 @@ def _each_once(batch: PointBatch) -> PointBatch:
     if len(set(ids)) == len(ids):
         return batch
     chosen = {point_id: i for i, point_id in enumerate(ids)}
-    kept = np.array(sorted(chosen.values()), np.int64)
+    rows = np.array(sorted(chosen.values()), np.int64)
     return PointBatch(
-        [ids[i] for i in kept],
-        {name: part for name, v in batch.vectors.items() if (part := _chosen(v, kept)) is not None},
-        *(None if c is None else [c[i] for i in kept] for c in _texts(batch)),
+        [ids[i] for i in rows],
+        {name: part for name, v in batch.vectors.items() if (part := _chosen(v, rows)) is not None},
+        *(None if c is None else [c[i] for i in rows] for c in _texts(batch)),
     )
 
 
@@ -179,14 +179,14 @@ def _texts(batch: PointBatch) -> tuple[Any, ...]:
     return batch.payloads, batch.documents, batch.uris
 
 
-def _chosen(vectors: Vectors | NonDenseVectors, kept: Ints) -> Vectors | NonDenseVectors | None:
+def _chosen(vectors: Vectors | NonDenseVectors, rows: Ints) -> Vectors | NonDenseVectors | None:
     """The vectors of the points at these places, renumbered."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
-    is_chosen = np.isin(positions, kept)
+    is_chosen = np.isin(positions, rows)
     if not is_chosen.any():
         return None
-    moved = np.searchsorted(kept, positions[is_chosen])
+    moved = np.searchsorted(rows, positions[is_chosen])
     if isinstance(vectors, Vectors):
         return Vectors(np.ascontiguousarray(vectors.matrix[is_chosen]), moved)
     return NonDenseVectors([vectors.items[i] for i in np.flatnonzero(is_chosen).tolist()], moved)

@@ -382,10 +382,10 @@ class _Recommend(_ByExamples):
         return True
 
     def query(self) -> Any:
-        asked = models.RecommendInput.model_construct(
+        examples = models.RecommendInput.model_construct(
             positive=self.positive, negative=self.negative, strategy=self.strategy
         )
-        return models.RecommendQuery.model_construct(recommend=asked)
+        return models.RecommendQuery.model_construct(recommend=examples)
 
 
 class _Discover(_ByExamples):
@@ -412,8 +412,8 @@ class _Discover(_ByExamples):
             if not pairs:
                 raise bad_request("Validation error in JSON body: neither target nor context")
             return models.ContextQuery.model_construct(context=pairs)
-        asked = models.DiscoverInput.model_construct(target=self.target, context=pairs)
-        return models.DiscoverQuery.model_construct(discover=asked)
+        examples = models.DiscoverInput.model_construct(target=self.target, context=pairs)
+        return models.DiscoverQuery.model_construct(discover=examples)
 
 
 def _is_same(example: Any, point_id: Any) -> bool:
@@ -469,16 +469,16 @@ class DiscoverBatch(BaseModel):
 _SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")
 
 
-def as_query(asked: Any) -> models.QueryRequest:
+def as_query(older: Any) -> models.QueryRequest:
     """An older request as a query."""
-    fields = {name: getattr(asked, name) for name in (*_SHARED, "limit", "offset")}
-    return models.QueryRequest.model_construct(query=asked.query(), **fields, **asked.names())
+    fields = {name: getattr(older, name) for name in (*_SHARED, "limit", "offset")}
+    return models.QueryRequest.model_construct(query=older.query(), **fields, **older.names())
 
 
-def as_grouped_query(asked: Any) -> models.QueryGroupsRequest:
+def as_grouped_query(older: Any) -> models.QueryGroupsRequest:
     """An older request for groups as a query."""
-    fields = {name: getattr(asked, name) for name in (*_SHARED, *_Grouped.model_fields)}
-    return models.QueryGroupsRequest.model_construct(query=asked.query(), **fields, **asked.names())
+    fields = {name: getattr(older, name) for name in (*_SHARED, *_Grouped.model_fields)}
+    return models.QueryGroupsRequest.model_construct(query=older.query(), **fields, **older.names())
 
 
 try:

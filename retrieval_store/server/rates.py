@@ -139,10 +139,10 @@ def _examples(query: Any) -> int:
     match query:
         case None | models.NearestQuery():
             return 1
-        case models.RecommendQuery(recommend=asked):
-            return max(1, len(asked.positive or ()) + len(asked.negative or ()))
-        case models.DiscoverQuery(discover=asked):
-            return 1 + _sides(asked.context)
+        case models.RecommendQuery(recommend=examples):
+            return max(1, len(examples.positive or ()) + len(examples.negative or ()))
+        case models.DiscoverQuery(discover=examples):
+            return 1 + _sides(examples.context)
         case models.ContextQuery(context=context):
             return max(1, _sides(context))
     return 1

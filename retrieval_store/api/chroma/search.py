@@ -154,10 +154,10 @@ def group_records(
         read = {**(payloads[place] or {}), SCORE: numbers[place]}
         return [_comparable(read.get(key)) for key in grouping.by]
 
-    kept: list[int] = []
+    chosen: list[int] = []
     for places in groups.values():
-        kept += sorted(places, key=order, reverse=not grouping.least)[: grouping.size]
-    return sorted(kept)
+        chosen += sorted(places, key=order, reverse=not grouping.least)[: grouping.size]
+    return sorted(chosen)
 
 
 def _plain(value: Any) -> Any:
@@ -561,8 +561,8 @@ def _of_hits(
     found = score_records(rank, asked.rankings, [some.ids for some in read], distances)
     if asked.grouping is not None:
         payloads = [(read[i].payloads or [])[place] for i, place in found.places]
-        kept = group_records(asked.grouping, payloads, found.scores)
-        found = Scored([found.places[i] for i in kept], found.scores[kept])
+        chosen = group_records(asked.grouping, payloads, found.scores)
+        found = Scored([found.places[i] for i in chosen], found.scores[chosen])
     return _columns(asked, read, Scored(found.places[asked.window], found.scores[asked.window]))
 
 

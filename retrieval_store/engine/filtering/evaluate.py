@@ -85,7 +85,7 @@ def matching(
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """(n,) bool: for each of these rows, ascending and alive, whether it fulfils the expression."""
     columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
-    lacking = [column for column, kept in columns.items() if len(kept.stale)]
+    lacking = [column for column, layers in columns.items() if len(layers.stale)]
     if lacking:
         few = is_worth_looking(view, columns, lacking, len(rows))
     else:
@@ -267,10 +267,10 @@ class FilterEvaluator:
 
     def _of_column(self, leaf: ColumnLeaf, candidates: Bools) -> Bools:
         mask, column = None, column_of(leaf)
-        kept = self._columns.get(column)
-        if kept is not None:
-            mask = column_mask(kept, leaf, len(candidates))
-            if self._rows is None and not kept.is_empty:
+        layers = self._columns.get(column)
+        if layers is not None:
+            mask = column_mask(layers, leaf, len(candidates))
+            if self._rows is None and not layers.is_empty:
                 note_use(self._view, column.path)
         if mask is None:
             assert isinstance(leaf, ValueLeaf)
@@ -449,11 +449,11 @@ def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     from retrieval_store.engine.text.bm25 import rows_with_all
     from retrieval_store.engine.text.inverted import trigrams_of
 
-    kept, trigrams = view.caches, trigrams_of(text)
+    caches, trigrams = view.caches, trigrams_of(text)
     if not trigrams:
         return None
     if not _are_there(view):
-        times = kept.lists.demand.spend(TRIGRAMS)
+        times = caches.lists.demand.spend(TRIGRAMS)
         if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
             return None
     return rows_with_all(view, trigrams)

@@ -69,12 +69,12 @@ class RowGroups:
     def mark(self, mask: Bools, runs: Sequence[Run]) -> None:
         """Set the mask, over rows, where the number is in one of the runs."""
         cuts = [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs]
-        wanted = sum(stop - start for start, stop in cuts)
-        if self.dense is not None and wanted * COMPARED >= len(runs) * self.dense.nbytes:
+        count = sum(stop - start for start, stop in cuts)
+        if self.dense is not None and count * COMPARED >= len(runs) * self.dense.nbytes:
             part = mask[self.first : self.first + len(self.dense)]
             for start, stop in runs:
                 part |= _in_range(self.dense, start, stop)
-        elif wanted:
+        elif count:
             parts = [self.rows[start:stop] for start, stop in cuts]
             rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
             # As numpy's own kind of index: it takes others at a third of the speed.
@@ -190,9 +190,9 @@ class DistinctNumbers:
     def equal(self, numbers: Iterable[Number]) -> list[int]:
         """Those that equal any of the numbers."""
         dtype = self.values.dtype
-        wanted = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
-        starts = self.values.searchsorted(wanted, side="left")
-        stops = self.values.searchsorted(wanted, side="right")
+        exact = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
+        starts = self.values.searchsorted(exact, side="left")
+        stops = self.values.searchsorted(exact, side="right")
         found: list[int] = (self.first + starts[starts < stops]).tolist()
         return found
 
@@ -647,9 +647,9 @@ class Texts:
         """Set the mask, over rows, at these."""
         if not len(self.texts):
             return
-        wanted = np.zeros(len(self.segment.starts) - 1, np.bool_)
-        wanted[self.texts] = True
-        mask[self.segment.owners[wanted[self.segment.text_of]]] = True
+        is_sought = np.zeros(len(self.segment.starts) - 1, np.bool_)
+        is_sought[self.texts] = True
+        mask[self.segment.owners[is_sought[self.segment.text_of]]] = True
 
 
 def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:

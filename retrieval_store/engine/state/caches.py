@@ -264,17 +264,17 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
     """How many segments, from the bottom, are kept, and the rows that the new segment above them
     must cover: the stale ones, and those of the segments merged into it, which are at most twice as
     large. height: how many rows the reader has; a segment built for a later state may have more."""
-    kept, rows = len(layers.segments), layers.stale
-    while kept and len(layers.segments[kept - 1].rows) <= 2 * len(rows):
-        kept -= 1
-        rows = unite_rows(rows, layers.segments[kept].rows)
-    return kept, rows[rows < height]
+    lowest, rows = len(layers.segments), layers.stale
+    while lowest and len(layers.segments[lowest - 1].rows) <= 2 * len(rows):
+        lowest -= 1
+        rows = unite_rows(rows, layers.segments[lowest].rows)
+    return lowest, rows[rows < height]
 
 
-def refresh_layers(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
-    """The layers with the lowest `kept` segments and a new one above, without stale rows."""
-    memory = layers.memory if kept else None
-    return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64), memory)
+def refresh_layers(layers: Layers[S], lowest: int, segment: S) -> Layers[S]:
+    """The layers with the lowest so many segments and a new one above, without stale rows."""
+    memory = layers.memory if lowest else None
+    return Layers((*layers.segments[:lowest], segment), np.empty(0, np.int64), memory)
 
 
 class ChangeLog:
@@ -466,7 +466,7 @@ def current(
             if not layers.segments:
                 layers = begin() or layers
             if len(layers.stale):
-                kept, wanted = plan_refresh(layers, height)
-                layers = refresh_layers(layers, kept, build(wanted[alive[wanted]]))
+                lowest, rows = plan_refresh(layers, height)
+                layers = refresh_layers(layers, lowest, build(rows[alive[rows]]))
             cache.keep(key, seq, layers)
     return layers

@@ -105,8 +105,8 @@ class _Blocks:
     def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
         size = self._rows
         blocks = np.arange(-(-rows // size)) if slots is None else slots // size
-        wanted = np.minimum(rows - blocks * size, size)
-        lacking = self._counts[blocks] < wanted
+        whole = np.minimum(rows - blocks * size, size)
+        lacking = self._counts[blocks] < whole
         return distinct(blocks[lacking]).tolist() if lacking.any() else []
 
 

@@ -328,9 +328,9 @@ class Vocabulary(Mapping[str, int]):
         return (self._bytes_of(number).decode() for number in range(len(self)))
 
     def __getitem__(self, word: str) -> int:
-        wanted = word.encode(errors="surrogatepass")  # of a query, which may have any
-        place = bisect_left(self._order, wanted, key=self._bytes_of)
-        if place < len(self._order) and self._bytes_of(self._order[place]) == wanted:
+        sought = word.encode(errors="surrogatepass")  # of a query, which may have any
+        place = bisect_left(self._order, sought, key=self._bytes_of)
+        if place < len(self._order) and self._bytes_of(self._order[place]) == sought:
             return int(self._order[place])
         raise KeyError(word)
 
@@ -401,9 +401,9 @@ def _segment(
     living = rows >= 0
     if not living.all():  # others were deleted since
         owners = rows[owners].astype(np.int32)
-        kept = owners >= 0
-        offsets, owners = np.append(0, np.cumsum(kept))[offsets], owners[kept]
-        weights = weights[kept] if len(weights) else weights
+        is_alive = owners >= 0
+        offsets, owners = np.append(0, np.cumsum(is_alive))[offsets], owners[is_alive]
+        weights = weights[is_alive] if len(weights) else weights
         sizes = sizes[living] if len(sizes) else sizes
         rows = rows[living]
     elif len(rows) and int(rows[-1]) != len(rows) - 1:

@@ -161,18 +161,18 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
     ) -> bytes:
         def read() -> RequestContext:
             message = procedure.parse(sent)
-            asked = procedure.request_of(message, self._shared.served, route.access == "read")
+            call = procedure.request_of(message, self._shared.served, route.access == "read")
             if not may:
                 raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
-            return asked
+            return call
 
-        def work(asked: RequestContext) -> bytes:
-            return _written(procedure, route.answer(asked), began)
+        def work(call: RequestContext) -> bytes:
+            return _written(procedure, route.answer(call), began)
 
         if len(sent) > self._limits.parsed_at_once:
             return await self._in_thread(None, lambda: work(read()))
-        asked = read()
-        return await self._in_thread(asked.timeout, partial(work, asked))
+        call = read()
+        return await self._in_thread(call.timeout, partial(work, call))
 
     async def _in_thread(self, timeout: int | None, work: Any) -> bytes:
         """The result of work in a thread. gRPC cancels the call when the client has gone or the
@@ -302,10 +302,10 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
                 with suppress(TimeoutError):
                     sent = await asyncio.wait_for(context.read(), READ_WITHIN)
         try:
-            asked = health_pb2.HealthCheckRequest.FromString(sent or b"")
+            check = health_pb2.HealthCheckRequest.FromString(sent or b"")
         except Exception:  # google.protobuf's, of which there is one class
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "failed to decode the message")
-        return await self._servicer.Check(asked, context)
+        return await self._servicer.Check(check, context)
 
     def service(self, details: Any) -> Any:
         """What answers a call."""

@@ -202,8 +202,8 @@ def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
     ]
 
 
-def _sparse_vector(given: Any, place: str) -> SparseVector:
-    read = given.get if isinstance(given, Mapping) else partial(getattr, given)
+def _sparse_vector(value: Any, place: str) -> SparseVector:
+    read = value.get if isinstance(value, Mapping) else partial(getattr, value)
     try:
         places, numbers = np.asarray(read("indices", None)), np.asarray(read("values", None))
     except (ValueError, TypeError, OverflowError):
@@ -211,7 +211,7 @@ def _sparse_vector(given: Any, place: str) -> SparseVector:
     alike = places.ndim == 1 and places.shape == numbers.shape
     if not alike or not _are_indices(places) or (len(numbers) and numbers.dtype.kind not in "fiu"):
         raise InvalidArgumentError(
-            f"{place} is {quote(given)}, expected as many indices, each once and from 0 to "
+            f"{place} is {quote(value)}, expected as many indices, each once and from 0 to "
             f"{MAX_INDICES - 1}, as values, as in {{'indices': [3, 17], 'values': [0.5, 1.2]}}"
         )
     if len(numbers) and not (np.abs(numbers) <= MAX_SPARSE_VALUE).all():  # NaN isn't, either

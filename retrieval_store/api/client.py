@@ -465,16 +465,16 @@ class Client:
     def _created(
         self,
         name: str,
-        given: Payload,
+        config: Payload,
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
         from retrieval_store.api.embedder import check_ready, space_for, spec_of
 
         check_ready(use.embedding_function)
-        space = space_for(use.embedding_function, cast(str | None, given.get("space")))
-        given = given if space is None else {**given, "space": checked_space(space)}
-        chosen = with_given(ALL_DEFAULTS, given)
+        space = space_for(use.embedding_function, cast(str | None, config.get("space")))
+        config = config if space is None else {**config, "space": checked_space(space)}
+        chosen = with_given(ALL_DEFAULTS, config)
         spaces = spaces_of(chosen)
         _refuse_bad_index(spaces[SPACE])
         if chosen["qdrant"] and not self._session.on_cluster:
@@ -499,7 +499,7 @@ class Client:
     def _got_or_created(
         self,
         name: str,
-        given: Payload,
+        config: Payload,
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
@@ -507,10 +507,10 @@ class Client:
         while True:  # another process may create or delete it between the two
             with suppress(NotFoundError):
                 record = self._session.store.named(name)
-                refuse_conflict(given, all_settings(record), SEARCH_TIME)
+                refuse_conflict(config, all_settings(record), SEARCH_TIME)
                 return self._collection(record, use)
             try:
-                return self._created(name, given, metadata, use)
+                return self._created(name, config, metadata, use)
             except AlreadyExistsError:
                 refused += 1
                 if refused == ATTEMPTS:  # on a cluster it may be the name of something else
@@ -648,12 +648,12 @@ def _refuse_misplaced(
             raise InvalidArgumentError(message.format(" and ".join(misplaced)))
 
 
-def _id_of(given: Any) -> str:
+def _id_of(value: Any) -> str:
     try:
-        return str(uuid.UUID(str(given)))
+        return str(uuid.UUID(str(value)))
     except ValueError:
         raise InvalidUUIDError(
-            f"collection_id is {quote(given)}, expected a UUID, as a collection's `id`"
+            f"collection_id is {quote(value)}, expected a UUID, as a collection's `id`"
         ) from None
 
 

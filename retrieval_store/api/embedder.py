@@ -346,7 +346,7 @@ def made_of(name: Any, settings: Any) -> Embeds:
     return made
 
 
-def function_of(given: Any, argument: str) -> Any:
+def function_of(value: Any, argument: str) -> Any:
     """What is given as an embedding function, callable: of a registered name, the function of that
     name made without settings; anything else as it is.
 
@@ -354,10 +354,10 @@ def function_of(given: Any, argument: str) -> Any:
     registered, or whose class can't be made without settings, and InvalidTypeError for what can't
     be called.
     """
-    if isinstance(given, str):
-        return _function_named(given, argument)
-    check_callable(given, argument)
-    return given
+    if isinstance(value, str):
+        return _function_named(value, argument)
+    check_callable(value, argument)
+    return value
 
 
 def _function_named(name: str, argument: str) -> Embeds:
@@ -401,11 +401,11 @@ def _required_by(kind: Any) -> list[str]:
     ]
 
 
-def _note_spec(given: Spec | None) -> Spec | None:
+def _note_spec(spec: Spec | None) -> Spec | None:
     """What a function that the user gives is remembered as, noted for `_restore_function`."""
-    if given is not None and "name" in given:
-        _given.add(_canonical(given))
-    return given
+    if spec is not None and "name" in spec:
+        _given.add(_canonical(spec))
+    return spec
 
 
 def _canonical(spec: Spec) -> bytes:
@@ -417,29 +417,29 @@ def _canonical(spec: Spec) -> bytes:
         return b""
 
 
-def _refuse_conflict(given: Spec | None, stored: Spec) -> None:
-    if given is not None and not _may_be_same(given, stored):
+def _refuse_conflict(spec: Spec | None, stored: Spec) -> None:
+    if spec is not None and not _may_be_same(spec, stored):
         raise ConflictError(
             f"the collection was created with the embedding function {_named_spec(stored)}, but "
-            f"embedding_function is {_named_spec(given)}: its vectors mean something else. If they "
+            f"embedding_function is {_named_spec(spec)}: its vectors mean something else. If they "
             "don't, pass check_model=False"
         )
 
 
-def _warn_of_another(given: Spec | None, stored: Spec) -> None:
+def _warn_of_another(spec: Spec | None, stored: Spec) -> None:
     """Log that a function has another name, or is from elsewhere: functions move, and notebooks
     define them anew, so it may be the same."""
-    if given is None or "custom" not in given or "custom" not in stored:
+    if spec is None or "custom" not in spec or "custom" not in stored:
         return
-    moved = "module" in given and given["module"] != stored.get("module", given["module"])
-    if moved or given["custom"] != stored["custom"]:
+    moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
+    if moved or spec["custom"] != stored["custom"]:
         _log.warning(
             "the collection was created with the embedding function %s of the module %s, and is "
             "used with %s of the module %s",
             _named_spec(stored),
             _SHORT.repr(stored.get("module")),
-            _named_spec(given),
-            _SHORT.repr(given.get("module")),
+            _named_spec(spec),
+            _SHORT.repr(spec.get("module")),
         )
 
 

@@ -417,23 +417,23 @@ class Writer:
     loader: DataLoader | None
     expires: str | None = None
 
-    def add(self, given: Given, show_progress: bool) -> WriteResult:
+    def add(self, arguments: Given, show_progress: bool) -> WriteResult:
         """Insert points; see `Collection.add`."""
-        records = self._records(given)
+        records = self._records(arguments)
         require_sources(records)
         return self.write(self._prepared(records, show_progress), _ADD)
 
-    def update(self, given: Given, show_progress: bool) -> WriteResult:
+    def update(self, arguments: Given, show_progress: bool) -> WriteResult:
         """Change points; see `Collection.update`."""
-        records = self._records(given)
+        records = self._records(arguments)
         require_change(records)
         return self.write(self._prepared(records, show_progress), _UPDATE)
 
     def upsert_batch(
-        self, given: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
+        self, arguments: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
     ) -> tuple[PreparedBatch, WriteRules]:
         """The batch that inserts or changes points, to be written; see `Collection.upsert`."""
-        records = self._records(given)
+        records = self._records(arguments)
         require_change(records)
         if replaces and records.embed is not None:  # no vector may stay of what is replaced
             require_sources(records)
@@ -443,8 +443,8 @@ class Writer:
         made = replace(made, batch=whole(made.batch))
         return made, _REPLACE if is_whole(made.batch) else _NEW_METADATA
 
-    def _records(self, given: Given) -> Records:
-        records = records_of(*given)
+    def _records(self, arguments: Given) -> Records:
+        records = records_of(*arguments)
         if records.sparse_embeddings is not None:
             refuse_no_sparse("sparse_embeddings", self.record())
         if self.expires is not None:

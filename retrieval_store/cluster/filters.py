@@ -418,8 +418,8 @@ def _with(leaf: Condition, values: list[Any]) -> Condition:
     return models.FieldCondition(key=leaf.key, match=models.MatchAny(any=values))
 
 
-def _terms(given: Any) -> list[Condition]:
-    return list(given) if isinstance(given, list) else [given]
+def _terms(value: Any) -> list[Condition]:
+    return list(value) if isinstance(value, list) else [value]
 
 
 def _count(bound: Bound) -> int:

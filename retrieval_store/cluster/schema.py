@@ -210,15 +210,15 @@ def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) ->
         cluster.call("update_collection", settings.name, vectors_config=changed)
 
 
-def quantization(given: Any) -> Any:
+def quantization(value: Any) -> Any:
     """Quantization as the client takes it; InvalidArgumentError for an invalid one."""
-    if given is None:
+    if value is None:
         return None
     try:
-        return TypeAdapter(models.QuantizationConfig).validate_python(SHORT.get(str(given), given))
+        return TypeAdapter(models.QuantizationConfig).validate_python(SHORT.get(str(value), value))
     except ValidationError as error:
         raise InvalidArgumentError(
-            f"configuration['qdrant']['quantization'] is {quote(given)}, expected one of "
+            f"configuration['qdrant']['quantization'] is {quote(value)}, expected one of "
             f"{', '.join(map(repr, SHORT))}, or what Qdrant takes as a quantization_config"
         ) from error
 

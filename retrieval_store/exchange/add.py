@@ -115,14 +115,14 @@ def source_of(
     return Source(place, _format(place, format), FileColumns(id_column, document_column), most)
 
 
-def _format(path: Path, given: Any) -> Format:
+def _format(path: Path, value: Any) -> Format:
     known = get_args(Format)
-    if given is not None:
-        if given not in known:
+    if value is not None:
+        if value not in known:
             raise InvalidArgumentError(
-                f"format is {quote(given)}, expected one of {', '.join(map(repr, known))}"
+                f"format is {quote(value)}, expected one of {', '.join(map(repr, known))}"
             )
-        return given  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]
     if path.is_dir():
         return "arrays"
     found = _OF_SUFFIX.get(path.suffix.lower())

@@ -293,13 +293,13 @@ def refuse_text(ids: Any, name: str = "ids") -> None:
         raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
 
 
-def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
+def items_of(value: Any, name: str, kind: Any, *others: Any) -> list[Any]:
     """A list of an iterable, all of whose items have one of the given types. InvalidTypeError names
     the first that doesn't."""
-    refuse_text(given, name)
-    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidTypeError(f"{name} is {quote(given)}, expected a list of {kind.__name__}")
-    items = list(given)
+    refuse_text(value, name)
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of {kind.__name__}")
+    items = list(value)
     for i, item in enumerate(items):
         if not isinstance(item, kind) and all(item is not other for other in others):
             raise InvalidTypeError(f"{name}[{i}] is {quote(item)}, expected {kind.__name__}")

@@ -321,15 +321,15 @@ def _of_filter(
     return parts
 
 
-def _condition_of(opened: CollectionHandle, argument: str, given: Any) -> Condition:
-    if isinstance(given, models.Filter):
-        return _all_of(argument, _of_filter(opened, argument, given), _written(given))
-    return Condition(argument, _written(given), _meaning(opened, {"must": [given]}))
+def _condition_of(opened: CollectionHandle, argument: str, value: Any) -> Condition:
+    if isinstance(value, models.Filter):
+        return _all_of(argument, _of_filter(opened, argument, value), _written(value))
+    return Condition(argument, _written(value), _meaning(opened, {"must": [value]}))
 
 
-def _negated_condition(opened: CollectionHandle, argument: str, given: Any) -> Condition:
-    written = {"must_not": _written(given)}
-    return Condition(argument, written, _meaning(opened, {"must_not": [given]}))
+def _negated_condition(opened: CollectionHandle, argument: str, value: Any) -> Condition:
+    written = {"must_not": _written(value)}
+    return Condition(argument, written, _meaning(opened, {"must_not": [value]}))
 
 
 def _combined_condition(
@@ -351,11 +351,11 @@ def _meaning(opened: CollectionHandle, asked: dict[str, Any]) -> Expression:
     return And(()) if expression is None else expression
 
 
-def _as_list(given: Any) -> list[Any]:
-    if given is None:
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
         return []
-    return list(given) if isinstance(given, list) else [given]
+    return list(value) if isinstance(value, list) else [value]
 
 
-def _written(given: Any) -> Any:
-    return given.model_dump(mode="json", exclude_none=True)
+def _written(value: Any) -> Any:
+    return value.model_dump(mode="json", exclude_none=True)

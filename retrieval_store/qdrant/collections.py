@@ -131,10 +131,10 @@ def _merge_settings(old: Payload, new: Payload) -> Payload:
     return settings
 
 
-def check_shard_key(given: Any) -> None:
+def check_shard_key(value: Any) -> None:
     """Refuse a shard key: there are none here."""
-    if given is not None:
-        raise wrong(f"Bad request: there is no shard key {quote(given)}")
+    if value is not None:
+        raise wrong(f"Bad request: there is no shard key {quote(value)}")
 
 
 def check_sharding(opened: CollectionHandle) -> None:

@@ -406,10 +406,10 @@ def _plain(value: Any) -> Any:
     return plain(value) if hasattr(value, "model_dump") else getattr(value, "value", value)
 
 
-def _quantization(old: CollectionConfig, given: Any) -> Any:
-    if given is None:
+def _quantization(old: CollectionConfig, value: Any) -> Any:
+    if value is None:
         return old.quantization_config
-    return None if given == models.Disabled.DISABLED else plain(given)
+    return None if value == models.Disabled.DISABLED else plain(value)
 
 
 def tell_once(given: Mapping[str, Any]) -> None:

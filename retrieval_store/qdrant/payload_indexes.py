@@ -163,13 +163,13 @@ def parse_order(given: str | models.OrderBy, indexes: Indexes) -> Order:
     )
 
 
-def _start(given: Any) -> int | float | None:
+def _start(value: Any) -> int | float | None:
     """The value at which an order starts; servers read numbers as float64."""
-    if given is None:
+    if value is None:
         return None
-    if isinstance(given, date):
-        return micros_of(given)
-    return to_float(given, "start_from")
+    if isinstance(value, date):
+        return micros_of(value)
+    return to_float(value, "start_from")
 
 
 def parse_filled(key: str, schema: Schema) -> Expression:

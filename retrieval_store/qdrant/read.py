@@ -274,9 +274,9 @@ def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
     return Fields(payload, payload, payload, vectors, version)
 
 
-def expression_of(opened: CollectionHandle, given: Any) -> Expression | None:
+def expression_of(opened: CollectionHandle, value: Any) -> Expression | None:
     """The expression of a filter in this collection."""
-    return parse_filter(given, opened.configuration.indexes_by_path)
+    return parse_filter(value, opened.configuration.indexes_by_path)
 
 
 def retrieve(

@@ -156,9 +156,9 @@ def _of_batch(
     return ids, columns, [to_write(one, f"payloads[{i}]") for i, one in enumerate(given)]
 
 
-def _check_length(name: str, given: Sequence[Any], count: int) -> None:
-    if len(given) != count:
-        raise bad_request(f"there are {count} ids, but {len(given)} {name}")
+def _check_length(name: str, values: Sequence[Any], count: int) -> None:
+    if len(values) != count:
+        raise bad_request(f"there are {count} ids, but {len(values)} {name}")
 
 
 def _each_once(batch: PointBatch) -> PointBatch:
@@ -330,11 +330,11 @@ def _chosen_by(
     return ids, expression_of(opened, given)
 
 
-def operation_of(opened: CollectionHandle, given: Any) -> Operation:
+def operation_of(opened: CollectionHandle, value: Any) -> Operation:
     """One of the operations of `batch_update_points`."""
-    for asked in vars(given).values() if isinstance(given, BaseModel) else ():
+    for asked in vars(value).values() if isinstance(value, BaseModel) else ():
         check_shard_key(getattr(asked, "shard_key", None))
-    match given:
+    match value:
         case models.UpsertOperation(upsert=upsert):
             return upserting(opened, upsert, upsert.update_filter, upsert.update_mode)
         case models.DeleteOperation(delete=selector):
@@ -356,7 +356,7 @@ def operation_of(opened: CollectionHandle, given: Any) -> Operation:
         case models.DeleteVectorsOperation(delete_vectors=asked):
             return deleting_vectors(opened, asked.vector, selector_of(asked.points, asked.filter))
     raise bad_request(
-        f"an operation is {quote(given)}, expected one of qdrant_client.models' operations"
+        f"an operation is {quote(value)}, expected one of qdrant_client.models' operations"
     )
 
 

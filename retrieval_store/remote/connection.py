@@ -305,13 +305,13 @@ def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
     return OURS in answer
 
 
-def _timeout(given: Any) -> float | None:
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if given is not None and not (is_number and given > 0):
+def _timeout(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and value > 0):
         raise InvalidArgumentError(
-            f"timeout is {quote(given)}, expected seconds, more than 0, or None"
+            f"timeout is {quote(value)}, expected seconds, more than 0, or None"
         )
-    return None if given is None else float(given)
+    return None if value is None else float(value)
 
 
 def _headers(options: Mapping[str, Any]) -> dict[str, str]:

@@ -257,10 +257,10 @@ def as_json(body: bytes) -> Any:
     return found
 
 
-def _is_deeper(given: Any) -> bool:
+def _is_deeper(value: Any) -> bool:
     """Whether lists and objects are nested deeper than a server parses them: parsing takes time
     that grows with the square of the depth."""
-    level = [given]
+    level = [value]
     for _ in range(DEEPEST):
         within = [one.values() if type(one) is dict else one for one in level]
         deeper = [several for several in within if not _NESTING.isdisjoint(map(type, several))]

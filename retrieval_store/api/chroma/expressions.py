@@ -499,13 +499,13 @@ class Search:
         return Search(**{**own, "select": self._select, **changed})
 
 
-def _as(kind: Any, given: Any, name: str) -> Any:
+def _as(kind: Any, value: Any, name: str) -> Any:
     """An object of a class, or of Chroma's class of that name, or of a dict."""
-    if isinstance(given, kind):
-        return given
-    form = given.to_dict() if hasattr(given, "to_dict") else given
+    if isinstance(value, kind):
+        return value
+    form = value.to_dict() if hasattr(value, "to_dict") else value
     if not isinstance(form, Mapping):
-        raise InvalidTypeError(f"{name} is {quote(given)}, expected {kind.__name__} or a dict")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected {kind.__name__} or a dict")
     return kind.from_dict(form)
 
 

@@ -129,14 +129,14 @@ def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
     return Grouping(keys, by, size, _LEAST[operator])
 
 
-def _keys(given: Any, place: str) -> tuple[str, ...]:
+def _keys(value: Any, place: str) -> tuple[str, ...]:
     """Metadata keys, which may include K.SCORE."""
-    if not isinstance(given, list | tuple) or not given:
-        raise InvalidTypeError(f"{place} is {quote(given)}, expected keys")
-    for key in given:
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidTypeError(f"{place} is {quote(value)}, expected keys")
+    for key in value:
         if not isinstance(key, str) or not key or (key[0] == "#" and key != SCORE):
             raise InvalidArgumentError(f"{place} has {quote(key)}, expected metadata keys")
-    return tuple(given)
+    return tuple(value)
 
 
 def group_records(
@@ -427,11 +427,11 @@ def _searches(searches: Any) -> list[tuple[Search, str]]:
     return [(_search_of(one, name), name) for one, name in zip(searches, places, strict=True)]
 
 
-def _search_of(given: Any, place: str) -> Search:
+def _search_of(value: Any, place: str) -> Search:
     """A search, given as one of ours, of Chroma's, or as a dict."""
-    form = given.to_dict() if hasattr(given, "to_dict") else given
+    form = value.to_dict() if hasattr(value, "to_dict") else value
     if not isinstance(form, Mapping):
-        raise InvalidTypeError(f"{place} is {quote(given)}, expected a Search")
+        raise InvalidTypeError(f"{place} is {quote(value)}, expected a Search")
     return Search.from_dict(form)
 
 

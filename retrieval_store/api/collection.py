@@ -609,14 +609,14 @@ class Collection:
         """
         from retrieval_store.api.maps import MapRequest, drawn, map_of
 
-        asked = MapRequest(
+        request = MapRequest(
             filter_of(where, where_document),
             None if color is None else metadata_key(color, "color"),
             named_by(mark, "mark"),
             whole_number(sample, "sample", 1),
             whole_number(seed, "seed", 0),
         )
-        return drawn(map_of(self._points(), self.name, self._metric(), asked), library)
+        return drawn(map_of(self._points(), self.name, self._metric(), request), library)
 
     def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
         """Load what the first queries would load, so that none of them waits for it: which points

@@ -36,9 +36,9 @@ def bound(
     ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a query by name, with defaults. TypeError as for any call."""
-    asked, named = inspect.signature(ask), accept_former(named)
-    suggest_our_name("why", named, asked.parameters)
-    given = asked.bind(None, *query, **named)
+    parameters, named = inspect.signature(ask), accept_former(named)
+    suggest_our_name("why", named, parameters.parameters)
+    given = parameters.bind(None, *query, **named)
     given.apply_defaults()
     return {name: value for name, value in given.arguments.items() if name != "self"}
 

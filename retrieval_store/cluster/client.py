@@ -417,7 +417,7 @@ class Cluster:
         """The server's version, read once; ClusterError for one that is too old."""
         if self._version is None:  # two threads may both ask, and learn the same
             self._version = self._served(
-                self._retried(lambda: self._asked("info"), "info", "").version
+                self._retried(lambda: self._result("info"), "info", "").version
             )
         return self._version
 
@@ -459,9 +459,9 @@ class Cluster:
 
     def _called(self, method: str, collection: str, **arguments: Any) -> Any:
         _ = self.version
-        return self._retried(lambda: self._asked(method, **arguments), method, collection)
+        return self._retried(lambda: self._result(method, **arguments), method, collection)
 
-    def _asked(self, method: str, **arguments: Any) -> Any:
+    def _result(self, method: str, **arguments: Any) -> Any:
         """What the client answers at once."""
         return getattr(self._client, method)(**arguments)
 
@@ -490,9 +490,9 @@ class BlockingClient:
         self._loop = CALLING.get()
 
     def __getattr__(self, name: str) -> Any:
-        return partial(self._asked, getattr(self._client, name))
+        return partial(self._run, getattr(self._client, name))
 
-    def _asked(self, method: Callable[..., Coroutine[Any, Any, Any]], **arguments: Any) -> Any:
+    def _run(self, method: Callable[..., Coroutine[Any, Any, Any]], **arguments: Any) -> Any:
         self._loop = CALLING.get() or self._loop  # threads that others start don't inherit it
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(method(**arguments), self._loop).result()

@@ -196,11 +196,11 @@ class QdrantCollection:
         return BM25Embedding(**self.settings.text)
 
 
-def _consistency(asked: Any) -> dict[str, Any]:
+def _consistency(level: Any) -> dict[str, Any]:
     """The argument of the client's methods; over gRPC they don't take the word."""
-    if isinstance(asked, str):
-        asked = models.ReadConsistencyType(asked)
-    return {} if asked is None else {"consistency": asked}
+    if isinstance(level, str):
+        level = models.ReadConsistencyType(level)
+    return {} if level is None else {"consistency": level}
 
 
 def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) -> VectorsBySpace:

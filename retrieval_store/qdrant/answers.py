@@ -63,11 +63,11 @@ def looking(look: Look) -> Iterator[None]:
         _LOOK.reset(token)
 
 
-def _run_query(asked: PendingQuery) -> list[Hits]:
+def _run_query(query: PendingQuery) -> list[Hits]:
     look = _LOOK.get()
     if look is not None:
-        look(asked)
-    return asked.opened.points.ask(asked.question)
+        look(query)
+    return query.opened.points.ask(query.question)
 
 
 def request_of(arguments: Mapping[str, Any]) -> models.QueryRequest:
@@ -256,16 +256,16 @@ TERMS = ArgumentNames(
 
 
 def case_of(
-    asked: PendingQuery, records: Any, containing: str | None, same: str | None
+    query: PendingQuery, records: Any, containing: str | None, same: str | None
 ) -> WhyRequest:
     """The case of a query with one request. records: an id, or several."""
-    opened, request = asked.opened, asked.request
+    opened, request = query.opened, query.request
     ids = None if records is None else _ids_in(records)
     check_asked(ids, containing, "records")
-    assert asked.collections is not None
-    named = named_by(asked.collections, opened, request)
+    assert query.collections is not None
+    named = named_by(query.collections, opened, request)
     return WhyRequest(
-        asked.question,
+        query.question,
         ids,
         containing,
         (
@@ -333,11 +333,11 @@ def _negated_condition(opened: CollectionHandle, argument: str, value: Any) -> C
 
 
 def _combined_condition(
-    opened: CollectionHandle, argument: str, asked: dict[str, Any], conditions: Sequence[Any]
+    opened: CollectionHandle, argument: str, parts: dict[str, Any], conditions: Sequence[Any]
 ) -> Condition:
     terms = tuple(_condition_of(opened, argument, one) for one in conditions)
-    written = _written(models.Filter(**asked))
-    return Condition(argument, written, _meaning(opened, asked), "any", terms)
+    written = _written(models.Filter(**parts))
+    return Condition(argument, written, _meaning(opened, parts), "any", terms)
 
 
 def _all_of(argument: str, parts: Sequence[Condition], written: Any = None) -> Condition:
@@ -346,8 +346,8 @@ def _all_of(argument: str, parts: Sequence[Condition], written: Any = None) -> C
     return Condition(argument, written, expression, kind, tuple(parts))
 
 
-def _meaning(opened: CollectionHandle, asked: dict[str, Any]) -> Expression:
-    expression = expression_of(opened, models.Filter(**asked))
+def _meaning(opened: CollectionHandle, parts: dict[str, Any]) -> Expression:
+    expression = expression_of(opened, models.Filter(**parts))
     return And(()) if expression is None else expression
 
 

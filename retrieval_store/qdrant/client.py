@@ -171,8 +171,8 @@ def explain(client: QdrantClient, collection_name: str, **arguments: Any) -> Pay
     ask = client.query_points_groups if "group_by" in arguments else client.query_points
     explanations: list[Payload] = []
 
-    def look(asked: PendingQuery) -> None:
-        explanations.append(asked.opened.points.explain(asked.question))
+    def look(query: PendingQuery) -> None:
+        explanations.append(query.opened.points.explain(query.question))
 
     with looking(look):
         ask(collection_name, **arguments)
@@ -204,9 +204,9 @@ def why(
 
     found: list[Reasons] = []
 
-    def look(asked: PendingQuery) -> None:
-        case = case_of(asked, records, containing, same)
-        found.append(reasons_of(asked.opened.points, case))
+    def look(query: PendingQuery) -> None:
+        case = case_of(query, records, containing, same)
+        found.append(reasons_of(query.opened.points, case))
 
     with looking(look):
         client.query_points(collection_name, **arguments)

@@ -252,14 +252,14 @@ def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:
 
 def _change(aliases: dict[str, str], operation: Any) -> None:
     match operation:
-        case models.CreateAliasOperation(create_alias=asked):
-            aliases[checked_name(asked.alias_name)] = asked.collection_name
-        case models.DeleteAliasOperation(delete_alias=asked):
-            aliases.pop(asked.alias_name, None)
-        case models.RenameAliasOperation(rename_alias=asked):
-            if asked.old_alias_name not in aliases:
-                raise not_found(f"Not found: Alias {asked.old_alias_name} does not exists!")
-            aliases[checked_name(asked.new_alias_name)] = aliases.pop(asked.old_alias_name)
+        case models.CreateAliasOperation(create_alias=alias):
+            aliases[checked_name(alias.alias_name)] = alias.collection_name
+        case models.DeleteAliasOperation(delete_alias=alias):
+            aliases.pop(alias.alias_name, None)
+        case models.RenameAliasOperation(rename_alias=alias):
+            if alias.old_alias_name not in aliases:
+                raise not_found(f"Not found: Alias {alias.old_alias_name} does not exists!")
+            aliases[checked_name(alias.new_alias_name)] = aliases.pop(alias.old_alias_name)
         case _:
             raise wrong(
                 f"an alias operation is {operation!r}, expected one of qdrant_client.models'"

@@ -148,17 +148,17 @@ class Order:
 
 def parse_order(given: str | models.OrderBy, indexes: Indexes) -> Order:
     """The order of a scroll."""
-    asked = models.OrderBy(key=given) if isinstance(given, str) else given
-    path = parse_path(asked.key)
+    order = models.OrderBy(key=given) if isinstance(given, str) else given
+    path = parse_path(order.key)
     index = indexes.get(path)
-    descending = asked.direction is models.Direction.DESC
+    descending = order.direction is models.Direction.DESC
     match kind_of(index):
         case "float" | "datetime" as kind:
-            return Order(ValuesAt(path, kind), descending, _start(asked.start_from))
+            return Order(ValuesAt(path, kind), descending, _start(order.start_from))
         case "integer" if orders_integers(index):
-            return Order(ValuesAt(path, "integer"), descending, _start(asked.start_from))
+            return Order(ValuesAt(path, "integer"), descending, _start(order.start_from))
     raise InvalidFilterError(
-        f"{asked.key!r} has no index of integers, floats or datetimes, which an order needs: "
+        f"{order.key!r} has no index of integers, floats or datetimes, which an order needs: "
         "create_payload_index makes one"
     )
 

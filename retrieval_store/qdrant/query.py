@@ -292,8 +292,8 @@ class _FormulaParser:
                 return Power(
                     self.parse(power.base, depth + 1), self.parse(power.exponent, depth + 1)
                 )
-            case models.GeoDistance(geo_distance=asked):
-                return self._distance(asked)
+            case models.GeoDistance(geo_distance=params):
+                return self._distance(params)
             case models.DatetimeExpression(datetime=text):
                 return Constant(_seconds(text))
             case models.DatetimeKeyExpression(datetime_key=key):
@@ -302,17 +302,17 @@ class _FormulaParser:
                 return TimeAt(self._at(key, TIMES), seconds)
         return None
 
-    def _distance(self, asked: models.GeoDistanceParams) -> Formula:
-        place = self._default(asked.to)
+    def _distance(self, params: models.GeoDistanceParams) -> Formula:
+        place = self._default(params.to)
         known = isinstance(place, dict) and {"lon", "lat"} <= place.keys()
-        name = f"defaults[{asked.to!r}]"
+        name = f"defaults[{params.to!r}]"
         default = (
             (to_float(place["lon"], f"{name}['lon']"), to_float(place["lat"], f"{name}['lat']"))
             if known
             else None
         )
-        origin = (asked.origin.lon, asked.origin.lat)
-        return DistanceTo(origin, self._at(asked.to, PLACES), default)
+        origin = (params.origin.lon, params.origin.lat)
+        return DistanceTo(origin, self._at(params.to, PLACES), default)
 
     def _function(self, value: Any, depth: int) -> Formula | None:
         """A node that is a model with one field, which is named like the function."""
@@ -426,8 +426,8 @@ def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QuerySte
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
     unnamed = all_of(above, named)
     prefetch = tuple(_step_with_prefetches(one, unnamed) for one in parsed.prefetch)
-    asked = None if prefetch else all_of(parsed.step.expression, unnamed)
-    return replace(parsed.step, prefetch=prefetch, expression=asked)
+    own = None if prefetch else all_of(parsed.step.expression, unnamed)
+    return replace(parsed.step, prefetch=prefetch, expression=own)
 
 
 class _QueryParser:
@@ -519,13 +519,13 @@ class _QueryParser:
 
     def _payload_text(self, text: Any, value: Any) -> PayloadText:
         """The scoring by the words of a key with a text index that ranks."""
-        asked = text if hasattr(text, "query") else models.TextQueryInput(query=text)
-        scoring = asked.scoring.bm25 if asked.scoring is not None else models.Bm25Params()
+        query = text if hasattr(text, "query") else models.TextQueryInput(query=text)
+        scoring = query.scoring.bm25 if query.scoring is not None else models.Bm25Params()
         k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
         if not 0.0 <= k1 <= MAX_K1 or not 0.0 <= b <= 1.0:
             raise bad_request(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
         at = parse_scored(value.using, self._opened.configuration.indexes_by_path)
-        tokens = tuple(at.tokens.of_query(asked.query))
+        tokens = tuple(at.tokens.of_query(query.query))
         return PayloadText(at, tokens, k1, b, self._corpus(value.params))
 
     def _corpus(self, params: models.SearchParams | None) -> Expression | None:

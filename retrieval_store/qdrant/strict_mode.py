@@ -324,12 +324,12 @@ def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
         "max_collection_vector_size_bytes": strict.max_collection_vector_size_bytes,
         "max_points_count": strict.max_points_count,
     }
-    asked = [*limits][:1] if payloads_alone else [*limits]
-    if all(limits[setting] is None for setting in asked):
+    checked = [*limits][:1] if payloads_alone else [*limits]
+    if all(limits[setting] is None for setting in checked):
         return
     size = SIZES.of(opened)
     sizes = dict(zip(limits, (size.payloads, size.vectors, size.points), strict=True))
-    for setting in asked:
+    for setting in checked:
         most = limits[setting]
         if most is not None and sizes[setting] >= most:
             _refuse("the size", sizes[setting], f"less than {most} before a write", setting)
@@ -366,16 +366,16 @@ class _Sizes:
 
     def of(self, opened: CollectionHandle) -> Size:
         """The size of a collection when it was last measured."""
-        asked, size = self._known.get(opened.record.id, (0, Size()))
-        if asked % MEASURED_EACH == 0:
+        times, size = self._known.get(opened.record.id, (0, Size()))
+        if times % MEASURED_EACH == 0:
             size = _measure_collection(opened)
-        self._keep(opened.record.id, asked + 1, size)
+        self._keep(opened.record.id, times + 1, size)
         return size
 
-    def _keep(self, collection: str, asked: int, size: Size) -> None:
+    def _keep(self, collection: str, times: int, size: Size) -> None:
         if len(self._known) >= MAX_MEASURED and collection not in self._known:
             self._known.clear()
-        self._known[collection] = asked, size
+        self._known[collection] = times, size
 
 
 SIZES = _Sizes()

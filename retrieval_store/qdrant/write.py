@@ -332,29 +332,29 @@ def _chosen_by(
 
 def operation_of(opened: CollectionHandle, value: Any) -> Operation:
     """One of the operations of `batch_update_points`."""
-    for asked in vars(value).values() if isinstance(value, BaseModel) else ():
-        check_shard_key(getattr(asked, "shard_key", None))
+    for one in vars(value).values() if isinstance(value, BaseModel) else ():
+        check_shard_key(getattr(one, "shard_key", None))
     match value:
         case models.UpsertOperation(upsert=upsert):
             return upserting(opened, upsert, upsert.update_filter, upsert.update_mode)
         case models.DeleteOperation(delete=selector):
             return deleting_points(opened, selector)
-        case models.SetPayloadOperation(set_payload=asked):
-            points = selector_of(asked.points, asked.filter)
-            return setting_payload(opened, asked.payload, points, asked.key)
-        case models.OverwritePayloadOperation(overwrite_payload=asked):
-            points = selector_of(asked.points, asked.filter)
-            if asked.key is None:
-                return overwriting_payload(opened, asked.payload, points)
-            return setting_payload(opened, asked.payload, points, asked.key)
-        case models.DeletePayloadOperation(delete_payload=asked):
-            return deleting_payload(opened, asked.keys, selector_of(asked.points, asked.filter))
+        case models.SetPayloadOperation(set_payload=body):
+            points = selector_of(body.points, body.filter)
+            return setting_payload(opened, body.payload, points, body.key)
+        case models.OverwritePayloadOperation(overwrite_payload=body):
+            points = selector_of(body.points, body.filter)
+            if body.key is None:
+                return overwriting_payload(opened, body.payload, points)
+            return setting_payload(opened, body.payload, points, body.key)
+        case models.DeletePayloadOperation(delete_payload=body):
+            return deleting_payload(opened, body.keys, selector_of(body.points, body.filter))
         case models.ClearPayloadOperation(clear_payload=selector):
             return clearing_payload(opened, selector)
-        case models.UpdateVectorsOperation(update_vectors=asked):
-            return updating_vectors(opened, asked.points, asked.update_filter)
-        case models.DeleteVectorsOperation(delete_vectors=asked):
-            return deleting_vectors(opened, asked.vector, selector_of(asked.points, asked.filter))
+        case models.UpdateVectorsOperation(update_vectors=body):
+            return updating_vectors(opened, body.points, body.update_filter)
+        case models.DeleteVectorsOperation(delete_vectors=body):
+            return deleting_vectors(opened, body.vector, selector_of(body.points, body.filter))
     raise bad_request(
         f"an operation is {quote(value)}, expected one of qdrant_client.models' operations"
     )

@@ -368,15 +368,15 @@ def _on_excluded(one: Excluded) -> str:
 
 def _beside_those_that_match(reason: Reason, about: About) -> Iterator[str]:
     """What else is in the way of a record that conditions leave out."""
-    asked = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
-    for name, leg in asked.items():
+    legs = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
+    for name, leg in legs.items():
         if leg.beyond:
             yield _on_threshold(name, leg, about)
-    places = [f"{leg.rank} by {name}" for name, leg in asked.items() if leg.rank is not None]
+    places = [f"{leg.rank} by {name}" for name, leg in legs.items() if leg.rank is not None]
     if places:
-        alone = " alone" if len(asked) > 1 else ""
+        alone = " alone" if len(legs) > 1 else ""
         depth = about.step.depth
-        late = any(leg.rank is not None and leg.rank > depth for leg in asked.values())
+        late = any(leg.rank is not None and leg.rank > depth for leg in legs.values())
         few = f", and {about.step.limit} are asked for" if late and not alone else ""
         yield f"beside those that match it would be at place {' and '.join(places)}{alone}{few}"
 

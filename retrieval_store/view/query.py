@@ -277,23 +277,23 @@ def query(views: Views, collection: str, **body: Any) -> Any:
     """The best records for a query, and how they were found."""
     began = time.perf_counter()
     looked = views.collection(collection)
-    asked = question_of(views, looked, body)
+    parsed = question_of(views, looked, body)
     made = time.perf_counter()
-    (hits,) = looked.points.ask(asked.question)
+    (hits,) = looked.points.ask(parsed.question)
     ended = time.perf_counter()
-    explained: dict[str, Any] = dict(looked.points.explain(asked.question))
+    explained: dict[str, Any] = dict(looked.points.explain(parsed.question))
     explained["steps"] = {"question": 1e3 * (made - began), **explained.get("steps", {})}
     return {
-        "hits": _mark_words(shown_hits(hits), asked),
+        "hits": _mark_words(shown_hits(hits), parsed),
         "explain": explained,
         "milliseconds": 1e3 * (ended - began),
-        "words": asked.words,
+        "words": parsed.words,
     }
 
 
-def _mark_words(shown: list[dict[str, Any]], asked: ViewQuery) -> Sequence[dict[str, Any]]:
+def _mark_words(shown: list[dict[str, Any]], parsed: ViewQuery) -> Sequence[dict[str, Any]]:
     """Hits with the places of the query's words in their documents."""
-    found = marks(asked.analyzer, asked.words, [one["document"] for one in shown])
+    found = marks(parsed.analyzer, parsed.words, [one["document"] for one in shown])
     for one, places in zip(shown, found, strict=True):
         one["marks"] = places
     return shown
@@ -315,8 +315,8 @@ def record(
         if chosen.name in shown["vectors"]:
             kind = "sparse_space" if chosen.kind == "sparse" else "space"
             body = {"mode": MODE_OF_KIND[chosen.kind], "record": key, kind: chosen.name}
-            asked = question_of(views, looked, {**body, "k": neighbours})
-            near = shown_hits(looked.points.ask(asked.question)[0])
+            parsed = question_of(views, looked, {**body, "k": neighbours})
+            near = shown_hits(looked.points.ask(parsed.question)[0])
     return {"record": shown, "neighbours": near}
 
 
@@ -348,17 +348,17 @@ def why(
     those most like it."""
     began = time.perf_counter()
     looked = views.collection(collection)
-    asked = question_of(views, looked, body)
-    meant, absent, note = _records_meant(looked, asked.analyzer, records, ids, containing)
+    parsed = question_of(views, looked, body)
+    meant, absent, note = _records_meant(looked, parsed.analyzer, records, ids, containing)
     text = body.get("text")
     case = WhyRequest(
-        asked.question,
+        parsed.question,
         meant,
         None,
         tuple(_conditions(body)),
-        () if text is None else words_beside(asked.question, text, asked.analyzer),
+        () if text is None else words_beside(parsed.question, text, parsed.analyzer),
         terms=OF_SCORES if "min_score" in body else TERMS,
-        spelled={} if text is None else spellings(asked.analyzer, text),
+        spelled={} if text is None else spellings(parsed.analyzer, text),
     )
     reasons = [*reasons_of(looked.points, case)] if meant else []
     reasons += [Reason(one, exists=False) for one in absent]

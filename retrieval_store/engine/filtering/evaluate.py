@@ -274,11 +274,11 @@ class FilterEvaluator:
                 note_use(self._view, column.path)
         if mask is None:
             assert isinstance(leaf, ValueLeaf)
-            return self._asked(leaf, candidates)
+            return self._evaluated(leaf, candidates)
         mask &= candidates
         return mask
 
-    def _asked(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
+    def _evaluated(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
         """The candidates for whose values `leaf.holds`, called once for each value."""
         places = np.flatnonzero(candidates)
         pks = self._view.state.pks[self._at(places)]

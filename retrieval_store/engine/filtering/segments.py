@@ -457,14 +457,14 @@ class ElementSegment:
         every = np.ones(len(self.owners), np.bool_)
         return Rows(self.owners[evaluate_expression(expression, every, self._answer)])
 
-    def _answer(self, leaf: Expression, asked: Bools) -> Bools:
+    def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
         """(objects,) bool: which of the candidate objects fulfil a leaf."""
-        found = np.zeros(len(asked), np.bool_)
+        found = np.zeros(len(candidates), np.bool_)
         if isinstance(leaf, ColumnLeaf):
             rows = leaf.found_in(self.asked[column_of(leaf)])
             if rows is not None:
                 rows.mark(found)
-                return found & asked
+                return found & candidates
         raise TypeError(f"no mask is defined for {leaf!r} in an element")
 
 
@@ -559,11 +559,11 @@ def _places(rows: Ints, owners: Ints, found: Sequence[Any]) -> PlaceSegment:
 
 
 def _elements(
-    asked: tuple[Column, ...], rows: Ints, owners: Ints, found: Sequence[Any]
+    columns: tuple[Column, ...], rows: Ints, owners: Ints, found: Sequence[Any]
 ) -> ElementSegment:
     objects = [type(one) is dict for one in found]
     elements = [one for one in found if type(one) is dict]
-    inner = {column: _inner_segment(column, elements) for column in asked}
+    inner = {column: _inner_segment(column, elements) for column in columns}
     return ElementSegment(rows, owners[np.array(objects, np.bool_)], inner)
 
 

@@ -80,7 +80,9 @@ def words(points: int, folder: Path) -> dict[str, float]:
             "substring by scan ms": median_ms(substring),
         }
         deadline = time.monotonic() + 120
-        while "trigrams" not in str(things._backend.points.access.memory._cached.kept.lists.held()):
+        while "trigrams" not in str(
+            things._backend.points.access.memory.cached_state.caches.lists.held()
+        ):
             assert time.monotonic() < deadline
             substring(0)
             time.sleep(0.1)

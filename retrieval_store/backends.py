@@ -41,7 +41,7 @@ _log = log_of("store")
 
 class Session:
     """A client's share in a store; `release` is called when it is closed or garbage-collected.
-    store: the store, or a function that finds it."""
+    store: the store, or a function that finds it; closed: whether `close` was called."""
 
     def __init__(
         self,
@@ -50,13 +50,8 @@ class Session:
         place: str,
         read_only: bool = False,
     ) -> None:
-        self._store: CollectionStore | None = None
-        self._find: Callable[[], CollectionStore] | None = None
-        if callable(store):
-            self._find = store
-        else:
-            self._store = store
-        self.read_only = read_only
+        self._store = store
+        self.read_only, self.closed = read_only, False
         self._finalizer = weakref.finalize(self, release)
         self.place = place
 
@@ -65,21 +60,12 @@ class Session:
         """The store; raises ClientClosedError after `close`."""
         if not self._finalizer.alive:
             raise ClientClosedError(f"the client of the store {self.place} has been closed")
-        return self._store or self._found()
-
-    def _found(self) -> "CollectionStore":
-        assert self._find is not None
-        return self._find()
+        return self._store() if callable(self._store) else self._store
 
     @property
     def on_cluster(self) -> bool:
         """Whether the store is a cluster; `store.engine` is what other stores can do besides."""
         return self.store.engine is None
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return not self._finalizer.alive
 
     @property
     def budget(self) -> Mapping[str, int]:
@@ -89,6 +75,7 @@ class Session:
 
     def close(self) -> None:
         """Release the store; a second call does nothing."""
+        self.closed = True
         self._finalizer()
 
 
@@ -247,7 +234,7 @@ def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> S
     remote = _remote()
     cluster = remote.Cluster(qdrant_client, "behind qdrant_client")
     store = remote.RemoteStore(cluster, remote.ReadOptions(consistency, creates_indexes))
-    return Session(store, _leave_open, cluster.place)
+    return Session(store, lambda: None, cluster.place)  # the client is the caller's
 
 
 def _remote() -> Any:
@@ -264,15 +251,11 @@ def _find_index(name: str) -> Any:
     return find_index(name)
 
 
-def _leave_open() -> None:
-    """Leave a client open that belongs to the caller."""
-
-
 class StoredCollection:
     """A `Backend`: a collection in a store, by its id."""
 
     def __init__(self, session: Session, collection_id: str) -> None:
-        self._session = session
+        self.session = session
         self._id = collection_id
 
     @property
@@ -281,34 +264,34 @@ class StoredCollection:
 
     @property
     def on_cluster(self) -> bool:
-        return self._session.on_cluster
+        return self.session.on_cluster
 
     @property
     def points(self) -> "PointsBackend":
-        return self._session.store.points(self._id)
+        return self.session.store.points(self._id)
 
     def record(self) -> CollectionRecord:
-        return self._session.store.record(self._id)
+        return self.session.store.record(self._id)
 
     def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
-        return self._session.store.change(self._id, edit)
+        return self.session.store.change(self._id, edit)
 
     def optimize(self, progress: Progress) -> None:
-        self._session.store.optimize(self._id, progress)
+        self.session.store.optimize(self._id, progress)
 
     def snapshot(self, target: Path) -> None:
-        snapshot(self._session, target, self._id)
+        snapshot(self.session, target, self._id)
 
     def fork(self, name: str) -> "StoredCollection":
-        return StoredCollection(self._session, self._here("fork").fork(self._id, name).id)
+        return StoredCollection(self.session, self._here("fork").fork(self._id, name).id)
 
     def copied(self) -> "AbstractContextManager[PointsBackend]":
         return self._here("iterate").copied(self._id)
 
     def _here(self, asked: str) -> "EngineStore":
         """The store, if our engine runs it."""
-        store = self._session.store.engine
+        store = self.session.store.engine
         if store is None:
-            place = self._session.place
+            place = self.session.place
             raise InvalidArgumentError(f"{asked}() isn't supported on a cluster, as {place}")
         return store

@@ -51,11 +51,11 @@ def collection(
     method: Callable[Concatenate[Any, P], Collection], kind: Kind = "read"
 ) -> Callable[Concatenate[Any, P], "Async[AsyncCollection]"]:
     """The same for a method that returns a collection."""
-    asked = async_method(method, kind)
+    wrapped = async_method(method, kind)
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> "AsyncCollection":
-        return AsyncCollection(await asked(self, *args, **kwargs), self._calls)
+        return AsyncCollection(await wrapped(self, *args, **kwargs), self._calls)
 
     return _with_metadata_of(call, method, "AsyncCollection")
 
@@ -64,11 +64,11 @@ def collections(
     method: Callable[Concatenate[Any, P], list[Collection]],
 ) -> Callable[Concatenate[Any, P], "Async[list[AsyncCollection]]"]:
     """The same for a method that returns several collections."""
-    asked = async_method(method)
+    wrapped = async_method(method)
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> "list[AsyncCollection]":
-        return [AsyncCollection(one, self._calls) for one in await asked(self, *args, **kwargs)]
+        return [AsyncCollection(one, self._calls) for one in await wrapped(self, *args, **kwargs)]
 
     return _with_metadata_of(call, method, "list[AsyncCollection]")
 
@@ -279,8 +279,8 @@ class AsyncClient:
 
     It is opened by the first call, or by `async with`: errors of opening come there. threads: how
     many threads it may have, in each of which one call runs, and in half of them at most those that
-    may take long, as writes. If it isn't said, these are two for each processor, from 4 to 16, and
-    64 for a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by one event
+    may take long, as writes. By default two for each processor, from 4 to 16, and 64 for
+    a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by one event
     loop. The other arguments are those of `Client`.
     """
 

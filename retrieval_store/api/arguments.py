@@ -71,14 +71,14 @@ class Records:
 
     def without(self, places: Container[int]) -> "Records":
         """The records without those at these places."""
-        kept = [i for i in range(len(self.ids)) if i not in places]
+        rest = [i for i in range(len(self.ids)) if i not in places]
         chosen: dict[str, Any] = {
-            name: None if values is None else [values[i] for i in kept]
+            name: None if values is None else [values[i] for i in rest]
             for name in ("ids", *FIELDS)
             for values in [getattr(self, name)]
         }
         if self.embeddings is not None:
-            chosen["embeddings"] = self.embeddings[kept]
+            chosen["embeddings"] = self.embeddings[rest]
         return Records(**chosen, embed=self.embed)
 
 
@@ -202,8 +202,8 @@ def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
     ]
 
 
-def _sparse_vector(given: Any, place: str) -> SparseVector:
-    read = given.get if isinstance(given, Mapping) else partial(getattr, given)
+def _sparse_vector(value: Any, place: str) -> SparseVector:
+    read = value.get if isinstance(value, Mapping) else partial(getattr, value)
     try:
         places, numbers = np.asarray(read("indices", None)), np.asarray(read("values", None))
     except (ValueError, TypeError, OverflowError):
@@ -211,7 +211,7 @@ def _sparse_vector(given: Any, place: str) -> SparseVector:
     alike = places.ndim == 1 and places.shape == numbers.shape
     if not alike or not _are_indices(places) or (len(numbers) and numbers.dtype.kind not in "fiu"):
         raise InvalidArgumentError(
-            f"{place} is {quote(given)}, expected as many indices, each once and from 0 to "
+            f"{place} is {quote(value)}, expected as many indices, each once and from 0 to "
             f"{MAX_INDICES - 1}, as values, as in {{'indices': [3, 17], 'values': [0.5, 1.2]}}"
         )
     if len(numbers) and not (np.abs(numbers) <= MAX_SPARSE_VALUE).all():  # NaN isn't, either

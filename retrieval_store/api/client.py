@@ -220,7 +220,7 @@ class Client:
         "text": {"language", "stemming", "stopwords"}, "vectors": {"datatype": "float32" |
         "float16"}, "sparse": {"idf": False | True}}; on a cluster also "qdrant": {"shard_number",
         "replication_factor", "write_consistency_factor", "on_disk", "quantization"}. With "sparse"
-        points may have sparse vectors, whose indices are weighted by their idf where that is said.
+        points may have sparse vectors, whose indices are weighted by their idf if "idf" is True.
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: a callable, or the name of a registered function that is made without
         settings, such as "minilm"; left out, the default one (wordllama); None for none. Where no
@@ -465,16 +465,16 @@ class Client:
     def _created(
         self,
         name: str,
-        given: Payload,
+        config: Payload,
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
         from retrieval_store.api.embedder import check_ready, space_for, spec_of
 
         check_ready(use.embedding_function)
-        space = space_for(use.embedding_function, cast(str | None, given.get("space")))
-        given = given if space is None else {**given, "space": checked_space(space)}
-        chosen = with_given(ALL_DEFAULTS, given)
+        space = space_for(use.embedding_function, cast(str | None, config.get("space")))
+        config = config if space is None else {**config, "space": checked_space(space)}
+        chosen = with_given(ALL_DEFAULTS, config)
         spaces = spaces_of(chosen)
         _refuse_bad_index(spaces[SPACE])
         if chosen["qdrant"] and not self._session.on_cluster:
@@ -499,7 +499,7 @@ class Client:
     def _got_or_created(
         self,
         name: str,
-        given: Payload,
+        config: Payload,
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
@@ -507,10 +507,10 @@ class Client:
         while True:  # another process may create or delete it between the two
             with suppress(NotFoundError):
                 record = self._session.store.named(name)
-                refuse_conflict(given, all_settings(record), SEARCH_TIME)
+                refuse_conflict(config, all_settings(record), SEARCH_TIME)
                 return self._collection(record, use)
             try:
-                return self._created(name, given, metadata, use)
+                return self._created(name, config, metadata, use)
             except AlreadyExistsError:
                 refused += 1
                 if refused == ATTEMPTS:  # on a cluster it may be the name of something else
@@ -524,19 +524,19 @@ class Client:
             collection_name(name)  # whether it could be one
             raise NotFoundError(self._missing(name, str(error))) from None
 
-    def _missing(self, name: str, said: str) -> str:
+    def _missing(self, name: str, problem: str) -> str:
         """What to say of a collection that isn't there, whose name may have been mistyped."""
         place = "" if self._session.on_cluster else f" in the store {self._session.place}"
         try:
             names = [record.name for record in self._session.store.page(NAMES_COMPARED, 0)]
         except StorageError:  # a key that may read one collection may not be allowed to list all
-            return f"{said}{place}: it does not exist there"
+            return f"{problem}{place}: it does not exist there"
         from difflib import get_close_matches
 
         near = get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
         these = list_ids([*near, *(one for one in names if one not in near)])
         return (
-            f"{said}{place}: it does not exist there; "
+            f"{problem}{place}: it does not exist there; "
             f"{f'these do: {these}' if names else 'nor does any other'}"
         )
 
@@ -555,7 +555,7 @@ class Client:
 
 class _OfQdrantClient(StoredCollection):
     """A collection with vectors that `Collection` doesn't work with: it is listed, and can be
-    compacted, saved and deleted; who wants its points is told why that isn't possible."""
+    compacted, saved and deleted; access to its points raises an error that explains why."""
 
     @property
     def points(self) -> "PointsBackend":
@@ -648,12 +648,12 @@ def _refuse_misplaced(
             raise InvalidArgumentError(message.format(" and ".join(misplaced)))
 
 
-def _id_of(given: Any) -> str:
+def _id_of(value: Any) -> str:
     try:
-        return str(uuid.UUID(str(given)))
+        return str(uuid.UUID(str(value)))
     except ValueError:
         raise InvalidUUIDError(
-            f"collection_id is {quote(given)}, expected a UUID, as a collection's `id`"
+            f"collection_id is {quote(value)}, expected a UUID, as a collection's `id`"
         ) from None
 
 

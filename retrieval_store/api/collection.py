@@ -114,6 +114,7 @@ class Collection:
         check_model: bool = True,
     ) -> None:
         self._backend = backend
+        self._last_points: PointsBackend | None = None
         self._opened_as = record.name
         self._expires = record.expires  # which stays
         spec = _spec_in(record)
@@ -191,7 +192,7 @@ class Collection:
             named = named_by([point_id])
         except InvalidArgumentError:  # no point can have it
             return False
-        return bool(self._backend.points.get(named, None, None, 0, Fields()).ids)
+        return bool(self._points().get(named, None, None, 0, Fields()).ids)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise InvalidTypeError(
@@ -206,7 +207,7 @@ class Collection:
     ) -> int:
         """How many points there are, or how many match the filters."""
         expression = filter_of(where, where_document)
-        points = self._backend.points
+        points = self._points()
         return points.count() if expression is None else points.number(expression)
 
     def add(
@@ -223,8 +224,8 @@ class Collection:
         show_progress: bool = False,
     ) -> WriteResult:
         """Add points, all of them durably or none; any number at once. (On a cluster a failure may
-        leave a part, which the error says.) What is told is the ids of records that were left out,
-        since a data loader that skips can't load their uris; also by `upsert` and `update`.
+        leave a part, which the error says.) The result has the ids of records that were left out,
+        since a data loader that skips can't load their uris; also that of `upsert` and `update`.
 
         embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
         images or what the uris point at are embedded; with them the embedding function isn't
@@ -236,8 +237,7 @@ class Collection:
         InvalidArgumentError for anything malformed.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        writer = self._writer()
-        return writer.write(writer.add(given, show_progress))
+        return self._writer().add(given, show_progress)
 
     def upsert(
         self,
@@ -262,7 +262,7 @@ class Collection:
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         writer = self._writer()
-        return writer.write(writer.upsert(given, show_progress, replace_metadata, replace))
+        return writer.write(*writer.upsert_batch(given, show_progress, replace_metadata, replace))
 
     def add_from(
         self,
@@ -324,17 +324,16 @@ class Collection:
         embed: Embed | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
-        """Change points that exist; ids that don't are left out, which is told and logged.
+        """Change points that exist; ids that don't are left out: the result and the log name them.
 
         What isn't given stays, and so does what is None in a list. Metadata is merged key by key; a
         None deletes the key. Documents, images or uris without embeddings are embedded again, and
-        replace what the point held of the other two. embed: one of the three; it alone is embedded,
+        replace what the point had of the other two. embed: one of the three; it alone is embedded,
         and replaces nothing of the others, which are stored where they are given: with "uris" a new
         document is another caption of a picture, whose vector stays.
         """
         given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        writer = self._writer()
-        return writer.write(writer.update(given, show_progress))
+        return self._writer().update(given, show_progress)
 
     def get(
         self,
@@ -358,7 +357,7 @@ class Collection:
         wanted = include_of(include, GET_FIELDS)
         most = None if limit is None else whole_number(limit, "limit", 0)
         start = 0 if offset is None else whole_number(offset, "offset", 0)
-        named, points, fields = named_by(ids), self._backend.points, fields_for(wanted)
+        named, points, fields = named_by(ids), self._points(), fields_for(wanted)
         if order_by is None:
             expression = filter_of(where, where_document)
             return self._shown(points.get(named, expression, most, start, fields), wanted)
@@ -441,6 +440,13 @@ class Collection:
         vector = vector_like(self._backend, self._metric(), near, far)
         return QuerySources(vector, None, None, None), Not(HasId((*near, *far), are_shown=True))
 
+    def _points(self) -> "PointsBackend":
+        """The points: those of the last call while they can be used again, else the store's."""
+        points = self._last_points
+        if points is None or not points.reusable or self._backend.session.closed:
+            self._last_points = points = self._backend.points
+        return points
+
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
         try:
@@ -484,7 +490,7 @@ class Collection:
         `offset` and `min_score` are those after it, and what has no document comes last, with the
         score None.
         """
-        hits = self._backend.points.ask(request.question)
+        hits = self._points().ask(request.question)
         if request.reranking is not None:
             hits = request.reranking.of(hits)
         return self._found(hits, request.wanted)
@@ -504,7 +510,7 @@ class Collection:
         """
         from retrieval_store.api.chroma.search import run_searches
 
-        return run_searches(self._backend.points, self._embedding.embedder, self._record, searches)
+        return run_searches(self._points(), self._embedding.embedder, self._record, searches)
 
     @takes_query_arguments(_question)
     def explain(self, request: QueryRequest) -> Explanation:
@@ -519,14 +525,14 @@ class Collection:
         in words. With `rerank` also reranked: for each query what the re-ranker has read, best
         first, as {"id", "before", "after", "score"}: places from 1, and its score.
         """
-        told = explanation_of(self._backend.points.explain(request.question))
+        explanation = explanation_of(self._points().explain(request.question))
         if request.reranking is not None:
-            hits = self._backend.points.ask(request.question)
+            hits = self._points().ask(request.question)
             begun = perf_counter()
-            told["reranked"] = request.reranking.told(hits)
+            explanation["reranked"] = request.reranking.moves(hits)
             took = (perf_counter() - begun) * 1000
-            told["steps"] = {**told.get("steps", {}), "rerank": took}
-        return told
+            explanation["steps"] = {**explanation.get("steps", {}), "rerank": took}
+        return explanation
 
     @shows_query_arguments(_question)
     def why(
@@ -545,13 +551,13 @@ class Collection:
         For each a `Reason`, in the order of the ids, or of insertion: its exact `rank` and distance
         by each way of searching and after fusion, the smallest conditions that leave it out with
         the value that each met, the words that it shares with the query and those that it lacks,
-        what stands before it, and what would have to change. With `query_texts` it is told too how
-        the words of the text rank it, where the query doesn't go by them. same: a metadata key,
-        such as that of the document whose chunks records are: it is told which hits have the
-        record's value there.
+        what stands before it, and what would have to change. With `query_texts` it also
+        says how the words of the text rank it, where the query doesn't go by them. same: a metadata
+        key, such as that of the document whose chunks records are: the `Reason` then names the hits
+        that have the record's value there.
 
         All is measured exactly, over all records, in one state: it takes longer than a query. On a
-        cluster places are told among the first 10,000, and not how much a word weighs. The list
+        cluster places are known among the first 10,000, and weights of words aren't. The list
         prints as a text, and shows as a table in notebooks. InvalidArgumentError for several
         queries, and where not either `records` or `containing` is given.
         """
@@ -561,10 +567,10 @@ class Collection:
         given = bound(Collection._question, query, named)
         request = self._question(**given)
         case = case_of(given, request.question, self._analyzer, records, containing, same)
-        reasons = reasons_of(self._backend.points, case)
+        reasons = reasons_of(self._points(), case)
         if request.reranking is None:
             return reasons
-        return add_reranking(reasons, request.reranking, self._backend.points.ask(request.question))
+        return add_reranking(reasons, request.reranking, self._points().ask(request.question))
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
@@ -582,7 +588,7 @@ class Collection:
         from retrieval_store.api.write import texts_cut
 
         cut = None if self._backend.on_cluster else texts_cut(self._record())
-        return stats_of(self._backend.points.stats(), cut)
+        return stats_of(self._points().stats(), cut)
 
     def map(
         self,
@@ -606,14 +612,14 @@ class Collection:
         """
         from retrieval_store.api.maps import MapRequest, drawn, map_of
 
-        asked = MapRequest(
+        request = MapRequest(
             filter_of(where, where_document),
             None if color is None else metadata_key(color, "color"),
             named_by(mark, "mark"),
             whole_number(sample, "sample", 1),
             whole_number(seed, "seed", 0),
         )
-        return drawn(map_of(self._backend.points, self.name, self._metric(), asked), library)
+        return drawn(map_of(self._points(), self.name, self._metric(), request), library)
 
     def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
         """Load what the first queries would load, so that none of them waits for it: which points
@@ -631,7 +637,7 @@ class Collection:
             raise InvalidTypeError(f"text is {quote(text)}, expected a bool")
         paths = [(key,) for key in metadata_keys(() if keys is None else keys, "keys")]
         analyzer = self._analyzer() if text and not self._backend.on_cluster else None
-        return cast(Warmed, self._backend.points.warm(paths, analyzer))
+        return cast(Warmed, self._points().warm(paths, analyzer))
 
     def delete(
         self,
@@ -653,7 +659,7 @@ class Collection:
             if limit is not None:
                 raise InvalidArgumentError("limit goes with where or where_document")
         most = None if limit is None else whole_number(limit, "limit", 0)
-        return DeleteResult(deleted=self._backend.points.delete(named, expression, most))
+        return DeleteResult(deleted=self._points().delete(named, expression, most))
 
     def modify(
         self,
@@ -676,7 +682,7 @@ class Collection:
         except NotFoundError:
             raise self._gone() from None
         if given:
-            self._backend.points.configure_index(SPACE, index_of(all_settings(record)))
+            self._points().configure_index(SPACE, index_of(all_settings(record)))
         self._opened_as = record.name
 
     def optimize(self, *, show_progress: bool = False) -> None:
@@ -727,7 +733,7 @@ class Collection:
         size = whole_number(batch, "batch", 1)
         wanted = include_of(include, GET_FIELDS)
         expression, fields = filter_of(where, where_document), fields_for(wanted)
-        first = self._backend.points.get(None, expression, size + 1, 0, fields)
+        first = self._points().get(None, expression, size + 1, 0, fields)
         if len(first.ids) <= size:
             return rows_of(self._shown(first, wanted))
 
@@ -754,13 +760,15 @@ class Collection:
             raise InvalidTypeError(f"key is {quote(key)}, expected a metadata key")
         if kind is not None and kind not in INDEX_KINDS:
             raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {INDEX_KINDS}")
-        self._backend.points.create_index((key,), kind)
+        self._points().create_index((key,), kind)
 
     def _writer(self) -> "Writer":
         """What writes records: its modules are loaded with the first write."""
         from retrieval_store.api.write import Writer
 
-        return Writer(self._backend, self._record, self._embedding, self._loader, self._expires)
+        return Writer(
+            self._backend, self._points, self._record, self._embedding, self._loader, self._expires
+        )
 
     def _analyzer(self) -> "Analyzer":
         return analyzer_of(stored_settings(self._record()))

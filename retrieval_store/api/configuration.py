@@ -186,11 +186,11 @@ def all_settings(record: CollectionRecord) -> Payload:
     }
 
 
-def with_given(settings: Payload, given: Payload) -> Payload:
+def with_given(settings: Payload, config: Payload) -> Payload:
     """All settings, with those that are given in place of the old ones."""
-    merged: dict[str, Any] = {**settings, **given}
+    merged: dict[str, Any] = {**settings, **config}
     for part in ("text", "vectors"):
-        merged[part] = {**_part(settings, part), **_part(given, part)}
+        merged[part] = {**_part(settings, part), **_part(config, part)}
     analyzer_of(merged)  # refuses what doesn't go together
     return merged
 
@@ -267,9 +267,9 @@ def _is_spec(spec: Payload) -> bool:
     return False
 
 
-def refuse_conflict(given: Payload, stored: Payload, changeable: tuple[str, ...]) -> None:
+def refuse_conflict(config: Payload, stored: Payload, changeable: tuple[str, ...]) -> None:
     """Raise ConflictError for a setting that differs and can't be changed."""
-    for name, value in with_given(stored, given).items():
+    for name, value in with_given(stored, config).items():
         if name not in changeable and value != stored[name]:
             raise ConflictError(
                 f"the collection was created with {name}={stored[name]!r}, which can't become "
@@ -288,13 +288,13 @@ def refuse_no_sparse(argument: str, record: CollectionRecord) -> None:
 
 
 def edit_record(
-    name: str | None, metadata: Payload | None, given: Payload, record: CollectionRecord
+    name: str | None, metadata: Payload | None, config: Payload, record: CollectionRecord
 ) -> CollectionRecord:
     """The record with another name, metadata and settings, where those are given; raises
     ConflictError for a setting that can't be changed."""
     stored = all_settings(record)
-    refuse_conflict(given, stored, SEARCH_TIME)
-    settings = {**record.settings, **to_store(with_given(stored, given))}
+    refuse_conflict(config, stored, SEARCH_TIME)
+    settings = {**record.settings, **to_store(with_given(stored, config))}
     if metadata is not None:
         settings["metadata"] = metadata
     return replace(record, name=name or record.name, settings=settings)

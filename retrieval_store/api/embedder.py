@@ -86,12 +86,12 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
     called = getattr(function, "__qualname__", None)
     custom: Spec = {"custom": called if isinstance(called, str) else kind.__qualname__}
     module = getattr(function if isinstance(called, str) else kind, "__module__", None)
-    told = {
+    details = {
         "module": module if isinstance(module, str) and is_unicode(module) else None,
         "model": model_of(function),
         "called": _called_by_itself(function),
     }
-    return custom | {name: one for name, one in told.items() if one is not None}
+    return custom | {name: one for name, one in details.items() if one is not None}
 
 
 def _usual() -> Embeds:
@@ -125,10 +125,10 @@ def model_of(function: Any) -> str | None:
     with suppress(Exception):  # it needn't say anything
         config = function.get_config() if _has(function, "get_config") else {}
     for name in MODEL_NAMES:
-        told: Any = None
+        attribute: Any = None
         with suppress(Exception):  # a property may want what isn't there yet
-            told = getattr(function, name, None)
-        for one in (told, config.get(name) if isinstance(config, dict) else None):
+            attribute = getattr(function, name, None)
+        for one in (attribute, config.get(name) if isinstance(config, dict) else None):
             model = os.fspath(one) if isinstance(one, os.PathLike) else one
             if isinstance(model, str) and model and is_unicode(model):
                 return model
@@ -158,19 +158,20 @@ def supported_by(function: Any) -> list[str] | None:
     """The distances that a function says its vectors are made for; None where it says nothing."""
     if not _has(function, "supported_spaces"):
         return None
-    told = function.supported_spaces()
-    if not isinstance(told, list | tuple | set | frozenset) or not told:
+    spaces = function.supported_spaces()
+    if not isinstance(spaces, list | tuple | set | frozenset) or not spaces:
         raise EmbeddingFunctionError(
-            f"supported_spaces() of the embedding function is {quote(told)}, expected a list of "
+            f"supported_spaces() of the embedding function is {quote(spaces)}, expected a list of "
             "distances"
         )
-    return [str(one) for one in (told if isinstance(told, list | tuple) else sorted(told, key=str))]
+    ordered = spaces if isinstance(spaces, list | tuple) else sorted(spaces, key=str)
+    return [str(one) for one in ordered]
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingResult:
     """Vectors of inputs, (n, dim) float32; how many of these are texts; and which were cut, None
-    where the function told of none."""
+    where the function reported none."""
 
     matrix: Matrix
     texts: int
@@ -345,7 +346,7 @@ def made_of(name: Any, settings: Any) -> Embeds:
     return made
 
 
-def function_of(given: Any, argument: str) -> Any:
+def function_of(value: Any, argument: str) -> Any:
     """What is given as an embedding function, callable: of a registered name, the function of that
     name made without settings; anything else as it is.
 
@@ -353,10 +354,10 @@ def function_of(given: Any, argument: str) -> Any:
     registered, or whose class can't be made without settings, and InvalidTypeError for what can't
     be called.
     """
-    if isinstance(given, str):
-        return _function_named(given, argument)
-    check_callable(given, argument)
-    return given
+    if isinstance(value, str):
+        return _function_named(value, argument)
+    check_callable(value, argument)
+    return value
 
 
 def _function_named(name: str, argument: str) -> Embeds:
@@ -400,11 +401,11 @@ def _required_by(kind: Any) -> list[str]:
     ]
 
 
-def _note_spec(given: Spec | None) -> Spec | None:
+def _note_spec(spec: Spec | None) -> Spec | None:
     """What a function that the user gives is remembered as, noted for `_restore_function`."""
-    if given is not None and "name" in given:
-        _given.add(_canonical(given))
-    return given
+    if spec is not None and "name" in spec:
+        _given.add(_canonical(spec))
+    return spec
 
 
 def _canonical(spec: Spec) -> bytes:
@@ -416,29 +417,29 @@ def _canonical(spec: Spec) -> bytes:
         return b""
 
 
-def _refuse_conflict(given: Spec | None, stored: Spec) -> None:
-    if given is not None and not _may_be_same(given, stored):
+def _refuse_conflict(spec: Spec | None, stored: Spec) -> None:
+    if spec is not None and not _may_be_same(spec, stored):
         raise ConflictError(
             f"the collection was created with the embedding function {_named_spec(stored)}, but "
-            f"embedding_function is {_named_spec(given)}: its vectors mean something else. If they "
+            f"embedding_function is {_named_spec(spec)}: its vectors mean something else. If they "
             "don't, pass check_model=False"
         )
 
 
-def _warn_of_another(given: Spec | None, stored: Spec) -> None:
+def _warn_of_another(spec: Spec | None, stored: Spec) -> None:
     """Log that a function has another name, or is from elsewhere: functions move, and notebooks
     define them anew, so it may be the same."""
-    if given is None or "custom" not in given or "custom" not in stored:
+    if spec is None or "custom" not in spec or "custom" not in stored:
         return
-    moved = "module" in given and given["module"] != stored.get("module", given["module"])
-    if moved or given["custom"] != stored["custom"]:
+    moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
+    if moved or spec["custom"] != stored["custom"]:
         _log.warning(
             "the collection was created with the embedding function %s of the module %s, and is "
             "used with %s of the module %s",
             _named_spec(stored),
             _SHORT.repr(stored.get("module")),
-            _named_spec(given),
-            _SHORT.repr(given.get("module")),
+            _named_spec(spec),
+            _SHORT.repr(spec.get("module")),
         )
 
 
@@ -472,10 +473,10 @@ def _decisive(spec: Spec) -> Spec:
 
 def _model_in(spec: Spec) -> str | None:
     settings = spec.get("settings")
-    told: list[Any] = [spec.get("model")]
+    names: list[Any] = [spec.get("model")]
     if isinstance(settings, dict):
-        told += [settings.get(name) for name in MODEL_NAMES]
-    model = next((one for one in told if isinstance(one, str)), None)
+        names += [settings.get(name) for name in MODEL_NAMES]
+    model = next((one for one in names if isinstance(one, str)), None)
     if model is None:
         return None
     whole = model.replace("\\", "/").rstrip("/").removesuffix(":latest")
@@ -593,7 +594,7 @@ def without_probe(spec: Any) -> Any:
     """What is remembered of a function, as users are shown it."""
     if not isinstance(spec, dict):
         return spec
-    return {name: told for name, told in spec.items() if name != "probe"}
+    return {name: value for name, value in spec.items() if name != "probe"}
 
 
 def _spec_of(record: CollectionRecord) -> dict[str, Any]:
@@ -607,10 +608,10 @@ def _encode_direction(vector: Floats) -> str:
     return base64.b64encode(scaled.astype("<f2").tobytes()).decode()
 
 
-def _decode_direction(told: Any) -> Floats | None:
+def _decode_direction(text: Any) -> Floats | None:
     """A vector of such text; None for what is none, in a store of who knows whom."""
     try:
-        blob = base64.b64decode(told, validate=True)
+        blob = base64.b64decode(text, validate=True)
     except (TypeError, ValueError):
         return None
     if not blob or len(blob) % 2 or len(blob) > 2 * LONGEST:

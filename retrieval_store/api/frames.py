@@ -597,8 +597,7 @@ def table_of_result(result: dict[str, Any]) -> str:
 
 
 def table_of_facts(facts: Mapping[str, Any]) -> str:
-    """A row for each thing that is told, with what stands in objects by the keys that lead
-    there."""
+    """A row for each fact. A value inside objects is named by the keys that lead to it."""
     return table_of(("", ""), list(_rows_of(facts, "")), most=MAX_FACTS)
 
 

@@ -58,13 +58,13 @@ class MapData:
     @property
     def kinds(self) -> list[str]:
         """The values as text; the most frequent keep their names, the rest is "other"."""
-        told = [NONE if one is None else printable(str(one))[:40] for one in self.values or ()]
+        texts = [NONE if one is None else printable(str(one))[:40] for one in self.values or ()]
         if self.values is None:
             return ["all"] * len(self.ids)
-        often = Counter(told)
+        often = Counter(texts)
         frequent = sorted(often, key=lambda one: (-often[one], one))
-        kept = set(frequent if len(frequent) <= KINDS else frequent[: KINDS - 1])
-        return [one if one in kept else OTHER for one in told]
+        names = set(frequent if len(frequent) <= KINDS else frequent[: KINDS - 1])
+        return [one if one in names else OTHER for one in texts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,18 @@ class MapRequest:
     seed: int
 
 
-def map_of(points: PointsBackend, name: str, metric: Metric, asked: MapRequest) -> MapData:
+def map_of(points: PointsBackend, name: str, metric: Metric, request: MapRequest) -> MapData:
     """The map of a collection's dense vectors. InvalidArgumentError for a key that no record on the
     map has, and for marked ids that don't exist."""
-    path = None if asked.key is None else (asked.key,)
-    found = points.projected("", asked.matching, asked.sample, asked.seed, path)
+    path = None if request.key is None else (request.key,)
+    found = points.projected("", request.matching, request.sample, request.seed, path)
     if found.values and all(one is None for one in found.values):
-        raise InvalidArgumentError(f"color is {quote(asked.key)}, which no record drawn has")
+        raise InvalidArgumentError(f"color is {quote(request.key)}, which no record drawn has")
     drawn_of = "" if found.total <= len(found.ids) else f", {len(found.ids):,} drawn at random"
     shares = " and ".join(f"{share:.0%}" for share in found.explained)
-    if asked.marked:
-        found = _with_marked(points, found, asked.marked, path, metric)
-    marked = {*(asked.marked or ())}
+    if request.marked:
+        found = _with_marked(points, found, request.marked, path, metric)
+    marked = {*(request.marked or ())}
     return MapData(
         ids=[printable(str(one)) for one in found.ids],
         places=found.places,
@@ -101,7 +101,7 @@ def map_of(points: PointsBackend, name: str, metric: Metric, asked: MapRequest) 
             f"{printable(name)}: {found.total:,} points{drawn_of}; the axes hold {shares} of the "
             "variance"
         ),
-        key=asked.key,
+        key=request.key,
     )
 
 

@@ -595,9 +595,9 @@ def shows_query_arguments(ask: Callable[..., Any]) -> Callable[[R], R]:
     """Shows a method that passes `*query` and `**named` on to `ask` with the parameters of both."""
 
     def decorate(method: R) -> R:
-        own, asked = signature(method), signature(ask)  # type: ignore[arg-type]
+        own, shared = signature(method), signature(ask)  # type: ignore[arg-type]
         others = [one for one in own.parameters.values() if one.kind is one.KEYWORD_ONLY]
-        shown = own.replace(parameters=[*asked.parameters.values(), *others])
+        shown = own.replace(parameters=[*shared.parameters.values(), *others])
         method.__signature__ = shown  # type: ignore[attr-defined]
         return method
 

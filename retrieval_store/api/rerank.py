@@ -42,7 +42,7 @@ class Reranking:
             for text, one in zip(self.texts, hits, strict=True)
         ]
 
-    def told(self, hits: Sequence[Hits]) -> list[list[Moved]]:
+    def moves(self, hits: Sequence[Hits]) -> list[list[Moved]]:
         """What moved: for each query all hits that were read, best first."""
         return [
             _moves_of(one, *self._order(text, one))

@@ -9,7 +9,7 @@ from retrieval_store.api.arguments import metadata_key, named_by
 from retrieval_store.api.query import Window, accept_former, suggest_our_name
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
-from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.filters.nodes import And, Expression, HasId, Not
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.query import Bm25, Query, QueryStep, leaves_of
@@ -36,9 +36,9 @@ def bound(
     ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The arguments of a query by name, with defaults. TypeError as for any call."""
-    asked, named = inspect.signature(ask), accept_former(named)
-    suggest_our_name("why", named, asked.parameters)
-    given = asked.bind(None, *query, **named)
+    parameters, named = inspect.signature(ask), accept_former(named)
+    suggest_our_name("why", named, parameters.parameters)
+    given = parameters.bind(None, *query, **named)
     given.apply_defaults()
     return {name: value for name, value in given.arguments.items() if name != "self"}
 
@@ -81,7 +81,7 @@ def case_of(
 
 def add_reranking(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
     """The reasons after re-ranking. hits: those that the re-ranker reads."""
-    (order,) = reranking.told(hits)
+    (order,) = reranking.moves(hits)
     places = {one["id"]: one for one in order}
     found = (_reason_after(one, places.get(str(one.id)), order, reranking) for one in reasons)
     return Reasons(found, reasons.note)
@@ -110,8 +110,8 @@ def _on_reranked(moved: Moved, wanted: Window) -> Iterator[str]:
     if score is None:
         yield _NO_TEXT
     if wanted.min_score is not None and (score is None or score < wanted.min_score):
-        told = "" if score is None else f": its score is {score:g}"
-        yield f"min_score={wanted.min_score:g} leaves it out{told}"
+        detail = "" if score is None else f": its score is {score:g}"
+        yield f"min_score={wanted.min_score:g} leaves it out{detail}"
     if after <= wanted.offset:
         yield f"offset={wanted.offset} skips it: the re-ranker puts it at place {after}"
     elif after > wanted.depth:
@@ -169,45 +169,42 @@ def _of_where(where: Any) -> list[Condition]:
 
 def conditions_in(argument: str, filter: Any, parse: Parse) -> list[Condition]:
     """The parts of a filter in Chroma's dialect; none without a filter."""
-    return [] if filter is None else [_part(argument, filter, parse, negated=False)]
+    return [] if filter is None else [_FilterParts(argument, parse).of_dict(filter, False)]
 
 
-def _part(argument: str, node: Mapping[str, Any], parse: Parse, negated: bool) -> Condition:
-    """A dict of conditions, all of which must hold."""
-    terms = [_of_key(argument, key, operand, parse, negated) for key, operand in node.items()]
-    if len(terms) == 1:
-        return terms[0]
-    return _combine_conditions(argument, node, terms, parse, negated, every=not negated)
+@dataclass(frozen=True, slots=True)
+class _FilterParts:
+    """Takes a filter apart. argument: the one that has the filter; parse: parses a part."""
 
+    argument: str
+    parse: Parse
 
-def _of_key(argument: str, key: str, operand: Any, parse: Parse, negated: bool) -> Condition:
-    node = {key: operand}
-    match key:
-        case "$and" | "$or" | "$nor":
-            # By De Morgan's laws a negation is asked of the parts: so "none of these" is all of
-            # their negations, and "not all of these" any of them.
-            terms = [_part(argument, one, parse, negated != (key == "$nor")) for one in operand]
-            every = negated if key == "$or" else not negated
-            return _combine_conditions(argument, node, terms, parse, negated, every)
-        case "$not":
-            return _part(argument, operand, parse, not negated)
-    if isinstance(operand, Mapping) and len(operand) > 1:
-        each = ({name: one} for name, one in operand.items())
-        parts = [_of_key(argument, key, one, parse, negated) for one in each]
-        return _combine_conditions(argument, node, parts, parse, negated, every=not negated)
-    written = {"$not": node} if negated else node
-    return Condition(argument, written, parse(written))
+    def of_dict(self, node: Mapping[str, Any], negated: bool) -> Condition:
+        """A dict of conditions, all of which must hold."""
+        terms = [self.of_key(key, operand, negated) for key, operand in node.items()]
+        return terms[0] if len(terms) == 1 else self.combined(node, terms, negated, not negated)
 
+    def of_key(self, key: str, operand: Any, negated: bool) -> Condition:
+        """The condition under one key of a dict."""
+        node = {key: operand}
+        match key:
+            case "$and" | "$or" | "$nor":
+                # By De Morgan's laws a negation is asked of the parts: so "none of these" is all of
+                # their negations, and "not all of these" any of them.
+                terms = [self.of_dict(one, negated != (key == "$nor")) for one in operand]
+                return self.combined(node, terms, negated, negated == (key == "$or"))
+            case "$not":
+                return self.of_dict(operand, not negated)
+        if isinstance(operand, Mapping) and len(operand) > 1:
+            parts = [self.of_key(key, {name: one}, negated) for name, one in operand.items()]
+            return self.combined(node, parts, negated, not negated)
+        written = {"$not": node} if negated else node
+        return Condition(self.argument, written, self.parse(written))
 
-def _combine_conditions(
-    argument: str,
-    node: Mapping[str, Any],
-    terms: Sequence[Condition],
-    parse: Parse,
-    negated: bool,
-    every: bool,
-) -> Condition:
-    """Several parts as one that requires all of them, or any."""
-    written = {"$not": node} if negated else dict(node)
-    kind: Kind = "all" if every else "any"
-    return Condition(argument, written, parse(written), kind, tuple(terms))
+    def combined(
+        self, node: Mapping[str, Any], terms: Sequence[Condition], negated: bool, every: bool
+    ) -> Condition:
+        """Several parts as one that requires all of them, or any."""
+        written = {"$not": node} if negated else dict(node)
+        kind: Kind = "all" if every else "any"
+        return Condition(self.argument, written, self.parse(written), kind, tuple(terms))

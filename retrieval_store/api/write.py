@@ -35,7 +35,7 @@ from retrieval_store.errors import DataLoaderError, InvalidArgumentError, Retrie
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.loaders import DataLoader
-from retrieval_store.query.protocols import Backend
+from retrieval_store.query.protocols import Backend, PointsBackend
 from retrieval_store.query.types import (
     TEXTS_CUT,
     UNSET,
@@ -282,7 +282,7 @@ def _require_kind(records: Records, embed: Embed) -> None:
 
 _log = log_of()
 MAX_MOMENT = 2**53
-_told: set[str] = set()  # ids of collections, of which this process has told
+_warned: set[str] = set()  # ids of collections that this process has warned of
 
 
 @dataclass(slots=True)
@@ -299,7 +299,7 @@ class _Written:
         self.cut = self.cut + cut if self.cut and cut else self.cut or cut
 
 
-# By ids of collections, what is told later.
+# By ids of collections, the writes that are reported later.
 _waiting: ContextVar[dict[str, _Written] | None] = ContextVar("retrieval_store_cuts", default=None)
 
 
@@ -355,9 +355,9 @@ def texts_cut(record: CollectionRecord) -> int | None:
 
 
 def _cut_count_of(record: CollectionRecord) -> int | None:
-    told: Any = record.settings.get(TEXTS_CUT)
-    is_count = isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MAX_MOMENT
-    return told if is_count else None
+    count: Any = record.settings.get(TEXTS_CUT)
+    is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_MOMENT
+    return count if is_count else None
 
 
 def _count(backend: Backend, number: int) -> None:
@@ -373,9 +373,9 @@ def _count(backend: Backend, number: int) -> None:
 
 def _report_left_out(written: _Written) -> None:
     backend, cut = written.backend, written.cut
-    if cut is None or backend.id in _told:
+    if cut is None or backend.id in _warned:
         return
-    _told.add(backend.id)  # two threads may both find that it isn't, which does no harm
+    _warned.add(backend.id)  # two threads may both find that it isn't, which does no harm
     with suppress(RetrievalStoreError):  # deleted, or closed, meanwhile
         _log.warning(
             "collection %r: %d of %d texts embedded have more than the %d tokens that %s reads of "
@@ -395,7 +395,6 @@ def _percent_left(cut: Cut) -> int:
 
 
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
-Write: TypeAlias = tuple[PreparedBatch, WriteRules]
 MAX_SECONDS = 1e11  # since 1970: the year 5138
 ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
@@ -407,33 +406,34 @@ _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 
 @dataclass(slots=True)
 class Writer:
-    """Makes batches of the arguments of a collection's methods, and writes them. record: returns
-    its present record; loader: its data loader; expires: the metadata key with the moment at which
-    a record expires, if any."""
+    """Makes batches of the arguments of a collection's methods, and writes them. points, record:
+    return the collection's points, and its present record; loader: its data loader; expires: the
+    metadata key with the moment at which a record expires, if any."""
 
     backend: Backend
+    points: Callable[[], PointsBackend]
     record: Callable[[], CollectionRecord]
     embedding: Embedding
     loader: DataLoader | None
     expires: str | None = None
 
-    def add(self, given: Given, show_progress: bool) -> Write:
-        """The batch that inserts points; see `Collection.add`."""
-        records = self._records(given)
+    def add(self, arguments: Given, show_progress: bool) -> WriteResult:
+        """Insert points; see `Collection.add`."""
+        records = self._records(arguments)
         require_sources(records)
-        return self._prepared(records, show_progress), _ADD
+        return self.write(self._prepared(records, show_progress), _ADD)
 
-    def update(self, given: Given, show_progress: bool) -> Write:
-        """The batch that changes points; see `Collection.update`."""
-        records = self._records(given)
+    def update(self, arguments: Given, show_progress: bool) -> WriteResult:
+        """Change points; see `Collection.update`."""
+        records = self._records(arguments)
         require_change(records)
-        return self._prepared(records, show_progress), _UPDATE
+        return self.write(self._prepared(records, show_progress), _UPDATE)
 
-    def upsert(
-        self, given: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
-    ) -> Write:
-        """The batch that inserts or changes points; see `Collection.upsert`."""
-        records = self._records(given)
+    def upsert_batch(
+        self, arguments: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
+    ) -> tuple[PreparedBatch, WriteRules]:
+        """The batch that inserts or changes points, to be written; see `Collection.upsert`."""
+        records = self._records(arguments)
         require_change(records)
         if replaces and records.embed is not None:  # no vector may stay of what is replaced
             require_sources(records)
@@ -443,8 +443,8 @@ class Writer:
         made = replace(made, batch=whole(made.batch))
         return made, _REPLACE if is_whole(made.batch) else _NEW_METADATA
 
-    def _records(self, given: Given) -> Records:
-        records = records_of(*given)
+    def _records(self, arguments: Given) -> Records:
+        records = records_of(*arguments)
         if records.sparse_embeddings is not None:
             refuse_no_sparse("sparse_embeddings", self.record())
         if self.expires is not None:
@@ -454,14 +454,13 @@ class Writer:
     def _prepared(self, records: Records, show_progress: bool) -> PreparedBatch:
         return prepare_batch(records, self.embedding.embedder, self.loader, show_progress)
 
-    def write(self, write: Write) -> WriteResult:
-        """Write a batch made by one of the other methods."""
-        made, rules = write
+    def write(self, made: PreparedBatch, rules: WriteRules) -> WriteResult:
+        """Write a batch by these rules."""
         if not made.batch.ids:
-            return self.told(made, None)
-        return self.told(made, self.backend.points.put(made.batch, rules))
+            return self.report(made, None)
+        return self.report(made, self.points().put(made.batch, rules))
 
-    def told(self, made: PreparedBatch, result: PutResult | None) -> WriteResult:
+    def report(self, made: PreparedBatch, result: PutResult | None) -> WriteResult:
         """The result of a write; what was left out, and texts that were cut, are logged too.
         result: None where there was nothing to write."""
         ignored = () if result is None else result.ignored
@@ -482,14 +481,14 @@ def replaced_where(
 ) -> tuple[list[str], set[str]]:
     """See `collection.replace_own`. Records that come between the look and the write are left as
     they are where a store has transactions."""
-    made, rules = writer.upsert(tuple(map(given.get, ARGUMENTS)), False, False, True)
-    points, ids = writer.backend.points, made.batch.ids
+    made, rules = writer.upsert_batch(tuple(map(given.get, ARGUMENTS)), False, False, True)
+    points, ids = writer.points(), made.batch.ids
     there, ours = (points.get(ids, one, None, 0, Fields()).ids for one in (None, own))
     theirs = {*map(str, there)} - {*map(str, ours)}
     if theirs or not ids:
         return [*made.left_out], theirs
     result = points.put(made.batch, replace(rules, where=own))
-    return writer.told(made, replace(result, ignored=[]))["left_out"], {*map(str, result.ignored)}
+    return writer.report(made, replace(result, ignored=[]))["left_out"], {*map(str, result.ignored)}
 
 
 def _refuse_no_moment(records: Records, key: str) -> None:

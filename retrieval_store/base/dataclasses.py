@@ -51,8 +51,8 @@ else:
             one = given if isinstance(given, dataclasses.Field) else field(default=given)
             if not (one.init and one.repr and one.compare and one.hash is None):
                 return None
-            told = isinstance(kind, str) and ("ClassVar" in kind or "InitVar" in kind)
-            if told or isinstance(kind, dataclasses.InitVar):
+            is_special = isinstance(kind, str) and ("ClassVar" in kind or "InitVar" in kind)
+            if is_special or isinstance(kind, dataclasses.InitVar):
                 return None
             if type(one.default).__hash__ is None:  # a list, say, which no two may share
                 return None
@@ -156,8 +156,8 @@ else:
 
     @recursive_repr()
     def _repr(self):
-        told = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)
-        return f"{self.__class__.__qualname__}({told})"
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)
+        return f"{self.__class__.__qualname__}({fields})"
 
     def _refuse_to_set(self, name, value):
         if _is_fixed(self, name):

@@ -52,12 +52,12 @@ def fuse(
     return items[best], totals[best]
 
 
-def held_share(held: float, asked: float, greatest: float) -> float:
-    """How much of what a query says a document holds, from 0 to 1. held, asked: Σ idf³ over the
-    query's words in the document, and over all of them; greatest: the idf of a word in a single
-    document, which is also assumed for a word in none. Common words alone say little whatever has
-    them, so `asked` counts one more word, of half the greatest idf, that nothing holds."""
-    return held / (asked + (UNKNOWN_PART * greatest) ** RARITY_POWER) if held > 0 else 0.0
+def held_share(shared: float, total: float, greatest: float) -> float:
+    """The share of a query's words that a document has, weighted by rarity, from 0 to 1. shared,
+    total: Σ idf³ over the query's words in the document, and over all of them; greatest: the idf of
+    a word in a single document, which is also assumed for a word in none. Common words alone say
+    little, so one more word is counted, of half the greatest idf, that no document has."""
+    return shared / (total + (UNKNOWN_PART * greatest) ** RARITY_POWER) if shared > 0 else 0.0
 
 
 def usual_fusion(by_words: bool, alpha: float | None) -> Literal["rrf", "adaptive"]:

@@ -111,7 +111,7 @@ def span(operation: str, collection: str, system: System = OURS) -> Iterator[Non
     recording = started if started.is_recording() else None
     token = _recording.set(recording)
     try:
-        # Errors are told by their kind alone.
+        # Only the kind of an error is recorded.
         with trace.use_span(started, record_exception=False, set_status_on_exception=False):
             yield
     except BaseException as error:
@@ -145,8 +145,8 @@ def event(name: str, tell: Callable[[], Attributes] = dict) -> None:
 
 def counts_of_results(*each: HasPoints) -> Attributes:
     """The attributes for the results of a call."""
-    told = {"db.response.returned_rows": sum(len(points.ids) for points in each)}
-    return told if len(each) == 1 else {**told, "db.operation.batch.size": len(each)}
+    counts = {"db.response.returned_rows": sum(len(points.ids) for points in each)}
+    return counts if len(each) == 1 else {**counts, "db.operation.batch.size": len(each)}
 
 
 ROOT = "retrieval_store"

@@ -86,13 +86,13 @@ def refuse_unusable(name: str, function: Any) -> None:
         raise EmbeddingFunctionError(f"the model {name} can't embed: {error}") from error
 
 
-def of_file(said: dict[str, Any], trust: bool) -> Any:
+def of_file(spec: dict[str, Any], trust: bool) -> Any:
     """The function that a file says its vectors were made by; None where there is none of that name
     here, or where the maker of the file could reach anything by it."""
     from retrieval_store import plugins
     from retrieval_store.api.embedder import made_of
 
-    name, settings = said.get("name"), said.get("settings")
+    name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
     if not isinstance(name, str) or not isinstance(settings, dict):
         return None
@@ -403,7 +403,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
     from retrieval_store.api.client import Client
 
     checked = incoming.checked(None)
-    wanted, said = _collection_arguments(incoming, checked)
+    wanted, note = _collection_arguments(incoming, checked)
     with Client() as nowhere:
         rehearsed = nowhere.create_collection(name, **wanted)
         spec = remembered_by(rehearsed)
@@ -427,7 +427,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
             raise
     model = "no model" if spec is None else f"model {name_of_function(spec)}"
     if incoming.tells:
-        say(f"made {name}: distance {space}, {model}{said}")
+        say(f"made {name}: distance {space}, {model}{note}")
     return added
 
 
@@ -439,13 +439,13 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
     from retrieval_store.exchange.formats.common import MAX_LINE_BYTES
 
     embeds = checked is None or checked.embedded < checked.records
-    told = None
+    described = None
     if not incoming.is_folder:
-        told = described_by(
+        described = described_by(
             source_of(incoming.path, max_line_bytes=MAX_LINE_BYTES, **incoming.columns)
         )
-    configuration: dict[str, Any] = {} if told is None else dict(told.configuration)
-    function, said = None, ""
+    configuration: dict[str, Any] = {} if described is None else dict(described.configuration)
+    function, note = None, ""
     if incoming.model == NONE:
         if incoming.is_folder:
             _refuse_no_model("--model none leaves them without")
@@ -456,27 +456,27 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
             )
     elif incoming.model is not None:
         function = make_function(incoming.model)
-    elif told is not None and told.model is not None:
-        function = of_file(told.model, incoming.trust)
+    elif described is not None and described.model is not None:
+        function = of_file(described.model, incoming.trust)
         if function is None:
-            said = f" (it was of {name_of_function(told.model)}: --model or --trust takes one)"
-    elif embeds and told is None:
+            note = f" (it was of {name_of_function(described.model)}: --model or --trust takes one)"
+    elif embeds and described is None:
         function = make_function("wordllama")
     distance = incoming.distance
-    if distance is None and told is None and space_for(function, None) is None:
+    if distance is None and described is None and space_for(function, None) is None:
         distance = USUAL_DISTANCE
     if distance is not None:
         given = configuration.get("hnsw")
         others = given if isinstance(given, dict) else {}
         configuration["hnsw"] = {**others, "space": distance}
-    if told is None and not embeds and incoming.distance is None:
-        said = "; --distance and --model say otherwise"
-    metadata = None if told is None else agreeing(told.metadata, configuration)
+    if described is None and not embeds and incoming.distance is None:
+        note = "; --distance and --model say otherwise"
+    metadata = None if described is None else agreeing(described.metadata, configuration)
     return {
         "configuration": configuration or None,
         "metadata": metadata,
         "embedding_function": function,
-    }, said
+    }, note
 
 
 names = click.option(

@@ -145,8 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _as_option(said: re.Match[str]) -> str:
-    return _OPTIONS[said[2]] if said[2] else f"--{said[1].replace('_', '-')}"
+def _as_option(match: re.Match[str]) -> str:
+    return _OPTIONS[match[2]] if match[2] else f"--{match[1].replace('_', '-')}"
 
 
 def _code_of(error: RetrievalStoreError) -> int:

@@ -166,10 +166,10 @@ def restore(source: Path, store: str, name: str | None) -> None:
         )
     restored(source, store, name)
     with open_client(store) as client:
-        told = client.stats()
+        stats = client.stats()
     say(
-        f"{store} has {count_in_words(told['collections'], 'collection')} "
-        f"with {count_in_words(told['points'], 'point')}"
+        f"{store} has {count_in_words(stats['collections'], 'collection')} "
+        f"with {count_in_words(stats['points'], 'point')}"
     )
 
 
@@ -252,11 +252,11 @@ def info(store: str, collection: str | None, as_json: bool) -> None:
     """What a store is, or one of its collections: sizes, counts, vectors, index, format, who has it
     open, and which models of texts are installed here."""
     with open_session(store) as session:
-        told = _of_store(store, session) if collection is None else _of_one(session, collection)
+        facts_of = _of_store(store, session) if collection is None else _of_one(session, collection)
     if as_json:
-        print_json(told)
+        print_json(facts_of)
     else:
-        _show(told)
+        _show(facts_of)
 
 
 @click.command("list")
@@ -272,8 +272,8 @@ def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
         print_json(rows)
     else:
         columns = ("collection", "points", "size", "distance", "model", "front")
-        told = [one | {"size": size(one["bytes"])} for one in rows]
-        table(columns, [[one[name] for name in columns] for one in told])
+        shown = [one | {"size": size(one["bytes"])} for one in rows]
+        table(columns, [[one[name] for name in columns] for one in shown])
     for one in rows:
         if one["problem"]:
             complain(f"{one['collection']}: {one['problem']}")
@@ -313,20 +313,20 @@ def _row(record: "CollectionRecord", gauges: "Gauges | None") -> dict[str, Any]:
 def _of_store(store: str, session: "Session") -> dict[str, Any]:
     gauges = [one for _, one in session.store.gauges()]
     directory = session.store.directory
-    told: dict[str, Any] = {
+    known: dict[str, Any] = {
         "store": os.fsencode(str(directory or store)).decode(errors="replace"),
         "collections": len(gauges),
         "points": sum(one.points or 0 for one in gauges),
         "models": add.installed_models() or None,
     }
     if session.on_cluster:
-        return told
-    told["bytes"] = session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges)
+        return known
+    known["bytes"] = session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges)
     if directory is not None:
-        told["format"] = _format_of(directory / "catalog.sqlite")
-        told["open_in"] = users_of(directory)
-    told["damaged"] = [one.problem for one in gauges if one.problem] or None
-    return told
+        known["format"] = _format_of(directory / "catalog.sqlite")
+        known["open_in"] = users_of(directory)
+    known["damaged"] = [one.problem for one in gauges if one.problem] or None
+    return known
 
 
 def _format_of(file: Path) -> int:
@@ -342,9 +342,9 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
     stats = {} if session.on_cluster else points.stats()  # which loads what the gauges tell of
     gauges = dict(session.store.gauges())[name]
     directory = session.store.directory
-    told = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
+    known = _row(record, gauges) | {"id": record.id, "metadata": record.settings.get("metadata")}
     if session.on_cluster:
-        return told
+        return known
     spaces: dict[str, Any] = stats["spaces"]
     kinds = {
         one.name: {"kind": one.kind, "metric": one.metric, "dimension": one.dimension}
@@ -353,8 +353,8 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
     if record.is_apart:  # of which there may be several, each of its own kind
         spaces = {name: one | spaces.get(name, {}) for name, one in kinds.items()}
     if record.expires is not None:
-        told["expires"] = record.expires
-    told |= {
+        known["expires"] = record.expires
+    known |= {
         "vectors": spaces,
         "disk": dict(gauges.disk),
         "operations": gauges.seq,
@@ -363,13 +363,13 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
         "texts_cut": None if record.is_apart else texts_cut(record),
     }
     if directory is not None:
-        told["format"] = _format_of(directory / record.id / "points.sqlite")
-    return told
+        known["format"] = _format_of(directory / record.id / "points.sqlite")
+    return known
 
 
-def _show(told: dict[str, Any]) -> None:
+def _show(known: dict[str, Any]) -> None:
     parts = []
-    for name, value in told.items():
+    for name, value in known.items():
         if name == "bytes":
             parts.append(("size", size(value)))
         elif name == "disk":

@@ -282,7 +282,7 @@ def sync(
 
 def _object_of(report: Any) -> dict[str, Any]:
     """The report as JSON has it."""
-    told = {
+    counts = {
         name: getattr(report, name)
         for name in (
             "name", "added", "changed", "deleted", "unchanged", "others", "embedded", "dry_run"
@@ -291,4 +291,4 @@ def _object_of(report: Any) -> dict[str, Any]:
     unreadable = [
         {"path": str(correct_path(one.path)), "why": one.why} for one in report.unreadable
     ]
-    return {"path": str(report.path), **told, "unreadable": unreadable}
+    return {"path": str(report.path), **counts, "unreadable": unreadable}

@@ -110,19 +110,12 @@ def get(
         _show(_records(found), as_json)
         if ordered_none and where is None and where_document is None and not ids and not offset:
             complain(f"no point has a number or a date under {order_by!r}")
-        missing = (
-            _missing_of(ids, found["ids"])
-            if not offset and where is where_document is limit is None
-            else []
-        )
+        missing: list[str] = []
+        if not offset and where is where_document is limit is None:
+            missing = [one for one in ids if one not in set(found["ids"])]
     tell_missing(missing)
     if missing and not found["ids"]:
         raise click.exceptions.Exit(1)
-
-
-def _missing_of(ids: Sequence[str], found: Sequence[str]) -> list[str]:
-    """Those of the ids that weren't found."""
-    return [one for one in ids if one not in set(found)]
 
 
 def question(command: Command) -> Command:
@@ -231,15 +224,15 @@ def why(
         raise click.UsageError("expected either --record or --containing, to say what is meant")
     named: Any = {"records": [*records]} if records else {"containing": containing}
     with _open_and_parse(store, collection, trust, how) as (found, asked):
-        told = found.why(**asked, **named, same=same)
+        reasons = found.why(**asked, **named, same=same)
     if as_json:
-        for one in told:
+        for one in reasons:
             print_json(asdict(one))
-        if told.note:
-            complain(told.note)
+        if reasons.note:
+            complain(reasons.note)
     else:
-        click.echo(str(told))
-    if not any(one.exists for one in told):
+        click.echo(str(reasons))
+    if not any(one.exists for one in reasons):
         raise click.exceptions.Exit(1)
 
 
@@ -332,7 +325,7 @@ def evaluate(
         result = evaluate(found, questions, k, modes=cast(Any, modes or None), **filters)
     compared = result.compare(*compare, measure=measure) if compare else None
     if as_json:
-        print_json(_told_of(result, compared))
+        print_json(_estimates_of(result, compared))
         return
     table(*result.table())
     if sys.stdout.isatty():
@@ -343,16 +336,16 @@ def evaluate(
             table(*compared.table())
 
 
-def _told_of(result: "Evaluation", compared: "Comparison | None") -> dict[str, Any]:
+def _estimates_of(result: "Evaluation", compared: "Comparison | None") -> dict[str, Any]:
     settings = {name: one.estimates for name, one in result.settings.items()}
-    told = {
+    estimates = {
         "k": result.k,
         "questions": len(result.questions),
         "confidence": result.confidence,
         "missing": result.missing,
         "settings": settings,
     }
-    return told if compared is None else told | {"comparison": _told_of_two(compared)}
+    return estimates if compared is None else estimates | {"comparison": _told_of_two(compared)}
 
 
 def _told_of_two(compared: "Comparison") -> dict[str, Any]:
@@ -387,8 +380,8 @@ def _records(found: Any) -> Iterable[dict[str, Any]]:
 
     for row in rows_of(found):
         ranked = {name: row[name] for name in RANKED if name in row}
-        held = {name: _plain(row[name]) for name in COLUMNS if row.get(name) is not None}
-        yield {"id": held.pop("id"), **ranked, **held}
+        fields = {name: _plain(row[name]) for name in COLUMNS if row.get(name) is not None}
+        yield {"id": fields.pop("id"), **ranked, **fields}
 
 
 def _plain(value: Any) -> Any:
@@ -405,12 +398,12 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
         click.echo("no points")
         return
     columns = ("id", *RANKED, *COLUMNS[1:])
-    told = [name for name in columns if any(row.get(name) is not None for row in rows)] or ["id"]
-    table(told, [[row.get(name) for name in told] for row in rows])
+    filled = [name for name in columns if any(row.get(name) is not None for row in rows)] or ["id"]
+    table(filled, [[row.get(name) for name in filled] for row in rows])
 
 
-def _explain(told: Any) -> None:
-    for name, value in told.items():
+def _explain(explanation: Any) -> None:
+    for name, value in explanation.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for one in value:
                 table(list(one), [list(one.values())])

@@ -341,9 +341,9 @@ def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     """What is known of one thing, a line each; what is None is left out."""
-    told = [(name, format_cell(value)) for name, value in pairs if value is not None]
-    width = max((len(name) for name, _ in told), default=0)
-    for name, value in told:
+    lines = [(name, format_cell(value)) for name, value in pairs if value is not None]
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, value in lines:
         click.echo(f"{name:<{width}}  {value}")
 
 

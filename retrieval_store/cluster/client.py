@@ -96,17 +96,17 @@ INNER = re.compile(r"(Tonic status error|status: \w+, message:).*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class ServerFailure:
-    """A failed call. status: the HTTP status, or a word; said: the server's message; pause: the
-    seconds that it asks to wait."""
+    """A failed call. status: the HTTP status, or a word; message: the server's; pause: the seconds
+    that it asks to wait."""
 
     status: Status
-    said: str = ""
+    message: str = ""
     pause: float | None = None
 
     @property
     def sentence(self) -> str:
         """The message without the names of Qdrant's own errors, in one line."""
-        whole = " ".join(INNER.sub("", KINDS.sub("", self.said)).split()).strip(" :")
+        whole = " ".join(INNER.sub("", KINDS.sub("", self.message)).split()).strip(" :")
         return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}…"
 
 
@@ -135,9 +135,9 @@ def failure_of(error: BaseException) -> ServerFailure:
 
 
 def _of_grpc(error: Any) -> ServerFailure:
-    said = error.details() or ""
+    text = error.details() or ""
     status = OF_GRPC.get(error.code(), 500)
-    return ServerFailure(UNREACHABLE if status == 503 and UNSENT.search(said) else status, said)
+    return ServerFailure(UNREACHABLE if status == 503 and UNSENT.search(text) else status, text)
 
 
 def _text_of(content: bytes) -> str:
@@ -179,8 +179,8 @@ class Done(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """message: a template with words of the caller's, {said} by the server, and named groups of the
-    rule's pattern; again: how many further attempts may help."""
+    """message: a template with words of the caller's, the server's message ({said}), and named
+    groups of the rule's pattern; again: how many further attempts may help."""
 
     error: type[RetrievalStoreError]
     message: str
@@ -211,7 +211,7 @@ def understood(failure: ServerFailure, method: str, words: Mapping[str, str]) ->
     fitting = (
         (meaning, match.groupdict())
         for statuses, pattern, meaning in (*OF_METHOD.get(method, ()), *RULES)
-        if failure.status in statuses and (match := re.search(pattern, failure.said))
+        if failure.status in statuses and (match := re.search(pattern, failure.message))
     )
     meaning, found = next(fitting, (OTHERWISE, {}))
     message = meaning.message.format(**words, **found, said=_reason(failure))
@@ -417,7 +417,7 @@ class Cluster:
         """The server's version, read once; ClusterError for one that is too old."""
         if self._version is None:  # two threads may both ask, and learn the same
             self._version = self._served(
-                self._retried(lambda: self._asked("info"), "info", "").version
+                self._retried(lambda: self._result("info"), "info", "").version
             )
         return self._version
 
@@ -459,9 +459,9 @@ class Cluster:
 
     def _called(self, method: str, collection: str, **arguments: Any) -> Any:
         _ = self.version
-        return self._retried(lambda: self._asked(method, **arguments), method, collection)
+        return self._retried(lambda: self._result(method, **arguments), method, collection)
 
-    def _asked(self, method: str, **arguments: Any) -> Any:
+    def _result(self, method: str, **arguments: Any) -> Any:
         """What the client answers at once."""
         return getattr(self._client, method)(**arguments)
 
@@ -490,10 +490,10 @@ class BlockingClient:
         self._loop = CALLING.get()
 
     def __getattr__(self, name: str) -> Any:
-        return partial(self._asked, getattr(self._client, name))
+        return partial(self._run, getattr(self._client, name))
 
-    def _asked(self, method: Callable[..., Coroutine[Any, Any, Any]], **arguments: Any) -> Any:
-        self._loop = CALLING.get() or self._loop  # threads that others start aren't told of it
+    def _run(self, method: Callable[..., Coroutine[Any, Any, Any]], **arguments: Any) -> Any:
+        self._loop = CALLING.get() or self._loop  # threads that others start don't inherit it
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(method(**arguments), self._loop).result()
 

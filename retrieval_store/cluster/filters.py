@@ -162,11 +162,11 @@ class _Pushdown:
         sent: dict[str, float] = {}
         for name in ("gt", "gte", "lt", "lte"):
             limit = getattr(bounds, name)
-            said = True if limit is None else bound_to_send(name, limit, self.is_superset)
-            if said is False:
+            bound = True if limit is None else bound_to_send(name, limit, self.is_superset)
+            if bound is False:
                 return False
-            if not isinstance(said, bool):
-                side, number = said
+            if not isinstance(bound, bool):
+                side, number = bound
                 sent[side] = _tighter(side, sent.get(side), number)
         # Without a bound Qdrant asks for nothing.
         if not sent:
@@ -364,25 +364,25 @@ def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
 def _fit_some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[Bound]:
     """As many of the terms as there is room for, the small ones first. Dropping a term makes a
     condition weaker, but never wrong."""
-    kept: list[Bound] = []
+    fitting: list[Bound] = []
     for term in sorted(terms, key=_count):
         one = _fit_bound(term, room, upper)
         if one is not upper:
-            kept.append(one)
+            fitting.append(one)
             room = replace(room, conditions=room.conditions - _count(one))
-    return kept
+    return fitting
 
 
 def _fit_all(terms: Sequence[Bound], room: _Room, upper: bool) -> list[Bound]:
     """All of the terms; without room for one of them the others can't be used either."""
-    kept: list[Bound] = []
+    fitting: list[Bound] = []
     for term in terms:
         one = _fit_bound(term, room, upper)
         if one is upper:
             return [upper]
-        kept.append(one)
+        fitting.append(one)
         room = replace(room, conditions=room.conditions - _count(one))
-    return kept
+    return fitting
 
 
 def _leaf(leaf: Condition, room: _Room, upper: bool) -> Bound:
@@ -418,8 +418,8 @@ def _with(leaf: Condition, values: list[Any]) -> Condition:
     return models.FieldCondition(key=leaf.key, match=models.MatchAny(any=values))
 
 
-def _terms(given: Any) -> list[Condition]:
-    return list(given) if isinstance(given, list) else [given]
+def _terms(value: Any) -> list[Condition]:
+    return list(value) if isinstance(value, list) else [value]
 
 
 def _count(bound: Bound) -> int:

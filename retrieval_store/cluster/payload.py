@@ -185,23 +185,23 @@ def point_id(own: PointId) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def encode_point(held: StoredPoint) -> dict[str, Any]:
+def encode_point(point: StoredPoint) -> dict[str, Any]:
     """The payload to store."""
-    metadata = held.payload or {}
+    metadata = point.payload or {}
     service: dict[str, Any] = {
-        "order": held.order,
-        "length": held.length,
+        "order": point.order,
+        "length": point.length,
         "lists": [name for name, value in metadata.items() if isinstance(value, list)],
     }
-    if held.payload is None:
+    if point.payload is None:
         service["metadata"] = False
     exact, rounded = exact_text(metadata), metadata
     if exact is not None:
         service["exact"] = exact
         rounded = {name: encode_value(value) for name, value in metadata.items()}
-    fields = {DOCUMENT: held.document, URI: held.uri}
+    fields = {DOCUMENT: point.document, URI: point.uri}
     given = {name: value for name, value in fields.items() if value is not None}
-    return {**rounded, **given, ID: held.id, SERVICE: service}
+    return {**rounded, **given, ID: point.id, SERVICE: service}
 
 
 def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
@@ -212,9 +212,9 @@ def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
             metadata = {name: v for name, v in given.items() if name not in RESERVED}
             if "exact" in service:
                 metadata = decode_payload(metadata, service["exact"])
-            held = metadata if metadata or service.get("metadata", True) else None
+            content = metadata if metadata or service.get("metadata", True) else None
             length: Any = service.get("length", 1.0)
-            return StoredPoint(own, held, given.get(DOCUMENT), given.get(URI), order, length)
+            return StoredPoint(own, content, given.get(DOCUMENT), given.get(URI), order, length)
     raise DamagedError("the Qdrant collection has a point that retrieval-store didn't write")
 
 

@@ -49,7 +49,7 @@ from retrieval_store.cluster.space import (
     Listing,
     QdrantCollection,
     Spaces,
-    VectorsHeld,
+    VectorsBySpace,
     by_id,
     points_of,
     sparse,
@@ -103,8 +103,8 @@ class ClusterSearch:
 class RankedPoints:
     """Points, best first, with Qdrant's scores."""
 
-    held: list[StoredPoint]
-    vectors: list[VectorsHeld]
+    points: list[StoredPoint]
+    vectors: list[VectorsBySpace]
     scores: Floats
 
 
@@ -157,7 +157,7 @@ def _wider(
 ) -> int:
     """The next limit; raises ClusterError where the server allows no more, and too few hits were
     found. If only equally good ones may be missing, `short` is emptied instead."""
-    lacking = any(len(answers[i].held) < wanted for i in short)
+    lacking = any(len(answers[i].points) < wanted for i in short)
     wider = _max_limit(context, limit * WIDER if lacking else wanted + TIES)
     if wider <= limit:
         if lacking and context.collection.count(_condition(context, limit)) > limit:
@@ -254,8 +254,8 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
     dimension = context.collection.known_dimension() or 0
     # All have the same filter object, or the same filter with ids that each excludes.
     filters = {id(one.filter): one.filter for one in requests if one.filter}
-    said = max((len(one.model_dump_json()) for one in filters.values()), default=0)
-    most = max(1, REQUEST_BYTES // (NUMBER_BYTES * dimension + said + 500))
+    filter_bytes = max((len(one.model_dump_json()) for one in filters.values()), default=0)
+    most = max(1, REQUEST_BYTES // (NUMBER_BYTES * dimension + filter_bytes + 500))
     step = min(most, context.collection.limits.searches or most)
     for start in range(0, len(requests), step):
         some = requests[start : start + step]
@@ -265,8 +265,8 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
 
 def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, StoredPoint]]) -> RankedPoints:
     return RankedPoints(
-        [held for _, held in pairs],
-        [vectors_of(point, held, collection) for point, held in pairs],
+        [stored for _, stored in pairs],
+        [vectors_of(point, stored, collection) for point, stored in pairs],
         np.array([point.score for point, _ in pairs], np.float64),
     )
 
@@ -279,8 +279,8 @@ class ClusterRanker:
         self._collection, self.trace = collection, trace
         self._context = ClusterSearch(collection, spaces, trace)
         self._items: dict[PointId, int] = {}
-        self._held: list[StoredPoint] = []
-        self._vectors: list[VectorsHeld] = []
+        self._points_found: list[StoredPoint] = []
+        self._vectors: list[VectorsBySpace] = []
         self._far: dict[tuple[NearestDense, int], dict[PointId, float]] = {}
 
     def rank(self, step: QueryStep) -> list[Ranked]:
@@ -310,7 +310,7 @@ class ClusterRanker:
         """(n,) float64 distances from the query vector at `place`: known ones, and others by
         another request; NaN for points without a vector."""
         known = self._far.get((near, place), {})
-        ids = [self._held[item].id for item in items.tolist()]
+        ids = [self._points_found[item].id for item in items.tolist()]
         others = tuple(one for one in ids if one not in known)
         if others:
             known |= self._ask_distances(near, place, others)
@@ -318,15 +318,15 @@ class ClusterRanker:
 
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
-        held = [self._held[item] for item in items.tolist()]
-        order = sorted(range(len(held)), key=lambda i: (held[i].order, point_id(held[i].id)))
+        points = [self._points_found[item] for item in items.tolist()]
+        order = sorted(range(len(points)), key=lambda i: (points[i].order, point_id(points[i].id)))
         return np.argsort(np.array(order, np.int64))
 
-    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> "HeldLabels":
+    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> "PointLabels":
         """The labels of points found so far; only for `BestOfEach`."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("a cluster's points aren't put into groups here")
-        return HeldLabels(self._held, groups.path)
+        return PointLabels(self._points_found, groups.path)
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, which are in memory; lists share no objects."""
@@ -338,7 +338,7 @@ class ClusterRanker:
         collection = self._collection
         if isinstance(expression, HasId):
             points: Iterator[ListedPoint] = by_id(collection, expression.ids)
-            some = sorted(islice(points, limit), key=lambda one: (one.held.order, one.held.id))
+            some = sorted(islice(points, limit), key=lambda one: (one.point.order, one.point.id))
         else:
             bound = necessary(expression, collection.indexes)
             if bound is False:
@@ -346,21 +346,21 @@ class ClusterRanker:
             listing = Listing(
                 collection, condition_within_limits(as_filter(bound), collection.limits)
             )
-            passing = (one for one in listing.points() if fulfils(one.held.candidate, expression))
+            passing = (one for one in listing.points() if fulfils(one.point.candidate, expression))
             some = list(islice(passing, limit))
-        return self._items_of([one.held for one in some], [one.vectors for one in some])
+        return self._items_of([one.point for one in some], [one.vectors for one in some])
 
     def fulfilling(self, expression: Expression, items: Ints) -> Bools:
         """(n,) bool: which of some items fulfil an expression."""
-        held = (self._held[item] for item in items.tolist())
-        return np.array([fulfils(one.candidate, expression) for one in held], np.bool_)
+        points = (self._points_found[item] for item in items.tolist())
+        return np.array([fulfils(one.candidate, expression) for one in points], np.bool_)
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
         """Each distinct word of the first text; of the words in a document it isn't known what they
         add to its score."""
         analyzer = text.analyzer
-        held = (self._held[item].document or "" for item in items.tolist())
-        there = [set(analyzer.words([document]).vocabulary) for document in held]
+        documents = (self._points_found[item].document or "" for item in items.tolist())
+        there = [set(analyzer.words([document]).vocabulary) for document in documents]
         return [
             WordReport(word, np.nan, np.array([np.nan if word in one else 0.0 for one in there]))
             for word in analyzer.words([text.texts[0]]).vocabulary
@@ -369,7 +369,7 @@ class ClusterRanker:
     def _points(self, items: list[int], fields: Fields, given: set[int]) -> Points:
         """The points of one list, copied if an earlier list has them. given: the items of earlier
         lists, to which these are added."""
-        found = [(self._held[i], self._vectors[i]) for i in items]
+        found = [(self._points_found[i], self._vectors[i]) for i in items]
         own = [deepcopy(one) if i in given else one for i, one in zip(items, found, strict=True)]
         given.update(items)
         return points_of(self._collection, [one for one, _ in own], [one for _, one in own], fields)
@@ -397,23 +397,23 @@ class ClusterRanker:
         distances)."""
         metric, found = self._collection.metric, self._ranked(answer)
         distances = answer.scores**2 if metric == "l2" else 1.0 - answer.scores
-        ids = (held.id for held in answer.held)
+        ids = (point.id for point in answer.points)
         self._far[near, place] = dict(zip(ids, distances.tolist(), strict=True))
         found.distances, found.scores = distances, similarity_of(distances, metric)
         return found
 
     def _ranked(self, answer: RankedPoints) -> Ranked:
         """The ranking of an answer as items."""
-        return Ranked(self._items_of(answer.held, answer.vectors), answer.scores)
+        return Ranked(self._items_of(answer.points, answer.vectors), answer.scores)
 
-    def _items_of(self, held: Sequence[StoredPoint], vectors: Sequence[VectorsHeld]) -> Ints:
+    def _items_of(self, points: Sequence[StoredPoint], vectors: Sequence[VectorsBySpace]) -> Ints:
         """The items of points, which are remembered."""
-        for one, its in zip(held, vectors, strict=True):
+        for one, its in zip(points, vectors, strict=True):
             if one.id not in self._items:
-                self._items[one.id] = len(self._held)
-                self._held.append(one)
+                self._items[one.id] = len(self._points_found)
+                self._points_found.append(one)
                 self._vectors.append(its)
-        return np.array([self._items[one.id] for one in held], np.int64)
+        return np.array([self._items[one.id] for one in points], np.int64)
 
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         """The rankings by BM25, as sparse vectors of words."""
@@ -426,7 +426,7 @@ class ClusterRanker:
         count = self._collection.about()
         self.trace.requests += 1
         for vector, one in zip(vectors, found, strict=True):
-            documents = [self._held[i].document or "" for i in one.items[:FIRST].tolist()]
+            documents = [self._points_found[i].document or "" for i in one.items[:FIRST].tolist()]
             one.share = model.held_share(vector, documents, one.scores[:FIRST], count)
         return found
 
@@ -463,19 +463,19 @@ class ClusterRanker:
         return asking._far[exact, 0]
 
 
-class HeldLabels:
+class PointLabels:
     """The values under one key of the points found so far; see `query.executor.Labelling`.
     Nothing is known of points that weren't found."""
 
     group_count: int | None = None
     points_per_value = 0
 
-    def __init__(self, held: Sequence[StoredPoint], path: PayloadPath) -> None:
-        self._held, self._path = held, path
+    def __init__(self, points: Sequence[StoredPoint], path: PayloadPath) -> None:
+        self._points, self._path = points, path
 
     def of(self, items: Ints) -> list[Label]:
         """The labels of some items."""
-        values = (value_at(self._held[item].payload, self._path) for item in items.tolist())
+        values = (value_at(self._points[item].payload, self._path) for item in items.tolist())
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
     def max_points_in(self, value: GroupValue) -> int:
@@ -509,9 +509,9 @@ def _read_distances(
     collection: QdrantCollection, query: Matrix, ids: Sequence[PointId]
 ) -> dict[PointId, float]:
     """The distances of points from a vector, computed here from their vectors, which are read."""
-    found = [(one.held.id, one.vectors[""]) for one in by_id(collection, ids, ("",)) if one.vectors]
-    if not found:
+    read = [(one.point.id, one.vectors[""]) for one in by_id(collection, ids, ("",)) if one.vectors]
+    if not read:
         return {}
-    rows = np.array([vector for _, vector in found], np.float32)
+    rows = np.array([vector for _, vector in read], np.float32)
     measured = exact_distances(query, length_of(query), rows, None, collection.metric)
-    return dict(zip((one for one, _ in found), measured.tolist(), strict=True))
+    return dict(zip((one for one, _ in read), measured.tolist(), strict=True))

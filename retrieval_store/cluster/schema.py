@@ -111,7 +111,7 @@ class CollectionSettings:
             ef_construct=max(MIN_EF_CONSTRUCT, hnsw["ef_construction"]),
         )
 
-    def kept(self) -> Payload:
+    def as_payload(self) -> Payload:
         """The stored form, with floats in the form of payloads, which Qdrant would round too."""
         settings = self.record.settings
         exact = exact_text(settings)
@@ -193,7 +193,7 @@ def _make(cluster: Cluster, settings: CollectionSettings) -> None:
         vectors_config={},
         sparse_vectors_config=sparse,
         hnsw_config=settings.graph(),
-        metadata=settings.kept(),
+        metadata=settings.as_payload(),
         quantization_config=quantization(settings.storage.get("quantization")),
         **{key: settings.storage[key] for key in SHARDS if key in settings.storage},
     )
@@ -210,15 +210,15 @@ def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) ->
         cluster.call("update_collection", settings.name, vectors_config=changed)
 
 
-def quantization(given: Any) -> Any:
+def quantization(value: Any) -> Any:
     """Quantization as the client takes it; InvalidArgumentError for an invalid one."""
-    if given is None:
+    if value is None:
         return None
     try:
-        return TypeAdapter(models.QuantizationConfig).validate_python(SHORT.get(str(given), given))
+        return TypeAdapter(models.QuantizationConfig).validate_python(SHORT.get(str(value), value))
     except ValidationError as error:
         raise InvalidArgumentError(
-            f"configuration['qdrant']['quantization'] is {quote(given)}, expected one of "
+            f"configuration['qdrant']['quantization'] is {quote(value)}, expected one of "
             f"{', '.join(map(repr, SHORT))}, or what Qdrant takes as a quantization_config"
         ) from error
 
@@ -279,7 +279,7 @@ class PayloadIndexes:
         self._creates = creates
         self._strict = False
         self._most: int | None = None
-        self._told = False  # that there may be no more
+        self._has_warned = False  # that there may be no more
         self._kinds: dict[PayloadPath, str] = {}
         self._read_at = -AGE
 
@@ -354,10 +354,10 @@ class PayloadIndexes:
         evaluated here, which reads more points."""
         if not self._creates or self._most is None or len(self._kinds) < self._most:
             return False
-        if not self._told and path != LISTS:
-            said = "the server allows %d payload indexes: filters by other keys, as %s, read more"
-            _log.warning(said, self._most, written(path))
-            self._told = True
+        if not self._has_warned and path != LISTS:
+            text = "the server allows %d payload indexes: filters by other keys, as %s, read more"
+            _log.warning(text, self._most, written(path))
+            self._has_warned = True
         return True
 
     @property

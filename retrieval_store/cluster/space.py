@@ -27,7 +27,7 @@ from retrieval_store.errors import (
 from retrieval_store.query.types import Fields, PointId, Points, VectorsRead
 
 Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
-VectorsHeld: TypeAlias = dict[str, Matrix | SparseVector]
+VectorsBySpace: TypeAlias = dict[str, Matrix | SparseVector]
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
 IDS_READ = 10_000  # at once
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
@@ -196,21 +196,21 @@ class QdrantCollection:
         return BM25Embedding(**self.settings.text)
 
 
-def _consistency(asked: Any) -> dict[str, Any]:
+def _consistency(level: Any) -> dict[str, Any]:
     """The argument of the client's methods; over gRPC they don't take the word."""
-    if isinstance(asked, str):
-        asked = models.ReadConsistencyType(asked)
-    return {} if asked is None else {"consistency": asked}
+    if isinstance(level, str):
+        level = models.ReadConsistencyType(level)
+    return {} if level is None else {"consistency": level}
 
 
-def vectors_of(record: Any, held: StoredPoint, collection: QdrantCollection) -> VectorsHeld:
+def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) -> VectorsBySpace:
     """The requested vectors of a point, as they were written."""
-    found: VectorsHeld = {}
+    found: VectorsBySpace = {}
     known = record.vector or {}
     if known.get(DENSE) is not None:
         vector = np.array(known[DENSE], np.float32)
         if collection.metric == "cosine":  # Qdrant keeps the direction
-            vector = (vector.astype(np.float64) * held.length).astype(np.float32)
+            vector = (vector.astype(np.float64) * point.length).astype(np.float32)
         found[""] = vector
     if known.get(SPARSE) is not None:
         indices = np.array(known[SPARSE].indices, np.uint32)
@@ -238,28 +238,28 @@ def sparse(vector: SparseVector) -> models.SparseVector:
 
 def points_of(
     collection: QdrantCollection,
-    held: Sequence[StoredPoint],
-    vectors: Sequence[VectorsHeld],
+    points: Sequence[StoredPoint],
+    vectors: Sequence[VectorsBySpace],
     fields: Fields,
 ) -> Points:
     """Points in the form for the caller."""
     return Points(
-        [one.id for one in held],
-        [one.payload for one in held] if fields.payload else None,
-        [one.document for one in held] if fields.document else None,
-        [one.uri for one in held] if fields.uri else None,
+        [one.id for one in points],
+        [one.payload for one in points] if fields.payload else None,
+        [one.document for one in points] if fields.document else None,
+        [one.uri for one in points] if fields.uri else None,
         {name: _column(collection, vectors, name) for name in fields.vectors} or None,
     )
 
 
 def _column(
-    collection: QdrantCollection, vectors: Sequence[VectorsHeld], space: str
+    collection: QdrantCollection, vectors: Sequence[VectorsBySpace], space: str
 ) -> VectorsRead:
     if space:
         return [one.get(space) for one in vectors]
     matrix = np.full((len(vectors), collection.known_dimension() or 0), np.nan, np.float32)
-    for i, held in enumerate(vectors):
-        vector = held.get(space)
+    for i, by_space in enumerate(vectors):
+        vector = by_space.get(space)
         if isinstance(vector, np.ndarray):
             matrix[i] = vector
     return matrix
@@ -273,8 +273,8 @@ class ListedPoint(NamedTuple):
     """A point: its id in Qdrant, what it holds, and the requested vectors."""
 
     id: str
-    held: StoredPoint
-    vectors: VectorsHeld
+    point: StoredPoint
+    vectors: VectorsBySpace
 
 
 class ListPosition(NamedTuple):
@@ -304,19 +304,19 @@ class Listing:
             if len(page) < size:
                 yield from page
                 return
-            last = page[-1].held.order
-            if page[0].held.order == last:  # there may be more of this number than a page holds
+            last = page[-1].point.order
+            if page[0].point.order == last:  # there may be more of this number than a page holds
                 yield from self._of_order(last)
                 start = last + 1
             else:
-                yield from (one for one in page if one.held.order < last)
+                yield from (one for one in page if one.point.order < last)
                 start = last
             size = self._most
 
     def at(self, offset: int) -> Iterator[ListedPoint]:
         """All points but the first `offset`, which aren't read where Qdrant can count them."""
-        told = self.collection.limits.exact  # else what is counted is read all the same
-        countable = self.condition is None and told
+        is_exact = self.collection.limits.exact  # else what is counted is read all the same
+        countable = self.condition is None and is_exact
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.wanted + offset - before)
         return islice(replace(self, wanted=reach).points(start), offset - before, None)
@@ -402,8 +402,8 @@ class Listing:
         return answer
 
     def _found(self, record: Any) -> ListedPoint:
-        held = decode_point(record.payload)
-        return ListedPoint(record.id, held, vectors_of(record, held, self.collection))
+        point = decode_point(record.payload)
+        return ListedPoint(record.id, point, vectors_of(record, point, self.collection))
 
 
 def by_id(
@@ -415,12 +415,12 @@ def by_id(
         records = {one.id: one for one in collection.read("retrieve", spaces, ids=wanted)}
         for one in wanted:
             if one in records:
-                held = decode_point(records[one].payload)
-                yield ListedPoint(one, held, vectors_of(records[one], held, collection))
+                point = decode_point(records[one].payload)
+                yield ListedPoint(one, point, vectors_of(records[one], point, collection))
 
 
 def _place(found: ListedPoint) -> tuple[int, str]:
-    return found.held.order, found.id
+    return found.point.order, found.id
 
 
 def _orders(**bounds: int) -> models.Filter:

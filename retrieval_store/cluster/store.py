@@ -105,6 +105,8 @@ class RemotePoints:
     batch is checked as a whole before anything is sent. What was sent is durable when the call
     returns, but a failure in the middle may leave part of a batch."""
 
+    reusable = False  # what the cluster says of the collection may change
+
     def __init__(self, collection: QdrantCollection) -> None:
         self._collection = collection
 
@@ -156,8 +158,8 @@ class RemotePoints:
     def _prepared(
         self, batch: PointBatch, rules: WriteRules, is_new: bool = False
     ) -> write.PreparedWrite:
-        held = {} if is_new else {one.id: one for one in self._named(batch.ids)}
-        return write.prepare_write(self._collection, batch, rules, held)
+        known = {} if is_new else {one.id: one for one in self._named(batch.ids)}
+        return write.prepare_write(self._collection, batch, rules, known)
 
     @_traced("delete")
     def delete(
@@ -165,7 +167,7 @@ class RemotePoints:
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
         found = self._indexed(lambda: self._found(ids, expression, limit, 0))
-        write.delete(self._collection, [one.held.id for one in found])
+        write.delete(self._collection, [one.point.id for one in found])
         return len(found)
 
     @_traced("get", counts_of_results)
@@ -181,9 +183,9 @@ class RemotePoints:
         spaces = fields.vectors
         found = self._indexed(lambda: self._found(ids, expression, limit, offset, spaces))
         if found and ids is None:
-            self._collection.hint = found[-1].held.order + 1
-        held, vectors = [one.held for one in found], [one.vectors for one in found]
-        return points_of(self._collection, held, vectors, fields)
+            self._collection.hint = found[-1].point.order + 1
+        points, vectors = [one.point for one in found], [one.vectors for one in found]
+        return points_of(self._collection, points, vectors, fields)
 
     def number(self, expression: Expression | None) -> int:
         """The number of points that match. They are read, since the filter is evaluated here
@@ -200,7 +202,7 @@ class RemotePoints:
             for one in () if listing is None else listing.points():
                 if time.monotonic() >= ends:
                     return count, False
-                count += fulfils(one.held.candidate, expression)
+                count += fulfils(one.point.candidate, expression)
             return count, True
 
         return self._indexed(ask)
@@ -270,7 +272,7 @@ class RemotePoints:
     def _kind_of(self, path: PayloadPath) -> IndexKind:
         """The kind of index that suits most of the first points."""
         listing = Listing(self._collection, None)
-        values = (value_at(one.held.payload, path) for one in islice(listing.points(), PAGE))
+        values = (value_at(one.point.payload, path) for one in islice(listing.points(), PAGE))
         kinds = Counter(kind for value in values for kind in kinds_of(value))
         if not kinds:
             raise InvalidArgumentError(
@@ -325,9 +327,9 @@ class RemotePoints:
 
     def gauges(self) -> Gauges:
         """What is watched of it, as far as a cluster tells."""
-        told = self.stats()
-        bad = told["status"] == "red"
-        problem = f"{told['place']} says that the status is red" if bad else None
+        stats = self.stats()
+        bad = stats["status"] == "red"
+        problem = f"{stats['place']} says that the status is red" if bad else None
         return Gauges(points=self.count(), problem=problem)
 
     def configure_index(self, space: str, index: Payload) -> None:
@@ -356,7 +358,7 @@ class RemotePoints:
                     raise
 
     def _named(self, ids: Sequence[PointId]) -> list[StoredPoint]:
-        return [one.held for one in by_id(self._collection, ids)]
+        return [one.point for one in by_id(self._collection, ids)]
 
     def _found(
         self,
@@ -377,7 +379,7 @@ class RemotePoints:
             points = listing.points()
             if expression is None:
                 points, offset = listing.at(offset), 0
-        matching = (one for one in points if fulfils(one.held.candidate, expression))
+        matching = (one for one in points if fulfils(one.point.candidate, expression))
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         return list(islice(matching, offset, stop))
 
@@ -481,8 +483,8 @@ class RemoteStore:
         new = edit(old)
         if new.settings.get("text") != old.settings.get("text"):
             raise ConflictError("the settings of word search can't be changed on a cluster")
-        held = self._opened(collection_id)
-        name, settings = held.settings.name, replace(held.settings, record=new)
+        opened = self._opened(collection_id)
+        name, settings = opened.settings.name, replace(opened.settings, record=new)
         aliases = [a for a, of in self.cluster.aliases().items() if of == name]
         if new.name != old.name:
             self._refuse_taken(new.name, [name, *aliases])
@@ -490,11 +492,11 @@ class RemoteStore:
         if new.name not in (name, *aliases):
             made = models.CreateAlias(collection_name=name, alias_name=new.name)
             self.cluster.change_aliases(name, [models.CreateAliasOperation(create_alias=made)])
-        self.cluster.call("update_collection", name, metadata=settings.kept())
+        self.cluster.call("update_collection", name, metadata=settings.as_payload())
         if old.name != new.name and old.name in aliases:  # others' aliases are theirs
             gone = models.DeleteAlias(alias_name=old.name)
             self.cluster.change_aliases(name, [models.DeleteAliasOperation(delete_alias=gone)])
-        held.settings = settings
+        opened.settings = settings
         return new
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
@@ -547,10 +549,10 @@ class RemoteStore:
             for name in self.cluster.collections():
                 with suppress(FormatError):  # another collection, made by an older release
                     self._read(name)
-        held = self._open.get(collection_id)
-        if held is None:
+        collection = self._open.get(collection_id)
+        if collection is None:
             raise NotFoundError.of_deleted(f"Collection {self.cluster.place}")
-        return held
+        return collection
 
     def _read(self, name: str) -> CollectionRecord | None:
         """Our record of a Qdrant collection, by its name or an alias; None without one. FormatError
@@ -565,11 +567,11 @@ class RemoteStore:
         schema.complete(self.cluster, settings.name, info)
         record = settings.record
         with self._lock:
-            held = self._open.setdefault(
+            collection = self._open.setdefault(
                 record.id, QdrantCollection(self.cluster, self._options, settings)
             )
-            held.settings = settings  # which another process may have changed
-            held.note(info)
+            collection.settings = settings  # which another process may have changed
+            collection.note(info)
         return record
 
     def _forget(self, collection_id: str) -> None:

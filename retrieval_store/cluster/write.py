@@ -62,7 +62,7 @@ class _Change:
     vector of its words anew; whole: whether nothing of the old point stays; sparse: the new sparse
     vector."""
 
-    held: StoredPoint
+    point: StoredPoint
     vector: _Vector | None
     words: bool
     whole: bool
@@ -96,8 +96,8 @@ def prepare_write(
     exist."""
     refuse_reserved(batch.payloads or ())
     if known and rules.on_existing == "refuse":
-        existing = sorted(known.values(), key=lambda held: held.order)
-        ids = [held.id for held in existing]
+        existing = sorted(known.values(), key=lambda point: point.order)
+        ids = [point.id for point in existing]
         raise IDAlreadyExistsError(existing_ids(ids))
     vectors, others = _vectors(collection, batch), _sparse_vectors(batch)
     keeps = collection.settings.sparse is not None and rules.on_existing != "replace"
@@ -114,7 +114,7 @@ def prepare_write(
         for i, one in enumerate(batch.ids)
         if one in known or i in orders
     ]
-    words = _words(collection, [c.held.document if c.words else None for c in changes])
+    words = _words(collection, [c.point.document if c.words else None for c in changes])
     _refuse_long(collection, changes, words)
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
@@ -158,7 +158,7 @@ def _refuse_long(
         for name, one, what in made:
             if one is not None and len(one.indices) > lengths.get(name, sys.maxsize):
                 raise ClusterError(
-                    f"the point {change.held.id!r} has {len(one.indices)} {what}, and "
+                    f"the point {change.point.id!r} has {len(one.indices)} {what}, and "
                     f"{collection.place} takes {lengths[name]}, by sparse_config of its strict mode"
                 )
 
@@ -194,13 +194,13 @@ def _change(
     length = 1.0 if vector is None else vector.length
     if old is None:
         payload, document, uri = (None if v is UNSET else v for v in (payload, document, uri))
-        held = StoredPoint(batch.ids[i], payload, document, uri, order, length)
-        return _Change(held, vector, True, True, other)
+        point = StoredPoint(batch.ids[i], payload, document, uri, order, length)
+        return _Change(point, vector, True, True, other)
     if payload is UNSET:
         payload = old.payload
     elif rules.merge_payloads:
         payload = merge_payload(old.payload, payload)
-    held = StoredPoint(
+    point = StoredPoint(
         old.id,
         payload,
         old.document if document is UNSET else document,
@@ -209,7 +209,7 @@ def _change(
         old.length if vector is None else length,
     )
     whole = vector is not None and (other is not None or not keeps)
-    return _Change(held, vector, whole or held.document != old.document, whole, other)
+    return _Change(point, vector, whole or point.document != old.document, whole, other)
 
 
 def _value_at(values: Sequence[Any] | None, i: int) -> Any:
@@ -251,7 +251,7 @@ def _batches(
     size, points = 0, 0
     most = collection.limits.batch or len(changes)
     for change, its_words in zip(changes, words, strict=True):
-        payload = encode_point(change.held)
+        payload = encode_point(change.point)
         bytes_of = _size_of(change, payload, its_words)
         if operations and (size + bytes_of > REQUEST_BYTES or points == most):
             yield operations
@@ -274,7 +274,7 @@ def _operations(change: _Change, payload: Any, words: models.SparseVector | None
     """The operations that change one point: as a whole, or, to keep its vector, part by part. Whole
     points skip pydantic's validation, which looks at each number and would take a third of the time
     of a write."""
-    point = point_id(change.held.id)
+    point = point_id(change.point.id)
     named = {WORDS: words, SPARSE: change.sparse}
     vectors: dict[str, Any] = {name: one for name, one in named.items() if one is not None}
     if change.vector is not None:

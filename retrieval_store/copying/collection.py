@@ -146,7 +146,7 @@ def is_there(session: Session, collection_id: str) -> bool:
 
 def _asked_for(record: CollectionRecord) -> Payload:
     """The settings of a collection without its counts."""
-    return {name: told for name, told in record.settings.items() if name != TEXTS_CUT}
+    return {name: value for name, value in record.settings.items() if name != TEXTS_CUT}
 
 
 class CollectionCopy:

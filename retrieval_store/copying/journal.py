@@ -145,11 +145,11 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 def _read_journal(path: Path) -> Journal:
     try:
-        said = orjson.loads(path.read_bytes())
-        if said["format"] not in READABLE:
-            raise ValueError(f"its format is {said['format']!r}")
-        entries = {str(uuid.UUID(one)): _entry(e) for one, e in said["collections"].items()}
-        aliases = {str(a): str(uuid.UUID(one)) for a, one in said.get("aliases", {}).items()}
+        content = orjson.loads(path.read_bytes())
+        if content["format"] not in READABLE:
+            raise ValueError(f"its format is {content['format']!r}")
+        entries = {str(uuid.UUID(one)): _entry(e) for one, e in content["collections"].items()}
+        aliases = {str(a): str(uuid.UUID(one)) for a, one in content.get("aliases", {}).items()}
         return Journal(path, entries, aliases)
     except FileNotFoundError:
         return Journal(path)
@@ -161,35 +161,35 @@ def _read_journal(path: Path) -> Journal:
         ) from error
 
 
-def _entry(said: Any) -> Entry:
-    whole, spaces = bool(said["whole"]), said.get("spaces")
+def _entry(entry: Any) -> Entry:
+    whole, spaces = bool(entry["whole"]), entry.get("spaces")
     return Entry(
-        str(uuid.UUID(said["target"])),
-        _position(said["position"]),
-        max(0, int(said["done"])),
-        max(0, int(said["count"])),
+        str(uuid.UUID(entry["target"])),
+        _position(entry["position"]),
+        max(0, int(entry["done"])),
+        max(0, int(entry["count"])),
         whole,
-        _position(said["left"]),
-        None if said["kept"] is None else int(said["kept"]),
-        tuple(str(one) for one in said.get("names", ())),
+        _position(entry["left"]),
+        None if entry["kept"] is None else int(entry["kept"]),
+        tuple(str(one) for one in entry.get("names", ())),
         None if spaces is None else {str(name): int(one) for name, one in spaces.items()},
-        bool(said.get("paged", not whole)),  # older ones don't say: then all are looked at
-        bool(said.get("finished", False)),
+        bool(entry.get("paged", not whole)),  # older ones don't say: then all are looked at
+        bool(entry.get("finished", False)),
     )
 
 
-def _position(said: Any) -> Position | None:
-    return None if said is None else Position(int(said["operation"]), int(said["inserted"]))
+def _position(data: Any) -> Position | None:
+    return None if data is None else Position(int(data["operation"]), int(data["inserted"]))
 
 
 def _write(path: Path, journal: Journal) -> None:
     """Replace the file, so that it is always whole."""
     entries = {one: asdict(entry) for one, entry in journal.entries.items()}
-    said = {"format": FORMAT, "collections": entries, "aliases": journal.aliases}
+    content = {"format": FORMAT, "collections": entries, "aliases": journal.aliases}
     new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
     try:
         with new.open("wb") as file:
-            file.write(orjson.dumps(said))
+            file.write(orjson.dumps(content))
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)

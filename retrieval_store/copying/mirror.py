@@ -288,7 +288,7 @@ class Mirror:
         that swap names get temporary ones."""
         there = [one for one in self.copies.values() if one.place.called is not None]
         moved = [one for one in there if one.place.called != one.name]
-        told = [
+        lines = [
             f"{one.place.called!r} is called {one.name!r} now, as in the source" for one in moved
         ]
         while moved:
@@ -300,9 +300,9 @@ class Mirror:
             free.place.rename(free.name)
             free.is_level = False
             moved.remove(free)
-        for line in told:
+        for line in lines:
             self._tell(line)
-        return bool(told)
+        return bool(lines)
 
     def _level_one(self, record: CollectionRecord, goes_on: bool) -> bool:
         copy = self.copies.get(record.id)
@@ -403,7 +403,7 @@ def copy_store(
         )
         mirror.refuse_taken(ways.following is None, ways.if_exists)
         _level(mirror, ways.following)
-        found = [Copied(one.name, *told, one.is_level) for one, told in mirror.compared()]
+        found = [Copied(one.name, *counts, one.is_level) for one, counts in mirror.compared()]
         mirror.finish()
         return found
 

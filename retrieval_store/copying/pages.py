@@ -192,10 +192,10 @@ def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
             return None
         places = np.flatnonzero(~np.isnan(column[:, 0]))  # rows of NaN are none
         return Vectors(np.ascontiguousarray(column[places]), places) if len(places) else None
-    held = [(i, one) for i, one in enumerate(column) if one is not None]
-    if not held:
+    present = [(i, one) for i, one in enumerate(column) if one is not None]
+    if not present:
         return None
-    return NonDenseVectors([one for _, one in held], np.array([i for i, _ in held], np.int64))
+    return NonDenseVectors([one for _, one in present], np.array([i for i, _ in present], np.int64))
 
 
 def differing(one: Points, other: Points, tolerance: float) -> set[PointId]:

@@ -101,7 +101,7 @@ class QueryEmbedding(Protocol):
 @runtime_checkable
 class ConfiguredEmbedding(Protocol):
     """An embedding function that is made again in Chroma's way, under the same rules as a
-    `RestorableEmbedding`: `build_from_config` of what `get_config` said."""
+    `RestorableEmbedding`: `build_from_config` of what `get_config` returned."""
 
     def get_config(self) -> dict[str, Any]:
         """What it is made of, as JSON."""
@@ -132,12 +132,12 @@ def max_tokens_of(function: Any) -> int | None:
     """How many tokens of a text count for the vectors that a function makes, as its `max_tokens`
     says; None where it doesn't, or not a number above 0. It never raises an error, but may load a
     model or ask a server, and so take as long."""
-    told: Any = None
+    limit: Any = None
     with suppress(Exception):  # a model that can't be loaded says so when it is used
-        told = getattr(function, "max_tokens", None)
+        limit = getattr(function, "max_tokens", None)
     from retrieval_store.embeddings._common import known_tokens
 
-    return known_tokens(plain_scalar(told))
+    return known_tokens(plain_scalar(limit))
 
 
 def token_count_of(function: Any) -> "Count | None":

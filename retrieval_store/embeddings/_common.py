@@ -96,7 +96,7 @@ ADVICE = (
 )
 Count: TypeAlias = Callable[[list[str]], Sequence[int]]
 _log = log_of()
-_told: set[tuple[str, int]] = set()
+_warned: set[tuple[str, int]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +142,9 @@ def tell_of_cut(cut: Cut) -> None:
     if collecting is not None:
         collecting.append(cut)
         return
-    if (cut.model, cut.limit) in _told:  # two threads may both find it isn't, which does no harm
+    if (cut.model, cut.limit) in _warned:  # two threads may both find it isn't, which does no harm
         return
-    _told.add((cut.model, cut.limit))
+    _warned.add((cut.model, cut.limit))
     _log.warning(
         "a text is longer than the %d tokens that %s reads; the rest doesn't count for its vector. "
         "%s",
@@ -182,12 +182,12 @@ def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
     return [text[: tokens * CHARACTERS_A_TOKEN] for text in texts]
 
 
-def known_tokens(told: object) -> int | None:
+def known_tokens(limit: object) -> int | None:
     """The number of tokens that a model reports; None for the 1e30 of tokenizers that don't
     know."""
-    if not isinstance(told, int) or isinstance(told, bool) or not 0 < told < MANY_TOKENS:
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 0 < limit < MANY_TOKENS:
         return None
-    return told
+    return limit
 
 
 def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> Ints:

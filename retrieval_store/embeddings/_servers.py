@@ -120,25 +120,25 @@ def ask(
     body: bytes,
     headers: Mapping[str, str],
     manner: Manner,
-    told: Callable[[int | None, str], str],
+    message_of: Callable[[int | None, str], str],
 ) -> Any:
     """A server's answer to a JSON body, as JSON. Raises EmbeddingFunctionError with the text that
-    `told` makes of the status and the beginning of the answer; of None and the reason, where the
-    server can't be reached."""
+    `message_of` makes of the status and the beginning of the answer, or of None and the reason,
+    where the server can't be reached."""
     pause, waiting = FIRST_PAUSE, threading.Event()
     for left in range(manner.retries, -1, -1):
         try:
             return _answer(url, body, headers, manner.timeout)
         except urllib.error.HTTPError as error:
-            said = _beginning_of(error)
+            body_start = _beginning_of(error)
             if error.code not in RETRIED or not left:
-                raise EmbeddingFunctionError(told(error.code, said)) from error
+                raise EmbeddingFunctionError(message_of(error.code, body_start)) from error
             pause = _asked_for(error) or pause
         except UnicodeError as error:  # of a URL; bytes that aren't UTF-8 aren't JSON
-            raise EmbeddingFunctionError(told(None, str(error))) from error
+            raise EmbeddingFunctionError(message_of(None, str(error))) from error
         except (OSError, http.client.HTTPException) as error:
             if not left:
-                raise EmbeddingFunctionError(told(None, str(error))) from error
+                raise EmbeddingFunctionError(message_of(None, str(error))) from error
         waiting.wait(min(pause, LONGEST_PAUSE))
         pause *= 2
     raise AssertionError("unreachable")

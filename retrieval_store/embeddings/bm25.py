@@ -87,18 +87,18 @@ class BM25Embedding:
     def held_share(
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
-        """The greatest share of what a query says that one of these documents holds
-        (`base.fusion.held_share`), of the scores that a server with idf gave them, in a collection
-        of `count`. The idf of each word is what explains the scores best, by least squares; a word
-        that none of them has is taken for one that none in the collection has."""
+        """The greatest share of a query that one of these documents has; see
+        `base.fusion.held_share`. It is estimated from the scores that a server with idf gave them,
+        in a collection of `count`. The idf of each word is what explains the scores best, by least
+        squares; a word that none of them has counts as one that none in the collection has."""
         if not (len(documents) and len(query.indices)):
             return 0.0
         values = self._values_in(documents, query)
         is_known, greatest_idf = values.any(axis=0), float(np.log1p((count - 0.5) / 1.5))
         found_idf = np.maximum(np.linalg.lstsq(values, scores, rcond=None)[0], 0.0)
         rarity = np.where(is_known, found_idf, greatest_idf * query.values) ** RARITY_POWER
-        held = float(((values > 0) @ rarity).max())
-        return held_share(held, float(rarity.sum()), greatest_idf)
+        shared = float(((values > 0) @ rarity).max())
+        return held_share(shared, float(rarity.sum()), greatest_idf)
 
     def _values_in(self, documents: Sequence[str], query: SparseVector) -> Floats:
         """(documents, words of the query) the documents' values of these words."""

@@ -50,7 +50,7 @@ def _model_of(wrapped: Any) -> str | None:
     """The name of its model, as most of them have it, by which a collection recognises it."""
     for name in MODEL_NAMES:
         with suppress(Exception):  # a property may want what isn't there yet
-            told = getattr(wrapped, name, None)
-            if isinstance(told, str) and told:
-                return told
+            model = getattr(wrapped, name, None)
+            if isinstance(model, str) and model:
+                return model
     return None

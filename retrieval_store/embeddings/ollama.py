@@ -113,31 +113,31 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         if brief:
             how = replace(how, timeout=min(how.timeout, _SHOW_TIMEOUT), retries=0)
         url = self._settings["base_url"] + path
-        return ask(url, json.dumps(body).encode(), {}, how, self._told)
+        return ask(url, json.dumps(body).encode(), {}, how, self._message_of)
 
-    def _told(self, status: int | None, said: str) -> str:
+    def _message_of(self, status: int | None, answer: str) -> str:
         """What is wrong, and what to do about it."""
         url, model = self._settings["base_url"], self._settings["model"]
-        reason = _reason_in(said)
+        reason = _reason_in(answer)
         if status is None:
             return (
-                f"Ollama can't be reached at {url} ({said}): is it running there? `ollama serve` "
+                f"Ollama can't be reached at {url} ({answer}): is it running there? `ollama serve` "
                 "starts it; where it is elsewhere, say so by base_url="
             )
         if status == 404 and reason is None:
             return (
-                f"{url} answered 404 ({said.strip()}), as what isn't Ollama does: base_url is its "
-                "address alone, without /api or /v1"
+                f"{url} answered 404 ({answer.strip()}), as what isn't Ollama does: base_url is "
+                "its address alone, without /api or /v1"
             )
         if status == 404:
             return f"Ollama at {url} says: {reason}. `ollama pull {model}` fetches the model"
-        return f"Ollama at {url} answered {status}: {said if reason is None else reason}"
+        return f"Ollama at {url} answered {status}: {answer if reason is None else reason}"
 
 
-def _reason_in(said: str) -> str | None:
+def _reason_in(answer: str) -> str | None:
     """The reason in an error of Ollama's: {"error": "…"}."""
     try:
-        reason = json.loads(said)["error"]
+        reason = json.loads(answer)["error"]
     except (ValueError, KeyError, TypeError):
         return None
     return reason if isinstance(reason, str) else None

@@ -100,12 +100,12 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             raise no_embeddings(self._url, answer) from error
 
     def _asked(self, body: bytes) -> Any:
-        return ask(self._url, body, self._headers(), self._manner, self._told)
+        return ask(self._url, body, self._headers(), self._manner, self._message_of)
 
-    def _told(self, status: int | None, said: str) -> str:
+    def _message_of(self, status: int | None, answer: str) -> str:
         if status is None:
-            return f"{self._url} can't be reached: {said}"
-        return f"{self._url} answered {status}: {self._without_key(said)}"
+            return f"{self._url} can't be reached: {answer}"
+        return f"{self._url} answered {status}: {self._without_key(answer)}"
 
     def _headers(self) -> dict[str, str]:
         key = self._key()

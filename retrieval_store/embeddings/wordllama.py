@@ -37,7 +37,7 @@ class WordLlamaEmbedding(ComparedByCosine):
 
     dimensions: 64, 128 or 256. Vectors are float32 of length 1, or all zeros for a text in which
     the model finds no token. Of a text the first 256 tokens count, some 200 words, which is what
-    the model was trained with; that there are more is told (`embeddings._common`). Raises
+    the model was trained with; longer texts are reported (`embeddings._common`). Raises
     MissingDependencyError at the first use when the package wordllama isn't installed.
     """
 

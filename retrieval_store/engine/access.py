@@ -73,7 +73,6 @@ from retrieval_store.errors import (
     DamagedError,
     LockTimeoutError,
     NotFoundError,
-    ReadOnlyError,
     RetrievalStoreError,
     StorageError,
 )
@@ -165,14 +164,14 @@ class Memory:
             step = self._loaded(connection, head)
         self._let_go_of_dropped(step.state)
         spaces = step.state.spaces.values()
-        held = {s.space.name: self._open(s.space, head.generation) for s in spaces}
+        opened = {s.space.name: self._open(s.space, head.generation) for s in spaces}
         if old is None or step.changed is None:
-            caches = empty_caches(head.seq, held)
+            caches = empty_caches(head.seq, opened)
             lacks_file = step.state.mapped is None and is_worth_a_file(step.state.count)
             if self._files is not None and lacks_file:
                 caches.unsaved.add(FILE_KIND)
             return CachedState(step.state, caches)
-        return CachedState(step.state, caches_after(old.caches, head.seq, step.changed, held))
+        return CachedState(step.state, caches_after(old.caches, head.seq, step.changed, opened))
 
     def _loaded(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
         """The state, loaded from its derived file if that is usable, else from the database."""
@@ -197,14 +196,14 @@ class Memory:
         assert space.dimension is not None
         # The dimension too: a transaction that fixes it may fail, and the next fix another.
         key = (space.number, generation, space.dimension)
-        held = self._spaces.get(key)
-        if held is None:
+        opened = self._spaces.get(key)
+        if opened is None:
             index = SpaceIndex(space, generation, self._files, self._find_class)
             vectors = self._vectors(space, generation)
             of = space, generation, self._files
             made = OpenSpace(vectors, index, partial(_codes_of, *of), partial(_clusters_of, *of))
-            held = self._spaces.setdefault(key, made)
-        return held
+            opened = self._spaces.setdefault(key, made)
+        return opened
 
     def _vectors(self, space: Space, generation: int) -> VectorRows:
         assert space.dimension is not None
@@ -259,7 +258,7 @@ class Memory:
             space.close_idle()
 
     @property
-    def held(self) -> CachedState | None:
+    def cached_state(self) -> CachedState | None:
         """The cached state as it is, however old; None without one."""
         return self._cached
 
@@ -270,16 +269,16 @@ class Memory:
         cached = self._cached
         if cached is None or self._directory is None:
             return 0
-        held = sum(space.nbytes for space in list(self._spaces.values()))
-        return held + state_bytes(cached.state)
+        size = sum(space.nbytes for space in list(self._spaces.values()))
+        return size + state_bytes(cached.state)
 
     @property
     def descriptors(self) -> int:
         """How many file descriptors the open files take."""
         spaces = list(self._spaces.values())
         cached = self._cached
-        held = () if cached is None else _with_files(cached.caches)
-        mapped = self._maps_state + sum(cache.files for cache in held)
+        with_files = () if cached is None else _with_files(cached.caches)
+        mapped = self._maps_state + sum(cache.files for cache in with_files)
         return mapped + sum(space.descriptors for space in spaces)
 
     @property
@@ -302,21 +301,21 @@ class Memory:
             self._cached, self._spaces = None, {}
 
 
-def empty_caches(seq: int, held: Mapping[str, OpenSpace]) -> Caches:
-    """Empty caches for a state as of the write `seq`. held: the open spaces by name."""
+def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
+    """Empty caches for a state as of the write `seq`. spaces: the open ones by name."""
     return Caches(
         lists=LayerCache(seq),
         measures={},
         columns=LayerCache(seq),
         answers=LayerCache(seq),
         allowed=FilterCache(seq),
-        spaces=held,
+        spaces=spaces,
         several=LayerCache(seq),
     )
 
 
 def caches_after(
-    caches: Caches, seq: int, changed: ChangedRows, held: Mapping[str, OpenSpace]
+    caches: Caches, seq: int, changed: ChangedRows, spaces: Mapping[str, OpenSpace]
 ) -> Caches:
     """The caches for the state at `seq`, in which rows have changed: changed rows are marked
     stale."""
@@ -325,7 +324,7 @@ def caches_after(
     for cache in (caches.lists, caches.answers, caches.several):
         cache.note(seq, changed.listed)
     measures = measures_still_valid(caches.measures, changed.listed)
-    return replace(caches, measures=measures, spaces=held)
+    return replace(caches, measures=measures, spaces=spaces)
 
 
 def _with_files(caches: Caches) -> tuple[LayerCache, ...]:
@@ -415,8 +414,9 @@ class Access:
             self._files = DerivedFiles(directory, self.label)
         self.memory = Memory(directory, self._files, hooks.find_class, database.path)
         self.dropped = False
+        self.counted = False  # whether the store counts its descriptors; no longer once it's closed
         self.maintained = IDLE  # by this process
-        self._held: Cache[None, None] = Cache(_evicting_weakly(self))
+        self._budget_entry: Cache[None, None] = Cache(_evicting_weakly(self))
         self._accounted, self._calls = -1, 0
         self._sound_at = -1  # the last write after which no damage was found
         reset_after_fork(self)
@@ -459,10 +459,15 @@ class Access:
         """How many file descriptors the collection takes."""
         return self._database.descriptors + self.memory.descriptors
 
+    @property
+    def last_used(self) -> float:
+        """When a call last took a connection, by `time.monotonic`."""
+        return self._database.last_used
+
     def account_memory(self) -> None:
         """Report the bytes in memory to the budget of this process."""
         if self.directory is not None:
-            self._held.put(None, None, self.memory.nbytes)
+            self._budget_entry.put(None, None, self.memory.nbytes)
 
     def evict(self) -> None:
         """Drop the data in memory, which the next call loads again; not during maintenance, since
@@ -476,19 +481,20 @@ class Access:
     def _settle(self, seq: int) -> None:
         """Account memory and keep to the budget, at the end of a call whose state was that of the
         write `seq`; no lock is held."""
-        self._held.get(None)
+        self._budget_entry.get(None)
         self._calls = self._calls + 1 if seq == self._accounted else 1
         if self._calls <= FIRST_CALLS or self._calls % ACCOUNTED_EVERY == 0:
             self._accounted = seq
             self.account_memory()
-        BUDGET.settle(self._held)
+        BUDGET.settle(self._budget_entry)
 
     def close(self, reason: Reason) -> None:
         """Close files and drop everything; from here on methods raise `reason`. Calls under way in
         other threads keep what they use until they end."""
+        self.counted = False
         self._database.close(reason)
         self.memory.forget()
-        self._held.drop(None)  # so that a reference to a closed collection holds no memory
+        self._budget_entry.drop(None)  # so that a reference to a closed collection holds no memory
 
     def forget_after_fork(self) -> None:
         """In a child: begin anew, with locks that no thread of the parent's holds."""
@@ -598,7 +604,7 @@ class Access:
             raise
         except CORRUPTION_ERRORS as error:
             raise self._damage_behind(error) from error
-        BUDGET.settle(self._held)
+        BUDGET.settle(self._budget_entry)
         return made
 
     def _refuse_to_wait(self) -> NoReturn:
@@ -618,11 +624,7 @@ class Access:
     @property
     def is_read_only(self) -> bool:
         """Whether the store was opened as read-only."""
-        try:
-            self._database.refuse_if_read_only()
-        except ReadOnlyError:
-            return True
-        return False
+        return self._database.is_read_only
 
     def empty_log(self) -> None:
         """Copy the write-ahead log into the database and truncate the log; raises LockTimeoutError
@@ -658,7 +660,7 @@ class Access:
         return head
 
     def _gone(self) -> NotFoundError:
-        self.dropped = True
+        self.dropped, self.counted = True, False
         return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
     def use(self, work: Callable[[apsw.Connection], Found]) -> Found:

@@ -1,4 +1,4 @@
-"""Threads, interrupts and forks: how anything is held in this process.
+"""Threads, interrupts and forks: how this process holds locks and other resources.
 
 **Interrupts.** Ctrl-C raises KeyboardInterrupt between any two steps of the main thread: between a
 lock's acquire() and the `try` behind it, at the first step of a context manager's __exit__, in the
@@ -7,8 +7,8 @@ frame of a function, on a lock of `threading`, which enters and leaves without a
 between. (A generator that is a context manager is no such frame: an interrupt leaves it suspended,
 with all it holds, for as long as the traceback is kept.)
 
-So everything here is held in that way, while a function is called; and who waits, how many are
-inside, is noted nowhere but asked of the locks themselves.
+So everything here is held in that way, while a function is called. Which threads wait, and how many
+are inside, is recorded nowhere: it is read from the locks themselves.
 
 **Forks.** SQLite's connections must not be used, nor even closed, in a child that inherited them.
 And SQLite notes for each file which locks this process holds, and a child that inherits such a note
@@ -56,10 +56,10 @@ class SharedLock:
     def __init__(self) -> None:
         self._inside: dict[int, Owned] = {}  # a lock for each thread, by which it shares
         self._waiting: dict[int, Owned] = {}  # … by which it waits for its turn to
-        # Both are held by who excludes: the one is asked, the other waited for. Were they one lock,
-        # who waits for it would hold it for a moment, and look like one who excludes.
+        # A thread that excludes holds both: others look at the first and wait for the second. With
+        # one lock, a thread that waits would hold it for a moment and look like one that excludes.
         self.excluding, self.barrier = threading.Lock(), threading.Lock()
-        self.excluder = 0  # the thread that holds them, while they are held
+        self.excluder = 0  # the thread that holds them, if any does
 
     def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """The result of `work`, called with these arguments while no thread holds the lock
@@ -127,13 +127,13 @@ def _own_lock(locks: dict[int, Owned]) -> Owned:
 
 
 class _Place:
-    """A place in the queue. held: locked while its thread waits or works; called: released to wake
+    """A place in the queue. lock: locked while its thread waits or works; called: released to wake
     it."""
 
-    __slots__ = ("called", "held")
+    __slots__ = ("called", "lock")
 
     def __init__(self) -> None:
-        self.held, self.called = threading.Lock(), threading.Lock()
+        self.lock, self.called = threading.Lock(), threading.Lock()
         self.called.acquire()
 
 
@@ -146,7 +146,7 @@ class FifoLock:
     @property
     def taken(self) -> bool:
         """Whether a thread works or waits."""
-        return any(place.held.locked() for place in tuple(self._line))
+        return any(place.lock.locked() for place in tuple(self._line))
 
     def take(self, work: Callable[[], T]) -> T:
         """The result of `work`, called when it is this thread's turn."""
@@ -156,7 +156,7 @@ class FifoLock:
         """The same; the result of `otherwise` if it isn't this thread's turn in time."""
         place = _Place()
         try:
-            with place.held:
+            with place.lock:
                 self._line.append(place)
                 if self._is_reached(place, time.monotonic() + seconds):
                     return work()
@@ -185,7 +185,7 @@ class FifoLock:
                 first = self._line[0]
             except IndexError:
                 return None
-            if first.held.locked():
+            if first.lock.locked():
                 return first
             with suppress(ValueError):  # another thread was faster
                 self._line.remove(first)
@@ -280,8 +280,8 @@ def _wait_for_imports() -> None:
     # import that its parent was at: test_fork.py tells for each version.
     locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", {})
     for _ in tries(LONGEST_IMPORT_MS):
-        held = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
-        owners = {getattr(lock, "owner", None) for lock in held}
+        ours = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
+        owners = {getattr(lock, "owner", None) for lock in ours}
         if owners <= {None, threading.get_ident()}:
             return
 

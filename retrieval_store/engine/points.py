@@ -112,6 +112,11 @@ class PointStore:
         return cls(Access.open(directory, name, mode, hooks))
 
     @property
+    def reusable(self) -> bool:
+        """Whether the collection is open, and among those whose descriptors are counted."""
+        return self.access.counted
+
+    @property
     def embedded(self) -> "PointStore":
         """The object itself: its methods beyond `PointsBackend` are available in this process."""
         return self
@@ -353,13 +358,11 @@ class PointStore:
         from retrieval_store.engine.stats import maintenance, statistics
 
         def look(view: SearchView) -> Payload:
-            told = statistics(view, self.access.directory)
+            numbers = statistics(view, self.access.directory)
             living = self._living(view, None)
-            return (
-                told
-                if living is None
-                else {**told, "points": filter_result(view, living, evaluate).count}
-            )
+            if living is not None:
+                numbers["points"] = filter_result(view, living, evaluate).count
+            return numbers
 
         return {**self.access.read(look), "maintenance": maintenance(self.access)}
 

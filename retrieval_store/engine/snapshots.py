@@ -248,39 +248,39 @@ def _read_manifest(
     if hashlib.sha256(described).hexdigest().encode() != archive.comment[len(_COMMENT) :]:
         raise DamagedError(f"{snapshot} is damaged: the checksum of its manifest is wrong")
     try:
-        return _understood(orjson.loads(described), snapshot)
+        return _parse_manifest(orjson.loads(described), snapshot)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DamagedError(f"{snapshot} is damaged: its manifest says {error!r}") from error
 
 
-def _understood(said: Any, snapshot: Path) -> tuple[Manifest, dict[str, _ZipEntry]]:
-    version = int(said["format"])
+def _parse_manifest(manifest: Any, snapshot: Path) -> tuple[Manifest, dict[str, _ZipEntry]]:
+    version = int(manifest["format"])
     if version > VERSION:
         raise FormatError(
             f"{snapshot} has format version {version}; this retrieval-store reads up to {VERSION}: "
             "install a newer one"
         )
-    records = tuple(_record(one) for one in said["collections"])
+    records = tuple(_record(one) for one in manifest["collections"])
     ids = {record.id for record in records}
-    entries = {name: _entry(name, one, ids) for name, one in said["files"].items()}
+    entries = {name: _entry(name, one, ids) for name, one in manifest["files"].items()}
     if {name.split("/")[0] for name in entries if name.endswith(POINTS_NAME)} != ids:
         raise ValueError("other collections than it has files for")
-    aliases = {str(alias): str(name) for alias, name in said["aliases"].items()}
-    return Manifest(bool(said["whole"]), records, aliases), entries
+    aliases = {str(alias): str(name) for alias, name in manifest["aliases"].items()}
+    return Manifest(bool(manifest["whole"]), records, aliases), entries
 
 
-def _record(said: Any) -> CollectionRecord:
-    settings: Payload = said["settings"]
-    if str(uuid.UUID(said["id"])) != said["id"] or not isinstance(settings, dict):
-        raise ValueError(f"{said['id']!r} is no id of a collection")
-    return CollectionRecord(said["id"], str(said["name"]), settings)
+def _record(entry: Any) -> CollectionRecord:
+    settings: Payload = entry["settings"]
+    if str(uuid.UUID(entry["id"])) != entry["id"] or not isinstance(settings, dict):
+        raise ValueError(f"{entry['id']!r} is no id of a collection")
+    return CollectionRecord(entry["id"], str(entry["name"]), settings)
 
 
-def _entry(name: str, said: Any, ids: set[str]) -> _ZipEntry:
+def _entry(name: str, entry: Any, ids: set[str]) -> _ZipEntry:
     folder, _, file = name.partition("/")
     if folder not in ids or not _FILE.fullmatch(file):
         raise ValueError(f"{name!r} is no file of a collection")
-    return _ZipEntry(int(said["bytes"]), str(said["sha256"]))
+    return _ZipEntry(int(entry["bytes"]), str(entry["sha256"]))
 
 
 def _refuse_others(
@@ -400,5 +400,5 @@ def take(
                     copy_collection(points_of(record.id), folder / record.id)
                     copied.append(record)
             names = {record.name for record in copied}
-            kept = {alias: name for alias, name in aliases.items() if name in names}
-            pack(folder, Manifest(whole, tuple(copied), kept), target)
+            own = {alias: name for alias, name in aliases.items() if name in names}
+            pack(folder, Manifest(whole, tuple(copied), own), target)

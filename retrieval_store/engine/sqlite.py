@@ -25,6 +25,7 @@ import errno
 import os
 import stat
 import threading
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -102,8 +103,8 @@ class StepLimiter:
         self.taken += STEPS_AT_ONCE
         if self.path is None or self.taken <= MAX_STEPS:
             return False
-        held = sum(_size_of(f"{self.path}{end}") for end in ("", *_COMPANIONS))
-        return self.taken > MAX_STEPS + STEPS_A_BYTE * held
+        size = sum(_size_of(f"{self.path}{end}") for end in ("", *_COMPANIONS))
+        return self.taken > MAX_STEPS + STEPS_A_BYTE * size
 
 
 def _size_of(path: str) -> int:
@@ -229,9 +230,9 @@ def corruption_as_damage(path: Path) -> Iterator[None]:
 
 
 def corruption_error(error: Exception, path: Path, problem: str | None = None) -> DamagedError:
-    """The damage that such an error is the sign of. problem: what a check of the files said."""
-    said = f"{path} is damaged: what it holds contradicts itself: {error}"
-    return DamagedError(said if problem is None else f"{said} ({problem})")
+    """The damage that such an error is the sign of. problem: what a check of the files found."""
+    message = f"{path} is damaged: what it holds contradicts itself: {error}"
+    return DamagedError(message if problem is None else f"{message} ({problem})")
 
 
 # Rows of one query, from which on they are counted. More than are ever read at once by keys, which
@@ -520,18 +521,22 @@ Ts = TypeVarTuple("Ts")
 
 
 class _Pool(ABC):
-    """What databases in files and in memory share."""
+    """What databases in files and in memory share. is_read_only: whether the store was opened so;
+    last_used: of files, when a connection was last taken, by `time.monotonic`."""
 
     path: Path
+    is_read_only = False
+    last_used = 0.0
     _format: Format
 
     @abstractmethod
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
         """The result of `work`, called with a connection and these arguments."""
 
-    @abstractmethod
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
+        if self.is_read_only:
+            raise ReadOnlyError(f"the store at {self.path.parent} was opened with read_only=True")
 
     def _translating(self, lend: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """The result of `lend`, called while no fork can happen; errors of SQLite and the system
@@ -573,6 +578,7 @@ class FileDatabase(_Pool):
         self.path, self._name = path, str(path)
         self._format = format
         self._mode: Mode = mode
+        self.is_read_only = mode == "read-only"
         self._idle: list[Lease] = []
         self._lent: dict[int, list[Lease]] = {}  # by thread, the last one last
         self._file: tuple[int, int] | None = None
@@ -589,6 +595,7 @@ class FileDatabase(_Pool):
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
         """The result of `work`, called with a connection of its own and these arguments; errors of
         SQLite and the system are turned into ours."""
+        self.last_used = time.monotonic()
         thread = threading.get_ident()
         if self._lent.get(thread) and not is_unforkable():
             self._close_lost(thread)
@@ -642,11 +649,6 @@ class FileDatabase(_Pool):
         while lost:
             lost.pop().connection.close()
 
-    def refuse_if_read_only(self) -> None:
-        """Raise ReadOnlyError when the store was opened so."""
-        if self._mode == "read-only":
-            raise ReadOnlyError(f"the store at {self.path.parent} was opened with read_only=True")
-
     def is_in_place(self) -> bool:
         """Whether the path still leads to the file that was opened."""
         try:
@@ -674,7 +676,7 @@ class FileDatabase(_Pool):
         """Close all connections; from now on `use` raises `reason`."""
         self._closed = reason
         self.close_idle()
-        if self._mode == "read-only" and self._file is not None:  # it was in use
+        if self.is_read_only and self._file is not None:  # it was in use
             unforkable(remove_empty_log, self.path)
 
     def _refuse_replaced(self) -> None:
@@ -749,9 +751,6 @@ class MemoryDatabase(_Pool):
             if self._connection.txn_state() == apsw.SQLITE_TXN_WRITE:
                 raise StorageError("what is in memory can't be read in the middle of a write")
             return work(self._connection, *arguments)
-
-    def refuse_if_read_only(self) -> None:
-        """Memory can be written to."""
 
     def is_in_place(self) -> bool:
         """Memory is."""

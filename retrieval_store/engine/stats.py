@@ -132,10 +132,10 @@ def gauges(access: Access, mode: Mode) -> Gauges:
     what is in memory, so that monitoring loads nothing and evicts nothing."""
     if access.directory is None:
         return access.read(lambda view: _gauges_of(view.connection, view.state, view.caches, None))
-    held, path = access.memory.held, access.directory / POINTS_NAME
-    state, kept = (None, None) if held is None else (held.state, held.caches)
+    cached, path = access.memory.cached_state, access.directory / POINTS_NAME
+    state, caches = (None, None) if cached is None else (cached.state, cached.caches)
     database = FileDatabase(path, POINTS, mode)
-    look = partial(_gauges_of, state=state, kept=kept, directory=access.directory)
+    look = partial(_gauges_of, state=state, caches=caches, directory=access.directory)
     try:
         with corruption_as_damage(path):
             return database.read(look)
@@ -148,7 +148,7 @@ def gauges(access: Access, mode: Mode) -> Gauges:
 
 
 def _gauges_of(
-    connection: apsw.Connection, state: State | None, kept: Caches | None, directory: Path | None
+    connection: apsw.Connection, state: State | None, caches: Caches | None, directory: Path | None
 ) -> Gauges:
     """The gauges as the database is now; what is in memory may be older."""
     head = read_head(connection)
@@ -156,8 +156,8 @@ def _gauges_of(
         raise NotFoundError.of_deleted("the collection")
     spaces = [] if state is None else state.spaces.values()
     lag = uncoded = None
-    if state is not None and kept is not None and _is_at_hand(state, head.generation):
-        lag, uncoded = _behind(connection, state, kept)
+    if state is not None and caches is not None and _is_at_hand(state, head.generation):
+        lag, uncoded = _behind(connection, state, caches)
     return Gauges(
         points=count_present(connection),
         seq=head.seq,
@@ -165,7 +165,7 @@ def _gauges_of(
         index_lag=lag,
         uncoded=uncoded,
         dead_slots=None if state is None else sum(space.dead for space in spaces),
-        memory={} if state is None or kept is None else _in_memory(state, kept, directory),
+        memory={} if state is None or caches is None else _in_memory(state, caches, directory),
         disk={} if directory is None else _on_disk(directory),
     )
 
@@ -175,13 +175,13 @@ def _is_at_hand(state: State, generation: int) -> bool:
     return state.is_whole and state.head.generation == generation
 
 
-def _behind(connection: apsw.Connection, state: State, kept: Caches) -> tuple[int, int]:
+def _behind(connection: apsw.Connection, state: State, caches: Caches) -> tuple[int, int]:
     """How many vectors of points are missing from an index, and have no codes, where they should;
     in memory and in files."""
     lag = uncoded = 0
     for name, space in state.spaces.items():
         if space.space.metric in BY_PRODUCTS:
-            at_hand = kept.spaces.get(name)
+            at_hand = caches.spaces.get(name)
             lag += _count_unindexed(connection, state, space, at_hand)
             uncoded += _count_uncoded(connection, state, space, at_hand)
     return lag, uncoded
@@ -265,12 +265,12 @@ def index_at_hand(space: Indexed) -> str:
 
 def statistics(view: SearchView, directory: Path | None) -> Payload:
     """Points, vectors and bytes by part, on disk and in memory."""
-    state, kept = view.state, view.caches
+    state, caches = view.state, view.caches
     return {
         "points": state.count,
         "spaces": {name: of_space(view, s) for name, s in state.spaces.items()},
-        "memory": {**_in_memory(state, kept, directory)},
-        "budget": {**BUDGET.told},
+        "memory": {**_in_memory(state, caches, directory)},
+        "budget": {**BUDGET.usage},
         "compiled": {**instruction_set()},
         "disk": {} if directory is None else {**_on_disk(directory)},
     }
@@ -295,16 +295,16 @@ def instruction_set() -> dict[str, str | None]:
     return {"instructions": there.name, "advice": None}
 
 
-def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, int]:
+def _in_memory(state: State, caches: Caches, directory: Path | None) -> dict[str, int]:
     memory = {
         "state": state_bytes(state),
-        "columns": kept.columns.nbytes,
-        "words": kept.lists.nbytes,
-        "filters": kept.allowed.nbytes + kept.answers.nbytes,
-        "several": kept.several.nbytes,
-        "codes": sum(space.codes_nbytes for space in kept.spaces.values()),
-        "clusters": sum(space.clusters_nbytes for space in kept.spaces.values()),
-        "indexes": sum(space.index.nbytes for space in kept.spaces.values()),
+        "columns": caches.columns.nbytes,
+        "words": caches.lists.nbytes,
+        "filters": caches.allowed.nbytes + caches.answers.nbytes,
+        "several": caches.several.nbytes,
+        "codes": sum(space.codes_nbytes for space in caches.spaces.values()),
+        "clusters": sum(space.clusters_nbytes for space in caches.spaces.values()),
+        "indexes": sum(space.index.nbytes for space in caches.spaces.values()),
     }
     if directory is None:
         spaces = [space.space for space in state.spaces.values()]
@@ -315,16 +315,16 @@ def _in_memory(state: State, kept: Caches, directory: Path | None) -> dict[str, 
 def of_space(view: SearchView, space: SpaceState) -> Payload:
     """How many slots have codes, and are in an index, in memory or in files, which are loaded when
     needed."""
-    name, slots, kept = space.space.name, space.space.slots, view.caches
+    name, slots, caches = space.space.name, space.space.slots, view.caches
     generation, index = view.state.head.generation, index_at_hand(space.space)
-    held, clusters = kept.spaces[name], kept.spaces[name].clusters_at_hand
+    opened, clusters = caches.spaces[name], caches.spaces[name].clusters_at_hand
     coded = indexed = 0
     if view.files is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
-        file = derived.find(view.connection, f"index.{space.space.number}.{generation}")
+        file = derived.find(view.connection, opened.index.key)
         if file is not None and index != EXACT and derived.is_there(view.files.directory, file):
             indexed = min(file.covered, slots)
-    clustered = _count_clustered(view.connection, space.space, generation, held)
+    clustered = _count_clustered(view.connection, space.space, generation, opened)
     recall: Payload = {}
     if clustered:
         measured = None if clusters is None else clusters.measured
@@ -334,9 +334,9 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
         "vectors": space.space.slots - space.dead,
         "dead_slots": space.dead,
         "index": index,
-        "indexed_slots": max(indexed, held.index.covered),
-        "index_seconds_left": held.index.seconds_left(slots),
-        "coded_slots": max(coded, _codes_in_memory(held).count_below(slots)),
+        "indexed_slots": max(indexed, opened.index.covered),
+        "index_seconds_left": opened.index.seconds_left(slots),
+        "coded_slots": max(coded, _codes_in_memory(opened).count_below(slots)),
         "clustered_slots": clustered,
         **recall,
     }
@@ -384,21 +384,21 @@ def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
         "spaces": {**spaces},
         "keys": {**keys},
         "lists": {**lists},
-        "milliseconds": {**laps.told},
+        "milliseconds": {**laps.milliseconds},
     }
 
 
 class _Laps:
-    """told: the milliseconds of each part."""
+    """Measures the parts of a call. milliseconds: those of each part."""
 
     def __init__(self) -> None:
-        self.told: dict[str, float] = {}
+        self.milliseconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def end(self, part: str) -> None:
         """End a part and begin the next."""
         now = time.perf_counter()
-        self.told[part] = round((now - self._last) * 1e3, 3)
+        self.milliseconds[part] = round((now - self._last) * 1e3, 3)
         self._last = now
 
 
@@ -416,8 +416,8 @@ def _vectors(access: Access, name: str) -> Payload:
             trace = _ask(view, NearestDense(name, fetch_vectors(view, owner, name)))
             if trace.lacking_cells > FRESH_CELLS:
                 access.schedule_maintenance()
-        told = of_space(view, space)
-        return {part: told[part] for part in TOLD}
+        numbers = of_space(view, space)
+        return {part: numbers[part] for part in TOLD}
 
     return access.read(look)
 

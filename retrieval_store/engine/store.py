@@ -11,7 +11,6 @@ import sys
 import threading
 import uuid
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -82,11 +81,12 @@ def descriptor_limit() -> int:
 
 class OpenCollections:
     """PointStores by the ids of their collections. Where their files take too many descriptors, the
-    least recently used ones close theirs; the next call opens them again."""
+    least recently used ones close theirs and are no longer counted. The next call gets them from
+    here again, and opens their files."""
 
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
-        self._awake: OrderedDict[str, PointStore] = OrderedDict()  # the last used last
+        self._counted: set[PointStore] = set()
         self._lock = threading.Lock()
         self._closed: Reason | None = None
         reset_after_fork(self)
@@ -122,31 +122,32 @@ class OpenCollections:
                 raise self._closed()
             return self._open.setdefault(collection_id, opening())
 
-    def mark_used(self, collection_id: str, points: PointStore) -> None:
-        """Note that the collection is used."""
-        try:
-            self._awake.move_to_end(collection_id)
-        except KeyError:
-            with self._lock:
-                if self._open.get(collection_id) is not points:  # forgotten meanwhile
-                    return
-                self._awake[collection_id] = points
-                idle = self._too_many()
-            for unused in idle:
-                unused.access.close_idle()
+    def count(self, collection_id: str, points: PointStore) -> None:
+        """Count the descriptors of a collection that is about to be used."""
+        if points.access.counted:
+            return
+        with self._lock:
+            if self._open.get(collection_id) is not points:  # forgotten meanwhile
+                return
+            others = sorted(self._counted - {points}, key=lambda one: one.access.last_used)
+            idle = self._too_many([*others, points])
+            self._counted = {points, *others}.difference(idle)
+            points.access.counted = True
+        for unused in idle:
+            unused.access.close_idle()
 
-    def _too_many(self) -> list[PointStore]:
-        """Take the least recently used ones from the awake ones, if they have too many descriptors;
-        neither the last few nor those under maintenance."""
-        awake = list(self._awake.items())  # `mark_used` changes the order meanwhile
-        taken = sum(points.access.descriptors for _, points in awake)
+    def _too_many(self, by_use: list[PointStore]) -> list[PointStore]:
+        """The least recently used ones, which come first, if all have too many descriptors; neither
+        the last few nor those under maintenance. They are no longer counted."""
+        taken = sum(points.access.descriptors for points in by_use)
         most, idle = descriptor_limit() // SHARE, []
-        for collection_id, points in awake[:-MIN_AWAKE]:
+        for points in by_use[:-MIN_AWAKE]:
             if taken <= most:
                 break
             if not points.access.maintaining.taken:
                 taken -= points.access.descriptors
-                idle.append(self._awake.pop(collection_id))
+                points.access.counted = False
+                idle.append(points)
         return idle
 
     def forget(self, collection_id: str, points: PointStore | None = None) -> None:
@@ -155,7 +156,7 @@ class OpenCollections:
             points = points or self._open.get(collection_id)
             if points is not None and self._open.get(collection_id) is points:
                 del self._open[collection_id]
-                self._awake.pop(collection_id, None)
+                self._counted.discard(points)
         if points is not None:
             points.access.close(partial(NotFoundError.of_deleted, "the collection"))
 
@@ -468,7 +469,7 @@ class Store:
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
         points = self._open.get(collection_id) or self._reopened(collection_id)
-        self._open.mark_used(collection_id, points)
+        self._open.count(collection_id, points)
         return points
 
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
@@ -494,7 +495,7 @@ class Store:
 
     def budget(self) -> dict[str, int]:
         """The bytes that caches of the stores of this process may hold, and those that they do."""
-        return BUDGET.told
+        return BUDGET.usage
 
     def forget_derived(self) -> None:
         """Drop all derived files, and their content in memory; they are made again when needed."""

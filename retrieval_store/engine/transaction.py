@@ -122,7 +122,7 @@ class Overlay:
         rows = rows[rows >= 0]
         rows = rows[view.state.alive[rows]]
         found = pks[rows[scan_rows(view, expression, rows)]]
-        before = self._access.read(lambda other: _matching_pks(other, expression))
+        before = self._access.read(lambda v: v.state.pks[select(v, None, expression)])
         return np.sort(np.concatenate([before[outside(before, touched)], found]))
 
     def _view(self) -> SearchView:
@@ -141,13 +141,9 @@ class Overlay:
         if self._own is None or step.changed is None:
             self._own = CachedState(step.state, empty_caches(head.seq, {}))
         elif step.state is not before.state:
-            kept = caches_after(before.caches, head.seq, step.changed, {})
-            self._own = CachedState(step.state, kept)
+            caches = caches_after(before.caches, head.seq, step.changed, {})
+            self._own = CachedState(step.state, caches)
         return View(connection, self._own.state, self._own.caches)
-
-
-def _matching_pks(view: SearchView, expression: Expression) -> Ints:
-    return view.state.pks[select(view, None, expression)]
 
 
 class Transaction:

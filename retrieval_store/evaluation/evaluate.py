@@ -142,16 +142,18 @@ def prepare_questions(
     return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 
 
-def found_by(collection: Collection, asked: QueryInputs, k: int, how: How) -> list[tuple[str, ...]]:
+def found_by(
+    collection: Collection, inputs: QueryInputs, k: int, how: How
+) -> list[tuple[str, ...]]:
     """For each question the ids found with a setting, best first, at most k."""
-    given: dict[str, Any] = {"query_texts": asked.texts, "query_embeddings": asked.vectors}
+    given: dict[str, Any] = {"query_texts": inputs.texts, "query_embeddings": inputs.vectors}
     sources = {name: given[name] for name in _SOURCES[mode_of(how)]}
     found: list[tuple[str, ...]] = []
-    for start in range(0, len(asked.texts), AT_ONCE):
+    for start in range(0, len(inputs.texts), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         given = {name: values[part] for name, values in sources.items()}
         if how.get("rerank") is not None:
-            given["rerank"] = Rerank.comparing(how["rerank"], asked.texts[part])
+            given["rerank"] = Rerank.comparing(how["rerank"], inputs.texts[part])
         result = collection.query(**{**how, **given, "n_results": k, "include": []})
         found += map(tuple, result["ids"])
     return found
@@ -267,11 +269,11 @@ def _chosen(
 
 
 def _ids_found(
-    collection: Collection, asked: QueryInputs, k: int, how: How, setting: str | None
+    collection: Collection, inputs: QueryInputs, k: int, how: How, setting: str | None
 ) -> list[tuple[str, ...]]:
     """The ids found with a setting; errors name the setting, where the caller named it."""
     try:
-        return found_by(collection, asked, k, how)
+        return found_by(collection, inputs, k, how)
     except InvalidArgumentError as error:
         if setting is None:
             raise

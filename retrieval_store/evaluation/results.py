@@ -158,58 +158,58 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _question(place: str, given: Any) -> Question:
-    if not isinstance(given, Mapping):
-        raise InvalidTypeError(f"{place} is {quote(given)}, expected a dict with 'query' and 'ids'")
-    unknown = [key for key in given if key not in KEYS]
-    missing = [key for key in KEYS[:2] if key not in given]
+def _question(place: str, value: Any) -> Question:
+    if not isinstance(value, Mapping):
+        raise InvalidTypeError(f"{place} is {quote(value)}, expected a dict with 'query' and 'ids'")
+    unknown = [key for key in value if key not in KEYS]
+    missing = [key for key in KEYS[:2] if key not in value]
     if unknown or missing:
         why = f"has the unknown key {unknown[0]!r}" if unknown else f"has no {missing[0]!r}"
         raise InvalidArgumentError(f"{place} {why}; expected 'query', 'ids' and maybe 'embedding'")
     try:
         return Question(
-            _query(given["query"]), _grades(given["ids"]), _embedding(given.get("embedding"))
+            _query(value["query"]), _grades(value["ids"]), _embedding(value.get("embedding"))
         )
     except InvalidArgumentError as error:
         raise type(error)(f"{place}: {error}") from None
 
 
-def _query(given: Any) -> str:
-    if not isinstance(given, str):
-        raise InvalidTypeError(f"query is {quote(given)}, expected a str")
-    if not given.strip():
+def _query(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidTypeError(f"query is {quote(value)}, expected a str")
+    if not value.strip():
         raise InvalidArgumentError("query is empty, expected a text")
-    if not is_unicode(given):
-        raise InvalidArgumentError(f"query is {quote(given)}: it isn't valid Unicode")
-    return given
+    if not is_unicode(value):
+        raise InvalidArgumentError(f"query is {quote(value)}: it isn't valid Unicode")
+    return value
 
 
-def _grades(given: Any) -> dict[str, float]:
+def _grades(value: Any) -> dict[str, float]:
     """The grade of each id; 1 for each of a list."""
-    ids = ids_of(list(given) if isinstance(given, Mapping) else given)
+    ids = ids_of(list(value) if isinstance(value, Mapping) else value)
     if not ids:
         raise InvalidArgumentError("ids is empty, expected at least one id that should be found")
-    if isinstance(given, Mapping):
-        return {one: _grade(one, grade) for one, grade in zip(ids, given.values(), strict=True)}
+    if isinstance(value, Mapping):
+        return {one: _grade(one, grade) for one, grade in zip(ids, value.values(), strict=True)}
     return dict.fromkeys(ids, 1.0)
 
 
-def _grade(identity: str, given: Any) -> float:
-    grade = plain_scalar(given)
+def _grade(identity: str, value: Any) -> float:
+    grade = plain_scalar(value)
     if isinstance(grade, bool) or not isinstance(grade, int | float):
-        raise InvalidTypeError(f"ids[{identity!r}] is {quote(given)}, expected a number")
+        raise InvalidTypeError(f"ids[{identity!r}] is {quote(value)}, expected a number")
     if not 0 < grade <= sys.float_info.max:  # NaN isn't, either, nor an integer of 400 digits
         raise InvalidArgumentError(
-            f"ids[{identity!r}] is {quote(given)}, expected a finite number above 0; what isn't "
+            f"ids[{identity!r}] is {quote(value)}, expected a finite number above 0; what isn't "
             "relevant is left out"
         )
     return float(grade)
 
 
-def _embedding(given: Any) -> Matrix | None:
-    if given is None:
+def _embedding(value: Any) -> Matrix | None:
+    if value is None:
         return None
-    rows = matrix_of(given, "embedding")
+    rows = matrix_of(value, "embedding")
     if len(rows) > 1:
         raise InvalidArgumentError(f"embedding has {len(rows)} vectors, expected one")
     return rows.ravel()
@@ -537,10 +537,10 @@ class Evaluation:
         return columns, rows
 
     def _notes(self) -> list[str]:
-        told = [count_in_words(len(self.questions), "question")]
+        notes = [count_in_words(len(self.questions), "question")]
         if self.missing:
-            told.append(about_missing(self.missing))
-        return told
+            notes.append(about_missing(self.missing))
+        return notes
 
 
 def estimates_of(values: Floats, confidence: float, seed: int) -> list[Estimate]:

@@ -115,14 +115,14 @@ def source_of(
     return Source(place, _format(place, format), FileColumns(id_column, document_column), most)
 
 
-def _format(path: Path, given: Any) -> Format:
+def _format(path: Path, value: Any) -> Format:
     known = get_args(Format)
-    if given is not None:
-        if given not in known:
+    if value is not None:
+        if value not in known:
             raise InvalidArgumentError(
-                f"format is {quote(given)}, expected one of {', '.join(map(repr, known))}"
+                f"format is {quote(value)}, expected one of {', '.join(map(repr, known))}"
             )
-        return given  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]
     if path.is_dir():
         return "arrays"
     found = _OF_SUFFIX.get(path.suffix.lower())
@@ -373,11 +373,11 @@ def _check_alone(record: dict[str, Any]) -> None:
     try:
         _check_all([record])
     except InvalidArgumentError as error:
-        said = str(error)
+        message = str(error)
         for one, many in _ARGUMENTS.items():
-            if said.startswith(f"{many}[0]"):
-                said = one + said.removeprefix(f"{many}[0]")
-        raise type(error)(said) from None
+            if message.startswith(f"{many}[0]"):
+                message = one + message.removeprefix(f"{many}[0]")
+        raise type(error)(message) from None
 
 
 Record = dict[str, Any]
@@ -488,18 +488,18 @@ def described_by(source: Source) -> Described | None:
     """The collection that a file or directory says it was exported from, if it does;
     InvalidArgumentError for a description that no export of ours writes."""
     if source.format == "arrays":
-        said, place = about_arrays(source.path, source.max_line_bytes), ABOUT
+        content, place = about_arrays(source.path, source.max_line_bytes), ABOUT
     elif source.format == "parquet":
-        said, place = about_parquet(source.path), source.path.name
+        content, place = about_parquet(source.path), source.path.name
     else:
         return None
-    if said is None:
+    if content is None:
         return None
     try:
-        told = checked_object(object_of(said), "it")
-        settings = dict(_object(told, "configuration") or {})
+        description = checked_object(object_of(content), "it")
+        settings = dict(_object(description, "configuration") or {})
         model = _object(settings, "embedding_function")
-        metadata = _object(told, "metadata")
+        metadata = _object(description, "metadata")
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{place}, of the collection: {error}") from None
     kept = ("embedding_function", _OF_CLUSTERS)
@@ -515,12 +515,12 @@ def agreeing(
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
-    told = {key: settings[name] for key, name in IN_METADATA.items() if name in settings}
-    return {key: told.get(key, value) for key, value in metadata.items()}
+    current = {key: settings[name] for key, name in IN_METADATA.items() if name in settings}
+    return {key: current.get(key, value) for key, value in metadata.items()}
 
 
-def _object(told: dict[str, Any], name: str) -> dict[str, Any] | None:
-    value = told.get(name)
+def _object(description: dict[str, Any], name: str) -> dict[str, Any] | None:
+    value = description.get(name)
     if value is not None and not isinstance(value, dict):
         raise InvalidArgumentError(f"{name} is {quote(value)}, expected an object")
     return value

@@ -160,9 +160,9 @@ def _ours(found: Mapping[str, Any], name: str) -> Iterator[FileRecord]:
     for point_id, metadata, uri in zip(
         found["ids"], found["metadatas"], found["uris"], strict=True
     ):
-        told = {key: metadata[key] for key in KEYS if key in (metadata or {})}
-        record = FileRecord(point_id, told, uri)
-        if told.get(SOURCE) == name and _is_made_by_sync(record):
+        own = {key: metadata[key] for key in KEYS if key in (metadata or {})}
+        record = FileRecord(point_id, own, uri)
+        if own.get(SOURCE) == name and _is_made_by_sync(record):
             yield record
 
 

@@ -296,10 +296,10 @@ def _nesting(pattern: str) -> int:
 
 
 def _reason(error: Any) -> str:
-    said = error.args[0].decode(errors="replace") if error.args else "RE2 refuses it"
-    if said.startswith("pattern too large"):
+    message = error.args[0].decode(errors="replace") if error.args else "RE2 refuses it"
+    if message.startswith("pattern too large"):
         return f"compiled, the pattern needs more memory than the {MAX_MEMORY >> 20} MiB allowed"
-    return f"not a regular expression of RE2: {said[:200]}"  # it repeats the pattern
+    return f"not a regular expression of RE2: {message[:200]}"  # it repeats the pattern
 
 
 Word: TypeAlias = npt.NDArray[np.uint64]

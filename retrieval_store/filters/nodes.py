@@ -137,37 +137,37 @@ Asked = TypeVar("Asked", bool, Bools)  # one candidate, or a mask of many
 
 
 def evaluate_expression(
-    expression: Expression, asked: Asked, answer: Callable[[Expression, Asked], Asked]
+    expression: Expression, candidates: Asked, answer: Callable[[Expression, Asked], Asked]
 ) -> Asked:
     """Which of the candidates fulfil the expression.
 
-    asked: the candidates, an (n,) mask or a single bool; answer: evaluates a leaf for a mask of
+    candidates: an (n,) mask, or a single bool; answer: evaluates a leaf for a mask of
     candidates, and returns those that fulfil it. Each term of And or Or is evaluated only for the
     candidates that no term before has decided.
     """
     match expression:
         case And(terms):
             for term in terms:
-                if asked is False:
+                if candidates is False:
                     break
-                asked = evaluate_expression(term, asked, answer)
-            return asked
+                candidates = evaluate_expression(term, candidates, answer)
+            return candidates
         case Or(terms):
-            left = asked
+            left = candidates
             for term in terms:
                 if left is False:
                     break
                 left = left ^ evaluate_expression(term, left, answer)
-            return asked ^ left
+            return candidates ^ left
         case AtLeast(terms, count):
             votes: Any = 0
             for term in terms:
-                votes = votes + 1 * evaluate_expression(term, asked, answer)
+                votes = votes + 1 * evaluate_expression(term, candidates, answer)
             enough: Asked = votes >= count
-            return asked & enough
+            return candidates & enough
         case Not(term):
-            return asked ^ evaluate_expression(term, asked, answer)
-    return answer(expression, asked)
+            return candidates ^ evaluate_expression(term, candidates, answer)
+    return answer(expression, candidates)
 
 
 def _is_number(one: object) -> bool:
@@ -179,10 +179,10 @@ def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
     if type(leaf) in NODES:
         return ask
 
-    def asked(about: Any) -> Any:
+    def checked(about: Any) -> Any:
         try:
             return ask(about)
         except Exception as error:
             raise InvalidFilterError(f"{type(leaf).__name__} in the filter: {error!r}") from error
 
-    return asked
+    return checked

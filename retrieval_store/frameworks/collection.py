@@ -232,9 +232,9 @@ def _with_distance(
     if configuration is not None and not isinstance(configuration, Mapping):
         raise InvalidTypeError(f"configuration is {quote(configuration)}, expected a dict")
     hnsw = dict((configuration or {}).get("hnsw") or {})
-    for said in (hnsw.get("space"), metadata.get("hnsw:space")):
-        if distance is not None and said not in (None, distance):
-            raise ConflictError(f"distance is {distance!r}, but the configuration says {said!r}")
+    for space in (hnsw.get("space"), metadata.get("hnsw:space")):
+        if distance is not None and space not in (None, distance):
+            raise ConflictError(f"distance is {distance!r}, but the configuration says {space!r}")
     if distance is not None:
         hnsw["space"] = distance
     return {**(configuration or {}), **({"hnsw": hnsw} if hnsw else {})}
@@ -255,10 +255,10 @@ def _refuse_no_room(collection: Collection, sparse_model: Any) -> None:
 def _got_or_made(
     client: Any, name: str, wanted: _CollectionSpec, using: dict[str, Any]
 ) -> Collection:
-    said = wanted.metadata or {}
-    configuration = _with_distance(wanted.configuration, wanted.distance, said)
+    metadata = wanted.metadata or {}
+    configuration = _with_distance(wanted.configuration, wanted.distance, metadata)
     usual = {"space": space_for(using["embedding_function"], None) or "cosine"}
-    if "hnsw:space" in said:  # where users of Chroma say it
+    if "hnsw:space" in metadata:  # where users of Chroma say it
         usual = {}
     if not is_told_apart(using["embedding_function"]):
         using["embedding_function"] = None
@@ -293,13 +293,13 @@ def refuse_text(ids: Any, name: str = "ids") -> None:
         raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
 
 
-def items_of(given: Any, name: str, kind: Any, *others: Any) -> list[Any]:
+def items_of(value: Any, name: str, kind: Any, *others: Any) -> list[Any]:
     """A list of an iterable, all of whose items have one of the given types. InvalidTypeError names
     the first that doesn't."""
-    refuse_text(given, name)
-    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidTypeError(f"{name} is {quote(given)}, expected a list of {kind.__name__}")
-    items = list(given)
+    refuse_text(value, name)
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of {kind.__name__}")
+    items = list(value)
     for i, item in enumerate(items):
         if not isinstance(item, kind) and all(item is not other for other in others):
             raise InvalidTypeError(f"{name}[{i}] is {quote(item)}, expected {kind.__name__}")
@@ -336,9 +336,9 @@ def search_params_of(given: Any) -> dict[str, Any]:
         )
     names = {"hnsw_ef": "ef", "exact": "exact"}
     # What isn't given is False there, or None.
-    said = {key: value for key, value in params.items() if value is not None and value is not False}
-    refuse_unknown(said, names, "search_params")
-    return {names[key]: value for key, value in said.items()}
+    used = {key: value for key, value in params.items() if value is not None and value is not False}
+    refuse_unknown(used, names, "search_params")
+    return {names[key]: value for key, value in used.items()}
 
 
 NODE, REF_DOC = "_node", "_ref_doc_id"  # of LlamaIndex: the rest of a node, its document's id

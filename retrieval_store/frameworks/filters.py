@@ -46,11 +46,11 @@ class Operand:
 
     path: PayloadPath
     value: Any
-    said: str
+    subject: str
 
     def refused(self, expected: str) -> InvalidFilterError:
         """The error that says what was expected in place of the value."""
-        return InvalidFilterError(f"{self.said} {quote(self.value)}, expected {expected}")
+        return InvalidFilterError(f"{self.subject} {quote(self.value)}, expected {expected}")
 
     def one(self, expected: str) -> Scalar:
         """The value, which must be a string, a number or a bool; expected: words for the
@@ -122,29 +122,29 @@ def _enough(terms: list[bool | None], count: int) -> bool | None:
     return False if len(terms) - terms.count(False) < count else None
 
 
-def native(given: Any, name: str = "filter") -> Parsed | None:
+def native(value: Any, name: str = "filter") -> Parsed | None:
     """A filter that a user gives as the store's own: a dict in the shape of Chroma's, an
     expression, or a `Filter` of qdrant-client's models; None where it restricts nothing. Raises
     InvalidTypeError for anything else, and InvalidFilterError."""
-    if given is None or isinstance(given, Parsed):
-        return given
-    if isinstance(given, Expression):
-        return as_parsed(checked_expression(given))
-    if isinstance(given, Mapping):
-        return as_parsed(parse_where(given)) if given else None
-    if type(given).__module__.startswith("qdrant_client."):
-        return as_parsed(_of_qdrant(given, name))
+    if value is None or isinstance(value, Parsed):
+        return value
+    if isinstance(value, Expression):
+        return as_parsed(checked_expression(value))
+    if isinstance(value, Mapping):
+        return as_parsed(parse_where(value)) if value else None
+    if type(value).__module__.startswith("qdrant_client."):
+        return as_parsed(_of_qdrant(value, name))
     raise InvalidTypeError(
-        f"{name} is {quote(given)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
+        f"{name} is {quote(value)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
         "expression of retrieval_store.filters, or a Filter of qdrant_client.models"
     )
 
 
-def below(key: str, given: Any) -> Parsed | None:
+def below(key: str, value: Any) -> Parsed | None:
     """The filter of `native`, applied to an object under a metadata key; except one of Qdrant's,
     whose keys are full paths."""
-    found = native(given)
-    if found is None or type(given).__module__.startswith("qdrant_client."):
+    found = native(value)
+    if found is None or type(value).__module__.startswith("qdrant_client."):
         return found
     return Parsed(_below(key, found.expression))
 
@@ -173,23 +173,23 @@ def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
     return Or((And((named, moved)), And((Not(named), other))))
 
 
-def _of_qdrant(given: Any, name: str) -> Expression | None:
+def _of_qdrant(value: Any, name: str) -> Expression | None:
     """A filter of Qdrant's, as a server reads it for keys without an index."""
     from qdrant_client import models
 
     from retrieval_store.qdrant.errors import Refused
     from retrieval_store.qdrant.filters import parse_filter
 
-    if not isinstance(given, models.Filter):
+    if not isinstance(value, models.Filter):
         raise InvalidTypeError(
-            f"{name} is {quote(given)}, expected a Filter: wrap the condition in one"
+            f"{name} is {quote(value)}, expected a Filter: wrap the condition in one"
         )
     try:
-        return parse_filter(given, {})
+        return parse_filter(value, {})
     except Refused as error:
         raise InvalidFilterError(f"{name}: {error.message}") from error
     except (AttributeError, TypeError) as error:  # a model that was made without its checks
-        raise InvalidFilterError(f"{name} is {quote(given)}, an incomplete Filter") from error
+        raise InvalidFilterError(f"{name} is {quote(value)}, an incomplete Filter") from error
 
 
 def refuse_depth(depth: int, nested: str) -> None:

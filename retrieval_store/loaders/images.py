@@ -75,7 +75,7 @@ PART = 1 << 18
 DECODING = Quota(50_000_000)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=DECODING.forget_after_fork)
-Image = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 OnError = Literal["raise", "skip"]
 Item = TypeVar("Item")
 
@@ -109,11 +109,11 @@ class ImageLoader:
         self.on_error: OnError = on_error
         self._threads = max(1, threads)
 
-    def __call__(self, uris: Sequence[str | None]) -> list[Image | None]:
+    def __call__(self, uris: Sequence[str | None]) -> list[Pixels | None]:
         """The images, in the order of the uris."""
         return loaded_all(self._load, uris, self.on_error, self._threads)
 
-    def _load(self, uri: str) -> Image:
+    def _load(self, uri: str) -> Pixels:
         return decode_image(self._sources.read(uri), self._max_pixels)
 
 
@@ -158,7 +158,7 @@ def loaded_all(
         return list(pool.map(one, uris))
 
 
-def decode_image(data: bytes, max_pixels: int) -> Image:
+def decode_image(data: bytes, max_pixels: int) -> Pixels:
     """The picture in some bytes; DataLoaderError for anything else, or a picture that is too
     large."""
     try:
@@ -206,13 +206,13 @@ def _sizes_in_icon(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _open_image(data: bytes) -> Any:
     with needing("ImageLoader", "Pillow", "[standard]"):
-        from PIL import Image as Pillow
+        from PIL import Image
     # An icon as nothing else: what fails as one, Pillow would try as TGA, of another size.
     formats = ("ICO",) if data.startswith(ICON) else FORMATS
-    return Pillow.open(io.BytesIO(data), formats=formats)
+    return Image.open(io.BytesIO(data), formats=formats)
 
 
-def _array(data: bytes) -> Image:
+def _array(data: bytes) -> Pixels:
     from PIL import ImageOps
 
     with _open_image(data) as picture:
@@ -251,19 +251,19 @@ def _white(picture: Any) -> float:
 
 def _in_colour(picture: Any, white: float) -> Any:
     """A picture of any mode as 8-bit RGB."""
-    from PIL import Image as Pillow
+    from PIL import Image
 
     if picture.mode.startswith(("I", "F")):  # Pillow itself would cut them off at 255
         numbers = _numbers(picture)
-        grey = Pillow.fromarray(np.clip(numbers * (255.0 / white), 0, 255).astype(np.uint8))
+        grey = Image.fromarray(np.clip(numbers * (255.0 / white), 0, 255).astype(np.uint8))
         clear = picture.info.get("transparency")
         if isinstance(clear, int):
-            grey.putalpha(Pillow.fromarray(np.where(numbers == clear, 0, 255).astype(np.uint8)))
+            grey.putalpha(Image.fromarray(np.where(numbers == clear, 0, 255).astype(np.uint8)))
         picture = grey
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         seen = picture.convert("RGBA")
-        paper = Pillow.new("RGBA", seen.size, "white")
-        return Pillow.alpha_composite(paper, seen).convert("RGB")
+        paper = Image.new("RGBA", seen.size, "white")
+        return Image.alpha_composite(paper, seen).convert("RGB")
     return picture.convert("RGB")
 
 

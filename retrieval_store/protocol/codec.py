@@ -68,9 +68,9 @@ class MalformedError(ValueError):
 def pack_message(data: Any, arrays: Sequence[Array] = ()) -> Parts:
     """A message of JSON values and arrays, in parts: a large array is a part of its own, and isn't
     copied."""
-    said = orjson.dumps({"data": data, "arrays": [[one.dtype.str, one.shape] for one in arrays]})
-    parts: list[Buffer] = [_HEAD.pack(_MARK, len(said)), said]
-    size = _HEAD.size + len(said)
+    header = orjson.dumps({"data": data, "arrays": [[one.dtype.str, one.shape] for one in arrays]})
+    parts: list[Buffer] = [_HEAD.pack(_MARK, len(header)), header]
+    size = _HEAD.size + len(header)
     for one in arrays:
         parts += [bytes(-size % _ALIGNED), _bytes_of(np.ascontiguousarray(one))]
         size += -size % _ALIGNED + one.nbytes
@@ -96,8 +96,8 @@ def unpack_message(message: Buffer) -> tuple[Any, list[Array]]:
         raise MalformedError("it isn't one of retrieval-store")
     start = _HEAD.size
     try:
-        said = orjson.loads(memoryview(message)[start : start + length])
-        data, described = said["data"], said["arrays"]
+        header = orjson.loads(memoryview(message)[start : start + length])
+        data, described = header["data"], header["arrays"]
         return data, _arrays(message, described, start + length)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise MalformedError(str(error)) from None
@@ -128,13 +128,13 @@ _HEX = re.compile("-?[0-9a-f]+")
 
 
 class Coder(Protocol):
-    """Writes and reads values of one type. takes: whether a value is of the type; fits: whether
-    JSON could stand for one."""
+    """Encodes values of one type as JSON data, and decodes them. can_encode: whether a value is of
+    the type; can_decode: whether data could stand for one."""
 
-    def takes(self, value: Any) -> bool: ...
+    def can_encode(self, value: Any) -> bool: ...
     def encode(self, value: Any, arrays: list[Array]) -> Any: ...
-    def fits(self, given: Any) -> bool: ...
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any: ...
+    def can_decode(self, data: Any) -> bool: ...
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any: ...
 
 
 class Plain:
@@ -143,7 +143,7 @@ class Plain:
     def __init__(self, kind: type) -> None:
         self.kind = kind
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         value = plain_scalar(value)
         return isinstance(value, self.kind) and (self.kind is bool or type(value) is not bool)
 
@@ -151,13 +151,13 @@ class Plain:
         value = plain_scalar(value)
         return value if type(value) is self.kind else self.kind(value)
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is self.kind
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is self.kind
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if type(given) is not self.kind:
-            raise no_such(given, f"a value of type {self.kind.__name__}")
-        return given
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if type(data) is not self.kind:
+            raise no_such(data, f"a value of type {self.kind.__name__}")
+        return data
 
 
 class TextCoder(Plain):
@@ -172,16 +172,16 @@ class TextCoder(Plain):
             return text
         return {NAME: "str", "is": text.encode("utf-8", "surrogatepass").hex()}
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is str or name_in(given) == "str"
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is str or name_in(data) == "str"
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if name_in(given) != "str":
-            return super().decode(given, arrays)
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(data) != "str":
+            return super().decode(data, arrays)
         try:
-            return bytes.fromhex(given["is"]).decode("utf-8", "surrogatepass")
+            return bytes.fromhex(data["is"]).decode("utf-8", "surrogatepass")
         except (LookupError, TypeError, ValueError):
-            raise no_such(given, "a string") from None
+            raise no_such(data, "a string") from None
 
 
 class Integer(Plain):
@@ -194,13 +194,13 @@ class Integer(Plain):
         number = super().encode(value, arrays)
         return number if INT_MIN <= number <= INT_MAX else {NAME: "int", "is": f"{number:x}"}
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is int or name_in(given) == "int"
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is int or name_in(data) == "int"
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if name_in(given) != "int":
-            return super().decode(given, arrays)
-        digits = given.get("is")
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(data) != "int":
+            return super().decode(data, arrays)
+        digits = data.get("is")
         if not isinstance(digits, str) or len(digits) > MAX_DIGITS or not _HEX.fullmatch(digits):
             raise no_such(digits, "an integer")
         return int(digits, 16)
@@ -212,7 +212,7 @@ class Float(Plain):
     def __init__(self) -> None:
         super().__init__(float)
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         value = plain_scalar(value)
         return isinstance(value, float | int) and type(value) is not bool
 
@@ -220,15 +220,15 @@ class Float(Plain):
         number = float(value)
         return number if math.isfinite(number) else {NAME: "float", "is": str(number)}
 
-    def fits(self, given: Any) -> bool:
-        return type(given) in (float, int) or name_in(given) == "float"
+    def can_decode(self, data: Any) -> bool:
+        return type(data) in (float, int) or name_in(data) == "float"
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if name_in(given) == "float":
-            return _NOT_FINITE[_key(given.get("is"), _NOT_FINITE)]
-        if type(given) not in (float, int):
-            raise no_such(given, "a number")
-        return float(given)
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(data) == "float":
+            return _NOT_FINITE[_key(data.get("is"), _NOT_FINITE)]
+        if type(data) not in (float, int):
+            raise no_such(data, "a number")
+        return float(data)
 
 
 _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -237,19 +237,19 @@ _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 class Object:
     """Any JSON object."""
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, Mapping)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         return dict(value)
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is dict
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if type(given) is not dict:
-            raise no_such(given, "an object")
-        return given
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if type(data) is not dict:
+            raise no_such(data, "an object")
+        return data
 
 
 class Choice:
@@ -258,36 +258,36 @@ class Choice:
     def __init__(self, values: tuple[Any, ...]) -> None:
         self.values = values
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return value in self.values
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         return value
 
-    def fits(self, given: Any) -> bool:
-        return isinstance(given, str) and given in self.values
+    def can_decode(self, data: Any) -> bool:
+        return isinstance(data, str) and data in self.values
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if not self.fits(given):
-            raise no_such(given, f"one of {self.values}")
-        return given
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if not self.can_decode(data):
+            raise no_such(data, f"one of {self.values}")
+        return data
 
 
 class Nothing:
     """None."""
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return value is None
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         return None
 
-    def fits(self, given: Any) -> bool:
-        return given is None
+    def can_decode(self, data: Any) -> bool:
+        return data is None
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if given is not None:
-            raise no_such(given, "null")
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if data is not None:
+            raise no_such(data, "null")
 
 
 class NumberArray:
@@ -296,20 +296,20 @@ class NumberArray:
     def __init__(self, kind: Any) -> None:
         self.dtype = np.dtype(kind)
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, np.ndarray)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         arrays.append(np.asarray(value, self.dtype))
         return {NAME: "array", "at": len(arrays) - 1}
 
-    def fits(self, given: Any) -> bool:
-        return name_in(given) == "array"
+    def can_decode(self, data: Any) -> bool:
+        return name_in(data) == "array"
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        place = given.get("at") if self.fits(given) else None
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        place = data.get("at") if self.can_decode(data) else None
         if type(place) is not int or not 0 <= place < len(arrays):
-            raise no_such(given, "an array")
+            raise no_such(data, "an array")
         if arrays[place].dtype != self.dtype:
             raise MalformedError(f"an array is {arrays[place].dtype}, expected {self.dtype}")
         return arrays[place]
@@ -321,19 +321,19 @@ class Items:
     def __init__(self, each: Coder, make: Callable[[Any], Any]) -> None:
         self.each, self.make = each, make
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         return [self.each.encode(one, arrays) for one in value]
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is list
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is list
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if type(given) is not list:
-            raise no_such(given, "a list")
-        return self.make([self.each.decode(one, arrays) for one in given])
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if type(data) is not list:
+            raise no_such(data, "a list")
+        return self.make([self.each.decode(one, arrays) for one in data])
 
 
 class Several:
@@ -342,19 +342,19 @@ class Several:
     def __init__(self, each: Sequence[Coder]) -> None:
         self.each = each
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, tuple) and len(value) == len(self.each)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         return [one.encode(v, arrays) for one, v in zip(self.each, value, strict=True)]
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is list and len(given) == len(self.each)
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is list and len(data) == len(self.each)
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if not self.fits(given):
-            raise no_such(given, f"{len(self.each)} values")
-        return tuple(one.decode(v, arrays) for one, v in zip(self.each, given, strict=True))
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if not self.can_decode(data):
+            raise no_such(data, f"{len(self.each)} values")
+        return tuple(one.decode(v, arrays) for one, v in zip(self.each, data, strict=True))
 
 
 class ByName:
@@ -363,19 +363,19 @@ class ByName:
     def __init__(self, each: Coder) -> None:
         self.each = each
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, Mapping)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         return {name: self.each.encode(one, arrays) for name, one in value.items()}
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is dict
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if type(given) is not dict:
-            raise no_such(given, "an object")
-        return {name: self.each.decode(one, arrays) for name, one in given.items()}
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if type(data) is not dict:
+            raise no_such(data, "an object")
+        return {name: self.each.decode(one, arrays) for name, one in data.items()}
 
 
 class UnionCoder:
@@ -384,60 +384,60 @@ class UnionCoder:
     def __init__(self, each: Sequence[Coder]) -> None:
         self.each = each
 
-    def takes(self, value: Any) -> bool:
-        return any(one.takes(value) for one in self.each)
+    def can_encode(self, value: Any) -> bool:
+        return any(one.can_encode(value) for one in self.each)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         for one in self.each:
-            if one.takes(value):
+            if one.can_encode(value):
                 return one.encode(value, arrays)
         raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
 
-    def fits(self, given: Any) -> bool:
-        return any(one.fits(given) for one in self.each)
+    def can_decode(self, data: Any) -> bool:
+        return any(one.can_decode(data) for one in self.each)
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
         for one in self.each:
-            if one.fits(given):
-                return one.decode(given, arrays)
-        raise no_such(given, "a value of one of the allowed types")
+            if one.can_decode(data):
+                return one.decode(data, arrays)
+        raise no_such(data, "a value of one of the allowed types")
 
 
 class Never:
     """A type whose values can't be sent."""
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return True
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
 
-    def fits(self, given: Any) -> bool:
+    def can_decode(self, data: Any) -> bool:
         return False
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        raise no_such(given, "nothing")
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        raise no_such(data, "nothing")
 
 
-def name_in(given: Any) -> str | None:
-    name = given.get(NAME) if type(given) is dict else None
+def name_in(data: Any) -> str | None:
+    name = data.get(NAME) if type(data) is dict else None
     return name if isinstance(name, str) else None
 
 
-def _key(given: Any, among: Mapping[str, Any]) -> str:
-    if not isinstance(given, str) or given not in among:
-        raise no_such(given, f"one of {', '.join(among)}")
-    return given
+def _key(data: Any, among: Mapping[str, Any]) -> str:
+    if not isinstance(data, str) or data not in among:
+        raise no_such(data, f"one of {', '.join(among)}")
+    return data
 
 
-def list_in(given: Any) -> list[Any]:
-    if type(given) is not list:
-        raise no_such(given, "a list")
-    return given
+def list_in(data: Any) -> list[Any]:
+    if type(data) is not list:
+        raise no_such(data, "a list")
+    return data
 
 
-def no_such(given: Any, wanted: str) -> MalformedError:
-    return MalformedError(f"got {str(given)[:80]!r}, expected {wanted}")
+def no_such(data: Any, expected: str) -> MalformedError:
+    return MalformedError(f"got {str(data)[:80]!r}, expected {expected}")
 
 
 PACKAGE = "retrieval_store."
@@ -509,10 +509,10 @@ def encode(value: Any, hint: Any, arrays: list[Array]) -> Any:
     return coder_of(hint).encode(value, arrays)
 
 
-def decode(given: Any, hint: Any, arrays: Sequence[Array]) -> Any:
+def decode(data: Any, hint: Any, arrays: Sequence[Array]) -> Any:
     """The value that JSON of a type stands for; MalformedError for anything else."""
     try:
-        return coder_of(hint).decode(given, arrays)
+        return coder_of(hint).decode(data, arrays)
     except RecursionError:
         raise MalformedError("it is nested too deep") from None
 
@@ -534,31 +534,31 @@ class _Record:
             ]
         return self._each
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return type(value) is self.kind
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
-        found: dict[str, Any] = {NAME: self.kind.__name__}
+        data: dict[str, Any] = {NAME: self.kind.__name__}
         for name, default, coder in self.each:
-            held = getattr(value, name)
-            if held is not default or held is MISSING:
-                found[name] = coder.encode(held, arrays)
-        return found
+            value_of_field = getattr(value, name)
+            if value_of_field is not default or value_of_field is MISSING:
+                data[name] = coder.encode(value_of_field, arrays)
+        return data
 
-    def fits(self, given: Any) -> bool:
-        return name_in(given) == self.kind.__name__
+    def can_decode(self, data: Any) -> bool:
+        return name_in(data) == self.kind.__name__
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if not self.fits(given):
-            raise no_such(given, f"a {self.kind.__name__}")
-        held = {
-            name: coder.decode(given[name], arrays) for name, _, coder in self.each if name in given
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if not self.can_decode(data):
+            raise no_such(data, f"a {self.kind.__name__}")
+        values = {
+            name: coder.decode(data[name], arrays) for name, _, coder in self.each if name in data
         }
-        if len(held) != len(given) - 1:
-            unknown = given.keys() - held.keys() - {NAME}
+        if len(values) != len(data) - 1:
+            unknown = data.keys() - values.keys() - {NAME}
             raise MalformedError(f"{self.kind.__name__} has no {min(unknown)}")
         try:
-            return self.kind(**held)
+            return self.kind(**values)
         except TypeError as error:
             raise MalformedError(str(error)) from None
 
@@ -570,7 +570,7 @@ class _Family:
         self.base = base
         self.is_protocol = getattr(base, "_is_protocol", False)
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return self.is_protocol or isinstance(value, self.base)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
@@ -582,15 +582,15 @@ class _Family:
             )
         return coder_of(kind).encode(value, arrays)
 
-    def fits(self, given: Any) -> bool:
-        return name_in(given) is not None
+    def can_decode(self, data: Any) -> bool:
+        return name_in(data) is not None
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        name = name_in(given) or ""
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        name = name_in(data) or ""
         kind = class_of(name)
         if kind is None or not self._has(name, kind):
-            raise no_such(given, f"a known kind of {self.base.__name__}")
-        return coder_of(kind).decode(given, arrays)
+            raise no_such(data, f"a known kind of {self.base.__name__}")
+        return coder_of(kind).decode(data, arrays)
 
     def _has(self, name: str, kind: type) -> bool:
         """Whether a class belongs to the family; to a protocol belong the registered ones."""
@@ -624,16 +624,16 @@ class _Tree(_Family):
     def _node(self, node: Expression, places: Mapping[int, int], arrays: list[Array]) -> Any:
         if not isinstance(node, COMBINATIONS):
             return super().encode(node, arrays)
-        said = {NAME: type(node).__name__, "terms": [places[id(one)] for one in terms_of(node)]}
-        return {**said, "count": node.count} if isinstance(node, AtLeast) else said
+        data = {NAME: type(node).__name__, "terms": [places[id(one)] for one in terms_of(node)]}
+        return {**data, "count": node.count} if isinstance(node, AtLeast) else data
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if name_in(given) != "tree":
-            return super().decode(given, arrays)
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if name_in(data) != "tree":
+            return super().decode(data, arrays)
         found: list[Expression] = []
         depths: list[int] = []
         sizes: list[int] = []
-        for node in list_in(given.get("nodes")):
+        for node in list_in(data.get("nodes")):
             terms = list_in(node.get("terms")) if name_in(node) in _COMBINATIONS else []
             if not all(type(one) is int and 0 <= one < len(found) for one in terms):
                 raise MalformedError("a term of a filter is missing")
@@ -645,7 +645,7 @@ class _Tree(_Family):
                 )
             found.append(self._made(node, [found[one] for one in terms], arrays))
         if not found:
-            raise no_such(given, "a filter")
+            raise no_such(data, "a filter")
         return found[-1]
 
     def _made(self, node: Any, terms: list[Expression], arrays: Sequence[Array]) -> Expression:

@@ -2,7 +2,7 @@
 
 They are those of the protocols in `query.protocols`, whose types say how arguments and results are
 written; a few (`Calls`) take the place of those that call back. An error travels as the name of its
-class and its message (`told`, `understood`).
+class and its message (`encode_error`, `decode_error`).
 """
 
 from collections.abc import Callable, Mapping
@@ -56,11 +56,11 @@ class Method:
 
     def decode_arguments(self, message: Buffer) -> dict[str, Any]:
         """The arguments in a message; MalformedError where they aren't those of the method."""
-        said, arrays = unpack_message(message)
+        arguments, arrays = unpack_message(message)
         hints = self._hints
-        if not isinstance(said, dict) or said.keys() != hints.keys() - {"return"}:
+        if not isinstance(arguments, dict) or arguments.keys() != hints.keys() - {"return"}:
             raise MalformedError(f"these aren't the arguments of {self.name}")
-        return {name: decode(one, hints[name], arrays) for name, one in said.items()}
+        return {name: decode(one, hints[name], arrays) for name, one in arguments.items()}
 
     def encode_result(self, result: Any) -> Parts:
         """A message with a result."""
@@ -69,8 +69,8 @@ class Method:
 
     def decode_result(self, message: Buffer) -> Any:
         """The result in a message; MalformedError where it has the wrong type."""
-        said, arrays = unpack_message(message)
-        return decode(said, self._hints["return"], arrays)
+        result, arrays = unpack_message(message)
+        return decode(result, self._hints["return"], arrays)
 
 
 class Calls:
@@ -178,13 +178,13 @@ def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
     return {**found, "was_there": True} if was_there else found
 
 
-def understood(said: Any) -> RetrievalStoreError | None:
+def decode_error(answer: Any) -> RetrievalStoreError | None:
     """The error that another process raised; None without one."""
-    name = said.get("error") if isinstance(said, dict) else None
+    name = answer.get("error") if isinstance(answer, dict) else None
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         return None
-    error: RetrievalStoreError = kind(str(said.get("message", "")))
+    error: RetrievalStoreError = kind(str(answer.get("message", "")))
     if isinstance(error, NotFoundError):
-        error.was_there = said.get("was_there") is True
+        error.was_there = answer.get("was_there") is True
     return error

@@ -33,19 +33,19 @@ _LEFT = False  # stands for UNSET, which is neither text, object nor null
 class _Ids:
     """Point ids, with those that show as strings."""
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, list | tuple)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         return {"shown" if isinstance(value, ShownIds) else "ids": [*value]}
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict and given.keys() <= {"shown", "ids"}
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is dict and data.keys() <= {"shown", "ids"}
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Any:
-        if not self.fits(given) or len(given) != 1:
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
+        if not self.can_decode(data) or len(data) != 1:
             raise MalformedError("ids are no list of ids")
-        ((kind, ids),) = given.items()
+        ((kind, ids),) = data.items()
         types = set(map(type, list_in(ids)))
         if not types <= ({str} if kind == "shown" else {str, int}):
             raise MalformedError("ids are neither strings nor integers")
@@ -55,7 +55,7 @@ class _Ids:
 class _Batch:
     """Points to write."""
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, PointBatch)
 
     def encode(self, value: PointBatch, arrays: list[Array]) -> Any:
@@ -67,25 +67,25 @@ class _Batch:
             "uris": _encode_column(value.uris),
         }
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is dict
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> PointBatch:
-        given = _object(given)
-        vectors = _object(given.get("vectors"))
+    def decode(self, data: Any, arrays: Sequence[Array]) -> PointBatch:
+        data = _object(data)
+        vectors = _object(data.get("vectors"))
         return PointBatch(
-            _IDS.decode(given.get("ids"), arrays),
+            _IDS.decode(data.get("ids"), arrays),
             {name: _decode_vectors(one, arrays) for name, one in vectors.items()},
-            _decode_column(given.get("payloads"), dict),
-            _decode_column(given.get("documents"), str),
-            _decode_column(given.get("uris"), str),
+            _decode_column(data.get("payloads"), dict),
+            _decode_column(data.get("documents"), str),
+            _decode_column(data.get("uris"), str),
         )
 
 
 class _Points:
     """Points that were read."""
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, Points)
 
     def encode(self, value: Points, arrays: list[Array]) -> Any:
@@ -102,18 +102,18 @@ class _Points:
             found["versions"] = _append_array(np.asarray(value.versions, np.int64), arrays)
         return found
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is dict
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Points:
-        given = _object(given)
-        vectors, versions = given.get("vectors"), given.get("versions")
-        ids = _of_types(given.get("ids"), {str, int})
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Points:
+        data = _object(data)
+        vectors, versions = data.get("vectors"), data.get("versions")
+        ids = _of_types(data.get("ids"), {str, int})
         found = Points(
             ids,
-            _optional(given.get("payloads"), dict),
-            _optional(given.get("documents"), str),
-            _optional(given.get("uris"), str),
+            _optional(data.get("payloads"), dict),
+            _optional(data.get("documents"), str),
+            _optional(data.get("uris"), str),
             None
             if vectors is None
             else {name: _column(one, arrays) for name, one in _object(vectors).items()},
@@ -129,7 +129,7 @@ class _Points:
 class _Hits:
     """The answer to one query."""
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, Hits)
 
     def encode(self, value: Hits, arrays: list[Array]) -> Any:
@@ -145,18 +145,18 @@ class _Hits:
             found["group"] = value.group
         return found
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is dict
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Hits:
-        given = _object(given)
-        distances, values = given.get("distances"), given.get("values")
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Hits:
+        data = _object(data)
+        distances, values = data.get("distances"), data.get("values")
         found = Hits(
-            _POINTS.decode(given.get("points"), arrays),
+            _POINTS.decode(data.get("points"), arrays),
             None if distances is None else _at(distances, arrays, np.float64, 1),
-            _at(given.get("scores"), arrays, np.float64, 1),
+            _at(data.get("scores"), arrays, np.float64, 1),
             None if values is None else _of_types(values, {int, float}),
-            given.get("group"),
+            data.get("group"),
         )
         for column in (found.distances, found.scores, found.values):
             if column is not None and len(column) != len(found.points.ids):
@@ -167,7 +167,7 @@ class _Hits:
 class _Projection:
     """Points in the plane of a projection."""
 
-    def takes(self, value: Any) -> bool:
+    def can_encode(self, value: Any) -> bool:
         return isinstance(value, Projection)
 
     def encode(self, value: Projection, arrays: list[Array]) -> Any:
@@ -180,18 +180,18 @@ class _Projection:
             "values": value.values,
         }
 
-    def fits(self, given: Any) -> bool:
-        return type(given) is dict
+    def can_decode(self, data: Any) -> bool:
+        return type(data) is dict
 
-    def decode(self, given: Any, arrays: Sequence[Array]) -> Projection:
-        given = _object(given)
-        ids, values = _of_types(given.get("ids"), {str, int}), given.get("values")
+    def decode(self, data: Any, arrays: Sequence[Array]) -> Projection:
+        data = _object(data)
+        ids, values = _of_types(data.get("ids"), {str, int}), data.get("values")
         found = Projection(
             ids,
-            _at(given.get("places"), arrays, np.float32, 2),
-            _at(given.get("axes"), arrays, np.float32, 2),
-            _at(given.get("explained"), arrays, np.float64, 1),
-            _of_types([given.get("total")], {int})[0],
+            _at(data.get("places"), arrays, np.float32, 2),
+            _at(data.get("axes"), arrays, np.float32, 2),
+            _at(data.get("explained"), arrays, np.float64, 1),
+            _of_types([data.get("total")], {int})[0],
             None if values is None else _of_types(values, {str, int, float, bool, type(None)}),
         )
         shapes = found.places.shape, found.axes.shape[:1], found.explained.shape
@@ -214,27 +214,27 @@ def _encode_column(column: Sequence[Any] | None) -> list[Any] | None:
     return [_LEFT if one is UNSET else one for one in column]
 
 
-def _decode_column(given: Any, kind: type) -> list[Any] | None:
-    if given is None:
+def _decode_column(data: Any, kind: type) -> list[Any] | None:
+    if data is None:
         return None
-    types = set(map(type, list_in(given)))
+    types = set(map(type, list_in(data)))
     if not types <= {kind, type(None), bool}:
         raise MalformedError(f"a column holds what is no {kind.__name__}")
     if bool not in types:
-        return list(given)
-    if any(one is True for one in given):
+        return list(data)
+    if any(one is True for one in data):
         raise MalformedError(f"a column holds what is no {kind.__name__}")
-    return [UNSET if one is _LEFT else one for one in given]
+    return [UNSET if one is _LEFT else one for one in data]
 
 
-def _of_types(given: Any, types: set[type]) -> list[Any]:
-    if not types.issuperset(map(type, list_in(given))):
+def _of_types(data: Any, types: set[type]) -> list[Any]:
+    if not types.issuperset(map(type, list_in(data))):
         raise MalformedError("a column holds what it can't")
-    return given  # type: ignore[no-any-return]
+    return data  # type: ignore[no-any-return]
 
 
-def _optional(given: Any, kind: type) -> list[Any] | None:
-    return None if given is None else _of_types(given, {kind, type(None)})
+def _optional(data: Any, kind: type) -> list[Any] | None:
+    return None if data is None else _of_types(data, {kind, type(None)})
 
 
 def _encode_vectors(column: Vectors | NonDenseVectors, arrays: list[Array]) -> Any:
@@ -244,13 +244,13 @@ def _encode_vectors(column: Vectors | NonDenseVectors, arrays: list[Array]) -> A
     return {**_concatenate_vectors(column.items, arrays), "positions": places}
 
 
-def _decode_vectors(given: Any, arrays: Sequence[Array]) -> Vectors | NonDenseVectors:
-    given = _object(given)
-    places = given.get("positions")
+def _decode_vectors(data: Any, arrays: Sequence[Array]) -> Vectors | NonDenseVectors:
+    data = _object(data)
+    places = data.get("positions")
     positions = None if places is None else _at(places, arrays, np.int64, 1)
-    if "matrix" in given:
-        return Vectors(_at(given["matrix"], arrays, np.float32, 2), positions)
-    items = [one for one in _split_vectors(given, arrays) if one is not None]
+    if "matrix" in data:
+        return Vectors(_at(data["matrix"], arrays, np.float32, 2), positions)
+    items = [one for one in _split_vectors(data, arrays) if one is not None]
     return NonDenseVectors(items, positions)
 
 
@@ -260,26 +260,26 @@ def _encode_vectors_read(column: VectorsRead, arrays: list[Array]) -> Any:
     return _concatenate_vectors(column, arrays)
 
 
-def _column(given: Any, arrays: Sequence[Array]) -> VectorsRead:
-    given = _object(given)
-    if "matrix" in given:
-        matrix: Matrix = _at(given["matrix"], arrays, np.float32, 2)
+def _column(data: Any, arrays: Sequence[Array]) -> VectorsRead:
+    data = _object(data)
+    if "matrix" in data:
+        matrix: Matrix = _at(data["matrix"], arrays, np.float32, 2)
         return matrix
-    return _split_vectors(given, arrays)
+    return _split_vectors(data, arrays)
 
 
 def _concatenate_vectors(items: Sequence[NonDenseVector | None], arrays: list[Array]) -> Any:
     """Vectors concatenated."""
-    held = [one for one in items if one is not None]
-    if all(isinstance(one, np.ndarray) for one in held) and held:
+    vectors = [one for one in items if one is not None]
+    if all(isinstance(one, np.ndarray) for one in vectors) and vectors:
         lengths = [-1 if one is None else len(one) for one in items]  # type: ignore[arg-type]
-        rows: Matrix = np.concatenate(cast(list[Matrix], held))
+        rows: Matrix = np.concatenate(cast(list[Matrix], vectors))
         return {
             "lengths": _append_array(np.array(lengths, np.int64), arrays),
             "rows": _append_array(rows, arrays),
         }
-    sparse = [one for one in held if isinstance(one, SparseVector)]
-    if len(sparse) != len(held):
+    sparse = [one for one in vectors if isinstance(one, SparseVector)]
+    if len(sparse) != len(vectors):
         raise InvalidArgumentError("vectors of one space are partly sparse")
     lengths = [len(one.values) if isinstance(one, SparseVector) else -1 for one in items]
     empty: list[Any] = [np.empty(0)]
@@ -292,8 +292,8 @@ def _concatenate_vectors(items: Sequence[NonDenseVector | None], arrays: list[Ar
     }
 
 
-def _split_vectors(given: Any, arrays: Sequence[Array]) -> list[NonDenseVector | None]:
-    lengths: Ints = _at(given.get("lengths"), arrays, np.int64, 1)
+def _split_vectors(data: Any, arrays: Sequence[Array]) -> list[NonDenseVector | None]:
+    lengths: Ints = _at(data.get("lengths"), arrays, np.int64, 1)
     if lengths.max(initial=0) > _MAX_NUMBERS:
         raise MalformedError("a vector is longer than all there is")
     stops = np.cumsum(np.maximum(lengths, 0))
@@ -301,16 +301,16 @@ def _split_vectors(given: Any, arrays: Sequence[Array]) -> list[NonDenseVector |
     starts = (stops - np.maximum(lengths, 0)).tolist()
     spans = [slice(a, b) for a, b in zip(starts, stops.tolist(), strict=True)]
     there = (lengths >= 0).tolist()
-    if "rows" in given:
-        rows = _at(given["rows"], arrays, np.float32, 2)
+    if "rows" in data:
+        rows = _at(data["rows"], arrays, np.float32, 2)
         _refuse_other(total, len(rows))
-        return [rows[span] if held else None for span, held in zip(spans, there, strict=True)]
-    indices = _at(given.get("indices"), arrays, np.uint32, 1)
-    values = _at(given.get("values"), arrays, np.float32, 1)
+        return [rows[span] if one else None for span, one in zip(spans, there, strict=True)]
+    indices = _at(data.get("indices"), arrays, np.uint32, 1)
+    values = _at(data.get("values"), arrays, np.float32, 1)
     _refuse_other(total, len(indices), len(values))
     return [
-        SparseVector(indices[span], values[span]) if held else None
-        for span, held in zip(spans, there, strict=True)
+        SparseVector(indices[span], values[span]) if one else None
+        for span, one in zip(spans, there, strict=True)
     ]
 
 
@@ -333,7 +333,7 @@ def _at(place: Any, arrays: Sequence[Array], kind: Any, dimensions: int) -> Any:
     return found
 
 
-def _object(given: Any) -> dict[str, Any]:
-    if type(given) is not dict:
+def _object(data: Any) -> dict[str, Any]:
+    if type(data) is not dict:
         raise MalformedError("an object is missing")
-    return given
+    return data

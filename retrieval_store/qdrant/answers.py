@@ -63,11 +63,11 @@ def looking(look: Look) -> Iterator[None]:
         _LOOK.reset(token)
 
 
-def _run_query(asked: PendingQuery) -> list[Hits]:
+def _run_query(query: PendingQuery) -> list[Hits]:
     look = _LOOK.get()
     if look is not None:
-        look(asked)
-    return asked.opened.points.ask(asked.question)
+        look(query)
+    return query.opened.points.ask(query.question)
 
 
 def request_of(arguments: Mapping[str, Any]) -> models.QueryRequest:
@@ -256,16 +256,16 @@ TERMS = ArgumentNames(
 
 
 def case_of(
-    asked: PendingQuery, records: Any, containing: str | None, same: str | None
+    query: PendingQuery, records: Any, containing: str | None, same: str | None
 ) -> WhyRequest:
     """The case of a query with one request. records: an id, or several."""
-    opened, request = asked.opened, asked.request
+    opened, request = query.opened, query.request
     ids = None if records is None else _ids_in(records)
     check_asked(ids, containing, "records")
-    assert asked.collections is not None
-    named = named_by(asked.collections, opened, request)
+    assert query.collections is not None
+    named = named_by(query.collections, opened, request)
     return WhyRequest(
-        asked.question,
+        query.question,
         ids,
         containing,
         (
@@ -321,23 +321,23 @@ def _of_filter(
     return parts
 
 
-def _condition_of(opened: CollectionHandle, argument: str, given: Any) -> Condition:
-    if isinstance(given, models.Filter):
-        return _all_of(argument, _of_filter(opened, argument, given), _written(given))
-    return Condition(argument, _written(given), _meaning(opened, {"must": [given]}))
+def _condition_of(opened: CollectionHandle, argument: str, value: Any) -> Condition:
+    if isinstance(value, models.Filter):
+        return _all_of(argument, _of_filter(opened, argument, value), _written(value))
+    return Condition(argument, _written(value), _meaning(opened, {"must": [value]}))
 
 
-def _negated_condition(opened: CollectionHandle, argument: str, given: Any) -> Condition:
-    written = {"must_not": _written(given)}
-    return Condition(argument, written, _meaning(opened, {"must_not": [given]}))
+def _negated_condition(opened: CollectionHandle, argument: str, value: Any) -> Condition:
+    written = {"must_not": _written(value)}
+    return Condition(argument, written, _meaning(opened, {"must_not": [value]}))
 
 
 def _combined_condition(
-    opened: CollectionHandle, argument: str, asked: dict[str, Any], conditions: Sequence[Any]
+    opened: CollectionHandle, argument: str, parts: dict[str, Any], conditions: Sequence[Any]
 ) -> Condition:
     terms = tuple(_condition_of(opened, argument, one) for one in conditions)
-    written = _written(models.Filter(**asked))
-    return Condition(argument, written, _meaning(opened, asked), "any", terms)
+    written = _written(models.Filter(**parts))
+    return Condition(argument, written, _meaning(opened, parts), "any", terms)
 
 
 def _all_of(argument: str, parts: Sequence[Condition], written: Any = None) -> Condition:
@@ -346,16 +346,16 @@ def _all_of(argument: str, parts: Sequence[Condition], written: Any = None) -> C
     return Condition(argument, written, expression, kind, tuple(parts))
 
 
-def _meaning(opened: CollectionHandle, asked: dict[str, Any]) -> Expression:
-    expression = expression_of(opened, models.Filter(**asked))
+def _meaning(opened: CollectionHandle, parts: dict[str, Any]) -> Expression:
+    expression = expression_of(opened, models.Filter(**parts))
     return And(()) if expression is None else expression
 
 
-def _as_list(given: Any) -> list[Any]:
-    if given is None:
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
         return []
-    return list(given) if isinstance(given, list) else [given]
+    return list(value) if isinstance(value, list) else [value]
 
 
-def _written(given: Any) -> Any:
-    return given.model_dump(mode="json", exclude_none=True)
+def _written(value: Any) -> Any:
+    return value.model_dump(mode="json", exclude_none=True)

@@ -169,14 +169,14 @@ def explain(client: QdrantClient, collection_name: str, **arguments: Any) -> Pay
     """
     _refuse_server(client)
     ask = client.query_points_groups if "group_by" in arguments else client.query_points
-    told: list[Payload] = []
+    explanations: list[Payload] = []
 
-    def look(asked: PendingQuery) -> None:
-        told.append(asked.opened.points.explain(asked.question))
+    def look(query: PendingQuery) -> None:
+        explanations.append(query.opened.points.explain(query.question))
 
     with looking(look):
         ask(collection_name, **arguments)
-    return told[0]
+    return explanations[0]
 
 
 def why(
@@ -193,10 +193,10 @@ def why(
 
     arguments: those of `query_points`. records: ids of the points that are meant, or one;
     containing: instead, a text that the documents of those have that `Collection` has written;
-    same: a key of the payload: it is told which hits have the same value there. Raises
-    InvalidArgumentError for the client of a server, which doesn't tell (a `Client` of its URL does,
-    where it is ours), where not either records or containing is given, and what the query itself
-    raises.
+    same: a key of the payload: each reason then names the hits that have the same value there.
+    Raises InvalidArgumentError for the client of a server, which can't explain (a `Client` of its
+    URL can, where it is ours), where not either records or containing is given, and what the query
+    itself raises.
     """
     _refuse_server(client)
     from retrieval_store.qdrant.answers import case_of
@@ -204,9 +204,9 @@ def why(
 
     found: list[Reasons] = []
 
-    def look(asked: PendingQuery) -> None:
-        case = case_of(asked, records, containing, same)
-        found.append(reasons_of(asked.opened.points, case))
+    def look(query: PendingQuery) -> None:
+        case = case_of(query, records, containing, same)
+        found.append(reasons_of(query.opened.points, case))
 
     with looking(look):
         client.query_points(collection_name, **arguments)

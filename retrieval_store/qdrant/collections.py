@@ -9,6 +9,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.backends import Session, embedded_store
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import NotFoundError
@@ -53,16 +54,20 @@ class CollectionHandle:
 
 
 class Collections:
-    """The collections of a store, with their configurations."""
+    """The collections of a session's store, with their configurations."""
 
-    def __init__(self, store: Callable[[], EmbeddedStore]) -> None:
-        self._store = store
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._store: EmbeddedStore | None = None
         self._configurations: dict[str, tuple[object, CollectionConfig]] = {}
 
     @property
     def store(self) -> EmbeddedStore:
         """The store; raises ClientClosedError."""
-        return self._store()
+        store = self._store
+        if store is None or self._session.closed:
+            self._store = store = embedded_store(self._session)
+        return store
 
     def opened(self, name: str) -> CollectionHandle:
         """The collection of this name or alias; Refused without one."""
@@ -118,18 +123,18 @@ class Collections:
 def _merge_settings(old: Payload, new: Payload) -> Payload:
     """The new settings of this front, merged with those that `Collection` has stored, which stay as
     long as the unnamed vector space stays the same."""
-    kept = {name: one for name, one in old.items() if name not in ("metadata", "hnsw", KEY)}
-    settings = {**new, **kept}
+    others = {name: one for name, one in old.items() if name not in ("metadata", "hnsw", KEY)}
+    settings = {**new, **others}
     was, now = old.get("hnsw"), new.get("hnsw")
     if isinstance(was, dict) and isinstance(now, dict) and was["space"] == now["space"]:
         settings["hnsw"] = was
     return settings
 
 
-def check_shard_key(given: Any) -> None:
+def check_shard_key(value: Any) -> None:
     """Refuse a shard key: there are none here."""
-    if given is not None:
-        raise wrong(f"Bad request: there is no shard key {quote(given)}")
+    if value is not None:
+        raise wrong(f"Bad request: there is no shard key {quote(value)}")
 
 
 def check_sharding(opened: CollectionHandle) -> None:

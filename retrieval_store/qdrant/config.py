@@ -261,7 +261,7 @@ LONGEST_NAME = 255
 FORBIDDEN = '<>:"/\\|?*\0\x1f'
 LARGEST_SIZE = 65_536
 _log = log_of()
-_told: set[str] = set()
+_logged: set[str] = set()
 WITHOUT_MEANING = {
     "quantization_config": "vectors are coded as int8 here anyway, and answers stay exact",
     "optimizers_config": "there are no segments",
@@ -407,15 +407,15 @@ def _plain(value: Any) -> Any:
     return plain(value) if hasattr(value, "model_dump") else getattr(value, "value", value)
 
 
-def _quantization(old: CollectionConfig, given: Any) -> Any:
-    if given is None:
+def _quantization(old: CollectionConfig, value: Any) -> Any:
+    if value is None:
         return old.quantization_config
-    return None if given == models.Disabled.DISABLED else plain(given)
+    return None if value == models.Disabled.DISABLED else plain(value)
 
 
 def tell_once(given: Mapping[str, Any]) -> None:
     """Log, once in a process, which settings are stored and reported but have no effect here."""
     for name in given:
-        if name in WITHOUT_MEANING and name not in _told:
-            _told.add(name)
+        if name in WITHOUT_MEANING and name not in _logged:
+            _logged.add(name)
             _log.warning("%s changes nothing here: %s", name, WITHOUT_MEANING[name])

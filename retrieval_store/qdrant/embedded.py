@@ -15,7 +15,7 @@ from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.migrate.migrate import migrate
 
-from retrieval_store.backends import Session, embedded_store
+from retrieval_store.backends import Session
 from retrieval_store.errors import LockTimeoutError
 from retrieval_store.qdrant import answers, manage, read, snapshots, write
 from retrieval_store.qdrant.collections import (
@@ -160,7 +160,7 @@ class Embedded(QdrantBase):
     def __init__(self, session: Session, lock: IO[str] | None) -> None:
         super().__init__()
         self._session, self._lock = session, lock
-        self.collections = Collections(lambda: embedded_store(session))
+        self.collections = Collections(session)
 
     @property
     def closed(self) -> bool:

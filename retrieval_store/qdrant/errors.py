@@ -68,12 +68,12 @@ class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N81
 
 
 class NoVectorError(Refused):
-    """A point that is named as an example lacks the requested vector. given: its id."""
+    """A point that is named as an example lacks the requested vector. given: the id."""
 
-    def __init__(self, given: Any, name: str) -> None:
-        message = f"Not found: the point {given} has no vector {name!r}"
+    def __init__(self, value: Any, name: str) -> None:
+        message = f"Not found: the point {value} has no vector {name!r}"
         super().__init__(HTTPStatus.NOT_FOUND, message)
-        self.given = given
+        self.given = value
 
 
 class RateLimited(Refused, ResourceExhaustedResponse):

@@ -79,12 +79,12 @@ def _match(path: JsonPath, index: Schema, given: Any) -> Expression:
     raise InvalidFilterError(f"{quote(given)} is no way to match")
 
 
-def _text(path: JsonPath, index: Schema, given: Any) -> Expression:
+def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
     """The condition for a text match: on tokens, if an index has some, else on substrings."""
     if kind_of(index) != "text":
-        return _with_letters(ValuesAt(path, "keyword"), given)
+        return _with_letters(ValuesAt(path, "keyword"), value)
     at = tokens_at(path, index)
-    match given:
+    match value:
         case models.MatchText(text=text):
             return HasTokens(at, tuple(at.tokens.of_query(text)), every=True)
         case models.MatchTextAny(text_any=text):
@@ -94,14 +94,14 @@ def _text(path: JsonPath, index: Schema, given: Any) -> Expression:
     return NONE
 
 
-def _with_letters(at: ValuesAt, given: Any) -> Expression:
+def _with_letters(at: ValuesAt, value: Any) -> Expression:
     """Strings that contain a text, or any of its words, with the same case."""
-    match given:
+    match value:
         case models.MatchTextAny(text_any=text):
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
         case models.MatchPhrase(phrase=text) | models.MatchText(text=text):
             return Containing(at, text)
-    raise InvalidFilterError(f"{quote(given)} is no way to match a text")
+    raise InvalidFilterError(f"{quote(value)} is no way to match a text")
 
 
 def is_missed(index: Schema, match: Any) -> bool:
@@ -120,9 +120,9 @@ def one_of(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expressio
     if not values:
         return NONE
     if isinstance(values[0], str):
-        held = uuids_in(index, values)
-        if held is not None:
-            return Equals(ValuesAt(path, "uuid"), held)
+        uuids = uuids_in(index, values)
+        if uuids is not None:
+            return Equals(ValuesAt(path, "uuid"), uuids)
         return Equals(ValuesAt(path, "keyword"), tuple(values))
     if isinstance(values[0], bool):
         return Equals(ValuesAt(path, "bool"), tuple(values))
@@ -135,9 +135,9 @@ def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expre
     if values and not isinstance(values[0], str):
         kind: ScalarKind = "integer" if looks_up_integers(index) else "anything"
         return Differs(ValuesAt(path, kind), tuple(values))
-    held = uuids_in(index, values)
-    if held is not None:
-        return Differs(ValuesAt(path, "uuid"), held)
+    uuids = uuids_in(index, values)
+    if uuids is not None:
+        return Differs(ValuesAt(path, "uuid"), uuids)
     kind = "keyword" if kind_of(index) == "keyword" else "anything"
     return Differs(ValuesAt(path, kind), tuple(values))
 
@@ -289,8 +289,8 @@ class _FilterParser:
     def _opposite(self) -> "_FilterParser":
         return _FilterParser(self.indexes, self.inside, True, self.count)
 
-    def _all(self, given: Any, depth: int) -> list[Expression]:
-        conditions = given if isinstance(given, list) else [] if given is None else [given]
+    def _all(self, value: Any, depth: int) -> list[Expression]:
+        conditions = value if isinstance(value, list) else [] if value is None else [value]
         return [self._condition(one, depth) for one in conditions]
 
     def _least(self, given: models.MinShould, depth: int) -> Expression:
@@ -298,15 +298,15 @@ class _FilterParser:
             raise bad_request(f"min_count is {given.min_count}, expected 1 or more")
         return AtLeast(tuple(self._all(given.conditions, depth)), given.min_count)
 
-    def _condition(self, given: Any, depth: int) -> Expression:
+    def _condition(self, value: Any, depth: int) -> Expression:
         self.count[0] += 1
         if self.count[0] > MAX_NODES:
             raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")
-        match given:
+        match value:
             case models.Filter():
-                return self.filter(given, depth + 1)
+                return self.filter(value, depth + 1)
             case models.FieldCondition():
-                return self._of_field(given)
+                return self._of_field(value)
             case models.IsEmptyCondition(is_empty=of):
                 return Not(Between(ValuesAt(parse_path(of.key), "size"), gte=1))
             case models.IsNullCondition(is_null=of):
@@ -315,14 +315,14 @@ class _FilterParser:
                 return self._nested(nested, depth + 1)
         if self.inside:  # elements of lists have neither ids nor vectors
             return NONE
-        match given:
+        match value:
             case models.HasIdCondition(has_id=ids):
                 return HasId(tuple(map(parse_id, ids)))
             case models.HasVectorCondition(has_vector=str(space)):
                 return HasVector(space)
             case models.SliceCondition(slice=part):
                 return _check_node(InSlice(part.total, part.index))
-        raise InvalidFilterError(f"{quote(given)} is no condition of a filter")
+        raise InvalidFilterError(f"{quote(value)} is no condition of a filter")
 
     def _nested(self, given: models.Nested, depth: int) -> Expression:
         path = parse_path(given.key).into_each()
@@ -337,14 +337,14 @@ class _FilterParser:
         index = self._index(path)
         if index is not None and not self.negated and is_missed(index, given.match):
             return NONE
-        said = [
+        conditions = [
             parse(path, index, value)
             for name, parse in PARSERS.items()
             if (value := getattr(given, name)) is not None
         ]
-        if not said:
+        if not conditions:
             raise bad_request(f"the condition on {given.key!r} says nothing")
-        return said[0] if len(said) == 1 else Or(tuple(said))
+        return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
     def _sizes(self, path: JsonPath, given: models.FieldCondition) -> Expression | None:
         """The condition on the number of values, which comes before all others. Where a key leads
@@ -373,16 +373,16 @@ class _FilterParser:
         return index if kind_of(index) == "text" else None
 
 
-def parse_id(given: Any) -> int | str:
+def parse_id(value: Any) -> int | str:
     """A point id in canonical form; an id that `Collection` wrote may be any string."""
-    if isinstance(given, UUID):
-        return str(given)
-    if isinstance(given, str):
-        return uuid_in(given) or given
-    if isinstance(given, int) and 0 <= given < 2**64:
-        return given
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, str):
+        return uuid_in(value) or value
+    if isinstance(value, int) and 0 <= value < 2**64:
+        return value
     raise InvalidFilterError(
-        f"the filter has the id {quote(given)}, expected an integer from 0 to 2**64 - 1 or a string"
+        f"the filter has the id {quote(value)}, expected an integer from 0 to 2**64 - 1 or a string"
     )
 
 

@@ -58,8 +58,8 @@ def plan_collection(
         one.name: space_of(one, hnsw_of(configuration, one.name))
         for one in configuration.by_name.values()
     }
-    kept = None if metadata is None else to_write(metadata, "metadata")
-    return CollectionPlan(settings_of(configuration, kept), spaces)
+    checked = None if metadata is None else to_write(metadata, "metadata")
+    return CollectionPlan(settings_of(configuration, checked), spaces)
 
 
 def create(collections: Collections, name: str, plan: CollectionPlan) -> bool:
@@ -132,8 +132,8 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
 
 def _merge_metadata(old: Payload | None, new: Payload) -> Payload | None:
     merged = {**(old or {}), **new}
-    kept = {key: value for key, value in merged.items() if value is not None or key not in new}
-    return kept or (old and {})
+    rest = {key: value for key, value in merged.items() if value is not None or key not in new}
+    return rest or (old and {})
 
 
 def _completed_update(opened: CollectionHandle) -> models.UpdateResult:
@@ -231,8 +231,8 @@ def drop_index(
     parse_path(field_name)
 
     def edit(old: CollectionConfig) -> CollectionConfig:
-        kept = {name: one for name, one in old.payload_schema.items() if name != field_name}
-        return replace(old, payload_schema=kept)
+        rest = {name: one for name, one in old.payload_schema.items() if name != field_name}
+        return replace(old, payload_schema=rest)
 
     if field_name in opened.configuration.payload_schema:
         collections.change(opened, edit)
@@ -252,14 +252,14 @@ def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:
 
 def _change(aliases: dict[str, str], operation: Any) -> None:
     match operation:
-        case models.CreateAliasOperation(create_alias=asked):
-            aliases[checked_name(asked.alias_name)] = asked.collection_name
-        case models.DeleteAliasOperation(delete_alias=asked):
-            aliases.pop(asked.alias_name, None)
-        case models.RenameAliasOperation(rename_alias=asked):
-            if asked.old_alias_name not in aliases:
-                raise not_found(f"Not found: Alias {asked.old_alias_name} does not exists!")
-            aliases[checked_name(asked.new_alias_name)] = aliases.pop(asked.old_alias_name)
+        case models.CreateAliasOperation(create_alias=alias):
+            aliases[checked_name(alias.alias_name)] = alias.collection_name
+        case models.DeleteAliasOperation(delete_alias=alias):
+            aliases.pop(alias.alias_name, None)
+        case models.RenameAliasOperation(rename_alias=alias):
+            if alias.old_alias_name not in aliases:
+                raise not_found(f"Not found: Alias {alias.old_alias_name} does not exists!")
+            aliases[checked_name(alias.new_alias_name)] = aliases.pop(alias.old_alias_name)
         case _:
             raise wrong(
                 f"an alias operation is {operation!r}, expected one of qdrant_client.models'"

@@ -148,28 +148,28 @@ class Order:
 
 def parse_order(given: str | models.OrderBy, indexes: Indexes) -> Order:
     """The order of a scroll."""
-    asked = models.OrderBy(key=given) if isinstance(given, str) else given
-    path = parse_path(asked.key)
+    order = models.OrderBy(key=given) if isinstance(given, str) else given
+    path = parse_path(order.key)
     index = indexes.get(path)
-    descending = asked.direction is models.Direction.DESC
+    descending = order.direction is models.Direction.DESC
     match kind_of(index):
         case "float" | "datetime" as kind:
-            return Order(ValuesAt(path, kind), descending, _start(asked.start_from))
+            return Order(ValuesAt(path, kind), descending, _start(order.start_from))
         case "integer" if orders_integers(index):
-            return Order(ValuesAt(path, "integer"), descending, _start(asked.start_from))
+            return Order(ValuesAt(path, "integer"), descending, _start(order.start_from))
     raise InvalidFilterError(
-        f"{asked.key!r} has no index of integers, floats or datetimes, which an order needs: "
+        f"{order.key!r} has no index of integers, floats or datetimes, which an order needs: "
         "create_payload_index makes one"
     )
 
 
-def _start(given: Any) -> int | float | None:
+def _start(value: Any) -> int | float | None:
     """The value at which an order starts; servers read numbers as float64."""
-    if given is None:
+    if value is None:
         return None
-    if isinstance(given, date):
-        return micros_of(given)
-    return to_float(given, "start_from")
+    if isinstance(value, date):
+        return micros_of(value)
+    return to_float(value, "start_from")
 
 
 def parse_filled(key: str, schema: Schema) -> Expression:

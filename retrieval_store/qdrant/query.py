@@ -124,24 +124,24 @@ class Inputs:
             )
         return cls(opened, vector, source, theirs)
 
-    def example(self, given: Any) -> Example:
+    def example(self, value: Any) -> Example:
         """One vector, in the shape of a point's vector in the space."""
-        if _is_id(given):
-            return self._stored(given)
-        if isinstance(given, list | tuple | np.ndarray) and len(given) == 0:
+        if _is_id(value):
+            return self._stored(value)
+        if isinstance(value, list | tuple | np.ndarray) and len(value) == 0:
             raise wrong(f"the query for vectors {self.using.name!r} is empty")
         if self.using.kind == "sparse":
-            return to_sparse(given)
+            return to_sparse(value)
         if self.using.kind == "multi":
-            return as_asked(self.using, several_vectors(self.using, given))
-        if isinstance(given, models.SparseVector) or given is None:
-            raise wrong(f"the query is {quote(given)}, but vectors {self.using.name!r} are dense")
-        row: Example = as_asked(self.using, dense_vector(self.using, given))[0]
+            return as_asked(self.using, several_vectors(self.using, value))
+        if isinstance(value, models.SparseVector) or value is None:
+            raise wrong(f"the query is {quote(value)}, but vectors {self.using.name!r} are dense")
+        row: Example = as_asked(self.using, dense_vector(self.using, value))[0]
         return row
 
-    def examples(self, given: Iterable[Any]) -> list[Example]:
+    def examples(self, values: Iterable[Any]) -> list[Example]:
         """Several vectors; those of stored points are read at once."""
-        every = list(given)
+        every = list(values)
         self._read([id_to_read(one) for one in every if _is_id(one)])
         return [self.example(one) for one in every]
 
@@ -151,22 +151,22 @@ class Inputs:
             points = self.source.points.get(ids, None, None, 0, Fields(vectors=(name,)))
             self.read.update(zip(points.ids, (points.vectors or {})[name], strict=True))
 
-    def _stored(self, given: Any) -> Example:
-        point_id, name = id_to_read(given), self.theirs.name
+    def _stored(self, value: Any) -> Example:
+        point_id, name = id_to_read(value), self.theirs.name
         if point_id not in self.read:
             self._read([point_id])
         if point_id not in self.read:
-            raise not_found(f"Not found: No point with id {given} found")
+            raise not_found(f"Not found: No point with id {value} found")
         found = self.read[point_id]
         if found is None or (isinstance(found, np.ndarray) and np.isnan(found.ravel()[:1]).any()):
-            raise NoVectorError(given, name)
+            raise NoVectorError(value, name)
         if self.source.record.id == self.opened.record.id:
             self.named.append(point_id)
         return found if isinstance(found, SparseVector) else _as_kept(self.theirs, found)
 
 
-def _is_id(given: Any) -> bool:
-    return isinstance(given, IDS) and not isinstance(given, bool)
+def _is_id(value: Any) -> bool:
+    return isinstance(value, IDS) and not isinstance(value, bool)
 
 
 def as_asked(vector: Vector, query: Matrix) -> Matrix:
@@ -250,16 +250,16 @@ class _FormulaParser:
         self._opened, self._nodes = opened, 0
         self._defaults = {_normal(key): value for key, value in defaults.items()}
 
-    def parse(self, given: Any, depth: int) -> Formula:
+    def parse(self, value: Any, depth: int) -> Formula:
         """A node, and those below it."""
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise wrong(f"the formula has more than {MAX_DEPTH} levels or {MAX_NODES} parts")
-        if isinstance(given, int | float) and not isinstance(given, bool):
-            return Constant(to_float(given, "the formula"))
-        if isinstance(given, str):
-            return self._variable(given)
-        return self._special(given, depth) or self._function(given, depth) or self._whether(given)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return Constant(to_float(value, "the formula"))
+        if isinstance(value, str):
+            return self._variable(value)
+        return self._special(value, depth) or self._function(value, depth) or self._whether(value)
 
     def _variable(self, name: str) -> Formula:
         if not name.startswith("$score"):
@@ -283,8 +283,8 @@ class _FormulaParser:
         known = isinstance(value, int | float) and not isinstance(value, bool)
         return to_float(value, f"defaults[{name!r}]") if known else None
 
-    def _special(self, given: Any, depth: int) -> Formula | None:
-        match given:
+    def _special(self, value: Any, depth: int) -> Formula | None:
+        match value:
             case models.DivExpression(div=div):
                 left, right = self.parse(div.left, depth + 1), self.parse(div.right, depth + 1)
                 return Quotient(left, right, div.by_zero_default)
@@ -292,8 +292,8 @@ class _FormulaParser:
                 return Power(
                     self.parse(power.base, depth + 1), self.parse(power.exponent, depth + 1)
                 )
-            case models.GeoDistance(geo_distance=asked):
-                return self._distance(asked)
+            case models.GeoDistance(geo_distance=params):
+                return self._distance(params)
             case models.DatetimeExpression(datetime=text):
                 return Constant(_seconds(text))
             case models.DatetimeKeyExpression(datetime_key=key):
@@ -302,23 +302,23 @@ class _FormulaParser:
                 return TimeAt(self._at(key, TIMES), seconds)
         return None
 
-    def _distance(self, asked: models.GeoDistanceParams) -> Formula:
-        place = self._default(asked.to)
+    def _distance(self, params: models.GeoDistanceParams) -> Formula:
+        place = self._default(params.to)
         known = isinstance(place, dict) and {"lon", "lat"} <= place.keys()
-        name = f"defaults[{asked.to!r}]"
+        name = f"defaults[{params.to!r}]"
         default = (
             (to_float(place["lon"], f"{name}['lon']"), to_float(place["lat"], f"{name}['lat']"))
             if known
             else None
         )
-        origin = (asked.origin.lon, asked.origin.lat)
-        return DistanceTo(origin, self._at(asked.to, PLACES), default)
+        origin = (params.origin.lon, params.origin.lat)
+        return DistanceTo(origin, self._at(params.to, PLACES), default)
 
-    def _function(self, given: Any, depth: int) -> Formula | None:
+    def _function(self, value: Any, depth: int) -> Formula | None:
         """A node that is a model with one field, which is named like the function."""
         for name, parse in _PARSERS.items():
-            if isinstance(given, getattr(models, _class_of(name))):
-                return parse(self, name, getattr(given, name), depth + 1)
+            if isinstance(value, getattr(models, _class_of(name))):
+                return parse(self, name, getattr(value, name), depth + 1)
         return None
 
     def apply(self, name: str, term: Any, depth: int) -> Formula:
@@ -345,11 +345,11 @@ class _FormulaParser:
         target = Constant(0.0) if params.target is None else self.parse(params.target, depth)
         return Decayed(kind, self.parse(params.x, depth), target, scale, midpoint)
 
-    def _whether(self, given: Any) -> Formula:
+    def _whether(self, value: Any) -> Formula:
         try:
-            filter_ = models.Filter(must=[given])
+            filter_ = models.Filter(must=[value])
         except ValueError:
-            raise wrong(f"the formula has {quote(given)}, expected an expression") from None
+            raise wrong(f"the formula has {quote(value)}, expected an expression") from None
         check_filter(self._opened, filter_)
         expression = expression_of(self._opened, filter_)
         assert expression is not None
@@ -426,8 +426,8 @@ def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QuerySte
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
     unnamed = all_of(above, named)
     prefetch = tuple(_step_with_prefetches(one, unnamed) for one in parsed.prefetch)
-    asked = None if prefetch else all_of(parsed.step.expression, unnamed)
-    return replace(parsed.step, prefetch=prefetch, expression=asked)
+    own = None if prefetch else all_of(parsed.step.expression, unnamed)
+    return replace(parsed.step, prefetch=prefetch, expression=own)
 
 
 class _QueryParser:
@@ -436,24 +436,24 @@ class _QueryParser:
     def __init__(self, collections: Collections, opened: CollectionHandle) -> None:
         self._collections, self._opened = collections, opened
 
-    def parse_step(self, given: Any, above: models.Filter | None, depth: int) -> _Parsed:
+    def parse_step(self, value: Any, above: models.Filter | None, depth: int) -> _Parsed:
         """A step with its prefetches. above: filters of the steps above it, which apply where
         points are first searched."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
-        step, own = self._step(given)
-        sources = _sources(given)
+        step, own = self._step(value)
+        sources = _sources(value)
         if above is None and not sources:
             return _Parsed(step, tuple(own), ())
-        filter_ = merge_filters(above, given.filter)
+        filter_ = merge_filters(above, value.filter)
         if not sources:
             step = replace(step, expression=expression_of(self._opened, filter_))
         prefetch = tuple(self.parse_step(one, filter_, depth + 1) for one in sources)
         return _Parsed(step, (*own, *chain.from_iterable(one.named for one in prefetch)), prefetch)
 
-    def refuse_unreadable(self, given: Any) -> None:
+    def refuse_unreadable(self, value: Any) -> None:
         """Refuse a request with a step that can't be parsed before any other error."""
-        pending = [given]
+        pending = [value]
         while pending:
             one = pending.pop()
             pending.extend(_sources(one))
@@ -465,30 +465,30 @@ class _QueryParser:
             except RetrievalStoreError:
                 continue
 
-    def _step(self, given: Any) -> tuple[QueryStep, list[PointId]]:
+    def _step(self, value: Any) -> tuple[QueryStep, list[PointId]]:
         """A step without its prefetches, and the points that it uses."""
-        check_filter(self._opened, given.filter)
-        if given.params is not None and given.params.hnsw_ef is not None:
-            _number("hnsw_ef", given.params.hnsw_ef, 1)
-        check_search(self._opened, given.params)
-        limit = _number("limit", LIMIT if given.limit is None else given.limit, 1)
+        check_filter(self._opened, value.filter)
+        if value.params is not None and value.params.hnsw_ef is not None:
+            _number("hnsw_ef", value.params.hnsw_ef, 1)
+        check_search(self._opened, value.params)
+        limit = _number("limit", LIMIT if value.limit is None else value.limit, 1)
         check_limit(self._opened, limit)
-        offset = _number("offset", getattr(given, "offset", None) or 0, 0)
-        threshold = given.score_threshold
+        offset = _number("offset", getattr(value, "offset", None) or 0, 0)
+        threshold = value.score_threshold
         if threshold is not None and not isinstance(threshold, NUMERIC):
             raise bad_request(f"score_threshold is {quote(threshold)}, expected a number")
-        query, sources = given.query, _sources(given)
+        query, sources = value.query, _sources(value)
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
-        scoring, named = self._scoring(query, given, len(sources), limit)
+        scoring, named = self._scoring(query, value, len(sources), limit)
         if threshold is not None and isinstance(scoring, OrderBy | Unranked):
             raise wrong("score_threshold is given, but the query gives no scores to compare")
-        expression = expression_of(self._opened, given.filter)
+        expression = expression_of(self._opened, value.filter)
         least = None if threshold is None else float(threshold)
         return QueryStep(scoring, limit, expression, (), least, offset), named
 
     def _scoring(
-        self, query: Any, given: Any, sources: int, limit: int
+        self, query: Any, value: Any, sources: int, limit: int
     ) -> tuple[Scoring, list[PointId]]:
         """How a step ranks, and which points it uses."""
         match query:
@@ -510,23 +510,23 @@ class _QueryParser:
                 found = parse_order(order, self._opened.configuration.indexes_by_path)
                 return OrderBy(found.at, found.descending, found.start), []
             case models.TextQuery(text=text):
-                return self._payload_text(text, given), []
+                return self._payload_text(text, value), []
         if not sources:
-            check_scan(self._opened, given.using or UNNAMED, given.filter)
-        inputs = Inputs.of(self._collections, self._opened, given.using, given.lookup_from)
-        scoring = self._by_vectors(query, given, inputs, limit)
+            check_scan(self._opened, value.using or UNNAMED, value.filter)
+        inputs = Inputs.of(self._collections, self._opened, value.using, value.lookup_from)
+        scoring = self._by_vectors(query, value, inputs, limit)
         return scoring, inputs.named
 
-    def _payload_text(self, text: Any, given: Any) -> PayloadText:
+    def _payload_text(self, text: Any, value: Any) -> PayloadText:
         """The scoring by the words of a key with a text index that ranks."""
-        asked = text if hasattr(text, "query") else models.TextQueryInput(query=text)
-        scoring = asked.scoring.bm25 if asked.scoring is not None else models.Bm25Params()
+        query = text if hasattr(text, "query") else models.TextQueryInput(query=text)
+        scoring = query.scoring.bm25 if query.scoring is not None else models.Bm25Params()
         k1, b = K1 if scoring.k is None else scoring.k, B if scoring.b is None else scoring.b
         if not 0.0 <= k1 <= MAX_K1 or not 0.0 <= b <= 1.0:
             raise bad_request(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
-        at = parse_scored(given.using, self._opened.configuration.indexes_by_path)
-        tokens = tuple(at.tokens.of_query(asked.query))
-        return PayloadText(at, tokens, k1, b, self._corpus(given.params))
+        at = parse_scored(value.using, self._opened.configuration.indexes_by_path)
+        tokens = tuple(at.tokens.of_query(query.query))
+        return PayloadText(at, tokens, k1, b, self._corpus(value.params))
 
     def _corpus(self, params: models.SearchParams | None) -> Expression | None:
         """The points among which idf is counted."""
@@ -536,8 +536,8 @@ class _QueryParser:
         check_filter(self._opened, idf.corpus)
         return expression_of(self._opened, idf.corpus)
 
-    def _by_vectors(self, query: Any, given: Any, inputs: Inputs, limit: int) -> Scoring:
-        params = given.params or NO_PARAMS
+    def _by_vectors(self, query: Any, value: Any, inputs: Inputs, limit: int) -> Scoring:
+        params = value.params or NO_PARAMS
         if params.idf is not None and not inputs.using.idf:
             raise wrong(
                 f"params.idf is given, which needs sparse vectors with the modifier idf, and "
@@ -561,9 +561,9 @@ class _QueryParser:
         return self._near(inputs, query, params)
 
     def _near(
-        self, inputs: Inputs, given: Any, params: models.SearchParams
+        self, inputs: Inputs, value: Any, params: models.SearchParams
     ) -> NearestDense | NearestSparse:
-        return _nearest_to(inputs, inputs.example(given), params, self._corpus(params))
+        return _nearest_to(inputs, inputs.example(value), params, self._corpus(params))
 
 
 def _nearest_to(
@@ -580,15 +580,15 @@ def _nearest_to(
     return NearestDense(name, vectors, "server", bool(params.exact), params.hnsw_ef)
 
 
-def _number(name: str, given: Any, least: int) -> int:
-    if not isinstance(given, INTEGERS) or given < least:
-        raise bad_request(f"{name} is {quote(given)}, expected {least} or more")
-    return int(given)
+def _number(name: str, value: Any, least: int) -> int:
+    if not isinstance(value, INTEGERS) or value < least:
+        raise bad_request(f"{name} is {quote(value)}, expected {least} or more")
+    return int(value)
 
 
-def _check_sources(given: Any) -> None:
+def _check_sources(value: Any) -> None:
     """Refuse a step that needs prefetches, or has some that it doesn't rank."""
-    query, sources = given.query, _sources(given)
+    query, sources = value.query, _sources(value)
     if sources and query is None:
         raise wrong("a prefetch needs a query that ranks what it finds")
     if isinstance(query, NEEDS_SOURCES) and not sources:
@@ -597,17 +597,17 @@ def _check_sources(given: Any) -> None:
         _check_sources(one)
 
 
-def _sources(given: Any) -> Sequence[Any]:
+def _sources(value: Any) -> Sequence[Any]:
     """The prefetches of a step."""
-    sources = given.prefetch
+    sources = value.prefetch
     if not sources:
         return ()
     return sources if isinstance(sources, Sequence) else [sources]
 
 
-def _diverse(near: NearestDense | NearestSparse, mmr: Any, wanted: int) -> Mmr:
+def _diverse(near: NearestDense | NearestSparse, mmr: Any, limit: int) -> Mmr:
     diversity = 0.5 if mmr.diversity is None else mmr.diversity
-    candidates = wanted if mmr.candidates_limit is None else mmr.candidates_limit
+    candidates = limit if mmr.candidates_limit is None else mmr.candidates_limit
     if not 0.0 <= diversity <= 1.0:
         raise bad_request(f"mmr.diversity is {diversity}, expected 0 to 1")
     if not 0 <= candidates <= MAX_CANDIDATES:
@@ -643,8 +643,8 @@ def _recommendation(
     return Recommend(name, tuple(positives), tuple(negatives), best)
 
 
-def _pairs(inputs: Inputs, given: Any) -> tuple[tuple[Any, Any], ...]:
-    pairs = given if isinstance(given, Sequence) else [given] if given else []
+def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
+    pairs = value if isinstance(value, Sequence) else [value] if value else []
     examples = inputs.examples(side for one in pairs for side in (one.positive, one.negative))
     return tuple(zip(examples[0::2], examples[1::2], strict=True))
 

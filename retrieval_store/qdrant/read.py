@@ -105,11 +105,11 @@ def _set_at_path(value: Any, path: Path, new: Payload) -> Any:
         return _merge_payload(value, new)
     step, rest = path[0], path[1:]
     if isinstance(step, str):
-        held = value if isinstance(value, dict) else {}
-        return {**held, step: _set_at_path(held.get(step), rest, new)}
+        fields = value if isinstance(value, dict) else {}
+        return {**fields, step: _set_at_path(fields.get(step), rest, new)}
     items = value if isinstance(value, list) else []
-    wanted = range(len(items)) if step is EACH else [step]
-    return [_set_at_path(one, rest, new) if i in wanted else one for i, one in enumerate(items)]
+    places = range(len(items)) if step is EACH else [step]
+    return [_set_at_path(one, rest, new) if i in places else one for i, one in enumerate(items)]
 
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload | None], Payload | None]:
@@ -138,8 +138,8 @@ def _without(value: Any, path: Path) -> Any:
         return value
     if not rest:  # a server empties lists, and takes no single element out of them
         return [] if step is EACH else value
-    wanted = range(len(value)) if step is EACH else [step]
-    return [_without(one, rest) if i in wanted else one for i, one in enumerate(value)]
+    places = range(len(value)) if step is EACH else [step]
+    return [_without(one, rest) if i in places else one for i, one in enumerate(value)]
 
 
 def selecting(with_payload: Any) -> Shown | None:
@@ -274,9 +274,9 @@ def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
     return Fields(payload, payload, payload, vectors, version)
 
 
-def expression_of(opened: CollectionHandle, given: Any) -> Expression | None:
+def expression_of(opened: CollectionHandle, value: Any) -> Expression | None:
     """The expression of a filter in this collection."""
-    return parse_filter(given, opened.configuration.indexes_by_path)
+    return parse_filter(value, opened.configuration.indexes_by_path)
 
 
 def retrieve(

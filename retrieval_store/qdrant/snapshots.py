@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote, urlparse
 
 from qdrant_client import models
 
+from retrieval_store.base.system import digest_of
 from retrieval_store.engine.storage.files import SNAPSHOTS
 from retrieval_store.errors import StorageError
 from retrieval_store.qdrant.collections import CollectionHandle
@@ -71,7 +72,7 @@ def create(store: EmbeddedStore, opened: CollectionHandle | None) -> models.Snap
     now = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
     path = folder / f"{'full' if opened is None else _as_file(opened)}-{now}{SUFFIX}"
     store.snapshot(path, None if opened is None else opened.record.id)
-    path.with_name(path.name + CHECKSUM).write_text(_checksum(path), encoding="ascii")
+    path.with_name(path.name + CHECKSUM).write_text(digest_of(path), encoding="ascii")
     return _describe_snapshot(path)
 
 
@@ -121,8 +122,8 @@ def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None
     path = _path_of_location(location)
     if not path.is_file():
         raise not_found(f"Not found: there is no snapshot {path}")
-    if checksum is not None and _checksum(path) != checksum.lower():
-        raise wrong(f"the checksum of {path} isn't {checksum!r}: {_checksum(path)!r}")
+    if checksum is not None and digest_of(path) != checksum.lower():
+        raise wrong(f"the checksum of {path} isn't {checksum!r}: {digest_of(path)!r}")
     store.restore(path, name, replace=True)
     return True
 
@@ -159,8 +160,3 @@ def _written_in(path: Path) -> str | None:
     except FileNotFoundError:
         pass
     return None
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

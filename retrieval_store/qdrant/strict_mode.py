@@ -193,7 +193,7 @@ def check_exact(opened: CollectionHandle, exact: bool) -> None:
         _refuse("exact", True, False, "search_allow_exact")
 
 
-def check_scan(opened: CollectionHandle, name: str, given: Any) -> None:
+def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
     """Check whether vectors without a graph may be searched: those configured with m=0, except in
     graphs of one tenant's points, which the filter names."""
     if opened.configuration.strict.search_allow_exact is not False:
@@ -201,7 +201,7 @@ def check_scan(opened: CollectionHandle, name: str, given: Any) -> None:
     vector, graph = opened.configuration.by_name.get(name), hnsw_of(opened.configuration, name)
     if vector is None or vector.kind == "sparse" or graph.get("m") != 0:
         return
-    if not graph.get("payload_m") or not _names_a_tenant(opened, given):
+    if not graph.get("payload_m") or not _names_a_tenant(opened, value):
         raise Refused(
             STRICT_MODE_STATUS,
             f"Forbidden: vectors {name!r} have no graph (m=0), and strict mode allows no search "
@@ -209,26 +209,26 @@ def check_scan(opened: CollectionHandle, name: str, given: Any) -> None:
         )
 
 
-def _names_a_tenant(opened: CollectionHandle, given: Any) -> bool:
-    keys = (getattr(one, "key", None) for one in conditions_in(given))
+def _names_a_tenant(opened: CollectionHandle, value: Any) -> bool:
+    keys = (getattr(one, "key", None) for one in conditions_in(value))
     indexes = opened.configuration.indexes
     return any(getattr(indexes.get(key or ""), "is_tenant", None) for key in keys)
 
 
-def check_filter(opened: CollectionHandle, given: Any, updating: bool = False) -> None:
+def check_filter(opened: CollectionHandle, value: Any, updating: bool = False) -> None:
     """Check a filter."""
     strict = opened.configuration.strict
-    if given is None or not strict.enabled:
+    if value is None or not strict.enabled:
         return
-    conditions = conditions_in(given)
+    conditions = conditions_in(value)
     most = strict.filter_max_conditions
     if most is not None and len(conditions) > most:
         _refuse("the number of conditions", len(conditions), most, "filter_max_conditions")
     for condition in conditions:
         _check_condition(strict, condition)
     allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
-    if allowed is False and isinstance(given, models.Filter):
-        found = unindexed_key(given, opened.configuration.indexes_by_path)
+    if allowed is False and isinstance(value, models.Filter):
+        found = unindexed_key(value, opened.configuration.indexes_by_path)
         if found is not None:
             _refuse_unindexed(*found)
 
@@ -263,21 +263,21 @@ def _refuse_unindexed(path: JsonPath, uses: Sequence[Use]) -> None:
     )
 
 
-def conditions_in(given: Any) -> list[Any]:
+def conditions_in(value: Any) -> list[Any]:
     """The conditions in a filter and in nested ones."""
     found: list[Any] = []
-    _collect(given, found)
+    _collect(value, found)
     return found
 
 
-def _collect(given: Any, found: list[Any]) -> None:
-    if isinstance(given, models.Filter):
-        for one in conditions_of(given):
+def _collect(value: Any, found: list[Any]) -> None:
+    if isinstance(value, models.Filter):
+        for one in conditions_of(value):
             _collect(one, found)
-    elif isinstance(given, models.NestedCondition):
-        _collect(given.nested.filter, found)
-    elif given is not None:
-        found.append(given)
+    elif isinstance(value, models.NestedCondition):
+        _collect(value.nested.filter, found)
+    elif value is not None:
+        found.append(value)
 
 
 def _size(condition: Any) -> int:
@@ -324,15 +324,15 @@ def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
         "max_collection_vector_size_bytes": strict.max_collection_vector_size_bytes,
         "max_points_count": strict.max_points_count,
     }
-    asked = [*limits][:1] if payloads_alone else [*limits]
-    if all(limits[setting] is None for setting in asked):
+    checked = [*limits][:1] if payloads_alone else [*limits]
+    if all(limits[setting] is None for setting in checked):
         return
     size = SIZES.of(opened)
-    held = dict(zip(limits, (size.payloads, size.vectors, size.points), strict=True))
-    for setting in asked:
+    sizes = dict(zip(limits, (size.payloads, size.vectors, size.points), strict=True))
+    for setting in checked:
         most = limits[setting]
-        if most is not None and held[setting] >= most:
-            _refuse("the size", held[setting], f"less than {most} before a write", setting)
+        if most is not None and sizes[setting] >= most:
+            _refuse("the size", sizes[setting], f"less than {most} before a write", setting)
 
 
 def check_indexes(opened: CollectionHandle, key: str) -> None:
@@ -366,16 +366,16 @@ class _Sizes:
 
     def of(self, opened: CollectionHandle) -> Size:
         """The size of a collection when it was last measured."""
-        asked, size = self._known.get(opened.record.id, (0, Size()))
-        if asked % MEASURED_EACH == 0:
+        times, size = self._known.get(opened.record.id, (0, Size()))
+        if times % MEASURED_EACH == 0:
             size = _measure_collection(opened)
-        self._keep(opened.record.id, asked + 1, size)
+        self._keep(opened.record.id, times + 1, size)
         return size
 
-    def _keep(self, collection: str, asked: int, size: Size) -> None:
+    def _keep(self, collection: str, times: int, size: Size) -> None:
         if len(self._known) >= MAX_MEASURED and collection not in self._known:
             self._known.clear()
-        self._known[collection] = asked, size
+        self._known[collection] = times, size
 
 
 SIZES = _Sizes()

@@ -320,11 +320,11 @@ def tokens_of(params: models.TextIndexParams) -> Tokens:
     )
 
 
-def _stopwords(given: Any) -> tuple[str, ...]:
-    match given:
+def _stopwords(value: Any) -> tuple[str, ...]:
+    match value:
         case None:
             return ()
         case models.StopwordsSet(languages=languages, custom=custom):
             listed = [word for one in languages or () for word in stopwords_of(one.value)]
             return tuple(dict.fromkeys([*listed, *(custom or ())]))
-    return stopwords_of(given.value)
+    return stopwords_of(value.value)

@@ -26,16 +26,16 @@ Columns: TypeAlias = dict[str, Vectors | NonDenseVectors]
 LARGEST_INDEX = 2**32 - 1
 
 
-def columns_of(opened: CollectionHandle, given: Sequence[Any]) -> Columns:
+def columns_of(opened: CollectionHandle, values: Sequence[Any]) -> Columns:
     """The vectors of some points as columns by name, with one item for each point."""
     named: dict[str, tuple[list[int], list[Any]]] = {}
-    for i, one in enumerate(given):
+    for i, one in enumerate(values):
         for name, vector in _by_name(one):
             positions, vectors = named.setdefault(name, ([], []))
             positions.append(i)
             vectors.append(vector)
     return {
-        name: column_of(opened, name, vectors, _positions(positions, len(given)))
+        name: column_of(opened, name, vectors, _positions(positions, len(values)))
         for name, (positions, vectors) in named.items()
     }
 
@@ -71,20 +71,20 @@ def column_of(
     return NonDenseVectors([read(one) for one in vectors], positions)
 
 
-def _as_floats(given: Any) -> Matrix:
+def _as_floats(value: Any) -> Matrix:
     """Numbers as float32; numbers that are too large become infinite, which is refused later."""
     with np.errstate(over="ignore"):
-        return np.array(given, np.float32, order="C")
+        return np.array(value, np.float32, order="C")
 
 
-def _as_row(given: Any) -> Matrix:
+def _as_row(value: Any) -> Matrix:
     """(1, n): the same for one vector; in half the time for a list of numbers, as most are."""
-    if type(given) is not list:
-        return _as_floats([given])
+    if type(value) is not list:
+        return _as_floats([value])
     try:
-        return np.frombuffer(array("f", given), np.float32)[None]
+        return np.frombuffer(array("f", value), np.float32)[None]
     except (TypeError, ValueError, OverflowError):  # which numpy may yet read, or tells as it does
-        return _as_floats([given])
+        return _as_floats([value])
 
 
 def _matrix(vector: Vector, vectors: Any) -> Matrix:
@@ -100,15 +100,15 @@ def _matrix(vector: Vector, vectors: Any) -> Matrix:
     return _as_float16(vector, matrix)
 
 
-def dense_vector(vector: Vector, given: Any) -> Matrix:
+def dense_vector(vector: Vector, value: Any) -> Matrix:
     """(1, dim): one vector, checked."""
     try:
-        row = _as_row(given)
+        row = _as_row(value)
     except (ValueError, TypeError):
         row = None
     if row is None or row.ndim != 2:
         expected = "a list of numbers" if vector.size is None else f"{vector.size} numbers"
-        raise wrong(f"Wrong input: vector {vector.name!r} is {quote(given)}, expected {expected}")
+        raise wrong(f"Wrong input: vector {vector.name!r} is {quote(value)}, expected {expected}")
     _check(vector, row)
     return row
 
@@ -134,21 +134,21 @@ def _as_float16(vector: Vector, matrix: Matrix) -> Matrix:
 
 
 def _as_multivector(vector: Vector) -> Any:
-    def read(given: Any) -> Matrix:
-        return several_vectors(vector, given)
+    def read(value: Any) -> Matrix:
+        return several_vectors(vector, value)
 
     return read
 
 
-def several_vectors(vector: Vector, given: Any) -> Matrix:
+def several_vectors(vector: Vector, value: Any) -> Matrix:
     """(m, dim): the vectors of a point in a multivector space; a single one counts as several."""
     try:
-        matrix = np.atleast_2d(_as_floats(given))
+        matrix = np.atleast_2d(_as_floats(value))
     except (ValueError, TypeError):
         matrix = None
     if matrix is None or matrix.ndim != 2:
         raise bad_request(
-            f"the multivector {vector.name!r} is {quote(given)}, expected lists of numbers"
+            f"the multivector {vector.name!r} is {quote(value)}, expected lists of numbers"
         )
     if not matrix.size:
         raise bad_request(f"the multivector {vector.name!r} is empty")
@@ -156,14 +156,14 @@ def several_vectors(vector: Vector, given: Any) -> Matrix:
     return matrix
 
 
-def to_sparse(given: Any) -> SparseVector:
+def to_sparse(value: Any) -> SparseVector:
     """A sparse vector with ascending indices."""
-    if isinstance(given, Mapping):
-        given = models.SparseVector.model_validate(given)
-    if not isinstance(given, models.SparseVector):
-        raise wrong(f"a sparse vector is {quote(given)}, expected a SparseVector")
-    indices = np.array(given.indices, np.int64)
-    values = _as_floats(given.values)
+    if isinstance(value, Mapping):
+        value = models.SparseVector.model_validate(value)
+    if not isinstance(value, models.SparseVector):
+        raise wrong(f"a sparse vector is {quote(value)}, expected a SparseVector")
+    indices = np.array(value.indices, np.int64)
+    values = _as_floats(value.values)
     if len(indices) != len(values):
         raise bad_request(f"a sparse vector has {len(indices)} indices and {len(values)} values")
     if len(indices) and not 0 <= indices.min() <= indices.max() <= LARGEST_INDEX:
@@ -258,43 +258,43 @@ def uuid_of(given: str) -> str | None:
     return str(uuid.UUID(given)) if _UUID.fullmatch(given) else None
 
 
-def id_to_write(given: Any) -> PointId:
+def id_to_write(value: Any) -> PointId:
     """A valid point id: an integer from 0 to 2^64-1, or a UUID in canonical form."""
-    if type(given) is str and _CANONICAL.fullmatch(given):
-        return given
-    if isinstance(given, int | np.integer) and not isinstance(given, bool):
-        if 0 <= given <= INT_MAX:
-            return int(given)
-        raise bad_request(f"the point id {given} isn't between 0 and 2^64-1")
-    if isinstance(given, uuid.UUID):
-        return str(given)
-    if isinstance(given, str):
-        known = uuid_of(given)
+    if type(value) is str and _CANONICAL.fullmatch(value):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        if 0 <= value <= INT_MAX:
+            return int(value)
+        raise bad_request(f"the point id {value} isn't between 0 and 2^64-1")
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, str):
+        known = uuid_of(value)
         if known is None:
-            raise wrong(f"the point id {given!r} is neither an unsigned integer nor a UUID")
+            raise wrong(f"the point id {value!r} is neither an unsigned integer nor a UUID")
         return known
-    raise bad_request(f"the point id is {quote(given)}, expected an unsigned integer or a UUID")
+    raise bad_request(f"the point id is {quote(value)}, expected an unsigned integer or a UUID")
 
 
-def id_to_read(given: Any) -> PointId:
+def id_to_read(value: Any) -> PointId:
     """A point id; one that `Collection` wrote may be any string."""
-    if type(given) is int and 0 <= given <= INT_MAX:
-        return given
-    if type(given) is str and _CANONICAL.fullmatch(given):
-        return given
-    if isinstance(given, str):
-        known = uuid_of(given)
-        if known is None and not is_unicode(given):
-            raise bad_request(f"the point id {quote(given)} holds a lone surrogate")
-        return known or given
-    return id_to_write(given)
+    if type(value) is int and 0 <= value <= INT_MAX:
+        return value
+    if type(value) is str and _CANONICAL.fullmatch(value):
+        return value
+    if isinstance(value, str):
+        known = uuid_of(value)
+        if known is None and not is_unicode(value):
+            raise bad_request(f"the point id {quote(value)} holds a lone surrogate")
+        return known or value
+    return id_to_write(value)
 
 
-def ids_to_read(given: Iterable[Any]) -> list[PointId]:
+def ids_to_read(values: Iterable[Any]) -> list[PointId]:
     """Several point ids, each once, in their order."""
-    if isinstance(given, str | Mapping):
-        raise bad_request(f"ids is {quote(given)}, expected a sequence of ids")
-    return list(dict.fromkeys(map(id_to_read, given)))
+    if isinstance(values, str | Mapping):
+        raise bad_request(f"ids is {quote(values)}, expected a sequence of ids")
+    return list(dict.fromkeys(map(id_to_read, values)))
 
 
 def parse_selector(selector: Any) -> Selected:

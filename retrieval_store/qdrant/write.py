@@ -156,9 +156,9 @@ def _of_batch(
     return ids, columns, [to_write(one, f"payloads[{i}]") for i, one in enumerate(given)]
 
 
-def _check_length(name: str, given: Sequence[Any], count: int) -> None:
-    if len(given) != count:
-        raise bad_request(f"there are {count} ids, but {len(given)} {name}")
+def _check_length(name: str, values: Sequence[Any], count: int) -> None:
+    if len(values) != count:
+        raise bad_request(f"there are {count} ids, but {len(values)} {name}")
 
 
 def _each_once(batch: PointBatch) -> PointBatch:
@@ -167,11 +167,11 @@ def _each_once(batch: PointBatch) -> PointBatch:
     if len(set(ids)) == len(ids):
         return batch
     chosen = {point_id: i for i, point_id in enumerate(ids)}
-    kept = np.array(sorted(chosen.values()), np.int64)
+    rows = np.array(sorted(chosen.values()), np.int64)
     return PointBatch(
-        [ids[i] for i in kept],
-        {name: part for name, v in batch.vectors.items() if (part := _chosen(v, kept)) is not None},
-        *(None if c is None else [c[i] for i in kept] for c in _texts(batch)),
+        [ids[i] for i in rows],
+        {name: part for name, v in batch.vectors.items() if (part := _chosen(v, rows)) is not None},
+        *(None if c is None else [c[i] for i in rows] for c in _texts(batch)),
     )
 
 
@@ -179,17 +179,17 @@ def _texts(batch: PointBatch) -> tuple[Any, ...]:
     return batch.payloads, batch.documents, batch.uris
 
 
-def _chosen(vectors: Vectors | NonDenseVectors, kept: Ints) -> Vectors | NonDenseVectors | None:
+def _chosen(vectors: Vectors | NonDenseVectors, rows: Ints) -> Vectors | NonDenseVectors | None:
     """The vectors of the points at these places, renumbered."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
-    held = np.isin(positions, kept)
-    if not held.any():
+    is_chosen = np.isin(positions, rows)
+    if not is_chosen.any():
         return None
-    moved = np.searchsorted(kept, positions[held])
+    moved = np.searchsorted(rows, positions[is_chosen])
     if isinstance(vectors, Vectors):
-        return Vectors(np.ascontiguousarray(vectors.matrix[held]), moved)
-    return NonDenseVectors([vectors.items[i] for i in np.flatnonzero(held).tolist()], moved)
+        return Vectors(np.ascontiguousarray(vectors.matrix[is_chosen]), moved)
+    return NonDenseVectors([vectors.items[i] for i in np.flatnonzero(is_chosen).tolist()], moved)
 
 
 def updating_vectors(
@@ -330,33 +330,33 @@ def _chosen_by(
     return ids, expression_of(opened, given)
 
 
-def operation_of(opened: CollectionHandle, given: Any) -> Operation:
+def operation_of(opened: CollectionHandle, value: Any) -> Operation:
     """One of the operations of `batch_update_points`."""
-    for asked in vars(given).values() if isinstance(given, BaseModel) else ():
-        check_shard_key(getattr(asked, "shard_key", None))
-    match given:
+    for one in vars(value).values() if isinstance(value, BaseModel) else ():
+        check_shard_key(getattr(one, "shard_key", None))
+    match value:
         case models.UpsertOperation(upsert=upsert):
             return upserting(opened, upsert, upsert.update_filter, upsert.update_mode)
         case models.DeleteOperation(delete=selector):
             return deleting_points(opened, selector)
-        case models.SetPayloadOperation(set_payload=asked):
-            points = selector_of(asked.points, asked.filter)
-            return setting_payload(opened, asked.payload, points, asked.key)
-        case models.OverwritePayloadOperation(overwrite_payload=asked):
-            points = selector_of(asked.points, asked.filter)
-            if asked.key is None:
-                return overwriting_payload(opened, asked.payload, points)
-            return setting_payload(opened, asked.payload, points, asked.key)
-        case models.DeletePayloadOperation(delete_payload=asked):
-            return deleting_payload(opened, asked.keys, selector_of(asked.points, asked.filter))
+        case models.SetPayloadOperation(set_payload=body):
+            points = selector_of(body.points, body.filter)
+            return setting_payload(opened, body.payload, points, body.key)
+        case models.OverwritePayloadOperation(overwrite_payload=body):
+            points = selector_of(body.points, body.filter)
+            if body.key is None:
+                return overwriting_payload(opened, body.payload, points)
+            return setting_payload(opened, body.payload, points, body.key)
+        case models.DeletePayloadOperation(delete_payload=body):
+            return deleting_payload(opened, body.keys, selector_of(body.points, body.filter))
         case models.ClearPayloadOperation(clear_payload=selector):
             return clearing_payload(opened, selector)
-        case models.UpdateVectorsOperation(update_vectors=asked):
-            return updating_vectors(opened, asked.points, asked.update_filter)
-        case models.DeleteVectorsOperation(delete_vectors=asked):
-            return deleting_vectors(opened, asked.vector, selector_of(asked.points, asked.filter))
+        case models.UpdateVectorsOperation(update_vectors=body):
+            return updating_vectors(opened, body.points, body.update_filter)
+        case models.DeleteVectorsOperation(delete_vectors=body):
+            return deleting_vectors(opened, body.vector, selector_of(body.points, body.filter))
     raise bad_request(
-        f"an operation is {quote(given)}, expected one of qdrant_client.models' operations"
+        f"an operation is {quote(value)}, expected one of qdrant_client.models' operations"
     )
 
 

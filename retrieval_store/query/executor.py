@@ -536,8 +536,8 @@ class _Gathered:
         for hit, label in zip(hits, labels, strict=True):
             for one in label:
                 self.hits.setdefault(one, []).append(hit)
-        held = found.items[np.array([bool(label) for label in labels], np.bool_)]
-        (points,) = self.ranker.fetch([held], Fields())
+        labelled = found.items[np.array([bool(label) for label in labels], np.bool_)]
+        (points,) = self.ranker.fetch([labelled], Fields())
         self.ids.update(dict.fromkeys(points.ids))
 
     def unseen(self) -> Expression:

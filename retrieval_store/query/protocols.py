@@ -52,6 +52,11 @@ class PointsBackend(Protocol):
     NotFoundError once the collection has been deleted."""
 
     @property
+    def reusable(self) -> bool:
+        """Whether the caller may use the object for the next call too, instead of getting it from
+        the store again."""
+
+    @property
     def engine(self) -> "EnginePoints | None":
         """The same points with the methods that they have where they are in our engine, in this
         process or a server's; None on a cluster."""
@@ -252,8 +257,20 @@ class EmbeddedPoints(EnginePoints, Protocol):
         numbers; a point with several numbers comes several times."""
 
 
+class ClientState(Protocol):
+    """What a collection must know of the client that it was opened by."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed."""
+
+
 class Backend(Protocol):
     """One collection: its record in the catalog, and its points."""
+
+    @property
+    def session(self) -> ClientState:
+        """The client's share in the store."""
 
     @property
     def id(self) -> str:

@@ -217,7 +217,7 @@ class Reason:
     @property
     def row(self) -> Sequence[object]:
         """What a table shows of it, in `COLUMNS`."""
-        by = (f"{name}: {_told_of(leg)}" for name, leg in self.legs.items())
+        by = (f"{name}: {_describe_leg(leg)}" for name, leg in self.legs.items())
         return (
             str(self.id),
             self.summary,
@@ -237,7 +237,7 @@ class Reason:
             cut = "…" if len(self.document) > PRINTED_DOCUMENT else ""
             yield f"  document: {printable(self.document[:PRINTED_DOCUMENT])}{cut}"
         for name, leg in self.legs.items():
-            yield f"  {name}: {_told_of(leg)}"
+            yield f"  {name}: {_describe_leg(leg)}"
         if self.reranked is not None and self.reranked.score is not None:
             yield f"  re-ranker: score {self.reranked.score:.4g}"
         if self.shared_words or self.missing_words:
@@ -248,8 +248,8 @@ class Reason:
             yield f"  ahead of it: {_first_ids(self.ahead)}"
         if self.same:
             yield f"  found with the same value: {_first_ids(self.same)}"
-        for said in self.advice:
-            yield f"  → {printable(said)}"
+        for advice in self.advice:
+            yield f"  → {printable(advice)}"
 
 
 class Reasons(list[Reason]):
@@ -261,8 +261,8 @@ class Reasons(list[Reason]):
         self.note = note
 
     def __str__(self) -> str:
-        said = [] if self.note is None else [printable(self.note)]
-        return "\n\n".join([*said, *map(str, self)])
+        note = [] if self.note is None else [printable(self.note)]
+        return "\n\n".join([*note, *map(str, self)])
 
     def _repr_html_(self) -> str:
         from retrieval_store.base.html import table_of
@@ -271,15 +271,15 @@ class Reasons(list[Reason]):
         return table_of(COLUMNS, rows, self.note or "", total=len(self))
 
 
-def _told_of(leg: Leg) -> str:
-    told = ["no rank" if leg.rank is None else f"rank {leg.rank}"]
+def _describe_leg(leg: Leg) -> str:
+    parts = ["no rank" if leg.rank is None else f"rank {leg.rank}"]
     if leg.distance is not None:
-        told.append(f"distance {leg.distance:.4g}")
+        parts.append(f"distance {leg.distance:.4g}")
     elif leg.score is not None:
-        told.append(f"score {leg.score:.4g}")
+        parts.append(f"score {leg.score:.4g}")
     if leg.asked is None:
-        told.append("not searched so")
-    return ", ".join(told)
+        parts.append("not searched so")
+    return ", ".join(parts)
 
 
 def _word_with_weight(word: tuple[str, Any]) -> str:
@@ -368,15 +368,15 @@ def _on_excluded(one: Excluded) -> str:
 
 def _beside_those_that_match(reason: Reason, about: About) -> Iterator[str]:
     """What else is in the way of a record that conditions leave out."""
-    asked = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
-    for name, leg in asked.items():
+    legs = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
+    for name, leg in legs.items():
         if leg.beyond:
             yield _on_threshold(name, leg, about)
-    places = [f"{leg.rank} by {name}" for name, leg in asked.items() if leg.rank is not None]
+    places = [f"{leg.rank} by {name}" for name, leg in legs.items() if leg.rank is not None]
     if places:
-        alone = " alone" if len(asked) > 1 else ""
+        alone = " alone" if len(legs) > 1 else ""
         depth = about.step.depth
-        late = any(leg.rank is not None and leg.rank > depth for leg in asked.values())
+        late = any(leg.rank is not None and leg.rank > depth for leg in legs.values())
         few = f", and {about.step.limit} are asked for" if late and not alone else ""
         yield f"beside those that match it would be at place {' and '.join(places)}{alone}{few}"
 
@@ -445,8 +445,8 @@ def _on_no_rank(name: str, leg: Leg, about: About) -> str:
                 "; words are compared as they are spelled, unless the collection's text has a "
                 "language"
             )
-            told = "by text it can't be found: its document has no word of the query"
-            return told if one.scoring.analyzer.language else told + spelt
+            reason = "by text it can't be found: its document has no word of the query"
+            return reason if one.scoring.analyzer.language else reason + spelt
         if isinstance(one.scoring, NearestSparse) and name == (one.scoring.space or "sparse"):
             return f"by {name} it can't be found: its vector shares no index with the query's"
     return f"by {name} it can't be found: it has no vector that could be compared"
@@ -496,8 +496,8 @@ def _on_missed(reason: Reason, about: About) -> Iterator[str]:
         for name, leg in reason.legs.items()
         if leg.asked is not None and leg.rank is not None and leg.rank > leg.asked
     ]
-    told = "; ".join([*behind, f"with each side asked for all, it would be at {reason.rank}"])
-    yield f"{told}: give a larger {terms.depth}"
+    places = "; ".join([*behind, f"with each side asked for all, it would be at {reason.rank}"])
+    yield f"{places}: give a larger {terms.depth}"
 
 
 def _on_words(reason: Reason, about: About) -> Iterator[str]:
@@ -543,11 +543,11 @@ def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     inquiry = ExplainRequest(
         case.question, first, limit, case.beside, expressions_of(case.conditions), same
     )
-    told = points.why(inquiry)
+    report = points.why(inquiry)
     for records in others:
-        if not told.points.ids:
-            told = points.why(replace(inquiry, records=records))
-    found = [_reason(case, told, i, one) for i, one in enumerate(_candidates(told))]
+        if not report.points.ids:
+            report = points.why(replace(inquiry, records=records))
+    found = [_reason(case, report, i, one) for i, one in enumerate(_candidates(report))]
     if case.ids is None:
         none = None if found else f"no record has {case.containing!r} in its document"
         return Reasons(found, none)
@@ -594,19 +594,19 @@ def _ways_to_name(case: WhyRequest) -> list[Expression]:
     return [HasId(tuple(case.ids), are_shown=isinstance(case.ids, ShownIds))]
 
 
-def _candidates(told: RankReport) -> list[Candidate]:
-    points = told.points
+def _candidates(report: RankReport) -> list[Candidate]:
+    points = report.points
     nothing = [None] * len(points.ids)
     columns = (points.payloads or nothing, points.documents or nothing, points.uris or nothing)
     return [Candidate(*one) for one in zip(points.ids, *columns, strict=True)]
 
 
-def _reason(case: WhyRequest, told: RankReport, at: int, record: Candidate) -> Reason:
+def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) -> Reason:
     conditions = [*walk_conditions(case.conditions)]
-    fulfilled = {id(one): bool(told.fulfilled[i, at]) for i, one in enumerate(conditions)}
+    fulfilled = {id(one): bool(report.fulfilled[i, at]) for i, one in enumerate(conditions)}
     excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
         Excluded(one.argument, one.written, value_met(one, record))
-        for whole in ([] if told.ranks[at] else case.conditions)
+        for whole in ([] if report.ranks[at] else case.conditions)
         for one in failing(whole, lambda part: fulfilled[id(part)])
     ]
     legs = {
@@ -617,12 +617,12 @@ def _reason(case: WhyRequest, told: RankReport, at: int, record: Candidate) -> R
             one.asked,
             bool(one.beyond[at]),
         )
-        for one in told.legs
+        for one in report.legs
     }
     place = None
-    if record.id in told.found:
-        place = case.question.steps[0].offset + told.found.index(record.id) + 1
-    rank = None if excluded else int(told.ranks[at]) or None
+    if record.id in report.found:
+        place = case.question.steps[0].offset + report.found.index(record.id) + 1
+    rank = None if excluded else int(report.ranks[at]) or None
     reason = Reason(
         id=str(record.id) if isinstance(case.ids, ShownIds | None) else record.id,
         exists=True,
@@ -631,24 +631,24 @@ def _reason(case: WhyRequest, told: RankReport, at: int, record: Candidate) -> R
         rank=rank,
         legs=legs,
         excluded_by=excluded,
-        shared_words=_shared_words(case, told, at),
+        shared_words=_shared_words(case, report, at),
         missing_words=[
-            case.spelled.get(one.word, one.word) for one in told.words if one.shares[at] == 0
+            case.spelled.get(one.word, one.word) for one in report.words if one.shares[at] == 0
         ],
-        ahead=[] if rank is None else [*told.ahead[at]],
-        same=[*told.same[at]],
+        ahead=[] if rank is None else [*report.ahead[at]],
+        same=[*report.same[at]],
         document=record.document,
     )
-    about = About(case.question, record, bool(told.beyond[at]), case.terms)
+    about = About(case.question, record, bool(report.beyond[at]), case.terms)
     reason.advice.extend(advice_on(reason, about))
     return reason
 
 
-def _shared_words(case: WhyRequest, told: RankReport, at: int) -> dict[str, float | None]:
+def _shared_words(case: WhyRequest, report: RankReport, at: int) -> dict[str, float | None]:
     """The words that a record shares with the query, the weightiest first."""
     shared = {
         case.spelled.get(one.word, one.word): _number(one.shares, at)
-        for one in told.words
+        for one in report.words
         if one.shares[at] != 0
     }
     return dict(sorted(shared.items(), key=lambda one: -(one[1] or 0.0)))

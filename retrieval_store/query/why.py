@@ -134,7 +134,7 @@ class _Ways:
         whole = self._whole(step)
         (found,) = self._ranker.rank(whole)
         found = found.at(slice(whole.limit))
-        self.legs.append(self._told(step, name, asked, found))
+        self.legs.append(self._leg(step, name, asked, found))
         if isinstance(step.scoring, Bm25):
             self.words += self._ranker.words(step.scoring, self._items)
         return found
@@ -148,7 +148,7 @@ class _Ways:
             limit = min(limit, max(scoring.candidates, 1))
         return replace(step, scoring=scoring, limit=limit, offset=0, threshold=None)
 
-    def _told(self, step: QueryStep, name: str, asked: int | None, found: Ranked) -> LegReport:
+    def _leg(self, step: QueryStep, name: str, asked: int | None, found: Ranked) -> LegReport:
         """Where a ranking has the items, or would have those that its filter leaves out."""
         ranks, scores = _places(found.items, self._items), np.full(len(self._items), np.nan)
         distances = np.full(len(self._items), np.nan)

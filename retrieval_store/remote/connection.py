@@ -47,7 +47,7 @@ from retrieval_store.protocol.codec import (
     Parts,
     size_of,
 )
-from retrieval_store.protocol.methods import OURS, ROOT, Method, understood
+from retrieval_store.protocol.methods import OURS, ROOT, Method, decode_error
 
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -109,13 +109,13 @@ class Retry:
         pause = self._pause if failure.pause is None else failure.pause
         may = failure.again and not (failure.begun and self._request.writes)
         if not may or time.monotonic() + pause > self._until:
-            raise self._told(failure.error)
+            raise self._with_outcome(failure.error)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         _log.info("%s; trying again", failure.error)
         return pause
 
-    def _told(self, error: RetrievalStoreError) -> RetrievalStoreError:
-        """The error, with what may have been written, where its class doesn't tell."""
+    def _with_outcome(self, error: RetrievalStoreError) -> RetrievalStoreError:
+        """The error, with a statement of what may have been written if its class implies none."""
         if not (isinstance(error, ClusterError) and self._request.writes):
             return error
         outcome = "nothing was written"
@@ -165,7 +165,7 @@ def error_answer(
     if status in _NOT_BEGUN:
         message = f"the server {place} is busy; {doing} wasn't begun"
         return AttemptFailure(UnavailableError(message), True, begun=False, pause=_seconds(headers))
-    error = understood(answer)
+    error = decode_error(answer)
     if isinstance(error, ClientClosedError):  # of the store, which is closed with its server
         message = f"the server {place} is ending"
         return AttemptFailure(UnavailableError(message), again=True, begun=False)
@@ -202,9 +202,9 @@ def _error_in_body(body: Buffer) -> object:
         return None
 
 
-def _sentence(said: object) -> str:
+def _sentence(answer: object) -> str:
     """Why a request was refused, as far as the answer says."""
-    status = said.get("status") if isinstance(said, dict) else None
+    status = answer.get("status") if isinstance(answer, dict) else None
     why = status.get("error") if isinstance(status, dict) else None
     return f": {why}" if isinstance(why, str) else ""
 
@@ -305,13 +305,13 @@ def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
     return OURS in answer
 
 
-def _timeout(given: Any) -> float | None:
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if given is not None and not (is_number and given > 0):
+def _timeout(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and value > 0):
         raise InvalidArgumentError(
-            f"timeout is {quote(given)}, expected seconds, more than 0, or None"
+            f"timeout is {quote(value)}, expected seconds, more than 0, or None"
         )
-    return None if given is None else float(given)
+    return None if value is None else float(value)
 
 
 def _headers(options: Mapping[str, Any]) -> dict[str, str]:
@@ -781,7 +781,7 @@ def is_ours_at(address: Address) -> bool | None:
     """Whether a server of ours is there, and not a Qdrant; None where neither answers now."""
     try:
         return _looked_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
-    except (OSError, HTTPException):  # errors of ours too, which are told when it is used
+    except (OSError, HTTPException):  # errors of ours too, which are raised again at the first use
         return None
 
 

@@ -82,6 +82,8 @@ class ServedPoints:
     state, or carries out in one transaction. copy: the name of a private copy to read instead;
     name: of the collection, for spans."""
 
+    reusable = False  # the name may change
+
     def __init__(
         self, caller: Caller, collection_id: str, name: str, copy: str | None = None
     ) -> None:

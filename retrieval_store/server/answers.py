@@ -92,9 +92,9 @@ def refusal(status: int, message: str, retry_after: int | None = None) -> Respon
     return Response(status, body, retry_after=retry_after)
 
 
-def text(status: int, said: str) -> Response:
+def text(status: int, body: str) -> Response:
     """An answer that isn't JSON."""
-    return Response(status, said.encode("utf-8", "replace"), TEXT)
+    return Response(status, body.encode("utf-8", "replace"), TEXT)
 
 
 def nothing(status: int) -> Response:
@@ -131,17 +131,17 @@ def _with_parts(found: dict[str, Any], point: Any) -> dict[str, Any]:
     return found
 
 
-def vectors(given: Any) -> Any:
+def vectors(value: Any) -> Any:
     """Vectors of a point as float32, so that orjson writes the shortest digits."""
-    if isinstance(given, Mapping):
-        return {name: vectors(one) for name, one in given.items()}
-    if isinstance(given, models.SparseVector):
-        return {"indices": given.indices, "values": np.array(given.values, np.float32)}
-    if any(one is None for one in given):  # numbers that float16 doesn't hold
-        return [None if one is None else np.float32(one) for one in given]
-    if given and any(isinstance(one, list) and None in one for one in given):
-        return [vectors(one) for one in given]
-    return np.array(given, np.float32)
+    if isinstance(value, Mapping):
+        return {name: vectors(one) for name, one in value.items()}
+    if isinstance(value, models.SparseVector):
+        return {"indices": value.indices, "values": np.array(value.values, np.float32)}
+    if any(one is None for one in value):  # numbers that float16 doesn't hold
+        return [None if one is None else np.float32(one) for one in value]
+    if value and any(isinstance(one, list) and None in one for one in value):
+        return [vectors(one) for one in value]
+    return np.array(value, np.float32)
 
 
 def _group(group: models.PointGroup) -> dict[str, Any]:

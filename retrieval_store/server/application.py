@@ -118,7 +118,7 @@ class Application:
         self._settings, self._limits = settings, settings.limits
         self._gate = Gate(settings)
         self._pool = Pool(self._limits.threads, self._limits.queue)
-        # Whether the store can be read is told while all threads are busy.
+        # So that readiness is reported even while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._left = 0  # of these
@@ -250,65 +250,65 @@ class Application:
     async def _of_route(self, request: HttpRequest, route: Route) -> Given:
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
-        asked = RequestContext(self.served, request.names, query, headers=request.headers)
-        asked.hold = request.scope.get("extensions", {}).get(HOLD, asked.hold)
+        call = RequestContext(self.served, request.names, query, headers=request.headers)
+        call.hold = request.scope.get("extensions", {}).get(HOLD, call.hold)
         if route.streams and self._streams >= MAX_STREAMS:
             return answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
         if route.body == UPLOAD:
-            return await self._with_file(request, route, asked)
+            return await self._with_file(request, route, call)
         if route.body is not None:
-            with self._bodies.held() as take:
-                return await self._with_body(request, route, asked, take)
+            with self._bodies.accounted() as take:
+                return await self._with_body(request, route, call, take)
         self._check_may(request.headers, route)
         if route.at_once:
-            return _work(request, route, asked)[0]
+            return _work(request, route, call)[0]
         pool = self._aside if route.access == "open" else self._pool
-        return await self._in_thread(request, asked, partial(_work, request, route, asked), pool)
+        return await self._in_thread(request, call, partial(_work, request, route, call), pool)
 
     async def _with_body(
-        self, request: HttpRequest, route: Route, asked: RequestContext, take: Take
+        self, request: HttpRequest, route: Route, call: RequestContext, take: Take
     ) -> Given:
         """The answer to a request with a JSON body; a short one is parsed here on the loop."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
         body = await whole_body(request.receive, request.headers, most, limits.body_seconds, take)
-        asked.infers = not route.is_own and (MARK in body or b"\\u" in body)
+        call.infers = not route.is_own and (MARK in body or b"\\u" in body)
 
         def read() -> None:
-            asked.body = route.read(body, asked.strings)
+            call.body = route.read(body, call.strings)
             self._check_may(request.headers, route)
 
         def read_and_work() -> Any:
             read()
-            return _work(request, route, asked)
+            return _work(request, route, call)
 
         if len(body) > limits.parsed_at_once:
-            return await self._in_thread(request, asked, read_and_work, self._pool)
+            return await self._in_thread(request, call, read_and_work, self._pool)
         read()
-        work = partial(_work, request, route, asked)
-        return await self._in_thread(request, asked, work, self._pool)
+        work = partial(_work, request, route, call)
+        return await self._in_thread(request, call, work, self._pool)
 
-    async def _with_file(self, request: HttpRequest, route: Route, asked: RequestContext) -> Given:
+    async def _with_file(self, request: HttpRequest, route: Route, call: RequestContext) -> Given:
         """The answer to a request that uploads a file."""
         self._check_may(request.headers, route)
         boundary_of(request.headers)
-        path: Path = await asyncio.to_thread(snapshots.upload_path, asked)
-        asked.body = path
+        path: Path = await asyncio.to_thread(snapshots.upload_path, call)
+        call.body = path
         try:
             seconds = self._limits.upload_seconds
             await stream_to_file(request.receive, request.headers, path, seconds)
-            work = partial(_work, request, route, asked)
-            return await self._in_thread(request, asked, work, self._pool)
+            work = partial(_work, request, route, call)
+            return await self._in_thread(request, call, work, self._pool)
         except BaseException:  # what was begun removes it itself, too
             path.unlink(missing_ok=True)
             raise
 
     async def _in_thread(
-        self, request: HttpRequest, asked: RequestContext, work: Callable[[], Any], pool: Pool
+        self, request: HttpRequest, call: RequestContext, work: Callable[[], Any], pool: Pool
     ) -> Given:
         """The answer that the work in a thread returns; a job that it leaves is done afterwards."""
         longest = self._limits.queue_seconds
-        seconds = min(asked.timeout or longest, longest)
+        seconds = min(call.timeout or longest, longest)
         answer, job = await pool.run(work, request.gone, seconds)
         if job is not None:
             self._do_later(job)
@@ -384,9 +384,9 @@ def _check_names(request: HttpRequest) -> None:
         )
 
 
-def _work(request: HttpRequest, route: Route, asked: RequestContext) -> tuple[Given, Job | None]:
+def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Given, Job | None]:
     """In a thread: the answer, with its JSON written, and the job that is left to do, if any."""
-    result = route.answer(asked)
+    result = route.answer(call)
     if isinstance(result, FileAnswer | Streamed):
         return result, None
     if isinstance(result, Accepted):

@@ -114,11 +114,11 @@ def keys_of(
     return checked_keys("keys", full), checked_keys("keys for reading", readers)
 
 
-def checked_keys(what: str, given: Iterable[Any]) -> tuple[str, ...]:
+def checked_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
     """The keys without repetition; InvalidArgumentError for one that a header can't hold."""
-    if isinstance(given, str):
+    if isinstance(values, str):
         raise InvalidArgumentError(f"{what} is one str, expected several, as in [key]")
-    keys = tuple(given)  # an iterator gives them once: without them all would be let in
+    keys = tuple(values)  # an iterator gives them once: without them all would be let in
     for key in keys:
         if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
             raise InvalidArgumentError(f"{what} has one that isn't printable ASCII")
@@ -127,12 +127,12 @@ def checked_keys(what: str, given: Iterable[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def checked_names(what: str, given: Any) -> tuple[str, ...]:
+def checked_names(what: str, value: Any) -> tuple[str, ...]:
     """Host names, or origins; InvalidArgumentError for a single string, and for anything but
     strings."""
-    names = () if isinstance(given, str) else tuple(given)
-    if isinstance(given, str) or not all(isinstance(one, str) for one in names):
-        raise InvalidArgumentError(f"{what} is {quote(given)}, expected several texts, as in [one]")
+    names = () if isinstance(value, str) else tuple(value)
+    if isinstance(value, str) or not all(isinstance(one, str) for one in names):
+        raise InvalidArgumentError(f"{what} is {quote(value)}, expected several texts, as in [one]")
     return names
 
 

@@ -69,34 +69,34 @@ CLOSED = {
 OLDER = "retrieval_store.server.bodies"  # whose models are read as they are
 
 
-def as_id(given: Any) -> Any:
+def as_id(value: Any) -> Any:
     """A point id: an unsigned 64-bit integer or a UUID; ValueError for anything else."""
-    if type(given) is int and 0 <= given <= INT_MAX:
-        return given
-    if type(given) is not str:
-        raise ValueError(f"{quote(given)} is not a valid point ID: an unsigned integer or a UUID")
-    if uuid_of(given) is None:
-        raise ValueError(f"{given} is not a valid point ID: an unsigned integer or a UUID")
-    return given
+    if type(value) is int and 0 <= value <= INT_MAX:
+        return value
+    if type(value) is not str:
+        raise ValueError(f"{quote(value)} is not a valid point ID: an unsigned integer or a UUID")
+    if uuid_of(value) is None:
+        raise ValueError(f"{value} is not a valid point ID: an unsigned integer or a UUID")
+    return value
 
 
-def _as_known_id(given: Any, info: ValidationInfo) -> Any:
+def _as_known_id(value: Any, info: ValidationInfo) -> Any:
     """The same, or another string, which only a point written by a Collection can have. Such
     strings are collected in `context["strings"]`, and looked up once the collection is known."""
     try:
-        return as_id(given)
+        return as_id(value)
     except ValueError:
-        if type(given) is not str or not info.context:
+        if type(value) is not str or not info.context:
             raise
-        info.context["strings"].append(given)
-        return given
+        info.context["strings"].append(value)
+        return value
 
 
-def _as_text(given: Any) -> Any:
+def _as_text(value: Any) -> Any:
     """A date as text. Digits alone are refused: they would mean a number."""
-    if not isinstance(given, str) or given.replace(".", "").lstrip("+-").isdigit():
+    if not isinstance(value, str) or value.replace(".", "").lstrip("+-").isdigit():
         raise ValueError("expected a date and a time as RFC 3339 has them")
-    return given
+    return value
 
 
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=INT_MAX)]
@@ -252,11 +252,11 @@ def prepare(*kinds: Any) -> None:
         _adapters[kind] = TypeAdapter(kind if is_own else server_type(kind))
 
 
-def parse_body(kind: Any, given: Any, strings: list[str]) -> Any:
+def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
     """A body as an instance of a prepared `kind`; Refused (400) where it is none. strings: takes
     its ids that are neither integers nor UUIDs."""
     try:
-        return _adapters[kind].validate_python(given, context={"strings": strings})
+        return _adapters[kind].validate_python(value, context={"strings": strings})
     except ValidationError as error:
         raise unreadable(error) from None
 
@@ -382,10 +382,10 @@ class _Recommend(_ByExamples):
         return True
 
     def query(self) -> Any:
-        asked = models.RecommendInput.model_construct(
+        examples = models.RecommendInput.model_construct(
             positive=self.positive, negative=self.negative, strategy=self.strategy
         )
-        return models.RecommendQuery.model_construct(recommend=asked)
+        return models.RecommendQuery.model_construct(recommend=examples)
 
 
 class _Discover(_ByExamples):
@@ -412,8 +412,8 @@ class _Discover(_ByExamples):
             if not pairs:
                 raise bad_request("Validation error in JSON body: neither target nor context")
             return models.ContextQuery.model_construct(context=pairs)
-        asked = models.DiscoverInput.model_construct(target=self.target, context=pairs)
-        return models.DiscoverQuery.model_construct(discover=asked)
+        examples = models.DiscoverInput.model_construct(target=self.target, context=pairs)
+        return models.DiscoverQuery.model_construct(discover=examples)
 
 
 def _is_same(example: Any, point_id: Any) -> bool:
@@ -469,16 +469,16 @@ class DiscoverBatch(BaseModel):
 _SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")
 
 
-def as_query(asked: Any) -> models.QueryRequest:
+def as_query(older: Any) -> models.QueryRequest:
     """An older request as a query."""
-    fields = {name: getattr(asked, name) for name in (*_SHARED, "limit", "offset")}
-    return models.QueryRequest.model_construct(query=asked.query(), **fields, **asked.names())
+    fields = {name: getattr(older, name) for name in (*_SHARED, "limit", "offset")}
+    return models.QueryRequest.model_construct(query=older.query(), **fields, **older.names())
 
 
-def as_grouped_query(asked: Any) -> models.QueryGroupsRequest:
+def as_grouped_query(older: Any) -> models.QueryGroupsRequest:
     """An older request for groups as a query."""
-    fields = {name: getattr(asked, name) for name in (*_SHARED, *_Grouped.model_fields)}
-    return models.QueryGroupsRequest.model_construct(query=asked.query(), **fields, **asked.names())
+    fields = {name: getattr(older, name) for name in (*_SHARED, *_Grouped.model_fields)}
+    return models.QueryGroupsRequest.model_construct(query=older.query(), **fields, **older.names())
 
 
 try:
@@ -555,29 +555,29 @@ def _arrays_of(point: dict[str, Any]) -> int:
     return sum(type(one) is np.ndarray for one in vectors)
 
 
-def _array(given: Any, is_flat: bool) -> Any:
+def _array(value: Any, is_flat: bool) -> Any:
     """(n,) float32 of a list of numbers; anything else as plain Python."""
-    if not isinstance(given, simdjson.Array) or not len(given) or type(given[0]) not in _NUMBERS:
-        return _plain(given)
-    if not is_flat and any(isinstance(one, simdjson.Array) for one in given):
-        return given.as_list()
-    return np.frombuffer(given.as_buffer(of_type="d"), np.float64).astype(np.float32)
+    if not isinstance(value, simdjson.Array) or not len(value) or type(value[0]) not in _NUMBERS:
+        return _plain(value)
+    if not is_flat and any(isinstance(one, simdjson.Array) for one in value):
+        return value.as_list()
+    return np.frombuffer(value.as_buffer(of_type="d"), np.float64).astype(np.float32)
 
 
-def _plain(given: Any) -> Any:
-    if isinstance(given, simdjson.Object):
-        return given.as_dict()
-    return given.as_list() if isinstance(given, simdjson.Array) else given
+def _plain(value: Any) -> Any:
+    if isinstance(value, simdjson.Object):
+        return value.as_dict()
+    return value.as_list() if isinstance(value, simdjson.Array) else value
 
 
-def _points(given: Any, booleans: bool) -> models.Batch:
+def _points(value: Any, booleans: bool) -> models.Batch:
     """Points as columns."""
-    if not isinstance(given, list):
+    if not isinstance(value, list):
         raise wrong("Format error in JSON body: points: expected a list")
     try:
-        ids = [one["id"] for one in given]
-        vectors = [one["vector"] for one in given]
-        payloads = [one.get("payload") for one in given]
+        ids = [one["id"] for one in value]
+        vectors = [one["vector"] for one in value]
+        payloads = [one.get("payload") for one in value]
     except (TypeError, KeyError, AttributeError):
         raise wrong("Format error in JSON body: points: each needs an id and a vector") from None
     _check_payloads(payloads)
@@ -589,67 +589,67 @@ def _points(given: Any, booleans: bool) -> models.Batch:
     return make_model(models.Batch, columns)
 
 
-def _ids(given: list[Any]) -> list[Any]:
+def _ids(values: list[Any]) -> list[Any]:
     """Valid point ids."""
     try:
-        return [one if type(one) is int and one >= 0 else as_id(one) for one in given]
+        return [one if type(one) is int and one >= 0 else as_id(one) for one in values]
     except ValueError as error:
         raise wrong(f"Format error in JSON body: {error}") from None
 
 
-def _check_payloads(given: list[Any]) -> None:
-    if not {dict, type(None)}.issuperset(map(type, given)):
+def _check_payloads(values: list[Any]) -> None:
+    if not {dict, type(None)}.issuperset(map(type, values)):
         raise wrong("Format error in JSON body: a payload is no object")
 
 
-def _vectors(given: Any, i: int, booleans: bool) -> Any:
+def _vectors(value: Any, i: int, booleans: bool) -> Any:
     """The vectors of one point: a row, several rows, or sparse vectors and texts by name."""
-    row = _row(given, booleans)
+    row = _row(value, booleans)
     if row is not None:
         return row
-    if type(given) is dict:
-        rows = {name: _row(one, booleans) for name, one in given.items()}
+    if type(value) is dict:
+        rows = {name: _row(one, booleans) for name, one in value.items()}
         if all(one is not None for one in rows.values()):
             return rows
     try:
-        return parse_body(models.VectorStruct, _as_lists(given), [])
+        return parse_body(models.VectorStruct, _as_lists(value), [])
     except Refused as refused:
         raise wrong(f"{refused.message} (points[{i}].vector)") from None
 
 
-def _as_lists(given: Any) -> Any:
+def _as_lists(value: Any) -> Any:
     """Vectors of which some became arrays, as lists again."""
-    if type(given) is not dict:
-        return given
-    return {k: one.tolist() if type(one) is np.ndarray else one for k, one in given.items()}
+    if type(value) is not dict:
+        return value
+    return {k: one.tolist() if type(one) is np.ndarray else one for k, one in value.items()}
 
 
-def _row(given: Any, booleans: bool) -> Matrix | None:
+def _row(value: Any, booleans: bool) -> Matrix | None:
     """(n,) float32 of a list or an array of numbers; None for anything else. booleans: whether
     there may be some in it, which would pass for numbers."""
-    if type(given) is np.ndarray:
-        return given
-    if type(given) is not list or not given:
+    if type(value) is np.ndarray:
+        return value
+    if type(value) is not list or not value:
         return None
-    if booleans and not _NUMBERS.issuperset(map(type, given)):
+    if booleans and not _NUMBERS.issuperset(map(type, value)):
         return None
     try:
-        return np.frombuffer(array("f", given), np.float32)
+        return np.frombuffer(array("f", value), np.float32)
     except (TypeError, OverflowError):
         return None
 
 
-def _batch(given: Any, strings: Strings, booleans: bool) -> models.Batch:
+def _batch(value: Any, strings: Strings, booleans: bool) -> models.Batch:
     """A batch: ids, vectors and payloads as columns."""
-    if not isinstance(given, dict) or not isinstance(given.get("ids"), list):
+    if not isinstance(value, dict) or not isinstance(value.get("ids"), list):
         raise wrong("Format error in JSON body: batch: expected an object with ids and vectors")
-    ids, vectors = _ids(given["ids"]), given.get("vectors")
+    ids, vectors = _ids(value["ids"]), value.get("vectors")
     rows = [_row(one, booleans) for one in vectors] if isinstance(vectors, list) else [None]
     if all(one is not None for one in rows):
         vectors = rows
     else:
         vectors = parse_body(models.BatchVectorStruct, vectors, strings)
-    payloads = given.get("payloads")
+    payloads = value.get("payloads")
     if payloads is not None:
         if not isinstance(payloads, list):
             raise wrong("Format error in JSON body: batch.payloads: expected a list")

@@ -71,32 +71,32 @@ def _in(folder: Traversable, before: str) -> Iterator[tuple[str, _File]]:
             yield before + one.name, _File(body, _KINDS[one.name.rpartition(".")[2]], tag)
 
 
-def index(asked: RequestContext) -> Response:
+def index(call: RequestContext) -> Response:
     """The HTML of the page."""
-    return _send_file(INDEX, asked)
+    return _send_file(INDEX, call)
 
 
-def file(asked: RequestContext) -> Response:
+def file(call: RequestContext) -> Response:
     """Another file of the page."""
-    return _send_file("/".join(asked.names.values()), asked)
+    return _send_file("/".join(call.names.values()), call)
 
 
-def _send_file(name: str, asked: RequestContext) -> Response:
+def _send_file(name: str, call: RequestContext) -> Response:
     found = _files().get(name)
     if found is None:
         return nothing(HTTPStatus.NOT_FOUND)
     headers = (*SAFE, (b"cache-control", b"no-cache"), (b"etag", found.tag))
-    if found.tag in asked.headers.get(b"if-none-match", b""):
+    if found.tag in call.headers.get(b"if-none-match", b""):
         return Response(HTTPStatus.NOT_MODIFIED, b"", None, headers=headers)
     return Response(HTTPStatus.OK, found.body, found.media_type, headers=headers)
 
 
 def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
     """The route of one of the page's queries."""
-    call = CALLS[name]
+    method = CALLS[name]
 
-    def answer(asked: RequestContext) -> Response | Streamed:
-        return _answer_of(call(asked.served.views, asked.body))
+    def answer(call: RequestContext) -> Response | Streamed:
+        return _answer_of(method(call.served.views, call.body))
 
     return answer
 

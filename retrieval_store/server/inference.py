@@ -50,14 +50,14 @@ class Inference:
             for (_, put), vector in zip(places, vectors, strict=True):
                 put(vector)
 
-    def _vectors(self, given: Sequence[Any], is_query: bool) -> Sequence[Any]:
+    def _vectors(self, values: Sequence[Any], is_query: bool) -> Sequence[Any]:
         """The vectors that one model makes of objects of one kind."""
-        first = given[0]
+        first = values[0]
         name, options = first.model, _options(first)
         sparse = is_bm25(name)
         if not sparse:
             self._check(name, options)
-        inputs = self._inputs(given)
+        inputs = self._inputs(values)
         try:
             vectors: Sequence[Any] = (
                 bm25_vectors(inputs, options, is_query)
@@ -94,10 +94,10 @@ class Inference:
                 "server wasn't started for (--trust)"
             )
 
-    def _inputs(self, given: Sequence[Any]) -> list[Any]:
-        if not isinstance(given[0], models.Image):
-            return [_text(one) for one in given]
-        uris = [self._uri(one.image) for one in given]
+    def _inputs(self, values: Sequence[Any]) -> list[Any]:
+        if not isinstance(values[0], models.Image):
+            return [_text(one) for one in values]
+        uris = [self._uri(one.image) for one in values]
         try:
             return self._loader(uris)
         except DataLoaderError as error:

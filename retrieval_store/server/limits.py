@@ -58,10 +58,10 @@ class Pool:
         call that is never begun."""
         if self._closed:
             raise ClientClosedError("the server has ended")
-        held = [call]  # the executor keeps what it was given, also of a call that was given up
+        pending = [call]  # the executor keeps what it was given, also of a call that was given up
 
         def begun() -> Any:
-            return held.pop()()
+            return pending.pop()()
 
         with self._lock:
             if self._under_way >= self._most:
@@ -77,7 +77,7 @@ class Pool:
             return await answer
         finally:
             if future.cancel():  # which a call that has begun can't be
-                held.clear()
+                pending.clear()
 
     def _ended(self, _: "Future[Any]") -> None:
         """Count one call less. A call that has begun counts until it is done, whether anyone waits
@@ -128,9 +128,9 @@ class ClientGoneError(Exception):
 class PlainRefusedError(Exception):
     """A refusal in plain text."""
 
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
-        self.status, self.said = status, said
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
 
 
 class BodyBudget:
@@ -138,29 +138,29 @@ class BodyBudget:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._held = 0
+        self._bytes = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def held(self) -> Iterator[Take]:
+    def accounted(self) -> Iterator[Take]:
         """Accounts for one body while it is in memory: yields `take(n)`, to be called before n more
         bytes of it are read, which raises BusyError where there is no room. A declared length takes
         nothing, so that clients that send nothing block nobody."""
-        held = 0
+        taken = 0
 
         def take(size: int) -> None:
-            nonlocal held
+            nonlocal taken
             with self._lock:
-                if self._held + size > self._most:
+                if self._bytes + size > self._most:
                     raise BusyError
-                self._held += size
-            held += size
+                self._bytes += size
+            taken += size
 
         try:
             yield take
         finally:
             with self._lock:
-                self._held -= held
+                self._bytes -= taken
 
 
 async def whole_body(
@@ -257,10 +257,10 @@ def as_json(body: bytes) -> Any:
     return found
 
 
-def _is_deeper(given: Any) -> bool:
+def _is_deeper(value: Any) -> bool:
     """Whether lists and objects are nested deeper than a server parses them: parsing takes time
     that grows with the square of the depth."""
-    level = [given]
+    level = [value]
     for _ in range(DEEPEST):
         within = [one.values() if type(one) is dict else one for one in level]
         deeper = [several for several in within if not _NESTING.isdisjoint(map(type, several))]
@@ -282,8 +282,8 @@ def boundary_of(headers: dict[bytes, bytes]) -> bytes:
         raise PlainRefusedError(400, "Could not find Content-Type header")
     kind, options = parse_options_header(given)
     if not kind.startswith(b"multipart/"):
-        said = "Parsed Content-Type did not have 'multipart' top-level media type"
-        raise PlainRefusedError(415, said)
+        message = "Parsed Content-Type did not have 'multipart' top-level media type"
+        raise PlainRefusedError(415, message)
     boundary = options.get(b"boundary")
     if not boundary:
         raise PlainRefusedError(400, "Could not find the boundary in Content-Type header")

@@ -33,88 +33,88 @@ def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
 # Collections
 
 
-def create_collection(asked: RequestContext) -> bool:
+def create_collection(call: RequestContext) -> bool:
     """Create a collection."""
-    refuse_dots(asked.collection)
+    refuse_dots(call.collection)
     renamed = {"vectors": "vectors_config", "sparse_vectors": "sparse_vectors_config"}
-    return asked.embedded.create_collection(asked.collection, **arguments(asked.body, renamed))
+    return call.embedded.create_collection(call.collection, **arguments(call.body, renamed))
 
 
-def update_collection(asked: RequestContext) -> bool:
+def update_collection(call: RequestContext) -> bool:
     """Change the settings of a collection."""
     renamed = {
         "vectors": "vectors_config",
         "sparse_vectors": "sparse_vectors_config",
         "params": "collection_params",
     }
-    return asked.embedded.update_collection(asked.collection, **arguments(asked.body, renamed))
+    return call.embedded.update_collection(call.collection, **arguments(call.body, renamed))
 
 
-def delete_collection(asked: RequestContext) -> bool:
+def delete_collection(call: RequestContext) -> bool:
     """Delete a collection; false where there is none."""
-    refuse_dots(asked.collection)
-    return asked.embedded.delete_collection(asked.collection)
+    refuse_dots(call.collection)
+    return call.embedded.delete_collection(call.collection)
 
 
-def collection_exists(asked: RequestContext) -> Any:
+def collection_exists(call: RequestContext) -> Any:
     """Whether a collection exists."""
-    return {"exists": asked.embedded.collection_exists(asked.collection)}
+    return {"exists": call.embedded.collection_exists(call.collection)}
 
 
-def aliases_of(asked: RequestContext) -> Any:
+def aliases_of(call: RequestContext) -> Any:
     """The aliases of a collection; none for a collection that doesn't exist."""
     try:
-        return asked.embedded.get_collection_aliases(asked.collection)
+        return call.embedded.get_collection_aliases(call.collection)
     except Refused as error:
         if error.status_code != HTTPStatus.NOT_FOUND:
             raise
         return {"aliases": []}
 
 
-def change_aliases(asked: RequestContext) -> bool:
+def change_aliases(call: RequestContext) -> bool:
     """Create, rename and delete aliases: all, or none."""
-    return asked.embedded.update_collection_aliases(asked.body.actions)
+    return call.embedded.update_collection_aliases(call.body.actions)
 
 
-def create_index(asked: RequestContext) -> Any:
+def create_index(call: RequestContext) -> Any:
     """Create a payload index."""
-    if asked.body.field_schema is None:
+    if call.body.field_schema is None:
         raise wrong("Bad request: field_schema isn't given, and kinds of values aren't guessed")
-    found = asked.embedded.create_payload_index(
-        asked.collection, asked.body.field_name, asked.body.field_schema
+    found = call.embedded.create_payload_index(
+        call.collection, call.body.field_name, call.body.field_schema
     )
-    return mark_acknowledged(asked, found)
+    return mark_acknowledged(call, found)
 
 
-def delete_index(asked: RequestContext) -> Any:
+def delete_index(call: RequestContext) -> Any:
     """Delete a payload index."""
     try:
-        found = asked.embedded.delete_payload_index(asked.collection, asked.names["field_name"])
+        found = call.embedded.delete_payload_index(call.collection, call.names["field_name"])
     except Refused as error:
         if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is none
             raise wrong(error.message) from error
         raise
-    return mark_acknowledged(asked, found)
+    return mark_acknowledged(call, found)
 
 
-def create_vector(asked: RequestContext) -> Any:
+def create_vector(call: RequestContext) -> Any:
     """Add a vector space."""
-    name = asked.names["vector_name"]
+    name = call.names["vector_name"]
     return mark_acknowledged(
-        asked, asked.embedded.create_vector_name(asked.collection, name, asked.body)
+        call, call.embedded.create_vector_name(call.collection, name, call.body)
     )
 
 
-def delete_vector(asked: RequestContext) -> Any:
+def delete_vector(call: RequestContext) -> Any:
     """Delete a vector space."""
-    name = asked.names["vector_name"]
-    return mark_acknowledged(asked, asked.embedded.delete_vector_name(asked.collection, name))
+    name = call.names["vector_name"]
+    return mark_acknowledged(call, call.embedded.delete_vector_name(call.collection, name))
 
 
-def mark_acknowledged(asked: RequestContext, found: Any) -> Any:
+def mark_acknowledged(call: RequestContext, found: Any) -> Any:
     """The results of writes, with the status "acknowledged" where the client doesn't wait. The
     writes are done either way."""
-    if not asked.waits:
+    if not call.waits:
         for one in found if isinstance(found, list) else [found]:
             one.status = models.UpdateStatus.ACKNOWLEDGED
     return found
@@ -127,22 +127,22 @@ def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
     """The route of one write operation, whose body is that of the operation."""
     (name,) = operation.model_fields
 
-    def change(asked: RequestContext) -> Any:
-        (found,) = _write(asked, [make_model(operation, {name: asked.body})])
-        return mark_acknowledged(asked, found)
+    def change(call: RequestContext) -> Any:
+        (found,) = _write(call, [make_model(operation, {name: call.body})])
+        return mark_acknowledged(call, found)
 
     return change
 
 
-def change_several(asked: RequestContext) -> Any:
+def change_several(call: RequestContext) -> Any:
     """Carry out several write operations, all or none."""
-    return mark_acknowledged(asked, _write(asked, asked.body.operations))
+    return mark_acknowledged(call, _write(call, call.body.operations))
 
 
-def _write(asked: RequestContext, operations: list[Any]) -> list[models.UpdateResult]:
-    _prepare(asked, is_query=False)
-    rates.spend_write(asked.served.opened(asked.collection), operations)
-    return asked.embedded.batch_update_points(asked.collection, operations, timeout=asked.timeout)
+def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateResult]:
+    _prepare(call, is_query=False)
+    rates.spend_write(call.served.opened(call.collection), operations)
+    return call.embedded.batch_update_points(call.collection, operations, timeout=call.timeout)
 
 
 # Reading points
@@ -151,127 +151,127 @@ def _write(asked: RequestContext, operations: list[Any]) -> list[models.UpdateRe
 def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
     """The route of a read method, whose body has the arguments of the method."""
 
-    def read(asked: RequestContext) -> Any:
-        _prepare(asked, is_query=True)
-        return _call_reader(asked, method, asked.body, renamed)
+    def read(call: RequestContext) -> Any:
+        _prepare(call, is_query=True)
+        return _call_reader(call, method, call.body, renamed)
 
     return read
 
 
-def _call_reader(asked: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
+def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
     given = arguments(body, renamed)
-    rates.spend_read(asked.served.opened(asked.collection), [body])
-    return getattr(asked.embedded, method)(asked.collection, timeout=asked.timeout, **given)
+    rates.spend_read(call.served.opened(call.collection), [body])
+    return getattr(call.embedded, method)(call.collection, timeout=call.timeout, **given)
 
 
 _QUERY = {"filter": "query_filter", "params": "search_params"}
 
 
-def scroll(asked: RequestContext) -> Any:
+def scroll(call: RequestContext) -> Any:
     """A page of points, and the offset of the next one."""
-    points, following = read_route("scroll", filter="scroll_filter")(asked)
+    points, following = read_route("scroll", filter="scroll_filter")(call)
     return {"points": points, "next_page_offset": following}
 
 
-def get_point(asked: RequestContext) -> Any:
+def get_point(call: RequestContext) -> Any:
     """One point by its id."""
-    point_id = _id_in_path(asked)
-    rates.spend_read(asked.served.opened(asked.collection), [None])
-    found = asked.embedded.retrieve(
-        asked.collection, [point_id], with_vectors=True, timeout=asked.timeout
+    point_id = _id_in_path(call)
+    rates.spend_read(call.served.opened(call.collection), [None])
+    found = call.embedded.retrieve(
+        call.collection, [point_id], with_vectors=True, timeout=call.timeout
     )
     if not found:
         raise not_found(f"Not found: Point with id {point_id} does not exists!")
     return found[0]
 
 
-def _id_in_path(asked: RequestContext) -> PointId:
-    given = asked.names["id"]
+def _id_in_path(call: RequestContext) -> PointId:
+    given = call.names["id"]
     if is_unsigned(given):
         return int(given)
     known = uuid_of(given)
     if known is not None:
         return known
-    asked.strings.append(given)
+    call.strings.append(given)
     try:
-        _refuse_unknown(asked)
+        _refuse_unknown(call)
     except Refused:
         raise wrong(f"Wrong input: Can not recognize {given!r} as point id") from None
     return given
 
 
-def query_points(asked: RequestContext) -> Any:
+def query_points(call: RequestContext) -> Any:
     """The points that a query finds."""
-    return _query(asked, asked.body, "query_points")
+    return _query(call, call.body, "query_points")
 
 
-def _query(asked: RequestContext, body: Any, method: str) -> Any:
-    _prepare(asked, is_query=True)
+def _query(call: RequestContext, body: Any, method: str) -> Any:
+    _prepare(call, is_query=True)
     if body.with_payload is None:
         body.with_payload = False
-    return _call_reader(asked, method, body, _QUERY)
+    return _call_reader(call, method, body, _QUERY)
 
 
-def query_batch(asked: RequestContext) -> Any:
+def query_batch(call: RequestContext) -> Any:
     """The results of several queries in one state of the collection."""
-    return _queries(asked, asked.body.searches)
+    return _queries(call, call.body.searches)
 
 
-def _queries(asked: RequestContext, requests: list[Any]) -> Any:
-    _prepare(asked, is_query=True)
-    rates.spend_read(asked.served.opened(asked.collection), requests)
-    return asked.embedded.query_batch_points(asked.collection, requests, timeout=asked.timeout)
+def _queries(call: RequestContext, requests: list[Any]) -> Any:
+    _prepare(call, is_query=True)
+    rates.spend_read(call.served.opened(call.collection), requests)
+    return call.embedded.query_batch_points(call.collection, requests, timeout=call.timeout)
 
 
-def query_groups(asked: RequestContext) -> Any:
+def query_groups(call: RequestContext) -> Any:
     """The points that a query finds, in groups."""
-    return _query(asked, asked.body, "query_points_groups")
+    return _query(call, call.body, "query_points_groups")
 
 
-def search(asked: RequestContext) -> Any:
+def search(call: RequestContext) -> Any:
     """The result of an older request."""
-    return _run_older_search(asked, asked.body)
+    return _run_older_search(call, call.body)
 
 
-def _run_older_search(asked: RequestContext, body: Any) -> Any:
+def _run_older_search(call: RequestContext, body: Any) -> Any:
     """The result of an older request. Unlike a query, it goes on without examples that have no
     vector."""
     try:
-        return _query(asked, as_query(body), "query_points").points
+        return _query(call, as_query(body), "query_points").points
     except NoVectorError as error:
-        return _run_older_search(asked, body) if body.leave_out(error.given) else []
+        return _run_older_search(call, body) if body.leave_out(error.given) else []
 
 
-def search_batch(asked: RequestContext) -> Any:
+def search_batch(call: RequestContext) -> Any:
     """The results of several older requests."""
-    searches = asked.body.searches
+    searches = call.body.searches
     try:
-        return [one.points for one in _queries(asked, [as_query(one) for one in searches])]
+        return [one.points for one in _queries(call, [as_query(one) for one in searches])]
     except NoVectorError:
-        return [_run_older_search(asked, one) for one in searches]
+        return [_run_older_search(call, one) for one in searches]
 
 
-def search_groups(asked: RequestContext) -> Any:
+def search_groups(call: RequestContext) -> Any:
     """The result of an older request for groups."""
     try:
-        return _query(asked, as_grouped_query(asked.body), "query_points_groups")
+        return _query(call, as_grouped_query(call.body), "query_points_groups")
     except NoVectorError as error:
-        asked.body.leave_out(error.given)
-        return search_groups(asked)
+        call.body.leave_out(error.given)
+        return search_groups(call)
 
 
-def _prepare(asked: RequestContext, is_query: bool) -> None:
+def _prepare(call: RequestContext, is_query: bool) -> None:
     """Embed the inference objects, and refuse invalid ids."""
-    asked.embed(is_query)
-    _refuse_unknown(asked)
+    call.embed(is_query)
+    _refuse_unknown(call)
 
 
-def _refuse_unknown(asked: RequestContext) -> None:
+def _refuse_unknown(call: RequestContext) -> None:
     """Refuse ids that are neither integers nor UUIDs, except those of points that a Collection has
     written."""
-    if asked.strings:
-        known = asked.embedded.retrieve(asked.collection, asked.strings, with_payload=False)
-        unknown = set(asked.strings).difference(one.id for one in known)
+    if call.strings:
+        known = call.embedded.retrieve(call.collection, call.strings, with_payload=False)
+        unknown = set(call.strings).difference(one.id for one in known)
         if unknown:
             raise wrong(
                 f"Format error in JSON body: value {min(unknown)} is not a valid point ID, valid "
@@ -282,11 +282,11 @@ def _refuse_unknown(asked: RequestContext) -> None:
 # One node, out of cluster mode
 
 
-def get_collection_shards(asked: RequestContext) -> Any:
+def get_collection_shards(call: RequestContext) -> Any:
     """The shard keys of a collection, which has none."""
-    return asked.embedded.list_shard_keys(asked.collection)
+    return call.embedded.list_shard_keys(call.collection)
 
 
-def refuse_cluster(asked: RequestContext) -> Any:
+def refuse_cluster(call: RequestContext) -> Any:
     """Refuse what only a cluster can do."""
     raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, STANDALONE)

@@ -1,5 +1,5 @@
-"""What is said of the server itself: its version, whether it is well, how often it was asked what,
-and what it holds. Each process tells of its own; of several workers that one tells that is asked.
+"""Reports about the server itself: its version, its health, counts of requests, and memory. Each
+process reports its own numbers; of several workers, the one that receives the request.
 """
 
 import os
@@ -28,7 +28,7 @@ NO_QUOTAS = {"enabled": False}
 NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't looked at
 
 
-def version(asked: RequestContext) -> Response:
+def version(call: RequestContext) -> Response:
     """The version of Qdrant's API that is spoken, and ours."""
     return Response(200, _version())
 
@@ -38,68 +38,68 @@ def _version() -> bytes:
     return orjson.dumps({"title": TITLE, "version": SPOKEN, OURS: version_of(OURS)})
 
 
-def health(asked: RequestContext) -> Response:
+def health(call: RequestContext) -> Response:
     """The answer says that the process is alive."""
     return text(200, "healthz check passed")
 
 
-def readiness(asked: RequestContext) -> Response:
+def readiness(call: RequestContext) -> Response:
     """Read the store, to say that it is ready."""
-    asked.served.store.count()
+    call.served.store.count()
     return text(200, "all shards are ready")
 
 
-def issues(asked: RequestContext) -> Any:
+def issues(call: RequestContext) -> Any:
     """Suggested changes: there are never any."""
     return {"issues": []}
 
 
-def forget_issues(asked: RequestContext) -> bool:
+def forget_issues(call: RequestContext) -> bool:
     """Clear the suggested changes, of which there are none."""
     return True
 
 
-def quotas(asked: RequestContext) -> Any:
+def quotas(call: RequestContext) -> Any:
     """Says that no quota is enforced, and how much is used."""
-    place = asked.served.store.directory
+    place = call.served.store.directory
     disk = None if place is None else shutil.disk_usage(place)
     percent = None if disk is None else round(100 * disk.used / disk.total)
     usage = {"resident_memory_percent": None, "disk_usage_percent": percent}
     return {"config": NO_QUOTAS, "usage": usage, "peers": {}}
 
 
-def set_quotas(asked: RequestContext) -> bool:
+def set_quotas(call: RequestContext) -> bool:
     """Refuse quotas: none can be set."""
-    if asked.body.enabled or any(
-        one is not None for name, one in vars(asked.body).items() if name != "enabled"
+    if call.body.enabled or any(
+        one is not None for name, one in vars(call.body).items() if name != "enabled"
     ):
         raise wrong("Bad request: quotas aren't enforced here: limit the process and the disk")
     return True
 
 
-def optimizations(asked: RequestContext) -> Any:
+def optimizations(call: RequestContext) -> Any:
     """The optimizations that are pending: never any."""
-    found = asked.embedded.get_optimizations(asked.collection)
-    wanted = set(asked.query.get("with", "").split(","))
+    found = call.embedded.get_optimizations(call.collection)
+    parts = set(call.query.get("with", "").split(","))
     return {
         **found.model_dump(mode="json", exclude_none=True),
-        **{name: [] for name in ("queued", "completed", "idle_segments") if name in wanted},
+        **{name: [] for name in ("queued", "completed", "idle_segments") if name in parts},
     }
 
 
 # Telemetry
 
 
-def telemetry(asked: RequestContext) -> Any:
+def telemetry(call: RequestContext) -> Any:
     """What Qdrant's web page reads: the version, the collections, and how often each route was
     called."""
-    monitor = asked.served.monitor
-    level = int(asked.query.get("details_level", "0") or 0)
-    collections: dict[str, Any] = {"number_of_collections": asked.served.store.count()}
-    if level > 0 and asked.query.get("anonymize") != "true":
+    monitor = call.served.monitor
+    level = int(call.query.get("details_level", "0") or 0)
+    collections: dict[str, Any] = {"number_of_collections": call.served.store.count()}
+    if level > 0 and call.query.get("anonymize") != "true":
         collections["collections"] = [
             {"vectors": count, "optimizers_status": "ok", "params": {}}
-            for count in _points(asked).values()
+            for count in _points(call).values()
         ]
     return {
         "id": monitor.id,
@@ -112,19 +112,19 @@ def telemetry(asked: RequestContext) -> Any:
         "cluster": {"enabled": False, "resharding_enabled": False},
         "requests": {
             "rest": {"responses": _responses(monitor)},
-            "grpc": {"responses": _responses(asked.served.rpc_monitor)},
+            "grpc": {"responses": _responses(call.served.rpc_monitor)},
         },
         "quota": {"config": NO_QUOTAS, "exceeded": NOT_EXCEEDED},
     }
 
 
-def _points(asked: RequestContext) -> dict[str, int]:
+def _points(call: RequestContext) -> dict[str, int]:
     """The number of points of each collection, except those that are deleted meanwhile. It is read
     from the store, since a collection's strict mode may bound reads."""
     found = {}
-    for record in asked.served.store.page(None, 0):
+    for record in call.served.store.page(None, 0):
         with suppress(Refused):
-            found[record.name] = asked.served.opened(record.name).points.number(None)
+            found[record.name] = call.served.opened(record.name).points.number(None)
     return found
 
 
@@ -144,18 +144,18 @@ def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
 # Metrics, in the text format of Prometheus
 
 
-def metrics(asked: RequestContext) -> Response:
+def metrics(call: RequestContext) -> Response:
     """Those of Qdrant's metrics that mean something here, under their names."""
-    lines = [*_of_app(), *_of_collections(asked), *_of_answers("rest", asked.served.monitor)]
-    lines += _of_answers("grpc", asked.served.rpc_monitor)
-    lines += [*_of_memory(asked), *_of_process()]
+    lines = [*_of_app(), *_of_collections(call), *_of_answers("rest", call.served.monitor)]
+    lines += _of_answers("grpc", call.served.rpc_monitor)
+    lines += [*_of_memory(call), *_of_process()]
     return Response(200, ("\n".join(lines) + "\n").encode(), TEXT)
 
 
 def _metric(
-    name: str, kind: str, said: str, values: Mapping[tuple[tuple[str, str], ...], float]
+    name: str, kind: str, description: str, values: Mapping[tuple[tuple[str, str], ...], float]
 ) -> Iterator[str]:
-    yield f"# HELP {name} {said}"
+    yield f"# HELP {name} {description}"
     yield f"# TYPE {name} {kind}"
     for labels, value in values.items():
         shown = ",".join(f'{key}="{_escape_label(one)}"' for key, one in labels)
@@ -175,8 +175,8 @@ def _of_app() -> Iterator[str]:
     yield from _metric("app_info", "gauge", "information about the server", {labels: 1})
 
 
-def _of_collections(asked: RequestContext) -> Iterator[str]:
-    points = _points(asked)
+def _of_collections(call: RequestContext) -> Iterator[str]:
+    points = _points(call)
     yield from _metric("collections_total", "gauge", "number of collections", {(): len(points)})
     yield from _metric(
         "collection_points",
@@ -204,13 +204,13 @@ def _of_answers(protocol: str, monitor: Monitor) -> Iterator[str]:
         "number of answers",
         {key: one.times for key, one in named.items()},
     )
-    for name, said, seconds in (
+    for name, description, seconds in (
         ("avg", "average", {key: one.seconds / one.times for key, one in named.items()}),
         ("min", "least", {key: one.least for key, one in named.items()}),
         ("max", "most", {key: one.most for key, one in named.items()}),
     ):
         title = f"{protocol}_responses_{name}_duration_seconds"
-        yield from _metric(title, "gauge", f"{said} time that answers took", seconds)
+        yield from _metric(title, "gauge", f"{description} time that answers took", seconds)
     name = f"{protocol}_responses_duration_seconds"
     yield f"# HELP {name} time that answers took"
     yield f"# TYPE {name} histogram"
@@ -223,8 +223,8 @@ def _of_answers(protocol: str, monitor: Monitor) -> Iterator[str]:
         yield f"{name}_count{{{shown}}} {one.times}"
 
 
-def _of_memory(asked: RequestContext) -> Iterator[str]:
-    held = asked.served.budget
+def _of_memory(call: RequestContext) -> Iterator[str]:
+    budget = call.served.budget
     yield from _metric(
         "memory_resident_bytes", "gauge", "memory that the process holds", {(): _resident()}
     )
@@ -232,7 +232,7 @@ def _of_memory(asked: RequestContext) -> Iterator[str]:
         "memory_allocated_bytes",
         "gauge",
         "memory that caches of the store hold",
-        {(): held.get("held", 0)},
+        {(): budget.get("held", 0)},
     )
 
 
@@ -296,9 +296,9 @@ def _descriptors() -> int:
 # One collection
 
 
-def memory_of(asked: RequestContext) -> Any:
+def memory_of(call: RequestContext) -> Any:
     """Bytes of a collection in memory and on disk, by part."""
-    opened = asked.served.opened(asked.collection)
+    opened = call.served.opened(call.collection)
     stats: Any = opened.points.stats()
     memory, disk = stats["memory"], stats.get("disk") or {}
     vectors = {one.name: one for one in opened.points.spaces()}
@@ -319,7 +319,7 @@ def memory_of(asked: RequestContext) -> Any:
         "payload_index": [],
         "other": {
             "derived": _bytes(disk=disk.get("derived", 0)),
-            **{name: _bytes(ram=held) for name, held in memory.items()},
+            **{name: _bytes(ram=size) for name, size in memory.items()},
         },
     }
 

@@ -35,11 +35,11 @@ def of_points(name: str) -> Callable[[RequestContext], Any]:
     """The route of a method of a collection's points, or of a private copy's."""
     method = POINTS[name]
 
-    def call(asked: RequestContext) -> Response:
-        given = _arguments(method, asked)
+    def call(call: RequestContext) -> Response:
+        given = _arguments(method, call)
         if name == "add_space":
             _check_space(given["space"])
-        return _answer_of(method, getattr(_points(asked), name)(**given))
+        return _answer_of(method, getattr(_points(call), name)(**given))
 
     return call
 
@@ -48,19 +48,19 @@ def of_store(name: str) -> Callable[[RequestContext], Any]:
     """The route of a method of the store."""
     method = STORE[name]
 
-    def call(asked: RequestContext) -> Response | FileAnswer:
-        given = _arguments(method, asked)
+    def call(call: RequestContext) -> Response | FileAnswer:
+        given = _arguments(method, call)
         own = _INSTEAD.get(name)
         if own is None:
-            return _answer_of(method, getattr(asked.served.store, name)(**given))
-        result = own(asked, **given)
+            return _answer_of(method, getattr(call.served.store, name)(**given))
+        result = own(call, **given)
         return result if isinstance(result, FileAnswer) else _answer_of(method, result)
 
     return call
 
 
-def _arguments(method: Method, asked: RequestContext) -> dict[str, Any]:
-    given = method.decode_arguments(asked.body)
+def _arguments(method: Method, call: RequestContext) -> dict[str, Any]:
+    given = method.decode_arguments(call.body)
     check_arguments(given)
     return given
 
@@ -69,15 +69,15 @@ def _answer_of(method: Method, result: Any) -> Response:
     return Response(200, b"", MEDIA_TYPE, parts=method.encode_result(result))
 
 
-def _points(asked: RequestContext) -> EnginePoints:
-    copy = asked.query.get("copy")
+def _points(call: RequestContext) -> EnginePoints:
+    copy = call.query.get("copy")
     if copy is not None:
-        return asked.served.copies.points(copy)
-    return asked.served.store.points(asked.names["collection_id"])
+        return call.served.copies.points(copy)
+    return call.served.store.points(call.names["collection_id"])
 
 
 def _create(
-    asked: RequestContext,
+    call: RequestContext,
     name: str,
     settings: dict[str, Any],
     spaces: Mapping[str, NewSpace],
@@ -86,13 +86,13 @@ def _create(
     checked_object(settings, "settings")
     _check_name(name)
     if collection_id is not None:
-        _check_new_id(asked, collection_id)
+        _check_new_id(call, collection_id)
     for space in spaces.values():
         _check_space(space)
-    return asked.served.store.create(name, settings, spaces, collection_id)
+    return call.served.store.create(name, settings, spaces, collection_id)
 
 
-def _check_new_id(asked: RequestContext, collection_id: str) -> None:
+def _check_new_id(call: RequestContext, collection_id: str) -> None:
     """Refuse an id that isn't a UUID in canonical form, or that a collection has already: it
     becomes the name of a directory."""
     try:
@@ -102,7 +102,7 @@ def _check_new_id(asked: RequestContext, collection_id: str) -> None:
     if not is_one:
         raise InvalidUUIDError(f"collection_id is {collection_id!r}, expected a UUID")
     with suppress(NotFoundError):
-        asked.served.store.record(collection_id)
+        call.served.store.record(collection_id)
         raise AlreadyExistsError(f"there is a collection with the id {collection_id}")
 
 
@@ -120,11 +120,11 @@ def _check_space(space: NewSpace) -> None:
 
 
 def _exchange(
-    asked: RequestContext, collection_id: str, before: CollectionRecord, after: CollectionRecord
+    call: RequestContext, collection_id: str, before: CollectionRecord, after: CollectionRecord
 ) -> bool:
     _check_name(after.name)
     checked_object(after.settings, "settings")
-    found = asked.served.store.change(
+    found = call.served.store.change(
         collection_id,
         lambda there: (
             CollectionRecord(there.id, after.name, after.settings) if there == before else there
@@ -133,7 +133,7 @@ def _exchange(
     return (found.name, found.settings) == (after.name, after.settings)
 
 
-def _exchange_aliases(asked: RequestContext, before: dict[str, str], after: dict[str, str]) -> bool:
+def _exchange_aliases(call: RequestContext, before: dict[str, str], after: dict[str, str]) -> bool:
     for alias in after:
         _check_name(alias)
     taken: list[bool] = []
@@ -142,18 +142,18 @@ def _exchange_aliases(asked: RequestContext, before: dict[str, str], after: dict
         taken.append(there == before)
         return after if there == before else there
 
-    asked.served.store.change_aliases(edit)
+    call.served.store.change_aliases(edit)
     return taken[-1]
 
 
-def _compact(asked: RequestContext, collection_id: str) -> None:
-    asked.served.store.optimize(collection_id, lambda done, total: None)
+def _compact(call: RequestContext, collection_id: str) -> None:
+    call.served.store.optimize(collection_id, lambda done, total: None)
 
 
 def _verify(
-    asked: RequestContext, analyzers: Mapping[str, Analyzer]
+    call: RequestContext, analyzers: Mapping[str, Analyzer]
 ) -> list[tuple[str, int, str | None]]:
-    store = asked.served.store
+    store = call.served.store
     root = store.directory
     reports = store.verify(lambda record: analyzers.get(record.id, Analyzer()))
     return [
@@ -162,27 +162,27 @@ def _verify(
     ]
 
 
-def _budget(asked: RequestContext) -> Mapping[str, int]:
-    return asked.served.store.budget()
+def _budget(call: RequestContext) -> Mapping[str, int]:
+    return call.served.store.budget()
 
 
-def _save_snapshot(asked: RequestContext, collection_id: str | None) -> FileAnswer:
+def _save_snapshot(call: RequestContext, collection_id: str | None) -> FileAnswer:
     """A snapshot that is made for this request alone, and deleted once it was sent."""
-    store = asked.served.store
-    path = asked.served.temporary_path()
+    store = call.served.store
+    path = call.served.temporary_path()
     store.snapshot(path, collection_id)
     return FileAnswer(path, "snapshot.zip", temporary=True)
 
 
-def _copy(asked: RequestContext, collection_id: str) -> str:
-    copies = asked.served.copies
-    name = copies.begin(partial(asked.served.store.copied, collection_id))
-    asked.hold(KEPT_SECONDS, partial(copies.leave, name))
+def _copy(call: RequestContext, collection_id: str) -> str:
+    copies = call.served.copies
+    name = copies.begin(partial(call.served.store.copied, collection_id))
+    call.hold(KEPT_SECONDS, partial(copies.leave, name))
     return name
 
 
-def _forget_copy(asked: RequestContext, name: str) -> None:
-    asked.served.copies.end(name)
+def _forget_copy(call: RequestContext, name: str) -> None:
+    call.served.copies.end(name)
 
 
 _INSTEAD: Mapping[str, Callable[..., Any]] = {

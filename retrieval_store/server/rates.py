@@ -55,21 +55,21 @@ class _Buckets:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[tuple[str, Kind], Bucket] = {}
+        self._buckets: dict[tuple[str, Kind], Bucket] = {}
 
     def forget_after_fork(self) -> None:
         """Start anew in a forked child."""
-        self._lock, self._held = threading.Lock(), {}
+        self._lock, self._buckets = threading.Lock(), {}
 
     def lack_after(self, collection: str, kind: Kind, most: int, cost: int) -> float:
         """See `Bucket.lack_after`; a new limit gets a new bucket."""
         now, key = time.monotonic(), (collection, kind)
         with self._lock:
-            bucket = self._held.get(key)
+            bucket = self._buckets.get(key)
             if bucket is None or bucket.most != most:
-                if len(self._held) >= MAX_BUCKETS:
-                    self._held.clear()
-                bucket = self._held[key] = Bucket(most, now)
+                if len(self._buckets) >= MAX_BUCKETS:
+                    self._buckets.clear()
+                bucket = self._buckets[key] = Bucket(most, now)
             return bucket.lack_after(cost, now)
 
 
@@ -139,10 +139,10 @@ def _examples(query: Any) -> int:
     match query:
         case None | models.NearestQuery():
             return 1
-        case models.RecommendQuery(recommend=asked):
-            return max(1, len(asked.positive or ()) + len(asked.negative or ()))
-        case models.DiscoverQuery(discover=asked):
-            return 1 + _sides(asked.context)
+        case models.RecommendQuery(recommend=examples):
+            return max(1, len(examples.positive or ()) + len(examples.negative or ()))
+        case models.DiscoverQuery(discover=examples):
+            return 1 + _sides(examples.context)
         case models.ContextQuery(context=context):
             return max(1, _sides(context))
     return 1

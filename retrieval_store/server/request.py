@@ -92,7 +92,7 @@ class Copies:
     """The private copies of this process, by names that can't be guessed."""
 
     def __init__(self) -> None:
-        self._held: dict[str, _Copy] = {}
+        self._copies: dict[str, _Copy] = {}
         self._making = 0
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -101,8 +101,8 @@ class Copies:
         """Make a copy and return its name. With too many copies it replaces one whose connection
         has closed; BusyError where there is none."""
         with self._lock:
-            left = [name for name, copy in self._held.items() if copy.is_left]
-            is_full = len(self._held) + self._making >= MAX_COPIES
+            left = [name for name, copy in self._copies.items() if copy.is_left]
+            is_full = len(self._copies) + self._making >= MAX_COPIES
             if is_full and not left:
                 raise BusyError
             self._making += 1
@@ -116,14 +116,14 @@ class Copies:
                 self._making -= 1
         name = uuid4().hex
         with self._lock:
-            self._held[name] = _Copy(points, ending, time.monotonic())
+            self._copies[name] = _Copy(points, ending, time.monotonic())
             self._look_later()
         return name
 
     def points(self, name: str) -> EnginePoints:
         """The points of a copy; StorageError where it is gone."""
         with self._lock:
-            copy = self._held.get(name)
+            copy = self._copies.get(name)
             if copy is None:
                 raise StorageError("the copy that was read is gone: begin again")
             copy.used, copy.is_left = time.monotonic(), False
@@ -133,20 +133,20 @@ class Copies:
         """Note that the connection for which a copy was made has closed. The copy may still be read
         over another one, if a proxy between client and server closed the first."""
         with self._lock:
-            if name in self._held:
-                self._held[name].is_left = True
+            if name in self._copies:
+                self._copies[name].is_left = True
 
     def end(self, name: str) -> None:
         """Delete a copy, if it exists."""
         with self._lock:
-            copy = self._held.pop(name, None)
+            copy = self._copies.pop(name, None)
         if copy is not None:
             copy.ending.close()
 
     def close(self) -> None:
         """Delete all copies."""
         with self._lock:
-            names = [*self._held]
+            names = [*self._copies]
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -164,8 +164,8 @@ class Copies:
         before = time.monotonic() - KEPT_SECONDS
         with self._lock:
             self._timer = None
-            forgotten = [name for name, copy in self._held.items() if copy.used < before]
-            if len(forgotten) < len(self._held):
+            forgotten = [name for name, copy in self._copies.items() if copy.used < before]
+            if len(forgotten) < len(self._copies):
                 self._look_later()
         for name in forgotten:
             self.end(name)
@@ -212,15 +212,15 @@ class Served:
         """Whether the store is closed."""
         return self._session.closed
 
-    def named(self, said: str) -> str:
+    def named(self, message: str) -> str:
         """An error's message with names in place of this machine's paths, which mean nothing to
         clients."""
         with suppress(RetrievalStoreError):  # closed
             directory = self._session.store.directory
             for folder in (directory, tempfile.gettempdir()):
-                said = said.replace(f"{folder}{os.sep}", "")
-            said = said.replace(str(directory), "the store")
-        return said
+                message = message.replace(f"{folder}{os.sep}", "")
+            message = message.replace(str(directory), "the store")
+        return message
 
     def opened(self, name: str) -> CollectionHandle:
         """A collection by its name or an alias; Refused where there is none."""
@@ -315,8 +315,8 @@ def parameters(given: bytes, reads: bool) -> dict[str, str]:
     return found
 
 
-def _unreadable(said: str) -> Refused:
-    return wrong(f"Deserialize error in query parameters: {said}")
+def _unreadable(reason: str) -> Refused:
+    return wrong(f"Deserialize error in query parameters: {reason}")
 
 
 def _boolean(name: str, value: str) -> None:

@@ -257,7 +257,7 @@ def serve(
     _check_certificate(listening)
     with _bound_for_rpc(listening, workers > 1) as rpc:
         make = ApplicationFactory(store, settings, rpc)
-        # Opened before anything is announced, so that what is wrong with the store is said at once,
+        # Opened before anything is announced, so that an error of the store is reported at once,
         # and not by workers, which would be started again and again.
         made = make()
         if workers == 1:
@@ -451,8 +451,8 @@ def _bound_for_rpc(listening: Listening, shared: bool) -> Iterator[RpcListening 
     host, port = check_rpc(host, port, port != 0 or option is None)
     with ExitStack() as stack:
         if option is not None:
-            held = stack.enter_context(_bound_to(host, port, option))
-            host, port = held.getsockname()[:2]
+            bound = stack.enter_context(_bound_to(host, port, option))
+            host, port = bound.getsockname()[:2]
         yield RpcListening(host, port, option is not None, listening.tls_cert, listening.tls_key)
 
 

@@ -176,7 +176,7 @@ async def send_stream(
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 sent = time.monotonic()
         await send({"type": "http.response.body", "body": b""})
-    except (RetrievalStoreError, GoneError) as error:  # the client asks again, and is told
+    except (RetrievalStoreError, GoneError) as error:  # the client asks again, and gets the error
         _log.info("%s ended: %s", request.name, error)
         await send({"type": "http.response.body", "body": b""})
     finally:
@@ -205,7 +205,7 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
         case Refused():
             return refusal(error.status_code or 400, named(error.message))
         case PlainRefusedError():
-            return text(error.status, error.said)
+            return text(error.status, error.message)
         case BusyError():
             return refusal(429, "too many requests are under way", RETRY_AFTER)
         case GoneError():  # it may have closed its half of the connection alone
@@ -228,8 +228,8 @@ def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], st
         usual = HTTPStatus.BAD_REQUEST
         if isinstance(error, StorageError):
             usual = HTTPStatus.INTERNAL_SERVER_ERROR
-        told = methods.encode_error(error)
-        return Response(status or usual, orjson.dumps({**told, "message": named(told["message"])}))
+        body = methods.encode_error(error)
+        return Response(status or usual, orjson.dumps({**body, "message": named(body["message"])}))
     if route.is_of_view and not isinstance(error, StorageError):
         missing = isinstance(error, NotFoundError)
         status = status or (HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST)

@@ -130,14 +130,14 @@ class Lines:
 
     def __init__(self, views: Views, collection: str | None) -> None:
         self._watching, self._collection = views.watching, collection
-        self._told: dict[str, dict[str, Any]] | None = None
+        self._sent: dict[str, dict[str, Any]] | None = None
 
     def __call__(self) -> bytes | None:
         """The next line; None where nothing has changed."""
         now = self._watching.now(self._collection)
-        if now == self._told:
+        if now == self._sent:
             return None
-        self._told = now
+        self._sent = now
         return orjson.dumps({"collections": now}) + b"\n"
 
 
@@ -190,8 +190,8 @@ class Watching:
         gauges = dict(store.gauges())
         known = {}
         for record in store.page(None, 0):
-            told = gauges.get(record.name)
-            seq, points = (None, None) if told is None else (told.seq, told.points)
+            gauge = gauges.get(record.name)
+            seq, points = (None, None) if gauge is None else (gauge.seq, gauge.points)
             known[record.id] = {"seq": seq, "points": points, "name": record.name}
         self._known = known
         self._looked_at = {one: at for one, at in self._looked_at.items() if one in known}
@@ -202,5 +202,5 @@ class Watching:
         with suppress(NotFoundError):
             points = self._store().points(collection)
             if points.engine is not None:
-                told = {"seq": points.engine.position().operation, "points": points.count()}
-                self._known = {**self._known, collection: {**self._known[collection], **told}}
+                change = {"seq": points.engine.position().operation, "points": points.count()}
+                self._known = {**self._known, collection: {**self._known[collection], **change}}

@@ -263,39 +263,39 @@ def _pixels_in(image: bytes) -> Any:
 def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
     """The vector of a record in a space: a matrix, or a sparse vector."""
     found = one_of(looked, key, Fields(vectors=(space.name,)))
-    held: Any = (found.vectors or {}).get(space.name, [None])[0]
-    lacks = held is None or (not isinstance(held, SparseVector) and not _is_whole(held))
+    vector: Any = (found.vectors or {}).get(space.name, [None])[0]
+    lacks = vector is None or (not isinstance(vector, SparseVector) and not _is_whole(vector))
     if lacks:
         raise InvalidArgumentError(f"the record {key!r} has no vector in the space {space.name!r}")
-    return held if isinstance(held, SparseVector) or held.ndim == 2 else held[None]
+    return vector if isinstance(vector, SparseVector) or vector.ndim == 2 else vector[None]
 
 
-def _is_whole(held: Matrix) -> bool:
+def _is_whole(vector: Matrix) -> bool:
     """Whether numbers are a vector, and don't stand for a missing one."""
-    return bool(held.size) and bool(held.flat[0] == held.flat[0])
+    return bool(vector.size) and bool(vector.flat[0] == vector.flat[0])
 
 
 def query(views: Views, collection: str, **body: Any) -> Any:
     """The best records for a query, and how they were found."""
     began = time.perf_counter()
     looked = views.collection(collection)
-    asked = question_of(views, looked, body)
+    parsed = question_of(views, looked, body)
     made = time.perf_counter()
-    (hits,) = looked.points.ask(asked.question)
+    (hits,) = looked.points.ask(parsed.question)
     ended = time.perf_counter()
-    explained: dict[str, Any] = dict(looked.points.explain(asked.question))
+    explained: dict[str, Any] = dict(looked.points.explain(parsed.question))
     explained["steps"] = {"question": 1e3 * (made - began), **explained.get("steps", {})}
     return {
-        "hits": _mark_words(shown_hits(hits), asked),
+        "hits": _mark_words(shown_hits(hits), parsed),
         "explain": explained,
         "milliseconds": 1e3 * (ended - began),
-        "words": asked.words,
+        "words": parsed.words,
     }
 
 
-def _mark_words(shown: list[dict[str, Any]], asked: ViewQuery) -> Sequence[dict[str, Any]]:
+def _mark_words(shown: list[dict[str, Any]], parsed: ViewQuery) -> Sequence[dict[str, Any]]:
     """Hits with the places of the query's words in their documents."""
-    found = marks(asked.analyzer, asked.words, [one["document"] for one in shown])
+    found = marks(parsed.analyzer, parsed.words, [one["document"] for one in shown])
     for one, places in zip(shown, found, strict=True):
         one["marks"] = places
     return shown
@@ -317,8 +317,8 @@ def record(
         if chosen.name in shown["vectors"]:
             kind = "sparse_space" if chosen.kind == "sparse" else "space"
             body = {"mode": MODE_OF_KIND[chosen.kind], "record": key, kind: chosen.name}
-            asked = question_of(views, looked, {**body, "k": neighbours})
-            near = shown_hits(looked.points.ask(asked.question)[0])
+            parsed = question_of(views, looked, {**body, "k": neighbours})
+            near = shown_hits(looked.points.ask(parsed.question)[0])
     return {"record": shown, "neighbours": near}
 
 
@@ -350,22 +350,22 @@ def why(
     those most like it."""
     began = time.perf_counter()
     looked = views.collection(collection)
-    asked = question_of(views, looked, body)
-    meant, absent, note = _records_meant(looked, asked.analyzer, records, ids, containing)
+    parsed = question_of(views, looked, body)
+    meant, absent, note = _records_meant(looked, parsed.analyzer, records, ids, containing)
     text = body.get("text")
     case = WhyRequest(
-        asked.question,
+        parsed.question,
         meant,
         None,
         tuple(_conditions(body)),
-        () if text is None else words_beside(asked.question, text, asked.analyzer),
+        () if text is None else words_beside(parsed.question, text, parsed.analyzer),
         terms=OF_SCORES if "min_score" in body else TERMS,
-        spelled={} if text is None else spellings(asked.analyzer, text),
+        spelled={} if text is None else spellings(parsed.analyzer, text),
     )
-    told = [*reasons_of(looked.points, case)] if meant else []
-    told += [Reason(one, exists=False) for one in absent]
+    reasons = [*reasons_of(looked.points, case)] if meant else []
+    reasons += [Reason(one, exists=False) for one in absent]
     return {
-        "reasons": [_reason_as_json(one) for one in told],
+        "reasons": [_reason_as_json(one) for one in reasons],
         "note": note,
         "milliseconds": 1e3 * (time.perf_counter() - began),
     }
@@ -409,10 +409,10 @@ def _records_meant(
 
 
 def _reason_as_json(reason: Reason) -> dict[str, Any]:
-    told = asdict(reason)
-    told["key"] = key_of(reason.id) if reason.exists else None
-    told["id"] = str(reason.id)
-    told["ahead"] = [str(one) for one in reason.ahead]
-    told["same_key"] = [str(one) for one in told.pop("same")]
-    told["document"] = None if reason.document is None else reason.document[:SHOWN_IN_LISTS]
-    return told
+    data = asdict(reason)
+    data["key"] = key_of(reason.id) if reason.exists else None
+    data["id"] = str(reason.id)
+    data["ahead"] = [str(one) for one in reason.ahead]
+    data["same_key"] = [str(one) for one in data.pop("same")]
+    data["document"] = None if reason.document is None else reason.document[:SHOWN_IN_LISTS]
+    return data

@@ -69,17 +69,17 @@ def store(views: Views) -> Any:
 
 
 def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
-    told = gauges or Gauges()
+    known = gauges or Gauges()
     return {
         "collection": record.id,
         "name": record.name,
-        "points": told.points,
-        "bytes": sum(told.disk.values()),
-        "memory": sum(told.memory.values()),
-        "index_lag": told.index_lag,
-        "uncoded": told.uncoded,
-        "problem": told.problem,
-        "seq": told.seq,
+        "points": known.points,
+        "bytes": sum(known.disk.values()),
+        "memory": sum(known.memory.values()),
+        "index_lag": known.index_lag,
+        "uncoded": known.uncoded,
+        "problem": known.problem,
+        "seq": known.seq,
     }
 
 
@@ -273,31 +273,31 @@ def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
     found = one_of(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
     (shown,) = shown_of(found, SHOWN_ALONE)
     vectors = found.vectors or {}
-    held = {
+    summaries = {
         space.name: _vector(space, vectors[space.name][0])
         for space in looked.spaces
         if space.name in vectors
     }
     cut = (shown["length"] or 0) > SHOWN_ALONE
-    there = {name: one for name, one in held.items() if one is not None}
+    there = {name: one for name, one in summaries.items() if one is not None}
     return {**shown, "cut": cut, "vectors": there}
 
 
-def _vector(space: SpaceRecord, held: Any) -> Any:
+def _vector(space: SpaceRecord, vector: Any) -> Any:
     """A summary of a vector: its length and first numbers; of a multivector those of the first, and
     how many there are. None without one."""
-    if held is None:
+    if vector is None:
         return None
-    if isinstance(held, SparseVector):
+    if isinstance(vector, SparseVector):
         return {
             "kind": "sparse",
             "dimension": None,
-            "length": float(np.linalg.norm(held.values.astype(np.float64))),
-            "number": len(held.indices),
-            "indices": held.indices[:FIRST_NUMBERS].tolist(),
-            "values": held.values[:FIRST_NUMBERS].tolist(),
+            "length": float(np.linalg.norm(vector.values.astype(np.float64))),
+            "number": len(vector.indices),
+            "indices": vector.indices[:FIRST_NUMBERS].tolist(),
+            "values": vector.values[:FIRST_NUMBERS].tolist(),
         }
-    rows = np.atleast_2d(held)
+    rows = np.atleast_2d(vector)
     if not rows.size or np.isnan(rows[0, 0]):
         return None
     return {
@@ -379,7 +379,7 @@ def draw(
     legend, colors = None, np.full(len(found.ids), np.nan, np.float32)
     if found.values is not None:
         legend, colors = _colours_of(found.values)
-    told = {
+    header = {
         "keys": [*map(key_of, found.ids)],
         "total": found.total,
         "sampled": len(found.ids) < found.total,
@@ -387,14 +387,14 @@ def draw(
         "color": legend,
     }
     arrays = (found.places, colors, found.axes)
-    return pack_message(told, [np.ascontiguousarray(one, "<f4") for one in arrays])
+    return pack_message(header, [np.ascontiguousarray(one, "<f4") for one in arrays])
 
 
 def _colours_of(values: Sequence[Any]) -> tuple[Any, Any]:
     """What the colours stand for, and the colour of each record: numbers make a scale, all else are
     categories, the commonest first."""
-    held = [one for one in values if one is not None]
-    if held and all(isinstance(one, int | float) and not isinstance(one, bool) for one in held):
+    some = [one for one in values if one is not None]
+    if some and all(isinstance(one, int | float) and not isinstance(one, bool) for one in some):
         numbers = np.array([np.nan if one is None else float(one) for one in values])
         least, greatest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
         halves = (numbers / 2 - least / 2) / ((greatest / 2 - least / 2) or 1.0)  # no overflow

@@ -126,6 +126,34 @@ def test_a_closed_client_and_its_collections_say_so(client):
             use()
 
 
+def test_collections_of_a_closed_client_say_so_though_another_client_uses_the_store(tmp_path):
+    with retrieval_store.Client(tmp_path) as one, retrieval_store.Client(tmp_path) as two:
+        mine = one.create_collection("things", embedding_function=None)
+        theirs = two.get_collection("things", embedding_function=None)
+        mine.add(ids="a", embeddings=[1])
+        assert mine.count() == theirs.count() == 1
+        one.close()
+        for use in (mine.count, lambda: mine.add(ids="b", embeddings=[1])):
+            with pytest.raises(ClientClosedError, match="the client of the store"):
+                use()
+        assert theirs.count() == 1
+
+
+def test_a_collection_in_use_follows_what_another_client_does_to_it(tmp_path):
+    with retrieval_store.Client(tmp_path) as one, retrieval_store.Client(tmp_path) as two:
+        mine = one.create_collection("things", embedding_function=None)
+        mine.add(ids="a", embeddings=[1])
+        two.get_collection("things", embedding_function=None).modify(name="renamed")
+        assert (mine.name, mine.count()) == ("renamed", 1)
+        two.delete_collection("renamed")
+        other = two.create_collection("renamed", embedding_function=None)
+        other.add(ids=["b", "c"], embeddings=[[1], [2]])
+        for use in (mine.count, lambda: mine.add(ids="d", embeddings=[1])):
+            with pytest.raises(NotFoundError, match=str(mine.id)):
+                use()
+        assert other.count() == 2
+
+
 def test_a_store_in_memory_is_its_clients_own():
     with retrieval_store.EphemeralClient() as one, retrieval_store.EphemeralClient() as two:
         one.create_collection("things")

@@ -34,7 +34,7 @@ def limit():
 
 def budget_now():
     """How many bytes the budget of this process counts."""
-    return inside.budget().held
+    return inside.budget().cached_bytes
 
 
 def filled(client, name, seed):
@@ -117,10 +117,10 @@ def test_a_cache_lets_go_of_what_was_unused_for_longest():
     cache.put("f", "F", 20)
     budget.settle(in_use)
     assert cache.keys() == ["d", "e", "a", "f"]
-    assert budget.held == cache.nbytes == 80
+    assert budget.cached_bytes == cache.nbytes == 80
     del cache
     gc.collect()
-    assert budget.held == 0
+    assert budget.cached_bytes == 0
 
 
 def test_what_was_not_counted_is_counted_in_the_end():
@@ -255,6 +255,21 @@ def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, mo
         assert awake == every[-len(awake) :]
         assert 20 <= len(awake) < 40
         assert sum(inside.access(things).descriptors for things in awake) <= 100
+
+
+def test_the_collection_that_was_unused_for_longest_rests(tmp_path, monkeypatch):
+    steps.replace(monkeypatch, "limit_descriptors", lambda: 0)
+    tuned(monkeypatch, fewest_awake=2)
+    with retrieval_store.Client(tmp_path) as client:
+        names = ("first", "second", "third")
+        first, second, third = (client.create_collection(n, embedding_function=None) for n in names)
+        # Calls of a collection that is awake don't ask the store for it.
+        for things in (first, second, first, third):
+            things.count()
+        one, two, three = map(inside.last_access, (first, second, third))
+        assert inside.is_awake(one) and inside.is_awake(three) and not inside.is_awake(two)
+        second.count()
+        assert inside.is_awake(two) and inside.is_awake(three) and not inside.is_awake(one)
 
 
 def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monkeypatch):

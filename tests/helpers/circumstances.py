@@ -29,15 +29,15 @@ def install_plugins(patch: pytest.MonkeyPatch, **entries: object) -> None:
 def as_a_new_process(patch: pytest.MonkeyPatch) -> None:
     """No function was given yet, and nothing told of what is told once."""
     patch.setattr(embedder, "_given", set())
-    patch.setattr(write, "_told", set())
-    patch.setattr(_common, "_told", set())
+    patch.setattr(write, "_warned", set())
+    patch.setattr(_common, "_warned", set())
 
 
 def note_settings_anew(patch: pytest.MonkeyPatch) -> None:
     """No setting without meaning was noted yet, which is done once for each."""
     from retrieval_store.qdrant import config
 
-    patch.setattr(config, "_told", set())
+    patch.setattr(config, "_logged", set())
     configuration._note.cache_clear()
 
 

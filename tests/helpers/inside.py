@@ -75,6 +75,12 @@ def access(collection: retrieval_store.Collection) -> Any:
     return points.access
 
 
+def last_access(collection: retrieval_store.Collection) -> Any:
+    """The access that the last call of a collection used."""
+    points: Any = collection._last_points
+    return points.access
+
+
 def calls(client: retrieval_store.AsyncClient) -> Any:
     """The threads in which an asynchronous client's calls run, and the client that they call."""
     return client._calls
@@ -138,7 +144,7 @@ def streams(application: Any) -> int:
 
 def state(access: Any) -> Any:
     """The state in memory, however old."""
-    return access.memory.held.state
+    return access.memory.cached_state.state
 
 
 def database(access: Any) -> Any:
@@ -173,7 +179,7 @@ def bytes_held(access: Any) -> int:
 
 def bytes_counted(access: Any) -> int:
     """How many bytes of these the budget of memory counts."""
-    return int(access._held.nbytes)
+    return int(access._budget_entry.nbytes)
 
 
 def budget() -> MemoryBudget:

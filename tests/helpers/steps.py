@@ -98,7 +98,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         # Servers, clusters and the command line.
         "connect_to_cluster": "cluster.client.QdrantClient",
         "compare_secrets": "server.auth.hmac.compare_digest",
-        "hold_body": "server.limits.BodyBudget.held",
+        "hold_body": "server.limits.BodyBudget.accounted",
         "make_snapshot": "qdrant.snapshots.create",
         "open_browser": "cli.serve.webbrowser.open",
         "serve": "server.run.serve",

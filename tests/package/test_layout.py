@@ -216,8 +216,8 @@ def test_the_ways_through_the_package_are_short(tmp_path):
         for _ in range(3):
             query()
         files, calls = way(query)
-        assert files <= 30 and calls <= 235
+        assert files <= 26 and calls <= 190
         files, calls = way(add)
-        assert files <= 20 and calls <= 200
+        assert files <= 17 and calls <= 180
     finally:
         client.close()

@@ -27,7 +27,7 @@ from retrieval_store.protocol.codec import (
     pack_message,
     unpack_message,
 )
-from retrieval_store.protocol.methods import POINTS, STORE, encode_error, understood
+from retrieval_store.protocol.methods import POINTS, STORE, decode_error, encode_error
 from retrieval_store.protocol.validate import check_arguments
 from retrieval_store.query.formulas import Apply, Combine, Constant, NumberAt, ScoreOf, Whether
 from retrieval_store.query.query import (
@@ -317,11 +317,11 @@ def test_names_that_clients_make_up_stay_nowhere():
 def test_errors_come_as_they_go():
     for error in (InvalidFilterError("where"), KeyError("x")):
         if isinstance(error, RetrievalStoreError):
-            found = understood(encode_error(error))
+            found = decode_error(encode_error(error))
             assert (type(found), str(found)) == (type(error), str(error))
-    assert understood({"error": "SystemExit", "message": "x"}) is None
-    assert understood({"error": ["x"]}) is None
-    assert understood(None) is None
+    assert decode_error({"error": "SystemExit", "message": "x"}) is None
+    assert decode_error({"error": ["x"]}) is None
+    assert decode_error(None) is None
 
 
 @pytest.mark.parametrize(

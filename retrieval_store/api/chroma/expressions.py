@@ -1,7 +1,7 @@
 """What `Collection.search` is asked, as Chroma's code writes it: `Search`, `K`, `Knn`, `Rrf`.
 
 Each of these is but a way of writing the dict that `to_dict` gives, which is Chroma's own; what
-that means, and what of it can't be, is said where it is read (`search`).
+that means, and what isn't supported, is documented where it is read (`search`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -499,13 +499,13 @@ class Search:
         return Search(**{**own, "select": self._select, **changed})
 
 
-def _as(kind: Any, given: Any, name: str) -> Any:
+def _as(kind: Any, value: Any, name: str) -> Any:
     """An object of a class, or of Chroma's class of that name, or of a dict."""
-    if isinstance(given, kind):
-        return given
-    form = given.to_dict() if hasattr(given, "to_dict") else given
+    if isinstance(value, kind):
+        return value
+    form = value.to_dict() if hasattr(value, "to_dict") else value
     if not isinstance(form, Mapping):
-        raise InvalidTypeError(f"{name} is {quote(given)}, expected {kind.__name__} or a dict")
+        raise InvalidTypeError(f"{name} is {quote(value)}, expected {kind.__name__} or a dict")
     return kind.from_dict(form)
 
 

@@ -76,9 +76,9 @@ def _term(key: Any, operand: Any, depth: int) -> Expression:
 
 def _of_ids(operand: Any) -> Expression:
     """The condition for some ids, or against them: one id, or an operator with one or several."""
-    asked = operand if isinstance(operand, Mapping) else {"$eq": operand}
+    operators = operand if isinstance(operand, Mapping) else {"$eq": operand}
     terms: list[Expression] = []
-    for operator, named in asked.items():
+    for operator, named in operators.items():
         if operator not in _OF_IDS:
             raise InvalidFilterError(
                 f"where[{ID!r}] has {quote(operator)}, expected one of {', '.join(_OF_IDS)}"
@@ -129,14 +129,14 @@ def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
     return Grouping(keys, by, size, _LEAST[operator])
 
 
-def _keys(given: Any, place: str) -> tuple[str, ...]:
+def _keys(value: Any, place: str) -> tuple[str, ...]:
     """Metadata keys, which may include K.SCORE."""
-    if not isinstance(given, list | tuple) or not given:
-        raise InvalidTypeError(f"{place} is {quote(given)}, expected keys")
-    for key in given:
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidTypeError(f"{place} is {quote(value)}, expected keys")
+    for key in value:
         if not isinstance(key, str) or not key or (key[0] == "#" and key != SCORE):
             raise InvalidArgumentError(f"{place} has {quote(key)}, expected metadata keys")
-    return tuple(given)
+    return tuple(value)
 
 
 def group_records(
@@ -154,10 +154,10 @@ def group_records(
         read = {**(payloads[place] or {}), SCORE: numbers[place]}
         return [_comparable(read.get(key)) for key in grouping.by]
 
-    kept: list[int] = []
+    chosen: list[int] = []
     for places in groups.values():
-        kept += sorted(places, key=order, reverse=not grouping.least)[: grouping.size]
-    return sorted(kept)
+        chosen += sorted(places, key=order, reverse=not grouping.least)[: grouping.size]
+    return sorted(chosen)
 
 
 def _plain(value: Any) -> Any:
@@ -402,17 +402,17 @@ def run_searches(
 ) -> SearchResult:
     """The results of searches, one after the other. embedder: returns that of the collection;
     record: returns the collection's record."""
-    asked = [_check_search(one, place) for one, place in _searches(searches)]
-    hits = iter(_hits(points, embedder, record, asked))
+    checked = [_check_search(one, place) for one, place in _searches(searches)]
+    hits = iter(_hits(points, embedder, record, checked))
     columns = [
         _of_page(points, one)
         if one.rank is None
         else _of_hits(one, one.rank, [next(hits) for _ in one.rankings])
-        for one in asked
+        for one in checked
     ]
     names = ("ids", "documents", "embeddings", "metadatas", "scores")
     each = {name: [one[name] for one in columns] for name in names}
-    return SearchResult(each, select=[one.select for one in asked])
+    return SearchResult(each, select=[one.select for one in checked])
 
 
 def _searches(searches: Any) -> list[tuple[Search, str]]:
@@ -427,11 +427,11 @@ def _searches(searches: Any) -> list[tuple[Search, str]]:
     return [(_search_of(one, name), name) for one, name in zip(searches, places, strict=True)]
 
 
-def _search_of(given: Any, place: str) -> Search:
+def _search_of(value: Any, place: str) -> Search:
     """A search, given as one of ours, of Chroma's, or as a dict."""
-    form = given.to_dict() if hasattr(given, "to_dict") else given
+    form = value.to_dict() if hasattr(value, "to_dict") else value
     if not isinstance(form, Mapping):
-        raise InvalidTypeError(f"{place} is {quote(given)}, expected a Search")
+        raise InvalidTypeError(f"{place} is {quote(value)}, expected a Search")
     return Search.from_dict(form)
 
 
@@ -472,10 +472,10 @@ def _hits(
     points: "PointsBackend",
     embedder: "Callable[[], ProbedEmbedder]",
     record: Callable[[], CollectionRecord],
-    asked: Sequence[_CheckedSearch],
+    checked: Sequence[_CheckedSearch],
 ) -> list[Hits]:
     """The hits of each ranking of each search, in one state."""
-    each = [(one, ranking) for one in asked for ranking in one.rankings]
+    each = [(one, ranking) for one in checked for ranking in one.rankings]
     if not each:
         return []
     queries = _queries([ranking for _, ranking in each], embedder, record)
@@ -483,7 +483,7 @@ def _hits(
         QueryStep(scoring, one.wanted(ranking), one.expression)
         for (one, ranking), scoring in zip(each, queries, strict=True)
     )
-    read = [one.fields for one in asked if one.rankings]
+    read = [one.fields for one in checked if one.rankings]
     fields = Fields(
         payload=any(one.payload for one in read),
         document=any(one.document for one in read),
@@ -543,27 +543,27 @@ def _sparse(ranking: Ranking) -> NearestSparse:
     return NearestSparse(SPARSE, (vector,))
 
 
-def _of_page(points: "PointsBackend", asked: _CheckedSearch) -> dict[str, Any]:
+def _of_page(points: "PointsBackend", search: _CheckedSearch) -> dict[str, Any]:
     """The columns of a search without a rank."""
-    found = points.get(None, asked.expression, asked.limit, asked.offset, asked.fields)
+    found = points.get(None, search.expression, search.limit, search.offset, search.fields)
     places = [(0, place) for place in range(len(found.ids))]
-    return _columns(asked, [found], Scored(places, np.full(len(places), np.nan)))
+    return _columns(search, [found], Scored(places, np.full(len(places), np.nan)))
 
 
 def _of_hits(
-    asked: _CheckedSearch, rank: Mapping[str, Any], hits: Sequence[Hits]
+    search: _CheckedSearch, rank: Mapping[str, Any], hits: Sequence[Hits]
 ) -> dict[str, Any]:
     """The columns of a search with a rank."""
     read = [hit.points for hit in hits]
     distances = [
-        _distances(ranking, hit) for ranking, hit in zip(asked.rankings, hits, strict=True)
+        _distances(ranking, hit) for ranking, hit in zip(search.rankings, hits, strict=True)
     ]
-    found = score_records(rank, asked.rankings, [some.ids for some in read], distances)
-    if asked.grouping is not None:
+    found = score_records(rank, search.rankings, [some.ids for some in read], distances)
+    if search.grouping is not None:
         payloads = [(read[i].payloads or [])[place] for i, place in found.places]
-        kept = group_records(asked.grouping, payloads, found.scores)
-        found = Scored([found.places[i] for i in kept], found.scores[kept])
-    return _columns(asked, read, Scored(found.places[asked.window], found.scores[asked.window]))
+        chosen = group_records(search.grouping, payloads, found.scores)
+        found = Scored([found.places[i] for i in chosen], found.scores[chosen])
+    return _columns(search, read, Scored(found.places[search.window], found.scores[search.window]))
 
 
 def _distances(ranking: Ranking, hit: Hits) -> Floats:
@@ -573,20 +573,20 @@ def _distances(ranking: Ranking, hit: Hits) -> Floats:
     return hit.scores if hit.distances is None else hit.distances
 
 
-def _columns(asked: _CheckedSearch, read: Sequence[Points], found: Scored) -> dict[str, Any]:
+def _columns(search: _CheckedSearch, read: Sequence[Points], found: Scored) -> dict[str, Any]:
     """The selected columns; None for the others."""
-    keys = [name for name in asked.select if not name.startswith("#")]
+    keys = [name for name in search.select if not name.startswith("#")]
     columns: dict[str, Any] = dict.fromkeys(("documents", "embeddings", "metadatas", "scores"))
     columns["ids"] = [str(read[i].ids[place]) for i, place in found.places]
-    if DOCUMENT in asked.select:
+    if DOCUMENT in search.select:
         columns["documents"] = [(read[i].documents or [])[place] for i, place in found.places]
-    if EMBEDDING in asked.select:
+    if EMBEDDING in search.select:
         columns["embeddings"] = [_embedding(read[i], place) for i, place in found.places]
-    if METADATA in asked.select or keys:
+    if METADATA in search.select or keys:
         payloads = [(read[i].payloads or [])[place] for i, place in found.places]
-        wanted = None if METADATA in asked.select else {*keys}
+        wanted = None if METADATA in search.select else {*keys}
         columns["metadatas"] = [_select_keys(payload, wanted) for payload in payloads]
-    if SCORE in asked.select and asked.rank is not None:
+    if SCORE in search.select and search.rank is not None:
         columns["scores"] = found.scores.tolist()
     return columns
 

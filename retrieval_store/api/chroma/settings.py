@@ -26,30 +26,30 @@ class Settings:
         vars(self).update(_check_settings(named))
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
-        return f"Settings({told})"
+        fields = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"Settings({fields})"
 
 
 def directory_in(settings: Settings, path: Any) -> Any:
     """The directory that settings name in place of a path; None for a store in memory."""
-    told = settings.persist_directory
-    if told is None:
+    directory = settings.persist_directory
+    if directory is None:
         if settings.is_persistent and path is None:
             raise InvalidArgumentError(
                 "settings.is_persistent is True without a directory: where Chroma takes './chroma' "
                 "by itself, persist_directory= or path= names one here"
             )
         return path
-    if path is not None and os.path.abspath(path) != os.path.abspath(told):
+    if path is not None and os.path.abspath(path) != os.path.abspath(directory):
         raise InvalidArgumentError(
-            f"settings.persist_directory is {quote(told)}, but path is {quote(path)}"
+            f"settings.persist_directory is {quote(directory)}, but path is {quote(path)}"
         )
     if path is None and not settings.is_persistent:
         raise InvalidArgumentError(
-            f"settings.persist_directory is {quote(told)} without is_persistent=True: such a store "
-            "would be in memory; a directory is given as path="
+            f"settings.persist_directory is {quote(directory)} without is_persistent=True: such a "
+            "store would be in memory; a directory is given as path="
         )
-    return told
+    return directory
 
 
 def refuse_persistent(settings: Any) -> None:
@@ -87,9 +87,9 @@ def _named_settings(settings: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {}
     with suppress(Exception):  # a model may have fields that must be given
         usual = type(settings)().model_dump()
-    said = {"persist_directory"} & getattr(settings, "model_fields_set", set())
-    told = settings.model_dump().items()
-    return {k: v for k, v in told if k in said or k not in usual or v != usual[k]}
+    given = {"persist_directory"} & getattr(settings, "model_fields_set", set())
+    values = settings.model_dump().items()
+    return {k: v for k, v in values if k in given or k not in usual or v != usual[k]}
 
 
 def _check_settings(named: Mapping[str, Any]) -> dict[str, Any]:

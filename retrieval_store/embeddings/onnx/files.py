@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import digest_of
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import list_ids, quote
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
@@ -110,10 +111,10 @@ def _modules(folder: Path) -> tuple[Mapping[str, Any], bool]:
 
 def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
     """The way of pooling; the mean by default."""
-    told = pooling.get("pooling_mode")
-    if told is None:
-        told = [way for key, way in POOLINGS.items() if pooling.get(key)]
-    ways = told if isinstance(told, list) else [told]
+    named = pooling.get("pooling_mode")
+    if named is None:
+        named = [way for key, way in POOLINGS.items() if pooling.get(key)]
+    ways = named if isinstance(named, list) else [named]
     if len(ways) > 1 or any(way not in POOLINGS.values() for way in ways):
         raise EmbeddingFunctionError(
             f"the model in {folder} pools by {', '.join(map(quote, ways))}; known is one of "
@@ -124,21 +125,21 @@ def _way_of(pooling: Mapping[str, Any], folder: Path) -> str:
 
 def _max_tokens(folder: Path, texts: Mapping[str, Any]) -> int:
     """max_seq_length; otherwise what the tokenizer and the positions of the model allow."""
-    told = [
+    limits = [
         texts.get("max_seq_length"),
         _json(folder / "tokenizer_config.json").get("model_max_length"),
         _json(folder / "config.json").get("max_position_embeddings"),
     ]
-    numbers = [one for one in told if isinstance(one, int) and 0 < one < 1_000_000]
-    if told[0] in numbers:
+    numbers = [one for one in limits if isinstance(one, int) and 0 < one < 1_000_000]
+    if limits[0] in numbers:
         return int(numbers[0])
     return min(numbers, default=LONGEST)
 
 
-def _prompt(said: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    prompts = said.get("prompts")
+def _prompt(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    prompts = config.get("prompts")
     prompts = prompts if isinstance(prompts, dict) else {}
-    usual = said.get("default_prompt_name")
+    usual = config.get("default_prompt_name")
     for name in (*names, usual):
         if isinstance(prompts.get(name), str):
             return str(prompts[name])
@@ -150,12 +151,12 @@ def _json(path: Path, kind: type = dict) -> Any:
     if not path.is_file():
         return kind()
     try:
-        said = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise EmbeddingFunctionError(f"{path} isn't JSON: {error}") from error
-    if not isinstance(said, kind):
-        raise EmbeddingFunctionError(f"{path} is {quote(said)}, expected a {kind.__name__}")
-    return said
+    if not isinstance(content, kind):
+        raise EmbeddingFunctionError(f"{path} is {quote(content)}, expected a {kind.__name__}")
+    return content
 
 
 _log = log_of()
@@ -216,7 +217,7 @@ def _in_cache(name: str, graphs: Sequence[str]) -> Path | None:
     everything that belongs to it."""
     hub = _hub()
     for graph in graphs:
-        with suppress(Exception):  # that there is none, or not all, is said by several classes
+        with suppress(Exception):  # several classes mean that there is none, or not all
             wanted = _files_of_graph(graph)
             found = Path(hub.snapshot_download(name, allow_patterns=wanted, local_files_only=True))
             if (found / graph).is_file():
@@ -269,20 +270,14 @@ def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
     size = int(raw[:8].view("<u8")[0])
     table = json.loads(bytes(raw[8 : 8 + size]))
     found: dict[str, NDArray[np.generic]] = {}
-    for name, told in table.items():
+    for name, entry in table.items():
         if name == "__metadata__":
             continue
-        if told["dtype"] not in _KINDS:
-            raise EmbeddingFunctionError(f"{path} has {name!r} as {told['dtype']}")
-        start, end = (8 + size + place for place in told["data_offsets"])
-        found[name] = raw[start:end].view(_KINDS[told["dtype"]]).reshape(told["shape"])
+        if entry["dtype"] not in _KINDS:
+            raise EmbeddingFunctionError(f"{path} has {name!r} as {entry['dtype']}")
+        start, end = (8 + size + place for place in entry["data_offsets"])
+        found[name] = raw[start:end].view(_KINDS[entry["dtype"]]).reshape(entry["shape"])
     return found
-
-
-def digest_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of_graph(path: Path) -> str:

@@ -16,13 +16,13 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.system import digest_of
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import require_strings
 from retrieval_store.embeddings.onnx.files import (
     ModelLayout,
     cached_file,
-    digest_of,
     digest_of_graph,
     folder_of,
     is_of_chroma,

@@ -83,9 +83,9 @@ class FilterResult:
         """A bit for each slot below `stop`, and for the rest of the last word, 32 to a number: 1
         for vectors of allowed points, 0 for others, dead slots and slots newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)
-        held = self._bits.get(name)
-        if held is not None and len(held) >= words:
-            return held
+        known = self._bits.get(name)
+        if known is not None and len(known) >= words:
+            return known
         count = min(space.space.slots, words * BLOCK)  # all of the last word: codes may grow in it
         found = space.row_of_slot.not_negative(count)
         if self.mask is not None:
@@ -136,7 +136,7 @@ class FilterResult:
         """Bytes of memory in use, or soon to be: slots and bits come when they are needed."""
         masks = 0 if self.mask is None else self.mask.nbytes + self.mask.nbytes // 8
         slots = 8 * self.count if self.uses > 0 and self.mask is not None else 0
-        packed = sum(kept.nbytes for kept in list(self._packed.values()))
+        packed = sum(one.nbytes for one in list(self._packed.values()))
         return OBJECTS + masks + slots + packed
 
 
@@ -145,16 +145,16 @@ class FilterCache:
 
     def __init__(self, seq: int) -> None:
         self._lock = threading.Lock()
-        self._kept = LayerCache(seq)
+        self._layers = LayerCache(seq)
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        return self._kept.nbytes
+        return self._layers.nbytes
 
     def note(self, seq: int, rows: Ints) -> None:
         """Note that the step to the state at `seq` added or changed these rows."""
-        self._kept.note(seq, rows)
+        self._layers.note(seq, rows)
 
     def at(self, key: Key | None, state: State) -> tuple[FilterResult | None, Ints]:
         """The cached result, None without one, and the stale rows: those for which it may be wrong
@@ -162,13 +162,13 @@ class FilterCache:
         if key is None:
             return None, NOTHING_STALE
         layers: Layers[FilterResult] | None
-        layers = self._kept.there(key, state.head.seq, len(state.pks))
+        layers = self._layers.there(key, state.head.seq, len(state.pks))
         return (None, NOTHING_STALE) if layers is None else (layers.segments[0], layers.stale)
 
     def keep(self, allowed: FilterResult, state: State) -> None:
         """Cache the result of a filter in a state."""
         if allowed.key is not None:
-            self._kept.keep(allowed.key, state.head.seq, Layers((allowed,), NOTHING_STALE))
+            self._layers.keep(allowed.key, state.head.seq, Layers((allowed,), NOTHING_STALE))
 
     def keep_packed(self, allowed: FilterResult, space: str, packed: Packed, state: State) -> None:
         """Keep a copy of codes or vectors with a result, if the result is still cached."""
@@ -272,12 +272,12 @@ def filter_result(
 ) -> FilterResult:
     """The result of a filter, from the cache or evaluated now."""
     key = key_of(expression)
-    kept = current_result(view, key, expression, evaluator)
-    if kept is not None:
-        kept.uses += 1
-        if kept.uses == 1:
-            view.caches.allowed.count_again(kept, view.state)
-        return kept
+    cached = current_result(view, key, expression, evaluator)
+    if cached is not None:
+        cached.uses += 1
+        if cached.uses == 1:
+            view.caches.allowed.count_again(cached, view.state)
+        return cached
     if expression is None:
         result = FilterResult(None, view.state.count, key)
     else:
@@ -292,16 +292,16 @@ def current_result(
 ) -> FilterResult | None:
     """The cached result of a filter, brought up to date by evaluating it for the rows that have
     changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
-    kept, stale = view.caches.allowed.at(key, view.state)
-    if kept is None or not len(stale):
-        return kept
-    if expression is None or kept.mask is None or len(stale) > FOLLOWED:
+    cached, stale = view.caches.allowed.at(key, view.state)
+    if cached is None or not len(stale):
+        return cached
+    if expression is None or cached.mask is None or len(stale) > FOLLOWED:
         return None
     height, alive = len(view.state.pks), stale[view.state.alive[stale]]
     mask = np.zeros(height, np.bool_)
-    mask[: len(kept.mask)] = kept.mask[:height]
+    mask[: len(cached.mask)] = cached.mask[:height]
     mask[stale] = False
     mask[alive] = evaluator.filter_rows(view, expression, alive)
-    after = kept.followed_by(mask, stale, view.state.spaces)
+    after = cached.followed_by(mask, stale, view.state.spaces)
     view.caches.allowed.keep(after, view.state)
     return after

@@ -82,20 +82,20 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     from the same values (`ValuesAt.siblings`)."""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     with cache.refreshing:  # the threads that wait for it find the columns made
-        kept = columns_at(view, columns)
-        anew = [column for column in _unbuilt(kept) if isinstance(column, ValuesAt)]
-        kept |= _unbuilt(columns_at(view, (one for column in anew for one in column.siblings)))
-        kept |= _saved_columns(view, [*_unbuilt(kept)])
+        current = columns_at(view, columns)
+        anew = [column for column in _unbuilt(current) if isinstance(column, ValuesAt)]
+        current |= _unbuilt(columns_at(view, (one for column in anew for one in column.siblings)))
+        current |= _saved_columns(view, [*_unbuilt(current)])
         plans = {
-            key: plan_refresh(layers, rows) for key, layers in kept.items() if len(layers.stale)
+            key: plan_refresh(layers, rows) for key, layers in current.items() if len(layers.stale)
         }
         lacking = {column: its_rows for column, (_, its_rows) in plans.items()}
         for column, segment in _read_segments(view, lacking):
-            kept[column] = refresh_layers(kept[column], plans[column][0], segment)
+            current[column] = refresh_layers(current[column], plans[column][0], segment)
             cache.demand.pop(hash(keys_of(column)), None)
-        for column, layers in kept.items():
+        for column, layers in current.items():
             cache.keep(column, seq, layers)
-    return kept
+    return current
 
 
 def _unbuilt(columns: Columns) -> Columns:
@@ -110,9 +110,9 @@ def _read_segments(
     every = reduce(_either, lacking.values(), NOTHING_STALE)
     every, is_counted = _shared_rows(view, every[view.state.alive[every]])
     read = _Read(view.connection, view.state.pks[every], [*lacking])
-    for column, wanted in lacking.items():
-        if len(wanted) < len(every):
-            its = np.isin(every, wanted)
+    for column, stale in lacking.items():
+        if len(stale) < len(every):
+            its = np.isin(every, stale)
             yield column, read.segment(column, every[its], its)
             continue
         segment = read.segment(column, every)
@@ -153,8 +153,8 @@ class _Read:
         if column.path in self._sparse:
             places, found = self._sparse[column.path]
             if its is not None:
-                kept = its[places]
-                places, found = (np.cumsum(its) - 1)[places[kept]], [*compress(found, kept)]
+                is_in = its[places]
+                places, found = (np.cumsum(its) - 1)[places[is_in]], [*compress(found, is_in)]
             return build_segment(column, rows, found, rows[places])
         values = self._values(column)
         key = type(column.path), keys_of(column)

@@ -85,7 +85,7 @@ def matching(
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """(n,) bool: for each of these rows, ascending and alive, whether it fulfils the expression."""
     columns, height = columns_at(view, _columns_of([expression])), len(view.state.pks)
-    lacking = [column for column, kept in columns.items() if len(kept.stale)]
+    lacking = [column for column, layers in columns.items() if len(layers.stale)]
     if lacking:
         few = is_worth_looking(view, columns, lacking, len(rows))
     else:
@@ -267,18 +267,18 @@ class FilterEvaluator:
 
     def _of_column(self, leaf: ColumnLeaf, candidates: Bools) -> Bools:
         mask, column = None, column_of(leaf)
-        kept = self._columns.get(column)
-        if kept is not None:
-            mask = column_mask(kept, leaf, len(candidates))
-            if self._rows is None and not kept.is_empty:
+        layers = self._columns.get(column)
+        if layers is not None:
+            mask = column_mask(layers, leaf, len(candidates))
+            if self._rows is None and not layers.is_empty:
                 note_use(self._view, column.path)
         if mask is None:
             assert isinstance(leaf, ValueLeaf)
-            return self._asked(leaf, candidates)
+            return self._evaluated(leaf, candidates)
         mask &= candidates
         return mask
 
-    def _asked(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
+    def _evaluated(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
         """The candidates for whose values `leaf.holds`, called once for each value."""
         places = np.flatnonzero(candidates)
         pks = self._view.state.pks[self._at(places)]
@@ -372,12 +372,12 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     if key is None or view.caches.asked.spend(key) == 1:  # what is asked once isn't worth keeping
         return _ask(view, leaf, rows)
     known = _known_answers(view, key)
-    said = known[rows]
-    if (said == UNKNOWN).any():
-        unknown = rows[said == UNKNOWN]
+    answers = known[rows]
+    if (answers == UNKNOWN).any():
+        unknown = rows[answers == UNKNOWN]
         known[unknown] = _ask(view, leaf, unknown)
-        said = known[rows]
-    holds: Bools = said == 1
+        answers = known[rows]
+    holds: Bools = answers == 1
     return holds
 
 
@@ -385,14 +385,14 @@ def _known_answers(view: FilterView, key: Key) -> Said:
     """(rows,) What is known of each row of the state."""
     cache, seq, height = view.caches.answers, view.state.head.seq, len(view.state.pks)
     layers: Layers[Answers] = cache.at(key, seq, height)
-    held = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
-    if len(layers.stale) or len(held) < height:
+    answers = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
+    if len(layers.stale) or len(answers) < height:
         known = np.full(height, UNKNOWN, np.int8)
-        known[: len(held)] = held[:height]
+        known[: len(answers)] = answers[:height]
         known[layers.stale] = UNKNOWN
         cache.keep(key, seq, Layers((Answers(known),), NOTHING_STALE))
-        held = known
-    return held
+        answers = known
+    return answers
 
 
 def _ask(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
@@ -449,11 +449,11 @@ def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     from retrieval_store.engine.text.bm25 import rows_with_all
     from retrieval_store.engine.text.inverted import trigrams_of
 
-    kept, trigrams = view.caches, trigrams_of(text)
+    caches, trigrams = view.caches, trigrams_of(text)
     if not trigrams:
         return None
     if not _are_there(view):
-        times = kept.lists.demand.spend(TRIGRAMS)
+        times = caches.lists.demand.spend(TRIGRAMS)
         if times > 1 or find(view.connection, file_key(TRIGRAMS)) is None:
             return None
     return rows_with_all(view, trigrams)

@@ -167,19 +167,19 @@ def page(
 
 def _is_known(view: FilterView, expression: Expression) -> bool:
     """Whether the result of the filter is cached, or can be looked up."""
-    kept, stale = view.caches.allowed.at(key_of(expression), view.state)
-    return (kept is not None and len(stale) <= FOLLOWED) or split(view, expression)[1] is None
+    cached, stale = view.caches.allowed.at(key_of(expression), view.state)
+    return (cached is not None and len(stale) <= FOLLOWED) or split(view, expression)[1] is None
 
 
 def _first_rows(
     view: FilterView, mask: Bools, count: int, start: PointId | None, limit: int | None
 ) -> Ints:
     """The first rows of a mask with so many."""
-    wanted = count if limit is None else min(limit, count)
-    steps = wanted * view.state.count // max(1, count)
+    most = count if limit is None else min(limit, count)
+    steps = most * view.state.count // max(1, count)
     if steps > READ * count:
         return _rows(view, _sort_pks(view.connection, view.state.pks[mask], start, limit))
-    return gather((rows[mask[rows]] for rows in _walk(view, start, steps)), wanted)
+    return gather((rows[mask[rows]] for rows in _walk(view, start, steps)), most)
 
 
 def _first_matching(

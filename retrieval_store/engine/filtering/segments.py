@@ -69,12 +69,12 @@ class RowGroups:
     def mark(self, mask: Bools, runs: Sequence[Run]) -> None:
         """Set the mask, over rows, where the number is in one of the runs."""
         cuts = [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs]
-        wanted = sum(stop - start for start, stop in cuts)
-        if self.dense is not None and wanted * COMPARED >= len(runs) * self.dense.nbytes:
+        count = sum(stop - start for start, stop in cuts)
+        if self.dense is not None and count * COMPARED >= len(runs) * self.dense.nbytes:
             part = mask[self.first : self.first + len(self.dense)]
             for start, stop in runs:
                 part |= _in_range(self.dense, start, stop)
-        elif wanted:
+        elif count:
             parts = [self.rows[start:stop] for start, stop in cuts]
             rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
             # As numpy's own kind of index: it takes others at a third of the speed.
@@ -190,9 +190,9 @@ class DistinctNumbers:
     def equal(self, numbers: Iterable[Number]) -> list[int]:
         """Those that equal any of the numbers."""
         dtype = self.values.dtype
-        wanted = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
-        starts = self.values.searchsorted(wanted, side="left")
-        stops = self.values.searchsorted(wanted, side="right")
+        exact = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
+        starts = self.values.searchsorted(exact, side="left")
+        stops = self.values.searchsorted(exact, side="right")
         found: list[int] = (self.first + starts[starts < stops]).tolist()
         return found
 
@@ -268,14 +268,14 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
     """Postings for values[i] at rows[i], rows ascending; what isn't a scalar is left out."""
     kinds = set(map(type, values))
     numbers = np.empty(len(values), np.int64)  # of the value of each, where it is a scalar
-    held = np.zeros(len(values), np.bool_)
+    is_scalar = np.zeros(len(values), np.bool_)
 
     def of_kind(kind: type) -> tuple[Ints, Sequence[Any]]:
         if kinds == {kind}:
-            held[:] = True
+            is_scalar[:] = True
             return np.arange(len(values)), values
         places = np.flatnonzero([type(v) is kind for v in values]) if kind in kinds else _NO_PLACES
-        held[places] = True
+        is_scalar[places] = True
         return places, [values[i] for i in places.tolist()]
 
     places, strings = of_kind(str)
@@ -289,8 +289,8 @@ def build(rows: Ints, values: Sequence[Any]) -> Postings:
         count += len(distinct)
     places, bools = of_kind(bool)
     numbers[places] = count + np.array(bools, np.int64)
-    if not held.all():
-        rows, numbers = rows[held], numbers[held]
+    if not is_scalar.all():
+        rows, numbers = rows[is_scalar], numbers[is_scalar]
     groups = group_rows(rows, numbers, count + 2)
     return Postings(texts, tuple(parts), count, groups, bytes_of_texts(texts))
 
@@ -457,14 +457,14 @@ class ElementSegment:
         every = np.ones(len(self.owners), np.bool_)
         return Rows(self.owners[evaluate_expression(expression, every, self._answer)])
 
-    def _answer(self, leaf: Expression, asked: Bools) -> Bools:
+    def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
         """(objects,) bool: which of the candidate objects fulfil a leaf."""
-        found = np.zeros(len(asked), np.bool_)
+        found = np.zeros(len(candidates), np.bool_)
         if isinstance(leaf, ColumnLeaf):
             rows = leaf.found_in(self.asked[column_of(leaf)])
             if rows is not None:
                 rows.mark(found)
-                return found & asked
+                return found & candidates
         raise TypeError(f"no mask is defined for {leaf!r} in an element")
 
 
@@ -559,11 +559,11 @@ def _places(rows: Ints, owners: Ints, found: Sequence[Any]) -> PlaceSegment:
 
 
 def _elements(
-    asked: tuple[Column, ...], rows: Ints, owners: Ints, found: Sequence[Any]
+    columns: tuple[Column, ...], rows: Ints, owners: Ints, found: Sequence[Any]
 ) -> ElementSegment:
     objects = [type(one) is dict for one in found]
     elements = [one for one in found if type(one) is dict]
-    inner = {column: _inner_segment(column, elements) for column in asked}
+    inner = {column: _inner_segment(column, elements) for column in columns}
     return ElementSegment(rows, owners[np.array(objects, np.bool_)], inner)
 
 
@@ -607,8 +607,8 @@ class TokenSegment:
     def nbytes(self) -> int:
         """Bytes of memory in its arrays; of tokens, a guess."""
         arrays = (self.rows, self.owners, self.text_of, self.codes, self.starts)
-        held = sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
-        return held + 100 * len(self.numbers)
+        size = sum(array.nbytes for array in (*arrays, self.texts, self.offsets))
+        return size + 100 * len(self.numbers)
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> "Texts":
         """The rows of texts with any of the tokens, or with every one."""
@@ -647,9 +647,9 @@ class Texts:
         """Set the mask, over rows, at these."""
         if not len(self.texts):
             return
-        wanted = np.zeros(len(self.segment.starts) - 1, np.bool_)
-        wanted[self.texts] = True
-        mask[self.segment.owners[wanted[self.segment.text_of]]] = True
+        is_sought = np.zeros(len(self.segment.starts) - 1, np.bool_)
+        is_sought[self.texts] = True
+        mask[self.segment.owners[is_sought[self.segment.text_of]]] = True
 
 
 def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:

@@ -59,7 +59,7 @@ def select(
     if expression is None and not view.state.some_dead:
         every = range(view.state.count)[offset:][:limit]
         return np.arange(every.start, every.stop)
-    if expression is None or limit is None or _is_kept(view, expression):
+    if expression is None or limit is None or _is_cached(view, expression):
         mask = filter_result(view, expression, evaluate).mask
         return rows_of_mask(view.state.alive if mask is None else mask, limit, offset)
     return _first(view, expression, offset + limit)[offset:]
@@ -73,30 +73,30 @@ def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:
 
 def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """(n,) bool: for each of these rows, in any order, whether the point fulfils the expression."""
-    kept = current_result(view, key_of(expression), expression, evaluate)
-    if kept is not None and kept.mask is not None:
-        return kept.mask[rows]
+    cached = current_result(view, key_of(expression), expression, evaluate)
+    if cached is not None and cached.mask is not None:
+        return cached.mask[rows]
     each, places = np.unique(rows, return_inverse=True)
     return filter_rows(view, expression, each)[places]
 
 
-def _is_kept(view: FilterView, expression: Expression) -> bool:
-    kept, stale = view.caches.allowed.at(key_of(expression), view.state)
-    return kept is not None and len(stale) <= FOLLOWED
+def _is_cached(view: FilterView, expression: Expression) -> bool:
+    cached, stale = view.caches.allowed.at(key_of(expression), view.state)
+    return cached is not None and len(stale) <= FOLLOWED
 
 
-def _first(view: FilterView, expression: Expression, wanted: int) -> Ints:
-    """The first `wanted` rows that fulfil the expression, or all if there are fewer. Terms that
+def _first(view: FilterView, expression: Expression, limit: int) -> Ints:
+    """The first `limit` rows that fulfil the expression, or all if there are fewer. Terms that
     columns in memory answer are evaluated for all points; terms for which points must be read are
     evaluated piece by piece, until enough rows are found."""
     known, others = split(view, expression)
     candidates = matching(view, known)
     if others is None:
-        mask, found = candidates, rows_of_mask(candidates, wanted, 0)
+        mask, found = candidates, rows_of_mask(candidates, limit, 0)
     else:
         pieces = _in_growing_pieces(candidates)
-        found = gather((rows[filter_rows(view, others, rows)] for rows in pieces), wanted)
-        if len(found) == wanted:  # there may be more
+        found = gather((rows[filter_rows(view, others, rows)] for rows in pieces), limit)
+        if len(found) == limit:  # there may be more
             return found
         mask = _mask_of(found, candidates)
     _keep(view, expression, mask)
@@ -121,7 +121,7 @@ def count_within(
     """How many points fulfil the expression, and whether that is all of them: after so many seconds
     as many as were found. Columns in memory answer at once; where points must be read, these are
     read piece by piece, since columns of all of them might take longer."""
-    if expression is None or view.state.count <= SMALL or _is_kept(view, expression):
+    if expression is None or view.state.count <= SMALL or _is_cached(view, expression):
         return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
     known, others = split(view, expression)
@@ -137,13 +137,13 @@ def count_within(
     return _keep(view, expression, _mask_of(np.concatenate(found), candidates)).count, True
 
 
-def gather(pieces: Iterator[Ints], wanted: int) -> Ints:
+def gather(pieces: Iterator[Ints], limit: int) -> Ints:
     """The first so many of all pieces, of which no more are made than it takes."""
     found, count = [np.empty(0, np.int64)], 0
-    while count < wanted and (rows := next(pieces, None)) is not None:
+    while count < limit and (rows := next(pieces, None)) is not None:
         found.append(rows)
         count += len(rows)
-    return np.concatenate(found)[:wanted]
+    return np.concatenate(found)[:limit]
 
 
 def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:

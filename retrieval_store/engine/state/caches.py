@@ -37,44 +37,44 @@ from retrieval_store.base.dataclasses import dataclass
 USUAL = 4 << 30  # bytes of memory, where the system doesn't tell how much there is
 SHARE = 4  # of the memory that the process may use: one part in so many
 KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
-COUNTED_EVERY = 1_024  # calls: then all that is held is counted anew
+COUNTED_EVERY = 1_024  # calls: then all caches are counted anew
 K = TypeVar("K")
 V = TypeVar("V")
 Evict = Callable[[], object]
 
 
 class MemoryBudget:
-    """limit: bytes that may be held."""
+    """Bounds the bytes that all caches take together to `limit`."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.now, self._settled = count().__next__, 0
-        self.ledger: deque[int] = deque([0])  # bytes that came and went; their sum is what is held
+        self.ledger: deque[int] = deque([0])  # bytes that came and went; their sum is in use
         self.caches: dict[int, weakref.ref[Cache[Any, Any]]] = {}
 
     @property
-    def held(self) -> int:
-        """Bytes that are held."""
+    def cached_bytes(self) -> int:
+        """The bytes that all caches take."""
         return sum(cache.nbytes for cache in self._there())
 
     @property
-    def told(self) -> dict[str, int]:
-        """What is told of it."""
-        return {"limit": self.limit, "held": self.held}
+    def usage(self) -> dict[str, int]:
+        """The limit and the bytes in use, as users are shown them."""
+        return {"limit": self.limit, "held": self.cached_bytes}
 
     def settle(self, in_use: "Cache[Any, Any]") -> None:
-        """Let go of what was unused for longest, if too much is held besides what is in use. To be
-        called where no lock is held."""
+        """Evict what was unused for longest, if the caches besides the one in use take too much.
+        The caller must hold no lock."""
         self._settled += 1
         if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
-            self.ledger = deque([self.held])
-        held = self._added_up()
-        if held > self.limit and held - in_use.nbytes > self.limit:
+            self.ledger = deque([self.cached_bytes])
+        total = self._added_up()
+        if total > self.limit and total - in_use.nbytes > self.limit:
             for evict in self._over(in_use):
                 evict()
 
     def _added_up(self) -> int:
-        """What is held, by the ledger, which is left with one entry."""
+        """The sum of the ledger, which is left with one entry."""
         ledger = self.ledger
         try:
             total = ledger.popleft()
@@ -97,7 +97,7 @@ class MemoryBudget:
         """Forget entries until enough room is left; what is to be called for them."""
         others = [cache for cache in self._there() if cache is not in_use]
         every = [(used, cache, key) for cache in others for key, used in cache.uses()]
-        over, calls = self.held - in_use.nbytes - KEPT * self.limit, []
+        over, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
         for _, cache, key in sorted(every, key=itemgetter(0)):
             if over <= 0:
                 break
@@ -264,17 +264,17 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
     """How many segments, from the bottom, are kept, and the rows that the new segment above them
     must cover: the stale ones, and those of the segments merged into it, which are at most twice as
     large. height: how many rows the reader has; a segment built for a later state may have more."""
-    kept, rows = len(layers.segments), layers.stale
-    while kept and len(layers.segments[kept - 1].rows) <= 2 * len(rows):
-        kept -= 1
-        rows = unite_rows(rows, layers.segments[kept].rows)
-    return kept, rows[rows < height]
+    lowest, rows = len(layers.segments), layers.stale
+    while lowest and len(layers.segments[lowest - 1].rows) <= 2 * len(rows):
+        lowest -= 1
+        rows = unite_rows(rows, layers.segments[lowest].rows)
+    return lowest, rows[rows < height]
 
 
-def refresh_layers(layers: Layers[S], kept: int, segment: S) -> Layers[S]:
-    """The layers with the lowest `kept` segments and a new one above, without stale rows."""
-    memory = layers.memory if kept else None
-    return Layers((*layers.segments[:kept], segment), np.empty(0, np.int64), memory)
+def refresh_layers(layers: Layers[S], lowest: int, segment: S) -> Layers[S]:
+    """The layers with the lowest so many segments and a new one above, without stale rows."""
+    memory = layers.memory if lowest else None
+    return Layers((*layers.segments[:lowest], segment), np.empty(0, np.int64), memory)
 
 
 class ChangeLog:
@@ -370,10 +370,10 @@ class LayerCache:
     def there(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
         """The same; None where there are no layers."""
         with self._lock:
-            held = self._layers.get(key) or self._empty.get(key)
-            if held is None:
+            known = self._layers.get(key) or self._empty.get(key)
+            if known is None:
                 return None
-            built, layers = held
+            built, layers = known
             if not layers.is_whole:  # its file was cut off
                 self._layers.drop(key)
                 return None
@@ -466,7 +466,7 @@ def current(
             if not layers.segments:
                 layers = begin() or layers
             if len(layers.stale):
-                kept, wanted = plan_refresh(layers, height)
-                layers = refresh_layers(layers, kept, build(wanted[alive[wanted]]))
+                lowest, rows = plan_refresh(layers, height)
+                layers = refresh_layers(layers, lowest, build(rows[alive[rows]]))
             cache.keep(key, seq, layers)
     return layers

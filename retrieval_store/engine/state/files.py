@@ -320,8 +320,8 @@ def pieces(magic: bytes, header: object, arrays: Sequence[Array | Streamed]) -> 
     """The bytes of a file, piece by piece. magic: eight bytes, which say what kind of file it is;
     header: of what JSON can say; one that is streamed is the last, if there is any."""
     types = [[_type_of(array), _length_of(array)] for array in arrays]
-    told = orjson.dumps([header, types])
-    head = magic + len(told).to_bytes(8, "little") + told
+    description = orjson.dumps([header, types])
+    head = magic + len(description).to_bytes(8, "little") + description
     place = len(head)
     yield head
     for array in arrays:

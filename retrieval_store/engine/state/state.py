@@ -243,15 +243,15 @@ def numbers_of(state: State) -> set[int]:
     return {space.number for space in state.known.values()}
 
 
-def rows_of(pks: Ints, wanted: Ints) -> Ints:
-    """(n,) the rows of the wanted pks, -1 for pks without a row. pks: of all rows, ascending."""
+def rows_of(pks: Ints, sought: Ints) -> Ints:
+    """(n,) the rows of the sought pks, -1 for pks without a row. pks: of all rows, ascending."""
     if not len(pks):
-        return np.full(len(wanted), NONE, np.int64)
+        return np.full(len(sought), NONE, np.int64)
     if int(pks[-1]) - int(pks[0]) == len(pks) - 1:
-        rows = wanted - pks[0]
+        rows = sought - pks[0]
         return np.where((rows >= 0) & (rows < len(pks)), rows, NONE)
-    rows = np.minimum(np.searchsorted(pks, wanted), len(pks) - 1)
-    return np.where(pks[rows] == wanted, rows, NONE)
+    rows = np.minimum(np.searchsorted(pks, sought), len(pks) - 1)
+    return np.where(pks[rows] == sought, rows, NONE)
 
 
 def caught_up(
@@ -289,8 +289,8 @@ def caught_up(
     return StateStep(state, ChangedRows(*changed))
 
 
-def _rows_there(pks: Ints, wanted: Ints) -> Ints:
-    rows = rows_of(pks, wanted)
+def _rows_there(pks: Ints, sought: Ints) -> Ints:
+    rows = rows_of(pks, sought)
     return rows[rows >= 0]
 
 
@@ -504,8 +504,8 @@ def _columns(fields: Fields, connection: apsw.Connection) -> str:
 
 @lru_cache(maxsize=64)
 def _column_list(payload: bool, document: bool, uri: bool, version: str) -> str:
-    wanted = True, payload, document, uri, version
-    return ", ".join(compress(("id", "payload", "document", "uri", version), wanted))
+    chosen = True, payload, document, uri, version
+    return ", ".join(compress(("id", "payload", "document", "uri", version), chosen))
 
 
 def _ids(keys: Sequence[Any]) -> list[PointId]:

@@ -189,10 +189,10 @@ def vector_files(directory: Path) -> set[int]:
     }
 
 
-def remove_derived(directory: Path, kept: Collection[str]) -> None:
+def remove_derived(directory: Path, names: Collection[str]) -> None:
     """Remove the derived files of a collection but those that are named."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        _remove(directory / DERIVED, _OF_DERIVED, kept.__contains__)
+        _remove(directory / DERIVED, _OF_DERIVED, names.__contains__)
 
 
 def _remove(

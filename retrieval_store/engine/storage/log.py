@@ -51,10 +51,10 @@ class LoggedChanges:
     def of(self, parts: int | None = None) -> Ints:
         """The pks of points of which any of these parts changed, or anything at all; each once,
         ascending."""
-        wanted = [pks for pks, held in self.writes if parts is None or held & parts]
-        if len(wanted) > 1:
-            return distinct(np.concatenate(wanted))
-        return wanted[0] if wanted else np.empty(0, np.int64)
+        lists = [pks for pks, changed in self.writes if parts is None or changed & parts]
+        if len(lists) > 1:
+            return distinct(np.concatenate(lists))
+        return lists[0] if lists else np.empty(0, np.int64)
 
 
 def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
@@ -112,10 +112,10 @@ def finish(write: WriteTransaction, changed: Ints, parts: int, inserted: int) ->
 def _trimmed_up_to(connection: apsw.Connection, seq: int) -> int:
     """The `seq` up to which the change log is cut off."""
     query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
-    held = 0
+    total = 0
     for at, pks in select(connection, query, seq - LOG_WRITES):
-        held += pks
-        if held > LOG_PKS:
+        total += pks
+        if total > LOG_PKS:
             return int(at)
     return max(0, seq - LOG_WRITES)
 
@@ -150,13 +150,13 @@ def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
     chunks, places, bits = _load(connection, pks)
     bits[places, pks % CHUNK] = present
     bitmaps = np.packbits(bits, axis=1)
-    kept = bits.any(axis=1)
+    has_any = bits.any(axis=1)
     connection.executemany(
         "INSERT OR REPLACE INTO presence VALUES (?, ?)",
-        [(int(chunks[i]), bitmaps[i].tobytes()) for i in np.flatnonzero(kept)],
+        [(int(chunks[i]), bitmaps[i].tobytes()) for i in np.flatnonzero(has_any)],
     )
     connection.executemany(
-        "DELETE FROM presence WHERE chunk = ?", [(int(chunk),) for chunk in chunks[~kept]]
+        "DELETE FROM presence WHERE chunk = ?", [(int(chunk),) for chunk in chunks[~has_any]]
     )
 
 

@@ -75,10 +75,10 @@ def read_sparsely(
         return []  # before each payload is read to be asked nothing
     places: list[list[int]] = [[] for _ in paths]
     values: list[list[Any]] = [[] for _ in paths]
-    wanted = _by_first_key(paths)
+    by_key = _by_first_key(paths)
     for place, payload in enumerate(_payloads(connection, pks)):
-        for key in payload.keys() & wanted.keys():
-            for number in wanted[key]:
+        for key in payload.keys() & by_key.keys():
+            for number in by_key[key]:
                 value = value_at(payload, paths[number])
                 # What begins with two keys of the payload, with dots and without, comes twice.
                 if value is not None and not (places[number] and places[number][-1] == place):

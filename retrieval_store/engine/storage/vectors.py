@@ -105,8 +105,8 @@ class _Blocks:
     def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
         size = self._rows
         blocks = np.arange(-(-rows // size)) if slots is None else slots // size
-        wanted = np.minimum(rows - blocks * size, size)
-        lacking = self._counts[blocks] < wanted
+        whole = np.minimum(rows - blocks * size, size)
+        lacking = self._counts[blocks] < whole
         return distinct(blocks[lacking]).tolist() if lacking.any() else []
 
 
@@ -206,17 +206,17 @@ class VectorFile:
         try:
             size = os.fstat(descriptor).st_size
             self._refuse_cut_off(size, count)
-            held = size // self._row_bytes
-            memory = mmap.mmap(descriptor, held * self._row_bytes, prot=mmap.PROT_READ)
+            room = size // self._row_bytes
+            memory = mmap.mmap(descriptor, room * self._row_bytes, prot=mmap.PROT_READ)
         finally:
             os.close(descriptor)
         numbers: Any = np.frombuffer(memory, self._none.dtype)
-        return memory, numbers.reshape(held, self._none.shape[1])
+        return memory, numbers.reshape(room, self._none.shape[1])
 
     def _refuse_cut_off(self, size: int, count: int) -> None:
-        held = size // self._row_bytes
-        if held < count:
-            raise DamagedError(f"{self.path} is cut off: it has room for {held} vectors of {count}")
+        room = size // self._row_bytes
+        if room < count:
+            raise DamagedError(f"{self.path} is cut off: it has room for {room} vectors of {count}")
 
     def admit(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> None:
         self._admission.admit(matrix, slots, lambda *block: self._verify(checksums, *block))

@@ -94,8 +94,8 @@ def _advance(known: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
 def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
     sizes = np.zeros(len(rows), np.int64)
     for segment in layers.segments:
-        held = ~outside(rows, segment.rows)
-        sizes[held] = segment.sizes[np.searchsorted(segment.rows, rows[held])]
+        is_here = ~outside(rows, segment.rows)
+        sizes[is_here] = segment.sizes[np.searchsorted(segment.rows, rows[is_here])]
     return sizes
 
 
@@ -121,8 +121,8 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         return file_key(self.of)
 
     def writer(self, view: ListView, going_on: GoingOn) -> Callable[[Path], int]:
-        """The lists as they are held, if nothing of what was deleted or replaced is in them; else
-        made anew."""
+        """The lists in memory, if nothing of what was deleted or replaced is in them; else new
+        ones."""
         layers = pure(view, self.of) or renew_lists(view, self.of, going_on)
         write = inverted.write
         return partial(write, key=self.of, layers=layers, state=view.state, going_on=going_on)
@@ -262,9 +262,9 @@ def word_shares(
     texts_of = _Texts(view, analyzer, identifiers)
     parts, _ = texts_of.parts(text)
     found = []
-    for (word, count), (held, often, scale) in zip(texts_of.counted(text), parts, strict=True):
+    for (word, count), (rows_with, often, scale) in zip(texts_of.counted(text), parts, strict=True):
         by_row = np.zeros(texts_of.height)
-        by_row[held] = often * scale
+        by_row[rows_with] = often * scale
         found.append((word, scale / (count * (K1 + 1)), by_row[rows]))
     return found
 
@@ -298,14 +298,14 @@ class _Texts:
         return parts, weights
 
     def share(self, found: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
-        """The greatest share of what a text says that one of these rows holds."""
+        """The greatest share of a text that the document of one of these rows has."""
         is_found = np.zeros(self.height, np.bool_)
         is_found[found] = True
-        held = np.zeros(self.height)  # of what the text says, by row
+        weight_of_row = np.zeros(self.height)  # of the text's words
         for (rows, _, _), weight in zip(parts, weights, strict=True):
-            held[rows[is_found[rows]]] += weight
+            weight_of_row[rows[is_found[rows]]] += weight
         greatest_idf = _idf(self._known.holders, 1)
-        return held_share(float(held[found].max(initial=0.0)), sum(weights), greatest_idf)
+        return held_share(float(weight_of_row[found].max(initial=0.0)), sum(weights), greatest_idf)
 
 
 def _measures_of(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:
@@ -428,10 +428,10 @@ def rank_sparse(
     def rank(query: SparseVector) -> Ranking:
         parts = []
         for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
-            rows, held = inverted.find_in(layers, index, known.above, *living)
+            rows, weights = inverted.find_in(layers, index, known.above, *living)
             having = len(rows) if corpus is None else int(np.count_nonzero(corpus[rows]))
             scale = value * (_idf(holders, having) if by_idf else 1.0)
-            parts.append((rows, held, scale))
+            parts.append((rows, weights, scale))
         return _best(parts, k, mask, len(view.state.pks))
 
     return [rank(query) for query in queries]

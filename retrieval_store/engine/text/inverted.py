@@ -102,18 +102,18 @@ def find_in(
     would take most of the time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, over in zip(layers.segments, above, strict=True):
-        found, held = segment.find(term)
+        found, values = segment.find(term)
         if len(found) and int(found[-1]) >= len(alive):  # built for a later state
             found = found[: np.searchsorted(found, len(alive))]
-            held = held[: len(found)]
+            values = values[: len(found)]
         if some_dead or over is not None:
             good = alive[found]
             if over is not None:
                 good &= outside(found, over)
             if not good.all():
-                found, held = found[good], held[good] if len(held) else held
+                found, values = found[good], values[good] if len(values) else values
         rows.append(found)
-        weights.append(held)
+        weights.append(values)
     if len(rows) == 2:
         return rows[1], weights[1]
     return np.concatenate(rows), np.concatenate(weights)
@@ -225,8 +225,8 @@ def file_key(key: ListKey) -> str:
         return f"{kind}.{what}"
     import hashlib  # which takes 3 ms, and not all that asks for words asks for a file
 
-    told = repr((what.language, sorted(what.stopwords)))
-    return f"{kind}.{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    description = repr((what.language, sorted(what.stopwords)))
+    return f"{kind}.{hashlib.sha256(description.encode()).hexdigest()[:16]}"
 
 
 def told_of(key: ListKey) -> list[object]:
@@ -237,18 +237,18 @@ def told_of(key: ListKey) -> list[object]:
     return [kind, [what.language, sorted(what.stopwords)]]
 
 
-def key_told(told: Any) -> ListKey:
+def parse_key(description: Any) -> ListKey:
     """The key in the JSON of a file. The name of a language is only stored; an invalid one is an
     error when words are split by it."""
     from retrieval_store.base.analysis import Analyzer
 
-    kind, what = told
+    kind, what = description
     if kind == "words":
         language, stopwords = what
         words = set(map(type, stopwords)) <= {str}
         if words and (language is None or type(language) is str):
             return kind, Analyzer(language, frozenset(stopwords))
-    elif (kind == "sparse" and type(what) is int) or told == [*TRIGRAMS]:
+    elif (kind == "sparse" and type(what) is int) or description == [*TRIGRAMS]:
         return kind, what
     raise ValueError(f"it has lists of {kind!r}")
 
@@ -328,9 +328,9 @@ class Vocabulary(Mapping[str, int]):
         return (self._bytes_of(number).decode() for number in range(len(self)))
 
     def __getitem__(self, word: str) -> int:
-        wanted = word.encode(errors="surrogatepass")  # of a query, which may have any
-        place = bisect_left(self._order, wanted, key=self._bytes_of)
-        if place < len(self._order) and self._bytes_of(self._order[place]) == wanted:
+        sought = word.encode(errors="surrogatepass")  # of a query, which may have any
+        place = bisect_left(self._order, sought, key=self._bytes_of)
+        if place < len(self._order) and self._bytes_of(self._order[place]) == sought:
             return int(self._order[place])
         raise KeyError(word)
 
@@ -365,7 +365,7 @@ def _arrays(segment: Lists, state: State) -> Iterator[Array]:
 
 def key_in(path: Path) -> ListKey:
     """The key of the lists in a file, as it says."""
-    return key_told(files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
+    return parse_key(files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
 
 
 def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
@@ -401,9 +401,9 @@ def _segment(
     living = rows >= 0
     if not living.all():  # others were deleted since
         owners = rows[owners].astype(np.int32)
-        kept = owners >= 0
-        offsets, owners = np.append(0, np.cumsum(kept))[offsets], owners[kept]
-        weights = weights[kept] if len(weights) else weights
+        is_alive = owners >= 0
+        offsets, owners = np.append(0, np.cumsum(is_alive))[offsets], owners[is_alive]
+        weights = weights[is_alive] if len(weights) else weights
         sizes = sizes[living] if len(sizes) else sizes
         rows = rows[living]
     elif len(rows) and int(rows[-1]) != len(rows) - 1:

@@ -118,10 +118,10 @@ def about_arrays(path: Path, most: int) -> bytes | None:
     if not os.path.lexists(path / ABOUT):
         return None
     with file_to_read(path / ABOUT) as file:
-        said = file.read(most + 1)
-    if len(said) > most:
+        content = file.read(most + 1)
+    if len(content) > most:
         raise InvalidArgumentError(f"{ABOUT} can't be read: it is longer than {most:,} bytes")
-    return said
+    return content
 
 
 def _vectors(path: Path) -> Any:

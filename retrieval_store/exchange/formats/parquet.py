@@ -55,12 +55,12 @@ class BatchReader:
             raise columns.no_ids(names, place.name)
         self._place, self._numbered = place, numbered
         self._fields = {name: meaning for name, meaning in meant.items() if meaning in FIELDS}
-        told = "metadata" in self._fields.values()
+        has_metadata = "metadata" in self._fields.values()
         others = [name for name in names if name not in self._fields]
         self._keys = {
             name: name.removeprefix(PREFIX)
             for name in others
-            if not (told and name.startswith(PREFIX))
+            if not (has_metadata and name.startswith(PREFIX))
         }
         self._number = 0
 
@@ -261,10 +261,10 @@ def about_parquet(path: Path) -> bytes | None:
     arrow, parquet = _pyarrow()
     with file_to_read(path) as file:
         try:
-            said = parquet.read_schema(file).metadata or {}
+            metadata = parquet.read_schema(file).metadata or {}
         except (arrow.ArrowException, OSError, ValueError) as error:
             raise FilePlace(path.name, "row").unreadable(error) from error
-    found: bytes | None = said.get(ABOUT)
+    found: bytes | None = metadata.get(ABOUT)
     return found
 
 

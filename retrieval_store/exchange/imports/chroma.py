@@ -108,17 +108,17 @@ def import_chroma(
         return Imported(source, tuple(carried), _elsewhere(copy, tenant, database))
 
 
-def _by_name(given: Any, found: Iterable[str]) -> dict[str, Embeds]:
+def _by_name(value: Any, found: Iterable[str]) -> dict[str, Embeds]:
     """The given functions by collection; InvalidArgumentError for an unknown collection."""
-    if given is None:
+    if value is None:
         return {}
-    if not isinstance(given, Mapping):
+    if not isinstance(value, Mapping):
         raise InvalidTypeError(
-            f"embedding_functions is {quote(given)}, expected a dict of functions by the names of "
+            f"embedding_functions is {quote(value)}, expected a dict of functions by the names of "
             "collections in Chroma's directory"
         )
     names = sorted(found)
-    for name in given:
+    for name in value:
         if name not in names:
             raise InvalidArgumentError(
                 f"embedding_functions has {quote(name)}, but Chroma's directory has no such "
@@ -126,7 +126,7 @@ def _by_name(given: Any, found: Iterable[str]) -> dict[str, Embeds]:
             )
     return {
         name: function_of(function, f"embedding_functions[{name!r}]")
-        for name, function in given.items()
+        for name, function in value.items()
     }
 
 

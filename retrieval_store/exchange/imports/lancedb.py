@@ -195,7 +195,7 @@ def _space(table: Any, vector_column: str) -> str:
     """The distance of the index of the vectors, where LanceDB stores it."""
     for index in table.list_indices():
         if vector_column in index.columns:
-            told = getattr(table.index_stats(index.name), "distance_type", None)
-            if isinstance(told, str) and told.lower() in _SPACES:
-                return _SPACES[told.lower()]
+            distance = getattr(table.index_stats(index.name), "distance_type", None)
+            if isinstance(distance, str) and distance.lower() in _SPACES:
+                return _SPACES[distance.lower()]
     return "l2"

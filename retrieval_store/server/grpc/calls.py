@@ -78,8 +78,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         self.refusing = _handler(self._refuse)
 
     def service(self, details: Any) -> Any:
-        """What answers a call; None where there is no such procedure, of which those alone are told
-        who are let in."""
+        """The handler of a call. For a procedure that doesn't exist it is None, and gRPC says so;
+        but clients without a valid key are refused."""
         found = self._handlers.get(details.method)
         if found is None and self.refused(details.invocation_metadata, None):
             return self.refusing
@@ -131,7 +131,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         may = self._shared.gate.may(headers, route.access)
         async with self._reading:
             sent = await self._message(context)
-        with self._shared.bodies.held() as take:
+        with self._shared.bodies.accounted() as take:
             take(len(sent))
             return await self._of_message(route, procedure, began, sent, may)
 
@@ -161,18 +161,18 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
     ) -> bytes:
         def read() -> RequestContext:
             message = procedure.parse(sent)
-            asked = procedure.request_of(message, self._shared.served, route.access == "read")
+            call = procedure.request_of(message, self._shared.served, route.access == "read")
             if not may:
                 raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
-            return asked
+            return call
 
-        def work(asked: RequestContext) -> bytes:
-            return _written(procedure, route.answer(asked), began)
+        def work(call: RequestContext) -> bytes:
+            return _written(procedure, route.answer(call), began)
 
         if len(sent) > self._limits.parsed_at_once:
             return await self._in_thread(None, lambda: work(read()))
-        asked = read()
-        return await self._in_thread(asked.timeout, partial(work, asked))
+        call = read()
+        return await self._in_thread(call.timeout, partial(work, call))
 
     async def _in_thread(self, timeout: int | None, work: Any) -> bytes:
         """The result of work in a thread. gRPC cancels the call when the client has gone or the
@@ -215,11 +215,11 @@ def _code(refusal: Response) -> StatusCode:
 async def _abort(context: Context, refusal: Response) -> None:
     """End a call with the refusal that an HTTP request would get."""
     is_text = refusal.media_type == TEXT
-    said = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
-    if len(said) > LONGEST_SAID:
-        said = f"{said[:LONGEST_SAID]}…"
+    message = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
+    if len(message) > LONGEST_SAID:
+        message = f"{message[:LONGEST_SAID]}…"
     after = () if refusal.retry_after is None else (("retry-after", str(refusal.retry_after)),)
-    await context.abort(_code(refusal), said, after)
+    await context.abort(_code(refusal), message, after)
 
 
 HEALTH = "/grpc.health.v1.Health/"
@@ -302,10 +302,10 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
                 with suppress(TimeoutError):
                     sent = await asyncio.wait_for(context.read(), READ_WITHIN)
         try:
-            asked = health_pb2.HealthCheckRequest.FromString(sent or b"")
+            check = health_pb2.HealthCheckRequest.FromString(sent or b"")
         except Exception:  # google.protobuf's, of which there is one class
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "failed to decode the message")
-        return await self._servicer.Check(asked, context)
+        return await self._servicer.Check(check, context)
 
     def service(self, details: Any) -> Any:
         """What answers a call."""

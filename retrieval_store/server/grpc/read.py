@@ -95,8 +95,8 @@ class Reading(GrpcToRest):
         )
 
     @classmethod
-    def _conditions(cls, given: Any) -> list[Any] | None:
-        return [cls.convert_condition(one) for one in given] if given else None
+    def _conditions(cls, value: Any) -> list[Any] | None:
+        return [cls.convert_condition(one) for one in value] if value else None
 
     @classmethod
     def convert_payload(cls, model: Any) -> dict[str, Any]:
@@ -245,14 +245,14 @@ class Reading(GrpcToRest):
         return {name: cls.convert_vector(model.vectors[name]) for name in model.vectors}
 
     @classmethod
-    def points(cls, given: Any) -> models.Batch:
+    def points(cls, value: Any) -> models.Batch:
         """Points to write, as columns."""
         return make_model(
             models.Batch,
             {
-                "ids": [new_id_of(one.id) for one in given],
-                "vectors": [cls._vectors(one) for one in given],
-                "payloads": [payload_of(one.payload) for one in given],
+                "ids": [new_id_of(one.id) for one in value],
+                "vectors": [cls._vectors(one) for one in value],
+                "payloads": [payload_of(one.payload) for one in value],
             },
         )
 
@@ -398,7 +398,7 @@ NO_SHARDS = _NoShards()
 
 
 def optional_field(
-    model: Message, name: str, read: Callable[[Any], Any] = lambda said: said
+    model: Message, name: str, read: Callable[[Any], Any] = lambda value: value
 ) -> Any:
     """The value of an optional field; None where it is absent."""
     return read(getattr(model, name)) if model.HasField(name) else None

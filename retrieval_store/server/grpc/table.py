@@ -253,12 +253,12 @@ class Procedure:
             if reads and not message.timeout:
                 raise wrong("Validation error in body: timeout is 0, expected 1 or more")
             query["timeout"] = str(message.timeout)
-        asked = RequestContext(served, names, query)
+        call = RequestContext(served, names, query)
         noticed = Noticed()
         with noticing(noticed):
-            asked.body = self.body(message)
-        asked.strings, asked.infers = noticed.strings, noticed.infers
-        return asked
+            call.body = self.body(message)
+        call.strings, call.infers = noticed.strings, noticed.infers
+        return call
 
 
 def _retrieve_request(model: Message) -> Any:

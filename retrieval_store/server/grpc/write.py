@@ -78,8 +78,8 @@ def field_of(value: Any) -> dict[str, Any]:
     if kind is bool:
         return {"bool_value": value}
     if kind is int:
-        held = INT_MIN <= value <= INT_MAX
-        return {"integer_value": value} if held else {"double_value": float(value)}
+        fits = INT_MIN <= value <= INT_MAX
+        return {"integer_value": value} if fits else {"double_value": float(value)}
     if kind is float:
         return {"double_value": value}
     if kind is dict:
@@ -107,25 +107,25 @@ def new_id_of(message: Message) -> Any:
     return known
 
 
-def vectors_field_of(given: Any) -> dict[str, Any]:
+def vectors_field_of(value: Any) -> dict[str, Any]:
     """The vectors of a point in the form that their message's constructor takes."""
-    if isinstance(given, Mapping):
-        named = {name: _vector_field_of(one) for name, one in given.items()}
+    if isinstance(value, Mapping):
+        named = {name: _vector_field_of(one) for name, one in value.items()}
         return {"vectors": {"vectors": named}}
-    return {"vector": _vector_field_of(given)}
+    return {"vector": _vector_field_of(value)}
 
 
-def _vector_field_of(given: Any) -> dict[str, Any]:
-    if isinstance(given, models.SparseVector):
-        return {"sparse": {"indices": given.indices, "values": given.values}}
-    if len(given) and isinstance(given[0], list):
-        return {"multi_dense": {"vectors": [{"data": _numbers_of(one)} for one in given]}}
-    return {"dense": {"data": _numbers_of(given)}}
+def _vector_field_of(value: Any) -> dict[str, Any]:
+    if isinstance(value, models.SparseVector):
+        return {"sparse": {"indices": value.indices, "values": value.values}}
+    if len(value) and isinstance(value[0], list):
+        return {"multi_dense": {"vectors": [{"data": _numbers_of(one)} for one in value]}}
+    return {"dense": {"data": _numbers_of(value)}}
 
 
-def _numbers_of(given: Any) -> Any:
+def _numbers_of(value: Any) -> Any:
     """Numbers; those that float16 can't hold are None elsewhere."""
-    return [math.inf if one is None else one for one in given] if None in given else given
+    return [math.inf if one is None else one for one in value] if None in value else value
 
 
 def matrix_of(message: Message) -> Matrix | list[Any]:
@@ -341,5 +341,5 @@ def snapshot_deleted(found: Any, seconds: float) -> Message:
 
 def health(found: Response, seconds: float) -> Message:
     """The version of the API."""
-    told = orjson.loads(found.body)
-    return messages.HealthCheckReply(title=told["title"], version=told["version"])
+    body = orjson.loads(found.body)
+    return messages.HealthCheckReply(title=body["title"], version=body["version"])

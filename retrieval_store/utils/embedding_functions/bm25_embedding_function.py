@@ -29,5 +29,5 @@ def Bm25EmbeddingFunction(
     }
     refuse("Bm25EmbeddingFunction", {**others, **kwargs})
     given: dict[str, Any] = {"average_length": avg_len, "k": k, "b": b, "language": language}
-    said = {name: value for name, value in given.items() if value is not None}
-    return BM25Embedding(stemming=not disable_stemmer, **said)
+    settings = {name: value for name, value in given.items() if value is not None}
+    return BM25Embedding(stemming=not disable_stemmer, **settings)

@@ -42,11 +42,20 @@ SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
 MODES = get_args(SearchMode)
 KNOWN = (
     *("filter", "where_document", "search_mode", "alpha", "fusion", "depth", "exact", "ef"),
-    *("search_params", "offset", "max_distance", "min_score", "score_threshold", "group_by"),
+    *(
+        "recall",
+        "search_params",
+        "offset",
+        "max_distance",
+        "min_score",
+        "score_threshold",
+        "group_by",
+    ),
     *("group_size", "rerank", "rerank_from", "rerank_query"),
 )
 _PASSED = (
-    *("exact", "ef", "depth", "offset", "max_distance", "min_score", "group_by", "group_size"),
+    *("exact", "ef", "recall", "depth", "offset", "max_distance", "min_score"),
+    *("group_by", "group_size"),
     *("rerank", "rerank_from", "rerank_query"),
 )
 _DIVERSE = ("offset", "group_by", "rerank")  # with which no diverse choice goes

@@ -216,11 +216,12 @@ class Client:
         """A new collection; raises AlreadyExistsError for a name that is taken.
 
         configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
-        "max_neighbors", "ef_search"}, "index": "hnsw" | "exact" | a plugin's {"name", "settings"},
-        "text": {"language", "stemming", "stopwords"}, "vectors": {"datatype": "float32" |
-        "float16"}, "sparse": {"idf": False | True}}; on a cluster also "qdrant": {"shard_number",
-        "replication_factor", "write_consistency_factor", "on_disk", "quantization"}. With "sparse"
-        points may have sparse vectors, whose indices are weighted by their idf if "idf" is True.
+        "max_neighbors", "ef_search"}, "index": "clusters" | "hnsw" | "exact" | a plugin's {"name",
+        "settings"}, "recall": the share of the nearest that is enough, "text": {"language",
+        "stemming", "stopwords"}, "vectors": {"datatype": "float32" | "float16"}, "sparse": {"idf":
+        False | True}}; on a cluster also "qdrant": {"shard_number", "replication_factor",
+        "write_consistency_factor", "on_disk", "quantization"}. With "sparse" points may have sparse
+        vectors, whose indices are weighted by their idf if "idf" is True.
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: a callable, or the name of a registered function that is made without
         settings, such as "minilm"; left out, the default one (wordllama); None for none. Where no

@@ -163,6 +163,7 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
     ),
     model,
     click.option("--exact", is_flag=True, help="The very nearest, without the index."),
+    click.option("--recall", type=float, help="The share of the nearest that is enough."),
 )
 
 

@@ -59,6 +59,7 @@ from retrieval_store.cluster.space import (
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId, PayloadPath, value_at
 from retrieval_store.filters.leaves import fulfils
+from retrieval_store.indexes import ef_of
 from retrieval_store.indexes.exact import exact_distances, length_of
 from retrieval_store.query import executor
 from retrieval_store.query.executor import Label, Ranked
@@ -493,6 +494,8 @@ def _params(near: NearestDense, collection: QdrantCollection) -> models.SearchPa
     rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
     limits = collection.limits
     wanted = near.ef or collection.settings.ef
+    if near.recall is not None and near.ef is None:
+        wanted = ef_of(near.recall)
     if not limits.exact and (near.exact or collection.settings.graph().m == NO_GRAPH):
         raise ClusterError(
             f"{collection.place} allows no searches without an index (search_allow_exact of its "

@@ -47,7 +47,7 @@ from retrieval_store.engine.storage.schema import POINTS, Space, read_head
 from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.indexes import EXACT, is_installed
+from retrieval_store.indexes import CLUSTERS, EXACT
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import answer
@@ -259,8 +259,7 @@ def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) 
 def index_at_hand(space: Indexed) -> str:
     """The name of the index that a space has or may get here; "exact" where its package isn't
     installed."""
-    name = index_name(space)
-    return name if is_installed(name) else EXACT
+    return CLUSTERS if uses_clusters(space) else index_name(space)
 
 
 def statistics(view: SearchView, directory: Path | None) -> Payload:

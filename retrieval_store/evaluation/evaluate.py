@@ -32,8 +32,8 @@ from retrieval_store.filters.expression import DocumentContains
 EvaluatedMode: TypeAlias = Literal["dense", "text", "hybrid"]
 MODES: tuple[EvaluatedMode, ...] = get_args(EvaluatedMode)
 ARGUMENTS = (
-    "mode", "where", "where_document", "max_distance", "min_score", "exact", "ef", "group_by",
-    "rerank",
+    "mode", "where", "where_document", "max_distance", "min_score", "exact", "ef", "recall",
+    "group_by", "rerank",
 )  # fmt: skip
 How: TypeAlias = Mapping[str, Any]  # arguments of Collection.query
 

@@ -38,6 +38,11 @@ def recall_of(ef: int | None) -> float:
     return next((recall for most, recall in RECALL_OF_EF if ef <= most), 0.995)
 
 
+def ef_of(recall: float) -> int:
+    """A number of candidates of a graph that stands for a recall."""
+    return next((most for most, found in RECALL_OF_EF if found >= recall), 2 * RECALL_OF_EF[-1][0])
+
+
 class VectorIndex(Protocol):
     """Vectors numbered 0, 1, … in the order in which they were added; none is ever taken out.
 

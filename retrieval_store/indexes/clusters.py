@@ -458,6 +458,7 @@ def _kmeans(rows: Matrix, count: int, draw: np.random.Generator) -> Matrix:
         centres[full] = sums / counts[full, None]
         if len(empty := np.flatnonzero(counts == 0)):  # they take a row each of the largest
             largest = np.argsort(-counts)[: len(empty)]
+            largest = largest[counts[largest] > 1]
             some = rows[order[starts[largest] + counts[largest] // 2]]
             centres[empty[: len(some)]] = some
     return centres

@@ -116,6 +116,7 @@ CHECKS: Mapping[str, checks.Check] = {
     "offset": checks.whole(0, DEEPEST),
     "exact": checks.flag,
     "ef": checks.whole(1, DEEPEST),
+    "recall": checks.share,
     "alpha": checks.share,
     "fusion": checks.one_of(FUSIONS),
     "max_distance": checks.number,

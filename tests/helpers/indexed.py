@@ -13,7 +13,7 @@ DIMENSION = 8
 with_codes = pytest.mark.skipif(
     kernel() is None, reason="there are no codes without the compiled part"
 )
-SMALL = {"hnsw": {"ef_search": 20, "max_neighbors": 8, "ef_construction": 40}}
+SMALL = {"index": "hnsw", "hnsw": {"ef_search": 20, "max_neighbors": 8, "ef_construction": 40}}
 
 
 def until(condition, what):

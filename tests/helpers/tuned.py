@@ -53,6 +53,11 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "slice_bytes": "engine.maintenance.compaction.SLICE_BYTES",
         # Indexes and codes, and which of the ways to the nearest is taken.
         "index_worth": "engine.search.graph.WORTH_CELLS",
+        "clustered_at_least": "engine.maintenance.derive.MIN_CLUSTERED",
+        "cluster_part_cells": "engine.search.clusters.PART_CELLS",
+        "cluster_part_share": "engine.search.clusters.PART_SHARE",
+        "cluster_parts": "engine.search.clusters.MAX_PARTS",
+        "cost_of_clusters": "engine.search.planner.CLUSTER_PASS",
         "index_load_cost": "engine.maintenance.derive.LOADING",
         "coded_cells": "engine.search.planner.MIN_CODED_NUMBERS",
         "coded_cells_everywhere": (
@@ -127,7 +132,7 @@ def tuned(patch: pytest.MonkeyPatch | None = None, /, **values: Any) -> None:
 
 
 def eager_indexes(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Build an index of the smallest collections at once, and use it wherever it can be used."""
+    """Build a graph of the smallest collections at once, and use it wherever it can be used."""
     tuned(patch, index_worth=1, fresh_cells=0, maintenance_every=1, dead_cells=2_000)
     tuned(patch, index_load_cost=0)
     use_index(patch)
@@ -136,6 +141,12 @@ def eager_indexes(patch: pytest.MonkeyPatch | None = None) -> None:
 def use_index(patch: pytest.MonkeyPatch | None = None) -> None:
     """Take passes over codes, and over many vectors, for so slow that a large collection has an
     index, and uses it, however fast the machine."""
+    usual = resolve_name("retrieval_store.api.configuration.ALL_DEFAULTS")
+    graph = resolve_name("retrieval_store.api.configuration.INDEX_BEFORE")
+    if patch is None:
+        usual["index"] = graph
+    else:
+        patch.setitem(usual, "index", graph)
     tuned(patch, cost_of_a_pass=1e12, cost_of_floats=1e11)
 
 
@@ -145,6 +156,13 @@ def eager_codes(patch: pytest.MonkeyPatch | None = None) -> None:
     tuned(patch, coded_cells_everywhere=1, coded_dimensions=1, cells_coded_at_once=0)
     tuned(patch, fresh_cells=0, maintenance_every=1, cost_of_a_pass=-1e9, few_of_all=1)
     tuned(patch, share_of_a_large_result=1, code_segment=128, code_file_segments=2)
+
+
+def eager_clusters(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Make clusters of small collections, and of a few vectors behind them, and use them wherever
+    they can be used."""
+    tuned(patch, clustered_at_least=200, cluster_part_cells=1, cluster_part_share=10**9)
+    tuned(patch, cost_of_clusters=-1e9, maintenance_every=1)
 
 
 def use_trigrams(patch: pytest.MonkeyPatch | None = None) -> None:

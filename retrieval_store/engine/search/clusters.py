@@ -72,6 +72,7 @@ BASE, RECALL = "0", "recall"  # the last parts of keys; parts of later slots hav
 MAX_PARTS = 12  # then they become one
 PART_CELLS = 2_000_000  # numbers of vectors behind the clusters: fewer are left for later
 PART_SHARE = 64  # and they are at least one in so many of all
+MEASURED_AGAIN = 1.25  # of so many times as many vectors
 OUTGROWN = 2  # a new base is made of so many times as many slots
 LARGEST = 1e20  # of a number of a centre
 GoingOn = Callable[[], object]
@@ -369,9 +370,15 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         base, recall = self._base, self._recall
         if base is None or self.closed:
             return None
-        if recall is not None and self.covered < 1.25 * recall.vectors:
-            return None
-        return self.made_clusters(base)
+        known = recall is not None and self.covered < MEASURED_AGAIN * recall.vectors
+        return None if known else self.made_clusters(base)
+
+    def lacking(self, slots: int) -> int:
+        """Of how many vectors something should be made, or measured."""
+        work = self.next_work(slots)
+        if work is not None:
+            return work.stop - work.first
+        return 0 if self.to_measure is None else self.covered
 
     def note_recall(self, recall: Recall) -> None:
         """Go on with what was measured."""

@@ -38,7 +38,7 @@ from retrieval_store.engine.search.planner import (
 from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.indexes import VectorIndex, recall_of
+from retrieval_store.indexes import VectorIndex, ef_of, recall_of
 from retrieval_store.indexes.exact import (
     FloatPass,
     Norms,
@@ -257,8 +257,8 @@ class _DenseSearch:
         clusters = self._open.clusters
         clusters.load_saved(self._context.view.connection)
         shown = clusters.shown()
-        if (work := clusters.next_work(self._context.slots)) is not None:
-            self._trace.note_uncoded(work.stop - work.first, self._context.dimension)
+        if lacking := clusters.lacking(self._context.slots):
+            self._trace.note_uncoded(lacking, self._context.dimension)
         if shown is None:
             why = clusters.refused or "they are made in the background"
             self._trace.remark(f"there are no clusters yet, and all are searched exactly: {why}")
@@ -313,7 +313,8 @@ class _DenseSearch:
         if covered:
             stored = index_settings(context.space.space).get("ef_search")
             usual = stored if isinstance(stored, int) else self._index.ef_search
-            ef = max(1, self._near.ef or usual)
+            asked = None if self._near.recall is None else ef_of(self._near.recall)
+            ef = max(1, self._near.ef or asked or usual)
         return CostInputs(
             context.slots,
             min(context.allowed.count, context.slots - context.space.dead),

@@ -20,6 +20,9 @@ void rs_encode(const Encoding *to);
 void rs_turn(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
              Turned *turned);
 void rs_gather(const Gathering *to);
+int rs_cluster_encode(const ClusterEncoding *to);
+void rs_cluster_rank(const InstructionSet *set, ClusterScan *scan);
+int rs_cluster_scan(const InstructionSet *set, ClusterScan *scan);
 
 static uint64_t seed = 88172645463325252u;
 
@@ -197,6 +200,117 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
     return wrong;
 }
 
+#define CLUSTERS 3
+
+/* Rows in two of three clusters each, searched by every instruction set: slots that are allowed, each
+   once, nearest first, the same by all sets, and the very nearest row among them. */
+static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
+{
+    int64_t groups = (dimension + GROUP - 1) / GROUP, chunks = (dimension + CHUNK - 1) / CHUNK;
+    int64_t blocks = (2 * count + BLOCK - 1) / BLOCK, bytes = groups * GROUP_BYTES + OF_PLACE * BLOCK;
+    float *rows = room(count * dimension, 4), *centres = room(CLUSTERS * dimension, 4);
+    float *mean = room(dimension, 4), *signs = room(2 * dimension, 4), *query = room(dimension, 4);
+    float *own = room(dimension, 4), *other = room(dimension, 4);
+    double *wide = room(dimension, 8);
+    for (int64_t i = 0; i < count * dimension; i++)
+        rows[i] = (float)chance();
+    for (int64_t i = 0; i < CLUSTERS * dimension; i++)
+        centres[i] = (float)(chance() / 4);
+    for (int64_t i = 0; i < 2 * dimension; i++)
+        signs[i] = chance() < 0 ? -1 : 1;
+    Frame frame = {mean, signs, dimension, metric};
+    uint8_t *places = room(blocks, bytes);
+    uint32_t *slots = room(count, 4), *allowed = room((count + BLOCK - 1) / BLOCK, 4);
+    int64_t offsets[CLUSTERS + 1] = {0};
+    for (int64_t cluster = 0; cluster < CLUSTERS; cluster++) {
+        int64_t found = 0;
+        for (int64_t row = 0; row < count; row++)
+            if (row % CLUSTERS != cluster)
+                slots[found++] = (uint32_t)row;
+        ClusterEncoding encoding = {&frame, rows, slots, count, FLOAT32, found, offsets[cluster],
+                                    centres + cluster * dimension, places, own, other};
+        if (rs_cluster_encode(&encoding) != DONE)
+            return 1;
+        offsets[cluster + 1] = offsets[cluster] + found;
+    }
+    Frame centre_frame = {mean, signs, dimension, metric == L2 ? L2 : PRODUCT};
+    Piece piece = {room(BLOCK * chunks, 4), room(BLOCK * chunks, 4), room(OF_ROW * BLOCK, 4),
+                   room(BLOCK, 4), NULL, 0, CLUSTERS, 0};
+    Encoding encoding = {&centre_frame, centres, CLUSTERS, FLOAT32, 0, (uint8_t *)piece.high,
+                         (uint8_t *)piece.low, (float *)piece.rows, (float *)piece.finer, wide, own};
+    rs_encode(&encoding);
+    for (int64_t block = 0; block < (count + BLOCK - 1) / BLOCK; block++)
+        allowed[block] = (uint32_t)(int32_t)(chance() * 2147483647.0) * 2654435761u;
+    int64_t capacity = 2 * count + 64, size = 1, wrong = 0;
+    while (size < 2 * capacity)
+        size *= 2;
+    Estimate *found = room(capacity, 8);
+    uint32_t *index = room(size, 4);
+    int8_t *digits = room(CHUNK, chunks);
+    uint8_t *tables = room(groups, TABLE_BYTES);
+    double *distances = room(count, 8);
+    for (int kind = 0; kind < 3; kind++) { /* all, some, and slots below a limit */
+        int64_t first[K], firsts = -1, limit = kind == 2 ? count / 2 : count;
+        double length = 0;
+        for (int64_t i = 0; i < dimension; i++) {
+            query[i] = (float)chance();
+            length += (double)query[i] * query[i];
+        }
+        length = sqrt(length);
+        Distances wanted = {rows, NULL, query, own, distances, count, count, dimension, FLOAT32,
+                            metric, length};
+        rs_distances(&wanted);
+        for (int64_t number = 0; rs_set(number); number++) {
+            int32_t products[CLUSTERS], order[CLUSTERS];
+            float terms[CLUSTERS];
+            Turned turned;
+            Places parts[] = {{places, offsets}};
+            All *all = sought_of(count);
+            ClusterScan scan = {parts, 1, &piece, &centre_frame, &frame, query, other, wide, &turned,
+                                digits, tables, kind == 1 ? allowed : NULL, groups, limit, CLUSTERS,
+                                chunks, products, terms, order, 0, 4 * count, 0, 0, found, 0, capacity,
+                                count, index, size, 16, &wanted, all->sought, length, -INFINITY, 0, 0};
+            rs_cluster_rank(rs_set(number), &scan);
+            int state;
+            while ((state = rs_cluster_scan(rs_set(number), &scan)) == MORE)
+                ;
+            Sought *sought = all->sought;
+            int64_t best = -1, bad = state != DONE;
+            for (int64_t row = 0; row < limit; row++)
+                if ((kind != 1 || (allowed[row / BLOCK] >> row % BLOCK & 1)) &&
+                    (best < 0 || distances[row] < distances[best]))
+                    best = row;
+            for (int64_t i = 0; i < sought->chosen; i++) {
+                int64_t slot = sought->slots[i];
+                bad |= slot >= limit || (kind == 1 && !(allowed[slot / BLOCK] >> slot % BLOCK & 1));
+                bad |= sought->uppers[i] != distances[slot];
+                bad |= i > 0 && (sought->uppers[i] < sought->uppers[i - 1] || slot == sought->slots[i - 1]);
+                if (firsts >= 0 && i < firsts)
+                    bad |= first[i] != slot;
+            }
+            bad |= best >= 0 && (!sought->chosen || distances[sought->slots[0]] != distances[best]);
+            bad |= firsts >= 0 && firsts != sought->chosen;
+            firsts = sought->chosen < K ? sought->chosen : K;
+            for (int64_t i = 0; i < firsts; i++)
+                first[i] = sought->slots[i];
+            if (bad)
+                printf("clusters by %s: wrong for %lld rows of %lld\n", rs_set_name(number),
+                       (long long)count, (long long)dimension);
+            wrong += bad;
+            release(all);
+        }
+    }
+    slots[0] = (uint32_t)count; /* of no row */
+    ClusterEncoding outside = {&frame, rows, slots, count, FLOAT32, 1, 0, centres, places, own, other};
+    wrong += rs_cluster_encode(&outside) != OUTSIDE;
+    void *all[] = {rows, centres, mean, signs, query, own, other, wide, places, slots, allowed, found,
+                   index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
+                   (void *)piece.rows, (void *)piece.finer};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        free(all[i]);
+    return (int)wrong;
+}
+
 /* Numbers, lengths, sums and dimensions that callers refuse: what comes of them has no meaning, but
    none is undefined. */
 static void refused(int64_t dimension, int64_t metric)
@@ -256,6 +370,10 @@ int main(void)
         for (size_t c = 0; c < sizeof(counts) / sizeof(*counts); c++)
             for (int64_t metric = COSINE; metric <= L1; metric++, tried++)
                 wrong += compare(dimensions[d], counts[c], metric);
+    for (size_t d = 2; d < sizeof(dimensions) / sizeof(*dimensions); d++) /* of few numbers many tie */
+        for (size_t c = 0; c < sizeof(counts) / sizeof(*counts); c++)
+            for (int64_t metric = COSINE; metric < L1; metric++, tried++)
+                wrong += compare_clusters(dimensions[d], counts[c], metric);
     printf("%d sets of vectors by", tried);
     for (int64_t number = 0; rs_set_name(number); number++)
         printf(" %s", rs_set_name(number));

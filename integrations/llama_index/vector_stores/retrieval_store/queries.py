@@ -94,7 +94,7 @@ RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
 OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
 RERANKED = ("rerank", "rerank_from", "rerank_query")
 SEARCHED = (  # as a Collection is
-    *("exact", "ef", "offset", "max_distance", "min_score", "group_by", "group_size"),
+    *("exact", "ef", "recall", "offset", "max_distance", "min_score", "group_by", "group_size"),
     *RERANKED,
 )
 FUSIONS = ("adaptive", "rrf", "weighted")

@@ -1,0 +1,421 @@
+"""Collections that are searched by clusters: as many of the nearest are found as was asked for,
+whatever is written meanwhile, and whatever becomes of the files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import retrieval_store
+from retrieval_store.errors import InvalidArgumentError
+from tests.helpers.indexed import until
+from tests.helpers.oracle import brute_force
+from tests.helpers.small_stores import sql
+from tests.helpers.tuned import eager_clusters, tuned
+from tests.often import times, up_to
+
+pytestmark = pytest.mark.embedded
+DIMENSION, COUNT = 24, 3_000
+CONFIGURATION = {"hnsw": {"space": "cosine"}, "recall": 0.9}
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch):
+    eager_clusters(monkeypatch)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "store"
+
+
+def groups(count, seed=0):
+    """Vectors that lie around two hundred centres, as those of texts do around what they are about:
+    the seed chooses the vectors, but never the centres."""
+    centres = np.random.default_rng(99).standard_normal((200, DIMENSION))
+    drawn = np.random.default_rng(seed).standard_normal((count, DIMENSION + 1))
+    chosen = centres[(np.abs(drawn[:, -1]) * 1e6).astype(int) % 200]
+    return (chosen + 0.5 * drawn[:, :-1]).astype(np.float32)
+
+
+def populated(client, count=COUNT, configuration=CONFIGURATION, name="things"):
+    things = client.create_collection(name, configuration, embedding_function=None)
+    things.add(
+        ids=[str(i) for i in range(count)],
+        embeddings=groups(count),
+        metadatas=[{"n": i, "tenth": i % 10} for i in range(count)],
+    )
+    things.optimize()
+    return things
+
+
+def opened(store):
+    client = retrieval_store.Client(path=store)
+    return client.get_collection("things", embedding_function=None)
+
+
+def methods(things, **more):
+    plans = things.explain(query_embeddings=groups(1, 5), **more)["plans"]
+    return [plan["method"] for plan in plans]
+
+
+def found_of(things, true_ones, queries, **more):
+    """The share of the true ones that is found."""
+    hits = things.query(query_embeddings=queries, n_results=10, include=[], **more)["ids"]
+    right = [len(set(found) & set(true)) for found, true in zip(hits, true_ones, strict=True)]
+    return sum(right) / sum(map(len, true_ones))
+
+
+def nearest(vectors, queries, metric, ids=None, count=10):
+    ids = [str(i) for i in range(len(vectors))] if ids is None else ids
+    far = [brute_force(query, vectors, metric) for query in queries]
+    return [[ids[i] for i in np.argsort(one, kind="stable")[:count]] for one in far]
+
+
+def covered(things):
+    return things.stats()["spaces"][""]["clustered_slots"]
+
+
+def cluster_files(store):
+    return sorted(path.name for path in Path(store).glob("*/derived/clusters.*"))
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_as_many_are_found_as_were_asked_for(client, metric):
+    things = populated(client, configuration={**CONFIGURATION, "hnsw": {"space": metric}})
+    queries = groups(100, 5)
+    true_ones = nearest(groups(COUNT), queries, metric)
+    assert methods(things) == ["clusters"]
+    assert found_of(things, true_ones, queries) > 0.85  # .9 was asked for
+    assert found_of(things, true_ones, queries, recall=0.98) > 0.95
+    assert found_of(things, true_ones, queries, exact=True) == 1
+
+
+def test_hits_have_exact_distances_in_order(client):
+    things = populated(client)
+    queries = groups(20, 6)
+    found = things.query(query_embeddings=queries, n_results=7, include=["distances"])
+    for query, ids, distances in zip(queries, found["ids"], found["distances"], strict=True):
+        truth = brute_force(query, groups(COUNT)[[int(i) for i in ids]], "cosine")
+        assert np.allclose(distances, truth, rtol=1e-9, atol=1e-12)
+        assert distances == sorted(distances) and len(set(ids)) == 7
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_filters_hold_and_as_many_are_found(client, share):
+    things = populated(client)
+    most, queries = int(share * 10), groups(100, 7)
+    allowed = [i for i in range(COUNT) if i % 10 < most]
+    true_ones = nearest(groups(COUNT)[allowed], queries, "cosine", [str(i) for i in allowed])
+    where = {"tenth": {"$lt": most}}
+    hits = things.query(query_embeddings=queries, n_results=10, where=where, include=[])["ids"]
+    assert all(int(i) % 10 < most for ids in hits for i in ids)
+    assert found_of(things, true_ones, queries, where=where) > 0.85
+
+
+def test_more_places_are_looked_at_for_a_higher_recall_and_under_a_filter(client):
+    things = populated(client)
+
+    def places(**more):
+        (plan,) = things.explain(query_embeddings=groups(1, 5), **more)["plans"]
+        return plan["ef"] if plan["method"] == "clusters" else 10**9
+
+    assert places(recall=0.8) < places(recall=0.95) <= places(recall=0.995)
+    assert places(recall=0.8) < places(recall=0.8, where={"tenth": {"$lt": 5}})
+    assert places(recall=0.8) <= places(ef=16) < places(ef=100)
+
+
+def test_what_was_measured_is_told(client):
+    things = populated(client)
+    told = things.explain(query_embeddings=groups(1, 5))["recall"]
+    assert told["target"] == 0.9 and told["questions"] == 200
+    assert [one["matching"] for one in told["measured"]] == [1, 0.3, 0.1]
+    assert all(0.9 < one["recall"] <= 1 for one in told["measured"])  # of the default, .98
+    assert things.stats()["spaces"][""]["recall"]["measured"] == told["measured"]
+    assert abs(told["at"] - time.time()) < 3_600
+
+
+def test_a_query_that_asks_for_a_recall_gets_clusters_for_the_next_ones(client):
+    things = populated(client, configuration={"hnsw": {"space": "cosine"}})
+    assert covered(things) == 0
+    first = things.explain(query_embeddings=groups(1, 5), recall=0.9)
+    assert first["plans"][0]["method"] != "clusters"
+    assert any("no clusters yet" in remark for remark in first["remarks"])
+    until(lambda: methods(things, recall=0.9) == ["clusters"], "no clusters were made")
+    assert methods(things) != ["clusters"]  # who asks for none is answered exactly
+
+
+def test_uniform_noise_is_searched_exactly_and_it_is_said(client):
+    noise = np.random.default_rng(3).standard_normal((COUNT, 128)).astype(np.float32)
+    things = client.create_collection(
+        "noise", {"hnsw": {"space": "cosine"}, "recall": 0.98}, embedding_function=None
+    )
+    things.add(ids=[str(i) for i in range(COUNT)], embeddings=noise)
+    things.optimize()
+    told = things.explain(query_embeddings=noise[:1] + 0.1)
+    assert told["plans"][0]["method"] in ("exact", "codes")
+    assert any("was not reached by clusters" in remark for remark in told["remarks"])
+
+
+def test_later_vectors_and_deleted_ones(client, monkeypatch):
+    things = populated(client)
+    vectors, queries = groups(COUNT), groups(50, 8)
+    things.delete(ids=[str(i) for i in range(0, COUNT, 3)])
+    tuned(monkeypatch, cluster_part_cells=10**9)  # what comes now stays behind the clusters
+    more = groups(100, 9)
+    things.add(ids=[f"new {i}" for i in range(100)], embeddings=more)
+    ids = [str(i) for i in range(COUNT) if i % 3] + [f"new {i}" for i in range(100)]
+    every = np.concatenate([vectors[[i for i in range(COUNT) if i % 3]], more])
+    true_ones = nearest(every, queries, "cosine", ids)
+    assert covered(things) == COUNT and methods(things) == ["clusters"]
+    hits = things.query(query_embeddings=queries, n_results=10, include=[])["ids"]
+    assert not {i for found in hits for i in found} - set(ids)
+    assert found_of(things, true_ones, queries) > 0.85
+    own = things.query(query_embeddings=more, n_results=1, include=[])["ids"]
+    assert own == [[f"new {i}"] for i in range(100)]  # what has no place yet is never missed
+
+
+def test_later_vectors_get_places_and_many_of_them_a_new_base(store, monkeypatch):
+    tuned(monkeypatch, cluster_parts=2)
+    with retrieval_store.Client(path=store) as client:
+        things = populated(client, 1_000)
+        assert cluster_files(store)[0].startswith("clusters.1.0.0.")
+        for count, parts in ((1_100, 2), (1_200, 3), (1_300, 2), (1_400, 3), (2_100, 1)):
+            have = covered(things)
+            things.add(
+                ids=[str(i) for i in range(have, count)], embeddings=groups(2_100)[have:count]
+            )
+            things.optimize()
+            assert covered(things) == count
+            names = [name.split(".")[3] for name in cluster_files(store)]
+            assert sorted(names) == [*map(str, range(parts)), "recall"]
+    things = opened(store)
+    queries = groups(50, 8)
+    stored = np.array(things.get(include=["embeddings"])["embeddings"], np.float32)
+    assert found_of(things, nearest(stored, queries, "cosine"), queries) > 0.85
+
+
+def test_another_process_uses_them(store):
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+    program = (
+        "import sys, json, retrieval_store, numpy as np\n"
+        "things = retrieval_store.Client(path=sys.argv[1]).get_collection('things', "
+        "embedding_function=None)\n"
+        "things.query(query_embeddings=[[1.0] * 24], recall=.8)\n"
+        "print(json.dumps(things.stats()['spaces']['']['clustered_slots']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(store)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == COUNT
+
+
+def damaged(store, part):
+    (path,) = Path(store).glob(f"*/derived/clusters.1.0.{part}.*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("part", ["0", "recall"])
+def test_a_damaged_file_is_made_again(store, part, caplog):
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+    damaged(store, part)
+    things = opened(store)
+    queries = groups(20, 8)
+    true_ones = nearest(groups(COUNT), queries, "cosine")
+    assert found_of(things, true_ones, queries) > 0.85  # exactly, until they are there again
+    assert "can't be used and will be made again" in caplog.text
+    until(lambda: methods(things) == ["clusters"], "no clusters were made")
+    assert found_of(things, true_ones, queries) > 0.85
+
+
+def test_a_missing_base_is_made_again(store):
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+    (base,) = Path(store).glob("*/derived/clusters.1.0.0.*")
+    base.unlink()
+    things = opened(store)
+    things.query(query_embeddings=groups(1, 5))
+    until(lambda: methods(things) == ["clusters"], "no clusters were made")
+
+
+def test_verify_finds_false_places(store):
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+        assert not [report.problem for report in client.verify() if report.problem]
+    (path,) = Path(store).glob("*/derived/clusters.1.0.0.*")
+    content = path.read_bytes()
+    forged = content[:-1_500] + bytes(1_000) + content[-500:]
+    path.write_bytes(forged)
+    record = "UPDATE derived SET checksum = ? WHERE file = ?"
+    sql(path.parents[1] / "points.sqlite", record, zlib.crc32(forged), path.name)
+    with retrieval_store.Client(path=store) as client:
+        (problem,) = [report.problem for report in client.verify() if report.problem]
+        assert "is false, though its checksum is right" in problem
+
+
+PROGRAM = """
+import sys
+from tests.helpers.tuned import eager_clusters
+eager_clusters()
+import retrieval_store
+from tests.engine.search.test_clusters import groups
+things = retrieval_store.Client(path=sys.argv[1]).get_collection("things", embedding_function=None)
+print("begun", flush=True)
+at = int(sys.argv[2])
+while True:
+    ids = [str(i) for i in range(at, at + 50)]
+    things.add(ids=ids, embeddings=groups(at + 50)[at:])
+    things.query(query_embeddings=groups(1, 5))
+    at += 50
+"""
+
+
+def test_killed_while_clusters_are_made_nothing_is_lost(store):
+    with retrieval_store.Client(path=store) as client:
+        populated(client, 400)
+    for attempt in range(times(3, 10)):
+        count = opened(store).count()
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(store), str(count)], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None and process.stdout.readline() == b"begun\n"
+        time.sleep(0.1 + 0.2 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        things = opened(store)
+        queries = groups(20, 8)
+        stored = things.get(include=["embeddings"])
+        vectors = np.array(stored["embeddings"], np.float32)
+        assert np.array_equal(vectors, groups(len(vectors)))
+        true_ones = nearest(vectors, queries, "cosine", stored["ids"])
+        assert found_of(things, true_ones, queries) > 0.85
+        things.optimize()
+        assert found_of(things, true_ones, queries) > 0.85
+    with retrieval_store.Client(path=store) as client:
+        assert not [report.problem for report in client.verify() if report.problem]
+
+
+class Histories(RuleBasedStateMachine):
+    """Writes, deletes and reopenings; hits are always there, allowed, and exactly as far as said;
+    what was just written is found."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        eager_clusters(self.patch)
+        tuned(self.patch, cluster_parts=3)
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = Path(self.folder.name, "store")
+
+    @initialize(metric=st.sampled_from(["cosine", "l2", "ip"]))
+    def begin(self, metric):
+        self.metric, self.vectors, self.next = metric, {}, 0
+        self.client = retrieval_store.Client(path=self.store)
+        self.things = self.client.create_collection(
+            "things", {"hnsw": {"space": metric}, "recall": 0.9}, embedding_function=None
+        )
+        self.write(500)
+
+    @rule(count=st.integers(1, 300))
+    def write(self, count):
+        some = groups(count, self.next)
+        ids = [str(i) for i in range(self.next, self.next + count)]
+        self.things.add(ids=ids, embeddings=some)
+        self.vectors.update(zip(ids, some, strict=True))
+        self.next += count
+
+    @rule(seed=st.integers(0, 5))
+    @precondition(lambda self: len(self.vectors) > 300)
+    def replace(self, seed):
+        ids = sorted(self.vectors)[seed::7]
+        some = groups(len(ids), 1_000 + seed)
+        self.things.update(ids=ids, embeddings=some)
+        self.vectors.update(zip(ids, some, strict=True))
+
+    @rule(seed=st.integers(0, 5))
+    @precondition(lambda self: len(self.vectors) > 300)
+    def delete(self, seed):
+        ids = sorted(self.vectors)[seed::5]
+        self.things.delete(ids=ids)
+        for one in ids:
+            del self.vectors[one]
+
+    @rule()
+    def optimize(self):
+        self.things.optimize()
+
+    @rule()
+    def reopen(self):
+        self.client.close()
+        self.client = retrieval_store.Client(path=self.store)
+        self.things = self.client.get_collection("things", embedding_function=None)
+
+    @invariant()
+    def hits_are_right(self):
+        if not getattr(self, "vectors", None):
+            return
+        queries = np.concatenate([groups(3, 5), [self.vectors[max(self.vectors, key=int)]]])
+        found = self.things.query(query_embeddings=queries, n_results=5, include=["distances"])
+        for query, ids, far in zip(queries, found["ids"], found["distances"], strict=True):
+            assert len(ids) == len(set(ids)) == min(5, len(self.vectors))
+            truth = brute_force(query, np.array([self.vectors[i] for i in ids]), self.metric)
+            assert np.allclose(far, truth, rtol=1e-6, atol=1e-9)
+
+    def teardown(self):
+        if hasattr(self, "client"):
+            self.client.close()
+        self.folder.cleanup()
+        self.patch.undo()
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(max_examples=up_to(6), stateful_step_count=12, deadline=None)
+
+
+@pytest.mark.parametrize("recall", [-0.1, 1.5, "much", True])
+def test_a_recall_that_is_none_is_refused(client, recall):
+    with pytest.raises(InvalidArgumentError, match="recall"):
+        client.create_collection("other", {"recall": recall}, embedding_function=None)
+    things = client.create_collection("things", embedding_function=None)
+    with pytest.raises(InvalidArgumentError, match="recall"):
+        things.query(query_embeddings=[[1.0, 2.0]], recall=recall)
+
+
+def test_the_recall_of_a_collection_can_be_changed(client):
+    things = populated(client, configuration={"hnsw": {"space": "cosine"}})
+    assert "recall" not in things.configuration
+    things.modify(configuration={"recall": 0.8})
+    assert things.configuration["recall"] == 0.8
+    things.optimize()
+    assert methods(things) == ["clusters"]
+    assert things.explain(query_embeddings=groups(1, 5))["recall"]["target"] == 0.8
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_forked_child_searches_too(store):
+    with retrieval_store.Client(path=store) as client:
+        things = populated(client)
+        true = things.query(query_embeddings=groups(5, 5))["ids"]
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            same = things.query(query_embeddings=groups(5, 5))["ids"] == true
+            os.write(writing, b"same" if same else b"not")
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reading, 4) == b"same"

@@ -192,6 +192,11 @@ def with_given(settings: Payload, config: Payload) -> Payload:
     for part in ("text", "vectors"):
         merged[part] = {**_part(settings, part), **_part(config, part)}
     analyzer_of(merged)  # refuses what doesn't go together
+    if merged["recall"] is not None and merged["index"]["name"] not in (CLUSTERS, HNSW):
+        raise InvalidArgumentError(
+            f"configuration has recall {merged['recall']!r} beside index "
+            f"{merged['index']['name']!r}, expected {CLUSTERS!r} or {HNSW!r}"
+        )
     return merged
 
 
@@ -209,8 +214,11 @@ def to_store(settings: Payload) -> Payload:
         "text": settings["text"],
         "vectors": settings["vectors"],
     }
-    others = ("sparse", "expires", "recall", "qdrant")
-    return stored | {name: settings[name] for name in others if settings[name]}
+    others = ("sparse", "expires", "qdrant")
+    used = {name: settings[name] for name in others if settings[name]}
+    if settings["recall"] is not None:
+        used["recall"] = settings["recall"]
+    return stored | used
 
 
 def index_of(settings: Payload) -> Payload:

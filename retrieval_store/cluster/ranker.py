@@ -59,7 +59,7 @@ from retrieval_store.cluster.space import (
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId, PayloadPath, value_at
 from retrieval_store.filters.leaves import fulfils
-from retrieval_store.indexes import ef_of
+from retrieval_store.indexes import GREATEST_RECALL, ef_of
 from retrieval_store.indexes.exact import exact_distances, length_of
 from retrieval_store.query import executor
 from retrieval_store.query.executor import Label, Ranked
@@ -501,6 +501,8 @@ def _params(near: NearestDense, collection: QdrantCollection) -> models.SearchPa
             f"{collection.place} allows no searches without an index (search_allow_exact of its "
             "strict mode), which exact=True asks for, or the collection's index 'exact'"
         )
+    if near.recall is not None and near.recall > GREATEST_RECALL and limits.exact:
+        return models.SearchParams(exact=True)
     return models.SearchParams(
         exact=near.exact,
         hnsw_ef=wanted if limits.ef is None else min(wanted, limits.ef),

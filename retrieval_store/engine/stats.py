@@ -25,6 +25,7 @@ from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.columns import USES_WORTH, current_columns, note_use
 from retrieval_store.engine.maintenance.derive import load_index
+from retrieval_store.engine.search.clusters import PART_SHARE
 from retrieval_store.engine.search.codes import (
     FILE_SEGMENTS,
     MIN_CELLS,
@@ -193,7 +194,9 @@ def _count_unindexed(
     slots, dimension = space.space.slots, space.space.dimension or 0
     if uses_clusters(space.space):
         clustered = _count_clustered(connection, space.space, state.head.generation, at_hand)
-        lacks = clustered or clusters_pay_off(slots, dimension, space.space.metric)
+        pays_off = clusters_pay_off(slots, dimension, space.space.metric)
+        few = (slots - clustered) * PART_SHARE < slots  # which are left for later
+        lacks = (clustered or pays_off) and not few
         return _count_living(space, np.arange(clustered, slots)) if lacks else 0
     file = derived.find(connection, f"index.{space.space.number}.{state.head.generation}")
     indexed = 0 if file is None else min(file.covered, slots)

@@ -19,6 +19,7 @@ EXACT = "exact"  # the name that stands for no index at all
 CLUSTERS = "clusters"  # … and for what the engine makes itself: see `clusters`
 DEFAULT_RECALL = 0.98  # of searches of clusters
 # What recall stands for a number of candidates of a graph (`ef`), up to which.
+GREATEST_RECALL = 0.995  # above, all vectors are compared
 RECALL_OF_EF = ((16, 0.8), (32, 0.9), (64, 0.95), (120, 0.97), (160, DEFAULT_RECALL), (320, 0.99))
 # Looked for once, here: an interrupt while Python looks for a module would leave its import lock
 # taken, for which every other thread would wait for ever.
@@ -35,7 +36,7 @@ def recall_of(ef: int | None) -> float:
     """The recall that stands for a number of candidates."""
     if ef is None:
         return DEFAULT_RECALL
-    return next((recall for most, recall in RECALL_OF_EF if ef <= most), 0.995)
+    return next((recall for most, recall in RECALL_OF_EF if ef <= most), GREATEST_RECALL)
 
 
 def ef_of(recall: float) -> int:

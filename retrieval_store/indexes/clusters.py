@@ -63,6 +63,7 @@ MAX_DIMENSIONS = 4_096  # sums of a query's tables fit into 16 bits up to here
 SPREAD = 1.0  # λ of SOAR: how much a second residual along the first one counts
 GROUP, GROUP_BYTES, TABLE_BYTES, OF_PLACE = 16, 64, 128, 12  # as in native/kernel.h
 PIECE_ROWS = 1_024  # compared with centres at once
+PLACES_AT_ONCE = 65_536  # looked at by numpy
 CALL_PLACES = 400_000  # looked at in one call: a millisecond or two
 Slots32 = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
@@ -134,13 +135,17 @@ class Clusters:
         return sum(int(part.offsets[-1]) for part in self.parts)
 
     @cached_property
-    def fixed(self) -> tuple[tuple[int, ...], tuple[Bytes, ...]]:
-        """What each CLUSTER_SCAN begins with, and the structures that it points to."""
-        model = self.model
+    def fixed(self) -> tuple[tuple[int, ...], tuple[object, ...]]:
+        """What each CLUSTER_SCAN begins with, and what it points to, which is kept for as long.
+        Whoever makes clusters for several threads has one of them compute this first."""
+        if kernel() is None:
+            return (), ()
+        codes, frame = self.model.codes, self.model.frame
         parts = records(PLACES, [(address(p.blocks), address(p.offsets)) for p in self.parts])
-        centres = record(PIECE, *model.codes.as_piece(0, 0))
-        frames = address(model.codes.frame.record), address(model.frame.record)
-        return (address(parts), len(self.parts), address(centres), *frames), (parts, centres)
+        centres = record(PIECE, *codes.as_piece(0, 0))
+        frames = address(codes.frame.record), address(frame.record)
+        fixed = address(parts), len(self.parts), address(centres), *frames
+        return fixed, (parts, centres, codes, frame)
 
     def search(
         self,
@@ -350,19 +355,20 @@ def _look(
     start = np.cumsum(sizes) - sizes
     every = np.arange(int(sizes.sum())) + np.repeat(firsts - start, sizes)
     of_cluster, (bits, limit) = np.repeat(terms[clusters], sizes), among
-    at = 32 * len(tables)
-    blocks = places.blocks[every // BLOCK]
-    inside, each = every % BLOCK, np.arange(len(every))
+    at = BLOCK * len(tables)
+    numbers, of_block = np.unique(every // BLOCK, return_inverse=True)
+    blocks, inside = places.blocks[numbers], every % BLOCK
     factors = np.ascontiguousarray(blocks[:, at : at + 8 * BLOCK]).view("<f4")
-    slots = np.ascontiguousarray(blocks[:, at + 8 * BLOCK :]).view("<u4")[each, inside]
+    slots = np.ascontiguousarray(blocks[:, at + 8 * BLOCK :]).view("<u4")[of_block, inside]
     known = slots < limit
     if bits is not None:
         slots = np.where(known, slots, 0)
         known &= (bits[slots // 32] >> (slots % 32) & 1).astype(bool)
-    product = np.zeros(len(every), np.float32)
+    product = np.zeros((len(blocks), BLOCK), np.float32)
     for byte, table in enumerate(tables):
-        product += table[blocks[each, byte * BLOCK + inside]]
-    scores = factors[each, inside] + of_cluster + factors[each, BLOCK + inside] * product
+        product += table[blocks[:, byte * BLOCK : (byte + 1) * BLOCK]]
+    own = factors[of_block, BLOCK + inside] * product[of_block, inside]
+    scores = factors[of_block, inside] + of_cluster + own
     return _Looked(slots[known].astype(np.int64), scores[known])
 
 
@@ -382,8 +388,9 @@ def _search(
     tables = _tables(model, query, length)
     at, seen = 0, 0
     found: list[_Looked] = []
-    while at < len(order) and seen < wanted:  # some more clusters than their mean size says
-        some = order[at : at + max(16, (wanted - seen) * len(order) // max(1, clusters.places))]
+    while at < len(order) and seen < wanted:
+        left = min(wanted - seen, PLACES_AT_ONCE)
+        some = order[at : at + max(16, left * len(order) // max(1, clusters.places))]
         at += len(some)
         looked = [_look(part, some, terms, tables, (allowed, limit)) for part in clusters.parts]
         seen += sum(len(one.slots) for one in looked)
@@ -534,7 +541,8 @@ def assign(
         own = np.flatnonzero(parent == at)
         if not len(own):
             continue
-        near = np.argsort(-(parents @ parents[at] - squares))[:NEAR_PARENTS]
+        near = np.argsort(-(parents @ parents[at] - squares))
+        near = near[firsts[near + 1] > firsts[near]][:NEAR_PARENTS]
         known = np.concatenate([np.arange(firsts[i], firsts[i + 1]) for i in near])
         known = known.astype(np.int32)
         centres = model.centres[known]

@@ -256,6 +256,9 @@ class Indexed(Protocol):
     def index(self) -> Payload: ...
 
 
+RECALL = "recall"  # beside the settings of an index; its class isn't told
+
+
 def index_name(space: Indexed) -> str:
     """The registered name of a space's index."""
     return str(space.index.get("name", HNSW))
@@ -264,7 +267,9 @@ def index_name(space: Indexed) -> str:
 def index_settings(space: Indexed) -> Payload:
     """The settings that its class is made with."""
     settings = space.index.get("settings")
-    return settings if isinstance(settings, dict) else {}
+    if not isinstance(settings, dict):
+        return {}
+    return {name: one for name, one in settings.items() if name != RECALL}
 
 
 def uses_clusters(space: Indexed) -> bool:
@@ -276,7 +281,8 @@ def uses_clusters(space: Indexed) -> bool:
 
 def recall_wanted(space: Indexed) -> float | None:
     """The recall that a space's settings ask for; None where they don't."""
-    recall = index_settings(space).get("recall")
+    settings = space.index.get("settings")
+    recall = settings.get(RECALL) if isinstance(settings, dict) else None
     return float(recall) if isinstance(recall, (int, float)) else None
 
 

@@ -30,8 +30,10 @@ from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
 from retrieval_store.engine.search.clusters import (
+    MIN_CLUSTERED,
     Recall,
     SpaceClusters,
+    Work,
     measure,
     measured,
     questions_of,
@@ -52,13 +54,13 @@ from retrieval_store.engine.text.bm25 import ListFile, lists_for, pure
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.paths import JsonPath
+from retrieval_store.indexes import DEFAULT_RECALL
 from retrieval_store.indexes.clusters import Clusters
 from retrieval_store.indexes.exact import norms_of
 from retrieval_store.query.query import NearestDense
 from retrieval_store.query.types import Progress, recall_wanted, uses_clusters
 
 GROWTH_TO_SAVE = 0.1
-MIN_CLUSTERED = 2_000  # vectors, from which on there are clusters where a recall is asked for
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
@@ -400,24 +402,33 @@ def build_clusters(access: Access, name: str, alone: bool, progress: Progress) -
     in_files = access.directory is not None
     if clusters.closed or (in_files and not alone):
         return
+    slots = space.space.slots
     try:
         with tracing.span("cluster", access.name):
-            while (work := clusters.next_work(space.space.slots)) is not None:
-                made = clusters.make(work, space, going_on)
-                file = None
-                if in_files:
-                    fill = partial(made.write, going_on=going_on)
-                    fills = {clusters.key_of(work.number): fill}
-                    (file,) = _write(access, cached.state.head.seq, fills)
-                    _forget_parts_after(access, clusters, work.number)
-                clusters.filling.take(partial(clusters.take, made, file))
-                _log.debug("%r has clusters of %d vectors", access.name, work.stop)
+            while (work := clusters.next_work(slots)) is not None:
+                if not _make_clusters(access, clusters, work, space, going_on):
+                    raise ValueError("their file can't be used")
             _measure_clusters(access, name, clusters, going_on)
-    except ValueError as error:
-        _log.info("%r has no clusters: %s", access.name, error)
     except DamagedError:
         if not access.has_moved_on(cached.state):
             raise  # else the files are those of the generation before
+    except (ValueError, LookupError, ArithmeticError) as error:
+        clusters.fail(slots)
+        _log.info("%r has no clusters of its vectors: %s", access.name, error)
+
+
+def _make_clusters(
+    access: Access, clusters: SpaceClusters, work: Work, space: SpaceState, going_on: GoingOn
+) -> bool:
+    """Make a base or a part, and go on with it; returns whether that can be."""
+    made = clusters.make(work, space, going_on)
+    file = None
+    if access.directory is not None:
+        fills = {clusters.key_of(work.number): partial(made.write, going_on=going_on)}
+        (file,) = _write(access, access.cached().state.head.seq, fills)
+        _forget_parts_after(access, clusters, work.number)
+    _log.debug("%r has clusters of %d vectors", access.name, work.stop)
+    return clusters.filling.take(partial(clusters.take, made, file))
 
 
 def _with_clusters(view: SearchView, name: str) -> CachedState:
@@ -457,14 +468,14 @@ def _measure_clusters(
     access: Access, name: str, clusters: SpaceClusters, going_on: GoingOn
 ) -> None:
     """Measure how many places must be looked at, where that isn't known."""
-    to_measure = clusters.to_measure
+    base, to_measure = clusters.base, clusters.to_measure
     space = access.cached().state.spaces.get(name)
-    if to_measure is None or space is None:
+    if to_measure is None or space is None or base is None:
         return
 
     questions = questions_of(space, to_measure.stop, partial(_neighbours, access, name), going_on)
     matrix = space.vectors.rows(space.space.slots)
-    recall = measure(to_measure, matrix, questions, to_measure.stop, going_on)
+    recall = measure(to_measure, base.name, matrix, questions, going_on)
     if access.directory is not None:
         fill = partial(write_recall, recall=recall)
         _write(access, access.cached().state.head.seq, {clusters.recall_key: fill})
@@ -491,7 +502,7 @@ def remeasure(view: SearchView, space: SpaceState, clusters: Clusters, recall: R
 
     questions = questions_of(space, clusters.stop, neighbours, lambda: None)
     matrix = space.vectors.rows(space.space.slots)
-    return measured(clusters, matrix, questions, recall, 1.0, lambda: None).recall
+    return measured(clusters, matrix, questions, recall, DEFAULT_RECALL, 1.0, lambda: None)
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop

@@ -581,7 +581,7 @@ def _refuse_other_recall(
     recall = Recall.of_json(path.read_bytes())
     clusters = view.caches.spaces[space.space.name].clusters
     clusters.load_saved(view.connection, newer=True)
-    if clusters.base is None:
+    if clusters.base is None or clusters.base.name != recall.base or not recall.measured:
         return
     now = remeasure(view, space, clusters.made_clusters(clusters.base), recall)
     if now < recall.measured[0].recall - RECALL_SLACK:

@@ -36,7 +36,7 @@ from retrieval_store.base.arrays import (
     as_float32,
     is_whole,
 )
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.locks import FifoLock
 from retrieval_store.engine.state.files import Streamed, pieces, read_arrays, write_arrays
 from retrieval_store.engine.state.state import SpaceState
@@ -48,7 +48,7 @@ from retrieval_store.engine.storage.derived import (
     find_all,
 )
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.errors import StorageError
+from retrieval_store.indexes import DEFAULT_RECALL
 from retrieval_store.indexes.clusters import (
     ClusterModel,
     Clusters,
@@ -63,7 +63,7 @@ from retrieval_store.indexes.clusters import (
     needed_places,
     train,
 )
-from retrieval_store.indexes.exact import is_safe_length, length_of, norms_of
+from retrieval_store.indexes.exact import exact_distances, is_safe_length, length_of, norms_of
 from retrieval_store.indexes.native import BLOCK
 from retrieval_store.indexes.quantized import Bits, Frame
 
@@ -74,16 +74,22 @@ PART_CELLS = 2_000_000  # numbers of vectors behind the clusters: fewer are left
 PART_SHARE = 64  # and they are at least one in so many of all
 MEASURED_AGAIN = 1.25  # of so many times as many vectors
 OUTGROWN = 2  # a new base is made of so many times as many slots
+MIN_LIVING = 32  # vectors of points, which clusters need
 LARGEST = 1e20  # of a number of a centre
 GoingOn = Callable[[], object]
 
-DEFAULT_RECALL = 0.98
 TARGETS = (0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
 DEPTHS = (10, 20, 40, 80, 160, 320, 640)  # how many nearest, among which ten are looked for
 QUESTIONS = 200
 AT_ONCE = 8  # of these searched in one read transaction
 MAX_SHARE = 3  # of the places at most one in so many is looked at; else a scan is better
-ESTIMATES, ESTIMATES_PER_HIT = 100, 10  # of which so many are decided by exact distances
+ESTIMATES, ESTIMATES_PER_HIT = 100, 10  # of which so many are decided by exact distances …
+MOST_ESTIMATES = 8  # … or up to so many times as many, where estimates tell less
+NOT_REACHED = -1
+SLACK = 0.005  # by which a measured recall may be below the target
+MIN_CLUSTERED = 2_000  # vectors, from which on there are clusters where a recall is asked for
+AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for clusters again
+FAILED_GROWTH = 1.1  # and after a failure there must be so many times as many vectors
 
 
 class Measured(NamedTuple):
@@ -96,49 +102,61 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How many places must be looked at. places: (depths, targets) numbers of places that find the
-    TARGETS of the DEPTHS nearest, measured on so many `questions` with `vectors` vectors; measured:
-    what the default target then found; at: when, in seconds of the epoch."""
+    """How many places of the clusters `base` must be looked at. places: (depths, targets) numbers
+    that find the TARGETS of the DEPTHS nearest, NOT_REACHED where they were not found, measured on
+    so many `questions` with `vectors` vectors; estimates: of which so many times as many as usual
+    are decided by distances; measured: what the default target then found; at: when, in seconds of
+    the epoch."""
 
+    base: str
     vectors: int
     questions: int
+    estimates: int
     places: tuple[tuple[int, ...], ...]
     measured: tuple[Measured, ...]
     at: float
 
-    def places_for(self, depth: float, target: float) -> int | None:
-        """How many find the target among the `depth` nearest; None where that wasn't reached."""
+    def places_for(self, depth: float, target: float, vectors: int) -> int | None:
+        """How many find the target among the `depth` nearest of so many vectors; None where that
+        wasn't reached."""
         at = next((i for i, one in enumerate(TARGETS) if one >= target - 1e-9), None)
-        if at is None or depth > DEPTHS[-1]:
+        if at is None or depth > DEPTHS[-1] or self.places[0][at] == NOT_REACHED:
             return None
+        grown = max(1.0, vectors / max(1, self.vectors))
         if depth <= DEPTHS[0]:
-            return self.places[0][at]
+            return round(grown * self.places[0][at])
         above = next(i for i, one in enumerate(DEPTHS) if one >= depth)
         low, high = DEPTHS[above - 1], DEPTHS[above]
         share = math.log(depth / low) / math.log(high / low)
         begin, end = self.places[above - 1][at], self.places[above][at]
-        return round(begin + share * (end - begin))
+        return round(grown * (begin + share * (end - begin)))
+
+    def estimates_for(self, k: int) -> int:
+        """How many estimates exact distances decide about, for k hits."""
+        return self.estimates * (ESTIMATES + ESTIMATES_PER_HIT * k)
 
     def to_json(self) -> bytes:
         """What is in a file."""
         measured = [[one.share, one.recall] for one in self.measured]
-        return orjson.dumps(
-            [self.vectors, self.questions, self.places, measured, self.at, TARGETS, DEPTHS]
-        )
+        head = [self.base, self.vectors, self.questions, self.estimates]
+        return orjson.dumps([*head, self.places, measured, self.at, TARGETS, DEPTHS])
 
     @classmethod
     def of_json(cls, content: bytes) -> "Recall":
         """The same again; ValueError for what is none."""
-        vectors, questions, places, measured, at, targets, depths = orjson.loads(content)
+        base, *numbers, places, measured, at, targets, depths = orjson.loads(content)
         if tuple(targets) != TARGETS or tuple(depths) != DEPTHS:
             raise OutdatedError("other targets or depths were measured")
         table = tuple(tuple(row) for row in places)
+        vectors, questions, estimates = numbers
         right = [len(row) for row in table] == [len(TARGETS)] * len(DEPTHS)
-        numbers = [one for row in table for one in row]
-        if not right or not all(type(one) is int and one >= 0 for one in (*numbers, vectors)):
+        every = [one for row in table for one in row]
+        right = right and all(type(one) is int and one >= NOT_REACHED for one in every)
+        right = right and all(type(one) is int and one >= 0 for one in numbers)
+        if not right or not 1 <= estimates <= MOST_ESTIMATES:
             raise ValueError("it holds no numbers of places")
         found = tuple(Measured(float(share), float(recall)) for share, recall in measured)
-        return cls(vectors, int(questions), table, found, float(at))
+        return cls(str(base), vectors, questions, estimates, table, found, float(at))
 
 
 class ClusterSnapshot(NamedTuple):
@@ -196,7 +214,8 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         self._recall: Recall | None = None
         self._looked = files is None
         self._shown: ClusterSnapshot | None = None
-        self._loaded: set[DerivedFile] = set()
+        self._loaded: dict[int, DerivedFile] = {}  # by number, whether they are of use or not
+        self._failed_at = self._asked_at = 0.0
 
     def key_of(self, number: int) -> str:
         """Under which a file is recorded."""
@@ -268,20 +287,22 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         files = self._files
         if files is None or self.closed:
             return
+        if not all(map(is_whole, self._memories())):
+            self._let_go()
         found = {made.key.rpartition(".")[2]: made for made in find_all(connection, self.key)}
         recall = found.pop(RECALL, None)
-        numbers = sorted((int(one), made) for one, made in found.items() if one.isdecimal())
-        if {made for _, made in numbers} != self._loaded:
-            self._load_parts(files, [made for _, made in numbers])
+        numbers = {int(one): made for one, made in sorted(found.items()) if one.isdecimal()}
+        if numbers != self._loaded:
+            self._load_parts(files, [numbers[one] for one in sorted(numbers)])
+            self._loaded = numbers
         if recall is not None:
-            self._recall = self._read_recall(files, recall) or self._recall
+            self._note(self._read_recall(files, recall))
         self._looked = True
         self._show()
 
     def _load_parts(self, files: DerivedFiles, numbers: Sequence[DerivedFile]) -> None:
         base: Base | None = None
         parts: list[Part] = []
-        loaded: set[DerivedFile] = set()
         for made in numbers:
             one = self.try_read(files, made, None)
             if isinstance(one, Base) and base is None:
@@ -290,8 +311,13 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
                 break
             else:
                 parts.append(one)
-            loaded.add(made)
-        self._base, self._parts, self._loaded = base, parts, loaded
+        self._base, self._parts = base, parts
+        self._note(self._recall)
+
+    def _note(self, recall: Recall | None) -> None:
+        """Go on with what was measured of this base; of another it says nothing."""
+        known = self._base is not None and recall is not None and recall.base == self._base.name
+        self._recall = recall if known else None
 
     def _read_recall(self, files: DerivedFiles, made: DerivedFile) -> Recall | None:
         return _RecallKind().try_read(files, made, None)
@@ -310,28 +336,35 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
     def made_clusters(self, base: Base) -> Clusters:
         """The clusters as they are now, measured or not."""
         parts = (base.places, *(part.places for part in self._parts))
-        return Clusters(base.trained.model, parts, self.covered)
+        clusters = Clusters(base.trained.model, parts, self.covered)
+        assert clusters.fixed is not None  # computed here, by one thread
+        return clusters
 
     # Making them. The caller holds `filling`.
 
     def next_work(self, slots: int) -> Work | None:
         """What should be made for so many slots."""
-        base, dimension = self._base, self._space.dimension or 0
-        if self.refused is not None or self.closed:
+        base, parts, dimension = self._base, self._parts, self._space.dimension or 0
+        if self.refused is not None or self.closed or slots < FAILED_GROWTH * self._failed_at:
             return None
         if base is None or slots >= OUTGROWN * base.stop:
             return Work(0, 0, slots)
-        behind = slots - self.covered
+        covered = parts[-1].stop if parts else base.stop
+        behind = slots - covered
         if behind * dimension < PART_CELLS or behind * PART_SHARE < slots:
             return None
-        if len(self._parts) >= MAX_PARTS:
+        if len(parts) >= MAX_PARTS:
             return Work(1, base.stop, slots)
-        return Work(len(self._parts) + 1, self.covered, slots)
+        return Work(len(parts) + 1, covered, slots)
+
+    def fail(self, slots: int) -> None:
+        """Note that nothing came of it, so that it isn't tried again at once."""
+        self._failed_at = float(slots)
 
     def make(self, work: Work, space: SpaceState, going_on: GoingOn) -> "Made":
-        """What `work` says, assigned but not encoded yet. Sets `refused` where vectors are too long
-        or too short for it, and raises ValueError."""
-        rows = space.vectors.rows(space.space.slots)
+        """What `work` says, assigned but not encoded yet. ValueError where the vectors can have no
+        clusters; sets `refused` where they never can."""
+        rows, base = space.vectors.rows(space.space.slots), self._base
         space.vectors.admit(rows, space.checksums, None)
         living = np.flatnonzero(space.row_of_slot.whole()[work.first : work.stop] >= 0) + work.first
         for at in range(0, len(living), 65_536):
@@ -339,8 +372,12 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
             if not norms_of(rows[living[at : at + 65_536]]).safe:
                 self.refused = "some of its vectors are too long, or too short"
                 raise ValueError(self.refused)
-        if work.number and self._base is not None:
-            name, trained = self._base.name, self._base.trained
+        if work.number:
+            if base is None or not all(map(is_whole, self._memories())):
+                raise ValueError("its clusters were let go of meanwhile")
+            name, trained = base.name, base.trained
+        elif len(living) < MIN_LIVING:
+            raise ValueError(f"it has {len(living)} vectors")
         else:
             seed = int.from_bytes(_random(8), "little")
             name, trained = f"{seed:016x}", train(rows, living, self._space.metric, seed, going_on)
@@ -348,41 +385,56 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         order = in_clusters(living, one, other, len(trained.model.centres))
         return Made(name, trained, order.slots, order.offsets, work, rows, self._space)
 
-    def take(self, made: "Made", recorded: DerivedFile | None = None) -> None:
-        """Go on with what was made: from its file, or from memory."""
-        files = self._files
+    def take(self, made: "Made", recorded: DerivedFile | None = None) -> bool:
+        """Go on with what was made: from its file, or from memory; returns whether it can."""
+        files, number = self._files, made.work.number
+        parts = self._parts[: max(0, number - 1)]
+        one: Base | Part | None
         if recorded is not None and files is not None:
             one = self.try_read(files, recorded, None)
-            self._loaded.add(recorded)
+            before = {at: file for at, file in self._loaded.items() if at < number}
+            self._loaded, self._looked = {**before, number: recorded}, True
         else:
-            blocks = np.concatenate([*made.blocks()])
-            one = made.in_memory(blocks)
+            one = made.in_memory()
         if isinstance(one, Base):
-            self._base, self._parts, self._recall = one, [], None
-        elif isinstance(one, Part):
-            self._parts = [*self._parts[: made.work.number - 1], one]
+            self._base, self._parts = one, []
+            self._note(self._recall)
+        elif isinstance(one, Part) and _follows(one, self._base, parts):
+            self._parts = [*parts, one]
+        else:
+            return False
         self._show()
+        return True
 
     @property
     def to_measure(self) -> Clusters | None:
         """The clusters, where it should be measured how they do: at first, and when they have
         grown by a quarter."""
-        base, recall = self._base, self._recall
-        if base is None or self.closed:
+        base = self._base
+        if base is None or self.closed or self._is_measured:
             return None
-        known = recall is not None and self.covered < MEASURED_AGAIN * recall.vectors
-        return None if known else self.made_clusters(base)
+        if not all(map(is_whole, self._memories())):
+            return None
+        return self.made_clusters(base)
 
     def lacking(self, slots: int) -> int:
-        """Of how many vectors something should be made, or measured."""
-        work = self.next_work(slots)
-        if work is not None:
-            return work.stop - work.first
-        return 0 if self.to_measure is None else self.covered
+        """Of how many vectors something should be made, or measured; asked for once a second."""
+        work, base = self.next_work(slots), self._base
+        if slots < MIN_CLUSTERED or (work is None and (base is None or self._is_measured)):
+            return 0
+        if time.monotonic() < self._asked_at + AGAIN_AFTER:
+            return 0
+        self._asked_at = time.monotonic()
+        return slots if work is None else work.stop - work.first
+
+    @property
+    def _is_measured(self) -> bool:
+        recall = self._recall
+        return recall is not None and self.covered < MEASURED_AGAIN * recall.vectors
 
     def note_recall(self, recall: Recall) -> None:
         """Go on with what was measured."""
-        self._recall = recall
+        self._note(recall)
         self._show()
 
     def close_idle(self) -> None:
@@ -397,7 +449,7 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
 
     def _let_go(self) -> None:
         self._base, self._parts, self._recall, self._shown = None, [], None, None
-        self._loaded = set()
+        self._loaded = {}
         self._looked = self._files is None
 
 
@@ -417,6 +469,8 @@ def write_recall(path: Path, recall: Recall) -> int:
 def _follows(part: Part, base: Base | None, parts: Sequence[Part]) -> bool:
     """Whether a part goes on where the others end."""
     if base is None or part.name != base.name:
+        return False
+    if len(part.places.offsets) != len(base.places.offsets):
         return False
     return part.first == (parts[-1].stop if parts else base.stop)
 
@@ -446,9 +500,10 @@ class Made:
         order = PlaceOrder(self.slots, self.offsets)
         return encoded(self.rows, self.trained.model, order)
 
-    def in_memory(self, blocks: Bytes) -> Base | Part:
+    def in_memory(self) -> Base | Part:
         """What would be read from the file."""
-        places = Places(blocks, self.offsets)
+        none = np.zeros((0, block_bytes(self.trained.model.dimension)), np.uint8)
+        places = Places(np.concatenate([none, *self.blocks()]), self.offsets)
         if self.work.number:
             return Part(self.name, places, self.work.first, self.work.stop, None)
         return Base(self.name, self.trained, places, self.work.stop, None)
@@ -506,7 +561,7 @@ def _places(offsets: Ints, blocks: Bytes, dimension: int, clusters: int | None) 
         raise ValueError("it has other places than it says")
     if not _ascends(offsets, places) or clusters not in (None, len(offsets) - 1):
         raise ValueError("it has places of other clusters")
-    return Places(blocks.reshape(count, -1), offsets)
+    return Places(blocks.reshape(count, block_bytes(dimension)), offsets)
 
 
 def _ascends(numbers: Ints, last: int) -> bool:
@@ -521,44 +576,73 @@ Neighbours = Callable[[Matrix, int], Sequence[Ints]]
 
 @dataclass(slots=True)
 class Question:
-    """A vector of the space, and the slots of its true neighbours, without its own, nearest
-    first."""
+    """The vector in a slot of the space, and the slots of its true neighbours, without its own,
+    nearest first."""
 
+    slot: int
     vector: Matrix
     length: float
     neighbours: Ints
 
 
+SHARES = (1.0, 0.3, 0.1)
+
+
 def measure(
     clusters: Clusters,
+    base: str,
     matrix: Stored,
     questions: Sequence[Question],
-    vectors: int,
     going_on: GoingOn,
 ) -> Recall:
-    """How many places must be looked at to find the TARGETS of the DEPTHS nearest."""
-    of_slots = clusters_of_slots(clusters)
-    needed = []
+    """How many places must be looked at to find the TARGETS of the DEPTHS nearest: first by where
+    the true neighbours are, and then by searches, with more estimates and more places until they
+    find as many as they should. matrix: (slots, dim) the vectors."""
+    of_slots, needed = clusters_of_slots(clusters), []
     for one in questions:
         going_on()
-        needed.append(
-            needed_places(clusters, one.vector, one.length, of_slots, one.neighbours[: DEPTHS[-1]])
-        )
-    table = [[_quantile(needed, depth, target) for target in TARGETS] for depth in DEPTHS]
-    factor = 1.0
-    for _ in range(6):
-        places = tuple(tuple(math.ceil(factor * one) for one in row) for row in table)
-        recall = Recall(vectors, len(questions), places, (), time.time())
-        found = tuple(
-            measured(clusters, matrix, questions, recall, share, going_on) for share in _SHARES
-        )
-        if found[0].recall >= DEFAULT_RECALL - 0.002:
+        some = one.neighbours[: DEPTHS[-1]]
+        needed.append(needed_places(clusters, one.vector, one.length, of_slots, some))
+    columns = [[_quantile(needed, depth, target) for depth in DEPTHS] for target in TARGETS]
+    places = tuple(zip(*columns, strict=True))
+    recall = Recall(base, clusters.stop, len(questions), 1, places, (), time.time())
+
+    def found(recall: Recall, target: float, share: float = 1.0) -> float:
+        return measured(clusters, matrix, questions, recall, target, share, going_on)
+
+    before = 0.0
+    while recall.estimates < MOST_ESTIMATES:
+        now = found(recall, DEFAULT_RECALL)
+        if now >= DEFAULT_RECALL - SLACK or now < before + SLACK:
             break
-        factor *= 1.15
-    return Recall(vectors, len(questions), places, found, time.time())
+        before, recall = now, replace(recall, estimates=2 * recall.estimates)
+    for at, target in enumerate(TARGETS):
+        recall = _reaching(clusters, recall, at, partial(found, target=target))
+    if recall.places_for(1, DEFAULT_RECALL, clusters.stop) is None:
+        return recall
+    every = tuple(Measured(share, found(recall, DEFAULT_RECALL, share)) for share in SHARES)
+    return replace(recall, measured=every)
 
 
-_SHARES = (1.0, 0.3, 0.1)
+def _reaching(
+    clusters: Clusters, recall: Recall, at: int, found: Callable[[Recall], float]
+) -> Recall:
+    """The same with more places for one target, until searches find it; NOT_REACHED where they
+    don't, or only if more is looked at than is worth it."""
+    now, column = recall, [row[at] for row in recall.places]
+    for _ in range(4):
+        if column[0] * MAX_SHARE > clusters.places:
+            break
+        if found(now) >= TARGETS[at] - SLACK:
+            return now
+        column = [math.ceil(1.2 * one) for one in column]
+        now = _with_column(recall, at, column)
+    return _with_column(recall, at, [NOT_REACHED] * len(column))
+
+
+def _with_column(recall: Recall, at: int, column: Sequence[int]) -> Recall:
+    rows = zip(recall.places, column, strict=True)
+    return replace(recall, places=tuple((*row[:at], one, *row[at + 1 :]) for row, one in rows))
 
 
 def _quantile(needed: Sequence[Ints], depth: int, target: float) -> int:
@@ -572,10 +656,12 @@ def measured(
     matrix: Stored,
     questions: Sequence[Question],
     recall: Recall,
+    target: float,
     share: float,
     going_on: GoingOn,
-) -> Measured:
-    """What the default target finds of the ten nearest that a random filter lets through."""
+) -> float:
+    """The share of the ten nearest among those that a random filter lets through, or of others as
+    near, that searches for the target find."""
     draw = np.random.default_rng(7)
     allowed: Bools | None = None
     bits: Bits | None = None
@@ -583,22 +669,21 @@ def measured(
         allowed = draw.random(-(-clusters.stop // BLOCK) * BLOCK) < share
         bits = np.packbits(allowed, bitorder="little").view("<u4")
     right = wanted = 0
-    places = recall.places_for(10 / share, DEFAULT_RECALL) or clusters.places
+    places = recall.places_for(10 / share, target, clusters.stop) or clusters.places
     for one in questions:
         going_on()
         true = one.neighbours if allowed is None else one.neighbours[allowed[one.neighbours]]
-        true = true[:10]
+        true, metric = true[:10], clusters.model.metric
+        if not len(true):
+            continue
+        far = exact_distances(one.vector, one.length, matrix, true, metric).max()
         # One more than ten, since the vector itself may be among what is found.
-        of_query = one.vector, one.length, 11, round(places * share), estimates_for(10)
+        of_query = one.vector, one.length, 11, round(places * share), recall.estimates_for(10)
         found = clusters.search(*of_query, matrix, bits)
-        right += int(np.isin(true, found.slots[: found.chosen]).sum())
+        near = (found.distances <= far) & (found.slots != one.slot)
+        right += min(len(true), int(near.sum()))
         wanted += len(true)
-    return Measured(share, right / max(1, wanted))
-
-
-def estimates_for(k: int) -> int:
-    """How many estimates exact distances decide about, for k hits."""
-    return ESTIMATES + ESTIMATES_PER_HIT * k
+    return right / max(1, wanted)
 
 
 def questions_of(
@@ -621,10 +706,5 @@ def questions_of(
             length = length_of(vector)
             others = slots[(slots != slot) & (slots < stop)]
             if is_safe_length(length) and length > 0:
-                questions.append(Question(vector, length, others))
+                questions.append(Question(int(slot), vector, length, others))
     return questions
-
-
-def refuse_to_write() -> StorageError:
-    """The error where clusters were closed before they were saved."""
-    return StorageError("the clusters were closed before they were saved")

@@ -217,6 +217,10 @@ class EngineTrace(answering.Trace):
             self.uncoded = vectors
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
+    def note_unclustered(self, vectors: int, dimension: int) -> None:
+        """Note of how many vectors clusters should be made."""
+        self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
+
     def note_recall(self, target: float, measured: "Recall") -> None:
         """Note for what recall clusters were searched, and what was measured of it."""
         if self.is_kept:

@@ -11,7 +11,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.search.clusters import MAX_SHARE as MAX_PLACES_SHARE
-from retrieval_store.engine.search.clusters import ClusterSnapshot, estimates_for
+from retrieval_store.engine.search.clusters import ClusterSnapshot
 from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
 from retrieval_store.engine.search.planner import TRUSTED_SHARE, CostInputs, codes_pay_off
@@ -168,9 +168,9 @@ def cluster_inputs(
     matching = min(context.allowed.count, slots - context.space.dead)
     places = None
     if matching > context.k:
-        places = shown.recall.places_for(context.k * slots / matching, target)
-    grown = clusters.stop / max(1, shown.recall.vectors)
-    places = 0 if places is None else int(places * max(1.0, grown))
+        depth = context.k * slots / matching
+        places = shown.recall.places_for(depth, target, clusters.stop)
+    places = places or 0
     return CostInputs(
         slots,
         matching,
@@ -182,7 +182,8 @@ def cluster_inputs(
         0,
         places if places * MAX_PLACES_SHARE <= clusters.places else 0,
         len(clusters.model.centres),
-        estimates_for(context.k),
+        shown.recall.estimates_for(context.k),
+        behind=max(0, slots - clusters.stop),
     )
 
 
@@ -201,7 +202,7 @@ def by_clusters(
     whole = context.allowed.mask is None and not space.dead
     bits = None if whole else context.allowed.bits(space, clusters.stop)
     rest = _behind_clusters(context, codes, stop, which) if stop < slots else None
-    most, answers = estimates_for(context.k), []
+    most, answers = shown.recall.estimates_for(context.k), []
     for at, i in enumerate(which):
         wanted = max(1, round(places * share))
         of_query = context.vectors[i], context.lengths[i], context.k, wanted, most

@@ -76,7 +76,8 @@ class CostInputs(NamedTuple):
     candidates the index needs for USUAL_K hits without a filter.
     places: how many places of clusters must be looked at, 0 where clusters can't answer; clusters:
     how many there are; estimates: candidates that they leave; approximate: whether the caller asked
-    for a recall, so that clusters are used wherever they are faster.
+    for a recall, so that clusters are used wherever they are faster; behind: vectors that came
+    later, which are searched by codes.
     """
 
     slots: int
@@ -91,6 +92,7 @@ class CostInputs(NamedTuple):
     clusters: int = 0
     estimates: int = 0
     approximate: bool = False
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def clusters_cost(at: CostInputs) -> float:
     place = (PLACE_BYTES + at.dimension / 8) * PLACE_BYTE
     filtered = 0.0 if at.matching == at.slots else FILTERED_PLACE
     each = CLUSTER_CANDIDATE + at.dimension * CLUSTER_CANDIDATE_NUMBER
-    return CLUSTER_PASS + centres + at.places * (place + filtered) + at.estimates * each
+    behind = at.behind * (CODE_ROW + at.dimension * CODE_NUMBER)
+    return CLUSTER_PASS + centres + at.places * (place + filtered) + at.estimates * each + behind
 
 
 def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:

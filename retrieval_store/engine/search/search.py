@@ -258,7 +258,7 @@ class _DenseSearch:
         clusters.load_saved(self._context.view.connection)
         shown = clusters.shown()
         if lacking := clusters.lacking(self._context.slots):
-            self._trace.note_uncoded(lacking, self._context.dimension)
+            self._trace.note_unclustered(lacking, self._context.dimension)
         if shown is None:
             why = clusters.refused or "they are made in the background"
             self._trace.remark(f"there are no clusters yet, and all are searched exactly: {why}")
@@ -439,7 +439,8 @@ class EngineRanker:
         if key is None and step.expression is not None:
             return None
         dimension = np.shape(near.vectors)[1]
-        return near.space, dimension, step.depth, key, near.exact, near.ef, near.scale
+        how = near.exact, near.ef, near.recall, near.scale
+        return near.space, dimension, step.depth, key, *how
 
     def metric(self, space: str) -> Metric:
         """The metric of a space."""

@@ -326,7 +326,8 @@ def pieces(magic: bytes, header: object, arrays: Sequence[Array | Streamed]) -> 
     yield head
     for array in arrays:
         if isinstance(array, Streamed):
-            yield bytes(_align(place) - place)
+            if array.length:
+                yield bytes(_align(place) - place)
             yield from (piece.data for piece in array.content)
             return
         data = np.ascontiguousarray(array, _type_of(array)).tobytes()

@@ -669,9 +669,9 @@ class Collection:
     ) -> None:
         """Rename the collection, replace its metadata, or change search-time settings.
 
-        What of the configuration can change: "ef_search" of the index, and, except on a cluster,
-        "text", key by key. Raises AlreadyExistsError for a taken name and ConflictError for a
-        setting that can't be changed, such as the distance.
+        What of the configuration can change: "ef_search" of the index, "recall", and, except on a
+        cluster, "text", key by key. Raises AlreadyExistsError for a taken name and ConflictError
+        for a setting that can't be changed, such as the distance.
         """
         new_name = None if name is None else collection_name(name)
         new_metadata = None if metadata is None else checked_metadata(metadata, "metadata")

@@ -324,7 +324,11 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
     if view.files is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
         file = derived.find(view.connection, opened.index.key)
-        if file is not None and index != EXACT and derived.is_there(view.files.directory, file):
+        if (
+            file is not None
+            and index not in (EXACT, CLUSTERS)
+            and derived.is_there(view.files.directory, file)
+        ):
             indexed = min(file.covered, slots)
     clustered = _count_clustered(view.connection, space.space, generation, opened)
     recall: Payload = {}

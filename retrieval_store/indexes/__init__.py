@@ -1,5 +1,5 @@
 """Finding nearest vectors: exactly (`exact`), by quantized codes with proven bounds (`quantized`),
-or approximately by an index (`hnsw`).
+or approximately by clusters (`clusters`) or an index (`hnsw`).
 
 The scans are compiled (`native`). An index is a class under a registered name. It knows vectors by
 their numbers, and nothing of points, filters, or files other than its own. It may use `base` and

@@ -169,7 +169,7 @@ class Clusters:
         stop = self.stop if limit is None else limit
         if kernel() is None:
             return _search(self, query, length, k, (wanted, most), matrix, allowed, stop)
-        room = _Room.of(self, k, most)
+        room = _ScanRoom.of(self, k, most)
         found = room.search(self, query, length, wanted, matrix, address(allowed), stop)
         room.let_go()
         return found
@@ -178,7 +178,7 @@ class Clusters:
         """All clusters, the nearest first."""
         if kernel() is None:
             return _rank(self.model, query, length)[0]
-        room = _Room.of(self, 1, 1)
+        room = _ScanRoom.of(self, 1, 1)
         order = room.order(self, query, length)
         room.let_go()
         return order
@@ -188,10 +188,10 @@ ESTIMATE = 8  # bytes
 ROOMS = 8  # that are kept, for as many threads
 
 
-class _Room:
+class _ScanRoom:
     """The memory of searches of some clusters, for k hits each."""
 
-    kept: ClassVar[dict[tuple[int, ...], list["_Room"]]] = {}
+    kept: ClassVar[dict[tuple[int, ...], list["_ScanRoom"]]] = {}
 
     def __init__(self, count: int, dimension: int, k: int, most: int) -> None:
         self._key = count, dimension, k, most
@@ -232,7 +232,7 @@ class _Room:
         self._outputs = tuple(where[name] for name in ("products", "terms", "order"))
 
     @classmethod
-    def of(cls, clusters: Clusters, k: int, most: int) -> "_Room":
+    def of(cls, clusters: Clusters, k: int, most: int) -> "_ScanRoom":
         """Room for these clusters, perhaps some that was used before."""
         count, dimension = clusters.model.centres.shape
         try:

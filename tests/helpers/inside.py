@@ -28,7 +28,7 @@ from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.indexes import exact, quantized
+from retrieval_store.indexes import clusters, exact, quantized
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store.query import executor
 from retrieval_store.query.query import Query
@@ -231,6 +231,11 @@ def multiplying() -> AbstractContextManager[Any]:
 def is_multiplying() -> bool:
     """Whether a thread of this process is at it."""
     return bool(exact._turn.lock.locked())
+
+
+def search_clusters_by_numpy(patch: Any) -> None:
+    """Have clusters made and searched as where nothing is compiled."""
+    patch.setattr(clusters, "kernel", lambda: None)
 
 
 def rotated(rows: Any, frame: Any) -> Any:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from retrieval_store.base.arrays import METRICS
-from retrieval_store.indexes import clusters as clusters_module
 from retrieval_store.indexes.clusters import (
     Clusters,
     Places,
@@ -18,6 +17,7 @@ from retrieval_store.indexes.clusters import (
     train,
 )
 from retrieval_store.indexes.native import kernel
+from tests.helpers import inside
 from tests.helpers.oracle import brute_force
 
 SETS = [] if kernel() is None else kernel().names
@@ -34,7 +34,7 @@ def usual_instructions():
 
 
 def without_kernel(monkeypatch):
-    monkeypatch.setattr(clusters_module, "kernel", lambda: None)
+    inside.search_clusters_by_numpy(monkeypatch)
 
 
 def cloud(count=COUNT, dimension=DIMENSION, datatype="float32", seed=0):

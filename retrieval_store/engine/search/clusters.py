@@ -38,7 +38,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.locks import FifoLock
-from retrieval_store.engine.state.files import Streamed, pieces, read_arrays, write_arrays
+from retrieval_store.engine.state.files import StreamedArray, pieces, read_arrays, write_arrays
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
@@ -511,7 +511,7 @@ class Made:
     def write(self, path: Path, going_on: GoingOn) -> int:
         """Write the file; returns the slot after the last."""
         size = blocks_of(len(self.slots)) * block_bytes(self.trained.model.dimension)
-        content = Streamed("|u1", size, (block.reshape(-1) for block in self.blocks()))
+        content = StreamedArray("|u1", size, (block.reshape(-1) for block in self.blocks()))
         header: list[Any] = [self.name, self.work.first, self.work.stop]
         model = self.trained.model
         arrays: list[Any] = [self.offsets, content]
@@ -575,7 +575,7 @@ Neighbours = Callable[[Matrix, int], Sequence[Ints]]
 
 
 @dataclass(slots=True)
-class Question:
+class RecallQuestion:
     """The vector in a slot of the space, and the slots of its true neighbours, without its own,
     nearest first."""
 
@@ -592,7 +592,7 @@ def measure(
     clusters: Clusters,
     base: str,
     matrix: Stored,
-    questions: Sequence[Question],
+    questions: Sequence[RecallQuestion],
     going_on: GoingOn,
 ) -> Recall:
     """How many places must be looked at to find the TARGETS of the DEPTHS nearest: first by where
@@ -654,7 +654,7 @@ def _quantile(needed: Sequence[Ints], depth: int, target: float) -> int:
 def measured(
     clusters: Clusters,
     matrix: Stored,
-    questions: Sequence[Question],
+    questions: Sequence[RecallQuestion],
     recall: Recall,
     target: float,
     share: float,
@@ -688,7 +688,7 @@ def measured(
 
 def questions_of(
     space: SpaceState, stop: int, neighbours: Neighbours, going_on: GoingOn
-) -> list[Question]:
+) -> list[RecallQuestion]:
     """Some of the space's own vectors, with their true neighbours among the slots below `stop`."""
     draw = np.random.default_rng(11)
     living = np.flatnonzero(space.row_of_slot.whole()[:stop] >= 0)
@@ -706,5 +706,5 @@ def questions_of(
             length = length_of(vector)
             others = slots[(slots != slot) & (slots < stop)]
             if is_safe_length(length) and length > 0:
-                questions.append(Question(int(slot), vector, length, others))
+                questions.append(RecallQuestion(int(slot), vector, length, others))
     return questions

@@ -307,7 +307,7 @@ class Arrays:
 Piece: TypeAlias = bytes | memoryview
 
 
-class Streamed(NamedTuple):
+class StreamedArray(NamedTuple):
     """An array of which a file is written piece by piece. dtype: as numpy names it, little-endian;
     length: of all together; content: the pieces, one after the other."""
 
@@ -316,7 +316,9 @@ class Streamed(NamedTuple):
     content: Iterator[Array]
 
 
-def pieces(magic: bytes, header: object, arrays: Sequence[Array | Streamed]) -> Iterator[Piece]:
+def pieces(
+    magic: bytes, header: object, arrays: Sequence[Array | StreamedArray]
+) -> Iterator[Piece]:
     """The bytes of a file, piece by piece. magic: eight bytes, which say what kind of file it is;
     header: of what JSON can say; one that is streamed is the last, if there is any."""
     types = [[_type_of(array), _length_of(array)] for array in arrays]
@@ -325,7 +327,7 @@ def pieces(magic: bytes, header: object, arrays: Sequence[Array | Streamed]) -> 
     place = len(head)
     yield head
     for array in arrays:
-        if isinstance(array, Streamed):
+        if isinstance(array, StreamedArray):
             if array.length:
                 yield bytes(_align(place) - place)
             yield from (piece.data for piece in array.content)
@@ -372,12 +374,12 @@ def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arr
     return Arrays(header, arrays, memory)
 
 
-def _length_of(array: Array | Streamed) -> int:
-    return array.length if isinstance(array, Streamed) else len(array)
+def _length_of(array: Array | StreamedArray) -> int:
+    return array.length if isinstance(array, StreamedArray) else len(array)
 
 
-def _type_of(array: Array | Streamed) -> str:
-    if isinstance(array, Streamed):
+def _type_of(array: Array | StreamedArray) -> str:
+    if isinstance(array, StreamedArray):
         return array.dtype
     return array.dtype.newbyteorder("<").str
 

@@ -5,33 +5,40 @@
 
 #define LEVELS 4096 /* of scores, by which clusters are put in order */
 
-/* The score of a centre by the upper halves of codes, or by all their bits. */
-static double term_of(const ClusterScan *scan, int64_t cluster, int64_t product, int64_t parts)
+/* The score of a centre by all bits of its code. */
+static double term_of(const ClusterScan *scan, int64_t cluster, int64_t product)
 {
     const Piece *centres = scan->centres;
     const Turned *turned = scan->turned;
     const float *rows = centres->rows + cluster / BLOCK * OF_ROW * BLOCK + cluster % BLOCK;
-    double whole = (double)(2 * product) - (double)(parts == 1 ? 15 : 255) * (double)turned->sum;
+    double whole = (double)(2 * product) - 255.0 * (double)turned->sum;
     double scale = turned->scale * rows[SCALE * BLOCK];
-    return whole * scale / (double)parts + rows[SIDE * BLOCK] * turned->side + turned->offset;
+    return whole * scale / 16 + rows[SIDE * BLOCK] * turned->side + turned->offset;
 }
 
 /* All clusters by the scores of their centres, the nearest first, as far as 4,096 levels tell. */
 static void rank_clusters(ClusterScan *scan)
 {
     const Piece *centres = scan->centres;
+    const Turned *turned = scan->turned;
     int64_t clusters = scan->clusters, counts[LEVELS + 1] = {0};
-    float least = INFINITY, greatest = -INFINITY;
+    float least = INFINITY, greatest = -INFINITY, sum = (float)(15 * turned->sum);
+    float scale_of_query = (float)turned->scale, side = (float)turned->side;
     for (int64_t first = 0; first < clusters; first += BLOCK) {
+        const float *rows = centres->rows + first * OF_ROW;
+        int64_t count = clusters - first < BLOCK ? clusters - first : BLOCK;
         int32_t products[BLOCK];
-        block_products(centres->high + first * 4 * scan->chunks, scan->turned->digits, scan->chunks,
+        float terms[BLOCK];
+        block_products(centres->high + first * 4 * scan->chunks, turned->digits, scan->chunks,
                        products);
-        for (int64_t in = 0; in < BLOCK && first + in < clusters; in++) {
-            float term = (float)term_of(scan, first + in, products[in], 1);
-            scan->products[first + in] = products[in];
-            scan->terms[first + in] = term;
-            least = term < least ? term : least;
-            greatest = term > greatest ? term : greatest;
+        for (int in = 0; in < BLOCK; in++)
+            terms[in] = (2 * (float)products[in] - sum) * (scale_of_query * rows[SCALE * BLOCK + in]) +
+                        rows[SIDE * BLOCK + in] * side;
+        memcpy(scan->products + first, products, 4 * (size_t)count);
+        memcpy(scan->terms + first, terms, 4 * (size_t)count);
+        for (int64_t in = 0; in < count; in++) {
+            least = terms[in] < least ? terms[in] : least;
+            greatest = terms[in] > greatest ? terms[in] : greatest;
         }
     }
     float scale = greatest > least ? (LEVELS - 1) / (greatest - least) : 0;
@@ -157,7 +164,7 @@ static int scan_clusters(ClusterScan *scan)
         int64_t ahead = scan->next + 1 < scan->clusters ? scan->order[scan->next + 1] : -1;
         int64_t low = row_product(scan->centres->low + cluster * 4 * scan->chunks,
                                   scan->turned->digits, scan->chunks);
-        float term = (float)term_of(scan, cluster, 16 * (int64_t)scan->products[cluster] + low, 16);
+        float term = (float)term_of(scan, cluster, 16 * (int64_t)scan->products[cluster] + low);
         for (int64_t part = 0; part < scan->part_count; part++)
             look_at_part(scan, scan->parts + part, cluster, term, ahead);
     }

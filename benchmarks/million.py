@@ -1,0 +1,285 @@
+"""A million texts: this store by its clusters, beside zvec, hnswlib and Qdrant Edge, in one run.
+
+    python benchmarks/million.py [--count 1000000] [--cache FOLDER] [--systems ours zvec hnswlib]
+                                [--output FOLDER]
+
+Texts are WordNet's glosses and the entries of two dictionaries (Debian's packages wordnet-base,
+dict-gcide and dict-foldoc), sentence by sentence, and then windows of their words, until there are
+enough; embeddings are wordllama's, and are kept in the cache. All systems have their defaults. Each
+is asked 300 other texts, one at a time, without a filter and under filters on a number that let
+through so many points: a value known from the query before, and new ones. Found is the share of the
+true ten by brute force. Each system runs in a process of its own. Prints a table, and writes JSON.
+"""
+
+import argparse
+import gzip
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from runs import save
+
+WORDNET, DICTIONARIES = Path("/usr/share/wordnet"), Path("/usr/share/dictd")
+QUERIES, K, BATCH, DIMENSION = 300, 10, 1_000, 256
+SHARES = (None, 0.7, 0.27, 0.12, 0.007)
+Ask = Callable[[np.ndarray, float | None], list[int]]
+
+
+def sentences() -> Iterator[str]:
+    """Those of all dictionaries that are there."""
+    for part in ("noun", "verb", "adj", "adv"):
+        if (file := WORDNET / f"data.{part}").exists():
+            for line in file.read_text("latin-1").splitlines():
+                yield from () if line[:1] == " " else line.partition(" | ")[2].split(";")
+    for name in ("gcide", "foldoc"):
+        if (file := DICTIONARIES / f"{name}.dict.dz").exists():
+            with gzip.open(file, "rt", encoding="utf-8", errors="replace") as lines:
+                yield from re.split(r"\n\s*\n|(?<=[.;:])\s", lines.read())
+
+
+def texts(count: int) -> list[str]:
+    """So many different ones, in random order."""
+    cleaned = (re.sub(r"[{}\[\]\\\s]+|<[^>]*>", " ", one).strip() for one in sentences())
+    found = dict.fromkeys(one for one in cleaned if 25 <= len(one) <= 400)
+    chance, long = random.Random(0), [words for one in found if len(words := one.split()) >= 12]
+    while len(found) < count:
+        words = chance.choice(long)
+        size = chance.randint(6, min(20, len(words) - 3))
+        at = chance.randint(0, len(words) - size)
+        found[" ".join(words[at : at + size])] = None
+    every = list(found)
+    chance.shuffle(every)
+    return every[:count]
+
+
+def vectors_of(count: int, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(count, 256) the points, and (300, 256) the queries, of length 1."""
+    file = cache / f"texts-{count}.npy"
+    if not file.exists():
+        from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+
+        embed, every = WordLlamaEmbedding(), texts(count + QUERIES)
+        parts = [np.asarray(embed(every[i : i + 4_096])) for i in range(0, len(every), 4_096)]
+        whole = np.concatenate(parts).astype(np.float32)
+        cache.mkdir(parents=True, exist_ok=True)
+        np.save(file, whole / np.linalg.norm(whole, axis=1, keepdims=True))
+    whole = np.load(file, mmap_mode="r")
+    return whole[:count], np.array(whole[count:])
+
+
+def numbers(count: int) -> np.ndarray:
+    """What filters compare: of each point a number from 0 to 1."""
+    return np.random.default_rng(0).random(count)
+
+
+class Ours:
+    """Our store, in a directory."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        import retrieval_store
+
+        self._settings = settings
+        self._client = retrieval_store.Client(folder / "ours")
+        self._made = "texts" not in [one.name for one in self._client.list_collections()]
+        self._things = self._client.get_or_create_collection(
+            "texts", configuration={"hnsw": {"space": "cosine"}}, embedding_function=None
+        )
+
+    def fill(self, vectors: np.ndarray) -> None:
+        """Add all, and wait until it is at its best."""
+        of = numbers(len(vectors))
+        for at in range(0, len(vectors), BATCH):
+            some = range(at, min(at + BATCH, len(vectors)))
+            self._things.add(
+                ids=[str(i) for i in some],
+                embeddings=vectors[some.start : some.stop],
+                metadatas=[{"number": float(of[i])} for i in some],
+            )
+        self._things.optimize()
+
+    def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
+        """The points that are found."""
+        where = None if below is None else {"number": {"$lt": below}}
+        found = self._things.query(
+            query_embeddings=vector, n_results=K, where=where, include=[], **self._settings
+        )
+        return [int(one) for one in found["ids"][0]]
+
+
+class Zvec:
+    """zvec with its graph."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        import zvec
+
+        self._zvec, place = zvec, folder / "zvec"
+        graph = zvec.HnswIndexParam(metric_type=zvec.MetricType.COSINE)
+        vector = zvec.VectorSchema("v", zvec.DataType.VECTOR_FP32, DIMENSION, index_param=graph)
+        index = zvec.InvertIndexParam(enable_range_optimization=True)
+        number = zvec.FieldSchema("number", zvec.DataType.DOUBLE, index_param=index)
+        schema = zvec.CollectionSchema(name="texts", vectors=vector, fields=[number])
+        there = place.exists()
+        self._things = (
+            zvec.open(path=str(place))
+            if there
+            else zvec.create_and_open(path=str(place), schema=schema)
+        )
+
+    def fill(self, vectors: np.ndarray) -> None:
+        """Add all, and build the graph."""
+        of, doc = numbers(len(vectors)), self._zvec.Doc
+        for at in range(0, len(vectors), BATCH):
+            some = range(at, min(at + BATCH, len(vectors)))
+            self._things.insert(
+                [
+                    doc(
+                        id=str(i),
+                        vectors={"v": vectors[i].tolist()},
+                        fields={"number": float(of[i])},
+                    )
+                    for i in some
+                ]
+            )
+        self._things.optimize()
+
+    def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
+        """The points that are found."""
+        query = self._zvec.VectorQuery("v", vector=vector.tolist())
+        where = None if below is None else f"number < {below!r}"
+        found = self._things.query(query, topk=K, filter=where, output_fields=[])
+        return [int(one.id) for one in found]
+
+
+class Hnswlib:
+    """The bare graph: ids alone, no filter, ef as many as find .95 or so."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        import hnswlib
+
+        self._index, self._file = hnswlib.Index("cosine", DIMENSION), folder / "hnswlib"
+        if self._file.exists():
+            self._index.load_index(str(self._file))
+        self._index.set_ef(int(settings.get("ef", 140)))
+
+    def fill(self, vectors: np.ndarray) -> None:
+        """Build the graph."""
+        self._index.init_index(len(vectors), M=16, ef_construction=200)
+        for at in range(0, len(vectors), 10 * BATCH):
+            self._index.add_items(vectors[at : at + 10 * BATCH])
+        self._index.save_index(str(self._file))
+
+    def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
+        """The points that are found."""
+        return [] if below is not None else self._index.knn_query(vector, K)[0][0].tolist()
+
+
+SYSTEMS: dict[str, Any] = {"ours": Ours, "zvec": Zvec, "hnswlib": Hnswlib}
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "ours": [{}, {"recall": 0.95}, {"exact": True}],
+    "zvec": [{}],
+    "hnswlib": [{"ef": 100}, {"ef": 200}, {"ef": 400}],
+}
+
+
+def timed(
+    ask: Ask, queries: np.ndarray, below: list[float | None]
+) -> tuple[float, list[list[int]]]:
+    """Median microseconds of a query, and what was found."""
+    spent, found = [], []
+    for query, bound in zip(queries, below, strict=True):
+        start = time.perf_counter()
+        found.append(ask(query, bound))
+        spent.append(time.perf_counter() - start)
+    return round(1e6 * float(np.median(spent)), 1), found
+
+
+def true_ones(
+    vectors: np.ndarray, queries: np.ndarray, below: list[float | None]
+) -> list[set[int]]:
+    """The ten nearest that fulfil each filter."""
+    of, best = numbers(len(vectors)), []
+    for query, bound in zip(queries, below, strict=True):
+        near = vectors @ query
+        near[of >= (2 if bound is None else bound)] = -2
+        best.append(set(np.argpartition(-near, K)[:K].tolist()))
+    return best
+
+
+def measured(name: str, settings: dict[str, Any], count: int, cache: Path) -> dict[str, Any]:
+    """All figures of one system, in this process."""
+    vectors, queries = vectors_of(count, cache)
+    whole, row = np.asarray(vectors), {"system": name, "settings": settings, "queries": {}}
+    system = SYSTEMS[name](cache, settings)
+    fresh: list[float] = np.random.default_rng(1).random(QUERIES).tolist()
+    for share in SHARES:
+        known: list[float | None] = [share] * QUERIES
+        timed(system.ask, queries[:50], known[:50])
+        cases = {"known": known}
+        if share is not None:
+            cases["new"] = [share * (1 + 1e-6 * one) for one in fresh]
+        for kind, below in cases.items():
+            spent, found = timed(system.ask, queries, below)
+            if not any(found):
+                continue
+            true = true_ones(whole, queries, below)
+            right = np.mean([len(t & set(f)) / K for t, f in zip(true, found, strict=True)])
+            row["queries"][f"{share} {kind}"] = {"us": spent, "found": round(float(right), 4)}
+            print(name, settings, share, kind, spent, round(float(right), 4), file=sys.stderr)
+    row["rss_mb"] = round(psutil.Process().memory_info().rss / 1e6 - whole.nbytes / 1e6)
+    return row
+
+
+def in_a_process(*arguments: Any) -> Any:
+    """What this program prints, called with these arguments."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Run all systems, or one step of one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--cache", type=Path, default=Path("million"))
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=["ours", "zvec"])
+    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--step", nargs=3, metavar=("SYSTEM", "fill|ask", "SETTINGS"))
+    asked = parser.parse_args()
+    common = ("--count", asked.count, "--cache", asked.cache)
+    if asked.step is not None:
+        name, step, settings = asked.step
+        if step == "fill":
+            vectors, _ = vectors_of(asked.count, asked.cache)
+            system, start = SYSTEMS[name](asked.cache, {}), time.process_time()
+            system.fill(vectors)
+            print(json.dumps({"cpu_s": round(time.process_time() - start, 1)}))
+        else:
+            print(json.dumps(measured(name, json.loads(settings), asked.count, asked.cache)))
+        return
+    vectors_of(asked.count, asked.cache)
+    rows: list[Any] = []
+    for name in asked.systems:
+        before = asked.cache / name
+        before.unlink() if before.is_file() else shutil.rmtree(before, ignore_errors=True)
+        made = in_a_process(*common, "--step", name, "fill", "{}")
+        for settings in SETTINGS[name]:
+            row = in_a_process(*common, "--step", name, "ask", json.dumps(settings))
+            rows.append(row | made)
+    save(asked.output, "million", rows, ("zvec", "hnswlib"), count=asked.count)
+    for row in rows:
+        print(row["system"], row["settings"], f"ready {row['cpu_s']} CPU s, {row['rss_mb']} MB")
+        for case, one in row["queries"].items():
+            print(f"    {case:12} {one['us']:10} µs  found {one['found']}")
+
+
+if __name__ == "__main__":
+    main()

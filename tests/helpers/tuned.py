@@ -53,7 +53,10 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "slice_bytes": "engine.maintenance.compaction.SLICE_BYTES",
         # Indexes and codes, and which of the ways to the nearest is taken.
         "index_worth": "engine.search.graph.WORTH_CELLS",
-        "clustered_at_least": "engine.maintenance.derive.MIN_CLUSTERED engine.search.clusters.MIN_CLUSTERED",
+        "clustered_at_least": (
+            "engine.maintenance.derive.MIN_CLUSTERED engine.search.clusters.MIN_CLUSTERED "
+            "engine.search.search.MIN_CLUSTERED"
+        ),
         "cluster_part_cells": "engine.search.clusters.PART_CELLS",
         "cluster_part_share": "engine.search.clusters.PART_SHARE",
         "cluster_parts": "engine.search.clusters.MAX_PARTS",

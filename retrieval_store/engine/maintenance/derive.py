@@ -30,7 +30,6 @@ from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
 from retrieval_store.engine.search.clusters import (
-    MIN_CLUSTERED,
     Recall,
     SpaceClusters,
     Work,
@@ -41,7 +40,7 @@ from retrieval_store.engine.search.clusters import (
 )
 from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_worth_building
-from retrieval_store.engine.search.planner import codes_pay_off, may_have_clusters
+from retrieval_store.engine.search.planner import MIN_CLUSTERED, codes_pay_off, may_have_clusters
 from retrieval_store.engine.search.search import nearest_rows
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
 from retrieval_store.engine.state.files import GoingOn, PointsFile, StateFile, is_useless

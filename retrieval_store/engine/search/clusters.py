@@ -38,6 +38,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.locks import FifoLock
+from retrieval_store.engine.search.planner import MIN_CLUSTERED
 from retrieval_store.engine.state.files import StreamedArray, pieces, read_arrays, write_arrays
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
@@ -87,7 +88,6 @@ ESTIMATES, ESTIMATES_PER_HIT = 100, 10  # of which so many are decided by exact 
 MOST_ESTIMATES = 8  # … or up to so many times as many, where estimates tell less
 NOT_REACHED = -1
 SLACK = 0.005  # by which a measured recall may be below the target
-MIN_CLUSTERED = 2_000  # vectors, from which on there are clusters where a recall is asked for
 AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for clusters again
 FAILED_GROWTH = 1.1  # and after a failure there must be so many times as many vectors
 

@@ -44,6 +44,7 @@ CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 
 BLOCK = 32  # rows that are scanned together
 MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
 MIN_CLUSTERED_NUMBERS = 60_000_000  # below, clusters are used only where a recall is asked for
+MIN_CLUSTERED = 2_000  # vectors, from which on that is so
 MAX_CLUSTERED_DIMENSION = 4_096
 # A search of clusters: a fixed cost, one for each cluster and number of its centre, for each place
 # (by its bytes; more where a filter is asked for each), and for each candidate.

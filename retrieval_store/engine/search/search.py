@@ -27,6 +27,7 @@ from retrieval_store.engine.search.context import (
 )
 from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex
 from retrieval_store.engine.search.planner import (
+    MIN_CLUSTERED,
     MIN_CODED_NUMBERS,
     WIDEN_BY,
     CostInputs,
@@ -239,11 +240,9 @@ class _DenseSearch:
     def _may_use_clusters(self) -> bool:
         """Whether clusters, if there are any, may answer."""
         context, near, space = self._context, self._near, self._context.space.space
-        if (
-            near.exact
-            or context.within is not None
-            or not may_have_clusters(context.dimension, context.metric)
-        ):
+        if context.slots < MIN_CLUSTERED or near.exact or context.within is not None:
+            return False
+        if not may_have_clusters(context.dimension, context.metric):
             return False
         asked = near.recall is not None or recall_wanted(space) is not None
         if asked:

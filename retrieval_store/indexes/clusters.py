@@ -50,7 +50,9 @@ from retrieval_store.indexes.quantized import (
     Codes,
     Frame,
     best_frame,
+    blocks_of,
     encode_into,
+    first_of,
     room_for,
     rotate,
 )
@@ -59,7 +61,6 @@ ROWS_PER_CLUSTER = 128
 SAMPLE_PER_CLUSTER = 40  # rows by which centres are found
 ROUNDS = 8  # of k-means
 NEAR_PARENTS = 8  # whose clusters a row may belong to
-MAX_DIMENSIONS = 4_096  # sums of a query's tables fit into 16 bits up to here
 SPREAD = 1.0  # λ of SOAR: how much a second residual along the first one counts
 GROUP, GROUP_BYTES, TABLE_BYTES, OF_PLACE = 16, 64, 128, 12  # as in native/kernel.h
 PIECE_ROWS = 1_024  # compared with centres at once
@@ -109,7 +110,7 @@ class ClusterModel:
         metric: Metric = "l2" if self.metric == "l2" else "ip"
         codes = room_for(len(self.centres), best_frame(self.centres, metric, self.frame.seed))
         encode_into(codes, 0, self.centres)
-        return Codes(len(self.centres), codes.frame, codes.high, codes.low, codes.rows, codes.finer)
+        return first_of(codes, len(self.centres))
 
 
 class Places(NamedTuple):
@@ -587,11 +588,6 @@ def in_clusters(slots: Ints, one: Numbers, other: Numbers, clusters: int) -> Pla
     offsets = np.zeros(clusters + 1, np.int64)
     np.cumsum(np.bincount(every, minlength=clusters), out=offsets[1:])
     return PlaceOrder(whole, offsets)
-
-
-def blocks_of(count: int) -> int:
-    """The number of blocks that so many places take."""
-    return -(-count // BLOCK)
 
 
 def encoded(

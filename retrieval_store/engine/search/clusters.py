@@ -57,7 +57,6 @@ from retrieval_store.indexes.clusters import (
     Trained,
     assign,
     block_bytes,
-    blocks_of,
     clusters_of_slots,
     encoded,
     in_clusters,
@@ -66,7 +65,7 @@ from retrieval_store.indexes.clusters import (
 )
 from retrieval_store.indexes.exact import exact_distances, is_safe_length, length_of, norms_of
 from retrieval_store.indexes.native import BLOCK
-from retrieval_store.indexes.quantized import Bits, Frame
+from retrieval_store.indexes.quantized import Bits, Frame, blocks_of
 
 MAGIC = b"rsclust1"
 BASE, RECALL = "0", "recall"  # the last parts of keys; parts of later slots have numbers from 1 on
@@ -340,7 +339,7 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         assert clusters.fixed is not None  # computed here, by one thread
         return clusters
 
-    # Making them. The caller holds `filling`.
+    # Making them, by the one thread that does maintenance; the caller of `take` holds `filling`.
 
     def next_work(self, slots: int) -> Work | None:
         """What should be made for so many slots."""

@@ -45,7 +45,7 @@ BLOCK = 32  # rows that are scanned together
 MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
 MIN_CLUSTERED_NUMBERS = 60_000_000  # below, clusters are used only where a recall is asked for
 MIN_CLUSTERED = 2_000  # vectors, from which on that is so
-MAX_CLUSTERED_DIMENSION = 4_096
+MAX_CLUSTERED_DIMENSION = 4_096  # sums of a query's tables fit into 16 bits up to here
 # A search of clusters: a fixed cost, one for each cluster and number of its centre, for each place
 # (by its bytes; more where a filter is asked for each), and for each candidate.
 CLUSTER_PASS, CENTRE, CENTRE_NUMBER = 40.0, 2e-3, 2e-5

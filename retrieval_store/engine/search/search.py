@@ -244,12 +244,17 @@ class _DenseSearch:
             return False
         if not may_have_clusters(context.dimension, context.metric):
             return False
-        asked = near.recall is not None or recall_wanted(space) is not None
-        if asked:
+        if self._asks_for_recall:
             self._open.recall_wanted = True
-        if not (asked or (self._worth.clusters and uses_clusters(space))):
+        elif not (self._worth.clusters and uses_clusters(space)):
             return False
         return all(map(context.can_use_codes, range(len(context.vectors))))
+
+    @property
+    def _asks_for_recall(self) -> bool:
+        """Whether the query, or the settings of the space, name a recall."""
+        asked = self._near.recall
+        return asked is not None or recall_wanted(self._context.space.space) is not None
 
     def _clusters_at_hand(self) -> "ClusterSnapshot | None":
         """The clusters that may be used; None if none."""
@@ -272,8 +277,7 @@ class _DenseSearch:
         if target is None:
             target = usual_recall(space) if near.ef is None else recall_of(near.ef)
         inputs = cluster_inputs(context, shown, target, self._lies_together(True))
-        asked = near.recall is not None or recall_wanted(space) is not None
-        plan = choose(inputs._replace(approximate=asked))
+        plan = choose(inputs._replace(approximate=self._asks_for_recall))
         if plan.method != "clusters":
             if not inputs.places and context.allowed.count > context.k:
                 self._trace.remark(f"a recall of {target} was not reached by clusters")

@@ -7,9 +7,14 @@ first cluster looks too far is likely to find the row in the second.
 
 A place holds the signs of the rotated residual and two factors, from which the product of row and
 query is estimated without bias (RaBitQ, arXiv 2405.12497; `native/clusters.c` says how). A search
-puts the clusters in the order of their centres' scores, looks at so many places, and returns the
-slots with the best estimates; the caller decides by exact distances. Unlike codes, clusters prove
-nothing: how many places must be looked at is measured (`needed_places`).
+looks at so many places, those of the nearest clusters first, and returns the slots with the best
+estimates; the caller decides by exact distances. Unlike codes, clusters prove nothing: how many
+places must be looked at is measured (`needed_places`).
+
+The nearest few clusters say what score the k-th hit has at least, the *floor*. The others come in
+the order of how many of their radii their centre's score is below it: rows of a wide cluster
+may reach the floor from farther away. Half as many places do for the same recall as in the order of
+the centres' scores.
 
 Rows are known by their slots. Places lie in blocks of 32 (`native/kernel.h` has the layout), as
 they are in files. Without the compiled part numpy does the same, several times slower.
@@ -57,14 +62,15 @@ from retrieval_store.indexes.quantized import (
     rotate,
 )
 
-ROWS_PER_CLUSTER = 128
+ROWS_PER_CLUSTER, MANY_ROWS = 64, 1_000_000  # of more rows each cluster has more
 SAMPLE_PER_CLUSTER = 40  # rows by which centres are found
 ROUNDS = 8  # of k-means
 NEAR_PARENTS = 8  # whose clusters a row may belong to
+MOST_EFFORT = 4.0  # as in native/clusters_body.h
 SPREAD = 1.0  # λ of SOAR: how much a second residual along the first one counts
 GROUP, GROUP_BYTES, TABLE_BYTES, OF_PLACE = 16, 64, 128, 12  # as in native/kernel.h
 PIECE_ROWS = 1_024  # compared with centres at once
-PLACES_AT_ONCE = 65_536  # looked at by numpy
+PLACES_AT_ONCE, NEAREST_PLACES = 65_536, 1_024  # looked at by numpy, the nearest first
 CALL_PLACES = 400_000  # looked at in one call: a millisecond or two
 Slots32 = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.int32]
@@ -72,7 +78,7 @@ Numbers = npt.NDArray[np.int32]
 
 def clusters_for(rows: int) -> int:
     """How many clusters so many rows should have."""
-    return max(16, rows // ROWS_PER_CLUSTER)
+    return max(16, round(rows / ROWS_PER_CLUSTER * min(1.0, math.cbrt(MANY_ROWS / max(1, rows)))))
 
 
 def groups_of(dimension: int) -> int:
@@ -88,9 +94,11 @@ def block_bytes(dimension: int) -> int:
 @dataclass(frozen=True, eq=False)
 class ClusterModel:
     """The centres of clusters, and the rotation of bits. centres: (clusters, dim) float32, of rows
-    of length 1 for "cosine"; frame: its centre is the mean of all rows, whatever the metric."""
+    of length 1 for "cosine"; radii: (clusters,) float32, the root mean square of what centres leave
+    of rows; frame: its centre is the mean of all rows, whatever the metric."""
 
     centres: Matrix
+    radii: Matrix
     frame: Frame
 
     @property
@@ -121,6 +129,22 @@ class Places(NamedTuple):
     offsets: Ints
 
 
+class Effort(NamedTuple):
+    """How much a search looks at: so many allowed `places` where the k-th hit has the `usual`
+    score, and exp(slope * difference) times as many where it has a lower one, up to MOST_EFFORT
+    times: queries whose hits are far away find them in more clusters."""
+
+    places: int
+    usual: float = 0.0
+    slope: float = 0.0
+
+    def factor(self, floors: Matrix | float) -> Matrix:
+        """How many times as many places are looked at for floors."""
+        with np.errstate(over="ignore"):
+            more = np.exp(self.slope * (self.usual - np.asarray(floors, np.float64)))
+        return np.clip(more, 1 / MOST_EFFORT, MOST_EFFORT)
+
+
 @dataclass(frozen=True, eq=False)
 class Clusters:
     """Clusters that can be searched. parts: places of rows of different age; stop: the slot after
@@ -145,7 +169,13 @@ class Clusters:
         parts = records(PLACES, [(address(p.blocks), address(p.offsets)) for p in self.parts])
         centres = record(PIECE, *codes.as_piece(0, 0))
         frames = address(codes.frame.record), address(frame.record)
-        fixed = address(parts), len(self.parts), address(centres), *frames
+        fixed = (
+            address(parts),
+            len(self.parts),
+            address(centres),
+            address(self.model.radii),
+            *frames,
+        )
         return fixed, (parts, centres, codes, frame)
 
     def search(
@@ -153,14 +183,14 @@ class Clusters:
         query: Matrix,
         length: float,
         k: int,
-        wanted: int,
+        effort: Effort,
         most: int,
         matrix: Stored,
         allowed: Bits | None = None,
         limit: int | None = None,
     ) -> Nearest:
-        """The k nearest of the `most` rows with the best estimates among the first `wanted` allowed
-        places, by exact distances; of these, those that are very unlikely to be among the nearest
+        """The k nearest of the `most` rows with the best estimates among the first allowed places,
+        by exact distances; of these, those that are very unlikely to be among the nearest
         aren't looked at.
 
         query: (dim,) float32 of that length, which is safe (`exact.is_safe_length`), and not 0 for
@@ -169,18 +199,19 @@ class Clusters:
         """
         stop = self.stop if limit is None else limit
         if kernel() is None:
-            return _search(self, query, length, k, (wanted, most), matrix, allowed, stop)
+            return _search(self, query, length, k, (effort, most), matrix, allowed, stop)
         room = _ScanRoom.of(self, k, most)
-        found = room.search(self, query, length, wanted, matrix, address(allowed), stop)
+        found = room.search(self, query, length, effort, matrix, address(allowed), stop)
         room.let_go()
         return found
 
-    def order(self, query: Matrix, length: float) -> Numbers:
-        """All clusters, the nearest first."""
+    def order(self, query: Matrix, length: float, floor: float) -> Numbers:
+        """All clusters in the order in which they are looked at, where the k-th hit has the score
+        `floor`: its product with the query, or for "l2" less half the squared distance."""
         if kernel() is None:
-            return _rank(self.model, query, length)[0]
+            return _by_floor(self.model, _scores(self.model, query, length), floor)
         room = _ScanRoom.of(self, 1, 1)
-        order = room.order(self, query, length)
+        order = room.order(self, query, length, floor)
         room.let_go()
         return order
 
@@ -213,6 +244,7 @@ class _ScanRoom:
             "tables": groups * TABLE_BYTES,
             "products": 4 * count,
             "terms": 4 * count,
+            "levels": 4 * count,
             "order": 4 * count,
             "found": ESTIMATE * self._capacity,
             "index": 4 * self._index,
@@ -230,7 +262,7 @@ class _ScanRoom:
         names = ("query", "unit", "wide", "turned", "digits", "tables")
         self._inputs = tuple(where[name] for name in names)
         self._sizes = groups, count, chunks
-        self._outputs = tuple(where[name] for name in ("products", "terms", "order"))
+        self._outputs = tuple(where[name] for name in ("products", "terms", "levels", "order"))
 
     @classmethod
     def of(cls, clusters: Clusters, k: int, most: int) -> "_ScanRoom":
@@ -254,12 +286,13 @@ class _ScanRoom:
         clusters: Clusters,
         query: Matrix,
         length: float,
-        wanted: int,
+        effort: Effort,
         among: tuple[int, int],
         ends: tuple[int, int],
+        floor: float = math.nan,
     ) -> None:
-        """Put the clusters in order. among: the address of bits, and the limit of slots; ends: of
-        the DISTANCES and the SOUGHT, if it is to be decided."""
+        """Find the nearest clusters, or put all in order by a floor. among: the address of bits,
+        and the limit of slots; ends: of the DISTANCES and the SOUGHT, if it is to be decided."""
         compiled = kernel()
         assert compiled is not None
         (groups, count, chunks), (allowed, limit) = self._sizes, among
@@ -268,14 +301,15 @@ class _ScanRoom:
         CLUSTER_SCAN.pack_into(
             self._memory, self._at["scan"],
             *clusters.fixed[0], *self._inputs, allowed, groups, limit, count, chunks,
-            *self._outputs, 0, wanted, 0, 0, self._where["found"], 0, self._capacity, self._most,
-            self._where["index"], self._index, CALL_PLACES, *ends, length, -math.inf, 0.0, 0.0,
+            *self._outputs, 0, 0, 0, effort.places, 0, 0, self._where["found"], 0, self._capacity,
+            self._most, self._where["index"], self._index, CALL_PLACES, *ends,
+            length, -math.inf, 0.0, 0.0, floor, effort.usual, effort.slope,
         )  # fmt: skip
         compiled.cluster_rank(self._where["scan"])
 
-    def order(self, clusters: Clusters, query: Matrix, length: float) -> Numbers:
-        """All clusters, the nearest first."""
-        self._rank(clusters, query, length, 0, (0, 0), (0, 0))
+    def order(self, clusters: Clusters, query: Matrix, length: float, floor: float) -> Numbers:
+        """See `Clusters.order`."""
+        self._rank(clusters, query, length, Effort(0), (0, 0), (0, 0), floor)
         at = self._at["order"]
         return self._room[at : at + 4 * self._count].view(np.int32).copy()
 
@@ -284,7 +318,7 @@ class _ScanRoom:
         clusters: Clusters,
         query: Matrix,
         length: float,
-        wanted: int,
+        effort: Effort,
         matrix: Stored,
         allowed: int,
         limit: int,
@@ -299,7 +333,7 @@ class _ScanRoom:
         sizes = len(matrix), 0, self._dimension
         DISTANCES.pack_into(self._memory, self._at["rows"], *places, *sizes, *what, length)
         ends = where["rows"], where["sought"]
-        self._rank(clusters, query, length, wanted, (allowed, limit), ends)
+        self._rank(clusters, query, length, effort, (allowed, limit), ends)
         compiled = kernel()
         assert compiled is not None
         compiled.cluster_scan(where["scan"])
@@ -321,13 +355,19 @@ class PlaceOrder(NamedTuple):
     offsets: Ints
 
 
-def _rank(model: ClusterModel, query: Matrix, length: float) -> tuple[Numbers, Matrix]:
-    """All clusters, the nearest first, and the scores of their centres, by cluster."""
+def _scores(model: ClusterModel, query: Matrix, length: float) -> Matrix:
+    """The scores of centres, by cluster."""
     own = query / length if model.metric == "cosine" else query
     terms = model.centres @ own.astype(np.float32)
     if model.metric == "l2":
         terms -= (np.einsum("ij,ij->i", model.centres, model.centres) + own @ own) / 2
-    return np.argsort(-terms).astype(np.int32), terms
+    return terms
+
+
+def _by_floor(model: ClusterModel, terms: Matrix, floor: float) -> Numbers:
+    """See `Clusters.order`."""
+    half = np.square(model.radii) / 2 if model.metric == "l2" else 0
+    return np.argsort((floor + half - terms) / model.radii).astype(np.int32)
 
 
 def _tables(model: ClusterModel, query: Matrix, length: float) -> Matrix:
@@ -378,26 +418,30 @@ def _search(
     query: Matrix,
     length: float,
     k: int,
-    numbers: tuple[int, int],
+    numbers: tuple[Effort, int],
     matrix: Stored,
     allowed: Bits | None,
     limit: int,
 ) -> Nearest:
-    """See `Clusters.search`. numbers: wanted and most."""
-    model, (wanted, most) = clusters.model, numbers
-    order, terms = _rank(model, query, length)
-    tables = _tables(model, query, length)
-    at, seen = 0, 0
-    found: list[_Looked] = []
+    """See `Clusters.search`. numbers: effort and most."""
+    model, (effort, most) = clusters.model, numbers
+    terms, tables = _scores(model, query, length), _tables(model, query, length)
+    order: Numbers = np.argsort(-terms).astype(np.int32)
+    at, seen, wanted = 0, 0, effort.places
+    slots, scores = np.empty(0, np.int64), np.empty(0, np.float32)
     while at < len(order) and seen < wanted:
-        left = min(wanted - seen, PLACES_AT_ONCE)
+        left = min(wanted - seen, PLACES_AT_ONCE) if at else NEAREST_PLACES
         some = order[at : at + max(16, left * len(order) // max(1, clusters.places))]
-        at += len(some)
         looked = [_look(part, some, terms, tables, (allowed, limit)) for part in clusters.parts]
         seen += sum(len(one.slots) for one in looked)
-        found += looked
-    slots = np.concatenate([one.slots for one in found])
-    scores = np.concatenate([one.scores for one in found])
+        slots = np.concatenate([slots, *(one.slots for one in looked)])
+        scores = np.concatenate([scores, *(one.scores for one in looked)])
+        if at == 0:
+            floor = float(np.partition(scores, -k)[-k]) if len(scores) >= k else float(terms.max())
+            wanted = int(effort.factor(floor) * wanted)
+            rest = _by_floor(model, terms, floor)
+            order = np.concatenate([some, rest[~np.isin(rest, some)]])
+        at += len(some)
     if len(slots) > most:
         slots = slots[np.argpartition(-scores, most)[:most]]
     slots = np.unique(slots)
@@ -511,17 +555,35 @@ def train(
         between()
         piece = chosen[at : at + 16 * PIECE_ROWS]
         parent[at : at + len(piece)] = _nearest(_unit(as_float32(rows[piece]), metric), parents)
-    centres, firsts = [], [0]
+    centres, squares, firsts = [], [], [0]
     for at in range(len(parents)):
         between()
         own = chosen[parent == at]
         if len(own):
             share = max(1, round(count * len(own) / len(chosen)))
-            centres.append(_kmeans(_unit(as_float32(rows[own]), metric), share, draw))
+            vectors = _unit(as_float32(rows[own]), metric)
+            centres.append(_kmeans(vectors, share, draw))
+            squares.append(_spread(vectors, centres[-1]))
         firsts.append(firsts[-1] + (len(centres[-1]) if len(own) else 0))
     whole = np.ascontiguousarray(np.concatenate(centres), np.float32)
-    model = ClusterModel(whole, Frame(seed, mean, metric))
+    model = ClusterModel(whole, radii_of(np.concatenate(squares)), Frame(seed, mean, metric))
     return Trained(model, parents, np.array(firsts))
+
+
+def _spread(rows: Matrix, centres: Matrix) -> Matrix:
+    """Of each cluster the mean square of what its centre leaves of some rows."""
+    nearest = _nearest(rows, centres)
+    left = rows - centres[nearest]
+    sums = np.bincount(nearest, np.einsum("ij,ij->i", left, left), len(centres))
+    counts = np.maximum(1, np.bincount(nearest, minlength=len(centres)))
+    return (sums / counts).astype(np.float32)
+
+
+def radii_of(squares: Matrix) -> Matrix:
+    """(clusters,) float32, the radii of clusters of such mean squares. None is below half of what
+    is usual: of few rows, or equal ones, a radius says little about the next row."""
+    usual = float(np.sqrt(squares.mean())) or 1.0
+    return np.maximum(np.sqrt(squares), usual / 2).astype(np.float32)
 
 
 def assign(
@@ -690,11 +752,16 @@ def clusters_of_slots(clusters: Clusters) -> tuple[Numbers, Numbers]:
 
 
 def needed_places(
-    clusters: Clusters, query: Matrix, length: float, of_slots: Sequence[Numbers], slots: Ints
+    clusters: Clusters,
+    query: Matrix,
+    length: float,
+    of_slots: Sequence[Numbers],
+    slots: Ints,
+    floor: float,
 ) -> Ints:
     """How many places must be looked at to reach each of these slots; all where they can't be.
-    of_slots: see `clusters_of_slots`."""
-    order = clusters.order(query, length)
+    of_slots: see `clusters_of_slots`; floor: see `Clusters.order`."""
+    order = clusters.order(query, length, floor)
     sizes = np.diff([part.offsets for part in clusters.parts]).sum(axis=0)
     until = np.empty(len(order) + 1, np.int64)
     until[order] = np.cumsum(sizes[order])

@@ -6,6 +6,7 @@ import pytest
 from retrieval_store.base.arrays import METRICS
 from retrieval_store.indexes.clusters import (
     Clusters,
+    Effort,
     Places,
     assign,
     clusters_of_slots,
@@ -56,7 +57,7 @@ def made_of(rows, metric):
 def searched(clusters, rows, query, wanted=2_000, **more):
     query = query.astype(np.float32)
     length = float(np.linalg.norm(query.astype(float)))
-    return clusters.search(query, length, 10, wanted, 200, rows, **more)
+    return clusters.search(query, length, 10, Effort(wanted), 200, rows, **more)
 
 
 @pytest.mark.parametrize("datatype", ["float32", "float16", "B"])
@@ -136,7 +137,8 @@ def test_what_is_needed_is_what_a_search_reaches():
     for query in cloud(10, seed=4):
         length = float(np.linalg.norm(query))
         true = np.argsort(brute_force(query, rows, "l2"))[:10]
-        (needed,) = needed_places(clusters, query, length, of_slots, true[:1])
+        far = brute_force(query, rows, "l2")[true[9]]
+        (needed,) = needed_places(clusters, query, length, of_slots, true[:1], -far / 2)
         found = searched(clusters, rows, query, wanted=int(needed))
         assert found.slots[0] == true[0]
 

@@ -53,6 +53,8 @@ from retrieval_store.indexes import DEFAULT_RECALL
 from retrieval_store.indexes.clusters import (
     ClusterModel,
     Clusters,
+    Effort,
+    Numbers,
     Places,
     Trained,
     assign,
@@ -67,7 +69,7 @@ from retrieval_store.indexes.exact import exact_distances, is_safe_length, lengt
 from retrieval_store.indexes.native import BLOCK
 from retrieval_store.indexes.quantized import Bits, Frame, blocks_of
 
-MAGIC = b"rsclust1"
+MAGIC = b"rsclust2"
 BASE, RECALL = "0", "recall"  # the last parts of keys; parts of later slots have numbers from 1 on
 MAX_PARTS = 12  # then they become one
 PART_CELLS = 2_000_000  # numbers of vectors behind the clusters: fewer are left for later
@@ -80,7 +82,8 @@ GoingOn = Callable[[], object]
 
 TARGETS = (0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
 DEPTHS = (10, 20, 40, 80, 160, 320, 640)  # how many nearest, among which ten are looked for
-QUESTIONS = 200
+QUESTIONS = 400
+EFFORTS = (0.0, 0.5)  # of these the one that does with fewer places
 AT_ONCE = 8  # of these searched in one read transaction
 MAX_SHARE = 3  # of the places at most one in so many is looked at; else a scan is better
 ESTIMATES, ESTIMATES_PER_HIT = 100, 10  # of which so many are decided by exact distances …
@@ -103,14 +106,17 @@ class Measured(NamedTuple):
 class Recall:
     """How many places of the clusters `base` must be looked at. places: (depths, targets) numbers
     that find the TARGETS of the DEPTHS nearest, NOT_REACHED where they were not found, measured on
-    so many `questions` with `vectors` vectors; estimates: of which so many times as many as usual
-    are decided by distances; measured: what the default target then found; at: when, in seconds of
-    the epoch."""
+    so many `questions` with `vectors` vectors; usual, slope: (depths,) scores of the last of these,
+    and how much more is looked at where they are lower (`Effort`); estimates: of which so many
+    times as many as usual are decided by distances; measured: what the default target then found;
+    at: when, in seconds of the epoch."""
 
     base: str
     vectors: int
     questions: int
     estimates: int
+    usual: tuple[float, ...]
+    slope: float
     places: tuple[tuple[int, ...], ...]
     measured: tuple[Measured, ...]
     at: float
@@ -122,13 +128,11 @@ class Recall:
         if at is None or depth > DEPTHS[-1] or self.places[0][at] == NOT_REACHED:
             return None
         grown = max(1.0, vectors / max(1, self.vectors))
-        if depth <= DEPTHS[0]:
-            return round(grown * self.places[0][at])
-        above = next(i for i, one in enumerate(DEPTHS) if one >= depth)
-        low, high = DEPTHS[above - 1], DEPTHS[above]
-        share = math.log(depth / low) / math.log(high / low)
-        begin, end = self.places[above - 1][at], self.places[above][at]
-        return round(grown * (begin + share * (end - begin)))
+        return round(grown * _at_depth(depth, [row[at] for row in self.places]))
+
+    def effort(self, places: int, depth: float) -> Effort:
+        """For so many places, which find what is wanted of the `depth` nearest."""
+        return Effort(max(1, places), _at_depth(depth, self.usual), self.slope)
 
     def estimates_for(self, k: int) -> int:
         """How many estimates exact distances decide about, for k hits."""
@@ -137,13 +141,16 @@ class Recall:
     def to_json(self) -> bytes:
         """What is in a file."""
         measured = [[one.share, one.recall] for one in self.measured]
-        head = [self.base, self.vectors, self.questions, self.estimates]
+        head = [self.base, self.vectors, self.questions, self.estimates, self.usual, self.slope]
         return orjson.dumps([*head, self.places, measured, self.at, TARGETS, DEPTHS])
 
     @classmethod
     def of_json(cls, content: bytes) -> "Recall":
         """The same again; ValueError for what is none."""
-        base, *numbers, places, measured, at, targets, depths = orjson.loads(content)
+        parts = orjson.loads(content)
+        if len(parts) != 11:
+            raise OutdatedError("it was measured otherwise")
+        base, *numbers, usual, slope, places, measured, at, targets, depths = parts
         if tuple(targets) != TARGETS or tuple(depths) != DEPTHS:
             raise OutdatedError("other targets or depths were measured")
         table = tuple(tuple(row) for row in places)
@@ -154,8 +161,23 @@ class Recall:
         right = right and all(type(one) is int and one >= 0 for one in numbers)
         if not right or not 1 <= estimates <= MOST_ESTIMATES:
             raise ValueError("it holds no numbers of places")
+        scores = tuple(map(float, usual))
+        if len(scores) != len(DEPTHS) or not all(map(math.isfinite, [*scores, slope])):
+            raise ValueError("it holds no scores")
         found = tuple(Measured(float(share), float(recall)) for share, recall in measured)
-        return cls(str(base), vectors, questions, estimates, table, found, float(at))
+        head = str(base), vectors, questions, estimates
+        return cls(*head, scores, float(slope), table, found, float(at))
+
+
+def _at_depth(depth: float, numbers: Sequence[float]) -> float:
+    """Between the numbers for DEPTHS."""
+    depth = min(max(depth, DEPTHS[0]), DEPTHS[-1])
+    if depth == DEPTHS[0]:
+        return numbers[0]
+    above = next(i for i, one in enumerate(DEPTHS) if one >= depth)
+    low, high = DEPTHS[above - 1], DEPTHS[above]
+    share = math.log(depth / low) / math.log(high / low)
+    return numbers[above - 1] + share * (numbers[above] - numbers[above - 1])
 
 
 class ClusterSnapshot(NamedTuple):
@@ -516,13 +538,18 @@ class Made:
         arrays: list[Any] = [self.offsets, content]
         if not self.work.number:
             header += [model.dimension, METRICS.index(model.metric), model.frame.seed]
-            some = (model.frame.centre, model.centres.reshape(-1), self.trained.parents.reshape(-1))
-            arrays = [*some, self.trained.firsts.astype(np.int64), *arrays]
+            some = (model.frame.centre, model.centres.reshape(-1), model.radii)
+            arrays = [
+                *some,
+                self.trained.parents.reshape(-1),
+                self.trained.firsts.astype(np.int64),
+                *arrays,
+            ]
         write_arrays(path, pieces(MAGIC, header, arrays), going_on)
         return self.work.stop
 
 
-_OF_BASE = ("<f4", "<f4", "<f4", "<i8", "<i8", "|u1")
+_OF_BASE = ("<f4", "<f4", "<f4", "<f4", "<i8", "<i8", "|u1")
 
 
 def _read(path: Path, dimension: int, metric: str, covered: int) -> Base | Part:
@@ -532,19 +559,21 @@ def _read(path: Path, dimension: int, metric: str, covered: int) -> Base | Part:
     if type(first) is not int or type(stop) is not int or not 0 <= first <= stop == covered:
         raise ValueError(f"{path} has clusters of the slots {first!r} to {stop!r}")
     if not rest:
-        offsets, blocks = found.of_types(*_OF_BASE[4:])
+        offsets, blocks = found.of_types(*_OF_BASE[5:])
         return Part(str(name), _places(offsets, blocks, dimension, None), first, stop, found.memory)
     if rest[:2] != [dimension, METRICS.index(metric)] or type(rest[2]) is not int or first:
         raise ValueError(f"{path} has clusters of other vectors")
-    mean, centres, parents, firsts, offsets, blocks = found.of_types(*_OF_BASE)
-    numbers = [mean, centres, parents]
+    mean, centres, radii, parents, firsts, offsets, blocks = found.of_types(*_OF_BASE)
+    numbers = [mean, centres, radii, parents]
     if not all(len(one) and float(np.abs(one).max()) <= LARGEST for one in numbers):
         raise ValueError(f"{path} has centres that are none")
     whole = np.ascontiguousarray(centres.reshape(-1, dimension))
     if len(mean) != dimension or not _ascends(firsts, len(whole)):
         raise ValueError(f"{path} has other clusters than it says")
+    if len(radii) != len(whole) or not float(radii.min()) > 0:
+        raise ValueError(f"{path} has clusters without a radius")
     metric_: Any = metric
-    model = ClusterModel(whole, Frame(rest[2] & (1 << 64) - 1, mean.copy(), metric_))
+    model = ClusterModel(whole, radii.copy(), Frame(rest[2] & (1 << 64) - 1, mean.copy(), metric_))
     trained = Trained(model, parents.reshape(-1, dimension), np.array(firsts))
     if len(trained.parents) + 1 != len(firsts):
         raise ValueError(f"{path} has other parents than it says")
@@ -600,11 +629,11 @@ def measure(
     of_slots, needed = clusters_of_slots(clusters), []
     for one in questions:
         going_on()
-        some = one.neighbours[: DEPTHS[-1]]
-        needed.append(needed_places(clusters, one.vector, one.length, of_slots, some))
-    columns = [[_quantile(needed, depth, target) for depth in DEPTHS] for target in TARGETS]
-    places = tuple(zip(*columns, strict=True))
-    recall = Recall(base, clusters.stop, len(questions), 1, places, (), time.time())
+        needed.append(_needed(clusters, matrix, one, of_slots))
+    choices = [_efforts(at, needed) for at in EFFORTS]
+    usual, slope, places = min(choices, key=lambda one: one[2][0][TARGETS.index(DEFAULT_RECALL)])
+    head = base, clusters.stop, len(questions), 1
+    recall = Recall(*head, usual, slope, places, (), time.time())
 
     def found(recall: Recall, target: float, share: float = 1.0) -> float:
         return measured(clusters, matrix, questions, recall, target, share, going_on)
@@ -644,10 +673,60 @@ def _with_column(recall: Recall, at: int, column: Sequence[int]) -> Recall:
     return replace(recall, places=tuple((*row[:at], one, *row[at + 1 :]) for row, one in rows))
 
 
-def _quantile(needed: Sequence[Ints], depth: int, target: float) -> int:
-    """So many places reach this share of the nearest `depth` of all questions."""
-    every = np.sort(np.concatenate([one[:depth] for one in needed]))
-    return int(every[min(len(every) - 1, math.ceil(target * len(every)) - 1)]) if len(every) else 0
+class _Need(NamedTuple):
+    """What a question needs at one depth. floor: the score of the last of the true neighbours;
+    places: how many must be looked at to reach each."""
+
+    floor: float
+    places: Ints
+
+
+def _needed(
+    clusters: Clusters, matrix: Stored, one: RecallQuestion, of_slots: Sequence[Numbers]
+) -> list[_Need]:
+    """What a question needs for each depth."""
+    true, metric = one.neighbours[: DEPTHS[-1]], clusters.model.metric
+    if not len(true):
+        return [_Need(0.0, true)] * len(DEPTHS)
+    far = exact_distances(one.vector, one.length, matrix, true, metric)
+    scores, needs = (-far / 2 if metric == "l2" else 1 - far), []
+    for depth in (min(depth, len(true)) for depth in DEPTHS):
+        floor, some = float(scores[depth - 1]), true[:depth]
+        of_query = clusters, one.vector, one.length, of_slots
+        needs.append(_Need(floor, needed_places(*of_query, some, floor)))
+    return needs
+
+
+def _efforts(
+    share: float, needed: Sequence[Sequence[_Need]]
+) -> tuple[tuple[float, ...], float, tuple[tuple[int, ...], ...]]:
+    """The usual scores, the slope, and the places that `Recall` has. share: how strongly the number
+    of places depends on the score, 1 for e times as many a standard deviation below."""
+    first = np.array([each[0].floor for each in needed if len(each[0].places)])
+    spread = float(first.std()) if len(first) else 0.0
+    slope, usual, places = share / spread if spread > 0 else 0.0, [], []
+    for needs in zip(*needed, strict=True):
+        some = [need for need in needs if len(need.places)]
+        floors = np.array([need.floor for need in some])
+        # On average as many places as the table says
+        level = float(floors.mean()) if len(floors) else 0.0
+        if slope:
+            level -= math.log(np.exp(slope * (level - floors)).mean()) / slope
+        usual.append(level)
+        factors = Effort(0, level, slope).factor(floors)
+        wanted = [need.places / more for need, more in zip(some, factors, strict=True)]
+        places.append(tuple(_quantile(wanted, target) for target in TARGETS))
+    return tuple(usual), slope, tuple(places)
+
+
+def _quantile(needed: Sequence[Matrix], target: float) -> int:
+    """So many places reach this share of the slots of all questions."""
+    every = np.sort(np.concatenate(needed)) if needed else np.empty(0)
+    return (
+        math.ceil(every[min(len(every) - 1, math.ceil(target * len(every)) - 1)])
+        if len(every)
+        else 0
+    )
 
 
 def measured(
@@ -677,7 +756,8 @@ def measured(
             continue
         far = exact_distances(one.vector, one.length, matrix, true, metric).max()
         # One more than ten, since the vector itself may be among what is found.
-        of_query = one.vector, one.length, 11, round(places * share), recall.estimates_for(10)
+        effort = recall.effort(round(places * share), 10 / share)
+        of_query = one.vector, one.length, 11, effort, recall.estimates_for(10)
         found = clusters.search(*of_query, matrix, bits)
         near = (found.distances <= far) & (found.slots != one.slot)
         right += min(len(true), int(near.sum()))

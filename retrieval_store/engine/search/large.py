@@ -203,9 +203,9 @@ def by_clusters(
     bits = None if whole else context.allowed.bits(space, clusters.stop)
     rest = _behind_clusters(context, codes, stop, which) if stop < slots else None
     most, answers = shown.recall.estimates_for(context.k), []
+    effort = shown.recall.effort(round(places * share), context.k / share)
     for at, i in enumerate(which):
-        wanted = max(1, round(places * share))
-        of_query = context.vectors[i], context.lengths[i], context.k, wanted, most
+        of_query = context.vectors[i], context.lengths[i], context.k, effort, most
         found = clusters.search(*of_query, context.matrix, bits, stop)
         if rest is not None:
             answers.append(context.ranked(i, np.append(found.slots[: found.chosen], rest[at])))

@@ -37,7 +37,7 @@ CHUNK = 8  # numbers of a row
 OF_ROW = 4  # floats of a row
 MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
 WORD = 8  # bytes
-VERSION = 3  # KERNEL_VERSION
+VERSION = 4  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
 
@@ -58,10 +58,11 @@ GATHERING = Struct("=9q")  # pieces piece_of row_of count chunks high low rows f
 # rows slots query room distances row_count count dimension datatype metric length
 DISTANCES = Struct("=10qd")
 PLACES = Struct("=2q")  # blocks offsets
-# parts part_count centres centre_frame frame query unit wide turned digits tables allowed groups
-# limit clusters chunks products terms order next wanted seen looked found count capacity most index
-# index_size work rows sought length threshold step base
-CLUSTER_SCAN = Struct("=32q4d")
+# parts part_count centres radii centre_frame frame query unit wide turned digits tables allowed
+# groups limit clusters chunks products terms levels order ordered level next wanted seen looked
+# found count capacity most index index_size work rows sought length threshold step base floor
+# usual slope
+CLUSTER_SCAN = Struct("=36q7d")
 # frame rows slots row_count datatype count at centre blocks room other
 CLUSTER_ENCODING = Struct("=11q")
 
@@ -196,8 +197,8 @@ class Kernel:
             raise IndexError("a slot lies outside of the vectors")
 
     def cluster_rank(self, scan: int) -> None:
-        """Make the query of the CLUSTER_SCAN at this address ready, and put the clusters in order,
-        the nearest first."""
+        """Make the query of the CLUSTER_SCAN at this address ready, and find the nearest clusters,
+        or put all in order by its floor."""
         self._cluster_rank(self._set, scan)
 
     def cluster_scan(self, scan: int) -> None:

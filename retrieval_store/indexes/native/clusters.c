@@ -193,6 +193,17 @@ void keep_best(ClusterScan *scan)
     scan->threshold = worst;
 }
 
+double score_of_kth(ClusterScan *scan, int64_t k)
+{
+    double least = INFINITY;
+    drop_twins(scan);
+    if (scan->count > k)
+        select_best(scan->found, scan->count, k);
+    for (int64_t i = 0; i < scan->count && i < k; i++)
+        least = scan->found[i].score < least ? scan->found[i].score : least;
+    return scan->count ? least : -INFINITY;
+}
+
 /* The estimates by falling score: heapsort. */
 static void sort_estimates(Estimate *found, int64_t count)
 {

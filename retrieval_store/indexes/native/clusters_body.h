@@ -3,7 +3,10 @@
    sums_of_signs: of a block's bits with the tables of a query, uint16[BLOCK];
    at_least: one bit for each of BLOCK scores that isn't below a threshold. */
 
-#define LEVELS 4096 /* of scores, by which clusters are put in order */
+#define LEVELS 2048       /* by which clusters are put in order */
+#define NEAREST 16        /* clusters that are looked at first … */
+#define FIRST_PLACES 1024 /* … until so many places, or a quarter of what is wanted, were seen */
+#define MOST_EFFORT 4.0   /* times as much, or as little, is looked at as usual */
 
 /* The score of a centre by all bits of its code. */
 static double term_of(const ClusterScan *scan, int64_t cluster, int64_t product)
@@ -16,44 +19,128 @@ static double term_of(const ClusterScan *scan, int64_t cluster, int64_t product)
     return whole * scale / 16 + rows[SIDE * BLOCK] * turned->side + turned->offset;
 }
 
-/* All clusters by the scores of their centres, the nearest first, as far as 4,096 levels tell. */
-static void rank_clusters(ClusterScan *scan)
+/* Let a block's clusters take their places among the nearest, which are in order; `best` has their
+   scores. */
+static void take_nearest(ClusterScan *scan, float *best, const float *terms, int64_t first,
+                         int64_t count)
+{
+    for (int64_t in = 0; in < count; in++) {
+        int64_t at = scan->ordered < NEAREST ? scan->ordered++ : NEAREST - 1;
+        if (at == NEAREST - 1 && !(terms[in] > best[at]))
+            continue;
+        for (; at > 0 && best[at - 1] < terms[in]; at--) {
+            best[at] = best[at - 1];
+            scan->order[at] = scan->order[at - 1];
+        }
+        best[at] = terms[in];
+        scan->order[at] = (int32_t)(first + in);
+    }
+}
+
+/* Score all centres by the upper halves of their codes, and put the nearest clusters in order. */
+static void score_centres(ClusterScan *scan)
 {
     const Piece *centres = scan->centres;
     const Turned *turned = scan->turned;
-    int64_t clusters = scan->clusters, counts[LEVELS + 1] = {0};
-    float least = INFINITY, greatest = -INFINITY, sum = (float)(15 * turned->sum);
-    float scale_of_query = (float)turned->scale, side = (float)turned->side;
-    for (int64_t first = 0; first < clusters; first += BLOCK) {
+    float sum = (float)(15 * turned->sum), scale = (float)turned->scale, side = (float)turned->side;
+    float best[NEAREST];
+    for (int i = 0; i < NEAREST; i++)
+        best[i] = -INFINITY;
+    for (int64_t first = 0; first < scan->clusters; first += BLOCK) {
         const float *rows = centres->rows + first * OF_ROW;
-        int64_t count = clusters - first < BLOCK ? clusters - first : BLOCK;
-        int32_t products[BLOCK];
+        int64_t count = scan->clusters - first < BLOCK ? scan->clusters - first : BLOCK;
+        int32_t products[BLOCK], near = 0;
         float terms[BLOCK];
         block_products(centres->high + first * 4 * scan->chunks, turned->digits, scan->chunks,
                        products);
         for (int in = 0; in < BLOCK; in++)
-            terms[in] = (2 * (float)products[in] - sum) * (scale_of_query * rows[SCALE * BLOCK + in]) +
+            terms[in] = (2 * (float)products[in] - sum) * (scale * rows[SCALE * BLOCK + in]) +
                         rows[SIDE * BLOCK + in] * side;
+        for (int in = 0; in < BLOCK; in++)
+            near |= terms[in] > best[NEAREST - 1];
         memcpy(scan->products + first, products, 4 * (size_t)count);
         memcpy(scan->terms + first, terms, 4 * (size_t)count);
-        for (int64_t in = 0; in < count; in++) {
-            least = terms[in] < least ? terms[in] : least;
-            greatest = terms[in] > greatest ? terms[in] : greatest;
-        }
+        if (near)
+            take_nearest(scan, best, terms, first, count);
     }
+}
+
+static void find_range(const float *keys, int64_t count, float *least, float *greatest)
+{
+    float low[BLOCK], high[BLOCK];
+    int64_t at = 0;
+    for (int in = 0; in < BLOCK; in++) {
+        low[in] = INFINITY;
+        high[in] = -INFINITY;
+    }
+    for (; at + BLOCK <= count; at += BLOCK)
+        for (int in = 0; in < BLOCK; in++) {
+            low[in] = keys[at + in] < low[in] ? keys[at + in] : low[in];
+            high[in] = keys[at + in] > high[in] ? keys[at + in] : high[in];
+        }
+    for (; at < count; at++) {
+        low[0] = keys[at] < low[0] ? keys[at] : low[0];
+        high[0] = keys[at] > high[0] ? keys[at] : high[0];
+    }
+    *least = low[0];
+    *greatest = high[0];
+    for (int in = 1; in < BLOCK; in++) {
+        *least = low[in] < *least ? low[in] : *least;
+        *greatest = high[in] > *greatest ? high[in] : *greatest;
+    }
+}
+
+/* Give each cluster a level by the floor, the first is the best. A row x of a cluster with the centre c
+   has the score c·q + (x - c)·q, of which the second part is spread about 0 in proportion to the
+   cluster's radius; so has -|x - q|²/2, less half the radius squared. Clusters that were looked at have
+   the level -1. */
+static void find_levels(ClusterScan *scan)
+{
+    int64_t clusters = scan->clusters;
+    float least, greatest, *keys = scan->terms, half = scan->frame->metric == L2 ? 0.5f : 0;
+    const float *radii = scan->radii;
+    int32_t *levels = scan->levels;
+    float floor = isfinite(scan->floor) ? (float)(scan->floor - scan->turned->offset)
+                                        : keys[scan->order[0]]; /* nothing was found */
+    for (int64_t i = 0; i < clusters; i++)
+        keys[i] = (keys[i] - half * radii[i] * radii[i] - floor) / radii[i];
+    find_range(keys, clusters, &least, &greatest);
     float scale = greatest > least ? (LEVELS - 1) / (greatest - least) : 0;
     for (int64_t i = 0; i < clusters; i++) {
-        float level = (greatest - scan->terms[i]) * scale;
-        int32_t number = level >= 0 ? level < LEVELS - 1 ? (int32_t)level : LEVELS - 1 : 0;
-        memcpy(scan->terms + i, &number, 4);
-        counts[number + 1]++;
+        float level = (greatest - keys[i]) * scale;
+        level = level > 0 ? level : 0; /* NaN, too */
+        levels[i] = (int32_t)(level < LEVELS - 1 ? level : LEVELS - 1);
     }
-    for (int64_t level = 0; level < LEVELS; level++)
-        counts[level + 1] += counts[level];
-    for (int64_t i = 0; i < clusters; i++) {
-        int32_t number;
-        memcpy(&number, scan->terms + i, 4);
-        scan->order[counts[number]++] = (int32_t)i;
+    for (int64_t i = 0; i < scan->next; i++)
+        levels[scan->order[i]] = -1;
+    scan->ordered = scan->next;
+    scan->level = 0;
+}
+
+/* Put the clusters of the next levels in order, until there are `enough`. */
+static void order_more(ClusterScan *scan, int64_t enough)
+{
+    int64_t starts[LEVELS + 1] = {0}, last = scan->level, first = scan->level;
+    const int32_t *levels = scan->levels;
+    for (int64_t i = 0; i < scan->clusters; i++)
+        starts[levels[i] + 1]++;
+    starts[first] = scan->ordered;
+    for (; last < LEVELS && starts[last] - scan->ordered < enough; last++)
+        starts[last + 1] += starts[last];
+    scan->ordered = starts[last];
+    scan->level = last;
+    for (int64_t i = 0; i < scan->clusters; i++)
+        if (levels[i] < last && levels[i] >= first)
+            scan->order[starts[levels[i]]++] = (int32_t)i;
+}
+
+/* Without a floor the nearest clusters are put in order, with one all. */
+static void rank_clusters(ClusterScan *scan)
+{
+    score_centres(scan);
+    if (!isnan(scan->floor)) {
+        find_levels(scan);
+        order_more(scan, scan->clusters);
     }
 }
 
@@ -152,16 +239,36 @@ static void look_at_part(ClusterScan *scan, const Places *part, int64_t cluster,
     scan->looked += stop - first;
 }
 
-/* Look at clusters, the nearest first, until as many places as wanted were seen; MORE when it takes
-   longer than `work` says. */
+/* Put more clusters in order, if need be: once the nearest say what the floor is, and then when all that
+   are in order were looked at. */
+static void go_on_ordering(ClusterScan *scan)
+{
+    int64_t first = scan->wanted / 4 < FIRST_PLACES ? scan->wanted / 4 : FIRST_PLACES;
+    if (isnan(scan->floor) && (scan->next == scan->ordered || scan->seen >= first)) {
+        scan->floor = score_of_kth(scan, scan->sought ? scan->sought->k : scan->most);
+        double more = exp(scan->slope * (scan->usual - scan->floor)); /* 1 where the slope is 0 */
+        more = more < MOST_EFFORT ? more > 1 / MOST_EFFORT ? more : 1 / MOST_EFFORT : MOST_EFFORT;
+        scan->wanted = (int64_t)(more * (double)scan->wanted);
+        find_levels(scan);
+    }
+    if (scan->next == scan->ordered) {
+        double left = (double)(scan->wanted - scan->seen) / (double)(scan->seen + 1);
+        double enough = 32 + 1.25 * left * (double)scan->next;
+        order_more(scan, enough < (double)scan->clusters ? (int64_t)enough : scan->clusters);
+    }
+}
+
+/* Look at clusters in order, until as many places as wanted were seen; MORE when it takes longer than
+   `work` says. */
 static int scan_clusters(ClusterScan *scan)
 {
     int64_t until = scan->looked + scan->work;
     for (; scan->next < scan->clusters && scan->seen < scan->wanted; scan->next++) {
         if (scan->looked >= until)
             return MORE;
+        go_on_ordering(scan);
         int64_t cluster = scan->order[scan->next];
-        int64_t ahead = scan->next + 1 < scan->clusters ? scan->order[scan->next + 1] : -1;
+        int64_t ahead = scan->next + 1 < scan->ordered ? scan->order[scan->next + 1] : -1;
         int64_t low = row_product(scan->centres->low + cluster * 4 * scan->chunks,
                                   scan->turned->digits, scan->chunks);
         float term = (float)term_of(scan, cluster, 16 * (int64_t)scan->products[cluster] + low);

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 3 /* of these structs and of how codes lie; the caller asks for it */
+#define KERNEL_VERSION 4 /* of these structs and of how codes lie; the caller asks for it */
 #define BLOCK 32         /* rows of a block */
 #define CHUNK 8          /* numbers of a row that stand together, in four bytes */
 #define GROUP 16         /* numbers of a row whose signs stand together in clusters, in two bytes */
@@ -145,15 +145,19 @@ typedef struct {
     uint32_t slot;
 } Estimate;
 
-/* A search of clusters, nearest first, in steps: `rank` makes the query ready and puts the clusters in
-   order, `scan` looks at places, and `decide` at the rows of the best estimates.
+/* A search of clusters, in steps: `rank` makes the query ready and finds the nearest clusters, `scan`
+   looks at places, and `decide` at the rows of the best estimates. What the nearest clusters hold says
+   what score the k-th hit has at least, the floor; by it the others are put in order: how far their
+   centre's score is from the floor, in radii. A wide cluster may reach it from farther away.
 
    parts: places of rows of different age, of the same clusters; centres: their codes, in the frame
-   `centre_frame`; frame: of the places' bits, its centre is the mean of all rows; query: [dimension],
+   `centre_frame`; radii: [clusters] the root mean square of what their centres leave of rows; frame: of the places' bits, its centre is the mean of all rows; query: [dimension],
    of that length; unit, wide: room for as many numbers; turned, digits: the query for centres; tables:
    [groups][TABLE_BYTES] the query for bits: the product of a place's signs with the query is step ×
-   the sum of its entries + base; products, terms, order: [clusters]: of the codes' upper halves, of
-   scores, and the clusters by falling score; allowed: bits by slot, or NULL; limit: slots from here on
+   the sum of its entries + base; products, terms, levels, order: [clusters]: of the codes' upper
+   halves, scores, which come first, and the clusters, of which so many are `ordered`, those before this
+   `level`; floor: NAN until it is known; usual, slope: where the floor is below the usual one, exp(slope ×
+   the difference) times as much is wanted; allowed: bits by slot, or NULL; limit: slots from here on
    are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
    seen: how many were; looked: places whether allowed or not; found: [capacity] the best `most` so
    far, and others; index: [index_size], a power of two, to find slots that come twice; rows, sought:
@@ -162,6 +166,7 @@ typedef struct {
     const Places *parts;
     int64_t part_count;
     const Piece *centres;
+    const float *radii;
     const Frame *centre_frame, *frame;
     const float *query;
     float *unit;
@@ -173,15 +178,15 @@ typedef struct {
     int64_t groups, limit, clusters, chunks;
     int32_t *products;
     float *terms;
-    int32_t *order;
-    int64_t next, wanted, seen, looked;
+    int32_t *levels, *order;
+    int64_t ordered, level, next, wanted, seen, looked;
     Estimate *found;
     int64_t count, capacity, most;
     uint32_t *index;
     int64_t index_size, work;
     Distances *rows;
     Sought *sought;
-    double length, threshold, step, base;
+    double length, threshold, step, base, floor, usual, slope;
 } ClusterScan;
 
 /* Rows whose places of one cluster are made. rows: [row_count][dimension] of the datatype; slots:
@@ -220,6 +225,9 @@ void drop_below_floor(Sought *sought);
 /* clusters.c: keep the best `most` estimates, each slot once; whoever is worse than the worst of
    these needn't be taken. */
 void keep_best(ClusterScan *scan);
+
+/* clusters.c: the k-th best of the estimates so far, or the worst where there are fewer. */
+double score_of_kth(ClusterScan *scan, int64_t k);
 
 /* distances.c: the distance of a row; have the processor fetch it; put what was found in order, and say
    which are the nearest. */

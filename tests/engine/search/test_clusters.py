@@ -139,7 +139,7 @@ def test_more_places_are_looked_at_for_a_higher_recall_and_under_a_filter(client
 def test_what_was_measured_is_told(client):
     things = populated(client)
     told = things.explain(query_embeddings=groups(1, 5))["recall"]
-    assert told["target"] == 0.9 and told["questions"] == 200
+    assert told["target"] == 0.9 and told["questions"] == 400
     assert [one["matching"] for one in told["measured"]] == [1, 0.3, 0.1]
     assert all(0.9 < one["recall"] <= 1 for one in told["measured"])  # of the default, .98
     assert things.stats()["spaces"][""]["recall"]["measured"] == told["measured"]

@@ -200,9 +200,9 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
     return wrong;
 }
 
-#define CLUSTERS 3
+#define CLUSTERS 40 /* more than are looked at first */
 
-/* Rows in two of three clusters each, searched by every instruction set: slots that are allowed, each
+/* Rows in one or two clusters each, searched by every instruction set: slots that are allowed, each
    once, nearest first, the same by all sets, and the very nearest row among them. */
 static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
 {
@@ -225,7 +225,7 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
     for (int64_t cluster = 0; cluster < CLUSTERS; cluster++) {
         int64_t found = 0;
         for (int64_t row = 0; row < count; row++)
-            if (row % CLUSTERS != cluster)
+            if (row % CLUSTERS == cluster || row / 3 % CLUSTERS == cluster)
                 slots[found++] = (uint32_t)row;
         ClusterEncoding encoding = {&frame, rows, slots, count, FLOAT32, found, offsets[cluster],
                                     centres + cluster * dimension, places, own, other};
@@ -234,8 +234,9 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
         offsets[cluster + 1] = offsets[cluster] + found;
     }
     Frame centre_frame = {mean, signs, dimension, metric == L2 ? L2 : PRODUCT};
-    Piece piece = {room(BLOCK * chunks, 4), room(BLOCK * chunks, 4), room(OF_ROW * BLOCK, 4),
-                   room(BLOCK, 4), NULL, 0, CLUSTERS, 0};
+    int64_t centre_rows = (CLUSTERS + BLOCK - 1) / BLOCK * BLOCK;
+    Piece piece = {room(centre_rows * chunks, 4), room(centre_rows * chunks, 4),
+                   room(OF_ROW * centre_rows, 4), room(centre_rows, 4), NULL, 0, CLUSTERS, 0};
     Encoding encoding = {&centre_frame, centres, CLUSTERS, FLOAT32, 0, (uint8_t *)piece.high,
                          (uint8_t *)piece.low, (float *)piece.rows, (float *)piece.finer, wide, own};
     rs_encode(&encoding);
@@ -261,15 +262,18 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
                             metric, length};
         rs_distances(&wanted);
         for (int64_t number = 0; rs_set(number); number++) {
-            int32_t products[CLUSTERS], order[CLUSTERS];
-            float terms[CLUSTERS];
+            int32_t products[CLUSTERS], levels[CLUSTERS], order[CLUSTERS];
+            float terms[CLUSTERS], radii[CLUSTERS];
+            for (int i = 0; i < CLUSTERS; i++)
+                radii[i] = 1 + (float)(i % 3);
             Turned turned;
             Places parts[] = {{places, offsets}};
             All *all = sought_of(count);
-            ClusterScan scan = {parts, 1, &piece, &centre_frame, &frame, query, other, wide, &turned,
-                                digits, tables, kind == 1 ? allowed : NULL, groups, limit, CLUSTERS,
-                                chunks, products, terms, order, 0, 4 * count, 0, 0, found, 0, capacity,
-                                count, index, size, 16, &wanted, all->sought, length, -INFINITY, 0, 0};
+            ClusterScan scan = {parts, 1, &piece, radii, &centre_frame, &frame, query, other, wide,
+                                &turned, digits, tables, kind == 1 ? allowed : NULL, groups, limit,
+                                CLUSTERS, chunks, products, terms, levels, order, 0, 0, 0, 16 * count,
+                                0, 0, found, 0, capacity, count, index, size, 16, &wanted,
+                                all->sought, length, -INFINITY, 0, 0, NAN, 0.1, 1};
             rs_cluster_rank(rs_set(number), &scan);
             int state;
             while ((state = rs_cluster_scan(rs_set(number), &scan)) == MORE)

@@ -16,10 +16,6 @@ the order of how many of their radii their centre's score is below it: rows of a
 may reach the floor from farther away. Half as many places do for the same recall as in the order of
 the centres' scores.
 
-Clusters of rows that have become more are *renewed* (`renew`), as SPFresh does (arXiv 2410.14452):
-those that have grown too large are split, those that have become too small are dissolved, and a
-row moves if a centre that is new there is nearer than its own. All other places are copied.
-
 Rows are known by their slots. Places lie in blocks of 32 (`native/kernel.h` has the layout), as
 they are in files. Without the compiled part numpy does the same, several times slower.
 """
@@ -32,7 +28,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Bytes, Ints, Matrix, Metric, Stored, as_float32
+from retrieval_store.base.arrays import Bytes, Ints, Matrix, Metric, Stored, as_float32
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import Nearest, exact_distances, nearest_of
 from retrieval_store.indexes.native import (
@@ -73,9 +69,6 @@ PARENTS = 4  # times the square root of the number of clusters
 NEAR_PARENTS = 16  # whose clusters a row may belong to
 ASSIGNED_AT_ONCE = 16_384  # rows
 MOST_EFFORT = 4.0  # as in native/clusters_body.h
-NEIGHBOURS = 64  # clusters to which a row may move when they are renewed
-SPLIT, DISSOLVED = 2, 0.25  # times as many rows as wanted: more are split, fewer are given away
-MOST_MOVED = 0.9  # of the rows are in such clusters: with more, new centres are better
 SPREAD = 1.0  # λ of SOAR: how much a second residual along the first one counts
 GROUP, GROUP_BYTES, TABLE_BYTES, OF_PLACE = 16, 64, 128, 12  # as in native/kernel.h
 PIECE_ROWS = 1_024  # compared with centres at once
@@ -726,66 +719,12 @@ def in_clusters(slots: Ints, one: Numbers, other: Numbers, clusters: int) -> Pla
     return PlaceOrder(whole, offsets)
 
 
-class Kept(NamedTuple):
-    """Places that need not be encoded. sources: (places,) int64, for each its number in the parts,
-    one after the other, or -1 for one that is to be encoded."""
-
-    parts: tuple[Places, ...]
-    sources: Ints
-
-
 def encoded(
-    rows: Stored,
-    model: ClusterModel,
-    order: PlaceOrder,
-    at_once: int = 2_048,
-    kept: Kept | None = None,
+    rows: Stored, model: ClusterModel, order: PlaceOrder, at_once: int = 2_048
 ) -> Iterator[Bytes]:
-    """The blocks of places, (blocks, bytes of one) uint8, some at a time. kept: those of the same
-    slots, centres and frame are copied from there."""
+    """The blocks of places, (blocks, bytes of one) uint8, some at a time."""
     for first in range(0, len(order.slots), at_once * BLOCK):
-        last = min(first + at_once * BLOCK, len(order.slots))
-        if kept is None:
-            yield _encode(rows, model, order, first, last)
-        else:
-            yield _copy_or_encode(rows, model, order, first, last, kept)
-
-
-def _copy_or_encode(
-    rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, stop: int, kept: Kept
-) -> Bytes:
-    """See `encoded`."""
-    sources, begin = kept.sources[start:stop], 0
-    made = np.empty((stop - start, block_bytes(model.dimension) // BLOCK), np.uint8)
-    for part in kept.parts:
-        end = begin + int(part.offsets[-1])
-        some = (sources >= begin) & (sources < end)
-        made[some] = _columns_of(part.blocks, sources[some] - begin)
-        begin = end
-    fresh = np.flatnonzero(sources < 0)
-    offsets = np.searchsorted(fresh, order.offsets - start)
-    some_order = PlaceOrder(order.slots[start + fresh], offsets)
-    blocks = _encode(rows, model, some_order, 0, len(fresh))
-    made[fresh] = _columns_of(blocks, np.arange(len(fresh)))
-    return _in_blocks(made)
-
-
-def _columns_of(blocks: Bytes, places: Ints) -> Bytes:
-    """(places, bytes of one) what blocks hold of some places: bits, offset, factor, slot."""
-    at, bits = (places // BLOCK, slice(None), places % BLOCK), blocks.shape[1] - OF_PLACE * BLOCK
-    signs = blocks[:, :bits].reshape(len(blocks), bits // BLOCK, BLOCK)[at]
-    rest = blocks[:, bits:].reshape(len(blocks), OF_PLACE // 4, BLOCK, 4)[at]
-    return np.concatenate([signs, rest.reshape(len(places), OF_PLACE)], axis=1)
-
-
-def _in_blocks(columns: Bytes) -> Bytes:
-    """The same as blocks again."""
-    count, bits = blocks_of(len(columns)), columns.shape[1] - OF_PLACE
-    every = np.zeros((count * BLOCK, columns.shape[1]), np.uint8)
-    every[: len(columns)] = columns
-    signs = every[:, :bits].reshape(count, BLOCK, bits).transpose(0, 2, 1)
-    rest = every[:, bits:].reshape(count, BLOCK, OF_PLACE // 4, 4).transpose(0, 2, 1, 3)
-    return np.concatenate([signs.reshape(count, -1), rest.reshape(count, -1)], axis=1)
+        yield _encode(rows, model, order, first, min(first + at_once * BLOCK, len(order.slots)))
 
 
 def _encode(rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, stop: int) -> Bytes:
@@ -808,184 +747,6 @@ def _encode(rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, st
         rest = centre, address(blocks), address(room), address(other)
         compiled.cluster_encode(record(CLUSTER_ENCODING, frame, matrix[0], *where, *rest))
     return blocks
-
-
-# Renewing them.
-
-
-class Renewed(NamedTuple):
-    """Clusters made of others. order: of all places; kept: those that are as they were."""
-
-    trained: Trained
-    order: PlaceOrder
-    kept: Kept
-
-
-def renew(
-    rows: Stored,
-    slots: Ints,
-    trained: Trained,
-    parts: tuple[Places, ...],
-    seed: int,
-    between: Callable[[], object],
-) -> Renewed | None:
-    """Clusters of the rows at some slots, which ascend, made of those that `parts` have them in;
-    None where too much would change. The frame stays, so a place in a cluster that stays does,
-    too. between: called now and then."""
-    at, old = _old_places(rows, slots, trained, parts, between)
-    counts = np.bincount(old[0], minlength=len(trained.model.centres))
-    wanted = len(slots) / clusters_for(len(slots))
-    large = counts > SPLIT * wanted
-    stays = ~large & (counts >= DISSOLVED * wanted)
-    if counts[~stays].sum() > MOST_MOVED * len(slots):
-        return None
-    draw, metric = np.random.default_rng(seed), trained.model.metric
-    made, squares = [trained.model.centres[stays]], [np.square(trained.model.radii[stays])]
-    for own in _by_cluster(old[0], large):
-        between()
-        share = round(len(own) / wanted)
-        some = draw.choice(own, min(len(own), SAMPLE_PER_CLUSTER * share), replace=False)
-        vectors = _unit(as_float32(rows[slots[np.sort(some)]]), metric)
-        made.append(_kmeans(vectors, share, draw))
-        squares.append(_spread(vectors, made[-1]))
-    radii = radii_of(np.concatenate(squares))
-    model = ClusterModel(np.concatenate(made), radii, trained.model.frame)
-    renewed, order = _under_parents(model, draw)
-    before = np.concatenate([np.flatnonzero(stays), np.full(len(order) - stays.sum(), -1)])[order]
-    now = np.full(len(stays), -1, np.int32)
-    now[before[before >= 0]] = np.flatnonzero(before >= 0)
-    near = _neighbours(trained.model.centres, renewed.model.centres, now, between)
-    first = _moved(rows, slots, old[0], now, near, (renewed.model, before < 0), between)
-    second = _second_places(rows, slots, (first, now[old]), old[1], near, renewed.model, between)
-    places = in_clusters(np.arange(len(slots)), first, second, len(before))
-    of_place = before[np.repeat(np.arange(len(before)), np.diff(places.offsets))]
-    sources = np.full(len(of_place), -1)
-    for each, numbers in zip(at, old, strict=True):
-        same = numbers[places.slots] == of_place
-        sources[same] = each[places.slots[same]]
-    order_ = PlaceOrder(slots[places.slots].astype(np.uint32), places.offsets)
-    return Renewed(renewed, order_, Kept(parts, sources))
-
-
-def _old_places(
-    rows: Stored,
-    slots: Ints,
-    trained: Trained,
-    parts: tuple[Places, ...],
-    between: Callable[[], object],
-) -> tuple[Ints, Numbers]:
-    """(2, slots) of each slot the numbers of its two places, and its two clusters, first the one of
-    the lesser factor, which grows with the length of the residual; -1 for the places of a slot that
-    has none, and the clusters to which it is assigned."""
-    every = np.concatenate([slots_of(part) for part in parts])
-    factors = np.concatenate([_factors_of(part) for part in parts])
-    clusters = np.arange(len(trained.model.centres), dtype=np.int32)
-    numbers = np.concatenate([np.repeat(clusters, np.diff(part.offsets)) for part in parts])
-    falling = np.argsort(-factors)
-    table = np.full((2, max(int(every.max(initial=0)), int(slots[-1])) + 1), -1)
-    table[0, every[falling]] = falling
-    table[1, every[falling[::-1]]] = falling[::-1]
-    at = table[:, slots]
-    old = numbers[at]
-    if len(lacking := np.flatnonzero(at[0] < 0)):
-        old[:, lacking] = assign(rows, slots[lacking], trained, between)
-    return at, old
-
-
-def _factors_of(places: Places) -> Matrix:
-    """The factor of each place."""
-    at = places.blocks.shape[1] - 8 * BLOCK
-    every = np.ascontiguousarray(places.blocks[:, at : at + 4 * BLOCK]).view("<f4").reshape(-1)
-    return every[: int(places.offsets[-1])]
-
-
-def _by_cluster(numbers: Numbers, chosen: Bools) -> Iterator[Ints]:
-    """The rows of each of the chosen clusters that has any. numbers: of each row its cluster."""
-    order = np.argsort(numbers, kind="stable")
-    ends = np.cumsum(np.bincount(numbers, minlength=len(chosen)))
-    for cluster in np.flatnonzero(chosen):
-        own = order[ends[cluster - 1] if cluster else 0 : ends[cluster]]
-        if len(own):
-            yield own
-
-
-def _neighbours(
-    centres: Matrix, others: Matrix, same: Numbers, between: Callable[[], object]
-) -> Numbers:
-    """(centres, n) the nearest of others, n = NEIGHBOURS or all of them; first the one that is the
-    same, if there is any. same: its number, or -1."""
-    squares, count = np.einsum("ij,ij->i", others, others) / 2, min(NEIGHBOURS, len(others))
-    found = np.empty((len(centres), count), np.int32)
-    for at in range(0, len(centres), PIECE_ROWS):
-        between()
-        far = squares - centres[at : at + PIECE_ROWS] @ others.T
-        own = same[at : at + PIECE_ROWS]
-        far[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
-        found[at : at + PIECE_ROWS] = np.argpartition(far, (0, count - 1), axis=1)[:, :count]
-    return found
-
-
-def _moved(
-    rows: Stored,
-    slots: Ints,
-    old: Numbers,
-    now: Numbers,
-    near: Numbers,
-    renewed: tuple[ClusterModel, Bools],
-    between: Callable[[], object],
-) -> Numbers:
-    """The nearest cluster of each row among those near the one in which it was. old: that one; now:
-    the number that each has now, or -1; near: see `_neighbours`; renewed: all that there are, and
-    which are new. Where none of them is, nothing has come nearer."""
-    model, is_new = renewed
-    first = now[old]
-    for own in _by_cluster(old, (now < 0) | is_new[near].any(axis=1)):
-        between()
-        known = near[old[own[0]]]
-        some = _unit(as_float32(rows[slots[own]]), model.metric)
-        first[own] = known[_nearest(some, model.centres[known])]
-    return first
-
-
-def _second_places(
-    rows: Stored,
-    slots: Ints,
-    clusters: tuple[Numbers, Numbers],
-    old: Numbers,
-    near: Numbers,
-    model: ClusterModel,
-    between: Callable[[], object],
-) -> Numbers:
-    """The second cluster of each row: the one that it was, unless that is no more, or else one near
-    it. clusters: of each row the first, and (2, rows) the two that it had, or -1; old: the second
-    one under its number then."""
-    first, (former, second) = clusters
-    # A row that has moved to its second cluster may have its first one as the second.
-    second = second.copy()
-    second[second == first] = former[second == first]
-    left = np.flatnonzero((second < 0) | (second == first))
-    for some in _by_cluster(old[left], np.ones(len(near), np.bool_)):
-        between()
-        own = left[some]
-        known = near[old[own[0]]]
-        vectors = _unit(as_float32(rows[slots[own]]), model.metric)
-        second[own] = known[_second_of(vectors, first[own], known, model.centres)]
-    return second
-
-
-def _second_of(rows: Matrix, first: Numbers, known: Numbers, centres: Matrix) -> Ints:
-    """Which of the known clusters SOAR chooses for rows whose first cluster is given; that one only
-    if there is no other."""
-    residuals, others = rows - centres[first], centres[known]
-    sizes = np.maximum(np.einsum("ij,ij->i", residuals, residuals), np.float32(1e-20))
-    with_rows, with_residuals = _products(rows, others), _products(residuals, others)
-    along: Matrix = np.einsum("ij,ij->i", residuals, rows)[:, None] - with_residuals
-    np.square(along, out=along)
-    along *= (SPREAD / sizes)[:, None]
-    along += np.einsum("ij,ij->i", others, others) - 2 * with_rows
-    along[known == first[:, None]] = np.inf
-    chosen: Ints = along.argmin(axis=1)
-    return chosen
 
 
 def slots_of(places: Places) -> Ints:
@@ -1022,40 +783,25 @@ def refuse_wrong_places(
 WRONG_BITS, ROUNDED = 1e-4, 1e-2  # by roundings: of numbers near 0, and of all others
 
 
-def refuse_misplaced(
-    rows: Stored, trained: Trained, places: Places, living: Ints, renewed: bool = False
-) -> None:
+def refuse_misplaced(rows: Stored, trained: Trained, places: Places, living: Ints) -> None:
     """Raise ValueError unless each of these slots has a place in the cluster whose centre is
-    nearest among those that it may belong to, or as near. renewed: most of them have, since a row
-    was compared only with the clusters near its former one."""
+    nearest among those that it may belong to, or as near."""
     model, slots = trained.model, slots_of(places)
     numbers = np.repeat(np.arange(len(places.offsets) - 1), np.diff(places.offsets))
     right, _ = assign(rows, living, trained, lambda: None)
     order = np.lexsort((numbers, slots))
-    slots, numbers = slots[order], numbers[order]
-    first, last = np.searchsorted(slots, living), np.searchsorted(slots, living, "right") - 1
-    if len(lacking := living[last < first]):
-        raise ValueError(f"the vector in slot {lacking[0]} has no place")
-    other = np.flatnonzero((numbers[first] != right) & (numbers[last] != right))
-    of_two = (_distances(rows, living[other], model, numbers[at[other]]) for at in (first, last))
-    near = _distances(rows, living[other], model, right[other])
-    far = other[np.minimum(*of_two) > near * (1 + ROUNDED)]
-    if len(far) > (MISPLACED * len(living) if renewed else 0):
-        slot = living[far[0]]
-        raise ValueError(f"the vector in slot {slot} is in clusters that are too far away")
-
-
-MISPLACED = 0.25  # of the rows of renewed clusters: fewer are in others than the nearest
-
-
-def _distances(rows: Stored, slots: Ints, model: ClusterModel, clusters: Ints | Numbers) -> Matrix:
-    """How far each row is from the centre of a cluster."""
-    found = np.empty(len(slots), np.float32)
-    for at in range(0, len(slots), PIECE_ROWS):
-        some = slice(at, at + PIECE_ROWS)
-        left = _unit(as_float32(rows[slots[some]]), model.metric) - model.centres[clusters[some]]
-        found[some] = np.linalg.norm(left, axis=1)
-    return found
+    keys = slots[order] * len(places.offsets) + numbers[order]
+    wanted = living * len(places.offsets) + right
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    for slot, cluster in zip(living[keys[at] != wanted], right[keys[at] != wanted], strict=True):
+        vector = _unit(as_float32(rows[slot : slot + 1]), model.metric)
+        own = model.centres[numbers[slots == slot]]
+        if not len(own):
+            raise ValueError(f"the vector in slot {slot} has no place")
+        far = np.linalg.norm(own - vector, axis=1).min()
+        near = float(np.linalg.norm(model.centres[cluster] - vector))
+        if far > near * (1 + ROUNDED):
+            raise ValueError(f"the vector in slot {slot} is in clusters that are too far away")
 
 
 def clusters_of_slots(clusters: Clusters) -> tuple[Numbers, Numbers]:

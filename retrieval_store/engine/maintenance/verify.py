@@ -14,8 +14,7 @@ it the right one. So every derived value is compared, and none is left to chance
   rotated, is from what its code stands for, how long that is, and what is stored of the vector
   exactly. Codes of another make that keep these bounds are as good.
 - Clusters. Each place is made again, and each vector must have one in the cluster whose centre is
-  nearest; in clusters that were renewed, most vectors. What was measured of them is measured
-  again, and may not be much less.
+  nearest. What was measured of them is measured again, and may not be much less.
 - Indexes. A class that can return its vectors (`KnowsVectors`) is asked for all of them; with
   others each stored vector is searched for, and each hit must be as far away as the index says.
   That the slots are numbered once each and that no link leads outside is checked whenever a graph
@@ -557,8 +556,7 @@ def _of_clusters(view: SearchView, sound: list[SpaceState]) -> dict[str, Compari
 
 def _refuse_other_clusters(view: SearchView, space: SpaceState, found: Base | Part) -> None:
     """Raise ValueError unless each vector of a point has a place in the cluster whose centre is
-    nearest, or most have where it was renewed, and all places say what they would if they were made
-    again."""
+    nearest, and all places say what they would if they were made again."""
     base = found
     if isinstance(base, Part):
         saved = view.caches.spaces[space.space.name].clusters
@@ -573,8 +571,7 @@ def _refuse_other_clusters(view: SearchView, space: SpaceState, found: Base | Pa
     refuse_wrong_places(rows, base.trained.model, found.places, first, found.stop)
     owners = space.row_of_slot.whole()[first : found.stop]
     living = np.flatnonzero(owners >= 0) + first
-    renewed = isinstance(found, Base) and found.renewed
-    refuse_misplaced(rows, base.trained, found.places, living, renewed)
+    refuse_misplaced(rows, base.trained, found.places, living)
 
 
 def _refuse_other_recall(

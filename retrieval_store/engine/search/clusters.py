@@ -2,9 +2,8 @@
 
 Clusters (`indexes/clusters.py`) cover the slots below `stop`; later ones are searched exactly. They
 lie in derived files: a *base* with the centres, and *parts* for the slots that came after it, in
-the same clusters. When the collection has grown to twice the base, a new base is made: by renewing
-the clusters that there are, or, where that is of no use, by training new ones. The process that
-does maintenance makes and writes all of them, and all processes map them; where there are no
+the same clusters. When the collection has grown to twice the base, a new base is made. The process
+that does maintenance makes and writes all of them, and all processes map them; where there are no
 files, as in memory, the arrays themselves are kept.
 
 How many places must be looked at is measured (`Recall`): some of the space's own vectors, each left
@@ -24,6 +23,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import apsw
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import (
@@ -54,9 +54,7 @@ from retrieval_store.indexes.clusters import (
     ClusterModel,
     Clusters,
     Effort,
-    Kept,
     Numbers,
-    PlaceOrder,
     Places,
     Trained,
     assign,
@@ -65,7 +63,6 @@ from retrieval_store.indexes.clusters import (
     encoded,
     in_clusters,
     needed_places,
-    renew,
     train,
 )
 from retrieval_store.indexes.exact import exact_distances, is_safe_length, length_of, norms_of
@@ -79,7 +76,6 @@ PART_CELLS = 2_000_000  # numbers of vectors behind the clusters: fewer are left
 PART_SHARE = 64  # and they are at least one in so many of all
 MEASURED_AGAIN = 1.25  # of so many times as many vectors
 OUTGROWN = 2  # a new base is made of so many times as many slots
-OUTTRAINED = 8  # … and of more than so many times as many new clusters, instead of renewing them
 MIN_LIVING = 32  # vectors of points, which clusters need
 LARGEST = 1e20  # of a number of a centre
 GoingOn = Callable[[], object]
@@ -193,19 +189,13 @@ class ClusterSnapshot(NamedTuple):
 
 class Base(NamedTuple):
     """A base: what new rows are assigned by, and its own places. name: a random one, which its
-    parts bear, too; trained_at: of how many slots its clusters were made without renewing any."""
+    parts bear, too."""
 
     name: str
     trained: Trained
     places: Places
     stop: int
-    trained_at: int
     memory: mmap.mmap | None
-
-    @property
-    def renewed(self) -> bool:
-        """Whether its clusters were made of others."""
-        return self.trained_at < self.stop
 
 
 class Part(NamedTuple):
@@ -410,25 +400,11 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         elif len(living) < MIN_LIVING:
             raise ValueError(f"it has {len(living)} vectors")
         else:
-            return self._make_base(rows, living, work, going_on)
+            seed = int.from_bytes(_random(8), "little")
+            name, trained = f"{seed:016x}", train(rows, living, self._space.metric, seed, going_on)
         one, other = assign(rows, living, trained, going_on)
         order = in_clusters(living, one, other, len(trained.model.centres))
-        return Made(name, trained, order, work, rows)
-
-    def _make_base(self, rows: Stored, living: Ints, work: Work, going_on: GoingOn) -> "Made":
-        base, seed = self._base, int.from_bytes(_random(8), "little")
-        name = f"{seed:016x}"
-        use = base is not None and work.stop <= OUTTRAINED * base.trained_at
-        if base is not None and use and all(map(is_whole, self._memories())):
-            parts = self.made_clusters(base).parts
-            renewed = renew(rows, living, base.trained, parts, seed, going_on)
-            if renewed is not None:
-                new, order, kept = renewed
-                return Made(name, new, order, work, rows, base.trained_at, kept)
-        trained = train(rows, living, self._space.metric, seed, going_on)
-        one, other = assign(rows, living, trained, going_on)
-        order = in_clusters(living, one, other, len(trained.model.centres))
-        return Made(name, trained, order, work, rows, work.stop)
+        return Made(name, trained, order.slots, order.offsets, work, rows, self._space)
 
     def take(self, made: "Made", recorded: DerivedFile | None = None) -> bool:
         """Go on with what was made: from its file, or from memory; returns whether it can."""
@@ -528,42 +504,47 @@ def _random(count: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A base or a part before its places are encoded. trained_at: of a base; kept: places that need
-    not be."""
+    """A base or a part before its places are encoded."""
 
     name: str
     trained: Trained
-    order: PlaceOrder
+    slots: npt.NDArray[np.uint32]
+    offsets: Ints
     work: Work
-    rows: Stored
-    trained_at: int = 0
-    kept: Kept | None = None
+    rows: Any
+    space: Space
 
     def blocks(self) -> Iterator[Bytes]:
         """The encoded places, some blocks at a time."""
-        return encoded(self.rows, self.trained.model, self.order, kept=self.kept)
+        from retrieval_store.indexes.clusters import PlaceOrder
+
+        order = PlaceOrder(self.slots, self.offsets)
+        return encoded(self.rows, self.trained.model, order)
 
     def in_memory(self) -> Base | Part:
         """What would be read from the file."""
         none = np.zeros((0, block_bytes(self.trained.model.dimension)), np.uint8)
-        places = Places(np.concatenate([none, *self.blocks()]), self.order.offsets)
+        places = Places(np.concatenate([none, *self.blocks()]), self.offsets)
         if self.work.number:
             return Part(self.name, places, self.work.first, self.work.stop, None)
-        return Base(self.name, self.trained, places, self.work.stop, self.trained_at, None)
+        return Base(self.name, self.trained, places, self.work.stop, None)
 
     def write(self, path: Path, going_on: GoingOn) -> int:
         """Write the file; returns the slot after the last."""
-        size = blocks_of(len(self.order.slots)) * block_bytes(self.trained.model.dimension)
+        size = blocks_of(len(self.slots)) * block_bytes(self.trained.model.dimension)
         content = StreamedArray("|u1", size, (block.reshape(-1) for block in self.blocks()))
         header: list[Any] = [self.name, self.work.first, self.work.stop]
         model = self.trained.model
-        arrays: list[Any] = [self.order.offsets, content]
+        arrays: list[Any] = [self.offsets, content]
         if not self.work.number:
-            metric = METRICS.index(model.metric)
-            header += [model.dimension, metric, model.frame.seed, self.trained_at]
+            header += [model.dimension, METRICS.index(model.metric), model.frame.seed]
             some = (model.frame.centre, model.centres.reshape(-1), model.radii)
-            levels = (self.trained.parents.reshape(-1), self.trained.firsts.astype(np.int64))
-            arrays = [*some, *levels, *arrays]
+            arrays = [
+                *some,
+                self.trained.parents.reshape(-1),
+                self.trained.firsts.astype(np.int64),
+                *arrays,
+            ]
         write_arrays(path, pieces(MAGIC, header, arrays), going_on)
         return self.work.stop
 
@@ -580,11 +561,8 @@ def _read(path: Path, dimension: int, metric: str, covered: int) -> Base | Part:
     if not rest:
         offsets, blocks = found.of_types(*_OF_BASE[5:])
         return Part(str(name), _places(offsets, blocks, dimension, None), first, stop, found.memory)
-    seed, trained_at = rest[2:]
-    if rest[:2] != [dimension, METRICS.index(metric)] or type(seed) is not int or first:
+    if rest[:2] != [dimension, METRICS.index(metric)] or type(rest[2]) is not int or first:
         raise ValueError(f"{path} has clusters of other vectors")
-    if type(trained_at) is not int or not 0 < trained_at <= stop:
-        raise ValueError(f"{path} has clusters that were trained of {trained_at!r} slots")
     mean, centres, radii, parents, firsts, offsets, blocks = found.of_types(*_OF_BASE)
     numbers = [mean, centres, radii, parents]
     if not all(len(one) and float(np.abs(one).max()) <= LARGEST for one in numbers):
@@ -595,12 +573,12 @@ def _read(path: Path, dimension: int, metric: str, covered: int) -> Base | Part:
     if len(radii) != len(whole) or not float(radii.min()) > 0:
         raise ValueError(f"{path} has clusters without a radius")
     metric_: Any = metric
-    model = ClusterModel(whole, radii.copy(), Frame(seed & (1 << 64) - 1, mean.copy(), metric_))
+    model = ClusterModel(whole, radii.copy(), Frame(rest[2] & (1 << 64) - 1, mean.copy(), metric_))
     trained = Trained(model, parents.reshape(-1, dimension), np.array(firsts))
     if len(trained.parents) + 1 != len(firsts):
         raise ValueError(f"{path} has other parents than it says")
     places = _places(offsets, blocks, dimension, len(whole))
-    return Base(str(name), trained, places, stop, trained_at, found.memory)
+    return Base(str(name), trained, places, stop, found.memory)
 
 
 def _places(offsets: Ints, blocks: Bytes, dimension: int, clusters: int | None) -> Places:

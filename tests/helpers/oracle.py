@@ -58,9 +58,18 @@ def compare(value: Any, operator: str, operand: Any) -> bool:
         case "$nin":
             return not any(same(value, item) for item in operand)
         case "$contains":
+            if isinstance(value, str):
+                return isinstance(operand, str) and operand in value
             return isinstance(value, list) and any(same(item, operand) for item in value)
         case "$not_contains":
-            return not (isinstance(value, list) and any(same(item, operand) for item in value))
+            return not compare(value, "$contains", operand)
+        case "$prefix":
+            return isinstance(value, str) and value.startswith(operand)
+        case "$regex":  # to RE2 the end isn't before a newline, too
+            pattern = operand.replace("$", r"\Z")
+            return isinstance(value, str) and re.search(pattern, value) is not None
+        case "$not_regex":
+            return not compare(value, "$regex", operand)
         case "$gt" | "$gte" | "$lt" | "$lte":
             return compared(value, operand) in ORDERS[operator]
         case "$exists":

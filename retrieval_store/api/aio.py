@@ -244,6 +244,7 @@ class AsyncCollection:
     add_from = async_method(Collection.add_from, "long")
     update = async_method(Collection.update, "long")
     get = async_method(Collection.get)
+    facet = async_method(Collection.facet)
     peek = async_method(Collection.peek)
     query = async_method(Collection.query)
     search = async_method(Collection.search)

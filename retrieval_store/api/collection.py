@@ -68,7 +68,7 @@ from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, checked_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
-from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
+from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, all_of
 from retrieval_store.query.query import Query
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
@@ -365,6 +365,25 @@ class Collection:
         expression = filter_of(where, where_document, named)
         ordered = points.in_order(path, expression, most, start, bool(descending), fields)
         return self._shown(ordered, wanted)
+
+    def facet(
+        self,
+        key: str,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        limit: int | None = 10,
+    ) -> list[tuple[Scalar, int]]:
+        """The values that the matching points have under a metadata key, each with how many points
+        have it, the most frequent first; of equally frequent ones the least, where bools come
+        before numbers, and these before strings.
+
+        Values are strings, numbers and bools, and of a list its elements, each of which counts once
+        for a point; 1 and 1.0 are one value. limit: at most so many values; None: all. On a cluster
+        all matching points are read. Raises InvalidArgumentError, also for a malformed filter.
+        """
+        path = (metadata_key(key, "key"),)
+        most = None if limit is None else whole_number(limit, "limit", 1)
+        return self._points().facet(path, filter_of(where, where_document), most)
 
     def peek(self, limit: int = 10) -> GetResult:
         """The first points, with everything but uris and data."""

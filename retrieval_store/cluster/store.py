@@ -50,7 +50,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.filters.expression import Expression, PayloadPath, value_at
+from retrieval_store.filters.expression import Expression, PayloadPath, Scalar, value_at
 from retrieval_store.filters.leaves import fulfils
 from retrieval_store.query.executor import answer
 from retrieval_store.query.protocols import INDEX_KINDS, IndexKind
@@ -69,6 +69,7 @@ from retrieval_store.query.types import (
     Projection,
     PutResult,
     WriteRules,
+    most_frequent,
     nothing_in,
     refuse_other_kind,
     scalar,
@@ -250,6 +251,25 @@ class RemotePoints:
     ) -> Points:
         """Not supported: a cluster lists points only in the order of insertion."""
         raise InvalidArgumentError("order_by isn't supported on a cluster")
+
+    @_traced("facet")
+    def facet(
+        self, path: PayloadPath, expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The values at the path. Points are read, as for `number`: of lists, of numbers in several
+        forms and of keys without an index Qdrant counts something else."""
+
+        def ask() -> list[tuple[Scalar, int]]:
+            listing, counts = self._listing(expression), Counter[tuple[bool, Scalar]]()
+            for one in () if listing is None else listing.points():
+                if fulfils(one.point.candidate, expression):
+                    value = value_at(one.point.payload, path)
+                    items = value if isinstance(value, list) else [value]
+                    some = [item for item in items if isinstance(item, bool | int | float | str)]
+                    counts.update({(isinstance(item, bool), item) for item in some})
+            return most_frequent(counts, limit)
+
+        return self._indexed(ask)
 
     def count(self) -> int:
         """How many points there are."""

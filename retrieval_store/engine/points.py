@@ -301,12 +301,27 @@ class PointStore:
         return self._answer(question)[0]
 
     @traced("facet")
-    def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
-        """Each value with the number of matching points that have it, the most frequent first; of
-        equally frequent ones the least first."""
+    def facet(
+        self, path: PayloadPath, expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The values at the path, and elements of lists there, with how many matching points have
+        each, the most frequent first."""
+        return self.facet_of(
+            (ValuesAt(path, "whole"), ValuesAt(path, "element")), expression, limit
+        )
+
+    def facet_of(
+        self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The same of values in columns; see `order.facet`."""
         from retrieval_store.engine.filtering.order import facet
 
-        return self.access.read(lambda view: facet(view, values, self._living(view, expression)))
+        def look(view: SearchView) -> list[tuple[Scalar, int]]:
+            found = facet(view, columns, self._living(view, expression), limit)
+            self._attend_if_wanted(view)
+            return found
+
+        return self.access.read(look)
 
     @traced("get", lambda found: counts_of_results(found[0]))
     def ordered(

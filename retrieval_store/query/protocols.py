@@ -148,6 +148,13 @@ class PointsBackend(Protocol):
         cluster, which can't order points.
         """
 
+    def facet(
+        self, path: PayloadPath, expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The first `limit` of the values that matching points have at the path, the elements of
+        lists one by one, with how many points have each: the most frequent first, of equally
+        frequent ones the least; see `most_frequent`."""
+
     def count(self) -> int:
         """How many points there are."""
 
@@ -240,9 +247,10 @@ class EmbeddedPoints(EnginePoints, Protocol):
         in the sample. Returns the ids of the sample; for each pair the places in it of the point
         and of its neighbour; and the scores of the pairs, as a Qdrant server gives them."""
 
-    def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
-        """Each value with the number of matching points that have it, the most frequent first; of
-        equally frequent ones the least first."""
+    def facet_of(
+        self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """`facet` of the values in columns."""
 
     def ordered(
         self,

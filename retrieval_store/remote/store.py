@@ -120,6 +120,7 @@ class ServedPoints:
     number = traced("number")(forward(EnginePoints.number, "counting points"))
     counted = traced("number")(forward(EnginePoints.counted, "counting points"))
     count = forward(EnginePoints.count, "counting points")
+    facet = traced("facet")(forward(EnginePoints.facet, "counting values"))
     stats = forward(EnginePoints.stats)
     configure_index = forward(EnginePoints.configure_index, "changing settings")
     position = forward(EnginePoints.position)

@@ -176,6 +176,7 @@ async def test_a_collection_answers_as_the_other_does(place):
         await ask("get", ids=["i3", "i1"], include=["embeddings", "uris"])
         await ask("get", order_by="n", descending=True, limit=2)
         await ask("peek", 2)
+        await ask("facet", "even", {"n": {"$lt": 5}}, limit=1)
         await ask("query", query_embeddings=[[3, 1], [9, 1]], n_results=3, where={"even": True})
         await ask("query", query_texts="river 3", mode="text", n_results=2)
         await ask("query", query_texts="no function")

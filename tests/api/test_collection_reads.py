@@ -53,6 +53,46 @@ def test_pages_cover_everything_once(populated):
     assert populated.get(where={"even": True}, limit=1, offset=1)["ids"] == ["p2"]
 
 
+# facet
+
+
+def test_facets_count_values_and_elements_of_lists(collection):
+    assert collection.facet("k") == []
+    values = [1, 1.0, True, "1", ["a", "b", "a"], ["a", None, ["c"]], [1, 1.0, 1], None, {"k": 1}]
+    collection.add(
+        ids=[str(i) for i in range(10)],
+        embeddings=np.ones((10, 1)),
+        metadatas=[*({"k": value, "o": {"k": value}} for value in values), None],
+        documents=["even", "odd"] * 5,
+    )
+    every = [(1, 3), ("a", 2), (True, 1), ("1", 1), ("b", 1)]
+    for key in ("k", "o.k"):
+        found = collection.facet(key)
+        assert found == every
+        assert [type(value) for value, _ in found] == [int, str, bool, str, str]
+    assert collection.facet("k", limit=2) == every[:2]
+    assert collection.facet("k", limit=None) == every
+    assert collection.facet("k", {"k": {"$contains": "a"}}) == [("a", 2), ("b", 1)]
+    odd = collection.facet("k", where_document={"$contains": "odd"})
+    assert odd == [(1, 1), ("1", 1), ("a", 1)]
+    assert collection.facet("nothing") == []
+    assert collection.facet("\ud800") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"key": ""}, "key is ''.*expected a metadata key"),
+        ({"key": 5}, "key is 5"),
+        ({"key": "n", "limit": 0}, "limit is 0"),
+        ({"key": "n", "where": {"n": {"$like": 1}}}, "unknown operator"),
+    ],
+)
+def test_bad_facets_are_refused(populated, arguments, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        populated.facet(**arguments)
+
+
 @pytest.mark.parametrize("bad", [{"limit": -1}, {"offset": -1}, {"limit": 1.5}, {"offset": True}])
 def test_bad_pages_are_refused(populated, bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

@@ -101,6 +101,25 @@ def matches(metadata: dict[str, Any] | None, where: dict[str, Any]) -> bool:
     return True
 
 
+def facet(metadatas: list[dict[str, Any] | None], key: str) -> list[tuple[Any, int]]:
+    """The values under the key and how many records have each, by counting them one by one."""
+    counts: dict[Any, int] = {}
+    for metadata in metadatas:
+        value = value_of(metadata or {}, key)
+        items = value if isinstance(value, list) else [value]
+        for item in {(type(one) is bool, one) for one in items if is_scalar(one)}:
+            counts[item] = counts.get(item, 0) + 1
+    # Bools, then numbers, then strings among those that are as frequent.
+    order = sorted(
+        counts, key=lambda item: (-counts[item], not item[0], isinstance(item[1], str), item[1])
+    )
+    return [(item[1], counts[item]) for item in order]
+
+
+def is_scalar(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str)
+
+
 def value_of(metadata: dict[str, Any], key: str) -> Any:
     """What is under the key, or where there is no such one, under those between its dots."""
     if key in metadata or "." not in key:

@@ -86,6 +86,7 @@ CALLS = [
             "fields": Fields(uri=True, vectors=("",), version=True),
         },
     ),
+    (POINTS["facet"], {"path": ("k",), "expression": WHERE, "limit": 3}),
     (POINTS["counted"], {"expression": WHERE, "seconds": 0.5}),
     (
         POINTS["projected"],

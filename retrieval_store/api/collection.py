@@ -313,7 +313,7 @@ class Collection:
 
     def update(
         self,
-        ids: str | Sequence[str],
+        ids: str | Sequence[str] | None = None,
         embeddings: Any = None,
         metadatas: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
         documents: str | Sequence[str | None] | None = None,
@@ -322,6 +322,8 @@ class Collection:
         *,
         sparse_embeddings: Any = None,
         embed: Embed | None = None,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
         """Change points that exist; ids that don't are left out: the result and the log name them.
@@ -331,9 +333,18 @@ class Collection:
         replace what the point had of the other two. embed: one of the three; it alone is embedded,
         and replaces nothing of the others, which are stored where they are given: with "uris" a new
         document is another caption of a picture, whose vector stays.
+
+        where, where_document: instead of ids, all points that match, with `metadatas` alone, one
+        dict that is merged into the metadata of each, in one transaction; the result has how many
+        these are as "updated". InvalidArgumentError for any other combination.
         """
-        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        return self._writer().update(given, show_progress)
+        given = embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        expression = filter_of(where, where_document)
+        if expression is not None:
+            return self._writer().update_where(expression, ids, given)
+        if ids is None:
+            raise InvalidArgumentError("update needs ids, where or where_document")
+        return self._writer().update((ids, *given), show_progress)
 
     def get(
         self,

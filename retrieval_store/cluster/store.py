@@ -78,6 +78,7 @@ from retrieval_store.query.why import why
 
 RANKED = 10_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn
+MERGE = WriteRules(on_existing="update", on_missing="ignore")
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
@@ -170,6 +171,17 @@ class RemotePoints:
         found = self._indexed(lambda: self._found(ids, expression, limit, 0))
         write.delete(self._collection, [one.point.id for one in found])
         return len(found)
+
+    @_traced("put")
+    def merge_payload(self, expression: Expression, payload: Payload) -> int:
+        """Merge these keys into the payloads of the points that match; returns how many."""
+        found = self._indexed(lambda: self._found(None, expression, None, 0))
+        known: dict[PointId, StoredPoint] = {one.point.id: one.point for one in found}
+        batch = PointBatch([*known], {}, [payload] * len(known))
+        self._collection.refuse_replaced()
+        for request in write.prepare_write(self._collection, batch, MERGE, known).requests:
+            write.send(self._collection, request)
+        return len(known)
 
     @_traced("get", counts_of_results)
     def get(

@@ -157,6 +157,11 @@ class PointStore:
         """Delete the first `limit` points with these ids that match; returns how many."""
         return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
 
+    @traced("put")
+    def merge_payload(self, expression: Expression, payload: Payload) -> int:
+        """Merge these keys into the payloads of the points that match; returns how many."""
+        return self._changed(lambda transaction: transaction.merge_payload(expression, payload))
+
     def append(self, batch: PointBatch) -> None:
         """Make these the last points, in this order; those that exist are deleted first."""
 

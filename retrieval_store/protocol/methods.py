@@ -134,6 +134,7 @@ POINTS = _by_name(
     Method(EnginePoints.put, "write"),
     Method(EnginePoints.append, "write"),
     Method(EnginePoints.delete, "write"),
+    Method(EnginePoints.merge_payload, "write"),
     Method(EnginePoints.configure_index, "manage"),
     Method(EnginePoints.position, "read"),
     Method(EnginePoints.changed_since, "read"),

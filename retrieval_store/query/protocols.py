@@ -80,6 +80,10 @@ class PointsBackend(Protocol):
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
 
+    def merge_payload(self, expression: Expression, payload: Payload) -> int:
+        """Merge these keys into the payloads of all points that match, where a None deletes the
+        key; returns how many points these are."""
+
     def get(
         self,
         ids: Sequence[PointId] | None,

@@ -110,6 +110,7 @@ class ServedPoints:
     put = traced("put")(forward(EnginePoints.put, "writing points"))
     append = traced("append")(forward(EnginePoints.append, "writing points"))
     delete = traced("delete")(forward(EnginePoints.delete, "deleting points"))
+    merge_payload = traced("put")(forward(EnginePoints.merge_payload, "writing points"))
     get = traced("get", counts_of_results)(forward(EnginePoints.get, "reading points"))
     in_order = traced("get", counts_of_results)(forward(EnginePoints.in_order, "reading points"))
     projected = traced("get")(forward(EnginePoints.projected, "reading points"))

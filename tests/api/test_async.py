@@ -192,6 +192,8 @@ async def test_a_collection_answers_as_the_other_does(place):
         assert await things.add_from(rows) == 2
         await things.upsert("z", [[1, 1]], documents="sea")
         await things.update("y", metadatas={"n": 3})
+        told = await things.update(where={"n": 3}, metadatas={"even": None})
+        assert told == {"left_out": [], "updated": 2}
         assert await things.delete(["i0", "i1", "nothing"]) == {"deleted": 2}
         assert (await things.get(["z", "y"]))["documents"] == ["sea", None]
         await ask("get")

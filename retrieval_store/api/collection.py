@@ -88,11 +88,12 @@ FIRST = 5  # points that a notebook shows of a collection
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
 class QueryRequest:
-    """What `query` and its like ask. wanted: the names in `include`; reranking: how the hits are
-    put in order anew."""
+    """What `query` and its like ask. wanted: the names in `include`; filter: all conditions of the
+    question; reranking: how the hits are put in order anew."""
 
     question: Query
     wanted: frozenset[str]
+    filter: Expression | None = None
     reranking: "Reranking | None" = None
 
 
@@ -116,6 +117,7 @@ class Collection:
         self._backend = backend
         self._last_points: PointsBackend | None = None
         self._opened_as = record.name
+        self._seen: set[Any] = set()  # what of filters needn't be looked at again
         self._expires = record.expires  # which stays
         spec = _spec_in(record)
         self._embedding = Embedding(backend, embedding_function, spec, trust, check_model)
@@ -208,7 +210,9 @@ class Collection:
         """How many points there are, or how many match the filters."""
         expression = filter_of(where, where_document)
         points = self._points()
-        return points.count() if expression is None else points.number(expression)
+        if expression is None:
+            return points.count()
+        return self._found_nothing(expression, points.number(expression))
 
     def add(
         self,
@@ -341,7 +345,9 @@ class Collection:
         given = embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         expression = filter_of(where, where_document)
         if expression is not None:
-            return self._writer().update_where(expression, ids, given)
+            result = self._writer().update_where(expression, ids, given)
+            self._found_nothing(expression, result["updated"])
+            return result
         if ids is None:
             raise InvalidArgumentError("update needs ids, where or where_document")
         return self._writer().update((ids, *given), show_progress)
@@ -371,7 +377,10 @@ class Collection:
         named, points, fields = named_by(ids), self._points(), fields_for(wanted)
         if order_by is None:
             expression = filter_of(where, where_document)
-            return self._shown(points.get(named, expression, most, start, fields), wanted)
+            found = points.get(named, expression, most, start, fields)
+            if expression is not None and not found.ids:
+                self._found_nothing(expression)
+            return self._shown(found, wanted)
         path = (metadata_key(order_by, "order_by"),)
         expression = filter_of(where, where_document, named)
         ordered = points.in_order(path, expression, most, start, bool(descending), fields)
@@ -394,7 +403,11 @@ class Collection:
         """
         path = (metadata_key(key, "key"),)
         most = None if limit is None else whole_number(limit, "limit", 1)
-        return self._points().facet(path, filter_of(where, where_document), most)
+        expression = filter_of(where, where_document)
+        found = self._points().facet(path, expression, most)
+        if expression is not None and not found:
+            self._found_nothing(expression)
+        return found
 
     def peek(self, limit: int = 10) -> GetResult:
         """The first points, with everything but uris and data."""
@@ -445,9 +458,8 @@ class Collection:
         asker = QueryBuilder(self._embedding.embedder, self._load, self._analyzer)
         if rerank is None:
             fields = fields_for(wanted)
-            return QueryRequest(
-                asker.question(sources, expression, window, fields, options), wanted
-            )
+            question = asker.question(sources, expression, window, fields, options)
+            return QueryRequest(question, wanted, expression)
         from retrieval_store.api.rerank import reranked_question
 
         fields = fields_for(wanted | {"documents"})
@@ -456,7 +468,7 @@ class Collection:
             window,
             lambda read: asker.question(sources, expression, read, fields, options),
         )
-        return QueryRequest(question, wanted, reranking)
+        return QueryRequest(question, wanted, expression, reranking)
 
     def _like(
         self,
@@ -476,6 +488,17 @@ class Collection:
         if points is None or not points.reusable or self._backend.session.closed:
             self._last_points = points = self._backend.points
         return points
+
+    def _found_nothing(self, expression: Expression, found: int = 0) -> int:
+        """Where a filter has found nothing, see whether anything could fulfil it, and warn or
+        refuse it, as the client says. Returns how much it has found."""
+        how = self._backend.session.unknown_keys
+        if not found and how != "ignore":
+            from retrieval_store.api.why import tell_unknown
+
+            name, refuses = self._opened_as, how == "error"
+            tell_unknown(self._points(), expression, name, self._seen, refuses)
+        return found
 
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
@@ -521,6 +544,8 @@ class Collection:
         score None.
         """
         hits = self._points().ask(request.question)
+        if request.filter is not None and not any(one.points.ids for one in hits):
+            self._found_nothing(request.filter)
         if request.reranking is not None:
             hits = request.reranking.of(hits)
         return self._found(hits, request.wanted)
@@ -556,6 +581,11 @@ class Collection:
         first, as {"id", "before", "after", "score"}: places from 1, and its score.
         """
         explanation = explanation_of(self._points().explain(request.question))
+        if request.filter is not None and not explanation.get("matching", 1):
+            from retrieval_store.api.why import unknown_in
+
+            said = [text for _, text in unknown_in(self._points(), request.filter, ())]
+            explanation["remarks"] = [*explanation["remarks"], *said]
         if request.reranking is not None:
             hits = self._points().ask(request.question)
             begun = perf_counter()
@@ -689,7 +719,10 @@ class Collection:
             if limit is not None:
                 raise InvalidArgumentError("limit goes with where or where_document")
         most = None if limit is None else whole_number(limit, "limit", 0)
-        return DeleteResult(deleted=self._points().delete(named, expression, most))
+        deleted = self._points().delete(named, expression, most)
+        if expression is not None:
+            self._found_nothing(expression, deleted)
+        return DeleteResult(deleted=deleted)
 
     def modify(
         self,
@@ -764,6 +797,8 @@ class Collection:
         wanted = include_of(include, GET_FIELDS)
         expression, fields = filter_of(where, where_document), fields_for(wanted)
         first = self._points().get(None, expression, size + 1, 0, fields)
+        if expression is not None and not first.ids:
+            self._found_nothing(expression)
         if len(first.ids) <= size:
             return rows_of(self._shown(first, wanted))
 

@@ -315,6 +315,12 @@ class PointStore:
             (ValuesAt(path, "whole"), ValuesAt(path, "element")), expression, limit
         )
 
+    def kinds(self, path: PayloadPath) -> list[str]:
+        """The kinds of values that points have at the path; see `order.kinds`."""
+        from retrieval_store.engine.filtering.order import kinds
+
+        return self.access.read(lambda view: kinds(view, path, self._living(view, None)))
+
     def facet_of(
         self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:

@@ -131,6 +131,7 @@ POINTS = _by_name(
     Method(EnginePoints.count, "read"),
     Method(EnginePoints.in_order, "read"),
     Method(EnginePoints.facet, "read"),
+    Method(EnginePoints.kinds, "read"),
     Method(EnginePoints.put, "write"),
     Method(EnginePoints.append, "write"),
     Method(EnginePoints.delete, "write"),

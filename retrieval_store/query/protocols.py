@@ -34,6 +34,7 @@ from retrieval_store.query.types import (
     Progress,
     PutResult,
     SpaceRecord,
+    UnknownKeys,
     WriteRules,
 )
 
@@ -213,6 +214,10 @@ class EnginePoints(PointsBackend, Protocol):
         """The points inserted or changed since this position of the change log; deleted ones aren't
         reported."""
 
+    def kinds(self, path: PayloadPath) -> list[str]:
+        """The kinds of values that points have at the path: of "strings", "numbers" and "bools",
+        and these "in lists"; "others" where there are only others, none where nothing is."""
+
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
 
@@ -275,6 +280,10 @@ class ClientState(Protocol):
     @property
     def closed(self) -> bool:
         """Whether the client was closed."""
+
+    @property
+    def unknown_keys(self) -> UnknownKeys:
+        """What comes of a filter that finds nothing since no record can fulfil a condition."""
 
 
 class Backend(Protocol):

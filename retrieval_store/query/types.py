@@ -23,6 +23,8 @@ from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes import CLUSTERS, HNSW, is_installed, recall_of
 
 PointId: TypeAlias = str | int
+# What comes of a filter that finds nothing since no record can fulfil a condition.
+UnknownKeys: TypeAlias = Literal["warn", "error", "ignore"]
 
 
 class ShownIds(tuple[str, ...]):

@@ -88,6 +88,7 @@ CALLS = [
         },
     ),
     (POINTS["facet"], {"path": ("k",), "expression": WHERE, "limit": 3}),
+    (POINTS["kinds"], {"path": ("k",)}),
     (POINTS["counted"], {"expression": WHERE, "seconds": 0.5}),
     (
         POINTS["projected"],

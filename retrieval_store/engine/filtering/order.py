@@ -25,7 +25,7 @@ from retrieval_store.engine.filtering.select import gather
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
-from retrieval_store.filters.columns import ScalarKind, ValuesAt
+from retrieval_store.filters.columns import Reading, ScalarKind, ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
 from retrieval_store.filters.paths import JsonPath, PayloadPath, dotted
 from retrieval_store.filters.values import Between
@@ -68,6 +68,24 @@ def facet(
             dict(zip([distinct[i] for i in found.tolist()], counts[found].tolist(), strict=True))
         )
     return most_frequent(totals, limit)
+
+
+def kinds(view: FilterView, path: PayloadPath, expression: Expression | None) -> list[str]:
+    """The kinds of values that points which fulfil the expression have at the path: of "strings",
+    "numbers" and "bools", and these "in lists"; "others" where there are only others."""
+    found: dict[str, None] = {}
+    for reading, where in _KINDS_IN.items():
+        for pairs in _pairs(view, ValuesAt(path, reading), expression):
+            edges = [len(pairs.postings.texts), pairs.postings.false]
+            for kind in np.unique(np.searchsorted(edges, pairs.numbers, "right")).tolist():
+                found[("strings", "numbers", "bools")[kind] + where] = None
+    if not found:
+        some = _pairs(view, ValuesAt(path, "count"), expression)
+        return ["others"] if any(len(pairs.rows) for pairs in some) else []
+    return [*found]
+
+
+_KINDS_IN: dict[Reading, str] = {"whole": "", "element": " in lists"}
 
 
 def rows_in_order(

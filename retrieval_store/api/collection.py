@@ -28,6 +28,7 @@ from retrieval_store.api.configuration import (
     index_of,
     metric_of,
     refuse_no_sparse,
+    spaces_of,
     stored_settings,
     to_store,
 )
@@ -70,7 +71,7 @@ from retrieval_store.base.validation import Payload, checked_metadata, path_of, 
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, all_of
 from retrieval_store.query.query import Query
-from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
+from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, uses_clusters
 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.search import SearchResult
@@ -626,7 +627,10 @@ class Collection:
 
         given = bound(Collection._question, query, named)
         request = self._question(**given)
-        case = case_of(given, request.question, self._analyzer, records, containing, same)
+        spaces = spaces_of(all_settings(self._record()))
+        clustered = not self._backend.on_cluster and uses_clusters(spaces[SPACE])
+        question, words = request.question, self._analyzer
+        case = case_of(given, question, words, records, containing, same, clustered)
         reasons = reasons_of(self._points(), case)
         if request.reranking is None:
             return reasons

@@ -63,9 +63,11 @@ def case_of(
     records: Any,
     containing: Any,
     same: Any,
+    has_clusters: bool,
 ) -> WhyRequest:
     """The request to explain. given: the arguments of the query; question: the query; analyzer:
-    returns that of the collection, called only where words matter."""
+    returns that of the collection, called only where words matter; has_clusters: whether it is
+    searched by clusters once it is large."""
     ids = named_by(records, "records")
     check_asked(ids, containing, "records")
     text = _text_of(given["query_texts"])
@@ -88,7 +90,7 @@ def case_of(
         beside,
         None if same is None else (metadata_key(same, "same"),),
         spelled,
-        _terms(given),
+        replace(_terms(given), candidates="recall" if has_clusters else "ef"),
     )
 
 

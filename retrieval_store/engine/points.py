@@ -403,7 +403,7 @@ class PointStore:
         """Hits, and how they were found, which is only recorded for an explanation or a span."""
 
         def look(view: SearchView) -> _Answered:
-            trace = EngineTrace(is_kept)
+            trace = EngineTrace(is_kept, self.access.is_read_only)
             if is_kept:
                 view.remarks = trace.remarks
             asked = restrict_query(question, self._living(view, None))

@@ -146,6 +146,14 @@ def test_what_was_measured_is_told(client):
     assert abs(told["at"] - time.time()) < 3_600
 
 
+def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(store):
+    with retrieval_store.Client(store) as client:
+        told = populated(client).stats()["spaces"][""]["recall"]
+    assert told["questions"] == 200
+    with retrieval_store.Client(store, read_only=True) as client:
+        assert client.get_collection("things").stats()["spaces"][""]["recall"] == told
+
+
 def test_a_query_that_asks_for_a_recall_gets_clusters_for_the_next_ones(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
     assert covered(things) == 0

@@ -19,6 +19,8 @@ FILTERS = {
     "one of": {"where": {"lang": {"$in": ["de", "fr"]}}},
     "not equal; books without the key match": {"where": {"rating": {"$ne": 4.5}}},
     "inside lists": {"where": {"tags": {"$contains": "sea"}}},
+    "inside strings": {"where": {"lang": {"$contains": "e"}}},
+    "the beginning of strings": {"where": {"lang": {"$prefix": "e"}}},
     "or, nested": {
         "where": {"$or": [{"year": {"$lt": 1800}}, {"$and": [{"lang": "de"}, {"year": 1808}]}]}
     },

@@ -25,7 +25,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.query.types import CollectionRecord, Mode, Progress
+from retrieval_store.query.types import CollectionRecord, Mode, Progress, UnknownKeys
 
 if TYPE_CHECKING:
     from retrieval_store.query.protocols import (
@@ -41,7 +41,10 @@ _log = log_of("store")
 
 class Session:
     """A client's share in a store; `release` is called when it is closed or garbage-collected.
-    store: the store, or a function that finds it; closed: whether `close` was called."""
+    store: the store, or a function that finds it; closed: whether `close` was called; unknown_keys:
+    see `Client`."""
+
+    unknown_keys: UnknownKeys = "warn"
 
     def __init__(
         self,

@@ -26,8 +26,9 @@ from retrieval_store.filters.expression import (
     Scalar,
     TextIn,
     TextRange,
+    contains,
 )
-from retrieval_store.frameworks.filters import Operand, contains, refuse_depth
+from retrieval_store.frameworks.filters import Operand, refuse_depth
 
 
 class RetrievalStoreTranslator(Visitor):

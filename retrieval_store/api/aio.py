@@ -21,6 +21,7 @@ from retrieval_store.api.collection import Collection
 from retrieval_store.base.threads import WAITING, WORKING, Threads
 from retrieval_store.base.validation import Payload, path_of, whole_number
 from retrieval_store.errors import ClientClosedError, InvalidTypeError
+from retrieval_store.query.types import UnknownKeys
 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.settings import Settings
@@ -244,6 +245,7 @@ class AsyncCollection:
     add_from = async_method(Collection.add_from, "long")
     update = async_method(Collection.update, "long")
     get = async_method(Collection.get)
+    facet = async_method(Collection.facet)
     peek = async_method(Collection.peek)
     query = async_method(Collection.query)
     search = async_method(Collection.search)
@@ -296,6 +298,7 @@ class AsyncClient:
         trust: bool = False,
         rebuild: bool = False,
         memory_budget: int | None = None,
+        unknown_keys: UnknownKeys = "warn",
         url: str | None = None,
         qdrant_client: Any = None,
         consistency: int | Literal["majority", "quorum", "all"] | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import retrieval_store
 from retrieval_store import backends as stores
@@ -70,6 +70,7 @@ from retrieval_store.query.types import (
     FileReport,
     Mode,
     NewSpace,
+    UnknownKeys,
     index_name,
     index_settings,
 )
@@ -102,8 +103,11 @@ class Client:
     yourself, is an embedding function used that may reach the network, the environment or files.
     memory_budget: bytes of memory that all stores of this process together may keep what can be
     worked out or read again, besides the state of the collection in use: the last client that gives
-    it sets it; a quarter of the memory that the process may use, if none does. Close it, or use it
-    in a `with` statement.
+    it sets it; a quarter of the memory that the process may use, if none does. unknown_keys: what
+    comes of a filter that matches nothing, since under a key that it names no record has a value,
+    or none of the type that it asks for: a warning in the log ("warn", once for each key and
+    Collection), an InvalidFilterError ("error"), or nothing ("ignore"); on a cluster nothing is
+    looked for. Close it, or use it in a `with` statement.
 
     A store that is served is the same as in a directory; embedding functions and loaders stay in
     this process. With `url` go api_key, headers (of each request, a dict), timeout (30 seconds
@@ -136,6 +140,7 @@ class Client:
         trust: bool = False,
         rebuild: bool = False,
         memory_budget: int | None = None,
+        unknown_keys: UnknownKeys = "warn",
         url: str | None = None,
         qdrant_client: Any = None,
         consistency: int | Literal["majority", "quorum", "all"] | None = None,
@@ -169,6 +174,11 @@ class Client:
                 "create_indexes": not create_indexes,
             },
         )
+        if unknown_keys not in get_args(UnknownKeys):
+            allowed = ", ".join(map(repr, get_args(UnknownKeys)))
+            raise InvalidArgumentError(
+                f"unknown_keys is {quote(unknown_keys)}, expected one of {allowed}"
+            )
         if memory_budget is not None:
             set_memory_budget(whole_bytes(memory_budget, "memory_budget"))
         mode: Mode = "read-only" if read_only else durability
@@ -184,6 +194,7 @@ class Client:
             self._session = in_memory(mode)
         else:
             self._session = open_path(path_of(path, "path"), mode, rebuild, create)
+        self._session.unknown_keys = unknown_keys
         self._allow_reset = allow_reset
         self._trust = trust
 

@@ -28,6 +28,7 @@ from retrieval_store.api.configuration import (
     index_of,
     metric_of,
     refuse_no_sparse,
+    spaces_of,
     stored_settings,
     to_store,
 )
@@ -68,9 +69,9 @@ from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, checked_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
-from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
+from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, all_of
 from retrieval_store.query.query import Query
-from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
+from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, uses_clusters
 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.search import SearchResult
@@ -88,11 +89,12 @@ FIRST = 5  # points that a notebook shows of a collection
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
 class QueryRequest:
-    """What `query` and its like ask. wanted: the names in `include`; reranking: how the hits are
-    put in order anew."""
+    """What `query` and its like ask. wanted: the names in `include`; filter: all conditions of the
+    question; reranking: how the hits are put in order anew."""
 
     question: Query
     wanted: frozenset[str]
+    filter: Expression | None = None
     reranking: "Reranking | None" = None
 
 
@@ -116,6 +118,7 @@ class Collection:
         self._backend = backend
         self._last_points: PointsBackend | None = None
         self._opened_as = record.name
+        self._seen: set[Any] = set()  # what of filters needn't be looked at again
         self._expires = record.expires  # which stays
         spec = _spec_in(record)
         self._embedding = Embedding(backend, embedding_function, spec, trust, check_model)
@@ -208,7 +211,9 @@ class Collection:
         """How many points there are, or how many match the filters."""
         expression = filter_of(where, where_document)
         points = self._points()
-        return points.count() if expression is None else points.number(expression)
+        if expression is None:
+            return points.count()
+        return self._found_nothing(expression, points.number(expression))
 
     def add(
         self,
@@ -313,7 +318,7 @@ class Collection:
 
     def update(
         self,
-        ids: str | Sequence[str],
+        ids: str | Sequence[str] | None = None,
         embeddings: Any = None,
         metadatas: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
         documents: str | Sequence[str | None] | None = None,
@@ -322,6 +327,8 @@ class Collection:
         *,
         sparse_embeddings: Any = None,
         embed: Embed | None = None,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
         """Change points that exist; ids that don't are left out: the result and the log name them.
@@ -331,9 +338,20 @@ class Collection:
         replace what the point had of the other two. embed: one of the three; it alone is embedded,
         and replaces nothing of the others, which are stored where they are given: with "uris" a new
         document is another caption of a picture, whose vector stays.
+
+        where, where_document: instead of ids, all points that match, with `metadatas` alone, one
+        dict that is merged into the metadata of each, in one transaction; the result has how many
+        these are as "updated". InvalidArgumentError for any other combination.
         """
-        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        return self._writer().update(given, show_progress)
+        given = embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        expression = filter_of(where, where_document)
+        if expression is not None:
+            result = self._writer().update_where(expression, ids, given)
+            self._found_nothing(expression, result["updated"])
+            return result
+        if ids is None:
+            raise InvalidArgumentError("update needs ids, where or where_document")
+        return self._writer().update((ids, *given), show_progress)
 
     def get(
         self,
@@ -360,11 +378,37 @@ class Collection:
         named, points, fields = named_by(ids), self._points(), fields_for(wanted)
         if order_by is None:
             expression = filter_of(where, where_document)
-            return self._shown(points.get(named, expression, most, start, fields), wanted)
+            found = points.get(named, expression, most, start, fields)
+            if expression is not None and not found.ids:
+                self._found_nothing(expression)
+            return self._shown(found, wanted)
         path = (metadata_key(order_by, "order_by"),)
         expression = filter_of(where, where_document, named)
         ordered = points.in_order(path, expression, most, start, bool(descending), fields)
         return self._shown(ordered, wanted)
+
+    def facet(
+        self,
+        key: str,
+        where: Mapping[str, Any] | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        limit: int | None = 10,
+    ) -> list[tuple[Scalar, int]]:
+        """The values that the matching points have under a metadata key, each with how many points
+        have it, the most frequent first; of equally frequent ones the least, where bools come
+        before numbers, and these before strings.
+
+        Values are strings, numbers and bools, and of a list its elements, each of which counts once
+        for a point; 1 and 1.0 are one value. limit: at most so many values; None: all. On a cluster
+        all matching points are read. Raises InvalidArgumentError, also for a malformed filter.
+        """
+        path = (metadata_key(key, "key"),)
+        most = None if limit is None else whole_number(limit, "limit", 1)
+        expression = filter_of(where, where_document)
+        found = self._points().facet(path, expression, most)
+        if expression is not None and not found:
+            self._found_nothing(expression)
+        return found
 
     def peek(self, limit: int = 10) -> GetResult:
         """The first points, with everything but uris and data."""
@@ -415,9 +459,8 @@ class Collection:
         asker = QueryBuilder(self._embedding.embedder, self._load, self._analyzer)
         if rerank is None:
             fields = fields_for(wanted)
-            return QueryRequest(
-                asker.question(sources, expression, window, fields, options), wanted
-            )
+            question = asker.question(sources, expression, window, fields, options)
+            return QueryRequest(question, wanted, expression)
         from retrieval_store.api.rerank import reranked_question
 
         fields = fields_for(wanted | {"documents"})
@@ -426,7 +469,7 @@ class Collection:
             window,
             lambda read: asker.question(sources, expression, read, fields, options),
         )
-        return QueryRequest(question, wanted, reranking)
+        return QueryRequest(question, wanted, expression, reranking)
 
     def _like(
         self,
@@ -446,6 +489,17 @@ class Collection:
         if points is None or not points.reusable or self._backend.session.closed:
             self._last_points = points = self._backend.points
         return points
+
+    def _found_nothing(self, expression: Expression, found: int = 0) -> int:
+        """Where a filter has found nothing, see whether anything could fulfil it, and warn or
+        refuse it, as the client says. Returns how much it has found."""
+        how = self._backend.session.unknown_keys
+        if not found and how != "ignore":
+            from retrieval_store.api.why import tell_unknown
+
+            name, refuses = self._opened_as, how == "error"
+            tell_unknown(self._points(), expression, name, self._seen, refuses)
+        return found
 
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
@@ -491,6 +545,8 @@ class Collection:
         score None.
         """
         hits = self._points().ask(request.question)
+        if request.filter is not None and not any(one.points.ids for one in hits):
+            self._found_nothing(request.filter)
         if request.reranking is not None:
             hits = request.reranking.of(hits)
         return self._found(hits, request.wanted)
@@ -526,6 +582,11 @@ class Collection:
         first, as {"id", "before", "after", "score"}: places from 1, and its score.
         """
         explanation = explanation_of(self._points().explain(request.question))
+        if request.filter is not None and not explanation.get("matching", 1):
+            from retrieval_store.api.why import unknown_in
+
+            said = [text for _, text in unknown_in(self._points(), request.filter, ())]
+            explanation["remarks"] = [*explanation["remarks"], *said]
         if request.reranking is not None:
             hits = self._points().ask(request.question)
             begun = perf_counter()
@@ -566,7 +627,10 @@ class Collection:
 
         given = bound(Collection._question, query, named)
         request = self._question(**given)
-        case = case_of(given, request.question, self._analyzer, records, containing, same)
+        spaces = spaces_of(all_settings(self._record()))
+        clustered = not self._backend.on_cluster and uses_clusters(spaces[SPACE])
+        question, words = request.question, self._analyzer
+        case = case_of(given, question, words, records, containing, same, clustered)
         reasons = reasons_of(self._points(), case)
         if request.reranking is None:
             return reasons
@@ -659,7 +723,10 @@ class Collection:
             if limit is not None:
                 raise InvalidArgumentError("limit goes with where or where_document")
         most = None if limit is None else whole_number(limit, "limit", 0)
-        return DeleteResult(deleted=self._points().delete(named, expression, most))
+        deleted = self._points().delete(named, expression, most)
+        if expression is not None:
+            self._found_nothing(expression, deleted)
+        return DeleteResult(deleted=deleted)
 
     def modify(
         self,
@@ -734,6 +801,8 @@ class Collection:
         wanted = include_of(include, GET_FIELDS)
         expression, fields = filter_of(where, where_document), fields_for(wanted)
         first = self._points().get(None, expression, size + 1, 0, fields)
+        if expression is not None and not first.ids:
+            self._found_nothing(expression)
         if len(first.ids) <= size:
             return rows_of(self._shown(first, wanted))
 

@@ -210,9 +210,10 @@ class StoreStats(TypedDict):
 
 class WriteResult(TypedDict):
     """The ids of records that were left out: the data loader skipped their uris, or, of `update`,
-    they don't exist."""
+    they don't exist. updated: of `update(where=)` alone, how many records the filter selected."""
 
     left_out: list[str]
+    updated: NotRequired[int]
 
 
 class DeleteResult(TypedDict):

@@ -1,8 +1,10 @@
-"""What `Collection.why` asks: the case of a query, with its filters taken apart."""
+"""What `Collection.why` asks: the case of a query, with its filters taken apart; and what is said
+of a filter that nothing can fulfil."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import metadata_key, named_by
@@ -10,8 +12,15 @@ from retrieval_store.api.query import Window, accept_former, suggest_our_name
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.filters.nodes import And, Expression, HasId, Not
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import shorten
+from retrieval_store.errors import InvalidFilterError, RetrievalStoreError
+from retrieval_store.filters.leaves import ValueLeaf
+from retrieval_store.filters.nodes import And, AtLeast, Expression, HasId, Not, Or, Scalar
+from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextLeaf
 from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.query.protocols import PointsBackend
 from retrieval_store.query.query import Bm25, Query, QueryStep, leaves_of
 from retrieval_store.query.reasons import (
     ArgumentNames,
@@ -28,6 +37,10 @@ from retrieval_store.query.types import Hits
 if TYPE_CHECKING:
     from retrieval_store.api.rerank import Reranking
 
+MAX_KEYS = 20  # of a filter that are looked at
+MAX_SEEN = 1_000  # of a collection that are remembered, after which nothing is said
+ANY = "anything"
+_log = log_of()
 Parse = Callable[[Any], Expression]
 _NO_TEXT = "it has no document for the re-ranker to read, so it comes after all that have one"
 
@@ -50,9 +63,11 @@ def case_of(
     records: Any,
     containing: Any,
     same: Any,
+    has_clusters: bool,
 ) -> WhyRequest:
     """The request to explain. given: the arguments of the query; question: the query; analyzer:
-    returns that of the collection, called only where words matter."""
+    returns that of the collection, called only where words matter; has_clusters: whether it is
+    searched by clusters once it is large."""
     ids = named_by(records, "records")
     check_asked(ids, containing, "records")
     text = _text_of(given["query_texts"])
@@ -75,8 +90,95 @@ def case_of(
         beside,
         None if same is None else (metadata_key(same, "same"),),
         spelled,
-        _terms(given),
+        replace(_terms(given), candidates="recall" if has_clusters else "ef"),
     )
+
+
+def tell_unknown(
+    points: PointsBackend, expression: Expression, name: str, seen: set[Any], refuses: bool
+) -> None:
+    """Warn of conditions of a filter that no record of the collection can fulfil, or raise
+    InvalidFilterError. seen: keys that were warned of, and keys with kinds that are there."""
+    if refuses:
+        for _, text in unknown_in(points, expression, seen):
+            raise InvalidFilterError(f"nothing matches: {text}")
+    elif len(seen) < MAX_SEEN:
+        with suppress(RetrievalStoreError):  # the call itself is done
+            for path, text in unknown_in(points, expression, seen):
+                seen.add(path)
+                _log.warning("collection %r: nothing matches: %s", name, text)
+
+
+def unknown_in(
+    points: PointsBackend, expression: Expression, seen: Container[Any]
+) -> Iterator[tuple[PayloadPath, str]]:
+    """The paths in a filter under which no record has a value, or none of a kind that is asked for,
+    each with a sentence; nothing of an empty collection, and on a cluster, where all records would
+    have to be read."""
+    engine = points.engine
+    asked = {} if engine is None else _asked_in(expression)
+    if engine is None or not asked or not points.count():
+        return
+    for path, wanted in islice(asked.items(), MAX_KEYS):
+        if path in seen or (path, wanted) in seen:
+            continue
+        there = engine.kinds(path)
+        if not there:
+            yield path, f"no record has a value under {shorten('.'.join(path))}"
+        elif not _may_be(wanted, there):
+            yield path, _on_kinds(path, wanted, there)
+        elif isinstance(seen, set):
+            seen.add((path, wanted))
+
+
+def _may_be(wanted: frozenset[str], there: Sequence[str]) -> bool:
+    """Whether values of the kinds that are there can be what is wanted; of lists that are all empty
+    so far it isn't known."""
+    of_lists = any(kind.endswith("in lists") for kind in wanted)
+    return ANY in wanted or not wanted.isdisjoint(there) or (there == ["others"] and of_lists)
+
+
+def _on_kinds(path: PayloadPath, wanted: frozenset[str], there: Sequence[str]) -> str:
+    has = "objects or empty lists" if there == ["others"] else " and ".join(there)
+    in_lists = any(f"{kind} in lists" in there for kind in wanted)
+    hint = ", into which $contains looks" if in_lists else ""
+    return (
+        f"under {shorten('.'.join(path))} the filter asks for {' or '.join(sorted(wanted))}, but "
+        f"records have {has} there{hint}"
+    )
+
+
+def _asked_in(expression: Expression) -> dict[PayloadPath, frozenset[str]]:
+    """The kinds of values that could fulfil the conditions of a filter, by path. Negated conditions
+    are left out, which records without a value fulfil, and those that ask whether there is one."""
+    found: dict[PayloadPath, frozenset[str]] = {}
+    pending = [expression]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, And | Or | AtLeast):
+            pending += node.terms[::-1]
+        elif isinstance(node, ValueLeaf) and not isinstance(node, Exists):
+            found[node.path] = found.get(node.path, frozenset()) | _kinds_for(node)
+    return found
+
+
+def _kinds_for(leaf: ValueLeaf) -> frozenset[str]:
+    match leaf:
+        case OneOf(values=values):
+            return frozenset(map(_kind_of, values))
+        case ListHas(values=values):
+            return frozenset(f"{_kind_of(value)} in lists" for value in values)
+        case Range():
+            return frozenset(("numbers",))
+        case TextLeaf():
+            return frozenset(("strings",))
+    return frozenset((ANY,))
+
+
+def _kind_of(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "bools"
+    return "strings" if isinstance(value, str) else "numbers"
 
 
 def add_reranking(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:

@@ -11,7 +11,7 @@ is counted: a record is replaced there without a transaction, so a change that a
 at that moment would be lost.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import reduce
@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrieval_store import plugins
-from retrieval_store.api.arguments import FIELDS, Embed, Records, records_of
+from retrieval_store.api.arguments import FIELDS, Embed, Records, metadatas_of, records_of
 from retrieval_store.api.configuration import refuse_no_sparse
 from retrieval_store.api.embedder import EmbeddingResult, ProbedEmbedder
 from retrieval_store.api.embedding import Embedding
@@ -29,9 +29,14 @@ from retrieval_store.api.results import SPACE, SPARSE, WriteResult
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import quote
+from retrieval_store.base.validation import Payload, quote
 from retrieval_store.embeddings._common import ADVICE, Cut, collect_cuts
-from retrieval_store.errors import DataLoaderError, InvalidArgumentError, RetrievalStoreError
+from retrieval_store.errors import (
+    DataLoaderError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    RetrievalStoreError,
+)
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.loaders import DataLoader
@@ -429,6 +434,13 @@ class Writer:
         require_change(records)
         return self.write(self._prepared(records, show_progress), _UPDATE)
 
+    def update_where(self, expression: Expression, ids: Any, arguments: Given) -> WriteResult:
+        """Merge one metadata into those of all points that match; see `Collection.update`."""
+        metadata = _only_metadata(ids, arguments)
+        if self.expires is not None:
+            _refuse_no_moment([metadata], self.expires)
+        return WriteResult(left_out=[], updated=self.points().merge_payload(expression, metadata))
+
     def upsert_batch(
         self, arguments: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
     ) -> tuple[PreparedBatch, WriteRules]:
@@ -448,7 +460,7 @@ class Writer:
         if records.sparse_embeddings is not None:
             refuse_no_sparse("sparse_embeddings", self.record())
         if self.expires is not None:
-            _refuse_no_moment(records, self.expires)
+            _refuse_no_moment(records.metadatas or (), self.expires)
         return records
 
     def _prepared(self, records: Records, show_progress: bool) -> PreparedBatch:
@@ -491,9 +503,31 @@ def replaced_where(
     return writer.report(made, replace(result, ignored=[]))["left_out"], {*map(str, result.ignored)}
 
 
-def _refuse_no_moment(records: Records, key: str) -> None:
+def _only_metadata(ids: Any, arguments: Given) -> Payload:
+    """The metadata that is all that may be given beside a filter; raises InvalidArgumentError."""
+    if ids is not None:
+        raise InvalidArgumentError(
+            "ids and where are both given, expected either the records of these ids, or those that "
+            "a filter selects"
+        )
+    given = dict(zip(ARGUMENTS, (None, *arguments), strict=True))
+    others = [name for name, value in given.items() if value is not None and name != "metadatas"]
+    if others:
+        raise InvalidArgumentError(
+            f"{others[0]} goes with ids: of the records that where selects metadatas alone can be "
+            "changed"
+        )
+    if not isinstance(given["metadatas"], Mapping):
+        raise InvalidTypeError(
+            f"metadatas is {quote(given['metadatas'])}, expected one dict, to be merged into the "
+            "metadata of each record that where selects"
+        )
+    return metadatas_of(given["metadatas"])[0] or {}
+
+
+def _refuse_no_moment(metadatas: Iterable[Payload | None], key: str) -> None:
     """Raise InvalidArgumentError for metadata whose value under the key for expiry is no moment."""
-    for i, metadata in enumerate(records.metadatas or ()):
+    for i, metadata in enumerate(metadatas):
         value = (metadata or {}).get(key)
         if isinstance(value, int | float) and abs(value) > MAX_SECONDS:
             raise InvalidArgumentError(

@@ -21,7 +21,7 @@ from retrieval_store.cli.maintain import (
     verify,
 )
 from retrieval_store.cli.move import copy, export, sync
-from retrieval_store.cli.query import evaluate, get, peek, query, why
+from retrieval_store.cli.query import evaluate, facet, get, peek, query, why
 from retrieval_store.cli.serve import serve, view
 from retrieval_store.cli.shared import DAMAGED, complain
 from retrieval_store.errors import (
@@ -104,6 +104,7 @@ for _command in (
     count,
     peek,
     get,
+    facet,
     query,
     why,
     evaluate,

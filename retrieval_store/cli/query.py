@@ -1,5 +1,5 @@
 """What points there are, which are the best and why, and how often those are the right ones:
-`peek`, `get`, `query`, `why`, `evaluate`. They open read-only.
+`peek`, `get`, `facet`, `query`, `why`, `evaluate`. They open read-only.
 """
 
 import sys
@@ -116,6 +116,34 @@ def get(
     tell_missing(missing)
     if missing and not found["ids"]:
         raise click.exceptions.Exit(1)
+
+
+@click.command()
+@shared.store
+@shared.collection
+@click.argument("key", type=shared.TEXT)
+@_limit("-n", "--limit", help="How many values.")
+@shared.filters
+@shared.as_json
+def facet(
+    store: str,
+    collection: str,
+    key: str,
+    limit: int,
+    where: Any,
+    where_document: Any,
+    as_json: bool,
+) -> None:
+    """The values under a metadata KEY, and how many points have each; the most frequent first."""
+    with open_client(store) as client:
+        counted = collection_of(client, collection).facet(key, where, where_document, limit)
+    if not as_json:
+        # A table groups the digits of numbers, which would make a year of 2019 "2,019".
+        shown = [(v if isinstance(v, str) else str(v).lower(), points) for v, points in counted]
+        table(("value", "points"), shown)
+        return
+    for value, points in counted:
+        print_json({"value": value, "points": points})
 
 
 def question(command: Command) -> Command:

@@ -190,6 +190,10 @@ class _Pushdown:
             return self.nothing()
         return models.FieldCondition(key=written(self.path), match=match)
 
+    def beginning(self, text: str) -> Bound:
+        # Qdrant's match of a prefix needs an index of its own; that of a substring says less.
+        return self.containing(text) if self.is_superset else False
+
     def _present(self) -> Bound:
         if not self.indexes.serves_presence(self.path):
             return self.is_superset

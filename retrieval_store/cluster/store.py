@@ -50,7 +50,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.filters.expression import Expression, PayloadPath, value_at
+from retrieval_store.filters.expression import Expression, PayloadPath, Scalar, value_at
 from retrieval_store.filters.leaves import fulfils
 from retrieval_store.query.executor import answer
 from retrieval_store.query.protocols import INDEX_KINDS, IndexKind
@@ -69,6 +69,7 @@ from retrieval_store.query.types import (
     Projection,
     PutResult,
     WriteRules,
+    most_frequent,
     nothing_in,
     refuse_other_kind,
     scalar,
@@ -77,6 +78,7 @@ from retrieval_store.query.why import why
 
 RANKED = 10_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn
+MERGE = WriteRules(on_existing="update", on_missing="ignore")
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
@@ -170,6 +172,17 @@ class RemotePoints:
         write.delete(self._collection, [one.point.id for one in found])
         return len(found)
 
+    @_traced("put")
+    def merge_payload(self, expression: Expression, payload: Payload) -> int:
+        """Merge these keys into the payloads of the points that match; returns how many."""
+        found = self._indexed(lambda: self._found(None, expression, None, 0))
+        known: dict[PointId, StoredPoint] = {one.point.id: one.point for one in found}
+        batch = PointBatch([*known], {}, [payload] * len(known))
+        self._collection.refuse_replaced()
+        for request in write.prepare_write(self._collection, batch, MERGE, known).requests:
+            write.send(self._collection, request)
+        return len(known)
+
     @_traced("get", counts_of_results)
     def get(
         self,
@@ -250,6 +263,25 @@ class RemotePoints:
     ) -> Points:
         """Not supported: a cluster lists points only in the order of insertion."""
         raise InvalidArgumentError("order_by isn't supported on a cluster")
+
+    @_traced("facet")
+    def facet(
+        self, path: PayloadPath, expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The values at the path. Points are read, as for `number`: of lists, of numbers in several
+        forms and of keys without an index Qdrant counts something else."""
+
+        def ask() -> list[tuple[Scalar, int]]:
+            listing, counts = self._listing(expression), Counter[tuple[bool, Scalar]]()
+            for one in () if listing is None else listing.points():
+                if fulfils(one.point.candidate, expression):
+                    value = value_at(one.point.payload, path)
+                    items = value if isinstance(value, list) else [value]
+                    some = [item for item in items if isinstance(item, bool | int | float | str)]
+                    counts.update({(isinstance(item, bool), item) for item in some})
+            return most_frequent(counts, limit)
+
+        return self._indexed(ask)
 
     def count(self) -> int:
         """How many points there are."""

@@ -157,6 +157,11 @@ class PointStore:
         """Delete the first `limit` points with these ids that match; returns how many."""
         return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
 
+    @traced("put")
+    def merge_payload(self, expression: Expression, payload: Payload) -> int:
+        """Merge these keys into the payloads of the points that match; returns how many."""
+        return self._changed(lambda transaction: transaction.merge_payload(expression, payload))
+
     def append(self, batch: PointBatch) -> None:
         """Make these the last points, in this order; those that exist are deleted first."""
 
@@ -301,12 +306,33 @@ class PointStore:
         return self._answer(question)[0]
 
     @traced("facet")
-    def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
-        """Each value with the number of matching points that have it, the most frequent first; of
-        equally frequent ones the least first."""
+    def facet(
+        self, path: PayloadPath, expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The values at the path, and elements of lists there, with how many matching points have
+        each, the most frequent first."""
+        return self.facet_of(
+            (ValuesAt(path, "whole"), ValuesAt(path, "element")), expression, limit
+        )
+
+    def kinds(self, path: PayloadPath) -> list[str]:
+        """The kinds of values that points have at the path; see `order.kinds`."""
+        from retrieval_store.engine.filtering.order import kinds
+
+        return self.access.read(lambda view: kinds(view, path, self._living(view, None)))
+
+    def facet_of(
+        self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The same of values in columns; see `order.facet`."""
         from retrieval_store.engine.filtering.order import facet
 
-        return self.access.read(lambda view: facet(view, values, self._living(view, expression)))
+        def look(view: SearchView) -> list[tuple[Scalar, int]]:
+            found = facet(view, columns, self._living(view, expression), limit)
+            self._attend_if_wanted(view)
+            return found
+
+        return self.access.read(look)
 
     @traced("get", lambda found: counts_of_results(found[0]))
     def ordered(
@@ -377,7 +403,7 @@ class PointStore:
         """Hits, and how they were found, which is only recorded for an explanation or a span."""
 
         def look(view: SearchView) -> _Answered:
-            trace = EngineTrace(is_kept)
+            trace = EngineTrace(is_kept, self.access.is_read_only)
             if is_kept:
                 view.remarks = trace.remarks
             asked = restrict_query(question, self._living(view, None))

@@ -319,7 +319,7 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
     needed."""
     name, slots, caches = space.space.name, space.space.slots, view.caches
     generation, index = view.state.head.generation, index_at_hand(space.space)
-    opened, clusters = caches.spaces[name], caches.spaces[name].clusters_at_hand
+    opened = caches.spaces[name]
     coded = indexed = 0
     if view.files is not None:
         coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
@@ -333,8 +333,8 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
     clustered = _count_clustered(view.connection, space.space, generation, opened)
     recall: Payload = {}
     if clustered:
-        measured = None if clusters is None else clusters.measured
-        recall = {"recall": _of_recall(usual_recall(space.space), measured)}
+        opened.clusters.load_saved(view.connection)  # what was measured lies in a file, too
+        recall = {"recall": _of_recall(usual_recall(space.space), opened.clusters.measured)}
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,

@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from retrieval_store.base.arrays import NOWHERE, Bools, Ints, distinct
-from retrieval_store.base.validation import list_ids
+from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.validation import Payload, list_ids
 from retrieval_store.engine.access import Access, CachedState, caches_after, empty_caches
 from retrieval_store.engine.filtering.evaluate import filter_rows, scan_rows
 from retrieval_store.engine.filtering.select import expired_filter, select
@@ -23,11 +24,18 @@ from retrieval_store.engine.state.caches import outside
 from retrieval_store.engine.state.state import View, advance, rows_of
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.log import WriteTransaction, finish, present_pks, read_changes
-from retrieval_store.engine.storage.schema import named_space, pks_of_ids
+from retrieval_store.engine.storage.schema import PAYLOAD, named_space, pks_of_ids
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.nodes import Expression, Not, all_of
 from retrieval_store.query.protocols import Changes
-from retrieval_store.query.types import Content, PointBatch, PointId, PutResult, WriteRules
+from retrieval_store.query.types import (
+    Content,
+    PointBatch,
+    PointId,
+    PutResult,
+    WriteRules,
+    merge_payload,
+)
 
 T = TypeVar("T")
 
@@ -250,6 +258,17 @@ class Transaction:
         expression = self._without_expired(ids, expression)
         pks = self._overlay.chosen(ids, expression, limit)
         storage.delete(self._write, pks)
+        return self._counted(pks)
+
+    def merge_payload(self, expression: Expression, payload: Payload) -> int:
+        """Merge these keys into the payloads of the points that match; returns how many."""
+        self._overlay.note_committed()
+
+        def merged(content: Content) -> Content:
+            return replace(content, payload=merge_payload(content.payload, payload))
+
+        pks = self._named(None, expression, strict=False)
+        storage.edit(self._write, pks, merged, PAYLOAD)
         return self._counted(pks)
 
     def _without_expired(

@@ -165,6 +165,9 @@ class Pushdown(Protocol):
     def containing(self, text: str) -> Bound:
         """That one is a string that has the text in it."""
 
+    def beginning(self, text: str) -> Bound:
+        """That one is a string that begins with the text."""
+
     def nothing(self) -> Bound:
         """Nothing but that there must be one."""
 

@@ -9,7 +9,7 @@ Qdrant front, which distinguishes types; and nodes with a path, whose class fixe
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, final
 
 from retrieval_store.base.arrays import plain_scalar
@@ -27,8 +27,9 @@ from retrieval_store.filters.leaves import (
     RowSet,
     ValueLeaf,
     column_of,
+    compile_pattern,
 )
-from retrieval_store.filters.nodes import Expression, Not, Scalar
+from retrieval_store.filters.nodes import Expression, Not, Or, Scalar
 from retrieval_store.filters.paths import PayloadPath
 
 
@@ -202,6 +203,15 @@ class Exists(ValueLeaf, Bounded):
 SOME = Bounds(gte=1)
 
 
+def _check_text(path: PayloadPath, should: str, text: Any) -> None:
+    """Raise InvalidFilterError for an operand that is no text."""
+    if not (isinstance(text, str) and is_unicode(text)):
+        raise InvalidFilterError(
+            f"strings at {path!r} should {should} {quote(text)}, expected a string without lone "
+            "surrogates"
+        )
+
+
 class TextLeaf(ColumnLeaf):
     """A condition on strings."""
 
@@ -261,6 +271,43 @@ class Beginning(TextLeaf):
 
     def among(self, texts: Sequence[str]) -> list[bool]:
         return [text.startswith(self.prefix) for text in texts]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TextBegins(ValueLeaf, TextLeaf):
+    """Points with a string at `path` that begins with `prefix`, case-sensitively."""
+
+    path: PayloadPath
+    prefix: str
+    reading: ClassVar[Reading] = "whole"
+
+    def check(self) -> None:
+        _check_text(self.path, "begin with", self.prefix)
+
+    def among(self, texts: Sequence[str]) -> list[bool]:
+        return [text.startswith(self.prefix) for text in texts]
+
+    def bound(self, pushdown: Pushdown) -> Bound:
+        return pushdown.beginning(self.prefix) if self.prefix else pushdown.nothing()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TextMatches(ValueLeaf, TextLeaf):
+    """Points with a string at `path` in which the RE2 `pattern` is found somewhere."""
+
+    path: PayloadPath
+    pattern: str
+    reading: ClassVar[Reading] = "whole"
+
+    def check(self) -> None:
+        _check_text(self.path, "match the pattern", self.pattern)
+        compile_pattern(self.pattern)
+
+    def among(self, texts: Sequence[str]) -> list[bool]:
+        search = compile_pattern(self.pattern).search
+        return [search(text) is not None for text in texts]
 
 
 @final
@@ -380,12 +427,18 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
+def contains(path: PayloadPath, value: Scalar) -> Expression:
+    """Points with a list that has the value, or with a string that contains it."""
+    has = ListHas(path, (value,))
+    return Or((has, TextIn(path, value))) if isinstance(value, str) else has
+
+
 def joined(terms: Sequence[Expression], negated: bool) -> list[Expression]:
     """The terms of an Or with equalities on one column made one (`a = 1 or a = 2`: a is one of 1,
     2); with `negated` those of an And likewise (neither 1 nor 2)."""
     groups: dict[Any, list[Equality]] = {}
     others: list[Expression] = []
-    for term in terms:
+    for term in _opened(terms, negated):
         leaf = term.term if negated and isinstance(term, Not) else term
         if isinstance(leaf, Equality) and (leaf is not term) == negated:
             groups.setdefault(_place(leaf), []).append(leaf)
@@ -393,6 +446,17 @@ def joined(terms: Sequence[Expression], negated: bool) -> list[Expression]:
             others.append(term)
     leaves = [_unite_equalities(some) for some in groups.values()]
     return others + ([Not(leaf) for leaf in leaves] if negated else leaves)
+
+
+def _opened(terms: Sequence[Expression], negated: bool) -> Iterator[Expression]:
+    """The terms, those of an Or in place of it; with `negated` (neither a nor b) their negations.
+    So the halves of `contains` are joined with those of others."""
+    for term in terms:
+        inner = term.term if negated and isinstance(term, Not) else term
+        if isinstance(inner, Or) and (inner is not term) == negated:
+            yield from map(Not, inner.terms) if negated else inner.terms
+        else:
+            yield term
 
 
 def _place(leaf: Equality) -> Any:

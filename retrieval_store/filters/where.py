@@ -2,7 +2,8 @@
 
     {"lang": "en"}                                   equality
     {"year": {"$gte": 2000, "$lt": 2010}}            several operators on a key mean "and"
-    {"tags": {"$contains": "new"}}                   inside list values
+    {"tags": {"$contains": "new"}}                   inside list values, and inside strings
+    {"title": {"$prefix": "The "}}, {"title": {"$regex": "^[A-Z]"}}                 of strings
     {"author.name": "Jane"}                          inside objects
     {"$or": [{"lang": "en"}, {"$and": [...]}]}
     {"$not": {...}}, {"$nor": [...]}, {"tags": {"$exists": True, "$size": 2}}       of our own
@@ -25,10 +26,22 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.leaves import DocumentContains, DocumentMatches
 from retrieval_store.filters.nodes import MAX_DEPTH, And, Expression, Not, Or, Scalar
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.filters.values import Exists, HasLength, ListHas, OneOf, Range, TextRange
+from retrieval_store.filters.values import (
+    Exists,
+    HasLength,
+    OneOf,
+    Range,
+    TextBegins,
+    TextMatches,
+    TextRange,
+    contains,
+)
 
 DOCUMENT_KEY = "#document"  # as which Chroma has the document in `where`
-OPERATORS = "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains $exists $size $not"
+OPERATORS = (
+    "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains $prefix $regex $not_regex $exists "
+    "$size $not"
+)
 DOCUMENT_OPERATORS = "$contains $not_contains $regex $not_regex $and $or $nor $not"
 JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
     "$and": And,
@@ -121,9 +134,15 @@ def _comparison(path: PayloadPath, operator: Any, value: Any, place: Place) -> E
         case "$size":
             return HasLength(path, _length(value, place))
         case "$contains":
-            return ListHas(path, (_scalar(value, place),))
+            return contains(path, _scalar(value, place))
         case "$not_contains":
-            return Not(ListHas(path, (_scalar(value, place),)))
+            return Not(contains(path, _scalar(value, place)))
+        case "$prefix":
+            return TextBegins(path, _text(value, place))
+        case "$regex":
+            return TextMatches(path, _pattern(value, place))
+        case "$not_regex":
+            return Not(TextMatches(path, _pattern(value, place)))
         case "$gt" | "$gte" | "$lt" | "$lte":
             return _range_condition(path, operator[1:], value, place)
     raise _unknown(operator, OPERATORS, place)

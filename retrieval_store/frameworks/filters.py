@@ -1,8 +1,8 @@
 """What the translators of frameworks' filters share, and what frameworks make of results.
 
 A translator gives each operator of its framework an expression. An `Operand` checks the values of
-comparisons, and `contains` defines what that operator means. The framework decides which values an
-operator takes, and how a refusal begins; it is ours that a refusal names what would be right.
+comparisons. The framework decides which values an operator takes, and how a refusal begins; it is
+ours that a refusal names what would be right.
 
 Of results, `diverse` selects by maximal marginal relevance, and `relevance_of` makes of distances
 the relevance that frameworks expect: from 0 to 1, 1 best.
@@ -24,13 +24,11 @@ from retrieval_store.filters.expression import (
     AtLeast,
     Exists,
     Expression,
-    ListHas,
     Not,
     OneOf,
     Or,
     PayloadPath,
     Scalar,
-    TextIn,
     ValueLeaf,
     all_of,
     dotted,
@@ -74,12 +72,6 @@ class Operand:
         if not isinstance(self.value, str):
             raise self.refused("a string")
         return self.value
-
-
-def contains(path: PayloadPath, value: Scalar) -> Expression:
-    """Points with a list that has the value, or with a string that contains it."""
-    has = ListHas(path, (value,))
-    return Or((has, TextIn(path, value))) if isinstance(value, str) else has
 
 
 def all_native(given: Mapping[str, Any]) -> Parsed | None:

@@ -451,7 +451,8 @@ _HOMES: Mapping[str, Sequence[str]] = {
     "filters.geo": ("InBox", "InCircle", "InPolygon"),
     "filters.values": (
         *("Beginning", "Between", "Containing", "Differs", "Equals", "Exists", "HasLength"),
-        *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextIn", "TextRange"),
+        *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextBegins", "TextIn"),
+        *("TextMatches", "TextRange"),
     ),
     "query.formulas": (
         *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),

@@ -50,6 +50,8 @@ def check_arguments(given: Mapping[str, Any]) -> None:
             _check_count(name, value)
         elif name in ("path", "paths"):
             _check_paths([value] if name == "path" and value is not None else value or ())
+        elif name == "payload":
+            checked_object(value, "payload")
         elif isinstance(value, PointBatch):
             _check_batch(value)
         elif name == "ids" and value is not None:

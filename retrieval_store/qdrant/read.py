@@ -352,9 +352,9 @@ def facet(
         if opened.points.number(None):
             raise
         return models.FacetResponse(hits=[])  # where there are no points, a server asks no index
-    counted = opened.points.facet(values, expression_of(opened, facet_filter))
+    counted = opened.points.facet_of((values,), expression_of(opened, facet_filter), limit)
     hits = [
         models.FacetValueHit.model_validate({"value": value, "count": number})
-        for value, number in counted[:limit]
+        for value, number in counted
     ]
     return models.FacetResponse(hits=hits)

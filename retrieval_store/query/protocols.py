@@ -34,6 +34,7 @@ from retrieval_store.query.types import (
     Progress,
     PutResult,
     SpaceRecord,
+    UnknownKeys,
     WriteRules,
 )
 
@@ -79,6 +80,10 @@ class PointsBackend(Protocol):
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
+
+    def merge_payload(self, expression: Expression, payload: Payload) -> int:
+        """Merge these keys into the payloads of all points that match, where a None deletes the
+        key; returns how many points these are."""
 
     def get(
         self,
@@ -148,6 +153,13 @@ class PointsBackend(Protocol):
         cluster, which can't order points.
         """
 
+    def facet(
+        self, path: PayloadPath, expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The first `limit` of the values that matching points have at the path, the elements of
+        lists one by one, with how many points have each: the most frequent first, of equally
+        frequent ones the least; see `most_frequent`."""
+
     def count(self) -> int:
         """How many points there are."""
 
@@ -202,6 +214,10 @@ class EnginePoints(PointsBackend, Protocol):
         """The points inserted or changed since this position of the change log; deleted ones aren't
         reported."""
 
+    def kinds(self, path: PayloadPath) -> list[str]:
+        """The kinds of values that points have at the path: of "strings", "numbers" and "bools",
+        and these "in lists"; "others" where there are only others, none where nothing is."""
+
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
 
@@ -240,9 +256,10 @@ class EmbeddedPoints(EnginePoints, Protocol):
         in the sample. Returns the ids of the sample; for each pair the places in it of the point
         and of its neighbour; and the scores of the pairs, as a Qdrant server gives them."""
 
-    def facet(self, values: ValuesAt, expression: Expression | None) -> list[tuple[Scalar, int]]:
-        """Each value with the number of matching points that have it, the most frequent first; of
-        equally frequent ones the least first."""
+    def facet_of(
+        self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """`facet` of the values in columns."""
 
     def ordered(
         self,
@@ -263,6 +280,10 @@ class ClientState(Protocol):
     @property
     def closed(self) -> bool:
         """Whether the client was closed."""
+
+    @property
+    def unknown_keys(self) -> UnknownKeys:
+        """What comes of a filter that finds nothing since no record can fulfil a condition."""
 
 
 class Backend(Protocol):

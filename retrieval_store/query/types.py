@@ -18,11 +18,13 @@ from retrieval_store.base.arrays import Datatype, Floats, Ints, Matrix, Metric, 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes import CLUSTERS, HNSW, is_installed, recall_of
 
 PointId: TypeAlias = str | int
+# What comes of a filter that finds nothing since no record can fulfil a condition.
+UnknownKeys: TypeAlias = Literal["warn", "error", "ignore"]
 
 
 class ShownIds(tuple[str, ...]):
@@ -397,3 +399,17 @@ def scalar(value: Any) -> Shown:
     if isinstance(value, list):
         value = next((one for one in value if one is not None), None)
     return None if isinstance(value, list | dict) else value
+
+
+def most_frequent(
+    counts: Mapping[tuple[bool, Scalar], int], limit: int | None
+) -> list[tuple[Scalar, int]]:
+    """The first `limit` values with their counts: the most frequent first, of equally frequent ones
+    the least, bools before numbers before strings. counts: by whether a value is a bool, and the
+    value; True equals 1."""
+
+    def place(pair: tuple[tuple[bool, Scalar], int]) -> Any:
+        (is_bool, value), count = pair
+        return -count, not is_bool, isinstance(value, str), value
+
+    return [(value, count) for (_, value), count in sorted(counts.items(), key=place)[:limit]]

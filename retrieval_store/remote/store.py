@@ -77,6 +77,9 @@ def _returned_by_each(found: list[Hits]) -> Attributes:
     return counts_of_results(*(hits.points for hits in found))
 
 
+LOOKING = "looking at a collection"
+
+
 class ServedPoints:
     """The points of a served store: each call is one request, which the server answers in one
     state, or carries out in one transaction. copy: the name of a private copy to read instead;
@@ -110,6 +113,7 @@ class ServedPoints:
     put = traced("put")(forward(EnginePoints.put, "writing points"))
     append = traced("append")(forward(EnginePoints.append, "writing points"))
     delete = traced("delete")(forward(EnginePoints.delete, "deleting points"))
+    merge_payload = traced("put")(forward(EnginePoints.merge_payload, "writing points"))
     get = traced("get", counts_of_results)(forward(EnginePoints.get, "reading points"))
     in_order = traced("get", counts_of_results)(forward(EnginePoints.in_order, "reading points"))
     projected = traced("get")(forward(EnginePoints.projected, "reading points"))
@@ -120,6 +124,8 @@ class ServedPoints:
     number = traced("number")(forward(EnginePoints.number, "counting points"))
     counted = traced("number")(forward(EnginePoints.counted, "counting points"))
     count = forward(EnginePoints.count, "counting points")
+    kinds = forward(EnginePoints.kinds, LOOKING)
+    facet = traced("facet")(forward(EnginePoints.facet, "counting values"))
     stats = forward(EnginePoints.stats)
     configure_index = forward(EnginePoints.configure_index, "changing settings")
     position = forward(EnginePoints.position)
@@ -135,9 +141,6 @@ class ServedPoints:
 
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Does nothing: the first filter on a key builds its column."""
-
-
-LOOKING = "looking at a collection"
 
 
 class ServedStore:

@@ -32,6 +32,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
 )
 from retrieval_store.filters.nodes import Expression, HasId, all_of
+from retrieval_store.indexes import DEFAULT_RECALL
 from retrieval_store.loaders.images import ImageLoader
 from retrieval_store.protocol.codec import Parts, pack_message
 from retrieval_store.query.types import (
@@ -42,6 +43,7 @@ from retrieval_store.query.types import (
     PointId,
     Points,
     SpaceRecord,
+    uses_clusters,
 )
 from retrieval_store.view.checks import key_of
 from retrieval_store.view.live import Looked, Views, spec_of
@@ -153,7 +155,19 @@ def _space(space: SpaceRecord, stats: Payload) -> Any:
         "indexed": known.get("indexed_slots"),
         "coded": known.get("coded_slots"),
         "dead": known.get("dead_slots"),
+        "recall": {**known["recall"], "usual": DEFAULT_RECALL} if "recall" in known else None,
+        "exact": _is_exact(space, known),
     }
+
+
+def _is_exact(space: SpaceRecord, known: Mapping[str, Any]) -> bool | None:
+    """Whether a search finds the very nearest unless it asks for less; None where that is up to a
+    Qdrant server."""
+    if space.kind != "dense":
+        return True
+    if not known:
+        return None
+    return "recall" not in known and (uses_clusters(space) or not known["indexed_slots"])
 
 
 def _keys(payloads: Iterable[Payload | None]) -> list[Any]:

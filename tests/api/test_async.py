@@ -176,6 +176,7 @@ async def test_a_collection_answers_as_the_other_does(place):
         await ask("get", ids=["i3", "i1"], include=["embeddings", "uris"])
         await ask("get", order_by="n", descending=True, limit=2)
         await ask("peek", 2)
+        await ask("facet", "even", {"n": {"$lt": 5}}, limit=1)
         await ask("query", query_embeddings=[[3, 1], [9, 1]], n_results=3, where={"even": True})
         await ask("query", query_texts="river 3", mode="text", n_results=2)
         await ask("query", query_texts="no function")
@@ -191,6 +192,8 @@ async def test_a_collection_answers_as_the_other_does(place):
         assert await things.add_from(rows) == 2
         await things.upsert("z", [[1, 1]], documents="sea")
         await things.update("y", metadatas={"n": 3})
+        told = await things.update(where={"n": 3}, metadatas={"even": None})
+        assert told == {"left_out": [], "updated": 2}
         assert await things.delete(["i0", "i1", "nothing"]) == {"deleted": 2}
         assert (await things.get(["z", "y"]))["documents"] == ["sea", None]
         await ask("get")

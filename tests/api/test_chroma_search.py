@@ -201,6 +201,8 @@ def test_conditions(records):
         (K.DOCUMENT.not_contains("document"), lambda i: False),
         (K.DOCUMENT.regex(r"document [12]$"), lambda i: i in (1, 2)),
         (K.DOCUMENT.not_regex(r"\d\d"), lambda i: i < 10),
+        (K("colour").contains("e") & (K("n") < 5), lambda i: i in (0, 1, 2, 4)),
+        (K("colour").regex("^r") & (K("n") < 5), lambda i: i in (0, 4)),
         (K.ID == "r4", lambda i: i == 4),
         (K.ID.is_in(["r4", "r5"]) | (K("n") == 9), lambda i: i in (4, 5, 9)),
         (K.ID.not_in(["r4"]) & (K("n") < 6), lambda i: i in (0, 1, 2, 3, 5)),

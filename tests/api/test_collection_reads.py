@@ -1,6 +1,7 @@
 """count, get, peek, query: what comes back, in which order and shape."""
 
 import inspect
+import logging
 import typing
 from enum import Enum
 
@@ -8,8 +9,13 @@ import numpy as np
 import pytest
 from langchain_core.tools import StructuredTool
 
+import retrieval_store
 from retrieval_store import QueryResult
-from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    InvalidArgumentError,
+    InvalidFilterError,
+)
 
 GET_KEYS = {"ids", "embeddings", "documents", "uris", "data", "metadatas", "included"}
 
@@ -51,6 +57,46 @@ def test_pages_cover_everything_once(populated):
     assert pages == [["p0", "p1"], ["p2", "p3"], ["p4"], []]
     assert populated.get(limit=0)["ids"] == []
     assert populated.get(where={"even": True}, limit=1, offset=1)["ids"] == ["p2"]
+
+
+# facet
+
+
+def test_facets_count_values_and_elements_of_lists(collection):
+    assert collection.facet("k") == []
+    values = [1, 1.0, True, "1", ["a", "b", "a"], ["a", None, ["c"]], [1, 1.0, 1], None, {"k": 1}]
+    collection.add(
+        ids=[str(i) for i in range(10)],
+        embeddings=np.ones((10, 1)),
+        metadatas=[*({"k": value, "o": {"k": value}} for value in values), None],
+        documents=["even", "odd"] * 5,
+    )
+    every = [(1, 3), ("a", 2), (True, 1), ("1", 1), ("b", 1)]
+    for key in ("k", "o.k"):
+        found = collection.facet(key)
+        assert found == every
+        assert [type(value) for value, _ in found] == [int, str, bool, str, str]
+    assert collection.facet("k", limit=2) == every[:2]
+    assert collection.facet("k", limit=None) == every
+    assert collection.facet("k", {"k": {"$contains": "a"}}) == [("a", 2), ("b", 1)]
+    odd = collection.facet("k", where_document={"$contains": "odd"})
+    assert odd == [(1, 1), ("1", 1), ("a", 1)]
+    assert collection.facet("nothing") == []
+    assert collection.facet("\ud800") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"key": ""}, "key is ''.*expected a metadata key"),
+        ({"key": 5}, "key is 5"),
+        ({"key": "n", "limit": 0}, "limit is 0"),
+        ({"key": "n", "where": {"n": {"$like": 1}}}, "unknown operator"),
+    ],
+)
+def test_bad_facets_are_refused(populated, arguments, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        populated.facet(**arguments)
 
 
 @pytest.mark.parametrize("bad", [{"limit": -1}, {"offset": -1}, {"limit": 1.5}, {"offset": True}])
@@ -262,3 +308,148 @@ def test_query_and_explain_show_their_parameters_to_whoever_looks(populated):
     hints = typing.get_type_hints(populated.query)
     assert {*hints} == {*shown, "return"}
     assert hints["return"] is QueryResult
+
+
+# filters that nothing can match
+
+
+@pytest.fixture
+def told(caplog):
+    caplog.set_level(logging.WARNING, "retrieval_store")
+
+    def taken():
+        said = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return said
+
+    return taken
+
+
+@pytest.fixture
+def odd(collection):
+    collection.add(
+        ids=["a", "b", "c"],
+        embeddings=np.eye(3),
+        metadatas=[
+            {"n": 1, "s": "x", "tags": ["red"], "o": {"k": True}, "mixed": 1, "none": None},
+            {"n": 2.5, "s": "y", "tags": ["blue", 3], "o": {"k": False}, "mixed": "1"},
+            {"empty": [], "o": {}},
+        ],
+        documents=["one", "two", "three"],
+    )
+    return collection
+
+
+NOBODY = "no record has a value under "
+IMPOSSIBLE = {
+    "m": ({"m": 1}, NOBODY + "'m'"),
+    "none": ({"none": {"$gt": 1}}, NOBODY + "'none'"),
+    "o.j": ({"$or": [{"o.j": 1}, {"n": 9}]}, NOBODY + "'o.j'"),
+    "n": (
+        {"n": "1", "$not": {"m": 1}},
+        "under 'n' the filter asks for strings, but records have numbers there",
+    ),
+    "prefix": ({"n": {"$prefix": "1"}}, "asks for strings, but records have numbers there"),
+    "s": ({"s": {"$gte": 1}}, "asks for numbers, but records have strings there"),
+    "o.k": ({"o.k": {"$in": ["True", 1]}}, "asks for numbers or strings, but records have bools"),
+    "tags": (
+        {"tags": "red"},
+        "records have strings in lists and numbers in lists there, into which $contains looks",
+    ),
+    "elements": ({"s": {"$contains": 5}}, "asks for numbers in lists, but records have strings"),
+    "empty": ({"empty": 1}, "asks for numbers, but records have objects or empty lists there"),
+    "o": ({"o": 1}, "records have objects or empty lists there"),
+}
+
+
+@pytest.mark.embedded  # on a cluster nothing is looked for
+@pytest.mark.parametrize("key", IMPOSSIBLE)
+def test_what_no_record_can_match_is_told_once(odd, told, key):
+    where, text = IMPOSSIBLE[key]
+    for ask in (odd.get, odd.count, lambda where: odd.query([0, 0, 1], where=where), odd.delete):
+        ask(where=where)
+        odd.get(where=where, where_document={"$contains": "e"})
+    (said,) = told()
+    assert said.startswith("collection 'points': nothing matches: ") and text in said
+    assert text in odd.explain([0, 0, 1], where=where)["remarks"][-1]
+    assert odd.count() == 3
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"n": 7},
+        {"n": {"$gt": 7}, "s": "z"},
+        {"mixed": 3},
+        {"mixed": "3"},
+        {"tags": {"$contains": "green"}},
+        {"tags": {"$contains": 4}},
+        {"tags": {"$size": 5}},
+        {"empty": {"$contains": 1}},
+        {"m": {"$exists": True}},
+        {"n": {"$ne": 1}, "s": "x"},
+        {"m": {"$ne": 1}, "n": 5},
+        {"$nor": [{"m": 1}, {"n": {"$ne": 5}}]},
+    ],
+)
+def test_what_might_match_is_not_told_of(odd, told, where):
+    assert odd.get(where=where)["ids"] == []
+    assert odd.facet("n", where) == []
+    assert odd.update(where=where, metadatas={"n": 1})["updated"] == 0
+    assert list(odd.iterate(where=where)) == []
+    assert told() == []
+    assert not any("record" in one for one in odd.explain([0, 0, 1], where=where)["remarks"])
+
+
+@pytest.mark.embedded
+def test_nothing_is_told_of_what_is_found_or_of_an_empty_collection(collection, told):
+    assert collection.get(where={"m": 1})["ids"] == []
+    collection.add("a", [1], {"n": 1})
+    assert collection.get(where={"$or": [{"m": 1}, {"n": 1}]})["ids"] == ["a"]
+    assert collection.get(ids=["x"])["ids"] == []
+    assert told() == []
+    assert collection.get(where={"m": 1})["ids"] == []
+    assert len(told()) == 1
+    collection.delete(ids="a")
+    collection.add("b", [1], {"m": 1})
+    assert collection.get(where={"m": 1})["ids"] == ["b"]
+
+
+@pytest.mark.embedded
+def test_what_was_deleted_is_not_taken_for_a_value(populated, told):
+    populated.update("p0", metadatas={"rare": "x"})
+    assert populated.get(where={"rare": "x"})["ids"] == ["p0"]
+    populated.update("p0", metadatas={"rare": None})
+    assert populated.get(where={"rare": "x"})["ids"] == []
+    assert told() == ["collection 'points': nothing matches: no record has a value under 'rare'"]
+
+
+def test_unknown_keys_are_an_error_or_ignored_where_the_client_says_so(tmp_path, told):
+    store = tmp_path / "store"
+    with retrieval_store.Client(store, unknown_keys="error") as client:
+        points = client.create_collection("points", embedding_function=None)
+        assert points.get(where={"m": 1})["ids"] == []  # as long as it is empty
+        points.add(["a", "b"], [[1], [2]], [{"n": 1}, {"n": 2}])
+        for _ in range(2):
+            for ask in (points.get, points.count, points.delete):
+                with pytest.raises(InvalidFilterError, match="nothing matches: no record has a"):
+                    ask(where={"m": 1})
+            with pytest.raises(InvalidFilterError, match="asks for strings, but records have"):
+                points.update(where={"n": "1"}, metadatas={"n": 3})
+        assert points.get(where={"n": 3})["ids"] == []
+        assert points.get(where={"n": 2})["ids"] == ["b"]
+    with retrieval_store.Client(store, unknown_keys="ignore") as client:
+        assert client.get_collection("points").get(where={"m": 1})["ids"] == []
+    assert told() == []
+    with pytest.raises(InvalidArgumentError, match="unknown_keys is 'no' .*'warn', 'error'"):
+        retrieval_store.Client(unknown_keys="no")
+
+
+@pytest.mark.embedded
+def test_few_keys_of_a_large_filter_are_looked_at_and_few_are_remembered(populated, told):
+    populated.get(where={"$or": [{f"k{i}": 1} for i in range(5_000)]})
+    assert len(told()) == 20
+    for i in range(2_000):
+        populated.count({f"j{i}": 1})
+    assert len(told()) == 980

@@ -395,6 +395,53 @@ def test_update_and_upsert_refuse_ids_alone_and_wrong_dimensions(populated):
     assert content(populated) == before
 
 
+def test_update_by_a_filter_merges_one_metadata_into_all_that_match(populated):
+    before = content(populated)
+    changed = populated.update(where={"even": True}, metadatas={"even": None, "new": [1]})
+    assert changed == {"left_out": [], "updated": 3}
+    assert populated.get()["metadatas"] == [
+        {"n": i} | ({"even": False} if i % 2 else {"new": [1]}) for i in range(5)
+    ]
+    assert {i: one[1:] for i, one in content(populated).items()} == {
+        i: one[1:] for i, one in before.items()
+    }
+    assert populated.get(where={"new": {"$contains": 1}})["ids"] == ["p0", "p2", "p4"]
+    assert populated.query(query_embeddings=[0, 0], where={"even": True})["ids"] == [[]]
+    said = {"where_document": {"$contains": "3"}, "metadatas": {"n": 30}}
+    assert populated.update(**said)["updated"] == 1
+    both = populated.update(where={"n": {"$gt": 3}}, **said)
+    assert both["updated"] == 1
+    assert populated.update(where={"n": 99}, metadatas={"n": 1}) == {"left_out": [], "updated": 0}
+    assert [one["n"] for one in populated.get()["metadatas"]] == [0, 1, 2, 30, 4]
+    assert populated.query(query_texts="document", mode="text")["ids"] == [
+        ["p0", "p1", "p2", "p3", "p4"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metadatas": {"n": 1}}, "update needs ids, where or where_document"),
+        ({"ids": "p1", "where": {"n": 1}, "metadatas": {"n": 1}}, "ids and where are both given"),
+        ({"ids": [], "where": {"n": 1}, "metadatas": {"n": 1}}, "ids and where are both given"),
+        ({"where": {"n": 1}}, "metadatas is None.*expected one dict"),
+        ({"where": {"n": 1}, "metadatas": [{"n": 1}]}, r"metadatas is \[.*expected one dict"),
+        ({"where": {"n": 1}, "metadatas": {"$n": 1}}, "may not be empty, start with"),
+        ({"where": {"n": 1}, "metadatas": {"n": float("nan")}}, r"metadatas\[0\]\['n'\]"),
+        ({"where": {"n": 1}, "metadatas": {}, "documents": "x"}, "documents goes with ids"),
+        ({"where": {"n": 1}, "embeddings": [[1, 2]]}, "embeddings goes with ids"),
+        ({"where": {"n": 1}, "metadatas": {"n": 2}, "embed": "uris"}, "embed goes with ids"),
+        ({"where": {"n": {"$like": 1}}, "metadatas": {"n": 2}}, "unknown operator"),
+        ({"where": {}, "metadatas": {"n": 2}}, "where is {}"),
+    ],
+)
+def test_update_by_a_filter_refuses_what_else_is_given(populated, arguments, message):
+    before = content(populated)
+    with pytest.raises(InvalidArgumentError, match=message):
+        populated.update(**arguments)
+    assert content(populated) == before
+
+
 def test_upsert_updates_known_ids_and_adds_new_ones(populated):
     populated.upsert(
         ids=["p1", "new"],

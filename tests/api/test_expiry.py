@@ -67,3 +67,15 @@ def test_the_key_stays(client):
     assert notes.configuration["expires"] == "until"
     with pytest.raises(InvalidTypeError, match=r"configuration\['expires'\] is 5"):
         client.create_collection("other", {"expires": 5})
+
+
+@pytest.mark.embedded
+def test_an_update_by_a_filter_leaves_alone_what_has_expired_and_refuses_no_moment(client):
+    notes = client.create_collection("notes", {"expires": "until"}, embedding_function=None)
+    notes.add(["a", "b", "c"], np.eye(3), [{"until": 1, "n": 1}, {"n": 1}, {"n": 2}])
+    assert notes.update(where={"n": 1}, metadatas={"n": 3})["updated"] == 1
+    assert notes.get()["metadatas"] == [{"n": 3}, {"n": 2}]
+    with pytest.raises(InvalidArgumentError, match=r"metadatas\[0\]\['until'\] is 'tomorrow'"):
+        notes.update(where={"n": 2}, metadatas={"until": "tomorrow"})
+    assert notes.update(where={"n": 2}, metadatas={"until": 2})["updated"] == 1
+    assert notes.get()["ids"] == ["b"]

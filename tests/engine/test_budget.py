@@ -196,7 +196,8 @@ def test_what_is_asked_for_ever_new_things_takes_little_memory_all_of_which_is_c
     tmp_path, traced, kind
 ):
     ask, count = ASKED[kind], times(600, 20_000)
-    with retrieval_store.Client(tmp_path) as client:
+    # The log of what is asked for in vain, which pytest keeps, would be counted.
+    with retrieval_store.Client(tmp_path, unknown_keys="ignore") as client:
         things = filled(client, "things", 1)
         things.update(ids=things.get()["ids"], metadatas=[{"number": i} for i in range(N)])
         for i in range(100):
@@ -216,7 +217,7 @@ def test_few_keys_that_no_record_has_are_remembered(tmp_path, monkeypatch):
         before = things.stats()["memory"]["columns"]
         for value in range(5):
             assert things.get(where={"none": value})["ids"] == []
-        assert len(reads) == 1
+        assert len([pks for _, pks, _ in reads if len(pks)]) == 1  # to be told of it costs no more
         for i in range(1_000):
             assert things.get(where={f"none{i}": 1})["ids"] == []
         assert things.stats()["memory"]["columns"] - before <= 5_000_000

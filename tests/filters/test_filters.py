@@ -53,12 +53,23 @@ def values(collection):
         ({"$contains": 1}, "list"),
         ({"$contains": "x"}, "list"),
         ({"$contains": True}, ""),
+        ({"$contains": "1"}, "text"),
+        ({"$contains": ""}, "text"),
+        ({"$prefix": "1"}, "text"),
+        ({"$prefix": "x"}, ""),
+        ({"$regex": r"^\d$"}, "text"),
+        ({"$regex": "."}, "text"),
         ({"$ne": 1}, "true text list empty none object big half minus_zero missing"),
         ({"$nin": [1, "1", True]}, "list empty none object big half minus_zero missing"),
         (
             {"$not_contains": 1},
             "one one_float true text empty none object big half minus_zero missing",
         ),
+        (
+            {"$not_contains": "1", "$exists": True},
+            "one one_float true list object big half minus_zero",
+        ),
+        ({"$not_regex": ".", "$gte": 1}, "one one_float big"),
     ],
 )
 def test_values_are_compared_as_decided(values, condition, expected):
@@ -95,6 +106,13 @@ def test_values_are_compared_as_decided(values, condition, expected):
         ({"k": None}, "a None counts as missing"),
         ({"k": {"sub": 1}}, "unknown operator 'sub'"),
         ({"$not": {}}, r"where\['\$not'\] is {}"),
+        ({"k": {"$prefix": ""}}, r"\['\$prefix'\] is '': expected a string that isn't empty"),
+        ({"k": {"$prefix": 1}}, r"\['\$prefix'\] is 1: expected a string"),
+        ({"k": {"$prefix": "\ud800"}}, "lone surrogate"),
+        ({"k": {"$regex": "(a"}}, r"where\['k'\]\['\$regex'\] is '\(a': .*missing \)"),
+        ({"k": {"$not_regex": ["a"]}}, r"\['\$not_regex'\] is \['a'\]: expected a string"),
+        ({"k": {"$regex": "a" * 10_001}}, "10001 characters, expected at most 10000"),
+        ({"k": {"prefix": "a"}}, r"is '\$prefix' meant"),
         ({"$like": {"k": 1}}, r"'\$like' is neither"),
         ({"": 1}, "'' is neither"),
         ({3: 1}, "keys must be strings"),
@@ -204,6 +222,31 @@ def test_strings_and_times_have_an_order(collection):
     assert found({"$nin": [date(2024, 5, 1), "apple"]}) == ["noon", "east", "june", "number"]
     assert found({"$gt": "aaa", "$lt": "b"}) == ["word"]
     assert found({"$gte": 20240501}) == ["number"]
+
+
+def test_words_on_strings_are_pythons_own(collection):
+    titles = ["The Sea", "the sea", "Under the Sea", "50% off", "", None, 7, ["The Sea", "sea"]]
+    ids = [str(i) for i in range(len(titles))]
+    metadatas = [{"title": title, "in": {"title": title}} for title in titles]
+    collection.add(ids=ids, embeddings=np.ones((len(ids), 1)), metadatas=metadatas)
+
+    def found(condition):
+        both = [collection.get(where={key: condition})["ids"] for key in ("title", "in.title")]
+        assert both[0] == both[1]
+        return "".join(both[0])
+
+    assert found({"$prefix": "The"}) == "0"
+    assert found({"$not": {"$prefix": "The"}}) == "1234567"
+    assert found({"$contains": "Sea"}) == "02"
+    assert found({"$contains": "sea"}) == "17"  # a list has it as a whole
+    assert found({"$not_contains": "The Sea"}) == "123456"
+    assert found({"$contains": "%"}) == "3"
+    assert found({"$regex": "(?i)^the"}) == "01"
+    assert found({"$not_regex": "(?i)sea$"}) == "34567"
+    assert found({"$contains": "Sea", "$not": {"$prefix": "Under"}}) == "0"
+    either = [{"title": {"$contains": word}} for word in ("off", "Under", "sea")]
+    assert "".join(collection.get(where={"$or": either})["ids"]) == "1237"
+    assert "".join(collection.get(where={"$nor": either})["ids"]) == "0456"
 
 
 def test_years_have_four_digits(collection):

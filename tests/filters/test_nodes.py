@@ -16,6 +16,8 @@ from retrieval_store.filters.expression import (
     Not,
     Or,
     Range,
+    TextBegins,
+    TextMatches,
     ValueLeaf,
 )
 from retrieval_store.filters.leaves import Candidate, checked_expression, fulfils
@@ -27,6 +29,7 @@ EVALUATORS = {
 # What an evaluator can't say, and so asks of each point.
 ASKED = {
     ("DocumentMatches", "a cluster"),  # Qdrant has no regular expressions
+    ("TextMatches", "a cluster"),
     ("TextRange", "a cluster"),  # nor an order of strings
 }
 
@@ -177,6 +180,12 @@ def test_what_is_no_node_is_refused_with_its_type():
         (HasId((-1,)), "the id -1"),
         (HasId((1.5,)), "the id 1.5"),
         (DocumentContains("\ud800"), "without lone surrogates"),
+        (
+            TextBegins(("n",), 5),
+            r"strings at \('n',\) should begin with 5 \(int\), expected a string",
+        ),
+        (TextMatches(("n",), None), "should match the pattern None"),
+        (TextMatches(("n",), "("), "not a regular expression of RE2: missing"),
     ],
 )
 def test_what_no_point_can_hold_is_refused_and_is_no_damage(populated, node, message):

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import re2
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,9 @@ from retrieval_store.filters.expression import (
     OneOf,
     Or,
     Range,
+    TextBegins,
     TextIn,
+    TextMatches,
     TextRange,
 )
 from tests.often import up_to
@@ -50,12 +53,15 @@ values = st.one_of(
 )
 metadatas = st.one_of(st.none(), st.dictionaries(st.sampled_from(KEYS), values, max_size=4))
 
+PATTERNS = ("a", "^a", "b$", "a.b", "[ab]{2}", "é|%", "^$", "(?i)A", "_+", "a*b")
 comparisons = st.one_of(
     st.tuples(st.sampled_from(["$eq", "$ne", "$contains", "$not_contains"]), scalars),
     st.tuples(
         st.sampled_from(["$gt", "$gte", "$lt", "$lte"]),
         st.one_of(numbers, texts, st.just(10**400), st.just(-(10**400)), st.just(2**64)),
     ),
+    st.tuples(st.just("$prefix"), texts.filter(bool)),
+    st.tuples(st.sampled_from(["$regex", "$not_regex"]), st.sampled_from(PATTERNS)),
     st.tuples(st.just("$exists"), st.booleans()),
     st.tuples(st.just("$size"), st.integers(0, 3)),
     st.tuples(st.just("$not"), scalars.map(lambda value: {"$eq": value})),
@@ -86,7 +92,6 @@ wheres = st.recursive(
 
 LETTERS = "ab%_é\0"
 documents = st.one_of(st.none(), st.text(st.sampled_from(LETTERS), max_size=6))
-PATTERNS = ("a", "^a", "b$", "a.b", "[ab]{2}", "é|%", "^$", "(?i)A", "_+", "a*b")
 document_leaves = st.one_of(
     st.tuples(
         st.sampled_from(["$contains", "$not_contains"]),
@@ -143,6 +148,13 @@ def _about(key, value):
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         orders = st.sampled_from(["$gt", "$gte", "$lt", "$lte"])
         said.append(orders.map(lambda operator: {key: {operator: value}}))
+    if isinstance(value, str) and value:
+        piece = st.integers(0, len(value) - 1).map(lambda i: value[i : i + 2])
+        words = st.sampled_from(["$contains", "$not_contains", "$prefix"])
+        said.append(st.builds(lambda word, text: {key: {word: text}}, words, piece))
+        said.append(st.just({key: {"$prefix": value[:2]}}))
+        matches = st.sampled_from(["$regex", "$not_regex"])
+        said.append(st.builds(lambda word, text: {key: {word: re2.escape(text)}}, matches, piece))
     return st.one_of(said)
 
 
@@ -186,6 +198,8 @@ def _leaves_about(key, value, document):
         pieces = st.integers(0, len(value)).map(lambda i: value[i : i + 2])
         nodes.append(st.builds(lambda p, f, i: TextIn(path, f(p), i), pieces, text, st.booleans()))
         nodes.append(st.just(TextIn(path, value.swapcase(), ignore_case=True)))
+        nodes.append(st.builds(lambda p, f: TextBegins(path, f(p)), pieces, text))
+        nodes.append(st.builds(lambda p, f: TextMatches(path, f(re2.escape(p))), pieces, text))
         sides = st.sampled_from(["gt", "gte", "lt", "lte"])
         nodes.append(sides.map(lambda side: TextRange(path, **{side: value})))
     if document:

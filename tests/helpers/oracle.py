@@ -58,9 +58,18 @@ def compare(value: Any, operator: str, operand: Any) -> bool:
         case "$nin":
             return not any(same(value, item) for item in operand)
         case "$contains":
+            if isinstance(value, str):
+                return isinstance(operand, str) and operand in value
             return isinstance(value, list) and any(same(item, operand) for item in value)
         case "$not_contains":
-            return not (isinstance(value, list) and any(same(item, operand) for item in value))
+            return not compare(value, "$contains", operand)
+        case "$prefix":
+            return isinstance(value, str) and value.startswith(operand)
+        case "$regex":  # to RE2 the end isn't before a newline, too
+            pattern = operand.replace("$", r"\Z")
+            return isinstance(value, str) and re.search(pattern, value) is not None
+        case "$not_regex":
+            return not compare(value, "$regex", operand)
         case "$gt" | "$gte" | "$lt" | "$lte":
             return compared(value, operand) in ORDERS[operator]
         case "$exists":
@@ -90,6 +99,25 @@ def matches(metadata: dict[str, Any] | None, where: dict[str, Any]) -> bool:
         if not fulfilled:
             return False
     return True
+
+
+def facet(metadatas: list[dict[str, Any] | None], key: str) -> list[tuple[Any, int]]:
+    """The values under the key and how many records have each, by counting them one by one."""
+    counts: dict[Any, int] = {}
+    for metadata in metadatas:
+        value = value_of(metadata or {}, key)
+        items = value if isinstance(value, list) else [value]
+        for item in {(type(one) is bool, one) for one in items if is_scalar(one)}:
+            counts[item] = counts.get(item, 0) + 1
+    # Bools, then numbers, then strings among those that are as frequent.
+    order = sorted(
+        counts, key=lambda item: (-counts[item], not item[0], isinstance(item[1], str), item[1])
+    )
+    return [(item[1], counts[item]) for item in order]
+
+
+def is_scalar(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str)
 
 
 def value_of(metadata: dict[str, Any], key: str) -> Any:

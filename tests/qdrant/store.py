@@ -44,7 +44,7 @@ class Payloads:
     def facet(self, key, given=None):
         """Values with how many points have them."""
         at = parse_facet(key, by_path(self.indexes))
-        return self.points.facet(at, parse_filter(given, by_path(self.indexes)))
+        return self.points.facet_of((at,), parse_filter(given, by_path(self.indexes)), None)
 
     def ordered(self, by, limit=10, given=None):
         """Points, and by which of their values they come."""

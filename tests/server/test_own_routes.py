@@ -71,6 +71,7 @@ CALLS = [
     (POINTS["put"], {"batch": BATCH, "rules": WriteRules("update", "insert", where=WHERE)}),
     (POINTS["append"], {"batch": BATCH}),
     (POINTS["delete"], {"ids": ["p1", 3], "expression": WHERE, "limit": 2}),
+    (POINTS["merge_payload"], {"expression": WHERE, "payload": {"k": None, "l": [1]}}),
     (
         POINTS["get"],
         {"ids": None, "expression": WHERE, "limit": 3, "offset": 1, "fields": Fields(True)},
@@ -86,6 +87,8 @@ CALLS = [
             "fields": Fields(uri=True, vectors=("",), version=True),
         },
     ),
+    (POINTS["facet"], {"path": ("k",), "expression": WHERE, "limit": 3}),
+    (POINTS["kinds"], {"path": ("k",)}),
     (POINTS["counted"], {"expression": WHERE, "seconds": 0.5}),
     (
         POINTS["projected"],

@@ -111,7 +111,8 @@ class Key:
         return self._compared("$nin", values if isinstance(values, str) else list(values))
 
     def contains(self, value: Any) -> Where:
-        """A document with this text in it; of a metadata key, a list that has this value."""
+        """A document with this text in it; of a metadata key, a list that has this value, or a
+        string with this text in it."""
         return self._compared("$contains", value)
 
     def not_contains(self, value: Any) -> Where:
@@ -119,7 +120,7 @@ class Key:
         return self._compared("$not_contains", value)
 
     def regex(self, pattern: str) -> Where:
-        """A document in which the pattern is found."""
+        """A document, or a string of metadata, in which the pattern is found."""
         return self._compared("$regex", pattern)
 
     def not_regex(self, pattern: str) -> Where:

@@ -6,7 +6,8 @@ index of ids has that order. It is walked where many of the points on the way be
 where few do, their ids are read and sorted.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import apsw
@@ -24,11 +25,11 @@ from retrieval_store.engine.filtering.select import gather
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
-from retrieval_store.filters.columns import ScalarKind, ValuesAt
+from retrieval_store.filters.columns import Reading, ScalarKind, ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
 from retrieval_store.filters.paths import JsonPath, PayloadPath, dotted
 from retrieval_store.filters.values import Between
-from retrieval_store.query.types import PointId
+from retrieval_store.query.types import PointId, most_frequent
 
 ORDERED: tuple[ScalarKind, ...] = ("float", "time")
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
@@ -46,17 +47,45 @@ class _Pairs:
 
 
 def facet(
-    view: FilterView, values: ValuesAt, expression: Expression | None
+    view: FilterView,
+    columns: Sequence[ValuesAt],
+    expression: Expression | None,
+    limit: int | None,
 ) -> list[tuple[Scalar, int]]:
-    """Each value with how many of the points that fulfil the expression have it, the most frequent
-    ones first, and of these the least."""
-    totals: dict[Scalar, int] = {}
-    for pairs in _pairs(view, values, expression):
-        counts = np.bincount(pairs.numbers, minlength=pairs.postings.false + 2).tolist()
-        for value, count in zip(pairs.postings.distinct(), counts, strict=True):
-            if count:
-                totals[value] = totals.get(value, 0) + count
-    return sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
+    """The values in any of the columns, in none of which a point has what it has in another, with
+    how many of the points that fulfil the expression have each; see `most_frequent`."""
+    totals: Counter[tuple[bool, Scalar]] = Counter()
+    for pairs in (some for values in columns for some in _pairs(view, values, expression)):
+        distinct = [(type(value) is bool, value) for value in pairs.postings.distinct()]
+        numbers = pairs.numbers
+        if len(pairs.postings.numbers) > 1:  # among which are integers that equal floats
+            first: dict[tuple[bool, Scalar], int] = {}
+            equal = np.array([first.setdefault(value, i) for i, value in enumerate(distinct)])
+            numbers, _ = np.unique(np.stack([equal[numbers], pairs.rows]), axis=1)
+        counts = np.bincount(numbers, minlength=len(distinct))
+        found = np.flatnonzero(counts)
+        totals.update(
+            dict(zip([distinct[i] for i in found.tolist()], counts[found].tolist(), strict=True))
+        )
+    return most_frequent(totals, limit)
+
+
+def kinds(view: FilterView, path: PayloadPath, expression: Expression | None) -> list[str]:
+    """The kinds of values that points which fulfil the expression have at the path: of "strings",
+    "numbers" and "bools", and these "in lists"; "others" where there are only others."""
+    found: dict[str, None] = {}
+    for reading, where in _KINDS_IN.items():
+        for pairs in _pairs(view, ValuesAt(path, reading), expression):
+            edges = [len(pairs.postings.texts), pairs.postings.false]
+            for kind in np.unique(np.searchsorted(edges, pairs.numbers, "right")).tolist():
+                found[("strings", "numbers", "bools")[kind] + where] = None
+    if not found:
+        some = _pairs(view, ValuesAt(path, "count"), expression)
+        return ["others"] if any(len(pairs.rows) for pairs in some) else []
+    return [*found]
+
+
+_KINDS_IN: dict[Reading, str] = {"whole": "", "element": " in lists"}
 
 
 def rows_in_order(

@@ -171,20 +171,21 @@ SearchView: TypeAlias = View[Caches]
 class EngineTrace(answering.Trace):
     """Adds the engine's part to the trace. plans: one for each query; matching: points that the
     filter allows; recall: for which clusters were searched, and what was measured; fresh: vectors
-    that the index lacks; uncoded: vectors without codes; steps:
-    milliseconds by step; remarks: sentences for `explain`; last: when the last lap ended.
+    that the index lacks; uncoded: vectors without codes; steps: milliseconds by step; remarks:
+    sentences for `explain`; reads_only: whether the store was opened so; last: when the last lap
+    ended.
 
     lacking_cells, which is noted for every call, since it is what starts maintenance: the larger
     burden of fresh and uncoded vectors, in numbers of vectors.
     """
 
     __slots__ = (
-        *("fresh", "lacking_cells", "last", "matching", "plans", "recall", "remarks", "steps"),
-        "uncoded",
+        *("fresh", "lacking_cells", "last", "matching", "plans", "reads_only", "recall", "remarks"),
+        *("steps", "uncoded"),
     )
 
-    def __init__(self, is_kept: bool = True) -> None:
-        self.is_kept, self.lacking_cells = is_kept, 0
+    def __init__(self, is_kept: bool = True, reads_only: bool = False) -> None:
+        self.is_kept, self.lacking_cells, self.reads_only = is_kept, 0, reads_only
         if is_kept:
             super().__init__()
             self.matching = self.fresh = self.uncoded = 0

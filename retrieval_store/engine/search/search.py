@@ -142,6 +142,7 @@ class KeptPass:
         return in_order(space, self._floats.k, found, self._slots)
 
 
+MADE_LATER = "they are made in the background"
 NO_HELP = "codes have recently excluded too few vectors: floats are searched"
 UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMEDY}"
 
@@ -264,7 +265,8 @@ class _DenseSearch:
         if lacking := clusters.lacking(self._context.slots):
             self._trace.note_unclustered(lacking, self._context.dimension)
         if shown is None:
-            why = clusters.refused or "they are made in the background"
+            usual = "a client that only reads makes none" if self._trace.reads_only else MADE_LATER
+            why = clusters.refused or usual
             self._trace.remark(f"there are no clusters yet, and all are searched exactly: {why}")
         return shown
 
@@ -280,7 +282,12 @@ class _DenseSearch:
         plan = choose(inputs._replace(approximate=self._asks_for_recall))
         if plan.method != "clusters":
             if not inputs.places and context.allowed.count > context.k:
-                self._trace.remark(f"a recall of {target} was not reached by clusters")
+                self._trace.remark(
+                    f"a recall of {target} was not reached by clusters at a cost below that of "
+                    "comparing all that match, which was done"
+                )
+            elif plan.costs:  # something matches
+                self._trace.remark("comparing all that match costs less than searching by clusters")
             return False
         which = [*range(len(context.vectors))]
         self._trace.note_plan(plan, len(which))

@@ -234,8 +234,14 @@ def delete(write: WriteTransaction, pks: Ints) -> None:
         finish(write, pks, EVERY_PART, 0)
 
 
-def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content]) -> None:
-    """Replace the content of each of these points by what `make` returns for it."""
+def edit(
+    write: WriteTransaction,
+    pks: Ints,
+    make: Callable[[Content], Content],
+    parts: int = PAYLOAD | DOCUMENT,
+) -> None:
+    """Replace the content of each of these points by what `make` returns for it. parts: what of it
+    may differ."""
     if not len(pks):
         return
     pks, version = np.sort(pks), write.head.seq + 1
@@ -249,7 +255,7 @@ def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content])
         write.connection.executemany(
             query, [(_as_json(c.payload), c.document, c.uri, version, pk) for pk, c in made]
         )
-    finish(write, pks, PAYLOAD | DOCUMENT, 0)
+    finish(write, pks, parts, 0)
 
 
 def delete_vectors(

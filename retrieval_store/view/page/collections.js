@@ -48,13 +48,28 @@ function List({ store, live, collection }) {
   </table><//>`;
 }
 
+const percent = (part) => `${Number((100 * part).toFixed(1))} %`;
+
+/** The share of the true nearest that searches of a space find. What is measured is the default's. */
+function Recall({ space: { exact, recall } }) {
+  if (exact) return "exact";
+  if (!recall) return "not measured";
+  const [all, ...filtered] = recall.measured;
+  if (!all) return `${percent(recall.target)} wanted`;
+  const day = new Date(1000 * recall.at).toISOString().slice(0, 10);
+  const under = filtered.map((one) => `, ${percent(one.recall)} where ${percent(one.matching)} match`);
+  return html`${percent(recall.target)} wanted
+    <div class="faint">${percent(all.recall)} found for the default of ${percent(recall.usual)}${under};
+      measured with ${counted(recall.questions)} of its vectors on ${day}</div>`;
+}
+
 function Spaces({ spaces }) {
   if (!spaces.length) return html`<p class="faint">There are no vectors yet.</p>`;
   return html`<${Scroll} label="Vector spaces"><table>
     <caption>Vector spaces</caption>
     <thead><tr><th scope="col">space</th><th scope="col">kind</th><th scope="col">metric</th><th scope="col" class="number">dimension</th>
       <th scope="col" class="number">vectors</th><th scope="col">index</th><th scope="col" class="number">indexed</th>
-      <th scope="col" class="number">coded</th><th scope="col" class="number">dead</th></tr></thead>
+      <th scope="col" class="number">coded</th><th scope="col" class="number">dead</th><th scope="col">recall</th></tr></thead>
     <tbody>${spaces.map(
       (space) => html`<tr key=${space.name}>
         <th scope="row">${space.name ? html`<${Inline} text=${space.name} />` : "(unnamed)"}</th>
@@ -62,6 +77,7 @@ function Spaces({ spaces }) {
         <td class="number">${counted(space.dimension)}</td><td class="number">${counted(space.vectors)}</td>
         <td>${space.index ?? "none"}</td><td class="number">${counted(space.indexed)}</td>
         <td class="number">${counted(space.coded)}</td><td class="number">${counted(space.dead)}</td>
+        <td><${Recall} space=${space} /></td>
       </tr>`,
     )}</tbody>
   </table><//>`;

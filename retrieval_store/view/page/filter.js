@@ -17,8 +17,11 @@ export const METADATA = {
   $lte: "is at most",
   $in: "is one of",
   $nin: "is none of",
-  $contains: "has the element",
-  $not_contains: "hasn't the element",
+  $contains: "contains",
+  $not_contains: "doesn't contain",
+  $prefix: "begins with",
+  $regex: "matches",
+  $not_regex: "doesn't match",
   $exists: "exists",
   $size: "has this many elements",
 };
@@ -35,6 +38,7 @@ export const DOCUMENT = {
 export const KINDS = { text: "text", number: "number", boolean: "true or false", json: "JSON" };
 
 const LISTS = ["$in", "$nin"];
+const TEXTS = ["$prefix", "$regex", "$not_regex"];
 const NUMBER = /^\s*-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$/;
 
 /** @returns {object} a row that says nothing yet */
@@ -46,6 +50,7 @@ export function emptyRow(operators = METADATA) {
 export function kindsOf(op) {
   if (op === "$exists") return ["boolean"];
   if (op === "$size") return ["number"];
+  if (TEXTS.includes(op)) return ["text"];
   return Object.keys(KINDS);
 }
 
@@ -144,6 +149,7 @@ function metadataRows(key, value) {
 function isKnown(op, operand) {
   if (!Object.hasOwn(METADATA, op)) return false;
   if (op === "$exists") return typeof operand === "boolean";
+  if (TEXTS.includes(op)) return typeof operand === "string";
   return op !== "$size" || Number.isInteger(operand);
 }
 

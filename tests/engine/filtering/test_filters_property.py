@@ -8,6 +8,7 @@ from retrieval_store.filters.leaves import Candidate, fulfils
 from tests.helpers import oracle
 from tests.helpers.filter_strategies import (
     EXAMPLES,
+    KEYS,
     held_by,
     metadatas,
     records,
@@ -34,6 +35,20 @@ def test_where_means_what_the_predicate_says(both):
         assert collection.get(where=where)["ids"] == expected
         result = collection.query(query_embeddings=[0.0], n_results=99, where=where)
         assert result["ids"] == [expected]
+
+
+@thorough
+@given(records_and_wheres, st.sampled_from(KEYS), st.sampled_from([None, 1, 3]))
+def test_a_facet_counts_as_one_by_one(both, key, limit):
+    found, (where, *_) = both
+    collection, held = filled(found)
+    counted = oracle.facet([metadata for metadata, _ in found], key)
+    assert collection.facet(key, limit=limit) == counted[:limit]
+    matching = [m for m, _ in held.values() if oracle.matches(m, where)]
+    assert collection.facet(key, where, limit=limit) == oracle.facet(matching, key)[:limit]
+    collection.update("r0", metadatas={"a": [1, True, "x", 1.0]})
+    metadatas = collection.get()["metadatas"]
+    assert collection.facet("a", limit=None) == oracle.facet(metadatas, "a")
 
 
 @thorough

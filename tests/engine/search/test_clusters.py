@@ -146,6 +146,14 @@ def test_what_was_measured_is_told(client):
     assert abs(told["at"] - time.time()) < 3_600
 
 
+def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(store):
+    with retrieval_store.Client(store) as client:
+        told = populated(client).stats()["spaces"][""]["recall"]
+    assert told["questions"] == 200
+    with retrieval_store.Client(store, read_only=True) as client:
+        assert client.get_collection("things").stats()["spaces"][""]["recall"] == told
+
+
 def test_a_query_that_asks_for_a_recall_gets_clusters_for_the_next_ones(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
     assert covered(things) == 0
@@ -154,6 +162,48 @@ def test_a_query_that_asks_for_a_recall_gets_clusters_for_the_next_ones(client):
     assert any("no clusters yet" in remark for remark in first["remarks"])
     until(lambda: methods(things, recall=0.9) == ["clusters"], "no clusters were made")
     assert methods(things) != ["clusters"]  # who asks for none is answered exactly
+
+
+def test_where_comparing_all_costs_less_clusters_are_not_used_and_it_is_said(client):
+    things = populated(client)
+    for where, remark in (
+        ({"n": {"$lt": 30}}, "was not reached by clusters at a cost below that of comparing all"),
+        ({"n": {"$lt": 5}}, "comparing all that match costs less than searching by clusters"),
+    ):
+        told = things.explain(query_embeddings=groups(1, 5), where=where)
+        assert told["plans"][0]["method"] in ("exact", "codes")
+        assert any(remark in one for one in told["remarks"])
+    nothing = things.explain(query_embeddings=groups(1, 5), where={"n": -1})
+    used = things.explain(query_embeddings=groups(1, 5))
+    assert not any("clusters" in one for one in [*nothing["remarks"], *used["remarks"]])
+
+
+def test_who_only_reads_makes_no_clusters_and_says_so(store):
+    with retrieval_store.Client(store) as client:
+        things = client.create_collection("things", CONFIGURATION, embedding_function=None)
+        things.add(ids=[str(i) for i in range(COUNT)], embeddings=groups(COUNT))
+        before = cluster_files(store)
+    with retrieval_store.Client(store, read_only=True) as client:
+        things = client.get_collection("things", embedding_function=None)
+        told = things.explain(query_embeddings=groups(1, 5))
+        if not before:
+            assert any("a client that only reads makes none" in one for one in told["remarks"])
+        assert cluster_files(store) == before
+
+
+def test_why_names_the_recall_for_what_clusters_missed(client):
+    things = populated(client, configuration={**CONFIGURATION, "recall": 0.8})
+    queries = groups(100, 5)
+    true_ones = nearest(groups(COUNT), queries, "cosine")
+    found = things.query(query_embeddings=queries, n_results=10, include=[])["ids"]
+    query, missed = next(
+        (query, sorted(set(true) - set(some))[0])
+        for query, true, some in zip(queries, true_ones, found, strict=True)
+        if set(true) - set(some)
+    )
+    (reason,) = things.why(query_embeddings=[query], n_results=10, records=[missed])
+    assert not reason.found and reason.rank is not None and reason.rank <= 10
+    assert reason.advice[0].endswith("missed: exact=True finds it, or a larger recall")
 
 
 def test_uniform_noise_is_searched_exactly_and_it_is_said(client):

@@ -25,9 +25,10 @@ from retrieval_store.filters.expression import (
     Or,
     Range,
     TextIn,
+    contains,
 )
 from retrieval_store.frameworks.collection import embed_inputs, query_embedded
-from retrieval_store.frameworks.filters import Operand, contains, refuse_depth
+from retrieval_store.frameworks.filters import Operand, refuse_depth
 
 SINGLE = "one string or number"
 

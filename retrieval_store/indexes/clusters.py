@@ -28,7 +28,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bytes, Ints, Matrix, Metric, Stored, as_float32
+from retrieval_store.base.arrays import Bools, Bytes, Ints, Matrix, Metric, Stored, as_float32
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import Nearest, exact_distances, nearest_of
 from retrieval_store.indexes.native import (
@@ -131,6 +131,19 @@ class Places(NamedTuple):
     offsets: Ints
 
 
+class RowFilter(NamedTuple):
+    """Which slots are allowed: those of the rows of a mask. row_of_slot: (slots,) int64, negative
+    for slots without a row; mask: (rows,) bool, None for all rows."""
+
+    row_of_slot: Ints
+    mask: Bools | None
+
+    def passes(self, slots: Ints) -> Bools:
+        """(slots,) whether they are allowed."""
+        rows = self.row_of_slot[slots]
+        return rows >= 0 if self.mask is None else (rows >= 0) & self.mask[rows]
+
+
 class Effort(NamedTuple):
     """How much a search looks at: so many allowed `places` where the k-th hit has the `usual`
     score, and exp(slope * difference) times as many where it has a lower one, up to MOST_EFFORT
@@ -188,7 +201,7 @@ class Clusters:
         effort: Effort,
         most: int,
         matrix: Stored,
-        allowed: Bits | None = None,
+        allowed: Bits | RowFilter | None = None,
         limit: int | None = None,
     ) -> Nearest:
         """The k nearest of the `most` rows with the best estimates among the first allowed places,
@@ -197,13 +210,14 @@ class Clusters:
 
         query: (dim,) float32 of that length, which is safe (`exact.is_safe_length`), and not 0 for
         "cosine"; matrix: (n, dim) the vectors, by slots; allowed: a bit for each slot, as in
-        `quantized.candidates`; limit: slots from here on are left out.
+        `quantized.candidates`, or a filter of rows, which takes no work beforehand; limit: slots
+        from here on are left out.
         """
         stop = self.stop if limit is None else limit
         if kernel() is None:
             return _search(self, query, length, k, (effort, most), matrix, allowed, stop)
         room = _ScanRoom.of(self, k, most)
-        found = room.search(self, query, length, effort, matrix, address(allowed), stop)
+        found = room.search(self, query, length, effort, matrix, allowed, stop)
         room.let_go()
         return found
 
@@ -289,29 +303,33 @@ class _ScanRoom:
         query: Matrix,
         length: float,
         effort: Effort,
-        among: tuple[int, int],
+        among: tuple[Bits | RowFilter | None, int],
         ends: tuple[int, int],
         floor: float = math.nan,
     ) -> None:
-        """Find the nearest clusters, or put all in order by a floor. among: the address of bits,
-        and the limit of slots; ends: of the DISTANCES and the SOUGHT, if it is to be decided."""
+        """Find the nearest clusters, or put all in order by a floor. among: the allowed slots, and
+        their limit; ends: of the DISTANCES and the SOUGHT, if it is to be decided."""
         compiled = kernel()
         assert compiled is not None
         (groups, count, chunks), (allowed, limit) = self._sizes, among
+        if isinstance(allowed, RowFilter):
+            filters = 0, address(allowed.row_of_slot), address(allowed.mask)
+        else:
+            filters = address(allowed), 0, 0
         at = self._at["query"]
         self._memory[at : at + 4 * self._dimension] = query.astype(np.float32).tobytes()
         CLUSTER_SCAN.pack_into(
             self._memory, self._at["scan"],
-            *clusters.fixed[0], *self._inputs, allowed, groups, limit, count, chunks,
-            *self._outputs, 0, 0, 0, effort.places, 0, 0, self._where["found"], 0, self._capacity,
-            self._most, self._where["index"], self._index, CALL_PLACES, *ends,
+            *clusters.fixed[0], *self._inputs, *filters, groups, limit, count, chunks,
+            *self._outputs, 0, 0, 0, effort.places, 0, 0, 0, self._where["found"], 0,
+            self._capacity, self._most, self._where["index"], self._index, CALL_PLACES, *ends,
             length, -math.inf, 0.0, 0.0, floor, effort.usual, effort.slope,
         )  # fmt: skip
         compiled.cluster_rank(self._where["scan"])
 
     def order(self, clusters: Clusters, query: Matrix, length: float, floor: float) -> Numbers:
         """See `Clusters.order`."""
-        self._rank(clusters, query, length, Effort(0), (0, 0), (0, 0), floor)
+        self._rank(clusters, query, length, Effort(0), (None, 0), (0, 0), floor)
         at = self._at["order"]
         return self._room[at : at + 4 * self._count].view(np.int32).copy()
 
@@ -322,7 +340,7 @@ class _ScanRoom:
         length: float,
         effort: Effort,
         matrix: Stored,
-        allowed: int,
+        allowed: Bits | RowFilter | None,
         limit: int,
     ) -> Nearest:
         """See `Clusters.search`."""
@@ -390,23 +408,29 @@ class _Looked(NamedTuple):
 
 
 def _look(
-    places: Places, clusters: Numbers, terms: Matrix, tables: Matrix, among: tuple[Bits | None, int]
+    places: Places,
+    clusters: Numbers,
+    terms: Matrix,
+    tables: Matrix,
+    among: tuple[Bits | RowFilter | None, int],
 ) -> _Looked:
     """The estimates of the allowed places of some clusters in one part."""
     firsts, stops = places.offsets[clusters], places.offsets[clusters + 1]
     sizes = stops - firsts
     start = np.cumsum(sizes) - sizes
     every = np.arange(int(sizes.sum())) + np.repeat(firsts - start, sizes)
-    of_cluster, (bits, limit) = np.repeat(terms[clusters], sizes), among
+    of_cluster, (allowed, limit) = np.repeat(terms[clusters], sizes), among
     at = BLOCK * len(tables)
     numbers, of_block = np.unique(every // BLOCK, return_inverse=True)
     blocks, inside = places.blocks[numbers], every % BLOCK
     factors = np.ascontiguousarray(blocks[:, at : at + 8 * BLOCK]).view("<f4")
     slots = np.ascontiguousarray(blocks[:, at + 8 * BLOCK :]).view("<u4")[of_block, inside]
     known = slots < limit
-    if bits is not None:
+    if isinstance(allowed, RowFilter):
+        known &= allowed.passes(np.where(known, slots, 0))
+    elif allowed is not None:
         slots = np.where(known, slots, 0)
-        known &= (bits[slots // 32] >> (slots % 32) & 1).astype(bool)
+        known &= (allowed[slots // 32] >> (slots % 32) & 1).astype(bool)
     product = np.zeros((len(blocks), BLOCK), np.float32)
     for byte, table in enumerate(tables):
         product += table[blocks[:, byte * BLOCK : (byte + 1) * BLOCK]]
@@ -422,7 +446,7 @@ def _search(
     k: int,
     numbers: tuple[Effort, int],
     matrix: Stored,
-    allowed: Bits | None,
+    allowed: Bits | RowFilter | None,
     limit: int,
 ) -> Nearest:
     """See `Clusters.search`. numbers: effort and most."""

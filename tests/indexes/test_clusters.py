@@ -8,6 +8,7 @@ from retrieval_store.indexes.clusters import (
     Clusters,
     Effort,
     Places,
+    RowFilter,
     assign,
     clusters_of_slots,
     encoded,
@@ -126,6 +127,25 @@ def test_no_more_is_found_than_is_allowed_and_each_slot_once():
         assert ((found.slots >= 320) & (found.slots < 640)).all()
         assert len({*found.slots.tolist()}) == len(found.slots)
         assert (searched(clusters, rows, query, limit=100).slots < 100).all()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_filter_of_rows_allows_the_slots_of_those_rows(compiled, monkeypatch):
+    rows, chance = cloud(), np.random.default_rng(3)
+    _, clusters = made_of(rows, "cosine")
+    row_of_slot = chance.permutation(COUNT + 50)[:COUNT]
+    row_of_slot[::7] = -1  # slots without a row
+    mask = chance.random(COUNT + 50) < 0.2
+    some = (row_of_slot >= 0) & mask[row_of_slot]
+    if not compiled:
+        without_kernel(monkeypatch)
+    for query in cloud(20, seed=2):
+        far = brute_force(query, rows, "cosine")
+        for among, allowed in ((mask, some), (None, row_of_slot >= 0)):
+            found = searched(clusters, rows, query, 10**6, allowed=RowFilter(row_of_slot, among))
+            true = np.sort(far[allowed])[:10]
+            assert allowed[found.slots].all()
+            assert np.allclose(found.distances[:10], true, rtol=1e-9, atol=1e-9)
 
 
 def test_what_is_needed_is_what_a_search_reaches():

@@ -24,6 +24,7 @@ from retrieval_store.filters.paths import JsonPath
 from retrieval_store.indexes.native import BLOCK
 
 if TYPE_CHECKING:
+    from retrieval_store.indexes.clusters import RowFilter
     from retrieval_store.indexes.quantized import Bits
 
 FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
@@ -95,6 +96,16 @@ class FilterResult:
         bits.view(np.uint8)[: len(packed)] = packed
         self._bits[name] = bits  # if two threads store bits, either is right
         return bits
+
+    def slot_filter(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
+        """Which slots below `stop` are allowed: as bits, where these are known or will be used
+        again, or else by rows, since a pass over all slots takes longer than most searches."""
+        from retrieval_store.indexes.clusters import RowFilter
+
+        known = self._bits.get(space.space.name)
+        if self.uses > 0 or len(space.row_of_slot.at) or known is not None:
+            return self.bits(space, stop)
+        return RowFilter(space.row_of_slot.base, self.mask)
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]

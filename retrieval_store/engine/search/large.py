@@ -200,13 +200,13 @@ def by_clusters(
     stop = min(clusters.stop, slots)
     share = min(1.0, context.allowed.count / max(1, slots - space.dead))
     whole = context.allowed.mask is None and not space.dead
-    bits = None if whole else context.allowed.bits(space, clusters.stop)
+    allowed = None if whole else context.allowed.slot_filter(space, clusters.stop)
     rest = _behind_clusters(context, codes, stop, which) if stop < slots else None
     most, answers = shown.recall.estimates_for(context.k), []
     effort = shown.recall.effort(round(places * share), context.k / share)
     for at, i in enumerate(which):
         of_query = context.vectors[i], context.lengths[i], context.k, effort, most
-        found = clusters.search(*of_query, context.matrix, bits, stop)
+        found = clusters.search(*of_query, context.matrix, allowed, stop)
         if rest is not None:
             answers.append(context.ranked(i, np.append(found.slots[: found.chosen], rest[at])))
             continue

@@ -40,16 +40,16 @@ SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
 # A pass over codes: a fixed cost, a cost per row, and per number; at least the time to read them
 # from memory where they exceed the processor's cache (CACHED_BYTES).
 CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
-CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 32_000_000
+CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 8_000_000
 BLOCK = 32  # rows that are scanned together
 MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
 MIN_CLUSTERED_NUMBERS = 60_000_000  # below, clusters are used only where a recall is asked for
 MIN_CLUSTERED = 2_000  # vectors, from which on that is so
 MAX_CLUSTERED_DIMENSION = 4_096  # sums of a query's tables fit into 16 bits up to here
 # A search of clusters: a fixed cost, one for each cluster and number of its centre, for each place
-# (by its bytes; more where a filter is asked for each), and for each candidate.
+# (by its bytes; a little more where a filter is asked for some), and for each candidate.
 CLUSTER_PASS, CENTRE, CENTRE_NUMBER = 40.0, 2e-3, 2e-5
-PLACE_BYTES, PLACE_BYTE, FILTERED_PLACE = 12.0, 8e-5, 2.5e-3
+PLACE_BYTES, PLACE_BYTE, FILTERED_PLACE = 12.0, 8e-5, 2e-4
 CLUSTER_CANDIDATE, CLUSTER_CANDIDATE_NUMBER = 0.05, 5e-4
 MIN_DIMENSIONS = 20  # below, a pass over floats is as quick
 ROWS_PER_HIT = (

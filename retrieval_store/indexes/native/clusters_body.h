@@ -144,31 +144,18 @@ static void rank_clusters(ClusterScan *scan)
     }
 }
 
-/* The places of a block from `first` to before `stop`, of the allowed rows. */
-static uint32_t allowed_places(const ClusterScan *scan, const uint8_t *slots, int64_t first,
-                               int64_t stop)
+static int is_allowed(const ClusterScan *scan, uint32_t slot)
 {
-    uint32_t there = stop >= BLOCK ? 0xffffffffu : (1u << stop) - 1, found = 0;
-    there &= 0xffffffffu << first;
-    if (!scan->allowed)
-        return there;
-    for (int64_t i = 0; i < BLOCK; i++) {
-        uint32_t slot;
-        memcpy(&slot, slots + 4 * i, 4);
-        uint32_t known = slot < scan->limit ? slot : 0;
-        found |= (scan->allowed[known / 32] >> known % 32 & (slot < scan->limit)) << i;
+    if (slot >= scan->limit)
+        return 0;
+    if (scan->row_of_slot) {
+        int64_t row = scan->row_of_slot[slot];
+        return row >= 0 && (!scan->mask || scan->mask[row]);
     }
-    return found & there;
+    return !scan->allowed || (scan->allowed[slot / 32] >> slot % 32 & 1);
 }
 
-static int64_t count_bits(uint32_t bits)
-{
-    int64_t count = 0;
-    for (; bits; bits &= bits - 1)
-        count++;
-    return count;
-}
-
+/* Take the estimates that may be among the best, of allowed rows: a filter is asked for these alone. */
 static void take_estimates(ClusterScan *scan, const uint8_t *slots, const float *scores, uint32_t rows)
 {
     for (int i = 0; rows; i++, rows >>= 1) {
@@ -176,8 +163,10 @@ static void take_estimates(ClusterScan *scan, const uint8_t *slots, const float 
         if (!(rows & 1) || scores[i] < scan->threshold)
             continue;
         memcpy(&slot, slots + 4 * i, 4);
-        if (slot >= scan->limit)
+        scan->asked++;
+        if (!is_allowed(scan, slot))
             continue;
+        scan->passed++;
         if (scan->count == scan->capacity)
             keep_best(scan);
         scan->found[scan->count].score = scores[i];
@@ -227,16 +216,20 @@ static void look_at_part(ClusterScan *scan, const Places *part, int64_t cluster,
     }
     for (int64_t at = first / BLOCK; at * BLOCK < stop; at++, next++) {
         if (next < next_stop)
-            fetch_block(part->blocks + next * bytes, bytes - (scan->allowed ? 0 : 4 * BLOCK));
-        const uint8_t *block = part->blocks + at * bytes;
-        int64_t begin = first > at * BLOCK ? first - at * BLOCK : 0;
-        uint32_t wanted = allowed_places(scan, block + bytes - 4 * BLOCK, begin, stop - at * BLOCK);
-        if (!wanted)
-            continue;
-        scan->seen += count_bits(wanted);
-        look_at_places(scan, block, term, wanted);
+            fetch_block(part->blocks + next * bytes, bytes - 4 * BLOCK);
+        int64_t begin = first > at * BLOCK ? first - at * BLOCK : 0, end = stop - at * BLOCK;
+        uint32_t wanted = end >= BLOCK ? 0xffffffffu : (1u << end) - 1;
+        look_at_places(scan, part->blocks + at * bytes, term, wanted & 0xffffffffu << begin);
     }
     scan->looked += stop - first;
+}
+
+/* About how many allowed places were looked at, by the share of those that were asked about. */
+static int64_t seen_places(const ClusterScan *scan)
+{
+    if (scan->passed == scan->asked)
+        return scan->looked;
+    return (int64_t)((double)scan->looked * (double)scan->passed / (double)scan->asked);
 }
 
 /* Put more clusters in order, if need be: once the nearest say what the floor is, and then when all that
@@ -244,7 +237,8 @@ static void look_at_part(ClusterScan *scan, const Places *part, int64_t cluster,
 static void go_on_ordering(ClusterScan *scan)
 {
     int64_t first = scan->wanted / 4 < FIRST_PLACES ? scan->wanted / 4 : FIRST_PLACES;
-    if (isnan(scan->floor) && (scan->next == scan->ordered || scan->seen >= first)) {
+    int64_t seen = seen_places(scan);
+    if (isnan(scan->floor) && (scan->next == scan->ordered || seen >= first)) {
         scan->floor = score_of_kth(scan, scan->sought ? scan->sought->k : scan->most);
         double more = exp(scan->slope * (scan->usual - scan->floor)); /* 1 where the slope is 0 */
         more = more < MOST_EFFORT ? more > 1 / MOST_EFFORT ? more : 1 / MOST_EFFORT : MOST_EFFORT;
@@ -252,18 +246,18 @@ static void go_on_ordering(ClusterScan *scan)
         find_levels(scan);
     }
     if (scan->next == scan->ordered) {
-        double left = (double)(scan->wanted - scan->seen) / (double)(scan->seen + 1);
+        double left = (double)(scan->wanted - seen) / (double)(seen + 1);
         double enough = 32 + 1.25 * left * (double)scan->next;
         order_more(scan, enough < (double)scan->clusters ? (int64_t)enough : scan->clusters);
     }
 }
 
-/* Look at clusters in order, until as many places as wanted were seen; MORE when it takes longer than
+/* Look at clusters in order, until as many allowed places as wanted were seen; MORE when it takes longer than
    `work` says. */
 static int scan_clusters(ClusterScan *scan)
 {
     int64_t until = scan->looked + scan->work;
-    for (; scan->next < scan->clusters && scan->seen < scan->wanted; scan->next++) {
+    for (; scan->next < scan->clusters && seen_places(scan) < scan->wanted; scan->next++) {
         if (scan->looked >= until)
             return MORE;
         go_on_ordering(scan);

@@ -157,9 +157,12 @@ typedef struct {
    the sum of its entries + base; products, terms, levels, order: [clusters]: of the codes' upper
    halves, scores, which come first, and the clusters, of which so many are `ordered`, those before this
    `level`; floor: NAN until it is known; usual, slope: where the floor is below the usual one, exp(slope ×
-   the difference) times as much is wanted; allowed: bits by slot, or NULL; limit: slots from here on
+   the difference) times as much is wanted; allowed: bits by slot, or NULL; row_of_slot: where
+   these are not known, which row a slot belongs to, negative for none, and mask: which rows are allowed;
+   each NULL where it leaves out none; limit: slots from here on
    are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
-   seen: how many were; looked: places whether allowed or not; found: [capacity] the best `most` so
+   looked: places whether allowed or not; asked, passed: of rows whose estimates were good enough, and of
+   these the allowed ones; found: [capacity] the best `most` so
    far, and others; index: [index_size], a power of two, to find slots that come twice; rows, sought:
    what is decided about, of which the k nearest are found. A call looks at about `work` places. */
 typedef struct {
@@ -175,11 +178,13 @@ typedef struct {
     int8_t *digits;
     uint8_t *tables;
     const uint32_t *allowed;
+    const int64_t *row_of_slot;
+    const uint8_t *mask;
     int64_t groups, limit, clusters, chunks;
     int32_t *products;
     float *terms;
     int32_t *levels, *order;
-    int64_t ordered, level, next, wanted, seen, looked;
+    int64_t ordered, level, next, wanted, looked, asked, passed;
     Estimate *found;
     int64_t count, capacity, most;
     uint32_t *index;

@@ -149,7 +149,7 @@ def test_what_was_measured_is_told(client):
 def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(store):
     with retrieval_store.Client(store) as client:
         told = populated(client).stats()["spaces"][""]["recall"]
-    assert told["questions"] == 200
+    assert told["questions"] == 400
     with retrieval_store.Client(store, read_only=True) as client:
         assert client.get_collection("things").stats()["spaces"][""]["recall"] == told
 

@@ -242,6 +242,13 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
     rs_encode(&encoding);
     for (int64_t block = 0; block < (count + BLOCK - 1) / BLOCK; block++)
         allowed[block] = (uint32_t)(int32_t)(chance() * 2147483647.0) * 2654435761u;
+    int64_t *owners = room(count, 8); /* rows in falling order */
+    uint8_t *mask = room(count, 1);
+    for (int64_t slot = 0; slot < count; slot++) {
+        int is_allowed = allowed[slot / BLOCK] >> slot % BLOCK & 1;
+        owners[slot] = is_allowed || slot % 2 ? count - 1 - slot : -1;
+        mask[count - 1 - slot] = (uint8_t)is_allowed;
+    }
     int64_t capacity = 2 * count + 64, size = 1, wrong = 0;
     while (size < 2 * capacity)
         size *= 2;
@@ -269,10 +276,12 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
             Turned turned;
             Places parts[] = {{places, offsets}};
             All *all = sought_of(count);
+            int by_rows = kind == 1 && number % 2; /* the same rows said in two ways */
             ClusterScan scan = {parts, 1, &piece, radii, &centre_frame, &frame, query, other, wide,
-                                &turned, digits, tables, kind == 1 ? allowed : NULL, groups, limit,
+                                &turned, digits, tables, kind == 1 && !by_rows ? allowed : NULL,
+                                by_rows ? owners : NULL, by_rows ? mask : NULL, groups, limit,
                                 CLUSTERS, chunks, products, terms, levels, order, 0, 0, 0, 16 * count,
-                                0, 0, found, 0, capacity, count, index, size, 16, &wanted,
+                                0, 0, 0, found, 0, capacity, count, index, size, 16, &wanted,
                                 all->sought, length, -INFINITY, 0, 0, NAN, 0.1, 1};
             rs_cluster_rank(rs_set(number), &scan);
             int state;
@@ -307,8 +316,8 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
     slots[0] = (uint32_t)count; /* of no row */
     ClusterEncoding outside = {&frame, rows, slots, count, FLOAT32, 1, 0, centres, places, own, other};
     wrong += rs_cluster_encode(&outside) != OUTSIDE;
-    void *all[] = {rows, centres, mean, signs, query, own, other, wide, places, slots, allowed, found,
-                   index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
+    void *all[] = {rows, centres, mean, signs, query, own, other, wide, places, slots, allowed, owners,
+                   mask, found, index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
                    (void *)piece.rows, (void *)piece.finer};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         free(all[i]);

@@ -103,7 +103,8 @@ class Client:
     yourself, is an embedding function used that may reach the network, the environment or files.
     memory_budget: bytes of memory that all stores of this process together may keep what can be
     worked out or read again, besides the state of the collection in use: the last client that gives
-    it sets it; a quarter of the memory that the process may use, if none does. unknown_keys: what
+    it sets it; 256 MB, or an eighth of the memory that the process may use where that is less,
+    if none does. unknown_keys: what
     comes of a filter that matches nothing, since under a key that it names no record has a value,
     or none of the type that it asks for: a warning in the log ("warn", once for each key and
     Collection), an InvalidFilterError ("error"), or nothing ("ignore"); on a cluster nothing is

@@ -45,6 +45,17 @@ class SparseVector:
     values: Matrix
 
 
+def bits_of(flags: Bools) -> Bytes:
+    """A bit for each flag, 8 to a number."""
+    return np.packbits(flags, bitorder="little")
+
+
+def bits_at(bits: Bytes, places: Ints) -> Bools:
+    """The bits at these places, in an array of the same shape."""
+    found: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)
+    return found
+
+
 def as_float16(rows: Matrix) -> Halves:
     """The nearest numbers of float16; none of them may lie beyond FLOAT16_MAX, but
     FLOAT16_INFINITY itself, which stands for all that do."""

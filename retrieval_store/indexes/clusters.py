@@ -28,7 +28,16 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Bytes, Ints, Matrix, Metric, Stored, as_float32
+from retrieval_store.base.arrays import (
+    Bools,
+    Bytes,
+    Ints,
+    Matrix,
+    Metric,
+    Stored,
+    as_float32,
+    bits_at,
+)
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import Nearest, exact_distances, nearest_of
 from retrieval_store.indexes.native import (
@@ -132,16 +141,16 @@ class Places(NamedTuple):
 
 
 class RowFilter(NamedTuple):
-    """Which slots are allowed: those of the rows of a mask. row_of_slot: (slots,) int64, negative
-    for slots without a row; mask: (rows,) bool, None for all rows."""
+    """Which slots are allowed: those of some rows. row_of_slot: (slots,) int64, negative for slots
+    without a row; bits: one for each row, 8 to a number, None for all rows."""
 
     row_of_slot: Ints
-    mask: Bools | None
+    bits: Bytes | None
 
     def passes(self, slots: Ints) -> Bools:
         """(slots,) whether they are allowed."""
         rows = self.row_of_slot[slots]
-        return rows >= 0 if self.mask is None else (rows >= 0) & self.mask[rows]
+        return rows >= 0 if self.bits is None else (rows >= 0) & bits_at(self.bits, rows)
 
 
 class Effort(NamedTuple):
@@ -313,7 +322,7 @@ class _ScanRoom:
         assert compiled is not None
         (groups, count, chunks), (allowed, limit) = self._sizes, among
         if isinstance(allowed, RowFilter):
-            filters = 0, address(allowed.row_of_slot), address(allowed.mask)
+            filters = 0, address(allowed.row_of_slot), address(allowed.bits)
         else:
             filters = address(allowed), 0, 0
         at = self._at["query"]
@@ -656,7 +665,7 @@ def assign(
     return one, other
 
 
-class _Family(NamedTuple):
+class _Kindred(NamedTuple):
     """The clusters of one parent, from `first` to before `stop`, the rows that are near it, and the
     products of these with the centres, less half the squares of the centres."""
 
@@ -703,7 +712,7 @@ class _Best(NamedTuple):
         numbers = np.zeros(rows, np.int32) if clusters is None else clusters.copy()
         return cls(np.full(rows, -np.inf, np.float32), numbers)
 
-    def take(self, family: _Family, scores: Matrix) -> None:
+    def take(self, family: _Kindred, scores: Matrix) -> None:
         """Go on with the best of a family, where they are better."""
         at = scores.argmax(axis=1)
         top = np.take_along_axis(scores, at[:, None], 1)[:, 0]
@@ -712,7 +721,7 @@ class _Best(NamedTuple):
         self.clusters[family.rows[better]] = family.first + at[better]
 
 
-def _families(rows: Matrix, trained: Trained) -> Iterator[_Family]:
+def _families(rows: Matrix, trained: Trained) -> Iterator[_Kindred]:
     """The clusters that rows may belong to: those of the nearest parents of each."""
     model, parents, firsts = trained
     full = np.flatnonzero(np.diff(firsts))
@@ -729,7 +738,7 @@ def _families(rows: Matrix, trained: Trained) -> Iterator[_Family]:
             first, stop = int(firsts[parent]), int(firsts[parent + 1])
             scores = _products(rows[own], model.centres[first:stop])
             scores -= halves[first:stop]
-            yield _Family(first, stop, own, scores)
+            yield _Kindred(first, stop, own, scores)
 
 
 def in_clusters(slots: Ints, one: Numbers, other: Numbers, clusters: int) -> PlaceOrder:

@@ -304,6 +304,37 @@ def test_a_client_sets_the_budget_and_stats_tell_it(tmp_path, limit):
         assert 0 <= told["held"] <= budget_now()
 
 
+@pytest.mark.parametrize(
+    ("memory", "usual"), [(64 << 30, 256_000_000), (2_048_000_000, 256_000_000), (1 << 30, 1 << 27)]
+)
+def test_the_usual_budget_is_small_whatever_the_machine_has(monkeypatch, memory, usual):
+    steps.replace(monkeypatch, "memory_bytes", lambda otherwise: memory)
+    assert inside.usual_budget() == usual
+
+
+@with_codes
+def test_many_filters_that_come_again_take_a_few_bits_a_record_each(tmp_path, traced, limit):
+    limit(256_000_000)
+    vectors = np.random.default_rng(1).standard_normal((20_000, 32)).astype(np.float32)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        metadatas = [{"n": i % 1_000} for i in range(len(vectors))]
+        things.add(
+            ids=[str(i) for i in range(len(vectors))], embeddings=vectors, metadatas=metadatas
+        )
+        things.optimize()
+
+        def ask(value):
+            things.query(query_embeddings=vectors[value], where={"n": {"$ne": value}})
+
+        for value in range(100, 110):
+            ask(value)
+        before, count = traced(), 50
+        for value in [*range(count)] * 4:
+            ask(value)
+        assert traced() - before <= count * (2 * len(vectors) / 8 + 5_000)
+
+
 @with_codes
 def test_codes_count_that_queries_get_without_any_write(tmp_path, limit):
     vectors = np.random.default_rng(1).standard_normal((20_000, 64)).astype(np.float32)

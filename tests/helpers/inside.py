@@ -22,7 +22,7 @@ from retrieval_store.engine.search.graph import built_in
 from retrieval_store.engine.search.search import EngineRanker, KeptPass
 from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.state import state as states
-from retrieval_store.engine.state.caches import BUDGET, MemoryBudget
+from retrieval_store.engine.state.caches import BUDGET, MemoryBudget, usual_limit
 from retrieval_store.engine.storage import files, records, vectors
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
@@ -185,6 +185,11 @@ def bytes_counted(access: Any) -> int:
 def budget() -> MemoryBudget:
     """The budget of memory of all stores of this process."""
     return BUDGET
+
+
+def usual_budget() -> int:
+    """The bytes that the budget of a process has, if nobody sets another."""
+    return usual_limit()
 
 
 def matching(view: Any, expression: Expression | None) -> Any:

@@ -47,6 +47,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "forget_open": "engine.store.OpenCollections.forget",
         "adopt_collection": "engine.store.Store.adopt_collection",
         "change_record": "backends.StoredCollection.change",
+        "memory_bytes": "base.system.memory_bytes",
         "limit_descriptors": "engine.store.descriptor_limit",
         "number_of_descriptors": "engine.access.Access.descriptors",
         # Maintenance, and verification.

@@ -77,6 +77,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         ),
         "fresh_cells": "engine.points.FRESH_CELLS",
         "fresh_cells_of_search": "engine.search.search.FRESH_CELLS",
+        "cost_of_copying": "engine.search.planner.COPIED_ROW engine.search.planner.COPIED_NUMBER",
         "cost_of_a_pass": "engine.search.planner.CODE_PASS",
         "cost_of_floats": "engine.search.planner.FLOAT_PASS",
         "few_of_all": "engine.search.planner.ROWS_PER_HIT",
@@ -159,6 +160,7 @@ def eager_codes(patch: pytest.MonkeyPatch | None = None) -> None:
     tuned(patch, coded_cells_everywhere=1, coded_dimensions=1, cells_coded_at_once=0)
     tuned(patch, fresh_cells=0, maintenance_every=1, cost_of_a_pass=-1e9, few_of_all=1)
     tuned(patch, share_of_a_large_result=1, code_segment=128, code_file_segments=2)
+    tuned(patch, cost_of_copying=1e-9)
 
 
 def eager_clusters(patch: pytest.MonkeyPatch | None = None) -> None:

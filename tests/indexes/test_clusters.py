@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval_store.base.arrays import METRICS
+from retrieval_store.base.arrays import METRICS, bits_of
 from retrieval_store.indexes.clusters import (
     Clusters,
     Effort,
@@ -141,7 +141,8 @@ def test_a_filter_of_rows_allows_the_slots_of_those_rows(compiled, monkeypatch):
         without_kernel(monkeypatch)
     for query in cloud(20, seed=2):
         far = brute_force(query, rows, "cosine")
-        for among, allowed in ((mask, some), (None, row_of_slot >= 0)):
+        bits = bits_of(mask)
+        for among, allowed in ((bits, some), (None, row_of_slot >= 0)):
             found = searched(clusters, rows, query, 10**6, allowed=RowFilter(row_of_slot, among))
             true = np.sort(far[allowed])[:10]
             assert allowed[found.slots].all()

@@ -1,9 +1,8 @@
 """The caches of filtering, above all that of the results of filters, for queries that repeat them.
 
-A cached result is brought up to date by evaluating the filter only for the points that have changed
-since. From the second use of a filter on, the codes of the points that it allows (or their vectors,
-where there are no codes) are copied together, if they are small enough, so that a search reads them
-sequentially.
+A result is kept as bits, one for each row, and is brought up to date by evaluating the filter only
+for the points that have changed since. What searches make of a result is kept with it: a bit for
+each slot, the slots of few points, and a copy of their codes once that pays.
 """
 
 import threading
@@ -14,9 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.arrays import Bools, Ints, bits_at, bits_of
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.engine.state.caches import NOTHING_STALE, LayerCache, Layers, Payback
+from retrieval_store.engine.state.caches import (
+    NOTHING_STALE,
+    LayerCache,
+    Layers,
+    Payback,
+    outside,
+)
 from retrieval_store.engine.state.state import SpaceState, State, View
 from retrieval_store.engine.text.inverted import KeptLists
 from retrieval_store.filters.nodes import NODES, Expression, HasId, walk
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from retrieval_store.indexes.clusters import RowFilter
     from retrieval_store.indexes.quantized import Bits
 
-FEW = 16  # up to so many changed rows are checked for whether copies of vectors can be kept
+FEW = 16  # up to so many changed rows are checked for whether copies of codes can be kept
 FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
 SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
 OBJECTS = 1_000  # estimated bytes of a result's own dicts, with the pass that is usually there
@@ -35,9 +40,11 @@ Key: TypeAlias = bytes
 
 
 class Packed(Protocol):
-    """Codes or vectors of the points that a filter allows, copied together. Filtering needs only
-    their size."""
+    """Codes of the points that a filter allows, copied together. Filtering needs only their size,
+    and their slots, ascending."""
 
+    @property
+    def slots(self) -> Ints: ...
     @property
     def nbytes(self) -> int: ...
 
@@ -45,56 +52,69 @@ class Packed(Protocol):
 class FilterResult:
     """The points that a filter allows, in one state.
 
-    mask: (rows,) bool, None when there is no filter; count: how many points are allowed; key: of
-    the filter, see `key_of`; uses: how often the cached result was used again; slots are
-    kept from the first time on; passes: for each vector space the last search, prepared for reuse.
+    bits: one for each row, 8 to a number, None when there is no filter; count: how many points are
+    allowed; key: of the filter, see `key_of`; uses: how often the cached result was used again;
+    counted: the bytes that the cache counts for it. By vector space: passes: the last search,
+    prepared for reuse; copies: codes copied together; lost: what queries have cost more since there
+    is no copy.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged
     is_empty = False  # that a filter lets nothing through is worth knowing
 
     def __init__(self, mask: Bools | None, count: int, key: Key | None = None) -> None:
-        self.key = key
-        self.mask = mask
-        self.count = count
-        self.uses = 0
+        self.key, self.count, self.uses, self.counted = key, count, 0, 0
+        self.bits = None if mask is None else bits_of(mask)
+        self._height = 0 if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
-        self._bits: dict[str, Bits] = {}
-        self._packed: dict[str, Packed] = {}
+        self._slot_bits: dict[str, Bits] = {}
         self.passes: dict[str, Any] = {}
+        self.copies: dict[str, Packed] = {}
+        self.lost: dict[str, float] = {}
+
+    @property
+    def mask(self) -> Bools | None:
+        """(rows,) bool: which are allowed; None when there is no filter."""
+        if self.bits is None:
+            return None
+        return np.unpackbits(self.bits, count=self._height, bitorder="little").view(np.bool_)
+
+    def allows(self, rows: Ints) -> Bools:
+        """Which of these rows are allowed; negative ones are none."""
+        return rows >= 0 if self.bits is None else (rows >= 0) & bits_at(self.bits, rows)
 
     def slots(self, space: SpaceState) -> Ints | None:
-        """The slots of allowed points that have a vector in the space, in the order of rows; None
-        for all slots."""
-        name = space.space.name
-        if self.mask is None and not space.dead:
+        """The slots of allowed points that have a vector in the space, ascending; None for all
+        slots."""
+        name, mask = space.space.name, self.mask
+        if mask is None and not space.dead:
             return None  # not kept: a point that comes and goes within one step leaves a dead slot
-        if name not in self._slots:
-            if self.mask is not None:
-                slots = space.slot_of_row[np.flatnonzero(self.mask)]
-                slots = slots[slots >= 0] if len(slots) and slots.min() < 0 else slots
-            else:
+        slots = self._slots.get(name)
+        if slots is None:
+            if mask is None:
                 slots = np.flatnonzero(space.row_of_slot.whole() >= 0)
-            if self.uses < 1:
-                return slots
-            self._slots[name] = slots
-        return self._slots[name]
+            else:
+                slots = np.sort(space.slot_of_row[np.flatnonzero(mask)])
+                slots = slots[np.searchsorted(slots, 0) :]
+            if self.uses > 0:
+                self._slots[name] = slots
+        return slots
 
-    def bits(self, space: SpaceState, stop: int) -> "Bits":
+    def slot_bits(self, space: SpaceState, stop: int) -> "Bits":
         """A bit for each slot below `stop`, and for the rest of the last word, 32 to a number: 1
         for vectors of allowed points, 0 for others, dead slots and slots newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)
-        known = self._bits.get(name)
+        known = self._slot_bits.get(name)
         if known is not None and len(known) >= words:
             return known
         count = min(space.space.slots, words * BLOCK)  # all of the last word: codes may grow in it
-        found = space.row_of_slot.not_negative(count)
-        if self.mask is not None:
-            found &= self.mask[space.row_of_slot.whole(0, count)]
+        found, mask = space.row_of_slot.not_negative(count), self.mask
+        if mask is not None:
+            found &= mask[space.row_of_slot.whole(0, count)]
         bits = np.zeros(words, "<u4")
-        packed = np.packbits(found, bitorder="little")
+        packed = bits_of(found)
         bits.view(np.uint8)[: len(packed)] = packed
-        self._bits[name] = bits  # if two threads store bits, either is right
+        self._slot_bits[name] = bits  # if two threads store bits, either is right
         return bits
 
     def slot_filter(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
@@ -102,53 +122,45 @@ class FilterResult:
         again, or else by rows, since a pass over all slots takes longer than most searches."""
         from retrieval_store.indexes.clusters import RowFilter
 
-        known = self._bits.get(space.space.name)
-        if self.uses > 0 or len(space.row_of_slot.at) or known is not None:
-            return self.bits(space, stop)
-        return RowFilter(space.row_of_slot.base, self.mask)
+        if self.uses > 0 or len(space.row_of_slot.at) or space.space.name in self._slot_bits:
+            return self.slot_bits(space, stop)
+        return RowFilter(space.row_of_slot.base, self.bits)
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
     ) -> "FilterResult":
-        """The result with a new mask, which differs in the changed rows at most. Copies of vectors
-        are kept where the change affects none of the copied vectors."""
-        assert self.mask is not None
-        before, now = self.mask[changed[changed < len(self.mask)]], mask[changed]
+        """The result with a new mask, which differs in the changed rows at most. What was copied or
+        listed is kept where the change affects none of the vectors."""
+        before, now = self.allows(changed[changed < self._height]), mask[changed]
         difference = int(np.count_nonzero(now)) - int(np.count_nonzero(before))
         after = FilterResult(mask, self.count + difference, self.key)
-        after.uses = self.uses
+        after.uses, after.lost = self.uses, self.lost
         if len(changed) <= FEW and np.array_equal(before, now):
-            for name, slots in self._slots.items():
-                if name in spaces and self._has_slots(slots, changed[now], spaces[name]):
-                    after._slots[name] = slots
-                    if name in self._packed:
-                        after._packed[name] = self._packed[name]
-        if len(after._packed) < len(self._packed):  # then copied again at the second use from now
-            after.uses = -1
+            rows = changed[now]
+            after.copies = {
+                name: copy
+                for name, copy in self.copies.items()
+                if name in spaces and _has_all(copy.slots, rows, spaces[name])
+            }
+            after._slots = {
+                name: slots
+                for name, slots in self._slots.items()
+                if name in spaces and _has_all(slots, rows, spaces[name])
+            }
         return after
-
-    def _has_slots(self, slots: Ints, rows: Ints, space: SpaceState) -> bool:
-        """Whether the vectors of these rows, which are allowed, are still in the same slots."""
-        if self.mask is None or len(slots) != self.count:
-            return False
-        places = [int(np.count_nonzero(self.mask[:row])) for row in rows.tolist()]
-        return np.array_equal(slots[places], space.slot_of_row[rows])
-
-    def packed(self, space: str) -> Packed | None:
-        """The copy of the allowed points' codes or vectors in this space; None without one."""
-        return self._packed.get(space)
-
-    def keep_packed(self, space: str, packed: Packed) -> None:
-        """Keep a copy of the allowed points' codes or vectors in this space."""
-        self._packed[space] = packed
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory in use, or soon to be: slots and bits come when they are needed."""
-        masks = 0 if self.mask is None else self.mask.nbytes + self.mask.nbytes // 8
-        slots = 8 * self.count if self.uses > 0 and self.mask is not None else 0
-        packed = sum(one.nbytes for one in list(self._packed.values()))
-        return OBJECTS + masks + slots + packed
+        """Bytes of memory in use, or soon to be: slots' bits come when they are needed."""
+        rows = 0 if self.bits is None else 2 * self.bits.nbytes
+        slots = sum(one.nbytes for one in [*self._slots.values()])
+        return OBJECTS + rows + slots + sum(one.nbytes for one in [*self.copies.values()])
+
+
+def _has_all(slots: Ints, rows: Ints, space: SpaceState) -> bool:
+    """Whether the vectors of these rows are in these slots, ascending, of which none ever has
+    another vector."""
+    return not outside(np.sort(space.slot_of_row[rows]), slots).any()
 
 
 class FilterCache:
@@ -179,24 +191,16 @@ class FilterCache:
     def keep(self, allowed: FilterResult, state: State) -> None:
         """Cache the result of a filter in a state."""
         if allowed.key is not None:
+            allowed.counted = allowed.nbytes
             self._layers.keep(allowed.key, state.head.seq, Layers((allowed,), NOTHING_STALE))
 
-    def keep_packed(self, allowed: FilterResult, space: str, packed: Packed, state: State) -> None:
-        """Keep a copy of codes or vectors with a result, if the result is still cached."""
-        with self._lock:
-            if self._is_kept(allowed, state):
-                allowed.keep_packed(space, packed)
-                self.keep(allowed, state)
-
     def count_again(self, allowed: FilterResult, state: State) -> None:
-        """Count the bytes of a result that is used again, if it is still cached: they are more from
-        then on."""
+        """Count what a search has made of a result, if it is still cached."""
+        if allowed.nbytes == allowed.counted:
+            return
         with self._lock:
-            if self._is_kept(allowed, state):
+            if self.at(allowed.key, state)[0] is allowed:
                 self.keep(allowed, state)
-
-    def _is_kept(self, allowed: FilterResult, state: State) -> bool:
-        return self.at(allowed.key, state)[0] is allowed
 
 
 def key_of(expression: Expression | None) -> Key | None:
@@ -286,8 +290,6 @@ def filter_result(
     cached = current_result(view, key, expression, evaluator)
     if cached is not None:
         cached.uses += 1
-        if cached.uses == 1:
-            view.caches.allowed.count_again(cached, view.state)
         return cached
     if expression is None:
         result = FilterResult(None, view.state.count, key)
@@ -306,11 +308,12 @@ def current_result(
     cached, stale = view.caches.allowed.at(key, view.state)
     if cached is None or not len(stale):
         return cached
-    if expression is None or cached.mask is None or len(stale) > FOLLOWED:
+    before = cached.mask
+    if expression is None or before is None or len(stale) > FOLLOWED:
         return None
     height, alive = len(view.state.pks), stale[view.state.alive[stale]]
     mask = np.zeros(height, np.bool_)
-    mask[: len(cached.mask)] = cached.mask[:height]
+    mask[: len(before)] = before[:height]
     mask[stale] = False
     mask[alive] = evaluator.filter_rows(view, expression, alive)
     after = cached.followed_by(mask, stale, view.state.spaces)

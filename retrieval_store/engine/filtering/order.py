@@ -17,7 +17,13 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering import evaluate
-from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, filter_result, key_of
+from retrieval_store.engine.filtering.cache import (
+    FOLLOWED,
+    FilterResult,
+    FilterView,
+    filter_result,
+    key_of,
+)
 from retrieval_store.engine.filtering.columns import current_columns
 from retrieval_store.engine.filtering.evaluate import filter_rows, matching, split
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment
@@ -187,9 +193,7 @@ def page(
         return _rows(view, _ids_from(view.connection, start, limit))
     if limit is None or _is_known(view, expression):
         allowed = filter_result(view, expression, evaluate)
-        if allowed.mask is None:
-            return page(view, None, start, limit)
-        return _first_rows(view, allowed.mask, allowed.count, start, limit)
+        return _first_rows(view, allowed, start, limit)
     known, others = split(view, expression)
     return _first_matching(view, matching(view, known), others, start, limit)
 
@@ -201,14 +205,15 @@ def _is_known(view: FilterView, expression: Expression) -> bool:
 
 
 def _first_rows(
-    view: FilterView, mask: Bools, count: int, start: PointId | None, limit: int | None
+    view: FilterView, allowed: FilterResult, start: PointId | None, limit: int | None
 ) -> Ints:
-    """The first rows of a mask with so many."""
+    """The first of the rows that a filter allows."""
+    count = allowed.count
     most = count if limit is None else min(limit, count)
     steps = most * view.state.count // max(1, count)
     if steps > READ * count:
-        return _rows(view, _sort_pks(view.connection, view.state.pks[mask], start, limit))
-    return gather((rows[mask[rows]] for rows in _walk(view, start, steps)), most)
+        return _rows(view, _sort_pks(view.connection, view.state.pks[allowed.mask], start, limit))
+    return gather((rows[allowed.allows(rows)] for rows in _walk(view, start, steps)), most)
 
 
 def _first_matching(

@@ -15,7 +15,14 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
 from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
-from retrieval_store.engine.search.planner import SearchPlan, clusters_pay_off, codes_pay_off
+from retrieval_store.engine.search.planner import (
+    CostInputs,
+    SearchPlan,
+    clusters_pay_off,
+    codes_pay_off,
+    copying_cost,
+    lost_without_copy,
+)
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
 from retrieval_store.engine.storage.schema import Space
@@ -256,7 +263,7 @@ class EngineTrace(answering.Trace):
 
 
 Neighbors: TypeAlias = tuple[Ints, Floats]  # rows and distances, nearest first
-MAX_COPY_SHARE = 16  # what is copied together for one filter may take this part of the budget
+COPIES = 32  # codes that are copied together for one filter take one part of the budget in so many
 BESIDES = 32  # bytes that are stored with a code
 MANY, MANY_FOR_EACH = 256, 4  # more slots than these (or per k) are searched in float32 first
 
@@ -295,19 +302,23 @@ class SearchContext:
         length = self.lengths[i]
         return is_safe_length(length) and (length > 0 or self.metric == "l2")
 
-    def may_keep_floats(self) -> bool:
-        """Whether to keep a copy of the allowed points' vectors, stored together."""
-        return self._may_keep(4 * self.dimension)
-
-    def may_keep_codes(self) -> bool:
-        """Whether to keep a copy of the allowed points' codes, stored together."""
-        return self._may_keep(self.dimension + BESIDES)
-
-    def _may_keep(self, row_bytes: int) -> bool:
-        """Whether to keep a copy of the allowed points' vectors or codes, of `row_bytes` each: only
-        if the filter has been used before, and the copy fits its part of the budget."""
+    def may_copy_codes(self) -> bool:
+        """Whether the codes of the allowed points are few enough to be copied together."""
         allowed = self.allowed
-        return allowed.uses > 0 and allowed.count * row_bytes <= BUDGET.limit // MAX_COPY_SHARE
+        nbytes = allowed.count * (self.dimension + BESIDES)
+        return allowed.bits is not None and BUDGET.has_room(nbytes, COPIES)
+
+    def copies_codes(self) -> bool:
+        """Whether to copy them: once queries have lost as much without a copy as it costs."""
+        lost = self.allowed.lost.get(self.space.space.name, 0.0)
+        cost = copying_cost(self.allowed.count, self.dimension)
+        return 0 < cost <= lost and self.may_copy_codes()
+
+    def note_lost(self, at: CostInputs, plan: SearchPlan, queries: int) -> None:
+        """Note what queries lose that are answered so, since there is no copy."""
+        if self.may_copy_codes():
+            name, lost = self.space.space.name, self.allowed.lost
+            lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(at, plan)
 
     def admit(self, slots: Ints | None) -> None:
         """Verify the checksums of the vectors in these slots, None for all."""
@@ -332,9 +343,9 @@ class SearchContext:
         distances = exact_distances(vector, self.lengths[i], self.matrix, slots, self.metric)
         return self.in_order(nearest_of(slots, distances, k))
 
-    def in_order(self, found: Nearest, slots: Ints | None = None) -> Neighbors:
+    def in_order(self, found: Nearest) -> Neighbors:
         """See `in_order`."""
-        return in_order(self.space, self.k, found, slots)
+        return in_order(self.space, self.k, found)
 
     def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
         """For each of the query vectors at `which`, the k nearest of these slots and all that tie
@@ -345,13 +356,13 @@ class SearchContext:
         return [one.slots[: one.chosen] for one in found]
 
 
-def in_order(space: SpaceState, k: int, found: Nearest, slots: Ints | None) -> Neighbors:
+def in_order(space: SpaceState, k: int, found: Nearest) -> Neighbors:
     """The rows of the k nearest of what was found, nearest first; at equal distances, first
-    inserted first. slots: what the slots that were found are places in, if they are."""
+    inserted first."""
     chosen, distances = found.slots, found.distances
     if found.chosen < len(chosen):
         chosen, distances = chosen[: found.chosen], distances[: found.chosen]
-    rows = space.row_of_slot[chosen if slots is None else slots[chosen]]
+    rows = space.row_of_slot[chosen]
     if found.tied:
         order = np.lexsort((rows, distances))[:k]
         return rows[order], distances[order]

@@ -32,17 +32,20 @@ MAX_SHARE = 20  # a pass over codes must leave at most one candidate in so many 
 
 @dataclass(frozen=True, slots=True)
 class PackedCodes:
-    """Codes of the vectors that a filter allows, copied together. rest: allowed slots without
-    codes; coded: how many slots of the space had codes when this was made."""
+    """Codes of the vectors that a filter allows, copied together. slots: all that are allowed,
+    ascending; rest: those without codes; coded: how many slots of the space had codes when this was
+    made."""
 
     pieces: Pieces | None
+    slots: Ints
     rest: Ints
     coded: int
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        return self.rest.nbytes + (0 if self.pieces is None else self.pieces.nbytes)
+        codes = 0 if self.pieces is None else self.pieces.nbytes
+        return codes + self.slots.nbytes + self.rest.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,44 +105,32 @@ def _with_rest(
 
 
 def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
-    together = _codes_together(context, coded)
-    if together is None and context.may_keep_codes():
+    copies, name = context.allowed.copies, context.space.space.name
+    copy = copies.get(name)
+    if isinstance(copy, PackedCodes) and len(copy.rest) and coded.count > copy.coded:
+        copy = copies.pop(name, None)  # some of the rest may have codes now
+    if not isinstance(copy, PackedCodes) and context.copies_codes():
         slots = context.allowed.slots(context.space)
-        if slots is not None:
-            together = _gather_codes(context, coded, slots)
-            kept = context.view.caches.allowed
-            kept.keep_packed(
-                context.allowed, context.space.space.name, together, context.view.state
-            )
-    if together is None:
-        return _all(context, coded)
-    return _ScanParts(together.pieces, None, together.rest)
-
-
-def _codes_together(context: SearchContext, coded: CodeSnapshot) -> PackedCodes | None:
-    """The codes kept together; None where there are none, or where some of the vectors that had no
-    codes may have them now."""
-    kept = context.allowed.packed(context.space.space.name)
-    if not isinstance(kept, PackedCodes):
-        return None
-    return None if len(kept.rest) and coded.count > kept.coded else kept
+        assert slots is not None
+        copy = copies[name] = _gather_codes(context, coded, slots)
+        del context.allowed.lost[name]
+    if isinstance(copy, PackedCodes):
+        return _ScanParts(copy.pieces, None, copy.rest)
+    return _all(context, coded)
 
 
 def _all(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     """All codes of the space, with bits for the slots that are allowed."""
-    space, mask = context.space, context.allowed.mask
+    space, allowed = context.space, context.allowed
     rest = coded.lacking(context.slots)
-    if mask is None and not space.dead and coded.stop <= context.slots:
+    if allowed.bits is None and not space.dead and coded.stop <= context.slots:
         return _ScanParts(coded.together, None, rest)
-    rows = space.row_of_slot[rest]
-    rest = rest[(rows >= 0) if mask is None else (rows >= 0) & mask[rows]]
-    return _ScanParts(coded.together, context.allowed.bits(space, coded.stop), rest)
+    rest = rest[allowed.allows(space.row_of_slot[rest])]
+    return _ScanParts(coded.together, allowed.slot_bits(space, coded.stop), rest)
 
 
 def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> PackedCodes:
     """The codes of these slots copied together, contiguous for each frame."""
-    if (slots[1:] < slots[:-1]).any():
-        slots = np.sort(slots)
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
     chosen: dict[int, list[Ints]] = {}
     rest, at = [], 0
@@ -153,7 +144,7 @@ def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> P
     rest.append(slots[at:])
     found = [gather_codes(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
     pieces = Pieces.of(found, [0] * len(found)) if found else None
-    return PackedCodes(pieces, np.concatenate(rest), coded.count)
+    return PackedCodes(pieces, slots, np.concatenate(rest), coded.count)
 
 
 FRESH_VECTORS = 1_024  # behind the clusters: more are searched by codes
@@ -199,7 +190,7 @@ def by_clusters(
     space, clusters, slots = context.space, shown.clusters, context.slots
     stop = min(clusters.stop, slots)
     share = min(1.0, context.allowed.count / max(1, slots - space.dead))
-    whole = context.allowed.mask is None and not space.dead
+    whole = context.allowed.bits is None and not space.dead
     allowed = None if whole else context.allowed.slot_filter(space, clusters.stop)
     rest = _behind_clusters(context, codes, stop, which) if stop < slots else None
     most, answers = shown.recall.estimates_for(context.k), []
@@ -224,7 +215,7 @@ def _behind_clusters(
         coded = codes.shown()
         if coded.together is not None and coded.stop > stop:
             bits = np.zeros(-(-coded.stop // BLOCK), "<u4")
-            allowed, first = context.allowed.bits(context.space, coded.stop), stop // BLOCK
+            allowed, first = context.allowed.slot_bits(context.space, coded.stop), stop // BLOCK
             bits[first:] = allowed[first : len(bits)]
             bits[first] &= np.uint32(0xFFFFFFFF << stop % BLOCK & 0xFFFFFFFF)
             vectors, lengths = context.some(which), [context.lengths[i] for i in which]
@@ -232,7 +223,7 @@ def _behind_clusters(
             found = candidates(vectors, lengths, coded.together, context.k, most, bits)
             later = coded.lacking(context.slots)
             later = later[later >= stop]
-            later = later[_passing(context, context.space.row_of_slot[later])]
+            later = later[context.allowed.allows(context.space.row_of_slot[later])]
             if all(slots is not None for slots in found) and len(later) <= FRESH_VECTORS:
                 return [np.append(slots, later) for slots in found if slots is not None]
     return _fresh(context, stop, which)
@@ -267,7 +258,7 @@ def over_fetch(
         rows = np.where(known == candidates, space.row_of_slot[known], -1)
     else:
         rows = space.row_of_slot[candidates]
-    passing = _passing(context, rows)
+    passing = context.allowed.allows(rows)
     for at, i in enumerate(which):
         places = np.flatnonzero(passing[at])
         if len(places) < k or places[k - 1] > TRUSTED_SHARE * ef:
@@ -277,13 +268,6 @@ def over_fetch(
             continue
         slots = candidates[at, places[:count]]
         answers[i] = context.ranked(i, slots if fresh is None else np.append(slots, fresh[at]))
-
-
-def _passing(context: SearchContext, rows: Ints) -> np.ndarray:
-    passing = rows >= 0
-    if context.allowed.mask is not None:
-        passing &= context.allowed.mask[rows]
-    return passing
 
 
 def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) -> int:
@@ -300,5 +284,5 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
 
 def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]:
     """For each query the nearest allowed slots that the index doesn't hold yet."""
-    slots = np.flatnonzero(_passing(context, context.space.row_of_slot.whole(covered))) + covered
-    return context.nearest_of(which, slots)
+    passing = context.allowed.allows(context.space.row_of_slot.whole(covered))
+    return context.nearest_of(which, np.flatnonzero(passing) + covered)

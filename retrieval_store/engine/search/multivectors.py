@@ -64,7 +64,7 @@ def multivectors_in_memory(
     if key not in cache.held():
         if cache.demand.spend(key, asked) * LOOKED_AT < state.count:
             return None
-        if _bytes_of(view, space) > BUDGET.limit // BUDGET_SHARE:
+        if not BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):
             return None
 
     def build(rows: Ints) -> MultiVectors:

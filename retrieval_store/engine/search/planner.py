@@ -32,8 +32,8 @@ INDEX_GAIN = (
     2 / 3
 )  # with an index the whole query may take at most this share of the best other method
 # A pass over vectors: a fixed cost, a cost per row, and per number; where nothing is compiled,
-# numpy takes NUMPY times as long; rows that aren't contiguous cost more, and even more where the
-# vectors exceed the processor's cache (FAR_BYTES).
+# numpy takes NUMPY times as long; rows that aren't contiguous cost more. Where vectors exceed the
+# processor's cache they take at least as long as to read them from memory, and scattered ones more.
 FLOAT_PASS, FLOAT_ROW, FLOAT_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY_FACTOR = 4.0
 SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
@@ -42,6 +42,7 @@ SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
 CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
 CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 8_000_000
 BLOCK = 32  # rows that are scanned together
+COPIED_ROW, COPIED_NUMBER = 0.1, 1.5e-3  # to copy the code of a row to others: once, and a number
 MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
 MIN_CLUSTERED_NUMBERS = 60_000_000  # below, clusters are used only where a recall is asked for
 MIN_CLUSTERED = 2_000  # vectors, from which on that is so
@@ -189,11 +190,12 @@ def candidates(at: CostInputs) -> int:
 
 def exact_cost(at: CostInputs) -> float:
     """The cost of a pass over the vectors of all allowed rows."""
-    stray = 0.0
+    row, far = _floats(at.dimension), at.slots * at.dimension * 4 > FLOAT_CACHE_BYTES
+    if far:
+        row = max(row, at.dimension * 4 * BYTE_READ)
     if not at.contiguous:
-        far = at.slots * at.dimension * 4 > FLOAT_CACHE_BYTES
-        stray = at.matching * (FAR_SCATTERED_ROW if far else SCATTERED_ROW)
-    return FLOAT_PASS + at.matching * _floats(at.dimension) + stray
+        row += FAR_SCATTERED_ROW if far else SCATTERED_ROW
+    return FLOAT_PASS + at.matching * row
 
 
 def codes_cost(at: CostInputs) -> float:
@@ -207,6 +209,19 @@ def codes_cost(at: CostInputs) -> float:
     row = max(CODE_ROW + at.dimension * CODE_NUMBER, at_least)
     lacking = (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
     return CODE_PASS + rows * row + lacking
+
+
+def copying_cost(rows: int, dimension: int) -> float:
+    """The cost of copying the codes of so many rows together."""
+    return rows * (COPIED_ROW + dimension * COPIED_NUMBER)
+
+
+def lost_without_copy(at: CostInputs, plan: SearchPlan) -> float:
+    """What a search costs more than a pass over the codes of all allowed rows, if these lay
+    contiguously."""
+    if at.contiguous or not at.coded or ROWS_PER_HIT * at.k > at.matching:
+        return 0.0
+    return max(0.0, plan.costs[plan.method] - codes_cost(at._replace(contiguous=True)))
 
 
 def _floats(dimension: int) -> float:

@@ -155,8 +155,7 @@ def _allowed_rows(
 ) -> tuple[Ints, Floats]:
     rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
     found = np.concatenate([np.empty(0), *scores])
-    mask = filter_result(view, expression, evaluate).mask
-    good = found > 0 if mask is None else (found > 0) & mask[rows]
+    good = (found > 0) & filter_result(view, expression, evaluate).allows(rows)
     rows, found = rows[good], found[good]
     order = np.argsort(rows)
     return rows[order], found[order]

@@ -8,14 +8,13 @@ are copied together. What only large collections need is in `large`, loaded by t
 """
 
 from collections.abc import Hashable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from retrieval_store.base import tracing
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, Stored, similarity_of
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, similarity_of
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result, key_of
 from retrieval_store.engine.search.context import (
@@ -42,10 +41,8 @@ from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex, ef_of, recall_of
 from retrieval_store.indexes.exact import (
     FloatPass,
-    Norms,
     is_safe_length,
     nearest,
-    norms_of,
 )
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import Labelling, Ranked
@@ -66,64 +63,26 @@ if TYPE_CHECKING:
     from retrieval_store.query.query import WordReport
 
 
-@dataclass(frozen=True)
-class PackedFloats:
-    """Copies of the vectors that a filter allows, in the order of their slots."""
-
-    rows: Stored
-
-    @cached_property
-    def norms(self) -> Norms:
-        """The norms of these rows, computed at the first use."""
-        return norms_of(self.rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory in use."""
-        return self.rows.nbytes
-
-
 def by_floats(context: SearchContext, which: list[int]) -> list[Neighbors]:
     """The k nearest to each of the query vectors at `which`, by a pass over floats."""
-    k, slots = context.k, context.allowed.slots(context.space)
-    vectors, together = context.some(which), _together(context, slots)
-    if together is None:
-        context.admit(slots)
-        norms = partial(context.norms, slots)
-        found = nearest(vectors, context.matrix, norms, context.metric, k, slots)
-        return [context.in_order(one) for one in found]
-    of_rows = partial(getattr, together, "norms")
-    found = nearest(vectors, together.rows, of_rows, context.metric, k, None)
-    return [context.in_order(one, slots) for one in found]
-
-
-def _together(context: SearchContext, slots: Ints | None) -> PackedFloats | None:
-    """The allowed vectors copied together; None unless the filter has been used before."""
-    name = context.space.space.name
-    kept = context.allowed.packed(name)
-    wanted = slots is not None and context.may_keep_floats()
-    if wanted and not isinstance(kept, PackedFloats):
-        context.admit(slots)
-        kept = PackedFloats(context.matrix[slots])
-        context.view.caches.allowed.keep_packed(context.allowed, name, kept, context.view.state)
-    return kept if isinstance(kept, PackedFloats) else None
+    slots = context.allowed.slots(context.space)
+    context.admit(slots)
+    norms = partial(context.norms, slots)
+    vectors = context.some(which)
+    found = nearest(vectors, context.matrix, norms, context.metric, context.k, slots)
+    return [context.in_order(one) for one in found]
 
 
 class KeptPass:
     """A search by a pass over floats, kept with its filter and made ready for the next query, where
     neither codes nor an index come into question before the state changes."""
 
-    __slots__ = ("_copy", "_floats", "_index", "_slots", "_space")
+    __slots__ = ("_floats", "_index", "_space")
 
     def __init__(self, context: SearchContext, index: SpaceIndex) -> None:
-        slots = context.allowed.slots(context.space)
-        together = context.allowed.packed(context.space.space.name)
         self._space, self._index = context.space, index
-        self._copy, self._slots, matrix = None, None, context.matrix
-        if isinstance(together, PackedFloats):
-            self._copy = matrix = together.rows
-            self._slots, slots = slots, None
-        self._floats = FloatPass(matrix, context.metric, context.k, slots)
+        slots = context.allowed.slots(context.space)
+        self._floats = FloatPass(context.matrix, context.metric, context.k, slots)
 
     def serves(self, view: SearchView, space: SpaceState, k: int) -> bool:
         """Whether it is right for this state and as many hits."""
@@ -136,10 +95,8 @@ class KeptPass:
     def nearest(self, vector: Matrix) -> Neighbors:
         """The rows of the nearest points, all of whose vectors this process has verified."""
         space = self._space
-        # Which is DamagedError if the file was cut off meanwhile, whatever is searched.
-        matrix = space.vectors.rows(space.space.slots)
-        found = self._floats.nearest(vector, matrix if self._copy is None else self._copy)
-        return in_order(space, self._floats.k, found, self._slots)
+        found = self._floats.nearest(vector, space.vectors.rows(space.space.slots))
+        return in_order(space, self._floats.k, found)
 
 
 MADE_LATER = "they are made in the background"
@@ -174,6 +131,7 @@ def nearest_rows(
     planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
     found = _DenseSearch(context, near).run()
+    view.caches.allowed.count_again(allowed, view.state)
     if trace.is_kept:
         tracing.event("plan", lambda: trace.of_plans(planned, k))
     return found
@@ -200,7 +158,7 @@ class _DenseSearch:
             covered = min(self._index.covered, self._context.slots)
             if self._index.installed and not (self._index.full or self._index.rests):
                 self._trace.note_fresh(self._context.slots - covered, self._context.dimension)
-            if covered and self._plan(covered).method == "over-fetch":
+            if covered and choose(self._cost_inputs(covered)).method == "over-fetch":
                 self._index.searched(self._through_index, None)
         if left := self._left():
             self._by_products(left)
@@ -279,7 +237,8 @@ class _DenseSearch:
         if target is None:
             target = usual_recall(space) if near.ef is None else recall_of(near.ef)
         inputs = cluster_inputs(context, shown, target, self._lies_together(True))
-        plan = choose(inputs._replace(approximate=self._asks_for_recall))
+        inputs = inputs._replace(approximate=self._asks_for_recall)
+        plan = choose(inputs)
         if plan.method != "clusters":
             if not inputs.places and context.allowed.count > context.k:
                 self._trace.remark(
@@ -290,7 +249,7 @@ class _DenseSearch:
                 self._trace.remark("comparing all that match costs less than searching by clusters")
             return False
         which = [*range(len(context.vectors))]
-        self._trace.note_plan(plan, len(which))
+        self._note_plan(plan, inputs, len(which))
         coded = self._open.codes if self._worth.codes else None
         answers = by_clusters(context, shown, coded, plan.ef, which)
         for i, answer in zip(which, answers, strict=True):
@@ -310,12 +269,11 @@ class _DenseSearch:
         index = self._index
         return index.wanted and (self._worth.graph or index.held is not None)
 
-    def _plan(self, covered: int, wider: int = 1, without_codes: bool = False) -> SearchPlan:
-        """The plan if `covered` of the vectors are in the index. wider: see `planner.choose`."""
-        inputs = self._cost_inputs(covered)
-        if without_codes:
-            inputs = inputs._replace(coded=0)
-        return choose(inputs, wider)
+    def _note_plan(self, plan: SearchPlan, inputs: CostInputs, queries: int) -> None:
+        """Note how some queries are answered, and what they lose by it."""
+        self._trace.note_plan(plan, queries)
+        if plan.costs:
+            self._context.note_lost(inputs, plan, queries)
 
     def _cost_inputs(self, covered: int) -> CostInputs:
         """The planner's inputs, if `covered` of the vectors are in the index."""
@@ -338,15 +296,11 @@ class _DenseSearch:
 
     def _lies_together(self, coded: bool) -> bool:
         """Whether the allowed vectors, or codes, lie contiguously: because all are allowed, or
-        because a copy of them is kept, or will be made by this call."""
-        context = self._context
-        whole = context.allowed.mask is None and not context.space.dead
-        if whole:
+        because a copy of the codes is kept, or will be made by this call."""
+        allowed = self._context.allowed
+        if allowed.bits is None and not self._context.space.dead:
             return True
-        kept = context.allowed.packed(self._near.space)
-        if kept is not None and isinstance(kept, PackedFloats) != coded:
-            return True
-        return context.may_keep_codes() if coded else context.may_keep_floats()
+        return coded and (self._near.space in allowed.copies or self._context.copies_codes())
 
     def _through_index(self, index: VectorIndex, held: int) -> None:
         """Answer, through the index, the queries for which that is cheapest."""
@@ -354,10 +308,11 @@ class _DenseSearch:
 
         covered, wider = min(held, self._context.slots), 1
         while left := self._left():
-            plan = self._plan(covered, wider)
+            inputs = self._cost_inputs(covered)
+            plan = choose(inputs, wider)
             if plan.method != "over-fetch":
                 break
-            self._trace.note_plan(plan, len(left))
+            self._note_plan(plan, inputs, len(left))
             try:
                 over_fetch(self._context, index, covered, plan.ef, left, self._answers)
             except UselessError:
@@ -367,16 +322,18 @@ class _DenseSearch:
 
     def _by_products(self, left: list[int]) -> None:
         """Answer the remaining queries by codes or floats."""
-        plan = self._plan(0)
+        inputs = self._cost_inputs(0)
+        plan = choose(inputs)
         if self._index.pays_from and self._index.rests and plan.costs and not self._near.exact:
-            lost = plan.costs[plan.method] - index_cost(self._cost_inputs(0))
+            lost = plan.costs[plan.method] - index_cost(inputs)
             self._index.missed += max(0.0, lost) * len(left)
         if plan.method == "codes":
-            self._by_codes(plan, left)
+            self._by_codes(plan, inputs, left)
             if not (left := self._left()):
                 return
-            plan = self._plan(0, without_codes=True)
-        self._trace.note_plan(plan, len(left))
+            inputs = inputs._replace(coded=0)
+            plan = choose(inputs)
+        self._note_plan(plan, inputs, len(left))
         for i, answer in zip(left, by_floats(self._context, left), strict=True):
             self._answers[i] = answer
         self._trace.lap("exact")
@@ -384,19 +341,19 @@ class _DenseSearch:
 
     def _keep_pass(self) -> None:
         """Keep the pass over floats for the next query, if that can't be searched otherwise: from
-        the second use of a filter on, when its vectors have been copied together."""
+        the second use of a filter on."""
         context = self._context
         others = self._worth.codes or self._has_index()
-        if context.allowed.uses > 1 and not others and kernel() is not None:
+        if context.allowed.uses > 0 and not others and kernel() is not None:
             context.allowed.passes[self._near.space] = KeptPass(context, self._index)
 
-    def _by_codes(self, plan: SearchPlan, left: list[int]) -> None:
+    def _by_codes(self, plan: SearchPlan, inputs: CostInputs, left: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
         from retrieval_store.engine.search.large import by_codes
 
         assert self._coded is not None
         usable = [i for i in left if self._context.can_use_codes(i)]
-        self._trace.note_plan(plan, len(usable))
+        self._note_plan(plan, inputs, len(usable))
         found = by_codes(self._context, self._open.codes, self._coded, usable)
         for i, answer in zip(usable, found, strict=True):
             self._answers[i] = answer

@@ -34,8 +34,8 @@ from retrieval_store.base import system
 from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole
 from retrieval_store.base.dataclasses import dataclass
 
-USUAL = 4 << 30  # bytes of memory, where the system doesn't tell how much there is
-SHARE = 4  # of the memory that the process may use: one part in so many
+USUAL = 256_000_000  # bytes, where the process may use at least …
+SHARE = 8  # … so many times as much memory
 KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
 COUNTED_EVERY = 1_024  # calls: then all caches are counted anew
 K = TypeVar("K")
@@ -56,6 +56,10 @@ class MemoryBudget:
     def cached_bytes(self) -> int:
         """The bytes that all caches take."""
         return sum(cache.nbytes for cache in self._there())
+
+    def has_room(self, nbytes: int, parts: int) -> bool:
+        """Whether one thing may take so many bytes: one part of the limit in `parts` at most."""
+        return nbytes * parts <= self.limit
 
     @property
     def usage(self) -> dict[str, int]:
@@ -108,11 +112,11 @@ class MemoryBudget:
 
 
 def usual_limit() -> int:
-    """Bytes: a quarter of the memory that this process may use."""
-    most = system.memory_bytes(otherwise=USUAL)
+    """Bytes: few, since each of several processes may take as many."""
+    most = system.memory_bytes(otherwise=USUAL * SHARE)
     with suppress(OSError, ValueError):  # there may be no such file, or no limit in it
         most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return most // SHARE
+    return min(USUAL, most // SHARE)
 
 
 BUDGET = MemoryBudget(usual_limit())

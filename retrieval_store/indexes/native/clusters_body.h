@@ -150,7 +150,7 @@ static int is_allowed(const ClusterScan *scan, uint32_t slot)
         return 0;
     if (scan->row_of_slot) {
         int64_t row = scan->row_of_slot[slot];
-        return row >= 0 && (!scan->mask || scan->mask[row]);
+        return row >= 0 && (!scan->mask || scan->mask[row / 8] >> row % 8 & 1);
     }
     return !scan->allowed || (scan->allowed[slot / 32] >> slot % 32 & 1);
 }

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 4 /* of these structs and of how codes lie; the caller asks for it */
+#define KERNEL_VERSION 5 /* of these structs and of how codes lie; the caller asks for it */
 #define BLOCK 32         /* rows of a block */
 #define CHUNK 8          /* numbers of a row that stand together, in four bytes */
 #define GROUP 16         /* numbers of a row whose signs stand together in clusters, in two bytes */
@@ -158,7 +158,7 @@ typedef struct {
    halves, scores, which come first, and the clusters, of which so many are `ordered`, those before this
    `level`; floor: NAN until it is known; usual, slope: where the floor is below the usual one, exp(slope ×
    the difference) times as much is wanted; allowed: bits by slot, or NULL; row_of_slot: where
-   these are not known, which row a slot belongs to, negative for none, and mask: which rows are allowed;
+   these are not known, which row a slot belongs to, negative for none, and mask: a bit for each row;
    each NULL where it leaves out none; limit: slots from here on
    are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
    looked: places whether allowed or not; asked, passed: of rows whose estimates were good enough, and of

@@ -142,6 +142,61 @@ def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, mo
     assert len(gathered) == 1
 
 
+ROWS = 40_000
+
+
+def ask_until_copied(things, where, seed, most, monkeypatch):
+    """How often a filter was asked until the codes of what it allows were copied, if they were;
+    and by how many bytes the memory of filters grew then."""
+    copied = steps.noted(monkeypatch, "gather_codes")
+    for asked in range(1, most + 1):
+        before = things.stats()["memory"]["filters"]
+        things.query(query_embeddings=cloud(1, seed + asked), where=where)
+        if copied:
+            return asked, things.stats()["memory"]["filters"] - before
+    return None, 0
+
+
+def test_codes_are_copied_for_narrow_filters_alone_and_once_queries_have_lost_as_much(monkeypatch):
+    monkeypatch.undo()
+    with retrieval_store.Client() as client:
+        things = populated(client, ROWS)
+        things.optimize()
+        wide = {"n": {"$lt": ROWS * 0.9}}, {"n": {"$lt": ROWS // 2}}
+        tuned(monkeypatch, memory_budget=30_000_000)  # of which a copy takes a 32nd part at most
+        for where in wide:
+            things.query(query_embeddings=cloud(1), where=where)
+            held = things.stats()["memory"]["filters"]
+            assert ask_until_copied(things, where, 0, 300, monkeypatch) == (None, 0)
+            assert things.stats()["memory"]["filters"] == held
+        narrow = {"n": {"$in": [*range(0, ROWS, 40)]}}
+        asked, nbytes = ask_until_copied(things, narrow, 0, 300, monkeypatch)
+        assert asked and asked > 5
+        assert 1_000 * DIMENSION <= nbytes <= 1_000 * (DIMENSION + 80) + 2_000
+        assert ask_until_copied(things, narrow, 500, 20, monkeypatch) == (None, 0)
+        hits = things.query(query_embeddings=cloud(1, 7), where=narrow)["distances"][0]
+        truth = np.sort(brute_force(cloud(1, 7)[0], cloud(ROWS)[::40], "cosine"))[:10]
+        assert np.allclose(hits, truth, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("changed", ["a vector", "another's vector", "a payload"])
+def test_a_copy_lasts_as_long_as_the_vectors_that_it_has(client, monkeypatch, changed):
+    things, held = populated(client), as_held(700)
+    ready(things)
+    where, allowed = {"n": {"$lt": 300}}, [str(i) for i in range(300)]
+    for seed in range(3):
+        check_answers(things, held, seed=seed, where=where, allowed=allowed)
+    copied = steps.noted(monkeypatch, "gather_codes")
+    if changed == "a payload":
+        things.update(ids="7", metadatas={"n": 8})
+    else:
+        held["7" if changed == "a vector" else "500"] = cloud(1, 3)[0]
+        things.update(ids="7" if changed == "a vector" else "500", embeddings=cloud(1, 3))
+    for seed in range(3):
+        check_answers(things, held, seed=seed, where=where, allowed=allowed)
+    assert bool(copied) == (changed == "a vector")
+
+
 @settings(max_examples=up_to(40))
 @given(st.data())
 def test_any_history_is_answered_as_by_brute_force(data):

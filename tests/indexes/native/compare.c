@@ -243,11 +243,12 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
     for (int64_t block = 0; block < (count + BLOCK - 1) / BLOCK; block++)
         allowed[block] = (uint32_t)(int32_t)(chance() * 2147483647.0) * 2654435761u;
     int64_t *owners = room(count, 8); /* rows in falling order */
-    uint8_t *mask = room(count, 1);
+    uint8_t *mask = room(count / 8 + 1, 1);
     for (int64_t slot = 0; slot < count; slot++) {
         int is_allowed = allowed[slot / BLOCK] >> slot % BLOCK & 1;
         owners[slot] = is_allowed || slot % 2 ? count - 1 - slot : -1;
-        mask[count - 1 - slot] = (uint8_t)is_allowed;
+        int64_t row = count - 1 - slot;
+        mask[row / 8] |= (uint8_t)(is_allowed << row % 8);
     }
     int64_t capacity = 2 * count + 64, size = 1, wrong = 0;
     while (size < 2 * capacity)

@@ -11,7 +11,8 @@ A thread takes the locks in this order:
 1. `_writers`: one writing thread of this process at a time; the others queue here instead of
    polling SQLite's lock, which keeps other processes' writers out.
 2. a connection, lent by the database (in memory there is only one).
-3. `Memory._advancing`: for as long as a transaction starts and the cached state is brought to its
+3. the turn of this process (`locks.in_turn`), only while it waits for SQLite's lock.
+4. `Memory._advancing`: for as long as a transaction starts and the cached state is brought to its
    `seq`. A thread that holds this lock never waits for a writer.
 """
 
@@ -41,6 +42,7 @@ from retrieval_store.engine.sqlite import (
     corruption_error,
     locked_for_too_long,
     rolled_back_after_errors,
+    wait_for_locks,
 )
 from retrieval_store.engine.sqlite import select as select_rows
 from retrieval_store.engine.state.caches import BUDGET, Cache, LayerCache
@@ -58,7 +60,7 @@ from retrieval_store.engine.state.state import (
     without_points,
 )
 from retrieval_store.engine.storage.derived import DerivedFiles
-from retrieval_store.engine.storage.files import POINTS_NAME, Label
+from retrieval_store.engine.storage.files import POINTS_NAME, TURNS_NAME, Label
 from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.engine.storage.schema import (
     POINTS,
@@ -439,7 +441,7 @@ class Access:
         """Open the collection in this directory; its files are opened when they are needed."""
         if directory.is_symlink():
             raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
-        database = FileDatabase(directory / POINTS_NAME, POINTS, mode)
+        database = FileDatabase(directory / POINTS_NAME, POINTS, mode, directory / TURNS_NAME)
         return cls(database, directory, name, hooks)
 
     def close_idle(self) -> None:
@@ -703,11 +705,11 @@ def _empty_log(connection: apsw.Connection, patience: int) -> bool:
     # PASSIVE does most of the work without a lock. TRUNCATE does the rest; while it waits for
     # readers, writers have to wait too. So it waits for `patience` only, which grows with each try.
     select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
-    connection.set_busy_timeout(patience)
+    wait_for_locks(connection, patience)
     try:
         ((busy, _, _),) = select_rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
     except apsw.BusyError:
         busy = 1
     finally:
-        connection.set_busy_timeout(LOCK_TIMEOUT_MS)
+        wait_for_locks(connection, LOCK_TIMEOUT_MS)
     return not busy

@@ -26,7 +26,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar, TypeVarTuple
+
+from retrieval_store.base import system
 
 PACKAGE, LONGEST_IMPORT_MS = "retrieval_store", 10_000
 LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
@@ -34,14 +37,63 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-def tries(milliseconds: int) -> Iterator[None]:
-    """Yields again and again, with pauses, until the time is over; for locks that can only be
-    polled."""
-    pause, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
+def tries(milliseconds: int, pause: float = 0.02) -> Iterator[None]:
+    """Yields again and again, with pauses of so many seconds, until the time is over; for locks
+    that can only be polled."""
+    pausing, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
     yield
     while time.monotonic() < deadline:
-        pause.wait(0.02)
+        pausing.wait(pause)
         yield
+
+
+_SAFELY = system.CLOSE_ON_EXEC | system.NO_FOLLOW | system.NO_WAITING
+POLLED_EVERY = 0.001  # seconds, by a process that waits for its turn
+
+
+def open_lock_file(path: Path) -> BinaryIO:
+    """Open an empty file for its lock, which belongs to the open file: it is free when the process
+    dies, and not before because the file was opened and closed elsewhere in it, as POSIX locks
+    are."""
+
+    def open_safely(name: str, flags: int) -> int:
+        return os.open(name, flags | _SAFELY, 0o644)
+
+    return open(path, "ab", buffering=0, opener=open_safely)
+
+
+def try_lock(file: BinaryIO) -> bool:
+    """Whether an open file has its lock now, which no other process held."""
+    with suppress(BlockingIOError):
+        system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def unlock(file: BinaryIO) -> None:
+    """Release the lock, also where a process that is being started has inherited the file."""
+    system.fcntl.flock(file, system.fcntl.LOCK_UN)
+
+
+def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
+    """The result of `ask`, which waits for another lock, called while this process alone waits for
+    it: who has just given that lock back must come here again, behind those who wait here. This
+    keeps an order and excludes nobody. So it is done without after that time, as behind a process
+    that was stopped, and where the system or the file system has no such locks."""
+    try:
+        opened = open_lock_file(path) if system.IS_THERE else None
+    except OSError:
+        opened = None
+    if opened is None:
+        return ask()
+    with opened as file:
+        try:
+            with suppress(OSError):
+                any(try_lock(file) for _ in tries(milliseconds, POLLED_EVERY))
+            return ask()
+        finally:
+            with suppress(OSError):
+                unlock(file)
 
 
 Owned: TypeAlias = Any  # threading.RLock, which is no type before Python 3.13

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.base import system
 from retrieval_store.errors import LockTimeoutError, NotFoundError
 from tests.helpers import PATIENCE, ROOT, inside
 from tests.helpers.processes import (
@@ -28,6 +29,12 @@ from tests.helpers.processes import (
 )
 from tests.helpers.tuned import tuned
 from tests.often import times
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits long for a lock."""
+    tuned(monkeypatch, every_lock_timeout_ms=300)
 
 
 def test_readers_beside_a_writing_process_never_see_a_mixture(tmp_path):
@@ -105,6 +112,38 @@ def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):
             assert version >= acknowledged
             newest = collection.query(query_embeddings=[version] * DIMENSION, n_results=1)
             assert newest["metadatas"][0][0]["version"] >= version
+
+
+def test_beside_a_process_that_writes_without_pause_others_have_their_turn(tmp_path):
+    collection = first_version(tmp_path)
+
+    def writes_of_the_other():
+        return collection.get("0")["metadatas"][0]["version"]
+
+    with running(rewrite_all, tmp_path, POINTS) as writer:
+        assert writer.stdout.readline() == "1\n"
+        meanwhile = []
+        for number in range(21):
+            before = writes_of_the_other()
+            collection.add(ids=f"ours {number}", embeddings=np.zeros(DIMENSION))
+            meanwhile.append(writes_of_the_other() - before)
+        assert writer.poll() is None
+    # One that was under way, one for which the other had asked before, one after ours.
+    assert sorted(meanwhile)[len(meanwhile) // 2] <= 3, meanwhile
+
+
+@pytest.mark.skipif(not system.IS_THERE, reason="other systems have no such locks")
+def test_a_process_that_was_stopped_when_it_had_the_turn_keeps_nobody_from_writing(
+    tmp_path, impatient
+):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="a", embeddings=[1])
+        (name,) = tmp_path.glob("*/writing.lock")
+        with open(name) as file:
+            system.fcntl.flock(file, system.fcntl.LOCK_EX)
+            things.add(ids="b", embeddings=[1])
+        assert things.count() == 2
 
 
 def test_a_collection_deleted_by_another_process_is_not_found_and_takes_no_writes(tmp_path):
@@ -212,12 +251,6 @@ def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tm
     run = [sys.executable, "-X", "faulthandler", "-m", __name__, str(tmp_path), times("2", "5")]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=4 * PATIENCE)
     assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr[-3_000:]
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Nobody waits long for a lock."""
-    tuned(monkeypatch, every_lock_timeout_ms=300)
 
 
 @pytest.mark.usefixtures("impatient")

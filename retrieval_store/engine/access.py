@@ -20,6 +20,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, TypeVarTuple
 
@@ -28,7 +29,7 @@ import apsw
 from retrieval_store.base import tracing
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.filtering.cache import FilterCache
-from retrieval_store.engine.locks import FifoLock, reset_after_fork, tries
+from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
 from retrieval_store.engine.search.graph import FindClass, SpaceIndex, built_in
 from retrieval_store.engine.sqlite import (
@@ -352,6 +353,18 @@ def _close(spaces: Iterable[OpenSpace]) -> None:
         space.let_go()
 
 
+@dataclass(slots=True)
+class CollectionWrite(WriteTransaction):
+    """A write transaction, and what it knows of the points. begun: the head that it has found;
+    committed: the state before it, if that was needed before anything was written; own: the state
+    with what it has written, which no reader sees."""
+
+    begun: CollectionHead
+    committed: CachedState | None = None
+    own: CachedState | None = None
+
+
+JOINING = 64  # changes of other threads at most that are committed with one
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
 # Memory is accounted at the end of the first calls after a write, then at every so many calls
 # (memory grows without writes too, as queries load codes from files). Not at each call, since
@@ -586,28 +599,65 @@ class Access:
         """The view of a call, in a transaction that shows this state."""
         return View(connection, cached.state, cached.caches, self._files)
 
-    def write(self, change: Callable[[WriteTransaction], Found]) -> Found:
+    def write(self, change: Callable[[CollectionWrite], Found], joins: bool = False) -> Found:
         """Call `change` in a write transaction, and return its result; the transaction is committed
-        unless `change` raises."""
-
-        def use(connection: apsw.Connection) -> Found:
-            tracing.event("begun")  # until here it waited for other writers
-            return change(
-                WriteTransaction(connection, self._head(connection), self.memory.open_vectors)
-            )
+        unless `change` raises. joins: whether another thread may call it, among the changes of
+        others in one transaction, and this one again if that came to nothing."""
+        joins = joins and self.directory is not None
 
         def write() -> Found:
-            return self._unless_gone(lambda: self._database.write(use))
+            return self._unless_gone(lambda: self._write(change, joins))
 
         self._database.refuse_if_read_only()
         try:
-            made = self._writers.take_within(LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait)
+            made = self._writers.take_within(
+                LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait, change if joins else None
+            )
         except RetrievalStoreError:
             raise
         except CORRUPTION_ERRORS as error:
             raise self._damage_behind(error) from error
         BUDGET.settle(self._budget_entry)
         return made
+
+    def _write(self, change: Callable[[CollectionWrite], Found], joins: bool) -> Found:
+        """Write one change, with those of other threads if it joins; alone if these make the
+        transaction fail. Then each of them comes up again in its own thread."""
+        joined: list[Place] = []
+        committed: list[object] = []
+        try:
+            return self._commit(change, committed, joined if joins else None)
+        except Exception:
+            if committed or not joined:
+                raise
+        return self._commit(change, [], None)
+
+    def _commit(
+        self,
+        change: Callable[[CollectionWrite], Found],
+        committed: list[object],
+        joined: list[Place] | None,
+    ) -> Found:
+        """Write a change in one transaction, with those of other threads, whose places are noted in
+        `joined`, unless that is None. committed: gets an item when it is committed."""
+
+        def use(connection: apsw.Connection) -> Found:
+            tracing.event("begun")  # until here it waited for other writers
+            head = self._head(connection)
+            write = CollectionWrite(connection, head, self.memory.open_vectors, head)
+            if joined is not None and self._writers.is_waited_for:
+                write.committed = self.memory.before(connection, head)
+            result = change(write)
+            if joined is not None and write.committed is not None:
+                for place in islice(self._writers.waiting(), JOINING):
+                    joined.append(place)
+                    _join(write, place, committed)
+            return result
+
+        result = self._database.write(use, committed)
+        for place in joined or ():
+            place.call()
+        return result
 
     def _refuse_to_wait(self) -> NoReturn:
         raise LockTimeoutError(
@@ -685,6 +735,20 @@ class Access:
     def _refuse_if_gone(self) -> None:
         if self.directory is not None and not self.directory.exists():
             raise self._gone() from None
+
+
+def _join(write: CollectionWrite, place: Place, committed: list[object]) -> None:
+    """Make the change that another thread waits to make, all of it or nothing. What it raises comes
+    up again when its thread makes it alone."""
+    head = write.head
+    try:
+        with rolled_back_after_errors(write.connection):  # a savepoint
+            assert place.do is not None
+            place.settle(place.do(write), committed)
+    except Exception:
+        write.head, write.own = head, None
+        if not write.connection.in_transaction:  # SQLite has rolled back all of it
+            raise
 
 
 def _evicting_weakly(access: Access) -> Callable[[], None]:

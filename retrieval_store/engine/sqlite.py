@@ -285,9 +285,10 @@ def writing(
     format: Format,
     work: Callable[[apsw.Connection], T],
     turns: Path | None = None,
+    committed: list[object] | None = None,
 ) -> T:
     """The same in a write transaction, which is committed unless `work` raises. turns: the file by
-    whose lock processes take turns, if they do."""
+    whose lock processes take turns, if they do; committed: gets an item when it is committed."""
     if connection.in_transaction:
         raise StorageError("a write can't be part of a read or of another write")
 
@@ -297,7 +298,8 @@ def writing(
         begin = partial(connection.execute, f"DELETE FROM {format.main_table} WHERE 0")
         begin() if turns is None else in_turn(turns, LOCK_TIMEOUT_MS // IN_TURN, begin)
         result = work(connection)
-        connection.execute("COMMIT; BEGIN")
+        noted = [] if committed is None else committed
+        noted.extend(map(connection.execute, ["COMMIT", "BEGIN"]))  # no interrupt comes between
         return result
 
     return in_transaction(connection, write)
@@ -587,10 +589,13 @@ class _Pool(ABC):
         """The result of `work`, called with a connection in a read transaction."""
         return self.use(in_transaction, work)
 
-    def write(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same in a write transaction; only one process is in one at a time."""
+    def write(
+        self, work: Callable[[apsw.Connection], T], committed: list[object] | None = None
+    ) -> T:
+        """The same in a write transaction; only one process is in one at a time. committed: gets an
+        item when it is committed."""
         self.refuse_if_read_only()
-        return self.use(writing, self._format, work, self.turns)
+        return self.use(writing, self._format, work, self.turns, committed)
 
 
 class FileDatabase(_Pool):

@@ -14,8 +14,15 @@ import pytest
 
 import retrieval_store
 from retrieval_store.base import system
-from retrieval_store.errors import LockTimeoutError, NotFoundError
-from tests.helpers import PATIENCE, ROOT, inside
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    IDAlreadyExistsError,
+    LockTimeoutError,
+    NotFoundError,
+    RetrievalStoreError,
+)
+from tests.helpers import PATIENCE, ROOT, inside, steps
+from tests.helpers.indexed import until
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -101,6 +108,51 @@ def test_writing_threads_lose_no_update(tmp_path):
     expected = {f"{t}.{i}" for t in range(6) for i in range(1, 40, 2)}
     assert set(collection.get()["ids"]) == expected
     assert set(collection.get(where={"t": 3})["ids"]) == {i for i in expected if i[0] == "3"}
+
+
+def test_what_threads_write_at_once_is_committed_together_and_each_fails_alone(
+    tmp_path, monkeypatch
+):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=["there", "old"], embeddings=[[0], [1]])
+        access = inside.access(things)
+        calls = {
+            "new": lambda: things.add(ids="new", embeddings=[2], documents="text"),
+            "twice": lambda: things.add(ids=["half", "there"], embeddings=[[3], [3]]),
+            "other": lambda: things.upsert(ids="there", embeddings=[4], metadatas={"n": 1}),
+            "wrong": lambda: things.add(ids="wrong", embeddings=[5, 5]),
+            "gone": lambda: things.delete(ids=["old", "new"]),
+            "again": lambda: things.add(ids="new", embeddings=[6]),
+            "last": lambda: things.update(ids="new", metadatas={"n": 2}),
+        }
+        errors, threads = {}, []
+
+        def attempt(name):
+            try:
+                calls[name]()
+            except RetrievalStoreError as error:
+                errors[name] = type(error)
+
+        def gather():
+            for name in calls:
+                threads.append(threading.Thread(target=attempt, args=[name]))
+                threads[-1].start()
+                until(lambda: inside.in_line(access) == len(threads) + 1, "nobody waits")
+            return steps.noted(monkeypatch, "write_transaction")
+
+        transactions = inside.writers(access).take(gather)
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert errors == {"twice": IDAlreadyExistsError, "wrong": DimensionMismatchError}
+        assert len(transactions) == 1 + len(errors)
+        got = things.get(include=["embeddings", "metadatas", "documents"])
+        assert got["ids"] == ["there", "new"]
+        assert got["embeddings"].tolist() == [[4], [6]]
+        assert got["metadatas"] == [{"n": 1}, {"n": 2}]
+        assert got["documents"] == [None, None]
+        assert things.query(query_embeddings=[6])["ids"] == [["new", "there"]]
+        assert all(report.problem is None for report in client.verify())
 
 
 def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):

@@ -11,7 +11,8 @@ A thread takes the locks in this order:
 1. `_writers`: one writing thread of this process at a time; the others queue here instead of
    polling SQLite's lock, which keeps other processes' writers out.
 2. a connection, lent by the database (in memory there is only one).
-3. `Memory._advancing`: for as long as a transaction starts and the cached state is brought to its
+3. the turn of this process (`locks.in_turn`), only while it waits for SQLite's lock.
+4. `Memory._advancing`: for as long as a transaction starts and the cached state is brought to its
    `seq`. A thread that holds this lock never waits for a writer.
 """
 
@@ -19,6 +20,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, TypeVarTuple
 
@@ -27,7 +29,7 @@ import apsw
 from retrieval_store.base import tracing
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.filtering.cache import FilterCache
-from retrieval_store.engine.locks import FifoLock, reset_after_fork, tries
+from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
 from retrieval_store.engine.search.graph import FindClass, SpaceIndex, built_in
 from retrieval_store.engine.sqlite import (
@@ -41,6 +43,7 @@ from retrieval_store.engine.sqlite import (
     corruption_error,
     locked_for_too_long,
     rolled_back_after_errors,
+    wait_for_locks,
 )
 from retrieval_store.engine.sqlite import select as select_rows
 from retrieval_store.engine.state.caches import BUDGET, Cache, LayerCache
@@ -58,7 +61,7 @@ from retrieval_store.engine.state.state import (
     without_points,
 )
 from retrieval_store.engine.storage.derived import DerivedFiles
-from retrieval_store.engine.storage.files import POINTS_NAME, Label
+from retrieval_store.engine.storage.files import POINTS_NAME, TURNS_NAME, Label
 from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.engine.storage.schema import (
     POINTS,
@@ -350,6 +353,18 @@ def _close(spaces: Iterable[OpenSpace]) -> None:
         space.let_go()
 
 
+@dataclass(slots=True)
+class CollectionWrite(WriteTransaction):
+    """A write transaction, and what it knows of the points. begun: the head that it has found;
+    committed: the state before it, if that was needed before anything was written; own: the state
+    with what it has written, which no reader sees."""
+
+    begun: CollectionHead
+    committed: CachedState | None = None
+    own: CachedState | None = None
+
+
+JOINING = 64  # changes of other threads at most that are committed with one
 SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
 # Memory is accounted at the end of the first calls after a write, then at every so many calls
 # (memory grows without writes too, as queries load codes from files). Not at each call, since
@@ -439,7 +454,7 @@ class Access:
         """Open the collection in this directory; its files are opened when they are needed."""
         if directory.is_symlink():
             raise DamagedError(f"{directory} is a link; a collection is a directory of its own")
-        database = FileDatabase(directory / POINTS_NAME, POINTS, mode)
+        database = FileDatabase(directory / POINTS_NAME, POINTS, mode, directory / TURNS_NAME)
         return cls(database, directory, name, hooks)
 
     def close_idle(self) -> None:
@@ -584,28 +599,65 @@ class Access:
         """The view of a call, in a transaction that shows this state."""
         return View(connection, cached.state, cached.caches, self._files)
 
-    def write(self, change: Callable[[WriteTransaction], Found]) -> Found:
+    def write(self, change: Callable[[CollectionWrite], Found], joins: bool = False) -> Found:
         """Call `change` in a write transaction, and return its result; the transaction is committed
-        unless `change` raises."""
-
-        def use(connection: apsw.Connection) -> Found:
-            tracing.event("begun")  # until here it waited for other writers
-            return change(
-                WriteTransaction(connection, self._head(connection), self.memory.open_vectors)
-            )
+        unless `change` raises. joins: whether another thread may call it, among the changes of
+        others in one transaction, and this one again if that came to nothing."""
+        joins = joins and self.directory is not None
 
         def write() -> Found:
-            return self._unless_gone(lambda: self._database.write(use))
+            return self._unless_gone(lambda: self._write(change, joins))
 
         self._database.refuse_if_read_only()
         try:
-            made = self._writers.take_within(LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait)
+            made = self._writers.take_within(
+                LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait, change if joins else None
+            )
         except RetrievalStoreError:
             raise
         except CORRUPTION_ERRORS as error:
             raise self._damage_behind(error) from error
         BUDGET.settle(self._budget_entry)
         return made
+
+    def _write(self, change: Callable[[CollectionWrite], Found], joins: bool) -> Found:
+        """Write one change, with those of other threads if it joins; alone if these make the
+        transaction fail. Then each of them comes up again in its own thread."""
+        joined: list[Place] = []
+        committed: list[object] = []
+        try:
+            return self._commit(change, committed, joined if joins else None)
+        except Exception:
+            if committed or not joined:
+                raise
+        return self._commit(change, [], None)
+
+    def _commit(
+        self,
+        change: Callable[[CollectionWrite], Found],
+        committed: list[object],
+        joined: list[Place] | None,
+    ) -> Found:
+        """Write a change in one transaction, with those of other threads, whose places are noted in
+        `joined`, unless that is None. committed: gets an item when it is committed."""
+
+        def use(connection: apsw.Connection) -> Found:
+            tracing.event("begun")  # until here it waited for other writers
+            head = self._head(connection)
+            write = CollectionWrite(connection, head, self.memory.open_vectors, head)
+            if joined is not None and self._writers.is_waited_for:
+                write.committed = self.memory.before(connection, head)
+            result = change(write)
+            if joined is not None and write.committed is not None:
+                for place in islice(self._writers.waiting(), JOINING):
+                    joined.append(place)
+                    _join(write, place, committed)
+            return result
+
+        result = self._database.write(use, committed)
+        for place in joined or ():
+            place.call()
+        return result
 
     def _refuse_to_wait(self) -> NoReturn:
         raise LockTimeoutError(
@@ -685,6 +737,20 @@ class Access:
             raise self._gone() from None
 
 
+def _join(write: CollectionWrite, place: Place, committed: list[object]) -> None:
+    """Make the change that another thread waits to make, all of it or nothing. What it raises comes
+    up again when its thread makes it alone."""
+    head = write.head
+    try:
+        with rolled_back_after_errors(write.connection):  # a savepoint
+            assert place.do is not None
+            place.settle(place.do(write), committed)
+    except Exception:
+        write.head, write.own = head, None
+        if not write.connection.in_transaction:  # SQLite has rolled back all of it
+            raise
+
+
 def _evicting_weakly(access: Access) -> Callable[[], None]:
     """A function that evicts a collection's data from memory, with only a weak reference to the
     collection, so that the budget keeps none alive."""
@@ -703,11 +769,11 @@ def _empty_log(connection: apsw.Connection, patience: int) -> bool:
     # PASSIVE does most of the work without a lock. TRUNCATE does the rest; while it waits for
     # readers, writers have to wait too. So it waits for `patience` only, which grows with each try.
     select_rows(connection, "PRAGMA wal_checkpoint(PASSIVE)")
-    connection.set_busy_timeout(patience)
+    wait_for_locks(connection, patience)
     try:
         ((busy, _, _),) = select_rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
     except apsw.BusyError:
         busy = 1
     finally:
-        connection.set_busy_timeout(LOCK_TIMEOUT_MS)
+        wait_for_locks(connection, LOCK_TIMEOUT_MS)
     return not busy

@@ -24,9 +24,12 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar, TypeVarTuple
+
+from retrieval_store.base import system
 
 PACKAGE, LONGEST_IMPORT_MS = "retrieval_store", 10_000
 LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
@@ -34,14 +37,63 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-def tries(milliseconds: int) -> Iterator[None]:
-    """Yields again and again, with pauses, until the time is over; for locks that can only be
-    polled."""
-    pause, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
+def tries(milliseconds: int, pause: float = 0.02) -> Iterator[None]:
+    """Yields again and again, with pauses of so many seconds, until the time is over; for locks
+    that can only be polled."""
+    pausing, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
     yield
     while time.monotonic() < deadline:
-        pause.wait(0.02)
+        pausing.wait(pause)
         yield
+
+
+_SAFELY = system.CLOSE_ON_EXEC | system.NO_FOLLOW | system.NO_WAITING
+POLLED_EVERY = 0.001  # seconds, by a process that waits for its turn
+
+
+def open_lock_file(path: Path) -> BinaryIO:
+    """Open an empty file for its lock, which belongs to the open file: it is free when the process
+    dies, and not before because the file was opened and closed elsewhere in it, as POSIX locks
+    are."""
+
+    def open_safely(name: str, flags: int) -> int:
+        return os.open(name, flags | _SAFELY, 0o644)
+
+    return open(path, "ab", buffering=0, opener=open_safely)
+
+
+def try_lock(file: BinaryIO) -> bool:
+    """Whether an open file has its lock now, which no other process held."""
+    with suppress(BlockingIOError):
+        system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def unlock(file: BinaryIO) -> None:
+    """Release the lock, also where a process that is being started has inherited the file."""
+    system.fcntl.flock(file, system.fcntl.LOCK_UN)
+
+
+def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
+    """The result of `ask`, which waits for another lock, called while this process alone waits for
+    it: who has just given that lock back must come here again, behind those who wait here. This
+    keeps an order and excludes nobody. So it is done without after that time, as behind a process
+    that was stopped, and where the system or the file system has no such locks."""
+    try:
+        opened = open_lock_file(path) if system.IS_THERE else None
+    except OSError:
+        opened = None
+    if opened is None:
+        return ask()
+    with opened as file:
+        try:
+            with suppress(OSError):
+                any(try_lock(file) for _ in tries(milliseconds, POLLED_EVERY))
+            return ask()
+        finally:
+            with suppress(OSError):
+                unlock(file)
 
 
 Owned: TypeAlias = Any  # threading.RLock, which is no type before Python 3.13
@@ -126,59 +178,109 @@ def _own_lock(locks: dict[int, Owned]) -> Owned:
     return locks.get(me) or locks.setdefault(me, threading.RLock())
 
 
-class _Place:
-    """A place in the queue. lock: locked while its thread waits or works; called: released to wake
-    it."""
+class Place:
+    """A place in the queue. do: what its thread waits to do, if the thread that works may do it
+    instead. lock: locked while its thread waits or works; called: released to wake it."""
 
-    __slots__ = ("called", "lock")
+    __slots__ = ("_counts", "_offered", "called", "do", "lock", "result")
 
-    def __init__(self) -> None:
+    def __init__(self, do: Callable[[Any], Any] | None = None) -> None:
+        self.do = do
         self.lock, self.called = threading.Lock(), threading.Lock()
         self.called.acquire()
+        self.result: Any = None
+        self._counts: Sequence[object] = ()
+        self._offered = [do]
+
+    def takes(self) -> bool:
+        """Whether this call is the first. Who makes that one has the say: the thread that works
+        does it, or its own thread stops waiting."""
+        with suppress(IndexError):
+            self._offered.pop()
+            return True
+        return False
+
+    def settle(self, result: object, counts: Sequence[object]) -> None:
+        """Note a result, which counts from the moment on when the sequence isn't empty any more."""
+        self.result, self._counts = result, counts
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether another thread has done what this one waits to do, so that it counts."""
+        return bool(self._counts)
+
+    def call(self) -> None:
+        """Wake its thread."""
+        with suppress(RuntimeError):  # it has been called already
+            self.called.release()
 
 
 class FifoLock:
     """A lock for one thread at a time, in the order of their coming."""
 
     def __init__(self) -> None:
-        self._line: deque[_Place] = deque()
+        self._line: deque[Place] = deque()
 
     @property
     def taken(self) -> bool:
         """Whether a thread works or waits."""
         return any(place.lock.locked() for place in tuple(self._line))
 
+    @property
+    def is_waited_for(self) -> bool:
+        """For the thread that works: whether others wait."""
+        return len(self._line) > 1
+
     def take(self, work: Callable[[], T]) -> T:
         """The result of `work`, called when it is this thread's turn."""
         return self.take_within(threading.TIMEOUT_MAX, work, work)
 
-    def take_within(self, seconds: float, work: Callable[[], T], otherwise: Callable[[], T]) -> T:
-        """The same; the result of `otherwise` if it isn't this thread's turn in time."""
-        place = _Place()
+    def take_within(
+        self,
+        seconds: float,
+        work: Callable[[], T],
+        otherwise: Callable[[], T],
+        do: Callable[[Any], T] | None = None,
+    ) -> T:
+        """The same; the result of `otherwise` if it isn't this thread's turn in time. do: what the
+        thread that works may call instead (see `waiting`); then its result is returned."""
+        place = Place(do)
         try:
             with place.lock:
                 self._line.append(place)
                 if self._is_reached(place, time.monotonic() + seconds):
                     return work()
+                if place.is_settled:
+                    return place.result  # type: ignore[no-any-return]
         finally:
             self._call_first()
         return otherwise()
 
-    def _is_reached(self, place: _Place, deadline: float) -> bool:
+    def waiting(self) -> Iterator[Place]:
+        """For the thread that works: the places of those who wait, in their order, as far as they
+        leave to it what they wait to do. Each comes once, and its thread does it itself in its turn
+        unless it is settled until then."""
+        for place in tuple(self._line)[1:]:
+            if place.lock.locked():
+                if place.do is None:
+                    return
+                if place.takes():
+                    yield place
+
+    def _is_reached(self, place: Place, deadline: float) -> bool:
         while self._first() is not place:
             left = deadline - time.monotonic()
-            if left <= 0:
+            if place.is_settled or (left <= 0 and place.takes()):
                 return False
-            place.called.acquire(timeout=min(left, LOOK_AGAIN))
-        return True
+            place.called.acquire(timeout=min(left, LOOK_AGAIN) if left > 0 else LOOK_AGAIN)
+        return not place.is_settled
 
     def _call_first(self) -> None:
         first = self._first()
         if first is not None:
-            with suppress(RuntimeError):  # it has been called already
-                first.called.release()
+            first.call()
 
-    def _first(self) -> _Place | None:
+    def _first(self) -> Place | None:
         """The first place in the queue that is still wanted."""
         while True:
             try:

@@ -12,7 +12,7 @@ from retrieval_store.base.arrays import NOWHERE, Floats, Ints
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import counts_of_results, traced
 from retrieval_store.base.validation import Payload
-from retrieval_store.engine.access import Access, StoreHooks
+from retrieval_store.engine.access import Access, CollectionWrite, StoreHooks
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.select import count_within, select
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
+SMALL = 100  # points: a change of so many is committed with those of other threads that wait
 SWEPT_EVERY = 10.0  # seconds, where points go on expiring
 _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 
@@ -143,7 +144,9 @@ class PointStore:
     @traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points in one durable transaction."""
-        return self._changed(lambda transaction: transaction.put_points(batch, rules))
+        return self._changed(
+            lambda transaction: transaction.put_points(batch, rules), len(batch.ids) <= SMALL
+        )
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
         """The same, one batch after the other, each in a transaction of its own."""
@@ -155,7 +158,10 @@ class PointStore:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
-        return self._changed(lambda transaction: transaction.delete_points(ids, expression, limit))
+        return self._changed(
+            lambda transaction: transaction.delete_points(ids, expression, limit),
+            ids is not None and len(ids) <= SMALL,
+        )
 
     @traced("put")
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
@@ -179,16 +185,17 @@ class PointStore:
 
         return passing_on(lambda: self._changed(lambda transaction: transaction.run(change)))
 
-    def _changed(self, change: "Callable[[Transaction], T]") -> T:
+    def _changed(self, change: "Callable[[Transaction], T]", joins: bool = False) -> T:
+        """The result of a change. joins: whether it may be committed together with those of other
+        threads, one of which then makes it."""
         from retrieval_store.engine.transaction import Transaction
 
-        def work(write: WriteTransaction) -> tuple[T, int]:
+        def work(write: CollectionWrite) -> tuple[T, int, int, int]:
             transaction, before = Transaction(self.access, write), write.head.seq
-            result = change(transaction)
-            tracing.note(lambda: _of_write(transaction.written, before, write.head.seq))
-            return result, transaction.written
+            return change(transaction), transaction.written, before, write.head.seq
 
-        result, written = self.access.write(work)
+        result, written, before, seq = self.access.write(work, joins)
+        tracing.note(lambda: _of_write(written, before, seq))
         self._maintain_now_and_then(written)
         return result
 

@@ -46,6 +46,7 @@ from retrieval_store.engine.storage.files import (
     LOCK_NAME,
     POINTS_NAME,
     SNAPSHOT_NAME,
+    TURNS_NAME,
     private_folder,
 )
 from retrieval_store.errors import (
@@ -116,7 +117,7 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
         give_back_space(points)
     finally:
         points.close(_CLOSE)
-    for name in (LOCK_NAME, f"{POINTS_NAME}-wal", f"{POINTS_NAME}-shm"):
+    for name in (LOCK_NAME, TURNS_NAME, f"{POINTS_NAME}-wal", f"{POINTS_NAME}-shm"):
         (directory / name).unlink(missing_ok=True)
 
 

@@ -42,7 +42,9 @@ from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.system import sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import (
+    POLLED_EVERY,
     closes_before_fork,
+    in_turn,
     is_unforkable,
     reset_after_fork,
     unforkable,
@@ -161,6 +163,7 @@ def _schema(connection: apsw.Connection, most: int) -> list[tuple[str, ...]]:
 
 
 LOCK_TIMEOUT_MS = 30_000
+IN_TURN = 6  # for so much of that time a writer waits for its turn, before it competes for the lock
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -277,20 +280,40 @@ def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection]
         return work(connection)
 
 
-def writing(connection: apsw.Connection, format: Format, work: Callable[[apsw.Connection], T]) -> T:
-    """The same in a write transaction, which is committed unless `work` raises."""
+def writing(
+    connection: apsw.Connection,
+    format: Format,
+    work: Callable[[apsw.Connection], T],
+    turns: Path | None = None,
+    committed: list[object] | None = None,
+) -> T:
+    """The same in a write transaction, which is committed unless `work` raises. turns: the file by
+    whose lock processes take turns, if they do; committed: gets an item when it is committed."""
     if connection.in_transaction:
         raise StorageError("a write can't be part of a read or of another write")
 
     def write(connection: apsw.Connection) -> T:
         # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
         # transaction it keeps the interpreter meanwhile, so what it ends is an empty one.
-        connection.execute(f"DELETE FROM {format.main_table} WHERE 0")
+        begin = partial(connection.execute, f"DELETE FROM {format.main_table} WHERE 0")
+        begin() if turns is None else in_turn(turns, LOCK_TIMEOUT_MS // IN_TURN, begin)
         result = work(connection)
-        connection.execute("COMMIT; BEGIN")
+        noted = [] if committed is None else committed
+        noted.extend(map(connection.execute, ["COMMIT", "BEGIN"]))  # no interrupt comes between
         return result
 
     return in_transaction(connection, write)
+
+
+def wait_for_locks(connection: apsw.Connection, milliseconds: int) -> None:
+    """Have a connection wait so long for locks of SQLite's. Its own way of waiting sleeps longer
+    and longer, up to 100 ms, during which others write again and again."""
+
+    def wait(tried: int) -> bool:
+        time.sleep(POLLED_EVERY)
+        return tried * POLLED_EVERY * 1000 < milliseconds
+
+    connection.set_busy_handler(wait)
 
 
 _log = log_of("store")
@@ -451,7 +474,7 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     if mode == "read-only":
         flags, name = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, _read_only_uri(path)
     connection = apsw.Connection(name, flags=flags, vfs=CHECKSUM_VFS)
-    connection.set_busy_timeout(LOCK_TIMEOUT_MS)
+    wait_for_locks(connection, LOCK_TIMEOUT_MS)
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
@@ -522,9 +545,11 @@ Ts = TypeVarTuple("Ts")
 
 class _Pool(ABC):
     """What databases in files and in memory share. is_read_only: whether the store was opened so;
-    last_used: of files, when a connection was last taken, by `time.monotonic`."""
+    last_used: of files, when a connection was last taken, by `time.monotonic`; turns: the file by
+    whose lock the writers of several processes take turns, if they do."""
 
     path: Path
+    turns: Path | None = None
     is_read_only = False
     last_used = 0.0
     _format: Format
@@ -564,18 +589,21 @@ class _Pool(ABC):
         """The result of `work`, called with a connection in a read transaction."""
         return self.use(in_transaction, work)
 
-    def write(self, work: Callable[[apsw.Connection], T]) -> T:
-        """The same in a write transaction; only one process is in one at a time."""
+    def write(
+        self, work: Callable[[apsw.Connection], T], committed: list[object] | None = None
+    ) -> T:
+        """The same in a write transaction; only one process is in one at a time. committed: gets an
+        item when it is committed."""
         self.refuse_if_read_only()
-        return self.use(writing, self._format, work)
+        return self.use(writing, self._format, work, self.turns, committed)
 
 
 class FileDatabase(_Pool):
     """A pool of connections to one database file; `close` closes the idle ones at once and those in
     use when they come back."""
 
-    def __init__(self, path: Path, format: Format, mode: Mode) -> None:
-        self.path, self._name = path, str(path)
+    def __init__(self, path: Path, format: Format, mode: Mode, turns: Path | None = None) -> None:
+        self.path, self._name, self.turns = path, str(path), turns
         self._format = format
         self._mode: Mode = mode
         self.is_read_only = mode == "read-only"

@@ -16,14 +16,20 @@ import numpy as np
 from retrieval_store.base.arrays import NOWHERE, Bools, Ints, distinct
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import Payload, list_ids
-from retrieval_store.engine.access import Access, CachedState, caches_after, empty_caches
+from retrieval_store.engine.access import (
+    Access,
+    CachedState,
+    CollectionWrite,
+    caches_after,
+    empty_caches,
+)
 from retrieval_store.engine.filtering.evaluate import filter_rows, scan_rows
 from retrieval_store.engine.filtering.select import expired_filter, select
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.state.caches import outside
 from retrieval_store.engine.state.state import View, advance, rows_of
 from retrieval_store.engine.storage import write as storage
-from retrieval_store.engine.storage.log import WriteTransaction, finish, present_pks, read_changes
+from retrieval_store.engine.storage.log import finish, present_pks, read_changes
 from retrieval_store.engine.storage.schema import PAYLOAD, named_space, pks_of_ids
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.nodes import Expression, Not, all_of
@@ -62,17 +68,14 @@ class Overlay:
     the points that the transaction has touched, as it has left them. (It also implements
     `storage.write.Known`: `fulfilling` and `slots`.)"""
 
-    def __init__(self, access: Access, write: WriteTransaction) -> None:
+    def __init__(self, access: Access, write: CollectionWrite) -> None:
         self._access, self._write = access, write
-        self._begun = write.head
-        self._committed: CachedState | None = None
-        self._own: CachedState | None = None
 
     def note_committed(self) -> None:
         """Load the committed state, once; must be called before anything is written."""
-        if self._committed is None:
-            write = self._write
-            self._committed = self._access.memory.before(write.connection, write.head)
+        write = self._write
+        if write.committed is None:
+            write.committed = self._access.memory.before(write.connection, write.head)
 
     def chosen(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
@@ -110,16 +113,16 @@ class Overlay:
         """Whether matching points can be found by the committed state plus the touched points. Not
         in a memory-only collection, whose single connection can't show the committed state any
         more; nor in a very long transaction, whose change log doesn't reach back to its start."""
-        head = self._write.head
-        begun = self._access.directory is not None and head.seq > self._begun.seq
-        return begun and head.log_floor <= self._begun.seq
+        head, begun = self._write.head, self._write.begun
+        has_written = self._access.directory is not None and head.seq > begun.seq
+        return has_written and head.log_floor <= begun.seq
 
     def _touched(self) -> Ints:
         """The pks of the points that earlier operations of this transaction have written or
         deleted, ascending."""
-        connection = self._write.connection
-        born = present_pks(connection, self._begun.next_pk, self._write.head.next_pk)
-        changed = read_changes(connection, self._begun.seq).of()
+        connection, begun = self._write.connection, self._write.begun
+        born = present_pks(connection, begun.next_pk, self._write.head.next_pk)
+        changed = read_changes(connection, begun.seq).of()
         return distinct(np.concatenate([changed, born]))
 
     def _matching(self, view: SearchView, expression: Expression) -> Ints:
@@ -140,18 +143,19 @@ class Overlay:
         It shares arrays with the committed state, and appends to them. That is safe since no other
         process or thread commits meanwhile.
         """
-        assert self._committed is not None
-        head, connection = self._write.head, self._write.connection
-        if head.seq == self._begun.seq:
-            return self._access.view(connection, self._committed)
-        before = self._own or self._committed
-        step = advance(before.state, connection, head, self._access.memory.open_vectors)
-        if self._own is None or step.changed is None:
-            self._own = CachedState(step.state, empty_caches(head.seq, {}))
+        write = self._write
+        assert write.committed is not None
+        head, connection = write.head, write.connection
+        if head.seq == write.begun.seq:
+            return self._access.view(connection, write.committed)
+        before = write.own or write.committed
+        step = advance(before.state, connection, head, write.open_vectors)
+        if write.own is None or step.changed is None:
+            write.own = CachedState(step.state, empty_caches(head.seq, {}))
         elif step.state is not before.state:
             caches = caches_after(before.caches, head.seq, step.changed, {})
-            self._own = CachedState(step.state, caches)
-        return View(connection, self._own.state, self._own.caches)
+            write.own = CachedState(step.state, caches)
+        return View(connection, write.own.state, write.own.caches)
 
 
 class Transaction:
@@ -160,7 +164,7 @@ class Transaction:
     written: how many points its operations have written or deleted so far.
     """
 
-    def __init__(self, access: Access, write: WriteTransaction) -> None:
+    def __init__(self, access: Access, write: CollectionWrite) -> None:
         self._write = write
         self._overlay = Overlay(access, write)
         self._failed: Exception | None = None

@@ -162,6 +162,11 @@ def writers(access: Any) -> Any:
     return access._writers
 
 
+def in_line(access: Any) -> int:
+    """How many of its writers work or wait."""
+    return len(access._writers._line)
+
+
 def descriptors(access: Any) -> int:
     """How many file descriptors its open files take, without its database's."""
     return int(access.memory.descriptors)

@@ -6,10 +6,12 @@ They print one line for each thing that has happened, which the test reads.
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from tests.helpers.tuned import eager_indexes
 BATCH = 5
 DIMENSION = 8
 POINTS = 60  # of which all versions are alike
+THREADS = 6  # that add at once
 TURNS = 7  # points of which each transaction changes all
 
 
@@ -76,6 +79,21 @@ def add_batches(path: str, first: int) -> None:
         if b % 3 == 2:
             collection.delete(where={"$and": [{"batch": b - 1}, {"number": {"$gt": -1}}]})
             print(f"deleted {b - 1}\n", end="", flush=True)
+
+
+def add_in_threads(path: str, first: int) -> None:
+    """Add one point after another in each of several threads, without end; a line for each that was
+    acknowledged."""
+    collection = opened(path)
+    print("ready", flush=True)
+
+    def work(thread: int) -> None:
+        for number in count(int(first) + thread, THREADS):
+            collection.add(ids=str(number), embeddings=vector(number))
+            print(f"{number}\n", end="", flush=True)
+
+    for thread in range(THREADS):
+        threading.Thread(target=work, args=[thread]).start()
 
 
 def transact(path: str, first: int) -> None:

@@ -36,6 +36,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "changes_of_points": "engine.points.PointStore.changed_since",
         "finish_write": "engine.storage.write.finish",
         "write_catalog": "engine.storage.catalog.Catalog.write",
+        "write_transaction": "engine.sqlite.writing",
         "sync_vectors": "engine.storage.vectors._sync_data",
         "sync_name_of_vectors": "engine.storage.vectors.sync_directory",
         "sync_database": "engine.sqlite.sync_file",

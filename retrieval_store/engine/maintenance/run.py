@@ -20,7 +20,6 @@ behind. Another process may meanwhile load what was saved and let its own copy o
 but begins none.
 """
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,13 +27,20 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
-from retrieval_store.base import system, tracing
+from retrieval_store.base import tracing
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import by_holder_of
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import IDLE, Access, Maintained
 from retrieval_store.engine.filtering.select import expired_filter, select
-from retrieval_store.engine.locks import FifoLock, reset_after_fork, tries
+from retrieval_store.engine.locks import (
+    FifoLock,
+    open_lock_file,
+    reset_after_fork,
+    tries,
+    try_lock,
+    unlock,
+)
 from retrieval_store.engine.maintenance.compaction import (
     compact,
     give_back_space,
@@ -73,7 +79,6 @@ from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.types import Progress
 
 T = TypeVar("T")
-_SAFELY = system.CLOSE_ON_EXEC | system.NO_FOLLOW | system.NO_WAITING
 
 
 class _Locks:
@@ -115,31 +120,16 @@ def as_only_process(access: Access, milliseconds: int, work: Callable[[bool], T]
 
 
 def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T]) -> T:
-    """The lock belongs to the open file: it is free when the process dies, and not before because
-    the file was opened and closed elsewhere in it, as POSIX locks are."""
-    with _lock_file(directory / LOCK_NAME) as file:
+    with translate_errors(directory / LOCK_NAME):
+        opened = open_lock_file(directory / LOCK_NAME)
+    with opened as file:
         _locks.files.add(file)
         try:
-            return work(any(_is_locked(file) for _ in tries(milliseconds)))
+            return work(any(try_lock(file) for _ in tries(milliseconds)))
         finally:
             _locks.files.discard(file)
             if not file.closed:  # as in a child that was forked meanwhile, whose lock it isn't
-                system.fcntl.flock(file, system.fcntl.LOCK_UN)
-
-
-def _lock_file(path: Path) -> BinaryIO:
-    def open_safely(name: str, flags: int) -> int:
-        return os.open(name, flags | _SAFELY, 0o644)
-
-    with translate_errors(path):
-        return open(path, "ab", buffering=0, opener=open_safely)
-
-
-def _is_locked(file: BinaryIO) -> bool:
-    with suppress(BlockingIOError):
-        system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
-        return True
-    return False
+                unlock(file)
 
 
 AT_ONCE = 10_000  # points that a transaction deletes, for which writers wait

@@ -22,7 +22,7 @@ from retrieval_store.errors import FormatError
 
 CATALOG_NAME = "catalog.sqlite"
 POINTS_NAME = "points.sqlite"
-LOCK_NAME = "maintenance.lock"
+LOCK_NAME, TURNS_NAME = "maintenance.lock", "writing.lock"
 DERIVED = "derived"
 DROPPED_SUFFIX = ".dropped"
 TEMPORARY = ".new"
@@ -33,7 +33,9 @@ _UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a dat
 # Patterns, which `re` compiles when they are first needed, and keeps.
 _CATALOG = re.escape(CATALOG_NAME) + _UNFINISHED
 _VECTORS = r"([0-9]+)\.([0-9]+)\.vectors"
-_OF_COLLECTION = rf"points\.sqlite(-wal|-shm|-journal|{_UNFINISHED})?|{_VECTORS}|maintenance\.lock"
+_OF_COLLECTION = (
+    rf"points\.sqlite(-wal|-shm|-journal|{_UNFINISHED})?|{_VECTORS}|(maintenance|writing)\.lock"
+)
 _OF_PRIVATE = (
     rf"{re.escape(CATALOG_NAME)}({_UNFINISHED}|-wal|-shm)?|{re.escape(SNAPSHOT_NAME)}"
     r"|[0-9a-f]{32}\.part"  # a snapshot on its way to a server or from it

@@ -13,8 +13,16 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.errors import LockTimeoutError, NotFoundError
-from tests.helpers import PATIENCE, ROOT, inside
+from retrieval_store.base import system
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    IDAlreadyExistsError,
+    LockTimeoutError,
+    NotFoundError,
+    RetrievalStoreError,
+)
+from tests.helpers import PATIENCE, ROOT, inside, steps
+from tests.helpers.indexed import until
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -28,6 +36,12 @@ from tests.helpers.processes import (
 )
 from tests.helpers.tuned import tuned
 from tests.often import times
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits long for a lock."""
+    tuned(monkeypatch, every_lock_timeout_ms=300)
 
 
 def test_readers_beside_a_writing_process_never_see_a_mixture(tmp_path):
@@ -96,6 +110,51 @@ def test_writing_threads_lose_no_update(tmp_path):
     assert set(collection.get(where={"t": 3})["ids"]) == {i for i in expected if i[0] == "3"}
 
 
+def test_what_threads_write_at_once_is_committed_together_and_each_fails_alone(
+    tmp_path, monkeypatch
+):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=["there", "old"], embeddings=[[0], [1]])
+        access = inside.access(things)
+        calls = {
+            "new": lambda: things.add(ids="new", embeddings=[2], documents="text"),
+            "twice": lambda: things.add(ids=["half", "there"], embeddings=[[3], [3]]),
+            "other": lambda: things.upsert(ids="there", embeddings=[4], metadatas={"n": 1}),
+            "wrong": lambda: things.add(ids="wrong", embeddings=[5, 5]),
+            "gone": lambda: things.delete(ids=["old", "new"]),
+            "again": lambda: things.add(ids="new", embeddings=[6]),
+            "last": lambda: things.update(ids="new", metadatas={"n": 2}),
+        }
+        errors, threads = {}, []
+
+        def attempt(name):
+            try:
+                calls[name]()
+            except RetrievalStoreError as error:
+                errors[name] = type(error)
+
+        def gather():
+            for name in calls:
+                threads.append(threading.Thread(target=attempt, args=[name]))
+                threads[-1].start()
+                until(lambda: inside.in_line(access) == len(threads) + 1, "nobody waits")
+            return steps.noted(monkeypatch, "write_transaction")
+
+        transactions = inside.writers(access).take(gather)
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert errors == {"twice": IDAlreadyExistsError, "wrong": DimensionMismatchError}
+        assert len(transactions) == 1 + len(errors)
+        got = things.get(include=["embeddings", "metadatas", "documents"])
+        assert got["ids"] == ["there", "new"]
+        assert got["embeddings"].tolist() == [[4], [6]]
+        assert got["metadatas"] == [{"n": 1}, {"n": 2}]
+        assert got["documents"] == [None, None]
+        assert things.query(query_embeddings=[6])["ids"] == [["new", "there"]]
+        assert all(report.problem is None for report in client.verify())
+
+
 def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):
     collection = first_version(tmp_path)
     with running(rewrite_all, tmp_path, POINTS) as writer:
@@ -105,6 +164,38 @@ def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):
             assert version >= acknowledged
             newest = collection.query(query_embeddings=[version] * DIMENSION, n_results=1)
             assert newest["metadatas"][0][0]["version"] >= version
+
+
+def test_beside_a_process_that_writes_without_pause_others_have_their_turn(tmp_path):
+    collection = first_version(tmp_path)
+
+    def writes_of_the_other():
+        return collection.get("0")["metadatas"][0]["version"]
+
+    with running(rewrite_all, tmp_path, POINTS) as writer:
+        assert writer.stdout.readline() == "1\n"
+        meanwhile = []
+        for number in range(21):
+            before = writes_of_the_other()
+            collection.add(ids=f"ours {number}", embeddings=np.zeros(DIMENSION))
+            meanwhile.append(writes_of_the_other() - before)
+        assert writer.poll() is None
+    # One that was under way, one for which the other had asked before, one after ours.
+    assert sorted(meanwhile)[len(meanwhile) // 2] <= 3, meanwhile
+
+
+@pytest.mark.skipif(not system.IS_THERE, reason="other systems have no such locks")
+def test_a_process_that_was_stopped_when_it_had_the_turn_keeps_nobody_from_writing(
+    tmp_path, impatient
+):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="a", embeddings=[1])
+        (name,) = tmp_path.glob("*/writing.lock")
+        with open(name) as file:
+            system.fcntl.flock(file, system.fcntl.LOCK_EX)
+            things.add(ids="b", embeddings=[1])
+        assert things.count() == 2
 
 
 def test_a_collection_deleted_by_another_process_is_not_found_and_takes_no_writes(tmp_path):
@@ -212,12 +303,6 @@ def test_a_crowd_of_threads_collections_and_clients_neither_crashes_nor_hangs(tm
     run = [sys.executable, "-X", "faulthandler", "-m", __name__, str(tmp_path), times("2", "5")]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=4 * PATIENCE)
     assert (done.returncode, done.stdout) == (0, "[] []\n"), done.stderr[-3_000:]
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Nobody waits long for a lock."""
-    tuned(monkeypatch, every_lock_timeout_ms=300)
 
 
 @pytest.mark.usefixtures("impatient")

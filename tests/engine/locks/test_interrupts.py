@@ -21,7 +21,7 @@ import pytest
 import retrieval_store
 from retrieval_store.engine import locks, sqlite
 from retrieval_store.engine.locks import FifoLock, SharedLock
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE, ROOT, inside, steps
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import endless, fill, points_file
 from tests.helpers.tuned import eager_indexes
@@ -176,6 +176,43 @@ def test_an_interrupt_at_any_moment_leaves_nothing_locked_or_half_done(
     assert moments > 20
     things.optimize()
     assert all(report.problem is None for report in store.verify())
+
+
+def test_an_interrupt_of_a_write_with_those_of_other_threads_costs_these_nothing(
+    tmp_path, monkeypatch
+):
+    """Each of them is written once, whether it was committed with the interrupted one or not."""
+    with retrieval_store.Client(tmp_path) as client:
+        things = numbered(client)
+        access, numbers = inside.access(things), count()
+        pool, others = ThreadPoolExecutor(2), []
+
+        def add(number):
+            things.add(ids=f"new {number}", embeddings=np.full(8, number))
+            return f"new {number}", number
+
+        def others_come():
+            if threading.current_thread() is threading.main_thread() and not others:
+                profile = sys.getprofile()
+                sys.setprofile(None)
+                others.extend(pool.submit(add, next(numbers)) for _ in range(2))
+                until(lambda: inside.in_line(access) > 2, "nobody waits")
+                sys.setprofile(profile)
+
+        def write():  # what replaces looks at the state before, so others may join
+            things.upsert(ids="old 1", embeddings=np.ones(8), replace=True)
+
+        def check():
+            for other in others:
+                point_id, number = other.result(PATIENCE)
+                got = things.get(ids=point_id, include=["embeddings"])
+                assert got["embeddings"].tolist() == [[number] * 8]
+            others.clear()
+
+        steps.before(monkeypatch, "finish_write", others_come)
+        assert at_every_moment(write, check, EVERY, 1 + turn(EVERY)) > 100
+        pool.shutdown()
+        assert all(report.problem is None for report in client.verify())
 
 
 @pytest.mark.parametrize("name", ["query", "write", "optimize"])

@@ -9,7 +9,16 @@ import pytest
 import retrieval_store
 from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers import inside
-from tests.helpers.processes import BATCH, TURNS, add_batches, running, transact, vector
+from tests.helpers.processes import (
+    BATCH,
+    THREADS,
+    TURNS,
+    add_batches,
+    add_in_threads,
+    running,
+    transact,
+    vector,
+)
 from tests.often import times
 
 pytestmark = pytest.mark.kills
@@ -98,6 +107,26 @@ def test_a_writer_with_an_index_killed_at_random_moments_loses_nothing(eager, tm
 @pytest.mark.slow
 def test_a_writer_with_an_index_killed_200_times_loses_nothing(eager, tmp_path):
     assert kill_again_and_again(tmp_path, 200, seed=4, most=60, eager=True) > 3_000
+
+
+def test_of_what_threads_commit_together_a_kill_loses_nothing_acknowledged(tmp_path):
+    moments, held = random.Random(6), set()
+    for _ in range(times(5, 20)):
+        first = max(held, default=-1) + 1
+        with running(add_in_threads, tmp_path, first) as process:
+            assert process.stdout.readline() == "ready\n", process.stderr.read()
+            said = [process.stdout.readline() for _ in range(moments.randrange(150))]
+            time.sleep(moments.uniform(0, 0.005))
+            process.kill()
+            said.append(process.stdout.read())
+        acknowledged = {int(line) for line in "".join(said).split("\n")[:-1]}
+        with retrieval_store.Client(tmp_path) as client:
+            got = client.get_collection("things").get(include=["embeddings"])
+        found = {int(point_id) for point_id in got["ids"]}
+        assert [*map(vector, map(int, got["ids"]))] == got["embeddings"].tolist()
+        assert held | acknowledged <= found
+        assert len(found - held - acknowledged) <= THREADS
+        held = found
 
 
 def turns(number):

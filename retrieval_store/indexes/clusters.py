@@ -23,7 +23,7 @@ they are in files. Without the compiled part numpy does the same, several times 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -142,15 +142,22 @@ class Places(NamedTuple):
 
 class RowFilter(NamedTuple):
     """Which slots are allowed: those of some rows. row_of_slot: (slots,) int64, negative for slots
-    without a row; bits: one for each row, 8 to a number, None for all rows."""
+    without a row; bits: one for each row, 8 to a number; or numbers: (rows,) unsigned, of which
+    those from the first of `run` on are allowed, below the second; all rows where both are None."""
 
     row_of_slot: Ints
     bits: Bytes | None
+    numbers: npt.NDArray[np.unsignedinteger[Any]] | None = None
+    run: tuple[int, int] = (0, 0)
 
     def passes(self, slots: Ints) -> Bools:
         """(slots,) whether they are allowed."""
         rows = self.row_of_slot[slots]
-        return rows >= 0 if self.bits is None else (rows >= 0) & bits_at(self.bits, rows)
+        known = rows >= 0
+        if self.numbers is not None:
+            numbers = self.numbers[rows]
+            known &= (numbers >= self.run[0]) & (numbers < self.run[1])
+        return known if self.bits is None else known & bits_at(self.bits, rows)
 
 
 class Effort(NamedTuple):
@@ -322,9 +329,12 @@ class _ScanRoom:
         assert compiled is not None
         (groups, count, chunks), (allowed, limit) = self._sizes, among
         if isinstance(allowed, RowFilter):
-            filters = 0, address(allowed.row_of_slot), address(allowed.bits)
+            numbers, (first, stop) = allowed.numbers, allowed.run
+            width = 0 if numbers is None else numbers.itemsize
+            by_row = address(allowed.row_of_slot), address(allowed.bits), address(numbers)
+            filters = 0, *by_row, width, first, stop - first
         else:
-            filters = address(allowed), 0, 0
+            filters = address(allowed), 0, 0, 0, 0, 0, 0
         at = self._at["query"]
         self._memory[at : at + 4 * self._dimension] = query.astype(np.float32).tobytes()
         CLUSTER_SCAN.pack_into(

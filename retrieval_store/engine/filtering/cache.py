@@ -15,11 +15,13 @@ import orjson
 
 from retrieval_store.base.arrays import Bools, Ints, bits_at, bits_of
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.engine.filtering.segments import RowRange
 from retrieval_store.engine.state.caches import (
     NOTHING_STALE,
     LayerCache,
     Layers,
     Payback,
+    SeenLately,
     outside,
 )
 from retrieval_store.engine.state.state import SpaceState, State, View
@@ -52,19 +54,28 @@ class Packed(Protocol):
 class FilterResult:
     """The points that a filter allows, in one state.
 
-    bits: one for each row, 8 to a number, None when there is no filter; count: how many points are
-    allowed; key: of the filter, see `key_of`; uses: how often the cached result was used again;
-    counted: the bytes that the cache counts for it. By vector space: passes: the last search,
-    prepared for reuse; copies: codes copied together; lost: what queries have cost more since there
-    is no copy.
+    restricts: whether there is a filter; count: how many points are allowed; key: of the filter,
+    see `key_of`; uses: how often the cached result was used again; counted: the bytes that the
+    cache counts for it. By vector space: passes: the last search, prepared for reuse; copies: codes
+    copied together; lost: what queries have cost more since there is no copy.
+
+    What a range of values allows is asked of its column until the bits of all rows are needed. Such
+    a result isn't cached, since it holds the column.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged
     is_empty = False  # that a filter lets nothing through is worth knowing
 
-    def __init__(self, mask: Bools | None, count: int, key: Key | None = None) -> None:
+    def __init__(
+        self,
+        mask: Bools | None,
+        count: int,
+        key: Key | None = None,
+        within: RowRange | None = None,
+    ) -> None:
         self.key, self.count, self.uses, self.counted = key, count, 0, 0
-        self.bits = None if mask is None else bits_of(mask)
+        self.restricts = mask is not None or within is not None
+        self._bits, self._within = None if mask is None else bits_of(mask), within
         self._height = 0 if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
@@ -75,26 +86,38 @@ class FilterResult:
     @property
     def mask(self) -> Bools | None:
         """(rows,) bool: which are allowed; None when there is no filter."""
-        if self.bits is None:
+        if self._within is not None:
+            return self._within.mask()
+        if self._bits is None:
             return None
-        return np.unpackbits(self.bits, count=self._height, bitorder="little").view(np.bool_)
+        return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
 
     def allows(self, rows: Ints) -> Bools:
         """Which of these rows are allowed; negative ones are none."""
-        return rows >= 0 if self.bits is None else (rows >= 0) & bits_at(self.bits, rows)
+        if self._within is not None:
+            return (rows >= 0) & self._within.has(rows)
+        return rows >= 0 if self._bits is None else (rows >= 0) & bits_at(self._bits, rows)
+
+    def _rows(self) -> Ints:
+        """The allowed rows, where there is a filter, in any order."""
+        if self._within is not None:
+            return self._within.listed()
+        mask = self.mask
+        assert mask is not None
+        return np.flatnonzero(mask)
 
     def slots(self, space: SpaceState) -> Ints | None:
         """The slots of allowed points that have a vector in the space, ascending; None for all
         slots."""
-        name, mask = space.space.name, self.mask
-        if mask is None and not space.dead:
+        name = space.space.name
+        if not self.restricts and not space.dead:
             return None  # not kept: a point that comes and goes within one step leaves a dead slot
         slots = self._slots.get(name)
         if slots is None:
-            if mask is None:
+            if not self.restricts:
                 slots = np.flatnonzero(space.row_of_slot.whole() >= 0)
             else:
-                slots = np.sort(space.slot_of_row[np.flatnonzero(mask)])
+                slots = np.sort(space.slot_of_row[self._rows()])
                 slots = slots[np.searchsorted(slots, 0) :]
             if self.uses > 0:
                 self._slots[name] = slots
@@ -124,7 +147,10 @@ class FilterResult:
 
         if self.uses > 0 or len(space.row_of_slot.at) or space.space.name in self._slot_bits:
             return self.slot_bits(space, stop)
-        return RowFilter(space.row_of_slot.base, self.bits)
+        if self._within is not None:
+            run = self._within.start, self._within.stop
+            return RowFilter(space.row_of_slot.base, None, self._within.numbers, run)
+        return RowFilter(space.row_of_slot.base, self._bits)
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
@@ -152,7 +178,7 @@ class FilterResult:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use, or soon to be: slots' bits come when they are needed."""
-        rows = 0 if self.bits is None else 2 * self.bits.nbytes
+        rows = 0 if self._bits is None else 2 * self._bits.nbytes
         slots = sum(one.nbytes for one in [*self._slots.values()])
         return OBJECTS + rows + slots + sum(one.nbytes for one in [*self.copies.values()])
 
@@ -255,14 +281,15 @@ class KeptFilters(KeptLists):
     answers: what conditions say of documents, for all states that number their rows alike; allowed:
     what filters let through, in one state; uses: how often columns of a path were of use before
     they are saved; asked: how often conditions on documents were asked lately, by their keys;
-    expiry: what has expired, by where its moment is; living: no or one array, the rows of all
-    points as columns hold them."""
+    seen: which ranges of values were asked; expiry: what has expired, by where its moment is;
+    living: no or one array, the rows of all points as columns hold them."""
 
     columns: LayerCache
     answers: LayerCache
     allowed: FilterCache
     uses: Payback = field(default_factory=Payback, kw_only=True)
     asked: Payback = field(default_factory=Payback, kw_only=True)
+    seen: SeenLately = field(default_factory=SeenLately, kw_only=True)
     expiry: dict[JsonPath, Expiry] = field(default_factory=dict, kw_only=True)
     living: list[Ints] = field(default_factory=list, kw_only=True)
 
@@ -275,6 +302,10 @@ class Evaluator(Protocol):
 
     def matching(self, view: FilterView, expression: Expression, /) -> Bools:
         """(rows,) bool: which points match."""
+        ...
+
+    def matching_range(self, view: FilterView, expression: Expression, /) -> RowRange | None:
+        """Which points match, as a range of the values of a column."""
         ...
 
     def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
@@ -294,6 +325,9 @@ def filter_result(
     if expression is None:
         result = FilterResult(None, view.state.count, key)
     else:
+        within = evaluator.matching_range(view, expression)
+        if within is not None and (key is None or not view.caches.seen.again(key)):
+            return FilterResult(None, within.count, key, within)
         mask = evaluator.matching(view, expression)
         result = FilterResult(mask, int(np.count_nonzero(mask)), key)
     view.caches.allowed.keep(result, view.state)

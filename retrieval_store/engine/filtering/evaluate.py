@@ -32,7 +32,7 @@ from retrieval_store.engine.filtering.columns import (
     current_columns,
     note_use,
 )
-from retrieval_store.engine.filtering.segments import keys_of
+from retrieval_store.engine.filtering.segments import RowRange, RowsInRuns, keys_of
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
@@ -80,6 +80,22 @@ def matching(
     return FilterEvaluator(view, columns_at(view, _columns_of([expression]))).mask(
         expression, candidates
     )
+
+
+def matching_range(view: FilterView, expression: Expression) -> RowRange | None:
+    """The points that fulfil the expression as a range of values, if it is one condition on a
+    column in memory that says the value of each row, and every row is of a point."""
+    if view.state.some_dead or not isinstance(expression, ColumnLeaf):
+        return None
+    column = column_of(expression)
+    layers = columns_at(view, [column])[column]
+    if len(layers.stale) or len(layers.segments) != 1:
+        return None
+    found = expression.found_in(layers.segments[0])
+    if not isinstance(found, RowsInRuns):
+        return None
+    note_use(view, column.path)
+    return found.as_range(len(view.state.pks))
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:

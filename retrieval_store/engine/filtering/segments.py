@@ -92,6 +92,42 @@ class RowsInRuns:
         """Set the mask, over rows, at these."""
         self.groups.mark(mask, self.runs)
 
+    def as_range(self, height: int) -> "RowRange | None":
+        """The same as a range, if it is one and says the number of each of `height` rows."""
+        runs, dense = [run for run in self.runs if run[0] < run[1]], self.groups.dense
+        if len(runs) != 1 or dense is None or self.groups.first or len(dense) != height:
+            return None
+        return RowRange(self.groups.rows, self.groups.offsets, dense, *runs[0])
+
+
+@dataclass(frozen=True, slots=True)
+class RowRange:
+    """The rows with a number from `start` on, below `stop`. numbers: of each row; rows, offsets:
+    see `RowGroups`. A row is asked, or the rows are listed, without a pass over all of them."""
+
+    rows: Numbers32
+    offsets: Numbers32
+    numbers: Unsigned
+    start: int
+    stop: int
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return int(self.offsets[self.stop] - self.offsets[self.start])
+
+    def listed(self) -> Ints:
+        """The rows, by number."""
+        return self.rows[self.offsets[self.start] : self.offsets[self.stop]].astype(np.int64)
+
+    def has(self, rows: Ints) -> Bools:
+        """Which of these rows are among them."""
+        return _in_range(self.numbers[rows], self.start, self.stop)
+
+    def mask(self) -> Bools:
+        """(rows,) bool: which rows are among them."""
+        return _in_range(self.numbers, self.start, self.stop)
+
 
 def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
     """The groups of rows, ascending, of which rows[i] has numbers[i], which is below `count`."""

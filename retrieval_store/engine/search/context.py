@@ -306,7 +306,7 @@ class SearchContext:
         """Whether the codes of the allowed points are few enough to be copied together."""
         allowed = self.allowed
         nbytes = allowed.count * (self.dimension + BESIDES)
-        return allowed.bits is not None and BUDGET.has_room(nbytes, COPIES)
+        return allowed.restricts and BUDGET.has_room(nbytes, COPIES)
 
     def copies_codes(self) -> bool:
         """Whether to copy them: once queries have lost as much without a copy as it costs."""

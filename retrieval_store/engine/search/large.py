@@ -123,7 +123,7 @@ def _all(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     """All codes of the space, with bits for the slots that are allowed."""
     space, allowed = context.space, context.allowed
     rest = coded.lacking(context.slots)
-    if allowed.bits is None and not space.dead and coded.stop <= context.slots:
+    if not allowed.restricts and not space.dead and coded.stop <= context.slots:
         return _ScanParts(coded.together, None, rest)
     rest = rest[allowed.allows(space.row_of_slot[rest])]
     return _ScanParts(coded.together, allowed.slot_bits(space, coded.stop), rest)
@@ -190,7 +190,7 @@ def by_clusters(
     space, clusters, slots = context.space, shown.clusters, context.slots
     stop = min(clusters.stop, slots)
     share = min(1.0, context.allowed.count / max(1, slots - space.dead))
-    whole = context.allowed.bits is None and not space.dead
+    whole = not context.allowed.restricts and not space.dead
     allowed = None if whole else context.allowed.slot_filter(space, clusters.stop)
     rest = _behind_clusters(context, codes, stop, which) if stop < slots else None
     most, answers = shown.recall.estimates_for(context.k), []

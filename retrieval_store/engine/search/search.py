@@ -298,7 +298,7 @@ class _DenseSearch:
         """Whether the allowed vectors, or codes, lie contiguously: because all are allowed, or
         because a copy of the codes is kept, or will be made by this call."""
         allowed = self._context.allowed
-        if allowed.bits is None and not self._context.space.dead:
+        if not allowed.restricts and not self._context.space.dead:
             return True
         return coded and (self._near.space in allowed.copies or self._context.copies_codes())
 

@@ -19,6 +19,7 @@ deque, which can't be split.
 import mmap
 import threading
 import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable
 from contextlib import suppress
@@ -199,6 +200,7 @@ WANTED_AFTER = 30  # layers are built once so many calls would have used them
 OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
 # Entries that say nothing of any row: at most, in number and bytes, but of any size so many.
 EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
+PLACES = 1_024  # of keys that were seen lately
 KEYS_NOTED = 10_000  # keys, wherever something is noted of any that callers ask for
 
 
@@ -334,6 +336,21 @@ class Payback(dict[Hashable, float]):
     def wanted(self) -> list[Hashable]:
         """The keys of layers that would have been of use WANTED_AFTER times."""
         return [key for key, times in [*self.items()] if times >= WANTED_AFTER] if self else []
+
+
+class SeenLately:
+    """Which keys were seen lately: of all that share a place the last one, so that ever new keys
+    take no memory."""
+
+    def __init__(self) -> None:
+        self._places = array("q", bytes(8 * PLACES))
+
+    def again(self, key: Hashable) -> bool:
+        """Whether the key was seen lately; from now on it was."""
+        seen = hash(key)
+        before = self._places[seen % PLACES]
+        self._places[seen % PLACES] = seen
+        return before == seen
 
 
 class LayerCache:

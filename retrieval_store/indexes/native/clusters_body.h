@@ -144,13 +144,28 @@ static void rank_clusters(ClusterScan *scan)
     }
 }
 
+static int64_t number_of(const ClusterScan *scan, int64_t row)
+{
+    if (scan->width == 1)
+        return ((const uint8_t *)scan->numbers)[row];
+    if (scan->width == 2)
+        return ((const uint16_t *)scan->numbers)[row];
+    return ((const uint32_t *)scan->numbers)[row];
+}
+
 static int is_allowed(const ClusterScan *scan, uint32_t slot)
 {
     if (slot >= scan->limit)
         return 0;
     if (scan->row_of_slot) {
         int64_t row = scan->row_of_slot[slot];
-        return row >= 0 && (!scan->mask || scan->mask[row / 8] >> row % 8 & 1);
+        if (row < 0)
+            return 0;
+        if (scan->numbers) {
+            int64_t number = number_of(scan, row);
+            return number >= scan->first && number < scan->first + scan->span;
+        }
+        return !scan->mask || (scan->mask[row / 8] >> row % 8 & 1);
     }
     return !scan->allowed || (scan->allowed[slot / 32] >> slot % 32 & 1);
 }

@@ -158,8 +158,9 @@ typedef struct {
    halves, scores, which come first, and the clusters, of which so many are `ordered`, those before this
    `level`; floor: NAN until it is known; usual, slope: where the floor is below the usual one, exp(slope ×
    the difference) times as much is wanted; allowed: bits by slot, or NULL; row_of_slot: where
-   these are not known, which row a slot belongs to, negative for none, and mask: a bit for each row;
-   each NULL where it leaves out none; limit: slots from here on
+   these are not known, which row a slot belongs to, negative for none, and mask: a bit for each row, or
+   numbers: [rows] of so many bytes, of which `span` from the first on are allowed; each NULL where it
+   leaves out none; limit: slots from here on
    are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
    looked: places whether allowed or not; asked, passed: of rows whose estimates were good enough, and of
    these the allowed ones; found: [capacity] the best `most` so
@@ -180,6 +181,8 @@ typedef struct {
     const uint32_t *allowed;
     const int64_t *row_of_slot;
     const uint8_t *mask;
+    const void *numbers;
+    int64_t width, first, span;
     int64_t groups, limit, clusters, chunks;
     int32_t *products;
     float *terms;

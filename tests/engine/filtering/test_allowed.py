@@ -106,3 +106,42 @@ def test_a_filter_that_is_kept_isnt_evaluated_again_for_a_write_to_another_point
             things.query(query_embeddings=[0.0] * DIMENSION, where={"n": {"$lt": 3}})
             write(things, held, "n", [7], i)
     assert len(evaluated) == 1
+
+
+@settings(max_examples=up_to(40))
+@given(steps=steps)
+def test_ranges_that_are_asked_for_once_are_answered_as_others(steps):
+    with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
+        eager_codes(patch)
+        things = client.create_collection("things", embedding_function=None)
+        held, query = {}, np.full(DIMENSION, 0.3, np.float32)
+        write(things, held, "upsert", range(COUNT), 0)
+        things.count(where={"n": {"$lt": 3}})
+        for seed, (kind, chosen) in enumerate(steps, 1):
+            write(things, held, kind, chosen, seed)
+            things.count(where={"n": {"$lt": seed}})
+            for bound in (0.5, 2.5, 3.5):
+                where = {"n": {"$lt": bound + seed / 1_000}}
+                near = sorted(
+                    float(((p["vector"] - query) ** 2).sum())
+                    for p in held.values()
+                    if p["n"] < bound
+                )
+                found = things.query(query_embeddings=query, n_results=5, where=where)
+                assert np.allclose(found["distances"][0], near[:5], rtol=1e-6)
+                where = {"n": {"$lt": bound + seed / 2_000}}
+                assert things.count(where=where) == len(near)
+                assert len(things.get(where=where, include=[])["ids"]) == len(near)
+
+
+def test_ranges_that_are_asked_for_once_are_not_kept():
+    with retrieval_store.Client() as client:
+        things = client.create_collection("things", embedding_function=None)
+        write(things, {}, "upsert", range(COUNT), 0)
+        for _ in range(2):
+            things.count(where={"n": {"$lt": 3}})
+        before = things.stats()["memory"]["filters"]
+        for i in range(1, 100):
+            where = {"n": {"$lt": 3 - i / 1_000}}
+            assert things.count(where=where) == things.count(where={"n": {"$lt": 3}})
+        assert things.stats()["memory"]["filters"] <= before + 100

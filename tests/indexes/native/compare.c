@@ -244,11 +244,18 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
         allowed[block] = (uint32_t)(int32_t)(chance() * 2147483647.0) * 2654435761u;
     int64_t *owners = room(count, 8); /* rows in falling order */
     uint8_t *mask = room(count / 8 + 1, 1);
+    int64_t width = 1 << count % 3;
+    uint8_t *numbers = room(count, width); /* 5 or 6 of an allowed row, else 4 or 7 */
     for (int64_t slot = 0; slot < count; slot++) {
         int is_allowed = allowed[slot / BLOCK] >> slot % BLOCK & 1;
         owners[slot] = is_allowed || slot % 2 ? count - 1 - slot : -1;
         int64_t row = count - 1 - slot;
         mask[row / 8] |= (uint8_t)(is_allowed << row % 8);
+        uint32_t told = (uint32_t)(row % 2 ? 4 + is_allowed : 7 - is_allowed);
+        uint8_t one = (uint8_t)told;
+        uint16_t two = (uint16_t)told;
+        memcpy(numbers + row * width, width == 1 ? (void *)&one : width == 2 ? (void *)&two : &told,
+               (size_t)width);
     }
     int64_t capacity = 2 * count + 64, size = 1, wrong = 0;
     while (size < 2 * capacity)
@@ -277,10 +284,11 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
             Turned turned;
             Places parts[] = {{places, offsets}};
             All *all = sought_of(count);
-            int by_rows = kind == 1 && number % 2; /* the same rows said in two ways */
+            int64_t way = kind == 1 ? (number + count) % 3 : 3; /* the same rows said in three ways */
             ClusterScan scan = {parts, 1, &piece, radii, &centre_frame, &frame, query, other, wide,
-                                &turned, digits, tables, kind == 1 && !by_rows ? allowed : NULL,
-                                by_rows ? owners : NULL, by_rows ? mask : NULL, groups, limit,
+                                &turned, digits, tables, way == 0 ? allowed : NULL,
+                                way == 1 || way == 2 ? owners : NULL, way == 1 ? mask : NULL,
+                                way == 2 ? numbers : NULL, width, 5, 2, groups, limit,
                                 CLUSTERS, chunks, products, terms, levels, order, 0, 0, 0, 16 * count,
                                 0, 0, 0, found, 0, capacity, count, index, size, 16, &wanted,
                                 all->sought, length, -INFINITY, 0, 0, NAN, 0.1, 1};
@@ -318,7 +326,7 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
     ClusterEncoding outside = {&frame, rows, slots, count, FLOAT32, 1, 0, centres, places, own, other};
     wrong += rs_cluster_encode(&outside) != OUTSIDE;
     void *all[] = {rows, centres, mean, signs, query, own, other, wide, places, slots, allowed, owners,
-                   mask, found, index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
+                   mask, numbers, found, index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
                    (void *)piece.rows, (void *)piece.finer};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         free(all[i]);

@@ -15,7 +15,7 @@ from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, CollectionWrite, StoreHooks
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
-from retrieval_store.engine.filtering.select import count_within, select
+from retrieval_store.engine.filtering.select import count_matching, count_within, select
 from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS
 from retrieval_store.engine.search.search import EngineRanker
@@ -241,9 +241,7 @@ class PointStore:
     @traced("number")
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
-        return self.access.read(
-            lambda view: filter_result(view, self._living(view, expression), evaluate).count
-        )
+        return self.access.read(lambda view: count_matching(view, self._living(view, expression)))
 
     @traced("number")
     def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:

@@ -34,6 +34,7 @@ from retrieval_store.engine.filtering.cache import FilterView
 from retrieval_store.engine.filtering.segments import (
     DistinctNumbers,
     Postings,
+    RowsInRuns,
     Segment,
     ValueSegment,
     build_segment,
@@ -230,6 +231,22 @@ def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None
             mask[_in_one_piece(segment.rows)] = False
         found.mark(mask)
     return mask[:rows]
+
+
+def column_count(column: KeptColumn, leaf: ColumnLeaf, gone: Ints, rows: int) -> int | None:
+    """For how many rows a leaf holds, without those that are gone, ascending: as postings tell it;
+    None where they don't, or where rows are stale."""
+    total = 0
+    for segment, above in zip(column.segments, column.above(), strict=True):
+        found = leaf.found_in(segment)
+        is_known = not len(segment.rows) or int(segment.rows[-1]) < rows
+        if not is_known or not isinstance(found, RowsInRuns) or len(column.stale):
+            return None
+        count = found.count(gone if above is None else unite_rows(above, gone))
+        if count is None:
+            return None
+        total += count
+    return total if column.segments else None
 
 
 def _in_one_piece(rows: Ints) -> slice | Ints:

@@ -38,8 +38,9 @@ from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId, most_frequent
 
 ORDERED: tuple[ScalarKind, ...] = ("float", "time")
-_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
-_NOTHING: _Part = (np.empty(0, np.int64), np.empty(0, np.int64))
+_Ordered: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
+_Part: TypeAlias = tuple[Postings, Ints]  # of a column, and how often each value comes
+_NOTHING: _Ordered = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,59 @@ def facet(
     """The values in any of the columns, in none of which a point has what it has in another, with
     how many of the points that fulfil the expression have each; see `most_frequent`."""
     totals: Counter[tuple[bool, Scalar]] = Counter()
-    for pairs in (some for values in columns for some in _pairs(view, values, expression)):
-        distinct = [(type(value) is bool, value) for value in pairs.postings.distinct()]
-        numbers = pairs.numbers
-        if len(pairs.postings.numbers) > 1:  # among which are integers that equal floats
-            first: dict[tuple[bool, Scalar], int] = {}
-            equal = np.array([first.setdefault(value, i) for i, value in enumerate(distinct)])
-            numbers, _ = np.unique(np.stack([equal[numbers], pairs.rows]), axis=1)
-        counts = np.bincount(numbers, minlength=len(distinct))
-        found = np.flatnonzero(counts)
-        totals.update(
-            dict(zip([distinct[i] for i in found.tolist()], counts[found].tolist(), strict=True))
-        )
+    parts = [part for values in columns for part in _counted(view, values, expression)]
+    found = [np.flatnonzero(counts) for _, counts in parts]
+    if parts and limit is not None:
+        _leave_foremost(parts, found, limit)
+    for (postings, counts), some in zip(parts, found, strict=True):
+        for value, count in zip(postings.scalars(some), counts[some].tolist(), strict=True):
+            totals[type(value) is bool, value] += count
     return most_frequent(totals, limit)
+
+
+def _leave_foremost(parts: Sequence[_Part], found: list[Ints], limit: int) -> None:
+    """Leave of the values found in the largest part those that may be among the first `limit`: its
+    own foremost, and those that are in other parts, too."""
+    largest = max(range(len(parts)), key=lambda i: len(found[i]))
+    postings, counts = parts[largest]
+    if len(postings.numbers) > 1:  # of which some may equal others
+        return
+    others = [
+        value for i, (one, _) in enumerate(parts) if i != largest for value in one.scalars(found[i])
+    ]
+    foremost = postings.foremost(counts, limit + len(others))
+    found[largest] = np.union1d(foremost, postings.numbers_of(others, loose=True)).astype(np.int64)
+
+
+def _counted(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Part]:
+    """For each segment of the column that any of the points has a value in, how many of those that
+    fulfil the expression have each."""
+    mask = filter_result(view, expression, evaluate).mask
+    height, some_dead = len(view.state.pks), view.state.some_dead
+    column = current_columns(view, [values])[values]
+    for i, (segment, above) in enumerate(zip(column.segments, column.above(), strict=True)):
+        assert isinstance(segment, ValueSegment)
+        among = mask
+        if mask is None and (some_dead or (len(segment.rows) and segment.rows[-1] >= height)):
+            among = view.state.alive
+        counts = segment.values.groups.counts(among, above)
+        if counts is None:
+            pairs = [*_pairs(view, values, expression)][i]
+            counts = _distinct_counts(pairs)
+        if counts.any():
+            yield segment.values, counts
+
+
+def _distinct_counts(pairs: _Pairs) -> Ints:
+    """How many rows have each value, where a row may have several; of numbers that are equal though
+    of another type it counts for the first."""
+    numbers, count = pairs.numbers, len(pairs.postings.groups.offsets) - 1
+    if len(pairs.postings.numbers) > 1:
+        first: dict[tuple[bool, Scalar], int] = {}
+        distinct = [(type(value) is bool, value) for value in pairs.postings.distinct()]
+        equal = np.array([first.setdefault(value, i) for i, value in enumerate(distinct)])
+        numbers, _ = np.unique(np.stack([equal[numbers], pairs.rows]), axis=1)
+    return np.bincount(numbers, minlength=count)
 
 
 def kinds(view: FilterView, path: PayloadPath, expression: Expression | None) -> list[str]:
@@ -135,7 +176,7 @@ def in_order(
     return rows[np.sort(first)]
 
 
-def _sort_parts(parts: list[_Part], descending: bool) -> _Part:
+def _sort_parts(parts: list[_Ordered], descending: bool) -> _Ordered:
     """Rows and their numbers, sorted by number and then by row."""
     parts = [part for part in parts if len(part[0])] or [_NOTHING]
     rows = np.concatenate([rows for rows, _ in parts])
@@ -145,7 +186,7 @@ def _sort_parts(parts: list[_Part], descending: bool) -> _Part:
     return rows[order], numbers[order]
 
 
-def _ends(pairs: _Pairs, bounds: Between, limit: int | None, descending: bool) -> _Part:
+def _ends(pairs: _Pairs, bounds: Between, limit: int | None, descending: bool) -> _Ordered:
     """The rows and numbers within the bounds; of many only those at the wanted end."""
     if not pairs.postings.numbers:
         return _NOTHING

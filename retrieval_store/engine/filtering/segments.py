@@ -17,6 +17,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
+from heapq import nsmallest
 from itertools import chain, compress
 from typing import Any, TypeAlias
 
@@ -66,6 +67,31 @@ class RowGroups:
         dense = 0 if self.dense is None else self.dense.nbytes
         return own_bytes(self.rows, self.offsets) + dense
 
+    def numbers_of(self, rows: Ints) -> Unsigned | None:
+        """The numbers of those of the rows, ascending, that lie among these, where each row has one
+        at most."""
+        if self.dense is None:
+            return None
+        first, last = np.searchsorted(rows, (self.first, self.first + len(self.dense))).tolist()
+        return self.dense[rows[first:last] - self.first]
+
+    def counts(self, mask: Bools | None, without: Ints | None) -> Ints | None:
+        """How many rows have each number, of those of a mask, of all if None, without some rows;
+        None where rows may have several numbers."""
+        if self.dense is None:
+            return None
+        if mask is None and without is None:
+            return np.diff(self.offsets).astype(np.int64)
+        good = np.ones(len(self.dense), np.bool_)
+        if mask is not None:
+            part = mask[self.first : self.first + len(good)]
+            good[: len(part)], good[len(part) :] = part, False
+        if without is not None:
+            first, last = np.searchsorted(without, (self.first, self.first + len(good))).tolist()
+            good[without[first:last] - self.first] = False
+        count = len(self.offsets) - 1
+        return np.bincount(self.dense[good], minlength=count)[:count]
+
     def mark(self, mask: Bools, runs: Sequence[Run]) -> None:
         """Set the mask, over rows, where the number is in one of the runs."""
         cuts = [(int(self.offsets[start]), int(self.offsets[stop])) for start, stop in runs]
@@ -91,6 +117,20 @@ class RowsInRuns:
     def mark(self, mask: Bools) -> None:
         """Set the mask, over rows, at these."""
         self.groups.mark(mask, self.runs)
+
+    def count(self, without: Ints) -> int | None:
+        """How many there are, without some rows, ascending: the ends of the runs tell it. None
+        where rows may have several numbers."""
+        offsets, numbers = self.groups.offsets, self.groups.numbers_of(without)
+        if numbers is None:
+            return None
+        total = sum(int(offsets[stop] - offsets[start]) for start, stop in self.runs)
+        if not len(numbers):
+            return total
+        is_sought = np.zeros(len(offsets), np.bool_)
+        for start, stop in self.runs:
+            is_sought[start:stop] = True
+        return total - int(np.count_nonzero(is_sought[numbers]))
 
     def as_range(self, height: int) -> "RowRange | None":
         """The same as a range, if it is one and says the number of each of `height` rows."""
@@ -265,16 +305,16 @@ class Postings:
 
     def equal(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
         """The rows of any of the values; unless `loose`, integers equal no floats."""
-        return RowsInRuns(self.groups, runs_of(self._numbers_of(values, loose)))
+        return RowsInRuns(self.groups, runs_of(self.numbers_of(values, loose)))
 
     def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
         """The rows of any other value."""
-        stops = [(n, n + 1) for n in sorted(set(self._numbers_of(values, loose)))]
+        stops = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
         edges = [0, *chain.from_iterable(stops), self.false + 2]
         runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
         return RowsInRuns(self.groups, [run for run in runs if run[0] < run[1]])
 
-    def _numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
+    def numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
         """The numbers of those of the values that are there."""
         found = [self.false + value for value in values if isinstance(value, bool)]
         found += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
@@ -290,9 +330,41 @@ class Postings:
         numbers = [number for part in self.numbers for number in part.values.tolist()]
         return [*self.texts, *numbers, False, True]
 
+    def scalars(self, numbers: Ints) -> list[Scalar]:
+        """Those with these numbers, ascending."""
+        strings, others, bools = np.split(
+            numbers, numbers.searchsorted((len(self.texts), self.false))
+        )
+        texts = [*self.texts] if len(strings) else []
+        found: list[Scalar] = [texts[number] for number in strings.tolist()]
+        for part in self.numbers:
+            first, last = others.searchsorted((part.first, part.first + len(part.values)))
+            found += part.values[others[first:last] - part.first].tolist()
+        return found + [bool(number > self.false) for number in bools.tolist()]
+
     def between(self, bounds: Interval) -> RowsInRuns:
         """The rows of numbers inside the bounds."""
         return RowsInRuns(self.groups, [part.between(bounds) for part in self.numbers])
+
+    def foremost(self, counts: Ints, limit: int) -> Ints:
+        """The numbers of scalars among which are the first `limit` by how often they come, of
+        equally frequent ones the least, bools before numbers before strings; where numbers are of
+        one type at most."""
+        found = np.flatnonzero(counts)
+        if not 0 < limit < len(found):
+            return found
+        of_each = counts[found]
+        least = np.partition(of_each, -limit)[-limit]
+        sure, tied = found[of_each > least], found[of_each == least]
+        wanted, (strings, numbers, bools) = (
+            limit - len(sure),
+            np.split(tied, np.searchsorted(tied, (len(self.texts), self.false))),
+        )
+        texts = [*self.texts] if len(strings) > wanted else []
+        if texts:
+            some = nsmallest(wanted, [texts[number] for number in strings.tolist()])
+            strings = np.array([self.texts[text] for text in some], np.int64)
+        return np.sort(np.concatenate([sure, bools, numbers[:wanted], strings]))
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowsInRuns:
         """The rows of the strings that fulfil something, which is asked of all at once."""

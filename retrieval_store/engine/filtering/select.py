@@ -24,13 +24,21 @@ from retrieval_store.engine.filtering.cache import (
     filter_result,
     key_of,
 )
-from retrieval_store.engine.filtering.columns import KeptColumn, current_columns
+from retrieval_store.engine.filtering.columns import (
+    KeptColumn,
+    column_count,
+    columns_at,
+    current_columns,
+    note_use,
+)
 from retrieval_store.engine.filtering.evaluate import filter_rows, matching, scan_rows, split
 from retrieval_store.engine.filtering.segments import ValueSegment
+from retrieval_store.engine.state.caches import NOTHING_STALE
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.dates import SECOND
+from retrieval_store.filters.leaves import ColumnLeaf, column_of
 from retrieval_store.filters.nodes import Expression, Not, Or
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Between
@@ -63,6 +71,28 @@ def select(
         mask = filter_result(view, expression, evaluate).mask
         return rows_of_mask(view.state.alive if mask is None else mask, limit, offset)
     return _first(view, expression, offset + limit)[offset:]
+
+
+def count_matching(view: FilterView, expression: Expression | None) -> int:
+    """How many points fulfil the expression. Of a condition on one column in memory the postings
+    tell it, without a look at any row."""
+    if expression is None:
+        return view.state.count
+    found = None if _is_cached(view, expression) else _count_by_postings(view, expression)
+    return filter_result(view, expression, evaluate).count if found is None else found
+
+
+def _count_by_postings(view: FilterView, expression: Expression) -> int | None:
+    leaf = expression.term if isinstance(expression, Not) else expression
+    if not isinstance(leaf, ColumnLeaf):
+        return None
+    state, column = view.state, column_of(leaf)
+    gone = np.flatnonzero(~state.alive) if state.some_dead else NOTHING_STALE
+    layers = columns_at(view, [column])[column]
+    found = column_count(layers, leaf, gone, len(state.pks))
+    if found is not None and not layers.is_empty:
+        note_use(view, column.path)
+    return state.count - found if found is not None and leaf is not expression else found
 
 
 def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:

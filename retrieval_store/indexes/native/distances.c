@@ -79,16 +79,8 @@ double distance_of_slot(const Distances *wanted, int64_t slot)
 
 void fetch_row(const Distances *wanted, int64_t slot)
 {
-#if defined(__GNUC__) || defined(__clang__)
-    static const int64_t sizes[] = {4, 2, 1};
-    int64_t bytes = wanted->dimension * sizes[wanted->datatype];
-    if (slot < 0 || slot >= wanted->row_count)
-        return;
-    for (int64_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch((const uint8_t *)wanted->rows + slot * bytes + at, 0, 2);
-#else
-    (void)wanted, (void)slot;
-#endif
+    if (slot >= 0 && slot < wanted->row_count)
+        fetch(wanted->rows, slot, wanted->dimension, wanted->datatype);
 }
 
 EXPORTED int rs_distances(const Distances *wanted)

@@ -16,6 +16,7 @@
 
 #define LARGEST_SQUARE 1e24f            /* of rows and of distances; beyond, nothing is proved */
 #define SMALLEST_SQUARE 1e-24f
+#define FETCHED 16 /* rows that lie apart in memory are fetched so many before they are looked at */
 
 /* The score of a row, what grows as the distance falls, and a bound of its error: infinite where
    float32 can't tell. */
@@ -70,6 +71,9 @@ static int scan_floats(FloatScan *scan)
             return OUTSIDE;
         if (!left--)
             return MORE;
+        int64_t ahead = scan->slots && scan->row + FETCHED < scan->count ? scan->slots[scan->row + FETCHED] : -1;
+        if (ahead >= 0 && ahead < scan->row_count)
+            fetch(scan->rows, ahead, scan->dimension, scan->datatype);
         const float *row = widened(scan->rows, slot, scan->dimension, scan->datatype, scan->room);
         Scored scored = by_distance ? scored_by_distance(scan, row, gamma)
                                     : scored_by_product(scan, row, gamma);

@@ -34,4 +34,18 @@ static inline const float *widened(const void *rows, int64_t row, int64_t dimens
     return room;
 }
 
+/* Have the processor fetch a row into its second cache: of rows that don't follow one another it can't
+   know which is next. */
+static inline void fetch(const void *rows, int64_t row, int64_t dimension, int64_t datatype)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    static const int64_t sizes[] = {4, 2, 1};
+    int64_t bytes = dimension * sizes[datatype];
+    for (int64_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch((const uint8_t *)rows + row * bytes + at, 0, 2);
+#else
+    (void)rows, (void)row, (void)dimension, (void)datatype;
+#endif
+}
+
 #endif

@@ -143,20 +143,25 @@ class Places(NamedTuple):
 class RowFilter(NamedTuple):
     """Which slots are allowed: those of some rows. row_of_slot: (slots,) int64, negative for slots
     without a row; bits: one for each row, 8 to a number; or numbers: (rows,) unsigned, of which
-    those from the first of `run` on are allowed, below the second; all rows where both are None."""
+    those from the first of `run` on are allowed, below the second, but of the rows `over`,
+    ascending, `held`; all rows where bits and numbers are None."""
 
     row_of_slot: Ints
     bits: Bytes | None
     numbers: npt.NDArray[np.unsignedinteger[Any]] | None = None
     run: tuple[int, int] = (0, 0)
+    over: Ints = np.empty(0, np.int64)
+    held: Ints = np.empty(0, np.int64)
 
     def passes(self, slots: Ints) -> Bools:
         """(slots,) whether they are allowed."""
         rows = self.row_of_slot[slots]
         known = rows >= 0
         if self.numbers is not None:
-            numbers = self.numbers[rows]
-            known &= (numbers >= self.run[0]) & (numbers < self.run[1])
+            numbers = np.append(self.numbers, 0).take(rows, mode="clip").astype(np.int64)
+            inside = (numbers >= self.run[0]) & (numbers < self.run[1])
+            inside &= (rows < len(self.numbers)) & ~np.isin(rows, self.over)
+            known &= inside | np.isin(rows, self.held)
         return known if self.bits is None else known & bits_at(self.bits, rows)
 
 
@@ -249,6 +254,7 @@ class Clusters:
 
 
 ESTIMATE = 8  # bytes
+NO_ROW_FILTER = (0,) * 11
 ROOMS = 8  # that are kept, for as many threads
 
 
@@ -329,12 +335,13 @@ class _ScanRoom:
         assert compiled is not None
         (groups, count, chunks), (allowed, limit) = self._sizes, among
         if isinstance(allowed, RowFilter):
-            numbers, (first, stop) = allowed.numbers, allowed.run
-            width = 0 if numbers is None else numbers.itemsize
+            numbers, over, held = allowed.numbers, allowed.over, allowed.held
+            sizes = (0, 0) if numbers is None else (numbers.itemsize, len(numbers))
             by_row = address(allowed.row_of_slot), address(allowed.bits), address(numbers)
-            filters = 0, *by_row, width, first, stop - first
+            changed = address(over), len(over), address(held), len(held)
+            filters = 0, *by_row, *sizes, *allowed.run, *changed
         else:
-            filters = address(allowed), 0, 0, 0, 0, 0, 0
+            filters = address(allowed), *NO_ROW_FILTER
         at = self._at["query"]
         self._memory[at : at + 4 * self._dimension] = query.astype(np.float32).tobytes()
         CLUSTER_SCAN.pack_into(

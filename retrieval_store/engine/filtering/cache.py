@@ -72,11 +72,12 @@ class FilterResult:
         count: int,
         key: Key | None = None,
         within: RowRange | None = None,
+        height: int = 0,
     ) -> None:
         self.key, self.count, self.uses, self.counted = key, count, 0, 0
         self.restricts = mask is not None or within is not None
         self._bits, self._within = None if mask is None else bits_of(mask), within
-        self._height = 0 if mask is None else len(mask)
+        self._height = height if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
         self.passes: dict[str, Any] = {}
@@ -87,7 +88,7 @@ class FilterResult:
     def mask(self) -> Bools | None:
         """(rows,) bool: which are allowed; None when there is no filter."""
         if self._within is not None:
-            return self._within.mask()
+            return self._within.mask(self._height)
         if self._bits is None:
             return None
         return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
@@ -148,8 +149,9 @@ class FilterResult:
         if self.uses > 0 or len(space.row_of_slot.at) or space.space.name in self._slot_bits:
             return self.slot_bits(space, stop)
         if self._within is not None:
-            run = self._within.start, self._within.stop
-            return RowFilter(space.row_of_slot.base, None, self._within.numbers, run)
+            within = self._within
+            of_range = within.numbers, within.run, within.over, within.held
+            return RowFilter(space.row_of_slot.base, None, *of_range)
         return RowFilter(space.row_of_slot.base, self._bits)
 
     def followed_by(
@@ -327,7 +329,7 @@ def filter_result(
     else:
         within = evaluator.matching_range(view, expression)
         if within is not None and (key is None or not view.caches.seen.again(key)):
-            return FilterResult(None, within.count, key, within)
+            return FilterResult(None, within.count, key, within, len(view.state.pks))
         mask = evaluator.matching(view, expression)
         result = FilterResult(mask, int(np.count_nonzero(mask)), key)
     view.caches.allowed.keep(result, view.state)

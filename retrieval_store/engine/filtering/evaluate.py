@@ -23,7 +23,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shorten
-from retrieval_store.engine.filtering.cache import FilterView, Key, key_of
+from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, Key, key_of
 from retrieval_store.engine.filtering.columns import (
     Columns,
     column_mask,
@@ -32,7 +32,7 @@ from retrieval_store.engine.filtering.columns import (
     current_columns,
     note_use,
 )
-from retrieval_store.engine.filtering.segments import RowRange, RowsInRuns, keys_of
+from retrieval_store.engine.filtering.segments import RowRange, RowsInRuns, keys_of, range_of
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
@@ -84,18 +84,22 @@ def matching(
 
 def matching_range(view: FilterView, expression: Expression) -> RowRange | None:
     """The points that fulfil the expression as a range of values, if it is one condition on a
-    column in memory that says the value of each row, and every row is of a point."""
-    if view.state.some_dead or not isinstance(expression, ColumnLeaf):
+    column in memory that says the value of each row."""
+    if not isinstance(expression, ColumnLeaf):
         return None
-    column = column_of(expression)
+    state, column = view.state, column_of(expression)
     layers = columns_at(view, [column])[column]
-    if len(layers.stale) or len(layers.segments) != 1:
+    if layers.segments and 0 < len(layers.stale) <= FOLLOWED:
+        layers = current_columns(view, [column])[column]
+    if len(layers.stale) or not layers.segments:
         return None
-    found = expression.found_in(layers.segments[0])
-    if not isinstance(found, RowsInRuns):
+    found = [*map(expression.found_in, layers.segments)]
+    in_runs = [one for one in found if isinstance(one, RowsInRuns)]
+    if len(in_runs) < len(found):
         return None
     note_use(view, column.path)
-    return found.as_range(len(view.state.pks))
+    gone = np.flatnonzero(~state.alive) if state.some_dead else NOTHING_STALE
+    return range_of(in_runs, [s.rows for s in layers.segments], gone, len(state.pks))
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:

@@ -45,6 +45,7 @@ Numbers32: TypeAlias = npt.NDArray[np.int32]
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 Unsigned: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 SPREAD = 2  # rows lie close together where they are at least one in so many
+MOST_CHANGED = 4_096  # rows beside those of a column's lowest segment, for it to be asked
 COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
 
 
@@ -132,41 +133,86 @@ class RowsInRuns:
             is_sought[start:stop] = True
         return total - int(np.count_nonzero(is_sought[numbers]))
 
-    def as_range(self, height: int) -> "RowRange | None":
-        """The same as a range, if it is one and says the number of each of `height` rows."""
-        runs, dense = [run for run in self.runs if run[0] < run[1]], self.groups.dense
-        if len(runs) != 1 or dense is None or self.groups.first or len(dense) != height:
-            return None
-        return RowRange(self.groups.rows, self.groups.offsets, dense, *runs[0])
+    def listed(self) -> Ints:
+        """The rows, by number; those with several numbers may come more than once."""
+        offsets = self.groups.offsets
+        parts = [self.groups.rows[offsets[start] : offsets[stop]] for start, stop in self.runs]
+        return np.concatenate([NO_ROWS, *parts]).astype(np.int64)
+
+
+NO_ROWS = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class RowRange:
-    """The rows with a number from `start` on, below `stop`. numbers: of each row; rows, offsets:
-    see `RowGroups`. A row is asked, or the rows are listed, without a pass over all of them."""
+    """The rows whose values are in a range, which are asked one by one, or listed, without a pass
+    over all.
 
-    rows: Numbers32
-    offsets: Numbers32
-    numbers: Unsigned
-    start: int
-    stop: int
+    They are those with a number of `run`, but for the rows `over`, ascending, that were written or
+    deleted since: of these they are `held`, ascending.
+    """
+
+    groups: RowGroups
+    run: Run
+    over: Ints
+    held: Ints
+
+    @property
+    def numbers(self) -> Unsigned:
+        """The number of each row from the first on; later rows have none."""
+        assert self.groups.dense is not None
+        return self.groups.dense
 
     @property
     def count(self) -> int:
         """How many they are."""
-        return int(self.offsets[self.stop] - self.offsets[self.start])
+        offsets, (start, stop) = self.groups.offsets, self.run
+        replaced = self.groups.numbers_of(self.over)
+        assert replaced is not None
+        gone = np.count_nonzero(_in_range(replaced, start, stop))
+        return int(offsets[stop] - offsets[start]) - int(gone) + len(self.held)
 
     def listed(self) -> Ints:
-        """The rows, by number."""
-        return self.rows[self.offsets[self.start] : self.offsets[self.stop]].astype(np.int64)
+        """The rows, in any order."""
+        rows = RowsInRuns(self.groups, [self.run]).listed()
+        if len(self.over):
+            rows = np.concatenate([rows[~np.isin(rows, self.over)], self.held])
+        return rows
 
     def has(self, rows: Ints) -> Bools:
         """Which of these rows are among them."""
-        return _in_range(self.numbers[rows], self.start, self.stop)
+        numbers = self.numbers
+        if not len(numbers):
+            return np.isin(rows, self.held)
+        found = (rows < len(numbers)) & _in_range(numbers.take(rows, mode="clip"), *self.run)
+        return (found & ~np.isin(rows, self.over)) | np.isin(rows, self.held)
 
-    def mask(self) -> Bools:
-        """(rows,) bool: which rows are among them."""
-        return _in_range(self.numbers, self.start, self.stop)
+    def mask(self, height: int) -> Bools:
+        """(height,) bool: which rows are among them."""
+        mask, numbers = np.zeros(height, np.bool_), self.numbers
+        mask[: len(numbers)] = _in_range(numbers, *self.run)
+        mask[self.over] = False
+        mask[self.held] = True
+        return mask
+
+
+def range_of(
+    found: Sequence[RowsInRuns], rows: Sequence[Ints], gone: Ints, height: int
+) -> RowRange | None:
+    """What a condition finds in the segments of a column, from the bottom up, as a range. rows: of
+    each segment; gone: rows without a point, ascending. None where it isn't one of few changes."""
+    groups, runs = found[0].groups, [run for run in found[0].runs if run[0] < run[1]]
+    changed = sum(map(len, rows[1:])) + len(gone)
+    if groups.dense is None or groups.first or len(groups.dense) > height:
+        return None
+    if len(runs) > 1 or changed > MOST_CHANGED:
+        return None
+    over, held = gone, NO_ROWS.astype(np.int64)
+    for some, its in zip(found[1:], rows[1:], strict=True):
+        over = np.union1d(over, its)
+        held = np.union1d(held[~np.isin(held, its)], some.listed())
+    over, held = over[over < height], held[(held < height) & ~np.isin(held, gone)]
+    return RowRange(groups, runs[0] if runs else (0, 0), over, held)
 
 
 def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:

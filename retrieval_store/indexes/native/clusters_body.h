@@ -153,6 +153,29 @@ static int64_t number_of(const ClusterScan *scan, int64_t row)
     return ((const uint32_t *)scan->numbers)[row];
 }
 
+static int is_among(const int64_t *rows, int64_t count, int64_t row)
+{
+    int64_t low = 0, high = count;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (rows[middle] < row)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && rows[low] == row;
+}
+
+static int is_in_range(const ClusterScan *scan, int64_t row)
+{
+    if (is_among(scan->over, scan->over_count, row))
+        return is_among(scan->held, scan->held_count, row);
+    if (row >= scan->numbered)
+        return 0;
+    int64_t number = number_of(scan, row);
+    return number >= scan->first && number < scan->stop;
+}
+
 static int is_allowed(const ClusterScan *scan, uint32_t slot)
 {
     if (slot >= scan->limit)
@@ -161,10 +184,8 @@ static int is_allowed(const ClusterScan *scan, uint32_t slot)
         int64_t row = scan->row_of_slot[slot];
         if (row < 0)
             return 0;
-        if (scan->numbers) {
-            int64_t number = number_of(scan, row);
-            return number >= scan->first && number < scan->first + scan->span;
-        }
+        if (scan->width)
+            return is_in_range(scan, row);
         return !scan->mask || (scan->mask[row / 8] >> row % 8 & 1);
     }
     return !scan->allowed || (scan->allowed[slot / 32] >> slot % 32 & 1);

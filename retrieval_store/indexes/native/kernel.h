@@ -159,9 +159,9 @@ typedef struct {
    `level`; floor: NAN until it is known; usual, slope: where the floor is below the usual one, exp(slope ×
    the difference) times as much is wanted; allowed: bits by slot, or NULL; row_of_slot: where
    these are not known, which row a slot belongs to, negative for none, and mask: a bit for each row, or
-   numbers: [rows] of so many bytes, of which `span` from the first on are allowed; each NULL where it
-   leaves out none; limit: slots from here on
-   are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
+   numbers: [numbered] of rows, of `width` bytes, of which those from `first` on are allowed, below `stop`,
+   but of the rows `over` those `held`, both ascending; width is 0 where there are no numbers, mask NULL
+   where it leaves out none; limit: slots from here on are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
    looked: places whether allowed or not; asked, passed: of rows whose estimates were good enough, and of
    these the allowed ones; found: [capacity] the best `most` so
    far, and others; index: [index_size], a power of two, to find slots that come twice; rows, sought:
@@ -182,7 +182,11 @@ typedef struct {
     const int64_t *row_of_slot;
     const uint8_t *mask;
     const void *numbers;
-    int64_t width, first, span;
+    int64_t width, numbered, first, stop;
+    const int64_t *over;
+    int64_t over_count;
+    const int64_t *held;
+    int64_t held_count;
     int64_t groups, limit, clusters, chunks;
     int32_t *products;
     float *terms;

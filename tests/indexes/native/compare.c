@@ -245,17 +245,26 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
     int64_t *owners = room(count, 8); /* rows in falling order */
     uint8_t *mask = room(count / 8 + 1, 1);
     int64_t width = 1 << count % 3;
-    uint8_t *numbers = room(count, width); /* 5 or 6 of an allowed row, else 4 or 7 */
+    uint8_t *numbers = room(count, width); /* 5 or 6 of an allowed row, else 4 or 7 … */
+    int64_t *over = room(count, 8), *held = room(count, 8), overs = 0, helds = 0; /* … but for these */
     for (int64_t slot = 0; slot < count; slot++) {
         int is_allowed = allowed[slot / BLOCK] >> slot % BLOCK & 1;
         owners[slot] = is_allowed || slot % 2 ? count - 1 - slot : -1;
         int64_t row = count - 1 - slot;
         mask[row / 8] |= (uint8_t)(is_allowed << row % 8);
-        uint32_t told = (uint32_t)(row % 2 ? 4 + is_allowed : 7 - is_allowed);
+        int said = slot % 5 ? is_allowed : !is_allowed;
+        uint32_t told = (uint32_t)(row % 2 ? 4 + said : 7 - said);
         uint8_t one = (uint8_t)told;
         uint16_t two = (uint16_t)told;
         memcpy(numbers + row * width, width == 1 ? (void *)&one : width == 2 ? (void *)&two : &told,
                (size_t)width);
+    }
+    for (int64_t row = 0; row < count; row++) {
+        if ((count - 1 - row) % 5 == 0) {
+            over[overs++] = row;
+            if (mask[row / 8] >> row % 8 & 1)
+                held[helds++] = row;
+        }
     }
     int64_t capacity = 2 * count + 64, size = 1, wrong = 0;
     while (size < 2 * capacity)
@@ -288,7 +297,8 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
             ClusterScan scan = {parts, 1, &piece, radii, &centre_frame, &frame, query, other, wide,
                                 &turned, digits, tables, way == 0 ? allowed : NULL,
                                 way == 1 || way == 2 ? owners : NULL, way == 1 ? mask : NULL,
-                                way == 2 ? numbers : NULL, width, 5, 2, groups, limit,
+                                way == 2 ? numbers : NULL, way == 2 ? width : 0, count, 5, 7, over,
+                                overs, held, helds, groups, limit,
                                 CLUSTERS, chunks, products, terms, levels, order, 0, 0, 0, 16 * count,
                                 0, 0, 0, found, 0, capacity, count, index, size, 16, &wanted,
                                 all->sought, length, -INFINITY, 0, 0, NAN, 0.1, 1};
@@ -326,7 +336,7 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
     ClusterEncoding outside = {&frame, rows, slots, count, FLOAT32, 1, 0, centres, places, own, other};
     wrong += rs_cluster_encode(&outside) != OUTSIDE;
     void *all[] = {rows, centres, mean, signs, query, own, other, wide, places, slots, allowed, owners,
-                   mask, numbers, found, index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
+                   mask, numbers, over, held, found, index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
                    (void *)piece.rows, (void *)piece.finer};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         free(all[i]);

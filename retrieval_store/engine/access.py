@@ -70,7 +70,12 @@ from retrieval_store.engine.storage.schema import (
     numbers_of_spaces,
     read_head,
 )
-from retrieval_store.engine.storage.vectors import VectorArray, VectorFile, VectorRows
+from retrieval_store.engine.storage.vectors import (
+    VectorArray,
+    VectorFile,
+    VectorRows,
+    restore_unsynced,
+)
 from retrieval_store.engine.text.inverted import measures_still_valid
 from retrieval_store.errors import (
     DamagedError,
@@ -107,19 +112,19 @@ class CachedState:
 class Memory:
     """One collection in memory. directory: of its files, None for a collection in memory only;
     files: the derived files that may be used, None for none; find_class: returns the class of an
-    index by name; database: the path of points.sqlite, for messages; compacting: a lock held while
-    this process makes a new generation; state_rests_until: by the clock, when the state may be
-    saved again."""
+    index by name; may_write: whether the store was opened for writing; compacting: a lock held
+    while this process makes a new generation; state_rests_until: by the clock, when the state may
+    be saved again."""
 
     def __init__(
         self,
         directory: Path | None,
         files: DerivedFiles | None,
         find_class: FindClass,
-        database: Path,
+        may_write: bool,
     ) -> None:
         self._directory, self._files = directory, files
-        self._find_class, self._database = find_class, database
+        self._find_class, self._may_write = find_class, may_write
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
         self.state_rests_until = 0.0
@@ -177,7 +182,10 @@ class Memory:
         return CachedState(step.state, caches_after(old.caches, head.seq, step.changed, opened))
 
     def _loaded(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
-        """The state, loaded from its derived file if that is usable, else from the database."""
+        """The state, loaded from its derived file if that is usable, else from the database. The
+        process that loads it may be the first since a power cut."""
+        if self._directory is not None:
+            restore_unsynced(connection, head.generation, self.open_vectors, self._may_write)
         if self._files is not None and is_worth_a_file(head.next_pk):
             from retrieval_store.engine.state.files import StateFile
 
@@ -427,7 +435,8 @@ class Access:
         self._files: DerivedFiles | None = None
         if directory is not None and hooks.uses_derived:
             self._files = DerivedFiles(directory, self.label)
-        self.memory = Memory(directory, self._files, hooks.find_class, database.path)
+        may_write = not database.is_read_only
+        self.memory = Memory(directory, self._files, hooks.find_class, may_write)
         self.dropped = False
         self.counted = False  # whether the store counts its descriptors; no longer once it's closed
         self.maintained = IDLE  # by this process

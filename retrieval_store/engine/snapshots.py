@@ -49,6 +49,7 @@ from retrieval_store.engine.storage.files import (
     TURNS_NAME,
     private_folder,
 )
+from retrieval_store.engine.storage.schema import has_unsynced
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
@@ -101,6 +102,9 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
     with begun_copy(path) as target, target.backup("main", source, "main") as backup:
         while not backup.done:
             backup.step(-1)
+        backup.finish()
+        if has_unsynced(target):  # the copies of the files are whole, and synced before they count
+            target.execute("DELETE FROM unsynced")
 
 
 def _reduce(directory: Path, hooks: StoreHooks) -> None:

@@ -2,6 +2,8 @@
 see, and work of the background that a test does itself. No test reaches for them by another way, so
 that a change inside is followed here alone."""
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -165,6 +167,24 @@ def writers(access: Any) -> Any:
 def in_line(access: Any) -> int:
     """How many of its writers work or wait."""
     return len(access._writers._line)
+
+
+def together(access: Any, calls: Sequence[Callable[[], object]]) -> None:
+    """Make calls that write in threads which all wait, in this order, before the first one goes on,
+    and wait for all."""
+    threads = [threading.Thread(target=call) for call in calls]
+
+    def gather() -> None:
+        for number, thread in enumerate(threads):
+            thread.start()
+            over = time.monotonic() + PATIENCE
+            while in_line(access) < number + 2:
+                assert time.monotonic() < over, "nobody waits"
+                time.sleep(0.001)
+
+    access._writers.take(gather)
+    for thread in threads:
+        thread.join(PATIENCE)
 
 
 def descriptors(access: Any) -> int:

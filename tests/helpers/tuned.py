@@ -41,6 +41,9 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "every_lock_timeout_ms": "engine.sqlite.LOCK_TIMEOUT_MS engine.access.LOCK_TIMEOUT_MS",
         "fewest_awake": "engine.store.MIN_AWAKE",
         "mounts": "engine.storage.files.MOUNTS",
+        # Vectors that go to their file by way of the database.
+        "small_bytes": "engine.storage.write.SMALL_BYTES",
+        "unsynced_bytes": "engine.storage.write.UNSYNCED_BYTES",
         # Maintenance.
         "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",
         "dead_cells": "engine.maintenance.compaction.DEAD_CELLS",

@@ -138,6 +138,7 @@ def _switch(
         copy = append_rows(write, copy, generation, vectors, now.pks[rows])
         query = "UPDATE spaces SET slots = ? WHERE number = ?"
         write.connection.execute(query, (copy.slots, space.space.number))
+    write.connection.execute("DELETE FROM unsynced")  # of the files before; these are synced
     _forget_blocks(write, generation)
     write_head(write.connection, replace(write.head, seq=write.head.seq + 1, generation=generation))
 

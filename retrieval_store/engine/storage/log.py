@@ -155,14 +155,19 @@ def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
         "INSERT OR REPLACE INTO presence VALUES (?, ?)",
         [(int(chunks[i]), bitmaps[i].tobytes()) for i in np.flatnonzero(has_any)],
     )
-    connection.executemany(
-        "DELETE FROM presence WHERE chunk = ?", [(int(chunk),) for chunk in chunks[~has_any]]
-    )
+    if not has_any.all():
+        connection.executemany(
+            "DELETE FROM presence WHERE chunk = ?", [(int(chunk),) for chunk in chunks[~has_any]]
+        )
 
 
 def _load(connection: apsw.Connection, pks: Ints) -> tuple[Ints, Ints, Bools]:
     """The chunks that hold the pks, ascending; the chunk of each pk; and their bits."""
-    chunks, places = np.unique(pks // CHUNK, return_inverse=True)
+    chunks, places = pks // CHUNK, np.zeros(len(pks), np.int64)
+    if len(pks) and (chunks == chunks[0]).all():  # as in most small writes
+        chunks = chunks[:1]
+    else:
+        chunks, places = np.unique(chunks, return_inverse=True)
     bits = np.zeros((len(chunks), CHUNK), np.bool_)
     if len(chunks):
         query = "SELECT chunk, bitmap FROM presence WHERE chunk IN carray(?)"

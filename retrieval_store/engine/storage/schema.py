@@ -16,6 +16,7 @@ changes   pks updated or deleted by each write, and which parts of these points,
 blobs     vectors of spaces that aren't dense: sparse ones, and several for one point
 derived   files that can be made again from the rest: what each is, up to which write it goes, its
           size and checksum
+unsynced  the last rows of a vector file, from `slot` on, as long as the file isn't synced
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -88,11 +89,19 @@ _SINCE_5 = """
     CREATE INDEX blobs_of_space ON blobs (space);
     DELETE FROM derived WHERE key GLOB 'sparse.*';
 """
+_SINCE_6 = """
+    CREATE TABLE unsynced (
+        number INTEGER PRIMARY KEY,
+        space INTEGER NOT NULL,
+        slot INTEGER NOT NULL,
+        rows BLOB NOT NULL
+    );
+"""
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
-    version=5,
+    version=6,
     main_table="head",
-    migrations={1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4, 4: _SINCE_5},
+    migrations={1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4, 4: _SINCE_5, 5: _SINCE_6},
     schema="""
         CREATE TABLE head (
             one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -178,6 +187,11 @@ def has_versions(connection: apsw.Connection) -> bool:
     return True
 
 
+def has_unsynced(connection: apsw.Connection) -> bool:
+    """Whether rows of vector files may be in the table `unsynced`, which formats before 6 lack."""
+    return bool(connection.pragma("user_version") >= 6)
+
+
 def named_space(connection: apsw.Connection, name: str) -> Space:
     """The vector space of this name; raises NotFoundError, also when it has just been dropped."""
     spaces = read_spaces(connection)
@@ -239,7 +253,7 @@ def insert_space(connection: apsw.Connection, name: str, space: NewSpace) -> Non
 def delete_space(connection: apsw.Connection, number: int) -> None:
     """Forget a vector space with all vectors in it. Its files go with the next maintenance."""
     connection.execute("DELETE FROM spaces WHERE number = ?", (number,))
-    for table in ("blocks", "blobs"):
+    for table in ("blocks", "blobs", "unsynced"):
         connection.execute(f"DELETE FROM {table} WHERE space = ?", (number,))
 
 

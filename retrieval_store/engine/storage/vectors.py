@@ -26,7 +26,7 @@ from retrieval_store.base import system
 from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
 from retrieval_store.base.system import sync_directory
 from retrieval_store.engine.sqlite import ContradictionError, select
-from retrieval_store.engine.storage.schema import Space
+from retrieval_store.engine.storage.schema import Space, has_unsynced, read_spaces
 from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.indexes.exact import Norms, norms_of
 
@@ -43,6 +43,16 @@ class VectorRows(Protocol):
 
     def append(self, slot: int, rows: Stored) -> None:
         """Write (n, dim) rows at `slot` and after, durably; not through the map."""
+
+    def append_unsynced(self, slot: int, rows: Stored) -> bool:
+        """Write rows that a power cut may take again, where there is durable room for them; returns
+        whether there was."""
+
+    def has(self, slot: int, rows: bytes) -> bool:
+        """Whether these are the rows at `slot` and after."""
+
+    def rewrite(self, slot: int, rows: bytes) -> None:
+        """Write rows again, which may be there; the next `append` makes them durable."""
 
     def rows(self, count: int) -> Stored:
         """The first `count` rows, (count, dim), read-only, not yet checked."""
@@ -160,6 +170,33 @@ class VectorFile:
         self._map_lock = threading.Lock()
         self._admission = Admission(rows_per_block(self._row_bytes))
 
+    def append_unsynced(self, slot: int, rows: Stored) -> bool:
+        if slot == 0:  # the name of the file may not be durable
+            return False
+        descriptor = self._opened(os.O_RDWR)
+        try:
+            fits = os.fstat(descriptor).st_size >= (slot + len(rows)) * self._row_bytes
+            if fits:
+                _write_all(descriptor, _bytes(rows), slot * self._row_bytes)
+            return fits
+        finally:
+            os.close(descriptor)
+
+    def has(self, slot: int, rows: bytes) -> bool:
+        descriptor = self._opened(os.O_RDONLY)
+        try:
+            return os.pread(descriptor, len(rows), slot * self._row_bytes) == rows
+        finally:
+            os.close(descriptor)
+
+    def rewrite(self, slot: int, rows: bytes) -> None:
+        descriptor = self._opened(os.O_RDWR)
+        try:
+            self._refuse_cut_off(os.fstat(descriptor).st_size, slot)
+            _write_all(descriptor, memoryview(rows), slot * self._row_bytes)
+        finally:
+            os.close(descriptor)
+
     def append(self, slot: int, rows: Stored) -> None:
         descriptor = self._opened(os.O_RDWR | os.O_CREAT)
         try:
@@ -258,6 +295,15 @@ class VectorArray:
             self._buffer = longer
         self._buffer[slot:stop] = rows
 
+    def append_unsynced(self, slot: int, rows: Stored) -> bool:
+        return False
+
+    def has(self, slot: int, rows: bytes) -> bool:
+        return True
+
+    def rewrite(self, slot: int, rows: bytes) -> None:
+        """Nothing is ever lost."""
+
     def rows(self, count: int) -> Stored:
         return self._buffer[:count]
 
@@ -317,6 +363,44 @@ def _sync_data(descriptor: int) -> None:
         os.fdatasync(descriptor)
     else:
         system.fcntl.fcntl(descriptor, full_sync)
+
+
+def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes]:
+    """The rows of a space that its file may lack after a power cut: the slot of the first, and all
+    from there on."""
+    query = "SELECT slot, rows FROM unsynced WHERE space = ? ORDER BY slot"
+    pieces = select(connection, query, space.number)
+    first = at = pieces[0][0] if pieces else space.slots
+    for slot, rows in pieces:
+        if slot != at or not isinstance(rows, bytes) or len(rows) % space.row_bytes:
+            break
+        at += len(rows) // space.row_bytes
+    if at != space.slots:
+        raise ContradictionError(f"vector space {space.name!r} has other rows than those to sync")
+    return first, b"".join([rows for _, rows in pieces])
+
+
+def restore_unsynced(
+    connection: apsw.Connection, generation: int, open_vectors: OpenVectors, may_write: bool
+) -> None:
+    """Write again what vector files have lost in a power cut; StorageError where it may not be
+    written."""
+    if has_unsynced(connection) and select(connection, "SELECT 1 FROM unsynced LIMIT 1"):
+        for space in read_spaces(connection).values():
+            if space.kind == "dense" and space.dimension is not None:
+                unsynced = read_unsynced(connection, space)
+                with contextlib.suppress(FileNotFoundError):  # compacted meanwhile
+                    _restore(open_vectors(space, generation), may_write, *unsynced)
+
+
+def _restore(vectors: VectorRows, may_write: bool, slot: int, rows: bytes) -> None:
+    if not vectors.has(slot, rows):
+        if not may_write:
+            raise StorageError(
+                f"{vectors.path} lacks vectors since the power was cut: open the store once "
+                "without read_only=True"
+            )
+        vectors.rewrite(slot, rows)
 
 
 def owners_of(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> Ints:

@@ -2,7 +2,9 @@
 
 The order makes a crash harmless at any moment: rows of points, then the vectors appended behind the
 committed ones and synced, then the blocks and the head that make them count, then COMMIT. Before
-the commit no reader sees any of it; after it all readers see all.
+the commit no reader sees any of it; after it all readers see all. A few vectors aren't synced, but
+also written to the table `unsynced`: after a power cut who loads the collection first writes them
+to their file again, and the next sync of the file takes them in.
 
 Vectors of spaces that aren't dense are blobs in points.sqlite, a record for each point. A sparse
 vector is its indices, uint32, and then as many values, float32; several dense vectors of a point
@@ -48,7 +50,12 @@ from retrieval_store.engine.storage.schema import (
     read_spaces,
     to_key,
 )
-from retrieval_store.engine.storage.vectors import checksums_after, owners_of, rows_per_block
+from retrieval_store.engine.storage.vectors import (
+    checksums_after,
+    owners_of,
+    read_unsynced,
+    rows_per_block,
+)
 from retrieval_store.errors import (
     DimensionMismatchError,
     IDAlreadyExistsError,
@@ -546,7 +553,7 @@ def append_rows(
         )
     if space.slots % block_rows == 0:
         checksum, last_owners = 0, b""  # a new block begins
-    write.open_vectors(space, generation).append(space.slots, rows)
+    _write_rows(write, space, generation, rows)
     records = []
     for block, start, stop, total in checksums_after(space.slots, rows, checksum):
         blob = last_owners + owners[start:stop].astype("<i8").tobytes()
@@ -557,6 +564,34 @@ def append_rows(
     if records:
         write.connection.executemany(_ADD_BLOCK, records)
     return replace(space, slots=space.slots + len(rows))
+
+
+SMALL_BYTES = 32 * 1024  # of vectors: a write of so many doesn't wait for the vector file, …
+UNSYNCED_BYTES = 128 * 1024  # … until so many of a space are waiting for it
+
+
+def _write_rows(write: WriteTransaction, space: Space, generation: int, rows: Stored) -> None:
+    """Write vectors to their file, so that they are as durable as the transaction will be: few of
+    them by their copies in the table `unsynced`, else by syncing the file."""
+    vectors, connection = write.open_vectors(space, generation), write.connection
+    if generation != write.head.generation:
+        vectors.append(space.slots, rows)
+        return
+    query = "SELECT slot FROM unsynced WHERE space = ? ORDER BY number LIMIT 1"
+    ((first,),) = select(connection, query, space.number) or [(space.slots,)]
+    waiting = (space.slots - first) * space.row_bytes + rows.nbytes
+    is_small = rows.nbytes <= SMALL_BYTES and waiting <= UNSYNCED_BYTES
+    if is_small and vectors.append_unsynced(space.slots, rows):
+        query = "INSERT INTO unsynced (space, slot, rows) VALUES (?, ?, ?)"
+        connection.execute(query, (space.number, space.slots, rows.tobytes()))
+        return
+    if first < space.slots:
+        # A power cut may have taken those that wait, or the system may have failed to write them,
+        # and have told another process.
+        vectors.rewrite(*read_unsynced(connection, space))
+    vectors.append(space.slots, rows)
+    if first < space.slots:
+        connection.execute("DELETE FROM unsynced WHERE space = ?", (space.number,))
 
 
 def disown(connection: apsw.Connection, space: Space, generation: int, slots: Ints) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 
 import apsw
 import numpy as np
@@ -22,7 +23,6 @@ from retrieval_store.errors import (
     RetrievalStoreError,
 )
 from tests.helpers import PATIENCE, ROOT, inside, steps
-from tests.helpers.indexed import until
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -116,7 +116,6 @@ def test_what_threads_write_at_once_is_committed_together_and_each_fails_alone(
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(ids=["there", "old"], embeddings=[[0], [1]])
-        access = inside.access(things)
         calls = {
             "new": lambda: things.add(ids="new", embeddings=[2], documents="text"),
             "twice": lambda: things.add(ids=["half", "there"], embeddings=[[3], [3]]),
@@ -126,7 +125,7 @@ def test_what_threads_write_at_once_is_committed_together_and_each_fails_alone(
             "again": lambda: things.add(ids="new", embeddings=[6]),
             "last": lambda: things.update(ids="new", metadatas={"n": 2}),
         }
-        errors, threads = {}, []
+        errors = {}
 
         def attempt(name):
             try:
@@ -134,16 +133,8 @@ def test_what_threads_write_at_once_is_committed_together_and_each_fails_alone(
             except RetrievalStoreError as error:
                 errors[name] = type(error)
 
-        def gather():
-            for name in calls:
-                threads.append(threading.Thread(target=attempt, args=[name]))
-                threads[-1].start()
-                until(lambda: inside.in_line(access) == len(threads) + 1, "nobody waits")
-            return steps.noted(monkeypatch, "write_transaction")
-
-        transactions = inside.writers(access).take(gather)
-        for thread in threads:
-            thread.join(PATIENCE)
+        transactions = steps.noted(monkeypatch, "write_transaction")
+        inside.together(inside.access(things), [partial(attempt, name) for name in calls])
         assert errors == {"twice": IDAlreadyExistsError, "wrong": DimensionMismatchError}
         assert len(transactions) == 1 + len(errors)
         got = things.get(include=["embeddings", "metadatas", "documents"])

@@ -50,7 +50,7 @@ def test_an_id_that_leads_elsewhere_is_refused_and_nothing_there_is_touched(stor
 
 def test_links_and_pipes_in_the_place_of_files_are_refused(store, tmp_path):
     outside = tmp_path / "outside"
-    for file in [store / "catalog.sqlite", *store.glob("*/*")]:
+    for file in [store / "catalog.sqlite", points_file(store), *store.glob("*/*.vectors")]:
         kept = file.rename(tmp_path / "kept")
         shutil.copy(kept, outside)
         before = outside.read_bytes()
@@ -62,6 +62,13 @@ def test_links_and_pipes_in_the_place_of_files_are_refused(store, tmp_path):
         assert outside.read_bytes() == before
         kept.rename(file)
     directory = points_file(store).parent
+    (turns,) = directory.glob("writing.lock")
+    turns.unlink()
+    for put in (lambda: turns.symlink_to(outside), lambda: os.mkfifo(turns)):
+        put()
+        write(store)  # out of turn
+        turns.unlink()
+    assert outside.read_bytes() == before
     moved = directory.rename(tmp_path / "moved")
     directory.symlink_to(moved)
     with pytest.raises(DamagedError, match="is a link"):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.errors import DamagedError
+from retrieval_store.errors import DamagedError, StorageError
 from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers import inside
 from tests.helpers.batches import ADD, batch
 from tests.helpers.oracle import brute_force
 from tests.helpers.questions import nearest_to, search
-from tests.helpers.small_stores import filled
+from tests.helpers.small_stores import filled, sql
+from tests.helpers.tuned import tuned
 
 
 def flip(file, place):
@@ -103,3 +104,108 @@ def test_a_torn_tail_of_the_vector_file_is_invisible_and_overwritten(tmp_path):
         assert things.count() == 10
         things.add(ids="new", embeddings=np.ones(8))
         assert things.query(query_embeddings=np.ones(8), n_results=1)["ids"] == [["new"]]
+
+
+def lost_to_a_power_cut(path):
+    """A collection of 20 points, of which the vectors of the last ten never reached the disk."""
+    with retrieval_store.Client(path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids=[str(i) for i in range(10)], embeddings=np.eye(10, 8))
+        for i in range(10, 20):
+            things.add(ids=str(i), embeddings=np.full(8, i))
+    (file,) = path.glob("*/*.vectors")
+    with file.open("r+b") as stream:
+        stream.seek(10 * 32)
+        stream.write(bytes(10 * 32))
+    return file
+
+
+def check_that_all_are_there(things):
+    got = things.get(include=["embeddings"])
+    kept = [vector for i, vector in zip(got["ids"], got["embeddings"].tolist(), strict=True)]
+    assert kept == [*np.eye(10, 8).tolist(), *([i] * 8 for i in range(10, len(kept)))]
+    assert len(kept) >= 20
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_vectors_that_a_power_cut_took_from_their_file_are_there_again(tmp_path, cut_off):
+    file = lost_to_a_power_cut(tmp_path)
+    if cut_off:  # as where a file had become longer, and that was lost too
+        os.truncate(file, 10 * 32)
+    with retrieval_store.Client(tmp_path) as client:
+        check_that_all_are_there(client.get_collection("things", embedding_function=None))
+        assert all(report.problem is None for report in client.verify())
+    assert len(file.read_bytes()) >= 20 * 32
+
+
+def test_a_writer_that_reads_nothing_syncs_what_a_power_cut_has_taken(tmp_path, monkeypatch):
+    file = lost_to_a_power_cut(tmp_path)
+    tuned(monkeypatch, unsynced_bytes=0)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things", embedding_function=None)
+        things.add(ids="20", embeddings=np.full(8, 20))
+    assert np.frombuffer(file.read_bytes()[19 * 32 : 21 * 32], "f4").tolist() == [19] * 8 + [20] * 8
+    with retrieval_store.Client(tmp_path) as client:
+        check_that_all_are_there(client.get_collection("things", embedding_function=None))
+
+
+def test_who_may_only_read_is_told_to_open_a_store_for_writing_after_a_power_cut(tmp_path):
+    file = lost_to_a_power_cut(tmp_path)
+    before = file.read_bytes()
+    with (
+        retrieval_store.Client(tmp_path, read_only=True) as client,
+        pytest.raises(StorageError, match="open the store once without read_only=True"),
+    ):
+        client.get_collection("things").query(query_embeddings=np.zeros(8))
+    assert file.read_bytes() == before
+    for read_only in (False, True):
+        with retrieval_store.Client(tmp_path, read_only=read_only) as client:
+            check_that_all_are_there(client.get_collection("things", embedding_function=None))
+
+
+def test_copies_and_compacted_collections_hold_no_vector_twice(tmp_path):
+    def held(path):
+        files = [file for file in path.rglob("*") if file.is_file()]
+        return sum(file.read_bytes().count(np.full(8, 7, "f4").tobytes()) for file in files)
+
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="first", embeddings=np.zeros(8))
+        for i in range(2):
+            things.add(ids=str(i), embeddings=np.full(8, 7))
+        things.delete(ids="1")
+        client.snapshot(tmp_path / "copy.zip")
+        retrieval_store.restore(tmp_path / "copy.zip", tmp_path / "copy")
+        assert held(tmp_path / "copy") == 1
+        things.optimize()
+    assert held(tmp_path / "store") == 1
+    for name in ("copy", "store"):
+        with retrieval_store.Client(tmp_path / name) as client:
+            copy = client.get_collection("things", embedding_function=None)
+            assert copy.get(ids="0", include=["embeddings"])["embeddings"].tolist() == [[7] * 8]
+
+
+HOSTILE = {
+    "other bytes": "UPDATE unsynced SET rows = zeroblob(64) WHERE slot = 12",
+    "part of a row": "UPDATE unsynced SET rows = zeroblob(33) WHERE slot = 19",
+    "nothing": "UPDATE unsynced SET rows = x'' WHERE slot = 12",
+    "a text": "UPDATE unsynced SET rows = 'a text of a stranger that has a length' WHERE slot = 19",
+    "a gap": "DELETE FROM unsynced WHERE slot = 12",
+    "a slot far away": "UPDATE unsynced SET slot = 1 << 60 WHERE slot = 19",
+    "a slot before all": "UPDATE unsynced SET slot = -1 WHERE slot = 10",
+    "a slot that is none": "UPDATE unsynced SET slot = 'none' WHERE slot = 10",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_unsynced_vectors_that_contradict_the_rest_are_damage(tmp_path, monkeypatch, what):
+    file = lost_to_a_power_cut(tmp_path)
+    sql(file.with_name("points.sqlite"), HOSTILE[what])
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things", embedding_function=None)
+        with pytest.raises(DamagedError):
+            things.get(include=["embeddings"])
+        tuned(monkeypatch, unsynced_bytes=0)
+        with pytest.raises(DamagedError):
+            things.add(ids="20", embeddings=np.full(8, 20))
+    assert file.stat().st_size < 1 << 20

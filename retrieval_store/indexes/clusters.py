@@ -31,6 +31,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import (
     Bools,
     Bytes,
+    CowArray,
     Ints,
     Matrix,
     Metric,
@@ -141,12 +142,12 @@ class Places(NamedTuple):
 
 
 class RowFilter(NamedTuple):
-    """Which slots are allowed: those of some rows. row_of_slot: (slots,) int64, negative for slots
+    """Which slots are allowed: those of some rows. row_of_slot: (slots,), negative for slots
     without a row; bits: one for each row, 8 to a number; or numbers: (rows,) unsigned, of which
     those from the first of `run` on are allowed, below the second, but of the rows `over`,
     ascending, `held`; all rows where bits and numbers are None."""
 
-    row_of_slot: Ints
+    row_of_slot: CowArray
     bits: Bytes | None
     numbers: npt.NDArray[np.unsignedinteger[Any]] | None = None
     run: tuple[int, int] = (0, 0)
@@ -254,7 +255,7 @@ class Clusters:
 
 
 ESTIMATE = 8  # bytes
-NO_ROW_FILTER = (0,) * 11
+NO_ROW_FILTER = (0,) * 14
 ROOMS = 8  # that are kept, for as many threads
 
 
@@ -337,7 +338,9 @@ class _ScanRoom:
         if isinstance(allowed, RowFilter):
             numbers, over, held = allowed.numbers, allowed.over, allowed.held
             sizes = (0, 0) if numbers is None else (numbers.itemsize, len(numbers))
-            by_row = address(allowed.row_of_slot), address(allowed.bits), address(numbers)
+            rows = allowed.row_of_slot
+            moved = address(rows.base), address(rows.at), address(rows.values), len(rows.at)
+            by_row = *moved, address(allowed.bits), address(numbers)
             changed = address(over), len(over), address(held), len(held)
             filters = 0, *by_row, *sizes, *allowed.run, *changed
         else:

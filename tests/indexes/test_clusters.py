@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval_store.base.arrays import METRICS, bits_of
+from retrieval_store.base.arrays import METRICS, CowArray, bits_of
 from retrieval_store.indexes.clusters import (
     Clusters,
     Effort,
@@ -135,6 +135,10 @@ def test_a_filter_of_rows_allows_the_slots_of_those_rows(compiled, monkeypatch):
     _, clusters = made_of(rows, "cosine")
     row_of_slot = chance.permutation(COUNT + 50)[:COUNT]
     row_of_slot[::7] = -1  # slots without a row
+    moved = np.arange(0, COUNT, 13)  # slots of other rows than at first
+    before = row_of_slot.copy()
+    before[moved] = 5
+    rows_of = CowArray(before, moved, row_of_slot[moved])
     mask = chance.random(COUNT + 50) < 0.2
     some = (row_of_slot >= 0) & mask[row_of_slot]
     if not compiled:
@@ -143,15 +147,15 @@ def test_a_filter_of_rows_allows_the_slots_of_those_rows(compiled, monkeypatch):
         far = brute_force(query, rows, "cosine")
         mask[-40:] = 0  # their rows have no numbers
         some = (row_of_slot >= 0) & mask[row_of_slot]
-        filters = [(RowFilter(row_of_slot, None), row_of_slot >= 0)]
-        filters += [(RowFilter(row_of_slot, bits_of(mask)), some)]
+        filters = [(RowFilter(rows_of, None), row_of_slot >= 0)]
+        filters += [(RowFilter(rows_of, bits_of(mask)), some)]
         for dtype in ("u1", "u2", "u4"):
             numbers = np.where(mask, chance.integers(5, 8, len(mask)), 4).astype(dtype)
             numbers[3::9][~mask[3::9]] = 8
             over = np.arange(0, len(mask), 11)
             numbers[over] = chance.integers(4, 9, len(over))
             changed = over, over[mask[over]]
-            filters.append((RowFilter(row_of_slot, None, numbers[:-40], (5, 8), *changed), some))
+            filters.append((RowFilter(rows_of, None, numbers[:-40], (5, 8), *changed), some))
         for among, allowed in filters:
             found = searched(clusters, rows, query, 10**6, allowed=among)
             true = np.sort(far[allowed])[:10]

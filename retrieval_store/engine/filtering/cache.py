@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FEW = 16  # up to so many changed rows are checked for whether copies of codes can be kept
 FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
+SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the pass does
 SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
 OBJECTS = 1_000  # estimated bytes of a result's own dicts, with the pass that is usually there
 Key: TypeAlias = bytes
@@ -80,6 +81,7 @@ class FilterResult:
         self._height = height if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
+        self._by_rows: dict[str, int] = {}  # how often slots were asked by rows
         self.passes: dict[str, Any] = {}
         self.copies: dict[str, Packed] = {}
         self.lost: dict[str, float] = {}
@@ -142,17 +144,19 @@ class FilterResult:
         return bits
 
     def slot_filter(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
-        """Which slots below `stop` are allowed: as bits, where these are known or will be used
-        again, or else by rows, since a pass over all slots takes longer than most searches."""
+        """Which slots below `stop` are allowed: by rows, since a pass over all slots takes longer
+        than most searches, until that many of them have come that bits pay."""
         from retrieval_store.indexes.clusters import RowFilter
 
-        if self.uses > 0 or len(space.row_of_slot.at) or space.space.name in self._slot_bits:
+        name = space.space.name
+        self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
+        if name in self._slot_bits or times > SLOT_BITS_AFTER:
             return self.slot_bits(space, stop)
         if self._within is not None:
             within = self._within
             of_range = within.numbers, within.run, within.over, within.held
-            return RowFilter(space.row_of_slot.base, None, *of_range)
-        return RowFilter(space.row_of_slot.base, self._bits)
+            return RowFilter(space.row_of_slot, None, *of_range)
+        return RowFilter(space.row_of_slot, self._bits)
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]

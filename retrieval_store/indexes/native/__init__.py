@@ -59,11 +59,11 @@ GATHERING = Struct("=9q")  # pieces piece_of row_of count chunks high low rows f
 DISTANCES = Struct("=10qd")
 PLACES = Struct("=2q")  # blocks offsets
 # parts part_count centres radii centre_frame frame query unit wide turned digits tables allowed
-# row_of_slot mask numbers width rows_with_numbers first stop over over_count held held_count groups
-# limit clusters chunks products terms levels order ordered level next wanted looked asked passed
-# found count capacity most index index_size work rows sought length threshold step base floor usual
-# slope
-CLUSTER_SCAN = Struct("=48q7d")
+# row_of_slot moved rows_of_moved moved_count mask numbers width numbered first stop over over_count
+# held held_count groups limit clusters chunks products terms levels order ordered level next wanted
+# looked asked passed found count capacity most index index_size work rows sought length threshold
+# step base floor usual slope
+CLUSTER_SCAN = Struct("=51q7d")
 # frame rows slots row_count datatype count at centre blocks room other
 CLUSTER_ENCODING = Struct("=11q")
 

@@ -153,17 +153,32 @@ static int64_t number_of(const ClusterScan *scan, int64_t row)
     return ((const uint32_t *)scan->numbers)[row];
 }
 
-static int is_among(const int64_t *rows, int64_t count, int64_t row)
+/* Where a number comes among ascending ones: before those that aren't less. */
+static int64_t place_among(const int64_t *numbers, int64_t count, int64_t number)
 {
-    int64_t low = 0, high = count;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (rows[middle] < row)
+    int64_t low = 0;
+    while (low < count) {
+        int64_t middle = low + (count - low) / 2;
+        if (numbers[middle] < number)
             low = middle + 1;
         else
-            high = middle;
+            count = middle;
     }
-    return low < count && rows[low] == row;
+    return low;
+}
+
+static int is_among(const int64_t *numbers, int64_t count, int64_t number)
+{
+    int64_t place = place_among(numbers, count, number);
+    return place < count && numbers[place] == number;
+}
+
+static int64_t row_of(const ClusterScan *scan, int64_t slot)
+{
+    int64_t place = place_among(scan->moved, scan->moved_count, slot);
+    if (place < scan->moved_count && scan->moved[place] == slot)
+        return scan->rows_of_moved[place];
+    return scan->row_of_slot[slot];
 }
 
 static int is_in_range(const ClusterScan *scan, int64_t row)
@@ -181,7 +196,7 @@ static int is_allowed(const ClusterScan *scan, uint32_t slot)
     if (slot >= scan->limit)
         return 0;
     if (scan->row_of_slot) {
-        int64_t row = scan->row_of_slot[slot];
+        int64_t row = row_of(scan, slot);
         if (row < 0)
             return 0;
         if (scan->width)

@@ -158,7 +158,8 @@ typedef struct {
    halves, scores, which come first, and the clusters, of which so many are `ordered`, those before this
    `level`; floor: NAN until it is known; usual, slope: where the floor is below the usual one, exp(slope ×
    the difference) times as much is wanted; allowed: bits by slot, or NULL; row_of_slot: where
-   these are not known, which row a slot belongs to, negative for none, and mask: a bit for each row, or
+   these are not known, which row a slot belongs to, negative for none, but for the slots `moved`, ascending, which belong to
+   others, and mask: a bit for each row, or
    numbers: [numbered] of rows, of `width` bytes, of which those from `first` on are allowed, below `stop`,
    but of the rows `over` those `held`, both ascending; width is 0 where there are no numbers, mask NULL
    where it leaves out none; limit: slots from here on are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
@@ -179,7 +180,8 @@ typedef struct {
     int8_t *digits;
     uint8_t *tables;
     const uint32_t *allowed;
-    const int64_t *row_of_slot;
+    const int64_t *row_of_slot, *moved, *rows_of_moved;
+    int64_t moved_count;
     const uint8_t *mask;
     const void *numbers;
     int64_t width, numbered, first, stop;

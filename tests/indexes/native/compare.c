@@ -259,6 +259,12 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
         memcpy(numbers + row * width, width == 1 ? (void *)&one : width == 2 ? (void *)&two : &told,
                (size_t)width);
     }
+    int64_t *moved = room(count, 8), *moved_rows = room(count, 8), moves = 0;
+    for (int64_t slot = 0; slot < count; slot += 3) {
+        moved[moves] = slot;
+        moved_rows[moves++] = owners[slot];
+        owners[slot] = count / 2;
+    }
     for (int64_t row = 0; row < count; row++) {
         if ((count - 1 - row) % 5 == 0) {
             over[overs++] = row;
@@ -296,7 +302,8 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
             int64_t way = kind == 1 ? (number + count) % 3 : 3; /* the same rows said in three ways */
             ClusterScan scan = {parts, 1, &piece, radii, &centre_frame, &frame, query, other, wide,
                                 &turned, digits, tables, way == 0 ? allowed : NULL,
-                                way == 1 || way == 2 ? owners : NULL, way == 1 ? mask : NULL,
+                                way == 1 || way == 2 ? owners : NULL, moved, moved_rows,
+                                way == 1 || way == 2 ? moves : 0, way == 1 ? mask : NULL,
                                 way == 2 ? numbers : NULL, way == 2 ? width : 0, count, 5, 7, over,
                                 overs, held, helds, groups, limit,
                                 CLUSTERS, chunks, products, terms, levels, order, 0, 0, 0, 16 * count,
@@ -336,7 +343,7 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
     ClusterEncoding outside = {&frame, rows, slots, count, FLOAT32, 1, 0, centres, places, own, other};
     wrong += rs_cluster_encode(&outside) != OUTSIDE;
     void *all[] = {rows, centres, mean, signs, query, own, other, wide, places, slots, allowed, owners,
-                   mask, numbers, over, held, found, index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
+                   mask, numbers, over, held, moved, moved_rows, found, index, digits, tables, distances, (void *)piece.high, (void *)piece.low,
                    (void *)piece.rows, (void *)piece.finer};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         free(all[i]);

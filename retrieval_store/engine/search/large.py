@@ -113,7 +113,7 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
         slots = context.allowed.slots(context.space)
         assert slots is not None
         copy = copies[name] = _gather_codes(context, coded, slots)
-        del context.allowed.lost[name]
+        context.allowed.lost.pop(name, None)  # another thread may have done so
     if isinstance(copy, PackedCodes):
         return _ScanParts(copy.pieces, None, copy.rest)
     return _all(context, coded)

@@ -23,7 +23,7 @@ they are in files. Without the compiled part numpy does the same, several times 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ from retrieval_store.base.arrays import (
     Ints,
     Matrix,
     Metric,
+    NumberRange,
     Stored,
     as_float32,
     bits_at,
@@ -143,27 +144,34 @@ class Places(NamedTuple):
 
 class RowFilter(NamedTuple):
     """Which slots are allowed: those of some rows. row_of_slot: (slots,), negative for slots
-    without a row; bits: one for each row, 8 to a number; or numbers: (rows,) unsigned, of which
-    those from the first of `run` on are allowed, below the second, but of the rows `over`,
-    ascending, `held`; all rows where bits and numbers are None."""
+    without a row; bits: one for each row, 8 to a number; within: the rows instead; all rows where
+    both are None."""
 
     row_of_slot: CowArray
     bits: Bytes | None
-    numbers: npt.NDArray[np.unsignedinteger[Any]] | None = None
-    run: tuple[int, int] = (0, 0)
-    over: Ints = np.empty(0, np.int64)
-    held: Ints = np.empty(0, np.int64)
+    within: NumberRange | None = None
 
     def passes(self, slots: Ints) -> Bools:
         """(slots,) whether they are allowed."""
         rows = self.row_of_slot[slots]
         known = rows >= 0
-        if self.numbers is not None:
-            numbers = np.append(self.numbers, 0).take(rows, mode="clip").astype(np.int64)
-            inside = (numbers >= self.run[0]) & (numbers < self.run[1])
-            inside &= (rows < len(self.numbers)) & ~np.isin(rows, self.over)
-            known &= inside | np.isin(rows, self.held)
+        if self.within is not None:
+            known &= self.within.has(rows)
         return known if self.bits is None else known & bits_at(self.bits, rows)
+
+    @property
+    def packed(self) -> tuple[int, ...]:
+        """As the compiled part wants it."""
+        rows = self.row_of_slot
+        moved = address(rows.base), address(rows.at), address(rows.values), len(rows.at)
+        if self.within is None:
+            return *moved, address(self.bits), *(0,) * 9
+        numbers, run, over, held = self.within
+        sizes = address(numbers), numbers.itemsize, len(numbers), *run
+        return *moved, 0, *sizes, address(over), len(over), address(held), len(held)
+
+
+NO_ROW_FILTER = (0,) * 14
 
 
 class Effort(NamedTuple):
@@ -255,7 +263,6 @@ class Clusters:
 
 
 ESTIMATE = 8  # bytes
-NO_ROW_FILTER = (0,) * 14
 ROOMS = 8  # that are kept, for as many threads
 
 
@@ -336,13 +343,7 @@ class _ScanRoom:
         assert compiled is not None
         (groups, count, chunks), (allowed, limit) = self._sizes, among
         if isinstance(allowed, RowFilter):
-            numbers, over, held = allowed.numbers, allowed.over, allowed.held
-            sizes = (0, 0) if numbers is None else (numbers.itemsize, len(numbers))
-            rows = allowed.row_of_slot
-            moved = address(rows.base), address(rows.at), address(rows.values), len(rows.at)
-            by_row = *moved, address(allowed.bits), address(numbers)
-            changed = address(over), len(over), address(held), len(held)
-            filters = 0, *by_row, *sizes, *allowed.run, *changed
+            filters = 0, *allowed.packed
         else:
             filters = address(allowed), *NO_ROW_FILTER
         at = self._at["query"]
@@ -459,7 +460,7 @@ def _look(
         known &= allowed.passes(np.where(known, slots, 0))
     elif allowed is not None:
         slots = np.where(known, slots, 0)
-        known &= (allowed[slots // 32] >> (slots % 32) & 1).astype(bool)
+        known &= bits_at(allowed.view(np.uint8), slots)
     product = np.zeros((len(blocks), BLOCK), np.float32)
     for byte, table in enumerate(tables):
         product += table[blocks[:, byte * BLOCK : (byte + 1) * BLOCK]]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval_store.base.arrays import METRICS, CowArray, bits_of
+from retrieval_store.base.arrays import METRICS, CowArray, NumberRange, bits_of
 from retrieval_store.indexes.clusters import (
     Clusters,
     Effort,
@@ -155,7 +155,8 @@ def test_a_filter_of_rows_allows_the_slots_of_those_rows(compiled, monkeypatch):
             over = np.arange(0, len(mask), 11)
             numbers[over] = chance.integers(4, 9, len(over))
             changed = over, over[mask[over]]
-            filters.append((RowFilter(rows_of, None, numbers[:-40], (5, 8), *changed), some))
+            within = NumberRange(numbers[:-40], (5, 8), *changed)
+            filters.append((RowFilter(rows_of, None, within), some))
         for among, allowed in filters:
             found = searched(clusters, rows, query, 10**6, allowed=among)
             true = np.sort(far[allowed])[:10]

@@ -73,12 +73,11 @@ class FilterResult:
         count: int,
         key: Key | None = None,
         within: RowRange | None = None,
-        height: int = 0,
     ) -> None:
         self.key, self.count, self.uses, self.counted = key, count, 0, 0
         self.restricts = mask is not None or within is not None
         self._bits, self._within = None if mask is None else bits_of(mask), within
-        self._height = height if mask is None else len(mask)
+        self._height = 0 if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
         self._by_rows: dict[str, int] = {}  # how often slots were asked by rows
@@ -90,7 +89,7 @@ class FilterResult:
     def mask(self) -> Bools | None:
         """(rows,) bool: which are allowed; None when there is no filter."""
         if self._within is not None:
-            return self._within.mask(self._height)
+            return self._within.mask()
         if self._bits is None:
             return None
         return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
@@ -98,7 +97,7 @@ class FilterResult:
     def allows(self, rows: Ints) -> Bools:
         """Which of these rows are allowed; negative ones are none."""
         if self._within is not None:
-            return (rows >= 0) & self._within.has(rows)
+            return (rows >= 0) & self._within.within.has(rows)
         return rows >= 0 if self._bits is None else (rows >= 0) & bits_at(self._bits, rows)
 
     def _rows(self) -> Ints:
@@ -152,11 +151,8 @@ class FilterResult:
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
         if name in self._slot_bits or times > SLOT_BITS_AFTER:
             return self.slot_bits(space, stop)
-        if self._within is not None:
-            within = self._within
-            of_range = within.numbers, within.run, within.over, within.held
-            return RowFilter(space.row_of_slot, None, *of_range)
-        return RowFilter(space.row_of_slot, self._bits)
+        within = None if self._within is None else self._within.within
+        return RowFilter(space.row_of_slot, self._bits, within)
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
@@ -306,12 +302,8 @@ FilterView: TypeAlias = View[KeptFilters]
 class Evaluator(Protocol):
     """What evaluates filters: the module `evaluate`."""
 
-    def matching(self, view: FilterView, expression: Expression, /) -> Bools:
-        """(rows,) bool: which points match."""
-        ...
-
-    def matching_range(self, view: FilterView, expression: Expression, /) -> RowRange | None:
-        """Which points match, as a range of the values of a column."""
+    def found_by(self, view: FilterView, expression: Expression, /) -> RowRange | Bools:
+        """Which points match: as a range of the values of a column, or (rows,) bool."""
         ...
 
     def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
@@ -331,11 +323,12 @@ def filter_result(
     if expression is None:
         result = FilterResult(None, view.state.count, key)
     else:
-        within = evaluator.matching_range(view, expression)
-        if within is not None and (key is None or not view.caches.seen.again(key)):
-            return FilterResult(None, within.count, key, within, len(view.state.pks))
-        mask = evaluator.matching(view, expression)
-        result = FilterResult(mask, int(np.count_nonzero(mask)), key)
+        found = evaluator.found_by(view, expression)
+        if isinstance(found, RowRange):
+            if key is None or not view.caches.seen.again(key):
+                return FilterResult(None, found.count, key, found)
+            found = found.mask()
+        result = FilterResult(found, int(np.count_nonzero(found)), key)
     view.caches.allowed.keep(result, view.state)
     return result
 

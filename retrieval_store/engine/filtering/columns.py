@@ -62,7 +62,7 @@ from retrieval_store.engine.storage.records import (
 )
 from retrieval_store.engine.storage.schema import PAYLOAD
 from retrieval_store.filters.columns import NOTHING, Column, ValuesAt
-from retrieval_store.filters.leaves import ColumnLeaf
+from retrieval_store.filters.leaves import ColumnLeaf, RowSet
 from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
@@ -218,29 +218,44 @@ def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> C
     return {one: Layers((read.segment(one, places),), NOTHING_STALE) for one in columns}
 
 
+def found_in(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
+    """The rows of each segment for which the leaf holds; None for a leaf that a column can't
+    answer."""
+    found = [leaf.found_in(segment) for segment in column.segments]
+    known = [rows for rows in found if rows is not None]
+    return known if len(known) == len(found) else None
+
+
+def mask_of(column: KeptColumn, found: Sequence[RowSet], rows: int) -> Bools:
+    """(rows,) bool: which were found in the segments; undefined for stale rows."""
+    height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
+    mask = np.zeros(height, np.bool_)
+    for i, (segment, its) in enumerate(zip(column.segments, found, strict=True)):
+        if i:
+            mask[_in_one_piece(segment.rows)] = False
+        its.mark(mask)
+    return mask[:rows]
+
+
 def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None:
     """(rows,) bool: True where the leaf holds; undefined for stale rows. None for a leaf that a
     column can't answer."""
-    height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
-    mask = np.zeros(height, np.bool_)
-    for i, segment in enumerate(column.segments):
-        found = leaf.found_in(segment)
-        if found is None:
-            return None
-        if i:
-            mask[_in_one_piece(segment.rows)] = False
-        found.mark(mask)
-    return mask[:rows]
+    found = found_in(column, leaf)
+    return None if found is None else mask_of(column, found, rows)
 
 
 def column_count(column: KeptColumn, leaf: ColumnLeaf, gone: Ints, rows: int) -> int | None:
     """For how many rows a leaf holds, without those that are gone, ascending: as postings tell it;
     None where they don't, or where rows are stale."""
+    if len(column.stale):
+        return None
     total = 0
     for segment, above in zip(column.segments, column.above(), strict=True):
-        found = leaf.found_in(segment)
         is_known = not len(segment.rows) or int(segment.rows[-1]) < rows
-        if not is_known or not isinstance(found, RowsInRuns) or len(column.stale):
+        if not is_known or not isinstance(segment, ValueSegment):
+            return None
+        found = leaf.found_in(segment)
+        if not isinstance(found, RowsInRuns):
             return None
         count = found.count(gone if above is None else unite_rows(above, gone))
         if count is None:

@@ -30,9 +30,11 @@ from retrieval_store.engine.filtering.columns import (
     columns_at,
     columns_of_few,
     current_columns,
+    found_in,
+    mask_of,
     note_use,
 )
-from retrieval_store.engine.filtering.segments import RowRange, RowsInRuns, keys_of, range_of
+from retrieval_store.engine.filtering.segments import RowRange, keys_of, range_of
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
@@ -82,24 +84,23 @@ def matching(
     )
 
 
-def matching_range(view: FilterView, expression: Expression) -> RowRange | None:
-    """The points that fulfil the expression as a range of values, if it is one condition on a
-    column in memory that says the value of each row."""
+def found_by(view: FilterView, expression: Expression) -> RowRange | Bools:
+    """The points that fulfil the expression: as a range of values, if it is one condition on a
+    column in memory that says the value of each row, else as a mask."""
     if not isinstance(expression, ColumnLeaf):
-        return None
+        return matching(view, expression)
     state, column = view.state, column_of(expression)
     layers = columns_at(view, [column])[column]
     if layers.segments and 0 < len(layers.stale) <= FOLLOWED:
         layers = current_columns(view, [column])[column]
-    if len(layers.stale) or not layers.segments:
-        return None
-    found = [*map(expression.found_in, layers.segments)]
-    in_runs = [one for one in found if isinstance(one, RowsInRuns)]
-    if len(in_runs) < len(found):
-        return None
-    note_use(view, column.path)
-    gone = np.flatnonzero(~state.alive) if state.some_dead else NOTHING_STALE
-    return range_of(in_runs, [s.rows for s in layers.segments], gone, len(state.pks))
+    found = None if len(layers.stale) else found_in(layers, expression)
+    if not layers.segments or found is None:
+        return matching(view, expression)
+    if not layers.is_empty:
+        note_use(view, column.path)
+    gone, height = state.gone, len(state.pks)
+    within = range_of(found, [segment.rows for segment in layers.segments], gone, height)
+    return state.alive & mask_of(layers, found, height) if within is None else within
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:

@@ -24,7 +24,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, own_bytes, stable_order
+from retrieval_store.base.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    NumberRange,
+    Unsigned,
+    in_range,
+    own_bytes,
+    stable_order,
+)
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import (
     NOTHING,
@@ -43,7 +52,6 @@ from retrieval_store.filters.paths import Found, JsonPath, Step, found_in
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
 Numbers32: TypeAlias = npt.NDArray[np.int32]
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
-Unsigned: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 SPREAD = 2  # rows lie close together where they are at least one in so many
 MOST_CHANGED = 4_096  # rows beside those of a column's lowest segment, for it to be asked
 COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
@@ -100,7 +108,7 @@ class RowGroups:
         if self.dense is not None and count * COMPARED >= len(runs) * self.dense.nbytes:
             part = mask[self.first : self.first + len(self.dense)]
             for start, stop in runs:
-                part |= _in_range(self.dense, start, stop)
+                part |= in_range(self.dense, start, stop)
         elif count:
             parts = [self.rows[start:stop] for start, stop in cuts]
             rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -128,10 +136,8 @@ class RowsInRuns:
         total = sum(int(offsets[stop] - offsets[start]) for start, stop in self.runs)
         if not len(numbers):
             return total
-        is_sought = np.zeros(len(offsets), np.bool_)
-        for start, stop in self.runs:
-            is_sought[start:stop] = True
-        return total - int(np.count_nonzero(is_sought[numbers]))
+        ends = np.array(self.runs, np.int64).ravel()  # ascending: between two of them a run lies
+        return total - int(np.count_nonzero(np.searchsorted(ends, numbers, side="right") & 1))
 
     def listed(self) -> Ints:
         """The rows, by number; those with several numbers may come more than once."""
@@ -146,73 +152,52 @@ NO_ROWS = np.empty(0, np.int32)
 @dataclass(frozen=True, slots=True)
 class RowRange:
     """The rows whose values are in a range, which are asked one by one, or listed, without a pass
-    over all.
+    over all. lowest: those that the lowest segment of a column has; within: those of all segments;
+    height: how many rows there are."""
 
-    They are those with a number of `run`, but for the rows `over`, ascending, that were written or
-    deleted since: of these they are `held`, ascending.
-    """
-
-    groups: RowGroups
-    run: Run
-    over: Ints
-    held: Ints
-
-    @property
-    def numbers(self) -> Unsigned:
-        """The number of each row from the first on; later rows have none."""
-        assert self.groups.dense is not None
-        return self.groups.dense
+    lowest: RowsInRuns
+    within: NumberRange
+    height: int
 
     @property
     def count(self) -> int:
         """How many they are."""
-        offsets, (start, stop) = self.groups.offsets, self.run
-        replaced = self.groups.numbers_of(self.over)
-        assert replaced is not None
-        gone = np.count_nonzero(_in_range(replaced, start, stop))
-        return int(offsets[stop] - offsets[start]) - int(gone) + len(self.held)
+        count = self.lowest.count(self.within.over)
+        assert count is not None
+        return count + len(self.within.held)
 
     def listed(self) -> Ints:
         """The rows, in any order."""
-        rows = RowsInRuns(self.groups, [self.run]).listed()
-        if len(self.over):
-            rows = np.concatenate([rows[~np.isin(rows, self.over)], self.held])
+        rows, over = self.lowest.listed(), self.within.over
+        if len(over):
+            rows = np.concatenate([rows[~np.isin(rows, over)], self.within.held])
         return rows
 
-    def has(self, rows: Ints) -> Bools:
-        """Which of these rows are among them."""
-        numbers = self.numbers
-        if not len(numbers):
-            return np.isin(rows, self.held)
-        found = (rows < len(numbers)) & _in_range(numbers.take(rows, mode="clip"), *self.run)
-        return (found & ~np.isin(rows, self.over)) | np.isin(rows, self.held)
-
-    def mask(self, height: int) -> Bools:
+    def mask(self) -> Bools:
         """(height,) bool: which rows are among them."""
-        mask, numbers = np.zeros(height, np.bool_), self.numbers
-        mask[: len(numbers)] = _in_range(numbers, *self.run)
-        mask[self.over] = False
-        mask[self.held] = True
-        return mask
+        return self.within.mask(self.height)
 
 
 def range_of(
-    found: Sequence[RowsInRuns], rows: Sequence[Ints], gone: Ints, height: int
+    found: Sequence[object], rows: Sequence[Ints], gone: Ints, height: int
 ) -> RowRange | None:
     """What a condition finds in the segments of a column, from the bottom up, as a range. rows: of
     each segment; gone: rows without a point, ascending. None where it isn't one of few changes."""
-    groups, runs = found[0].groups, [run for run in found[0].runs if run[0] < run[1]]
+    in_runs = [one for one in found if isinstance(one, RowsInRuns)]
     changed = sum(map(len, rows[1:])) + len(gone)
-    if groups.dense is None or groups.first or len(groups.dense) > height:
+    if len(in_runs) < len(found) or changed > MOST_CHANGED:
         return None
-    if len(runs) > 1 or changed > MOST_CHANGED:
+    groups, runs = in_runs[0].groups, [run for run in in_runs[0].runs if run[0] < run[1]]
+    dense = groups.dense
+    if len(runs) > 1 or dense is None or groups.first or len(dense) > height:
         return None
     over, held = gone, NO_ROWS.astype(np.int64)
-    for some, its in zip(found[1:], rows[1:], strict=True):
+    for some, its in zip(in_runs[1:], rows[1:], strict=True):
         over = np.union1d(over, its)
         held = np.union1d(held[~np.isin(held, its)], some.listed())
     over, held = over[over < height], held[(held < height) & ~np.isin(held, gone)]
-    return RowRange(groups, runs[0] if runs else (0, 0), over, held)
+    run = runs[0] if runs else (0, 0)
+    return RowRange(RowsInRuns(groups, [run]), NumberRange(dense, run, over, held), height)
 
 
 def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
@@ -266,17 +251,6 @@ def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | Non
     dense[rows - first if first else rows] = numbers
     several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
     return first, None if several else dense
-
-
-def _in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
-    """Where numbers are in the run. What is below its start is very large once that is taken off,
-    since there are no signs."""
-    within: Bools
-    if stop - start == 1:
-        within = numbers == start
-    else:
-        within = (numbers - start if start else numbers) < stop - start
-    return within
 
 
 Number: TypeAlias = int | float

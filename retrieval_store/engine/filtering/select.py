@@ -33,7 +33,6 @@ from retrieval_store.engine.filtering.columns import (
 )
 from retrieval_store.engine.filtering.evaluate import filter_rows, matching, scan_rows, split
 from retrieval_store.engine.filtering.segments import ValueSegment
-from retrieval_store.engine.state.caches import NOTHING_STALE
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import pks_of_ids
 from retrieval_store.filters.columns import ValuesAt
@@ -87,9 +86,8 @@ def _count_by_postings(view: FilterView, expression: Expression) -> int | None:
     if not isinstance(leaf, ColumnLeaf):
         return None
     state, column = view.state, column_of(leaf)
-    gone = np.flatnonzero(~state.alive) if state.some_dead else NOTHING_STALE
     layers = columns_at(view, [column])[column]
-    found = column_count(layers, leaf, gone, len(state.pks))
+    found = column_count(layers, leaf, state.gone, len(state.pks))
     if found is not None and not layers.is_empty:
         note_use(view, column.path)
     return state.count - found if found is not None and leaf is not expression else found

@@ -128,6 +128,11 @@ class State:
         """Whether any row is dead."""
         return self.count < len(self.alive)
 
+    @property
+    def gone(self) -> Ints:
+        """The dead rows, ascending."""
+        return np.flatnonzero(~self.alive) if self.some_dead else NOWHERE
+
 
 @dataclass(slots=True)  # it isn't changed; frozen, it would take three times as long to make
 class View(Generic[Kept_co]):

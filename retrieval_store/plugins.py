@@ -185,7 +185,7 @@ def check_index(name: str, metric: Metric, settings: Payload) -> None:
 
 
 def is_self_contained(kind: Any) -> bool:
-    """Whether the class says that, made with any settings, it reaches no network, and no variable
+    """Whether the class says that, made with any settings, it reaches no host, and no variable
     or file that these could choose. What a base says doesn't count: a class may reach more."""
     return getattr(kind, "__dict__", {}).get("self_contained") is True
 

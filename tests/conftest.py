@@ -109,6 +109,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("client", kinds, indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests with models have all-MiniLM-L6-v2 in the cache, as if it had been downloaded."""
+    if item.get_closest_marker("models"):
+        from tests.helpers import minilm
+
+        minilm.install()
+
+
 SLOW_KINDS = ("property", "models", "kills", "slow")
 
 

@@ -116,11 +116,10 @@ class RestorableEmbedding(Protocol):
     """An embedding function that can be made again from its settings.
 
     Settings in a store may be someone else's. A class attribute `self_contained = True` says: made
-    with any settings, it reaches no network, and no environment variable and no file that its
-    settings could choose, and refuses what it can't be made with by a TypeError or ValueError. Only
-    such a class
-    is made of what a store says. Others, also subclasses that don't say it again, are made again
-    only with settings that the user gave in this process, or by a client with `trust=True`.
+    with any settings, it reaches no host, no environment variable and no file that its settings
+    could choose, and refuses what it can't be made with by a TypeError or ValueError. Only such a
+    class is made of what a store says. Others, also subclasses that don't say it again, are made
+    again only with settings that the user gave in this process, or by a client with `trust=True`.
     """
 
     def settings(self) -> dict[str, Any]:

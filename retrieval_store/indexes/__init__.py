@@ -50,7 +50,7 @@ class VectorIndex(Protocol):
     Any number of threads may search at once, and one save meanwhile. While one adds, the engine
     lets no other thread in. settings: the user's, JSON values; the class refuses those that it
     doesn't know with a ValueError. They come from the store, which others may have made, so a class
-    of a package says by `self_contained = True` that whatever they are, it reaches no network,
+    of a package says by `self_contained = True` that whatever they are, it reaches no host,
     environment or file but those that it is told to save and to load; without that it isn't used.
 
     What a class needs and isn't installed is missed by `add` and `load` alone, with a PluginError

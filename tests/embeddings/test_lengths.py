@@ -118,6 +118,7 @@ def test_texts_of_which_nobody_counts_the_tokens_are_cut_by_their_characters():
     assert [(cut.texts, cut.tokens, cut.read) for cut in cuts] == [(1, 4, 2)]
 
 
+@pytest.mark.models
 @pytest.mark.parametrize("function", [WordLlamaEmbedding, MiniLMEmbedding])
 def test_what_functions_count_is_what_they_read(function):
     embed = function()

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +12,14 @@ import pytest
 import retrieval_store
 from retrieval_store import MiniLMEmbedding, OnnxEmbedding
 from retrieval_store.embeddings import max_tokens_of
-from retrieval_store.embeddings.onnx import files as model_cache
-from retrieval_store.embeddings.onnx import functions
 from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
     InvalidTypeError,
-    MissingDependencyError,
 )
-from tests.helpers import models, steps
+from tests.helpers import models
 from tests.helpers.circumstances import as_a_new_process
-from tests.helpers.minilm import LONG, PARAGRAPHS, TEXTS, whole_graph
-from tests.helpers.tuned import tuned
+from tests.helpers.minilm import LONG, PARAGRAPHS, TEXTS, weights_folder, whole_graph
 
 pytestmark = pytest.mark.models
 
@@ -34,19 +29,13 @@ def whole():
     return MiniLMEmbedding("float32")
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """The directory of made models, another than the user's."""
-    if sys.platform != "linux":
-        pytest.skip("only Linux has the variable that says where it is")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return model_cache.cache_directory()
+INSTALLED = "from tests.helpers import minilm; minilm.install()\n"
 
 
 def run(code, **environment):
     """What a program prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", INSTALLED + code],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -67,7 +56,7 @@ def test_vectors_in_float32_are_those_of_sentence_transformers(whole):
     pytest.importorskip("torch", reason="torch isn't installed")
     from sentence_transformers import SentenceTransformer
 
-    theirs = SentenceTransformer(str(functions.model_folder()), device="cpu")
+    theirs = SentenceTransformer(str(weights_folder()), device="cpu")
     assert np.allclose(whole(TEXTS), theirs.encode(TEXTS), atol=1e-5)
     assert np.allclose(whole.embed_query(TEXTS[:5]), theirs.encode_query(TEXTS[:5]), atol=1e-5)
 
@@ -78,7 +67,7 @@ def test_vectors_in_float32_are_those_of_chroma(whole, tmp_path, monkeypatch):
     folder = tmp_path / "onnx"
     folder.mkdir()
     (folder / "model.onnx").symlink_to(whole_graph())
-    (folder / "tokenizer.json").symlink_to(functions.model_folder() / "tokenizer.json")
+    (folder / "tokenizer.json").symlink_to(weights_folder() / "tokenizer.json")
     for name in ("config", "special_tokens_map", "tokenizer_config"):
         (folder / f"{name}.json").write_text("{}")
     (folder / "vocab.txt").touch()
@@ -90,7 +79,7 @@ def test_vectors_in_int8_are_nearly_the_same_and_find_the_same(whole):
     ours = MiniLMEmbedding()(TEXTS)
     assert (ours.shape, ours.dtype) == ((len(TEXTS), 384), np.float32)
     assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
-    assert cosines(ours, whole(TEXTS))[1:].min() > 0.98
+    assert cosines(ours, whole(TEXTS))[1:].min() > 0.97
     animals = MiniLMEmbedding()(["A kitten sleeps.", "Stocks fell.", "Puppies bark."])
     assert int(np.argmax(animals @ MiniLMEmbedding().embed_query(["a cat naps"])[0])) == 0
 
@@ -199,117 +188,6 @@ def test_it_is_closed_and_loaded_again(whole):
     assert np.array_equal(embed(["a"]), before)
 
 
-# What is missing
-
-
-def test_missing_packages_are_named_with_the_extra_to_install(cache, monkeypatch):
-    with monkeypatch.context() as patch:
-        tuned(patch, minilm_packages={})
-        assert not functions.is_installed()
-        with pytest.raises(MissingDependencyError, match=r"retrieval-store\[minilm\]"):
-            MiniLMEmbedding()(["a"])
-    for name, extra in (("onnxruntime", "onnx"), ("tokenizers", "onnx"), ("onnx", "minilm")):
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, name, None)
-            patch.setenv("XDG_CACHE_HOME", str(cache / name))
-            with pytest.raises(MissingDependencyError, match=rf"retrieval-store\[{extra}\]"):
-                MiniLMEmbedding(threads=1)(["a"])
-    assert functions.is_installed()
-
-
-@pytest.mark.parametrize("changed", ["model.safetensors", "tokenizer.json"])
-def test_a_package_whose_model_is_another_is_refused(cache, tmp_path, monkeypatch, changed):
-    folder = tmp_path / "other_model" / "model"
-    folder.mkdir(parents=True)
-    for name in functions.DIGESTS:
-        (folder / name).symlink_to(functions.model_folder() / name)
-    (folder / changed).unlink()
-    (folder / changed).write_bytes(b"{}" * 100)
-    monkeypatch.syspath_prepend(tmp_path)
-    tuned(monkeypatch, minilm_packages={"other_model": "model"})
-    with pytest.raises(MissingDependencyError, match=f"{changed} isn't that of all-MiniLM-L6-v2"):
-        MiniLMEmbedding()(["a"])
-
-
-# The cache
-
-
-def test_a_model_is_made_once_and_again_when_it_was_damaged(cache, monkeypatch):
-    want = MiniLMEmbedding()(["a cat"])
-    path, digest = sorted(cache.iterdir())
-    whole, right = path.read_bytes(), digest.read_bytes()
-    made = []
-    with monkeypatch.context() as patch:
-        steps.replace(patch, "quantize_model", lambda graph: made.append(1))
-        assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
-        assert made == []
-    flipped = bytes([whole[5000] ^ 1])
-    for broken, said in (
-        (whole[:5000] + flipped + whole[5001:], right),
-        (whole[:-1], right),
-        (whole, b"\xff\xfe"),
-    ):
-        path.write_bytes(broken)
-        digest.write_bytes(said)
-        assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
-        assert (path.read_bytes(), digest.read_bytes()) == (whole, right)
-    digest.unlink()
-    assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
-    assert sorted(cache.iterdir()) == [path, digest]
-
-
-def test_a_file_that_others_can_write_to_is_not_taken(cache):
-    path, digest = (cache / f"made{end}" for end in (".onnx", ".sha256"))
-    assert model_cache.cached_file(path.name, lambda: b"one") == path
-    assert (path.stat().st_mode & 0o777, path.read_bytes()) == (0o644, b"one")
-    assert model_cache.cached_file(path.name, lambda: b"two").read_bytes() == b"one"
-    for one in (path, digest):
-        one.chmod(0o666)
-        assert model_cache.cached_file(path.name, lambda: b"two").read_bytes() == b"two"
-        assert model_cache.cached_file(path.name, lambda: b"one").read_bytes() == b"two"
-
-
-@pytest.mark.parametrize("way", ["a file", "a file above", "read-only", "no home"])
-def test_without_a_place_to_keep_it_a_model_works_in_memory(cache, tmp_path, monkeypatch, way):
-    want = MiniLMEmbedding()(["a cat"])
-    elsewhere = tmp_path / "elsewhere"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(elsewhere))
-    if way == "a file":
-        (elsewhere / "retrieval-store").mkdir(parents=True)
-        (elsewhere / "retrieval-store" / "models").touch()
-    elif way == "a file above":
-        elsewhere.touch()
-    elif way == "read-only":
-        elsewhere.mkdir(mode=0o500)
-        if os.access(elsewhere, os.W_OK):  # as root, who may write everywhere
-            monkeypatch.setenv("XDG_CACHE_HOME", "/proc/self/nowhere")
-    else:
-
-        def homeless():
-            raise RuntimeError("Could not determine home directory.")
-
-        monkeypatch.delenv("XDG_CACHE_HOME")
-        monkeypatch.setattr(Path, "home", homeless)
-    assert np.array_equal(MiniLMEmbedding()(["a cat"]), want)
-
-
-def test_a_relative_directory_for_caches_is_not_taken(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "somewhere")
-    assert model_cache.cache_directory().is_absolute()
-
-
-def test_two_processes_may_make_it_at_once(cache, tmp_path):
-    code = "import retrieval_store as r; print(r.MiniLMEmbedding()(['a cat'])[0, :4].tolist())"
-    running = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = {one.communicate(timeout=60)[0] for one in running}
-    assert len(said) == 1
-    assert len(list(cache.iterdir())) == 2
-    assert all(one.returncode == 0 for one in running)
-
-
 # Processes, threads and signals
 
 FORKING = """
@@ -401,7 +279,6 @@ def test_onnxruntime_is_kept_from_reporting_to_its_makers(tmp_path):
     said = run(REPORTING, **silent, HOME=str(home), XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert said == str("ORT_DISABLE_TELEMETRY" in silent)
     assert list(home.iterdir()) == []
-    assert [one.name for one in (tmp_path / "cache").iterdir()] == ["retrieval-store"]
 
 
 def test_its_graph_is_one_that_a_directory_may_have(whole, tmp_path):

@@ -16,11 +16,11 @@ from retrieval_store import (
     WordLlamaEmbedding,
 )
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
-from retrieval_store.embeddings.onnx.functions import model_folder
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 from tests.helpers import models
+from tests.helpers.minilm import weights_folder
 
 ANIMALS = ["a kitten sleeps on the sofa", "stock markets fell sharply", "puppies bark at strangers"]
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.models
 @pytest.fixture(scope="module")
 def minilm():
     pytest.importorskip("torch", reason="torch isn't installed")
-    return str(model_folder())
+    return str(weights_folder())
 
 
 def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):

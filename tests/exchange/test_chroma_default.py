@@ -10,10 +10,8 @@ from chromadb.utils import embedding_functions
 
 import retrieval_store
 from retrieval_store import MiniLMEmbedding
-from retrieval_store.embeddings.onnx import functions
 from retrieval_store.exchange import import_chroma
 from tests.helpers import steps
-from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.models
 
@@ -43,6 +41,8 @@ def model_of(client, name="notes"):
 
 WITHOUT_CHROMA = """
 import sys
+from tests.helpers import minilm
+minilm.install()
 sys.modules["chromadb"] = None
 import retrieval_store
 with retrieval_store.Client(sys.argv[1]) as client:
@@ -82,8 +82,7 @@ def test_vectors_of_another_model_are_told_by_what_is_made_of_their_documents(
     (one,) = import_chroma(tmp_path / "chroma", here).collections
     assert "other vectors of the documents than these" in one.left[0].why
     assert model_of(here) is None
-    tuned(monkeypatch, minilm_packages={})  # then nobody can know
-    steps.replace(monkeypatch, "find_minilm", functions.is_installed)
+    steps.replace(monkeypatch, "find_minilm", lambda: False)  # then nobody can know
     import_chroma(tmp_path / "chroma", here, names={"notes": "unseen"})
     assert model_of(here, "unseen") == REMEMBERED
 

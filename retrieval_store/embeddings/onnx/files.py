@@ -1,29 +1,17 @@
-"""The files of a model: where its directory is, what they say of the model, and its weights.
+"""The files of a model: where they are, and what they say of it.
 
-`folder_of` finds the directory: where the caller says, or in the caches of Hugging Face and of
-Chroma; it downloads only on request. `layout_of` reads how a model is used, from the files of
-sentence-transformers. `read_weights` reads arrays from files of the safetensors format: a length, a
-table as JSON, and the numbers.
-
-`cached_file` holds files that can be made again, in the user's cache directory. Beside each lies
-its SHA-256: one that has changed since, or wasn't finished, is made again. Where nothing can be
-written, or there is no such directory, the new content is handed on as it is.
+`folder_of` finds the directory of a model: where the caller says, or in the caches of Hugging Face
+and of Chroma; it downloads only on request. `layout_of` reads how the model is used, from the files
+of sentence-transformers. A `PinnedModel` is one whose files are known by their SHA-256: it is
+downloaded when it is first needed.
 """
 
-import glob
-import hashlib
 import json
 import os
-import stat
-import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import digest_of
@@ -47,14 +35,14 @@ LONGEST = 512  # tokens, where nothing says how many a model takes in
 class ModelLayout:
     """How a model is used.
 
-    graph: the file in the ONNX format, or what would stand in it; tokenizer: the file of the
-    tokenizer; max_tokens: how many of a text count; pooling: how one vector is made of those of the
-    tokens; counts_prompt: whether the tokens of a prompt are among these; normalize: whether
-    vectors get the length 1; lowercase: whether texts are made so; prompts: what is put before
-    queries and documents.
+    graph: the file in the ONNX format; tokenizer: that of the tokenizer; max_tokens: how many of a
+    text count; pooling: how one vector is made of those of the tokens; counts_prompt: whether the
+    tokens of a prompt are among these; normalize: whether vectors get the length 1; lowercase:
+    whether texts are made so; prompts: what is put before queries and documents; one_by_one:
+    whether texts are run alone, since a graph in int8 would give all of a batch one scale.
     """
 
-    graph: Path | bytes
+    graph: Path
     tokenizer: Path
     max_tokens: int
     pooling: str = "mean"
@@ -63,9 +51,10 @@ class ModelLayout:
     lowercase: bool = False
     query_prompt: str = ""
     document_prompt: str = ""
+    one_by_one: bool = False
 
 
-def layout_of(folder: Path, graph: Path | bytes) -> ModelLayout:
+def layout_of(folder: Path, graph: Path) -> ModelLayout:
     """The layout of the model in a directory. EmbeddingFunctionError where a file is missing, isn't
     JSON, or asks for something unsupported."""
     tokenizer = folder / "tokenizer.json"
@@ -261,95 +250,92 @@ def _hub() -> Any:
     return huggingface_hub
 
 
-_KINDS = {"F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}
+@dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """A file of a repository: its name there, its bytes, and its SHA-256."""
+
+    name: str
+    size: int
+    digest: str
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at the path is this one."""
+        return path.is_file() and digest_of(path) == self.digest
 
 
-def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
-    """The arrays of a file by name, mapped into memory."""
-    raw = np.memmap(path, np.uint8, "r")
-    size = int(raw[:8].view("<u8")[0])
-    table = json.loads(bytes(raw[8 : 8 + size]))
-    found: dict[str, NDArray[np.generic]] = {}
-    for name, entry in table.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in _KINDS:
-            raise EmbeddingFunctionError(f"{path} has {name!r} as {entry['dtype']}")
-        start, end = (8 + size + place for place in entry["data_offsets"])
-        found[name] = raw[start:end].view(_KINDS[entry["dtype"]]).reshape(entry["shape"])
-    return found
+@dataclass(frozen=True, slots=True)
+class PinnedModel:
+    """A model whose files are known: one revision of a repository at the Hugging Face Hub."""
 
+    name: str
+    repository: str
+    revision: str
+    files: Mapping[str, PinnedFile]
 
-def digest_of_graph(path: Path) -> str:
-    """The SHA-256 of a graph: of its file, or of those of its files and those beside it that are
-    called after it, in which large models have their weights."""
-    files = sorted({path, *path.parent.glob(f"{glob.escape(path.name)}[_.]data")})
-    digests = [digest_of(one) for one in files]
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+    def found(
+        self, wanted: Sequence[str], directory: Path | None, local_files_only: bool
+    ) -> list[Path]:
+        """Where the files lie: in the directory, or else in the Hub's cache, into which what is
+        missing is downloaded. EmbeddingFunctionError where a file is another, or is missing and
+        mustn't or can't be downloaded."""
+        files = [self.files[one] for one in wanted]
+        if directory is not None:
+            return [self._in_directory(directory, one) for one in files]
+        return [self._in_cache(one, files, local_files_only) for one in files]
 
+    def _in_directory(self, directory: Path, file: PinnedFile) -> Path:
+        path = directory / file.name
+        if not path.is_file():
+            raise EmbeddingFunctionError(f"{directory} has no {file.name} of {self.name}")
+        return self._checked(path, file, "Bring it again")
 
-READABLE = 0o644
+    def _in_cache(self, file: PinnedFile, files: list[PinnedFile], local_files_only: bool) -> Path:
+        hub = _hub()
+        there = hub.try_to_load_from_cache(self.repository, file.name, revision=self.revision)
+        if isinstance(there, str) and file.is_at(Path(there)):
+            return Path(there)
+        from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
+        if local_files_only or HF_HUB_OFFLINE:
+            what = "is another file in" if isinstance(there, str) else "is not in"
+            why = "HF_HUB_OFFLINE" if HF_HUB_OFFLINE else "local_files_only"
+            raise EmbeddingFunctionError(
+                f"{file.name} of {self.name} {what} Hugging Face's cache, and {why} forbids to "
+                f"download it. {self._how_to_bring(files)}"
+            )
+        _log.warning(
+            "downloading %s of the model %s, %.1f MB, from %s",
+            file.name,
+            self.repository,
+            file.size / 1e6,
+            ENDPOINT,
+        )
+        try:
+            got = hub.hf_hub_download(
+                self.repository,
+                file.name,
+                revision=self.revision,
+                force_download=isinstance(there, str),
+            )
+        except Exception as error:  # of the network, of the server, of the disk
+            raise EmbeddingFunctionError(
+                f"{file.name} of {self.name} can't be downloaded from {ENDPOINT}: {error}. "
+                f"{self._how_to_bring(files)}"
+            ) from error
+        return self._checked(Path(got), file, f"{ENDPOINT} gave it")
 
-def cache_directory() -> Path:
-    """The user's cache directory: XDG_CACHE_HOME or ~/.cache, or that of macOS or Windows."""
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        base = given if given.is_absolute() else Path.home() / ".cache"
-    return base / "retrieval-store" / "models"
+    def _checked(self, path: Path, file: PinnedFile, end: str) -> Path:
+        if not file.is_at(path):
+            raise EmbeddingFunctionError(
+                f"{path} isn't the {file.name} of {self.name}: its SHA-256 is {digest_of(path)}, "
+                f"expected {file.digest}. {end}"
+            )
+        return path
 
-
-def cached_file(name: str, make: Callable[[], bytes]) -> Path | bytes:
-    """The cached file of this name, made if it is missing or damaged; its bytes where it can't be
-    stored."""
-    try:
-        path = cache_directory() / name
-    except RuntimeError as error:  # of a user who has no home
-        return _not_cached(name, make(), error)
-    digest = path.with_suffix(".sha256")
-    with suppress(OSError):
-        trusted = _is_ours(digest) and _is_ours(path)
-        if trusted and digest.read_bytes() == digest_of(path).encode():
-            return path
-    made = make()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _written(path, made)
-        _written(digest, hashlib.sha256(made).hexdigest().encode())
-    except OSError as error:
-        return _not_cached(name, made, error)
-    return path
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether it is a regular file of this user or of root that no one else can write to."""
-    info = path.stat()
-    own = not hasattr(os, "getuid") or info.st_uid in (0, os.getuid())
-    others = sys.platform != "win32" and info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return stat.S_ISREG(info.st_mode) and own and not others
-
-
-def _not_cached(name: str, made: bytes, error: Exception) -> bytes:
-    _log.info("%s can't be kept, so it is made again by each process: %s", name, error)
-    return made
-
-
-def _written(path: Path, content: bytes) -> None:
-    """Write a temporary file and rename it: two processes that do so at once leave one whole
-    file."""
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-        if sys.platform != "win32":
-            Path(name).chmod(READABLE)  # by others too, as of a model that root put into an image
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    def _how_to_bring(self, files: list[PinnedFile]) -> str:
+        names = " ".join(one.name for one in files)
+        return (
+            f"Where there is a connection, `hf download {self.repository} {names} --revision "
+            f"{self.revision} --local-dir DIRECTORY` brings the files; give that directory as "
+            "directory=, or without --local-dir copy the cache"
+        )

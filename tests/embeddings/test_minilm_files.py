@@ -1,0 +1,213 @@
+"""Where the files of all-MiniLM-L6-v2 come from: a directory, the cache, a hub; each is checked, and
+nothing is downloaded before the model is used."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval_store import MiniLMEmbedding
+from retrieval_store.embeddings.onnx.functions import is_installed
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidTypeError,
+    MissingDependencyError,
+)
+from tests.helpers.hub import running_hub
+from tests.helpers.minilm import OFFICIAL, directory
+
+pytestmark = pytest.mark.models
+
+INT8, FLOAT32, TOKENIZER = (OFFICIAL.files[one].name for one in ("int8", "float32", "tokenizer"))
+
+# The digests are those of the graphs that tests make; all else is as it is installed.
+ASKING = """
+import logging, sys
+logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+from tests.helpers import minilm
+from retrieval_store.embeddings.onnx import functions
+functions.MINILM = minilm.pinned()
+import retrieval_store
+with retrieval_store.Client(sys.argv[1]) as client:
+    notes = client.get_or_create_collection("notes", embedding_function="minilm")
+    client.create_collection("others").add(ids=["a"], documents=["a cat"])
+    print("opened", flush=True)
+    if "--query" in sys.argv:
+        try:
+            notes.add(ids=["a"], documents=["a cat"])
+            print(notes.query(query_texts="a cat")["ids"])
+        except Exception as error:
+            print(type(error).__name__, error)
+    client.delete_collection("others")
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """What the hub has, which a test may change."""
+    directory()
+    folder = tmp_path / "files"
+    shutil.copytree(directory(), folder)
+    return folder
+
+
+@pytest.fixture
+def hub(files):
+    with running_hub(files, OFFICIAL.repository, OFFICIAL.revision) as hub:
+        yield hub
+
+
+def ask(hub, tmp_path, *arguments, **more):
+    """What a program says that opens a store, and with --query embeds a text; and its log."""
+    store = tmp_path / f"store-{len(list(tmp_path.iterdir()))}"
+    done = subprocess.run(
+        [sys.executable, "-c", ASKING, str(store), *arguments],
+        env=hub.environment(tmp_path / "home") | more,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def snapshot(tmp_path):
+    name = OFFICIAL.repository.replace("/", "--")
+    return tmp_path / "home" / "hub" / f"models--{name}" / "snapshots" / OFFICIAL.revision
+
+
+# The hub
+
+
+def test_nothing_is_downloaded_before_the_model_is_used(hub, tmp_path):
+    assert ask(hub, tmp_path)[0] == "opened\n"
+    assert hub.asked == []
+
+
+def test_its_files_are_downloaded_once_of_one_revision_and_said_so(hub, tmp_path):
+    said, log = ask(hub, tmp_path, "--query")
+    assert said == "opened\n[['a']]\n"
+    (line,) = [one for one in log.splitlines() if INT8 in one and "downloading" in one]
+    assert f"of the model {OFFICIAL.repository}" in line
+    assert " MB, from " + hub.endpoint in line
+    wanted = {f"/{OFFICIAL.repository}/resolve/{OFFICIAL.revision}/{n}" for n in (INT8, TOKENIZER)}
+    assert {one for one in hub.asked if OFFICIAL.repository in one} == wanted
+    hub.asked.clear()
+    said, log = ask(hub, tmp_path, "--query")
+    assert (said, "downloading" in log) == ("opened\n[['a']]\n", False)
+    assert hub.asked == []
+
+
+def test_a_hub_that_gives_another_file_is_refused(hub, files, tmp_path):
+    whole = (files / INT8).read_bytes()
+    (files / INT8).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    said, _ = ask(hub, tmp_path, "--query")
+    assert "EmbeddingFunctionError" in said
+    assert f"isn't the {INT8} of all-MiniLM-L6-v2: its SHA-256 is" in said
+    assert f"{hub.endpoint} gave it" in said
+    (files / INT8).write_bytes(whole)
+    assert ask(hub, tmp_path, "--query")[0] == "opened\n[['a']]\n"
+
+
+def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(hub, tmp_path):
+    ask(hub, tmp_path, "--query")
+    path = (snapshot(tmp_path) / INT8).resolve()
+    path.write_bytes(path.read_bytes()[:-1])
+    said, _ = ask(hub, tmp_path, "--query", HF_HUB_OFFLINE="1")
+    assert f"{INT8} of all-MiniLM-L6-v2 is another file in Hugging Face's cache" in said
+    assert ask(hub, tmp_path, "--query")[0] == "opened\n[['a']]\n"
+
+
+def test_a_download_that_is_cut_off_is_an_error_and_the_next_one_succeeds(hub, files, tmp_path):
+    with running_hub(files, OFFICIAL.repository, OFFICIAL.revision, cut_off=100_000) as broken:
+        said, _ = ask(broken, tmp_path, "--query")
+    assert f"EmbeddingFunctionError {TOKENIZER}" in said or f"EmbeddingFunctionError {INT8}" in said
+    assert f"can't be downloaded from {broken.endpoint}" in said
+    assert "hf download" in said
+    assert ask(hub, tmp_path, "--query")[0] == "opened\n[['a']]\n"
+
+
+def test_offline_nothing_is_asked_for_and_the_error_says_how_to_bring_the_files(hub, tmp_path):
+    said, _ = ask(hub, tmp_path, "--query", HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE forbids to download it" in said
+    assert (
+        f"`hf download {OFFICIAL.repository} {INT8} {TOKENIZER} --revision {OFFICIAL.revision} "
+        "--local-dir DIRECTORY`"
+    ) in said
+    assert hub.asked == []
+
+
+def test_two_processes_may_download_at_once(hub, tmp_path):
+    command = [sys.executable, "-c", ASKING]
+    running = [
+        subprocess.Popen(
+            [*command, str(tmp_path / f"of-{i}"), "--query"],
+            env=hub.environment(tmp_path / "home"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    assert {one.communicate(timeout=120)[0] for one in running} == {"opened\n[['a']]\n"}
+
+
+# A directory
+
+
+def test_files_are_taken_from_a_directory(files):
+    want = MiniLMEmbedding()(["a cat"])
+    embed = MiniLMEmbedding(directory=files, local_files_only=True)
+    assert np.array_equal(embed(["a cat"]), want)
+    assert embed.settings() == {"precision": "int8"}  # a store says nothing of directories
+
+
+@pytest.mark.parametrize("name", [INT8, TOKENIZER])
+def test_a_directory_whose_files_are_others_is_refused(files, name):
+    (files / name).unlink()
+    with pytest.raises(EmbeddingFunctionError, match=f"has no {name} of all-MiniLM-L6-v2"):
+        MiniLMEmbedding(directory=str(files))(["a"])
+    (files / name).write_bytes(b"{}" * 100)
+    with pytest.raises(EmbeddingFunctionError, match=f"isn't the {name} of all-MiniLM-L6-v2"):
+        MiniLMEmbedding(directory=str(files))(["a"])
+
+
+def test_local_files_only_forbids_to_download(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(EmbeddingFunctionError, match="local_files_only forbids to download it"):
+        MiniLMEmbedding(local_files_only=True)(["a"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"local_files_only": "yes"}, "local_files_only is 'yes'.*, expected True or False"),
+        ({"directory": 3}, "directory is 3.*, expected a str"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_refused(settings, message):
+    with pytest.raises(InvalidTypeError, match=message):
+        MiniLMEmbedding(**settings)
+
+
+# Packages
+
+
+@pytest.mark.parametrize("name", ["huggingface_hub", "onnxruntime", "tokenizers"])
+def test_missing_packages_are_named_with_the_extra_to_install(monkeypatch, name):
+    assert is_installed()
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependencyError, match=r"retrieval-store\[onnx\]"):
+        MiniLMEmbedding(threads=1)(["a"])
+
+
+def test_what_is_known_of_the_files_is_what_the_repository_has():
+    """The tokenizer is the very file that a package of the weights carries too."""
+    import hashlib
+
+    content = (Path(directory()) / TOKENIZER).read_bytes()
+    known = OFFICIAL.files["tokenizer"]
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (known.size, known.digest)

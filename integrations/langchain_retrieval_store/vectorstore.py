@@ -35,6 +35,7 @@ from langchain_retrieval_store.retriever import (
 )
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, mode_of
 from retrieval_store import Client, Collection
+from retrieval_store.api.collection import compare_function, remember_function
 from retrieval_store.api.write import embedded_outside
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
@@ -496,9 +497,11 @@ class RetrievalStore(Searches, VectorStore):
 
     def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
         if batch.texts:
+            compare_function(self.collection)
             self.collection.upsert(
                 *self._records(batch, vectors), replace=True, **self._also(batch)
             )
+            remember_function(self.collection)
         return batch.returned
 
     def _update(self, batch: DocumentBatch, vectors: Any) -> None:
@@ -507,7 +510,9 @@ class RetrievalStore(Searches, VectorStore):
             old = dict(zip(got["ids"], got["metadatas"], strict=True))
             pairs = zip(batch.ids, batch.metadatas, strict=True)
             batch.metadatas = [self._layout.merged(old.get(i), new) for i, new in pairs]
+        compare_function(self.collection)
         self.collection.update(*self._records(batch, vectors), **self._also(batch))
+        remember_function(self.collection)
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
         """Ids, embeddings, metadatas and documents."""

@@ -854,6 +854,25 @@ def can_embed(collection: Collection) -> bool:
     return collection._embedding.embedder().is_there
 
 
+def compare_function(collection: Collection) -> None:
+    """Raise ConflictError where the function of a collection isn't the one that made its vectors;
+    for those who embed texts themselves."""
+    embedder = collection._embedding.embedder()
+    if embedder.is_there:
+        embedder.compare()
+
+
+def remember_function(collection: Collection) -> None:
+    """Let the collection remember its function, of which vectors have just been written."""
+    collection._embedding.embedder().written()
+
+
+def replace_function(collection: Collection) -> None:
+    """Let a collection without records remember the function that it was got with, instead of the
+    one that it was made with."""
+    collection._embedding.embedder().take_over()
+
+
 def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
     """(n, dim) float32 for n queries, as `query` makes them: for those who ask the same in several
     ways, which needn't cost several calls of a model."""

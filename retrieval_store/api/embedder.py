@@ -108,12 +108,6 @@ def _called_by_itself(function: Any) -> str | None:
     return None
 
 
-def is_told_apart(function: Any) -> bool:
-    """Whether anything tells a function from others: a name, or that of its model."""
-    spec = spec_of(function) or {}
-    return "name" in spec or "model" in spec
-
-
 def _has(function: Any, method: str) -> bool:
     """Whether its class has a method of this name; what else an object has may mean anything."""
     return callable(getattr(type(function), method, None))
@@ -527,10 +521,16 @@ class ProbedEmbedder:
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> EmbeddingResult:
         """The vectors of documents or images."""
         embedded = self._embedder.embed(inputs, show_progress)
-        if not self._done and isinstance(inputs[0], str):
+        if isinstance(inputs[0], str):
+            self.compare()
+        return embedded
+
+    def compare(self) -> None:
+        """Raise ConflictError if the function isn't the one that made the vectors of the
+        collection; `written` then lets it remember one that it doesn't know yet."""
+        if not self._done:
             self._compare()
             self._to_remember = not self._done
-        return embedded
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""
@@ -553,6 +553,16 @@ class ProbedEmbedder:
         except RetrievalStoreError as error:
             _log.warning("which embedding function was used couldn't be remembered: %s", error)
 
+    def take_over(self) -> None:
+        """Let the collection, which has no records, remember this function and no other."""
+        function = self._embedder.function
+        spec = spec_of(function) if function is not None else None
+        if spec is None or spec == without_probe(_spec_of(self._backend.record())):
+            return
+        self._backend.change(
+            lambda record: replace(record, settings={**record.settings, "embedding_function": spec})
+        )
+
     def _compare(self) -> None:
         spec = _spec_of(self._backend.record())
         stored = _decode_direction(spec.get("probe"))
@@ -572,10 +582,15 @@ class ProbedEmbedder:
         """Raise ConflictError, unless nothing is left of what the other function made."""
         if not self._backend.points.count():
             return
+        how = (
+            f"have the cosine {_cosine(own, stored):.2f}, and those of one function at least "
+            f"{MIN_COSINE}"
+            if len(own) == len(stored)
+            else f"have {len(own)} and {len(stored)} numbers"
+        )
         raise ConflictError(
             "the embedding function isn't the one that the collection was filled with: their "
-            f"vectors of one text have the cosine {_cosine(own, stored):.2f}, and those of one "
-            f"function at least {MIN_COSINE}. Get the collection with the function that made its "
+            f"vectors of one text {how}. Get the collection with the function that made its "
             "vectors; or, if these are to be mixed, with check_model=False"
         )
 

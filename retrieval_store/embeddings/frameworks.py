@@ -2,7 +2,7 @@
 `langchain_retrieval_store.AsLangChain`, `llama_index.vector_stores.retrieval_store.AsLlamaIndex`.)
 
 They are used as they are, and pass them again when you get the collection: it remembers no more
-than the name of the model.
+than their class, the name of the model, and the vector of one text.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from retrieval_store.embeddings import MODEL_NAMES, ComparedByCosine
+
+UNKNOWN = "unknown"  # what LlamaIndex calls a model without a name
 
 
 class FromLangChain(ComparedByCosine):
@@ -51,6 +53,6 @@ def _model_of(wrapped: Any) -> str | None:
     for name in MODEL_NAMES:
         with suppress(Exception):  # a property may want what isn't there yet
             model = getattr(wrapped, name, None)
-            if isinstance(model, str) and model:
+            if isinstance(model, str) and model and model != UNKNOWN:
                 return model
     return None

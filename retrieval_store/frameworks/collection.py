@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.api.client import ATTEMPTS, Client
-from retrieval_store.api.collection import Collection
+from retrieval_store.api.collection import Collection, replace_function
 from retrieval_store.api.configuration import PARTS
-from retrieval_store.api.embedder import is_told_apart, space_for
+from retrieval_store.api.embedder import space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.bm25 import BM25Embedding
@@ -260,8 +260,6 @@ def _got_or_made(
     usual = {"space": space_for(using["embedding_function"], None) or "cosine"}
     if "hnsw:space" in metadata:  # where users of Chroma say it
         usual = {}
-    if not is_told_apart(using["embedding_function"]):
-        using["embedding_function"] = None
     refused = 0
     while True:  # another process may create or delete it between the two
         try:
@@ -281,8 +279,8 @@ def _got_or_made(
                 continue
             return made
         _refuse_no_room(existing, wanted.sparse_model)
-        if not existing.count():  # whose vectors come from nowhere yet
-            using["check_model"] = False
+        if using["check_model"] and not existing.count():  # whose vectors come from nowhere yet
+            replace_function(existing)
         checked: Collection = client.get_or_create_collection(existing.name, configuration, **using)
         return checked
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr, ValidationError
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
@@ -32,9 +33,11 @@ from llama_index.vector_stores.retrieval_store.queries import (
 )
 
 from retrieval_store import Client, Collection
+from retrieval_store.api.collection import compare_function, remember_function
 from retrieval_store.api.results import Explanation
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.validation import path_of, quote
+from retrieval_store.embeddings.frameworks import FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.frameworks.collection import (
     OpenedCollection,
@@ -143,7 +146,13 @@ def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
     ]
 
 
-FUNCTIONS = ("sparse_model", "sparse_doc_fn", "sparse_query_fn", "hybrid_fusion_fn")
+FUNCTIONS = (
+    "sparse_model",
+    "sparse_doc_fn",
+    "sparse_query_fn",
+    "hybrid_fusion_fn",
+    "embed_model",
+)
 
 
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
@@ -162,7 +171,10 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     sparse_query_fn, as LlamaIndex has them. enable_hybrid: False refuses a sparse model; else it
     says nothing, since hybrid queries need none. hybrid_fusion_fn: "adaptive" (the default;
     "weighted" where a query says alpha, or sparse vectors stand for words), "weighted", "rrf", or a
-    function of (dense_result, sparse_result, alpha=, top_k=).
+    function of (dense_result, sparse_result, alpha=, top_k=). embed_model: the embedding that the
+    index has, of which the store itself makes nothing but one vector: a collection remembers its
+    class and model, and refuses another one (ConflictError), unless check_model is False. Without
+    it only the number of dimensions is known.
 
     Similarities are scores, greater is better: the cosine, the negative squared distance or the
     product; BM25 in text modes; the weighted sum in hybrid mode. A store that was made with `path`
@@ -181,6 +193,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     text_key: str | None = None
     batch_size: int | None = None
     enable_hybrid: bool | None = None
+    check_model: bool = True
 
     _opened: OpenedCollection = PrivateAttr()
     _reopens: bool = PrivateAttr(default=True)
@@ -205,12 +218,18 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         sparse_doc_fn: Callable[..., Any] | None = None,
         sparse_query_fn: Callable[..., Any] | None = None,
         hybrid_fusion_fn: Any = None,
+        embed_model: Any = None,
+        check_model: bool = True,
         **kwargs: Any,
     ) -> None:
         refuse_unknown_fields(type(self), kwargs)
         refuse_no_collection(collection)
         batches_of([], batch_size)
-        functions = sparse_model, sparse_doc_fn, sparse_query_fn, hybrid_fusion_fn
+        functions = sparse_model, sparse_doc_fn, sparse_query_fn, hybrid_fusion_fn, embed_model
+        if not (embed_model is None or isinstance(embed_model, BaseEmbedding)):
+            raise InvalidTypeError(
+                f"embed_model is {quote(embed_model)}, expected an embedding of LlamaIndex's"
+            )
         if hybrid_fusion_fn is not None:
             checked_fusion(hybrid_fusion_fn, "hybrid_fusion_fn")
         model = model_of(*functions[:3], enable_hybrid)
@@ -224,6 +243,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             "text_key": text_key,
             "batch_size": batch_size,
             "enable_hybrid": enable_hybrid,
+            "check_model": check_model,
         }
         try:
             super().__init__(**fields, **kwargs)
@@ -240,6 +260,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             distance=self.distance,
             configuration=self.configuration,
             metadata=self.collection_metadata,
+            embedding_function=None if embed_model is None else FromLlamaIndex(embed_model),
+            check_model=check_model,
             sparse_model=None if model is None else model.documents,
         )
         self._reopens = path is not None or url is not None
@@ -343,7 +365,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         size = add_kwargs.get("batch_size")
         given = items_of(nodes, "nodes", BaseNode)
         for batch in batches_of(given, self.batch_size if size is None else size):
+            compare_function(self.client)
             self.client.upsert(**batch.arguments(self._sparse), replace=True)
+            remember_function(self.client)
         return [node.node_id for node in given]
 
     async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
@@ -445,6 +469,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         constructor. In mode mmr `mmr_threshold` (1 is relevance alone; 0.5 when it isn't given),
         and `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from. What isn't known is
         an InvalidArgumentError."""
+        compare_function(self.client)
         return self._asked().answer(query, kwargs)
 
     aquery = async_twin(query)

@@ -9,7 +9,11 @@ from PIL import Image
 from tests.helpers import ROOT
 from tests.package.interpreters import Interpreter
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "integrations").glob("*/README.md")),
+]
 
 pytestmark = pytest.mark.models
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.util import find_spec
 
@@ -217,6 +218,34 @@ def wheel(tmp_path_factory):
     subprocess.run([*command, "--wheel-dir", str(folder), "."], check=True, cwd=ROOT)
     (wheel,) = folder.glob("*.whl")
     return zipfile.ZipFile(wheel)
+
+
+NAMES = {  # by which users of the frameworks look for their packages, and what each brings
+    "langchain-retrieval-store": "langchain",
+    "llama-index-vector-stores-retrieval-store": "llama-index",
+}
+
+
+@pytest.mark.parametrize(("name", "extra"), NAMES.items())
+def test_the_usual_names_bring_this_version_with_what_a_framework_needs(name, extra):
+    small = tomllib.loads((ROOT / "integrations" / name / "pyproject.toml").read_text())["project"]
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    version = retrieval_store.__version__
+    assert (small["name"], small["version"]) == (name, version)
+    assert small["dependencies"] == [f"retrieval-store[{extra},standard]=={version}"]
+    assert {extra, "standard"} <= set(whole["optional-dependencies"])
+    assert small["requires-python"] == whole["requires-python"]
+    assert small["urls"]["Homepage"] == whole["urls"]["Homepage"]
+
+
+@pytest.mark.checks
+@pytest.mark.parametrize("name", NAMES)
+def test_the_wheels_of_the_usual_names_have_no_code(name, tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    folder = ROOT / "integrations" / name
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(folder)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert all(".dist-info/" in one for one in zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.checks

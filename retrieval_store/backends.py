@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine import store
@@ -195,7 +196,7 @@ def open_url_later(address: "Address", found: Callable[[bool], Session]) -> Sess
     from retrieval_store.remote.connection import is_ours_in_time
 
     decided: list[Session] = []
-    lock, is_released = threading.Lock(), threading.Event()
+    lock, is_released = Lock(), threading.Event()
 
     def find() -> "CollectionStore":
         is_ours = None if decided else is_ours_in_time(address)  # for which all wait at once

@@ -11,13 +11,13 @@ a document at once. `SimilarityReranker` uses an embedding function: a model tha
 embed all documents reads only those that were found.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import needing
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import Embeds, QueryEmbedding
@@ -110,7 +110,7 @@ class CrossEncoderReranker:
         self.model_name = str(model_name)
         self._device, self._batch_size, self._max_length = device, batch_size, max_length
         self._model: Any = None
-        self._loading = threading.Lock()
+        self._loading = Lock()
 
     def __call__(self, query: str, documents: Sequence[str]) -> Floats:
         """(n,) float64 for n documents, greater for a better one, in the scale of the model."""

@@ -4,7 +4,6 @@ elsewhere, since most of them wait for it then.
 """
 
 import os
-import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
 from functools import partial, wraps
 from inspect import signature
@@ -18,6 +17,7 @@ from retrieval_store import backends
 from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.api.client import Client, HttpClient
 from retrieval_store.api.collection import Collection
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.threads import WAITING, WORKING, Threads
 from retrieval_store.base.validation import Payload, path_of, whole_number
 from retrieval_store.errors import ClientClosedError, InvalidTypeError
@@ -133,7 +133,7 @@ class _Pieces:
         self._make = make
         self._batch = batch
         self._rows: Iterator[dict[str, Any]] | None = None
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def next(self) -> list[dict[str, Any]]:
         """The next records; none at the end."""
@@ -157,7 +157,7 @@ class _Calls:
         self.threads = Threads(whole_number(threads, "threads", 1))
         self.client: Client | None = None  # once it is open
         self._make = make
-        self._process, self._opening = os.getpid(), threading.Lock()
+        self._process, self._opening = os.getpid(), Lock()
         self.closed = False
 
     async def open(self) -> Client:
@@ -166,7 +166,7 @@ class _Calls:
             if self.closed:
                 raise ClientClosedError("the client has been closed")
             if self._process != os.getpid():  # a thread of the parent's may have held it
-                self._process, self._opening = os.getpid(), threading.Lock()
+                self._process, self._opening = os.getpid(), Lock()
             return await self.threads.run(self._open, is_long=True)
         return self.client
 

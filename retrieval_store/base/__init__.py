@@ -4,6 +4,7 @@
 of vectors; `validation` checks arguments and JSON values; `analysis` splits texts into words;
 `fusion` combines rankings; `pca` projects vectors onto a plane; `html` renders tables;
 `system` syncs files, describes processes, and makes texts printable; `tracing` has loggers,
-spans and progress bars; `threads` runs blocking calls for event loops; `dataclasses` makes the
-standard library's dataclasses in less time. It may use `errors` alone.
+spans and progress bars; `locks` has locks that interrupts release; `threads` runs blocking calls
+for event loops; `dataclasses` makes the standard library's dataclasses in less time. It may use
+`errors` alone.
 """

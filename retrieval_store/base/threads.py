@@ -7,7 +7,6 @@ never stand behind a queue of writers.
 import asyncio
 import os
 import re
-import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,8 @@ from contextvars import ContextVar, copy_context
 from functools import partial, wraps
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
+
+from retrieval_store.base.locks import Lock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Threads:
     def _begin(self) -> None:
         self._process = os.getpid()
         self._pool = ThreadPoolExecutor(self._number, "retrieval-store")
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._given: set[Future[Any]] = set()
         self._taken = 0  # by long calls
         self._long: deque[_Long] = deque()  # those that wait for others to end

@@ -21,7 +21,6 @@ nanoseconds only every 256th would be told apart.
 """
 
 import math
-import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ from typing import Any
 import orjson
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
 from retrieval_store.filters.leaves import Candidate
@@ -140,7 +140,7 @@ class Orders:
 
     def __init__(self) -> None:
         self._last = 0
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def next(self, count: int) -> range:
         """So many numbers, greater than all before."""

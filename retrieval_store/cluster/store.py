@@ -4,7 +4,6 @@ The collections are the Qdrant collections that have our settings as metadata.
 """
 
 import sys
-import threading
 import time
 import uuid
 from collections import Counter, deque
@@ -21,6 +20,7 @@ from qdrant_client import models
 
 from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import project
 from retrieval_store.base.tracing import counts_of_results, note, traced
 from retrieval_store.base.validation import JSONValue, Payload, quote
@@ -450,7 +450,7 @@ class RemoteStore:
         self.cluster = cluster
         self._options = options
         self._open: dict[str, QdrantCollection] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def create(
         self,

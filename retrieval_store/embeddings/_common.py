@@ -11,7 +11,6 @@ process for each model.
 """
 
 import copy
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -21,6 +20,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
@@ -242,7 +242,7 @@ class LoadsModel:
     def __init__(self) -> None:
         self._model: Any = None
         self._counter = TokenCounter()
-        self._loading = threading.Lock()
+        self._loading = Lock()
 
     def close(self) -> None:
         """Release the model and its memory."""

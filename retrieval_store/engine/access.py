@@ -16,7 +16,6 @@ A thread takes the locks in this order:
    `seq`. A thread that holds this lock never waits for a writer.
 """
 
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -28,6 +27,7 @@ import apsw
 
 from retrieval_store.base import tracing
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.locks import Lock
 from retrieval_store.engine.filtering.cache import FilterCache
 from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
@@ -131,7 +131,7 @@ class Memory:
         self._new_locks()
 
     def _new_locks(self) -> None:
-        self._advancing, self.compacting = threading.Lock(), threading.Lock()
+        self._advancing, self.compacting = Lock(), Lock()
 
     def now(self, connection: apsw.Connection) -> CachedState | None:
         """The cached state, if it is what this connection's transaction shows, without waiting for

@@ -3,9 +3,9 @@
 **Interrupts.** Ctrl-C raises KeyboardInterrupt between any two steps of the main thread: between a
 lock's acquire() and the `try` behind it, at the first step of a context manager's __exit__, in the
 middle of threading.Condition. One way of holding something survives that: `with lock:`, in the
-frame of a function, on a lock of `threading`, which enters and leaves without a step of Python in
-between. (A generator that is a context manager is no such frame: an interrupt leaves it suspended,
-with all it holds, for as long as the traceback is kept.)
+frame of a function, on a lock of `base/locks.py`, which is entered and left without such a moment.
+(A generator that is a context manager is no such frame: an interrupt leaves it suspended, with all
+it holds, for as long as the traceback is kept.)
 
 So everything here is held in that way, while a function is called. Which threads wait, and how many
 are inside, is recorded nowhere: it is read from the locks themselves.
@@ -27,9 +27,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
 
 from retrieval_store.base import system
+from retrieval_store.base.locks import Lock, ReentrantLock
 
 PACKAGE, LONGEST_IMPORT_MS = "retrieval_store", 10_000
 LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
@@ -96,9 +97,6 @@ def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
                 unlock(file)
 
 
-Owned: TypeAlias = Any  # threading.RLock, which is no type before Python 3.13
-
-
 class SharedLock:
     """A lock that many threads share, or one holds exclusively. A thread that wants it exclusively
     goes before those that come later, else it might never get it; afterwards those that waited go
@@ -106,18 +104,18 @@ class SharedLock:
     garbage-collected meanwhile."""
 
     def __init__(self) -> None:
-        self._inside: dict[int, Owned] = {}  # a lock for each thread, by which it shares
-        self._waiting: dict[int, Owned] = {}  # … by which it waits for its turn to
+        self._inside: dict[int, ReentrantLock] = {}  # a lock for each thread, by which it shares
+        self._waiting: dict[int, ReentrantLock] = {}  # … by which it waits for its turn to
         # A thread that excludes holds both: others look at the first and wait for the second. With
         # one lock, a thread that waits would hold it for a moment and look like one that excludes.
-        self.excluding, self.barrier = threading.Lock(), threading.Lock()
+        self.excluding, self.barrier = Lock(), Lock()
         self.excluder = 0  # the thread that holds them, if any does
 
     def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """The result of `work`, called with these arguments while no thread holds the lock
         exclusively."""
         inside = _own_lock(self._inside)
-        if inside._is_owned():  # who excludes waits for this thread already
+        if inside.is_mine():  # who excludes waits for this thread already
             return work(*arguments)
         with inside:
             if not self.excluding.locked() or self.excluder == threading.get_ident():
@@ -128,7 +126,7 @@ class SharedLock:
         """The same without waiting; the result of `otherwise` if another thread holds the lock
         exclusively, or waits to."""
         inside = _own_lock(self._inside)
-        if inside._is_owned():
+        if inside.is_mine():
             return work()
         with inside:
             if not self.excluding.locked() or self.excluder == threading.get_ident():
@@ -164,18 +162,18 @@ class SharedLock:
 
     def is_mine(self) -> bool:
         """Whether this thread shares the lock."""
-        return bool(_own_lock(self._inside)._is_owned())
+        return _own_lock(self._inside).is_mine()
 
     def forget_others(self) -> None:
         """In a forked child: there are no other threads."""
         self._inside, self._waiting = {}, {}
 
 
-def _own_lock(locks: dict[int, Owned]) -> Owned:
+def _own_lock(locks: dict[int, ReentrantLock]) -> ReentrantLock:
     """The lock of the calling thread. The number of a thread that has ended may come again; its
     lock is free."""
     me = threading.get_ident()
-    return locks.get(me) or locks.setdefault(me, threading.RLock())
+    return locks.get(me) or locks.setdefault(me, ReentrantLock())
 
 
 class Place:
@@ -186,7 +184,7 @@ class Place:
 
     def __init__(self, do: Callable[[Any], Any] | None = None) -> None:
         self.do = do
-        self.lock, self.called = threading.Lock(), threading.Lock()
+        self.lock, self.called = Lock(), threading.Lock()
         self.called.acquire()
         self.result: Any = None
         self._counts: Sequence[object] = ()

@@ -33,12 +33,13 @@ from contextlib import closing, contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
 
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.locks import ReentrantLock, Undivided
 from retrieval_store.base.system import sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import (
@@ -261,17 +262,10 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
     return rows
 
 
-class _Transaction(Protocol):
-    """What a connection is in a `with` block: a transaction, which errors end and come out of."""
-
-    def __enter__(self) -> object: ...
-    def __exit__(self, *error: Any) -> None: ...
-
-
-def rolled_back_after_errors(connection: apsw.Connection) -> _Transaction:
-    """The connection, for a `with` block that is a transaction, which shows what there is at its
-    first look."""
-    return connection  # type: ignore[return-value]
+def rolled_back_after_errors(connection: apsw.Connection) -> Undivided:
+    """For a `with` block that is a transaction, which shows what there is at its first look. Errors
+    end it and come out of it."""
+    return Undivided(connection)
 
 
 def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
@@ -324,7 +318,7 @@ EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends what the system's
 CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
 TEMPLATES_KEPT = 8  # of some 50 KB each
 _templates: dict[str, bytes] = {}  # new databases, by what they are like
-_registering = threading.RLock()  # reentrant: a client may be collected meanwhile
+_registering = ReentrantLock()  # reentrant: a client may be collected meanwhile
 
 
 def _register_checksum_vfs() -> None:
@@ -763,7 +757,7 @@ class MemoryDatabase(_Pool):
         else:
             with self._connection.backup("main", like, "main") as backup:
                 backup.step(-1)
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
         self._closed: Reason | None = None
         reset_after_fork(self)
 
@@ -789,7 +783,7 @@ class MemoryDatabase(_Pool):
 
     def forget_after_fork(self) -> None:
         """In a child: the content is the parent's."""
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
         self._closed = partial(
             StorageError, "a store in memory can't be used in a forked process; make one there"
         )

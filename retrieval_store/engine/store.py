@@ -8,7 +8,6 @@ that a store has open in this process.
 import contextlib
 import os
 import sys
-import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.locks import Lock, ReentrantLock
 from retrieval_store.base.system import sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_unicode
@@ -87,7 +87,7 @@ class OpenCollections:
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
         self._counted: set[PointStore] = set()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._closed: Reason | None = None
         reset_after_fork(self)
 
@@ -171,7 +171,7 @@ class OpenCollections:
 
     def forget_after_fork(self) -> None:
         """In a child: no thread holds the lock."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
 
 T = TypeVar("T")
@@ -721,12 +721,12 @@ class _Open:
 
     def __init__(self) -> None:
         self.stores: dict[_Key, _Shared] = {}
-        self.lock = threading.RLock()
+        self.lock = ReentrantLock()
         reset_after_fork(self)
 
     def forget_after_fork(self) -> None:
         """In a child: no thread holds the lock."""
-        self.lock = threading.RLock()
+        self.lock = ReentrantLock()
 
 
 _open = _Open()

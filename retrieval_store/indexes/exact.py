@@ -44,7 +44,6 @@ way: a product took ten to a hundred times as long.
 
 import math
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
@@ -62,6 +61,7 @@ from retrieval_store.base.arrays import (
     as_float32,
 )
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.locks import Lock
 from retrieval_store.indexes.native import (
     DATATYPES,
     DISTANCES,
@@ -557,11 +557,11 @@ class _Turn:
     """The lock that a thread holds while BLAS splits its product."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = Lock()
 
     def forget_after_fork(self) -> None:
         """In a child: no thread holds it."""
-        self.lock = threading.Lock()
+        self.lock = Lock()
 
 
 _turn = _Turn()

@@ -8,7 +8,6 @@ import io
 import itertools
 import os
 import struct
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import needing
 from retrieval_store.errors import (
     DataLoaderError,
@@ -43,14 +43,14 @@ class Quota:
 
     def forget_after_fork(self) -> None:
         """In a forked child: release the parts that threads of the parent held."""
-        self._locks = [threading.Lock() for _ in range(PARTS)]
+        self._locks = [Lock() for _ in range(PARTS)]
 
     def spend(self, amount: int, work: Callable[[], T]) -> T:
         """The result of `work`, called while it holds so much of the total: all of it, if it needs
         more."""
         return _holding(self._parts(amount), work)
 
-    def _parts(self, amount: int) -> Sequence[threading.Lock]:
+    def _parts(self, amount: int) -> Sequence[Lock]:
         """1, 2, 4, … adjacent parts; such groups are taken in turn."""
         needed = 1
         while needed < PARTS and needed * self._total < amount * PARTS:
@@ -59,7 +59,7 @@ class Quota:
         return self._locks[first : first + needed]
 
 
-def _holding(locks: Sequence[threading.Lock], work: Callable[[], T]) -> T:
+def _holding(locks: Sequence[Lock], work: Callable[[], T]) -> T:
     # Always from left to right, so that no two can wait for each other.
     if not locks:
         return work()

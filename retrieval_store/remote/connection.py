@@ -13,7 +13,6 @@ import os
 import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import (
@@ -647,7 +647,7 @@ class Connection:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._idle: list[HttpConnection] = []
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._process = os.getpid()
         self._closed = False
 
@@ -691,7 +691,7 @@ class Connection:
     def _begin_in_child(self) -> None:
         """After a fork: forget the connections, which are the parent's, whose lock may have been
         held just then."""
-        self._process, self._lock = os.getpid(), threading.Lock()
+        self._process, self._lock = os.getpid(), Lock()
         idle, self._idle = self._idle, []
         for line in idle:
             line.close()  # which ends the child's part in it alone

@@ -10,7 +10,6 @@ client has gone while it waited isn't begun.
 """
 
 import asyncio
-import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
+from retrieval_store.base.locks import Lock
 from retrieval_store.engine.sqlite import translate_errors
 from retrieval_store.errors import ClientClosedError
 from retrieval_store.qdrant.errors import Refused, wrong
@@ -45,7 +45,7 @@ class Pool:
     def __init__(self, threads: int, waiting: int) -> None:
         self._threads, self._most = threads, threads + waiting
         self._executor = ThreadPoolExecutor(threads, "server")
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._under_way = 0
         self._closed = False
 
@@ -139,7 +139,7 @@ class BodyBudget:
     def __init__(self, most: int) -> None:
         self._most = most
         self._bytes = 0
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @contextmanager
     def accounted(self) -> Iterator[Take]:

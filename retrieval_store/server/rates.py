@@ -8,7 +8,6 @@ one, and one for each condition of its filter; a query that compares with exampl
 
 import math
 import os
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.locks import Lock
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import RateLimited, Refused
 from retrieval_store.qdrant.read import expression_of
@@ -54,12 +54,12 @@ class _Buckets:
     that the child doesn't have may hold the parent's."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._buckets: dict[tuple[str, Kind], Bucket] = {}
 
     def forget_after_fork(self) -> None:
         """Start anew in a forked child."""
-        self._lock, self._buckets = threading.Lock(), {}
+        self._lock, self._buckets = Lock(), {}
 
     def lack_after(self, collection: str, kind: Kind, most: int, cost: int) -> float:
         """See `Bucket.lack_after`; a new limit gets a new bucket."""

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from retrieval_store.backends import Session, embedded_store
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
 from retrieval_store.errors import RetrievalStoreError, StorageError
@@ -52,7 +53,7 @@ class Monitor:
     def __init__(self) -> None:
         self.id = str(uuid4())
         self.started = datetime.now(UTC)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._counts: dict[tuple[str, int], Count] = {}
 
     def count(self, route: str, status: int, seconds: float) -> None:
@@ -94,7 +95,7 @@ class Copies:
     def __init__(self) -> None:
         self._copies: dict[str, _Copy] = {}
         self._making = 0
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._timer: threading.Timer | None = None
 
     def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
@@ -189,7 +190,7 @@ class Served:
         self.monitor = Monitor()
         self.copies = Copies()
         self._folder: Path | None = None  # of files that go again
-        self._folders, self._making = ExitStack(), threading.Lock()
+        self._folders, self._making = ExitStack(), Lock()
         self.rpc_monitor = Monitor()  # of what is asked over gRPC
 
     @property

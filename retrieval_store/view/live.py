@@ -5,7 +5,6 @@ are at a moment: which there are, how many records each has, and the number of i
 All pages share this knowledge, so that a hundred of them cost a store no more than one.
 """
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from retrieval_store.api.configuration import all_settings, spaces_of, stored_se
 from retrieval_store.api.embedding import Embedding
 from retrieval_store.backends import Session, StoredCollection
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.query.protocols import CollectionStore
@@ -69,7 +69,7 @@ class Views:
     ) -> None:
         self.session, self.trust, self.image_root = session, trust, image_root
         self._functions: OrderedDict[tuple[str, bytes], Embedding] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._watching: Watching | None = None
 
     @property
@@ -160,7 +160,7 @@ class Watching:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._clock = store, clock
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._known: dict[str, dict[str, Any]] = {}
         self._next = 0.0  # look at all of them
         self._looked_at: dict[str, float] = {}

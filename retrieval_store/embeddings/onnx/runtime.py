@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.locks import ReentrantLock
 from retrieval_store.base.system import telemetry_off
 from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, tell_of_lengths
 from retrieval_store.embeddings.onnx.files import ModelLayout
@@ -208,10 +208,10 @@ def _packages() -> tuple[Any, Any]:
 
 # The models of this process, as long as some embedding function uses them.
 _models: WeakValueDictionary[Key, RunningModel] = WeakValueDictionary()
-_loading = threading.RLock()
+_loading = ReentrantLock()
 
 
-def loading() -> threading.RLock:
+def loading() -> ReentrantLock:
     """Held by the thread that finds, builds or loads a model."""
     return _loading
 
@@ -232,7 +232,7 @@ def _begin_anew() -> None:
     """In a forked child, whose sessions have lost their threads: they can be neither used nor taken
     down, which would wait for these, at the very end of the process at the latest. So each is held
     by a reference that is never let go of."""
-    globals().update(_loading=threading.RLock())
+    globals().update(_loading=ReentrantLock())
     for model in _models.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))
 

@@ -5,7 +5,6 @@ for the points that have changed since. What searches make of a result is kept w
 each slot, the slots of few points, and a copy of their codes once that pays.
 """
 
-import threading
 from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -15,6 +14,7 @@ import orjson
 
 from retrieval_store.base.arrays import Bools, Ints, bits_at, bits_of
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.locks import Lock
 from retrieval_store.engine.filtering.segments import RowRange
 from retrieval_store.engine.state.caches import (
     NOTHING_STALE,
@@ -195,7 +195,7 @@ class FilterCache:
     """The cache of filters' results, for all states that number their rows alike."""
 
     def __init__(self, seq: int) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._layers = LayerCache(seq)
 
     @property

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from retrieval_store.base.locks import ReentrantLock
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.locks import collect_deferred, reset_after_fork, unforkable
@@ -33,7 +34,7 @@ class BackgroundMaintenance:
     """The collections to maintain, each with the time at which it is due."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal's handler may use a collection too
+        self._lock = ReentrantLock()  # a signal's handler may use a collection too
         self._calls: SimpleQueue[None] = SimpleQueue()  # to the thread, to look again what is due
         self._due: dict[weakref.ref[Access], float] = {}
         self._thread: threading.Thread | None = None
@@ -78,7 +79,7 @@ class BackgroundMaintenance:
 
     def forget_after_fork(self) -> None:
         """In a child: there is no thread."""
-        self._lock, self._calls = threading.RLock(), SimpleQueue()
+        self._lock, self._calls = ReentrantLock(), SimpleQueue()
         self._due, self._thread = {}, None
 
     def _run(self) -> None:

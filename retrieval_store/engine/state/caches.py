@@ -17,7 +17,6 @@ deque, which can't be split.
 """
 
 import mmap
-import threading
 import weakref
 from array import array
 from collections import deque
@@ -34,6 +33,7 @@ import numpy.typing as npt
 from retrieval_store.base import system
 from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.locks import Lock
 
 USUAL = 256_000_000  # bytes, where the process may use at least …
 SHARE = 8  # … so many times as much memory
@@ -367,10 +367,10 @@ class LayerCache:
     """
 
     def __init__(self, seq: int) -> None:
-        self.refreshing = threading.Lock()
+        self.refreshing = Lock()
         self.demand = Payback()
-        self._lock = threading.Lock()  # of all that follows
-        self._locks = weakref.WeakValueDictionary[Hashable, threading.Lock]()
+        self._lock = Lock()  # of all that follows
+        self._locks = weakref.WeakValueDictionary[Hashable, Lock]()
         self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._empty: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._log = ChangeLog(seq)
@@ -429,10 +429,10 @@ class LayerCache:
                 self._empty.drop(key)
         self.demand.pop(key, None)
 
-    def refreshing_of(self, key: Hashable) -> threading.Lock:
+    def refreshing_of(self, key: Hashable) -> Lock:
         """A lock for one key, where building the layers of one should not hold up others."""
         with self._lock:
-            return self._locks.setdefault(key, threading.Lock())
+            return self._locks.setdefault(key, Lock())
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._layers or key in self._empty

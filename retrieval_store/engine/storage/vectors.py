@@ -12,7 +12,6 @@ import contextlib
 import mmap
 import os
 import stat
-import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from retrieval_store.base import system
 from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import sync_directory
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.schema import Space, has_unsynced, read_spaces
@@ -125,7 +125,7 @@ class Admission:
     is first used, and the lengths of its rows are computed when they are first needed."""
 
     def __init__(self, block_rows: int) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._verified, self._measured = _Blocks(block_rows), _Blocks(block_rows)
         self._lengths: Floats = np.zeros(0)
         self._safe, self._longest = True, 0.0
@@ -167,7 +167,7 @@ class VectorFile:
         self._none: Stored = np.empty((0, dimension), datatype)
         self._row_bytes = self._none.itemsize * dimension
         self._mapped: tuple[mmap.mmap | None, Stored] = None, self._none
-        self._map_lock = threading.Lock()
+        self._map_lock = Lock()
         self._admission = Admission(rows_per_block(self._row_bytes))
 
     def append_unsynced(self, slot: int, rows: Stored) -> bool:

@@ -10,7 +10,7 @@ is_python() {
     "$1" - "${2:-}" 2>/dev/null <<'PROGRAM'
 import sys
 here, wanted = sys.version_info[:2], sys.argv[1]
-sys.exit("%d.%d" % here != wanted if wanted else not (3, 11) <= here < (3, 14))
+sys.exit("%d.%d" % here != wanted if wanted else not (3, 11) <= here < (3, 15))
 PROGRAM
 }
 
@@ -18,7 +18,7 @@ PROGRAM
 # supported; among pyenv's too, whose shims are on PATH and lead only to the one that is chosen
 find_python() {
     local candidate candidates=("${PYTHON:-python3}" python3) version folder
-    for version in ${1:-3.13 3.12 3.11}; do
+    for version in ${1:-3.13 3.12 3.11 3.14}; do
         candidates+=("python$version")
         for folder in ${PATH//:/ }; do
             candidates+=("${folder%/shims}"/versions/"$version".*/bin/python)
@@ -30,7 +30,7 @@ find_python() {
             return
         fi
     done
-    echo "Python ${1:-3.11 to 3.13} is needed, and none was found; name one with PYTHON=" >&2
+    echo "Python ${1:-3.11 to 3.14} is needed, and none was found; name one with PYTHON=" >&2
     return 1
 }
 

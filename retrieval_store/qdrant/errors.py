@@ -22,6 +22,7 @@ from httpx import Headers
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
+from qdrant_client.http.models import models
 
 from retrieval_store.base.validation import Payload, checked_object, is_unicode, quote
 from retrieval_store.errors import (
@@ -203,11 +204,18 @@ def _of_first(found: ValidationError, arguments: Mapping[str, Any]) -> Refused:
     return bad_request(f"{argument} is {given}; as qdrant_client has it: {first['msg']}")
 
 
+def _hints_of(name: str) -> dict[str, Any]:
+    """The types of the parameters of the client's method of this name. Some of its aliases name
+    models that are known where these are, and not where the method is."""
+    method = getattr(qdrant_client.QdrantClient, name)
+    return typing.get_type_hints(method, localns={**vars(models), **method.__globals__})
+
+
 @functools.cache
 def _model(name: str, strict: bool) -> type[BaseModel]:
     """A model with the parameters of the client's method of this name."""
     method = getattr(qdrant_client.QdrantClient, name)
-    hints = typing.get_type_hints(method)
+    hints = _hints_of(name)
     fields: dict[str, Any] = {
         each: (hints[each], None)
         for each in inspect.signature(method).parameters
@@ -270,8 +278,8 @@ def _as_model(method: str, argument: str, value: Any) -> Any:
 @functools.cache
 def _adapter(method: str, argument: str) -> TypeAdapter[Any]:
     """The pydantic adapter for an argument of the client's method of this name."""
-    hints = typing.get_type_hints(getattr(qdrant_client.QdrantClient, method))
-    return TypeAdapter(hints[argument], config=ConfigDict(arbitrary_types_allowed=True))
+    kind = _hints_of(method)[argument]
+    return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
 
 
 def to_write(payload: Mapping[Any, Any] | None, place: str = "payload") -> Payload:

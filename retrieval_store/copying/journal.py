@@ -11,9 +11,9 @@ import hashlib
 import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -120,13 +120,10 @@ def _alone(path: Path, places: tuple[str, str]) -> Iterator[None]:
         except OSError as error:
             raise StorageError(f"{path}: {error}") from error
         with file:
-            if system.IS_THERE:
-                try:
-                    system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
-                except OSError:
-                    raise ConflictError(
-                        f"another process is copying from {places[0]} to {places[1]} already"
-                    ) from None
+            if system.IS_THERE and not _is_locked(file):
+                raise ConflictError(
+                    f"another process is copying from {places[0]} to {places[1]} already"
+                )
             if not _is_at(path, file.fileno()):  # its last holder has removed it
                 continue
             try:
@@ -134,6 +131,12 @@ def _alone(path: Path, places: tuple[str, str]) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    with suppress(OSError):
+        return system.lock_file(file)
+    return False
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -7,8 +7,6 @@ warns of network file systems, to whose locks a store can't be trusted.
 
 import os
 import re
-import shutil
-import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -94,6 +92,9 @@ def private_folder(beside: Path | None) -> Iterator[Path]:
     """A new directory for one call, in `beside` or among the system's temporary files. It is
     deleted afterwards, except what was moved away; if the process dies before, by the next
     `remove_lost_folders`. A lock on the directory itself marks its owner."""
+    import shutil
+    import tempfile  # neither of which opening a store needs
+
     parent = Path(tempfile.gettempdir()) if beside is None else beside
     remove_lost_folders(parent)
     process = os.getpid()
@@ -145,11 +146,12 @@ def _own_folder(folder: Path) -> Iterator[bool | None]:
 
 def _is_locked(descriptor: int, folder: Path) -> bool | None:
     try:
-        system.fcntl.flock(descriptor, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
+        if not system.lock_file(descriptor):
+            return False
         opened = os.fstat(descriptor)
         is_there = os.path.samestat(opened, os.stat(folder))
         return None if opened.st_uid != os.geteuid() else is_there
-    except (BlockingIOError, FileNotFoundError):
+    except FileNotFoundError:
         return False
     except OSError:
         return None

@@ -1,22 +1,7 @@
 """What depends on the operating system: memory, files, other processes, the terminal, telemetry.
 
 Windows lacks some of what POSIX has. Stores in memory work there all the same, with None and 0 in
-its place. What directories need of POSIX is here and nowhere else; a port has to give, with these
-promises:
-
-- `lock_file`: a lock of an open file, exclusive or shared, got at once or not at all. It belongs to
-  the open file: it is free when the process dies, however it dies, and not before because the file
-  was opened and closed elsewhere in the process. `unlock_file` releases it.
-- `sync_file`, `sync_data`: what was written before is on the disk, whichever process wrote it.
-- `sync_directory`: so are the names in a directory, after a file was made, renamed or removed.
-- `call_in_forked_child`: forgets locks and threads that a child has not inherited; nothing where
-  there is no fork.
-- The flags of `os.open` below, so that a link put in the place of a file leads nowhere, and the
-  `dir_fd` of `os.unlink`, by which a file is removed from the very directory that was opened.
-- A file may be removed, or replaced by a rename, while others have it open or mapped, who go on
-  seeing what it was; and `os.pread` and `os.pwrite` leave the file's position alone.
-
-Other processes
+its place. Files and their names are made durable (`sync_file`, `sync_directory`). Other processes
 (`users_of`, `holder_of`) are known as far as Linux shows them in /proc. `printable` shows texts
 without what a terminal, a browser or a reader's eye would obey.
 
@@ -29,12 +14,12 @@ imports of packages that may not be installed.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, TextIO, TypedDict
+from typing import Any, TypedDict
 
 from retrieval_store.errors import MissingDependencyError
 
@@ -62,32 +47,9 @@ def memory_bytes(otherwise: int) -> int:
         return otherwise
 
 
-def lock_file(file: BinaryIO | TextIO | int, shared: bool = False) -> bool:
-    """Whether the open file has its lock now, exclusive or shared; False where another one that it
-    excludes is held. Raises OSError where the file system has no locks."""
-    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def unlock_file(file: BinaryIO) -> None:
-    """Release the lock, also where a process that is being started has inherited the file."""
-    fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def call_in_forked_child(function: Callable[[], object]) -> None:
-    """Let each forked child of this process call a function, before all else."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=function)
-
-
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable; without it a new file may be lost in a power cut."""
-    if IS_THERE:
-        _sync(path)
+    _sync(path)
 
 
 def digest_of(path: Path) -> str:
@@ -101,16 +63,6 @@ def digest_of(path: Path) -> str:
 def sync_file(path: Path) -> None:
     """Make the content of a file durable, whichever process has written it."""
     _sync(path)
-
-
-def sync_data(descriptor: int) -> None:
-    """Make the content of an open file durable: fdatasync; on macOS F_FULLFSYNC, without which data
-    may stay in the drive's cache."""
-    full_sync = getattr(fcntl, "F_FULLFSYNC", None)
-    if full_sync is None:
-        os.fdatasync(descriptor)
-    else:
-        fcntl.fcntl(descriptor, full_sync)
 
 
 def _sync(path: Path) -> None:

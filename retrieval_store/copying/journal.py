@@ -11,9 +11,9 @@ import hashlib
 import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
@@ -120,10 +120,13 @@ def _alone(path: Path, places: tuple[str, str]) -> Iterator[None]:
         except OSError as error:
             raise StorageError(f"{path}: {error}") from error
         with file:
-            if system.IS_THERE and not _is_locked(file):
-                raise ConflictError(
-                    f"another process is copying from {places[0]} to {places[1]} already"
-                )
+            if system.IS_THERE:
+                try:
+                    system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
+                except OSError:
+                    raise ConflictError(
+                        f"another process is copying from {places[0]} to {places[1]} already"
+                    ) from None
             if not _is_at(path, file.fileno()):  # its last holder has removed it
                 continue
             try:
@@ -131,12 +134,6 @@ def _alone(path: Path, places: tuple[str, str]) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
-
-
-def _is_locked(file: BinaryIO) -> bool:
-    with suppress(OSError):
-        return system.lock_file(file)
-    return False
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

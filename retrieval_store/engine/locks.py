@@ -63,6 +63,19 @@ def open_lock_file(path: Path) -> BinaryIO:
     return open(path, "ab", buffering=0, opener=open_safely)
 
 
+def try_lock(file: BinaryIO) -> bool:
+    """Whether an open file has its lock now, which no other process held."""
+    with suppress(BlockingIOError):
+        system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def unlock(file: BinaryIO) -> None:
+    """Release the lock, also where a process that is being started has inherited the file."""
+    system.fcntl.flock(file, system.fcntl.LOCK_UN)
+
+
 def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
     """The result of `ask`, which waits for another lock, called while this process alone waits for
     it: who has just given that lock back must come here again, behind those who wait here. This
@@ -77,11 +90,11 @@ def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
     with opened as file:
         try:
             with suppress(OSError):
-                any(system.lock_file(file) for _ in tries(milliseconds, POLLED_EVERY))
+                any(try_lock(file) for _ in tries(milliseconds, POLLED_EVERY))
             return ask()
         finally:
             with suppress(OSError):
-                system.unlock_file(file)
+                unlock(file)
 
 
 class SharedLock:

@@ -43,6 +43,7 @@ way: a product took ten to a hundred times as long.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
@@ -61,7 +62,6 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
-from retrieval_store.base.system import call_in_forked_child
 from retrieval_store.indexes.native import (
     DATATYPES,
     DISTANCES,
@@ -565,7 +565,8 @@ class _Turn:
 
 
 _turn = _Turn()
-call_in_forked_child(_turn.forget_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn.forget_after_fork)
 
 
 def dot_products(queries: Matrix, rows: Matrix, out: Matrix) -> None:

@@ -78,7 +78,7 @@ def _below(root: Path, names: tuple[str, ...]) -> Iterator[FileIO]:
     folder = os.open(root, FOLDER)
     try:
         for name in names[:-1]:
-            inner = os.open(name, FOLDER | system.NO_FOLLOW, dir_fd=folder)
+            inner = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
             # First exchanged, then closed: an interrupt in between must not close one twice, which
             # by then may be another's.
             folder, outer = inner, folder
@@ -95,7 +95,7 @@ def _regular(name: str, folder: int | None) -> Iterator[FileIO]:
     # Looked at before it is opened, since opening a device can do things already; and again after,
     # since what was opened may be another.
     _refuse_odd(os.stat(name, dir_fd=folder, follow_symlinks=folder is None))
-    follow = 0 if folder is None else system.NO_FOLLOW
+    follow = 0 if folder is None else os.O_NOFOLLOW
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | FILE | follow, dir_fd=folder)

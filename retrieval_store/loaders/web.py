@@ -159,11 +159,7 @@ class Web:
         ):
             opener.add_handler(handler)
         request = urllib.request.Request(uri, headers={"User-Agent": "retrieval-store"})
-        try:
-            return opener.open(request)
-        except urllib.error.HTTPError as error:  # which is a response too
-            error.close()
-            raise
+        return opener.open(request)
 
     def connection(self, kind: Any, *arguments: Any, **named: Any) -> Any:
         """An http.client connection within these limits."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any
 
 import qdrant_client
 from qdrant_client.async_client_base import AsyncQdrantBase
@@ -100,20 +100,18 @@ def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
         raise
 
 
-def _lock_directory(directory: Path) -> TextIO:
+def _lock_directory(directory: Path) -> IO[str]:
     """A lock that all processes of this package share. qdrant-client's local mode wants the file
     exclusively, so it reports that the directory is in use, instead of making a store of its own in
     it."""
     file = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115  held by the client
     try:
-        is_ours = system.lock_file(file, shared=True)
-    except OSError:
-        is_ours = False
-    if not is_ours:
+        system.fcntl.flock(file, system.fcntl.LOCK_SH | system.fcntl.LOCK_NB)
+    except OSError as error:
         file.close()
         raise FormatError(
             f"{directory} is in use by qdrant-client's local mode, which allows one client only"
-        )
+        ) from error
     return file
 
 

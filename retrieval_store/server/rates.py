@@ -7,6 +7,7 @@ one, and one for each condition of its filter; a query that compares with exampl
 """
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
@@ -15,7 +16,6 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
-from retrieval_store.base.system import call_in_forked_child
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import RateLimited, Refused
 from retrieval_store.qdrant.read import expression_of
@@ -74,7 +74,8 @@ class _Buckets:
 
 
 _buckets = _Buckets()
-call_in_forked_child(_buckets.forget_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_buckets.forget_after_fork)
 
 
 def spend_read(opened: CollectionHandle, bodies: Sequence[Any]) -> None:

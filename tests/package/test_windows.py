@@ -1,10 +1,7 @@
 """Where Python lacks what POSIX has: a store in memory works, and one on disk says what is there."""
 
-import re
 import subprocess
 import sys
-
-from tests.helpers import ROOT
 
 WITHOUT = """
 import os, sys
@@ -60,14 +57,3 @@ print(os.listdir(sys.argv[1]))
 """
     said = "stores on disk work on Linux and macOS so far; use one in memory"
     assert run(code, str(tmp_path)).split("\n")[:3] == [said, said, "[]"]
-
-
-def test_what_a_port_has_to_give_is_in_one_module():
-    files = (ROOT / "retrieval_store").rglob("*.py")
-    of_posix = re.compile(
-        r"\bfcntl\b|\bO_(DIRECTORY|NOFOLLOW|NONBLOCK|CLOEXEC)\b|PROT_READ|fdatasync\("
-    )
-    knowing = [
-        one.relative_to(ROOT).as_posix() for one in files if of_posix.search(one.read_text())
-    ]
-    assert knowing == ["retrieval_store/base/system.py"]

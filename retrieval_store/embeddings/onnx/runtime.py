@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.locks import ReentrantLock
-from retrieval_store.base.system import call_in_forked_child, telemetry_off
+from retrieval_store.base.system import telemetry_off
 from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, tell_of_lengths
 from retrieval_store.embeddings.onnx.files import ModelLayout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
@@ -237,4 +237,5 @@ def _begin_anew() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))
 
 
-call_in_forked_child(_begin_anew)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -29,7 +29,7 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 from retrieval_store.base import tracing
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import by_holder_of, lock_file, unlock_file
+from retrieval_store.base.system import by_holder_of
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import IDLE, Access, Maintained
 from retrieval_store.engine.filtering.select import expired_filter, select
@@ -38,6 +38,8 @@ from retrieval_store.engine.locks import (
     open_lock_file,
     reset_after_fork,
     tries,
+    try_lock,
+    unlock,
 )
 from retrieval_store.engine.maintenance.compaction import (
     compact,
@@ -123,11 +125,11 @@ def _with_lock_file(directory: Path, milliseconds: int, work: Callable[[bool], T
     with opened as file:
         _locks.files.add(file)
         try:
-            return work(any(lock_file(file) for _ in tries(milliseconds)))
+            return work(any(try_lock(file) for _ in tries(milliseconds)))
         finally:
             _locks.files.discard(file)
             if not file.closed:  # as in a child that was forked meanwhile, whose lock it isn't
-                unlock_file(file)
+                unlock(file)
 
 
 AT_ONCE = 10_000  # points that a transaction deletes, for which writers wait

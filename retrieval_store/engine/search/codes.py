@@ -438,7 +438,7 @@ def read_segments(
     holds something else, OutdatedError for what was made before codes were as they are."""
     layout = _Layout.of(rows, dimension, metric)
     with path.open("rb") as file:
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     if memory[: len(MAGIC_BEFORE)] == MAGIC_BEFORE:
         raise OutdatedError(f"{path} has codes of an older kind")
     if len(memory) != count * layout.size:

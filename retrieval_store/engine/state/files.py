@@ -350,7 +350,7 @@ def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arr
     """What is in the file; ValueError when it is none of this kind, OutdatedError for what was
     written as it was before. before: what such files begin with."""
     with path.open("rb") as file:
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     start = len(magic) + 8
     place = start + int.from_bytes(memory[len(magic) : start], "little")
     if memory[: len(magic)] in before:

@@ -7,6 +7,8 @@ warns of network file systems, to whose locks a store can't be trusted.
 
 import os
 import re
+import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -92,9 +94,6 @@ def private_folder(beside: Path | None) -> Iterator[Path]:
     """A new directory for one call, in `beside` or among the system's temporary files. It is
     deleted afterwards, except what was moved away; if the process dies before, by the next
     `remove_lost_folders`. A lock on the directory itself marks its owner."""
-    import shutil
-    import tempfile  # neither of which opening a store needs
-
     parent = Path(tempfile.gettempdir()) if beside is None else beside
     remove_lost_folders(parent)
     process = os.getpid()
@@ -146,12 +145,11 @@ def _own_folder(folder: Path) -> Iterator[bool | None]:
 
 def _is_locked(descriptor: int, folder: Path) -> bool | None:
     try:
-        if not system.lock_file(descriptor):
-            return False
+        system.fcntl.flock(descriptor, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
         opened = os.fstat(descriptor)
         is_there = os.path.samestat(opened, os.stat(folder))
         return None if opened.st_uid != os.geteuid() else is_there
-    except FileNotFoundError:
+    except (BlockingIOError, FileNotFoundError):
         return False
     except OSError:
         return None

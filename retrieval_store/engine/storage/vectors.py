@@ -204,7 +204,7 @@ class VectorFile:
             _write_all(descriptor, _bytes(rows), slot * self._row_bytes)
             # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't
             # got. It also makes the new length durable.
-            system.sync_data(descriptor)
+            _sync_data(descriptor)
         finally:
             os.close(descriptor)
         if slot == 0:  # the first that count: only now must the name of the file be durable
@@ -244,7 +244,7 @@ class VectorFile:
             size = os.fstat(descriptor).st_size
             self._refuse_cut_off(size, count)
             room = size // self._row_bytes
-            memory = mmap.mmap(descriptor, room * self._row_bytes, access=mmap.ACCESS_READ)
+            memory = mmap.mmap(descriptor, room * self._row_bytes, prot=mmap.PROT_READ)
         finally:
             os.close(descriptor)
         numbers: Any = np.frombuffer(memory, self._none.dtype)
@@ -354,6 +354,15 @@ def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
         if written == 0:
             raise StorageError("the system wrote nothing and gave no reason")
         data, offset = data[written:], offset + written
+
+
+def _sync_data(descriptor: int) -> None:
+    """fdatasync; on macOS F_FULLFSYNC, without which data may stay in the drive's cache."""
+    full_sync = getattr(system.fcntl, "F_FULLFSYNC", None)
+    if full_sync is None:
+        os.fdatasync(descriptor)
+    else:
+        system.fcntl.fcntl(descriptor, full_sync)
 
 
 def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes]:

@@ -24,7 +24,6 @@ import numpy as np
 from retrieval_store.api.collection import Collection
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.system import sync_directory
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import list_ids, path_of, quote
 from retrieval_store.errors import InvalidArgumentError
@@ -301,7 +300,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
             raise _path_exists_error(target) from None
     finally:
         made.unlink(missing_ok=True)
-    sync_directory(target.parent)
+    _sync_directory(target.parent)
 
 
 @contextmanager
@@ -313,7 +312,7 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
     try:
         made.mkdir()
         yield target, made
-        sync_directory(made)
+        _sync_directory(made)
         try:
             os.rename(made, target)  # which replaces an empty directory at most
         except OSError:
@@ -322,7 +321,7 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
             raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    sync_directory(target.parent)
+    _sync_directory(target.parent)
 
 
 def _free(path: str | os.PathLike[str]) -> Path:
@@ -344,3 +343,13 @@ def _path_exists_error(target: Path) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"path is {str(target)!r}, which is there already; an export replaces nothing"
     )
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a name durable."""
+    if system.IS_THERE:
+        descriptor = os.open(path, os.O_RDONLY | system.DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

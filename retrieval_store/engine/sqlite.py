@@ -37,9 +37,14 @@ from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
 
-from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.platform import (
+    give_name,
+    open_plainly,
+    sync_directory,
+    sync_file,
+    write_at,
+)
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import (
     POLLED_EVERY,
@@ -374,7 +379,7 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
                 _write_new(made, template)
             sync_file(made)
             try:
-                os.link(made, path)
+                give_name(made, path)
             except FileExistsError:  # another process was faster
                 is_new = False
         finally:
@@ -395,11 +400,9 @@ def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | system.CLOSE_ON_EXEC, 0o644)
+    descriptor = open_plainly(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        written = 0
-        while written < len(content):
-            written += os.pwrite(descriptor, content[written:], written)
+        write_at(descriptor, content, 0)
     finally:
         os.close(descriptor)
 

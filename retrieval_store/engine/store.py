@@ -7,7 +7,6 @@ that a store has open in this process.
 
 import contextlib
 import os
-import sys
 import threading
 import uuid
 import weakref
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.platform import refuse_untried, sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_unicode
 from retrieval_store.engine.access import Access, StoreHooks
@@ -737,7 +736,7 @@ def acquire(
 ) -> Share:
     """A share in the store at the path, which is made if there is none; to be given back to
     `release`."""
-    refuse_without_posix()
+    refuse_untried()
     share, opened = _acquire(path, mode, find_class, uses_derived)
     # Without the lock: a client that is collected while a handler writes wants it.
     if opened:
@@ -769,13 +768,6 @@ def _acquire(
                 f"{path} is open in this process with durability={share.store.mode!r}, not {mode!r}"
             )
         return share, opened
-
-
-def refuse_without_posix() -> None:
-    """Raise StorageError where the system lacks the file locks and maps that stores on disk
-    need."""
-    if sys.platform == "win32":
-        raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
 
 
 def release(share: Share) -> None:

@@ -29,17 +29,15 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 from retrieval_store.base import tracing
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.platform import open_lock_file, try_lock, unlock
 from retrieval_store.base.system import by_holder_of
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import IDLE, Access, Maintained
 from retrieval_store.engine.filtering.select import expired_filter, select
 from retrieval_store.engine.locks import (
     FifoLock,
-    open_lock_file,
     reset_after_fork,
     tries,
-    try_lock,
-    unlock,
 )
 from retrieval_store.engine.maintenance.compaction import (
     compact,

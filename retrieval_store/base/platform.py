@@ -25,10 +25,11 @@ store rest on:
   over.
 - **Forks** (`at_fork`): called around every fork of this process, where there are any.
 
-What is here for Windows was written by its documentation, and nobody has run it. Three promises are
-weaker there. Names are as durable as the file system makes them, since it has no documented sync of
-directories; private directories of processes that died are never removed; and a link that is put in
-the place of a directory just before its files are removed is followed.
+What is here for Windows was written after its documentation, and nobody has run it. Four promises
+are weaker there. Names are as durable as the file system makes them, since there is no documented
+sync of directories; that maps show at once what is written isn't documented either; private
+directories of processes that died are never removed; and a link that is put in the place of a
+directory just before its files are removed is followed.
 """
 
 import errno
@@ -136,6 +137,7 @@ def _number(file: Opened) -> int:
 
 if sys.platform == "win32":
     import ctypes
+    import msvcrt
     import struct
     from functools import cache
 
@@ -152,13 +154,12 @@ if sys.platform == "win32":
         return ctypes.WinDLL("kernel32", use_last_error=True)
 
     def _handle(file: Opened) -> Any:
-        import msvcrt
-
         return ctypes.c_void_p(msvcrt.get_osfhandle(_number(file)))
 
     def _overlapped() -> Any:
         """An OVERLAPPED: two pointers, the place in two halves, an event."""
-        return ctypes.create_string_buffer(struct.pack("PPIIP", 0, 0, LOCKED_BYTE, 0, 0))
+        packed = struct.pack("PPIIP", 0, 0, LOCKED_BYTE, 0, 0)
+        return ctypes.create_string_buffer(packed, len(packed))
 
     def try_lock(file: Opened, shared: bool = False) -> bool:
         flags = FAIL_IMMEDIATELY | (0 if shared else LOCK_EXCLUSIVELY)

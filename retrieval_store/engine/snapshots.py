@@ -120,9 +120,9 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
     try:
         points.write(lambda write: derived.forget_all(write.connection))
         remove_expired(points)
-        state = points.cached().state
-        remove_leftovers(points, state.head.generation)  # of a compaction under way, or cut short
-        if any(space.dead for space in state.spaces.values()):
+        # Of a compaction under way, or cut short.
+        remove_leftovers(points, points.cached().state.head.generation)
+        if any(space.dead for space in points.cached().state.spaces.values()):
             compact(points, _without_a_word, with_indexes=False)
         give_back_space(points)
     finally:

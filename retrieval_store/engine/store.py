@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.platform import refuse_untried, sync_directory, sync_file
+from retrieval_store.base.platform import is_in_use, refuse_untried, sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_unicode
 from retrieval_store.engine.access import Access, StoreHooks
@@ -457,13 +457,23 @@ class Store:
 
         self._drop_marked(self._catalog.write(flag))
 
-    def _drop_marked(self, record: CollectionRecord) -> None:
+    def _drop_marked(self, record: CollectionRecord) -> bool:
         """Delete a collection that is flagged in the catalog: marked in points.sqlite, which is
-        what deletes it; unlinked; forgotten."""
+        what deletes it; unlinked; forgotten. Returns whether that was possible: where its files are
+        in use it stays flagged, and gives its name away."""
         # Marked already by another process, or too damaged to be written to.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
-        self._remove(record.id)
+        try:
+            self._remove(record.id)
+        except StorageError as error:
+            if not is_in_use(error.__cause__):
+                raise
+            if record.name != record.id:
+                self._catalog.write(lambda entries: entries.set_aside(record))
+                _log.info("the files of the collection %s are in use, and go later", record.id)
+            return False
+        return True
 
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
@@ -610,7 +620,8 @@ class Store:
                 try:
                     if self.mode == "read-only":
                         raise StorageError("nothing can be removed")
-                    self._drop_marked(record)
+                    if not self._drop_marked(record):
+                        left.append(record.id)
                 except StorageError:  # someone will come again
                     left.append(record.id)
         return left

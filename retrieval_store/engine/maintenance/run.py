@@ -215,10 +215,12 @@ class _Pass:
         cached = access.cached()
         state, held, used = cached.state, worth_saving(cached), access.read(columns_worth_saving)
         remove_leftovers(access, state.head.generation)
-        if any(space.dead for space in state.spaces.values()):
+        names, has_dead = [*state.spaces], any(space.dead for space in state.spaces.values())
+        del cached, state  # what they map can't be removed on every system
+        if has_dead:
             _begin(access, COMPACTING)
             compact(access, self._tell)
-        for name in state.spaces:
+        for name in names:
             _begin(access, CODING)
             build_codes(access, name, self._tell)
             save_codes(access, name, every=True)
@@ -248,10 +250,12 @@ class _Pass:
         if is_to_compact or (alone and has_files_of_dropped(access)):
             remove_leftovers(access, state.head.generation)
         if is_to_compact:
+            del cached, state
             _begin(access, COMPACTING)
             compact(access, self._tell)
             give_back_space(access)
             _begin(access, CODING)
+            state = access.cached().state
             self._code_all(state)  # those of the new generation
         _begin(access, LISTING)
         build_lists(access)

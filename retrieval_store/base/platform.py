@@ -18,23 +18,25 @@ store rest on:
   long as they live. On Windows a file that is mapped can't be removed, nor made shorter.
 - **Names** (`give_name`, `take_place`) are given in one step and replace nothing: two processes
   that want the same one can't both get it.
-- **Removal** (`remove_files`) stays in the directory that it was told of, even where a link is put
-  in its place meanwhile. `is_in_use` tells the errors that only say that somebody has a file open.
+- **Removal** (`remove_files`, `remove_tree`) stays in the directory that it was told of, even where
+  a link is put in its place meanwhile. `is_in_use` tells the errors that only say that somebody has
+  a file open.
 - **Opening** (`open_plainly`, `open_directory`, `enter_directory`): what is opened is what was
   named. Links are followed only where that is asked for, no pipe is waited for, no terminal taken
   over.
 - **Forks** (`at_fork`): called around every fork of this process, where there are any.
 
-What is here for Windows was written after its documentation, and nobody has run it. Four promises
+What is here for Windows was written after its documentation, and nobody has run it. Three promises
 are weaker there. Names are as durable as the file system makes them, since there is no documented
-sync of directories; that maps show at once what is written isn't documented either; private
-directories of processes that died are never removed; and a link that is put in the place of a
-directory just before its files are removed is followed.
+sync of directories; that maps show at once what is written isn't documented either; and a link that
+is put in the place of a directory just before its files are removed is followed.
 """
 
 import errno
+import gc
 import mmap
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -119,6 +121,14 @@ def flush(file: IO[Any]) -> None:
     sync(file.fileno())
 
 
+def remove_tree(directory: Path) -> None:
+    """Remove a directory of ours with all that is in it, as far as that is possible."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():  # as where an error that nobody looks at any more holds a map
+        gc.collect()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def at_fork(**calls: Callable[[], object]) -> None:
     """Have functions called at each fork: `before`, `after_in_parent` and `after_in_child`, as
     os.register_at_fork names them."""
@@ -181,7 +191,21 @@ if sys.platform == "win32":
 
     @contextmanager
     def own_directory(directory: Path) -> Iterator[bool | None]:
-        yield None
+        if not directory.is_dir():
+            yield False
+            return
+        lock = directory.with_name(f"{directory.name}.lock")  # in it, it couldn't be renamed
+        file = open_lock_file(lock)
+        try:
+            yield _is_free(file) and directory.is_dir()
+        finally:
+            remove_lock_file(file, lock)
+
+    def _is_free(file: BinaryIO) -> bool | None:
+        try:
+            return try_lock(file)
+        except OSError:  # on a network, say
+            return None
 
     def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
         os.lseek(descriptor, offset, os.SEEK_SET)

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import importlib
 import os
+import re
 import shutil
 import sys
 import types
@@ -119,7 +120,8 @@ def _used() -> list[str]:
 
 
 def _refuse(what: str, path: Any, number: int) -> None:
-    refused[f"{what} in {_caller()}: {os.path.basename(os.fspath(path))[:40]}"] += 1
+    name = re.sub("[0-9a-f]{8,}", "…", os.path.basename(os.fspath(path)))
+    refused[f"{what} in {_caller()}: {name}"] += 1
     error: Any = PermissionError(errno.EACCES, f"Windows refuses to {what}", os.fspath(path))
     error.winerror = number
     raise error

@@ -7,7 +7,6 @@ warns of network file systems, to whose locks a store can't be trusted.
 
 import os
 import re
-import shutil
 import tempfile
 import uuid
 import warnings
@@ -16,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.platform import is_in_use, own_directory, remove_files
+from retrieval_store.base.platform import is_in_use, own_directory, remove_files, remove_tree
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import FormatError
 
@@ -107,7 +106,7 @@ def private_folder(beside: Path | None) -> Iterator[Path]:
                 return
             finally:
                 if os.getpid() == process:  # in a forked child it is the parent's
-                    shutil.rmtree(folder, ignore_errors=True)
+                    remove_tree(folder)
 
 
 def remove_lost_folders(parent: Path) -> None:

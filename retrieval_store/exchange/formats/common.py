@@ -10,7 +10,6 @@ before, nothing stays.
 import base64
 import binascii
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from retrieval_store.base.platform import (
     flush,
     give_name,
     open_plainly,
+    remove_tree,
     sync_directory,
     take_place,
 )
@@ -323,7 +323,7 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
                 raise _path_exists_error(target) from None
             raise
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        remove_tree(made)
     sync_directory(target.parent)
 
 

@@ -480,6 +480,7 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     wait_for_locks(connection, LOCK_TIMEOUT_MS)
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS leaves it in the drive's cache otherwise
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection

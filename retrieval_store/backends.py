@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import refuse_untried
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine import store
@@ -103,7 +104,7 @@ def snapshot(session: Session, target: Path, collection_id: str | None = None) -
 def restore(snapshot: Path, path: Path, name: str | None) -> None:
     """Make a store from a snapshot, or add the snapshot's collection to the store at `path`, under
     its own name or another."""
-    store.refuse_without_posix()
+    refuse_untried()
     if not (path / CATALOG_NAME).exists():
         if name is not None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
@@ -134,7 +135,7 @@ def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Ses
     """The session of the store in a directory, which is made if there is none; NotFoundError where
     it is to be read only, or `create` is False. rebuild: without the derived files, which are
     forgotten; where nothing can be written, they aren't used."""
-    store.refuse_without_posix()
+    refuse_untried()
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)
     ignored = rebuild and mode == "read-only"

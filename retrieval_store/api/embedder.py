@@ -108,6 +108,12 @@ def _called_by_itself(function: Any) -> str | None:
     return None
 
 
+def is_told_apart(function: Any) -> bool:
+    """Whether anything but its vectors tells a function from others: a name, or its model's."""
+    spec = spec_of(function) or {}
+    return "name" in spec or "model" in spec
+
+
 def _has(function: Any, method: str) -> bool:
     """Whether its class has a method of this name; what else an object has may mean anything."""
     return callable(getattr(type(function), method, None))

@@ -3,8 +3,8 @@
 `arrays` names array types, adds what numpy lacks, and has the copy-on-write arrays and the limits
 of vectors; `validation` checks arguments and JSON values; `analysis` splits texts into words;
 `fusion` combines rankings; `pca` projects vectors onto a plane; `html` renders tables;
-`system` syncs files, describes processes, and makes texts printable; `tracing` has loggers,
-spans and progress bars; `locks` has locks that interrupts release; `threads` runs blocking calls
-for event loops; `dataclasses` makes the standard library's dataclasses in less time. It may use
-`errors` alone.
+`platform` has what stores on disk need of the operating system: locks, syncs, maps, names;
+`system` describes processes, and makes texts printable; `tracing` has loggers, spans and progress
+bars; `locks` has locks that interrupts release; `threads` runs blocking calls for event loops;
+`dataclasses` makes the standard library's dataclasses in less time. It may use `errors` alone.
 """

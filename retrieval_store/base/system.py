@@ -1,8 +1,8 @@
 """What depends on the operating system: memory, files, other processes, the terminal, telemetry.
 
-Windows lacks some of what POSIX has. Stores in memory work there all the same, with None and 0 in
-its place. Files and their names are made durable (`sync_file`, `sync_directory`). Other processes
-(`users_of`, `holder_of`) are known as far as Linux shows them in /proc. `printable` shows texts
+Windows lacks some of what POSIX has, and gets None and 0 in its place; files and locks are in
+`base.platform`. Other processes (`users_of`, `holder_of`) are known as far as Linux shows them in
+/proc. `printable` shows texts
 without what a terminal, a browser or a reader's eye would obey.
 
 `telemetry_off` surrounds imports that would otherwise report to their makers. From version 1.29 on,
@@ -18,25 +18,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypedDict
 
 from retrieval_store.errors import MissingDependencyError
 
-fcntl: Any
 resource: Any
 try:
-    import fcntl
     import resource
 except ImportError:
-    fcntl = resource = None
-
-NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
-DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
-CLOSE_ON_EXEC: int = getattr(os, "O_CLOEXEC", 0)
-NO_WAITING: int = getattr(os, "O_NONBLOCK", 0)
-NO_TERMINAL: int = getattr(os, "O_NOCTTY", 0)
-IS_THERE = isinstance(fcntl, ModuleType)
+    resource = None
 
 
 def memory_bytes(otherwise: int) -> int:
@@ -47,30 +37,12 @@ def memory_bytes(otherwise: int) -> int:
         return otherwise
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable; without it a new file may be lost in a power cut."""
-    _sync(path)
-
-
 def digest_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     import hashlib  # which takes 3 ms
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_file(path: Path) -> None:
-    """Make the content of a file durable, whichever process has written it."""
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 PROCESSES = Path("/proc")
@@ -114,9 +86,10 @@ def holder_of(file: Path, byte: int = 0) -> Process | None:
     """The process that holds the write lock on a byte of a file; None where the system doesn't
     tell, or none does."""
     with suppress(OSError, ValueError):
+        lines = PROCESSES.joinpath("locks").read_text().splitlines()
         known = file.stat()
         device = f"{os.major(known.st_dev):02x}:{os.minor(known.st_dev):02x}"
-        for line in PROCESSES.joinpath("locks").read_text().splitlines():
+        for line in lines:
             # 1: POSIX  ADVISORY  WRITE 4711 08:01:1234 120 120
             words = line.split()
             if words[1] == "->" or words[3] != "WRITE" or words[5] != f"{device}:{known.st_ino}":

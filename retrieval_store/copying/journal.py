@@ -13,13 +13,18 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
-from retrieval_store.base import system
 from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
-from retrieval_store.base.system import sync_directory
+from retrieval_store.base.platform import (
+    flush,
+    open_lock_file,
+    remove_lock_file,
+    sync_directory,
+    try_lock,
+)
 from retrieval_store.errors import ConflictError, DamagedError, StorageError
 from retrieval_store.query.types import Position
 
@@ -116,24 +121,28 @@ def _alone(path: Path, places: tuple[str, str]) -> Iterator[None]:
     """Hold a lock that is released when the process dies."""
     while True:
         try:
-            file = path.open("ab")
+            file = open_lock_file(path)
         except OSError as error:
             raise StorageError(f"{path}: {error}") from error
         with file:
-            if system.IS_THERE:
-                try:
-                    system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
-                except OSError:
-                    raise ConflictError(
-                        f"another process is copying from {places[0]} to {places[1]} already"
-                    ) from None
+            if not _is_locked(file):
+                raise ConflictError(
+                    f"another process is copying from {places[0]} to {places[1]} already"
+                )
             if not _is_at(path, file.fileno()):  # its last holder has removed it
                 continue
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                remove_lock_file(file, path)
             return
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    try:
+        return try_lock(file)
+    except OSError:
+        return False
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -190,8 +199,7 @@ def _write(path: Path, journal: Journal) -> None:
     try:
         with new.open("wb") as file:
             file.write(orjson.dumps(content))
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         new.replace(path)
         # Else a power cut could leave a copy that no journal names.
         sync_directory(path.parent)

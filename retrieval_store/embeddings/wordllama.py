@@ -6,7 +6,6 @@ They embed tens of thousands of short texts a second on one core.
 
 import importlib.util
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import require_strings, tell_of_lengths
@@ -27,8 +27,8 @@ LONGEST_TOKEN = 16  # characters, in its vocabulary
 MAX_CHARACTERS = (MAX_TOKENS + 8) * LONGEST_TOKEN  # with some more, as the last token may be cut
 _models: dict[int, Any] = {}
 _loading = Lock()
-if hasattr(os, "register_at_fork"):  # a child must not wait for a thread of its parent's
-    os.register_at_fork(after_in_child=lambda: globals().update(_loading=Lock()))
+# A child must not wait for a thread of its parent's.
+at_fork(after_in_child=lambda: globals().update(_loading=Lock()))
 TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
 
 

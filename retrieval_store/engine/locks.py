@@ -18,7 +18,6 @@ its use is an error. Nor may any thread be loading a module of ours, whose lock 
 inherit.
 """
 
-import os
 import sys
 import threading
 import time
@@ -29,8 +28,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
 
-from retrieval_store.base import system
 from retrieval_store.base.locks import Lock, ReentrantLock
+from retrieval_store.base.platform import at_fork, open_lock_file, try_lock, unlock
 
 PACKAGE, LONGEST_IMPORT_MS = "retrieval_store", 10_000
 LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
@@ -48,41 +47,16 @@ def tries(milliseconds: int, pause: float = 0.02) -> Iterator[None]:
         yield
 
 
-_SAFELY = system.CLOSE_ON_EXEC | system.NO_FOLLOW | system.NO_WAITING
 POLLED_EVERY = 0.001  # seconds, by a process that waits for its turn
-
-
-def open_lock_file(path: Path) -> BinaryIO:
-    """Open an empty file for its lock, which belongs to the open file: it is free when the process
-    dies, and not before because the file was opened and closed elsewhere in it, as POSIX locks
-    are."""
-
-    def open_safely(name: str, flags: int) -> int:
-        return os.open(name, flags | _SAFELY, 0o644)
-
-    return open(path, "ab", buffering=0, opener=open_safely)
-
-
-def try_lock(file: BinaryIO) -> bool:
-    """Whether an open file has its lock now, which no other process held."""
-    with suppress(BlockingIOError):
-        system.fcntl.flock(file, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
-        return True
-    return False
-
-
-def unlock(file: BinaryIO) -> None:
-    """Release the lock, also where a process that is being started has inherited the file."""
-    system.fcntl.flock(file, system.fcntl.LOCK_UN)
 
 
 def in_turn(path: Path, milliseconds: int, ask: Callable[[], T]) -> T:
     """The result of `ask`, which waits for another lock, called while this process alone waits for
     it: who has just given that lock back must come here again, behind those who wait here. This
     keeps an order and excludes nobody. So it is done without after that time, as behind a process
-    that was stopped, and where the system or the file system has no such locks."""
+    that was stopped, and where the file system has no such locks."""
     try:
-        opened = open_lock_file(path) if system.IS_THERE else None
+        opened: BinaryIO | None = open_lock_file(path)
     except OSError:
         opened = None
     if opened is None:
@@ -392,13 +366,10 @@ def _in_child() -> None:
         holder.forget_after_fork()
 
 
-if hasattr(os, "register_at_fork"):
-    # Python calls `before` in the reverse of this order, the others in this order. The locks' own
-    # methods, since an interrupt can't come before their first step; and _before twice, since it
-    # can come before that of one of them.
-    os.register_at_fork(before=_before_fork, after_in_child=_in_child)
-    os.register_at_fork(before=_before_fork)
-    for _lock in (_gate.excluding, _gate.barrier):
-        os.register_at_fork(
-            before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-        )
+# Python calls `before` in the reverse of this order, the others in this order. The locks' own
+# methods, since an interrupt can't come before their first step; and _before twice, since it can
+# come before that of one of them.
+at_fork(before=_before_fork, after_in_child=_in_child)
+at_fork(before=_before_fork)
+for _lock in (_gate.excluding, _gate.barrier):
+    at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -28,9 +28,15 @@ from typing import IO, Any, BinaryIO
 import apsw
 import orjson
 
-from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.platform import (
+    flush,
+    give_name,
+    open_plainly,
+    sync_directory,
+    sync_file,
+    take_place,
+)
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.maintenance.compaction import compact, give_back_space, remove_leftovers
@@ -114,9 +120,9 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
     try:
         points.write(lambda write: derived.forget_all(write.connection))
         remove_expired(points)
-        state = points.cached().state
-        remove_leftovers(points, state.head.generation)  # of a compaction under way, or cut short
-        if any(space.dead for space in state.spaces.values()):
+        # Of a compaction under way, or cut short.
+        remove_leftovers(points, points.cached().state.head.generation)
+        if any(space.dead for space in points.cached().state.spaces.values()):
             compact(points, _without_a_word, with_indexes=False)
         give_back_space(points)
     finally:
@@ -167,7 +173,7 @@ def pack(directory: Path, manifest: Manifest, target: Path) -> None:
         archive.comment = _COMMENT + hashlib.sha256(described).hexdigest().encode()
     sync_file(made)
     try:
-        os.link(made, target)  # which never replaces anything
+        give_name(made, target)
     except FileExistsError:
         raise InvalidArgumentError(
             f"{target} is there already; a snapshot replaces nothing"
@@ -234,7 +240,7 @@ def _open_archive(snapshot: Path) -> Iterator[zipfile.ZipFile]:
 def _regular(path: Path) -> BinaryIO:
     """The opened file; InvalidArgumentError unless it is a regular one: a pipe or a device may
     never end."""
-    opened = os.open(path, os.O_RDONLY | system.CLOSE_ON_EXEC | system.NO_WAITING)
+    opened = open_plainly(path, os.O_RDONLY, follow=True)
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
         raise InvalidArgumentError(f"{path} is no regular file, as snapshots are")
@@ -318,8 +324,7 @@ def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> Non
         while piece := source.read(PIECE):
             digest.update(piece)
             to.write(piece)
-        to.flush()
-        os.fsync(to.fileno())
+        flush(to)
     if digest.hexdigest() != entry.sha256:
         raise DamagedError(f"{shown} is damaged: its checksum is wrong")
 
@@ -362,7 +367,7 @@ def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:
     with unpack_snapshot(snapshot, path.parent, find_class) as (folder, manifest):
         create(folder / CATALOG_NAME, CATALOG, partial(_fill, folder=folder, manifest=manifest))
         try:
-            folder.rename(path)
+            take_place(folder, path)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise _in_the_way(path) from None

@@ -37,10 +37,15 @@ from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
 
-from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import ReentrantLock, Undivided
-from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.platform import (
+    give_name,
+    open_plainly,
+    sync_directory,
+    sync_file,
+    write_at,
+)
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import (
     POLLED_EVERY,
@@ -368,7 +373,7 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
                 _write_new(made, template)
             sync_file(made)
             try:
-                os.link(made, path)
+                give_name(made, path)
             except FileExistsError:  # another process was faster
                 is_new = False
         finally:
@@ -389,11 +394,9 @@ def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | system.CLOSE_ON_EXEC, 0o644)
+    descriptor = open_plainly(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        written = 0
-        while written < len(content):
-            written += os.pwrite(descriptor, content[written:], written)
+        write_at(descriptor, content, 0)
     finally:
         os.close(descriptor)
 
@@ -471,6 +474,7 @@ def _open_file(path: Path, flags: int, mode: Mode) -> apsw.Connection:
     wait_for_locks(connection, LOCK_TIMEOUT_MS)
     # Relaxed leaves out the sync of the write-ahead log at each commit, nothing else.
     connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'relaxed' else 'FULL'}")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS leaves it in the drive's cache otherwise
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection

@@ -17,6 +17,7 @@ import numpy as np
 
 from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import Ints, SparseVector
+from retrieval_store.base.platform import bytes_on_disk
 from retrieval_store.base.system import describe_process, holder_of
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.base.validation import JSONValue, Payload
@@ -355,13 +356,11 @@ def _on_disk(directory: Path) -> dict[str, int]:
 
 def on_disk(directory: Path, pattern: str) -> int:
     """The bytes of files with such names."""
-    return sum(map(_bytes_on_disk, directory.glob(pattern)))
-
-
-def _bytes_on_disk(path: Path) -> int:
-    with suppress(FileNotFoundError):  # maintenance may just have removed it
-        return 512 * path.stat().st_blocks
-    return 0
+    found = 0
+    for path in directory.glob(pattern):
+        with suppress(FileNotFoundError):  # maintenance may just have removed it
+            found += bytes_on_disk(path)
+    return found
 
 
 KEPT, LOADED, BUILT = "kept", "loaded", "built"  # in memory before, from a file, from the points

@@ -7,7 +7,6 @@ that a store has open in this process.
 
 import contextlib
 import os
-import sys
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from retrieval_store.base import system
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.locks import Lock, ReentrantLock
-from retrieval_store.base.system import sync_directory, sync_file
+from retrieval_store.base.platform import is_in_use, refuse_untried, sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_unicode
 from retrieval_store.engine.access import Access, StoreHooks
@@ -458,13 +457,23 @@ class Store:
 
         self._drop_marked(self._catalog.write(flag))
 
-    def _drop_marked(self, record: CollectionRecord) -> None:
+    def _drop_marked(self, record: CollectionRecord) -> bool:
         """Delete a collection that is flagged in the catalog: marked in points.sqlite, which is
-        what deletes it; unlinked; forgotten."""
+        what deletes it; unlinked; forgotten. Returns whether that was possible: where its files are
+        in use it stays flagged, and gives its name away."""
         # Marked already by another process, or too damaged to be written to.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
-        self._remove(record.id)
+        try:
+            self._remove(record.id)
+        except StorageError as error:
+            if not is_in_use(error.__cause__):
+                raise
+            if record.name != record.id:
+                self._catalog.write(lambda entries: entries.set_aside(record))
+                _log.info("the files of the collection %s are in use, and go later", record.id)
+            return False
+        return True
 
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
@@ -611,7 +620,8 @@ class Store:
                 try:
                     if self.mode == "read-only":
                         raise StorageError("nothing can be removed")
-                    self._drop_marked(record)
+                    if not self._drop_marked(record):
+                        left.append(record.id)
                 except StorageError:  # someone will come again
                     left.append(record.id)
         return left
@@ -737,7 +747,7 @@ def acquire(
 ) -> Share:
     """A share in the store at the path, which is made if there is none; to be given back to
     `release`."""
-    refuse_without_posix()
+    refuse_untried()
     share, opened = _acquire(path, mode, find_class, uses_derived)
     # Without the lock: a client that is collected while a handler writes wants it.
     if opened:
@@ -769,13 +779,6 @@ def _acquire(
                 f"{path} is open in this process with durability={share.store.mode!r}, not {mode!r}"
             )
         return share, opened
-
-
-def refuse_without_posix() -> None:
-    """Raise StorageError where the system lacks the file locks and maps that stores on disk
-    need."""
-    if sys.platform == "win32":
-        raise StorageError("stores on disk work on Linux and macOS so far; use one in memory")
 
 
 def release(share: Share) -> None:

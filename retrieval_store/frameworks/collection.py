@@ -20,8 +20,9 @@ import numpy as np
 from retrieval_store.api.client import ATTEMPTS, Client
 from retrieval_store.api.collection import Collection, replace_function
 from retrieval_store.api.configuration import PARTS
-from retrieval_store.api.embedder import space_for
+from retrieval_store.api.embedder import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
@@ -33,6 +34,8 @@ from retrieval_store.errors import (
     InvalidTypeError,
     NotFoundError,
 )
+
+_log = log_of()
 
 
 def checked_model(model: Any, name: str) -> Any:
@@ -281,8 +284,25 @@ def _got_or_made(
         _refuse_no_room(existing, wanted.sparse_model)
         if using["check_model"] and not existing.count():  # whose vectors come from nowhere yet
             replace_function(existing)
+        elif _says_too_little(existing, using["embedding_function"]):
+            using["embedding_function"] = None
         checked: Collection = client.get_or_create_collection(existing.name, configuration, **using)
         return checked
+
+
+def _says_too_little(existing: Collection, function: Any) -> bool:
+    """Whether nothing can tell if a function goes with a registered one, which a collection may
+    remember although its vectors are from elsewhere; that is logged."""
+    remembered = existing.configuration["embedding_function"] or {}
+    if function is None or "name" not in remembered or is_told_apart(function):
+        return False
+    _log.warning(
+        "collection %r remembers the embedding function %r; whether the vectors of an embedding "
+        "that tells no model go with it isn't known",
+        existing.name,
+        remembered["name"],
+    )
+    return True
 
 
 def refuse_text(ids: Any, name: str = "ids") -> None:

@@ -43,7 +43,6 @@ way: a product took ten to a hundred times as long.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
@@ -62,6 +61,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
 from retrieval_store.indexes.native import (
     DATATYPES,
     DISTANCES,
@@ -565,8 +565,7 @@ class _Turn:
 
 
 _turn = _Turn()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_turn.forget_after_fork)
+at_fork(after_in_child=_turn.forget_after_fork)
 
 
 def dot_products(queries: Matrix, rows: Matrix, out: Matrix) -> None:

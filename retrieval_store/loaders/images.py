@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
 from retrieval_store.base.system import needing
 from retrieval_store.errors import (
     DataLoaderError,
@@ -73,8 +74,7 @@ ICON, PNG = b"\0\0\1\0", b"\x89PNG\r\n\x1a\n"  # how such files begin
 PART = 1 << 18
 # Pixels that all threads of the process decode at once: as many as one picture may have by default.
 DECODING = Quota(50_000_000)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=DECODING.forget_after_fork)
+at_fork(after_in_child=DECODING.forget_after_fork)
 Pixels = npt.NDArray[np.uint8]
 OnError = Literal["raise", "skip"]
 Item = TypeVar("Item")

@@ -21,15 +21,11 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from retrieval_store.base import system
+from retrieval_store.base import platform
 from retrieval_store.base.system import needing
 from retrieval_store.errors import DataLoaderError, RetrievalStoreError
 from retrieval_store.loaders.web import WEB, Deadline, Web
 
-# O_PATH: a folder that may be entered needn't be one that may be listed.
-FOLDER = system.DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
-# Should a pipe or a terminal take the file's place, opening it must not wait, nor take it over.
-FILE = system.NO_WAITING | system.NO_TERMINAL
 MOUNTS = Path("/proc/self/mountinfo")
 # File systems without files: reading there asks the kernel, and may never end, take what another
 # program waits for, or give this process's own secrets away.
@@ -44,7 +40,7 @@ KERNEL_TYPES = frozenset([
 def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
     """The file at a path, unbuffered; DataLoaderError unless it is a regular file, in `root` if
     given."""
-    if not system.IS_THERE:
+    if not platform.HAS_DIRECTORY_DESCRIPTORS:
         raise DataLoaderError("files are loaded on Linux and macOS so far")
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
     try:
@@ -75,10 +71,10 @@ def _names(path: Path, root: Path) -> tuple[str, ...]:
 
 @contextmanager
 def _below(root: Path, names: tuple[str, ...]) -> Iterator[FileIO]:
-    folder = os.open(root, FOLDER)
+    folder = platform.enter_directory(root)
     try:
         for name in names[:-1]:
-            inner = os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            inner = platform.enter_directory(name, within=folder)
             # First exchanged, then closed: an interrupt in between must not close one twice, which
             # by then may be another's.
             folder, outer = inner, folder
@@ -95,11 +91,8 @@ def _regular(name: str, folder: int | None) -> Iterator[FileIO]:
     # Looked at before it is opened, since opening a device can do things already; and again after,
     # since what was opened may be another.
     _refuse_odd(os.stat(name, dir_fd=folder, follow_symlinks=folder is None))
-    follow = 0 if folder is None else os.O_NOFOLLOW
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | FILE | follow, dir_fd=folder)
-
+    # Should a pipe or a terminal take the file's place, opening it must not wait for it.
+    opener = partial(platform.open_plainly, follow=folder is None, within=folder)
     with FileIO(name, "rb", opener=opener) as file:
         _refuse_odd(os.fstat(file.fileno()))
         yield file

@@ -159,7 +159,11 @@ class Web:
         ):
             opener.add_handler(handler)
         request = urllib.request.Request(uri, headers={"User-Agent": "retrieval-store"})
-        return opener.open(request)
+        try:
+            return opener.open(request)
+        except urllib.error.HTTPError as error:  # which is a response too
+            error.close()
+            raise
 
     def connection(self, kind: Any, *arguments: Any, **named: Any) -> Any:
         """An http.client connection within these limits."""

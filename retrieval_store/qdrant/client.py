@@ -11,17 +11,17 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import qdrant_client
 from qdrant_client.async_client_base import AsyncQdrantBase
 
 from retrieval_store.backends import Session, in_memory, open_path
-from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.platform import open_lock_file, try_lock
 from retrieval_store.base.validation import Payload, path_of
 from retrieval_store.errors import FormatError, InvalidArgumentError
 from retrieval_store.qdrant.answers import PendingQuery, looking
@@ -80,7 +80,7 @@ class ClientOptions:
             raise InvalidArgumentError("cloud_inference needs a server: give url")
 
 
-def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
+def opened_store(path: Any) -> tuple[Session, BinaryIO | None]:
     """The store of a directory, or one in memory for ":memory:", and a file that stays locked while
     it is open."""
     if path == ":memory:":
@@ -100,19 +100,18 @@ def opened_store(path: Any) -> tuple[Session, IO[str] | None]:
         raise
 
 
-def _lock_directory(directory: Path) -> IO[str]:
+def _lock_directory(directory: Path) -> BinaryIO:
     """A lock that all processes of this package share. qdrant-client's local mode wants the file
     exclusively, so it reports that the directory is in use, instead of making a store of its own in
     it."""
-    file = open(directory / LOCK, "a", encoding="utf-8")  # noqa: SIM115  held by the client
-    try:
-        system.fcntl.flock(file, system.fcntl.LOCK_SH | system.fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise FormatError(
-            f"{directory} is in use by qdrant-client's local mode, which allows one client only"
-        ) from error
-    return file
+    file = open_lock_file(directory / LOCK)
+    with suppress(OSError):
+        if try_lock(file, shared=True):
+            return file
+    file.close()
+    raise FormatError(
+        f"{directory} is in use by qdrant-client's local mode, which allows one client only"
+    )
 
 
 @contextmanager

@@ -157,7 +157,7 @@ class Embedded(QdrantBase):
     """Qdrant's methods on a store in this process. session: the session of the store; lock: a file
     that stays open with it; collections: the collections that the methods open."""
 
-    def __init__(self, session: Session, lock: IO[str] | None) -> None:
+    def __init__(self, session: Session, lock: IO[Any] | None) -> None:
         super().__init__()
         self._session, self._lock = session, lock
         self.collections = Collections(session)

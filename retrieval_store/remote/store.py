@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from retrieval_store.base.system import sync_directory
+from retrieval_store.base.platform import flush, give_name, sync_directory
 from retrieval_store.base.tracing import Attributes, counts_of_results, traced
 from retrieval_store.errors import (
     ConflictError,
@@ -266,10 +266,10 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name when it is whole and durable."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        with _told_of(target), part.open("w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        with _told_of(target):
+            with part.open("w+b") as file:
+                yield file
+                flush(file)
             _give_name(part, target)
     finally:
         part.unlink(missing_ok=True)
@@ -277,7 +277,7 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
 
 def _give_name(part: Path, target: Path) -> None:
     try:
-        os.link(part, target)
+        give_name(part, target)
     except FileExistsError:
         raise _path_exists_error(target) from None
     sync_directory(target.parent)

@@ -7,7 +7,6 @@ one, and one for each condition of its filter; a query that compares with exampl
 """
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
@@ -16,6 +15,7 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import RateLimited, Refused
 from retrieval_store.qdrant.read import expression_of
@@ -74,8 +74,7 @@ class _Buckets:
 
 
 _buckets = _Buckets()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_buckets.forget_after_fork)
+at_fork(after_in_child=_buckets.forget_after_fork)
 
 
 def spend_read(opened: CollectionHandle, bodies: Sequence[Any]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import apsw
 
 SECTOR = 512
+KIND_OF_SYNC = 15  # of the flags of a sync
 JOURNALS = ("-wal", "-journal")
 
 
@@ -167,7 +168,8 @@ class _RecordingFile(apsw.VFSFile):
 
     def xSync(self, flags):
         super().xSync(flags)
-        if _active and self._path:
+        # On macOS what is synced otherwise may still be in the cache of the drive.
+        if _active and self._path and flags & KIND_OF_SYNC == apsw.SQLITE_SYNC_FULL:
             _active.note("sync", self._path)
             if self._path.endswith(JOURNALS):
                 _active.note("sync directory", os.path.dirname(self._path))

@@ -37,7 +37,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "finish_write": "engine.storage.write.finish",
         "write_catalog": "engine.storage.catalog.Catalog.write",
         "write_transaction": "engine.sqlite.writing",
-        "sync_vectors": "engine.storage.vectors._sync_data",
+        "sync_vectors": "engine.storage.vectors.sync",
         "restore_vectors": "engine.access.restore_unsynced",
         "sync_name_of_vectors": "engine.storage.vectors.sync_directory",
         "sync_database": "engine.sqlite.sync_file",

@@ -65,7 +65,7 @@ def test_what_was_saved_is_what_is_loaded(tmp_path, metric, count):
     assert np.array_equal(answers[0], answers[1])
     loaded.add(cloud(500, 2))
     numbers, _ = loaded.search(cloud(500, 2), 1)
-    assert metric == "ip" or np.mean(numbers[:, 0] == np.arange(count, count + 500)) > 0.9
+    assert metric == "ip" or np.mean(numbers[:, 0] == np.arange(count, count + 500)) > 0.85
 
 
 @pytest.mark.property

@@ -4,6 +4,7 @@ isn't reached by any of that, and nothing is left over."""
 import asyncio
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -194,7 +195,7 @@ def test_an_upload_is_written_into_the_directory_of_the_store_as_it_comes(ask, d
     }
     ask.loop.run_until_complete(ask.application(scope, receive, send))
     assert went[0]["status"] == 200
-    assert len(sizes) == 2 and sizes[1] >= middle - 1000 - 8192
+    assert len(sizes) == 2 and sizes[1] >= middle - 1000 - io.DEFAULT_BUFFER_SIZE
 
 
 def test_one_is_recovered_by_its_name_and_by_its_path(ask, directory):

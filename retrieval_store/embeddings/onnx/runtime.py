@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.locks import ReentrantLock
+from retrieval_store.base.platform import at_fork
 from retrieval_store.base.system import telemetry_off
 from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, tell_of_lengths
 from retrieval_store.embeddings.onnx.files import ModelLayout
@@ -237,5 +238,4 @@ def _begin_anew() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(model))
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+at_fork(after_in_child=_begin_anew)

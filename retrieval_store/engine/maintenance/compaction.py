@@ -56,7 +56,9 @@ def compact(access: Access, progress: Progress, with_indexes: bool = True) -> No
         tracing.note(lambda: {"retrieval_store.dead": dead})
         with access.memory.compacting:
             _copy_and_switch(access, then, progress, with_indexes)
-        remove_leftovers(access, then.head.generation + 1)
+        generation = then.head.generation + 1
+        del then  # not every system removes a file that is mapped
+        remove_leftovers(access, generation)
     _log.debug("compacted %r: %d vectors that no point has are gone", access.name, dead)
 
 

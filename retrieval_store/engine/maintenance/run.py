@@ -29,17 +29,15 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 from retrieval_store.base import tracing
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.platform import open_lock_file, try_lock, unlock
 from retrieval_store.base.system import by_holder_of
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import IDLE, Access, Maintained
 from retrieval_store.engine.filtering.select import expired_filter, select
 from retrieval_store.engine.locks import (
     FifoLock,
-    open_lock_file,
     reset_after_fork,
     tries,
-    try_lock,
-    unlock,
 )
 from retrieval_store.engine.maintenance.compaction import (
     compact,
@@ -217,10 +215,12 @@ class _Pass:
         cached = access.cached()
         state, held, used = cached.state, worth_saving(cached), access.read(columns_worth_saving)
         remove_leftovers(access, state.head.generation)
-        if any(space.dead for space in state.spaces.values()):
+        names, has_dead = [*state.spaces], any(space.dead for space in state.spaces.values())
+        del cached, state  # what they map can't be removed on every system
+        if has_dead:
             _begin(access, COMPACTING)
             compact(access, self._tell)
-        for name in state.spaces:
+        for name in names:
             _begin(access, CODING)
             build_codes(access, name, self._tell)
             save_codes(access, name, every=True)
@@ -250,10 +250,12 @@ class _Pass:
         if is_to_compact or (alone and has_files_of_dropped(access)):
             remove_leftovers(access, state.head.generation)
         if is_to_compact:
+            del cached, state
             _begin(access, COMPACTING)
             compact(access, self._tell)
             give_back_space(access)
             _begin(access, CODING)
+            state = access.cached().state
             self._code_all(state)  # those of the new generation
         _begin(access, LISTING)
         build_lists(access)

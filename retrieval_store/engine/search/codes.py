@@ -31,6 +31,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Metric, Stored, is_whole
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.platform import map_file
 from retrieval_store.engine.locks import FifoLock
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
@@ -437,8 +438,7 @@ def read_segments(
     """`count` segments of so many rows, as they were written, read-only; ValueError when the file
     holds something else, OutdatedError for what was made before codes were as they are."""
     layout = _Layout.of(rows, dimension, metric)
-    with path.open("rb") as file:
-        memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    memory = map_file(path)
     if memory[: len(MAGIC_BEFORE)] == MAGIC_BEFORE:
         raise OutdatedError(f"{path} has codes of an older kind")
     if len(memory) != count * layout.size:

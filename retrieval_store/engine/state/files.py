@@ -30,6 +30,7 @@ import orjson
 
 from retrieval_store.base.arrays import NOWHERE, CowArray, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.platform import map_file
 from retrieval_store.engine.state.caches import unite_rows
 from retrieval_store.engine.state.state import (
     FILE_KIND,
@@ -214,8 +215,7 @@ def _read(
     """The state that was written at `found.seq`, mapped; OutdatedError where the log doesn't tell
     what has changed since, ValueError for what no file of ours says."""
     refuse_unknown_writes(found, head)
-    with path.open("rb") as file:
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    memory = map_file(path, private=True)
     rows, spaces, places = _header(memory, read_spaces(connection).values())
     lengths = [(rows, "<i8")]
     for space in spaces:
@@ -349,8 +349,7 @@ def write_arrays(path: Path, content: Iterator[Piece], going_on: Callable[[], ob
 def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arrays:
     """What is in the file; ValueError when it is none of this kind, OutdatedError for what was
     written as it was before. before: what such files begin with."""
-    with path.open("rb") as file:
-        memory = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    memory = map_file(path)
     start = len(magic) + 8
     place = start + int.from_bytes(memory[len(magic) : start], "little")
     if memory[: len(magic)] in before:

@@ -225,13 +225,17 @@ class Entries:
         )
 
     def replaced(self, name: str) -> CollectionRecord | None:
-        """Take the name from the collection that has it, if any, for another, and note that its
-        deletion begins. Until the deletion ends, its id is its name."""
+        """Set the collection that has a name aside for another, if there is any."""
         found = self._records("AND name = ?", name)
         for record in found:
-            self.replace(CollectionRecord(record.id, record.id, record.settings))
-            self.flag(record.id, REPLACED)
+            self.set_aside(record)
         return found[0] if found else None
+
+    def set_aside(self, record: CollectionRecord) -> None:
+        """Take the name from a collection, and note that its deletion begins. Until that ends, its
+        id is its name."""
+        self.replace(CollectionRecord(record.id, record.id, record.settings))
+        self.flag(record.id, REPLACED)
 
     def flag(self, collection_id: str, how: int = DROPPING) -> None:
         """Note that a deletion begins, and delete the aliases of the collection."""

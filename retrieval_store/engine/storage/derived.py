@@ -12,7 +12,6 @@ A `DerivedKind` says how files of one kind are read. All kinds are loaded by the
 decides what happens to a file that is of no use.
 """
 
-import os
 import re
 import threading
 import uuid
@@ -25,7 +24,7 @@ from typing import ClassVar, Generic, TypeVar
 import apsw
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.system import sync_directory
+from retrieval_store.base.platform import sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, Label, remove_derived
@@ -145,11 +144,7 @@ def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int
     temporary = folder / (name + TEMPORARY)
     try:
         covered = write(temporary)
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_file(temporary)
         size, checksum = temporary.stat().st_size, checksum_of(temporary)
         temporary.rename(folder / name)
     except BaseException:

@@ -7,7 +7,6 @@ warns of network file systems, to whose locks a store can't be trusted.
 
 import os
 import re
-import shutil
 import tempfile
 import uuid
 import warnings
@@ -15,8 +14,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.platform import is_in_use, own_directory, remove_files, remove_tree
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import FormatError
 
@@ -41,7 +40,6 @@ _OF_PRIVATE = (
     r"|[0-9a-f]{32}\.part"  # a snapshot on its way to a server or from it
 )
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
-_FOLDER = os.O_RDONLY | system.DIRECTORY | system.NO_FOLLOW | system.CLOSE_ON_EXEC
 _NAMED = 4  # of what was found, in a message
 _log = log_of("files")
 _HINTS = {
@@ -100,7 +98,7 @@ def private_folder(beside: Path | None) -> Iterator[Path]:
     while True:
         folder = parent / f"{PRIVATE_PREFIX}{uuid.uuid4().hex}"
         folder.mkdir(mode=0o700 if beside is None else 0o777)
-        with _own_folder(folder) as is_ours:
+        with own_directory(folder) as is_ours:
             if is_ours is False:  # another process has taken it for a lost one, and removes it
                 continue
             try:
@@ -108,51 +106,20 @@ def private_folder(beside: Path | None) -> Iterator[Path]:
                 return
             finally:
                 if os.getpid() == process:  # in a forked child it is the parent's
-                    shutil.rmtree(folder, ignore_errors=True)
+                    remove_tree(folder)
 
 
 def remove_lost_folders(parent: Path) -> None:
     """Remove private folders whose processes have died, as far as their files have names of
     ours."""
     for folder in parent.glob(f"{PRIVATE_PREFIX}*"):
-        with suppress(OSError), _own_folder(folder) as is_ours:
+        with suppress(OSError), own_directory(folder) as is_ours:
             if is_ours:
                 for inside in folder.iterdir():
                     if inside.is_dir():
                         remove_collection(inside)
                 _remove(folder, _OF_PRIVATE)
                 folder.rmdir()
-
-
-@contextmanager
-def _own_folder(folder: Path) -> Iterator[bool | None]:
-    """Whether this call owns a private folder now: it holds its lock, and the folder still exists.
-    None where directories have no locks, as on a network, and for another user's folder, who could
-    put a link in its place: such a folder never counts as lost."""
-    if not system.IS_THERE:
-        yield None
-        return
-    try:
-        descriptor = os.open(folder, _FOLDER)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        yield _is_locked(descriptor, folder)
-    finally:
-        os.close(descriptor)
-
-
-def _is_locked(descriptor: int, folder: Path) -> bool | None:
-    try:
-        system.fcntl.flock(descriptor, system.fcntl.LOCK_EX | system.fcntl.LOCK_NB)
-        opened = os.fstat(descriptor)
-        is_there = os.path.samestat(opened, os.stat(folder))
-        return None if opened.st_uid != os.geteuid() else is_there
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    except OSError:
-        return None
 
 
 def remove_collection(directory: Path) -> None:
@@ -181,7 +148,7 @@ def remove_vector_files(directory: Path, but_of: int, gone: Callable[[int], bool
         space, generation, _ = name.split(".")
         return int(generation) == but_of and not gone(int(space))
 
-    _remove(directory, _VECTORS, keep)
+    _remove_unused(directory, _VECTORS, keep)
 
 
 def vector_files(directory: Path) -> set[int]:
@@ -194,25 +161,23 @@ def vector_files(directory: Path) -> set[int]:
 def remove_derived(directory: Path, names: Collection[str]) -> None:
     """Remove the derived files of a collection but those that are named."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        _remove(directory / DERIVED, _OF_DERIVED, names.__contains__)
+        _remove_unused(directory / DERIVED, _OF_DERIVED, names.__contains__)
 
 
 def _remove(
     directory: Path, pattern: str, keep: Callable[[str], bool] = lambda name: False
 ) -> None:
-    """Remove the files of a directory whose whole names match, except those to keep. It works by a
-    descriptor, so that a link put in its place meanwhile leads nowhere."""
-    folder = os.open(directory, _FOLDER)
+    """Remove the files of a directory whose whole names match, except those to keep."""
+    remove_files(directory, lambda name: bool(re.fullmatch(pattern, name)) and not keep(name))
+
+
+def _remove_unused(directory: Path, pattern: str, keep: Callable[[str], bool]) -> None:
+    """The same of files that are looked for again: those that are in use stay until then."""
     try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if not e.is_dir(follow_symlinks=False)]
-        for name in names:
-            if re.fullmatch(pattern, name) and not keep(name):
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=folder)
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        _remove(directory, pattern, keep)
+    except OSError as error:
+        if not is_in_use(error):
+            raise
 
 
 NETWORK_TYPES = frozenset(

@@ -21,10 +21,16 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base import system
 from retrieval_store.base.arrays import AnyArray, Datatype, Floats, Ints, Stored, distinct
 from retrieval_store.base.locks import Lock
-from retrieval_store.base.system import sync_directory
+from retrieval_store.base.platform import (
+    map_descriptor,
+    open_plainly,
+    read_at,
+    sync,
+    sync_directory,
+    write_at,
+)
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.schema import Space, has_unsynced, read_spaces
 from retrieval_store.errors import DamagedError, StorageError
@@ -177,7 +183,7 @@ class VectorFile:
         try:
             fits = os.fstat(descriptor).st_size >= (slot + len(rows)) * self._row_bytes
             if fits:
-                _write_all(descriptor, _bytes(rows), slot * self._row_bytes)
+                write_at(descriptor, _bytes(rows), slot * self._row_bytes)
             return fits
         finally:
             os.close(descriptor)
@@ -185,7 +191,7 @@ class VectorFile:
     def has(self, slot: int, rows: bytes) -> bool:
         descriptor = self._opened(os.O_RDONLY)
         try:
-            return os.pread(descriptor, len(rows), slot * self._row_bytes) == rows
+            return read_at(descriptor, len(rows), slot * self._row_bytes) == rows
         finally:
             os.close(descriptor)
 
@@ -193,7 +199,7 @@ class VectorFile:
         descriptor = self._opened(os.O_RDWR)
         try:
             self._refuse_cut_off(os.fstat(descriptor).st_size, slot)
-            _write_all(descriptor, memoryview(rows), slot * self._row_bytes)
+            write_at(descriptor, rows, slot * self._row_bytes)
         finally:
             os.close(descriptor)
 
@@ -201,10 +207,10 @@ class VectorFile:
         descriptor = self._opened(os.O_RDWR | os.O_CREAT)
         try:
             self._reserve(descriptor, (slot + len(rows)) * self._row_bytes)
-            _write_all(descriptor, _bytes(rows), slot * self._row_bytes)
+            write_at(descriptor, _bytes(rows), slot * self._row_bytes)
             # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't
             # got. It also makes the new length durable.
-            _sync_data(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
         if slot == 0:  # the first that count: only now must the name of the file be durable
@@ -215,7 +221,7 @@ class VectorFile:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 raise DamagedError(f"{self.path} is not a regular file")
-        return os.open(self.path, flags | system.CLOSE_ON_EXEC | system.NO_FOLLOW, 0o644)
+        return open_plainly(self.path, flags)
 
     def _reserve(self, descriptor: int, needed: int) -> None:
         size = os.fstat(descriptor).st_size
@@ -244,7 +250,7 @@ class VectorFile:
             size = os.fstat(descriptor).st_size
             self._refuse_cut_off(size, count)
             room = size // self._row_bytes
-            memory = mmap.mmap(descriptor, room * self._row_bytes, prot=mmap.PROT_READ)
+            memory = map_descriptor(descriptor, room * self._row_bytes)
         finally:
             os.close(descriptor)
         numbers: Any = np.frombuffer(memory, self._none.dtype)
@@ -345,24 +351,6 @@ def _longer(array: AnyArray, length: int) -> AnyArray:
     longer = np.zeros(length, array.dtype)
     longer[: len(array)] = array
     return longer  # type: ignore[return-value]
-
-
-def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
-    # One pwrite may write less without an error: near 2 GiB, or at a limit.
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        if written == 0:
-            raise StorageError("the system wrote nothing and gave no reason")
-        data, offset = data[written:], offset + written
-
-
-def _sync_data(descriptor: int) -> None:
-    """fdatasync; on macOS F_FULLFSYNC, without which data may stay in the drive's cache."""
-    full_sync = getattr(system.fcntl, "F_FULLFSYNC", None)
-    if full_sync is None:
-        os.fdatasync(descriptor)
-    else:
-        system.fcntl.fcntl(descriptor, full_sync)
 
 
 def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes]:

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.api.collection import Collection
+from retrieval_store.base.platform import flush
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.exchange.formats.common import (
     FileColumns,
@@ -60,8 +61,7 @@ def export_arrays(
             files = (vectors, lines, about)
             size = sum(file.tell() for file in files)
             for file in files:
-                file.flush()
-                os.fsync(file.fileno())
+                flush(file)
         return Exported(target, count, size)
 
 

@@ -10,11 +10,11 @@ before, nothing stays.
 import base64
 import binascii
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
@@ -22,8 +22,15 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 
 from retrieval_store.api.collection import Collection
-from retrieval_store.base import system
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.platform import (
+    flush,
+    give_name,
+    open_plainly,
+    remove_tree,
+    sync_directory,
+    take_place,
+)
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import list_ids, path_of, quote
 from retrieval_store.errors import InvalidArgumentError
@@ -260,11 +267,8 @@ Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was wr
 
 def file_to_read(path: Path) -> IO[bytes]:
     """A regular file, opened; a pipe can't be read twice, and a device isn't a file."""
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | system.NO_WAITING)  # should it be a pipe
-
     try:
+        opener = partial(open_plainly, follow=True)
         file = open(path, "rb", opener=opener)  # noqa: SIM115  closed by who reads it
     except OSError as error:
         raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
@@ -292,15 +296,14 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
     try:
         with made.open("xb") as file:
             yield target, file
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         try:
-            os.link(made, target)  # which never replaces anything
+            give_name(made, target)
         except FileExistsError:
             raise _path_exists_error(target) from None
     finally:
         made.unlink(missing_ok=True)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 @contextmanager
@@ -312,16 +315,16 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
     try:
         made.mkdir()
         yield target, made
-        _sync_directory(made)
+        sync_directory(made)
         try:
-            os.rename(made, target)  # which replaces an empty directory at most
+            take_place(made, target)
         except OSError:
             if target.exists():
                 raise _path_exists_error(target) from None
             raise
     finally:
-        shutil.rmtree(made, ignore_errors=True)
-    _sync_directory(target.parent)
+        remove_tree(made)
+    sync_directory(target.parent)
 
 
 def _free(path: str | os.PathLike[str]) -> Path:
@@ -343,13 +346,3 @@ def _path_exists_error(target: Path) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"path is {str(target)!r}, which is there already; an export replaces nothing"
     )
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a name durable."""
-    if system.IS_THERE:
-        descriptor = os.open(path, os.O_RDONLY | system.DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -7,7 +7,8 @@
 
 #if defined(_MSC_VER)
 #include <intrin.h>
-#include <windows.h>
+/* Not by windows.h, which has other meanings for names of ours, such as UINT8. */
+__declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif

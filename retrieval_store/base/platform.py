@@ -1,0 +1,361 @@
+"""What stores on disk need of the operating system: the one module that a port has to give.
+
+All else is written so that every system allows it: handles are closed before what they lead to is
+renamed or removed, nothing takes the name of a file that may be open, and what can't be removed yet
+is tried again. What differs is here, for POSIX and for Windows, and this is what the promises of a
+store rest on:
+
+- **Locks** (`try_lock`, `unlock`) belong to an open file. Of all processes, and of all files that
+  one process has opened, one holds a lock exclusively, or several share it. Asking for one never
+  waits. It is let go when the file is closed or the process dies, however it dies.
+- **Lock files** (`open_lock_file`, `remove_lock_file`): nobody can hold the lock of a file that has
+  no name any more and take it for that of the file that has.
+- **Private directories** (`own_directory`): whoever finds one can tell whether its process lives.
+- **Bytes** (`write_at`, `read_at`) go to a place in a file, all of them.
+- **Syncs**: after `sync`, `sync_file` and `flush`, what was written to a file, whichever process
+  wrote it, survives power loss, and after `sync_directory` the names in a directory do.
+- **Maps** (`map_file`, `map_descriptor`) show what others write to the file, and stay readable as
+  long as they live. On Windows a file that is mapped can't be removed, nor made shorter.
+- **Names** (`give_name`, `take_place`) are given in one step and replace nothing: two processes
+  that want the same one can't both get it.
+- **Removal** (`remove_files`, `remove_tree`) stays in the directory that it was told of, even where
+  a link is put in its place meanwhile. `is_in_use` tells the errors that only say that somebody has
+  a file open.
+- **Opening** (`open_plainly`, `open_directory`, `enter_directory`): what is opened is what was
+  named. Links are followed only where that is asked for, no pipe is waited for, no terminal taken
+  over.
+- **Forks** (`at_fork`): called around every fork of this process, where there are any.
+
+What is here for Windows was written after its documentation, and nobody has run it. Three promises
+are weaker there. Names are as durable as the file system makes them, since there is no documented
+sync of directories; that maps show at once what is written isn't documented either; and a link that
+is put in the place of a directory just before its files are removed is followed.
+"""
+
+import errno
+import gc
+import mmap
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, BinaryIO, TypeAlias
+
+from retrieval_store.errors import StorageError
+
+Opened: TypeAlias = IO[Any] | int  # a file, or a descriptor
+_BINARY: int = getattr(os, "O_BINARY", 0)
+_NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAITING: int = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_DIRECTORY: int = getattr(os, "O_DIRECTORY", 0)
+_ENTERED: int = getattr(os, "O_PATH", os.O_RDONLY)  # may be one that can't be listed
+HAS_DIRECTORY_DESCRIPTORS = bool(_DIRECTORY)
+VARIABLE, TRIAL = "RETRIEVAL_STORE_WINDOWS", "trial"
+
+
+def refuse_untried() -> None:
+    """Raise StorageError on a system on which stores on disk were never run, unless the user has
+    said that they are to be tried."""
+    if sys.platform == "win32" and os.environ.get(VARIABLE) != TRIAL:
+        raise StorageError(
+            "stores on disk work on Linux and macOS; use one in memory. On Windows nobody has run "
+            f"them, and what they hold may be lost: set {VARIABLE}={TRIAL} to try them"
+        )
+
+
+def open_plainly(
+    path: str | os.PathLike[str], flags: int, follow: bool = False, within: int | None = None
+) -> int:
+    """A descriptor of a file, opened as os.open does. follow: whether a link may be followed;
+    within: the descriptor of the directory that the path begins at."""
+    odd = _BINARY | _NO_WAITING | (0 if follow else _NO_FOLLOW)
+    return os.open(path, flags | odd, 0o644, dir_fd=within)
+
+
+def open_directory(path: str | os.PathLike[str], within: int | None = None) -> int:
+    """The descriptor of a directory itself, which `HAS_DIRECTORY_DESCRIPTORS` must say that there
+    are. within: the descriptor of one that the path begins at."""
+    return os.open(path, os.O_RDONLY | _DIRECTORY | _NO_FOLLOW, dir_fd=within)
+
+
+def enter_directory(path: str | os.PathLike[str], within: int | None = None) -> int:
+    """The same for one that is only a place to begin paths at: it needn't be one that may be
+    listed. A link is followed unless it is `within` another."""
+    follow = 0 if within is None else _NO_FOLLOW
+    return os.open(path, _ENTERED | _DIRECTORY | follow, dir_fd=within)
+
+
+def open_lock_file(path: Path) -> BinaryIO:
+    """Open an empty file for its lock, which isn't let go because the file was opened and closed
+    elsewhere in the process, as other locks of POSIX are."""
+    return open(path, "ab", buffering=0, opener=open_plainly)
+
+
+def map_file(path: Path, private: bool = False) -> mmap.mmap:
+    """A whole file, as `map_descriptor` maps it."""
+    with path.open("rb") as file:
+        return map_descriptor(file.fileno(), private=private)
+
+
+def map_descriptor(descriptor: int, length: int = 0, private: bool = False) -> mmap.mmap:
+    """So many bytes of a file that is open, or all; it may be closed then. private: what is written
+    to the map stays in it; else it is read-only."""
+    access = mmap.ACCESS_COPY if private else mmap.ACCESS_READ
+    return mmap.mmap(descriptor, length, access=access)
+
+
+def sync_file(path: Path) -> None:
+    """Sync a file of ours, which may be written to: Windows wants that."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush(file: IO[Any]) -> None:
+    """Sync an open file, with what Python has yet to write."""
+    file.flush()
+    sync(file.fileno())
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory of ours with all that is in it, as far as that is possible."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():  # as where an error that nobody looks at any more holds a map
+        gc.collect()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def bytes_on_disk(path: Path) -> int:
+    """What a file takes of the disk: without its holes, where the system tells."""
+    if sys.platform == "win32":
+        return path.stat().st_size
+    return 512 * path.stat().st_blocks
+
+
+def at_fork(**calls: Callable[[], object]) -> None:
+    """Have functions called at each fork: `before`, `after_in_parent` and `after_in_child`, as
+    os.register_at_fork names them."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(**calls)
+
+
+def _files_in(directory: Path | int) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [one.name for one in entries if not one.is_dir(follow_symlinks=False)]
+
+
+def _number(file: Opened) -> int:
+    return file if isinstance(file, int) else file.fileno()
+
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+    import struct
+    from functools import cache
+
+    LOCK_EXCLUSIVELY, FAIL_IMMEDIATELY = 2, 1
+    # A byte that no file of ours has, since others can't read or write what is locked. It is among
+    # those that qdrant-client's local mode locks.
+    LOCKED_BYTE = 0x40000000
+    LOCK_VIOLATION = 33
+    IN_USE = frozenset([5, 32, 33, 145, 1224])  # denied, shared, locked, not empty, mapped
+    REPARSE_POINT = 0x400
+
+    @cache
+    def _kernel() -> Any:
+        return ctypes.WinDLL("kernel32", use_last_error=True)
+
+    def _handle(file: Opened) -> Any:
+        return ctypes.c_void_p(msvcrt.get_osfhandle(_number(file)))
+
+    def _overlapped() -> Any:
+        """An OVERLAPPED: two pointers, the place in two halves, an event."""
+        packed = struct.pack("PPIIP", 0, 0, LOCKED_BYTE, 0, 0)
+        return ctypes.create_string_buffer(packed, len(packed))
+
+    def try_lock(file: Opened, shared: bool = False) -> bool:
+        flags = FAIL_IMMEDIATELY | (0 if shared else LOCK_EXCLUSIVELY)
+        if _kernel().LockFileEx(_handle(file), flags, 0, 1, 0, _overlapped()):
+            return True
+        error = ctypes.get_last_error()
+        if error == LOCK_VIOLATION:
+            return False
+        raise ctypes.WinError(error)
+
+    def unlock(file: Opened) -> None:
+        if not _kernel().UnlockFileEx(_handle(file), 0, 1, 0, _overlapped()):
+            raise ctypes.WinError(ctypes.get_last_error())
+
+    def remove_lock_file(file: BinaryIO, path: Path) -> None:
+        file.close()
+        with suppress(OSError):  # another process has opened it, and would remove it
+            path.unlink()
+
+    @contextmanager
+    def own_directory(directory: Path) -> Iterator[bool | None]:
+        if not directory.is_dir():
+            yield False
+            return
+        lock = directory.with_name(f"{directory.name}.lock")  # in it, it couldn't be renamed
+        file = open_lock_file(lock)
+        try:
+            yield _is_free(file) and directory.is_dir()
+        finally:
+            remove_lock_file(file, lock)
+
+    def _is_free(file: BinaryIO) -> bool | None:
+        try:
+            return try_lock(file)
+        except OSError:  # on a network, say
+            return None
+
+    def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        data = memoryview(data)
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    def read_at(descriptor: int, count: int, offset: int) -> bytes:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, count)
+
+    def sync(descriptor: int) -> None:
+        os.fsync(descriptor)
+
+    def sync_directory(path: Path) -> None:
+        pass
+
+    def give_name(made: Path, target: Path) -> None:
+        os.rename(made, target)
+
+    def take_place(made: Path, target: Path) -> None:
+        with suppress(FileNotFoundError):
+            os.rmdir(target)
+        os.rename(made, target)
+
+    def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:
+        if getattr(os.lstat(directory), "st_file_attributes", 0) & REPARSE_POINT:
+            raise NotADirectoryError(errno.ENOTDIR, "it is a link", str(directory))
+        left = []
+        for name in filter(chosen, _files_in(directory)):
+            try:
+                os.unlink(directory / name)
+            except FileNotFoundError:
+                pass
+            except PermissionError as error:
+                left.append(error)
+        if left:
+            raise left[0]
+
+    def is_in_use(error: BaseException | None) -> bool:
+        return getattr(error, "winerror", None) in IN_USE
+
+else:
+    import fcntl
+
+    FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+
+    def try_lock(file: Opened, shared: bool = False) -> bool:
+        """Whether an open file has its lock now, which no other may hold, unless all share it."""
+        with suppress(BlockingIOError):
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return True
+        return False
+
+    def unlock(file: Opened) -> None:
+        """Release the lock, also where a process that is being started has inherited the file."""
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+    def remove_lock_file(file: BinaryIO, path: Path) -> None:
+        """Close the file of a lock that this process holds, and remove it."""
+        with file:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def own_directory(directory: Path) -> Iterator[bool | None]:
+        """Whether this call owns a private directory now: it holds its lock, and the directory
+        still exists. None where directories have no locks, as on a network, and for another user's,
+        who could put a link in its place: such a directory never counts as lost."""
+        try:
+            descriptor = open_directory(directory)
+        except FileNotFoundError:
+            yield False
+            return
+        try:
+            yield _has_taken(descriptor, directory)
+        finally:
+            os.close(descriptor)
+
+    def _has_taken(descriptor: int, directory: Path) -> bool | None:
+        try:
+            if not try_lock(descriptor):
+                return False
+            opened = os.fstat(descriptor)
+            is_there = os.path.samestat(opened, os.stat(directory))
+            return None if opened.st_uid != os.geteuid() else is_there
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+
+    def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+        """Write all of the data there. One call of the system may write less without an error: near
+        2 GiB, or at a limit."""
+        data = memoryview(data)
+        while data:
+            written = os.pwrite(descriptor, data, offset)
+            if written == 0:
+                raise StorageError("the system wrote nothing and gave no reason")
+            data, offset = data[written:], offset + written
+
+    def read_at(descriptor: int, count: int, offset: int) -> bytes:
+        """So many bytes from there on, or less at the end of the file."""
+        return os.pread(descriptor, count, offset)
+
+    def sync(descriptor: int) -> None:
+        """Make the content of a file durable, and its length. On macOS data may stay in the drive's
+        cache otherwise."""
+        if FULL_SYNC is None:
+            os.fdatasync(descriptor)
+        else:
+            fcntl.fcntl(descriptor, FULL_SYNC)
+
+    def sync_directory(path: Path) -> None:
+        """Make the names in a directory durable; without it a new file may be lost in a power
+        cut."""
+        descriptor = os.open(path, os.O_RDONLY | _DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def give_name(made: Path, target: Path) -> None:
+        """Rename a closed file to a name that nothing has; FileExistsError, else."""
+        os.link(made, target)  # which never replaces anything
+        os.unlink(made)
+
+    def take_place(made: Path, target: Path) -> None:
+        """Rename a directory to a name that nothing has but an empty directory at most; OSError,
+        else. No file in it may be open."""
+        os.rename(made, target)
+
+    def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:
+        """Remove the files of a directory whose names are chosen, durably. Where some are in use,
+        the others are removed, and then it is an error (see `is_in_use`)."""
+        folder = open_directory(directory)
+        try:
+            for name in filter(chosen, _files_in(folder)):
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def is_in_use(error: BaseException | None) -> bool:
+        """Whether the error says that a file can't be renamed or removed before it is closed."""
+        return False

@@ -28,6 +28,7 @@ SPARSE_EMBEDDING_FUNCTIONS = "retrieval_store.sparse_embedding_functions"
 DATA_LOADERS = "retrieval_store.data_loaders"
 INDEXES = "retrieval_store.indexes"
 RERANKERS = "retrieval_store.rerankers"
+READERS = "retrieval_store.readers"
 OURS = "retrieval-store"
 BUILT_IN: dict[str, dict[str, str]] = {
     EMBEDDING_FUNCTIONS: {
@@ -54,6 +55,23 @@ BUILT_IN: dict[str, dict[str, str]] = {
     RERANKERS: {
         "cross-encoder": "retrieval_store.rerankers:CrossEncoderReranker",
         "similarity": "retrieval_store.rerankers:SimilarityReranker",
+    },
+    READERS: {  # by the ending of files
+        "txt": "retrieval_store.readers.markup:read_text",
+        "md": "retrieval_store.readers.markup:read_markdown",
+        "rst": "retrieval_store.readers.markup:read_rst",
+        "html": "retrieval_store.readers.markup:read_html",
+        "py": "retrieval_store.readers.data:read_python",
+        "code": "retrieval_store.readers.data:read_code",
+        "json": "retrieval_store.readers.data:read_json",
+        "jsonl": "retrieval_store.readers.data:read_jsonl",
+        "csv": "retrieval_store.readers.data:read_csv",
+        "ipynb": "retrieval_store.readers.data:read_notebook",
+        "eml": "retrieval_store.readers.data:read_mail",
+        "pdf": "retrieval_store.readers.documents:read_pdf",
+        "docx": "retrieval_store.readers.documents:read_docx",
+        "pptx": "retrieval_store.readers.documents:read_pptx",
+        "xlsx": "retrieval_store.readers.documents:read_xlsx",
     },
 }
 GROUPS = tuple(BUILT_IN)

@@ -14,7 +14,7 @@ uses knows of it.
 """
 
 from retrieval_store.exchange.add import add_file, check
-from retrieval_store.exchange.folders import add_folder, passages_of
+from retrieval_store.exchange.folders import add_folder
 from retrieval_store.exchange.formats.arrays import export_arrays
 from retrieval_store.exchange.formats.csv_format import export_csv
 from retrieval_store.exchange.formats.jsonl import export_jsonl, lines_of
@@ -35,6 +35,7 @@ from retrieval_store.exchange.reports import (
     Unreadable,
 )
 from retrieval_store.exchange.sync import sync_folder
+from retrieval_store.readers.passages import passages_of
 
 __all__ = [
     "Added",

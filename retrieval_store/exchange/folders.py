@@ -1,25 +1,26 @@
-"""Adds a folder of texts or images to a collection.
+"""Finds the files of a folder, reads what they say, and adds them to a collection.
 
-Texts are cut into passages, each of which says what it is about (`passages_of`).
+`found_in` looks for files, `RecordReader` makes records of a file, one for each passage; `add_folder`
+adds texts and images, a record a file.
 """
 
+import fnmatch
 import os
-import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from hashlib import blake2b, sha256
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
-from retrieval_store.api.arguments import Embed
+from retrieval_store.api.arguments import Embed, metadatas_of
 from retrieval_store.api.collection import Collection
 from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import is_unicode, path_of, quote, whole_number
-from retrieval_store.embeddings import max_tokens_of, token_count_of
-from retrieval_store.embeddings._common import Count
 from retrieval_store.errors import (
     DataLoaderError,
     EmbeddingFunctionError,
@@ -38,6 +39,10 @@ from retrieval_store.exchange.add import (
 from retrieval_store.exchange.formats.common import in_bounded_pieces
 from retrieval_store.exchange.reports import FolderAdded, Unreadable
 from retrieval_store.loaders.images import TextLoader
+from retrieval_store.loaders.sources import Sources
+from retrieval_store.readers import FileText, Section
+from retrieval_store.readers.files import read_bytes, reader_name
+from retrieval_store.readers.passages import Passage, cutter_of
 
 Kind = Literal["texts", "images"]
 TEXTS = frozenset([".txt", ".md", ".rst"])
@@ -78,7 +83,7 @@ def add_folder(
     folder = path_of(path, "path")
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
-    found = found_in(folder, kind, captions)
+    found = found_in(folder, FolderRules(kind, captions))
     refuse_unfit(found, expected_by(collection))
     if not (resume or upsert):
         _refuse_known(collection, found)
@@ -95,15 +100,62 @@ def refuse_unknown_kind(kind: Any, captions: Any) -> None:
         raise InvalidArgumentError("captions are of images, but kind is 'texts'")
 
 
+@dataclass(frozen=True, slots=True)
+class FolderRules:
+    """Which files of a folder count. kind: texts or images, or None for both; captions: whether
+    texts may be captions of images; every: whether every file counts as a text that a reader is
+    there for, else those of `TEXTS`; include, exclude: patterns of paths or names, as fnmatch has
+    them; gitignore: whether what .gitignore files name is left out; links: whether links are
+    followed, to files alone."""
+
+    kind: Kind | None = None
+    captions: bool = False
+    every: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    gitignore: bool = False
+    links: bool = False
+
+    def why_not(self, path: str) -> str | None:
+        """Why a file of this path is left out by its name; None where it isn't."""
+        if PurePosixPath(path).name.startswith("."):
+            return "its name begins with a dot"
+        why = self.excluded(path)
+        if why is not None:
+            return why
+        ending = PurePosixPath(path).suffix.lower()
+        if is_image(path):
+            return "an image" if self.kind == "texts" else None
+        if self.kind == "images" and not (self.captions and ending == CAPTION):
+            return "no image"
+        if ending in TEXTS or (self.every and reader_name(path) is not None):
+            return None
+        return f"no reader for {ending}" if ending else "no reader for names without an ending"
+
+    def excluded(self, path: str) -> str | None:
+        """By what the user leaves it out, if that is so."""
+        if self.include and not _matches(path, self.include):
+            return "not in include"
+        return "in exclude" if _matches(path, self.exclude) else None
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a path, or the name at its end, or a folder that it lies in, fits one of the
+    patterns."""
+    parts = path.split("/")
+    tried = ["/".join(parts[: i + 1]) for i in range(len(parts))] + parts
+    return any(fnmatch.fnmatchcase(one, pattern) for pattern in patterns for one in tried)
+
+
 @dataclass(slots=True)
 class FolderFiles:
     """The files of a folder: sorted ids of those to add; the caption files of images; files that
-    can't be added, and the number of others."""
+    can't be added; those that are left out, and why."""
 
     ids: list[str] = field(default_factory=list)
     captions: dict[str, str] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
-    others: int = 0
+    left_out: list[Unreadable] = field(default_factory=list)
 
     @property
     def image(self) -> str | None:
@@ -111,33 +163,80 @@ class FolderFiles:
         return next(filter(is_image, self.ids), None)
 
 
-def found_in(folder: Path, kind: Kind | None, captions: bool = False) -> FolderFiles:
+def found_in(folder: Path, rules: FolderRules) -> FolderFiles:
     """What a folder holds that can be added."""
     found = FolderFiles()
-    wanted = {"texts": TEXTS, "images": IMAGES, None: TEXTS | IMAGES}[kind]
-    if captions:
-        wanted |= {CAPTION}
+    ignored = _Ignored(folder) if rules.gitignore else None
 
     def unlisted(error: OSError) -> None:
         found.unreadable.append(Unreadable(Path(error.filename), error.strerror or str(error)))
 
     for place, folders, names in os.walk(folder, onerror=unlisted):
+        if ignored:
+            ignored.enter(place, names)
         for name in list(folders):
-            if name.startswith("."):
-                folders.remove(name)
-                found.others += 1
-            elif os.path.islink(os.path.join(place, name)):
+            path = Path(place, name)
+            if os.path.islink(path):
                 why = "it is a link, which isn't followed"
-                found.unreadable.append(Unreadable(Path(place, name), why))
+                found.unreadable.append(Unreadable(path, why))
+                continue
+            why_not = _why_not_enter(path, folder, rules, ignored)
+            if why_not is not None:
+                folders.remove(name)
+                found.left_out.append(Unreadable(path, why_not))
         for name in names:
-            if name.startswith(".") or Path(name).suffix.lower() not in wanted:
-                found.others += 1
+            path = Path(place, name)
+            why_not = rules.why_not(path.relative_to(folder).as_posix())
+            if why_not is None and ignored and ignored.names(path, False):
+                why_not = "in .gitignore"
+            if why_not is None:
+                _take(found, folder, path, rules.links)
             else:
-                _take(found, folder, Path(place, name))
-    if captions:
-        _set_captions(found, folder, kind)
+                found.left_out.append(Unreadable(path, why_not))
+    if rules.captions:
+        _set_captions(found, folder, rules.kind)
     found.ids.sort()
     return found
+
+
+def _why_not_enter(
+    path: Path, folder: Path, rules: FolderRules, ignored: "_Ignored | None"
+) -> str | None:
+    if path.name.startswith("."):
+        return "its name begins with a dot"
+    if _matches(path.relative_to(folder).as_posix(), rules.exclude):
+        return "in exclude"
+    return "in .gitignore" if ignored and ignored.names(path, True) else None
+
+
+class _Ignored:
+    """What the .gitignore files of a folder name, each for the folder that it is in."""
+
+    def __init__(self, folder: Path) -> None:
+        with needing("gitignore=True", "pathspec", "[files]"):
+            import pathspec
+        self._spec_of = pathspec.GitIgnoreSpec.from_lines
+        self._folder = folder
+        self._specs: dict[Path, Any] = {}
+
+    def enter(self, place: str, names: list[str]) -> None:
+        if ".gitignore" in names:
+            with suppress(OSError):
+                lines = Path(place, ".gitignore").read_text("utf-8", "replace").splitlines()
+                self._specs[Path(place)] = self._spec_of(lines)
+
+    def names(self, path: Path, is_folder: bool) -> bool:
+        """Whether the innermost file that says something of a path leaves it out."""
+        for place in path.parents:
+            spec = self._specs.get(place)
+            if spec is not None:
+                name = path.relative_to(place).as_posix() + ("/" if is_folder else "")
+                said = spec.check_file(name).include
+                if said is not None:
+                    return bool(said)
+            if place == self._folder:
+                break
+        return False
 
 
 def _set_captions(found: FolderFiles, folder: Path, kind: Kind | None) -> None:
@@ -158,7 +257,7 @@ def _set_captions(found: FolderFiles, folder: Path, kind: Kind | None) -> None:
     used = {*found.captions.values()}
     left = [one for one in ids if not is_image(one) and one not in used]
     if kind == "images":
-        found.others += len(left)
+        found.left_out += [Unreadable(folder / one, "no caption of an image") for one in left]
     else:
         found.ids += left
 
@@ -167,18 +266,18 @@ def _is_caption(path: str | Path) -> bool:
     return Path(path).suffix.lower() == CAPTION
 
 
-def _take(found: FolderFiles, folder: Path, path: Path) -> None:
+def _take(found: FolderFiles, folder: Path, path: Path, links: bool) -> None:
     point_id = path.relative_to(folder).as_posix()
-    why = "its name isn't valid Unicode" if not is_unicode(point_id) else _unfit(path)
+    why = "its name isn't valid Unicode" if not is_unicode(point_id) else _unfit(path, links)
     if why is None:
         found.ids.append(point_id)
     else:
         found.unreadable.append(Unreadable(path, why))
 
 
-def _unfit(path: Path) -> str | None:
+def _unfit(path: Path, links: bool) -> str | None:
     try:
-        mode = path.lstat().st_mode
+        mode = (path.stat() if links else path.lstat()).st_mode
     except OSError as error:
         return error.strerror or str(error)
     if stat.S_ISLNK(mode):
@@ -250,7 +349,7 @@ class _Folder:
             adder.added,
             adder.updated,
             adder.skipped,
-            found.others,
+            tuple(found.left_out),
             tuple(found.unreadable),
         )
 
@@ -317,203 +416,212 @@ def _embed_choice(record: Record) -> Embed | None:
     return "uris" if "uri" in record and "document" in record else None
 
 
-LONGEST = 200  # words of a passage
-# Scripts without spaces have a word in one or two characters, and what has none for long, such as
-# an address, many tokens.
-_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_WORD = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]{{1,24}}")
-_FRONT_MATTER = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
-_TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
-_BETWEEN = re.compile(r"\n\s*\n")
-_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*?)(?:[ \t]+#+)?\s*")
-_RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
-_FENCE = re.compile(r" {0,3}(```|~~~)")
+# What a record of a file says in its metadata: what it is known by, and where in the file it is.
+SOURCE = "source"
+KNOWN_BY = (SOURCE, "path", "hash", "text_hash", "place", "places", "recipe")
+SAID = ("headings", "page", "start", "end", "title", "author", "date", "language")
+KEYS = KNOWN_BY + SAID
+RECIPE = 1  # to be raised where other records are made of the same files
+_MAX_IMAGE_BYTES = 1 << 30
+_TIMEOUT = 600.0  # seconds to get the bytes of a file
+_REMEMBERED = 32_000_000  # characters of files that are read only once in a sync
 
-
-def passages_of(
-    text: str,
-    longest: int = LONGEST,
-    shortest: int | None = None,
-    *,
-    heading: str = "",
-    function: Any = None,
-) -> list[str]:
-    """A text in passages of `shortest` to `longest` words, by its headings and paragraphs: short
-    paragraphs together with those that follow, a short end with those before; those that are too
-    long cut between two words. shortest: a quarter of the longest, if None.
-
-    function: an embedding function that is to read all of each passage. Where it counts tokens
-    itself (`count_tokens`) a word stands for four thirds of one, as in English, and passages have
-    no more than its `max_tokens`; else the words are fewer where it reads less.
-
-    In front of each passage stand the headings that lead to it, as "Guide > Install: Run it."; they
-    are counted too. They are the lines that begin with "#" to "######", or that stand alone above a
-    row of "=", "-" or the like of their length, outside of blocks of code. Where none of these is
-    the first line, the given heading comes before them. A heading
-    without a text is a passage of its own, a text without words is none. Front matter, a block of
-    YAML between two lines of "---" at the beginning, is left out; its title is the heading where
-    there is no other.
-    """
-    if not isinstance(text, str):
-        raise InvalidTypeError(f"text is {quote(text)}, expected a str")
-    most = whole_number(longest, "longest", 4)
-    least = None if shortest is None else whole_number(shortest, "shortest", 1)
-    if least is not None and least > most:
-        raise InvalidArgumentError(f"shortest is {least}, but longest {most}")
-    text, title = _without_front_matter(text.removeprefix("\ufeff"))
-    cutter = _cutter(function, most, least)
-    return [one for part in _parts(text, title or heading) for one in cutter.passages(*part)]
-
-
-def _without_front_matter(text: str) -> tuple[str, str]:
-    """The text, and the title in its front matter."""
-    found = _FRONT_MATTER.match(text)
-    if found is None:
-        return text, ""
-    title = _TITLE.search(found[1])
-    return text[found.end() :], "" if title is None else title[1].strip().strip("\"'")
-
-
-def _parts(text: str, heading: str) -> Iterator[tuple[list[str], list[str]]]:
-    """The headings that lead to each part of a text, and its paragraphs; none for a part that only
-    has sub-parts."""
-    sections = _sections(text)
-    path = [(0, heading)] if heading else []
-    for i, (level, title, lines) in enumerate(sections):
-        following = sections[i + 1][0] if i + 1 < len(sections) else 0
-        paragraphs = [one.strip() for one in _BETWEEN.split("\n".join(lines)) if one.strip()]
-        if title:
-            path = [one for one in path if one[0] < level] + [(level, title)]
-        elif following == 1 and not paragraphs:
-            path = []  # the text has a heading of its own
-        if paragraphs or (title and following <= level):
-            yield [title for _, title in path], paragraphs
-
-
-def _sections(text: str) -> list[tuple[int, str, list[str]]]:
-    """Level, heading and lines of each part of a text; level 0 before the first heading."""
-    sections: list[tuple[int, str, list[str]]] = [(0, "", [])]
-    fence = ""  # by which a block of code is closed, in which "#" begins a comment
-    rules: list[str] = []  # by which headings are underlined, the highest first
-    for line in text.split("\n"):
-        lines = sections[-1][2]
-        mark = _FENCE.match(line)
-        if mark and fence in ("", mark[1]):
-            fence = "" if fence else mark[1]
-        found, rule = (None, None) if fence else (_HEADING.fullmatch(line), _RULE.fullmatch(line))
-        title = _take_underlined_heading(lines, line.rstrip()) if rule else ""
-        if found:
-            sections.append((len(found[1]), found[2], []))
-        elif rule and title:
-            if rule[1] not in rules:  # "-" is the second in Markdown, also where it stands alone
-                rules += [rule[1]] if rules or rule[1] != "-" else ["=", "-"]
-            sections.append((rules.index(rule[1]) + 1, title, []))
-        else:
-            lines.append(line)
-    return sections
-
-
-def _take_underlined_heading(lines: list[str], rule: str) -> str:
-    """Remove and return the heading at the end of `lines` that a rule underlines, with a rule above
-    it; "" without one."""
-    *above, title = ["", "", *lines][-2:]
-    is_alone = above[0].strip() in ("", rule)
-    if not title.strip() or len(title.rstrip()) > len(rule) or title == rule or not is_alone:
-        return ""
-    del lines[-2 if above[0] == rule else -1 :]
-    return title.strip()
-
-
-def words_in(text: str) -> int:
-    """The number of words of a text."""
-    return sum(1 for _ in _WORD.finditer(text))
-
-
-def _cutter(function: Any, most: int, least: int | None) -> "_Cutter":
-    limit = None if function is None else max_tokens_of(function)
-    count = None if limit is None else token_count_of(function)
-    marks = 0
-    if limit is None or count is None:
-        count = _count_words
-        most = most if limit is None else min(most, limit * 3 // 4)
-    else:
-        (marks,) = count([""])
-        most = min(most * 4 // 3, limit - marks)
-        least = None if least is None else least * 4 // 3
-    most = max(4, most)
-    return _Cutter(count, marks, most, most // 4 if least is None else min(least, most))
-
-
-def _count_words(texts: list[str]) -> list[int]:
-    return [*map(words_in, texts)]
+Chunk = bool | Callable[[str], list[str]] | None
+Describe = Mapping[str, Any] | Callable[[str, Passage], Mapping[str, Any] | None] | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Cutter:
-    """Joins paragraphs to passages. Their size is what `count` returns, without the marks that a
-    model puts around a text, so that joined texts are no larger than their sum and what joins them.
-    most, least: size of a passage."""
+class FileRecord:
+    """A record of a file. metadata: what it says of itself; given: what the user adds to it."""
 
-    count: Count
-    marks: int
-    most: int
-    least: int
+    id: str
+    metadata: Mapping[str, Any]
+    uri: str | None
+    document: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
-    def passages(self, path: list[str], paragraphs: list[str]) -> list[str]:
-        """The passages of paragraphs that belong together, each with the headings before it."""
-        before = self._before(path)
-        if not paragraphs:
-            return [before]
-        start = f"{before}: " if before else ""
-        room = max(1, self.most - self._size(start))
-        return [start + one for one in self._merged(paragraphs, room)]
+    @property
+    def content(self) -> str:
+        """What its vector is made of: records with equal content have equal vectors."""
+        is_text = self.uri is None
+        return f"text {self.metadata['text_hash']}" if is_text else f"file {self.metadata['hash']}"
 
-    def _before(self, path: list[str]) -> str:
-        """The headings in one line, without the first ones where all would take half of a
-        passage."""
-        while len(path) > 1 and self._size(" > ".join(path)) > self.most // 2:
-            path = path[1:]
-        return next((text for text, _ in self._cut(" > ".join(path), self.most // 2)), "")
+    def is_as(self, known: "FileRecord | None") -> bool:
+        """Whether a record in the collection is the same, except for its document, which its
+        metadata has a hash of, and for what else was added to its metadata."""
+        if known is None or self.uri != known.uri:
+            return False
+        there = known.metadata
+        return {key: there[key] for key in KEYS if key in there} == self.metadata and all(
+            key in there and there[key] == value for key, value in self.given.items()
+        )
 
-    def _size(self, text: str) -> int:
-        return self.count([text])[0] - self.marks
 
-    def _merged(self, paragraphs: list[str], room: int) -> list[str]:
-        between = self._size("\n\n")
-        passages: list[tuple[str, int]] = []
-        waiting: tuple[str, int] | None = None
-        for piece, size in (one for each in paragraphs for one in self._cut(each, room)):
-            if waiting and waiting[1] + between + size > room:
-                passages.append(waiting)
-                waiting = None
-            if waiting:
-                waiting = f"{waiting[0]}\n\n{piece}", waiting[1] + between + size
-            else:
-                waiting = piece, size
-            if waiting[1] >= self.least:
-                passages.append(waiting)
-                waiting = None
-        if waiting:
-            text, size = passages[-1] if passages else ("", room)
-            if size + between + waiting[1] <= room:
-                passages[-1:] = [(f"{text}\n\n{waiting[0]}", room)]
-            else:
-                passages.append(waiting)
-        return [text for text, _ in passages]
+@dataclass(frozen=True, slots=True)
+class HowRead:
+    """How records are made of files. name: of the folder, in records; prefix: of ids; captions: the
+    caption files of images; most: bytes of a file; links: whether links are followed; the others as
+    `sync_folder` has them; function: the embedding function."""
 
-    def _cut(self, paragraph: str, room: int) -> list[tuple[str, int]]:
-        """The paragraph, or pieces of it of this size, each of at least one whole word; with their
-        sizes."""
-        words = [*_WORD.finditer(paragraph)]
-        pieces, start = [], 0
-        while start < len(words):
-            number = min(room, len(words) - start)
-            while True:
-                piece = paragraph[words[start].start() : words[start + number - 1].end()]
-                size = self._size(piece)
-                if size <= room or number == 1:
-                    break
-                number = max(1, min(number - 1, number * room // size))
-            pieces.append((piece, size))
-            start += number
-        return pieces
+    name: str
+    prefix: str = ""
+    captions: Mapping[str, str] = field(default_factory=dict)
+    most: int = 50_000_000
+    links: bool = False
+    reader: Any = None
+    chunk: Chunk = True
+    overlap: int = 0
+    describe: Describe = None
+    function: Any = None
+
+
+class RecordReader:
+    """Makes the records of files, in the context that holds the process of their readers."""
+
+    def __init__(self, folder: Path, how: HowRead, readers: Any) -> None:
+        self.folder, self.name, self.how = folder, how.name, how
+        self._readers = readers
+        self._sources = {
+            most: Sources((), None if how.links else folder, most, _TIMEOUT)
+            for most in (_MAX_IMAGE_BYTES, how.most)
+        }
+        self._remembered: dict[str, list[FileRecord]] = {}
+        self._room = _REMEMBERED
+        self.gaps: list[Unreadable] = []
+        is_own = callable(how.chunk) or how.reader is not None
+        cutter = cutter_of(how.function, overlap=how.overlap)
+        self._cutter = cutter if how.chunk is True else None
+        settings = repr((RECIPE, how.chunk and cutter.sizes)).encode()
+        self._recipe = None if is_own else blake2b(settings, digest_size=6).hexdigest()
+
+    def records(self, path: str) -> list[FileRecord]:
+        """The records of a file, none for one without text; DataLoaderError where it can't be read.
+        The hash is of the bytes that a text is made of; an image is loaded later, and if it has
+        changed by then, its hash no longer matches the file when it is read again."""
+        return self.read(path, lambda made: None) or []
+
+    def read(
+        self, path: str, is_there: Callable[[Mapping[str, Any]], bool | None]
+    ) -> list[FileRecord] | None:
+        """The same; but None where `is_there` says that all records are there that have this
+        metadata."""
+        data = self._bytes(path)
+        made = {SOURCE: self.name, "path": path, "hash": sha256(data).hexdigest()}
+        if is_image(path):
+            return [self._image(path, made)]
+        if self._recipe:
+            made["recipe"] = f"{reader_name(path)} {self._recipe}"
+        key = f"{path} {made['hash']}"
+        if key in self._remembered:
+            return self._remembered.pop(key)
+        if self._recipe and not callable(self.how.describe) and is_there(made):
+            return None
+        records = self._texts(path, data, made)
+        size = sum(len(one.document or "") for one in records)
+        if size <= self._room:
+            self._room -= size
+            self._remembered[key] = records
+        return records
+
+    def _texts(self, path: str, data: bytes, made: dict[str, Any]) -> list[FileRecord]:
+        file = self._file_text(path, data)
+        self.gaps += [Unreadable(self.folder / path, gap) for gap in file.gaps]
+        passages = self._passages(path, file, data)
+        said = {
+            key: value
+            for key in ("title", "author", "date", "language")
+            if (value := getattr(file, key)) is not None
+        }
+        start = self.how.prefix + path
+        if self.how.chunk in (None, False):
+            return [self._record(start, {**made, **said}, one, path) for one in passages]
+        made = {**made, **said, "places": len(passages)}
+        return [
+            self._record(f"{start}#{place}", {**made, "place": place}, one, path)
+            for place, one in enumerate(passages)
+        ]
+
+    def _file_text(self, path: str, data: bytes) -> FileText:
+        reader = self.how.reader
+        return read_bytes(data, path, self._readers, reader=reader)
+
+    def _passages(self, path: str, file: FileText, data: bytes) -> list[Passage]:
+        if self._cutter is not None:
+            return self._cutter.passages(file, PurePosixPath(path).stem)
+        if reader_name(path) in PLAIN and self.how.reader is None:
+            file = FileText([Section(_text_of(data))])
+        if callable(self.how.chunk):
+            return [
+                Passage(one, section.headings, section.page, section.start, section.end)
+                for section in file.sections
+                if section.text.strip()
+                for one in checked_pieces(self.how.chunk(section.text))
+            ]
+        whole = "\n\n".join(filter(None, map(_with_headings, file.sections)))
+        return [Passage(whole)] if whole.strip() else []
+
+    def _record(
+        self, point_id: str, made: Mapping[str, Any], passage: Passage, path: str
+    ) -> FileRecord:
+        said = {"headings": [*passage.headings] or None, "page": passage.page}
+        said |= {"start": passage.start, "end": passage.end}
+        metadata = {**made, **{key: value for key, value in said.items() if value is not None}}
+        record = FileRecord(point_id, metadata, None, None, self._given(path, passage))
+        return _with_text(record, passage.text)
+
+    def _given(self, path: str, passage: Passage) -> Mapping[str, Any]:
+        describe = self.how.describe
+        given = describe(path, passage) if callable(describe) else describe
+        return checked_description(given)
+
+    def _image(self, path: str, made: Mapping[str, Any]) -> FileRecord:
+        caption = self.how.captions.get(path)
+        text = "" if caption is None else _text_of(self._bytes(caption), f"its caption {caption!r}")
+        given = self._given(path, Passage(text))
+        record = FileRecord(self.how.prefix + path, made, str(self.folder / path), None, given)
+        return _with_text(record, text) if text.strip() else record
+
+    def _bytes(self, path: str) -> bytes:
+        most = _MAX_IMAGE_BYTES if is_image(path) else self.how.most
+        return self._sources[most].read(str(self.folder / path))
+
+
+PLAIN = ("txt", "md", "rst")  # what is a text as it stands
+
+
+def _with_headings(section: Section) -> str:
+    return "\n\n".join(filter(None, (" > ".join(section.headings), section.text)))
+
+
+def _text_of(data: bytes, what: str = "it") -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataLoaderError(f"{what} isn't a text in UTF-8: {error}") from error
+
+
+def _with_text(record: FileRecord, text: str) -> FileRecord:
+    metadata = {**record.metadata, "text_hash": sha256(text.encode()).hexdigest()}
+    return FileRecord(record.id, metadata, record.uri, text, record.given)
+
+
+def checked_pieces(pieces: Any) -> list[str]:
+    """The passages that a user's function has made, without blank ones."""
+    if not isinstance(pieces, list | tuple) or not all(isinstance(one, str) for one in pieces):
+        raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
+    return [one for one in pieces if one.strip()]
+
+
+def checked_description(given: Any) -> Mapping[str, Any]:
+    """What a user adds to the metadata of a passage."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidTypeError(f"metadata is {quote(given)}, expected a dict of a passage's")
+    for key in given:
+        if key in KEYS:
+            raise InvalidArgumentError(
+                f"metadata has the key {key!r}, which a sync gives itself; expected another"
+            )
+    (checked,) = metadatas_of([given])
+    return checked or {}

@@ -1,8 +1,11 @@
 """What exports, checks, additions and imports tell of themselves."""
 
+from collections import Counter
 from pathlib import Path
 
 from retrieval_store.base.dataclasses import dataclass
+
+MOST_REASONS = 6  # that a report names
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +49,30 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class FolderAdded:
-    """The result of adding a folder: as `Added`, with the files that couldn't be read. others:
-    files of other kinds, or hidden."""
+    """The result of adding a folder: as `Added`, with the files that couldn't be read, and those
+    that were left out, of other kinds or hidden."""
 
     path: Path
     added: int
     updated: int
     skipped: int
-    others: int
+    left_out: tuple[Unreadable, ...]
     unreadable: tuple[Unreadable, ...]
+
+    @property
+    def others(self) -> int:
+        """How many files and hidden folders were left out."""
+        return len(self.left_out)
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSynced:
     """What came of a folder that a collection is kept in step with, or would with `dry_run`. added,
     changed, deleted: files, by their paths within the folder, whose records were; unchanged: how
-    many were left as they are; others: how many are of no kind that was looked for, or hidden;
-    embedded: for how many records vectors were made. A file that can't be read keeps its
-    records."""
+    many were left as they are; left_out: files and folders that don't count, with the reason;
+    unreadable: those that can't be read, which keep their records; gaps: what is missing of those
+    that were read, such as a page that is a picture; embedded: for how many records vectors were
+    made."""
 
     path: Path
     name: str
@@ -71,10 +80,16 @@ class FolderSynced:
     changed: tuple[str, ...]
     deleted: tuple[str, ...]
     unchanged: int
-    others: int
+    left_out: tuple[Unreadable, ...]
     unreadable: tuple[Unreadable, ...]
+    gaps: tuple[Unreadable, ...]
     embedded: int
     dry_run: bool
+
+    @property
+    def others(self) -> int:
+        """How many files and folders were left out."""
+        return len(self.left_out)
 
     def __str__(self) -> str:
         done = [
@@ -85,8 +100,11 @@ class FolderSynced:
         ]
         if self.unreadable:
             done.append(f"{len(self.unreadable):,} that can't be read")
-        if self.others:
-            done.append(f"{self.others:,} of other kinds")
+        if self.left_out:
+            reasons = Counter(one.why for one in self.left_out).most_common()
+            why = ", ".join(f"{times:,} {reason}" for reason, times in reasons[:MOST_REASONS])
+            more = ", …" if len(reasons) > MOST_REASONS else ""
+            done.append(f"{self.others:,} left out ({why}{more})")
         would = "would be: " if self.dry_run else ""
         return f"{would}{', '.join(done)}; {self.embedded:,} embedded"
 

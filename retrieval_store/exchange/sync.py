@@ -7,15 +7,17 @@ still differs.
 
 Each record says in its metadata where it is from: "source", a name of what is synchronised; "path",
 of the file; "hash", of the bytes of the file, "text_hash", of the record's document, both SHA-256;
-"place", the number of a passage. They alone decide whether a record is as it should be, and whether
-it can get its vector from another, so nothing has to be remembered between two runs, and whatever
-one of them has left half done, the next sees as a difference.
+"place", the number of a passage, and "places", of how many; "recipe", how it was made. They alone
+decide whether a record is as it should be, and whether it can get its vector from another, so
+nothing has to be remembered between two runs, and whatever one of them has left half done, the next
+sees as a difference. A file of which all passages are there, by its hash and the recipe, isn't
+looked into.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -24,9 +26,10 @@ import numpy as np
 
 from retrieval_store.api.collection import Collection, replace_own
 from retrieval_store.api.write import told_together
-from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import is_unicode, path_of, quote, whole_number
+from retrieval_store.base.validation import Payload, is_unicode, path_of, quote, whole_number
 from retrieval_store.errors import (
     ConflictError,
     DataLoaderError,
@@ -36,103 +39,27 @@ from retrieval_store.errors import (
 )
 from retrieval_store.exchange.add import expected_by, known_ids
 from retrieval_store.exchange.folders import (
+    KEYS,
+    SOURCE,
+    Chunk,
+    Describe,
+    FileRecord,
     FolderFiles,
+    FolderRules,
+    HowRead,
     Kind,
+    RecordReader,
+    checked_description,
     found_in,
     is_image,
-    passages_of,
     refuse_unfit,
     refuse_unknown_kind,
 )
 from retrieval_store.exchange.reports import FolderSynced, Unreadable
-from retrieval_store.loaders.sources import Sources
+from retrieval_store.readers import Read
+from retrieval_store.readers.child import ReaderProcess
 
-SOURCE = "source"
-KEYS = (SOURCE, "path", "hash", "text_hash", "place")
-_MAX_IMAGE_BYTES = 1 << 30
-_TIMEOUT = 600.0  # seconds to read a file
-Cut = Callable[[str, str], list[str] | None]  # a text and its name → passages; None for one record
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """A record of a file. metadata: those of `KEYS` that it has."""
-
-    id: str
-    metadata: Mapping[str, Any]
-    uri: str | None
-    document: str | None = None
-
-    @property
-    def content(self) -> str:
-        """What its vector is made of: records with equal content have equal vectors."""
-        is_text = self.uri is None
-        return f"text {self.metadata['text_hash']}" if is_text else f"file {self.metadata['hash']}"
-
-    def is_as(self, other: "FileRecord | None") -> bool:
-        """Whether another record is the same, except for its document, which its metadata has a
-        hash of."""
-        return other is not None and (self.metadata, self.uri) == (other.metadata, other.uri)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordReader:
-    """Makes the records of a file. folder, name: the folder, and its name in records; prefix: of
-    ids; captions: the caption files of images; cut: cuts texts into passages; most: bytes of a
-    text."""
-
-    folder: Path
-    name: str
-    prefix: str
-    captions: Mapping[str, str]
-    cut: Cut
-    most: int
-
-    def records(self, path: str) -> list[FileRecord]:
-        """The records of a file, none for one without text; DataLoaderError where it can't be read.
-        The hash is of the bytes that a text is made of; an image is loaded later, and if it has
-        changed by then, its hash no longer matches the file when it is read again."""
-        data = self._bytes(path)
-        made = {SOURCE: self.name, "path": path, "hash": sha256(data).hexdigest()}
-        if is_image(path):
-            return [self._image(path, made)]
-        text = _text_of(data)
-        pieces, start = self.cut(text, path) if text.strip() else [], self.prefix + path
-        if pieces is None:
-            return [_with_text(FileRecord(start, made, None), text)]
-        return [
-            _with_text(FileRecord(f"{start}#{place}", {**made, "place": place}, None), piece)
-            for place, piece in enumerate(pieces)
-        ]
-
-    def _image(self, path: str, made: Mapping[str, Any]) -> FileRecord:
-        record = FileRecord(self.prefix + path, made, str(self.folder / path))
-        caption = self.captions.get(path)
-        text = "" if caption is None else _text_of(self._bytes(caption), f"its caption {caption!r}")
-        return _with_text(record, text) if text.strip() else record
-
-    def _bytes(self, path: str) -> bytes:
-        most = _MAX_IMAGE_BYTES if is_image(path) else self.most
-        return Sources((), self.folder, most, _TIMEOUT).read(str(self.folder / path))
-
-
-def _text_of(data: bytes, what: str = "it") -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataLoaderError(f"{what} isn't a text in UTF-8: {error}") from error
-
-
-def _with_text(record: FileRecord, text: str) -> FileRecord:
-    metadata = {**record.metadata, "text_hash": sha256(text.encode()).hexdigest()}
-    return FileRecord(record.id, metadata, record.uri, text)
-
-
-def checked_pieces(pieces: Any) -> list[str]:
-    """The passages that a user's function has made, without blank ones."""
-    if not isinstance(pieces, list | tuple) or not all(isinstance(one, str) for one in pieces):
-        raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
-    return [one for one in pieces if one.strip()]
+_AT_ONCE = 1_000  # ids that are looked up or deleted
 
 
 def made_by(name: str) -> dict[str, Any]:
@@ -160,9 +87,8 @@ def _ours(found: Mapping[str, Any], name: str) -> Iterator[FileRecord]:
     for point_id, metadata, uri in zip(
         found["ids"], found["metadatas"], found["uris"], strict=True
     ):
-        own = {key: metadata[key] for key in KEYS if key in (metadata or {})}
-        record = FileRecord(point_id, own, uri)
-        if own.get(SOURCE) == name and _is_made_by_sync(record):
+        record = FileRecord(point_id, metadata or {}, uri)
+        if record.metadata.get(SOURCE) == name and _is_made_by_sync(record):
             yield record
 
 
@@ -184,10 +110,6 @@ def _is_inside(path: str) -> bool:
     return not leads_out and plain.as_posix() == path
 
 
-_AT_ONCE = 1_000  # ids that are looked up or deleted
-Chunk = bool | Callable[[str], list[str]] | None
-
-
 def sync_folder(
     collection: Collection,
     path: str | os.PathLike[str],
@@ -196,22 +118,47 @@ def sync_folder(
     prefix: str = "",
     kind: Kind | None = None,
     captions: bool = False,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    gitignore: bool = False,
+    links: bool = False,
+    reader: Callable[[bytes, str], Read | None] | None = None,
     chunk: Chunk = True,
+    overlap: int = 0,
+    metadata: Describe = None,
     batch: int = 100,
-    max_bytes: int = 10_000_000,
+    max_bytes: int = 50_000_000,
     allow_empty: bool = False,
     dry_run: bool = False,
+    watch: bool = False,
+    on_report: Callable[[FolderSynced], object] | None = None,
     show_progress: bool = False,
 ) -> FolderSynced:
-    """Bring a collection up to date with the texts and images in a folder and the folders in it:
-    what is new or changed, by its bytes, is written, and what is gone is deleted.
+    """Bring a collection up to date with the files in a folder and the folders in it: what is new
+    or changed, by its bytes, is written, and what is gone is deleted.
 
-    kind, captions, max_bytes: as for `add_folder`, which see for what is left out, too; of another
-    kind than `kind` nothing is touched. Texts are cut by `passages_of`, so that the embedding
-    function reads all of each, into records with ids such as "notes/sea.md#0"; chunk: False or None
-    for one record a file, whose id is its path, or a function that makes a list of passages of a
-    text. A record's metadata have "path", "place" of a passage, "source", "hash" and "text_hash",
-    by which it is known; what else was given to it goes when its file changes.
+    Files are read by the plugins of the group `retrieval_store.readers`, by the endings of their
+    names: texts, Markdown, reStructuredText, HTML, source code, JSON, CSV, PDF, Word, slides,
+    spreadsheets, mail, notebooks, of which some want `pip install "retrieval-store[files]"`; and
+    images by the collection's data loader. What runs libraries runs in a process of its own, with
+    limits of time and memory. reader: a function that gets the bytes and the path of each file that
+    is no image, and returns what it says, or None for what the plugins read.
+
+    Texts are cut by `passages_of`, so that the embedding function reads all of each, with `overlap`
+    words in common, into records with ids such as "notes/sea.md#0"; chunk: False or None for one
+    record a file, whose id is its path, or a function that makes a list of passages of a text.
+
+    A record's metadata have "source", "path", "hash", "text_hash", "recipe", "place" and "places"
+    of a passage, by which it is known; and as far as they are known "headings", "page", "start" and
+    "end" in characters of the file's text, "title", "author", "date" and "language". metadata: a
+    dict, or a function of a path and a `Passage` that returns one, which is added. What else was
+    added to a record later is kept when its file changes: by the passage with the same text, else
+    that of the same place.
+
+    kind: "texts" or "images": of the other kind nothing is touched; captions: as for `add_folder`.
+    include, exclude: patterns, as of fnmatch, of paths, names or folders, such as "*.md" or
+    "drafts"; gitignore: whether what .gitignore files name is left out. Names that begin with a dot
+    are left out. Links are followed if `links`, to files alone. max_bytes: of a file.
 
     name: "source" of the records, the folder's absolute path if None; give one where the folder may
     move, and each folder its own. prefix: what all ids begin with, such as "guide/", where several
@@ -222,29 +169,78 @@ def sync_folder(
     folder that is missing, or in which there is nothing to add, is refused unless `allow_empty`: a
     disk may not be mounted. dry_run: say what would be done, do nothing.
 
+    watch: go on until Ctrl-C, with another sync after each change in the folder (which wants
+    `pip install "retrieval-store[files]"`); on_report is called with the report of each.
+
     batch: so many records are written durably at once. Whatever breaks it off, the next call ends
     in the same state as one that wasn't.
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)
     refuse_unknown_kind(kind, captions)
-    _refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run)
+    _refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run, gitignore=gitignore, links=links)
+    _refuse_no_bool(watch=watch)
+    _refuse_no_function(reader=reader, on_report=on_report)
+    if chunk is not None and type(chunk) is not bool and not callable(chunk):
+        raise InvalidTypeError(f"chunk is {quote(chunk)}, expected a bool, None or a function")
+    if not callable(metadata):
+        checked_description(metadata)
     folder = Path(os.path.normpath(path_of(path, "path")))
     source = str(folder) if name is None else name
     if not isinstance(source, str) or not source:
         raise InvalidTypeError(f"name is {quote(name)}, expected a str that isn't empty")
     if not isinstance(prefix, str) or not is_unicode(prefix):
         raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
-    found = folder_to_sync(folder, kind, captions, allow_empty)
-    refuse_unfit(found, expected_by(collection))
-    reader = RecordReader(folder, source, prefix, found.captions, _cut_by(chunk, collection), most)
-    plan = _Plan(collection, reader, found, kind)
-    plan.make(show_progress)
-    plan.refuse_taken()
-    if not dry_run:
-        with told_together():
-            _Writer(collection, reader, plan, size).write(show_progress)
-    return plan.report(dry_run)
+    patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
+    rules = FolderRules(kind, captions, True, *patterns, gitignore, links)
+    embed = collection._embedding_function
+    how = HowRead(source, prefix, {}, most, links, reader, chunk, overlap, metadata, embed)
+
+    def synced() -> FolderSynced:
+        found = folder_to_sync(folder, rules, allow_empty)
+        refuse_unfit(found, expected_by(collection))
+        with ReaderProcess() as process:
+            records = RecordReader(folder, replace(how, captions=found.captions), process)
+            plan = _Plan(collection, records, found, rules)
+            plan.make(show_progress)
+            plan.refuse_taken()
+            if not dry_run:
+                with told_together():
+                    _Writer(collection, records, plan, size).write(show_progress)
+        report = plan.report(dry_run)
+        if on_report is not None:
+            on_report(report)
+        return report
+
+    return _watched(folder, synced) if watch else synced()
+
+
+def _watched(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
+    """Sync now and after each change, until Ctrl-C; returns the last report."""
+    with needing("watch=True", "watchfiles", "[files]"):
+        from watchfiles import watch
+
+    # It looks from before the first sync on, so that no change during one goes unseen.
+    changes = watch(folder, yield_on_timeout=True, rust_timeout=1_000, raise_interrupt=False)
+    next(changes)
+    report = synced()
+    for some in changes:
+        if some:
+            report = synced()
+    return report
+
+
+def _patterns(given: Any, name: str) -> tuple[str, ...]:
+    patterns = (given,) if isinstance(given, str) else given
+    if not isinstance(patterns, list | tuple) or not all(isinstance(one, str) for one in patterns):
+        raise InvalidTypeError(f"{name} is {quote(given)}, expected a str or a list of str")
+    return tuple(one.rstrip("/") for one in patterns)
+
+
+def _refuse_no_function(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise InvalidTypeError(f"{name} is {quote(value)}, expected a function")
 
 
 def _refuse_no_bool(**given: Any) -> None:
@@ -253,17 +249,15 @@ def _refuse_no_bool(**given: Any) -> None:
             raise InvalidTypeError(f"{name} is {quote(value)}, expected a bool")
 
 
-def folder_to_sync(
-    folder: Path, kind: Kind | None, captions: bool, allow_empty: bool
-) -> FolderFiles:
+def folder_to_sync(folder: Path, rules: FolderRules, allow_empty: bool) -> FolderFiles:
     """The files of a folder; InvalidArgumentError for an empty one, unless `allow_empty`, and for
     what is no folder."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     is_there = folder.is_dir()
-    found = found_in(folder, kind, captions) if is_there else FolderFiles()
+    found = found_in(folder, rules) if is_there else FolderFiles()
     if not found.ids and not allow_empty:
-        what = f"has no {kind or 'texts or images'} in it" if is_there else "isn't there"
+        what = f"has no {rules.kind or 'texts or images'} in it" if is_there else "isn't there"
         raise InvalidArgumentError(
             f"the folder {str(folder)!r} {what}, so that all its records would be deleted; "
             "allow_empty=True does that"
@@ -271,30 +265,17 @@ def folder_to_sync(
     return found
 
 
-def _cut_by(chunk: Any, collection: Collection) -> Cut:
-    """The function that cuts a text, given with its path, into passages."""
-    if chunk is None or chunk is False:
-        return lambda text, path: None
-    if chunk is True:
-        embed = collection._embedding_function
-        return lambda text, path: passages_of(
-            text, heading=PurePosixPath(path).stem, function=embed
-        )
-    if not callable(chunk):
-        raise InvalidTypeError(f"chunk is {quote(chunk)}, expected a bool, None or a function")
-    return lambda text, path: checked_pieces(chunk(text))
-
-
 @dataclass(slots=True)
 class _Changes:
-    """The changes to make. files: those to write, each with a hash of its content; failed: those
-    that failed; stale: ids to delete, by file."""
+    """The changes to make. files: those to write, each with a hash of its content; records: how
+    many these have; failed: those that failed; stale: ids to delete, by file."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     unchanged: int = 0
     embedded: int = 0
+    records: int = 0
     files: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     stale: dict[str, list[str]] = field(default_factory=dict)
@@ -305,9 +286,10 @@ class _Plan:
     """Compares the files with the records in the collection."""
 
     def __init__(
-        self, collection: Collection, reader: RecordReader, found: FolderFiles, kind: Kind | None
+        self, collection: Collection, reader: RecordReader, found: FolderFiles, rules: FolderRules
     ) -> None:
         self.collection, self.reader, self.found = collection, reader, found
+        self._rules, kind = rules, rules.kind
         self.changes = _Changes()
         known = known_of(collection, reader.name)
         self.known = {
@@ -338,12 +320,15 @@ class _Plan:
         self.found.unreadable.append(Unreadable(self.reader.folder / path, why))
 
     def _compare(self, path: str) -> None:
+        before, changes = self._of_path.get(path, []), self.changes
         try:
-            records = self.reader.records(path)
+            records = self.reader.read(path, partial(self._is_whole, path))
         except DataLoaderError as error:
             self.unreadable(path, str(error))
             return
-        before, changes = self._of_path.get(path, []), self.changes
+        if records is None:
+            changes.unchanged += 1
+            return
         ids = {record.id for record in records}
         stale = [one for one in before if one not in ids]
         others = [record for record in records if not record.is_as(self.known.get(record.id))]
@@ -357,10 +342,27 @@ class _Plan:
             changes.unchanged += 1
         if others:
             changes.files[path] = _digest(records)
+            changes.records += len(others)
             changes.new_ids += [record.id for record in others if record.id not in self.known]
             changes.embedded += sum(record.content not in self.by_content for record in others)
         if stale:
             changes.stale[path] = stale
+
+    def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
+        """Whether all records of a file are there that are made of these bytes in this way."""
+        start = self.reader.how.prefix + path
+        known = [self.known[one] for one in self._of_path.get(path, [])]
+        there = {one.id: one.metadata for one in known}
+        number = known[0].metadata.get("places") if known else None
+        wanted = [f"{start}#{i}" for i in range(len(known))] if number is not None else [start]
+        given = checked_description(self.reader.how.describe)
+        return (
+            there.keys() == {*wanted}
+            and number in (None, len(known))
+            and all(one.uri is None for one in known)
+            and all(made.items() <= one.items() for one in there.values())
+            and all(given.items() <= one.items() for one in there.values())
+        )
 
     def _unsure(self) -> set[str]:
         """Paths that couldn't be read, so that a file below them isn't known to be gone."""
@@ -372,6 +374,8 @@ class _Plan:
             return True
         if not unsure.isdisjoint([path, *map(str, PurePosixPath(path).parents)]):
             return False
+        if self._rules.excluded(path) is not None:
+            return True
         try:
             (self.reader.folder / path).lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -381,6 +385,21 @@ class _Plan:
             return False
         # There, but not found: come since, unless only the case of its name has changed.
         return path.casefold() in {one.casefold() for one in self.found.ids}
+
+    def added_to(self, record: FileRecord) -> Payload:
+        """What users have added to the record that had the text of this one, or else its place."""
+        path, digest = record.metadata["path"], record.metadata.get("text_hash")
+        same = [self.known[one] for one in self._of_path.get(path, [])]
+        alike = [one for one in same if one.metadata.get("text_hash") == digest]
+        before = self.known.get(record.id)
+        if len(alike) == 1 or (alike and before not in alike):
+            before = alike[0]
+        if before is None and record.content in self.by_content:  # its file has been renamed
+            before = self.known.get(self.by_content[record.content])
+            if before is not None and before.metadata["path"] not in self.changes.stale:
+                before = None
+        there = {} if before is None else before.metadata
+        return {key: value for key, value in there.items() if key not in KEYS}
 
     def refuse_taken(self) -> None:
         """Raise IDAlreadyExistsError where a new id belongs to another record."""
@@ -421,8 +440,9 @@ class _Plan:
             changed=done(changes.changed),
             deleted=done(changes.deleted),
             unchanged=changes.unchanged,
-            others=self.found.others,
+            left_out=tuple(self.found.left_out),
             unreadable=tuple(self.found.unreadable),
+            gaps=tuple(dict.fromkeys(self.reader.gaps)),
             embedded=changes.embedded,
             dry_run=dry_run,
         )
@@ -441,9 +461,10 @@ class _Writer:
         """Make all changes; deletions come last, since a file that has only moved has its vector
         there."""
         self._changes.embedded = 0
-        with progress_bar("writing", len(self._changes.files), "file", show_progress) as bar:
-            for some in _pieces(self._records(bar.update), self._size):
+        with progress_bar("writing", self._changes.records, "passage", show_progress) as bar:
+            for some in _pieces(self._records(), self._size):
                 self._put(some)
+                bar.update(len(some))
         stale = [
             one
             for path, ids in self._changes.stale.items()
@@ -453,7 +474,7 @@ class _Writer:
         for some_ids in _pieces(stale, _AT_ONCE):
             self._collection.delete(ids=some_ids, where=made_by(self._reader.name))
 
-    def _records(self, advance: Callable[[int], Any]) -> Iterator[FileRecord]:
+    def _records(self) -> Iterator[FileRecord]:
         for path, digest in self._changes.files.items():
             try:
                 records = self._reader.records(path)
@@ -466,7 +487,6 @@ class _Writer:
             for record in records:
                 if not record.is_as(self._plan.known.get(record.id)):
                     yield record
-            advance(1)
 
     def _fail(self, path: str, why: str) -> None:
         self._changes.failed.add(path)
@@ -514,7 +534,9 @@ class _Writer:
         if any(record.uri is not None for record in records):
             given["uris"] = [record.uri for record in records]
         given["documents"] = [record.document for record in records]
-        given["metadatas"] = [dict(record.metadata) for record in records]
+        given["metadatas"] = [
+            {**self._plan.added_to(record), **record.given, **record.metadata} for record in records
+        ]
         if not is_known:
             return self._added(ids, given)
         left_out, theirs = replace_own(self._collection, made_by(self._reader.name), ids, **given)
@@ -541,7 +563,7 @@ class _Writer:
 
 def _digest(records: Iterable[FileRecord]) -> int:
     """A value that tells whether a file has changed since it was first read."""
-    return hash(tuple((one.id, *one.metadata.values()) for one in records))
+    return hash(tuple((one.id, repr(one.metadata)) for one in records))
 
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

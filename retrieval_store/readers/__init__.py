@@ -21,13 +21,14 @@ class Section:
     """A part of a file that belongs together. text: as in Markdown, with blocks of code and tables;
     headings: those that lead to it, the outermost first; page: of the file, from 1; start, end:
     its place, in characters of the file's text. Where the text stands in the file word for word,
-    `end - start` is its length."""
+    `end - start` is its length. is_code: it is source code, and cut between lines."""
 
     text: str
     headings: tuple[str, ...] = ()
     page: int | None = None
     start: int | None = None
     end: int | None = None
+    is_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def folder(tmp_path):
     write(folder / "a.md", "# A\n\none")
     write(folder / "deep" / "b.txt", PARAGRAPH.format("b") + "\n\n" + PARAGRAPH.format("c"))
     paint(folder / "red.png", 10)
-    (folder / "program.py").write_text("no")
+    (folder / "program.exe").write_text("no")
     return folder
 
 
@@ -90,7 +90,7 @@ def test_what_is_new_changed_and_gone_is_brought_over(notes, folder, embed):
     report = sync_folder(notes, folder)
     assert report.added == ("a.md", "deep/b.txt", "red.png")
     assert str(report) == (
-        "3 added, 0 changed, 0 deleted, 0 unchanged, 1 of other kinds; 4 embedded"
+        "3 added, 0 changed, 0 deleted, 0 unchanged, 1 left out (1 no reader for .exe); 4 embedded"
     )
     assert sorted(state(notes)) == ["a.md#0", "deep/b.txt#0", "deep/b.txt#1", "red.png"]
     document, metadata, _, _ = state(notes)["deep/b.txt#1"]
@@ -308,14 +308,14 @@ def test_a_folder_that_is_not_there_deletes_nothing_unless_told_so(notes, folder
     for is_there in (False, True):
         if is_there:
             folder.mkdir()
-            (folder / "program.py").write_text("no")
+            (folder / "program.exe").write_text("no")
         with pytest.raises(InvalidArgumentError, match="allow_empty=True"):
             sync_folder(notes, folder)
         assert state(notes) == before
     report = sync_folder(notes, folder, allow_empty=True, dry_run=True)
     assert str(report).startswith("would be: 0 added, 0 changed, 3 deleted")
     assert state(notes) == before
-    folder.joinpath("program.py").unlink()
+    folder.joinpath("program.exe").unlink()
     folder.rmdir()
     assert len(sync_folder(notes, folder, allow_empty=True).deleted) == 3
     assert state(notes) == {}
@@ -494,7 +494,9 @@ def test_broken_off_at_any_write_the_next_time_mends_it(make, folder, after):
 def changed(chance, folder):
     """Something that happens to a folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    name = chance.choice(["a.md", "b.txt", "b.png", "c/d.rst", "c/e.png", "c/e.txt", "x.py"])
+    name = chance.choice(
+        ["a.md", "b.txt", "b.png", "c/d.rst", "c/e.png", "c/e.txt", "x.py", "x.exe"]
+    )
     text = "\n\n".join(PARAGRAPH.format(chance.choice("uvw")) for _ in range(chance.randrange(4)))
     match chance.randrange(5):
         case 0 if paths:

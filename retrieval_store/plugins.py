@@ -15,13 +15,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from retrieval_store.base.arrays import Metric
 
 EMBEDDING_FUNCTIONS = "retrieval_store.embedding_functions"
 SPARSE_EMBEDDING_FUNCTIONS = "retrieval_store.sparse_embedding_functions"
@@ -169,6 +170,18 @@ def load(group: str, name: str) -> Any:
         raise PluginError(
             f"plugin {name!r} of {_package_of(entry)} can't be loaded from {entry.value!r}: {error}"
         ) from error
+
+
+def target_of(group: str, name: str) -> str:
+    """Where the class or function of a plugin is, as "module:name"; PluginError where there is
+    none. Nothing is imported."""
+    target = BUILT_IN[group].get(name)
+    if target is None:
+        entry = _entry_points(group).get(name)
+        if entry is None:
+            raise PluginError(f"no plugin {reprlib.repr(name)} is registered in {group!r}")
+        target = entry.value.replace(" ", "")
+    return target
 
 
 def names(group: str) -> list[str]:

@@ -8,11 +8,13 @@ except ImportError as error:
     ) from error
 
 from langchain_retrieval_store.filters import RetrievalStoreTranslator
+from langchain_retrieval_store.loaders import FolderLoader
 from langchain_retrieval_store.retriever import AsLangChain, RetrievalStoreRetriever
 from langchain_retrieval_store.vectorstore import RetrievalStore, RetrievalStoreIndex
 
 __all__ = [
     "AsLangChain",
+    "FolderLoader",
     "RetrievalStore",
     "RetrievalStoreIndex",
     "RetrievalStoreRetriever",

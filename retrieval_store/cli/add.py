@@ -227,13 +227,14 @@ class IncomingRecords:
         embeds them."""
         if not self.is_folder:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
-        from retrieval_store.exchange.folders import found_in
+        from retrieval_store.exchange.folders import FolderRules, found_in
         from retrieval_store.exchange.sync import folder_to_sync
 
+        rules = FolderRules(**self.which, every=self.syncs)
         if self.syncs:
-            found = folder_to_sync(self.path, **self.which, allow_empty=self.how["allow_empty"])
+            found = folder_to_sync(self.path, rules, allow_empty=self.how["allow_empty"])
         else:
-            found = found_in(self.path, **self.which)
+            found = found_in(self.path, rules)
         if not found.ids and not found.unreadable and not self.syncs:
             what = self.which["kind"] or "texts or images"
             raise click.UsageError(f"there are no {what} in the folder {self.path}")

@@ -216,6 +216,22 @@ def _format_of(target: str) -> str:
     show_default=True,
     help="Cut texts into passages, or have a record a file.",
 )
+@click.option(
+    "--overlap",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Words that a passage shares with the next.",
+)
+@click.option(
+    "--include", multiple=True, type=shared.TEXT, metavar="PATTERN", help="Only such files: *.md."
+)
+@click.option(
+    "--exclude", multiple=True, type=shared.TEXT, metavar="PATTERN", help="Not such: drafts."
+)
+@click.option("--gitignore", is_flag=True, help="Leave out what .gitignore files name.")
+@click.option("--links", is_flag=True, help="Follow links to files.")
+@click.option("--watch", is_flag=True, help="Go on after each change, until Ctrl-C.")
 @click.option("--distance", type=DISTANCES, help="Of a collection that is made.")
 @click.option(
     "--model", type=shared.TEXT, metavar="NAME", help=f"Its embedding function: {add.NAMES}."
@@ -243,6 +259,12 @@ def sync(
     kind: Any,
     captions: bool,
     chunk: bool,
+    overlap: int,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    gitignore: bool,
+    links: bool,
+    watch: bool,
     distance: str | None,
     model: str | None,
     batch: int,
@@ -252,14 +274,21 @@ def sync(
     trust: bool,
     quiet: bool,
 ) -> None:
-    """Bring a collection up to date with the texts and images in a folder: what is new or changed
-    is embedded, and what is gone from it is deleted. Other records are left alone; store and
-    collection are made where there are none. Broken off, the same command goes on."""
+    """Bring a collection up to date with the files in a folder, such as texts, PDFs and images:
+    what is new or changed is embedded, and what is gone from it is deleted. Other records are left
+    alone; store and collection are made where there are none. Broken off, the same command goes
+    on."""
     if captions and kind == "texts":
         raise click.UsageError("--captions is for images, which --kind texts leaves out")
-    which = {"kind": kind, "captions": captions}
-    how = {"name": name, "prefix": prefix, "chunk": chunk, "batch": batch, "dry_run": dry_run}
-    how |= {"allow_empty": allow_empty, "show_progress": has_bar(quiet)}
+    if watch and dry_run:
+        raise click.UsageError("--watch and --dry-run: one goes on, the other does nothing")
+    which: dict[str, Any] = {"kind": kind, "captions": captions, "include": include}
+    which |= {"exclude": exclude, "gitignore": gitignore, "links": links}
+    how: dict[str, Any] = {"name": name, "prefix": prefix, "chunk": chunk, "overlap": overlap}
+    how |= {"batch": batch, "dry_run": dry_run, "allow_empty": allow_empty}
+    how |= {"watch": watch, "show_progress": has_bar(quiet)}
+    tell = partial(_tell_synced, as_json=as_json)
+    how |= {"on_report": tell} if watch else {}
     place = folder.absolute()
     incoming = IncomingRecords(
         place, which, True, {}, None, place, how, distance, model, trust, True, not as_json
@@ -269,15 +298,21 @@ def sync(
             report = incoming.added_to(existing_collection(client, collection, incoming))
     else:
         report = with_new(store, collection, incoming)
+    if not watch:
+        tell(report)
+
+
+def _tell_synced(report: Any, as_json: bool) -> None:
     if as_json:
         print_json(_object_of(report))
         return
-    if dry_run:
+    if report.dry_run:
         for what in ("added", "changed", "deleted"):
             for path in getattr(report, what):
                 say(f"{what}  {path}")
     say(str(report))
     tell_unreadable(report.unreadable, "not read")
+    tell_unreadable(report.gaps, "not all of it")
 
 
 def _object_of(report: Any) -> dict[str, Any]:
@@ -288,7 +323,10 @@ def _object_of(report: Any) -> dict[str, Any]:
             "name", "added", "changed", "deleted", "unchanged", "others", "embedded", "dry_run"
         )
     }  # fmt: skip
-    unreadable = [
-        {"path": str(correct_path(one.path)), "why": one.why} for one in report.unreadable
-    ]
-    return {"path": str(report.path), **counts, "unreadable": unreadable}
+    files = {
+        name: [
+            {"path": str(correct_path(one.path)), "why": one.why} for one in getattr(report, name)
+        ]
+        for name in ("left_out", "unreadable", "gaps")
+    }
+    return {"path": str(report.path), **counts, **files}

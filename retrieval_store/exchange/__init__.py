@@ -14,7 +14,8 @@ uses knows of it.
 """
 
 from retrieval_store.exchange.add import add_file, check
-from retrieval_store.exchange.folders import add_folder
+from retrieval_store.exchange.citations import cite, with_neighbours
+from retrieval_store.exchange.folders import add_folder, read_folder
 from retrieval_store.exchange.formats.arrays import export_arrays
 from retrieval_store.exchange.formats.csv_format import export_csv
 from retrieval_store.exchange.formats.jsonl import export_jsonl, lines_of
@@ -50,6 +51,7 @@ __all__ = [
     "add_file",
     "add_folder",
     "check",
+    "cite",
     "export_arrays",
     "export_csv",
     "export_jsonl",
@@ -60,5 +62,7 @@ __all__ = [
     "import_qdrant_local",
     "lines_of",
     "passages_of",
+    "read_folder",
     "sync_folder",
+    "with_neighbours",
 ]

@@ -1,13 +1,13 @@
 """Finds the files of a folder, reads what they say, and adds them to a collection.
 
-`found_in` looks for files, `RecordReader` makes records of a file, one for each passage; `add_folder`
-adds texts and images, a record a file.
+`found_in` looks for files, `RecordReader` makes records of a file, one for each passage, and
+`read_folder` those of a whole folder; `add_folder` adds texts and images, a record a file.
 """
 
 import fnmatch
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b, sha256
 from itertools import groupby
@@ -19,7 +19,7 @@ from retrieval_store.api.collection import Collection
 from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.system import needing
-from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.tracing import log_of, progress_bar
 from retrieval_store.base.validation import is_unicode, path_of, quote, whole_number
 from retrieval_store.errors import (
     DataLoaderError,
@@ -40,7 +40,8 @@ from retrieval_store.exchange.formats.common import in_bounded_pieces
 from retrieval_store.exchange.reports import FolderAdded, Unreadable
 from retrieval_store.loaders.images import TextLoader
 from retrieval_store.loaders.sources import Sources
-from retrieval_store.readers import FileText, Section
+from retrieval_store.readers import FileText, Read, Section
+from retrieval_store.readers.child import ReaderProcess
 from retrieval_store.readers.files import read_bytes, reader_name
 from retrieval_store.readers.passages import Passage, cutter_of
 
@@ -145,6 +146,37 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     parts = path.split("/")
     tried = ["/".join(parts[: i + 1]) for i in range(len(parts))] + parts
     return any(fnmatch.fnmatchcase(one, pattern) for pattern in patterns for one in tried)
+
+
+def rules_of(
+    kind: Any, captions: Any, include: Any, exclude: Any, gitignore: Any, links: Any
+) -> FolderRules:
+    """The rules for all files that there are readers for, checked."""
+    refuse_unknown_kind(kind, captions)
+    refuse_no_bool(gitignore=gitignore, links=links)
+    patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
+    return FolderRules(kind, captions, True, *patterns, gitignore, links)
+
+
+def _patterns(given: Any, name: str) -> tuple[str, ...]:
+    patterns = (given,) if isinstance(given, str) else given
+    if not isinstance(patterns, list | tuple) or not all(isinstance(one, str) for one in patterns):
+        raise InvalidTypeError(f"{name} is {quote(given)}, expected a str or a list of str")
+    return tuple(one.rstrip("/") for one in patterns)
+
+
+def refuse_no_bool(**given: Any) -> None:
+    """Raise InvalidTypeError for an argument that is no bool."""
+    for name, value in given.items():
+        if type(value) is not bool:
+            raise InvalidTypeError(f"{name} is {quote(value)}, expected a bool")
+
+
+def refuse_no_function(**given: Any) -> None:
+    """Raise InvalidTypeError for an argument that is neither a function nor None."""
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise InvalidTypeError(f"{name} is {quote(value)}, expected a function")
 
 
 @dataclass(slots=True)
@@ -473,6 +505,73 @@ class HowRead:
     overlap: int = 0
     describe: Describe = None
     function: Any = None
+
+
+def checked_how(how: HowRead) -> HowRead:
+    """How records are made, with its functions checked."""
+    refuse_no_function(reader=how.reader)
+    if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
+        raise InvalidTypeError(f"chunk is {quote(how.chunk)}, expected a bool, None or a function")
+    if not callable(how.describe):
+        checked_description(how.describe)
+    return how
+
+
+def read_folder(
+    path: str | os.PathLike[str],
+    *,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    gitignore: bool = False,
+    links: bool = False,
+    reader: Callable[[bytes, str], Read | None] | None = None,
+    chunk: Chunk = True,
+    overlap: int = 0,
+    metadata: Describe = None,
+    function: Any = None,
+    max_bytes: int = 50_000_000,
+    on_unreadable: Callable[[Unreadable], object] | None = None,
+) -> Iterator[Record]:
+    """The passages of the files in a folder, as `sync_folder` makes them, without a collection:
+    dicts with "id", "document" and "metadata". function: an embedding function that is to read all
+    of each passage. on_unreadable is called for each file that can't be read, and for each that is
+    read in part; without it they are logged as warnings. The other arguments are those of
+    `sync_folder`."""
+    folder = Path(os.path.normpath(path_of(path, "path")))
+    if not folder.is_dir():
+        raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
+    most = whole_number(max_bytes, "max_bytes", 1)
+    rules = rules_of("texts", False, include, exclude, gitignore, links)
+    how = HowRead(str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function)
+    refuse_no_function(on_unreadable=on_unreadable)
+    cutter_of(function, overlap=overlap)
+    return _read(folder, rules, checked_how(how), on_unreadable or _warn)
+
+
+def _warn(file: Unreadable) -> None:
+    log_of().warning("%s: %s", file.path, file.why)
+
+
+def _read(
+    folder: Path, rules: FolderRules, how: HowRead, told: Callable[[Unreadable], object]
+) -> Iterator[Record]:
+    found = found_in(folder, rules)
+    for one in found.unreadable:
+        told(one)
+    with ReaderProcess() as process:
+        records = RecordReader(folder, how, process)
+        for path in found.ids:
+            try:
+                made = records.records(path)
+            except DataLoaderError as error:
+                told(Unreadable(folder / path, str(error)))
+                continue
+            for gap in records.gaps:
+                told(gap)
+            records.gaps.clear()
+            for record in made:
+                metadata = {**record.given, **record.metadata}
+                yield {"id": record.id, "document": record.document, "metadata": metadata}
 
 
 class RecordReader:

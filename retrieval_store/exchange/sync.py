@@ -50,10 +50,13 @@ from retrieval_store.exchange.folders import (
     Kind,
     RecordReader,
     checked_description,
+    checked_how,
     found_in,
     is_image,
+    refuse_no_bool,
+    refuse_no_function,
     refuse_unfit,
-    refuse_unknown_kind,
+    rules_of,
 )
 from retrieval_store.exchange.reports import FolderSynced, Unreadable
 from retrieval_store.readers import Read
@@ -177,24 +180,19 @@ def sync_folder(
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)
-    refuse_unknown_kind(kind, captions)
-    _refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run, gitignore=gitignore, links=links)
-    _refuse_no_bool(watch=watch)
-    _refuse_no_function(reader=reader, on_report=on_report)
-    if chunk is not None and type(chunk) is not bool and not callable(chunk):
-        raise InvalidTypeError(f"chunk is {quote(chunk)}, expected a bool, None or a function")
-    if not callable(metadata):
-        checked_description(metadata)
+    refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run, watch=watch)
+    refuse_no_function(on_report=on_report)
+    rules = rules_of(kind, captions, include, exclude, gitignore, links)
     folder = Path(os.path.normpath(path_of(path, "path")))
     source = str(folder) if name is None else name
     if not isinstance(source, str) or not source:
         raise InvalidTypeError(f"name is {quote(name)}, expected a str that isn't empty")
     if not isinstance(prefix, str) or not is_unicode(prefix):
         raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
-    patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
-    rules = FolderRules(kind, captions, True, *patterns, gitignore, links)
     embed = collection._embedding_function
-    how = HowRead(source, prefix, {}, most, links, reader, chunk, overlap, metadata, embed)
+    how = checked_how(
+        HowRead(source, prefix, {}, most, links, reader, chunk, overlap, metadata, embed)
+    )
 
     def synced() -> FolderSynced:
         found = folder_to_sync(folder, rules, allow_empty)
@@ -228,25 +226,6 @@ def _watched(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
         if some:
             report = synced()
     return report
-
-
-def _patterns(given: Any, name: str) -> tuple[str, ...]:
-    patterns = (given,) if isinstance(given, str) else given
-    if not isinstance(patterns, list | tuple) or not all(isinstance(one, str) for one in patterns):
-        raise InvalidTypeError(f"{name} is {quote(given)}, expected a str or a list of str")
-    return tuple(one.rstrip("/") for one in patterns)
-
-
-def _refuse_no_function(**given: Any) -> None:
-    for name, value in given.items():
-        if value is not None and not callable(value):
-            raise InvalidTypeError(f"{name} is {quote(value)}, expected a function")
-
-
-def _refuse_no_bool(**given: Any) -> None:
-    for name, value in given.items():
-        if type(value) is not bool:
-            raise InvalidTypeError(f"{name} is {quote(value)}, expected a bool")
 
 
 def folder_to_sync(folder: Path, rules: FolderRules, allow_empty: bool) -> FolderFiles:

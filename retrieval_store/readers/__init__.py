@@ -11,9 +11,10 @@ that it reads, such as "epub", or their media type.
 """
 
 from collections.abc import Iterable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.errors import InvalidTypeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +56,20 @@ class Reader(Protocol):
         """What a file says, of its bytes; the name is its path within its folder. Raises
         DataLoaderError where they can't be read."""
         ...
+
+
+def file_text(read: Any, who: str) -> FileText:
+    """What a reader returned, in its full form."""
+    if isinstance(read, FileText):
+        return read
+    if isinstance(read, str):
+        return FileText([Section(read)])
+    sections = [*read] if isinstance(read, Iterable) and not isinstance(read, bytes) else [read]
+    for one in sections:
+        if not isinstance(one, Section):
+            from retrieval_store.base.validation import quote  # which loads numpy
+
+            raise InvalidTypeError(
+                f"{who} has returned {quote(one)}, expected a str, Sections or a FileText"
+            )
+    return FileText(sections)

@@ -8,6 +8,7 @@ long between list items or rows, lines of code or sentences, and only then betwe
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
@@ -167,13 +168,24 @@ class Cutter:
             return
         lead = f"{before}: " if before else ""
         room = max(1, self.most - self._size(lead) - self.overlap)
-        spans = self._merged(section, room)
-        for i, span in enumerate(spans):
-            start = span.start
-            if i and self.overlap and not span.header:
-                start = self._shared_from(section.text, spans[i - 1], span)
-            shown = span.header + section.text[start : span.end]
-            yield _passage(section, lead + shown, start, span.end)
+        text, spans = section.text, self._merged(section, room)
+        starts = [span.start for span in spans]
+        if self.overlap:
+            starts[1:] = map(partial(self._shared_from, text), spans, spans[1:])
+        shown = [
+            lead + span.header + text[start : span.end]
+            for start, span in zip(starts, spans, strict=True)
+        ]
+        for start, span, one, size in zip(
+            starts, spans, shown, self.count(shown) if shown else (), strict=True
+        ):
+            if size - self.marks <= self.most:
+                yield _passage(section, one, start, span.end)
+                continue
+            # Tokens may be more where texts are joined than they are alone.
+            smaller = room - (size - self.marks - self.most)
+            for part in self._by_words(text, start, span.end, max(1, smaller)):
+                yield _passage(section, lead + text[part.start : part.end], part.start, part.end)
 
     def _before(self, path: list[str]) -> str:
         """The headings in one line, without the first ones where all would take half of a
@@ -281,6 +293,8 @@ class Cutter:
     def _shared_from(self, text: str, last: _Span, span: _Span) -> int:
         """Where a passage begins that also has the end of the last one: at the first sentence from
         which on it isn't too much, else at a word."""
+        if span.header:
+            return span.start
         for pattern in (_SENTENCE, None):
             if pattern is None:
                 places = [one.start() for one in _WORD.finditer(text, last.start, last.end)]

@@ -10,5 +10,6 @@ except ImportError as error:
 
 from llama_index.vector_stores.retrieval_store.base import RetrievalStoreVectorStore
 from llama_index.vector_stores.retrieval_store.filters import AsLlamaIndex
+from llama_index.vector_stores.retrieval_store.readers import FolderReader
 
-__all__ = ["AsLlamaIndex", "RetrievalStoreVectorStore"]
+__all__ = ["AsLlamaIndex", "FolderReader", "RetrievalStoreVectorStore"]

@@ -31,8 +31,7 @@ def read_python(data: bytes, name: str) -> FileText:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return read_code(data, name)
     starts = _line_starts(text)
-    sections = [*_of_body(text, starts, tree.body, (), 0, len(starts) - 1)]
-    return FileText(sections, title=name.rpartition("/")[2])
+    return FileText([*_of_body(text, starts, tree.body, (), 0, len(starts) - 1)])
 
 
 def _line_starts(text: str) -> list[int]:
@@ -77,9 +76,7 @@ def read_code(data: bytes, name: str) -> FileText:
     """Source code by its lines."""
     text = decoded(data)
     starts = _line_starts(text)
-    return FileText(
-        [*_code_sections(text, starts, (), 0, len(starts) - 1)], title=name.rpartition("/")[2]
-    )
+    return FileText([*_code_sections(text, starts, (), 0, len(starts) - 1)])
 
 
 def _code_sections(

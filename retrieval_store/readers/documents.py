@@ -1,6 +1,7 @@
 """Reads PDF, and the documents, slides and spreadsheets of Office, by libraries."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,6 +15,7 @@ from retrieval_store.readers.markup import markdown_table
 MAX_PAGES = 5_000
 MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
 MAX_ROWS, MAX_COLUMNS = 100_000, 200  # of a sheet
+_DOTS = re.compile(r"[ \t]*(?:\.[ \t]*){5,}")  # of a table of contents
 _INSTALL = 'pip install "retrieval-store[files]"'
 
 
@@ -38,7 +40,7 @@ def read_pdf(data: bytes, name: str) -> FileText:
         headings = _headings_of_pages(pdf)
         sections, gaps = [], []
         for page in range(1, number + 1):
-            text = (pdf.pages[page - 1].extract_text() or "").strip()
+            text = _DOTS.sub(" … ", pdf.pages[page - 1].extract_text() or "").strip()
             if text:
                 sections.append(Section(text, headings.get(page, ()), page))
             else:

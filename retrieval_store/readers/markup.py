@@ -166,9 +166,15 @@ def read_html(data: bytes, name: str) -> FileText:
         return FileText()
     encoding = "utf-8" if _is_utf8(data) else None  # else what the page says
     parser = html.HTMLParser(
-        encoding=encoding, no_network=True, remove_comments=True, remove_pis=True
+        encoding=encoding,
+        no_network=True,
+        remove_comments=True,
+        remove_pis=True,
+        huge_tree=True,  # which allows 2,048 levels; this process bounds the rest
     )
     root = html.document_fromstring(data, parser=parser)
+    if any(one.type_name == "ERR_RESOURCE_LIMIT" for one in parser.error_log):
+        raise DataLoaderError("it isn't HTML that can be read: it is nested too deep, or too large")
     said = _said_in(root)
     for one in root.xpath("|".join(f"//{tag}" for tag in _LEFT_OUT)):
         _drop(one)
@@ -178,7 +184,11 @@ def read_html(data: bytes, name: str) -> FileText:
     for one in root.xpath("//body/header|//body/footer|//body/*/header|//body/*/footer"):
         if not one.xpath(".//h1"):
             _drop(one)
-    return FileText(_Page().sections(_main(root)), **said)
+    sections = _Page().sections(_main(root))
+    own = next((one.headings[0] for one in sections if one.headings), None)
+    if own and (said["title"] is None or own in said["title"]):
+        said["title"] = own  # without the name of the site
+    return FileText(sections, **said)
 
 
 def _is_utf8(data: bytes) -> bool:

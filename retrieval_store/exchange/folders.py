@@ -119,12 +119,13 @@ class FolderRules:
 
     def why_not(self, path: str) -> str | None:
         """Why a file of this path is left out by its name; None where it isn't."""
-        if PurePosixPath(path).name.startswith("."):
+        name = path.rpartition("/")[2]
+        if name.startswith("."):
             return "its name begins with a dot"
         why = self.excluded(path)
         if why is not None:
             return why
-        ending = PurePosixPath(path).suffix.lower()
+        ending = os.path.splitext(name)[1].lower()
         if is_image(path):
             return "an image" if self.kind == "texts" else None
         if self.kind == "images" and not (self.captions and ending == CAPTION):
@@ -206,6 +207,8 @@ def found_in(folder: Path, rules: FolderRules) -> FolderFiles:
     for place, folders, names in os.walk(folder, onerror=unlisted):
         if ignored:
             ignored.enter(place, names)
+        below = os.path.relpath(place, folder).replace(os.sep, "/")
+        below = "" if below == "." else f"{below}/"
         for name in list(folders):
             path = Path(place, name)
             if os.path.islink(path):
@@ -217,14 +220,13 @@ def found_in(folder: Path, rules: FolderRules) -> FolderFiles:
                 folders.remove(name)
                 found.left_out.append(Unreadable(path, why_not))
         for name in names:
-            path = Path(place, name)
-            why_not = rules.why_not(path.relative_to(folder).as_posix())
-            if why_not is None and ignored and ignored.names(path, False):
+            why_not = rules.why_not(below + name)
+            if why_not is None and ignored and ignored.names(Path(place, name), False):
                 why_not = "in .gitignore"
             if why_not is None:
-                _take(found, folder, path, rules.links)
+                _take(found, Path(place, name), below + name, rules.links)
             else:
-                found.left_out.append(Unreadable(path, why_not))
+                found.left_out.append(Unreadable(Path(place, name), why_not))
     if rules.captions:
         _set_captions(found, folder, rules.kind)
     found.ids.sort()
@@ -295,11 +297,10 @@ def _set_captions(found: FolderFiles, folder: Path, kind: Kind | None) -> None:
 
 
 def _is_caption(path: str | Path) -> bool:
-    return Path(path).suffix.lower() == CAPTION
+    return os.path.splitext(path)[1].lower() == CAPTION
 
 
-def _take(found: FolderFiles, folder: Path, path: Path, links: bool) -> None:
-    point_id = path.relative_to(folder).as_posix()
+def _take(found: FolderFiles, path: Path, point_id: str, links: bool) -> None:
     why = "its name isn't valid Unicode" if not is_unicode(point_id) else _unfit(path, links)
     if why is None:
         found.ids.append(point_id)
@@ -319,7 +320,7 @@ def _unfit(path: Path, links: bool) -> str | None:
 
 def is_image(point_id: str) -> bool:
     """Whether a file name is an image's."""
-    return Path(point_id).suffix.lower() in IMAGES
+    return os.path.splitext(point_id)[1].lower() in IMAGES
 
 
 def refuse_unfit(found: FolderFiles, expected: Expected) -> None:
@@ -682,7 +683,10 @@ class RecordReader:
 
     def _bytes(self, path: str) -> bytes:
         most = _MAX_IMAGE_BYTES if is_image(path) else self.how.most
-        return self._sources[most].read(str(self.folder / path))
+        sources = self._sources[most]
+        if sources.root is None:
+            return sources.read(str(self.folder / path))
+        return sources.read_below(path)
 
 
 PLAIN = ("txt", "md", "rst")  # what is a text as it stands

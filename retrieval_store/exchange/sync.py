@@ -15,7 +15,6 @@ looked into.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
@@ -103,14 +102,15 @@ def _is_made_by_sync(record: FileRecord) -> bool:
         return False
     if record.uri is None and not isinstance(record.metadata.get("text_hash"), str):
         return False
-    return re.search(re.escape(path) + r"(#\d+)?\Z", record.id) is not None
+    start, mark, place = record.id.rpartition("#")
+    return record.id.endswith(path) or (
+        mark == "#" and place.isdecimal() and place.isascii() and start.endswith(path)
+    )
 
 
 def _is_inside(path: str) -> bool:
     """Whether a stored path leads to a file of the folder: it may say anything."""
-    plain = PurePosixPath(path)
-    leads_out = plain.is_absolute() or ".." in plain.parts or "\0" in path
-    return not leads_out and plain.as_posix() == path
+    return "\0" not in path and not any(part in ("", ".", "..") for part in path.split("/"))
 
 
 def sync_folder(

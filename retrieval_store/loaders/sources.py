@@ -14,7 +14,7 @@ import stat
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -43,6 +43,12 @@ def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
     if not platform.HAS_DIRECTORY_DESCRIPTORS:
         raise DataLoaderError("files are loaded on Linux and macOS so far")
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
+    with _found(place) as file:
+        yield file
+
+
+@contextmanager
+def _found(place: AbstractContextManager[FileIO]) -> Iterator[FileIO]:
     try:
         with place as file:
             yield file
@@ -152,6 +158,17 @@ class Sources:
         except Exception as error:  # of file systems' plugins, of many kinds
             deadline.left()  # when it has passed, that is why, whatever came of it
             raise DataLoaderError(str(error) or repr(error)) from error
+
+    def read_below(self, path: str) -> bytes:
+        """The bytes of a file below the root, by its path there, no part of which may be a link;
+        DataLoaderError when they can't be read."""
+        assert self.root is not None
+        deadline = Deadline.after(self.timeout)
+        try:
+            with _found(_below(self.root, tuple(path.split("/")))) as file:
+                return self._limited(file.read, deadline)
+        except OSError as error:
+            raise DataLoaderError(str(error)) from error
 
     def _read(self, uri: str, deadline: Deadline) -> bytes:
         scheme = urllib.parse.urlsplit(uri).scheme.lower() if ":" in uri else ""

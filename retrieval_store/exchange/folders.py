@@ -42,7 +42,7 @@ from retrieval_store.loaders.images import TextLoader
 from retrieval_store.loaders.sources import Sources
 from retrieval_store.readers import FileText, Read, Section
 from retrieval_store.readers.child import ReaderProcess
-from retrieval_store.readers.files import read_bytes, reader_name
+from retrieval_store.readers.files import read_bytes, reader_name, without_reader
 from retrieval_store.readers.passages import Passage, cutter_of
 
 Kind = Literal["texts", "images"]
@@ -105,13 +105,14 @@ def refuse_unknown_kind(kind: Any, captions: Any) -> None:
 class FolderRules:
     """Which files of a folder count. kind: texts or images, or None for both; captions: whether
     texts may be captions of images; every: whether every file counts as a text that a reader is
-    there for, else those of `TEXTS`; include, exclude: patterns of paths or names, as fnmatch has
+    there for, else those of `TEXTS`; own_reader: whether the user has one, for any file; include, exclude: patterns of paths or names, as fnmatch has
     them; gitignore: whether what .gitignore files name is left out; links: whether links are
     followed, to files alone."""
 
     kind: Kind | None = None
     captions: bool = False
     every: bool = False
+    own_reader: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     gitignore: bool = False
@@ -130,9 +131,9 @@ class FolderRules:
             return "an image" if self.kind == "texts" else None
         if self.kind == "images" and not (self.captions and ending == CAPTION):
             return "no image"
-        if ending in TEXTS or (self.every and reader_name(path) is not None):
+        if ending in TEXTS or self.own_reader:
             return None
-        return f"no reader for {ending}" if ending else "no reader for names without an ending"
+        return without_reader(path) if reader_name(path) is None or not self.every else None
 
     def excluded(self, path: str) -> str | None:
         """By what the user leaves it out, if that is so."""
@@ -150,13 +151,13 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def rules_of(
-    kind: Any, captions: Any, include: Any, exclude: Any, gitignore: Any, links: Any
+    kind: Any, captions: Any, include: Any, exclude: Any, gitignore: Any, links: Any, reader: Any
 ) -> FolderRules:
     """The rules for all files that there are readers for, checked."""
     refuse_unknown_kind(kind, captions)
     refuse_no_bool(gitignore=gitignore, links=links)
     patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
-    return FolderRules(kind, captions, True, *patterns, gitignore, links)
+    return FolderRules(kind, captions, True, reader is not None, *patterns, gitignore, links)
 
 
 def _patterns(given: Any, name: str) -> tuple[str, ...]:
@@ -542,7 +543,7 @@ def read_folder(
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     most = whole_number(max_bytes, "max_bytes", 1)
-    rules = rules_of("texts", False, include, exclude, gitignore, links)
+    rules = rules_of("texts", False, include, exclude, gitignore, links, reader)
     how = HowRead(str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function)
     refuse_no_function(on_unreadable=on_unreadable)
     cutter_of(function, overlap=overlap)

@@ -182,7 +182,7 @@ def sync_folder(
     most = whole_number(max_bytes, "max_bytes", 1)
     refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run, watch=watch)
     refuse_no_function(on_report=on_report)
-    rules = rules_of(kind, captions, include, exclude, gitignore, links)
+    rules = rules_of(kind, captions, include, exclude, gitignore, links, reader)
     folder = Path(os.path.normpath(path_of(path, "path")))
     source = str(folder) if name is None else name
     if not isinstance(source, str) or not source:

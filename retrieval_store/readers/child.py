@@ -192,7 +192,8 @@ def _answer(question: dict[str, str], data: bytes) -> bytes:
         answer = {"why": str(error)}
     except Exception as error:  # of any library
         answer = {"why": f"{type(error).__name__}: {error}"[:1_000]}
-    return json.dumps(answer).encode()
+    # Halves of surrogate pairs, which fonts of PDFs may give, are no text.
+    return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def _read(target: str, data: bytes, name: str) -> dict[str, Any]:

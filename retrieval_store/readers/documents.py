@@ -10,7 +10,7 @@ from typing import Any
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store.readers import FileText, Section
 from retrieval_store.readers.data import sheet_sections
-from retrieval_store.readers.markup import markdown_table
+from retrieval_store.readers.markup import markdown_table, without_parents
 
 MAX_PAGES = 5_000
 MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
@@ -168,7 +168,7 @@ def read_docx(data: bytes, name: str) -> FileText:
             blocks[-1:] = [f"{blocks[-1]}\n{shown}"] if joins else [*blocks[-1:], shown]
             bare = False
     end()
-    return FileText(sections, **_said_by_office(document.core_properties))
+    return FileText(without_parents(sections), **_said_by_office(document.core_properties))
 
 
 def _level_of(block: Any) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from retrieval_store import plugins
-from retrieval_store.base.validation import quote
+from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import DataLoaderError, InvalidTypeError, RetrievalStoreError
 from retrieval_store.readers import FileText, Read, file_text
 from retrieval_store.readers.child import ReaderProcess
@@ -58,6 +58,12 @@ def reader_name(path: str) -> str | None:
     return _OF_MEDIA.get(media) or ("txt" if media.startswith("text/") else None)
 
 
+def without_reader(path: str) -> str:
+    """Why a file without a reader isn't read."""
+    ending = PurePosixPath(path).suffix.lower()
+    return f"no reader for {ending}" if ending else "no reader for names without an ending"
+
+
 def read_bytes(
     data: bytes,
     name: str,
@@ -72,11 +78,14 @@ def read_bytes(
     if read is not None:
         file = file_text(read, "reader")
     elif plugin is None:
-        raise DataLoaderError("there is no reader for files of this name")
+        raise DataLoaderError(without_reader(name))
     elif plugin in PLAIN:
         file = file_text(plugins.load(plugins.READERS, plugin)(data, name), plugin)
     else:
         file = process.read(plugins.target_of(plugins.READERS, plugin), data, name)
+    texts = [one for each in file.sections for one in (each.text, *each.headings)]
+    if not all(map(is_unicode, [*texts, file.title or "", file.author or ""])):
+        raise DataLoaderError("its reader has returned a text that isn't valid Unicode")
     if sum(len(one.text) for one in file.sections) > MAX_CHARACTERS:
         raise DataLoaderError(f"it has more than {MAX_CHARACTERS:,} characters of text")
     return file

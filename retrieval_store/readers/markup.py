@@ -134,6 +134,16 @@ def _place(part: _Part) -> tuple[int, int]:
     return first + len(begins) - len(begins.lstrip()), last + len(ends.rstrip())
 
 
+def without_parents(sections: list[Section]) -> list[Section]:
+    """The sections without those that are only a heading, of which the next ones have parts."""
+    following = [*sections[1:], Section("")]
+    return [
+        one
+        for one, after in zip(sections, following, strict=True)
+        if one.text or after.headings[: len(one.headings)] != one.headings
+    ]
+
+
 # HTML
 
 _LEFT_OUT = [
@@ -184,7 +194,7 @@ def read_html(data: bytes, name: str) -> FileText:
     for one in root.xpath("//body/header|//body/footer|//body/*/header|//body/*/footer"):
         if not one.xpath(".//h1"):
             _drop(one)
-    sections = _Page().sections(_main(root))
+    sections = without_parents(_Page().sections(_main(root)))
     own = next((one.headings[0] for one in sections if one.headings), None)
     if own and (said["title"] is None or own in said["title"]):
         said["title"] = own  # without the name of the site

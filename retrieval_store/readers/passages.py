@@ -246,10 +246,11 @@ class Cutter:
             yield from self._by_words(text, start, end, room)
             return
         parts = _split(text, start, end, patterns[0])
+        between = self._size(" ")
         waiting: _Span | None = None
         for (a, b), size in zip(parts, self._sizes(text, parts), strict=True):
-            if waiting and waiting.size + 1 + size <= room:
-                waiting = _Span(waiting.start, b, waiting.size + 1 + size)
+            if waiting and waiting.size + between + size <= room:
+                waiting = _Span(waiting.start, b, waiting.size + between + size)
                 continue
             if waiting:
                 yield waiting
@@ -265,7 +266,7 @@ class Cutter:
         header = ""
         if len(lines) > 2 and _UNDER_HEADER.fullmatch(text, *lines[1]):
             header = text[start : lines[2][0]]
-        size = self._size(header) + 1 if header else 0
+        size = self._size(header)
         if size > room // 2:
             header, size = "", 0
         body = lines[2][0] if header else start

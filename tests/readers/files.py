@@ -1,0 +1,155 @@
+"""Files of all kinds, made by the libraries that write them, and PDFs by hand."""
+
+import io
+import json
+import zlib
+
+DOCX = "docx"
+
+
+def pdf(*pages, title=None, stream=None):
+    """A PDF with a line of text on each page, None for one without; stream: the content of the
+    first page instead."""
+    objects = ["<</Type/Catalog/Pages 2 0 R>>"]
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
+    objects += [f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>"]
+    objects += ["<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
+    for i, text in enumerate(pages):
+        objects.append(
+            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents {5 + 2 * i} 0 R"
+            "/Resources<</Font<</F1 3 0 R>>>>>>"
+        )
+        content = b"" if text is None else f"BT /F1 12 Tf 50 700 Td ({text}) Tj ET".encode()
+        content = zlib.compress(content if stream is None else stream, 9)
+        head = f"<</Length {len(content)}/Filter/FlateDecode>>stream\n"
+        objects.append(head.encode() + content + b"\nendstream")
+    objects.append(f"<</Title({title})>>" if title else "<<>>")
+    return assembled(objects, info=len(objects))
+
+
+def assembled(objects, info=None):
+    """The bytes of a PDF with these objects, the first of which is its catalogue."""
+    out, places = io.BytesIO(), []
+    out.write(b"%PDF-1.4\n")
+    for number, one in enumerate(objects, 1):
+        places.append(out.tell())
+        body = one if isinstance(one, bytes) else one.encode()
+        out.write(b"%d 0 obj\n%b\nendobj\n" % (number, body))
+    start = out.tell()
+    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
+    out.write(b"".join(b"%010d 00000 n \n" % place for place in places))
+    said = f"/Info {info} 0 R" if info else ""
+    out.write(f"trailer<</Root 1 0 R{said}/Size {len(objects) + 1}>>\n".encode())
+    out.write(b"startxref\n%d\n%%%%EOF" % start)
+    return out.getvalue()
+
+
+def saved(document):
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+def word():
+    import docx
+
+    document = docx.Document()
+    document.core_properties.title = "Sailing"
+    document.core_properties.author = "Jane"
+    document.add_paragraph("Before you begin.")
+    document.add_heading("Knots", 1)
+    document.add_paragraph("A bowline makes a loop.")
+    for item in ("firm", "easy to untie"):
+        document.add_paragraph(item, style="List Bullet")
+    document.add_heading("Rigs", 1)
+    document.add_heading("Sloop", 2)
+    table = document.add_table(2, 2)
+    for i, text in enumerate(["mast|s", "sails", "one", "two"]):
+        table.cell(i // 2, i % 2).text = text
+    return saved(document)
+
+
+def slides():
+    import pptx
+
+    show = pptx.Presentation()
+    slide = show.slides.add_slide(show.slide_layouts[1])
+    slide.shapes.title.text = "Wind"
+    slide.placeholders[1].text = "It blows."
+    slide.notes_slide.notes_text_frame.text = "Say more."
+    show.slides.add_slide(show.slide_layouts[6])
+    return saved(show)
+
+
+def sheets(rows=50):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.title = "Ships"
+    book.active.append(["name", "year"])
+    for i in range(rows):
+        book.active.append([f"ship {i}", 1900 + i])
+    return saved(book)
+
+
+NOTEBOOK = json.dumps(
+    {
+        "cells": [
+            {"cell_type": "markdown", "source": ["# Waves\n", "They come."]},
+            {"cell_type": "code", "source": "1 + 1", "outputs": [{"data": {"text/plain": "2"}}]},
+        ],
+        "metadata": {},
+    }
+).encode()
+MAIL = b"""Subject: Tides
+From: Jane <jane@example.com>
+Date: Tue, 01 Sep 2026 10:00:00 +0000
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=x
+
+--x
+Content-Type: text/plain
+
+The tide is high at nine.
+--x
+Content-Type: application/pdf
+Content-Disposition: attachment; filename=table.pdf
+
+nothing
+--x--
+"""
+PAGE = b"""<!doctype html><html lang=en><head><title>Ropes - The Site</title>
+<meta name=author content="Jane"><meta name=date content="2026-01-02"></head><body>
+<header><a href=/>The Site</a></header><nav><ul><li><a href=a>First</a></ul></nav>
+<main><h1>Ropes<a href="#ropes">\xc2\xb6</a></h1><p>A <b>rope</b> has <a href="strands.html">strands</a>.
+<script>alert(1)</script><h2>Kinds</h2><ul><li>hemp<li>nylon<ul><li>braided</ul></ul>
+<pre>tie(
+  rope)</pre><table><tr><th>kind<th>load<tr><td>hemp<td>2|3 t</table>
+<h2>Care</h2><p><a href="javascript:x()">Dry</a> it.</main><footer>1999</footer></body></html>"""
+PROGRAM = b'''"""Ships."""
+
+import os
+
+# How large it is.
+SIZE = 3
+
+
+class Ship:
+    """A ship."""
+
+    # It floats.
+    @property
+    def name(self):
+        return "x"
+
+    def sail(self):
+        def inner():
+            pass
+
+
+def build():
+    return Ship()
+
+
+print(build())
+'''

@@ -105,9 +105,9 @@ def refuse_unknown_kind(kind: Any, captions: Any) -> None:
 class FolderRules:
     """Which files of a folder count. kind: texts or images, or None for both; captions: whether
     texts may be captions of images; every: whether every file counts as a text that a reader is
-    there for, else those of `TEXTS`; own_reader: whether the user has one, for any file; include, exclude: patterns of paths or names, as fnmatch has
-    them; gitignore: whether what .gitignore files name is left out; links: whether links are
-    followed, to files alone."""
+    there for, else those of `TEXTS`; own_reader: whether the user has one, for any file; include,
+    exclude: patterns of paths or names, as fnmatch has them; gitignore: whether what .gitignore
+    files name is left out; links: whether links are followed, to files alone."""
 
     kind: Kind | None = None
     captions: bool = False

@@ -1,6 +1,7 @@
 """What `add` makes is what is asked for, what a file says, or nothing."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from retrieval_store import plugins
 from retrieval_store.exchange import add_file, export_arrays, export_parquet
 from tests.cli.terminals import run
 from tests.helpers.circumstances import register_only
+from tests.readers.files import pdf
 
 
 class Lengths:
@@ -335,3 +337,27 @@ def test_a_folder_is_kept_in_step(folder):
     assert done.returncode == 2 and not (folder / "fresh").exists()
     done = run("sync", "store", "plain", "elsewhere", cwd=folder)
     assert done.returncode == 2 and b"give --model" in done.stderr
+
+
+def test_a_folder_is_kept_in_step_as_its_options_say(folder):
+    guides = folder / "guides"
+    (guides / "drafts").mkdir(parents=True)
+    (guides / "a.md").write_text("# Guide\n\n" + "A sentence of some words. " * 200)
+    (guides / "drafts" / "b.md").write_text("draft")
+    (guides / "c.pdf").write_bytes(pdf("The sea.", None))
+    (guides / "d.log").write_text("log")
+    (guides / ".gitignore").write_text("*.log\n")
+    sync = ("sync", "store", "guides", "guides")
+    options = ("--model", "lengths", "--exclude", "drafts", "--gitignore", "--overlap", "20")
+    report = json.loads(run(*sync, *options, "--json", cwd=folder).stdout)
+    assert report["added"] == ["a.md", "c.pdf"]
+    assert {Path(one["path"]).name: one["why"] for one in report["left_out"]} == {
+        "drafts": "in exclude",
+        ".gitignore": "its name begins with a dot",
+        "d.log": "in .gitignore",
+    }
+    assert report["gaps"][0]["why"].startswith("page 2 has no text")
+    done = run(*sync, "--include", "*.md", "--dry-run", cwd=folder)
+    assert b"deleted  c.pdf" in done.stdout and b"added  drafts/b.md" in done.stdout
+    done = run(*sync, "--watch", "--dry-run", cwd=folder)
+    assert done.returncode == 2 and b"--watch and --dry-run" in done.stderr

@@ -1,287 +1,154 @@
-"""From a folder of files to records that say where they are from."""
+"""Folders of texts and images are added, and what can't be is told."""
 
 import os
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import retrieval_store
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.exchange import cite, passages_of, read_folder, sync_folder, with_neighbours
-from retrieval_store.readers import Section
-from tests.helpers import PATIENCE
-from tests.readers import files
-
-LONG = "A sentence about {0} that goes on for a while, so that it fills the passage. " * 8
-
-
-@pytest.fixture
-def folder(tmp_path):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "guide.md").write_text(
-        "# Guide\n\n" + "\n\n".join(LONG.format(one) for one in ("sails", "ropes", "knots", "wind"))
-    )
-    (folder / "views.pdf").write_bytes(files.pdf("The sea.", None, "The sky.", title="Views"))
-    (folder / "word.docx").write_bytes(files.word())
-    (folder / "ship.py").write_bytes(files.PROGRAM)
-    (folder / "broken.xlsx").write_bytes(b"PK nothing")
-    (folder / "thing.exe").write_bytes(b"x")
-    return folder
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+)
+from retrieval_store.exchange import add_folder
+from retrieval_store.loaders.images import ImageLoader
 
 
-class Embed:
-    def __init__(self):
-        self.inputs = []
-
-    def __call__(self, texts):
-        self.inputs += texts
-        return [[float(len(one)), 1.0] for one in texts]
+def embed(inputs):
+    """The length of a text; the mean of an image."""
+    return [[len(one), 0] if isinstance(one, str) else [0, np.mean(one)] for one in inputs]
 
 
 @pytest.fixture
 def notes():
     with retrieval_store.Client() as client:
-        yield client.create_collection("notes", embedding_function=Embed())
+        yield client.create_collection("notes", embedding_function=embed, data_loader=ImageLoader())
 
 
-def metadata_of(notes, point_id):
-    return notes.get(ids=point_id)["metadatas"][0]
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "hidden.md").write_text("hidden")
+    (folder / "a.md").write_text("# A", encoding="utf-8-sig")
+    (folder / "deep" / "b.TXT").write_text("Bé")
+    (folder / "deep" / "er" / "c.rst").write_text("C")
+    (folder / "program.py").write_text("no")
+    return folder
 
 
-def test_every_file_is_read_or_named(notes, folder):
-    report = sync_folder(notes, folder)
-    assert report.added == ("guide.md", "ship.py", "views.pdf", "word.docx")
-    assert [(one.path.name, one.why) for one in report.left_out] == [
-        ("thing.exe", "no reader for .exe")
-    ]
-    (broken,) = report.unreadable
-    assert broken.path.name == "broken.xlsx" and "isn't a document of Office" in broken.why
-    assert [one.why for one in report.gaps] == ["page 2 has no text: it is a picture, or blank"]
-    told = metadata_of(notes, "views.pdf#1")
-    assert (told["page"], told["title"], told["places"]) == (3, "Views", 2)
-    assert metadata_of(notes, "ship.py#2")["headings"] == ["class Ship", "def name"]
-    notes._embedding_function.inputs.clear()
-    again = sync_folder(notes, folder)
-    assert again.unchanged == 4 and again.embedded == 0 and again.gaps == ()
-    assert notes._embedding_function.inputs == []
+def test_texts_are_documents_by_their_paths(notes, folder):
+    report = add_folder(notes, folder)
+    assert (report.added, report.skipped, report.others, report.unreadable) == (3, 0, 2, ())
+    found = notes.get(include=["documents", "metadatas"])
+    assert found["ids"] == ["a.md", "deep/b.TXT", "deep/er/c.rst"]
+    assert found["documents"] == ["# A", "Bé", "C"]
+    assert found["metadatas"] == [{"path": one} for one in found["ids"]]
 
 
-def test_hits_are_cited_and_shown_with_their_neighbours(notes, folder):
-    sync_folder(notes, folder)
-    assert cite(metadata_of(notes, "views.pdf#1")) == "Views (views.pdf), page 3"
-    assert cite(metadata_of(notes, "word.docx#2")) == "Sailing (word.docx), Rigs > Sloop"
-    assert cite(metadata_of(notes, "ship.py#2")) == "ship.py, class Ship > def name"
-    start = files.PROGRAM.decode().index("import os")
-    assert cite({"metadata": {"path": "a.txt", "start": start, "end": 1_200}}) == (
-        f"a.txt, characters {start} to 1,200"
-    )
-    assert cite({"path": "a\n\x1b[1m.txt", "page": 2}).isprintable()
-    for wrong, error in (({"page": 1}, InvalidArgumentError), (7, InvalidTypeError)):
-        with pytest.raises(error, match="hit is"):
-            cite(wrong)
-    around, alone = with_neighbours(notes, ["guide.md#1", "views.pdf#0"])
-    assert [one["id"] for one in around] == ["guide.md#0", "guide.md#1", "guide.md#2"]
-    assert "ropes" in around[1]["document"] and around[1]["metadata"]["place"] == 1
-    assert [one["id"] for one in alone] == ["views.pdf#0", "views.pdf#1"]
-    assert [len(one) for one in with_neighbours(notes, "guide.md#1", expand=0)] == [1]
-    notes.add(ids="own", documents="mine")
-    assert [one["id"] for one in with_neighbours(notes, "own")[0]] == ["own"]
-    with pytest.raises(InvalidArgumentError, match="no record 'gone'"):
-        with_neighbours(notes, ["gone"])
+def test_images_are_uris_that_the_loader_loads(notes, folder):
+    for i, name in enumerate(("deep/one.png", "two.jpg")):
+        Image.new("RGB", (4, 4), (i, i, i)).save(folder / name)
+    report = add_folder(notes, folder, kind="images")
+    assert (report.added, report.others) == (2, 5)
+    found = notes.get(include=["uris", "documents", "metadatas"])
+    assert found["uris"] == [str(folder / one) for one in ("deep/one.png", "two.jpg")]
+    assert found["metadatas"] == [{"path": "deep/one.png"}, {"path": "two.jpg"}]
+    assert add_folder(notes, folder, resume=True).added == 3
 
 
-def test_metadata_is_added_by_a_dict_or_a_function(notes, folder):
-    sync_folder(notes, folder, metadata={"team": "crew"})
-    assert metadata_of(notes, "guide.md#0")["team"] == "crew"
-    assert sync_folder(notes, folder, metadata={"team": "crew"}).unchanged == 4
-
-    def described(path, passage):
-        return {"team": path.partition(".")[0], "long": len(passage.text) > 300}
-
-    report = sync_folder(notes, folder, metadata=described)
-    assert len(report.changed) == 4 and report.embedded == 0
-    assert metadata_of(notes, "views.pdf#0")["team"] == "views"
-    assert sync_folder(notes, folder, metadata=described).unchanged == 4
-    before = notes.get()
-    for wrong, error, said in (
-        ({"hash": 1}, InvalidArgumentError, "the key 'hash', which a sync gives itself"),
-        (lambda path, passage: 7, InvalidTypeError, "metadata is 7"),
-        (lambda path, passage: {"x": object()}, InvalidArgumentError, "metadatas"),
-        (7, InvalidTypeError, "metadata is 7"),
-    ):
-        (folder / "guide.md").write_text("other words")
-        with pytest.raises(error, match=said):
-            sync_folder(notes, folder, metadata=wrong)
-        assert notes.get() == before
-
-
-def test_what_was_added_to_metadata_later_is_kept(notes, folder):
-    guide = folder / "guide.md"
-    sync_folder(notes, folder, metadata={"team": "crew"})
-    ids = [f"guide.md#{i}" for i in range(4)]
-    notes.update(ids, metadatas=[{"seen": i, "team": "mine"} for i in range(4)])
-    assert sync_folder(notes, folder).unchanged == 4  # no function gives the key any more
-    parts = guide.read_text().split("\n\n")
-    guide.write_text("\n\n".join([parts[0], LONG.format("hulls"), *parts[1:]]))
-    sync_folder(notes, folder, metadata={"team": "crew"})
-    found = notes.get(where={"path": "guide.md"})
-    seen = {one.split()[4]: told.get("seen") for one, told in zip(
-        found["documents"], found["metadatas"], strict=True)}  # fmt: skip
-    assert seen == {"hulls": None, "sails": 0, "ropes": 1, "knots": 2, "wind": 3} or (
-        seen["hulls"] == 0 and seen["wind"] == 3
-    )
-    assert {told["team"] for told in found["metadatas"]} == {"crew"}
-    guide.rename(folder / "manual.md")
-    report = sync_folder(notes, folder)
-    assert report.embedded == 0 and report.added == ("manual.md",)
-    found = notes.get(where={"path": "manual.md"})
-    assert sorted(told.get("seen", -1) for told in found["metadatas"])[-3:] == [1, 2, 3]
-
-
-def test_files_are_chosen_by_patterns(notes, folder):
-    (folder / "drafts").mkdir()
-    (folder / "drafts" / "one.md").write_text("A draft.")
-    (folder / "drafts" / "two.txt").write_text("Another.")
-    assert sync_folder(notes, folder, include="*.md").added == ("drafts/one.md", "guide.md")
-    report = sync_folder(notes, folder, include=["*.md", "*.pdf"], exclude=["drafts/"])
-    assert (report.added, report.deleted) == (("views.pdf",), ("drafts/one.md",))
-    why = {one.path.name: one.why for one in report.left_out}
-    assert why["drafts"] == "in exclude" and why["ship.py"] == "not in include"
-    assert "left out (4 not in include, 1 in exclude" in str(report)
-    for wrong in ({"include": 7}, {"exclude": ["a", 1]}, {"gitignore": 1}, {"reader": "x"}):
-        with pytest.raises(InvalidTypeError, match=next(iter(wrong))):
-            sync_folder(notes, folder, **wrong)
-
-
-def test_what_git_ignores_is_left_out_if_asked(notes, folder):
-    (folder / ".gitignore").write_text("*.py\n/build/\n")
-    (folder / "build").mkdir()
-    (folder / "build" / "out.md").write_text("made")
-    (folder / "deep").mkdir()
-    (folder / "deep" / ".gitignore").write_text("!keep.py\n*.md\n")
-    (folder / "deep" / "keep.py").write_text("x = 1")
-    (folder / "deep" / "b.md").write_text("no")
-    assert "build/out.md" in sync_folder(notes, folder, dry_run=True).added
-    report = sync_folder(notes, folder, gitignore=True)
-    assert report.added == ("deep/keep.py", "guide.md", "views.pdf", "word.docx")
-    ignored = {one.path.name for one in report.left_out if one.why == "in .gitignore"}
-    assert ignored == {"ship.py", "build", "b.md"}
-
-
-def test_links_to_files_are_followed_if_asked(notes, folder, tmp_path):
-    (tmp_path / "outside.md").write_text("outside")
-    (folder / "link.md").symlink_to(tmp_path / "outside.md")
-    (folder / "lost.md").symlink_to(tmp_path / "gone.md")
-    assert "link.md" not in sync_folder(notes, folder).added
-    report = sync_folder(notes, folder, links=True)
-    assert report.added == ("link.md",)
-    assert {one.path.name for one in report.unreadable} == {"broken.xlsx", "lost.md"}
-
-
-def test_a_reader_of_ones_own_comes_first(notes, folder):
-    def reader(data, name):
-        if name.endswith(".exe"):
-            return [Section("what a program does", ("Programs",), page=7)]
-        if name.endswith(".docx"):
-            raise ValueError("no such thing")
-        return None
-
-    (folder / "thing.md").write_text("A thing.")
-    report = sync_folder(notes, folder, reader=reader, exclude="*.exe")
-    assert {one.path.name: one.why for one in report.unreadable}["word.docx"] == (
-        "ValueError: no such thing"
-    )
-    assert "guide.md" in report.added
-    report = sync_folder(notes, folder, reader=reader)
-    assert report.added == ("thing.exe",)
-    assert cite(metadata_of(notes, "thing.exe#0")) == "thing.exe, page 7, Programs"
-
-
-def test_a_text_is_cut_with_overlap_and_a_file_may_be_one_record(notes, folder):
-    plain = sync_folder(notes, folder)
-    report = sync_folder(notes, folder, overlap=20)
-    assert report.changed == plain.added
-    assert sync_folder(notes, folder, overlap=20).unchanged == 4
-    sync_folder(notes, folder, chunk=False)
-    assert sorted(notes.get()["ids"]) == ["guide.md", "ship.py", "views.pdf", "word.docx"]
-    assert notes.get(ids="views.pdf")["documents"] == ["The sea.\n\nThe sky."]
-    assert sync_folder(notes, folder, chunk=False).unchanged == 4
-    sync_folder(notes, folder, chunk=str.split)
-    assert metadata_of(notes, "views.pdf#3")["page"] == 3
-
-
-def test_one_reads_a_folder_without_a_collection(folder):
-    told = []
-    found = list(read_folder(folder, on_unreadable=told.append, metadata={"team": "crew"}))
-    assert {one["metadata"]["path"] for one in found} == {
-        "guide.md", "ship.py", "views.pdf", "word.docx",
+def test_what_cannot_be_read_is_told_and_the_others_are_added(notes, folder):
+    outside = folder.parent / "outside.md"
+    outside.write_text("outside")
+    (folder / "link.md").symlink_to(outside)
+    (folder / "linked").symlink_to(folder.parent)
+    (folder / "latin.txt").write_bytes(b"\xe9\xe8")
+    (folder / "empty.txt").write_text(" \n")
+    (folder / "long.txt").write_text("x" * 1_001)
+    (folder / "broken.png").write_bytes(b"no image")
+    Image.new("RGB", (4, 4)).save(folder / "whole.png")
+    os.mkfifo(folder / "pipe.txt")
+    with open(os.fsencode(folder) + b"/\xff.txt", "w") as file:
+        file.write("a name that is no text")
+    report = add_folder(notes, folder, max_bytes=1_000)
+    assert report.added == 4 and notes.get(ids="whole.png")["ids"] == ["whole.png"]
+    told = {one.path.name: one.why for one in report.unreadable}
+    assert set(told) == {
+        "link.md", "linked", "latin.txt", "empty.txt", "long.txt", "broken.png", "pipe.txt",
+        "\udcff.txt",
     }  # fmt: skip
-    assert all(one["metadata"]["team"] == "crew" for one in found)
-    assert [one.path.name for one in told] == ["broken.xlsx", "views.pdf"]
-    guide = [one["document"] for one in found if one["id"].startswith("guide")]
-    assert guide == passages_of((folder / "guide.md").read_text(), heading="guide")
-    with pytest.raises(InvalidArgumentError, match="expected a folder"):
-        read_folder(folder / "guide.md")
+    assert "link" in told["link.md"] and "UTF-8" in told["latin.txt"].upper()
+    assert told["empty.txt"] == "it has no text in it" and "max_bytes" in told["long.txt"]
 
 
-def test_a_folder_is_watched(notes, folder):
-    reports, came = [], threading.Condition()
-
-    class EnoughError(Exception):
-        pass
-
-    def told(report):
-        with came:
-            reports.append(report)
-            came.notify()
-            if "last.md" in report.added:
-                raise EnoughError
-
-    def watch():
-        with pytest.raises(EnoughError):
-            sync_folder(notes, folder, watch=True, on_report=told)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    with came:
-        assert came.wait_for(lambda: reports, PATIENCE)
+def test_it_goes_on_where_it_was(notes, folder):
+    add_folder(notes, folder)
     (folder / "new.md").write_text("new")
-    with came:
-        assert came.wait_for(lambda: any("new.md" in one.added for one in reports), PATIENCE)
-    (folder / "last.md").write_text("last")
-    thread.join(PATIENCE)
-    assert not thread.is_alive() and notes.get(ids=["new.md#0", "last.md#0"])["ids"]
+    with pytest.raises(IDAlreadyExistsError, match="'a.md' is in the collection already"):
+        add_folder(notes, folder)
+    assert notes.count() == 3
+    (folder / "a.md").write_text("another")
+    report = add_folder(notes, folder, resume=True)
+    assert (report.added, report.skipped) == (1, 3)
+    assert notes.get(ids="a.md")["documents"] == ["# A"]
+    report = add_folder(notes, folder, upsert=True)
+    assert (report.added, report.updated, report.skipped) == (0, 4, 0)
+    assert notes.get(ids="a.md")["documents"] == ["another"]
 
 
-def test_killed_at_any_time_the_next_sync_goes_on(tmp_path, folder):
-    code = """
-import sys, retrieval_store
-from retrieval_store.exchange import sync_folder
-with retrieval_store.Client(sys.argv[1]) as client:
-    notes = client.get_or_create_collection(
-        "notes", embedding_function=lambda texts: [[float(len(one)), 1.0] for one in texts])
-    print("begun", flush=True)
-    sync_folder(notes, sys.argv[2], batch=1)
-"""
-    command = [sys.executable, "-c", code, str(tmp_path / "store"), str(folder)]
-    for wait in (0.0, 0.1, 0.3):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path.cwd()) as program:
-            program.stdout.readline()
-            time.sleep(wait)
-            program.kill()
-    subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    with retrieval_store.Client(tmp_path / "store") as client, retrieval_store.Client() as other:
-        there, fresh = (
-            one.get_or_create_collection("notes", embedding_function=Embed())
-            for one in (client, other)
-        )
-        sync_folder(fresh, folder)
-        both = [sorted(zip(*(one.get()[key] for key in ("ids", "documents", "metadatas")),
-                           strict=True), key=lambda row: row[0]) for one in (there, fresh)]  # fmt: skip
-        assert both[0] == both[1]
-        assert os.listdir(folder)
+def test_a_collection_that_cannot_have_them_is_an_error(folder):
+    Image.new("RGB", (4, 4)).save(folder / "one.png")
+    with retrieval_store.Client() as client:
+        plain = client.create_collection("plain", embedding_function=None)
+        with pytest.raises(EmbeddingFunctionError, match="no embedding function"):
+            add_folder(plain, folder)
+        texts = client.create_collection("texts", embedding_function=embed)
+        with pytest.raises(InvalidArgumentError, match="'one.png'.*kind='texts'"):
+            add_folder(texts, folder)
+        assert add_folder(texts, folder, kind="texts").added == 3
+        for path, kind, why in (
+            (folder / "a.md", None, "expected a folder"),
+            (folder / "none", None, "expected a folder"),
+            (folder, "sounds", "kind is 'sounds'"),
+        ):
+            with pytest.raises(InvalidArgumentError, match=why):
+                add_folder(texts, path, kind=kind)
+
+
+def test_texts_beside_images_are_their_captions(notes, folder):
+    for name, red in (("one.png", 10), ("deep/two.JPG", 20), ("deep/bare.png", 30)):
+        Image.new("RGB", (4, 4), (red, red, red)).save(folder / name)
+    (folder / "one.txt").write_text("a rose")
+    (folder / "deep" / "two.txt").write_text("a leaf")
+    (folder / "deep" / "one.txt").write_text("a text of its own")
+    (folder / "deep" / "bare.txt").write_text(" \n")
+    with pytest.raises(InvalidArgumentError, match="kind is 'texts'"):
+        add_folder(notes, folder, kind="texts", captions=True)
+    report = add_folder(notes, folder, captions=True)
+    assert (report.added, report.others, report.unreadable) == (7, 2, ())
+    found = notes.get(
+        ids=["one.png", "deep/two.JPG", "deep/bare.png", "deep/one.txt"],
+        include=["documents", "uris", "embeddings"],
+    )
+    assert found["documents"] == ["a rose", "a leaf", None, "a text of its own"]
+    assert found["uris"][0] == str(folder / "one.png") and found["uris"][3] is None
+    assert found["embeddings"][:3, 0].tolist() == [0, 0, 0]  # of the images
+    assert notes.query(query_texts="rose", mode="text")["ids"] == [["one.png"]]
+    (folder / "deep" / "two.txt").unlink()
+    (folder / "one.txt").write_text("a tulip")
+    assert add_folder(notes, folder, kind="images", captions=True, upsert=True).updated == 3
+    found = notes.get(ids=["one.png", "deep/two.JPG"])
+    assert found["documents"] == ["a tulip", None]
+
+
+def test_an_image_whose_caption_cannot_be_read_is_told(notes, folder):
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (4, 4)).save(folder / name)
+    (folder / "one.txt").write_bytes(b"\xe9\xe8")
+    (folder / "two.txt").symlink_to(folder / "a.md")
+    report = add_folder(notes, folder, kind="images", captions=True)
+    assert report.added == 0 and report.others == 5
+    assert {one.path.name for one in report.unreadable} == {"one.txt", "two.txt", "two.png"}

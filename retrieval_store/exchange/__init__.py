@@ -7,10 +7,10 @@ folder, and `sync_folder` keeps a collection in step with a folder.
 A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
 checks the whole file, and then adds it; `folders` finds and reads the files of a folder; `sync`
 compares it with a collection; `citations` says where a hit is from; `reports` are the results of
-all that. The room `formats` reads and writes files, the room `imports` reads the stores of other programs. It
-may use what users may: Client, Collection, errors and, for stores of qdrant-client, `qdrant`; and
-the checks of arguments of `api`, `readers`, `loaders`, `embeddings`, `plugins` and `base`. Nothing that it
-uses knows of it.
+all that. The room `formats` reads and writes files, the room `imports` reads the stores of other
+programs. It may use what users may: Client, Collection, errors and, for stores of qdrant-client,
+`qdrant`; and the checks of arguments of `api`, `readers`, `loaders`, `embeddings`, `plugins` and
+`base`. Nothing that it uses knows of it.
 """
 
 from retrieval_store.exchange.add import add_file, check

@@ -21,7 +21,7 @@ from retrieval_store.base.dataclasses import asdict
 from retrieval_store.errors import DataLoaderError, RetrievalStoreError
 from retrieval_store.readers import FileText, Section, file_text
 
-SECONDS = 10.0  # for a file
+SECONDS, SECONDS_A_MB = 10.0, 4.0  # for a file, and for each of its megabytes
 MEMORY = 400_000_000  # bytes that the process may allocate
 MAX_ANSWER = 100_000_000  # bytes of JSON
 _START = (
@@ -32,7 +32,8 @@ _LENGTH = 8  # bytes of a number
 
 
 class ReaderProcess:
-    """A process that runs readers. seconds: for each file; memory: bytes that it may allocate."""
+    """A process that runs readers. seconds: for each file, besides some for its size; memory: bytes
+    that it may allocate."""
 
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self._seconds, self._memory = seconds, memory
@@ -80,7 +81,8 @@ class ReaderProcess:
             passed.set()
             process.kill()
 
-        late = threading.Timer(self._seconds, end)
+        seconds = self._seconds + SECONDS_A_MB * (len(data) // 1_000_000)
+        late = threading.Timer(seconds, end)
         late.daemon = True
         late.start()
         try:
@@ -93,7 +95,7 @@ class ReaderProcess:
             late.cancel()
         if answer is None:
             why = (
-                f"reading it took longer than {self._seconds:g} s"
+                f"reading it took longer than {seconds:g} s"
                 if passed.is_set()
                 else f"its reader crashed, or needed more than {self._memory // 1_000_000} MB"
             )
@@ -146,7 +148,7 @@ def serve(seconds: float, memory: float) -> None:
         data = _received(questions, 1 << 40)
         if data is None:
             return
-        _end_after(seconds + 5)
+        _end_after(seconds + SECONDS_A_MB * (len(data) // 1_000_000) + 5)
         answer = _answer(json.loads(question), data)
         _end_after(0)
         _send(answers, answer)

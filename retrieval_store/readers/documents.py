@@ -40,7 +40,7 @@ def read_pdf(data: bytes, name: str) -> FileText:
         headings = _headings_of_pages(pdf)
         sections, gaps = [], []
         for page in range(1, number + 1):
-            text = _DOTS.sub(" … ", pdf.pages[page - 1].extract_text() or "").strip()
+            text = _plainer(pdf.pages[page - 1].extract_text() or "")
             if text:
                 sections.append(Section(text, headings.get(page, ()), page))
             else:
@@ -50,6 +50,14 @@ def read_pdf(data: bytes, name: str) -> FileText:
     return FileText(sections, **_said_by_pdf(pdf), gaps=_few(gaps))
 
 
+def _plainer(text: str) -> str:
+    """What a page says without ligatures, which no question has, and the dots of contents."""
+    return _DOTS.sub(" … ", text.translate(_LIGATURES)).strip()
+
+
+_LIGATURES = str.maketrans(
+    dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "ft", "st"), strict=True))
+)
 _GAPS = 10
 
 

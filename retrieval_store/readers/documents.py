@@ -24,7 +24,8 @@ def _missing(what: str, package: str, error: ImportError) -> MissingDependencyEr
 
 
 def read_pdf(data: bytes, name: str) -> FileText:
-    """A section for each page. A page that is only a picture is a gap."""
+    """A section for each page, and for each heading of the outline on it. A page that is only a
+    picture is a gap."""
     try:
         from pypdf import PdfReader
         from pypdf.errors import PyPdfError
@@ -37,14 +38,13 @@ def read_pdf(data: bytes, name: str) -> FileText:
         number = len(pdf.pages)
         if number > MAX_PAGES:
             raise DataLoaderError(f"it has {number:,} pages, more than {MAX_PAGES:,}")
-        headings = _headings_of_pages(pdf)
-        sections, gaps = [], []
-        for page in range(1, number + 1):
-            text = _plainer(pdf.pages[page - 1].extract_text() or "")
-            if text:
-                sections.append(Section(text, headings.get(page, ()), page))
-            else:
-                gaps.append(f"page {page} has no text: it is a picture, or blank")
+        pages = [_plainer(page.extract_text() or "") for page in pdf.pages]
+        gaps = [
+            f"page {page} has no text: it is a picture, or blank"
+            for page, text in enumerate(pages, 1)
+            if not text
+        ]
+        sections = [*_sections_of_pages(_without_running_heads(pages), _outline_of(pdf))]
     except PyPdfError as error:
         raise DataLoaderError(f"it isn't a PDF that can be read: {error}") from error
     return FileText(sections, **_said_by_pdf(pdf), gaps=_few(gaps))
@@ -84,23 +84,66 @@ def _date(value: Any) -> str | None:
     return value.isoformat() if isinstance(value, datetime) else None
 
 
-def _headings_of_pages(pdf: Any) -> dict[int, tuple[str, ...]]:
-    """The headings of the outline that lead to each page: the last that begins before it ends."""
+_DIGITS = re.compile(r"[\divxlc]+\b|\W")  # of page numbers, also Roman ones
+
+
+def _without_running_heads(pages: list[str]) -> list[str]:
+    """The texts of pages without a first and a last line that the pages around have, too, but for
+    numbers."""
+    lines = [page.split("\n") for page in pages]
+    for end in (0, -1):
+        plain = [_DIGITS.sub("", one[end].lower()) if one != [""] else None for one in lines]
+        for i, one in enumerate(lines):
+            around = plain[max(0, i - 2) : i] + plain[i + 1 : i + 3]
+            if len(one) > 1 and (plain[i] == "" or plain[i] in around):
+                del one[end]
+    return ["\n".join(one).strip() for one in lines]
+
+
+Marks = dict[int, list[tuple[str, ...]]]  # by page: the headings that begin on it
+
+
+def _outline_of(pdf: Any) -> Marks:
+    marks: Marks = {}
     try:
-        marks = [*_outline(pdf, pdf.outline, ())]
+        for page, path in _outline(pdf, pdf.outline, ()):
+            marks.setdefault(page, []).append(path)
     except Exception:  # an outline that is wrong is none
         return {}
-    headings: dict[int, tuple[str, ...]] = {}
+    return marks
+
+
+def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
+    """The sections of pages: each is cut where a line is a heading that begins on it. Of headings
+    that stand nowhere as they are in the outline, the page has the first."""
     current: tuple[str, ...] = ()
-    of_page: dict[int, list[tuple[str, ...]]] = {}
-    for page, path in marks:
-        of_page.setdefault(page, []).append(path)
-    for page in range(1, len(pdf.pages) + 1):
-        began = of_page.get(page)
-        # Where one begins on the page, what the page says is mostly below it.
-        headings[page] = began[0] if began else current
-        current = began[-1] if began else current
-    return headings
+    for page, text in enumerate(pages, 1):
+        at, unseen = 0, []
+        for path in marks.get(page, ()):
+            found = _line_of(text, path[-1], at)
+            if found is None:
+                unseen.append(path)
+                continue
+            before = text[at : found[0]].strip()
+            if before:
+                yield Section(before, current, page)
+            current, at = path, found[1]
+        rest = text[at:].strip()
+        current = unseen[0] if unseen and not at else current
+        if rest:
+            yield Section(rest, current, page)
+        current = unseen[-1] if unseen else current
+
+
+def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
+    """From where to where a line of a text stands that is a title, whatever its spaces and
+    number."""
+    words = re.findall(r"\w+", title)
+    if not words:
+        return None
+    spaced = r"\W+".join(map(re.escape, words))
+    found = re.compile(rf"^[\d.\s]*{spaced}\W*$", re.MULTILINE | re.IGNORECASE).search(text, start)
+    return None if found is None else found.span()
 
 
 _DEEPEST, _MOST_MARKS = 10, 20_000
@@ -115,7 +158,7 @@ def _outline(
             if len(path) < _DEEPEST:
                 yield from _outline(pdf, one, path)
             continue
-        path = (*above, str(one.title).strip())
+        path = (*above, " ".join(str(one.title).split()))
         page = pdf.get_destination_page_number(one)
         if page is not None and page >= 0:
             yield page + 1, path

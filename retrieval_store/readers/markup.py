@@ -160,7 +160,7 @@ _BLOCKS = frozenset([
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
 _SPACE = re.compile(r"\s+")
 _OF_PLACE = re.compile(r"[¶§#\uf0c1]")  # what links to a heading itself
-_SCHEMES = ("", "http", "https", "mailto")
+_SCHEMES = ("http", "https", "mailto")
 MAX_DEPTH = 200
 
 
@@ -318,10 +318,9 @@ class _Page:
         href = (element.get("href") or "").strip()
         if _OF_PLACE.fullmatch(text):
             return
-        is_kept = (
-            href and not href.startswith("#") and _scheme(href) in ("", "http", "https", "mailto")
-        )
-        self._line.append(f"[{text}]({href})" if is_kept and text else text)
+        # Links within a site lead nowhere from a passage, and their addresses are no words.
+        leads_out = _scheme(href) in _SCHEMES and href != text
+        self._line.append(f"[{text}]({href})" if leads_out and text else text)
 
     def _end_block(self) -> None:
         text = _SPACE.sub(" ", "".join(self._line)).strip()

@@ -60,7 +60,7 @@ def passages_of(
     paragraphs together with those that follow, a short end with those before. A paragraph that is
     too long is cut between list items or sentences, a table between rows, with its header above
     each part, a block of code between lines; only what is too long even so between two words.
-    shortest: a quarter of the longest, if None. overlap: so many words of a passage, whole
+    shortest: three eighths of the longest, if None. overlap: so many words of a passage, whole
     sentences where they fit, are the beginning of the next one under the same heading, too.
 
     function: an embedding function that is to read all of each passage. Where it counts tokens
@@ -111,7 +111,7 @@ def _cutter(function: Any, most: int, least: int | None, overlap: int) -> "Cutte
         most = min(most * 4 // 3, limit - marks)
         least, overlap = None if least is None else least * 4 // 3, overlap * 4 // 3
     most = max(4, most)
-    least = most // 4 if least is None else min(least, most)
+    least = most * 3 // 8 if least is None else min(least, most)
     return Cutter(count, marks, most, least, min(overlap, most // 2))
 
 

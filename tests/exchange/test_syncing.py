@@ -23,7 +23,7 @@ from tests.often import DAY, times
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings"]
 PARAGRAPH = (
-    "It has so many words that no other paragraph has to be beside it at all, said {0}. " * 4
+    "It has so many words that no other paragraph has to be beside it at all, said {0}. " * 6
 )
 
 

@@ -121,7 +121,8 @@ nothing
 PAGE = b"""<!doctype html><html lang=en><head><title>Ropes - The Site</title>
 <meta name=author content="Jane"><meta name=date content="2026-01-02"></head><body>
 <header><a href=/>The Site</a></header><nav><ul><li><a href=a>First</a></ul></nav>
-<main><h1>Ropes<a href="#ropes">\xc2\xb6</a></h1><p>A <b>rope</b> has <a href="strands.html">strands</a>.
+<main><h1>Ropes<a href="#ropes">\xc2\xb6</a></h1><p>A <b>rope</b> has <a href="strands.html">strands</a>,
+<a href="https://example.com/a">and more</a>.
 <script>alert(1)</script><h2>Kinds</h2><ul><li>hemp<li>nylon<ul><li>braided</ul></ul>
 <pre>tie(
   rope)</pre><table><tr><th>kind<th>load<tr><td>hemp<td>2|3 t</table>

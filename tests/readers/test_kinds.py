@@ -58,7 +58,7 @@ def test_the_main_part_of_a_page_is_read_as_markdown():
         "en",
     )
     assert texts(file) == [
-        (("Ropes",), "A rope has [strands](strands.html)."),
+        (("Ropes",), "A rope has strands, [and more](https://example.com/a)."),
         (
             ("Ropes", "Kinds"),
             "- hemp\n- nylon\n  - braided\n\n```\ntie(\n  rope)\n```\n\n"

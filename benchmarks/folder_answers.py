@@ -153,7 +153,9 @@ def many(place: Path, model: str, files: int = 5_000) -> None:
     for i in range(files):
         path = folder / f"{i // 100}" / f"{i}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"# Note {i}\n\n" + f"The note {i} is about ships that sail far away. " * 20)
+        path.write_text(
+            f"# Note {i}\n\n" + f"The note {i} is about ships that sail far away. " * 20
+        )
     with retrieval_store.Client(place / "many-store") as client:
         function = model_of(model)
         notes = client.create_collection("notes", embedding_function=function)

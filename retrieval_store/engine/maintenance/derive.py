@@ -192,7 +192,9 @@ def build_lists(access: Access) -> None:
 def save_lists(access: Access, going_on: GoingOn) -> None:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written.
-    going_on: called now and then; it may raise."""
+    going_on: called now and then; it may raise. Nothing in memory."""
+    if access.directory is None:
+        return
     _save_those_grown(access, worth_saving(access.cached()), going_on)
     sweep(access)
 

@@ -149,3 +149,19 @@ def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
             except RetrievalStoreError as error:
                 assert "damaged" in str(error)
         shutil.rmtree(tmp_path / "store")
+
+
+def test_maintenance_in_memory_saves_no_lists_and_has_no_trouble(caplog):
+    with retrieval_store.Client() as client:
+        things = client.create_collection("things", embedding_function=None)
+        for start in (0, 3_000):
+            rows = range(start, start + 3_000)
+            things.add(
+                ids=[str(i) for i in rows],
+                documents=[f"word{i % 7} number{i}" for i in rows],
+                embeddings=[[float(i)] for i in rows],
+            )
+            things.query(query_texts="word3", mode="text")
+        things.optimize()
+        assert things.query(query_texts="number4000", mode="text")["ids"][0] == ["4000"]
+    assert not caplog.records

@@ -1,9 +1,9 @@
-"""How often a question finds its answer in a folder of documentation, and what a sync costs.
+r"""How often a question finds its answer in a folder of documentation, and what a sync costs.
 
 The folder is made of what Debian installs under /usr/share/doc: pages of Python's documentation in
 HTML, of Node.js's in Markdown, and the manuals of seven packages in PDF:
 
-    apt-get install python3-doc nodejs-doc bzip2-doc fontconfig libtasn1-doc nettle-dev \\
+    apt-get install python3-doc nodejs-doc bzip2-doc fontconfig libtasn1-doc nettle-dev \
         shared-mime-info valgrind zlib1g-dev
 
 Each question was written, and its place read by eye, before any was asked; a hit counts if its file
@@ -27,16 +27,19 @@ from retrieval_store.exchange import sync_folder
 HTML = ("python3-doc/html/tutorial", "python3-doc/html/howto", "python3-doc/html/faq")
 HTML_OF = "python3-doc/html/library"
 MODULES = (
-    "argparse array asyncio-task atexit base64 bisect calendar codecs collections concurrent.futures"
-    " configparser contextlib copy csv dataclasses datetime decimal difflib email.examples enum errno"
-    " filecmp fileinput fnmatch fractions functools getpass glob gzip hashlib heapq html http.server"
-    " imaplib inspect io ipaddress itertools json locale logging.handlers mimetypes mmap"
-    " multiprocessing operator os.path pathlib pdb pickle platform pprint profile queue random re"
-    " sched secrets select shelve shlex shutil signal smtplib socket socketserver sqlite3 ssl"
-    " statistics string struct subprocess tempfile textwrap threading timeit tokenize traceback types"
-    " typing unicodedata unittest.mock urllib.parse uuid venv warnings weakref xml.etree.elementtree"
-    " zipfile zoneinfo"
-).split()
+    "argparse", "array", "asyncio-task", "atexit", "base64", "bisect", "calendar", "codecs",
+    "collections", "concurrent.futures", "configparser", "contextlib", "copy", "csv",
+    "dataclasses", "datetime", "decimal", "difflib", "email.examples", "enum", "errno",
+    "filecmp", "fileinput", "fnmatch", "fractions", "functools", "getpass", "glob", "gzip",
+    "hashlib", "heapq", "html", "http.server", "imaplib", "inspect", "io", "ipaddress",
+    "itertools", "json", "locale", "logging.handlers", "mimetypes", "mmap", "multiprocessing",
+    "operator", "os.path", "pathlib", "pdb", "pickle", "platform", "pprint", "profile", "queue",
+    "random", "re", "sched", "secrets", "select", "shelve", "shlex", "shutil", "signal",
+    "smtplib", "socket", "socketserver", "sqlite3", "ssl", "statistics", "string", "struct",
+    "subprocess", "tempfile", "textwrap", "threading", "timeit", "tokenize", "traceback",
+    "types", "typing", "unicodedata", "unittest.mock", "urllib.parse", "uuid", "venv",
+    "warnings", "weakref", "xml.etree.elementtree", "zipfile", "zoneinfo",
+)  # fmt: skip
 MARKDOWN, MOST = "nodejs/api", 130_000  # bytes of a page
 PDFS = {
     "bzip2.pdf": "bzip2/manual.pdf.gz",
@@ -51,16 +54,40 @@ PDFS = {
 QUESTIONS: list[tuple[str, str, tuple[int, ...]]] = [
     ("my .bz2 archive is corrupt, can anything in it be saved?", "bzip2.pdf", (7, 9, 10)),
     ("how much memory does it take to unpack a bz2 file made with -9?", "bzip2.pdf", (8, 9)),
-    ("see where undefined bytes come from that the checker complains about", "valgrind.pdf", (6, 74, 83, 198)),
-    ("stop reports of errors in a library that I can't change", "valgrind.pdf", (15, 18, 19, 20, 29, 85)),
-    ("draw a graph of the heap that my program uses over time", "valgrind.pdf", (163, 164, 165, 166)),
+    (
+        "see where undefined bytes come from that the checker complains about",
+        "valgrind.pdf",
+        (6, 74, 83, 198),
+    ),
+    (
+        "stop reports of errors in a library that I can't change",
+        "valgrind.pdf",
+        (15, 18, 19, 20, 29, 85),
+    ),
+    (
+        "draw a graph of the heap that my program uses over time",
+        "valgrind.pdf",
+        (163, 164, 165, 166),
+    ),
     ("turn a passphrase into an encryption key", "nettle.pdf", (74, 75, 76)),
-    ("which hash functions should new programs avoid since collisions are known?", "nettle.pdf", (13, 22)),
+    (
+        "which hash functions should new programs avoid since collisions are known?",
+        "nettle.pdf",
+        (13, 22),
+    ),
     ("why is the process id a bad seed for cryptographic random numbers?", "nettle.pdf", (95,)),
     ("make C source out of a file of ASN.1 definitions", "libtasn1.pdf", (8,)),
-    ("should a file manager look at the name or at the contents of a file first?", "shared-mime-info.pdf", (14,)),
+    (
+        "should a file manager look at the name or at the contents of a file first?",
+        "shared-mime-info.pdf",
+        (14,),
+    ),
     ("where do I put font settings that are mine alone?", "fontconfig.pdf", (1, 10, 11, 12)),
-    ("how many processor cycles for each byte does the fastest checksum need?", "crc.pdf", (1, 23, 24, 25)),
+    (
+        "how many processor cycles for each byte does the fastest checksum need?",
+        "crc.pdf",
+        (1, 23, 24, 25),
+    ),
     ("keep only the last ten items that were added", "library/collections.html", ()),
     ("read settings from an .ini file with sections", "library/configparser.html", ()),
     ("is it safe for two threads to append to one list?", "faq/library.html", ()),
@@ -79,7 +106,7 @@ QUESTIONS: list[tuple[str, str, tuple[int, ...]]] = [
     ("compress a response with brotli", "zlib.md", ()),
     ("look up the mail servers of a domain", "dns.md", ()),
     ("how many processors and how much free memory does this machine have?", "os.md", ()),
-]  # fmt: skip
+]
 SHOWN = 5
 
 

@@ -40,11 +40,15 @@ KERNEL_TYPES = frozenset([
 def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
     """The file at a path, unbuffered; DataLoaderError unless it is a regular file, in `root` if
     given."""
-    if not platform.HAS_DIRECTORY_DESCRIPTORS:
-        raise DataLoaderError("files are loaded on Linux and macOS so far")
+    _refuse_where_untried()
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
     with _found(place) as file:
         yield file
+
+
+def _refuse_where_untried() -> None:
+    if not platform.HAS_DIRECTORY_DESCRIPTORS:
+        raise DataLoaderError("files are loaded on Linux and macOS so far")
 
 
 @contextmanager
@@ -163,6 +167,7 @@ class Sources:
         """The bytes of a file below the root, by its path there, no part of which may be a link;
         DataLoaderError when they can't be read."""
         assert self.root is not None
+        _refuse_where_untried()
         deadline = Deadline.after(self.timeout)
         try:
             with _found(_below(self.root, tuple(path.split("/")))) as file:

@@ -108,12 +108,18 @@ class ReaderProcess:
             return process
         self.close()
         limits = (str(self._seconds), str(self._memory))
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(sys.path), *limits],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the program that waits for it
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, json.dumps(sys.path), *limits],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # libraries warn of each odd thing in a file
+                start_new_session=True,  # Ctrl-C is for the program that waits for it
+            )
+        except OSError as error:
+            raise DataLoaderError(
+                f"no process can be started that would read it: {error}"
+            ) from error
         return self._process
 
 

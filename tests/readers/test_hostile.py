@@ -222,3 +222,9 @@ def test_a_file_has_no_more_text_than_it_may(process):
     row = b",".join([b"x" * 20] * 20_000)
     with pytest.raises(DataLoaderError, match="more than 10,000,000 characters"):
         read_bytes(b"\n".join([row] * 30), "a.csv", process)
+
+
+def test_a_program_without_an_interpreter_says_so(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(DataLoaderError, match="no process can be started"):
+        read_file(b"x = 1", "a.py")

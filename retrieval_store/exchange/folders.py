@@ -42,7 +42,7 @@ from retrieval_store.loaders.images import TextLoader
 from retrieval_store.loaders.sources import Sources
 from retrieval_store.readers import FileText, Read, Section
 from retrieval_store.readers.child import ReaderProcess
-from retrieval_store.readers.files import read_bytes, reader_name, without_reader
+from retrieval_store.readers.files import known_readers, read_bytes, reader_name, without_reader
 from retrieval_store.readers.passages import Passage, cutter_of
 
 Kind = Literal["texts", "images"]
@@ -107,7 +107,8 @@ class FolderRules:
     texts may be captions of images; every: whether every file counts as a text that a reader is
     there for, else those of `TEXTS`; own_reader: whether the user has one, for any file; include,
     exclude: patterns of paths or names, as fnmatch has them; gitignore: whether what .gitignore
-    files name is left out; links: whether links are followed, to files alone."""
+    files name is left out; links: whether links are followed, to files alone; loads: whether there
+    is a data loader for images; readers: the names of the readers that there are."""
 
     kind: Kind | None = None
     captions: bool = False
@@ -117,6 +118,8 @@ class FolderRules:
     exclude: tuple[str, ...] = ()
     gitignore: bool = False
     links: bool = False
+    loads: bool = True
+    readers: frozenset[str] = frozenset()
 
     def why_not(self, path: str) -> str | None:
         """Why a file of this path is left out by its name; None where it isn't."""
@@ -128,12 +131,15 @@ class FolderRules:
             return why
         ending = os.path.splitext(name)[1].lower()
         if is_image(path):
-            return "an image" if self.kind == "texts" else None
+            if self.kind == "texts":
+                return "an image"
+            return None if self.loads else "an image, and the collection has no data loader"
         if self.kind == "images" and not (self.captions and ending == CAPTION):
             return "no image"
         if ending in TEXTS or self.own_reader:
             return None
-        return without_reader(path) if reader_name(path) is None or not self.every else None
+        is_read = self.every and reader_name(path, self.readers) is not None
+        return None if is_read else without_reader(path)
 
     def excluded(self, path: str) -> str | None:
         """By what the user leaves it out, if that is so."""
@@ -157,7 +163,10 @@ def rules_of(
     refuse_unknown_kind(kind, captions)
     refuse_no_bool(gitignore=gitignore, links=links)
     patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
-    return FolderRules(kind, captions, True, reader is not None, *patterns, gitignore, links)
+    return FolderRules(
+        kind, captions, True, reader is not None, *patterns, gitignore, links,
+        readers=known_readers(),
+    )  # fmt: skip
 
 
 def _patterns(given: Any, name: str) -> tuple[str, ...]:
@@ -581,7 +590,7 @@ class RecordReader:
 
     def __init__(self, folder: Path, how: HowRead, readers: Any) -> None:
         self.folder, self.name, self.how = folder, how.name, how
-        self._readers = readers
+        self._readers, self._known = readers, known_readers()
         self._sources = {
             most: Sources((), None if how.links else folder, most, _TIMEOUT)
             for most in (_MAX_IMAGE_BYTES, how.most)
@@ -611,7 +620,7 @@ class RecordReader:
         if is_image(path):
             return [self._image(path, made)]
         if self._recipe:
-            made["recipe"] = f"{reader_name(path)} {self._recipe}"
+            made["recipe"] = f"{reader_name(path, self._known)} {self._recipe}"
         key = f"{path} {made['hash']}"
         if key in self._remembered:
             return self._remembered.pop(key)
@@ -649,7 +658,7 @@ class RecordReader:
     def _passages(self, path: str, file: FileText, data: bytes) -> list[Passage]:
         if self._cutter is not None:
             return self._cutter.passages(file, PurePosixPath(path).stem)
-        if reader_name(path) in PLAIN and self.how.reader is None:
+        if reader_name(path, self._known) in PLAIN and self.how.reader is None:
             file = FileText([Section(_text_of(data))])
         if callable(self.how.chunk):
             return [

@@ -195,11 +195,14 @@ def sync_folder(
     )
 
     def synced() -> FolderSynced:
-        found = folder_to_sync(folder, rules, allow_empty)
-        refuse_unfit(found, expected_by(collection))
+        expected = expected_by(collection)
+        has_to_load = rules.kind == "images" or rules.captions
+        fit = replace(rules, loads=expected.loads or has_to_load)
+        found = folder_to_sync(folder, fit, allow_empty)
+        refuse_unfit(found, expected)
         with ReaderProcess() as process:
             records = RecordReader(folder, replace(how, captions=found.captions), process)
-            plan = _Plan(collection, records, found, rules)
+            plan = _Plan(collection, records, found, fit)
             plan.make(show_progress)
             plan.refuse_taken()
             if not dry_run:
@@ -236,7 +239,8 @@ def folder_to_sync(folder: Path, rules: FolderRules, allow_empty: bool) -> Folde
     is_there = folder.is_dir()
     found = found_in(folder, rules) if is_there else FolderFiles()
     if not found.ids and not allow_empty:
-        what = f"has no {rules.kind or 'texts or images'} in it" if is_there else "isn't there"
+        kind = rules.kind or ("texts or images" if rules.loads else "texts")
+        what = f"has no {kind} in it" if is_there else "isn't there"
         raise InvalidArgumentError(
             f"the folder {str(folder)!r} {what}, so that all its records would be deleted; "
             "allow_empty=True does that"

@@ -4,7 +4,8 @@ The bytes of a file come in, which a stranger may have made; a `FileText` comes 
 DataLoaderError. `files` finds the reader of a file; `markup` reads texts, Markdown,
 reStructuredText and HTML, `data` source code, tables, JSON, mail and notebooks, `documents` PDF,
 Word, slides and spreadsheets; `child` runs readers in a process with limits; `passages` cuts what
-was read. It may use `plugins`, `loaders`, `embeddings`, `base` and `errors`.
+was read, and says where a passage is from. It may use `plugins`, `loaders`, `embeddings`, `base`
+and `errors`.
 
 A reader is a plugin of the group `retrieval_store.readers`, whose name is the ending of the files
 that it reads, such as "epub", or their media type.

@@ -24,9 +24,10 @@ from retrieval_store.readers import FileText, Section, file_text
 SECONDS, SECONDS_A_MB = 10.0, 4.0  # for a file, and for each of its megabytes
 MEMORY = 400_000_000  # bytes that the process may allocate
 MAX_ANSWER = 100_000_000  # bytes of JSON
+MAX_SECTIONS = 200_000
 _START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from retrieval_store.readers import child; child.serve(*map(float, sys.argv[2:]))"
+    "import sys; sys.path[:] = sys.argv[3:]; from retrieval_store.readers import child; "
+    "child.serve(*map(float, sys.argv[1:3]))"
 )
 _LENGTH = 8  # bytes of a number
 
@@ -108,9 +109,11 @@ class ReaderProcess:
             return process
         self.close()
         limits = (str(self._seconds), str(self._memory))
+        # The folder that the program is in may be the one that is read: its modules come last.
+        paths = sorted(sys.path, key=lambda one: one == "")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(sys.path), *limits],
+                [sys.executable, "-P", "-c", _START, *limits, *paths],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # libraries warn of each odd thing in a file
@@ -149,6 +152,7 @@ def serve(seconds: float, memory: float) -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     questions = sys.stdin.buffer
     _limit(int(memory))
+    sys.dont_write_bytecode = True
     sys.addaudithook(_refuse)
     while (question := _received(questions, 1 << 20)) is not None:
         data = _received(questions, 1 << 40)
@@ -212,4 +216,6 @@ def _read(target: str, data: bytes, name: str) -> dict[str, Any]:
     if isinstance(reader, type):
         reader = reader()
     file = file_text(reader(data, name), f"the reader {target}")
+    if len(file.sections) > MAX_SECTIONS:
+        raise DataLoaderError(f"it has {len(file.sections):,} sections, more than {MAX_SECTIONS:,}")
     return asdict(file)

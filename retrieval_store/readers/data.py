@@ -6,8 +6,9 @@ import email
 import email.policy
 import io
 import json
+import tokenize
 from collections.abc import Iterator
-from datetime import datetime
+from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from retrieval_store.readers.markup import decoded, file_text_of, markdown_table
 
 LINES, ROWS = 60, 20  # of a section
 _DELIMITERS = ",;\t|"
-_MAX_CELL = 1_000_000  # characters
+_MAX_CELL = 10_000_000  # characters
 _LONGEST_OUTPUT = 2_000  # characters of a notebook's
 _SHORT = 500  # characters of JSON that stands as it is
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -25,11 +26,15 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 def read_python(data: bytes, name: str) -> FileText:
     """A module by its classes and functions; by its lines where it can't be parsed."""
-    text = decoded(data)
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)  # which it may declare
+        text = data.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError, LookupError):
+        text = decoded(data)
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return read_code(data, name)
+        return _by_lines(text)
     starts = _line_starts(text)
     return FileText([*_of_body(text, starts, tree.body, (), 0, len(starts) - 1)])
 
@@ -74,7 +79,10 @@ def _with_comments(text: str, starts: list[int], line: int, first: int) -> int:
 
 def read_code(data: bytes, name: str) -> FileText:
     """Source code by its lines."""
-    text = decoded(data)
+    return _by_lines(decoded(data))
+
+
+def _by_lines(text: str) -> FileText:
     starts = _line_starts(text)
     return FileText([*_code_sections(text, starts, (), 0, len(starts) - 1)])
 
@@ -117,8 +125,8 @@ def read_json(data: bytes, name: str) -> FileText:
 
 
 def read_jsonl(data: bytes, name: str) -> FileText:
-    """A section for each line."""
-    text, sections = decoded(data), []
+    """A section for each line; a line that isn't JSON is a gap."""
+    text, sections, wrong = decoded(data), [], []
     for number, (start, end) in enumerate(pairwise(_line_starts(text)), 1):
         line = text[start:end].strip()
         if not line:
@@ -126,9 +134,21 @@ def read_jsonl(data: bytes, name: str) -> FileText:
         try:
             shown = _shown(json.loads(line))
         except (ValueError, RecursionError) as error:
-            raise DataLoaderError(f"line {number} isn't JSON: {error}") from error
+            wrong.append(f"line {number} isn't JSON: {error}"[:200])
+            continue
         sections.append(Section(shown, (), None, start, start + len(text[start:end].rstrip())))
-    return FileText(sections)
+    if wrong and not sections:
+        raise DataLoaderError(wrong[0])
+    return FileText(sections, gaps=few(wrong))
+
+
+_GAPS = 10
+
+
+def few(gaps: list[str]) -> tuple[str, ...]:
+    """The first gaps of a file, and how many more there are."""
+    more = [f"and {len(gaps) - _GAPS:,} more"] if len(gaps) > _GAPS else []
+    return (*gaps[:_GAPS], *more)
 
 
 def _shown(value: Any) -> str:
@@ -155,8 +175,14 @@ def _lines(value: Any, path: str) -> Iterator[str]:
 
 
 def read_csv(data: bytes, name: str) -> FileText:
-    """A table in sections of rows, each with the header, as Markdown."""
-    text = decoded(data)
+    """A table in sections of rows, each with the header, as Markdown. One that isn't in UTF-8 is
+    read as Windows-1252, in which older programs for spreadsheets write."""
+    gaps: tuple[str, ...] = ()
+    try:
+        text = decoded(data)
+    except DataLoaderError:
+        text = data.decode("cp1252", "replace")
+        gaps = ("it isn't in UTF-8, and was read as Windows-1252",)
     csv.field_size_limit(_MAX_CELL)
     lines = _CountedLines(text)
     rows = csv.reader(lines, _dialect_of(text))
@@ -169,7 +195,7 @@ def read_csv(data: bytes, name: str) -> FileText:
             at = lines.at
     except csv.Error as error:
         raise DataLoaderError(f"line {rows.line_num}: {error}") from error
-    return FileText([*_table_sections(places, ())])
+    return FileText([*_table_sections(places, ())], gaps=gaps)
 
 
 class _CountedLines:
@@ -259,9 +285,8 @@ def read_mail(data: bytes, name: str) -> FileText:
     body = mail.get_body(("plain", "html"))
     sections: list[Section] = []
     if body is not None:
-        content = body.get_content()
+        text = _content(body)
         is_html = body.get_content_type() == "text/html"
-        text = content if isinstance(content, str) else content.decode("utf-8", "replace")
         sections = read_html(text.encode(), name).sections if is_html else [Section(text.strip())]
     names = [one.get_filename() or one.get_content_type() for one in mail.iter_attachments()]
     return FileText(
@@ -273,11 +298,25 @@ def read_mail(data: bytes, name: str) -> FileText:
     )
 
 
+def _content(body: Any) -> str:
+    """The text of a part, whose encoding may be unknown or wrong."""
+    data = body.get_payload(decode=True) or b""
+    try:
+        return str(data.decode(body.get_content_charset("utf-8"))).replace("\r\n", "\n")
+    except (LookupError, UnicodeError):
+        return str(data.decode("utf-8", "replace")).replace("\r\n", "\n")
+
+
 def _header(mail: Any, name: str) -> str | None:
-    value = mail[name]
+    try:
+        value = mail[name]
+    except (ValueError, IndexError, AttributeError):  # at which the library fails
+        return None
     return None if value is None else str(value)
 
 
 def _date_of(mail: Any) -> str | None:
-    found = getattr(mail["date"], "datetime", None)
-    return found.isoformat() if isinstance(found, datetime) else None
+    try:
+        return parsedate_to_datetime(_header(mail, "date") or "").isoformat()
+    except (ValueError, TypeError):
+        return None

@@ -1,5 +1,6 @@
 """Reads PDF, and the documents, slides and spreadsheets of Office, by libraries."""
 
+import base64
 import io
 import re
 import zipfile
@@ -9,13 +10,14 @@ from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store.readers import FileText, Section
-from retrieval_store.readers.data import sheet_sections
+from retrieval_store.readers.data import few, sheet_sections
 from retrieval_store.readers.markup import markdown_table, without_parents
 
 MAX_PAGES = 5_000
 MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
 MAX_ROWS, MAX_COLUMNS = 100_000, 200  # of a sheet
-_DOTS = re.compile(r"[ \t]*(?:\.[ \t]*){5,}")  # of a table of contents
+_DOTS = re.compile(r"(?:\.[ \t]*){5,}")  # of a table of contents
+_BROKEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 _INSTALL = 'pip install "retrieval-store[files]"'
 
 
@@ -38,32 +40,44 @@ def read_pdf(data: bytes, name: str) -> FileText:
         number = len(pdf.pages)
         if number > MAX_PAGES:
             raise DataLoaderError(f"it has {number:,} pages, more than {MAX_PAGES:,}")
-        pages = [_plainer(page.extract_text() or "") for page in pdf.pages]
-        gaps = [
-            f"page {page} has no text: it is a picture, or blank"
-            for page, text in enumerate(pages, 1)
-            if not text
-        ]
-        sections = [*_sections_of_pages(_without_running_heads(pages), _outline_of(pdf))]
     except PyPdfError as error:
         raise DataLoaderError(f"it isn't a PDF that can be read: {error}") from error
-    return FileText(sections, **_said_by_pdf(pdf), gaps=_few(gaps))
+    pages, gaps = [], []
+    for page in range(number):
+        text, gap = _text_of_page(pdf, page)
+        pages.append(text)
+        gaps += [f"page {page + 1} {gap}"] if gap else []
+    if gaps and not any(pages):
+        raise DataLoaderError("; ".join(few(gaps)))
+    sections = [*_sections_of_pages(_without_running_heads(pages), _outline_of(pdf))]
+    return FileText(sections, **_said_by_pdf(pdf), gaps=few(gaps))
+
+
+def _text_of_page(pdf: Any, number: int) -> tuple[str, str | None]:
+    """The text of a page, from 0, and what is missing of it. A page that can't be read is no reason
+    not to read the others."""
+    try:
+        page = pdf.pages[number]
+        text = _plainer(page.extract_text() or "")
+        if text or not page.get("/Resources", {}).get_object().get("/XObject"):
+            return text, None
+        return text, "is a picture without text"
+    except (MemoryError, RecursionError):
+        raise
+    except Exception as error:  # whatever the library comes upon in it
+        return "", f"can't be read: {type(error).__name__}: {error}"[:300]
 
 
 def _plainer(text: str) -> str:
-    """What a page says without ligatures, which no question has, and the dots of contents."""
-    return _DOTS.sub(" … ", text.translate(_LIGATURES)).strip()
+    """What a page says without ligatures and words that are broken at the end of a line, which no
+    question has, and the dots of contents."""
+    text = _BROKEN.sub("", text.translate(_LIGATURES))
+    return _DOTS.sub("… ", text).strip()
 
 
 _LIGATURES = str.maketrans(
     dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "ft", "st"), strict=True))
 )
-_GAPS = 10
-
-
-def _few(gaps: list[str]) -> tuple[str, ...]:
-    more = [f"and {len(gaps) - _GAPS:,} other pages have none"] if len(gaps) > _GAPS else []
-    return (*gaps[:_GAPS], *more)
 
 
 def _said_by_pdf(pdf: Any) -> dict[str, Any]:
@@ -142,7 +156,7 @@ def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
     if not words:
         return None
     spaced = r"\W+".join(map(re.escape, words))
-    found = re.compile(rf"^[\d.\s]*{spaced}\W*$", re.MULTILINE | re.IGNORECASE).search(text, start)
+    found = re.compile(rf"^[\d. \t]*{spaced}\W*$", re.MULTILINE | re.IGNORECASE).search(text, start)
     return None if found is None else found.span()
 
 
@@ -164,6 +178,24 @@ def _outline(
             yield page + 1, path
 
 
+def draw_page(data: bytes, name: str) -> str:
+    """The picture of a page of a PDF, as PNG in base64. name: the number of the page, from 1, and
+    how many pixels it may have each way, as "3 300"."""
+    try:
+        import pypdfium2
+    except ImportError as error:
+        raise MissingDependencyError("pictures of pages need pypdfium2") from error
+    number, size = map(int, name.split())
+    pdf = pypdfium2.PdfDocument(data)
+    if not 1 <= number <= len(pdf):
+        raise DataLoaderError(f"it has no page {number}")
+    page = pdf[number - 1]
+    picture = page.render(scale=size / max(page.get_size())).to_pil()
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
 def _checked_zip(data: bytes) -> io.BytesIO:
     """The bytes of a zip, after what it says of its sizes was looked at."""
     try:
@@ -180,7 +212,11 @@ def _checked_zip(data: bytes) -> io.BytesIO:
     return io.BytesIO(data)
 
 
-def _said_by_office(core: Any) -> dict[str, Any]:
+def _said_by_office(data: io.BytesIO, core: Any) -> dict[str, Any]:
+    """What a document says of itself; where it says nothing the libraries make something up."""
+    with zipfile.ZipFile(data) as packed:
+        if not any(one.lower().endswith("core.xml") for one in packed.namelist()):
+            return {}
     return {
         "title": _plain(core.title),
         "author": _plain(getattr(core, "author", None) or getattr(core, "creator", None)),
@@ -189,59 +225,128 @@ def _said_by_office(core: Any) -> dict[str, Any]:
     }
 
 
+_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_PARAGRAPH, _TABLE, _ROW, _CELL = (f"{_WORD}{name}" for name in ("p", "tbl", "tr", "tc"))
+_MARKS = {f"{_WORD}tab": "\t", f"{_WORD}br": "\n", f"{_WORD}cr": "\n", f"{_WORD}noBreakHyphen": "-"}
+_NO_TEXT = frozenset([
+    *(f"{_WORD}{name}" for name in ("del", "moveFrom", "pPr", "rPr", "instrText", "sdtPr")),
+    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",  # said twice
+])  # fmt: skip
+
+
 def read_docx(data: bytes, name: str) -> FileText:
-    """A document of Word by its headings, with its lists and tables."""
+    """A document of Word by its headings, with its lists and tables, as it is with all changes
+    accepted."""
     try:
         import docx
     except ImportError as error:
         raise _missing("Word", "python-docx", error) from error
-    document = docx.Document(_checked_zip(data))
+    file = _checked_zip(data)
+    document = docx.Document(file)
+    styles = _Styles(document)
     sections: list[Section] = []
     path: list[tuple[int, str]] = []
     blocks: list[str] = []
     bare = False
 
     def end() -> None:
-        text = "\n\n".join(blocks)
-        if text or bare:
-            sections.append(Section(text, tuple(title for _, title in path)))
+        if blocks or bare:
+            sections.append(Section("\n\n".join(blocks), tuple(title for _, title in path)))
         blocks.clear()
 
-    inner: Iterator[Any] = document.iter_inner_content()
-    for one in inner:
-        level = _level_of(one)
-        if level is not None and one.text.strip():
+    for one in _elements(document.element.body, (_PARAGRAPH, _TABLE)):
+        if one.tag == _TABLE:
+            blocks += filter(None, [markdown_table([*_rows_of(one)])])
+            bare = bare and not blocks
+            continue
+        text, level = _text_of(one).strip(), styles.level(one)
+        if level is not None and text:
             end()
-            path[:] = [known for known in path if known[0] < level] + [(level, one.text.strip())]
+            path[:] = [known for known in path if known[0] < level] + [(level, text)]
             bare = True
-        elif shown := _shown(one):
-            joins = shown.startswith("- ") and blocks and blocks[-1].startswith("- ")
-            blocks[-1:] = [f"{blocks[-1]}\n{shown}"] if joins else [*blocks[-1:], shown]
+        elif text:
+            item = f"- {text}" if styles.is_item(one) else text
+            joins = item != text and blocks and blocks[-1].startswith("- ")
+            blocks[-1:] = [f"{blocks[-1]}\n{item}"] if joins else [*blocks[-1:], item]
             bare = False
     end()
-    return FileText(without_parents(sections), **_said_by_office(document.core_properties))
+    return FileText(without_parents(sections), **_said_by_office(file, document.core_properties))
 
 
-def _level_of(block: Any) -> int | None:
-    style = _style_of(block)
-    if style == "Title":
-        return 0
-    level = style.removeprefix("Heading ")
-    return int(level) if style != level and level.isdigit() else None
+def _elements(parent: Any, tags: tuple[str, ...]) -> Iterator[Any]:
+    """The elements of these names in another that lie in none of them, also those in controls of
+    forms and in what a change has inserted; without recursion, for a file may nest them."""
+    waiting = [iter(parent)]
+    while waiting:
+        one = next(waiting[-1], None)
+        if one is None:
+            waiting.pop()
+        elif one.tag in tags:
+            yield one
+        elif one.tag not in _NO_TEXT:
+            waiting.append(iter(one))
 
 
-def _style_of(block: Any) -> str:
-    if hasattr(block, "rows"):
-        return ""
-    style = getattr(block, "style", None)
-    return str(getattr(style, "name", None) or "")
+def _text_of(element: Any) -> str:
+    """The text of a paragraph or a cell."""
+    pieces: list[str] = []
+    for one in _elements(element, (f"{_WORD}t", *_MARKS, _PARAGRAPH)):
+        if one.tag == _PARAGRAPH:  # in a cell, or a box
+            pieces += [_text_of(one), "\n"]
+        else:
+            pieces.append(_MARKS.get(one.tag) or one.text or "")
+    return "".join(pieces)
 
 
-def _shown(block: Any) -> str:
-    if hasattr(block, "rows"):
-        return markdown_table([[cell.text for cell in row.cells] for row in block.rows])
-    text = str(block.text).strip()
-    return f"- {text}" if text and _style_of(block).startswith("List") else text
+def _rows_of(table: Any) -> Iterator[list[str]]:
+    for row in _elements(table, (_ROW,)):
+        cells = [_text_of(cell).strip() for cell in _elements(row, (_CELL,))]
+        if any(cells):
+            yield cells
+
+
+class _Styles:
+    """What the styles of a document of Word mean."""
+
+    def __init__(self, document: Any) -> None:
+        styles = document.styles.element.iterchildren(f"{_WORD}style")
+        self._styles = {one.get(f"{_WORD}styleId"): one for one in styles}
+
+    def level(self, paragraph: Any) -> int | None:
+        """The level of a heading, 0 for the title; None for what is none."""
+        own = [paragraph, *self._of(paragraph)]
+        for style in own[1:]:
+            name = (_value(style, "name") or "").lower()
+            if name == "title":
+                return 0
+            if found := re.fullmatch(r"heading ([1-9])", name):
+                return int(found[1])
+        levels = (_value(one, f"pPr/{_WORD}outlineLvl") for one in own)
+        level = next((one for one in levels if one is not None), "")
+        return int(level) + 1 if re.fullmatch("[0-8]", level) else None
+
+    def is_item(self, paragraph: Any) -> bool:
+        """Whether a paragraph is an item of a list."""
+        for one in (paragraph, *self._of(paragraph)):
+            if one.find(f"{_WORD}pPr/{_WORD}numPr") is not None:
+                return _value(one, f"pPr/{_WORD}numPr/{_WORD}numId") != "0"
+        return False
+
+    def _of(self, paragraph: Any) -> Iterator[Any]:
+        """The style of a paragraph, and those that it is based on."""
+        name = _value(paragraph, f"pPr/{_WORD}pStyle")
+        for _ in range(20):
+            style = self._styles.get(name)
+            if style is None:
+                return
+            yield style
+            name = _value(style, "basedOn")
+
+
+def _value(element: Any, path: str) -> str | None:
+    found = element.find(f"{_WORD}{path}")
+    value = None if found is None else found.get(f"{_WORD}val")
+    return None if value is None else str(value)
 
 
 def read_pptx(data: bytes, name: str) -> FileText:
@@ -250,7 +355,8 @@ def read_pptx(data: bytes, name: str) -> FileText:
         import pptx
     except ImportError as error:
         raise _missing("slides", "python-pptx", error) from error
-    slides = pptx.Presentation(_checked_zip(data))
+    file = _checked_zip(data)
+    slides = pptx.Presentation(file)
     sections, gaps = [], []
     for number, slide in enumerate(slides.slides, 1):
         title = slide.shapes.title
@@ -264,7 +370,7 @@ def read_pptx(data: bytes, name: str) -> FileText:
             sections.append(Section(text, (heading,) if heading else (), number))
         else:
             gaps.append(f"slide {number} has no text")
-    return FileText(sections, **_said_by_office(slides.core_properties), gaps=_few(gaps))
+    return FileText(sections, **_said_by_office(file, slides.core_properties), gaps=few(gaps))
 
 
 def _of_shapes(shapes: Any, title: Any) -> Iterator[str]:
@@ -286,16 +392,15 @@ def read_xlsx(data: bytes, name: str) -> FileText:
         import openpyxl
     except ImportError as error:
         raise _missing("spreadsheets", "openpyxl", error) from error
-    book = openpyxl.load_workbook(
-        _checked_zip(data), read_only=True, data_only=True, keep_links=False
-    )
+    file = _checked_zip(data)
+    book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
     sections: list[Section] = []
     gaps: list[str] = []
     for sheet in book.worksheets:
         sheet.reset_dimensions()  # which the file may say wrongly
         rows: list[list[str]] = []
         for row in sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS):
-            shown = ["" if one is None else str(one) for one in row]
+            shown = ["" if one is None else str(one).removesuffix(" 00:00:00") for one in row]
             while shown and not shown[-1]:
                 shown.pop()
             if shown:
@@ -304,4 +409,4 @@ def read_xlsx(data: bytes, name: str) -> FileText:
                 gaps.append(f"the sheet {sheet.title!r} is read to its row {MAX_ROWS:,}")
                 break
         sections += sheet_sections(rows, (sheet.title,))
-    return FileText(sections, **_said_by_office(book.properties), gaps=tuple(gaps))
+    return FileText(sections, **_said_by_office(file, book.properties), gaps=tuple(gaps))

@@ -5,7 +5,7 @@ Texts as they stand are read in this process; whatever a parser takes apart, in 
 
 import mimetypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
 from retrieval_store import plugins
@@ -31,6 +31,8 @@ _CODE = frozenset([
 _WITHOUT_ENDING = {
     "makefile": "code", "dockerfile": "code", "readme": "txt", "license": "txt", "copying": "txt",
     "copyright": "txt", "news": "txt", "changelog": "txt", "authors": "txt", "todo": "txt",
+    "faq": "txt", "install": "txt", "notice": "txt", "thanks": "txt", "credits": "txt",
+    "history": "txt", "contributing": "txt", "bugs": "txt",
 }  # fmt: skip
 _OF_MEDIA = {
     "text/html": "html", "application/pdf": "pdf", "application/json": "json",
@@ -38,22 +40,32 @@ _OF_MEDIA = {
 }  # fmt: skip
 
 
-def reader_name(path: str) -> str | None:
+def known_readers() -> frozenset[str]:
+    """The names of the readers that are installed, which takes a while to find out."""
+    return frozenset(plugins.names(plugins.READERS))
+
+
+def reader_name(path: str, known: Collection[str] | None = None) -> str | None:
     """The name of the plugin that reads files of this name; None where there is none. Nothing is
-    imported."""
+    imported. known: the names of all readers, by default those that are installed."""
     name = PurePosixPath(path).name.lower()
     ending = PurePosixPath(name).suffix.removeprefix(".")
     if not ending:
         return _WITHOUT_ENDING.get(name)
     ending = _SAME.get(ending, ending)
-    if plugins.is_known(plugins.READERS, ending):
+    if ending in plugins.BUILT_IN[plugins.READERS]:
+        return ending
+    known = known_readers() if known is None else known
+    if ending in known:
         return ending
     if ending in _CODE:
         return "code"
     media, packing = mimetypes.guess_type(name, strict=False)
-    if media is None or packing is not None:
+    if packing is not None:
         return None
-    if plugins.is_known(plugins.READERS, media):
+    if media is None:  # as README.Debian
+        return _WITHOUT_ENDING.get(PurePosixPath(name).stem)
+    if media in known:
         return media
     return _OF_MEDIA.get(media) or ("txt" if media.startswith("text/") else None)
 

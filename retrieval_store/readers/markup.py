@@ -14,8 +14,8 @@ from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store.readers import FileText, Section
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_SAID = re.compile(r"^(title|author|date|lang|language):[ \t]*(\S.*?)[ \t\r]*$", re.MULTILINE)
-_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*?)(?:[ \t]+#+)?\s*")
+_SAID = re.compile(r"^(title|author|date|lang|language):[ \t]*(\S.*)", re.MULTILINE)
+_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)", re.DOTALL)
 _RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
@@ -34,14 +34,19 @@ def read_text(data: bytes, name: str) -> FileText:
     return file_text_of(decoded(data))
 
 
-read_markdown = read_rst = read_text
+read_markdown = read_text
 
 
-def file_text_of(text: str) -> FileText:
+def read_rst(data: bytes, name: str) -> FileText:
+    """reStructuredText, in which a row of "~" underlines a heading, and begins no code."""
+    return file_text_of(decoded(data), has_fences=False)
+
+
+def file_text_of(text: str, has_fences: bool = True) -> FileText:
     """A text by its headings. Its title is the heading that it begins with, or else that of its
     front matter, a block of YAML between two lines of "---", which is left out."""
     said, start = _front_matter(text)
-    parts = _parts(text, start)
+    parts = _parts(text, start, has_fences)
     own = parts[1].title if len(parts) > 1 and parts[1].level == 1 and parts[0].is_blank else None
     return FileText(
         [*_sections(text, parts)],
@@ -57,7 +62,7 @@ def _front_matter(text: str) -> tuple[dict[str, str], int]:
     found = _FRONT_MATTER.match(text)
     if found is None:
         return {}, 0
-    said = {key: value.strip("\"'") for key, value in _SAID.findall(found[1])}
+    said = {key: value.strip().strip("\"'") for key, value in _SAID.findall(found[1])}
     return said, found.end()
 
 
@@ -76,7 +81,7 @@ class _Part:
         return not any(line.strip() for _, line in self.lines)
 
 
-def _parts(text: str, start: int) -> list[_Part]:
+def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
     """The parts of a text, which may be empty."""
     parts = [_Part(0, "", start)]
     fence = ""  # by which a block of code is closed, in which "#" begins a comment
@@ -84,13 +89,13 @@ def _parts(text: str, start: int) -> list[_Part]:
     at = start
     for line in text[start:].split("\n"):
         after = at + len(line) + 1
-        mark = _FENCE.match(line)
+        mark = _FENCE.match(line) if has_fences else None
         if mark and fence in ("", mark[1]):
             fence = "" if fence else mark[1]
-        found, rule = (None, None) if fence else (_HEADING.fullmatch(line), _RULE.fullmatch(line))
+        found, rule = (None, None) if fence else (_HEADING.match(line), _RULE.fullmatch(line))
         title = _take_underlined_heading(parts[-1].lines, line.rstrip()) if rule else ""
         if found:
-            parts.append(_Part(len(found[1]), found[2], after))
+            parts.append(_Part(len(found[1]), _without_closing(found[2]), after))
         elif rule and title:
             if rule[1] not in rules:  # "-" is the second in Markdown, also where it stands alone
                 rules += [rule[1]] if rules or rule[1] != "-" else ["=", "-"]
@@ -99,6 +104,13 @@ def _parts(text: str, start: int) -> list[_Part]:
             parts[-1].lines.append((at, line))
         at = after
     return parts
+
+
+def _without_closing(title: str) -> str:
+    """A heading without the "#" that may close it."""
+    title = title.rstrip()
+    rest = title.rstrip("#")
+    return rest.rstrip() if rest != title and rest.endswith((" ", "\t")) else title
 
 
 def _take_underlined_heading(lines: list[tuple[int, str]], rule: str) -> str:
@@ -136,7 +148,7 @@ def _place(part: _Part) -> tuple[int, int]:
 
 def without_parents(sections: list[Section]) -> list[Section]:
     """The sections without those that are only a heading, of which the next ones have parts."""
-    following = [*sections[1:], Section("")]
+    following = [*sections[1:], Section("")][: len(sections)]
     return [
         one
         for one, after in zip(sections, following, strict=True)
@@ -252,6 +264,7 @@ class _Page:
         self._blocks: list[str] = []
         self._line: list[str] = []
         self._prefix, self._depth = "", 0  # of a list item; of elements
+        self._is_term = False  # whether the last block is a term, which what explains it follows
         self._bare = False  # whether the last heading has nothing below it yet
 
     def sections(self, root: Any) -> list[Section]:
@@ -304,6 +317,7 @@ class _Page:
             self._line.append(child.tail or "")
         if is_block:
             self._end_block()
+        self._is_term = tag == "dt" or (self._is_term and tag not in ("dd", "dl"))
         self._prefix = before
 
     def _heading(self, level: int, element: Any) -> None:
@@ -328,10 +342,12 @@ class _Page:
         if not text:
             return
         shown = self._prefix + text
-        if self._prefix and self._blocks and self._blocks[-1].lstrip()[:2] in ("- ", "1."):
+        is_item = self._prefix and self._blocks and self._blocks[-1].lstrip()[:2] in ("- ", "1.")
+        if is_item or (self._is_term and self._blocks):
             self._blocks[-1] += f"\n{shown}"
         else:
             self._blocks.append(shown)
+        self._is_term = False
         if self._prefix:  # what else the item has stands below it
             self._prefix = " " * len(self._prefix)
 
@@ -359,16 +375,26 @@ def _is_of_data(table: Any) -> bool:
 
 def _rows_of(table: Any) -> list[list[str]]:
     return [
-        [_SPACE.sub(" ", cell.text_content()).strip() for cell in row.xpath("./td|./th")]
-        for row in table.xpath("./tr|./*/tr")
+        [_words_of(cell) for cell in row.xpath("./td|./th")] for row in table.xpath("./tr|./*/tr")
     ]
+
+
+def _words_of(cell: Any) -> str:
+    """The text of a cell, with a space between the blocks in it."""
+    for one in cell.iterdescendants(*_BLOCKS, "br", *_LEVELS, "pre"):
+        one.text, one.tail = f" {one.text or ''}", f" {one.tail or ''}"
+    return _SPACE.sub(" ", cell.text_content()).strip()
+
+
+_WIDEST = 500  # columns that all rows are filled up to
 
 
 def markdown_table(rows: list[list[str]]) -> str:
     """A table as Markdown has it, the first row as its header; "" for one without rows."""
     if not rows:
         return ""
-    width = max(map(len, rows))
+    longest = max(map(len, rows))
+    width = longest if longest <= _WIDEST else len(rows[0])
     lines = [
         "| " + " | ".join(_cell(one) for one in [*row, *[""] * (width - len(row))]) + " |"
         for row in rows

@@ -7,11 +7,12 @@ long between list items or rows, lines of code or sentences, and only then betwe
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import printable
 from retrieval_store.base.validation import quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import Count
@@ -365,3 +366,68 @@ def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
 def _trimmed(text: str, start: int, end: int) -> int:
     """The end without the white space before it."""
     return start + len(text[start:end].rstrip())
+
+
+# Passages that are records
+
+_LONGEST_NAME = 120  # characters of a title, and of a heading
+
+
+def cite(hit: Any) -> str:
+    """Where a hit is from, in a line: 'Sailing (guides/sailing.pdf), page 3, Knots > Bowline'.
+
+    hit: a record as `Collection.iterate` gives, the metadata of one, a document of LangChain's, a
+    node of LlamaIndex's, or a point of Qdrant's client. Of a file without pages and headings it
+    says which characters. Raises InvalidArgumentError for what no sync of a folder has made.
+    """
+    said = _metadata_of(hit)
+    path = said.get("path")
+    if not isinstance(path, str):
+        raise InvalidArgumentError(
+            f"hit is {quote(hit)}, expected one whose metadata has the path of a file"
+        )
+    title, page, headings = said.get("title"), said.get("page"), said.get("headings")
+    parts = [_short(path, 4 * _LONGEST_NAME)]
+    if isinstance(title, str) and title.strip():
+        parts = [f"{_short(title)} ({parts[0]})"]
+    if isinstance(page, int):
+        parts.append(f"page {page}")
+    if isinstance(headings, list) and headings:
+        shown = [_short(str(one)) for one in headings if one != title][-2:]
+        parts += [" > ".join(shown)] if shown else []
+    start, end = said.get("start"), said.get("end")
+    if len(parts) == 1 and isinstance(start, int) and isinstance(end, int):
+        parts.append(f"characters {start:,} to {end:,}")
+    return ", ".join(parts)
+
+
+def _metadata_of(hit: Any) -> Mapping[str, Any]:
+    node = getattr(hit, "node", hit)
+    for name in ("metadata", "payload"):
+        found = node.get(name) if isinstance(node, Mapping) else getattr(node, name, None)
+        if isinstance(found, Mapping):
+            return found
+    if not isinstance(node, Mapping):
+        raise InvalidTypeError(f"hit is {quote(hit)}, expected a record, or its metadata")
+    return node
+
+
+def _short(text: str, longest: int = _LONGEST_NAME) -> str:
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[str]:
+    """The ids of a passage, and of so many before and after it in its file, in their order; that of
+    a record that is no passage alone."""
+    place, places = metadata.get("place"), metadata.get("places")
+    start, mark, end = point_id.rpartition("#")
+    if not mark or not isinstance(place, int) or end != str(place) or not isinstance(places, int):
+        return [point_id]
+    first, last = max(0, place - number), min(places - 1, place + number)
+    return [f"{start}#{one}" for one in range(first, last + 1)]
+
+
+def is_beside(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Whether records of these metadata are of the same edition of the same file."""
+    return all(other.get(key) == metadata.get(key) for key in ("source", "path", "hash"))

@@ -40,6 +40,7 @@ from retrieval_store.query.reasons import (
     ways_to_contain,
 )
 from retrieval_store.query.types import Fields, PointId, ShownIds, SpaceRecord
+from retrieval_store.readers.passages import cite, ids_around, is_beside
 from retrieval_store.view import checks
 from retrieval_store.view.checks import key_of
 from retrieval_store.view.live import Looked, Views
@@ -49,6 +50,7 @@ from retrieval_store.view.records import (
     filter_of_view,
     one_of,
     shown_hits,
+    shown_of,
     whole_record,
 )
 
@@ -309,7 +311,8 @@ def record(
     space: str | None = None,
     neighbours: int = USUAL_HITS,
 ) -> Any:
-    """A record, and those nearest to it in a space; none where it has no vector there."""
+    """A record, and those nearest to it in a space; none where it has no vector there. Of a passage
+    of a file also where it is from, and the passages around it."""
     looked = views.collection(collection)
     shown = whole_record(looked, key)
     near: list[Any] = []
@@ -320,9 +323,21 @@ def record(
             body = {"mode": MODE_OF_KIND[chosen.kind], "record": key, kind: chosen.name}
             parsed = question_of(views, looked, {**body, "k": neighbours})
             near = shown_hits(looked.points.ask(parsed.question)[0])
-    return {"record": shown, "neighbours": near}
+    return {"record": shown, "neighbours": near, **_in_its_file(looked, shown)}
 
 
+def _in_its_file(looked: Looked, shown: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = shown["metadata"] or {}
+    if not isinstance(metadata.get("path"), str) or not isinstance(metadata.get("place"), int):
+        return {"cited": None, "around": []}
+    ids = ids_around(shown["id"], metadata, PASSAGES_AROUND)
+    found = looked.points.get(list(ids), None, None, 0, SHOWN)
+    beside = [one for one in shown_of(found) if is_beside(one["metadata"] or {}, metadata)]
+    beside.sort(key=lambda one: ids.index(one["id"]))
+    return {"cited": cite(metadata), "around": beside}
+
+
+PASSAGES_AROUND = 1  # before and after
 TERMS = ArgumentNames(
     count="how many (k)",
     threshold="greatest distance",

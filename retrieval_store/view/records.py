@@ -11,9 +11,11 @@ coloured by what they hold; `place` says where other records would lie in it.
 
 import io
 import math
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -34,6 +36,7 @@ from retrieval_store.errors import (
 from retrieval_store.filters.nodes import Expression, HasId, all_of
 from retrieval_store.indexes import DEFAULT_RECALL
 from retrieval_store.loaders.images import ImageLoader
+from retrieval_store.loaders.sources import Sources
 from retrieval_store.protocol.codec import Parts, pack_message
 from retrieval_store.query.types import (
     CollectionRecord,
@@ -45,6 +48,7 @@ from retrieval_store.query.types import (
     SpaceRecord,
     uses_clusters,
 )
+from retrieval_store.readers.child import ReaderProcess
 from retrieval_store.view.checks import key_of
 from retrieval_store.view.live import Looked, Views, spec_of
 
@@ -342,16 +346,17 @@ def count(
     return {"count": found, "whole": is_all}
 
 
-USUAL_SIZE, LARGEST_SIZE = 96, 256  # pixels
+USUAL_SIZE, LARGEST_SIZE = 96, 1_024  # pixels
 DATA = "data:"
 
 
 def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
     """A PNG of at most so many pixels each way; NotFoundError where there is none, or it may not be
     shown."""
-    (uri,) = one_of(views.collection(collection), key, Fields(uri=True)).uris or [None]
+    found = one_of(views.collection(collection), key, Fields(payload=True, uri=True))
+    (uri,), (payload,) = found.uris or [None], found.payloads or [None]
     if uri is None:
-        raise NotFoundError("the record has no uri")
+        return _page(views.image_root, payload or {}, size)
     if views.image_root is None and uri[: len(DATA)].lower() != DATA:
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
@@ -365,6 +370,26 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
     written = io.BytesIO()
     picture.save(written, "PNG")
     return written.getvalue()
+
+
+MAX_PDF = 50_000_000  # bytes
+DRAWS = "retrieval_store.readers.documents:draw_page"
+
+
+def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
+    """The picture of the page that a passage is on, of a PDF below the folder that is given. It is
+    drawn in a process with limits."""
+    path, page = metadata.get("path"), metadata.get("page")
+    if not isinstance(path, str) or not path.lower().endswith(".pdf") or not isinstance(page, int):
+        raise NotFoundError("the record has no uri, and is no passage of a page")
+    if root is None:
+        raise NotFoundError("files are shown only from below a folder that is given: --image-root")
+    try:
+        data = Sources((), root, MAX_PDF).read_below(path)
+        with ReaderProcess() as process:
+            return b64decode(process.read(DRAWS, data, f"{page} {size}").sections[0].text)
+    except DataLoaderError:  # whose message names the folder, which isn't for others to know
+        raise NotFoundError("the page can't be shown as a picture") from None
 
 
 MAX_SHOWN = 200_000  # records

@@ -26,7 +26,9 @@ def folder(tmp_path):
     (folder / "guide.md").write_text(
         "# Guide\n\n" + "\n\n".join(LONG.format(one) for one in ("sails", "ropes", "knots", "wind"))
     )
-    (folder / "views.pdf").write_bytes(files.pdf("The sea.", None, "The sky.", title="Views"))
+    (folder / "views.pdf").write_bytes(
+        files.pdf("The sea.", files.PICTURE, "The sky.", title="Views")
+    )
     (folder / "word.docx").write_bytes(files.word())
     (folder / "ship.py").write_bytes(files.PROGRAM)
     (folder / "broken.xlsx").write_bytes(b"PK nothing")
@@ -66,7 +68,7 @@ def test_every_file_is_read_or_named(notes, folder, embed):
     ]
     (broken,) = report.unreadable
     assert broken.path.name == "broken.xlsx" and "isn't a document of Office" in broken.why
-    assert [one.why for one in report.gaps] == ["page 2 has no text: it is a picture, or blank"]
+    assert [one.why for one in report.gaps] == ["page 2 is a picture without text"]
     told = metadata_of(notes, "views.pdf#1")
     assert (told["page"], told["title"], told["places"]) == (3, "Views", 2)
     assert metadata_of(notes, "ship.py#2")["headings"] == ["class Ship", "def name"]
@@ -74,6 +76,19 @@ def test_every_file_is_read_or_named(notes, folder, embed):
     again = sync_folder(notes, folder)
     assert again.unchanged == 4 and again.embedded == 0 and again.gaps == ()
     assert embed.inputs == []
+
+
+def test_without_a_data_loader_images_are_left_out_and_named(notes, folder):
+    (folder / "mast.png").write_bytes(b"x")
+    report = sync_folder(notes, folder)
+    assert len(report.added) == 4
+    assert [(one.path.name, one.why) for one in report.left_out] == [
+        ("mast.png", "an image, and the collection has no data loader"),
+        ("thing.exe", "no reader for .exe"),
+    ]
+    for how in ({"kind": "images"}, {"captions": True}):
+        with pytest.raises(InvalidArgumentError, match="has no data loader"):
+            sync_folder(notes, folder, **how)
 
 
 def test_hits_are_cited_and_shown_with_their_neighbours(notes, folder):

@@ -2,14 +2,16 @@
 
 import io
 import json
+import zipfile
 import zlib
 
 DOCX = "docx"
+PICTURE = object()
 
 
 def pdf(*pages, title=None, stream=None):
-    """A PDF with a line of text on each page, None for one without; stream: the content of the
-    first page instead."""
+    """A PDF with lines of text on each page, None for one without, PICTURE for one that has a
+    picture alone; stream: the content of the first page instead."""
     objects = ["<</Type/Catalog/Pages 2 0 R>>"]
     kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
     objects += [f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>"]
@@ -17,10 +19,12 @@ def pdf(*pages, title=None, stream=None):
     for i, text in enumerate(pages):
         objects.append(
             f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents {5 + 2 * i} 0 R"
-            "/Resources<</Font<</F1 3 0 R>>>>>>"
+            f"/Resources<</Font<</F1 3 0 R>>{'/XObject<</I 3 0 R>>' if text is PICTURE else ''}>>>>"
         )
-        content = b"" if text is None else f"BT /F1 12 Tf 50 700 Td ({text}) Tj ET".encode()
-        content = zlib.compress(content if stream is None else stream, 9)
+        lines = text.split("\n") if isinstance(text, str) else []
+        shown = " T* ".join(f"({line}) Tj" for line in lines)
+        content = f"BT /F1 12 Tf 14 TL 50 700 Td {shown} ET".encode() if lines else b""
+        content = zlib.compress(stream if stream is not None and i == 0 else content, 9)
         head = f"<</Length {len(content)}/Filter/FlateDecode>>stream\n"
         objects.append(head.encode() + content + b"\nendstream")
     objects.append(f"<</Title({title})>>" if title else "<<>>")
@@ -41,6 +45,17 @@ def assembled(objects, info=None):
     said = f"/Info {info} 0 R" if info else ""
     out.write(f"trailer<</Root 1 0 R{said}/Size {len(objects) + 1}>>\n".encode())
     out.write(b"startxref\n%d\n%%%%EOF" % start)
+    return out.getvalue()
+
+
+def changed(data, change, without=""):
+    """A document of Office in which each file is what `change` makes of its name and content; the
+    files whose names have `without` in them are left out."""
+    before, out = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in before.namelist():
+            if not without or without not in name:
+                packed.writestr(name, change(name, before.read(name)))
     return out.getvalue()
 
 

@@ -112,7 +112,7 @@ def test_json_is_read_in_lines():
     assert lines[by_line.sections[1].start : by_line.sections[1].end] == b'{"t": "two"}'
     for data, name, said in (
         (b"{", "a.json", "it isn't JSON"),
-        (b"1\n{", "a.jsonl", "line 2 isn't JSON"),
+        (b"\n{", "a.jsonl", "line 2 isn't JSON"),
         (b"[" * 100_000, "a.json", "too deep"),
     ):
         with pytest.raises(DataLoaderError, match=said):
@@ -153,11 +153,31 @@ def test_pages_of_a_pdf():
     file = read_file(files.pdf("The sea.", None, "The sky.", title="Views"), "a.pdf")
     assert [(one.page, one.text) for one in file.sections] == [(1, "The sea."), (3, "The sky.")]
     assert file.title == "Views"
-    assert file.gaps == ("page 2 has no text: it is a picture, or blank",)
-    many = read_file(files.pdf(*[None] * 30), "a.pdf")
-    assert len(many.gaps) == 11 and many.gaps[-1] == "and 20 other pages have none"
+    assert file.gaps == ()  # a blank page lacks nothing
+    some = read_file(files.pdf("one", *[files.PICTURE] * 30), "a.pdf")
+    assert len(some.gaps) == 11 and some.gaps[-1] == "and 20 more"
+    assert some.gaps[0] == "page 2 is a picture without text"
+    with pytest.raises(DataLoaderError, match="page 1 is a picture without text"):
+        read_file(files.pdf(files.PICTURE), "a.pdf")
+    assert read_file(files.pdf(None), "a.pdf").sections == []
     with pytest.raises(DataLoaderError, match="isn't a PDF that can be read"):
         read_file(b"%PDF-1.4 nothing", "a.pdf")
+
+
+def test_a_pdf_is_read_without_running_heads_and_broken_words():
+    pages = [
+        f"The Book\nPage {i} says that words are bro-\nken, and \\256ne.\n{i}" for i in (1, 2, 3)
+    ]
+    file = read_file(files.pdf(*pages), "a.pdf")
+    assert [one.text for one in file.sections] == [
+        f"Page {i} says that words are broken, and fine." for i in (1, 2, 3)
+    ]
+
+
+def test_a_page_that_cannot_be_read_is_no_reason_not_to_read_the_others():
+    file = read_file(files.pdf("one", "two", stream=b" " * 100_000_000), "a.pdf")
+    assert [(one.page, one.text) for one in file.sections] == [(2, "two")]
+    assert len(file.gaps) == 1 and file.gaps[0].startswith("page 1 can't be read")
 
 
 def test_an_outline_gives_the_headings_of_pages():
@@ -201,6 +221,80 @@ def test_documents_of_office():
     for name in ("a.docx", "a.pptx", "a.xlsx"):
         with pytest.raises(DataLoaderError, match="isn't a document of Office"):
             read_file(b"PK nothing", name)
+
+
+def test_a_document_is_read_as_it_is_with_all_changes_accepted():
+    def change(name, content):
+        if name != "word/document.xml":
+            return content
+        text = content.decode()
+        run = "<w:r><w:t>A bowline makes a loop.</w:t></w:r>"
+        assert run in text
+        return text.replace(
+            run,
+            "<w:ins><w:r><w:t>A bowline </w:t></w:r></w:ins><w:del><w:r><w:delText>never"
+            "</w:delText></w:r></w:del><w:r><w:t>makes a loop.</w:t></w:r></w:p>"
+            "<w:sdt><w:sdtPr/><w:sdtContent><w:p><w:r><w:t>In a control.</w:t></w:r></w:p>"
+            "</w:sdtContent></w:sdt><w:p><w:pPr><w:outlineLvl w:val='1'/></w:pPr><w:r><w:t>Own"
+            "</w:t></w:r></w:p><w:p><w:r><w:t>below</w:t></w:r>",
+        )
+
+    file = read_file(files.changed(files.word(), change), "a.docx")
+    assert texts(file)[1:3] == [
+        (("Knots",), "A bowline makes a loop.\n\nIn a control."),
+        (("Knots", "Own"), "below\n\n- firm\n- easy to untie"),
+    ]
+
+
+def test_what_says_nothing_of_itself_has_neither_author_nor_date():
+    import docx
+
+    def change(name, content):
+        if name == "_rels/.rels":
+            return re.sub(rb"<Relationship [^>]*core-properties[^>]*>", b"", content)
+        return re.sub(rb"<Override [^>]*core.xml[^>]*>", b"", content)
+
+    made = {"a.docx": files.word(), "a.xlsx": files.sheets(), "a.pptx": files.slides()}
+    for name, data in made.items():
+        file = read_file(files.changed(data, change, "core.xml"), name)
+        assert file.sections and (file.title, file.author, file.date) == (None, None, None)
+    assert read_file(files.saved(docx.Document()), "a.docx").sections == []
+
+
+def test_what_old_programs_wrote_is_read():
+    table = read_file("a,b\nMöwe,1\n".encode("cp1252"), "a.csv")
+    assert "| Möwe | 1 |" in table.sections[0].text
+    assert table.gaps == ("it isn't in UTF-8, and was read as Windows-1252",)
+    program = read_file("# coding: latin-1\nx = 'Möwe'\n".encode("latin-1"), "a.py")
+    assert "Möwe" in program.sections[0].text
+    mail = b"Subject: x\nContent-Type: text/plain; charset=nobody-knows\n\nThe tide.\n"
+    assert texts(read_file(mail, "a.eml")) == [((), "The tide.")]
+    lines = read_file(b"1\n{\n2\n", "a.jsonl")
+    assert [one.text for one in lines.sections] == ["1", "2"]
+    assert len(lines.gaps) == 1 and lines.gaps[0].startswith("line 2 isn't JSON")
+
+
+def test_rows_of_tildes_underline_in_rst_and_begin_code_in_markdown():
+    text = b"Top\n===\n\nSub\n~~~\n\n# no heading\n"
+    assert texts(read_file(text.replace(b"# no", b"no"), "a.rst")) == [
+        (("Top", "Sub"), "no heading")
+    ]
+    assert texts(read_file(text, "a.md")) == [(("Top",), "Sub\n~~~\n\n# no heading")]
+    spaces = b"# a" + b" " * 1_000_000 + b"b"  # quickly
+    assert len(read_file(spaces, "a.md").sections) == 1
+    assert texts(read_file(b"# C#\n\n## Two ##\n\nx", "a.md")) == [(("C#", "Two"), "x")]
+
+
+def test_terms_stand_with_what_explains_them_and_cells_have_words():
+    page = b"""<h1>T</h1><dl><dt>f(x)</dt><dd><p>Return x.</p><p>More.</p></dd><dt>g</dt><dt>h</dt><dd>both</dd></dl>
+<table><tr><th>a<th>b<tr><td><p>x</p><p>y</p><td>q<br>r <b>s</b>t</table>"""
+    (section,) = read_file(page, "a.html").sections
+    assert section.text.split("\n\n") == [
+        "f(x)\nReturn x.",
+        "More.",
+        "g\nh\nboth",
+        "| a | b |\n| --- | --- |\n| x y | q r st |",
+    ]
 
 
 def test_a_reader_is_found_by_the_name():

@@ -209,7 +209,7 @@ def test_words_of_the_question_are_marked(client):
         ("record", {"collection": "c", "key": "a"}, "key is 'a'"),
         ("record", {"collection": "c", "key": "i:-1"}, "key is 'i:-1'"),
         ("record", {"collection": "c", "key": f"i:{2**64}"}, "key is"),
-        ("thumbnail", {"collection": "c", "key": "s:a", "size": 257}, "size is 257"),
+        ("thumbnail", {"collection": "c", "key": "s:a", "size": 1_025}, "size is 1025"),
         ("query", {"collection": "c", "k": 0}, "k is 0"),
         ("query", {"collection": "c", "k": 1001}, "k is 1001"),
         ("query", {"collection": "c", "mode": "best"}, "mode is 'best'"),

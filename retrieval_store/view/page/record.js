@@ -6,6 +6,7 @@ import { Choice, Copy, Loading, Problem, Scroll, useFocus } from "./parts.js";
 import { OpenId, Stored } from "./records.js";
 import { change } from "./state.js";
 import { Inline, Text, counted, measured, plain } from "./text.js";
+import { Thumbnail } from "./thumbnail.js";
 
 const FEW = 6; // numbers of a vector that are shown
 
@@ -44,6 +45,23 @@ function Neighbours({ hits }) {
       ${hit.document !== null && html`<${Text} text=${hit.document} short=${160} />`}
     </li>`,
   )}</ol>`;
+}
+
+const PAGE_SIZE = 800; // pixels
+
+/** The passages of its file around a record, which stands among them, and the page it is on. */
+function InFile({ cited, around, record, details }) {
+  const open = record.key;
+  const isOnPage = /\.pdf$/i.test(record.metadata?.path ?? "") && Number.isInteger(record.metadata?.page);
+  return html`<h3>In its file</h3>
+    <p class="faint"><${Inline} text=${cited} /></p>
+    ${details.loader && isOnPage && html`<${Thumbnail} collection=${details.collection} record=${record} size=${PAGE_SIZE} large />`}
+    <ol class="neighbours">${around.map(
+      (one) => html`<li key=${one.key}>
+        ${one.key === open ? html`<strong>this record</strong>` : html`<${OpenId} record=${one} />`}
+        ${one.document !== null && html`<${Text} text=${one.document} short=${600} />`}
+      </li>`,
+    )}</ol>`;
 }
 
 /** Calls back at Escape, wherever the focus is, as long as the component lives. */
@@ -94,6 +112,7 @@ export function Panel({ question, details, version }) {
       </div>
       <${Stored} record=${record} details=${details} short=${3000} />
       ${record.cut && html`<p class="faint">The document is longer than what is shown here.</p>`}
+      ${data.around.length > 0 && html`<${InFile} cited=${data.cited} around=${data.around} record=${record} details=${details} />`}
       <${Vectors} vectors=${record.vectors} />
       ${spaces.length > 0 &&
       html`<h3>Neighbours</h3>

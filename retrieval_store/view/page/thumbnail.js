@@ -22,8 +22,8 @@ function whenSeen(element, seen) {
   return () => watcher.disconnect();
 }
 
-/** @param {{collection: string, record: object, size?: number}} props */
-export function Thumbnail({ collection, record, size = 96 }) {
+/** @param {{collection: string, record: object, size?: number, large?: boolean}} props */
+export function Thumbnail({ collection, record, size = 96, large = false }) {
   const place = useRef(null);
   const [address, setAddress] = useState("");
   useEffect(() => {
@@ -47,7 +47,7 @@ export function Thumbnail({ collection, record, size = 96 }) {
       if (made) URL.revokeObjectURL(made);
     };
   }, [collection, record.key, size]);
-  return html`<span class="thumbnail" ref=${place}>
+  return html`<span class=${large ? "large picture" : "thumbnail"} ref=${place}>
     ${address && html`<img src=${address} alt="picture of ${plain(record.id, 60)}" onError=${() => setAddress("")} />`}
   </span>`;
 }

@@ -1,212 +1,271 @@
-r"""How often a question finds its answer in a folder of documentation, and what a sync costs.
+"""How often a question finds its answer in a folder of files, and what keeping up with one costs.
 
-The folder is made of what Debian installs under /usr/share/doc: pages of Python's documentation in
-HTML, of Node.js's in Markdown, and the manuals of seven packages in PDF:
+    python benchmarks/folder_answers.py --make FOLDER
+    python benchmarks/folder_answers.py [--model wordllama] [--doc FOLDER ...] [--whole FOLDER]
+                                        [--files 5000] [--output FOLDER]
 
-    apt-get install python3-doc nodejs-doc bzip2-doc fontconfig libtasn1-doc nettle-dev \
-        shared-mime-info valgrind zlib1g-dev
+Of Debian's documentation it wants what these packages have in /usr/share/doc, or in folders that
+`apt-get download` and `dpkg-deb -x` made of them, which --doc names, too:
 
-Each question was written, and its place read by eye, before any was asked; a hit counts if its file
-is the right one and, in a PDF, its page one of those on which the answer is.
+    apt-get install python3-doc bash-doc dvdisaster-doc libconfig-doc ne-doc speex-doc xmlstarlet
 
-    python -m benchmarks.folder_answers [--model minilm] [--doc /usr/share/doc]
+Of the library's pages those in MODULES are taken, so that a model can embed all in minutes. Beside
+them stand the fifty files that --make makes. The questions are in folder_questions.json: they were
+written from the pages, with all pages on which an answer is, before any was asked, and are never
+changed for what is found. A hit counts if its file is right and, in a PDF, its page.
+
+With --whole a folder such as /usr/share/doc is looked through without embedding it: is each of its
+files read or named? --tests-model takes the weights of minilm that tests have. Prints JSON, and
+writes it.
 """
 
 import argparse
 import gzip
-import platform
+import json
 import shutil
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from folder_files import BROKEN, make, mark_of
+from runs import save
 
 import retrieval_store
 from retrieval_store.exchange import sync_folder
 
-HTML = ("python3-doc/html/tutorial", "python3-doc/html/howto", "python3-doc/html/faq")
-HTML_OF = "python3-doc/html/library"
-MODULES = (
-    "argparse", "array", "asyncio-task", "atexit", "base64", "bisect", "calendar", "codecs",
-    "collections", "concurrent.futures", "configparser", "contextlib", "copy", "csv",
-    "dataclasses", "datetime", "decimal", "difflib", "email.examples", "enum", "errno",
-    "filecmp", "fileinput", "fnmatch", "fractions", "functools", "getpass", "glob", "gzip",
-    "hashlib", "heapq", "html", "http.server", "imaplib", "inspect", "io", "ipaddress",
-    "itertools", "json", "locale", "logging.handlers", "mimetypes", "mmap", "multiprocessing",
-    "operator", "os.path", "pathlib", "pdb", "pickle", "platform", "pprint", "profile", "queue",
-    "random", "re", "sched", "secrets", "select", "shelve", "shlex", "shutil", "signal",
-    "smtplib", "socket", "socketserver", "sqlite3", "ssl", "statistics", "string", "struct",
-    "subprocess", "tempfile", "textwrap", "threading", "timeit", "tokenize", "traceback",
-    "types", "typing", "unicodedata", "unittest.mock", "urllib.parse", "uuid", "venv",
-    "warnings", "weakref", "xml.etree.elementtree", "zipfile", "zoneinfo",
-)  # fmt: skip
-MARKDOWN, MOST = "nodejs/api", 130_000  # bytes of a page
-PDFS = {
-    "bzip2.pdf": "bzip2/manual.pdf.gz",
-    "crc.pdf": "zlib1g-dev/crc-doc.1.0.pdf.gz",
-    "fontconfig.pdf": "fontconfig/fontconfig-user.pdf.gz",
-    "libtasn1.pdf": "libtasn1-doc/libtasn1.pdf",
-    "nettle.pdf": "nettle-dev/nettle.pdf.gz",
-    "shared-mime-info.pdf": "shared-mime-info/shared-mime-info-spec.pdf",
-    "valgrind.pdf": "valgrind/valgrind_manual.pdf.gz",
-}
-# A question, the file with the answer, and the pages of a PDF.
-QUESTIONS: list[tuple[str, str, tuple[int, ...]]] = [
-    ("my .bz2 archive is corrupt, can anything in it be saved?", "bzip2.pdf", (7, 9, 10)),
-    ("how much memory does it take to unpack a bz2 file made with -9?", "bzip2.pdf", (8, 9)),
-    (
-        "see where undefined bytes come from that the checker complains about",
-        "valgrind.pdf",
-        (6, 74, 83, 198),
-    ),
-    (
-        "stop reports of errors in a library that I can't change",
-        "valgrind.pdf",
-        (15, 18, 19, 20, 29, 85),
-    ),
-    (
-        "draw a graph of the heap that my program uses over time",
-        "valgrind.pdf",
-        (163, 164, 165, 166),
-    ),
-    ("turn a passphrase into an encryption key", "nettle.pdf", (74, 75, 76)),
-    (
-        "which hash functions should new programs avoid since collisions are known?",
-        "nettle.pdf",
-        (13, 22),
-    ),
-    ("why is the process id a bad seed for cryptographic random numbers?", "nettle.pdf", (95,)),
-    ("make C source out of a file of ASN.1 definitions", "libtasn1.pdf", (8,)),
-    (
-        "should a file manager look at the name or at the contents of a file first?",
-        "shared-mime-info.pdf",
-        (14,),
-    ),
-    ("where do I put font settings that are mine alone?", "fontconfig.pdf", (1, 10, 11, 12)),
-    (
-        "how many processor cycles for each byte does the fastest checksum need?",
-        "crc.pdf",
-        (1, 23, 24, 25),
-    ),
-    ("keep only the last ten items that were added", "library/collections.html", ()),
-    ("read settings from an .ini file with sections", "library/configparser.html", ()),
-    ("is it safe for two threads to append to one list?", "faq/library.html", ()),
-    ("why does a list as a default argument remember earlier calls?", "faq/programming.html", ()),
-    ("a directory that disappears when I am done with it", "library/tempfile.html", ()),
-    ("measure how long a small piece of code takes", "library/timeit.html", ()),
-    ("copy a list together with the lists in it", "library/copy.html", ()),
-    ("send a mail with a picture attached", "library/email.examples.html", ()),
-    ("call a function with arguments that are in a list already", "tutorial/controlflow.html", ()),
-    ("sort by one column, and where it is equal by another", "howto/sorting.html", ()),
-    ("why isn't .1 + .2 equal to .3?", "tutorial/floatingpoint.html", ()),
-    ("log each access to an attribute of my objects", "howto/descriptor.html", ()),
-    ("read a huge file one line at a time in Node", "readline.md", ()),
-    ("several processes that listen on one port", "cluster.md", ()),
-    ("start another program and read what it prints, in JavaScript", "child_process.md", ()),
-    ("compress a response with brotli", "zlib.md", ()),
-    ("look up the mail servers of a domain", "dns.md", ()),
-    ("how many processors and how much free memory does this machine have?", "os.md", ()),
-]
 SHOWN = 5
+QUESTIONS = json.loads(Path(__file__).with_name("folder_questions.json").read_text())
+HTML = "python3-doc/html"
+MODULES = "dhsz"  # what a page of the library begins with
+PLACES = (
+    *(f"{HTML}/{one}/*.html" for one in ("tutorial", "howto", "faq", "using", "extending")),
+    f"{HTML}/library/[{MODULES}]*.html",
+    "bash-doc/bashref.pdf",
+    "dvdisaster/manual.pdf.gz",
+    "libconfig-doc/libconfig.pdf.gz",
+    "ne-doc/ne.pdf.gz",
+    "speex/manual.pdf.gz",
+    "xmlstarlet/xmlstarlet-ug.pdf.gz",
+    "dpkg/spec/*.txt",
+    "util-linux/*.txt",
+    "apt/README.md.gz",
+    "base-files/*",
+    "git/README*",
+    "git/RelNotes/2.3?.0.txt",
+)
+Settings = dict[str, Any]
+MODES: dict[str, Settings] = {"default": {}, "hybrid": {"mode": "hybrid"}}
 
 
-def make_folder(doc: Path, folder: Path) -> None:
-    """Copy the documentation."""
-    for place in HTML:
-        shutil.copytree(doc / place, folder / Path(place).name)
-    (folder / "library").mkdir()
-    for name in MODULES:
-        shutil.copy(doc / HTML_OF / f"{name}.html", folder / "library")
-    (folder / "node").mkdir()
-    for path in sorted((doc / MARKDOWN).glob("*.md")):
-        if path.stat().st_size <= MOST:
-            shutil.copy(path, folder / "node")
-    for name, place in PDFS.items():
-        data = (doc / place).read_bytes()
-        (folder / name).write_bytes(gzip.decompress(data) if place.endswith(".gz") else data)
-
-
-def ranks(collection: Any, mode: str) -> list[int | None]:
-    """For each question the place of the first right hit, from 1."""
-    found = collection.query(
-        query_texts=[question for question, _, _ in QUESTIONS], mode=mode, n_results=SHOWN
-    )
-    places: list[int | None] = []
-    for (_, file, pages), hits in zip(QUESTIONS, found["metadatas"], strict=True):
-        right = [
-            one["path"].endswith(file) and (not pages or one.get("page") in pages) for one in hits
-        ]
-        places.append(right.index(True) + 1 if True in right else None)
-    return places
+def copied(docs: Iterable[Path], folder: Path) -> list[str]:
+    """Put the documentation in a folder, unpacked; returns the places that have none."""
+    missing = []
+    for place in PLACES:
+        found = [(doc, path) for doc in docs for path in sorted(doc.glob(place))]
+        for doc, path in found:
+            if not path.is_file():
+                continue
+            target = folder / str(path.relative_to(doc)).removesuffix(".gz")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".gz":
+                target.write_bytes(gzip.decompress(path.read_bytes()))
+            else:
+                shutil.copyfile(path, target)
+        if not found:
+            missing.append(place)
+    return missing
 
 
 def model_of(name: str) -> Any:
-    """The embedding function of this name."""
-    if name == "minilm":
-        return retrieval_store.MiniLMEmbedding()
-    return retrieval_store.WordLlamaEmbedding()
+    """The embedding function of this name, loaded."""
+    made = {"wordllama": "WordLlamaEmbedding", "minilm": "MiniLMEmbedding"}[name]
+    function = getattr(retrieval_store, made)()
+    function(["a text, so that the model is loaded"])
+    return function
 
 
-def timed(collection: Any, folder: Path) -> tuple[Any, float]:
-    """The report of a sync, and its seconds."""
-    before = time.perf_counter()
-    report = sync_folder(collection, folder)
-    return report, time.perf_counter() - before
+class Timed:
+    """An embedding function, and how long all its calls took."""
+
+    def __init__(self, function: Any) -> None:
+        self._function, self.seconds, self.texts = function, 0.0, 0
+
+    def __call__(self, input: list[str]) -> Any:
+        start = time.perf_counter()
+        made = self._function(input)
+        self.seconds += time.perf_counter() - start
+        self.texts += len(input)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
 
 
-def answers(doc: Path, model: str, place: Path) -> None:
-    """Sync the documentation, and ask the questions."""
-    folder = place / "docs"
-    folder.mkdir()
-    make_folder(doc, folder)
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What a call returns, and its seconds."""
+    start = time.perf_counter()
+    result = call()
+    return result, round(time.perf_counter() - start, 3)
+
+
+def told(report: Any, folder: Path) -> dict[str, Any]:
+    """What a report says of files: how many were read, and why others weren't."""
+    named: dict[str, Any] = {"read": len(report.added) + len(report.changed) + report.unchanged}
+    for kind in ("left_out", "unreadable", "gaps"):
+        some = getattr(report, kind)
+        named[kind] = len(some)
+        named[f"why {kind}"] = dict(Counter(_reason(one.why) for one in some).most_common(12))
+    return named | {"neither read nor named": unnamed(report, folder)[:20]}
+
+
+def _reason(why: str) -> str:
+    return "".join("N" if one.isdigit() else one for one in why)[:100]
+
+
+def unnamed(report: Any, folder: Path) -> list[str]:
+    """The files of a folder that a report of a first sync says nothing about."""
+    said = {folder / one for one in report.added}
+    said |= {one.path for one in (*report.left_out, *report.unreadable)}
+    files = [one for one in sorted(folder.rglob("*")) if one.is_file()]
+    return [str(one.relative_to(folder)) for one in files if not {one, *one.parents} & said]
+
+
+def unread(collection: Any) -> list[str]:
+    """Of the files that were made, those whose own sentence isn't in their records."""
+    found = collection.get(where={"path": {"$exists": True}}, include=["metadatas", "documents"])
+    texts: dict[str, str] = {}
+    for metadata, text in zip(found["metadatas"], found["documents"], strict=True):
+        of = metadata["path"].removeprefix("made/")
+        texts[of] = f"{texts.get(of, '')} {' '.join(text.split())}"
+    return sorted(one for one in made_files() if mark_of(one) not in texts.get(one, ""))
+
+
+def made_files() -> list[str]:
+    """The names of the files that can be read."""
+    from folder_files import KINDS
+
+    names = [one for _, each in KINDS for one in each.split()]
+    return [one for one in names if one not in BROKEN]
+
+
+def asked(collection: Any, settings: Settings) -> list[dict[str, Any]]:
+    """For each question the rank of the first right hit, of the first of the right file, and what
+    came first."""
+    texts = [one["question"] for one in QUESTIONS]
+    found = collection.query(query_texts=texts, n_results=SHOWN, **settings)
+    rows = []
+    for one, hits in zip(QUESTIONS, found["metadatas"], strict=True):
+        files = [any(hit["path"].endswith(file) for file in one["files"]) for hit in hits]
+        pages = [not one["pages"] or hit.get("page") in one["pages"] for hit in hits]
+        right = [file and page for file, page in zip(files, pages, strict=True)]
+        shown = [f"{hit['path']}:{hit.get('page', '')}" for hit in hits]
+        ranks = {"rank": _first(right), "rank of file": _first(files)}
+        rows.append({"question": one["question"], **ranks, "found": shown})
+    return rows
+
+
+def _first(right: list[bool]) -> int | None:
+    return right.index(True) + 1 if True in right else None
+
+
+def answers(docs: list[Path], embed: Any, place: Path) -> dict[str, Any]:
+    """Sync the files that were made and the documentation, and ask the questions."""
+    folder = place / "folder"
+    found: dict[str, Any] = {"not made": make(folder / "made"), "not there": copied(docs, folder)}
     with retrieval_store.Client(place / "store") as client:
-        docs = client.create_collection("docs", embedding_function=model_of(model))
-        report, seconds = timed(docs, folder)
-        print(f"{report}: {docs.count():,} passages, {seconds:.1f} s")
-        for one in (*report.unreadable, *report.gaps):
-            print(f"  {one.path.relative_to(folder)}: {one.why}")
-        print(f"again: {timed(docs, folder)[1]:.2f} s")
-        for mode in ("dense", "hybrid"):
-            places = ranks(docs, mode)
-            right = sum(one is not None for one in places)
-            print(f"{model}, {mode}: {right} of {len(QUESTIONS)} among the first {SHOWN}")
-            for (question, file, _), rank in zip(QUESTIONS, places, strict=True):
-                print(f"  {rank or '-'}  {question} ({file})")
+        things = client.create_collection("things", embedding_function=embed)
+        report, seconds = timed(lambda: sync_folder(things, folder))
+        found |= told(report, folder) | {"passages": things.count(), "seconds": seconds}
+        found |= {"seconds of embedding": round(embed.seconds, 1)}
+        found |= {"made files not read to their end": unread(things)}
+        found["second sync, s"] = timed(lambda: sync_folder(things, folder))[1]
+        for mode, settings in MODES.items():
+            rows = asked(things, settings)
+            found[f"of {len(rows)}, {mode}"] = sum(row["rank"] is not None for row in rows)
+            found[f"of {len(rows)}, right file, {mode}"] = sum(
+                row["rank of file"] is not None for row in rows
+            )
+            found[f"rows, {mode}"] = rows
+    return found
 
 
-def many(place: Path, model: str, files: int = 5_000) -> None:
-    """What a sync of many small files costs."""
+def kept_up(files: int, embed: Any, place: Path) -> dict[str, Any]:
+    """What a sync of many small files costs: the first, another, and one after a change."""
     folder = place / "many"
     for i in range(files):
-        path = folder / f"{i // 100}" / f"{i}.md"
+        path = folder / str(i // 100) / f"{i}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            f"# Note {i}\n\n" + f"The note {i} is about ships that sail far away. " * 20
-        )
+        path.write_text(f"# Note {i}\n\n" + f"Ship {i} sails from Kiel with salt and rope. " * 20)
     with retrieval_store.Client(place / "many-store") as client:
-        function = model_of(model)
-        notes = client.create_collection("notes", embedding_function=function)
-        print(f"{files:,} files: {timed(notes, folder)[1]:.1f} s")
-        print(f"again: {timed(notes, folder)[1]:.2f} s")
-        changed = "# Other\n\nWords that were changed."
-        (folder / "3" / "333.md").write_text(changed)
-        before = time.perf_counter()
-        function([changed])
-        embedding = time.perf_counter() - before
-        seconds = timed(notes, folder)[1]
-        print(f"one changed: {seconds:.2f} s, of which {embedding:.3f} s to embed it")
+        things = client.create_collection("notes", embedding_function=embed)
+        found: dict[str, Any] = {"files": files}
+        found |= {"first sync, s": timed(lambda: sync_folder(things, folder))[1]}
+        again = [timed(lambda: sync_folder(things, folder))[1] for _ in range(3)]
+        found["second sync, s"] = again[0]
+        found["later syncs, s"] = again[1:]
+        changed = []
+        for i in range(3):
+            (folder / "0" / f"{i}.md").write_text(f"# Note {i}\n\nIt lies in the harbour now.\n")
+            before = embed.seconds
+            seconds = timed(lambda: sync_folder(things, folder))[1]
+            changed.append([seconds, round(embed.seconds - before, 3)])
+        found["one changed, s, and of these to embed"] = changed
+    return found
+
+
+def looked_through(folder: Path, place: Path) -> dict[str, Any]:
+    """What a sync of a whole folder would do, by its report."""
+    with retrieval_store.Client(place / "whole-store") as client:
+        function = retrieval_store.WordLlamaEmbedding()
+        things = client.create_collection("whole", embedding_function=function)
+        report, seconds = timed(lambda: sync_folder(things, folder, kind="texts", dry_run=True))
+    passages = {"passages": report.embedded, "seconds": seconds}
+    return {"folder": str(folder)} | told(report, folder) | passages
+
+
+def short(found: Any) -> Any:
+    """Without the rows of single questions but those that weren't found."""
+    if not isinstance(found, dict):
+        return found
+    return {
+        key: [row for row in value if row["rank"] is None] if "rows" in key else short(value)
+        for key, value in found.items()
+    }
 
 
 def main() -> None:
-    """Measure as the arguments say."""
+    """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--doc", type=Path, default=Path("/usr/share/doc"))
+    parser.add_argument("--make", type=Path, metavar="FOLDER")
     parser.add_argument("--model", choices=["wordllama", "minilm"], default="wordllama")
-    options = parser.parse_args()
-    print(platform.processor() or platform.machine(), platform.python_version())
-    with tempfile.TemporaryDirectory() as folder:
-        answers(options.doc, options.model, Path(folder))
-        many(Path(folder), options.model)
+    parser.add_argument("--doc", type=Path, nargs="+", default=[Path("/usr/share/doc")])
+    parser.add_argument("--whole", type=Path, metavar="FOLDER")
+    parser.add_argument("--files", type=int, default=5_000)
+    parser.add_argument("--tests-model", action="store_true")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
+    given = parser.parse_args()
+    if given.make:
+        print(*make(given.make), sep="\n")
+        return
+    if given.tests_model:
+        from tests.helpers import minilm
+
+        minilm.install()
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary).resolve()
+        if given.whole:
+            found["whole"] = looked_through(given.whole.resolve(), place)
+        else:
+            found["answers"] = answers(given.doc, Timed(model_of(given.model)), place)
+            found["many"] = kept_up(given.files, Timed(model_of(given.model)), place)
+    name = "folder_whole" if given.whole else f"folder_answers-{given.model}"
+    packages = ["wordllama", "onnxruntime", "pypdf", "lxml", "python-docx", "openpyxl"]
+    save(given.output, name, found, packages, model=given.model, modules=MODULES)
+    print(json.dumps(short(found), indent=1))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ RetrievalStoreError
 │   ├── DimensionMismatchError             a vector of another length than the collection's
 │   ├── DuplicateIDError                   one id twice in one call
 │   ├── IDAlreadyExistsError               `add` of an id that is there
-│   └── InvalidUUIDError                   an id of a collection that is none
+│   ├── InvalidUUIDError                   an id of a collection that is none
+│   └── RequestTooLargeError               a server would need more for it than a request may have
 ├── NotFoundError (ValueError, KeyError)   no such collection, or it has been deleted
 ├── AlreadyExistsError (ValueError)        the name of a collection is taken
 ├── ConflictError (ValueError)             settings differ from those the collection was made with
@@ -17,6 +18,8 @@ RetrievalStoreError
 ├── MissingDependencyError (ImportError)   an optional package isn't installed
 ├── NameNotHereError (ImportError)         a name of chromadb's that means nothing here
 ├── ClientClosedError (RuntimeError)       the client was closed
+├── RequestTimeoutError (TimeoutError)     a server gave a request up that took too long
+├── RequestStoppedError                    a server gave a request up whose client had gone
 └── StorageError (OSError)                 the place where points live failed
     ├── DamagedError                       a checksum or a structure is wrong; names the file
     ├── FormatError                        not a store, or of a version that can't be read
@@ -110,6 +113,19 @@ class NameNotHereError(RetrievalStoreError, ImportError):
 
 class ClientClosedError(RetrievalStoreError, RuntimeError):
     """The client, or the store below it, was closed."""
+
+
+class RequestTooLargeError(InvalidArgumentError):
+    """A request needs more memory or time than a server gives one; the message says how much it may
+    have."""
+
+
+class RequestTimeoutError(RetrievalStoreError, TimeoutError):
+    """A request took longer than it may; a write was done as a whole or not at all."""
+
+
+class RequestStoppedError(RetrievalStoreError):
+    """The client of a request has gone, so that it was given up."""
 
 
 class StorageError(RetrievalStoreError, OSError):

@@ -30,11 +30,23 @@ except ImportError:
 
 
 def memory_bytes(otherwise: int) -> int:
-    """Bytes of memory of the machine, or the default where they can't be read."""
+    """Bytes of memory of the machine, or of the container; the default where they can't be read."""
     try:
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        most = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
-        return otherwise
+        most = otherwise
+    with suppress(OSError, ValueError):  # there may be no such file, or no limit in it
+        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return most
+
+
+def give_back_memory() -> None:
+    """Give the system back what was freed, where the C library keeps it for later, as glibc does
+    between what is still in use."""
+    with suppress(OSError, AttributeError, ImportError):
+        import ctypes
+
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def digest_of(path: Path) -> str:

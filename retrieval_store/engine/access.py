@@ -539,13 +539,16 @@ class Access:
                 self._settle(seen[0].head.seq)
                 return found
             except RetrievalStoreError as error:
-                self._go_on_after(error, seen)
+                if not self._goes_on_after(error, seen):
+                    raise
             except CORRUPTION_ERRORS as error:
                 if not is_new:
                     self.memory.forget()
                     is_new = True
                     continue
-                self._go_on_after(self._damage_behind(error), seen)
+                damage = self._damage_behind(error)
+                if not self._goes_on_after(damage, seen):
+                    raise damage from error
 
     def _damage_behind(self, error: Exception) -> DamagedError:
         """The damage that a check of all bytes finds after an error; raises the error itself if
@@ -588,12 +591,12 @@ class Access:
             seen.append(cached.state)
             return look(self.view(connection, cached))
 
-    def _go_on_after(self, error: RetrievalStoreError, seen: list[State]) -> None:
-        """Raise the error of a read; return if its cause is a file that maintenance has removed."""
+    def _goes_on_after(self, error: RetrievalStoreError, seen: list[State]) -> bool:
+        """Whether the cause of the error of a read is a file that maintenance has removed. It isn't
+        raised here: an error that leads to itself keeps all that the call had."""
         if isinstance(error, StorageError):
             self._refuse_if_gone()
-        if not isinstance(error, DamagedError) or not seen or not self.has_moved_on(seen[0]):
-            raise error
+        return isinstance(error, DamagedError) and bool(seen) and self.has_moved_on(seen[0])
 
     def cached(self) -> CachedState:
         """The state in memory, brought up to date, and its caches."""

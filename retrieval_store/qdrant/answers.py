@@ -6,12 +6,14 @@ For `why`, `case_of` makes the case of a query, with its filters taken apart.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import islice
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from qdrant_client import models
 from qdrant_client.http import models as rest
 
+from retrieval_store.base import budget
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
@@ -33,6 +35,8 @@ from retrieval_store.query.query import Mmr, OrderBy, Query, QueryStep, Unranked
 from retrieval_store.query.reasons import ArgumentNames, Condition, Kind, WhyRequest, check_asked
 from retrieval_store.query.types import Hits
 
+AT_ONCE = 10_000  # pairs
+SEARCH = 10_000  # bytes that a search takes until it is answered
 GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
 UNSCORED = OrderBy, Unranked
 _NOTHING_ASKED: dict[str, Any] = {**dict.fromkeys(models.QueryRequest.model_fields), "limit": 10}
@@ -86,21 +90,27 @@ def query(
 ) -> rest.QueryResponse:
     """The points that a query finds, best first."""
     selection = Selection(opened, with_payload, with_vectors)
+    found: rest.QueryResponse
     (found,) = _run_queries(collections, opened, [request_of(kwargs)], [selection])
     return found
 
 
 def query_batch(
-    collections: Collections, opened: CollectionHandle, requests: Sequence[Any]
-) -> list[rest.QueryResponse]:
-    """The same for several requests in one state of the collection."""
+    collections: Collections,
+    opened: CollectionHandle,
+    requests: Sequence[Any],
+    each: Callable[[rest.QueryResponse], Any] | None = None,
+) -> list[Any]:
+    """The same for several requests in one state of the collection. each: what is made of the
+    answer to each request, before the next is made."""
     for request in requests:
         check_shard_key(request.shard_key)
     check_searches(opened, len(requests))
+    budget.take(SEARCH * len(requests), "searches", len(requests))
     selections = [
         Selection(opened, request.with_payload, request.with_vector) for request in requests
     ]
-    return _run_queries(collections, opened, requests, selections)
+    return _run_queries(collections, opened, requests, selections, each)
 
 
 def _run_queries(
@@ -108,21 +118,26 @@ def _run_queries(
     opened: CollectionHandle,
     requests: Sequence[Any],
     selections: Sequence[Selection],
-) -> list[rest.QueryResponse]:
+    each: Callable[[rest.QueryResponse], Any] | None = None,
+) -> list[Any]:
     steps = [step_of(collections, opened, request) for request in requests]
     versions = any(_has_versions(step) for step in steps)
     fields = selections[0].fields(versions) if selections else None
     for selection in selections[1:]:
         assert fields is not None
         fields = selection.with_those(fields)
-    found: list[Hits] = []
+    found: list[Hits | None] = []
     if fields is not None:
         question = Query(tuple(steps), fields)
-        found = _run_query(PendingQuery(collections, opened, question, requests[0]))
-    return [
-        make_model(rest.QueryResponse, {"points": _scored_points(one, selection, step)})
-        for one, selection, step in zip(found, selections, steps, strict=True)
-    ]
+        found = [*_run_query(PendingQuery(collections, opened, question, requests[0]))]
+    made = []
+    for place, (selection, step) in enumerate(zip(selections, steps, strict=True)):
+        hits, found[place] = found[place], None  # it may be large
+        assert hits is not None
+        points = _scored_points(hits, selection, step)
+        response = make_model(rest.QueryResponse, {"points": points})
+        made.append(response if each is None else each(response))
+    return made
 
 
 def _has_versions(step: QueryStep) -> bool:
@@ -133,6 +148,7 @@ def _has_versions(step: QueryStep) -> bool:
 def _scored_points(found: Hits, selection: Selection, step: QueryStep) -> list[models.ScoredPoint]:
     """The hits of a step as models. Hits without a score have no version; hits chosen for diversity
     have None in place of {} for no vectors."""
+    budget.check()
     points = found.points
     count = len(points.ids)
     vectors = selection.vectors(points)
@@ -231,10 +247,11 @@ def as_pairs(
 ) -> models.SearchMatrixPairsResponse:
     """A matrix as pairs of ids."""
     ids, a, b, scores = found
-    parts = zip(a, b, scores, strict=True)
-    return models.SearchMatrixPairsResponse(
-        pairs=[models.SearchMatrixPair(a=ids[i], b=ids[j], score=score) for i, j, score in parts]
-    )
+    parts, pairs = zip(a, b, scores, strict=True), []
+    while some := [*islice(parts, AT_ONCE)]:
+        budget.check()
+        pairs += [models.SearchMatrixPair(a=ids[i], b=ids[j], score=score) for i, j, score in some]
+    return models.SearchMatrixPairsResponse(pairs=pairs)
 
 
 def as_offsets(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from qdrant_client import models
 
+from retrieval_store.base import budget
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidFilterError
@@ -299,6 +300,7 @@ class _FilterParser:
         return AtLeast(tuple(self._all(given.conditions, depth)), given.min_count)
 
     def _condition(self, value: Any, depth: int) -> Expression:
+        budget.check()
         self.count[0] += 1
         if self.count[0] > MAX_NODES:
             raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")

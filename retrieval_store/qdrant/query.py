@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from qdrant_client import models
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import quote
@@ -252,6 +253,7 @@ class _FormulaParser:
 
     def parse(self, value: Any, depth: int) -> Formula:
         """A node, and those below it."""
+        budget.check()
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise wrong(f"the formula has more than {MAX_DEPTH} levels or {MAX_NODES} parts")
@@ -316,10 +318,11 @@ class _FormulaParser:
 
     def _function(self, value: Any, depth: int) -> Formula | None:
         """A node that is a model with one field, which is named like the function."""
-        for name, parse in _PARSERS.items():
-            if isinstance(value, getattr(models, _class_of(name))):
-                return parse(self, name, getattr(value, name), depth + 1)
-        return None
+        found = next((_PARSERS[one] for one in type(value).__mro__ if one in _PARSERS), None)
+        if found is None:
+            return None
+        name, parse = found
+        return parse(self, name, getattr(value, name), depth + 1)
 
     def apply(self, name: str, term: Any, depth: int) -> Formula:
         """A function of one number."""
@@ -356,16 +359,18 @@ class _FormulaParser:
         return Whether(expression)
 
 
-_PARSERS: dict[str, Callable[[_FormulaParser, str, Any, int], Formula]] = {
-    **dict.fromkeys(UNARY, _FormulaParser.apply),
-    **dict.fromkeys(SEVERAL, _FormulaParser.combine),
-    **dict.fromkeys((f"{kind}_decay" for kind in DECAYS), _FormulaParser.decay),
-}
-
-
-def _class_of(name: str) -> str:
+def _class_of(name: str) -> type:
     """The model that has this field."""
-    return "".join(part.capitalize() for part in name.split("_")) + "Expression"
+    found = getattr(models, "".join(part.capitalize() for part in name.split("_")) + "Expression")
+    assert isinstance(found, type)
+    return found
+
+
+_PARSERS: dict[type, tuple[str, Callable[[_FormulaParser, str, Any, int], Formula]]] = {
+    **{_class_of(name): (name, _FormulaParser.apply) for name in UNARY},
+    **{_class_of(name): (name, _FormulaParser.combine) for name in SEVERAL},
+    **{_class_of(f"{kind}_decay"): (f"{kind}_decay", _FormulaParser.decay) for kind in DECAYS},
+}
 
 
 def _normal(name: str) -> str:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import (
     LESS_IS_BETTER,
     Bools,
@@ -174,10 +175,16 @@ class Ranker(Protocol):
         """Each distinct word of the first text, and what it adds to the scores of some items."""
 
 
+ANSWERED = 700  # bytes that a hit of one answer takes while it is written
+
+
 def answer(ranker: Ranker, question: Query) -> list[Hits]:
     """The hits of each query of each step, or of each group, best first. Only their points are
     read from the store."""
     found, groups = _rank_and_group(ranker, question)
+    counts = [len(one.items) for one in found]
+    size = sum(counts) * question.fields.nbytes + max(counts, default=0) * ANSWERED
+    budget.take(size, "hits", sum(counts))
     if question.measured is not None:
         for place, one in enumerate(found):
             one.distances = ranker.distances(question.measured, place, one.items)
@@ -219,6 +226,7 @@ def ranked_each(
         together.setdefault((i,) if key is None else key, []).append(i)
     found: dict[int, list[Ranked]] = {}
     for which in together.values():
+        budget.check()
         some = [steps[i] for i in which]
         alone = len(some) == 1
         each = [rank_step(ranker, some[0], named[which[0]])] if alone else _at_once(ranker, some)
@@ -424,6 +432,7 @@ def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, best: BestOfEach) 
     limit = step.depth
     labels = ranker.labelling(best, limit)
     while True:
+        budget.check()
         found = rank(with_limit(step, limit))
         each = [count_groups(labels.of(one.items), best.size) for one in found]
         if all(
@@ -460,6 +469,7 @@ def rank_groups(
     labels = ranker.labelling(groups, limit)
     limit = max(limit, min(GROWTH * limit, labels.points_per_value * groups.size * FIRST_FACTOR))
     while True:
+        budget.check()
         (found,) = rank(replace(step, limit=limit))
         places = count_groups(labels.of(found.items), groups.size, groups.count)
         if len(set(map(type, places))) > 1:  # a server loses groups of the other type
@@ -491,6 +501,7 @@ def _in_rounds(
     wide = replace(_widen_prefetches(step, groups.size), limit=limit)
     for groups_asked in (gathered.not_full, gathered.to_fill):
         for _ in range(ROUNDS):
+            budget.check()
             (found,) = rank(_restrict_step(wide, gathered.unseen(), groups_asked()))
             gathered.add(found)
             if gathered.is_enough():

@@ -165,6 +165,12 @@ class Fields:
     vectors: tuple[str, ...] = ()
     version: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes a hit with them takes."""
+        parts = 500 * (self.payload + self.document) + 4_000 * len(self.vectors)
+        return 300 + parts
+
 
 VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]
 

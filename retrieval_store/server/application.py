@@ -8,15 +8,16 @@ holds no thread.
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from retrieval_store import backends
+from retrieval_store.base.budget import Budget, LargeRequestError, MemoryBudget
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import path_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
@@ -62,6 +63,7 @@ Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
 MAX_JOBS_LEFT = 16  # jobs that go on after their answers
 MAX_STREAMS = 64
+LARGE_BODY = 1 << 20  # bytes of a read's
 Given: TypeAlias = Response | FileAnswer | Streamed
 
 
@@ -118,11 +120,15 @@ class Application:
         self._settings, self._limits = settings, settings.limits
         self._gate = Gate(settings)
         self._pool = Pool(self._limits.threads, self._limits.queue)
+        # So that what is asked in few words is answered while others ask for much.
+        self._large = Pool(max(1, self._limits.threads // 4), self._limits.queue)
+        self._turns = asyncio.Semaphore(2 * max(1, self._limits.threads // 4))
         # So that readiness is reported even while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._left = 0  # of these
         self._bodies = BodyBudget(self._limits.bodies)
+        self._memory = MemoryBudget(self._limits.memory)
         self._calls: Any = None  # answers those over gRPC
         self._loop: asyncio.AbstractEventLoop | None = None
         self._streams = 0  # answers that go on
@@ -133,6 +139,7 @@ class Application:
         if not self._closed:
             self._ends = self._closed = True
             self._pool.close()
+            self._large.close()
             self._aside.close()
             self._jobs.shutdown()
             self.served.close()
@@ -164,7 +171,9 @@ class Application:
             return
         from retrieval_store.server.grpc.calls import RpcServer, Shared
 
-        shared = Shared(self.served, self._settings, self._gate, self._pool, self._bodies)
+        shared = Shared(
+            self.served, self._settings, self._gate, self._pool, self._bodies, self._memory
+        )
         self._calls = RpcServer(shared, self.rpc)
         await self._calls.start()
         self._hear_of_end()
@@ -250,20 +259,40 @@ class Application:
     async def _of_route(self, request: HttpRequest, route: Route) -> Given:
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
-        call = RequestContext(self.served, request.names, query, headers=request.headers)
+        call = RequestContext(
+            self.served, request.names, query, headers=request.headers, each=answers.as_fragment
+        )
         call.hold = request.scope.get("extensions", {}).get(HOLD, call.hold)
         if route.streams and self._streams >= MAX_STREAMS:
             return answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
         if route.body == UPLOAD:
             return await self._with_file(request, route, call)
         if route.body is not None:
-            with self._bodies.accounted() as take:
-                return await self._with_body(request, route, call, take)
+            async with self._turn(request, route):
+                with self._bodies.accounted() as take:
+                    return await self._with_body(request, route, call, take)
         self._check_may(request.headers, route)
         if route.at_once:
             return _work(request, route, call)[0]
         pool = self._aside if route.access == "open" else self._pool
         return await self._in_thread(request, call, partial(_work, request, route, call), pool)
+
+    @asynccontextmanager
+    async def _turn(self, request: HttpRequest, route: Route) -> AsyncIterator[None]:
+        """Holds a large body of a read back until few others are under way: receiving many of them
+        at once would leave the loop no time for others. WaitedTooLongError after a while."""
+        length = request.headers.get(b"content-length", b"")
+        if route.access != "read" or (length.isdigit() and int(length) <= LARGE_BODY):
+            yield
+            return
+        try:
+            await asyncio.wait_for(self._turns.acquire(), self._limits.queue_seconds)
+        except TimeoutError:
+            raise WaitedTooLongError from None
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     async def _with_body(
         self, request: HttpRequest, route: Route, call: RequestContext, take: Take
@@ -283,7 +312,8 @@ class Application:
             return _work(request, route, call)
 
         if len(body) > limits.parsed_at_once:
-            return await self._in_thread(request, call, read_and_work, self._pool)
+            pool = self._large if route.access == "read" else self._pool
+            return await self._in_thread(request, call, read_and_work, pool)
         read()
         work = partial(_work, request, route, call)
         return await self._in_thread(request, call, work, self._pool)
@@ -309,10 +339,24 @@ class Application:
         """The answer that the work in a thread returns; a job that it leaves is done afterwards."""
         longest = self._limits.queue_seconds
         seconds = min(call.timeout or longest, longest)
-        answer, job = await pool.run(work, request.gone, seconds)
+        budget = None if pool is self._aside else self._budget(request, call, pool)
+        try:
+            answer, job = await pool.run(work, request.gone, seconds, budget)
+        except LargeRequestError:  # it begins again where it is in nobody's way
+            budget = self._budget(request, call, self._large)
+            answer, job = await self._large.run(work, request.gone, seconds, budget)
         if job is not None:
             self._do_later(job)
         return answer  # type: ignore[no-any-return]
+
+    def _budget(self, request: HttpRequest, call: RequestContext, pool: Pool) -> Budget | None:
+        """What reading may take. A write is done to its end: other threads may wait for it."""
+        if request.route is None or request.route.access != "read":
+            return None
+        limits = self._limits
+        seconds = call.timeout or limits.request_seconds
+        is_awaited = pool.is_awaited if pool is self._pool else None
+        return Budget(seconds, limits.request_memory, self._memory, is_awaited)
 
     def _do_later(self, job: Job) -> None:
         """Do a job after its answer; BusyError where too many are waiting."""

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.system import memory_bytes
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.protocol.codec import MAX_BYTES
@@ -37,7 +38,9 @@ class ServerLimits:
     bodies in memory; body_seconds: seconds in which a body must arrive; upload_seconds: the same
     for snapshots; parsed_at_once: bytes of a body that the loop parses itself; threads: threads
     that work in the store; queue: requests that may wait for one; queue_seconds: how long they may
-    wait."""
+    wait; request_seconds: seconds that reading may take, where the request doesn't say;
+    request_memory: bytes that it may need, as they are counted before it is done; memory: bytes of
+    all such requests together."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = MAX_BYTES
@@ -47,6 +50,9 @@ class ServerLimits:
     threads: int = field(default_factory=lambda: min(8, 2 + (os.cpu_count() or 1)))
     queue: int = 512
     queue_seconds: float = 60.0
+    request_seconds: float = 60.0
+    request_memory: int = 400_000_000
+    memory: int = field(default_factory=lambda: max(1 << 29, memory_bytes(1 << 32) // 4))
 
 
 @dataclass(frozen=True, slots=True)

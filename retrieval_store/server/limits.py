@@ -10,6 +10,8 @@ client has gone while it waited isn't begun.
 """
 
 import asyncio
+import re
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +23,9 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
+from retrieval_store.base.budget import Budget
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.system import give_back_memory
 from retrieval_store.engine.sqlite import translate_errors
 from retrieval_store.errors import ClientClosedError
 from retrieval_store.qdrant.errors import Refused, wrong
@@ -39,6 +43,10 @@ class GoneError(Exception):
     """The client closed its connection before its request was begun."""
 
 
+WATCHED_AFTER = 0.05  # seconds
+LARGE, TIDIED_AFTER = 0.2, 0.3  # seconds of a call, and after it: tidying takes milliseconds
+
+
 class Pool:
     """Threads for calls; `close` ends them. waiting: how many calls may wait."""
 
@@ -47,21 +55,29 @@ class Pool:
         self._executor = ThreadPoolExecutor(threads, "server")
         self._lock = Lock()
         self._under_way = 0
-        self._closed = False
+        self._closed = self._tidies = False
 
     async def run(
-        self, call: Callable[[], Any], gone: Callable[[], Awaitable[object]], seconds: float
+        self,
+        call: Callable[[], Any],
+        gone: Callable[[], Awaitable[object]],
+        seconds: float,
+        budget: Budget | None = None,
     ) -> Any:
         """Run a call in a thread; returns or raises what it does. gone: returns once the client has
-        gone, called where the call can't begin at once; seconds: how long the call may wait then.
-        Raises BusyError, WaitedTooLongError, GoneError, or ClientClosedError after `close`, for a
-        call that is never begun."""
+        gone; seconds: how long the call may wait where it can't begin at once; budget: what the
+        call may take, which is stopped where nobody waits for its answer any longer. Raises
+        BusyError, WaitedTooLongError, GoneError, or ClientClosedError after `close`, for a call
+        that is never begun."""
         if self._closed:
             raise ClientClosedError("the server has ended")
         pending = [call]  # the executor keeps what it was given, also of a call that was given up
 
         def begun() -> Any:
-            return pending.pop()()
+            if budget is None:
+                return pending.pop()()
+            with budget.spent():
+                return pending.pop()()
 
         with self._lock:
             if self._under_way >= self._most:
@@ -70,14 +86,39 @@ class Pool:
             future = self._executor.submit(copy_context().run, begun)
             self._under_way += 1
         future.add_done_callback(self._ended)
-        answer = asyncio.wrap_future(future)
+        answer, start = asyncio.wrap_future(future), time.monotonic()
+        watch = None
         try:
             if waits:
                 await _until_begun(future, answer, gone, seconds)
+            if budget is not None and not future.done():
+                watch = _Watch(budget, gone)
             return await answer
         finally:
+            if watch is not None:
+                watch.end()
+            if budget is not None and not future.done():  # nobody waits for it any longer
+                budget.is_stopped = True
+            if time.monotonic() - start > LARGE:
+                self._tidy_soon()
             if future.cancel():  # which a call that has begun can't be
                 pending.clear()
+            del future, answer  # whose error leads here: a circle that keeps what the call had
+
+    def is_awaited(self) -> bool:
+        """Whether calls wait for a thread."""
+        return self._under_way > self._threads
+
+    def _tidy_soon(self) -> None:
+        """Give back the memory that a large call has freed, after its answer."""
+        if not self._tidies and not self._closed:
+            self._tidies = True
+            asyncio.get_running_loop().call_later(TIDIED_AFTER, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidies = False
+        if not self._closed:
+            self._executor.submit(give_back_memory)
 
     def _ended(self, _: "Future[Any]") -> None:
         """Count one call less. A call that has begun counts until it is done, whether anyone waits
@@ -89,6 +130,30 @@ class Pool:
         """End the threads once they have done the calls that were begun or are waiting."""
         self._closed = True
         self._executor.shutdown()
+
+
+class _Watch:
+    """Stops a call once its client has gone. Most are done before it begins to look."""
+
+    def __init__(self, budget: Budget, gone: Callable[[], Awaitable[object]]) -> None:
+        self._budget, self._gone = budget, gone
+        self._task: asyncio.Future[Any] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCHED_AFTER, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._gone())
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Future[Any]") -> None:
+        if not task.cancelled():
+            task.exception()  # of a connection that fails there is nothing to say
+            self._budget.is_stopped = True
+
+    def end(self) -> None:
+        """Look no longer."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
 
 async def _until_begun(
@@ -118,6 +183,10 @@ MAX_STREAMS = 10_000  # of gzip in one body
 MAX_PARTS = 1_000  # of a multipart body; and headers of one part
 LONGEST_HEADER = 16 * 1024  # bytes of one of them
 DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
+# Lists and objects in a body: each takes some 100 bytes; and in one that is checked as a whole,
+# during which no other thread runs, as those of reads are, some microseconds.
+MAX_CONTAINERS, MAX_CHECKED = 2_000_000, 100_000
+_TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _NESTING = {dict, list}
 
 
@@ -244,10 +313,12 @@ def _inflate(body: bytes, window: int, most: int) -> bytes:
     raise wrong(f"Payload error: the body consists of more than {MAX_STREAMS} compressed streams")
 
 
-def as_json(body: bytes) -> Any:
-    """A body as JSON; Refused (400) where it is none, or nested too deep."""
+def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
+    """A body as JSON; Refused where it is none, or nested too deep (400), or has more than so many
+    lists and objects (413)."""
     if not body:
         raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
+    _refuse_many(body, most)
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -255,6 +326,21 @@ def as_json(body: bytes) -> Any:
     if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deeper(found):
         raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
     return found
+
+
+def _refuse_many(body: bytes, most: int) -> None:
+    """Refuse a body of which very many lists or objects would be made."""
+    if len(body) <= most or _containers(body) <= most:
+        return
+    if _containers(_TEXTS.sub(b"", body)) > most:
+        raise Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"Payload error: the JSON has more than {most:,} lists and objects",
+        )
+
+
+def _containers(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
 
 
 def _is_deeper(value: Any) -> bool:

@@ -160,8 +160,15 @@ def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
 
 def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
     given = arguments(body, renamed)
-    rates.spend_read(call.served.opened(call.collection), [body])
+    _count(call, [body])
     return getattr(call.embedded, method)(call.collection, timeout=call.timeout, **given)
+
+
+def _count(call: RequestContext, bodies: list[Any]) -> None:
+    """Count a request that reads, once, in the rates of its collection."""
+    if not call.is_counted:
+        rates.spend_read(call.served.opened(call.collection), bodies)
+        call.is_counted = True
 
 
 _QUERY = {"filter": "query_filter", "params": "search_params"}
@@ -176,7 +183,7 @@ def scroll(call: RequestContext) -> Any:
 def get_point(call: RequestContext) -> Any:
     """One point by its id."""
     point_id = _id_in_path(call)
-    rates.spend_read(call.served.opened(call.collection), [None])
+    _count(call, [None])
     found = call.embedded.retrieve(
         call.collection, [point_id], with_vectors=True, timeout=call.timeout
     )
@@ -214,13 +221,15 @@ def _query(call: RequestContext, body: Any, method: str) -> Any:
 
 def query_batch(call: RequestContext) -> Any:
     """The results of several queries in one state of the collection."""
-    return _queries(call, call.body.searches)
+    return _queries(call, call.body.searches, call.each)
 
 
-def _queries(call: RequestContext, requests: list[Any]) -> Any:
+def _queries(call: RequestContext, requests: list[Any], each: Any = None) -> Any:
     _prepare(call, is_query=True)
-    rates.spend_read(call.served.opened(call.collection), requests)
-    return call.embedded.query_batch_points(call.collection, requests, timeout=call.timeout)
+    _count(call, requests)
+    return call.embedded.query_batch_points(
+        call.collection, requests, timeout=call.timeout, each=each
+    )
 
 
 def query_groups(call: RequestContext) -> Any:

@@ -257,7 +257,9 @@ class RequestContext:
     URL's parameters; headers: by lower-case name; body: as the route's type, in which texts and
     images are still to be embedded if it `infers`; hold: keeps the connection open for so many
     seconds without a request, and calls back when it closes, where that can be known; strings: ids
-    in the body that are neither integers nor UUIDs."""
+    in the body that are neither integers nor UUIDs; each: what is made
+    of the answer to each search of a batch, at once, None for nothing; is_counted: whether the
+    rates of the collection have counted it."""
 
     served: Served
     names: Mapping[str, str]
@@ -267,6 +269,8 @@ class RequestContext:
     infers: bool = False
     hold: Callable[[float, Callable[[], object]], object] = lambda seconds, at_end: None
     strings: list[str] = field(default_factory=list)
+    each: Callable[[Any], Any] | None = None
+    is_counted: bool = False
 
     @property
     def embedded(self) -> Embedded:

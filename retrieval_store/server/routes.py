@@ -14,7 +14,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.protocol import methods as protocol
 from retrieval_store.server import bodies, browser, methods, monitoring, native, snapshots
 from retrieval_store.server.bodies import parse_body, points_to_write, prepare
-from retrieval_store.server.limits import as_json
+from retrieval_store.server.limits import MAX_CHECKED, MAX_CONTAINERS, as_json
 from retrieval_store.server.request import RequestContext
 from retrieval_store.view.calls import CALLS
 
@@ -76,11 +76,12 @@ class Route:
         """The body of a request as the route's type; Refused where it is none."""
         if self.body == MESSAGE:
             return sent  # which is read where it is answered
+        most = MAX_CHECKED if self.access == "read" else MAX_CONTAINERS
         if self.body == OBJECT:
-            return as_json(sent)
+            return as_json(sent, most)
         if self.body == models.PointInsertOperations:
             return points_to_write(sent, strings)
-        return parse_body(self.body, as_json(sent), strings)
+        return parse_body(self.body, as_json(sent, most), strings)
 
 
 C = "/collections/{collection_name}"

@@ -18,9 +18,12 @@ from retrieval_store.errors import (
     LockTimeoutError,
     NotFoundError,
     ReadOnlyError,
+    RequestStoppedError,
+    RequestTimeoutError,
     RetrievalStoreError,
     StorageError,
     StorageFullError,
+    UnavailableError,
 )
 from retrieval_store.protocol import methods
 from retrieval_store.protocol.codec import MalformedError
@@ -126,6 +129,9 @@ STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
     (ReadOnlyError, HTTPStatus.FORBIDDEN),
     (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
     (LockTimeoutError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (RequestTimeoutError, HTTPStatus.REQUEST_TIMEOUT),
+    (RequestStoppedError, HTTPStatus.REQUEST_TIMEOUT),
     (ClientClosedError, HTTPStatus.SERVICE_UNAVAILABLE),
     (InvalidArgumentError, HTTPStatus.BAD_REQUEST),
 )

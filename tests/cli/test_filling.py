@@ -12,7 +12,7 @@ from retrieval_store import plugins
 from retrieval_store.exchange import add_file, export_arrays, export_parquet
 from tests.cli.terminals import run
 from tests.helpers.circumstances import register_only
-from tests.readers.files import pdf
+from tests.readers.files import PICTURE, pdf
 
 
 class Lengths:
@@ -344,7 +344,7 @@ def test_a_folder_is_kept_in_step_as_its_options_say(folder):
     (guides / "drafts").mkdir(parents=True)
     (guides / "a.md").write_text("# Guide\n\n" + "A sentence of some words. " * 200)
     (guides / "drafts" / "b.md").write_text("draft")
-    (guides / "c.pdf").write_bytes(pdf("The sea.", None))
+    (guides / "c.pdf").write_bytes(pdf("The sea.", PICTURE))
     (guides / "d.log").write_text("log")
     (guides / ".gitignore").write_text("*.log\n")
     sync = ("sync", "store", "guides", "guides")
@@ -356,7 +356,7 @@ def test_a_folder_is_kept_in_step_as_its_options_say(folder):
         ".gitignore": "its name begins with a dot",
         "d.log": "in .gitignore",
     }
-    assert report["gaps"][0]["why"].startswith("page 2 has no text")
+    assert report["gaps"][0]["why"].startswith("page 2 is a picture")
     done = run(*sync, "--include", "*.md", "--dry-run", cwd=folder)
     assert b"deleted  c.pdf" in done.stdout and b"added  drafts/b.md" in done.stdout
     done = run(*sync, "--watch", "--dry-run", cwd=folder)

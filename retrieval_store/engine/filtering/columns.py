@@ -27,6 +27,7 @@ import apsw
 import numpy as np
 import orjson
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import is_unicode
@@ -67,15 +68,19 @@ from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
 MAX_BYTES = 256 << 20  # of columns of one collection, in files
+FEW_KEYS = 64  # that every request may name
 MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
 KeptColumn: TypeAlias = Layers[Segment]
 Columns: TypeAlias = dict[Column, KeptColumn]
 
 
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
-    """The columns as cached, which may have stale rows."""
-    seq, rows = view.state.head.seq, len(view.state.pks)
-    return {column: view.caches.columns.at(column, seq, rows) for column in columns}
+    """The columns as cached, which may have stale rows. A request may not ask for so many that
+    reading them takes minutes."""
+    seq, rows, every = view.state.head.seq, len(view.state.pks), [*columns]
+    if len(every) > FEW_KEYS:
+        budget.work(len(every) * rows, "keys in a filter", len(every))
+    return {column: view.caches.columns.at(column, seq, rows) for column in every}
 
 
 def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:

@@ -20,6 +20,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shorten
@@ -255,6 +256,7 @@ class FilterEvaluator:
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
         """The mask of the candidates that fulfil a leaf."""
+        budget.check()
         match leaf:
             case ColumnLeaf():
                 return self._of_column(leaf, candidates)

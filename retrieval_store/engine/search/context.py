@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
@@ -359,6 +360,7 @@ class SearchContext:
 def in_order(space: SpaceState, k: int, found: Nearest) -> Neighbors:
     """The rows of the k nearest of what was found, nearest first; at equal distances, first
     inserted first."""
+    budget.check()
     chosen, distances = found.slots, found.distances
     if found.chosen < len(chosen):
         chosen, distances = chosen[: found.chosen], distances[: found.chosen]

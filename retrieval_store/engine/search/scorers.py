@@ -19,13 +19,15 @@ cached as `state.caches.Layers`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats, Ints, distinct
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import IDENTIFIER_WEIGHT, Ranking, marginally_relevant
@@ -211,9 +213,11 @@ class _FormulaRows:
 
     def __init__(self, view: SearchView, rows: Ints, before: Sequence[Ranking]) -> None:
         self._view, self._rows, self._before = view, rows, before
+        self._known: dict[Any, tuple[Bools, Floats]] = {}  # what was read of keys
 
     def value(self, node: Formula, asked: Bools) -> Floats:
         """(n,) right for the rows that it is asked for."""
+        budget.check()
         match node:
             case Constant(value):
                 return np.full(len(self._rows), value)
@@ -233,8 +237,7 @@ class _FormulaRows:
             case Combine("mult", terms):
                 return self._product(terms, asked)
             case Combine(function, terms):
-                values = np.stack([self.value(term, asked) for term in terms])
-                return _REDUCED[function](values)
+                return reduce(_COMBINED[function], (self.value(term, asked) for term in terms))
             case Quotient():
                 return self._quotient(node, asked)
             case Power(base, exponent):
@@ -294,7 +297,26 @@ class _FormulaRows:
         default: Any,
         unasked: Any = 0.0,
     ) -> Floats:
-        """What points have there, one value each, and what stands for it where it isn't asked."""
+        """What points have there, one value each, and what stands for it where it isn't asked. Each
+        key is read once, since a formula may name one very often."""
+        key = at, of, default, unasked
+        known = self._known.get(key)
+        if known is None:
+            budget.work((1 + len(self._known)) * len(self._rows), "keys", 1 + len(self._known))
+            found = [_only_or_list(one, default, of) for one in self._held(at)]
+            lacking = np.array([one is None for one in found], np.bool_)
+            values = np.array([unasked if one is None else one for one in found], np.float64)
+            known = self._known[key] = lacking, values
+        lacking, values = known
+        if (lacking & asked).any():
+            path = at if isinstance(at, JsonPath) else at.path
+            raise InvalidArgumentError(
+                f"the formula: a point has nothing of use at {str(path)!r}, and there is no default"
+            )
+        return values
+
+    def _held(self, at: Variable) -> Iterator[list[Any]]:
+        """The values that each point has there."""
         path = at if isinstance(at, JsonPath) else at.path
         assert isinstance(path, JsonPath)  # fronts with formulas have no others
         connection, pks = self._view.connection, self._view.state.pks[self._rows]
@@ -302,17 +324,8 @@ class _FormulaRows:
         nothing = [i for i, value in enumerate(values) if value is None]
         null = has_anything(connection, pks[nothing], path.keys) if nothing else ()
         absent = {i for i, there in zip(nothing, null, strict=True) if not there}
-        held = (
-            [] if i in absent else _values_of_point(at, found_in(value, path.beyond))
-            for i, value in enumerate(values)
-        )
-        found = [_only_or_list(one, default, of) for one in held]
-        lacking = np.array([one is None for one in found], np.bool_) & asked
-        if lacking.any():
-            raise InvalidArgumentError(
-                f"the formula: a point has nothing of use at {str(path)!r}, and there is no default"
-            )
-        return np.array([unasked if one is None else one for one in found], np.float64)
+        for i, value in enumerate(values):
+            yield [] if i in absent else _values_of_point(at, found_in(value, path.beyond))
 
 
 class _Time(NamedTuple):
@@ -373,10 +386,10 @@ _FUNCTIONS: dict[str, Callable[[Floats], Floats]] = {
     "ln": np.log,
     "acosh": np.arccosh,
 }
-_REDUCED: dict[str, Callable[[Floats], Floats]] = {
-    "sum": lambda values: values.sum(axis=0),
-    "max": np.fmax.reduce,
-    "min": np.fmin.reduce,
+_COMBINED: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "sum": np.add,
+    "max": np.fmax,
+    "min": np.fmin,
 }
 
 

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import (
     Floats,
     Ints,
@@ -81,6 +82,7 @@ def similarities(
     apply idf in a sparse space that has it."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
+    budget.take(8 * len(examples) * len(rows), "comparisons", len(examples) * len(rows))
     space = view.state.spaces.get(name)
     if space is not None:
         return np.stack([_dense(space, rows, one) for one in examples])
@@ -280,6 +282,7 @@ def _scale(x: Floats) -> Floats:
 
 
 CELLS = 1 << 22  # likenesses at once
+PAIR = 850  # bytes that a pair takes until it is answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +305,9 @@ def pairs(
         rows = np.random.default_rng().choice(rows, sample, replace=False)
     if len(rows) == 1:  # there is nothing to compare it with
         rows = rows[:0]
-    ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     most = min(limit, max(0, len(rows) - 1))
+    budget.take(PAIR * most * len(rows), "pairs", most * len(rows))
+    ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     b, alike = _nearest_others(view, space, rows, most)
     a = np.repeat(np.arange(len(rows)), most)
     return Pairs(ids, a, b, server_scores_of(alike, known_space(view.state, space).metric))
@@ -324,6 +328,7 @@ def _nearest_others(view: SearchView, space: str, rows: Ints, most: int) -> tupl
         some = examples[start : start + step]
         approximate = approximate_scores(view, space, rows, some)
         for i, example in enumerate(some):
+            budget.check()
             others = np.delete(np.arange(len(rows)), start + i)
             found = (
                 None

@@ -21,10 +21,8 @@ import weakref
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable
-from contextlib import suppress
 from itertools import count
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -114,10 +112,7 @@ class MemoryBudget:
 
 def usual_limit() -> int:
     """Bytes: few, since each of several processes may take as many."""
-    most = system.memory_bytes(otherwise=USUAL * SHARE)
-    with suppress(OSError, ValueError):  # there may be no such file, or no limit in it
-        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(USUAL, most // SHARE)
+    return min(USUAL, system.memory_bytes(otherwise=USUAL * SHARE) // SHARE)
 
 
 BUDGET = MemoryBudget(usual_limit())

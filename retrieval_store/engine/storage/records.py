@@ -8,6 +8,7 @@ import apsw
 import numpy as np
 import orjson
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.sqlite import select
@@ -28,6 +29,7 @@ def read_records(
     # SQLite keeps the order of a CROSS JOIN: for each of the pks, the point.
     query = f"SELECT {columns} FROM carray(?) CROSS JOIN points ON pk = value {condition}"
     for some in _pieces(pks, ROWS_AT_ONCE):
+        budget.check()
         yield select(connection, query, apsw.carray(some), *parameters)
 
 

@@ -18,6 +18,7 @@ import orjson
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2
 
+from retrieval_store.base.budget import Budget, MemoryBudget
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError
@@ -52,14 +53,15 @@ CODES: Mapping[int, StatusCode] = {
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What gRPC calls share with HTTP requests: the store, the gate, the threads, and the budget
-    for bodies."""
+    """What gRPC calls share with HTTP requests: the store, the gate, the threads, and the budgets
+    for bodies and for what requests need."""
 
     served: Served
     settings: ServerSettings
     gate: Gate
     pool: Pool
     bodies: BodyBudget
+    memory: MemoryBudget
 
 
 class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
@@ -170,16 +172,22 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return _written(procedure, route.answer(call), began)
 
         if len(sent) > self._limits.parsed_at_once:
-            return await self._in_thread(None, lambda: work(read()))
+            return await self._in_thread(route, None, lambda: work(read()))
         call = read()
-        return await self._in_thread(call.timeout, partial(work, call))
+        return await self._in_thread(route, call.timeout, partial(work, call))
 
-    async def _in_thread(self, timeout: int | None, work: Any) -> bytes:
+    async def _in_thread(self, route: Route, timeout: int | None, work: Any) -> bytes:
         """The result of work in a thread. gRPC cancels the call when the client has gone or the
         deadline has passed; work that is still waiting isn't begun then."""
         longest = self._limits.queue_seconds
         seconds = min(timeout or longest, longest)
-        return await self._shared.pool.run(work, _never, seconds)  # type: ignore[no-any-return]
+        budget = None
+        if route.access == "read":
+            taken = timeout or self._limits.request_seconds
+            budget = Budget(taken, self._limits.request_memory, self._shared.memory)
+        return await self._shared.pool.run(  # type: ignore[no-any-return]
+            work, _never, seconds, budget
+        )
 
 
 def _written(procedure: Procedure, result: Any, began: float) -> bytes:

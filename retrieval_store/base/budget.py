@@ -1,0 +1,146 @@
+"""What one request may take: memory and time, counted before they are taken.
+
+A server runs each request within a `Budget`. Code that is about to make much says how much it is
+(`take`), and between two pieces of work asks whether to go on (`check`). Calls of a program in its
+own process have no budget, and take what they need.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from retrieval_store.base.locks import Lock
+from retrieval_store.errors import (
+    RequestStoppedError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+    UnavailableError,
+)
+
+MEGABYTE = 1_000_000
+LARGE, LARGE_TIME = 20 * MEGABYTE, 0.1  # bytes and seconds from which on a request is large
+WORK = 100_000_000  # steps of Python or SQL at most that a request may need, of some 100 ns each
+
+
+class MemoryBudget:
+    """The memory of all requests together. most: bytes."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self._taken, self._lock = most, 0, Lock()
+
+    def take(self, size: int) -> None:
+        """Count bytes, which may be negative; UnavailableError where there is no room for them."""
+        with self._lock:
+            if size > 0 and self._taken + size > self.most:
+                raise UnavailableError(
+                    f"the requests under way need all of the {self.most // MEGABYTE:,} MB for them;"
+                    " try again later"
+                )
+            self._taken += size
+
+
+class LargeRequestError(Exception):
+    """A request that others wait behind is large. It isn't an error of ours, which somebody on its
+    way might take care of."""
+
+
+class Budget:
+    """What a request may take. seconds: from now on; memory: bytes; together: of all requests;
+    is_awaited: whether others wait for this thread, where LargeRequestError is raised once the
+    request turns out to be large; None where it may be."""
+
+    __slots__ = (
+        "_began", "_cpu", "_is_awaited", "_memory", "_seconds", "_taken", "_together", "is_stopped",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        seconds: float,
+        memory: int,
+        together: MemoryBudget,
+        is_awaited: Callable[[], bool] | None = None,
+    ) -> None:
+        self._seconds, self._began = seconds, time.monotonic()
+        self._memory, self._taken, self._together = memory, 0, together
+        self._is_awaited, self._cpu = is_awaited, 0.0
+        self.is_stopped = False  # set by another thread, once nobody waits for the answer
+
+    @contextmanager
+    def spent(self) -> Iterator[None]:
+        """Counts what the `with` body takes, until it ends."""
+        token, self._cpu = _CURRENT.set(self), time.thread_time()
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+            if self._taken:
+                self._together.take(-self._taken)
+                self._taken = 0
+
+    def check(self) -> None:
+        """Raise an error where the time is over, or nobody waits any longer."""
+        if self.is_stopped:
+            raise RequestStoppedError("the client has gone; the request was given up")
+        seconds = time.monotonic() - self._began
+        if self._is_awaited is not None and self._is_large(seconds) and self._is_awaited():
+            raise LargeRequestError
+        if seconds > self._seconds:
+            raise RequestTimeoutError(
+                f"Timeout: Timeout error: Operation 'Search' timed out after {self._seconds:g} "
+                "seconds"
+            )
+
+    def _is_large(self, seconds: float) -> bool:
+        """Whether the request has taken much, whatever others have taken meanwhile."""
+        its_own = seconds > LARGE_TIME and time.thread_time() - self._cpu > LARGE_TIME
+        return its_own or self._taken > LARGE
+
+    def take(self, size: int, what: str, count: int) -> None:
+        """Count bytes that are about to be made."""
+        if self._taken + size > self._memory:
+            allowed = max(0, self._memory - self._taken) * count // max(1, size)
+            raise RequestTooLargeError(
+                f"the request needs {count:,} {what}, of which a request may have some "
+                f"{allowed:,}: it has {self._memory // MEGABYTE:,} MB"
+            )
+        self._together.take(size)
+        self._taken += size
+        self.check()
+
+    def work(self, steps: int, what: str, count: int) -> None:
+        """Refuse what would take too long whatever the machine is."""
+        self.check()
+        if steps > WORK:
+            raise RequestTooLargeError(
+                f"the request needs {count:,} {what}, of which a request may have some "
+                f"{WORK * count // steps:,} here"
+            )
+
+
+_CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+def check() -> None:
+    """Whether to go on: RequestTimeoutError once the time of the request is over, and
+    RequestStoppedError once its client has gone."""
+    budget = _CURRENT.get()
+    if budget is not None:
+        budget.check()
+
+
+def take(size: int, what: str, count: int = 1) -> None:
+    """Count so many bytes that are about to be made, for `count` of `what`; RequestTooLargeError
+    where they are more than the request may have, UnavailableError where they are more than others
+    have left."""
+    budget = _CURRENT.get()
+    if budget is not None:
+        budget.take(size, what, count)
+
+
+def work(steps: int, what: str, count: int = 1) -> None:
+    """Refuse so many steps for `count` of `what` with RequestTooLargeError where they are too many
+    for a request."""
+    budget = _CURRENT.get()
+    if budget is not None:
+        budget.work(steps, what, count)

@@ -6,15 +6,14 @@ folder, and `sync_folder` keeps a collection in step with a folder.
 
 A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
 checks the whole file, and then adds it; `folders` finds and reads the files of a folder; `sync`
-compares it with a collection; `citations` gets the passages around a hit; `reports` are the results
-of all that. The room `formats` reads and writes files, the room `imports` reads the stores of other
+compares it with a collection, and gets the passages around one; `reports` are the results of all
+that. The room `formats` reads and writes files, the room `imports` reads the stores of other
 programs. It may use what users may: Client, Collection, errors and, for stores of qdrant-client,
 `qdrant`; and the checks of arguments of `api`, `readers`, `loaders`, `embeddings`, `plugins` and
 `base`. Nothing that it uses knows of it.
 """
 
 from retrieval_store.exchange.add import add_file, check
-from retrieval_store.exchange.citations import with_neighbours
 from retrieval_store.exchange.folders import add_folder, read_folder
 from retrieval_store.exchange.formats.arrays import export_arrays
 from retrieval_store.exchange.formats.csv_format import export_csv
@@ -35,7 +34,7 @@ from retrieval_store.exchange.reports import (
     Left,
     Unreadable,
 )
-from retrieval_store.exchange.sync import sync_folder
+from retrieval_store.exchange.sync import sync_folder, with_neighbours
 from retrieval_store.readers.passages import cite, passages_of
 
 __all__ = [

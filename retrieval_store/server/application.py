@@ -8,16 +8,15 @@ holds no thread.
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from retrieval_store import backends
-from retrieval_store.base.budget import Budget, LargeRequestError, MemoryBudget
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import path_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
@@ -41,6 +40,7 @@ from retrieval_store.server.limits import (
     Pool,
     Receive,
     Take,
+    Turn,
     WaitedTooLongError,
     boundary_of,
     stream_to_file,
@@ -63,7 +63,6 @@ Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
 MAX_JOBS_LEFT = 16  # jobs that go on after their answers
 MAX_STREAMS = 64
-LARGE_BODY = 1 << 20  # bytes of a read's
 Given: TypeAlias = Response | FileAnswer | Streamed
 
 
@@ -119,16 +118,12 @@ class Application:
         self._table = table
         self._settings, self._limits = settings, settings.limits
         self._gate = Gate(settings)
-        self._pool = Pool(self._limits.threads, self._limits.queue)
-        # So that what is asked in few words is answered while others ask for much.
-        self._large = Pool(max(1, self._limits.threads // 4), self._limits.queue)
-        self._turns = asyncio.Semaphore(2 * max(1, self._limits.threads // 4))
+        self._workers = self._limits.workers()
         # So that readiness is reported even while all threads are busy.
         self._aside = Pool(1, self._limits.queue)
         self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
         self._left = 0  # of these
         self._bodies = BodyBudget(self._limits.bodies)
-        self._memory = MemoryBudget(self._limits.memory)
         self._calls: Any = None  # answers those over gRPC
         self._loop: asyncio.AbstractEventLoop | None = None
         self._streams = 0  # answers that go on
@@ -138,8 +133,7 @@ class Application:
         """End what is under way, and close the store."""
         if not self._closed:
             self._ends = self._closed = True
-            self._pool.close()
-            self._large.close()
+            self._workers.close()
             self._aside.close()
             self._jobs.shutdown()
             self.served.close()
@@ -171,9 +165,7 @@ class Application:
             return
         from retrieval_store.server.grpc.calls import RpcServer, Shared
 
-        shared = Shared(
-            self.served, self._settings, self._gate, self._pool, self._bodies, self._memory
-        )
+        shared = Shared(self.served, self._settings, self._gate, self._workers, self._bodies)
         self._calls = RpcServer(shared, self.rpc)
         await self._calls.start()
         self._hear_of_end()
@@ -215,7 +207,7 @@ class Application:
 
         async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
             with suppress(BusyError, WaitedTooLongError):
-                found: bytes | None = await self._pool.run(
+                found: bytes | None = await self._workers.run(
                     answer.following, gone, self._limits.queue_seconds
                 )
                 return found
@@ -268,39 +260,28 @@ class Application:
         if route.body == UPLOAD:
             return await self._with_file(request, route, call)
         if route.body is not None:
-            async with self._turn(request, route):
-                with self._bodies.accounted() as take:
-                    return await self._with_body(request, route, call, take)
+            with self._bodies.accounted() as take, self._workers.turns.given() as turn:
+                in_turn = turn if route.access == "read" else None
+                return await self._with_body(request, route, call, take, in_turn)
         self._check_may(request.headers, route)
         if route.at_once:
             return _work(request, route, call)[0]
-        pool = self._aside if route.access == "open" else self._pool
-        return await self._in_thread(request, call, partial(_work, request, route, call), pool)
-
-    @asynccontextmanager
-    async def _turn(self, request: HttpRequest, route: Route) -> AsyncIterator[None]:
-        """Holds a large body of a read back until few others are under way: receiving many of them
-        at once would leave the loop no time for others. WaitedTooLongError after a while."""
-        length = request.headers.get(b"content-length", b"")
-        if route.access != "read" or (length.isdigit() and int(length) <= LARGE_BODY):
-            yield
-            return
-        try:
-            await asyncio.wait_for(self._turns.acquire(), self._limits.queue_seconds)
-        except TimeoutError:
-            raise WaitedTooLongError from None
-        try:
-            yield
-        finally:
-            self._turns.release()
+        return await self._in_thread(request, route, call, partial(_work, request, route, call))
 
     async def _with_body(
-        self, request: HttpRequest, route: Route, call: RequestContext, take: Take
+        self,
+        request: HttpRequest,
+        route: Route,
+        call: RequestContext,
+        take: Take,
+        turn: Turn | None,
     ) -> Given:
         """The answer to a request with a JSON body; a short one is parsed here on the loop."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
-        body = await whole_body(request.receive, request.headers, most, limits.body_seconds, take)
+        body = await whole_body(
+            request.receive, request.headers, most, limits.body_seconds, take, turn
+        )
         call.infers = not route.is_own and (MARK in body or b"\\u" in body)
 
         def read() -> None:
@@ -312,11 +293,10 @@ class Application:
             return _work(request, route, call)
 
         if len(body) > limits.parsed_at_once:
-            pool = self._large if route.access == "read" else self._pool
-            return await self._in_thread(request, call, read_and_work, pool)
+            return await self._in_thread(request, route, call, read_and_work, is_large=True)
         read()
         work = partial(_work, request, route, call)
-        return await self._in_thread(request, call, work, self._pool)
+        return await self._in_thread(request, route, call, work)
 
     async def _with_file(self, request: HttpRequest, route: Route, call: RequestContext) -> Given:
         """The answer to a request that uploads a file."""
@@ -328,35 +308,33 @@ class Application:
             seconds = self._limits.upload_seconds
             await stream_to_file(request.receive, request.headers, path, seconds)
             work = partial(_work, request, route, call)
-            return await self._in_thread(request, call, work, self._pool)
+            return await self._in_thread(request, route, call, work)
         except BaseException:  # what was begun removes it itself, too
             path.unlink(missing_ok=True)
             raise
 
     async def _in_thread(
-        self, request: HttpRequest, call: RequestContext, work: Callable[[], Any], pool: Pool
+        self,
+        request: HttpRequest,
+        route: Route,
+        call: RequestContext,
+        work: Callable[[], Any],
+        is_large: bool = False,
     ) -> Given:
         """The answer that the work in a thread returns; a job that it leaves is done afterwards."""
-        longest = self._limits.queue_seconds
+        longest, workers = self._limits.queue_seconds, self._workers
         seconds = min(call.timeout or longest, longest)
-        budget = None if pool is self._aside else self._budget(request, call, pool)
-        try:
-            answer, job = await pool.run(work, request.gone, seconds, budget)
-        except LargeRequestError:  # it begins again where it is in nobody's way
-            budget = self._budget(request, call, self._large)
-            answer, job = await self._large.run(work, request.gone, seconds, budget)
+        match route.access:
+            case "open":
+                answer, job = await self._aside.run(work, request.gone, seconds)
+            case "read":
+                asked = workers.read(work, request.gone, seconds, call.timeout, is_large)
+                answer, job = await asked
+            case _:
+                answer, job = await workers.run(work, request.gone, seconds)
         if job is not None:
             self._do_later(job)
         return answer  # type: ignore[no-any-return]
-
-    def _budget(self, request: HttpRequest, call: RequestContext, pool: Pool) -> Budget | None:
-        """What reading may take. A write is done to its end: other threads may wait for it."""
-        if request.route is None or request.route.access != "read":
-            return None
-        limits = self._limits
-        seconds = call.timeout or limits.request_seconds
-        is_awaited = pool.is_awaited if pool is self._pool else None
-        return Budget(seconds, limits.request_memory, self._memory, is_awaited)
 
     def _do_later(self, job: Job) -> None:
         """Do a job after its answer; BusyError where too many are waiting."""

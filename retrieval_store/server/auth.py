@@ -19,6 +19,7 @@ from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.protocol.codec import MAX_BYTES
 from retrieval_store.server.answers import Response, refusal, text
+from retrieval_store.server.limits import Workers
 from retrieval_store.server.routes import Access
 
 KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
@@ -53,6 +54,12 @@ class ServerLimits:
     request_seconds: float = 60.0
     request_memory: int = 400_000_000
     memory: int = field(default_factory=lambda: max(1 << 29, memory_bytes(1 << 32) // 4))
+
+    def workers(self) -> Workers:
+        """The threads that answer requests."""
+        return Workers(
+            self.threads, self.queue, self.request_seconds, self.request_memory, self.memory
+        )
 
 
 @dataclass(frozen=True, slots=True)

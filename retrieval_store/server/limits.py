@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
-from retrieval_store.base.budget import Budget
+from retrieval_store.base.budget import Budget, LargeRequestError, MemoryBudget
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import give_back_memory
 from retrieval_store.engine.sqlite import translate_errors
@@ -109,6 +109,10 @@ class Pool:
         """Whether calls wait for a thread."""
         return self._under_way > self._threads
 
+    def is_busy(self) -> bool:
+        """Whether half of the threads are at work, or more."""
+        return self._under_way >= self._threads // 2
+
     def _tidy_soon(self) -> None:
         """Give back the memory that a large call has freed, after its answer."""
         if not self._tidies and not self._closed:
@@ -130,6 +134,56 @@ class Pool:
         """End the threads once they have done the calls that were begun or are waiting."""
         self._closed = True
         self._executor.shutdown()
+
+
+class Workers:
+    """The threads that answer requests: those for most, and few for reads that are large, so that
+    what is asked in few words is answered while others ask for much. threads, waiting: of most;
+    seconds, memory: of a read that doesn't say how long it may take; together: bytes of all."""
+
+    def __init__(
+        self, threads: int, waiting: int, seconds: float, memory: int, together: int
+    ) -> None:
+        few = max(1, threads // 4)
+        self.pool, self._large = Pool(threads, waiting), Pool(few, waiting)
+        self.turns = Turns(2 * few)
+        self._seconds, self._memory, self._together = seconds, memory, MemoryBudget(together)
+
+    async def run(
+        self,
+        call: Callable[[], Any],
+        gone: Callable[[], Awaitable[object]],
+        seconds: float,
+    ) -> Any:
+        """Run a call to its end: one that writes, for which other threads may wait. See `Pool`."""
+        return await self.pool.run(call, gone, seconds)
+
+    async def read(
+        self,
+        call: Callable[[], Any],
+        gone: Callable[[], Awaitable[object]],
+        seconds: float,
+        timeout: float | None,
+        is_large: bool = False,
+    ) -> Any:
+        """Run a call that only reads within a budget. timeout: the seconds that it may take, if it
+        says so; is_large: whether it is known to be large, and so leaves half of the threads to
+        others. A call that turns out to be large, while others wait, is run again."""
+        if not (is_large and self.pool.is_busy()):
+            try:
+                budget = self._budget(timeout, self.pool.is_awaited)
+                return await self.pool.run(call, gone, seconds, budget)
+            except LargeRequestError:
+                pass
+        return await self._large.run(call, gone, seconds, self._budget(timeout, None))
+
+    def _budget(self, timeout: float | None, is_awaited: Callable[[], bool] | None) -> Budget:
+        return Budget(timeout or self._seconds, self._memory, self._together, is_awaited)
+
+    def close(self) -> None:
+        """End the threads, as `Pool.close`."""
+        self.pool.close()
+        self._large.close()
 
 
 class _Watch:
@@ -175,6 +229,7 @@ async def _until_begun(
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]
+Turn: TypeAlias = Callable[[], Awaitable[None]]
 # zlib's wbits for each Content-Encoding.
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
 INFLATES = 1_032  # times as many bytes as there were is the most that DEFLATE gives
@@ -232,12 +287,49 @@ class BodyBudget:
                 self._bytes -= taken
 
 
+LARGE_BODY = 1 << 20  # bytes
+TURN = 2.0  # seconds
+
+
+class Turns:
+    """Has few large bodies received and answered at once, since receiving many would leave the loop
+    no time for others. A turn begins with the second megabyte that has come, and ends after two
+    seconds, so that clients that send nothing keep nobody waiting. count: how many at once."""
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+
+    @contextmanager
+    def given(self) -> Iterator[Turn]:
+        """Yields what waits for a turn, which ends with the `with` body."""
+        ending: list[asyncio.TimerHandle] = []
+
+        async def begin() -> None:
+            await self._free.acquire()
+            ending.append(asyncio.get_running_loop().call_later(TURN, end))
+
+        def end() -> None:
+            if ending:
+                ending.pop().cancel()
+                self._free.release()
+
+        try:
+            yield begin
+        finally:
+            end()
+
+
 async def whole_body(
-    receive: Receive, headers: dict[bytes, bytes], most: int, seconds: float, take: Take
+    receive: Receive,
+    headers: dict[bytes, bytes],
+    most: int,
+    seconds: float,
+    take: Take,
+    turn: Turn | None = None,
 ) -> bytes:
-    """The bytes of a body, inflated. take: that of a `BodyBudget`. Raises Refused for a body that
-    is too large (413), can't be inflated (400, 415) or arrives too late (408), and BusyError by
-    `take`."""
+    """The bytes of a body, inflated. take: that of a `BodyBudget`; turn: that of `Turns`. Raises
+    Refused for a body that is too large (413), can't be inflated (400, 415) or arrives too late
+    (408), and BusyError by `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > most:
         raise too_large(most)
@@ -256,6 +348,9 @@ async def whole_body(
             if size > most:
                 raise too_large(most)
             take(len(parts[-1]))
+            if size > LARGE_BODY and turn is not None:
+                await turn()
+                turn = None
             more = message.get("more_body", False)
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     window = ENCODINGS[encoding]

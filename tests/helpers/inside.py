@@ -128,7 +128,7 @@ def jobs(application: Any) -> Any:
 
 def pool(application: Any) -> Any:
     """The threads that answer requests."""
-    return application._pool
+    return application._workers
 
 
 def threads(application: Any) -> int:

@@ -18,7 +18,6 @@ import orjson
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2
 
-from retrieval_store.base.budget import Budget, MemoryBudget
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError
@@ -26,7 +25,7 @@ from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.server.answers import TEXT, Response
 from retrieval_store.server.auth import END_WITHIN, NO_ACCESS, Gate, RpcListening, ServerSettings
 from retrieval_store.server.grpc.table import PROCEDURES, Procedure
-from retrieval_store.server.limits import BodyBudget, Pool
+from retrieval_store.server.limits import BodyBudget, Workers
 from retrieval_store.server.request import RequestContext, Served
 from retrieval_store.server.routes import ROUTES, Access, Route
 from retrieval_store.server.sending import refusal_of
@@ -53,15 +52,14 @@ CODES: Mapping[int, StatusCode] = {
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What gRPC calls share with HTTP requests: the store, the gate, the threads, and the budgets
-    for bodies and for what requests need."""
+    """What gRPC calls share with HTTP requests: the store, the gate, the threads, and the budget
+    for bodies."""
 
     served: Served
     settings: ServerSettings
     gate: Gate
-    pool: Pool
+    workers: Workers
     bodies: BodyBudget
-    memory: MemoryBudget
 
 
 class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
@@ -172,22 +170,23 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return _written(procedure, route.answer(call), began)
 
         if len(sent) > self._limits.parsed_at_once:
-            return await self._in_thread(route, None, lambda: work(read()))
+            return await self._in_thread(route, None, lambda: work(read()), is_large=True)
         call = read()
         return await self._in_thread(route, call.timeout, partial(work, call))
 
-    async def _in_thread(self, route: Route, timeout: int | None, work: Any) -> bytes:
+    async def _in_thread(
+        self, route: Route, timeout: int | None, work: Any, is_large: bool = False
+    ) -> bytes:
         """The result of work in a thread. gRPC cancels the call when the client has gone or the
         deadline has passed; work that is still waiting isn't begun then."""
         longest = self._limits.queue_seconds
         seconds = min(timeout or longest, longest)
-        budget = None
+        workers = self._shared.workers
         if route.access == "read":
-            taken = timeout or self._limits.request_seconds
-            budget = Budget(taken, self._limits.request_memory, self._shared.memory)
-        return await self._shared.pool.run(  # type: ignore[no-any-return]
-            work, _never, seconds, budget
-        )
+            answer = await workers.read(work, _never, seconds, timeout, is_large)
+        else:
+            answer = await workers.run(work, _never, seconds)
+        return answer  # type: ignore[no-any-return]
 
 
 def _written(procedure: Procedure, result: Any, began: float) -> bytes:

@@ -70,6 +70,7 @@ class NotFoundError(RetrievalStoreError, ValueError, KeyError):
 
     __str__ = Exception.__str__  # KeyError would show the message in quotes
     was_there = False  # when it was opened, and has been deleted since
+    missing: tuple[int | str, ...] = ()  # ids of points that aren't there
 
     @classmethod
     def of_deleted(cls, what: str) -> "NotFoundError":

@@ -4,7 +4,8 @@
 of vectors; `validation` checks arguments and JSON values; `analysis` splits texts into words;
 `fusion` combines rankings; `pca` projects vectors onto a plane; `html` renders tables;
 `platform` has what stores on disk need of the operating system: locks, syncs, maps, names;
-`system` describes processes, and makes texts printable; `tracing` has loggers, spans and progress
-bars; `locks` has locks that interrupts release; `threads` runs blocking calls for event loops;
-`dataclasses` makes the standard library's dataclasses in less time. It may use `errors` alone.
+`system` describes processes, and makes texts printable; `budget` counts what a request needs;
+`tracing` has loggers, spans and progress bars; `locks` has locks that interrupts release; `threads`
+runs blocking calls for event loops; `dataclasses` makes the standard library's dataclasses in less
+time. It may use `errors` alone.
 """

@@ -20,10 +20,10 @@ from retrieval_store.errors import (
 
 MEGABYTE = 1_000_000
 LARGE, LARGE_TIME = 20 * MEGABYTE, 0.1  # bytes and seconds from which on a request is large
-WORK = 100_000_000  # steps of Python or SQL at most that a request may need, of some 100 ns each
+STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may need
 
 
-class MemoryBudget:
+class RequestMemory:
     """The memory of all requests together. most: bytes."""
 
     def __init__(self, most: int) -> None:
@@ -47,20 +47,24 @@ class LargeRequestError(Exception):
 
 class Budget:
     """What a request may take. seconds: from now on; memory: bytes; together: of all requests;
+    steps: of Python or SQL;
     is_awaited: whether others wait for this thread, where LargeRequestError is raised once the
     request turns out to be large; None where it may be."""
 
     __slots__ = (
-        "_began", "_cpu", "_is_awaited", "_memory", "_seconds", "_taken", "_together", "is_stopped",
+        "_began", "_cpu", "_is_awaited", "_memory", "_seconds", "_steps", "_taken", "_together",
+        "is_stopped",
     )  # fmt: skip
 
     def __init__(
         self,
         seconds: float,
         memory: int,
-        together: MemoryBudget,
+        together: RequestMemory,
         is_awaited: Callable[[], bool] | None = None,
+        steps: int = STEPS,
     ) -> None:
+        self._steps = steps
         self._seconds, self._began = seconds, time.monotonic()
         self._memory, self._taken, self._together = memory, 0, together
         self._is_awaited, self._cpu = is_awaited, 0.0
@@ -111,10 +115,10 @@ class Budget:
     def work(self, steps: int, what: str, count: int) -> None:
         """Refuse what would take too long whatever the machine is."""
         self.check()
-        if steps > WORK:
+        if steps > self._steps:
             raise RequestTooLargeError(
                 f"the request needs {count:,} {what}, of which a request may have some "
-                f"{WORK * count // steps:,} here"
+                f"{self._steps * count // steps:,} here"
             )
 
 

@@ -30,6 +30,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidMetadataError,
     InvalidTypeError,
+    NotFoundError,
 )
 
 JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
@@ -231,6 +232,13 @@ def list_ids(ids: Sequence[str | int]) -> str:
     """The first ten ids, and how many more there are, for a message."""
     more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
     return ", ".join(map(repr, ids[:LISTED])) + more
+
+
+def absent_ids(ids: Sequence[str | int]) -> NotFoundError:
+    """The error for points that were to be changed and aren't there."""
+    error = NotFoundError(f"ids that aren't there: {list_ids(ids)}; nothing was written")
+    error.missing = tuple(ids)
+    return error
 
 
 _Item = TypeVar("_Item", bound=Hashable)

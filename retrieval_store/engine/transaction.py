@@ -15,7 +15,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import NOWHERE, Bools, Ints, distinct
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.validation import Payload, list_ids
+from retrieval_store.base.validation import Payload, absent_ids
 from retrieval_store.engine.access import (
     Access,
     CachedState,
@@ -31,7 +31,6 @@ from retrieval_store.engine.state.state import View, advance, rows_of
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.log import finish, present_pks, read_changes
 from retrieval_store.engine.storage.schema import PAYLOAD, named_space, pks_of_ids
-from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.nodes import Expression, Not, all_of
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import (
@@ -302,7 +301,5 @@ class Transaction:
             known = pks_of_ids(self._write.connection, ids)
             absent = [point_id for point_id in ids if point_id not in known]
             if absent:
-                raise NotFoundError(
-                    f"ids that aren't there: {list_ids(absent)}; nothing was written"
-                )
+                raise absent_ids(absent)
         return distinct(self._overlay.chosen(ids, expression, None))

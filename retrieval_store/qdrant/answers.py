@@ -25,9 +25,8 @@ from retrieval_store.qdrant.filters import grouping_by, parse_id
 from retrieval_store.qdrant.query import named_by, step_of
 from retrieval_store.qdrant.read import Selection, expression_of, make_model, retrieve
 from retrieval_store.qdrant.strict_mode import (
-    MATCHED,
     check_filter,
-    check_key,
+    check_group_key,
     check_limit,
     check_searches,
 )
@@ -193,7 +192,7 @@ def query_groups(
         if not isinstance(number, int) or number < 1:
             raise bad_request(f"{name} is {quote(number)}, expected 1 or more")
     check_limit(opened, limit * group_size)
-    check_key(opened, group_by, MATCHED)
+    check_group_key(opened, group_by)
     step = step_of(collections, opened, request)
     fields = selection.fields(_has_versions(step))
     grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes_by_path)
@@ -215,7 +214,7 @@ def _look_up(
     """Give each group the point of another collection whose id is the group's value."""
     if isinstance(with_lookup, str):
         with_lookup = models.WithLookup(collection=with_lookup)
-    source = collections.opened(with_lookup.collection)
+    source = collections.looked_up(with_lookup.collection)
     payload = True if with_lookup.with_payload is None else with_lookup.with_payload
     ids = [group.id for group in groups]
     records = retrieve(source, ids, payload, with_lookup.with_vectors or False)
@@ -235,7 +234,7 @@ def matrix(
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
             raise bad_request(f"{name} is {quote(number)}, expected {least} or more")
-    check_limit(opened, sample)
+    check_limit(opened, sample * limit)
     check_filter(opened, query_filter)
     name, expression = opened.vector(using or UNNAMED).name, expression_of(opened, query_filter)
     ids, a, b, scores = opened.points.pairs(name, expression, sample, limit)

@@ -5,6 +5,7 @@ as a server reports it.
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from qdrant_client import models
@@ -28,7 +29,7 @@ from retrieval_store.qdrant.config import (
     stored_of,
     with_sizes,
 )
-from retrieval_store.qdrant.errors import not_found, wrong
+from retrieval_store.qdrant.errors import Refused, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import parse_filled
 from retrieval_store.query.protocols import EmbeddedPoints, EmbeddedStore
 from retrieval_store.query.types import CollectionRecord
@@ -49,7 +50,7 @@ class CollectionHandle:
         """The vector space of this name; Refused without one."""
         found = self.configuration.by_name.get(name)
         if found is None:
-            raise wrong(f"Not existing vector name error: {name}")
+            raise wrong(f"Wrong input: Not existing vector name error: {name}")
         return found
 
 
@@ -78,6 +79,16 @@ class Collections:
             raise not_found(f"Not found: Collection `{name}` doesn't exist!") from None
         points = store.points(record.id)
         return CollectionHandle(record, self._configuration(record, points), points)
+
+    def looked_up(self, name: str) -> CollectionHandle:
+        """The same for a collection in which points are looked up, of which servers say it in other
+        words."""
+        try:
+            return self.opened(name)
+        except Refused as error:
+            if error.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            raise not_found(f"Not found: Collection {name} not found") from None
 
     def name_of(self, name: str) -> str:
         """The name of the collection that an alias leads to; any other name as it is."""

@@ -300,15 +300,20 @@ def checked_vector_name(name: Any, sparse: bool) -> str:
     return name
 
 
+def size_refused(name: str, size: int) -> str:
+    """What a server says of a size."""
+    at = f"vectors.{name}.size" if name else "vectors.size"
+    said = f"value {size} invalid, must be from 1 to {LARGEST_SIZE}"
+    return f"Validation error in JSON body: [{at}: {said}]"
+
+
 def dense_params(name: str, params: Any) -> dict[str, Any]:
     """The parameters of a dense vector space, as stored."""
     stored: dict[str, Any] = plain(_model(params, models.VectorParams))
     if stored["size"] == 0:
-        raise wrong(f"vectors {name!r} have size 0, expected 1 to {LARGEST_SIZE}")
+        raise wrong(size_refused(name, 0))
     if not 0 < stored["size"] <= LARGEST_SIZE:
-        raise bad_request(
-            f"vectors {name!r} have size {stored['size']}, expected 1 to {LARGEST_SIZE}"
-        )
+        raise bad_request(size_refused(name, stored["size"]))
     _tell_of_turbo(stored)
     return stored
 
@@ -345,7 +350,9 @@ def new_configuration(
         for name, params in (sparse_vectors or {}).items()
     }
     if both := dense.keys() & sparse.keys():
-        raise wrong(f"the vector name {min(both)!r} stands for dense and for sparse vectors")
+        raise wrong(
+            f"Dense and sparse vector names must be unique - duplicate found with '{min(both)}'"
+        )
     given = {name: value for name, value in settings.items() if value is not None}
     configuration = with_settings(CollectionConfig(dense, sparse), given)
     tell_once(given)

@@ -134,6 +134,9 @@ def answering(method: Method) -> Method:
         except (Refused, ClientClosedError):
             raise
         except RetrievalStoreError as error:
+            if isinstance(error, NotFoundError) and error.missing:
+                said = f"Not found: No point with id {error.missing[0]} found"
+                raise not_found(said) from error
             for kind, status in STATUSES:
                 if isinstance(error, kind):
                     raise Refused(status, str(error)) from error

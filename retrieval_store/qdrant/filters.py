@@ -345,7 +345,9 @@ class _FilterParser:
             if (value := getattr(given, name)) is not None
         ]
         if not conditions:
-            raise bad_request(f"the condition on {given.key!r} says nothing")
+            raise bad_request(
+                f"Validation error in JSON body: the condition on {given.key!r} has no field"
+            )
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
     def _sizes(self, path: JsonPath, given: models.FieldCondition) -> Expression | None:

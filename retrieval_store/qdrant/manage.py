@@ -25,12 +25,20 @@ from retrieval_store.qdrant.config import (
     new_configuration,
     plain,
     settings_of,
+    size_refused,
     space_of,
     sparse_params,
     tell_once,
     with_settings,
 )
-from retrieval_store.qdrant.errors import Refused, check_given, not_found, to_write, wrong
+from retrieval_store.qdrant.errors import (
+    Refused,
+    bad_request,
+    check_given,
+    not_found,
+    to_write,
+    wrong,
+)
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.strict_mode import SIZES, check_indexes
 from retrieval_store.query.protocols import EmbeddedStore
@@ -126,8 +134,17 @@ def update(
 def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
     for name in diffs:
         if name not in old:
-            raise wrong(f"Not existing vector name error: {name}")
-    return {name: merge_settings(params, diffs.get(name)) for name, params in old.items()}
+            raise wrong(f"Wrong input: Not existing vector name error: {name}")
+    return {name: _with_diff(params, diffs.get(name)) for name, params in old.items()}
+
+
+def _with_diff(old: Payload, diff: Any) -> Payload:
+    """The parameters of a vector space with those of a diff. Another quantization takes the place
+    of the one before; "Disabled" ends it."""
+    new = merge_settings(old, diff)
+    if new.get("quantization_config") == models.Disabled.DISABLED.value:
+        del new["quantization_config"]
+    return new
 
 
 def _merge_metadata(old: Payload | None, new: Payload) -> Payload | None:
@@ -152,7 +169,10 @@ def add_vector(
     if sparse:
         params = sparse_params(models.SparseVectorParams.model_validate(plain(config.sparse)))
     else:
-        params = dense_params(name, models.VectorParams.model_validate(plain(config.dense)))
+        given = models.VectorParams.model_validate(plain(config.dense))
+        if given.size == 0:  # which is 400 for a new collection
+            raise bad_request(size_refused(name, 0))
+        params = dense_params(name, given)
 
     def edit(old: CollectionConfig) -> CollectionConfig:
         if name in old.by_name:

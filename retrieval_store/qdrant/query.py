@@ -116,7 +116,7 @@ class Inputs:
         vector = opened.vector(using or UNNAMED)
         if lookup is None:
             return cls(opened, vector, opened, vector)
-        source = collections.opened(lookup.collection)
+        source = collections.looked_up(lookup.collection)
         theirs = source.vector(lookup.vector or using or UNNAMED)
         if (theirs.kind, theirs.size) != (vector.kind, vector.size):
             raise wrong(
@@ -273,7 +273,7 @@ class _FormulaParser:
         return ScoreOf(int(found[1] or 0), 0.0 if default is None else default)
 
     def _at(self, name: str, uses: Sequence[Use]) -> Variable:
-        check_key(self._opened, name, uses)
+        check_key(self._opened, name, uses, "formula expression")
         return parse_variable(name, self._opened.configuration.indexes_by_path)
 
     def _default(self, name: str) -> Any:
@@ -595,7 +595,10 @@ def _check_sources(value: Any) -> None:
     """Refuse a step that needs prefetches, or has some that it doesn't rank."""
     query, sources = value.query, _sources(value)
     if sources and query is None:
-        raise wrong("a prefetch needs a query that ranks what it finds")
+        raise wrong(
+            "Bad request: A query is needed to merge the prefetches. Can't have prefetches without "
+            "defining a query."
+        )
     if isinstance(query, NEEDS_SOURCES) and not sources:
         raise wrong(f"{type(query).__name__} needs a prefetch")
     for one in sources:
@@ -657,6 +660,12 @@ def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
 def _feedback(inputs: Inputs, given: models.RelevanceFeedbackInput) -> RelevanceFeedback:
     """Pairs of examples with different scores, weighted by the difference."""
     naive = given.strategy.naive
+    at = "Validation error in JSON body: [internal.query.relevance_feedback"
+    if not given.feedback:
+        raise bad_request(f"{at}.feedback: feedback elements must be non-empty]")
+    if naive.b < 0:
+        said = f"value {float(naive.b)!r} invalid, must be 0.0 or larger"
+        raise bad_request(f"{at}.strategy.naive.b: {said}]")
     target = inputs.example(given.target)
     vectors = inputs.examples(one.example for one in given.feedback)
     examples = zip(vectors, [one.score for one in given.feedback], strict=True)

@@ -142,10 +142,17 @@ MEASURED_EACH = 32
 MAX_MEASURED = 1024  # collections
 
 
-def _refuse(what: str, value: Any, most: Any, setting: str) -> None:
-    raise Refused(
-        STRICT_MODE_STATUS, f"Forbidden: {what} is {value}, strict mode allows {most} ({setting})"
-    )
+def _refuse(said: str, what_helps: str, setting: str) -> None:
+    """Refuse in the words of a server, which programs look for."""
+    raise Refused(STRICT_MODE_STATUS, f"Forbidden: {said}. Help: {what_helps} ({setting})")
+
+
+def _refuse_more(what: str, value: Any, most: Any, setting: str) -> None:
+    _refuse(f'Limit exceeded {value} > {most} for "{what}"', f"have {most} at most", setting)
+
+
+def _refuse_exact() -> None:
+    _refuse("Exact search disabled!", "set exact=false", "search_allow_exact")
 
 
 def check_limit(opened: CollectionHandle, limit: int | None) -> None:
@@ -153,7 +160,7 @@ def check_limit(opened: CollectionHandle, limit: int | None) -> None:
     strict = opened.configuration.strict
     most = strict.max_query_limit
     if most is not None and limit is not None and limit > most:
-        _refuse("limit", limit, most, "max_query_limit")
+        _refuse_more("limit", limit, most, "max_query_limit")
 
 
 def check_search(opened: CollectionHandle, params: models.SearchParams | None) -> None:
@@ -162,21 +169,26 @@ def check_search(opened: CollectionHandle, params: models.SearchParams | None) -
     if params is None:
         return
     if params.exact and strict.search_allow_exact is False:
-        _refuse("exact", True, False, "search_allow_exact")
+        _refuse_exact()
     oversampling = params.quantization.oversampling if params.quantization else None
     most_sampled = strict.search_max_oversampling
     if most_sampled is not None and oversampling is not None and oversampling > most_sampled:
-        _refuse("oversampling", oversampling, most_sampled, "search_max_oversampling")
+        _refuse_more("oversampling", oversampling, most_sampled, "search_max_oversampling")
     most = strict.search_max_hnsw_ef
     if most is not None and params.hnsw_ef is not None and params.hnsw_ef > most:
-        _refuse("hnsw_ef", params.hnsw_ef, most, "search_max_hnsw_ef")
+        _refuse_more("hnsw_ef", params.hnsw_ef, most, "search_max_hnsw_ef")
 
 
-def check_batch(opened: CollectionHandle, points: int) -> None:
+def check_batch(opened: CollectionHandle, points: int, what: str = "upsert limit") -> None:
     """Check how many points a call writes."""
-    strict = opened.configuration.strict
-    if strict.upsert_max_batchsize is not None and points > strict.upsert_max_batchsize:
-        _refuse("the batch", points, strict.upsert_max_batchsize, "upsert_max_batchsize")
+    most = opened.configuration.strict.upsert_max_batchsize
+    if most is not None and points > most:
+        _refuse_more(what, points, most, "upsert_max_batchsize")
+
+
+def check_updates(opened: CollectionHandle, points: int) -> None:
+    """Check of how many points a call replaces vectors."""
+    check_batch(opened, points, "update limit")
 
 
 def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
@@ -184,13 +196,13 @@ def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
     strict = opened.configuration.strict
     most = strict.max_timeout
     if most is not None and timeout is not None and timeout > most:
-        _refuse("timeout", timeout, most, "max_timeout")
+        _refuse_more("timeout", timeout, most, "max_timeout")
 
 
 def check_exact(opened: CollectionHandle, exact: bool) -> None:
     """Check whether exact counting is allowed."""
     if exact and opened.configuration.strict.search_allow_exact is False:
-        _refuse("exact", True, False, "search_allow_exact")
+        _refuse_exact()
 
 
 def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
@@ -204,8 +216,9 @@ def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
     if not graph.get("payload_m") or not _names_a_tenant(opened, value):
         raise Refused(
             STRICT_MODE_STATUS,
-            f"Forbidden: vectors {name!r} have no graph (m=0), and strict mode allows no search "
-            "without (search_allow_exact)",
+            f"Forbidden: Request is forbidden on '{name}' because global vector indexing is "
+            "disabled (hnsw_config.m = 0). Help: Use tenant-specific filter, enable global vector "
+            "indexing or enable strict mode `search_allow_exact` option",
         )
 
 
@@ -223,20 +236,22 @@ def check_filter(opened: CollectionHandle, value: Any, updating: bool = False) -
     conditions = conditions_in(value)
     most = strict.filter_max_conditions
     if most is not None and len(conditions) > most:
-        _refuse("the number of conditions", len(conditions), most, "filter_max_conditions")
+        said = f"Filter condition limit reached ({len(conditions)} > {most})"
+        _refuse(said, "have fewer conditions", "filter_max_conditions")
     for condition in conditions:
         _check_condition(strict, condition)
     allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
     if allowed is False and isinstance(value, models.Filter):
         found = unindexed_key(value, opened.configuration.indexes_by_path)
         if found is not None:
-            _refuse_unindexed(*found)
+            _refuse_unindexed(*found, "filter")
 
 
 def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
     size, most = _size(condition), strict.condition_max_size
     if most is not None and size > most:
-        _refuse("the number of values in a condition", size, most, "condition_max_size")
+        said = f"Condition size limit reached ({size} > {most})"
+        _refuse(said, "have fewer values in a condition", "condition_max_size")
     if isinstance(getattr(condition, "match", None), models.MatchSubstring):
         raise Refused(
             STRICT_MODE_STATUS,
@@ -245,21 +260,37 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
         )
 
 
-def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> None:
+def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use], instead: str) -> None:
     """Check a key outside of filters: it needs an index with one of these uses where conditions
-    need one."""
+    need one. instead: what else would help."""
     if opened.configuration.strict.unindexed_filtering_retrieve is not False:
         return
     path = parse_path(key)
     if not serves(opened.configuration.indexes_by_path.get(path), uses):
-        _refuse_unindexed(path, uses)
+        _refuse_unindexed(path, uses, instead)
 
 
-def _refuse_unindexed(path: JsonPath, uses: Sequence[Use]) -> None:
+def check_group_key(opened: CollectionHandle, key: str) -> None:
+    """Check the key by which hits are grouped, in the same way."""
+    if opened.configuration.strict.unindexed_filtering_retrieve is not False:
+        return
+    path = parse_path(key)
+    index = opened.configuration.indexes_by_path.get(path)
+    if not serves(index, MATCHED):
+        found = "" if index is None else f'of type "{str(kind_of(index)).capitalize()}" '
+        said = f"Index {found}found" if found else "Index required but not found"
+        raise Refused(
+            STRICT_MODE_STATUS,
+            f'Bad request: {said} for "{path}". Help: Create an index supporting `match` for this '
+            "key.",
+        )
+
+
+def _refuse_unindexed(path: JsonPath, uses: Sequence[Use], instead: str) -> None:
     raise Refused(
         STRICT_MODE_STATUS,
-        f'Bad request: Index required but not found for "{path}": create one that serves '
-        f"{' or '.join(uses)}, or allow unindexed filtering in strict mode",
+        f'Bad request: Index required but not found for "{path}" of one of the following types: '
+        f"[{', '.join(uses)}]. Help: Create an index for this key or use a different {instead}.",
     )
 
 
@@ -290,7 +321,7 @@ def check_searches(opened: CollectionHandle, count: int) -> None:
     """Check how many queries a batch has."""
     most = opened.configuration.strict.search_max_batchsize
     if most is not None and count > most:
-        _refuse("the batch", count, most, "search_max_batchsize")
+        _refuse_more("search batch size", count, most, "search_max_batchsize")
 
 
 def check_columns(
@@ -305,14 +336,19 @@ def check_columns(
         several = (strict.multivector_config or {}).get(name)
         for item in column.items:
             if isinstance(item, SparseVector):
-                _check_length(sparse.max_length if sparse else None, len(item.indices))
+                most, length = sparse.max_length if sparse else None, len(item.indices)
+                if most is not None and length > most:
+                    said = f"Sparse vector '{name}' has a limit of {most} indices"
+                    _refuse_long(said, length, "max_length")
             else:
-                _check_length(several.max_vectors if several else None, len(item))
+                most, length = several.max_vectors if several else None, len(item)
+                if most is not None and length > most:
+                    said = f"Multivector '{name}' has a limit of {most} vectors"
+                    _refuse_long(said, length, "max_vectors")
 
 
-def _check_length(most: int | None, length: int) -> None:
-    if most is not None and length > most:
-        _refuse("the length of a vector", length, most, "max_length, max_vectors")
+def _refuse_long(said: str, length: int, setting: str) -> None:
+    _refuse(f"{said}, but {length} were provided!", "have fewer", setting)
 
 
 def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
@@ -332,7 +368,15 @@ def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
     for setting in checked:
         most = limits[setting]
         if most is not None and sizes[setting] >= most:
-            _refuse("the size", sizes[setting], f"less than {most} before a write", setting)
+            said = _SAID_OF_SIZES[setting].format(most, most / 1_000_000)
+            _refuse(f"{said} reached!", "delete points", setting)
+
+
+_SAID_OF_SIZES = {
+    "max_collection_payload_size_bytes": "Max payload storage size limit of {1:g}MB",
+    "max_collection_vector_size_bytes": "Max vector storage size limit of {1:g}MB",
+    "max_points_count": "Max points count limit of {0}",
+}
 
 
 def check_indexes(opened: CollectionHandle, key: str) -> None:
@@ -341,7 +385,9 @@ def check_indexes(opened: CollectionHandle, key: str) -> None:
     most = strict.max_payload_index_count
     there = len(opened.configuration.indexes.keys() | {key})
     if most is not None and there > most:
-        _refuse("the number of payload indexes", there, most, "max_payload_index_count")
+        said = f"Collection already has the maximum number of payload indices ({most})"
+        what_helps = "Please delete an existing index before creating a new one."
+        raise Refused(STRICT_MODE_STATUS, f"Forbidden: {said}. Help: {what_helps}")
 
 
 @dataclass(frozen=True, slots=True)

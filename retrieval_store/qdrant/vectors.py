@@ -23,6 +23,7 @@ from retrieval_store.qdrant.errors import bad_request, wrong
 from retrieval_store.query.types import NonDenseVector, NonDenseVectors, PointId, Points, Vectors
 
 Columns: TypeAlias = dict[str, Vectors | NonDenseVectors]
+INVALID = "Validation error in JSON body"
 LARGEST_INDEX = 2**32 - 1
 
 
@@ -53,7 +54,7 @@ def _by_name(one: Any) -> Iterable[tuple[str, Any]]:
 def refuse_empty(name: str, vector: Any) -> None:
     """Refuse a vector without numbers, in whatever space."""
     if isinstance(vector, list | tuple | np.ndarray) and len(vector) == 0:
-        raise bad_request(f"the vector {name!r} is empty")
+        raise bad_request(f"{INVALID}: dense vector must not be empty: {name!r}")
 
 
 def _positions(positions: list[int], count: int) -> Ints | None:
@@ -151,7 +152,10 @@ def several_vectors(vector: Vector, value: Any) -> Matrix:
             f"the multivector {vector.name!r} is {quote(value)}, expected lists of numbers"
         )
     if not matrix.size:
-        raise bad_request(f"the multivector {vector.name!r} is empty")
+        raise bad_request(
+            f"{INVALID}: dense vector must not be empty, and all vectors must be non-empty: "
+            f"{vector.name!r}"
+        )
     _check(vector, matrix)
     return matrix
 
@@ -165,13 +169,16 @@ def to_sparse(value: Any) -> SparseVector:
     indices = np.array(value.indices, np.int64)
     values = _as_floats(value.values)
     if len(indices) != len(values):
-        raise bad_request(f"a sparse vector has {len(indices)} indices and {len(values)} values")
+        raise bad_request(
+            f"{INVALID}: must be the same length as indices: a sparse vector has {len(indices)} "
+            f"indices and {len(values)} values"
+        )
     if len(indices) and not 0 <= indices.min() <= indices.max() <= LARGEST_INDEX:
         raise bad_request(f"a sparse vector has indices that aren't between 0 and {LARGEST_INDEX}")
     order = np.argsort(indices, kind="stable")
     indices = indices[order]
     if (indices[1:] == indices[:-1]).any():
-        raise bad_request("a sparse vector has an index twice")
+        raise bad_request(f"{INVALID}: indices must be unique: a sparse vector has one twice")
     if not np.isfinite(values).all():
         raise wrong("a sparse vector has values that are NaN or infinite")
     return SparseVector(indices.astype(np.uint32), values[order])
@@ -184,7 +191,7 @@ def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, .
     names = [with_vectors] if isinstance(with_vectors, str) else list(with_vectors)
     for name in names:
         if name not in configuration.by_name:
-            raise wrong(f"Not existing vector name error: {name}")
+            raise wrong(f"Wrong input: Not existing vector name error: {name}")
     return tuple(dict.fromkeys(names))
 
 

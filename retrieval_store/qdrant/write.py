@@ -29,7 +29,13 @@ from retrieval_store.qdrant.read import (
     make_model,
     setting,
 )
-from retrieval_store.qdrant.strict_mode import check_batch, check_columns, check_filter, check_sizes
+from retrieval_store.qdrant.strict_mode import (
+    check_batch,
+    check_columns,
+    check_filter,
+    check_sizes,
+    check_updates,
+)
 from retrieval_store.qdrant.vectors import (
     Columns,
     Selected,
@@ -200,8 +206,12 @@ def updating_vectors(
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
     if not points or any(_has_none(point.vector) for point in points):
-        raise bad_request("there are no vectors to write" if points else "there are no points")
-    check_batch(opened, len(points))
+        at = next((i for i, point in enumerate(points) if _has_none(point.vector)), 0)
+        said = f"points[{at}].vector: must specify vectors to update for point"
+        raise bad_request(
+            f"Validation error in JSON body: [{said}]" if points else "there are no points"
+        )
+    check_updates(opened, len(points))
     check_sizes(opened)
     rules = WriteRules("update", "refuse", where=where)
     batches = [

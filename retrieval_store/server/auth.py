@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from retrieval_store.base.budget import STEPS
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.system import memory_bytes
 from retrieval_store.base.validation import quote
@@ -40,8 +41,8 @@ class ServerLimits:
     for snapshots; parsed_at_once: bytes of a body that the loop parses itself; threads: threads
     that work in the store; queue: requests that may wait for one; queue_seconds: how long they may
     wait; request_seconds: seconds that reading may take, where the request doesn't say;
-    request_memory: bytes that it may need, as they are counted before it is done; memory: bytes of
-    all such requests together."""
+    request_memory, request_steps: bytes, and steps of Python or SQL, that it may need, as they are
+    counted before it is done; memory: bytes of all such requests together."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = MAX_BYTES
@@ -53,13 +54,13 @@ class ServerLimits:
     queue_seconds: float = 60.0
     request_seconds: float = 60.0
     request_memory: int = 400_000_000
+    request_steps: int = STEPS
     memory: int = field(default_factory=lambda: max(1 << 29, memory_bytes(1 << 32) // 4))
 
     def workers(self) -> Workers:
         """The threads that answer requests."""
-        return Workers(
-            self.threads, self.queue, self.request_seconds, self.request_memory, self.memory
-        )
+        of_one = self.request_seconds, self.request_memory, self.request_steps
+        return Workers(self.threads, self.queue, *of_one, self.memory)
 
 
 @dataclass(frozen=True, slots=True)

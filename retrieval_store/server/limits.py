@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
-from retrieval_store.base.budget import Budget, LargeRequestError, MemoryBudget
+from retrieval_store.base.budget import Budget, LargeRequestError, RequestMemory
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import give_back_memory
 from retrieval_store.engine.sqlite import translate_errors
@@ -139,15 +139,23 @@ class Pool:
 class Workers:
     """The threads that answer requests: those for most, and few for reads that are large, so that
     what is asked in few words is answered while others ask for much. threads, waiting: of most;
-    seconds, memory: of a read that doesn't say how long it may take; together: bytes of all."""
+    seconds, memory, steps: of a read that doesn't say how long it may take; together: bytes of
+    all."""
 
     def __init__(
-        self, threads: int, waiting: int, seconds: float, memory: int, together: int
+        self,
+        threads: int,
+        waiting: int,
+        seconds: float,
+        memory: int,
+        steps: int,
+        together: int,
     ) -> None:
         few = max(1, threads // 4)
         self.pool, self._large = Pool(threads, waiting), Pool(few, waiting)
         self.turns = Turns(2 * few)
-        self._seconds, self._memory, self._together = seconds, memory, MemoryBudget(together)
+        self._steps = steps
+        self._seconds, self._memory, self._together = seconds, memory, RequestMemory(together)
 
     async def run(
         self,
@@ -178,7 +186,8 @@ class Workers:
         return await self._large.run(call, gone, seconds, self._budget(timeout, None))
 
     def _budget(self, timeout: float | None, is_awaited: Callable[[], bool] | None) -> Budget:
-        return Budget(timeout or self._seconds, self._memory, self._together, is_awaited)
+        seconds = timeout or self._seconds
+        return Budget(seconds, self._memory, self._together, is_awaited, self._steps)
 
     def close(self) -> None:
         """End the threads, as `Pool.close`."""

@@ -172,7 +172,7 @@ def _escape_label(value: str) -> str:
 
 def _of_app() -> Iterator[str]:
     labels = (("name", "qdrant"), ("version", SPOKEN))
-    yield from _metric("app_info", "gauge", "information about the server", {labels: 1})
+    yield from _metric("app_info", "gauge", "information about qdrant server", {labels: 1})
 
 
 def _of_collections(call: RequestContext) -> Iterator[str]:

@@ -93,18 +93,21 @@ def spend_write(opened: CollectionHandle, operations: Sequence[Any]) -> None:
 
 
 def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
-    setting = f"{kind}_rate_limit"
+    exceeded = f"Rate limiting exceeded: {kind.capitalize()} rate limit exceeded"
     if cost > most:
         raise Refused(
             TOO_MANY,
-            f"Rate limiting exceeded: this counts for {cost} operations, and strict mode allows "
-            f"{most} a minute ({setting}); split it",
+            f"{exceeded}, request larger than rate limiter capacity, please try to split your "
+            f"request: it counts for {cost} operations, of {most} a minute",
         )
     lack = _buckets.lack_after(opened.record.id, kind, most, cost)
     if lack > 0.0:
+        seconds = max(1, math.ceil(lack))
+        there = max(0.0, cost - lack * most / MINUTE)
         raise RateLimited(
-            f"Rate limiting exceeded: strict mode allows {most} operations a minute ({setting})",
-            max(1, math.ceil(lack)),
+            f"{exceeded}: Operation requires {cost} tokens but only {there:.1f} were available. "
+            f"Retry after {seconds}s",
+            seconds,
         )
 
 

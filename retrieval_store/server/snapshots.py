@@ -118,6 +118,8 @@ def _find_file(call: RequestContext, location: str) -> Path:
         raise Refused(HTTPStatus.FORBIDDEN, f"Forbidden: {location} isn't fetched; upload the file")
     if url.scheme not in ("", "file"):
         raise Refused(HTTPStatus.FORBIDDEN, f"Forbidden: {location} isn't read")
+    if url.scheme == "file" and url.netloc not in ("", "localhost"):
+        raise wrong("Bad request: Invalid snapshot URI, file path must be absolute or on localhost")
     path = Path(unquote(url.path) if url.scheme == "file" else location)
     if len(path.parts) == 1:
         return snapshots.path_of(call.served.store, _opened_collection(call), str(path))
@@ -129,6 +131,6 @@ def _find_file(call: RequestContext, location: str) -> Path:
     if not inside:
         raise Refused(
             HTTPStatus.FORBIDDEN,
-            "Forbidden: a snapshot must be in the directory for them",
+            "Forbidden: Snapshot file path must be inside the snapshots directory",
         )
     return path

@@ -149,7 +149,9 @@ conditions = st.one_of(
 def _combined(inner):
     some = st.none() | st.lists(inner, max_size=3)
     least = st.none() | st.builds(
-        models.MinShould, conditions=st.lists(inner, max_size=3), min_count=st.integers(1, 3)
+        models.MinShould,
+        conditions=st.lists(inner, min_size=1, max_size=3),
+        min_count=st.integers(1, 3),
     )
     combined = st.builds(models.Filter, must=some, should=some, must_not=some, min_should=least)
     nested = st.builds(models.Nested, key=st.sampled_from(["v", "v[]", "v.x"]), filter=combined)

@@ -100,7 +100,7 @@ def test_numbers_of_numpy_are_numbers(filled):
 @pytest.mark.filterwarnings("ignore:`recreate_collection`:DeprecationWarning")
 def test_a_collection_that_cannot_be_made_anew_stays(filled):
     empty = models.VectorParams(size=0, distance=models.Distance.DOT)
-    with pytest.raises(Refused, match="size 0"):
+    with pytest.raises(Refused, match="value 0 invalid"):
         filled.recreate_collection("c", empty)
     assert filled.count("c").count == 5
 

@@ -370,7 +370,7 @@ def test_nothing_is_recovered_from_elsewhere(ask, directory, elsewhere, location
     one_more(ask)
     location = location.format(root=root, elsewhere=elsewhere)
     answer = ask("PUT", RECOVER, {"location": location})
-    assert answer.status == 403, answer
+    assert answer.status == (400 if "//server" in location else 403), answer
     assert count(ask) == 2
 
 

@@ -33,7 +33,7 @@ from retrieval_store.base.arrays import (
     distinct,
 )
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.validation import Payload, existing_ids, list_ids
+from retrieval_store.base.validation import Payload, absent_ids, existing_ids, list_ids
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.log import WriteTransaction, finish, set_present
 from retrieval_store.engine.storage.records import decode_payloads, read_records
@@ -60,7 +60,6 @@ from retrieval_store.errors import (
     DimensionMismatchError,
     IDAlreadyExistsError,
     InvalidArgumentError,
-    NotFoundError,
 )
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.types import (
@@ -290,7 +289,7 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
     pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
     if rules.on_missing == "refuse" and len(known) < len(batch.ids):
         absent = [point_id for point_id in batch.ids if point_id not in known]
-        raise NotFoundError(f"ids that aren't there: {list_ids(absent)}; nothing was written")
+        raise absent_ids(absent)
     if rules.on_existing == "refuse" and known:
         raise _exist(known)
     return pks

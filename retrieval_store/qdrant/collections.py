@@ -4,7 +4,7 @@ Shard keys are refused: a node that is no cluster has none. `collection_info` de
 as a server reports it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -185,8 +185,21 @@ def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
                 )
             },
             "update_queue": {"length": 0},
+            "warnings": [{"message": one} for one in _warnings(configuration)] or None,
         }
     )
+
+
+def _warnings(configuration: CollectionConfig) -> Iterator[str]:
+    """What of a configuration a server couldn't do."""
+    for name, params in configuration.vectors.items():
+        graph = {**configuration.hnsw_config, **(params.get("hnsw_config") or {})}
+        if not graph.get("inline_storage"):
+            continue
+        if params.get("multivector_config"):
+            yield f"vectors {name!r} have inline_storage, which multivectors can't have"
+        elif not (params.get("quantization_config") or configuration.quantization_config):
+            yield f"vectors {name!r} have inline_storage, which needs quantization"
 
 
 def _params(configuration: CollectionConfig) -> dict[str, Any]:

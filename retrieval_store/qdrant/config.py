@@ -296,7 +296,7 @@ def checked_vector_name(name: Any, sparse: bool) -> str:
             f"the vector name {name!r} has characters that none may have: {FORBIDDEN!r}"
         )
     if sparse and not name:
-        raise bad_request("a sparse vector needs a name")
+        raise bad_request("Sparse vector name cannot be empty")
     return name
 
 
@@ -314,8 +314,15 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
         raise wrong(size_refused(name, 0))
     if not 0 < stored["size"] <= LARGEST_SIZE:
         raise bad_request(size_refused(name, stored["size"]))
+    refuse_pinned(f"vectors {name!r}", stored)
     _tell_of_turbo(stored)
     return stored
+
+
+def refuse_pinned(what: str, settings: Any) -> None:
+    """Refuse memory that only some parts of a server's storage can have."""
+    if isinstance(settings, Mapping) and settings.get("memory") == "pinned":
+        raise bad_request(f"{what} have memory 'pinned', expected 'cold' or 'cached'")
 
 
 def sparse_params(params: Any) -> dict[str, Any]:
@@ -394,6 +401,7 @@ PARAMS = (
 def with_settings(old: CollectionConfig, given: Mapping[str, Any]) -> CollectionConfig:
     """A configuration in which the given settings replace the old ones."""
     params = {name: _plain(given[name]) for name in PARAMS if name in given}
+    refuse_pinned("payloads", params.get("payload"))
     for name in COUNTS:
         if given.get(name, 1) < 1:
             raise bad_request(f"{name} is {given[name]}, expected 1 or more")

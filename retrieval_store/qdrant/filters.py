@@ -346,7 +346,8 @@ class _FilterParser:
         ]
         if not conditions:
             raise bad_request(
-                f"Validation error in JSON body: the condition on {given.key!r} has no field"
+                "Validation error in JSON body: At least one field condition must be specified: "
+                f"{given.key!r} has none"
             )
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 

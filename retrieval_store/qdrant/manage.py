@@ -24,6 +24,7 @@ from retrieval_store.qdrant.config import (
     merge_settings,
     new_configuration,
     plain,
+    refuse_pinned,
     settings_of,
     size_refused,
     space_of,
@@ -142,6 +143,7 @@ def _with_diff(old: Payload, diff: Any) -> Payload:
     """The parameters of a vector space with those of a diff. Another quantization takes the place
     of the one before; "Disabled" ends it."""
     new = merge_settings(old, diff)
+    refuse_pinned("vectors", new)
     if new.get("quantization_config") == models.Disabled.DISABLED.value:
         del new["quantization_config"]
     return new

@@ -487,7 +487,13 @@ class _QueryParser:
             offset = 0  # which of them come first is left to chance, so servers skip none
         scoring, named = self._scoring(query, value, len(sources), limit)
         if threshold is not None and isinstance(scoring, OrderBy | Unranked):
-            raise wrong("score_threshold is given, but the query gives no scores to compare")
+            ordered = isinstance(scoring, OrderBy)
+            raise wrong(
+                "Bad request: Can't use score_threshold with an order_by query."
+                if ordered
+                else "Bad request: A query is needed to use the score_threshold. Can't have "
+                "score_threshold without defining a query."
+            )
         expression = expression_of(self._opened, value.filter)
         least = None if threshold is None else float(threshold)
         return QueryStep(scoring, limit, expression, (), least, offset), named
@@ -586,8 +592,12 @@ def _nearest_to(
 
 
 def _number(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, INTEGERS) or value < least:
+    if not isinstance(value, INTEGERS):
         raise bad_request(f"{name} is {quote(value)}, expected {least} or more")
+    if value < least:
+        at = f"internal.{'params.' if name == 'hnsw_ef' else ''}{name}"
+        said = f"value {value} invalid, must be {least} or larger"
+        raise bad_request(f"Validation error in JSON body: [{at}: {said}]")
     return int(value)
 
 
@@ -599,6 +609,8 @@ def _check_sources(value: Any) -> None:
             "Bad request: A query is needed to merge the prefetches. Can't have prefetches without "
             "defining a query."
         )
+    if isinstance(query, models.FusionQuery | models.RrfQuery) and value.using is not None:
+        raise wrong("Bad request: Fusion queries cannot be combined with the 'using' field.")
     if isinstance(query, NEEDS_SOURCES) and not sources:
         raise wrong(f"{type(query).__name__} needs a prefetch")
     for one in sources:

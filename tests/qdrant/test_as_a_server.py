@@ -389,9 +389,14 @@ def test_what_turbo_would_quantize_is_kept_exactly(qdrant):
 
 def test_where_things_are_held_is_shown_as_it_was_given(qdrant):
     memory = {"memory": models.Memory.PINNED, "on_disk": False}
+    held = {"memory": models.Memory.CACHED, "on_disk": False}
     vectors = models.VectorParams(
-        size=2, distance=DOT, hnsw_config=models.HnswConfigDiff(**memory), **memory
+        size=2, distance=DOT, hnsw_config=models.HnswConfigDiff(**memory), **held
     )
+    for wrong in ({"vectors_config": vectors.model_copy(update=memory)}, {"payload": memory}):
+        given = {"vectors_config": {"a": vectors}, **wrong}
+        with pytest.raises(Refused, match="have memory 'pinned'"):
+            qdrant.create_collection("pinned", **given)
     sparse = models.SparseVectorParams(index=models.SparseIndexParams(memory=models.Memory.COLD))
     scalar = models.ScalarQuantizationConfig(
         type="int8", always_ram=True, memory=models.Memory.CACHED

@@ -393,7 +393,10 @@ def test_where_things_are_held_is_shown_as_it_was_given(qdrant):
     vectors = models.VectorParams(
         size=2, distance=DOT, hnsw_config=models.HnswConfigDiff(**memory), **held
     )
-    for wrong in ({"vectors_config": vectors.model_copy(update=memory)}, {"payload": {"memory": "pinned"}}):
+    for wrong in (
+        {"vectors_config": vectors.model_copy(update=memory)},
+        {"payload": {"memory": "pinned"}},
+    ):
         given = {"vectors_config": {"a": vectors}, **wrong}
         with pytest.raises(Refused, match="have memory 'pinned'"):
             qdrant.create_collection("pinned", **given)

@@ -63,6 +63,7 @@ Job: TypeAlias = Callable[[], object]
 _log, _access = log_of("server"), log_of("access")
 MAX_JOBS_LEFT = 16  # jobs that go on after their answers
 MAX_STREAMS = 64
+OWN_SECONDS = 86_400.0  # that a read of a client of our own may take, as long as it waits
 Given: TypeAlias = Response | FileAnswer | Streamed
 
 
@@ -328,7 +329,9 @@ class Application:
             case "open":
                 answer, job = await self._aside.run(work, request.gone, seconds)
             case "read":
-                asked = workers.read(work, request.gone, seconds, call.timeout, is_large)
+                # Our own clients say themselves how long they wait, and may ask for all there is.
+                timeout = OWN_SECONDS if route.is_own else call.timeout
+                asked = workers.read(work, request.gone, seconds, timeout, is_large)
                 answer, job = await asked
             case _:
                 answer, job = await workers.run(work, request.gone, seconds)

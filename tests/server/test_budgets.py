@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from retrieval_store import Client
 from retrieval_store.base import budget
 from retrieval_store.base.budget import Budget, LargeRequestError, RequestMemory
 from retrieval_store.errors import (
@@ -15,7 +16,7 @@ from retrieval_store.errors import (
     RequestTooLargeError,
     UnavailableError,
 )
-from retrieval_store.server import Application
+from retrieval_store.server import Application, running
 from retrieval_store.server.auth import ServerLimits, ServerSettings
 from retrieval_store.server.limits import Pool, Turns, whole_body
 from tests.helpers import PATIENCE
@@ -280,3 +281,16 @@ def test_few_large_bodies_are_received_at_once():
                 await body(turn)
 
     asyncio.run(received())
+
+
+def test_our_own_clients_are_told_what_they_may_ask_for():
+    with running(":memory:") as url, Client(url=url) as client:
+        things = client.create_collection("things", embedding_function=None)
+        count = 1_000
+        things.add(ids=[str(i) for i in range(count)], embeddings=[[1.0, 2.0]] * count)
+        assert len(things.get()["ids"]) == count
+        asked = [[1.0, float(i)] for i in range(1_400)]
+        with pytest.raises(RequestTooLargeError, match="1,400,000 hits"):
+            things.query(query_embeddings=asked, n_results=count, include=[])
+        found = things.query(query_embeddings=asked[:2], n_results=2, include=[])
+        assert found["ids"] == [["0", "1"]] * 2

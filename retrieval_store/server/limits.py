@@ -250,7 +250,8 @@ DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
 # Lists and objects in a body: each takes some 100 bytes; and in one that is checked as a whole,
 # during which no other thread runs, as those of reads are, some microseconds.
 MAX_CONTAINERS, MAX_CHECKED = 2_000_000, 100_000
-_TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+# Texts of JSON. Also one that doesn't end, and none is looked at twice: anybody may send a body.
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NESTING = {dict, list}
 
 

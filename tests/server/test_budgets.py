@@ -119,6 +119,14 @@ def test_lists_and_objects_of_a_read_are_counted_outside_of_texts(ask):
     assert ask("POST", QUERY, raw=sent.encode()).json["result"]["points"] == []
 
 
+@pytest.mark.parametrize("text", [b'\\"', b"\\", b'\\"x', b'"\\'])
+def test_a_text_without_an_end_is_looked_at_once(ask, text):
+    """In a time that grows with its square this would never come to an end."""
+    sent = b'{"query": "' + text * 1_000_000 + b"[" * 200_000
+    answer = ask("POST", QUERY, raw=sent)
+    assert answer.status in (400, 413) and b"JSON" in answer.body
+
+
 def test_the_time_of_a_read_ends_and_that_of_a_write_does_not():
     ask = asking(request_seconds=1e-6)
     for method, path, body in (("POST", QUERY, {"query": VECTOR}), ("POST", MATRIX, {})):

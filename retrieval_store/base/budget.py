@@ -47,9 +47,8 @@ class LargeRequestError(Exception):
 
 class Budget:
     """What a request may take. seconds: from now on; memory: bytes; together: of all requests;
-    steps: of Python or SQL;
     is_awaited: whether others wait for this thread, where LargeRequestError is raised once the
-    request turns out to be large; None where it may be."""
+    request turns out to be large; None where it may be; steps: of Python or SQL."""
 
     __slots__ = (
         "_began", "_cpu", "_is_awaited", "_memory", "_seconds", "_steps", "_taken", "_together",

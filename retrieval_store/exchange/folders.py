@@ -42,7 +42,13 @@ from retrieval_store.loaders.images import TextLoader
 from retrieval_store.loaders.sources import Sources
 from retrieval_store.readers import FileText, Read, Section
 from retrieval_store.readers.child import ReaderProcess
-from retrieval_store.readers.files import known_readers, read_bytes, reader_name, without_reader
+from retrieval_store.readers.files import (
+    PLAIN,
+    known_readers,
+    read_bytes,
+    reader_name,
+    without_reader,
+)
 from retrieval_store.readers.passages import Passage, cutter_of
 
 Kind = Literal["texts", "images"]
@@ -504,7 +510,8 @@ class FileRecord:
 class HowRead:
     """How records are made of files. name: of the folder, in records; prefix: of ids; captions: the
     caption files of images; most: bytes of a file; links: whether links are followed; the others as
-    `sync_folder` has them; function: the embedding function."""
+    `sync_folder` has them; function: the embedding function; readers: the names of those there
+    are."""
 
     name: str
     prefix: str = ""
@@ -516,6 +523,7 @@ class HowRead:
     overlap: int = 0
     describe: Describe = None
     function: Any = None
+    readers: frozenset[str] = frozenset()
 
 
 def checked_how(how: HowRead) -> HowRead:
@@ -553,7 +561,9 @@ def read_folder(
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     most = whole_number(max_bytes, "max_bytes", 1)
     rules = rules_of("texts", False, include, exclude, gitignore, links, reader)
-    how = HowRead(str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function)
+    how = HowRead(
+        str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function, rules.readers
+    )
     refuse_no_function(on_unreadable=on_unreadable)
     cutter_of(function, overlap=overlap)
     return _read(folder, rules, checked_how(how), on_unreadable or _warn)
@@ -590,7 +600,7 @@ class RecordReader:
 
     def __init__(self, folder: Path, how: HowRead, readers: Any) -> None:
         self.folder, self.name, self.how = folder, how.name, how
-        self._readers, self._known = readers, known_readers()
+        self._readers = readers
         self._sources = {
             most: Sources((), None if how.links else folder, most, _TIMEOUT)
             for most in (_MAX_IMAGE_BYTES, how.most)
@@ -620,7 +630,7 @@ class RecordReader:
         if is_image(path):
             return [self._image(path, made)]
         if self._recipe:
-            made["recipe"] = f"{reader_name(path, self._known)} {self._recipe}"
+            made["recipe"] = f"{reader_name(path, self.how.readers)} {self._recipe}"
         key = f"{path} {made['hash']}"
         if key in self._remembered:
             return self._remembered.pop(key)
@@ -653,12 +663,12 @@ class RecordReader:
 
     def _file_text(self, path: str, data: bytes) -> FileText:
         reader = self.how.reader
-        return read_bytes(data, path, self._readers, reader=reader)
+        return read_bytes(data, path, self._readers, reader, self.how.readers)
 
     def _passages(self, path: str, file: FileText, data: bytes) -> list[Passage]:
         if self._cutter is not None:
             return self._cutter.passages(file, PurePosixPath(path).stem)
-        if reader_name(path, self._known) in PLAIN and self.how.reader is None:
+        if reader_name(path, self.how.readers) in PLAIN and self.how.reader is None:
             file = FileText([Section(_text_of(data))])
         if callable(self.how.chunk):
             return [
@@ -697,9 +707,6 @@ class RecordReader:
         if sources.root is None:
             return sources.read(str(self.folder / path))
         return sources.read_below(path)
-
-
-PLAIN = ("txt", "md", "rst")  # what is a text as it stands
 
 
 def _with_headings(section: Section) -> str:

@@ -194,7 +194,9 @@ def sync_folder(
         raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
     embed = collection._embedding_function
     how = checked_how(
-        HowRead(source, prefix, {}, most, links, reader, chunk, overlap, metadata, embed)
+        HowRead(
+            source, prefix, {}, most, links, reader, chunk, overlap, metadata, embed, rules.readers
+        )
     )
 
     def synced() -> FolderSynced:

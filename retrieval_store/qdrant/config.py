@@ -18,7 +18,7 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes import CLUSTERS, EXACT, HNSW_DEFAULTS
-from retrieval_store.qdrant.errors import bad_request, not_found, wrong
+from retrieval_store.qdrant.errors import INVALID, bad_request, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import Indexes, by_path
 from retrieval_store.qdrant.tokenizers import tokens_of
 from retrieval_store.query.types import CollectionRecord, Kind, NewSpace, SpaceRecord
@@ -304,7 +304,7 @@ def size_refused(name: str, size: int) -> str:
     """What a server says of a size."""
     at = f"vectors.{name}.size" if name else "vectors.size"
     said = f"value {size} invalid, must be from 1 to {LARGEST_SIZE}"
-    return f"Validation error in JSON body: [{at}: {said}]"
+    return f"{INVALID}: [{at}: {said}]"
 
 
 def dense_params(name: str, params: Any) -> dict[str, Any]:

@@ -94,6 +94,14 @@ def bad_request(message: str) -> Refused:
     return Refused(HTTPStatus.UNPROCESSABLE_ENTITY, message)
 
 
+INVALID = "Validation error in JSON body"
+
+
+def invalid(said: str) -> Refused:
+    """The refusal of a body that a server can parse, and finds invalid."""
+    return bad_request(f"{INVALID}: {said}")
+
+
 def wrong(message: str) -> Refused:
     """The refusal of a request that can't be carried out as it is."""
     return Refused(HTTPStatus.BAD_REQUEST, message)

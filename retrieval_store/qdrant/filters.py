@@ -45,7 +45,7 @@ from retrieval_store.filters.values import (
     HasPhrase,
     HasTokens,
 )
-from retrieval_store.qdrant.errors import bad_request, to_float
+from retrieval_store.qdrant.errors import bad_request, invalid, to_float
 from retrieval_store.qdrant.payload_indexes import (
     Indexes,
     Schema,
@@ -345,10 +345,8 @@ class _FilterParser:
             if (value := getattr(given, name)) is not None
         ]
         if not conditions:
-            raise bad_request(
-                "Validation error in JSON body: At least one field condition must be specified: "
-                f"{given.key!r} has none"
-            )
+            said = "At least one field condition must be specified"
+            raise invalid(f"{said}: {given.key!r} has none")
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
     def _sizes(self, path: JsonPath, given: models.FieldCondition) -> Expression | None:

@@ -136,6 +136,7 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
     for name in diffs:
         if name not in old:
             raise wrong(f"Wrong input: Not existing vector name error: {name}")
+        refuse_pinned(f"vectors {name!r}", plain(diffs[name]))
     return {name: _with_diff(params, diffs.get(name)) for name, params in old.items()}
 
 
@@ -143,7 +144,6 @@ def _with_diff(old: Payload, diff: Any) -> Payload:
     """The parameters of a vector space with those of a diff. Another quantization takes the place
     of the one before; "Disabled" ends it."""
     new = merge_settings(old, diff)
-    refuse_pinned("vectors", new)
     if new.get("quantization_config") == models.Disabled.DISABLED.value:
         del new["quantization_config"]
     return new

@@ -29,6 +29,7 @@ from retrieval_store.qdrant.errors import (
     NoVectorError,
     Refused,
     bad_request,
+    invalid,
     not_found,
     to_float,
     wrong,
@@ -486,12 +487,11 @@ class _QueryParser:
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
         scoring, named = self._scoring(query, value, len(sources), limit)
-        if threshold is not None and isinstance(scoring, OrderBy | Unranked):
-            ordered = isinstance(scoring, OrderBy)
+        if threshold is not None and isinstance(scoring, OrderBy):
+            raise wrong("Bad request: Can't use score_threshold with an order_by query.")
+        if threshold is not None and isinstance(scoring, Unranked):
             raise wrong(
-                "Bad request: Can't use score_threshold with an order_by query."
-                if ordered
-                else "Bad request: A query is needed to use the score_threshold. Can't have "
+                "Bad request: A query is needed to use the score_threshold. Can't have "
                 "score_threshold without defining a query."
             )
         expression = expression_of(self._opened, value.filter)
@@ -597,7 +597,7 @@ def _number(name: str, value: Any, least: int) -> int:
     if value < least:
         at = f"internal.{'params.' if name == 'hnsw_ef' else ''}{name}"
         said = f"value {value} invalid, must be {least} or larger"
-        raise bad_request(f"Validation error in JSON body: [{at}: {said}]")
+        raise invalid(f"[{at}: {said}]")
     return int(value)
 
 
@@ -672,12 +672,12 @@ def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
 def _feedback(inputs: Inputs, given: models.RelevanceFeedbackInput) -> RelevanceFeedback:
     """Pairs of examples with different scores, weighted by the difference."""
     naive = given.strategy.naive
-    at = "Validation error in JSON body: [internal.query.relevance_feedback"
+    at = "internal.query.relevance_feedback"
     if not given.feedback:
-        raise bad_request(f"{at}.feedback: feedback elements must be non-empty]")
+        raise invalid(f"[{at}.feedback: feedback elements must be non-empty]")
     if naive.b < 0:
         said = f"value {float(naive.b)!r} invalid, must be 0.0 or larger"
-        raise bad_request(f"{at}.strategy.naive.b: {said}]")
+        raise invalid(f"[{at}.strategy.naive.b: {said}]")
     target = inputs.example(given.target)
     vectors = inputs.examples(one.example for one in given.feedback)
     examples = zip(vectors, [one.score for one in given.feedback], strict=True)

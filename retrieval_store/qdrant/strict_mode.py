@@ -180,15 +180,10 @@ def check_search(opened: CollectionHandle, params: models.SearchParams | None) -
 
 
 def check_batch(opened: CollectionHandle, points: int, what: str = "upsert limit") -> None:
-    """Check how many points a call writes."""
+    """Check how many points a call writes. what: the limit, as servers call it."""
     most = opened.configuration.strict.upsert_max_batchsize
     if most is not None and points > most:
         _refuse_more(what, points, most, "upsert_max_batchsize")
-
-
-def check_updates(opened: CollectionHandle, points: int) -> None:
-    """Check of how many points a call replaces vectors."""
-    check_batch(opened, points, "update limit")
 
 
 def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
@@ -263,27 +258,33 @@ def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
 def check_key(opened: CollectionHandle, key: str, uses: Sequence[Use], instead: str) -> None:
     """Check a key outside of filters: it needs an index with one of these uses where conditions
     need one. instead: what else would help."""
-    if opened.configuration.strict.unindexed_filtering_retrieve is not False:
-        return
-    path = parse_path(key)
-    if not serves(opened.configuration.indexes_by_path.get(path), uses):
-        _refuse_unindexed(path, uses, instead)
+    lacking = _lacking_index(opened, key, uses)
+    if lacking is not None:
+        _refuse_unindexed(lacking, uses, instead)
 
 
 def check_group_key(opened: CollectionHandle, key: str) -> None:
     """Check the key by which hits are grouped, in the same way."""
-    if opened.configuration.strict.unindexed_filtering_retrieve is not False:
+    lacking = _lacking_index(opened, key, MATCHED)
+    if lacking is None:
         return
+    index = opened.configuration.indexes_by_path.get(lacking)
+    said = "Index required but not found"
+    if index is not None:
+        said = f'Index of type "{str(kind_of(index)).capitalize()}" found'
+    raise Refused(
+        STRICT_MODE_STATUS,
+        f'Bad request: {said} for "{lacking}". Help: Create an index supporting `match` for this '
+        "key.",
+    )
+
+
+def _lacking_index(opened: CollectionHandle, key: str, uses: Sequence[Use]) -> JsonPath | None:
+    """The path of a key that needs an index with one of these uses and has none; else None."""
+    if opened.configuration.strict.unindexed_filtering_retrieve is not False:
+        return None
     path = parse_path(key)
-    index = opened.configuration.indexes_by_path.get(path)
-    if not serves(index, MATCHED):
-        found = "" if index is None else f'of type "{str(kind_of(index)).capitalize()}" '
-        said = f"Index {found}found" if found else "Index required but not found"
-        raise Refused(
-            STRICT_MODE_STATUS,
-            f'Bad request: {said} for "{path}". Help: Create an index supporting `match` for this '
-            "key.",
-        )
+    return None if serves(opened.configuration.indexes_by_path.get(path), uses) else path
 
 
 def _refuse_unindexed(path: JsonPath, uses: Sequence[Use], instead: str) -> None:

@@ -19,11 +19,10 @@ from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Mat
 from retrieval_store.base.validation import INT_MAX, is_unicode, quote
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED, CollectionConfig, Vector
-from retrieval_store.qdrant.errors import bad_request, wrong
+from retrieval_store.qdrant.errors import bad_request, invalid, wrong
 from retrieval_store.query.types import NonDenseVector, NonDenseVectors, PointId, Points, Vectors
 
 Columns: TypeAlias = dict[str, Vectors | NonDenseVectors]
-INVALID = "Validation error in JSON body"
 LARGEST_INDEX = 2**32 - 1
 
 
@@ -54,7 +53,7 @@ def _by_name(one: Any) -> Iterable[tuple[str, Any]]:
 def refuse_empty(name: str, vector: Any) -> None:
     """Refuse a vector without numbers, in whatever space."""
     if isinstance(vector, list | tuple | np.ndarray) and len(vector) == 0:
-        raise bad_request(f"{INVALID}: dense vector must not be empty: {name!r}")
+        raise invalid(f"dense vector must not be empty: {name!r}")
 
 
 def _positions(positions: list[int], count: int) -> Ints | None:
@@ -152,9 +151,8 @@ def several_vectors(vector: Vector, value: Any) -> Matrix:
             f"the multivector {vector.name!r} is {quote(value)}, expected lists of numbers"
         )
     if not matrix.size:
-        raise bad_request(
-            f"{INVALID}: dense vector must not be empty, and all vectors must be non-empty: "
-            f"{vector.name!r}"
+        raise invalid(
+            f"dense vector must not be empty, and all vectors must be non-empty: {vector.name!r}"
         )
     _check(vector, matrix)
     return matrix
@@ -169,8 +167,8 @@ def to_sparse(value: Any) -> SparseVector:
     indices = np.array(value.indices, np.int64)
     values = _as_floats(value.values)
     if len(indices) != len(values):
-        raise bad_request(
-            f"{INVALID}: must be the same length as indices: a sparse vector has {len(indices)} "
+        raise invalid(
+            f"must be the same length as indices: a sparse vector has {len(indices)} "
             f"indices and {len(values)} values"
         )
     if len(indices) and not 0 <= indices.min() <= indices.max() <= LARGEST_INDEX:
@@ -178,7 +176,7 @@ def to_sparse(value: Any) -> SparseVector:
     order = np.argsort(indices, kind="stable")
     indices = indices[order]
     if (indices[1:] == indices[:-1]).any():
-        raise bad_request(f"{INVALID}: indices must be unique: a sparse vector has one twice")
+        raise invalid("indices must be unique: a sparse vector has one twice")
     if not np.isfinite(values).all():
         raise wrong("a sparse vector has values that are NaN or infinite")
     return SparseVector(indices.astype(np.uint32), values[order])

@@ -19,7 +19,7 @@ from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key, check_sharding
-from retrieval_store.qdrant.errors import Refused, bad_request, not_found, to_write, wrong
+from retrieval_store.qdrant.errors import Refused, bad_request, invalid, not_found, to_write, wrong
 from retrieval_store.qdrant.read import (
     clear_payload,
     content_of,
@@ -29,13 +29,7 @@ from retrieval_store.qdrant.read import (
     make_model,
     setting,
 )
-from retrieval_store.qdrant.strict_mode import (
-    check_batch,
-    check_columns,
-    check_filter,
-    check_sizes,
-    check_updates,
-)
+from retrieval_store.qdrant.strict_mode import check_batch, check_columns, check_filter, check_sizes
 from retrieval_store.qdrant.vectors import (
     Columns,
     Selected,
@@ -205,13 +199,12 @@ def updating_vectors(
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
     points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
-    if not points or any(_has_none(point.vector) for point in points):
-        at = next((i for i, point in enumerate(points) if _has_none(point.vector)), 0)
-        said = f"points[{at}].vector: must specify vectors to update for point"
-        raise bad_request(
-            f"Validation error in JSON body: [{said}]" if points else "there are no points"
-        )
-    check_updates(opened, len(points))
+    if not points:
+        raise bad_request("there are no points")
+    for at, point in enumerate(points):
+        if _has_none(point.vector):
+            raise invalid(f"[points[{at}].vector: must specify vectors to update for point]")
+    check_batch(opened, len(points), "update limit")
     check_sizes(opened)
     rules = WriteRules("update", "refuse", where=where)
     batches = [

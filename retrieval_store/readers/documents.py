@@ -184,7 +184,7 @@ def draw_page(data: bytes, name: str) -> str:
     try:
         import pypdfium2
     except ImportError as error:
-        raise MissingDependencyError("pictures of pages need pypdfium2") from error
+        raise _missing("the picture of a page", "pypdfium2", error) from error
     number, size = map(int, name.split())
     pdf = pypdfium2.PdfDocument(data)
     if not 1 <= number <= len(pdf):

@@ -81,12 +81,14 @@ def read_bytes(
     name: str,
     process: ReaderProcess,
     reader: Callable[[bytes, str], Read | None] | None = None,
+    known: Collection[str] | None = None,
 ) -> FileText:
-    """What a file of this name says. reader: one that is asked first, in this process. Raises
+    """What a file of this name says. reader: one that is asked first, in this process; known: see
+    `reader_name`. Raises
     DataLoaderError where the file can't be read, and InvalidTypeError for what no reader should
     return."""
     read = None if reader is None else _asked(reader, data, name)
-    plugin = reader_name(name)
+    plugin = reader_name(name, known)
     if read is not None:
         file = file_text(read, "reader")
     elif plugin is None:

@@ -53,7 +53,7 @@ from qdrant_client.http.models import models
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX, quote
-from retrieval_store.qdrant.errors import Refused, bad_request, wrong
+from retrieval_store.qdrant.errors import Refused, invalid, wrong
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.server.limits import as_json
@@ -410,7 +410,7 @@ class _Discover(_ByExamples):
         ]
         if self.target is None:
             if not pairs:
-                raise bad_request("Validation error in JSON body: neither target nor context")
+                raise invalid("neither target nor context")
             return models.ContextQuery.model_construct(context=pairs)
         examples = models.DiscoverInput.model_construct(target=self.target, context=pairs)
         return models.DiscoverQuery.model_construct(discover=examples)
@@ -656,5 +656,5 @@ def _batch(value: Any, strings: Strings, booleans: bool) -> models.Batch:
         _check_payloads(payloads)
     lengths = {len(ids), *map(len, vectors.values() if isinstance(vectors, dict) else [vectors])}
     if len(lengths | ({len(payloads)} if payloads else set())) > 1:
-        raise bad_request("Validation error in JSON body: as many ids as vectors and payloads")
+        raise invalid("as many ids as vectors and payloads")
     return make_model(models.Batch, {"ids": ids, "vectors": vectors, "payloads": payloads})

@@ -257,9 +257,9 @@ class RequestContext:
     URL's parameters; headers: by lower-case name; body: as the route's type, in which texts and
     images are still to be embedded if it `infers`; hold: keeps the connection open for so many
     seconds without a request, and calls back when it closes, where that can be known; strings: ids
-    in the body that are neither integers nor UUIDs; each: what is made
-    of the answer to each search of a batch, at once, None for nothing; is_counted: whether the
-    rates of the collection have counted it."""
+    in the body that are neither integers nor UUIDs; each: what is made of the answer to each search
+    of a batch, at once, None for nothing; is_counted: whether the rates of the collection have
+    counted it."""
 
     served: Served
     names: Mapping[str, str]

@@ -59,6 +59,16 @@ def test_pairs_are_counted_before_they_are_made(ask):
     assert len(found) == 200
 
 
+def test_comparisons_are_counted_before_they_are_made(ask):
+    def recommended(examples):
+        recommend = {"positive": [VECTOR] * examples, "strategy": "best_score"}
+        return ask("POST", QUERY, {"query": {"recommend": recommend}, "limit": 3})
+
+    assert len(recommended(100).json["result"]["points"]) == 3
+    said = refusal(recommended(500))
+    assert said.startswith("the request needs 150,000 comparisons, of which a request may have")
+
+
 def test_hits_are_counted_with_what_they_carry(ask):
     search = {"query": VECTOR, "limit": 300}
     several = {"searches": [search] * 10}

@@ -48,6 +48,7 @@ from retrieval_store.engine.search.similarity import (
     examples_of,
     rows_with_vector,
     similarities,
+    take_comparisons,
 )
 from retrieval_store.engine.state.caches import current
 from retrieval_store.engine.storage.records import has_anything, read_exactly, read_values
@@ -538,6 +539,7 @@ class Scorings:
         view = self._view
         name, examples, combine = compared_by(scoring)
         rows = rows_with_vector(view, name, self._rows(step, within))
+        take_comparisons(len(examples), len(rows))
         approximate = approximate_scores(view, name, rows, examples)
         if approximate is not None:
             rows = np.sort(rows[best_of(combine(approximate.scores), step.depth)])

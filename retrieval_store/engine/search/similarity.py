@@ -75,6 +75,11 @@ def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
     return rows[mask[rows]]
 
 
+def take_comparisons(examples: int, rows: int) -> None:
+    """Count the scores, of eight bytes each, of comparing so many examples with so many rows."""
+    budget.take(8 * examples * rows, "comparisons", examples * rows)
+
+
 def similarities(
     view: SearchView, name: str, rows: Ints, examples: Sequence[Example], weighted: bool = True
 ) -> Floats:
@@ -82,7 +87,7 @@ def similarities(
     apply idf in a sparse space that has it."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
-    budget.take(8 * len(examples) * len(rows), "comparisons", len(examples) * len(rows))
+    take_comparisons(len(examples), len(rows))
     space = view.state.spaces.get(name)
     if space is not None:
         return np.stack([_dense(space, rows, one) for one in examples])

@@ -20,6 +20,7 @@ from retrieval_store.errors import (
 
 MEGABYTE = 1_000_000
 LARGE, LARGE_TIME = 20 * MEGABYTE, 0.1  # bytes and seconds from which on a request is large
+SHORT, SHORT_TIME = MEGABYTE, 0.005  # the same of what is done while nobody else is answered
 STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may need
 
 
@@ -119,6 +120,18 @@ class Budget:
                 f"the request needs {count:,} {what}, of which a request may have some "
                 f"{self._steps * count // steps:,} here"
             )
+
+
+class ShortBudget(Budget):
+    """The budget of a request that nobody else is answered beside: LargeRequestError once it has
+    taken some milliseconds, or will take more than a megabyte."""
+
+    __slots__ = ()
+
+    def check(self) -> None:
+        """Raise LargeRequestError where the request isn't short."""
+        if self._taken > SHORT or time.monotonic() - self._began > SHORT_TIME:
+            raise LargeRequestError
 
 
 _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)

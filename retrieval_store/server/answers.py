@@ -3,7 +3,7 @@ numbers that are the same float32, and what isn't set is left out, but for what 
 null.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from qdrant_client import models
 from qdrant_client.http import models as rest
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.protocol.codec import Parts
+from retrieval_store.protocol.codec import Parts, size_of
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+PIECE = 256 * 1024  # bytes of a body that are sent at once
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 SHOWN_AS_NULL = (  # settings of a collection, by where they stand
     *(("optimizer_config", name) for name in ("max_segment_size", "memmap_threshold")),
@@ -37,9 +38,27 @@ class Response:
     parts: Parts = ()
 
     @property
-    def whole(self) -> bytes:
-        """The body in one piece."""
-        return b"".join(self.parts) if self.parts else self.body
+    def size(self) -> int:
+        """Bytes of the body."""
+        return size_of(self.parts or [self.body])
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body in pieces, each of which is sent before the next one is made; at least one."""
+        if not self.parts and len(self.body) <= PIECE:
+            yield self.body
+            return
+        few: list[Any] = []
+        size = 0
+        for part in self.parts or [self.body]:
+            whole = memoryview(part).cast("B")
+            for at in range(0, len(whole), PIECE):
+                few.append(whole[at : at + PIECE])
+                size += len(few[-1])
+                if size >= PIECE:
+                    yield b"".join(few)
+                    few, size = [], 0
+        if few or not self.size:
+            yield b"".join(few)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +96,23 @@ def answer_of(result: Any, seconds: float) -> Response:
     if isinstance(result, Response):
         return result
     body = {"result": result, "status": "ok", "time": seconds}
+    if type(result) is list and result and {Fragment}.issuperset(map(type, result)):
+        body["result"] = []
+        before, _, after = orjson.dumps(body).partition(b"[]")
+        parts = [part for one in result for part in (b",", one)]
+        return Response(200, b"", parts=[before, b"[", *parts[1:], b"]", after])
     return Response(200, orjson.dumps(body, written, OPTIONS))
 
 
-def as_fragment(result: Any) -> orjson.Fragment:
+class Fragment(bytes):
     """A part of an answer as JSON, which takes far less memory than what it is made of."""
-    return orjson.Fragment(orjson.dumps(result, written, OPTIONS))
+
+    __slots__ = ()
+
+
+def as_fragment(result: Any) -> Fragment:
+    """A part of an answer."""
+    return Fragment(orjson.dumps(result, written, OPTIONS))
 
 
 def accepted_answer(seconds: float) -> Response:
@@ -173,6 +203,7 @@ def _collection(found: models.CollectionInfo) -> Any:
 
 
 _WRITERS: Mapping[type, Callable[[Any], Any]] = {
+    Fragment: orjson.Fragment,
     models.CollectionInfo: _collection,
     models.GroupsResult: lambda found: {"groups": found.groups},
     models.PointGroup: _group,

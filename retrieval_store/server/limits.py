@@ -13,9 +13,9 @@ import asyncio
 import re
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import copy_context
 from http import HTTPStatus
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
-from retrieval_store.base.budget import Budget, LargeRequestError, RequestMemory
+from retrieval_store.base.budget import Budget, LargeRequestError, RequestMemory, ShortBudget
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import give_back_memory
 from retrieval_store.engine.sqlite import translate_errors
@@ -54,8 +54,8 @@ class Pool:
         self._threads, self._most = threads, threads + waiting
         self._executor = ThreadPoolExecutor(threads, "server")
         self._lock = Lock()
-        self._under_way = 0
-        self._closed = self._tidies = False
+        self.under_way = 0
+        self.is_closed = self._tidies = False
 
     async def run(
         self,
@@ -69,22 +69,19 @@ class Pool:
         call may take, which is stopped where nobody waits for its answer any longer. Raises
         BusyError, WaitedTooLongError, GoneError, or ClientClosedError after `close`, for a call
         that is never begun."""
-        if self._closed:
+        if self.is_closed:
             raise ClientClosedError("the server has ended")
         pending = [call]  # the executor keeps what it was given, also of a call that was given up
 
         def begun() -> Any:
-            if budget is None:
-                return pending.pop()()
-            with budget.spent():
-                return pending.pop()()
+            return _within(budget, pending.pop())
 
         with self._lock:
-            if self._under_way >= self._most:
+            if self.under_way >= self._most:
                 raise BusyError
-            waits = self._under_way >= self._threads
+            waits = self.under_way >= self._threads
             future = self._executor.submit(copy_context().run, begun)
-            self._under_way += 1
+            self.under_way += 1
         future.add_done_callback(self._ended)
         answer, start = asyncio.wrap_future(future), time.monotonic()
         watch = None
@@ -107,40 +104,79 @@ class Pool:
 
     def is_awaited(self) -> bool:
         """Whether calls wait for a thread."""
-        return self._under_way > self._threads
+        return self.under_way > self._threads
 
     def is_busy(self) -> bool:
         """Whether half of the threads are at work, or more."""
-        return self._under_way >= self._threads // 2
+        return self.under_way >= self._threads // 2
 
     def _tidy_soon(self) -> None:
         """Give back the memory that a large call has freed, after its answer."""
-        if not self._tidies and not self._closed:
+        if not self._tidies and not self.is_closed:
             self._tidies = True
             asyncio.get_running_loop().call_later(TIDIED_AFTER, self._tidy)
 
     def _tidy(self) -> None:
         self._tidies = False
-        if not self._closed:
+        if not self.is_closed:
             self._executor.submit(give_back_memory)
 
     def _ended(self, _: "Future[Any]") -> None:
         """Count one call less. A call that has begun counts until it is done, whether anyone waits
         for it or not."""
         with self._lock:
-            self._under_way -= 1
+            self.under_way -= 1
 
     def close(self) -> None:
         """End the threads once they have done the calls that were begun or are waiting."""
-        self._closed = True
+        self.is_closed = True
         self._executor.shutdown()
+
+
+QUICK, QUICK_TIMES = 0.003, 4  # seconds of a quick read, and how many in a row make a kind quick
+MAX_KINDS = 1_000
+Kind: TypeAlias = Hashable
+
+
+class QuickReads:
+    """Knows the kinds of reads that have been quick of late, which are read on the loop itself: the
+    way to a thread and back takes longer than many a query. A kind is a route and a collection. All
+    kinds must prove themselves again after a write, since the next read may have to catch up with
+    it."""
+
+    def __init__(self) -> None:
+        self._times: dict[Kind, int] = {}
+        self._writes, self._lock = 0, Lock()  # under way; a read may have to wait for them
+
+    def include(self, kind: Kind) -> bool:
+        """Whether reads of a kind are quick."""
+        return not self._writes and self._times.get(kind, 0) >= QUICK_TIMES
+
+    def note(self, kind: Kind, seconds: float) -> None:
+        """Note how long a read of a kind took."""
+        if seconds > QUICK:
+            self._times.pop(kind, None)
+        elif kind in self._times or len(self._times) < MAX_KINDS:
+            self._times[kind] = self._times.get(kind, 0) + 1
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """No kind is known to be quick while the body runs, nor right after it."""
+        with self._lock:
+            self._writes += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writes -= 1
+            self._times.clear()
 
 
 class Workers:
     """The threads that answer requests: those for most, and few for reads that are large, so that
-    what is asked in few words is answered while others ask for much. threads, waiting: of most;
-    seconds, memory, steps: of a read that doesn't say how long it may take; together: bytes of
-    all."""
+    what is asked in few words is answered while others ask for much. Reads of a kind that is known
+    to be quick need no thread. threads, waiting: of most; seconds, memory, steps: of a read that
+    doesn't say how long it may take; together: bytes of all."""
 
     def __init__(
         self,
@@ -153,7 +189,7 @@ class Workers:
     ) -> None:
         few = max(1, threads // 4)
         self.pool, self._large = Pool(threads, waiting), Pool(few, waiting)
-        self.turns = Turns(2 * few)
+        self.turns, self._quick = Turns(2 * few), QuickReads()
         self._steps = steps
         self._seconds, self._memory, self._together = seconds, memory, RequestMemory(together)
 
@@ -164,7 +200,8 @@ class Workers:
         seconds: float,
     ) -> Any:
         """Run a call to its end: one that writes, for which other threads may wait. See `Pool`."""
-        return await self.pool.run(call, gone, seconds)
+        with self._quick.writing():
+            return await self.pool.run(call, gone, seconds)
 
     async def read(
         self,
@@ -173,17 +210,59 @@ class Workers:
         seconds: float,
         timeout: float | None,
         is_large: bool = False,
+        kind: Kind | None = None,
     ) -> Any:
         """Run a call that only reads within a budget. timeout: the seconds that it may take, if it
         says so; is_large: whether it is known to be large, and so leaves half of the threads to
-        others. A call that turns out to be large, while others wait, is run again."""
+        others; kind: of what kind it is, if others of its kind may tell how long it takes. A call
+        that turns out to be large, while others wait, is run again."""
+        if kind is not None and self._quick.include(kind):
+            with suppress(LargeRequestError):
+                return self._read_here(call, kind)
         if not (is_large and self.pool.is_busy()):
-            try:
+            with suppress(LargeRequestError):
                 budget = self._budget(timeout, self.pool.is_awaited)
-                return await self.pool.run(call, gone, seconds, budget)
-            except LargeRequestError:
-                pass
+                return await self._read_there(call, gone, seconds, budget, kind)
         return await self._large.run(call, gone, seconds, self._budget(timeout, None))
+
+    def _read_here(self, call: Callable[[], Any], kind: Kind) -> Any:
+        """Run a call on the loop; LargeRequestError where it isn't as short as others of its
+        kind."""
+        if self.pool.is_closed:
+            raise ClientClosedError("the server has ended")
+        budget = ShortBudget(self._seconds, self._memory, self._together, None, self._steps)
+        began, took = time.perf_counter(), QUICK_TIMES * QUICK
+        try:
+            found = copy_context().run(_within, budget, call)
+            took = time.perf_counter() - began
+        finally:
+            self._quick.note(kind, took)
+        return found
+
+    async def _read_there(
+        self,
+        call: Callable[[], Any],
+        gone: Callable[[], Awaitable[object]],
+        seconds: float,
+        budget: Budget,
+        kind: Kind | None,
+    ) -> Any:
+        """Run a call in a thread, and note how long it took there."""
+        took = 0.0
+
+        def timed() -> Any:
+            nonlocal took
+            began = time.perf_counter()
+            try:
+                return call()
+            finally:  # as long as it would have taken alone
+                took = (time.perf_counter() - began) / max(1, self.pool.under_way)
+
+        try:
+            return await self.pool.run(timed, gone, seconds, budget)
+        finally:
+            if kind is not None and took:
+                self._quick.note(kind, took)
 
     def _budget(self, timeout: float | None, is_awaited: Callable[[], bool] | None) -> Budget:
         seconds = timeout or self._seconds
@@ -193,6 +272,14 @@ class Workers:
         """End the threads, as `Pool.close`."""
         self.pool.close()
         self._large.close()
+
+
+def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
+    """What a call returns that has a budget."""
+    if budget is None:
+        return call()
+    with budget.spent():
+        return call()
 
 
 class _Watch:

@@ -144,14 +144,16 @@ async def send_answer(
     if isinstance(answer, FileAnswer):
         await _send_file(request, send, answer, more)
         return
-    body = answer.whole
-    headers = [(b"content-length", b"%d" % len(body)), *more, *answer.headers]
+    headers = [(b"content-length", b"%d" % answer.size), *more, *answer.headers]
     if answer.media_type is not None:
         headers.append((b"content-type", answer.media_type.encode()))
     if answer.retry_after is not None:
         headers.append((b"retry-after", b"%d" % answer.retry_after))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    left = answer.size
+    for piece in answer.pieces():
+        left -= len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
 
 
 async def send_stream(

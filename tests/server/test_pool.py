@@ -8,7 +8,15 @@ import weakref
 
 import pytest
 
-from retrieval_store.server.limits import BusyError, GoneError, Pool, WaitedTooLongError
+from retrieval_store.base import budget
+from retrieval_store.errors import ClientClosedError
+from retrieval_store.server.limits import (
+    BusyError,
+    GoneError,
+    Pool,
+    WaitedTooLongError,
+    Workers,
+)
 from tests.helpers import PATIENCE
 
 
@@ -128,3 +136,98 @@ def test_it_may_be_used_on_several_loops_at_once():
 
     assert asyncio.run(fills()) == [0] * 1_001
     pool.close()
+
+
+@contextlib.contextmanager
+def workers():
+    """Some whose reads may take as much as they need."""
+    some = Workers(2, 4, PATIENCE, 1 << 30, 1 << 30, 1 << 30)
+    try:
+        yield some
+    finally:
+        some.close()
+
+
+async def becomes_quick(some, kind):
+    """Read until a read of this kind is done on the loop."""
+    async with asyncio.timeout(PATIENCE):
+        while await some.read(threading.get_ident, never, PATIENCE, None, kind=kind) != HERE:
+            pass
+
+
+HERE = threading.get_ident()
+
+
+def read_by(some, call=threading.get_ident, **options):
+    return some.read(call, never, PATIENCE, None, **options)
+
+
+def test_reads_of_a_quick_kind_need_no_thread():
+    async def main():
+        with workers() as some:
+            assert await read_by(some, kind="a") != HERE
+            await becomes_quick(some, "a")
+            assert await read_by(some, kind="b") != HERE  # others say nothing about it
+            assert await read_by(some) != HERE
+
+    asyncio.run(main())
+
+
+def test_after_a_write_and_during_it_no_kind_is_quick():
+    async def main():
+        with workers() as some:
+            await becomes_quick(some, "a")
+            begun, end = threading.Event(), threading.Event()
+
+            def write():
+                begun.set()
+                assert end.wait(PATIENCE)
+
+            writing = asyncio.ensure_future(some.run(write, never, PATIENCE))
+            assert await asyncio.to_thread(begun.wait, PATIENCE)
+            assert await read_by(some, kind="a") != HERE
+            end.set()
+            await writing
+            assert await read_by(some, kind="a") != HERE
+            await becomes_quick(some, "a")
+
+    asyncio.run(main())
+
+
+def test_a_read_that_turns_out_to_be_large_goes_on_in_a_thread():
+    at = []
+
+    def large():
+        at.append(threading.get_ident())
+        budget.take(2_000_000, "hits")
+        return threading.get_ident()
+
+    async def main():
+        with workers() as some:
+            await becomes_quick(some, "a")
+            at.clear()
+            assert await read_by(some, large, kind="a") != HERE
+            assert at[0] == HERE
+            assert len(at) == 2
+            at.clear()
+            assert await read_by(some, large, kind="a") != HERE
+            assert len(at) == 1  # it isn't tried again
+
+    asyncio.run(main())
+
+
+def test_a_quick_read_raises_what_it_raises_and_is_refused_after_the_end():
+    def wrong():
+        raise LookupError("none")
+
+    async def main():
+        with workers() as some:
+            await becomes_quick(some, "a")
+            with pytest.raises(LookupError, match="none"):
+                await read_by(some, wrong, kind="a")
+            await becomes_quick(some, "a")
+            some.close()
+            with pytest.raises(ClientClosedError):
+                await read_by(some, kind="a")
+
+    asyncio.run(main())

@@ -25,7 +25,7 @@ from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.server.answers import TEXT, Response
 from retrieval_store.server.auth import END_WITHIN, NO_ACCESS, Gate, RpcListening, ServerSettings
 from retrieval_store.server.grpc.table import PROCEDURES, Procedure
-from retrieval_store.server.limits import BodyBudget, Workers
+from retrieval_store.server.limits import BodyBudget, Kind, Workers
 from retrieval_store.server.request import RequestContext, Served
 from retrieval_store.server.routes import ROUTES, Access, Route
 from retrieval_store.server.sending import refusal_of
@@ -170,20 +170,26 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return _written(procedure, route.answer(call), began)
 
         if len(sent) > self._limits.parsed_at_once:
-            return await self._in_thread(route, None, lambda: work(read()), is_large=True)
+            return await self._done(route, None, lambda: work(read()), is_large=True)
         call = read()
-        return await self._in_thread(route, call.timeout, partial(work, call))
+        kind = None if call.infers else (route.rpc, call.names.get("collection_name"))
+        return await self._done(route, call.timeout, partial(work, call), kind=kind)
 
-    async def _in_thread(
-        self, route: Route, timeout: int | None, work: Any, is_large: bool = False
+    async def _done(
+        self,
+        route: Route,
+        timeout: int | None,
+        work: Any,
+        is_large: bool = False,
+        kind: Kind | None = None,
     ) -> bytes:
-        """The result of work in a thread. gRPC cancels the call when the client has gone or the
+        """The result of work, by the workers. gRPC cancels the call when the client has gone or the
         deadline has passed; work that is still waiting isn't begun then."""
         longest = self._limits.queue_seconds
         seconds = min(timeout or longest, longest)
         workers = self._shared.workers
         if route.access == "read":
-            answer = await workers.read(work, _never, seconds, timeout, is_large)
+            answer = await workers.read(work, _never, seconds, timeout, is_large, kind)
         else:
             answer = await workers.run(work, _never, seconds)
         return answer  # type: ignore[no-any-return]

@@ -4,10 +4,12 @@ Shard keys are refused: a node that is no cluster has none. `collection_info` de
 as a server reports it.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+import numpy as np
 from qdrant_client import models
 
 from retrieval_store.backends import Session, embedded_store
@@ -214,10 +216,20 @@ def _params(configuration: CollectionConfig) -> dict[str, Any]:
 
 
 def _count_indexed(opened: CollectionHandle) -> int:
-    """How many vectors are indexed: all sparse ones, and those in a graph where one is worth it."""
-    spaces: Any = opened.points.stats()["spaces"]
-    graphs: int = sum(min(space["indexed_slots"], space["vectors"]) for space in spaces.values())
-    return graphs + sum(one.count for one in opened.points.spaces() if one.kind == "sparse")
+    """How many vectors are indexed: all sparse ones, all of a space that is larger than the
+    collection's `indexing_threshold`, from which on programs wait for a server to index them, and
+    those in a graph."""
+    graphs: Any = opened.points.stats()["spaces"]
+    settings = {**OPTIMIZERS_REPORTED, **opened.configuration.optimizer_config}
+    threshold = settings.get("indexing_threshold") or math.inf  # kB
+    count = 0
+    for one in opened.points.spaces():
+        size = one.count * (one.dimension or 0) * np.dtype(one.datatype).itemsize / 1024
+        if one.kind == "sparse" or size > threshold:
+            count += one.count
+        elif one.name in graphs:
+            count += min(graphs[one.name]["indexed_slots"], one.count)
+    return count
 
 
 def _points(opened: CollectionHandle, key: str, index: Any) -> int:

@@ -18,7 +18,7 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes import CLUSTERS, EXACT, HNSW_DEFAULTS
-from retrieval_store.qdrant.errors import INVALID, bad_request, not_found, wrong
+from retrieval_store.qdrant.errors import INVALID, bad_request, invalid, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import Indexes, by_path
 from retrieval_store.qdrant.tokenizers import tokens_of
 from retrieval_store.query.types import CollectionRecord, Kind, NewSpace, SpaceRecord
@@ -315,7 +315,9 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
     if not 0 < stored["size"] <= LARGEST_SIZE:
         raise bad_request(size_refused(name, stored["size"]))
     refuse_pinned(f"vectors {name!r}", stored)
-    _tell_of_turbo(stored)
+    _check_ranges("vectors.?.hnsw_config", stored.get("hnsw_config"))
+    if "turbo" in stored.get("datatype", ""):
+        tell_once({"datatype": stored["datatype"]})
     return stored
 
 
@@ -328,17 +330,14 @@ def refuse_pinned(what: str, settings: Any) -> None:
 def sparse_params(params: Any) -> dict[str, Any]:
     """The parameters of a sparse vector space, as stored."""
     stored: dict[str, Any] = plain(_model(params, models.SparseVectorParams))
-    _tell_of_turbo(stored.get("index", {}))
+    datatype = stored.get("index", {}).get("datatype", "")
+    if "turbo" in datatype:
+        raise wrong(f"Wrong input: sparse vectors do not support the datatype {datatype}")
     return stored
 
 
 def _model(value: Any, kind: Any) -> Any:
     return value if isinstance(value, kind) else kind.model_validate(value or {})
-
-
-def _tell_of_turbo(params: Mapping[str, Any]) -> None:
-    if "turbo" in params.get("datatype", ""):
-        tell_once({"datatype": params["datatype"]})
 
 
 def new_configuration(
@@ -374,6 +373,11 @@ def index_to_store(key: str, schema: Any) -> dict[str, Any]:
         if isinstance(schema, models.TextIndexParams):
             tokens_of(schema)  # refuses what isn't known here
         params: dict[str, Any] = plain(schema)
+        if params.get("lookup") is False and params.get("range") is False:
+            raise invalid(
+                "[field_schema.?: Validation error: the 'lookup' and 'range' capabilities can't "
+                "be both disabled [{}]]"
+            )
         return {"data_type": str(params.pop("type")), "params": plain(schema)}
     try:
         return {"data_type": models.PayloadSchemaType(schema).value}
@@ -398,6 +402,23 @@ PARAMS = (
 )
 
 
+LEAST = {
+    "ef_construct": 4,
+    "vacuum_min_vector_number": 100,
+    "max_segment_size": 1,
+    "wal_capacity_mb": 1,
+}  # that a server allows
+
+
+def _check_ranges(place: str, settings: Any) -> None:
+    """Refuse settings that are too small. place: where they stand in a body."""
+    given = settings if isinstance(settings, Mapping) else plain(settings) if settings else {}
+    for name, least in LEAST.items():
+        value = given.get(name)
+        if isinstance(value, int) and value < least:
+            raise invalid(f"[{place}.{name}: value {value} invalid, must be {least} or larger]")
+
+
 def with_settings(old: CollectionConfig, given: Mapping[str, Any]) -> CollectionConfig:
     """A configuration in which the given settings replace the old ones."""
     params = {name: _plain(given[name]) for name in PARAMS if name in given}
@@ -405,6 +426,8 @@ def with_settings(old: CollectionConfig, given: Mapping[str, Any]) -> Collection
     for name in COUNTS:
         if given.get(name, 1) < 1:
             raise bad_request(f"{name} is {given[name]}, expected 1 or more")
+    for name in ("hnsw_config", "optimizers_config", "wal_config"):
+        _check_ranges(name, given.get(name))
     return CollectionConfig(
         old.vectors,
         old.sparse_vectors,

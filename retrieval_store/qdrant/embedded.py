@@ -48,7 +48,8 @@ def _of_collection(work: Callable[..., R], limited: bool = False) -> Callable[..
     """A method of a collection. work: the function that does it. Its parameters say what it gets:
     `collections`, `store`, `opened` (the collection), and arguments of qdrant-client's method,
     whose other arguments have no effect here. limited: whether the collection may limit the
-    timeout."""
+    timeout. Whoever calls the method may give `admit`, which is called with the collection first,
+    and refuses the call by an error."""
     parameters = signature(work).parameters
     places = [name for name in parameters if name in PLACES]
     taken = [one for name, one in parameters.items() if name not in PLACES]
@@ -57,9 +58,16 @@ def _of_collection(work: Callable[..., R], limited: bool = False) -> Callable[..
 
     @wraps(work)
     def call(
-        self: "Embedded", collection_name: str, *args: Any, timeout: Any = None, **kwargs: Any
+        self: "Embedded",
+        collection_name: str,
+        *args: Any,
+        timeout: Any = None,
+        admit: Callable[[CollectionHandle], object] | None = None,
+        **kwargs: Any,
     ) -> R:
         opened = self.collections.opened(collection_name)
+        if admit is not None:
+            admit(opened)
         if limited:
             check_timeout(opened, timeout)
             check_shard_key(kwargs.get("shard_key_selector"))
@@ -73,7 +81,7 @@ def _of_collection(work: Callable[..., R], limited: bool = False) -> Callable[..
 
 def _signature(call: Callable[..., Any], taken: Sequence[Parameter]) -> Signature:
     """The signature of a method of a collection, with these further arguments."""
-    own, name, _, timeout, rest = signature(call, follow_wrapped=False).parameters.values()
+    own, name, _, timeout, _, rest = signature(call, follow_wrapped=False).parameters.values()
     positional = [one for one in taken if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
     return Signature([own, name, *positional, timeout, rest])
 

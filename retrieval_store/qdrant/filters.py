@@ -323,6 +323,11 @@ class _FilterParser:
             case models.HasVectorCondition(has_vector=str(space)):
                 return HasVector(space)
             case models.SliceCondition(slice=part):
+                if 0 < part.total <= part.index:
+                    raise invalid(
+                        f"[filter.?.slice.index: {part.index} must be less than the total of "
+                        f"{part.total}]"
+                    )
                 return _check_node(InSlice(part.total, part.index))
         raise InvalidFilterError(f"{quote(value)} is no condition of a filter")
 

@@ -129,7 +129,18 @@ def update(
         )
 
     collections.change(opened, edit, lambda old: _merge_metadata(old, new))
+    _set_modifiers(opened, sparse_vectors_config or {})
     return True
+
+
+def _set_modifiers(
+    opened: CollectionHandle, diffs: Mapping[str, models.SparseVectorParams]
+) -> None:
+    """Have the engine rank by the modifiers of sparse vectors that a diff sets."""
+    for name, diff in diffs.items():
+        if diff.modifier is not None:
+            by_idf = diff.modifier == models.Modifier.IDF
+            opened.points.configure_index(name, {"idf": by_idf})
 
 
 def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:

@@ -118,7 +118,8 @@ class Inputs:
         if lookup is None:
             return cls(opened, vector, opened, vector)
         source = collections.looked_up(lookup.collection)
-        theirs = source.vector(lookup.vector or using or UNNAMED)
+        name = lookup.vector or using or UNNAMED
+        theirs = source.configuration.by_name.get(name, replace(vector, name=name))
         if (theirs.kind, theirs.size) != (vector.kind, vector.size):
             raise wrong(
                 f"lookup_from names vectors {theirs.name!r}, which are {theirs.kind} of size "
@@ -150,8 +151,18 @@ class Inputs:
     def _read(self, ids: list[PointId]) -> None:
         if ids:
             name = self.theirs.name
+            if name not in self.source.configuration.by_name:
+                self._refuse(name, ids)
             points = self.source.points.get(ids, None, None, 0, Fields(vectors=(name,)))
             self.read.update(zip(points.ids, (points.vectors or {})[name], strict=True))
+
+    def _refuse(self, name: str, ids: list[PointId]) -> None:
+        """Refuse points that don't exist, or vectors whose name the other collection doesn't
+        know."""
+        found = self.source.points.get(ids, None, None, 0, Fields()).ids
+        for missing in set(ids).difference(found):
+            raise not_found(f"Not found: No point with id {missing} found")
+        self.source.vector(name)
 
     def _stored(self, value: Any) -> Example:
         point_id, name = id_to_read(value), self.theirs.name

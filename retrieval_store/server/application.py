@@ -201,7 +201,7 @@ class Application:
         else:
             await send_answer(request, send, answer, self._gate.cors(request.headers))
         status = answer.status if isinstance(answer, Response) else HTTPStatus.OK
-        self._note(request.name, request.method, request.logged, status, request.seconds)
+        self._note(request, status)
 
     async def _stream(self, request: HttpRequest, send: Send, answer: Streamed) -> None:
         """Send a streamed answer until the client has gone or the server ends."""
@@ -222,11 +222,13 @@ class Application:
         finally:
             self._streams -= 1
 
-    def _note(self, name: str, method: str, path: str, status: int, seconds: float) -> None:
+    def _note(self, request: HttpRequest, status: int) -> None:
         """Count an answer, and log it if the access log is on."""
-        self.served.monitor.count(name, status, seconds)
+        seconds = request.seconds
+        named = request.names.get("collection_name", "") if status == HTTPStatus.OK else ""
+        self.served.monitor.count(request.name, status, seconds, named)
         if self._settings.access_log:
-            _access.info("%s %s %d %.1f ms", method, path, status, seconds * 1e3)
+            _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
 
     async def _answered(self, request: HttpRequest) -> Given | None:
         """The answer; None where the folder of the web page answers."""

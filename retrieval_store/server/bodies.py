@@ -622,6 +622,44 @@ def _vectors(value: Any, i: int, booleans: bool) -> Any:
         raise wrong(f"{refused.message} (points[{i}].vector)") from None
 
 
+def refuse_invalid_vectors(given: Any) -> None:
+    """Refuse sparse vectors and multivectors of a write that no collection could take, in a
+    server's words."""
+    vectors: Any
+    if isinstance(given, models.PointsBatch):
+        vectors = given.batch.vectors
+    elif isinstance(given, models.PointsList | models.UpdateVectors):
+        points: Any = given.points
+        vectors = points.vectors if isinstance(points, models.Batch) else [p.vector for p in points]
+    else:
+        return
+    for column in vectors.values() if isinstance(vectors, dict) else [vectors]:
+        for i, one in enumerate(column):
+            for vector in one.values() if isinstance(one, dict) else (one,):
+                _refuse_invalid(vector, f"points[{i}].vector.?")
+
+
+def _refuse_invalid(vector: Any, place: str) -> None:
+    if isinstance(vector, list):
+        if [] in vector:
+            raise invalid(f"[{place}.data: all vectors must be non-empty]")
+        lengths = [len(one) for one in vector if isinstance(one, list)]
+        other = next((one for one in lengths if one != lengths[0]), None)
+        if other is not None:
+            raise invalid(
+                f"[{place}.data: all vectors must have the same dimension, found vector with "
+                f"dimension {other}]"
+            )
+    elif isinstance(vector, models.SparseVector):
+        indices = vector.indices
+        if len(vector.values) != len(indices):
+            raise invalid(
+                f"[{place}.values: Validation error: must be the same length as indices [{{}}]]"
+            )
+        if len(set(indices)) != len(indices):
+            raise invalid(f"[{place}.indices: Validation error: must be unique [{{}}]]")
+
+
 def _as_lists(value: Any) -> Any:
     """Vectors of which some became arrays, as lists again."""
     if type(value) is not dict:

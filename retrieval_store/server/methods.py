@@ -11,12 +11,13 @@ from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import NoVectorError, Refused, not_found, wrong
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
 from retrieval_store.server import rates
-from retrieval_store.server.bodies import as_grouped_query, as_query
+from retrieval_store.server.bodies import as_grouped_query, as_query, refuse_invalid_vectors
 from retrieval_store.server.request import RequestContext, is_unsigned, refuse_dots
 
 # What fields of bodies are called as arguments of the methods.
@@ -33,8 +34,18 @@ def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
 # Collections
 
 
+def _check_timeout(call: RequestContext) -> None:
+    """Refuse a timeout of 0, which a server allows where points are written alone."""
+    if call.timeout == 0:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "Validation error in query parameters: [timeout: value 0 invalid, must be 1 or larger]",
+        )
+
+
 def create_collection(call: RequestContext) -> bool:
     """Create a collection."""
+    _check_timeout(call)
     refuse_dots(call.collection)
     renamed = {"vectors": "vectors_config", "sparse_vectors": "sparse_vectors_config"}
     return call.embedded.create_collection(call.collection, **arguments(call.body, renamed))
@@ -42,6 +53,7 @@ def create_collection(call: RequestContext) -> bool:
 
 def update_collection(call: RequestContext) -> bool:
     """Change the settings of a collection."""
+    _check_timeout(call)
     renamed = {
         "vectors": "vectors_config",
         "sparse_vectors": "sparse_vectors_config",
@@ -52,6 +64,7 @@ def update_collection(call: RequestContext) -> bool:
 
 def delete_collection(call: RequestContext) -> bool:
     """Delete a collection; false where there is none."""
+    _check_timeout(call)
     refuse_dots(call.collection)
     return call.embedded.delete_collection(call.collection)
 
@@ -140,9 +153,17 @@ def change_several(call: RequestContext) -> Any:
 
 
 def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateResult]:
+    for one in operations:
+        (given,) = vars(one).values()
+        refuse_invalid_vectors(given)
     _prepare(call, is_query=False)
-    rates.spend_write(call.served.opened(call.collection), operations)
-    return call.embedded.batch_update_points(call.collection, operations, timeout=call.timeout)
+
+    def admit(opened: CollectionHandle) -> None:
+        rates.spend_write(opened, operations)
+
+    return call.embedded.batch_update_points(
+        call.collection, operations, timeout=call.timeout, admit=admit
+    )
 
 
 # Reading points
@@ -159,16 +180,20 @@ def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
 
 
 def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
-    given = arguments(body, renamed)
-    _count(call, [body])
-    return getattr(call.embedded, method)(call.collection, timeout=call.timeout, **given)
+    admit, given = _counting(call, [body]), arguments(body, renamed)
+    read = getattr(call.embedded, method)
+    return read(call.collection, timeout=call.timeout, admit=admit, **given)
 
 
-def _count(call: RequestContext, bodies: list[Any]) -> None:
-    """Count a request that reads, once, in the rates of its collection."""
-    if not call.is_counted:
-        rates.spend_read(call.served.opened(call.collection), bodies)
-        call.is_counted = True
+def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[CollectionHandle], None]:
+    """What counts a request that reads, once, in the rates of its collection."""
+
+    def admit(opened: CollectionHandle) -> None:
+        if not call.is_counted:
+            rates.spend_read(opened, bodies)
+            call.is_counted = True
+
+    return admit
 
 
 _QUERY = {"filter": "query_filter", "params": "search_params"}
@@ -183,9 +208,9 @@ def scroll(call: RequestContext) -> Any:
 def get_point(call: RequestContext) -> Any:
     """One point by its id."""
     point_id = _id_in_path(call)
-    _count(call, [None])
+    admit = _counting(call, [None])
     found = call.embedded.retrieve(
-        call.collection, [point_id], with_vectors=True, timeout=call.timeout
+        call.collection, [point_id], with_vectors=True, timeout=call.timeout, admit=admit
     )
     if not found:
         raise not_found(f"Not found: Point with id {point_id} does not exists!")
@@ -226,9 +251,9 @@ def query_batch(call: RequestContext) -> Any:
 
 def _queries(call: RequestContext, requests: list[Any], each: Any = None) -> Any:
     _prepare(call, is_query=True)
-    _count(call, requests)
+    admit = _counting(call, requests)
     return call.embedded.query_batch_points(
-        call.collection, requests, timeout=call.timeout, each=each
+        call.collection, requests, timeout=call.timeout, admit=admit, each=each
     )
 
 

@@ -10,16 +10,18 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version as version_of
 from typing import Any
 
 import orjson
 
-from retrieval_store.qdrant.embedded import OURS, TITLE
+from retrieval_store.qdrant.collections import CollectionHandle, collection_info
+from retrieval_store.qdrant.embedded import OURS, PEER, TITLE
 from retrieval_store.qdrant.errors import Refused, wrong
-from retrieval_store.server.answers import TEXT, Response, text
-from retrieval_store.server.request import BUCKETS, Monitor, RequestContext
+from retrieval_store.server.answers import TEXT, Response, text, written
+from retrieval_store.server.request import BUCKETS, Count, Monitor, RequestContext
 
 # The version of Qdrant's API that is spoken: of the server whose answers were recorded. Clients of
 # one version more or less take it for compatible.
@@ -80,10 +82,13 @@ def set_quotas(call: RequestContext) -> bool:
 def optimizations(call: RequestContext) -> Any:
     """The optimizations that are pending: never any."""
     found = call.embedded.get_optimizations(call.collection)
-    parts = set(call.query.get("with", "").split(","))
+    opened = call.served.opened(call.collection)
+    segment = {"uuid": opened.record.id, "points_count": opened.points.number(None)}
+    lists: dict[str, list[Any]] = {"queued": [], "completed": [], "idle_segments": [segment]}
+    parts = {one.strip() for one in call.query.get("with", "").split(",")}
     return {
         **found.model_dump(mode="json", exclude_none=True),
-        **{name: [] for name in ("queued", "completed", "idle_segments") if name in parts},
+        **{name: some for name, some in lists.items() if name in parts},
     }
 
 
@@ -95,27 +100,117 @@ def telemetry(call: RequestContext) -> Any:
     called."""
     monitor = call.served.monitor
     level = int(call.query.get("details_level", "0") or 0)
+    names = [] if call.query.get("anonymize") == "true" else list(_points(call))
     collections: dict[str, Any] = {"number_of_collections": call.served.store.count()}
-    if level > 0 and call.query.get("anonymize") != "true":
-        collections["collections"] = [
-            {"vectors": count, "optimizers_status": "ok", "params": {}}
-            for count in _points(call).values()
-        ]
-    return {
+    app: dict[str, Any] = {
+        "name": "qdrant",
+        "version": SPOKEN,
+        "startup": monitor.started.isoformat().replace("+00:00", "Z"),
+    }
+    rest = {"responses": _responses(monitor)}
+    if call.query.get("per_collection") == "true":
+        rest["per_collection_responses"] = _responses_of_collections(monitor)
+    found = {
         "id": monitor.id,
-        "app": {
-            "name": "qdrant",
-            "version": SPOKEN,
-            "startup": monitor.started.isoformat().replace("+00:00", "Z"),
-        },
+        "app": app,
         "collections": collections,
         "cluster": {"enabled": False, "resharding_enabled": False},
         "requests": {
-            "rest": {"responses": _responses(monitor)},
+            "rest": rest,
             "grpc": {"responses": _responses(call.served.rpc_monitor)},
         },
         "quota": {"config": NO_QUOTAS, "exceeded": NOT_EXCEEDED},
     }
+    if level == 0:
+        return found
+    app["features"] = dict.fromkeys(FEATURES, False)
+    collections["collections"] = [_collection_telemetry(call, name, level) for name in names]
+    collections["snapshots"] = [
+        {"id": name, **dict.fromkeys(SNAPSHOTS_COUNTED, 0)} for name in names
+    ]
+    return {
+        **found,
+        "memory": {**dict.fromkeys(MEMORY, 0), "resident_bytes": _resident()},
+        "hardware": {"collection_data": {}},
+        "search_pool": {"mode": "high_cpu", **dict.fromkeys(POOLS, _threads())},
+    }
+
+
+FEATURES = ("debug", "gpu", "recovery_mode", "rocksdb", "service_debug_feature", "staging")
+MEMORY = ("active_bytes", "allocated_bytes", "metadata_bytes", "retained_bytes")
+POOLS = ("high_cpu_threads", "high_io_threads")
+SNAPSHOTS_COUNTED = ("running_snapshots", "running_snapshot_recovery", "total_snapshot_creations")
+OF_ALL, OF_CONFIG, OF_SHARDS, OF_SEGMENTS = 1, 2, 3, 4  # levels of detail
+
+
+def _threads() -> int:
+    """The threads that answer requests, as far as they have been needed."""
+    return sum(one.name.startswith("server_") for one in threading.enumerate())
+
+
+def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
+    """A collection: one shard that is one segment, and has nothing to optimize."""
+    opened = call.served.opened(name)
+    info: Any = written(collection_info(opened))
+    if level == OF_ALL:
+        return {"vectors": info["points_count"], "optimizers_status": "ok", "params": {}}
+    config = {key: one for key, one in info["config"].items() if one is not None}
+    found: dict[str, Any] = {"id": name, "init_time_ms": 0, "config": config}
+    if level < OF_SHARDS:
+        return found
+    shard: dict[str, Any] = {
+        "id": 0,
+        "key": None,
+        "local": _shard_telemetry(opened, info, level),
+        "remote": [],
+        "replicate_states": {str(PEER): "Active"},
+        "partial_snapshot": dict(PARTIAL),
+    }
+    return {**found, "shards": [shard], "transfers": [], "resharding": []}
+
+
+PARTIAL = {"ongoing_create_snapshot_requests": 0, "is_recovering": False, "recovery_timestamp": 0}
+
+
+def _shard_telemetry(opened: CollectionHandle, info: Any, level: int) -> dict[str, Any]:
+    stats: Any = opened.points.stats()
+    memory, disk = stats["memory"], stats.get("disk") or {}
+    counts = {one.name: one.count for one in opened.points.spaces()}
+    sizes = {
+        "num_points": info["points_count"],
+        "num_vectors": sum(counts.values()),
+        "vectors_size_bytes": disk.get("vectors", memory.get("vectors", 0)),
+        "payloads_size_bytes": disk.get("points", 0),
+    }
+    found = {
+        "variant_name": "local",
+        "status": info["status"],
+        "total_optimized_points": 0,
+        **sizes,
+        "num_vectors_by_name": counts,
+        "optimizations": {"status": "ok", "optimizations": {"count": 0}, "log": []},
+        "async_scorer": False,
+        "update_queue": {"length": 0, "op_num": opened.points.operation},
+    }
+    if level < OF_SEGMENTS:
+        return found
+    indexed = info["indexed_vectors_count"]
+    segment = {
+        "uuid": opened.record.id,
+        "segment_type": "indexed" if indexed else "plain",
+        **sizes,
+        "num_indexed_vectors": indexed,
+        "num_deleted_vectors": sum(one["dead_slots"] for one in stats["spaces"].values()),
+        "ram_usage_bytes": sum(memory.values()),
+        "disk_usage_bytes": sum(disk.values()),
+        "is_appendable": True,
+        "index_schema": info["payload_schema"],
+        "vector_data": {},
+    }
+    config = {"vector_data": {}, "payload_storage_type": {"type": "mmap"}}
+    lists: dict[str, Any] = {"vector_index_searches": [], "payload_field_indices": []}
+    segments = [{"info": segment, "config": config, **lists}]
+    return {**found, "segments": segments, "indexed_only_excluded_vectors": {}}
 
 
 def _points(call: RequestContext) -> dict[str, int]:
@@ -131,14 +226,28 @@ def _points(call: RequestContext) -> dict[str, int]:
 def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for route, status, one in monitor.counts():
-        found.setdefault(route, {})[str(status)] = {
-            "count": one.times,
-            "avg_duration_micros": one.seconds * 1e6 / one.times,
-            "min_duration_micros": one.least * 1e6,
-            "max_duration_micros": one.most * 1e6,
-            "total_duration_micros": int(one.seconds * 1e6),
-        }
+        found.setdefault(route, {})[str(status)] = _durations(one)
     return found
+
+
+def _responses_of_collections(monitor: Monitor) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for route, status, collection, one in monitor.by_collection():
+        if collection:
+            of_route = found.setdefault(collection, {}).setdefault(route, {})
+            of_route[str(status)] = _durations(one)
+    return found
+
+
+def _durations(one: Count) -> dict[str, Any]:
+    return {
+        "count": one.times,
+        "avg_duration_micros": one.seconds * 1e6 / one.times,
+        "min_duration_micros": one.least * 1e6,
+        "max_duration_micros": one.most * 1e6,
+        "total_duration_micros": int(one.seconds * 1e6),
+        "last_responded": datetime.fromtimestamp(one.last, UTC).isoformat().replace("+00:00", "Z"),
+    }
 
 
 # Metrics, in the text format of Prometheus
@@ -146,7 +255,9 @@ def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
 
 def metrics(call: RequestContext) -> Response:
     """Those of Qdrant's metrics that mean something here, under their names."""
-    lines = [*_of_app(), *_of_collections(call), *_of_answers("rest", call.served.monitor)]
+    by_collection = call.query.get("per_collection") == "true"
+    lines = [*_of_app(), *_of_collections(call)]
+    lines += _of_answers("rest", call.served.monitor, by_collection)
     lines += _of_answers("grpc", call.served.rpc_monitor)
     lines += [*_of_memory(call), *_of_process()]
     return Response(200, ("\n".join(lines) + "\n").encode(), TEXT)
@@ -186,16 +297,18 @@ def _of_collections(call: RequestContext) -> Iterator[str]:
     )
 
 
-def _labels(route: str, status: int) -> tuple[tuple[str, str], ...]:
+def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, str], ...]:
     """The labels for a route's answers, or for those of a procedure, whose name has no method and
     path."""
     method, _, endpoint = route.rpartition(" ")
     named = (("method", method),) if method else ()
-    return (*named, ("endpoint", endpoint), ("status", str(status)))
+    about = (("collection", collection),) if collection else ()
+    return (*named, ("endpoint", endpoint), ("status", str(status)), *about)
 
 
-def _of_answers(protocol: str, monitor: Monitor) -> Iterator[str]:
-    named = {_labels(route, status): one for route, status, one in monitor.counts()}
+def _of_answers(protocol: str, monitor: Monitor, by_collection: bool = False) -> Iterator[str]:
+    counts: Any = monitor.by_collection() if by_collection else monitor.counts()
+    named = {_labels(*about): one for *about, one in counts}
     if not named and protocol == "grpc":
         return
     yield from _metric(

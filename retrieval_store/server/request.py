@@ -5,6 +5,7 @@ copies of collections, which clients read page by page in the state of one momen
 reads the URL of a request, as a node alone reads it.
 """
 
+import math
 import os
 import tempfile
 import threading
@@ -12,13 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from retrieval_store.backends import Session, embedded_store
-from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
@@ -38,13 +40,22 @@ BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
 @dataclass(slots=True)
 class Count:
     """How many answers of one status a route gave, and the seconds of all together; `within`: how
-    many took at most the seconds of each of `BUCKETS`."""
+    many took at most the seconds of each of `BUCKETS`; last: when the last one was given."""
 
-    times: int
-    seconds: float
-    least: float
-    most: float
-    within: list[int]
+    times: int = 0
+    seconds: float = 0.0
+    least: float = math.inf
+    most: float = 0.0
+    within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
+    last: float = 0.0
+
+    def add(self, other: "Count") -> None:
+        """Add the answers of another one."""
+        self.times += other.times
+        self.seconds += other.seconds
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+        self.within = [a + b for a, b in zip(self.within, other.within, strict=True)]
+        self.last = max(self.last, other.last)
 
 
 class Monitor:
@@ -54,27 +65,34 @@ class Monitor:
         self.id = str(uuid4())
         self.started = datetime.now(UTC)
         self._lock = Lock()
-        self._counts: dict[tuple[str, int], Count] = {}
+        self._counts: dict[tuple[str, int, str], Count] = {}
 
-    def count(self, route: str, status: int, seconds: float) -> None:
-        """Count an answer."""
+    def count(self, route: str, status: int, seconds: float, collection: str = "") -> None:
+        """Count an answer, about a collection if its name is given."""
         with self._lock:
-            found = self._counts.get((route, status))
+            found = self._counts.get((route, status, collection))
             if found is None:
                 if len(self._counts) >= MAX_KINDS:
                     return
-                found = Count(0, 0.0, seconds, seconds, [0] * len(BUCKETS))
-                self._counts[route, status] = found
+                found = self._counts[route, status, collection] = Count()
             found.times += 1
             found.seconds += seconds
             found.least, found.most = min(found.least, seconds), max(found.most, seconds)
+            found.last = time.time()
             for i, bound in enumerate(BUCKETS):
                 found.within[i] += seconds <= bound
 
     def counts(self) -> list[tuple[str, int, Count]]:
         """The counts so far: route, status and count."""
+        found: dict[tuple[str, int], Count] = {}
+        for route, status, _, one in self.by_collection():
+            found.setdefault((route, status), Count()).add(one)
+        return [(route, status, one) for (route, status), one in found.items()]
+
+    def by_collection(self) -> list[tuple[str, int, str, Count]]:
+        """The same by collection; "" for what is about none, or about one that isn't there."""
         with self._lock:
-            return [(route, status, one) for (route, status), one in self._counts.items()]
+            return [(*key, replace(one)) for key, one in self._counts.items()]
 
 
 MAX_COPIES = 16  # at a time: each is as large as what it is of
@@ -300,6 +318,7 @@ class RequestContext:
 
 
 DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them
+DIGEST, DIGEST_DIGITS = 64, frozenset("0123456789abcdef")  # of SHA-256
 ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
 
 
@@ -350,6 +369,15 @@ def _positive(name: str, value: str) -> None:
         raise _unreadable(f"{name} is 0, expected 1 or more")
 
 
+def _checksum(name: str, value: str) -> None:
+    if len(value) != DIGEST or not DIGEST_DIGITS.issuperset(value.lower()):
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"Validation error in query parameters: [{name}: Validation error: "
+            "invalid_sha256_hash [{}]]",
+        )
+
+
 def _consistency(name: str, value: str) -> None:
     if value in CONSISTENCIES or value == "":
         return
@@ -365,6 +393,7 @@ _OF_READS: Mapping[str, Callable[[str, str], None]] = {
     "timeout": _positive,
 }
 _OF_WRITES: Mapping[str, Callable[[str, str], None]] = {
+    "checksum": _checksum,
     "force": _boolean,
     "ordering": _ordering,
     "timeout": _number,

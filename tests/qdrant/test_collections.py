@@ -232,6 +232,61 @@ def test_settings_are_updated_one_by_one(things):
         things.update_collection("things", vectors_config={"z": models.VectorParamsDiff()})
 
 
+@pytest.mark.parametrize("first", ["idf", "none"])
+def test_a_modifier_that_is_changed_counts_from_then_on(qdrant, first):
+    def ranked_by(modifier):
+        params = {"words": models.SparseVectorParams(modifier=modifier)}
+        qdrant.update_collection("words", sparse_vectors_config=params)
+        query = models.SparseVector(indices=[1, 2], values=[1.0, 1.0])
+        found = qdrant.query_points("words", query, using="words", limit=1).points
+        return found[0].id
+
+    sparse = {"words": models.SparseVectorParams(modifier=first)}
+    qdrant.create_collection("words", {}, sparse_vectors_config=sparse)
+    held = {9: ([2], [1.0]), **{i: ([1], [2.0]) for i in range(5)}}  # 2 is rare
+    qdrant.upsert(
+        "words",
+        [
+            point(i, vector={"words": models.SparseVector(indices=at, values=values)})
+            for i, (at, values) in held.items()
+        ],
+    )
+    for _ in range(2):
+        assert ranked_by("idf") == 9
+        assert ranked_by("none") != 9
+
+
+def test_vectors_beyond_the_threshold_for_indexing_count_as_indexed(things):
+    things.upsert("things", [point(i, vector=[1.0, i]) for i in range(200)])  # of 1.6 kB
+    for threshold, indexed in ((10_000, 0), (1, 200), (2, 0), (0, 0)):
+        diff = models.OptimizersConfigDiff(indexing_threshold=threshold)
+        things.update_collection("things", optimizers_config=diff)
+        assert things.get_collection("things").indexed_vectors_count == indexed
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        (
+            {"hnsw_config": models.HnswConfigDiff(ef_construct=3)},
+            "hnsw_config.ef_construct: value 3",
+        ),
+        ({"wal_config": models.WalConfigDiff(wal_capacity_mb=0)}, "wal_capacity_mb: value 0"),
+        (
+            {"optimizers_config": models.OptimizersConfigDiff(vacuum_min_vector_number=99)},
+            "must be 100 or larger",
+        ),
+    ],
+)
+def test_settings_that_are_too_small_are_refused_whether_the_collection_exists_or_not(
+    things, settings, refused
+):
+    for name in ("things", "new"):
+        with pytest.raises(Refused, match=refused):
+            things.create_collection(name, PARAMS, **settings)
+    assert names(things) == {"things"}
+
+
 def test_metadata_that_equals_what_was_there_is_shown_as_it_is_now(things):
     for value in (1, True, 1.0):
         things.update_collection("things", metadata={"v": value})

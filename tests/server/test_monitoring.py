@@ -8,6 +8,7 @@ from qdrant_client.http import models
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.server import Application, app
 from retrieval_store.server.auth import ServerSettings
+from retrieval_store.server.request import Count
 from tests.server.asked import Asking
 
 SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="(?:[^"\\]|\\.)*",?)*\})? (-?[\d.e+-]+|\+Inf|NaN)$')
@@ -59,11 +60,9 @@ def test_metrics_count_collections_points_and_answers(ask):
     assert found["process_open_fds"] > 3
 
 
-def test_large_numbers_are_told_to_the_last_digit(ask):
-    ask.application.served.monitor.count("GET /collections", 200, 0.001)
-    ((counted, _, found), *_) = reversed(ask.application.served.monitor.counts())
-    assert counted == "GET /collections"
-    found.times = 1_234_567
+def test_large_numbers_are_told_to_the_last_digit(ask, monkeypatch):
+    counted = [("GET /collections", 200, Count(1_234_567, 1.0, 0.1, 0.1))]
+    monkeypatch.setattr(ask.application.served.monitor, "counts", lambda: counted)
     labels = 'method="GET",endpoint="/collections",status="200"'
     assert metrics_of(ask)[f"rest_responses_total{{{labels}}}"] == 1_234_567
 
@@ -163,3 +162,45 @@ def test_without_a_page_there_is_no_dashboard():
 def test_a_page_must_be_a_folder(tmp_path):
     with pytest.raises(InvalidArgumentError, match="no folder"):
         Application(":memory:", ServerSettings(dashboard=tmp_path / "nothing"))
+
+
+def test_answers_are_counted_by_collection_where_that_is_asked_for(ask):
+    ask("PUT", "/collections/other", {"vectors": {"size": 2, "distance": "Dot"}})
+    for name in ("c", "c", "other", "missing"):
+        ask("POST", f"/collections/{name}/points/count", {})
+    counted = 'method="POST",endpoint="/collections/{collection_name}/points/count"'
+    lines = ask("GET", "/metrics?per_collection=true").body.decode().splitlines()
+    assert f'rest_responses_total{{{counted},status="200",collection="c"}} 2' in lines
+    assert f'rest_responses_total{{{counted},status="200",collection="other"}} 1' in lines
+    assert f'rest_responses_total{{{counted},status="404"}} 1' in lines
+    assert metrics_of(ask)[f'rest_responses_total{{{counted},status="200"}}'] == 3
+    rest = ask("GET", "/telemetry?per_collection=true").json["result"]["requests"]["rest"]
+    route = "POST /collections/{collection_name}/points/count"
+    assert rest["responses"][route]["200"]["count"] == 3
+    assert rest["per_collection_responses"]["c"][route]["200"]["count"] == 2
+    assert "per_collection_responses" not in ask("GET", "/telemetry").json["result"]["requests"]
+
+
+def test_telemetry_says_more_of_collections_the_more_detail_is_asked_for(ask):
+    def of(level):
+        result = ask("GET", f"/telemetry?details_level={level}").json["result"]
+        (collection,) = result["collections"].get("collections", [None])
+        return result, collection
+
+    result, collection = of(0)
+    assert collection is None
+    assert "memory" not in result
+    result, collection = of(1)
+    assert result["memory"]["resident_bytes"] > 1e7
+    assert collection == {"vectors": 5, "optimizers_status": "ok", "params": {}}
+    _, collection = of(2)
+    assert collection["id"] == "c"
+    assert collection["config"]["params"]["vectors"]["dense"]["size"] == 4
+    _, collection = of(3)
+    (shard,) = collection["shards"]
+    assert shard["local"]["num_points"] == 5
+    assert shard["local"]["num_vectors_by_name"] == {"dense": 5, "sparse": 0}
+    assert shard["local"]["update_queue"] == {"length": 0, "op_num": 1}
+    _, collection = of(10)
+    (segment,) = collection["shards"][0]["local"]["segments"]
+    assert segment["info"]["num_points"] == 5

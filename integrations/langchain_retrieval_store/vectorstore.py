@@ -16,6 +16,7 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun as Run
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.indexing.base import DeleteResponse, DocumentIndex, UpsertResponse
+from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from langchain_core.vectorstores import VectorStore
 from pydantic import ConfigDict, Field
 
@@ -35,6 +36,7 @@ from langchain_retrieval_store.retriever import (
 )
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, mode_of
 from retrieval_store import Client, Collection
+from retrieval_store.agents.tools import OfCollection, StoreTools, Tool
 from retrieval_store.api.collection import compare_function, remember_function
 from retrieval_store.api.write import embedded_outside
 from retrieval_store.base.threads import async_twin
@@ -404,6 +406,18 @@ class RetrievalStore(Searches, VectorStore):
         tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
         return RetrievalStoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
+    def as_tool(self, name: str = "search", *, write: bool = False) -> BaseTool:
+        """One of `as_tools`, by its name."""
+        return next(one for one in self.as_tools(write=write) if one.name == name)
+
+    def as_tools(self, *, write: bool = False) -> list[BaseTool]:
+        """Tools for an agent: collections, search, get and why, and with `write` also add, update
+        and delete; those that `retrieval-store mcp` serves, in the same words. Each answers with a
+        text, and has the same as data for its artifact; an error is an answer that says what would
+        be right."""
+        tools = StoreTools(OfCollection(self._opened.collection), writes=write)
+        return [_tool_of(tools, one) for one in tools.tools]
+
     # made from texts
 
     @classmethod
@@ -548,6 +562,23 @@ def _refuse_other_type(search_type: Any) -> None:
         raise InvalidArgumentError(
             f"search_type is {quote(search_type)}, expected one of {', '.join(known)}"
         )
+
+
+def _tool_of(tools: StoreTools, tool: Tool) -> BaseTool:
+    def call(**given: Any) -> tuple[str, Any]:
+        answer = tools.call(tool.name, given)
+        if answer.is_error:
+            raise ToolException(answer.text)
+        return answer.text, answer.data
+
+    return StructuredTool(
+        name=tool.name,
+        description=tool.description,
+        args_schema=tool.schema,
+        func=call,
+        response_format="content_and_artifact",
+        handle_tool_error=True,
+    )
 
 
 class RetrievalStoreIndex(DocumentIndex):

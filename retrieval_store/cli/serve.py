@@ -8,6 +8,7 @@ import threading
 import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +17,7 @@ import click
 from retrieval_store.base.system import needing
 from retrieval_store.cli import shared
 from retrieval_store.cli.shared import FILE, complain, open_session, say
-from retrieval_store.errors import MissingDependencyError, StorageError
+from retrieval_store.errors import MissingDependencyError, NotFoundError, StorageError
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -168,6 +169,41 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     with exits_at_sigterm(), open_session(store) as session:
         session.store.count()  # where nothing answers, that is said before a page is shown
         run.view(session, settings, port, announce)
+
+
+@click.command()
+@shared.store
+@click.option("--collection", "-c", multiple=True, metavar="NAME", help="Only these collections.")
+@click.option("--write", is_flag=True, help="With the tools add, update and delete.")
+@click.option("--http", metavar="HOST:PORT", help="Over HTTP, not standard input and output.")
+@click.option("--image-root", type=FOLDER, help="Pictures below it may be read.")
+@shared.trust
+def mcp(
+    store: str,
+    collection: tuple[str, ...],
+    write: bool,
+    http: str | None,
+    image_root: Path | None,
+    trust: bool,
+) -> None:
+    """Serve a store to agents, as tools of the Model Context Protocol.
+
+    Over standard input and output: the client starts this command, and it ends with the client. A
+    directory that doesn't exist is made with --write. With --http keys are read as by `serve`.
+    """
+    if not (write or shared.is_url(store) or shared.has_catalog(store)):
+        raise NotFoundError(f"there is no store at {store}; --write makes one")
+    with needing("the Model Context Protocol", None, "[mcp]"):
+        from retrieval_store.agents.mcp import Served, serve_http, serve_stdio
+    served = Served(partial(shared.client_of, store, write, trust), collection, write, image_root)
+    if http is None:
+        serve_stdio(served)
+        return
+    host, _, port = http.rpartition(":")
+    if not host or not port.isdigit():
+        raise click.UsageError(f"--http is {http!r}, expected HOST:PORT such as 127.0.0.1:8080")
+    with needing("HTTP", None, "[server]"), exits_at_sigterm():
+        serve_http(served, host, int(port), lambda url: say(f"serving {store} to agents at {url}"))
 
 
 def is_terminal() -> bool:

@@ -64,6 +64,16 @@ def open_client(
         yield client
 
 
+def client_of(store: str, writes: bool, trust: bool) -> "Client":
+    """A client for tools, which says what is wrong with a filter that nothing can fulfil."""
+    from retrieval_store.api.client import Client
+
+    options: dict[str, Any] = {"trust": trust, "unknown_keys": "error"}
+    if is_url(store):
+        return Client(url=store, **options, **_key())
+    return Client(store, create=writes, read_only=not writes, **options)
+
+
 @contextmanager
 def opened_local_mode(directory: str) -> Iterator["Client"]:
     """A client of the collections that qdrant-client's local mode keeps in a directory."""

@@ -295,6 +295,16 @@ def _run(made: Application, listening: Listening, announce: Callable[[str], obje
         made.close()
 
 
+def serve_asgi(made: Any, host: str, port: int, announce: Callable[[str], object]) -> None:
+    """Serve any ASGI application in this process, with the bounds of ours, until the process is
+    ended. announce: called with the URL once it answers. Raises StorageError where nothing can
+    listen."""
+    listening = Listening(host, port)
+    with _bound(listening) as bound:
+        url = _url(bound, listening)
+        _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
+
+
 def _once_listening(rpc: RpcListening, call: Callable[[], object]) -> None:
     """Call this once a worker listens for gRPC: no connection waits for its sockets."""
     ends = time.monotonic() + STARTS_WITHIN

@@ -62,7 +62,7 @@ class HttpRequest:
         parts = _parts(scope)
         found = None if parts is None else table.found(scope["method"], parts)
         route, names = found or (None, {})
-        return cls(scope, receive, _headers(scope), parts, route, names)
+        return cls(scope, receive, headers_of(scope), parts, route, names)
 
     @property
     def method(self) -> str:
@@ -98,7 +98,7 @@ class HttpRequest:
             was_read = not message.get("more_body", False)
 
 
-def _headers(scope: Scope) -> dict[bytes, bytes]:
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """Headers by name; of a repeated one the first."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:

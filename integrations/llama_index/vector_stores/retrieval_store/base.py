@@ -13,6 +13,7 @@ from typing import Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr, ValidationError
 from llama_index.core.schema import BaseNode
+from llama_index.core.tools import FunctionTool, ToolMetadata
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
@@ -33,6 +34,7 @@ from llama_index.vector_stores.retrieval_store.queries import (
 )
 
 from retrieval_store import Client, Collection
+from retrieval_store.agents.tools import OfCollection, StoreTools, Tool
 from retrieval_store.api.collection import compare_function, remember_function
 from retrieval_store.api.results import Explanation
 from retrieval_store.base.threads import async_twin
@@ -310,6 +312,18 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """The collection below, for all that LlamaIndex has no name for."""
         return self._opened.collection
 
+    def as_tool(self, name: str = "search", *, write: bool = False) -> FunctionTool:
+        """One of `as_tools`, by its name."""
+        return next(one for one in self.as_tools(write=write) if one.metadata.name == name)
+
+    def as_tools(self, *, write: bool = False) -> list[FunctionTool]:
+        """Tools for an agent: collections, search, get and why, and with `write` also add, update
+        and delete; those that `retrieval-store mcp` serves, in the same words. A mistake raises
+        InvalidArgumentError, which agents hand to their model, and which says what would be
+        right."""
+        tools = StoreTools(OfCollection(self._opened.collection), writes=write)
+        return [_tool_of(tools, one) for one in tools.tools]
+
     def close(self) -> None:
         """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
         A client or collection that was given stays open."""
@@ -485,3 +499,25 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def _asked(self) -> QueryAnswerer:
         fusion = self._functions["hybrid_fusion_fn"]
         return QueryAnswerer(self.client, self.text_key, fusion, self._sparse)
+
+
+@dataclass
+class _Metadata(ToolMetadata):
+    """A tool's name and description, and its arguments by their JSON schema."""
+
+    schema: Any = None
+
+    def get_parameters_dict(self) -> dict[str, Any]:
+        """The JSON schema of the arguments."""
+        return dict(self.schema)
+
+
+def _tool_of(tools: StoreTools, tool: Tool) -> FunctionTool:
+    def call(**given: Any) -> str:
+        answer = tools.call(tool.name, given)
+        if answer.is_error:
+            raise InvalidArgumentError(answer.text)
+        return answer.text
+
+    metadata = _Metadata(name=tool.name, description=tool.description, schema=tool.schema)
+    return FunctionTool(call, metadata=metadata)

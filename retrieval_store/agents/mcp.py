@@ -48,7 +48,7 @@ INSTRUCTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class SharedTools:
     """What is served. open: opens the client; only: the names of the collections that may be used,
     none for all; writes: whether tools that write are among the tools; image_root: the folder below
     which a record's uri may name a picture."""
@@ -63,7 +63,7 @@ class StoreServer:
     """Answers the protocol's requests. The store is opened by the first that needs it, so that a
     client that starts many servers doesn't wait for each."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: SharedTools) -> None:
         self._served = served
         self._lock, self._ending = Lock(), ExitStack()
         self._client: Client | None = None
@@ -185,7 +185,7 @@ def _shown(tool: Tool) -> types.Tool:
 # Over standard input and output
 
 
-def serve_stdio(served: Served) -> None:
+def serve_stdio(served: SharedTools) -> None:
     """Serve the client that has started this process, until it ends."""
     _end_with_client()
     server = StoreServer(served)
@@ -224,7 +224,9 @@ def _end_with_client() -> None:
 # Over HTTP
 
 
-def serve_http(served: Served, host: str, port: int, announce: Callable[[str], object]) -> None:
+def serve_http(
+    served: SharedTools, host: str, port: int, announce: Callable[[str], object]
+) -> None:
     """Serve clients over HTTP until the process is ended. Keys come from the environment, as for
     `serve`. announce: called with the URL once it answers. Raises InvalidArgumentError where other
     machines would reach a store that needs no key, and StorageError where nothing can listen."""

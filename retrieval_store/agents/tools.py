@@ -185,7 +185,7 @@ TOOLS = (
 )
 
 
-class Source(Protocol):
+class ToolSource(Protocol):
     """The collections that the tools may use."""
 
     def names(self) -> list[str]:
@@ -249,7 +249,7 @@ class StoreTools:
     """The tools of a store. writes: whether those that write are among them. Calls may be made from
     several threads."""
 
-    def __init__(self, source: Source, writes: bool = False) -> None:
+    def __init__(self, source: ToolSource, writes: bool = False) -> None:
         self._source = source
         self.tools = tuple(tool for tool in TOOLS if writes or not tool.writes)
         self._by_name = {tool.name: tool for tool in self.tools}

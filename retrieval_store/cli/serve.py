@@ -194,8 +194,10 @@ def mcp(
     if not (write or shared.is_url(store) or shared.has_catalog(store)):
         raise NotFoundError(f"there is no store at {store}; --write makes one")
     with needing("the Model Context Protocol", None, "[mcp]"):
-        from retrieval_store.agents.mcp import Served, serve_http, serve_stdio
-    served = Served(partial(shared.client_of, store, write, trust), collection, write, image_root)
+        from retrieval_store.agents.mcp import SharedTools, serve_http, serve_stdio
+    served = SharedTools(
+        partial(shared.client_of, store, write, trust), collection, write, image_root
+    )
     if http is None:
         serve_stdio(served)
         return

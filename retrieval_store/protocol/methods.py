@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias, get_type_hints
 from retrieval_store import errors
 from retrieval_store.base.analysis import Analyzer
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
-from retrieval_store.protocol import points  # noqa: F401 (whose coders are those of points)
 from retrieval_store.protocol.codec import (
     Array,
     Buffer,

@@ -6,10 +6,10 @@ the arguments that qdrant-client's methods take, one of `methods` is called, `an
 result as a server does, and `sending` sends it. `request` has the parameters of URLs and the store
 itself; `inference` makes vectors of texts and images in bodies; `monitoring` reports on the
 process; `native` has the routes for `Client(url=)`; `browser` serves the page of the room `view`,
-`snapshots` are files that come and go; `rates` limits operations a minute. `run` starts and ends
-servers, and reads their connections; `pytest_plugin` has fixtures for users' tests. The room `grpc`
-answers calls over gRPC by the same table and methods. It may use `retrieval_store.view`, the Qdrant
-front and all below them. Of starlette and uvicorn nothing is loaded before a server is made, and
+`snapshots` are files that come and go. `run` starts and ends servers, and reads their connections;
+`pytest_plugin` has fixtures for users' tests. The room `grpc` answers calls over gRPC by the same
+table and methods. It may use `retrieval_store.view`, the Qdrant front and all below them. Of
+starlette and uvicorn nothing is loaded before a server is made, and
 nothing of `grpc` before gRPC is served.
 """
 

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,8 @@ from mcp.shared.exceptions import MCPError
 from PIL import Image
 
 import retrieval_store
-from retrieval_store.agents.mcp import Served, StoreServer
-from tests.helpers import PATIENCE
+from retrieval_store.agents.mcp import SharedTools, StoreServer
+from tests.helpers import PATIENCE, ROOT
 
 COMMAND = [sys.executable, "-m", "retrieval_store", "mcp"]
 HELLO = {
@@ -230,7 +231,7 @@ def served(store, tmp_path):
     pictures = client.create_collection("pictures", embedding_function=None)
     uris = [str(tmp_path / "red.png"), str(store.parent.parent / "outside.png")]
     pictures.add(["red", "outside"], embeddings=[[1, 0], [0, 1]], uris=uris)
-    server = StoreServer(Served(lambda: client, image_root=tmp_path))
+    server = StoreServer(SharedTools(lambda: client, image_root=tmp_path))
     yield server.protocol()
     server.close()
 
@@ -302,3 +303,26 @@ async def test_over_http_without_keys_no_page_of_another_origin_may_ask(store):
         assert added.is_error
         for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}):
             assert httpx2.post(url, json={}, headers=headers).status_code == 403
+
+
+# The page
+
+
+def configurations():
+    """What clients are configured with, by the page."""
+    page = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
+    found = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    for one in found:
+        (servers,) = one.values()
+        yield from servers.values()
+
+
+@pytest.mark.parametrize(
+    "configured", list(configurations()), ids=lambda one: " ".join(one["args"])
+)
+def test_what_the_page_says_starts_a_server(start, store, configured):
+    assert configured["command"] == "retrieval-store"
+    command, directory, *options = configured["args"]
+    assert (command, directory[0]) == ("mcp", "/")
+    tools = start(store, *options).ask("tools/list", {})["result"]["tools"]
+    assert [one["name"] for one in tools][:4] == READERS

@@ -5,7 +5,9 @@ import importlib.util
 import json
 import re
 import sys
+import threading
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -102,6 +104,53 @@ def test_own_notes_are_followed_as_they_change(run, tmp_path):
 def test_notes_say_what_a_model_needs(run, tmp_path):
     told = run("ask_your_notes.py", "--model", "nobody's", cwd=tmp_path, code=1)
     assert "--model nobody's" in told and "pip install langchain" in told
+
+
+# A memory
+
+
+def test_an_assistant_remembers_what_it_was_told(run, tmp_path):
+    said = "My sister lives in Lisbon.\nThe spare key is with the neighbour.\n"
+    first = run("agent_memory.py", "memory", cwd=tmp_path, says=said)
+    assert first.count("1 added to notes") == 2
+    again = run("agent_memory.py", "memory", cwd=tmp_path, says="Where does my sister live?\n")
+    assert "My sister lives in Lisbon." in again
+    assert "neighbour" not in again
+
+
+class Model(BaseHTTPRequestHandler):
+    """Stands for the server of a model: it searches for what the user says, and repeats what it was
+    shown."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert "search" in [one["function"]["name"] for one in body["tools"]]
+        last = body["messages"][-1]
+        message = {"role": "assistant", "content": f"I know: {last['content']}"}
+        if last["role"] == "user":
+            called = {"name": "search", "arguments": json.dumps({"text": last["content"]})}
+            message["tool_calls"] = [{"id": "1", "type": "function", "function": called}]
+        sent = json.dumps({"choices": [{"message": message}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_model_uses_the_memory_by_itself(run, tmp_path):
+    run("agent_memory.py", "memory", cwd=tmp_path, says="The key is under the mat.\n")
+    with HTTPServer(("127.0.0.1", 0), Model) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        asked = ("memory", "--address", address, "--model", "any")
+        told = run("agent_memory.py", *asked, cwd=tmp_path, says="Where is the key?\n")
+        server.shutdown()
+    assert '[search {"text": "Where is the key?"}]' in told
+    assert "I know: 1 hit in notes" in told
+    assert "The key is under the mat." in told
 
 
 # Photos

@@ -6,17 +6,18 @@ decides, as `serve` has it, whether a client gets the tools that write.
 """
 
 import base64
+import json
 import os
 import select
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 import anyio
 import mcp_types as types
@@ -25,7 +26,14 @@ from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 
-from retrieval_store.agents.tools import Answer, OfClient, StoreTools, Tool
+from retrieval_store.agents.tools import (
+    Answer,
+    OfClient,
+    StoreTools,
+    Tool,
+    is_over,
+    shown_metadata,
+)
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
 from retrieval_store.base.budget import Budget, RequestMemory
@@ -33,12 +41,15 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
 
+T = TypeVar("T")
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 Context: TypeAlias = Any  # mcp's ServerRequestContext
 SCHEME = "retrieval-store"
 PATH = "/mcp"
 NOT_FOUND = -32002  # of resources, as the protocol has it
+ONLY_READS = "the key of this client may only read"
 LAST_CALLS, LOOKS_EVERY = 0.8, 0.2  # seconds for calls under way at the end, and between looks
+THREADS, MAX_WAITING = 8, 64  # of calls at once, and calls that wait for one
 PICTURE = 1_024  # pixels of the longer side
 INSTRUCTIONS = (
     "A retrieval store: collections of records with a document and metadata. Call `collections` "
@@ -67,12 +78,12 @@ class StoreServer:
         self._served = served
         self._lock, self._ending = Lock(), ExitStack()
         self._client: Client | None = None
-        self._readers, self._writers = (
-            StoreTools(OfClient(self.client, served.only), writes)
-            for writes in (False, served.writes)
-        )
+        source = OfClient(self.client, served.only)
+        self._writers = StoreTools(source, served.writes)
+        self._readers = StoreTools(source, False, ONLY_READS) if served.writes else self._writers
         self.may_write: Callable[[Context], bool] = lambda context: True
         self.budget: Callable[[], Budget] | None = None  # of a call that reads
+        self._threads = anyio.CapacityLimiter(THREADS)
 
     def client(self) -> Client:
         """The client of the store."""
@@ -109,19 +120,32 @@ class StoreServer:
         self, context: Context, called: types.CallToolRequestParams
     ) -> types.CallToolResult:
         tools = self._tools(context)
-        call = partial(self._within_budget, tools, called.name, called.arguments)
-        answer: Answer = await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+        call = partial(tools.call, called.name, called.arguments)
+        answer: Answer = await self._run(call, reads=not tools.writes(called.name))
         return types.CallToolResult(
             content=[types.TextContent(text=answer.text)],
             structured_content=dict(answer.data),
             is_error=answer.is_error,
         )
 
-    def _within_budget(self, tools: StoreTools, name: str, arguments: Any) -> Answer:
-        if self.budget is None or tools.writes(name):
-            return tools.call(name, arguments)
-        with self.budget().spent():
-            return tools.call(name, arguments)
+    async def _run(self, call: Callable[[], T], reads: bool) -> T:
+        """What a call returns, in a thread, of which there are few. One that is cancelled keeps its
+        thread until it ends, which a reading one soon does."""
+        if self._threads.statistics().tasks_waiting >= MAX_WAITING:
+            raise MCPError(types.INTERNAL_ERROR, "too many calls are under way; try again later")
+        budget = None if self.budget is None or not reads else self.budget()
+        if budget is None:
+            return await anyio.to_thread.run_sync(call, limiter=self._threads)
+
+        def within() -> T:
+            with budget.spent():
+                return call()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(_stopping, budget)
+            found = await anyio.to_thread.run_sync(within, limiter=self._threads)
+            group.cancel_scope.cancel()
+        return found
 
     async def _list_resources(self, _: Context, __: Any) -> types.ListResourcesResult:
         return types.ListResourcesResult(resources=[])
@@ -138,28 +162,31 @@ class StoreServer:
         self, _: Context, asked: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
         try:
-            contents = await anyio.to_thread.run_sync(self._contents, str(asked.uri))
+            contents = await self._run(partial(self._contents, str(asked.uri)), reads=True)
         except RetrievalStoreError as error:
             raise MCPError(NOT_FOUND, str(error)) from error
         return types.ReadResourceResult(contents=[contents])
 
     def _contents(self, uri: str) -> types.TextResourceContents | types.BlobResourceContents:
-        """A record: the picture that its uri points at, or its document, or its metadata."""
-        found = urlsplit(uri)
-        name, key = unquote(found.netloc), unquote(found.path.removeprefix("/"))
-        if found.scheme != SCHEME:
+        """A record: its document, or the picture that its uri points at, or its metadata."""
+        scheme, _, place = uri.partition("://")
+        name, _, key = place.partition("/")
+        name, key = unquote(name), unquote(key)
+        if scheme != SCHEME:
             raise MCPError(NOT_FOUND, f"{uri} is no record: {SCHEME}://collection/id")
         opened = OfClient(self.client, self._served.only).opened(name)
         record: Any = opened.get(key, include=("documents", "metadatas", "uris"))
-        if not record["ids"]:
+        if not record["ids"] or is_over(record["metadatas"][0]):
             raise MCPError(NOT_FOUND, f"collection {name!r} has no record {key!r}")
         (document,), (metadata,) = record["documents"], record["metadatas"]
-        if record["uris"][0] is not None:
+        if document is None and record["uris"][0] is not None:
             return types.BlobResourceContents(
                 uri=uri, mime_type="image/png", blob=self._picture(opened, key)
             )
-        text = document if document is not None else str(metadata)
-        return types.TextResourceContents(uri=uri, mime_type="text/plain", text=text)
+        if document is not None:
+            return types.TextResourceContents(uri=uri, mime_type="text/plain", text=document)
+        text = json.dumps(shown_metadata(metadata), ensure_ascii=False, default=str)
+        return types.TextResourceContents(uri=uri, mime_type="application/json", text=text)
 
     def _picture(self, collection: Collection, key: str) -> str:
         """The picture of a record, encoded anew, in base64."""
@@ -168,6 +195,14 @@ class StoreServer:
 
         views = Views(self.client()._session, image_root=self._served.image_root)
         return base64.b64encode(thumbnail(views, str(collection.id), key, PICTURE)).decode()
+
+
+async def _stopping(budget: Budget) -> None:
+    """Stop what has a budget once this is cancelled."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        budget.is_stopped = True
 
 
 def _shown(tool: Tool) -> types.Tool:
@@ -185,9 +220,10 @@ def _shown(tool: Tool) -> types.Tool:
 # Over standard input and output
 
 
-def serve_stdio(served: SharedTools) -> None:
-    """Serve the client that has started this process, until it ends."""
-    _end_with_client()
+def serve_stdio(served: SharedTools, parent: int) -> None:
+    """Serve the client that has started this process, until it ends. parent: the number of the
+    process that was the parent when this one began."""
+    _end_with_client(parent)
     server = StoreServer(served)
     try:
         anyio.run(_serve_stdio, server.protocol())
@@ -200,14 +236,15 @@ async def _serve_stdio(protocol: "Server[Any]") -> None:
         await protocol.run(incoming, outgoing, protocol.create_initialization_options())
 
 
-def _end_with_client() -> None:
-    """Have the process end, a moment for calls under way later, when its input is closed or its
-    parent has gone. A call that waits for a lock or a model would else keep it; what it writes is
-    there wholly or not at all."""
-    parent = os.getppid()
+def _end_with_client(parent: int) -> None:
+    """Have the process end when its input is closed or its parent has gone. Calls under way have a
+    moment, though nobody reads their answers. One that waits for a lock or a model would else keep
+    the process; what it writes is there wholly or not at all."""
     watched = select.poll() if hasattr(select, "poll") else None
     if watched is not None:
-        watched.register(os.dup(0), 0)  # standard input is taken by the protocol
+        with suppress(OSError):  # there is no standard input
+            ends = getattr(select, "POLLRDHUP", 0)  # as where it is a socket that sends no more
+            watched.register(os.dup(0), ends)  # 0 itself is taken by the protocol
 
     def look() -> None:
         while os.getppid() == parent:

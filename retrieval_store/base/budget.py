@@ -112,6 +112,10 @@ class Budget:
         self._taken += size
         self.check()
 
+    def long(self) -> None:
+        """What follows may take long, or wait for others."""
+        self.check()
+
     def work(self, steps: int, what: str, count: int) -> None:
         """Refuse what would take too long whatever the machine is."""
         self.check()
@@ -133,6 +137,10 @@ class ShortBudget(Budget):
         if self._taken > SHORT or time.monotonic() - self._began > SHORT_TIME:
             raise LargeRequestError
 
+    def long(self) -> None:
+        """LargeRequestError: nobody could be answered meanwhile."""
+        raise LargeRequestError
+
 
 _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
@@ -143,6 +151,14 @@ def check() -> None:
     budget = _CURRENT.get()
     if budget is not None:
         budget.check()
+
+
+def long() -> None:
+    """Say that what follows may take long or wait for others, such as a cache that is filled from
+    files: a request that must be short begins again where it may take its time."""
+    budget = _CURRENT.get()
+    if budget is not None:
+        budget.long()
 
 
 def take(size: int, what: str, count: int = 1) -> None:

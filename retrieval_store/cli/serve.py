@@ -191,18 +191,22 @@ def mcp(
     Over standard input and output: the client starts this command, and it ends with the client. A
     directory that doesn't exist is made with --write. With --http keys are read as by `serve`.
     """
+    parent = os.getppid()  # before what takes time is imported, in which it may end
     if not (write or shared.is_url(store) or shared.has_catalog(store)):
-        raise NotFoundError(f"there is no store at {store}; --write makes one")
+        raise NotFoundError(
+            f"there is no store at {os.path.abspath(store)}: give its absolute path, fill one by "
+            "`retrieval-store sync`, or let --write make an empty one"
+        )
     with needing("the Model Context Protocol", None, "[mcp]"):
         from retrieval_store.agents.mcp import SharedTools, serve_http, serve_stdio
     served = SharedTools(
         partial(shared.client_of, store, write, trust), collection, write, image_root
     )
     if http is None:
-        serve_stdio(served)
+        serve_stdio(served, parent)
         return
     host, _, port = http.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not (port.isascii() and port.isdigit()):
         raise click.UsageError(f"--http is {http!r}, expected HOST:PORT such as 127.0.0.1:8080")
     with needing("HTTP", None, "[server]"), exits_at_sigterm():
         serve_http(served, host, int(port), lambda url: say(f"serving {store} to agents at {url}"))

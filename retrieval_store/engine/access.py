@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
 
-from retrieval_store.base import tracing
+from retrieval_store.base import budget, tracing
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.engine.filtering.cache import FilterCache
@@ -586,6 +586,7 @@ class Access:
             if cached is not None:
                 seen.append(cached.state)
                 return look(self.view(connection, cached))
+        budget.long()
         with rolled_back_after_errors(connection):
             cached = self.memory.at(connection, self._head)
             seen.append(cached.state)

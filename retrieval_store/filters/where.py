@@ -99,7 +99,10 @@ def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
     if type(operand) in SCALARS:
         return OneOf((key,), (operand,))
     if isinstance(operand, list | tuple):
-        raise _invalid(place, operand, "expected a scalar, or {'$in': […]} for one of several")
+        operator = f"${key.lower()}"
+        is_meant = operator in JUNCTIONS and all(isinstance(one, MAPPINGS) for one in operand)
+        expected = "expected a scalar, or {'$in': […]} for one of several"
+        raise _invalid(place, operand, f"is {operator!r} meant?" if is_meant else expected)
     if not isinstance(operand, MAPPINGS):
         return _one_of((key,), [operand], [place])
     return _comparisons((key,), operand, place, 1)

@@ -315,7 +315,7 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
     if not 0 < stored["size"] <= LARGEST_SIZE:
         raise bad_request(size_refused(name, stored["size"]))
     refuse_pinned(f"vectors {name!r}", stored)
-    _check_ranges("vectors.?.hnsw_config", stored.get("hnsw_config"))
+    check_ranges("vectors.?.hnsw_config", stored.get("hnsw_config"))
     if "turbo" in stored.get("datatype", ""):
         tell_once({"datatype": stored["datatype"]})
     return stored
@@ -410,7 +410,7 @@ LEAST = {
 }  # that a server allows
 
 
-def _check_ranges(place: str, settings: Any) -> None:
+def check_ranges(place: str, settings: Any) -> None:
     """Refuse settings that are too small. place: where they stand in a body."""
     given = settings if isinstance(settings, Mapping) else plain(settings) if settings else {}
     for name, least in LEAST.items():
@@ -427,7 +427,7 @@ def with_settings(old: CollectionConfig, given: Mapping[str, Any]) -> Collection
         if given.get(name, 1) < 1:
             raise bad_request(f"{name} is {given[name]}, expected 1 or more")
     for name in ("hnsw_config", "optimizers_config", "wal_config"):
-        _check_ranges(name, given.get(name))
+        check_ranges(name, given.get(name))
     return CollectionConfig(
         old.vectors,
         old.sparse_vectors,

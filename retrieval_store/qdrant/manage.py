@@ -16,6 +16,7 @@ from retrieval_store.qdrant.config import (
     UNNAMED,
     CollectionConfig,
     Vector,
+    check_ranges,
     checked_name,
     checked_vector_name,
     dense_params,
@@ -147,7 +148,9 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
     for name in diffs:
         if name not in old:
             raise wrong(f"Wrong input: Not existing vector name error: {name}")
-        refuse_pinned(f"vectors {name!r}", plain(diffs[name]))
+        settings = plain(diffs[name])
+        refuse_pinned(f"vectors {name!r}", settings)
+        check_ranges("vectors.?.hnsw_config", settings.get("hnsw_config"))
     return {name: _with_diff(params, diffs.get(name)) for name, params in old.items()}
 
 

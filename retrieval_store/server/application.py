@@ -31,6 +31,7 @@ from retrieval_store.server.auth import (
     checked_keys,
     checked_names,
 )
+from retrieval_store.server.bodies import shape_of
 from retrieval_store.server.inference import MARK, Inference
 from retrieval_store.server.limits import (
     BodyBudget,
@@ -225,7 +226,9 @@ class Application:
     def _note(self, request: HttpRequest, status: int) -> None:
         """Count an answer, and log it if the access log is on."""
         seconds = request.seconds
-        named = request.names.get("collection_name", "") if status == HTTPStatus.OK else ""
+        # Routes of points fail where there is no such collection; others may not.
+        is_there = status == HTTPStatus.OK and "/points" in request.name
+        named = request.names.get("collection_name", "") if is_there else ""
         self.served.monitor.count(request.name, status, seconds, named)
         if self._settings.access_log:
             _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
@@ -300,7 +303,7 @@ class Application:
             return await self._in_thread(request, route, call, read_and_work, is_large=True)
         read()
         work = partial(_work, request, route, call)
-        return await self._in_thread(request, route, call, work)
+        return await self._in_thread(request, route, call, work, size=len(body))
 
     async def _with_file(self, request: HttpRequest, route: Route, call: RequestContext) -> Given:
         """The answer to a request that uploads a file."""
@@ -324,8 +327,10 @@ class Application:
         call: RequestContext,
         work: Callable[[], Any],
         is_large: bool = False,
+        size: int = 0,
     ) -> Given:
-        """The answer that the work in a thread returns; a job that it leaves is done afterwards."""
+        """The answer that the work in a thread returns; a job that it leaves is done afterwards.
+        size: of the body in bytes."""
         longest, workers = self._limits.queue_seconds, self._workers
         seconds = min(call.timeout or longest, longest)
         match route.access:
@@ -336,7 +341,9 @@ class Application:
                 timeout = OWN_SECONDS if route.is_own else call.timeout
                 # Of these, and of models, nobody knows from others how long one takes.
                 is_varied = is_large or route.is_own or call.infers
-                kind = None if is_varied else (route.name, request.names.get("collection_name"))
+                shape = None if is_varied else shape_of(call.body, size)
+                named = request.names.get("collection_name")
+                kind = None if shape is None else (route.name, named, shape)
                 asked = workers.read(work, request.gone, seconds, timeout, is_large, kind)
                 answer, job = await asked
             case _:

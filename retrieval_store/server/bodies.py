@@ -27,7 +27,7 @@ import types
 import typing
 import uuid
 from array import array
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, TypeAlias
 
@@ -55,6 +55,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX, quote
 from retrieval_store.qdrant.errors import Refused, invalid, wrong
 from retrieval_store.qdrant.read import make_model
+from retrieval_store.qdrant.strict_mode import conditions_of
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.server.limits import as_json
 
@@ -466,6 +467,38 @@ class DiscoverBatch(BaseModel):
     searches: _Discoveries
 
 
+MAX_ROWS = 100  # of an answer that is known to be short
+
+
+def shape_of(body: Any, size: int) -> Hashable | None:
+    """What a read takes, roughly, by its request: the kind of body and of query, what is filtered
+    by, and how large it is; None for one of which others say little. body: None where a route has
+    none; size: bytes that were sent."""
+    if body is None:
+        return ()
+    if not isinstance(body, SHAPED) or (getattr(body, "limit", None) or 10) > MAX_ROWS:
+        return None
+    if len(getattr(body, "ids", ())) > MAX_ROWS or getattr(body, "prefetch", None):
+        return None
+    asked = type(getattr(body, "query", None)).__name__, getattr(body, "using", None)
+    keys = tuple(_keys_of(getattr(body, "filter", None)))
+    return type(body).__name__, size.bit_length(), asked, keys
+
+
+def _keys_of(condition: Any) -> Iterator[Hashable]:
+    """The kinds of conditions in a filter, and the keys that they are of."""
+    if isinstance(condition, models.Filter):
+        for one in conditions_of(condition):
+            yield from _keys_of(one)
+    elif isinstance(condition, models.NestedCondition):
+        yield "nested", condition.nested.key
+        yield from _keys_of(condition.nested.filter)
+    elif isinstance(condition, models.FieldCondition):
+        yield condition.key, *(name for name, value in vars(condition).items() if value is not None)
+    elif condition is not None:
+        yield type(condition).__name__
+
+
 _SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")
 
 
@@ -701,3 +734,12 @@ def _batch(value: Any, strings: Strings, booleans: bool) -> models.Batch:
     if len(lengths | ({len(payloads)} if payloads else set())) > 1:
         raise invalid("as many ids as vectors and payloads")
     return make_model(models.Batch, {"ids": ids, "vectors": vectors, "payloads": payloads})
+
+
+SHAPED = (
+    SearchBody,
+    models.QueryRequest,
+    models.CountRequest,
+    models.ScrollRequest,
+    models.PointRequest,
+)

@@ -140,9 +140,9 @@ Kind: TypeAlias = Hashable
 
 class QuickReads:
     """Knows the kinds of reads that have been quick of late, which are read on the loop itself: the
-    way to a thread and back takes longer than many a query. A kind is a route and a collection. All
-    kinds must prove themselves again after a write, since the next read may have to catch up with
-    it."""
+    way to a thread and back takes longer than many a query. A kind is a route, a collection, and
+    the shape of the request (`bodies.shape_of`). All must prove themselves again after a write,
+    since the next read may have to catch up with it."""
 
     def __init__(self) -> None:
         self._times: dict[Kind, int] = {}
@@ -156,8 +156,10 @@ class QuickReads:
         """Note how long a read of a kind took."""
         if seconds > QUICK:
             self._times.pop(kind, None)
-        elif kind in self._times or len(self._times) < MAX_KINDS:
-            self._times[kind] = self._times.get(kind, 0) + 1
+            return
+        if kind not in self._times and len(self._times) >= MAX_KINDS:
+            self._times.clear()
+        self._times[kind] = self._times.get(kind, 0) + 1
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -109,7 +109,7 @@ def telemetry(call: RequestContext) -> Any:
     }
     rest = {"responses": _responses(monitor)}
     if call.query.get("per_collection") == "true":
-        rest["per_collection_responses"] = _responses_of_collections(monitor)
+        rest["per_collection_responses"] = _responses_of_collections(call)
     found = {
         "id": monitor.id,
         "app": app,
@@ -230,13 +230,17 @@ def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _responses_of_collections(monitor: Monitor) -> dict[str, Any]:
+def _responses_of_collections(call: RequestContext) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for route, status, collection, one in monitor.by_collection():
-        if collection:
-            of_route = found.setdefault(collection, {}).setdefault(route, {})
-            of_route[str(status)] = _durations(one)
+    for route, status, collection, one in _counts_of_collections(call):
+        found.setdefault(collection, {}).setdefault(route, {})[str(status)] = _durations(one)
     return found
+
+
+def _counts_of_collections(call: RequestContext) -> list[tuple[str, int, str, Count]]:
+    """The counts of collections, also under their aliases, that exist."""
+    there = {one.name for one in call.served.store.page(None, 0)} | {*call.served.store.aliases()}
+    return call.served.monitor.by_collection(there)
 
 
 def _durations(one: Count) -> dict[str, Any]:
@@ -257,7 +261,8 @@ def metrics(call: RequestContext) -> Response:
     """Those of Qdrant's metrics that mean something here, under their names."""
     by_collection = call.query.get("per_collection") == "true"
     lines = [*_of_app(), *_of_collections(call)]
-    lines += _of_answers("rest", call.served.monitor, by_collection)
+    counted = _counts_of_collections(call) if by_collection else None
+    lines += _of_answers("rest", call.served.monitor, counted)
     lines += _of_answers("grpc", call.served.rpc_monitor)
     lines += [*_of_memory(call), *_of_process()]
     return Response(200, ("\n".join(lines) + "\n").encode(), TEXT)
@@ -306,9 +311,12 @@ def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, s
     return (*named, ("endpoint", endpoint), ("status", str(status)), *about)
 
 
-def _of_answers(protocol: str, monitor: Monitor, by_collection: bool = False) -> Iterator[str]:
-    counts: Any = monitor.by_collection() if by_collection else monitor.counts()
-    named = {_labels(*about): one for *about, one in counts}
+def _of_answers(protocol: str, monitor: Monitor, counted: Any = None) -> Iterator[str]:
+    """Counts of answers. counted: those of collections, which take the place of what is counted for
+    all together."""
+    apart = {(route, status) for route, status, *_ in counted or ()}
+    counts = [one for one in monitor.counts() if (one[0], one[1]) not in apart]
+    named = {_labels(*about): one for *about, one in [*(counted or ()), *counts]}
     if not named and protocol == "grpc":
         return
     yield from _metric(

@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from retrieval_store.backends import Session, embedded_store
-from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
@@ -49,13 +49,14 @@ class Count:
     within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
     last: float = 0.0
 
-    def add(self, other: "Count") -> None:
-        """Add the answers of another one."""
-        self.times += other.times
-        self.seconds += other.seconds
-        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
-        self.within = [a + b for a, b in zip(self.within, other.within, strict=True)]
-        self.last = max(self.last, other.last)
+    def add(self, seconds: float) -> None:
+        """Count an answer that took so long."""
+        self.times += 1
+        self.seconds += seconds
+        self.least, self.most = min(self.least, seconds), max(self.most, seconds)
+        self.last = time.time()
+        for i, bound in enumerate(BUCKETS):
+            self.within[i] += seconds <= bound
 
 
 class Monitor:
@@ -65,34 +66,37 @@ class Monitor:
         self.id = str(uuid4())
         self.started = datetime.now(UTC)
         self._lock = Lock()
-        self._counts: dict[tuple[str, int, str], Count] = {}
+        self._counts: dict[tuple[str, int], Count] = {}
+        self._by_collection: dict[tuple[str, int, str], Count] = {}
 
     def count(self, route: str, status: int, seconds: float, collection: str = "") -> None:
         """Count an answer, about a collection if its name is given."""
         with self._lock:
-            found = self._counts.get((route, status, collection))
-            if found is None:
-                if len(self._counts) >= MAX_KINDS:
-                    return
-                found = self._counts[route, status, collection] = Count()
-            found.times += 1
-            found.seconds += seconds
-            found.least, found.most = min(found.least, seconds), max(found.most, seconds)
-            found.last = time.time()
-            for i, bound in enumerate(BUCKETS):
-                found.within[i] += seconds <= bound
+            found = self._counts.get((route, status))
+            if found is None and len(self._counts) < MAX_KINDS:
+                found = self._counts[route, status] = Count()
+            if found is not None:
+                found.add(seconds)
+            if not collection:
+                return
+            found = self._by_collection.get((route, status, collection))
+            if found is None and len(self._by_collection) < MAX_KINDS:
+                found = self._by_collection[route, status, collection] = Count()
+            if found is not None:
+                found.add(seconds)
 
     def counts(self) -> list[tuple[str, int, Count]]:
         """The counts so far: route, status and count."""
-        found: dict[tuple[str, int], Count] = {}
-        for route, status, _, one in self.by_collection():
-            found.setdefault((route, status), Count()).add(one)
-        return [(route, status, one) for (route, status), one in found.items()]
-
-    def by_collection(self) -> list[tuple[str, int, str, Count]]:
-        """The same by collection; "" for what is about none, or about one that isn't there."""
         with self._lock:
-            return [(*key, replace(one)) for key, one in self._counts.items()]
+            return [(route, status, one) for (route, status), one in self._counts.items()]
+
+    def by_collection(self, there: Container[str]) -> list[tuple[str, int, str, Count]]:
+        """Those that are about a collection. there: the names that there are; of others nothing is
+        kept."""
+        with self._lock:
+            for key in [key for key in self._by_collection if key[2] not in there]:
+                del self._by_collection[key]
+            return [(*key, one) for key, one in self._by_collection.items()]
 
 
 MAX_COPIES = 16  # at a time: each is as large as what it is of

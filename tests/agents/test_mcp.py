@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -89,7 +90,7 @@ def store(tmp_path):
     """A directory with a collection."""
     with retrieval_store.Client(tmp_path / "store") as client:
         notes = client.create_collection("notes")
-        notes.add(["a", "b/c"], documents=["the cat sat", "the dog ran"])
+        notes.add(["a", "b/c#0"], documents=["the cat sat", "the dog ran"])
     return tmp_path / "store"
 
 
@@ -164,7 +165,8 @@ def test_it_ends_with_its_parent_though_its_input_stays_open(store):
     )
     try:
         server = int(parent.stdout.readline())
-        time.sleep(1.0)  # in which it starts
+        while len(os.listdir(f"/proc/{server}/task")) < 2:  # it watches in a thread
+            time.sleep(0.02)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         assert ends_within_patience(server)
@@ -202,7 +204,7 @@ def test_a_client_that_vanishes_meanwhile_leaves_the_others(start, store):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing"], "there is no store at missing; --write makes one"),
+        (["missing"], "missing: give its absolute path, fill one by `retrieval-store sync`"),
         (["missing", "--write", "--http", "8080"], "expected HOST:PORT such as 127.0.0.1:8080"),
         (["missing", "--write", "--http", "0.0.0.0:0"], "RETRIEVAL_STORE_API_KEYS"),
     ],
@@ -241,8 +243,9 @@ async def test_records_are_resources_and_pictures_are_pictures(served, mode):
     async with McpClient(served, mode=mode) as client:
         (template,) = (await client.list_resource_templates()).resource_templates
         assert template.uri_template == "retrieval-store://{collection}/{id}"
-        (text,) = (await client.read_resource("retrieval-store://notes/b%2Fc")).contents
-        assert text.text == "the dog ran"
+        for written in ("b/c#0", "b%2Fc%230"):
+            (text,) = (await client.read_resource(f"retrieval-store://notes/{written}")).contents
+            assert text.text == "the dog ran"
         (picture,) = (await client.read_resource("retrieval-store://pictures/red")).contents
         assert picture.mime_type == "image/png"
         assert base64.b64decode(picture.blob).startswith(b"\x89PNG")
@@ -292,6 +295,7 @@ async def test_over_http_a_key_decides_what_may_be_done(store):
         names, added = await tools_of(url, "reader")
         assert names == READERS
         assert added.is_error
+        assert "the key of this client may only read" in added.content[0].text
         assert httpx2.post(url, json={}).status_code == 401
         assert httpx2.post(url, json={}, headers={"api-key": "wrong"}).status_code == 401
 
@@ -326,3 +330,46 @@ def test_what_the_page_says_starts_a_server(start, store, configured):
     assert (command, directory[0]) == ("mcp", "/")
     tools = start(store, *options).ask("tools/list", {})["result"]["tools"]
     assert [one["name"] for one in tools][:4] == READERS
+
+
+def test_it_ends_with_its_input_where_that_is_a_socket_and_a_call_waits(start, store):
+    """As of clients that are written for Node."""
+    ours, its = socket.socketpair()
+    with ours, its:
+        process = subprocess.Popen(
+            [*COMMAND, str(store)], stdin=its.fileno(), stdout=subprocess.PIPE, text=True
+        )
+        try:
+            ours.sendall(
+                json.dumps(
+                    {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
+                ).encode()
+                + b"\n"
+            )
+            assert json.loads(process.stdout.readline())["id"] == 1
+            ours.shutdown(socket.SHUT_WR)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.stdout.close()
+
+
+async def test_a_document_is_shown_though_the_record_has_a_uri_and_metadata_as_json(served, store):
+    with retrieval_store.Client(store) as client:
+        pictures = client.get_collection("pictures")
+        pictures.add(["text"], embeddings=[[1, 1]], documents=["a text"], uris=["notes.txt"])
+        pictures.add(["bare"], embeddings=[[1, 1]], metadatas=[{"é": 1, "_node": "hidden"}])
+        pictures.add(
+            ["over"],
+            embeddings=[[1, 1]],
+            documents=["x"],
+            metadatas=[{"forget_after": "2020-01-01T00:00:00+00:00"}],
+        )
+    async with McpClient(served) as client:
+        (text,) = (await client.read_resource("retrieval-store://pictures/text")).contents
+        assert text.text == "a text"
+        (bare,) = (await client.read_resource("retrieval-store://pictures/bare")).contents
+        assert json.loads(bare.text) == {"é": 1}
+        for wrong in ("retrieval-store://pictures/over", "retrieval-store://[x/a", "other://a/b"):
+            with pytest.raises(MCPError):
+                await client.read_resource(wrong)

@@ -285,6 +285,9 @@ def test_settings_that_are_too_small_are_refused_whether_the_collection_exists_o
         with pytest.raises(Refused, match=refused):
             things.create_collection(name, PARAMS, **settings)
     assert names(things) == {"things"}
+    diff = models.VectorParamsDiff(hnsw_config=models.HnswConfigDiff(ef_construct=1))
+    with pytest.raises(Refused, match="ef_construct: value 1"):
+        things.update_collection("things", vectors_config={"": diff})
 
 
 def test_metadata_that_equals_what_was_there_is_shown_as_it_is_now(things):

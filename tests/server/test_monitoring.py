@@ -204,3 +204,17 @@ def test_telemetry_says_more_of_collections_the_more_detail_is_asked_for(ask):
     _, collection = of(10)
     (segment,) = collection["shards"][0]["local"]["segments"]
     assert segment["info"]["num_points"] == 5
+
+
+def test_names_that_are_made_up_or_gone_are_not_kept(ask):
+    for i in range(30):
+        ask("GET", f"/collections/made-up-{i}/exists")
+        ask("DELETE", f"/collections/made-up-{i}")
+    ask("PUT", "/collections/gone", {"vectors": {"size": 2, "distance": "Dot"}})
+    ask("POST", "/collections/gone/points/count", {})
+    assert 'collection="gone"' in ask("GET", "/metrics?per_collection=true").body.decode()
+    ask("DELETE", "/collections/gone")
+    shown = ask("GET", "/metrics?per_collection=true").body.decode()
+    assert "made-up" not in shown
+    assert 'collection="gone"' not in shown
+    assert 'collection="c"' in shown

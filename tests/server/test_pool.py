@@ -7,10 +7,13 @@ import threading
 import weakref
 
 import pytest
+from qdrant_client import models
 
 from retrieval_store.base import budget
 from retrieval_store.errors import ClientClosedError
+from retrieval_store.server.bodies import shape_of
 from retrieval_store.server.limits import (
+    MAX_KINDS,
     BusyError,
     GoneError,
     Pool,
@@ -231,3 +234,46 @@ def test_a_quick_read_raises_what_it_raises_and_is_refused_after_the_end():
                 await read_by(some, kind="a")
 
     asyncio.run(main())
+
+
+def test_a_read_that_would_have_to_wait_goes_on_in_a_thread():
+    def waits():
+        budget.long()
+        return threading.get_ident()
+
+    async def main():
+        with workers() as some:
+            await becomes_quick(some, "a")
+            assert await read_by(some, waits, kind="a") != HERE
+
+    asyncio.run(main())
+
+
+def test_kinds_without_end_are_forgotten():
+    async def main():
+        with workers() as some:
+            for i in range(MAX_KINDS + 10):
+                await read_by(some, kind=i)
+            await becomes_quick(some, "a")
+
+    asyncio.run(main())
+
+
+def test_the_shape_of_a_read_says_what_it_takes():
+    def shape(limit=10, size=100, **given):
+        return shape_of(models.QueryRequest(limit=limit, **given), size)
+
+    def match(key, value):
+        condition = models.FieldCondition(key=key, match=models.MatchValue(value=value))
+        return models.Filter(must=[condition])
+
+    assert shape(query=[1.0, 2.0]) == shape(query=[3.0, 4.0], limit=100)
+    assert shape(filter=match("a", 1)) == shape(filter=match("a", 2))
+    assert shape(filter=match("a", 1)) != shape(filter=match("b", 1))
+    nested = models.Nested(key="l", filter=match("a", 1))
+    within = models.Filter(must=[models.NestedCondition(nested=nested)])
+    assert shape(filter=within) != shape(filter=match("a", 1))
+    assert shape(size=100) != shape(size=10_000)
+    assert shape(limit=101) is None
+    assert shape(prefetch=models.Prefetch(limit=5)) is None
+    assert shape_of(None, 0) == ()

@@ -113,6 +113,8 @@ def _read_segments(
 ) -> Iterator[tuple[Column, Segment]]:
     """For each column a segment of the rows that it lacks. Payloads are read once for all columns:
     one more key costs next to nothing."""
+    if lacking:
+        budget.long()
     every = reduce(_either, lacking.values(), NOTHING_STALE)
     every, is_counted = _shared_rows(view, every[view.state.alive[every]])
     read = _Read(view.connection, view.state.pks[every], [*lacking])

@@ -28,7 +28,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base import system
+from retrieval_store.base import budget, system
 from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
@@ -477,6 +477,7 @@ def current(
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):
+        budget.long()
         with cache.refreshing_of(key):  # the threads that wait for it find the layers made
             layers = cache.at(key, seq, height)
             if not layers.segments:

@@ -24,6 +24,7 @@ from retrieval_store.errors import StorageError
 from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.server.answers import TEXT, Response
 from retrieval_store.server.auth import END_WITHIN, NO_ACCESS, Gate, RpcListening, ServerSettings
+from retrieval_store.server.bodies import shape_of
 from retrieval_store.server.grpc.table import PROCEDURES, Procedure
 from retrieval_store.server.limits import BodyBudget, Kind, Workers
 from retrieval_store.server.request import RequestContext, Served
@@ -172,7 +173,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         if len(sent) > self._limits.parsed_at_once:
             return await self._done(route, None, lambda: work(read()), is_large=True)
         call = read()
-        kind = None if call.infers else (route.rpc, call.names.get("collection_name"))
+        shape = None if call.infers else shape_of(call.body, len(sent))
+        kind = None if shape is None else (route.rpc, call.names.get("collection_name"), shape)
         return await self._done(route, call.timeout, partial(work, call), kind=kind)
 
     async def _done(

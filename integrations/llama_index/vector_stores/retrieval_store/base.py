@@ -313,15 +313,19 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return self._opened.collection
 
     def as_tool(self, name: str = "search", *, write: bool = False) -> FunctionTool:
-        """One of `as_tools`, by its name."""
-        return next(one for one in self.as_tools(write=write) if one.metadata.name == name)
+        """One of `as_tools`, by its name; InvalidArgumentError where there is none of it."""
+        tools = self._tools(write)
+        return _tool_of(tools, tools.tool(name))
+
+    def _tools(self, write: bool) -> StoreTools:
+        return StoreTools(OfCollection(self._opened.collection), writes=write)
 
     def as_tools(self, *, write: bool = False) -> list[FunctionTool]:
         """Tools for an agent: collections, search, get and why, and with `write` also add, update
         and delete; those that `retrieval-store mcp` serves, in the same words. A mistake raises
         InvalidArgumentError, which agents hand to their model, and which says what would be
         right."""
-        tools = StoreTools(OfCollection(self._opened.collection), writes=write)
+        tools = self._tools(write)
         return [_tool_of(tools, one) for one in tools.tools]
 
     def close(self) -> None:

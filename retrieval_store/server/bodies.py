@@ -476,13 +476,16 @@ def shape_of(body: Any, size: int) -> Hashable | None:
     none; size: bytes that were sent."""
     if body is None:
         return ()
-    if not isinstance(body, SHAPED) or (getattr(body, "limit", None) or 10) > MAX_ROWS:
+    if not isinstance(body, SHAPED):
         return None
-    if len(getattr(body, "ids", ())) > MAX_ROWS or getattr(body, "prefetch", None):
+    given = vars(body)
+    if (given.get("limit") or 0) > MAX_ROWS or len(given.get("ids") or ()) > MAX_ROWS:
         return None
-    asked = type(getattr(body, "query", None)).__name__, getattr(body, "using", None)
-    keys = tuple(_keys_of(getattr(body, "filter", None)))
-    return type(body).__name__, size.bit_length(), asked, keys
+    if given.get("prefetch"):
+        return None
+    asked, condition = (type(given.get("query")), given.get("using")), given.get("filter")
+    keys = () if condition is None else tuple(_keys_of(condition))
+    return type(body), size.bit_length(), asked, keys
 
 
 def _keys_of(condition: Any) -> Iterator[Hashable]:

@@ -21,7 +21,7 @@ from grpc_health.v1 import health, health_pb2
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError
-from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.qdrant.errors import INVALID, Refused, wrong
 from retrieval_store.server.answers import TEXT, Response
 from retrieval_store.server.auth import END_WITHIN, NO_ACCESS, Gate, RpcListening, ServerSettings
 from retrieval_store.server.bodies import shape_of
@@ -34,6 +34,11 @@ from retrieval_store.server.sending import refusal_of
 Context: TypeAlias = Any  # grpc.aio.ServicerContext
 _access = log_of("access")
 PACKAGE = "/qdrant."
+# What stands for JSON in a refusal, and how a server says it of messages.
+SAID = {
+    INVALID: "Validation error in body",
+    ".vector.?.": ".vectors.vectors_options.vectors.[].",
+}
 LONGEST_SAID = 400  # characters of a refusal, which goes into a header
 CODES: Mapping[int, StatusCode] = {
     400: StatusCode.INVALID_ARGUMENT,
@@ -231,6 +236,8 @@ async def _abort(context: Context, refusal: Response) -> None:
     """End a call with the refusal that an HTTP request would get."""
     is_text = refusal.media_type == TEXT
     message = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
+    for said, as_of_messages in SAID.items():
+        message = message.replace(said, as_of_messages)
     if len(message) > LONGEST_SAID:
         message = f"{message[:LONGEST_SAID]}…"
     after = () if refusal.retry_after is None else (("retry-after", str(refusal.retry_after)),)

@@ -17,7 +17,7 @@ from qdrant_client.conversions.conversion import (
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import quote
-from retrieval_store.qdrant.errors import wrong
+from retrieval_store.qdrant.errors import Refused, invalid, wrong
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.server.grpc.write import (
@@ -53,6 +53,8 @@ def noticing(noticed: Noticed) -> Iterator[None]:
     token = _noticed.set(noticed)
     try:
         yield
+    except Refused:
+        raise
     except MISREAD as error:
         raise wrong(f"Wrong input: {quote(str(error)[:300])}") from error
     finally:
@@ -234,8 +236,13 @@ class Reading(GrpcToRest):
         if not model.HasField("vectors_count"):
             return numbers(model)
         count = model.vectors_count
-        if count == 0 or len(model.data) % count:
-            raise ValueError(f"{len(model.data)} numbers can't be {count} vectors of one length")
+        if count == 0:
+            raise invalid("[vectors_count: vectors count must be greater than 0]")
+        if len(model.data) % count:
+            raise invalid(
+                "[data: Validation error: invalid dense vector length for vectors count: "
+                f"{len(model.data)} numbers, {count} vectors]"
+            )
         step = len(model.data) // count
         return [model.data[i * step : (i + 1) * step] for i in range(count)]
 

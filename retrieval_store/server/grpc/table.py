@@ -5,14 +5,14 @@ Requests that make and change collections, and searches, recommendations and dis
 of older clients, become the same requests as the bodies over HTTP.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from qdrant_client import grpc as messages
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.qdrant.errors import wrong
+from retrieval_store.qdrant.errors import invalid, wrong
 from retrieval_store.server import bodies
 from retrieval_store.server.grpc import write
 from retrieval_store.server.grpc.read import Noticed, Reading, noticing, optional_field
@@ -105,6 +105,7 @@ def search_groups(model: Message) -> bodies.SearchGroups:
 
 def search_batch(model: Message) -> bodies.SearchBatch:
     """Several searches."""
+    _check_named("search_points", model.search_points)
     return bodies.SearchBatch.model_construct(searches=[search(one) for one in model.search_points])
 
 
@@ -120,6 +121,7 @@ def recommend_groups(model: Message) -> bodies.RecommendGroups:
 
 def recommend_batch(model: Message) -> bodies.RecommendBatch:
     """Several recommendations."""
+    _check_named("recommend_points", model.recommend_points)
     found = [recommend(one) for one in model.recommend_points]
     return bodies.RecommendBatch.model_construct(searches=found)
 
@@ -144,14 +146,31 @@ def discover(model: Message) -> bodies.DiscoverBody:
 
 def discover_batch(model: Message) -> bodies.DiscoverBatch:
     """Several discoveries."""
+    _check_named("discover_points", model.discover_points)
     found = [discover(one) for one in model.discover_points]
     return bodies.DiscoverBatch.model_construct(searches=found)
+
+
+def _check_named(field: str, requests: Sequence[Message]) -> None:
+    """Refuse requests of a batch that name no collection, as a server does, though it needs no
+    name there."""
+    for i, one in enumerate(requests):
+        if not one.collection_name:
+            raise invalid(
+                f'[{field}[{i}].collection_name: value "" invalid, must be 1 to 255 long]'
+            )
 
 
 def _nearest_request(model: Message) -> dict[str, Any]:
     vector: Any = model.vector[:]
     if model.HasField("sparse_indices"):
-        vector = models.SparseVector(indices=model.sparse_indices.data[:], values=vector)
+        indices = model.sparse_indices.data[:]
+        if len(indices) != len(vector):
+            raise wrong(
+                "Sparse indices does not match sparse vector conditions: values: Validation "
+                "error: must be the same length as indices [{}]"
+            )
+        vector = models.SparseVector(indices=indices, values=vector)
     if model.HasField("vector_name") and model.vector_name:
         vector = bodies.VectorWithName.model_construct(name=model.vector_name, vector=vector)
     return {"vector": vector, **_search_options(model)}

@@ -182,6 +182,41 @@ def test_vectors_as_older_clients_send_them(empty):
     assert code(empty.points.Upsert, upsert(wrong)) == "INVALID_ARGUMENT"
     assert count(empty) == 1
 
+    def refused(name, **vector):
+        named = q.NamedVectors(vectors={name: q.Vector(**vector)})
+        vectors = q.Vectors(vectors=named)
+        sent = q.PointStruct(id=q.PointId(num=2), vectors=vectors)
+        return refusal(empty.points.Upsert, upsert(sent))[1]
+
+    said = "Validation error: invalid dense vector length for vectors count"
+    assert said in refused("m", data=[1, 2, 3], vectors_count=2)
+    assert "vectors count must be greater than 0" in refused("m", data=[1, 2], vectors_count=0)
+    sparse = q.SparseIndices(data=[7])
+    assert refused("s", data=[0.5, 2], indices=sparse) == (
+        "Validation error in body: [points[0].vectors.vectors_options.vectors.[].values: "
+        "Validation error: must be the same length as indices [{}]]"
+    )
+    search = q.SearchPoints(
+        collection_name="c", vector=[1, 2], sparse_indices=sparse, vector_name="s", limit=1
+    )
+    found = refusal(empty.points.Search, search)[1]
+    assert "Sparse indices does not match sparse vector conditions: values: Validation" in found
+
+
+def test_each_request_of_a_batch_names_a_collection_as_a_server_has_it(calling):
+    one = q.RecommendPoints(positive=[q.PointId(num=1)], limit=1)
+    batch = q.RecommendBatchPoints(collection_name="c", recommend_points=[one])
+    said = refusal(calling.points.RecommendBatch, batch)
+    assert said[0] == "INVALID_ARGUMENT"
+    assert said[1].startswith("Validation error in body: [recommend_points[0].collection_name")
+
+
+def test_a_recommendation_without_a_limit_has_none(calling):
+    asked = {"positive": [q.PointId(num=1)]}
+    assert not calling.points.Recommend(q.RecommendPoints(collection_name="c", **asked)).result
+    missing = q.RecommendPoints(collection_name="none", **asked)
+    assert code(calling.points.Recommend, missing) == "NOT_FOUND"
+
 
 def test_a_point_may_have_no_vector(empty):
     make_collection(empty)

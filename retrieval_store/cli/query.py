@@ -2,7 +2,9 @@
 `peek`, `get`, `facet`, `query`, `why`, `evaluate`. They open read-only.
 """
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from retrieval_store.base.dataclasses import asdict
+from retrieval_store.base.system import printable
 from retrieval_store.cli import add, shared
 from retrieval_store.cli.shared import (
     Command,
@@ -426,9 +429,33 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
     if not rows and sys.stdout.isatty():
         click.echo("no points")
         return
+    if sys.stdout.isatty() and all("score" in row and row.get("document") for row in rows):
+        _show_passages(rows)
+        return
     columns = ("id", *RANKED, *COLUMNS[1:])
     filled = [name for name in columns if any(row.get(name) is not None for row in rows)] or ["id"]
     table(filled, [[row.get(name) for name in filled] for row in rows])
+
+
+LINES, NARROW = 4, 40  # of a document; columns that a terminal has at least
+
+
+def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
+    """Hits for a reader: what each says, before what is known of it."""
+    from retrieval_store.agents.tools import shown_metadata
+
+    width = max(NARROW, shutil.get_terminal_size().columns)
+    for i, hit in enumerate(hits):
+        ranked = [f"{name} {hit[name]:.4f}" for name in RANKED if hit.get(name) is not None]
+        click.echo(click.style(f"{i + 1}. {printable(str(hit['id']))}", bold=True), nl=False)
+        click.echo(f"  {', '.join(ranked)}")
+        said = printable(" ".join(hit["document"].split())[: LINES * width])
+        lines = textwrap.wrap(said, width - 3, max_lines=LINES, placeholder=" …")
+        for line in lines:
+            click.echo(f"   {line}")
+        about = shown_metadata(hit.get("metadata"))
+        if about:
+            click.echo(f"   {shared.format_cell(about)}"[:width])
 
 
 def _explain(explanation: Any) -> None:

@@ -1,6 +1,7 @@
 """Commands do what they say, end with the code that they should, and break nothing."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 import retrieval_store
 from retrieval_store.base.system import printable
 from retrieval_store.cli.shared import format_cell, size, widths
-from tests.cli.terminals import environment, on_terminal, run
+from tests.cli.terminals import COLUMNS, environment, on_terminal, run
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
 from tests.helpers.qdrant_server.socket import serving
@@ -276,6 +277,29 @@ def test_what_is_stored_cannot_command_a_terminal(folder):
         evil
         == json.loads(run("get", "store", "things", "p1", "--json", cwd=folder).stdout)["document"]
     )
+
+
+def test_hits_are_read_on_a_terminal_and_parsed_from_a_pipe(tmp_path):
+    evil = "\x1b[2J"
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "tea.md").write_text(
+        f"# Tea {evil}\n\n" + "Steep it at 70 degrees. " * 40
+    )
+    run("sync", "store", "notes", "notes", "--no-chunk", cwd=tmp_path)
+    (tmp_path / "bin").mkdir()
+    command = "retrieval-store query store notes 'how hot?'"
+    drawn = on_terminal(command, tmp_path, tmp_path / "bin")
+    first, *said, about = drawn.rstrip().splitlines()
+    assert re.fullmatch(r"1\. tea\.md(#0)?  distance [\d.]+, score [\d.]+", first)
+    assert len(said) == 4
+    assert said[-1].endswith("…")
+    assert max(map(len, drawn.splitlines())) <= COLUMNS
+    assert '"path":"tea.md"' in about
+    assert "text_hash" not in drawn
+    assert "\x1b[2J" not in drawn
+    piped = run("query", "store", "notes", "how hot?", cwd=tmp_path).stdout.decode()
+    assert piped.startswith("id\tdistance\tscore\tdocument\tmetadata\n")
+    assert "text_hash" in piped
 
 
 def test_whoever_reads_a_pipe_may_stop(folder):

@@ -3,6 +3,7 @@ and both frameworks' embeddings."""
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from retrieval_store import (
     SentenceTransformerEmbeddingFunction,
     WordLlamaEmbedding,
 )
+from retrieval_store.embeddings import wordllama
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
@@ -339,3 +341,34 @@ def test_a_cross_encoder_puts_hits_in_order(cross_encoder):
             assert np.allclose(found["scores"][0], np.sort(scores)[::-1], atol=1e-6)
         own.close()
         assert things.query(**asked, rerank=replace(rerank, reranker=own))["ids"] == found["ids"]
+
+
+# wordllama
+
+
+@pytest.mark.parametrize("dimensions", [64, 256])
+def test_wordllama_maps_the_vectors_of_its_words_and_means_of_them_are_the_same(dimensions):
+    from wordllama import WordLlama
+
+    embed, texts = WordLlamaEmbedding(dimensions), [*ANIMALS, "", "many words " * 50]
+    found = embed(texts)
+    mapped = wordllama._load_model(dimensions).embedding
+    while isinstance(mapped.base, np.ndarray):
+        mapped = mapped.base
+    assert isinstance(mapped, np.memmap)
+    folder = Path(sys.modules[WordLlama.__module__].__file__).parent
+    loaded = WordLlama.load(cache_dir=folder, trunc_dim=dimensions, disable_download=True)
+    means = loaded.embed(texts, norm=False, pool_embeddings=True)
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    expected = np.divide(means, lengths, out=np.zeros_like(means), where=lengths > 0)
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "written", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"{}", b"\x02" + bytes(7) + b"xx"]
+)
+def test_wordllama_with_another_file_keeps_what_was_loaded(tmp_path, written):
+    (tmp_path / "weights").write_bytes(written)
+    loaded = np.zeros((10, 4), np.float32)
+    assert wordllama._mapped(tmp_path / "weights", loaded) is loaded
+    assert wordllama._mapped(tmp_path / "missing", loaded) is loaded

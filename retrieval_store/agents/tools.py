@@ -10,6 +10,7 @@ that its author couldn't know.
 import hashlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -311,7 +312,7 @@ class StoreTools:
         return name in self._by_name and self._by_name[name].writes
 
     def call(self, name: str, arguments: Mapping[str, Any] | None) -> Answer:
-        """The answer of a tool. What goes wrong is an answer too, unless it is our mistake."""
+        """The answer of a tool; what goes wrong is an answer too."""
         try:
             tool = self.tool(name)
             return self._calls[name](**checked(tool, arguments or {}))
@@ -503,12 +504,12 @@ class StoreTools:
         each = list(zip(given, zip(documents, made, strict=True), strict=True))
         records = dict(reversed(each))  # of the same text the first
         if ids and len(records) < len(ids):
-            twice = sorted({one for one in ids if ids.count(one) > 1})
+            twice = [one for one, times in Counter(ids).items() if times > 1]
             raise InvalidArgumentError(f"ids has {list_ids(twice)} more than once")
         opened = self._writable(collection)
         _forget(opened)
         new = _added(opened, {one: records[one] for one in dict.fromkeys(given)})
-        known = [one for one in dict.fromkeys(given) if one not in new]
+        known = _without(given, new)
         said = f"{len(new)} added to {opened.name}"
         if new:
             said += f": {list_ids([*new])}"
@@ -548,7 +549,7 @@ class StoreTools:
         opened = self._opened(collection)
         _forget(opened)
         left_out = opened.update(ids, documents=documents, metadatas=changed)["left_out"]
-        done = [one for one in ids if one not in left_out]
+        done = _without(ids, left_out)
         if left_out and not done:
             raise NotFoundError(f"{opened.name} has no records {list_ids(left_out)}: `add` them")
         said = f"{len(done)} updated in {opened.name}"
@@ -577,7 +578,8 @@ class StoreTools:
                     f"expected is {expected}: look at what it selects by `get`, then give "
                     f"expected={count}"
                 )
-        deleted = opened.delete(ids=ids, where=where or None)["deleted"]
+        most = expected if ids is None else None  # whatever others add meanwhile
+        deleted = opened.delete(ids=ids, where=where or None, limit=most)["deleted"]
         said = f"{deleted} deleted from {opened.name}"
         return Answer(said, {"collection": opened.name, "deleted": deleted})
 

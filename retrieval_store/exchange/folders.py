@@ -7,12 +7,13 @@
 import fnmatch
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b, sha256
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from retrieval_store.api.arguments import Embed, metadatas_of
 from retrieval_store.api.collection import Collection
@@ -598,9 +599,12 @@ def _read(
 class RecordReader:
     """Makes the records of files, in the context that holds the process of their readers."""
 
-    def __init__(self, folder: Path, how: HowRead, readers: Any) -> None:
+    def __init__(
+        self, folder: Path, how: HowRead, readers: Any, hashes: "Hashes | None" = None
+    ) -> None:
+        """hashes: of files that were read before, by this process."""
         self.folder, self.name, self.how = folder, how.name, how
-        self._readers = readers
+        self._readers, self._hashes = readers, hashes
         self._sources = {
             most: Sources((), None if how.links else folder, most, _TIMEOUT)
             for most in (_MAX_IMAGE_BYTES, how.most)
@@ -625,8 +629,8 @@ class RecordReader:
     ) -> list[FileRecord] | None:
         """The same; but None where `is_there` says that all records are there that have this
         metadata."""
-        data = self._bytes(path)
-        made = {SOURCE: self.name, "path": path, "hash": sha256(data).hexdigest()}
+        digest, data = self._hashed(path)
+        made = {SOURCE: self.name, "path": path, "hash": digest}
         if is_image(path):
             return [self._image(path, made)]
         if self._recipe:
@@ -636,6 +640,9 @@ class RecordReader:
             return self._remembered.pop(key)
         if self._recipe and not callable(self.how.describe) and is_there(made):
             return None
+        if data is None:
+            data = self._bytes(path)
+            made["hash"] = sha256(data).hexdigest()
         records = self._texts(path, data, made)
         size = sum(len(one.document or "") for one in records)
         if size <= self._room:
@@ -701,12 +708,42 @@ class RecordReader:
         record = FileRecord(self.how.prefix + path, made, str(self.folder / path), None, given)
         return _with_text(record, text) if text.strip() else record
 
+    def _hashed(self, path: str) -> tuple[str, bytes | None]:
+        """The hash of a file, and its bytes, where they had to be read."""
+        stamp = None if self._hashes is None else _stamp(self.folder / path, self.how.links)
+        known = None if self._hashes is None else self._hashes.get(path)
+        if stamp is not None and known is not None and known[0] == stamp:
+            return known[1], None
+        data = self._bytes(path)
+        digest = sha256(data).hexdigest()
+        # One that was changed a moment ago may change again without getting another time.
+        is_old = stamp is not None and time.time_ns() - max(stamp[:2]) > SETTLED
+        if self._hashes is not None and stamp is not None and is_old:
+            self._hashes[path] = stamp, digest
+        return digest, data
+
     def _bytes(self, path: str) -> bytes:
         most = _MAX_IMAGE_BYTES if is_image(path) else self.how.most
         sources = self._sources[most]
         if sources.root is None:
             return sources.read(str(self.folder / path))
         return sources.read_below(path)
+
+
+# Of files by their paths: what the system says of a file, and the hash of its bytes.
+Stamp: TypeAlias = tuple[int, ...]
+Hashes: TypeAlias = dict[str, tuple[Stamp, str]]
+SETTLED = 2_000_000_000  # nanoseconds since a change, after which another one gets another time
+
+
+def _stamp(path: Path, links: bool) -> Stamp | None:
+    """What changes with the bytes of a file: its times, size and number; None where it isn't
+    known."""
+    try:
+        found = os.stat(path, follow_symlinks=links)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
 
 
 def _with_headings(section: Section) -> str:

@@ -47,6 +47,7 @@ from retrieval_store.exchange.folders import (
     FileRecord,
     FolderFiles,
     FolderRules,
+    Hashes,
     HowRead,
     Kind,
     RecordReader,
@@ -176,7 +177,8 @@ def sync_folder(
     disk may not be mounted. dry_run: say what would be done, do nothing.
 
     watch: go on until Ctrl-C, with another sync after each change in the folder (which wants
-    `pip install "retrieval-store[files]"`); on_report is called with the report of each.
+    `pip install "retrieval-store[files]"`); on_report is called with the report of each. Files that
+    the system says are unchanged since the sync before aren't read again.
 
     batch: so many records are written durably at once. Whatever breaks it off, the next call ends
     in the same state as one that wasn't.
@@ -199,6 +201,8 @@ def sync_folder(
         )
     )
 
+    hashes: Hashes | None = {} if watch else None
+
     def synced() -> FolderSynced:
         expected = expected_by(collection)
         has_to_load = rules.kind == "images" or rules.captions
@@ -206,7 +210,8 @@ def sync_folder(
         found = folder_to_sync(folder, fit, allow_empty)
         refuse_unfit(found, expected)
         with ReaderProcess() as process:
-            records = RecordReader(folder, replace(how, captions=found.captions), process)
+            reads = replace(how, captions=found.captions)
+            records = RecordReader(folder, reads, process, hashes)
             plan = _Plan(collection, records, found, fit)
             plan.make(show_progress)
             plan.refuse_taken()

@@ -1,5 +1,6 @@
 """From a folder of files to records that say where they are from."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -11,8 +12,16 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.exchange import cite, passages_of, read_folder, sync_folder, with_neighbours
+from retrieval_store.exchange import (
+    cite,
+    folders,
+    passages_of,
+    read_folder,
+    sync_folder,
+    with_neighbours,
+)
 from retrieval_store.readers import Section
+from retrieval_store.readers.child import ReaderProcess
 from tests.helpers import PATIENCE
 from tests.readers import files
 
@@ -276,6 +285,46 @@ def test_a_folder_is_watched(notes, folder):
     (folder / "last.md").write_text("last")
     thread.join(PATIENCE)
     assert not thread.is_alive() and notes.get(ids=["new.md#0", "last.md#0"])["ids"]
+
+
+def test_a_watched_file_is_read_again_whatever_its_times_say(folder, monkeypatch):
+    """Files that the system says are unchanged aren't read again, and no change hides from it."""
+    monkeypatch.setattr(folders, "SETTLED", 0)
+    path, hashes = folder / "guide.md", {}
+    read = []
+    how = folders.HowRead("folder")
+
+    def digest():
+        made = []
+        with ReaderProcess() as process:
+            reader = folders.RecordReader(folder, how, process, hashes)
+            before = reader._bytes
+            monkeypatch.setattr(reader, "_bytes", lambda one: read.append(one) or before(one))
+            reader.read("guide.md", lambda metadata: made.append(metadata["hash"]) or True)
+        return made[0]
+
+    first = digest()
+    assert digest() == first
+    assert read == ["guide.md"]
+    was = path.stat()
+    text = path.read_text()
+    path.write_text(text[:-1] + "x")  # as long, and as old as before
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert digest() == hashlib.sha256(path.read_bytes()).hexdigest() != first
+    other = folder / "other.md"
+    other.write_text(text)
+    os.utime(other, ns=(was.st_atime_ns, was.st_mtime_ns))
+    other.replace(path)
+    assert digest() == first
+    assert read == ["guide.md"] * 3
+
+
+def test_a_file_that_was_changed_just_now_is_read_again(folder):
+    hashes, how = {}, folders.HowRead("folder")
+    (folder / "guide.md").write_text("new")
+    with ReaderProcess() as process:
+        folders.RecordReader(folder, how, process, hashes).read("guide.md", lambda made: True)
+    assert hashes == {}
 
 
 def test_killed_at_any_time_the_next_sync_goes_on(tmp_path, folder):

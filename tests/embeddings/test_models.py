@@ -16,7 +16,6 @@ from retrieval_store import (
     SentenceTransformerEmbeddingFunction,
     WordLlamaEmbedding,
 )
-from retrieval_store.embeddings import wordllama
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
 from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.splade import SpladeEmbedding
@@ -352,7 +351,7 @@ def test_wordllama_maps_the_vectors_of_its_words_and_means_of_them_are_the_same(
 
     embed, texts = WordLlamaEmbedding(dimensions), [*ANIMALS, "", "many words " * 50]
     found = embed(texts)
-    mapped = wordllama._load_model(dimensions).embedding
+    mapped = models.wordllama_model(dimensions).embedding
     while isinstance(mapped.base, np.ndarray):
         mapped = mapped.base
     assert isinstance(mapped, np.memmap)
@@ -370,5 +369,5 @@ def test_wordllama_maps_the_vectors_of_its_words_and_means_of_them_are_the_same(
 def test_wordllama_with_another_file_keeps_what_was_loaded(tmp_path, written):
     (tmp_path / "weights").write_bytes(written)
     loaded = np.zeros((10, 4), np.float32)
-    assert wordllama._mapped(tmp_path / "weights", loaded) is loaded
-    assert wordllama._mapped(tmp_path / "missing", loaded) is loaded
+    assert models.words_mapped(tmp_path / "weights", loaded) is loaded
+    assert models.words_mapped(tmp_path / "missing", loaded) is loaded

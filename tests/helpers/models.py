@@ -1,5 +1,6 @@
 """Models inside embedding functions, and what these tell of texts that are cut."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,11 @@ __all__ = [
     "tell_of_cut",
     "tell_of_lengths",
 ]
+
+
+def words_mapped(path: Path, loaded: Any) -> Any:
+    """The words of WordLlama in a file, or what was loaded."""
+    return wordllama._mapped(path, loaded)
 
 
 def wordllama_model(dimensions: int) -> Any:

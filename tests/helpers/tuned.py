@@ -44,6 +44,8 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         # Vectors that go to their file by way of the database.
         "small_bytes": "engine.storage.write.SMALL_BYTES",
         "unsynced_bytes": "engine.storage.write.UNSYNCED_BYTES",
+        # Folders.
+        "settled_after": "exchange.folders.SETTLED",
         # Maintenance.
         "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",
         "dead_cells": "engine.maintenance.compaction.DEAD_CELLS",

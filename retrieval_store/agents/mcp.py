@@ -78,7 +78,7 @@ class StoreServer:
         self._served = served
         self._lock, self._ending = Lock(), ExitStack()
         self._client: Client | None = None
-        source = OfClient(self.client, served.only)
+        self._source = source = OfClient(self.client, served.only)
         self._writers = StoreTools(source, served.writes)
         self._readers = StoreTools(source, False, ONLY_READS) if served.writes else self._writers
         self.may_write: Callable[[Context], bool] = lambda context: True
@@ -174,17 +174,17 @@ class StoreServer:
         name, key = unquote(name), unquote(key)
         if scheme != SCHEME:
             raise MCPError(NOT_FOUND, f"{uri} is no record: {SCHEME}://collection/id")
-        opened = OfClient(self.client, self._served.only).opened(name)
+        opened = self._source.opened(name)
         record: Any = opened.get(key, include=("documents", "metadatas", "uris"))
         if not record["ids"] or is_over(record["metadatas"][0]):
             raise MCPError(NOT_FOUND, f"collection {name!r} has no record {key!r}")
         (document,), (metadata,) = record["documents"], record["metadatas"]
-        if document is None and record["uris"][0] is not None:
+        if document is not None:
+            return types.TextResourceContents(uri=uri, mime_type="text/plain", text=document)
+        if record["uris"][0] is not None:
             return types.BlobResourceContents(
                 uri=uri, mime_type="image/png", blob=self._picture(opened, key)
             )
-        if document is not None:
-            return types.TextResourceContents(uri=uri, mime_type="text/plain", text=document)
         text = json.dumps(shown_metadata(metadata), ensure_ascii=False, default=str)
         return types.TextResourceContents(uri=uri, mime_type="application/json", text=text)
 

@@ -37,7 +37,6 @@ NEW = "notes"  # the collection that is made where a store has none, and none is
 WRITTEN, FORGOTTEN = "written_at", "forget_after"  # metadata of what a tool added
 OF_NODES = "_node"  # begins the keys of what LlamaIndex keeps of a node
 SYNCED = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
-UPDATES = "`update` changes them"
 LONG = 4_000  # characters of a text, of which a model reads the first ones alone
 DIGITS = 18  # of a number in a string
 SAMPLE, EXAMPLES, KEYS = 300, 4, 40  # records that are looked at for keys; values and keys shown

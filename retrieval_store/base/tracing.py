@@ -157,8 +157,7 @@ def log_of(part: Part | None = None) -> logging.Logger:
     """The logger of a topic: `store` (stores and collections that come and go), `maintenance`
     (compaction, codes, indexes), `files` (derived files that are loaded or useless), `cluster`
     (calls), `server` (requests that failed), `access` (all requests), `agents` (tools that failed);
-    None for what concerns the
-    user's own call."""
+    None for what concerns the user's own call."""
     return logging.getLogger(ROOT if part is None else f"{ROOT}.{part}")
 
 

@@ -10,7 +10,7 @@ their distances.
 """
 
 import mmap
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -66,34 +66,6 @@ def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
     else:
         within = (numbers - start if start else numbers) < stop - start
     return within
-
-
-class NumberRange(NamedTuple):
-    """Rows whose numbers are in a range: from the first of `run` on, below the second. numbers: of
-    the rows from the first on; later rows have none. Of the rows `over`, ascending, they are those
-    that are `held`, ascending, whatever their numbers."""
-
-    numbers: Unsigned
-    run: tuple[int, int]
-    over: Ints
-    held: Ints
-
-    def has(self, rows: Ints) -> Bools:
-        """Which of these rows are among them; not defined for negative ones."""
-        held: Bools = np.isin(rows, self.held)
-        if not len(self.numbers):
-            return held
-        found = in_range(self.numbers.take(rows, mode="clip"), *self.run)
-        found &= rows < len(self.numbers)
-        return (found & ~np.isin(rows, self.over)) | held
-
-    def mask(self, height: int) -> Bools:
-        """(height,) bool: which rows are among them."""
-        mask = np.zeros(height, np.bool_)
-        mask[: len(self.numbers)] = in_range(self.numbers, *self.run)
-        mask[self.over] = False
-        mask[self.held] = True
-        return mask
 
 
 def as_float16(rows: Matrix) -> Halves:

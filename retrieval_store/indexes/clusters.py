@@ -29,19 +29,22 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import (
-    Bools,
     Bytes,
-    CowArray,
     Ints,
     Matrix,
     Metric,
-    NumberRange,
     Stored,
     as_float32,
     bits_at,
 )
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.indexes.exact import Nearest, exact_distances, nearest_of
+from retrieval_store.indexes.exact import (
+    Nearest,
+    exact_distances,
+    is_safe_length,
+    length_of,
+    nearest_of,
+)
 from retrieval_store.indexes.native import (
     BLOCK,
     CHUNK,
@@ -55,6 +58,7 @@ from retrieval_store.indexes.native import (
     SOUGHT,
     TURNED,
     WORD,
+    RowFilter,
     address,
     chunks_of,
     kernel,
@@ -140,38 +144,6 @@ class Places(NamedTuple):
 
     blocks: Bytes
     offsets: Ints
-
-
-class RowFilter(NamedTuple):
-    """Which slots are allowed: those of some rows. row_of_slot: (slots,), negative for slots
-    without a row; bits: one for each row, 8 to a number; within: the rows instead; all rows where
-    both are None."""
-
-    row_of_slot: CowArray
-    bits: Bytes | None
-    within: NumberRange | None = None
-
-    def passes(self, slots: Ints) -> Bools:
-        """(slots,) whether they are allowed."""
-        rows = self.row_of_slot[slots]
-        known = rows >= 0
-        if self.within is not None:
-            known &= self.within.has(rows)
-        return known if self.bits is None else known & bits_at(self.bits, rows)
-
-    @property
-    def packed(self) -> tuple[int, ...]:
-        """As the compiled part wants it."""
-        rows = self.row_of_slot
-        moved = address(rows.base), address(rows.at), address(rows.values), len(rows.at)
-        if self.within is None:
-            return *moved, address(self.bits), *(0,) * 9
-        numbers, run, over, held = self.within
-        sizes = address(numbers), numbers.itemsize, len(numbers), *run
-        return *moved, 0, *sizes, address(over), len(over), address(held), len(held)
-
-
-NO_ROW_FILTER = (0,) * 14
 
 
 class Effort(NamedTuple):
@@ -262,6 +234,41 @@ class Clusters:
         return order
 
 
+class ClusterPass:
+    """A search of clusters for any number of queries, one at a time, in any number of threads. The
+    arguments are those of `Clusters.search`; the matrix itself isn't kept."""
+
+    def __init__(
+        self,
+        clusters: Clusters,
+        k: int,
+        effort: Effort,
+        most: int,
+        allowed: Bits | RowFilter | None,
+        limit: int,
+    ) -> None:
+        self.k, self._clusters, self._effort = k, clusters, effort
+        self._most, self._allowed, self._limit = most, allowed, limit
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the filter won't be asked in another way later."""
+        return not isinstance(self._allowed, RowFilter)
+
+    def of_length(self, query: Matrix, length: float, matrix: Stored) -> Nearest:
+        """See `Clusters.search`."""
+        return self._clusters.search(
+            query, length, self.k, self._effort, self._most, matrix, self._allowed, self._limit
+        )
+
+    def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
+        """The same; None where the length of the query doesn't allow estimates."""
+        length = length_of(query)
+        if not is_safe_length(length) or (length == 0 and self._clusters.model.metric != "l2"):
+            return None
+        return self.of_length(query, length, matrix)
+
+
 ESTIMATE = 8  # bytes
 ROOMS = 8  # that are kept, for as many threads
 
@@ -343,9 +350,9 @@ class _ScanRoom:
         assert compiled is not None
         (groups, count, chunks), (allowed, limit) = self._sizes, among
         if isinstance(allowed, RowFilter):
-            filters = 0, *allowed.packed
+            filters = 0, address(allowed.record)
         else:
-            filters = address(allowed), *NO_ROW_FILTER
+            filters = address(allowed), 0
         at = self._at["query"]
         self._memory[at : at + 4 * self._dimension] = query.astype(np.float32).tobytes()
         CLUSTER_SCAN.pack_into(

@@ -86,6 +86,7 @@ from retrieval_store.indexes.exact import (
 from retrieval_store.indexes.native import (
     BLOCK,
     CHUNK,
+    CODE_SEARCH,
     DATATYPES,
     DISTANCES,
     ENCODING,
@@ -95,9 +96,11 @@ from retrieval_store.indexes.native import (
     OF_ROW,
     PIECE,
     SCAN,
+    SEARCH,
     SOUGHT,
     TURNED,
     WORD,
+    RowFilter,
     address,
     chunks_of,
     kernel,
@@ -299,11 +302,13 @@ Bits: TypeAlias = npt.NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Codes to be scanned together. frames: the distinct frames of these codes; records: PIECE
-    structures for compiled functions, which point into the arrays of `codes`; count: of rows."""
+    """Codes to be scanned together. frames: the distinct frames of these codes, and where their
+    records are; records: PIECE structures for compiled functions, which point into the arrays of
+    `codes`; count: of rows."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]
+    frame_records: Ints
     records: Bytes
     count: int
 
@@ -317,7 +322,8 @@ class Pieces:
             for one, first in zip(codes, firsts, strict=True)
         ]
         count = sum(one.count for one in codes)
-        return cls(tuple(codes), tuple(frames), records(PIECE, each), count)
+        where = np.array([address(frame.record) for frame in frames], np.int64)
+        return cls(tuple(codes), tuple(frames), where, records(PIECE, each), count)
 
     @property
     def nbytes(self) -> int:
@@ -331,7 +337,7 @@ def candidates(
     pieces: Pieces,
     k: int,
     most: int,
-    allowed: Bits | None = None,
+    allowed: Bits | RowFilter | None = None,
     within: float | None = None,
 ) -> list[Candidates]:
     """For each query the slots of all rows that may be among its k nearest, in no order; None where
@@ -340,7 +346,8 @@ def candidates(
 
     queries: (q, dim) float32; lengths: of each query; none may be 0 for "cosine", nor unsafe (see
     `exact.is_safe_length`); allowed: a bit for each slot, 32 to a number, 1 for slots that may be
-    found, None for all; not looked at for codes with `slots` of their own (`Codes.slots`).
+    found, or a filter that is asked for rows that may be near, None for all; not looked at for
+    codes with `slots` of their own (`Codes.slots`).
     """
     found: list[Candidates] = []
     for _, sought in _passes(queries, lengths, pieces, (k, most, within), allowed):
@@ -356,7 +363,7 @@ def nearest_by_codes(
     k: int,
     most: int,
     matrix: Stored,
-    allowed: Bits | None = None,
+    allowed: Bits | RowFilter | None = None,
     within: float | None = None,
 ) -> list[Nearest | None]:
     """The same, decided by the distances of the candidates. matrix: (n, dim) the vectors, by
@@ -368,6 +375,65 @@ def nearest_by_codes(
             found.append(sought.decided(query))
         sought.let_go()
     return found
+
+
+class CodePass:
+    """The same for any number of queries, one at a time, in any number of threads, each by a single
+    compiled call. The arguments are those of `nearest_by_codes`; the matrix itself isn't kept."""
+
+    def __init__(
+        self,
+        pieces: Pieces,
+        k: int,
+        most: int,
+        matrix: Stored,
+        allowed: Bits | RowFilter | None = None,
+        within: float | None = None,
+    ) -> None:
+        self.k, self._most, self._pieces, self._allowed = k, most, pieces, allowed
+        dimension, chunks = matrix.shape[1], pieces.codes[0].high.shape[1]
+        metric, frames = pieces.frames[0].metric, len(pieces.frames)
+        self._floor = _floor(within, metric)
+        self._wide = 4 * dimension + 4 * (dimension % 2)  # of float32, in whole words
+        sizes = 2 * self._wide, WORD * dimension, TURNED.size * frames, CHUNK * chunks * frames
+        self._room = CODE_SEARCH.size + sum(sizes)
+        self._filters = _filters_of(allowed)
+        self._codes = address(pieces.records), len(pieces.codes)
+        self._frames = address(pieces.frame_records), frames
+        self._chunks, self._places = chunks, sizes
+        kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
+        self._what = len(matrix), 0, dimension, *kinds, 0.0
+
+    def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
+        """The k nearest rows, and all that tie with the k-th; None where there would be too many
+        candidates, or where the length of the query doesn't allow bounds. matrix: the same as at
+        first, but it may lie elsewhere."""
+        compiled = kernel()
+        assert compiled is not None
+        sought = ScanBuffers.of(1, self.k, self._most, self._room, self._floor)
+        room, at = sought.room_at, sought.at
+        sought.put_vector(sought.room_offset + CODE_SEARCH.size, query)
+        vector = room + CODE_SEARCH.size
+        widened = vector + self._wide
+        wide = widened + self._wide
+        turned = wide + self._places[1]
+        digits, scan = turned + self._places[2], room + SEARCH.size
+        sought.put(
+            CODE_SEARCH, sought.room_offset,
+            vector, *self._frames, wide, turned, digits, scan, scan + SCAN.size, 0,
+            *self._codes, turned, at, 1, self._chunks, *self._filters, 0, 0, CALL_BYTES,
+            address(matrix), 0, vector, widened, 0, *self._what,
+        )  # fmt: skip
+        found = sought.decided(0) if compiled.search(room) else None
+        sought.let_go()
+        return found
+
+
+def _filters_of(allowed: Bits | RowFilter | None) -> tuple[int, int]:
+    """The fields `allowed` and `filter` of a SCAN."""
+    if isinstance(allowed, RowFilter):
+        return 0, address(allowed.record)
+    return address(allowed), 0
 
 
 def _decide(
@@ -390,7 +456,7 @@ def _passes(
     lengths: Sequence[float],
     pieces: Pieces,
     wanted: tuple[int, int, float | None],
-    allowed: Bits | None,
+    allowed: Bits | RowFilter | None,
 ) -> Iterator[tuple[int, ScanBuffers]]:
     """What passes have found that look for as many queries at once as there is room for, each with
     the place of its first query."""
@@ -415,7 +481,7 @@ def _scan(
     lengths: Sequence[float],
     pieces: Pieces,
     wanted: tuple[int, int, float],
-    allowed: Bits | None,
+    allowed: Bits | RowFilter | None,
 ) -> ScanBuffers:
     """wanted: k, the largest number of candidates, and the initial floor."""
     compiled = kernel()
@@ -438,7 +504,7 @@ def _scan(
             compiled.turn(at_query, lengths[query], at_frame, wide, *own)
             number += 1
     where = address(pieces.records), len(pieces.codes), turned, sought.at
-    what = count, chunks, address(allowed), 0, 0, CALL_BYTES
+    what = count, chunks, *_filters_of(allowed), 0, 0, CALL_BYTES
     sought.put(SCAN, sought.room_offset, *where, *what)
     compiled.scan(scan)
     return sought

@@ -30,7 +30,9 @@ from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.indexes import clusters, exact, quantized
+from retrieval_store.filters.where import parse_where
+from retrieval_store.indexes import clusters, exact, native, quantized
+from retrieval_store.indexes.native import Numbered
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store.query import executor
 from retrieval_store.query.query import Query
@@ -241,10 +243,26 @@ def keeps_search(access: Any, expression: Expression | None) -> bool:
     """Whether the search by a filter is kept for the next query, as one that was used often is."""
 
     def look(view: Any) -> bool:
-        passes = cache.filter_result(view, expression, evaluate).passes
-        return isinstance(passes.get(""), KeptPass)
+        kept = cache.filter_result(view, expression, evaluate).passes.get("")
+        return isinstance(kept, KeptPass) and kept.holds_something
 
     return bool(access.read(look))
+
+
+def found_by(access: Any, where: dict[str, Any]) -> Any:
+    """How a filter that was never asked finds its points: by a test of rows, or a mask."""
+    return access.read(lambda view: evaluate.found_by(view, parse_where(where)))
+
+
+def is_one_range(found: Any) -> bool:
+    """Whether a filter's test is a single range of numbers."""
+    return isinstance(found, cache.TestedRows) and isinstance(found.test.condition, Numbered)
+
+
+def keeps_result(access: Any, where: dict[str, Any]) -> bool:
+    """Whether the result of a filter is kept."""
+    key = cache.key_of(parse_where(where))
+    return bool(access.read(lambda view: view.caches.allowed.at(key, view.state)[0] is not None))
 
 
 def compared_by(scoring: Any) -> Any:
@@ -266,6 +284,7 @@ def is_multiplying() -> bool:
 def search_clusters_by_numpy(patch: Any) -> None:
     """Have clusters made and searched as where nothing is compiled."""
     patch.setattr(clusters, "kernel", lambda: None)
+    patch.setattr(native, "kernel", lambda: None)
 
 
 def rotated(rows: Any, frame: Any) -> Any:

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from retrieval_store.base.arrays import METRICS, CowArray, NumberRange, bits_of
+from retrieval_store.base.arrays import METRICS, CowArray, bits_of
 from retrieval_store.indexes.clusters import (
     Clusters,
     Effort,
     Places,
-    RowFilter,
     assign,
     clusters_of_slots,
     encoded,
@@ -18,7 +17,7 @@ from retrieval_store.indexes.clusters import (
     refuse_wrong_places,
     train,
 )
-from retrieval_store.indexes.native import kernel
+from retrieval_store.indexes.native import Numbered, RowFilter, RowTest, address, kernel
 from tests.helpers import inside
 from tests.helpers.oracle import brute_force
 
@@ -155,8 +154,9 @@ def test_a_filter_of_rows_allows_the_slots_of_those_rows(compiled, monkeypatch):
             over = np.arange(0, len(mask), 11)
             numbers[over] = chance.integers(4, 9, len(over))
             changed = over, over[mask[over]]
-            within = NumberRange(numbers[:-40], (5, 8), *changed)
-            filters.append((RowFilter(rows_of, None, within), some))
+            packed = address(numbers), numbers.itemsize, 0, len(numbers) - 40
+            within = Numbered(numbers[:-40], packed, (5, 8), None, *changed)
+            filters.append((RowFilter(rows_of, None, RowTest.of(within)), some))
         for among, allowed in filters:
             found = searched(clusters, rows, query, 10**6, allowed=among)
             true = np.sort(far[allowed])[:10]

@@ -6,16 +6,15 @@ each slot, the slots of few points, and a copy of their codes once that pays.
 """
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Bools, Ints, bits_at, bits_of
+from retrieval_store.base.arrays import Bools, Bytes, Ints, bits_at, bits_of
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
-from retrieval_store.engine.filtering.segments import RowRange
 from retrieval_store.engine.state.caches import (
     NOTHING_STALE,
     LayerCache,
@@ -28,15 +27,15 @@ from retrieval_store.engine.state.state import SpaceState, State, View
 from retrieval_store.engine.text.inverted import KeptLists
 from retrieval_store.filters.nodes import NODES, Expression, HasId, walk
 from retrieval_store.filters.paths import JsonPath
-from retrieval_store.indexes.native import BLOCK
+from retrieval_store.indexes.native import BLOCK, RowFilter, RowTest
 
 if TYPE_CHECKING:
-    from retrieval_store.indexes.clusters import RowFilter
     from retrieval_store.indexes.quantized import Bits
 
 FEW = 16  # up to so many changed rows are checked for whether copies of codes can be kept
 FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
 SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the pass does
+BROAD = 25  # a filter is broad that allows one row in so many: few blocks of codes are without
 SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
 OBJECTS = 1_000  # estimated bytes of a result's own dicts, with the pass that is usually there
 Key: TypeAlias = bytes
@@ -55,13 +54,13 @@ class Packed(Protocol):
 class FilterResult:
     """The points that a filter allows, in one state.
 
-    restricts: whether there is a filter; count: how many points are allowed; key: of the filter,
-    see `key_of`; uses: how often the cached result was used again; counted: the bytes that the
-    cache counts for it. By vector space: passes: the last search, prepared for reuse; copies: codes
-    copied together; lost: what queries have cost more since there is no copy.
+    restricts: whether there is a filter; about: how many points are allowed, perhaps estimated;
+    key: of the filter, see `key_of`; uses: how often the cached result was used again; counted: the
+    bytes that the cache counts for it. By vector space: passes: the last search, prepared for
+    reuse; copies: codes copied together; lost: what queries have cost more since there is no copy.
 
-    What a range of values allows is asked of its column until the bits of all rows are needed. Such
-    a result isn't cached, since it holds the column.
+    What is known are bits of rows, or a test that is asked of rows until the bits are needed. A
+    result by a test isn't cached, since it holds columns.
     """
 
     rows = NOTHING_STALE  # results of filters are never merged
@@ -72,12 +71,13 @@ class FilterResult:
         mask: Bools | None,
         count: int,
         key: Key | None = None,
-        within: RowRange | None = None,
+        found: "TestedRows | None" = None,
     ) -> None:
-        self.key, self.count, self.uses, self.counted = key, count, 0, 0
-        self.restricts = mask is not None or within is not None
-        self._bits, self._within = None if mask is None else bits_of(mask), within
-        self._height = 0 if mask is None else len(mask)
+        self.key, self.about, self.uses, self.counted = key, count, 0, 0
+        self.restricts = mask is not None or found is not None
+        self._count = count if found is None or found.is_exact else None
+        self._bits, self._found = None if mask is None else bits_of(mask), found
+        self._height = found.height if found is not None else 0 if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
         self._by_rows: dict[str, int] = {}  # how often slots were asked by rows
@@ -86,27 +86,40 @@ class FilterResult:
         self.lost: dict[str, float] = {}
 
     @property
+    def count(self) -> int:
+        """How many points are allowed."""
+        if self._count is None:
+            mask = self.mask
+            assert mask is not None
+            self.about = self._count = int(np.count_nonzero(mask))
+        return self._count
+
+    @property
     def mask(self) -> Bools | None:
         """(rows,) bool: which are allowed; None when there is no filter."""
-        if self._within is not None:
-            return self._within.mask()
         if self._bits is None:
-            return None
+            if self._found is None:
+                return None
+            self._bits = self._found.bits()
         return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
 
     def allows(self, rows: Ints) -> Bools:
         """Which of these rows are allowed; negative ones are none."""
-        if self._within is not None:
-            return (rows >= 0) & self._within.within.has(rows)
-        return rows >= 0 if self._bits is None else (rows >= 0) & bits_at(self._bits, rows)
+        if self._bits is not None:
+            return (rows >= 0) & bits_at(self._bits, rows)
+        known: Bools = rows >= 0
+        if self._found is not None:
+            known[known] = self._found.has(rows[known])
+        return known
 
     def _rows(self) -> Ints:
         """The allowed rows, where there is a filter, in any order."""
-        if self._within is not None:
-            return self._within.listed()
-        mask = self.mask
-        assert mask is not None
-        return np.flatnonzero(mask)
+        listed = None if self._found is None else self._found.listed()
+        if listed is None:
+            mask = self.mask
+            assert mask is not None
+            return np.flatnonzero(mask)
+        return listed
 
     def slots(self, space: SpaceState) -> Ints | None:
         """The slots of allowed points that have a vector in the space, ascending; None for all
@@ -145,14 +158,21 @@ class FilterResult:
     def slot_filter(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
         """Which slots below `stop` are allowed: by rows, since a pass over all slots takes longer
         than most searches, until that many of them have come that bits pay."""
-        from retrieval_store.indexes.clusters import RowFilter
-
         name = space.space.name
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
         if name in self._slot_bits or times > SLOT_BITS_AFTER:
             return self.slot_bits(space, stop)
-        within = None if self._within is None else self._within.within
-        return RowFilter(space.row_of_slot, self._bits, within)
+        test = None if self._found is None or self._bits is not None else self._found.test
+        return RowFilter(space.row_of_slot, self._bits, test)
+
+    def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
+        """The same for a pass over codes, in which bits let it pass over blocks without an allowed
+        slot: by rows where few blocks are without."""
+        found, name = self._found, space.space.name
+        is_broad = self.about * BROAD >= self._height
+        if found is None or self._bits is not None or name in self._slot_bits or not is_broad:
+            return self.slot_bits(space, stop)
+        return RowFilter(space.row_of_slot, None, found.test)
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
@@ -299,11 +319,40 @@ class KeptFilters(KeptLists):
 FilterView: TypeAlias = View[KeptFilters]
 
 
+class TestedRows:
+    """The rows that a filter allows, as a test that is asked where rows are looked at. count: how
+    many they are, exactly or estimated by a sample; list_rows: lists them, in any order, where that
+    takes no pass over all."""
+
+    def __init__(
+        self,
+        test: RowTest,
+        height: int,
+        count: int,
+        is_exact: bool,
+        list_rows: Callable[[], Ints] | None,
+    ) -> None:
+        self.test, self.height, self.count, self.is_exact = test, height, count, is_exact
+        self._list_rows = list_rows
+
+    def has(self, rows: Ints) -> Bools:
+        """Which of these rows, none of them negative, are allowed."""
+        return self.test.has(rows)
+
+    def bits(self) -> Bytes:
+        """A bit for each row, 8 to a number."""
+        return self.test.bits(self.height)
+
+    def listed(self) -> Ints | None:
+        """The rows, in any order; None where that takes a pass over all."""
+        return None if self._list_rows is None else self._list_rows()
+
+
 class Evaluator(Protocol):
     """What evaluates filters: the module `evaluate`."""
 
-    def found_by(self, view: FilterView, expression: Expression, /) -> RowRange | Bools:
-        """Which points match: as a range of the values of a column, or (rows,) bool."""
+    def found_by(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
+        """Which points match: as a test of rows, or (rows,) bool."""
         ...
 
     def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
@@ -324,10 +373,10 @@ def filter_result(
         result = FilterResult(None, view.state.count, key)
     else:
         found = evaluator.found_by(view, expression)
-        if isinstance(found, RowRange):
+        if isinstance(found, TestedRows):
             if key is None or not view.caches.seen.again(key):
                 return FilterResult(None, found.count, key, found)
-            found = found.mask()
+            found = found.test.mask(found.height)
         result = FilterResult(found, int(np.count_nonzero(found)), key)
     view.caches.allowed.keep(result, view.state)
     return result

@@ -15,6 +15,9 @@ and a reader that needs only the first few points leaves the others to the next.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import islice
+from operator import attrgetter
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -24,7 +27,7 @@ from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shorten
-from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, Key, key_of
+from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, Key, TestedRows, key_of
 from retrieval_store.engine.filtering.columns import (
     Columns,
     column_mask,
@@ -32,10 +35,9 @@ from retrieval_store.engine.filtering.columns import (
     columns_of_few,
     current_columns,
     found_in,
-    mask_of,
     note_use,
 )
-from retrieval_store.engine.filtering.segments import RowRange, keys_of, range_of
+from retrieval_store.engine.filtering.segments import FoundRows, both, found_rows, keys_of
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
@@ -65,6 +67,7 @@ from retrieval_store.filters.nodes import (
     walk,
 )
 from retrieval_store.filters.values import joined
+from retrieval_store.indexes.native import Condition, Listed, RowTest, Terms
 from retrieval_store.query.types import ShownIds
 
 # Costs, in units of the time to read one row into a column: starting to read single points, reading
@@ -85,23 +88,131 @@ def matching(
     )
 
 
-def found_by(view: FilterView, expression: Expression) -> RowRange | Bools:
-    """The points that fulfil the expression: as a range of values, if it is one condition on a
-    column in memory that says the value of each row, else as a mask."""
-    if not isinstance(expression, ColumnLeaf):
+MOST_NODES = 32  # conditions of a filter that is asked row by row
+FEW_LISTED = 64  # rows of a condition are listed where they are at most one in so many
+SAMPLE = 1_024  # rows that tell about how many fulfil a filter …
+FEW_OF_SAMPLE = 24  # … and of which fewer than so many say too little
+GOLDEN = 0.6180339887498949
+
+
+def found_by(view: FilterView, expression: Expression) -> TestedRows | Bools:
+    """The points that fulfil the expression: as a test that is asked of rows, if all its conditions
+    are on columns in memory that say the value of each row, else as a mask."""
+    compiler = _TestCompiler(view)
+    compiled = compiler.compiled(expression) if compiler.is_ready(expression) else None
+    if compiled is None:
         return matching(view, expression)
-    state, column = view.state, column_of(expression)
-    layers = columns_at(view, [column])[column]
-    if layers.segments and 0 < len(layers.stale) <= FOLLOWED:
-        layers = current_columns(view, [column])[column]
-    found = None if len(layers.stale) else found_in(layers, expression)
-    if not layers.segments or found is None:
-        return matching(view, expression)
-    if not layers.is_empty:
-        note_use(view, column.path)
-    gone, height = state.gone, len(state.pks)
-    within = range_of(found, [segment.rows for segment in layers.segments], gone, height)
-    return state.alive & mask_of(layers, found, height) if within is None else within
+    return compiler.tested(*compiled)
+
+
+_Compiled: TypeAlias = tuple[Condition, FoundRows | None]
+
+
+def _all_of(each: Sequence[_Compiled]) -> _Compiled:
+    """All of several conditions, of which bounds of one column become one."""
+    found: list[FoundRows] = []
+    others: list[Condition] = []
+    for condition, rows in each:
+        if rows is None or condition is not rows.numbered:
+            others.append(condition)
+            continue
+        for i, before in enumerate(found):
+            if (merged := both(before, rows)) is not None:
+                found[i] = merged
+                break
+        else:
+            found.append(rows)
+    if len(found) == 1 and not others:
+        return found[0].numbered, found[0]
+    narrowest = min(found, key=attrgetter("count"), default=None)
+    return Terms("all", (*(rows.numbered for rows in found), *others)), narrowest
+
+
+class _TestCompiler:
+    """Makes tests of rows of the conditions of a filter."""
+
+    def __init__(self, view: FilterView) -> None:
+        self._view, self._columns = view, Columns()
+
+    def is_ready(self, expression: Expression) -> bool:
+        """Whether all conditions are on columns in memory, of which few rows are stale; these are
+        read again."""
+        nodes = [*islice(walk(expression), MOST_NODES + 1)]
+        leaves = [node for node in nodes if isinstance(node, ColumnLeaf)]
+        others = [node for node in nodes if not isinstance(node, ColumnLeaf | And | Or | Not)]
+        if len(nodes) > MOST_NODES or others or not all(map(_is_looked_up, leaves)):
+            return False
+        columns = {column_of(leaf): None for leaf in leaves}
+        self._columns = columns_at(self._view, columns)
+        for layers in self._columns.values():
+            if not layers.segments or len(layers.stale) > FOLLOWED:
+                return False
+        if any(len(layers.stale) for layers in self._columns.values()):
+            self._columns = current_columns(self._view, columns)
+        return True
+
+    def compiled(self, expression: Expression) -> _Compiled | None:
+        """The condition, and what its narrowest term finds, if that is known; None where a column
+        doesn't say the value of each row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
+        match expression:
+            case ColumnLeaf():
+                rows = self._rows_of(expression)
+                return None if rows is None else (rows.numbered, rows)
+            case And(terms) if terms:
+                each = self._each(joined(terms, negated=True))
+                return None if each is None else _all_of(each)
+            case Or(terms) if terms:
+                each = self._each(joined(terms, negated=False))
+                return None if each is None else (Terms("any", tuple(c for c, _ in each)), None)
+            case Not(term):
+                inner = self.compiled(term)
+                return None if inner is None else (Terms("none", (inner[0],)), None)
+        return None
+
+    def _each(self, terms: Sequence[Expression]) -> list[_Compiled] | None:
+        each = [one for term in terms if (one := self.compiled(term)) is not None]
+        return each if len(each) == len(terms) else None
+
+    def _rows_of(self, leaf: ColumnLeaf) -> FoundRows | None:
+        column, state = column_of(leaf), self._view.state
+        layers = self._columns.get(column)  # where equalities were joined, as before
+        found = None if layers is None else found_in(layers, leaf)
+        if layers is None or found is None:
+            return None
+        if not layers.is_empty:
+            note_use(self._view, column.path)
+        rows = [segment.rows for segment in layers.segments]
+        return found_rows(found, rows, state.gone, len(state.pks))
+
+    def tested(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
+        """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, these
+        are asked for the others; else a sample says it, and all rows where that found few."""
+        state, height = self._view.state, len(self._view.state.pks)
+        if narrowest is not None and condition is narrowest.numbered:
+            test = RowTest.of(condition)
+            return TestedRows(test, height, narrowest.count, True, narrowest.listed)
+        if len(state.gone):
+            condition = Terms("all", (Terms("none", (Listed(state.gone),)), condition))
+        test = RowTest.of(condition)
+        if narrowest is not None and narrowest.count * FEW_LISTED <= height:
+            rows = narrowest.listed()
+            rows = rows[test.has(rows)]
+            return TestedRows(test, height, len(rows), True, lambda: rows)
+        sample = _sample_of(height)
+        count = test.count(sample)
+        if count < min(FEW_OF_SAMPLE, len(sample)) or len(sample) == height:
+            rows = np.flatnonzero(test.mask(height))
+            return TestedRows(test, height, len(rows), True, lambda: rows)
+        return TestedRows(test, height, round(count * height / len(sample)), False, None)
+
+
+@lru_cache(maxsize=16)
+def _sample_of(height: int) -> Ints:
+    """Rows that are spread over all, the same each time; all where they are few."""
+    if height <= SAMPLE:
+        return np.arange(height)
+    steps = np.arange(SAMPLE) * GOLDEN % 1  # no step of equal length, as values may come in turn
+    return ((np.arange(SAMPLE) + steps) * (height / SAMPLE)).astype(np.int64)
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:

@@ -26,15 +26,16 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import (
     Bools,
+    Bytes,
     Floats,
     Ints,
-    NumberRange,
     Unsigned,
+    bits_of,
     in_range,
     own_bytes,
     stable_order,
 )
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.filters.columns import (
     NOTHING,
     Column,
@@ -48,12 +49,16 @@ from retrieval_store.filters.columns import (
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
 from retrieval_store.filters.nodes import Expression, Scalar, evaluate_expression
 from retrieval_store.filters.paths import Found, JsonPath, Step, found_in
+from retrieval_store.indexes.native import Numbered, address
 
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
 Numbers32: TypeAlias = npt.NDArray[np.int32]
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
+_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and something of each
 SPREAD = 2  # rows lie close together where they are at least one in so many
 MOST_CHANGED = 4_096  # rows beside those of a column's lowest segment, for it to be asked
+MOST_AMONG = 65_536  # numbers between the first and the last of those that a condition allows
+NO_ROWS, NO_PLACES = np.empty(0, np.int32), np.empty(0, np.int64)
 COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
 
 
@@ -62,13 +67,20 @@ class RowGroups:
     """Rows by number: rows[offsets[c]:offsets[c + 1]] have number c.
 
     dense: the number of each row from `first` on, and for a row that has none, one more than the
-    last; None where rows lie far apart or may have several numbers.
+    last; None where rows lie far apart or may have several numbers; packed: where these are, how
+    many bytes each takes, and of which rows they are.
     """
 
     rows: Numbers32
     offsets: Numbers32
     first: int
     dense: Unsigned | None
+    packed: tuple[int, int, int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        dense = NO_ROWS if self.dense is None else self.dense
+        packed = address(dense), dense.itemsize, self.first, len(dense)
+        object.__setattr__(self, "packed", packed)
 
     @property
     def nbytes(self) -> int:
@@ -130,12 +142,14 @@ class RowsInRuns:
     def count(self, without: Ints) -> int | None:
         """How many there are, without some rows, ascending: the ends of the runs tell it. None
         where rows may have several numbers."""
-        offsets, numbers = self.groups.offsets, self.groups.numbers_of(without)
+        offsets, total = self.groups.offsets, 0
+        for start, stop in self.runs:
+            total += offsets.item(stop) - offsets.item(start)
+        if not len(without) and self.groups.dense is not None:
+            return total
+        numbers = self.groups.numbers_of(without)
         if numbers is None:
             return None
-        total = sum(int(offsets[stop] - offsets[start]) for start, stop in self.runs)
-        if not len(numbers):
-            return total
         ends = np.array(self.runs, np.int64).ravel()  # ascending: between two of them a run lies
         return total - int(np.count_nonzero(np.searchsorted(ends, numbers, side="right") & 1))
 
@@ -146,58 +160,87 @@ class RowsInRuns:
         return np.concatenate([NO_ROWS, *parts]).astype(np.int64)
 
 
-NO_ROWS = np.empty(0, np.int32)
-
-
 @dataclass(frozen=True, slots=True)
-class RowRange:
-    """The rows whose values are in a range, which are asked one by one, or listed, without a pass
-    over all. lowest: those that the lowest segment of a column has; within: those of all segments;
-    height: how many rows there are."""
+class FoundRows:
+    """What a condition finds in a column whose lowest segment says the value of each row, so that
+    rows can be asked one by one, and listed, without a pass over all. count: how many rows fulfil
+    it; numbered: the same as a condition on rows."""
 
     lowest: RowsInRuns
-    within: NumberRange
-    height: int
-
-    @property
-    def count(self) -> int:
-        """How many they are."""
-        count = self.lowest.count(self.within.over)
-        assert count is not None
-        return count + len(self.within.held)
+    numbered: Numbered
+    count: int
 
     def listed(self) -> Ints:
         """The rows, in any order."""
-        rows, over = self.lowest.listed(), self.within.over
+        rows, over = self.lowest.listed(), self.numbered.over
         if len(over):
-            rows = np.concatenate([rows[~np.isin(rows, over)], self.within.held])
+            rows = np.concatenate([rows[~np.isin(rows, over)], self.numbered.held])
         return rows
 
-    def mask(self) -> Bools:
-        """(height,) bool: which rows are among them."""
-        return self.within.mask(self.height)
+
+def both(one: FoundRows, other: FoundRows) -> FoundRows | None:
+    """What two conditions on one column find together, as a lower and an upper bound do; None where
+    they aren't both a single range of the same values."""
+    a, b = one.numbered, other.numbered
+    groups = one.lowest.groups
+    if groups is not other.lowest.groups or a.among is not None or b.among is not None:
+        return None
+    start = max(a.run[0], b.run[0])
+    run = start, max(start, min(a.run[1], b.run[1]))
+    held = np.intersect1d(a.held, b.held) if len(a.over) else a.held
+    lowest = RowsInRuns(groups, [run])
+    count = lowest.count(a.over)
+    assert count is not None
+    return FoundRows(lowest, a._replace(run=run, held=held), count + len(held))
 
 
-def range_of(
+def found_rows(
     found: Sequence[object], rows: Sequence[Ints], gone: Ints, height: int
-) -> RowRange | None:
-    """What a condition finds in the segments of a column, from the bottom up, as a range. rows: of
-    each segment; gone: rows without a point, ascending. None where it isn't one of few changes."""
-    in_runs = [one for one in found if isinstance(one, RowsInRuns)]
-    changed = sum(map(len, rows[1:])) + len(gone)
+) -> FoundRows | None:
+    """What a condition finds in the segments of a column, from the bottom up. rows: of each
+    segment; gone: rows without a point, ascending. None where the lowest segment doesn't say the
+    value of each row, or where many rows have changed."""
+    in_runs = [some for one in found if (some := _as_runs(one)) is not None]
+    changed = len(gone) + (sum(map(len, rows[1:])) if len(rows) > 1 else 0)
     if len(in_runs) < len(found) or changed > MOST_CHANGED:
         return None
-    groups, runs = in_runs[0].groups, [run for run in in_runs[0].runs if run[0] < run[1]]
-    dense = groups.dense
-    if len(runs) > 1 or dense is None or groups.first or len(dense) > height:
+    lowest = in_runs[0]
+    dense, base = lowest.groups.dense, lowest.groups.first
+    runs = [run for run in lowest.runs if run[0] < run[1]]
+    if dense is None or base + len(dense) > height or _span(runs) > MOST_AMONG:
         return None
-    over, held = gone, NO_ROWS.astype(np.int64)
-    for some, its in zip(in_runs[1:], rows[1:], strict=True):
-        over = np.union1d(over, its)
-        held = np.union1d(held[~np.isin(held, its)], some.listed())
-    over, held = over[over < height], held[(held < height) & ~np.isin(held, gone)]
-    run = runs[0] if runs else (0, 0)
-    return RowRange(RowsInRuns(groups, [run]), NumberRange(dense, run, over, held), height)
+    over, held = gone, NO_PLACES
+    if changed:
+        for upper, its in zip(in_runs[1:], rows[1:], strict=True):
+            over = np.union1d(over, its)
+            held = np.union1d(held[~np.isin(held, its)], upper.listed())
+        over, held = over[over < height], held[(held < height) & ~np.isin(held, gone)]
+    count = lowest.count(over)
+    assert count is not None
+    run = (runs[0][0], runs[-1][1]) if runs else (0, 0)
+    among = _bits_of_runs(runs) if len(runs) > 1 else None
+    numbered = Numbered(dense, lowest.groups.packed, run, among, over, held)
+    return FoundRows(lowest, numbered, count + len(held))
+
+
+def _span(runs: Sequence[Run]) -> int:
+    """How many numbers several runs reach over; a single one may have any number."""
+    return runs[-1][1] - runs[0][0] if len(runs) > 1 else 0
+
+
+def _as_runs(found: object) -> RowsInRuns | None:
+    if isinstance(found, Either):
+        first, *others = found.found
+        found = None if any(isinstance(o, RowsInRuns) or len(o.rows) for o in others) else first
+    return found if isinstance(found, RowsInRuns) else None
+
+
+def _bits_of_runs(runs: Sequence[Run]) -> Bytes:
+    """A bit for each number up to the end of the last run: whether it is in one of the runs."""
+    flags = np.zeros(runs[-1][1], np.bool_)
+    for start, stop in runs:
+        flags[start:stop] = True
+    return bits_of(flags)
 
 
 def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
@@ -394,33 +437,57 @@ class Postings:
 
 def build(rows: Ints, values: Sequence[Any]) -> Postings:
     """Postings for values[i] at rows[i], rows ascending; what isn't a scalar is left out."""
-    kinds = set(map(type, values))
-    numbers = np.empty(len(values), np.int64)  # of the value of each, where it is a scalar
-    is_scalar = np.zeros(len(values), np.bool_)
+    builder = PostingsBuilder()
+    builder.add(rows, values)
+    return builder.postings()
 
-    def of_kind(kind: type) -> tuple[Ints, Sequence[Any]]:
-        if kinds == {kind}:
-            is_scalar[:] = True
-            return np.arange(len(values)), values
-        places = np.flatnonzero([type(v) is kind for v in values]) if kind in kinds else _NO_PLACES
-        is_scalar[places] = True
-        return places, [values[i] for i in places.tolist()]
 
-    places, strings = of_kind(str)
-    texts = {text: number for number, text in enumerate(dict.fromkeys(strings))}
-    numbers[places] = np.fromiter(map(texts.__getitem__, strings), np.int64, len(strings))
-    parts, count = [], len(texts)
-    for places, array in (*_integers(*of_kind(int)), *_array(*of_kind(float), np.float64)):
-        distinct, which = _number_values(array)
-        numbers[places] = count + which
-        parts.append(DistinctNumbers(distinct, count))
-        count += len(distinct)
-    places, bools = of_kind(bool)
-    numbers[places] = count + np.array(bools, np.int64)
-    if not is_scalar.all():
-        rows, numbers = rows[is_scalar], numbers[is_scalar]
-    groups = group_rows(rows, numbers, count + 2)
-    return Postings(texts, tuple(parts), count, groups, bytes_of_texts(texts))
+class PostingsBuilder:
+    """Makes postings of values that come in pieces, of which only arrays are kept."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, int] = {}
+        self._of_texts: list[_Part] = []  # rows, and the numbers of their strings
+        self._numbers: dict[np.dtype[Any], list[_Part]] = {}  # rows, and their numbers, by type
+        self._bools: list[_Part] = []
+
+    def add(self, rows: Ints, values: Sequence[Any]) -> None:
+        """Note values[i] at rows[i]; what isn't a scalar is left out. Rows ascend, also from one
+        piece to the next."""
+        kinds = set(map(type, values))
+        for kind in kinds & {str, int, float, bool}:
+            some, its = rows, values
+            if len(kinds) > 1:
+                are_such = [type(value) is kind for value in values]
+                some, its = rows[are_such], [*compress(values, are_such)]
+            if kind is str:
+                texts = self._texts
+                numbers = [texts.setdefault(text, len(texts)) for text in its]
+                self._of_texts.append((some, np.array(numbers, np.int64)))
+            elif kind is bool:
+                self._bools.append((some, np.array(its, np.int64)))
+            else:
+                for part in _integers(some, its) if kind is int else _array(some, its, np.float64):
+                    self._numbers.setdefault(part[1].dtype, []).append(part)
+
+    def postings(self) -> Postings:
+        """The postings of all pieces."""
+        found, parts, count = [*self._of_texts], [], len(self._texts)
+        for dtype in (np.dtype(one) for one in (np.int64, np.uint64, np.float64)):
+            pieces = self._numbers.get(dtype, [])
+            if pieces:
+                distinct, which = _number_values(np.concatenate([numbers for _, numbers in pieces]))
+                found.append((np.concatenate([rows for rows, _ in pieces]), count + which))
+                parts.append(DistinctNumbers(distinct, count))
+                count += len(distinct)
+        found += [(rows, count + numbers) for rows, numbers in self._bools]
+        rows = np.concatenate([NO_PLACES, *(rows for rows, _ in found)])
+        numbers = np.concatenate([NO_PLACES, *(numbers for _, numbers in found)])
+        if len(rows) and (rows[1:] < rows[:-1]).any():  # of several types
+            order = np.argsort(rows, kind="stable")
+            rows, numbers = rows[order], numbers[order]
+        groups = group_rows(rows, numbers, count + 2)
+        return Postings(self._texts, tuple(parts), count, groups, bytes_of_texts(self._texts))
 
 
 def bytes_of_texts(texts: dict[str, int]) -> int:
@@ -434,23 +501,21 @@ def constant(rows: Ints, number: int) -> Postings:
     return Postings({}, (numbers,), 1, group_rows(rows, np.zeros(len(rows), np.int64), 3))
 
 
-_NO_PLACES = np.empty(0, np.int64)
-NO_POSTINGS = Postings({}, (), 0, group_rows(_NO_PLACES, _NO_PLACES, 2))
-_Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]
+NO_POSTINGS = Postings({}, (), 0, group_rows(NO_PLACES, NO_PLACES, 2))
 
 
-def _integers(places: Ints, integers: Sequence[int]) -> Iterator[_Part]:
+def _integers(rows: Ints, integers: Sequence[int]) -> Iterator[_Part]:
     try:
-        yield from _array(places, integers, np.int64)
+        yield from _array(rows, integers, np.int64)
     except OverflowError:
         small = np.array([integer < 2**63 for integer in integers])
-        yield from _array(places[small], [i for i in integers if i < 2**63], np.int64)
-        yield from _array(places[~small], [i for i in integers if i >= 2**63], np.uint64)
+        yield from _array(rows[small], [i for i in integers if i < 2**63], np.int64)
+        yield from _array(rows[~small], [i for i in integers if i >= 2**63], np.uint64)
 
 
-def _array(places: Ints, numbers: Sequence[Any], dtype: type) -> Iterator[_Part]:
+def _array(rows: Ints, numbers: Sequence[Any], dtype: type) -> Iterator[_Part]:
     if len(numbers):
-        yield places, np.array(numbers, dtype)
+        yield rows, np.array(numbers, dtype)
 
 
 def _number_values(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:

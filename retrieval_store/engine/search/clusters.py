@@ -290,6 +290,13 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         self.filling.take_within(0, self._let_go, lambda: None)
         return None
 
+    def are_effective(self) -> bool:
+        """Whether they may be used; they are looked at only where their recall was measured."""
+        return True
+
+    def note(self, helped: bool) -> None:
+        """Nothing is learned from single queries."""
+
     def _memories(self) -> list[mmap.mmap]:
         base = self._base
         every: list[Base | Part] = [] if base is None else [base, *self._parts]

@@ -6,7 +6,8 @@ kept between calls (`Caches`), one call (`SearchContext`), and its record for `e
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 
@@ -55,6 +56,12 @@ class Worth(NamedTuple):
     clusters: bool
 
 
+class Releasable(Protocol):
+    """What lets go of all that it keeps open."""
+
+    def release(self) -> None: ...
+
+
 class OpenSpace:
     """One dense vector space in one generation, as this process has it open. make_codes,
     make_clusters: return the space's codes and clusters, none yet, when they are first asked for:
@@ -74,6 +81,7 @@ class OpenSpace:
         self._clustered: dict[str, SpaceClusters] = {}  # one at most
         self._worth = Worth(0, False, False, False)
         self.recall_wanted = False  # by a query, however few vectors there are
+        self.kept = WeakSet[Releasable]()  # what keeps files mapped for the next queries
 
     def worth(self, space: Space) -> Worth:
         """What is worth having for the vectors of a state, dead ones included: worked out once for
@@ -147,6 +155,7 @@ class OpenSpace:
     def close_idle(self) -> None:
         """Close files; they are opened again when they are needed."""
         self.vectors.close()
+        self._release_kept()
         for codes in list(self._made.values()):
             codes.close_idle()
         for clusters in list(self._clustered.values()):
@@ -157,10 +166,15 @@ class OpenSpace:
         the vectors."""
         self.index.close()
         self._closed = True
+        self._release_kept()
         for codes in list(self._made.values()):
             codes.close()
         for clusters in list(self._clustered.values()):
             clusters.close()
+
+    def _release_kept(self) -> None:
+        for one in list(self.kept):
+            one.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,13 +320,13 @@ class SearchContext:
     def may_copy_codes(self) -> bool:
         """Whether the codes of the allowed points are few enough to be copied together."""
         allowed = self.allowed
-        nbytes = allowed.count * (self.dimension + BESIDES)
+        nbytes = allowed.about * (self.dimension + BESIDES)
         return allowed.restricts and BUDGET.has_room(nbytes, COPIES)
 
     def copies_codes(self) -> bool:
         """Whether to copy them: once queries have lost as much without a copy as it costs."""
         lost = self.allowed.lost.get(self.space.space.name, 0.0)
-        cost = copying_cost(self.allowed.count, self.dimension)
+        cost = copying_cost(self.allowed.about, self.dimension)
         return 0 < cost <= lost and self.may_copy_codes()
 
     def note_lost(self, at: CostInputs, plan: SearchPlan, queries: int) -> None:

@@ -16,10 +16,12 @@ from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
 from retrieval_store.engine.search.planner import TRUSTED_SHARE, CostInputs, codes_pay_off
 from retrieval_store.indexes import VectorIndex
+from retrieval_store.indexes.clusters import ClusterPass
 from retrieval_store.indexes.exact import max_candidates
-from retrieval_store.indexes.native import BLOCK
+from retrieval_store.indexes.native import BLOCK, RowFilter
 from retrieval_store.indexes.quantized import (
     Bits,
+    CodePass,
     Codes,
     Pieces,
     candidates,
@@ -54,8 +56,18 @@ class _ScanParts:
     without codes, which are searched as floats."""
 
     pieces: Pieces | None
-    allowed: Bits | None
+    allowed: Bits | RowFilter | None
     rest: Ints
+
+
+def code_pass(context: SearchContext, coded: CodeSnapshot) -> CodePass | None:
+    """A pass over codes for one query at a time; None where some allowed vectors have no codes."""
+    parts = _parts(context, coded)
+    if parts.pieces is None or len(parts.rest):
+        return None
+    most = max_candidates(context.allowed.about, MAX_SHARE, context.k)
+    what = context.k, most, context.matrix, parts.allowed, context.within
+    return CodePass(parts.pieces, *what)
 
 
 def by_codes(
@@ -64,7 +76,7 @@ def by_codes(
     """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
     with too many candidates."""
     parts = _parts(context, coded)
-    most = max_candidates(context.allowed.count, MAX_SHARE, context.k)
+    most = max_candidates(context.allowed.about, MAX_SHARE, context.k)
     if parts.pieces is None or len(parts.rest):
         found = _with_rest(context, parts, most, which)
     else:
@@ -75,7 +87,11 @@ def by_codes(
 
 
 def _nearest_by_codes(
-    context: SearchContext, pieces: Pieces, allowed: Bits | None, most: int, which: list[int]
+    context: SearchContext,
+    pieces: Pieces,
+    allowed: Bits | RowFilter | None,
+    most: int,
+    which: list[int],
 ) -> list[Neighbors | None]:
     """The nearest, where all allowed vectors have codes."""
     vectors, lengths = context.some(which), [context.lengths[i] for i in which]
@@ -126,7 +142,7 @@ def _all(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     if not allowed.restricts and not space.dead and coded.stop <= context.slots:
         return _ScanParts(coded.together, None, rest)
     rest = rest[allowed.allows(space.row_of_slot[rest])]
-    return _ScanParts(coded.together, allowed.slot_bits(space, coded.stop), rest)
+    return _ScanParts(coded.together, allowed.filter_for_codes(space, coded.stop), rest)
 
 
 def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> PackedCodes:
@@ -156,7 +172,7 @@ def cluster_inputs(
     """The planner's inputs for a search of clusters at this recall. together: see
     `CostInputs.contiguous`."""
     clusters, slots = shown.clusters, context.slots
-    matching = min(context.allowed.count, slots - context.space.dead)
+    matching = min(context.allowed.about, slots - context.space.dead)
     places = None
     if matching > context.k:
         depth = context.k * slots / matching
@@ -178,26 +194,30 @@ def cluster_inputs(
     )
 
 
+def cluster_pass(context: SearchContext, shown: ClusterSnapshot, places: int) -> ClusterPass:
+    """A search of clusters for one query at a time, which looks at so many places."""
+    space, clusters = context.space, shown.clusters
+    share = min(1.0, context.allowed.about / max(1, context.slots - space.dead))
+    whole = not context.allowed.restricts and not space.dead
+    allowed = None if whole else context.allowed.slot_filter(space, clusters.stop)
+    effort = shown.recall.effort(round(places * share), context.k / share)
+    most, stop = shown.recall.estimates_for(context.k), min(clusters.stop, context.slots)
+    return ClusterPass(clusters, context.k, effort, most, allowed, stop)
+
+
 def by_clusters(
     context: SearchContext,
     shown: ClusterSnapshot,
     codes: SpaceCodes | None,
-    places: int,
+    one_pass: ClusterPass,
     which: list[int],
 ) -> list[Neighbors]:
-    """The k nearest to each of the query vectors at `which` among those that clusters find, when so
-    many places are looked at. codes: of the space, by which later vectors are searched."""
-    space, clusters, slots = context.space, shown.clusters, context.slots
-    stop = min(clusters.stop, slots)
-    share = min(1.0, context.allowed.count / max(1, slots - space.dead))
-    whole = not context.allowed.restricts and not space.dead
-    allowed = None if whole else context.allowed.slot_filter(space, clusters.stop)
-    rest = _behind_clusters(context, codes, stop, which) if stop < slots else None
-    most, answers = shown.recall.estimates_for(context.k), []
-    effort = shown.recall.effort(round(places * share), context.k / share)
+    """The k nearest to each of the query vectors at `which` among those that a pass finds. codes:
+    of the space, by which later vectors are searched."""
+    stop, answers = min(shown.clusters.stop, context.slots), []
+    rest = _behind_clusters(context, codes, stop, which) if stop < context.slots else None
     for at, i in enumerate(which):
-        of_query = context.vectors[i], context.lengths[i], context.k, effort, most
-        found = clusters.search(*of_query, context.matrix, allowed, stop)
+        found = one_pass.of_length(context.vectors[i], context.lengths[i], context.matrix)
         if rest is not None:
             answers.append(context.ranked(i, np.append(found.slots[: found.chosen], rest[at])))
             continue

@@ -28,6 +28,7 @@ from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex
 from retrieval_store.engine.search.planner import (
     MIN_CLUSTERED,
     MIN_CODED_NUMBERS,
+    ROWS_PER_HIT,
     WIDEN_BY,
     CostInputs,
     SearchPlan,
@@ -57,9 +58,11 @@ from retrieval_store.query.types import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.engine.search.clusters import ClusterSnapshot
-    from retrieval_store.engine.search.codes import CodeSnapshot
+    from retrieval_store.engine.search.clusters import ClusterSnapshot, SpaceClusters
+    from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
     from retrieval_store.engine.search.scorers import Scorings
+    from retrieval_store.indexes.clusters import ClusterPass
+    from retrieval_store.indexes.quantized import CodePass
     from retrieval_store.query.query import WordReport
 
 
@@ -74,29 +77,68 @@ def by_floats(context: SearchContext, which: list[int]) -> list[Neighbors]:
 
 
 class KeptPass:
-    """A search by a pass over floats, kept with its filter and made ready for the next query, where
-    neither codes nor an index come into question before the state changes."""
+    """A search kept with its filter and made ready for the next query, where no other way comes
+    into question before the state, or what is searched, changes.
 
-    __slots__ = ("_floats", "_index", "_space")
+    one_pass: over floats, codes or clusters; source, snapshot: the codes or clusters, and what they
+    showed; None for floats. How exactly is searched must be asked in the same way.
+    """
 
-    def __init__(self, context: SearchContext, index: SpaceIndex) -> None:
-        self._space, self._index = context.space, index
-        slots = context.allowed.slots(context.space)
-        self._floats = FloatPass(context.matrix, context.metric, context.k, slots)
+    __slots__ = ("__weakref__", "_asked", "_index", "_pass", "_snapshot", "_source", "_space")
 
-    def serves(self, view: SearchView, space: SpaceState, k: int) -> bool:
-        """Whether it is right for this state and as many hits."""
-        if self._space is not space or self._floats.k != k:
+    def __init__(
+        self,
+        context: SearchContext,
+        index: SpaceIndex,
+        near: NearestDense,
+        one_pass: "FloatPass | CodePass | ClusterPass",
+        source: "SpaceCodes | SpaceClusters | None" = None,
+        snapshot: "CodeSnapshot | ClusterSnapshot | None" = None,
+    ) -> None:
+        self._space, self._index, self._asked = context.space, index, _exactness(near)
+        self._pass: FloatPass | CodePass | ClusterPass | None = one_pass
+        self._source, self._snapshot = source, snapshot
+
+    def serves(self, view: SearchView, space: SpaceState, near: NearestDense, k: int) -> bool:
+        """Whether it is right for this state, this query and as many hits."""
+        one_pass = self._pass
+        if one_pass is None or one_pass.k != k or self._space is not space:
             return False
-        return (
-            view.caches.spaces[space.space.name].index is self._index and self._index.held is None
-        )
+        if self._asked != _exactness(near):
+            return False
+        source = self._source
+        if source is not None and source.shown() is not self._snapshot:
+            return False
+        is_same = view.caches.spaces[space.space.name].index is self._index
+        return is_same and self._index.held is None and (source is None or source.are_effective())
 
-    def nearest(self, vector: Matrix) -> Neighbors:
-        """The rows of the nearest points, all of whose vectors this process has verified."""
-        space = self._space
-        found = self._floats.nearest(vector, space.vectors.rows(space.space.slots))
-        return in_order(space, self._floats.k, found)
+    def nearest(self, vector: Matrix) -> Neighbors | None:
+        """The rows of the nearest points; None where this query is to be answered otherwise."""
+        space, one_pass = self._space, self._pass
+        if one_pass is None:  # another thread has let go of it
+            return None
+        matrix = space.vectors.rows(space.space.slots)
+        found = one_pass.nearest(vector, matrix)
+        if self._source is not None:  # of floats, this process has verified all
+            if found is None:
+                return None
+            self._source.note(True)
+            space.vectors.admit(matrix, space.checksums, found.slots)
+        assert found is not None
+        return in_order(space, one_pass.k, found)
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether nobody has let go of what it passes over."""
+        return self._pass is not None
+
+    def release(self) -> None:
+        """Let go of codes and clusters, whose files may be closed then."""
+        self._pass = self._snapshot = None
+
+
+def _exactness(near: NearestDense) -> tuple[bool, int | None, float | None]:
+    return near.exact, near.ef, near.recall
 
 
 MADE_LATER = "they are made in the background"
@@ -125,9 +167,12 @@ def nearest_rows(
         )
     allowed = filter_result(view, expression, evaluate)
     kept: KeptPass | None = allowed.passes.get(near.space)
-    if kept is not None and len(vectors) == 1 and not trace.is_kept and kept.serves(view, space, k):
-        return [kept.nearest(vectors[0])]
-    trace.note_filter(allowed.count)
+    is_alone = len(vectors) == 1 and within is None and not trace.is_kept
+    if kept is not None and is_alone and kept.serves(view, space, near, k):
+        answer = kept.nearest(vectors[0])
+        if answer is not None:
+            return [answer]
+    trace.note_filter(allowed.about)
     planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
     found = _DenseSearch(context, near).run()
@@ -183,8 +228,6 @@ class _DenseSearch:
         if lacking := coded.uncoded(context.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
-        if not any(context.can_use_codes(i) for i in range(len(context.vectors))):
-            return None
         if not codes.are_effective():
             self._trace.remark(NO_HELP)
             return None
@@ -230,7 +273,11 @@ class _DenseSearch:
 
     def _through_clusters(self, shown: "ClusterSnapshot") -> bool:
         """Answer through clusters, if that is cheapest; else return False."""
-        from retrieval_store.engine.search.large import by_clusters, cluster_inputs
+        from retrieval_store.engine.search.large import (
+            by_clusters,
+            cluster_inputs,
+            cluster_pass,
+        )
 
         context, near, space = self._context, self._near, self._context.space.space
         target = near.recall
@@ -240,7 +287,7 @@ class _DenseSearch:
         inputs = inputs._replace(approximate=self._asks_for_recall)
         plan = choose(inputs)
         if plan.method != "clusters":
-            if not inputs.places and context.allowed.count > context.k:
+            if not inputs.places and context.allowed.about > context.k:
                 self._trace.remark(
                     f"a recall of {target} was not reached by clusters at a cost below that of "
                     "comparing all that match, which was done"
@@ -251,9 +298,10 @@ class _DenseSearch:
         which = [*range(len(context.vectors))]
         self._note_plan(plan, inputs, len(which))
         coded = self._open.codes if self._worth.codes else None
-        answers = by_clusters(context, shown, coded, plan.ef, which)
-        for i, answer in zip(which, answers, strict=True):
-            self._answers[i] = answer
+        one_pass = cluster_pass(context, shown, plan.ef)
+        self._answers[:] = by_clusters(context, shown, coded, one_pass, which)
+        if context.allowed.uses > 0 and not inputs.behind and one_pass.is_settled:
+            self._keep(one_pass, self._open.clusters, shown)
         self._trace.note_recall(target, shown.recall)
         self._trace.lap("clusters")
         return True
@@ -285,7 +333,7 @@ class _DenseSearch:
             ef = max(1, self._near.ef or asked or usual)
         return CostInputs(
             context.slots,
-            min(context.allowed.count, context.slots - context.space.dead),
+            min(context.allowed.about, context.slots - context.space.dead),
             context.dimension,
             context.k,
             self._lies_together(self._coded is not None),
@@ -343,21 +391,59 @@ class _DenseSearch:
         """Keep the pass over floats for the next query, if that can't be searched otherwise: from
         the second use of a filter on."""
         context = self._context
-        others = self._worth.codes or self._has_index()
+        few = context.allowed.about < ROWS_PER_HIT * context.k  # which codes are never used for
+        others = self._has_index() or self._asks_for_recall or (self._worth.codes and not few)
         if context.allowed.uses > 0 and not others and kernel() is not None:
-            context.allowed.passes[self._near.space] = KeptPass(context, self._index)
+            slots = context.allowed.slots(context.space)
+            one_pass = FloatPass(context.matrix, context.metric, context.k, slots)
+            self._keep(one_pass)
+
+    def _keep(
+        self,
+        one_pass: "FloatPass | CodePass | ClusterPass",
+        source: "SpaceCodes | SpaceClusters | None" = None,
+        snapshot: "CodeSnapshot | ClusterSnapshot | None" = None,
+    ) -> None:
+        """Keep a pass for the next query."""
+        kept = KeptPass(self._context, self._index, self._near, one_pass, source, snapshot)
+        self._context.allowed.passes[self._near.space] = kept
+        self._open.kept.add(kept)
 
     def _by_codes(self, plan: SearchPlan, inputs: CostInputs, left: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
-        from retrieval_store.engine.search.large import by_codes
+        from retrieval_store.engine.search.large import by_codes, code_pass
 
         assert self._coded is not None
-        usable = [i for i in left if self._context.can_use_codes(i)]
-        self._note_plan(plan, inputs, len(usable))
-        found = by_codes(self._context, self._open.codes, self._coded, usable)
-        for i, answer in zip(usable, found, strict=True):
-            self._answers[i] = answer
+        context, coded = self._context, self._coded
+        one_pass = code_pass(context, coded) if len(left) == len(context.vectors) == 1 else None
+        if one_pass is not None:
+            self._note_plan(plan, inputs, 1)
+            self._answers[0] = self._by_pass(one_pass)
+        else:
+            usable = [i for i in left if context.can_use_codes(i)]
+            self._note_plan(plan, inputs, len(usable))
+            found = by_codes(context, self._open.codes, coded, usable)
+            for i, answer in zip(usable, found, strict=True):
+                self._answers[i] = answer
         self._trace.lap("codes")
+
+    def _by_pass(self, one_pass: "CodePass") -> Neighbors | None:
+        """The answer for the only query, by a pass that is kept for the next one where codes are
+        and stay the way to search for all that the filter allows."""
+        context, codes = self._context, self._open.codes
+        found = one_pass.nearest(context.vectors[0], context.matrix)
+        if found is None:
+            if context.can_use_codes(0):
+                codes.note(False)
+            return None
+        codes.note(True)
+        context.admit(found.slots)  # what isn't as it was written would be an error from here
+        allowed, may_copy = context.allowed, context.may_copy_codes()
+        may_change = self._has_index() or self._worth.clusters or self._asks_for_recall
+        is_settled = not may_change and (not may_copy or self._near.space in allowed.copies)
+        if allowed.uses > 0 and is_settled and context.within is None:
+            self._keep(one_pass, codes, self._coded)
+        return context.in_order(found)
 
 
 class EngineRanker:

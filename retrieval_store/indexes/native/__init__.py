@@ -13,6 +13,12 @@ The variable RETRIEVAL_STORE_INSTRUCTIONS names the instruction set to use, or "
 
 All calls let go of the interpreter.
 
+A `RowTest` is a condition on rows that is asked where rows are looked at, without a pass over all
+of them: a tree of conditions, each of which says by a few arrays which rows fulfil it, those whose
+number is in a range (`Numbered`), or listed ones (`Listed`). A `RowFilter` asks it of slots, by the
+rows that they belong to. The compiled part reads both as they lie in memory, for the rows alone
+that a search would otherwise take; without it numpy does.
+
 Structures that both sides know have fields of eight bytes, as in `kernel.h`. Addresses in them are
 integers: the maker of a structure keeps the arrays that it points to.
 """
@@ -23,12 +29,22 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from struct import Struct
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bytes, Matrix
+from retrieval_store.base.arrays import (
+    Bools,
+    Bytes,
+    CowArray,
+    Ints,
+    Matrix,
+    Unsigned,
+    bits_at,
+    bits_of,
+)
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import InvalidArgumentError
 
@@ -37,7 +53,7 @@ CHUNK = 8  # numbers of a row
 OF_ROW = 4  # floats of a row
 MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
 WORD = 8  # bytes
-VERSION = 5  # KERNEL_VERSION
+VERSION = 6  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
 
@@ -49,7 +65,13 @@ PIECE = Struct("=8q")  # high low rows finer slots first count frame
 TURNED = Struct("=2q7d")  # digits sum scale offset side by_residual by_reach by_side constant
 # floor best k held slots uppers found capacity most left hard chosen tied
 SOUGHT = Struct("=d12q")
-SCAN = Struct("=10q")  # pieces piece_count turned sought queries chunks allowed piece block work
+# pieces piece_count turned sought queries chunks allowed filter piece block work
+SCAN = Struct("=11q")
+# query frames frame_count wide turned digits scan rows begun
+SEARCH = Struct("=9q")
+# kind size numbers width base count first stop among over over_count held held_count
+ROW_TEST = Struct("=13q")
+ROW_FILTER = Struct("=7q")  # row_of_slot slots moved rows_of_moved moved_count mask test
 # rows slots query room sought row_count count dimension datatype metric row work length
 FLOAT_SCAN = Struct("=12qd")
 FRAME = Struct("=4q")  # centre signs dimension metric
@@ -57,13 +79,13 @@ ENCODING = Struct("=11q")  # frame vectors count datatype at high low rows finer
 GATHERING = Struct("=9q")  # pieces piece_of row_of count chunks high low rows finer
 # rows slots query room distances row_count count dimension datatype metric length
 DISTANCES = Struct("=10qd")
+CODE_SEARCH = Struct("=9q11q10qd")  # SEARCH, SCAN and DISTANCES behind one another
 PLACES = Struct("=2q")  # blocks offsets
 # parts part_count centres radii centre_frame frame query unit wide turned digits tables allowed
-# row_of_slot moved rows_of_moved moved_count mask numbers width numbered first stop over over_count
-# held held_count groups limit clusters chunks products terms levels order ordered level next wanted
+# filter groups limit clusters chunks products terms levels order ordered level next wanted
 # looked asked passed found count capacity most index index_size work rows sought length threshold
 # step base floor usual slope
-CLUSTER_SCAN = Struct("=51q7d")
+CLUSTER_SCAN = Struct("=38q7d")
 # frame rows slots row_count datatype count at centre blocks room other
 CLUSTER_ENCODING = Struct("=11q")
 
@@ -99,7 +121,7 @@ REMEDY = (
 )
 FUNCTIONS = (
     *("rs_version", "rs_set", "rs_set_name", "rs_scan", "rs_scan_floats", "rs_distances"),
-    *("rs_decide", "rs_length", "rs_turn", "rs_encode", "rs_gather"),
+    *("rs_decide", "rs_length", "rs_turn", "rs_encode", "rs_gather", "rs_search", "rs_test_rows"),
     *("rs_cluster_encode", "rs_cluster_rank", "rs_cluster_scan"),
 )
 
@@ -117,16 +139,19 @@ class Kernel:
         library.rs_set.restype = ctypes.c_void_p
         self.use(self.names[0] if chosen is None else chosen)
         self._scan, self._scan_floats = library.rs_scan, library.rs_scan_floats
+        self._search, self._test_rows = library.rs_search, library.rs_test_rows
         self._distances, self._turn = library.rs_distances, library.rs_turn
         self._decide, self._length = library.rs_decide, library.rs_length
         self._length.argtypes = [ctypes.c_void_p, ctypes.c_int64]
         self._length.restype = ctypes.c_double
         self._encode, self._gather = library.rs_encode, library.rs_gather
-        for function in (self._scan, self._scan_floats, self._decide):
+        for function in (self._scan, self._scan_floats, self._decide, self._search):
             function.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         for function in (self._distances, self._encode, self._gather):
             function.argtypes = [ctypes.c_void_p]
         pointer, number = ctypes.c_void_p, ctypes.c_double
+        self._test_rows.argtypes = [pointer, pointer, ctypes.c_int64, pointer]
+        self._test_rows.restype = ctypes.c_int64
         self._turn.argtypes = [pointer, number, pointer, pointer, pointer, pointer]
         self._cluster_encode = library.rs_cluster_encode
         self._cluster_rank, self._cluster_scan = library.rs_cluster_rank, library.rs_cluster_scan
@@ -150,6 +175,27 @@ class Kernel:
         of a few milliseconds each."""
         while self._scan(self._set, scan) == MORE:
             pass
+
+    def search(self, search: int) -> bool:
+        """All of a search by codes for one query, as the SEARCH at this address says; whether the
+        length of the query allows it. IndexError for slots of no row."""
+        while (state := self._search(self._set, search)) == MORE:
+            pass
+        if state == OUTSIDE:
+            raise IndexError("a slot lies outside of the vectors")
+        return bool(state == DONE)
+
+    def test_rows(
+        self,
+        test: Bytes,
+        rows: npt.NDArray[np.int64] | None,
+        count: int,
+        bits: npt.NDArray[Any] | None,
+    ) -> int:
+        """How many of these rows, of the first `count` where that is None, fulfil the ROW_TEST.
+        bits: gets a bit for each of them, unless it is None."""
+        found: int = self._test_rows(address(test), address(rows), count, address(bits))
+        return found
 
     def scan_floats(self, scan: int) -> bool:
         """Look at vectors, as the FLOAT_SCAN at this address says, and decide about those that may
@@ -246,3 +292,155 @@ def _version(library: ctypes.CDLL) -> int:
 def _warn(why: str) -> None:
     message = "searches are several times slower without the compiled part: %s; to have it, %s"
     _log.warning(message, why, REMEDY)
+
+
+Kind: TypeAlias = Literal["all", "any", "none"]
+KINDS: dict[Kind, int] = {"all": 0, "any": 1, "none": 2}  # as in native/kernel.h
+NUMBERED, LISTED = 3, 4
+BITS = 32  # in a word of bits
+
+
+class Numbered(NamedTuple):
+    """Rows whose numbers are in a range: from the first of `run` on, below the second, and of these
+    only those whose bit is set in `among`, where that is given. numbers: of some rows; packed: the
+    address of the first, the bytes of each, the row of the first, from which on the others follow,
+    and how many there are; other rows have none. Of the rows `over`, ascending, they are those that
+    are `held`, ascending, whatever their numbers."""
+
+    numbers: Unsigned
+    packed: tuple[int, int, int, int]
+    run: tuple[int, int]
+    among: Bytes | None
+    over: Ints
+    held: Ints
+
+    def has(self, rows: Ints) -> Bools:
+        """Which of these rows are among them."""
+        places = rows - self.packed[2]
+        has_number = (places >= 0) & (places < len(self.numbers))
+        found = np.zeros(len(rows), np.bool_)
+        numbers = self.numbers[places[has_number]].astype(np.int64)
+        fits = (numbers >= self.run[0]) & (numbers < self.run[1])
+        if self.among is not None:
+            fits[fits] = bits_at(self.among, numbers[fits])
+        found[has_number] = fits
+        return (found & ~np.isin(rows, self.over)) | np.isin(rows, self.held)
+
+    @property
+    def nodes(self) -> list[tuple[int, ...]]:
+        """As the compiled part wants it."""
+        among = 0 if self.among is None else address(self.among)
+        changed: tuple[int, ...] = (0, 0, 0, 0)
+        if len(self.over):
+            changed = address(self.over), len(self.over), address(self.held), len(self.held)
+        return [(NUMBERED, 1, *self.packed, *self.run, among, *changed)]
+
+
+class Listed(NamedTuple):
+    """The rows `held`, ascending."""
+
+    held: Ints
+
+    def has(self, rows: Ints) -> Bools:
+        """Which of these rows are among them."""
+        found: Bools = np.isin(rows, self.held)
+        return found
+
+    @property
+    def nodes(self) -> list[tuple[int, ...]]:
+        """As the compiled part wants it."""
+        return [(LISTED, 1, *(0,) * 9, address(self.held), len(self.held))]
+
+
+class Terms(NamedTuple):
+    """Rows that fulfil all, any or none of some conditions."""
+
+    kind: Kind
+    terms: "tuple[Condition, ...]"
+
+    def has(self, rows: Ints) -> Bools:
+        """Which of these rows fulfil it."""
+        each = [term.has(rows) for term in self.terms]
+        found: Bools = (np.all if self.kind == "all" else np.any)(each, axis=0)
+        return ~found if self.kind == "none" else found
+
+    @property
+    def nodes(self) -> list[tuple[int, ...]]:
+        """As the compiled part wants it."""
+        below = [node for term in self.terms for node in term.nodes]
+        return [(KINDS[self.kind], 1 + len(below), *(0,) * 11), *below]
+
+
+Condition: TypeAlias = Numbered | Listed | Terms
+
+
+@dataclass(frozen=True, slots=True)
+class RowTest:
+    """A condition on rows. record: its nodes for the compiled part, which point into its arrays."""
+
+    condition: Condition
+    record: Bytes
+
+    @classmethod
+    def of(cls, condition: Condition) -> "RowTest":
+        """The test by a condition, whose arrays are kept as they are."""
+        return cls(condition, records(ROW_TEST, condition.nodes))
+
+    def has(self, rows: Ints) -> Bools:
+        """(n,) bool: which of these rows, none of them negative, fulfil it."""
+        compiled = kernel()
+        if compiled is None:
+            return self.condition.has(rows)
+        bits = np.empty(-(-len(rows) // BITS), np.uint32)
+        compiled.test_rows(self.record, np.ascontiguousarray(rows, np.int64), len(rows), bits)
+        return _flags(bits.view(np.uint8), len(rows))
+
+    def count(self, rows: Ints) -> int:
+        """How many of these rows, none of them negative, fulfil it."""
+        compiled = kernel()
+        if compiled is None:
+            return int(np.count_nonzero(self.condition.has(rows)))
+        return compiled.test_rows(self.record, rows, len(rows), None)
+
+    def bits(self, height: int) -> Bytes:
+        """A bit for each of the first `height` rows, 8 to a number: whether it fulfils the test."""
+        compiled = kernel()
+        if compiled is None:
+            return bits_of(self.condition.has(np.arange(height)))
+        bits = np.empty(-(-height // BITS), np.uint32)
+        compiled.test_rows(self.record, None, height, bits)
+        return bits.view(np.uint8)[: -(-height // 8)]
+
+    def mask(self, height: int) -> Bools:
+        """(height,) bool: which of the first rows fulfil it."""
+        return _flags(self.bits(height), height)
+
+
+def _flags(bits: Bytes, count: int) -> Bools:
+    return np.unpackbits(bits, count=count, bitorder="little").view(np.bool_)
+
+
+class RowFilter:
+    """Which slots are allowed: those of some rows. row_of_slot: (slots,), negative for slots
+    without a row; bits: one for each row, 8 to a number; test: of rows. A row must fulfil both; all
+    rows do where both are None. record: the same for the compiled part, which points into the
+    arrays of the filter."""
+
+    def __init__(
+        self, row_of_slot: CowArray, bits: Bytes | None, test: RowTest | None = None
+    ) -> None:
+        self.row_of_slot, self.bits, self.test = row_of_slot, bits, test
+        moved = address(row_of_slot.at), address(row_of_slot.values), len(row_of_slot.at)
+        tests = address(bits), 0 if test is None else address(test.record)
+        where = address(row_of_slot.base), len(row_of_slot)
+        self.record = record(ROW_FILTER, *where, *moved, *tests)
+
+    def passes(self, slots: Ints) -> Bools:
+        """(slots,) whether they are allowed."""
+        rows = np.full(slots.shape, -1, np.int64)
+        there = slots < len(self.row_of_slot)
+        rows[there] = self.row_of_slot[slots[there]]
+        known = rows >= 0
+        if self.test is not None:
+            known[known] = self.test.condition.has(rows[known])
+        return known if self.bits is None else known & bits_at(self.bits, rows)

@@ -144,88 +144,60 @@ static void rank_clusters(ClusterScan *scan)
     }
 }
 
-static int64_t number_of(const ClusterScan *scan, int64_t row)
+/* Estimates that wait until a filter is asked about their slots. */
+typedef struct {
+    float scores[ASKED];
+    uint32_t slots[ASKED];
+    int count;
+} Waiting;
+
+static void take_estimate(ClusterScan *scan, uint32_t slot, float score)
 {
-    if (scan->width == 1)
-        return ((const uint8_t *)scan->numbers)[row];
-    if (scan->width == 2)
-        return ((const uint16_t *)scan->numbers)[row];
-    return ((const uint32_t *)scan->numbers)[row];
+    if (scan->count == scan->capacity)
+        keep_best(scan);
+    scan->found[scan->count].score = score;
+    scan->found[scan->count++].slot = slot;
+    scan->passed++;
 }
 
-/* Where a number comes among ascending ones: before those that aren't less. */
-static int64_t place_among(const int64_t *numbers, int64_t count, int64_t number)
+/* Take those that wait and are allowed. */
+static void ask_filter(ClusterScan *scan, Waiting *waiting)
 {
-    int64_t low = 0;
-    while (low < count) {
-        int64_t middle = low + (count - low) / 2;
-        if (numbers[middle] < number)
-            low = middle + 1;
-        else
-            count = middle;
-    }
-    return low;
-}
-
-static int is_among(const int64_t *numbers, int64_t count, int64_t number)
-{
-    int64_t place = place_among(numbers, count, number);
-    return place < count && numbers[place] == number;
-}
-
-static int64_t row_of(const ClusterScan *scan, int64_t slot)
-{
-    int64_t place = place_among(scan->moved, scan->moved_count, slot);
-    if (place < scan->moved_count && scan->moved[place] == slot)
-        return scan->rows_of_moved[place];
-    return scan->row_of_slot[slot];
-}
-
-static int is_in_range(const ClusterScan *scan, int64_t row)
-{
-    if (is_among(scan->over, scan->over_count, row))
-        return is_among(scan->held, scan->held_count, row);
-    if (row >= scan->numbered)
-        return 0;
-    int64_t number = number_of(scan, row);
-    return number >= scan->first && number < scan->stop;
-}
-
-static int is_allowed(const ClusterScan *scan, uint32_t slot)
-{
-    if (slot >= scan->limit)
-        return 0;
-    if (scan->row_of_slot) {
-        int64_t row = row_of(scan, slot);
-        if (row < 0)
-            return 0;
-        if (scan->width)
-            return is_in_range(scan, row);
-        return !scan->mask || (scan->mask[row / 8] >> row % 8 & 1);
-    }
-    return !scan->allowed || (scan->allowed[slot / 32] >> slot % 32 & 1);
+    uint8_t allowed[ASKED];
+    ask_slots(scan->filter, waiting->slots, waiting->count, allowed);
+    scan->asked += waiting->count;
+    for (int i = 0; i < waiting->count; i++)
+        if (allowed[i])
+            take_estimate(scan, waiting->slots[i], waiting->scores[i]);
+    waiting->count = 0;
 }
 
 /* Take the estimates that may be among the best, of allowed rows: a filter is asked for these alone. */
-static void take_estimates(ClusterScan *scan, const uint8_t *slots, const float *scores, uint32_t rows)
+static void take_estimates(ClusterScan *scan, const uint8_t *slots, const float *scores, uint32_t rows,
+                           Waiting *waiting)
 {
     for (int i = 0; rows; i++, rows >>= 1) {
         uint32_t slot;
         if (!(rows & 1) || scores[i] < scan->threshold)
             continue;
         memcpy(&slot, slots + 4 * i, 4);
-        scan->asked++;
-        if (!is_allowed(scan, slot))
-            continue;
-        scan->passed++;
-        if (scan->count == scan->capacity)
-            keep_best(scan);
-        scan->found[scan->count].score = scores[i];
-        scan->found[scan->count++].slot = slot;
+        if (slot >= scan->limit) {
+            scan->asked++;
+        } else if (scan->filter) {
+            waiting->scores[waiting->count] = scores[i];
+            waiting->slots[waiting->count++] = slot;
+            if (waiting->count == ASKED)
+                ask_filter(scan, waiting);
+        } else {
+            scan->asked++;
+            if (!scan->allowed || (scan->allowed[slot / 32] >> slot % 32 & 1))
+                take_estimate(scan, slot, scores[i]);
+        }
     }
 }
 
-static void look_at_places(ClusterScan *scan, const uint8_t *block, float term, uint32_t wanted)
+static void look_at_places(ClusterScan *scan, const uint8_t *block, float term, uint32_t wanted,
+                           Waiting *waiting)
 {
     const uint8_t *offsets = block + scan->groups * GROUP_BYTES, *factors = offsets + 4 * BLOCK;
     float step = (float)scan->step, base = (float)scan->base, scores[BLOCK];
@@ -239,7 +211,7 @@ static void look_at_places(ClusterScan *scan, const uint8_t *block, float term, 
     }
     uint32_t rows = wanted & at_least(scores, (float)scan->threshold);
     if (rows)
-        take_estimates(scan, factors + 4 * BLOCK, scores, rows);
+        take_estimates(scan, factors + 4 * BLOCK, scores, rows, waiting);
 }
 
 /* Have the processor fetch what is looked at next into its second cache, which takes more at a time
@@ -261,6 +233,8 @@ static void look_at_part(ClusterScan *scan, const Places *part, int64_t cluster,
     int64_t bytes = scan->groups * GROUP_BYTES + OF_PLACE * BLOCK;
     int64_t first = part->offsets[cluster], stop = part->offsets[cluster + 1];
     int64_t next = 0, next_stop = 0;
+    Waiting waiting;
+    waiting.count = 0;
     if (ahead >= 0) {
         next = part->offsets[ahead] / BLOCK;
         next_stop = (part->offsets[ahead + 1] + BLOCK - 1) / BLOCK;
@@ -270,8 +244,10 @@ static void look_at_part(ClusterScan *scan, const Places *part, int64_t cluster,
             fetch_block(part->blocks + next * bytes, bytes - 4 * BLOCK);
         int64_t begin = first > at * BLOCK ? first - at * BLOCK : 0, end = stop - at * BLOCK;
         uint32_t wanted = end >= BLOCK ? 0xffffffffu : (1u << end) - 1;
-        look_at_places(scan, part->blocks + at * bytes, term, wanted & 0xffffffffu << begin);
+        look_at_places(scan, part->blocks + at * bytes, term, wanted & 0xffffffffu << begin, &waiting);
     }
+    if (waiting.count)
+        ask_filter(scan, &waiting);
     scan->looked += stop - first;
 }
 

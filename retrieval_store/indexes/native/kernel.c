@@ -96,6 +96,28 @@ EXPORTED const InstructionSet *rs_set(int64_t number) { return set_at(number); }
 
 EXPORTED int rs_scan(const InstructionSet *set, Scan *scan) { return set->scan(scan); }
 
+/* Make the query ready, look at codes, and when all have been looked at, decide. */
+EXPORTED int rs_search(const InstructionSet *set, Search *search)
+{
+    Scan *scan = search->scan;
+    if (!search->begun) {
+        const Frame *frame = search->frames[0];
+        double length = length_of(search->query, frame->dimension);
+        int is_zero = length == 0 && frame->metric == L2;
+        if (!is_zero && !(length >= LEAST_LENGTH && length <= GREATEST_LENGTH))
+            return UNSAFE;
+        for (int64_t i = 0; i < search->frame_count; i++)
+            turn_query(search->query, length, search->frames[i], search->wide,
+                       search->digits + i * CHUNK * scan->chunks, search->turned + i);
+        search->rows->length = length;
+        search->begun = 1;
+    }
+    int state = set->scan(scan);
+    if (state != DONE || scan->sought->hard)
+        return state;
+    return decide(search->rows, scan->sought);
+}
+
 /* When all vectors have been looked at, the rows found are decided. */
 EXPORTED int rs_scan_floats(const InstructionSet *set, FloatScan *scan)
 {

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 5 /* of these structs and of how codes lie; the caller asks for it */
+#define KERNEL_VERSION 6 /* of these structs and of how codes lie; the caller asks for it */
 #define BLOCK 32         /* rows of a block */
 #define CHUNK 8          /* numbers of a row that stand together, in four bytes */
 #define GROUP 16         /* numbers of a row whose signs stand together in clusters, in two bytes */
@@ -61,8 +61,40 @@ typedef struct {
     int64_t found, capacity, most, left, hard, chosen, tied;
 } Sought;
 
+enum row_test { ALL_OF, ANY_OF, NONE_OF, NUMBERED, LISTED };
+
+/* A condition on rows: a tree whose nodes lie behind one another, each before its terms, which are
+   conditions too. size: how many nodes it has, with all its terms.
+   NUMBERED: rows have numbers, [count] of `width` bytes each, those of the rows from `base` on; a row
+   fulfils it whose number n is from `first` on and below `stop`, and has its bit in `among` where that
+   isn't NULL (n % 8 of the byte n / 8). Of the rows `over` those fulfil it that are `held`, whatever
+   their number is; both ascend. LISTED: the rows that are `held`. */
+typedef struct {
+    int64_t kind, size;
+    const void *numbers;
+    int64_t width, base, count, first, stop;
+    const uint8_t *among;
+    const int64_t *over;
+    int64_t over_count;
+    const int64_t *held;
+    int64_t held_count;
+} RowTest;
+
+/* Which slots are allowed, by their rows, without a pass over all slots. row_of_slot: [slots], negative
+   where no row has the slot; but the slots `moved`, ascending, belong to other rows. mask: a bit for
+   each row, or NULL; test: of rows, or NULL. */
+typedef struct {
+    const int64_t *row_of_slot;
+    int64_t slots;
+    const int64_t *moved, *rows_of_moved;
+    int64_t moved_count;
+    const uint8_t *mask;
+    const RowTest *test;
+} RowFilter;
+
 /* A search by codes. turned: [frames][queries]; allowed: bits by slot, 1 where a row may be found, or
-   NULL; piece, block: where it goes on; work: how many bytes of codes one call looks at, about. */
+   NULL; filter: asked only for rows that may be near, or NULL; piece, block: where it goes on; work: how
+   many bytes of codes one call looks at, about. */
 typedef struct {
     const Piece *pieces;
     int64_t piece_count;
@@ -70,6 +102,7 @@ typedef struct {
     Sought *sought;
     int64_t queries, chunks;
     const uint32_t *allowed;
+    const RowFilter *filter;
     int64_t piece, block, work;
 } Scan;
 
@@ -129,6 +162,21 @@ typedef struct {
     double length;
 } Distances;
 
+/* All of a search by codes for one query. frames: [frame_count] of the codes; wide: [dimension]; turned:
+   [frame_count]; digits: [frame_count][8 × chunks]; begun: 0 before the first call, which fills in the
+   length. UNSAFE is returned where the query is so long or short that its scores can't be bounded. */
+typedef struct {
+    const float *query;
+    const Frame *const *frames;
+    int64_t frame_count;
+    double *wide;
+    Turned *turned;
+    int8_t *digits;
+    Scan *scan;
+    Distances *rows;
+    int64_t begun;
+} Search;
+
 /* Places of clusters, in blocks of BLOCK: a place holds one bit of each number of what the cluster's
    centre leaves of a row, two factors, and the row's slot. A row has a place in each of its clusters.
    blocks: [blocks][groups × GROUP_BYTES of bits, then of each place the offset, the factor (float)
@@ -157,12 +205,8 @@ typedef struct {
    the sum of its entries + base; products, terms, levels, order: [clusters]: of the codes' upper
    halves, scores, which come first, and the clusters, of which so many are `ordered`, those before this
    `level`; floor: NAN until it is known; usual, slope: where the floor is below the usual one, exp(slope ×
-   the difference) times as much is wanted; allowed: bits by slot, or NULL; row_of_slot: where
-   these are not known, which row a slot belongs to, negative for none, but for the slots `moved`, ascending, which belong to
-   others, and mask: a bit for each row, or
-   numbers: [numbered] of rows, of `width` bytes, of which those from `first` on are allowed, below `stop`,
-   but of the rows `over` those `held`, both ascending; width is 0 where there are no numbers, mask NULL
-   where it leaves out none; limit: slots from here on are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
+   the difference) times as much is wanted; allowed: bits by slot, or NULL;
+   filter: of rows, where these bits are NULL, or NULL; limit: slots from here on are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
    looked: places whether allowed or not; asked, passed: of rows whose estimates were good enough, and of
    these the allowed ones; found: [capacity] the best `most` so
    far, and others; index: [index_size], a power of two, to find slots that come twice; rows, sought:
@@ -180,15 +224,7 @@ typedef struct {
     int8_t *digits;
     uint8_t *tables;
     const uint32_t *allowed;
-    const int64_t *row_of_slot, *moved, *rows_of_moved;
-    int64_t moved_count;
-    const uint8_t *mask;
-    const void *numbers;
-    int64_t width, numbered, first, stop;
-    const int64_t *over;
-    int64_t over_count;
-    const int64_t *held;
-    int64_t held_count;
+    const RowFilter *filter;
     int64_t groups, limit, clusters, chunks;
     int32_t *products;
     float *terms;
@@ -231,6 +267,14 @@ typedef struct {
     int32_t base;
     float scale, side, by_residual, by_reach, by_side, constant, threshold;
 } Bounds;
+
+#define ASKED 64 /* slots that a filter is asked for together */
+
+/* rows.c: which of the slots `first` + i, whose bits i are set in `wanted`, are allowed; the same of
+   `count` slots, at most ASKED, that lie apart, so that the processor fetches what is known of several at
+   a time. */
+uint32_t allowed_slots(const RowFilter *filter, int64_t first, uint32_t wanted);
+void ask_slots(const RowFilter *filter, const uint32_t *slots, int count, uint8_t *allowed);
 
 /* found.c: what all searches do with a row that may be near. */
 void take(Sought *sought, int64_t slot, double lower, double upper);

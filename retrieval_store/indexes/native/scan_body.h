@@ -66,12 +66,15 @@ static void look_closer(const Scan *scan, const Piece *piece, int64_t block, uin
     }
 }
 
-/* Look at the rows of a block that may reach the floor, which then may rise. */
+/* Look at the rows of a block that may reach the floor, which then may rise. A filter is asked for these
+   alone. */
 static void look_at_block(const Scan *scan, const Piece *piece, int64_t block, uint32_t wanted,
                           const int32_t *products, const Turned *turned, Sought *sought,
                           Bounds *bounds)
 {
     uint32_t rows = wanted & may_reach(products, piece->rows + block * OF_ROW * BLOCK, bounds);
+    if (rows && scan->filter && !piece->slots)
+        rows = allowed_slots(scan->filter, piece->first + block * BLOCK, rows);
     if (rows) {
         look_closer(scan, piece, block, rows, products, turned, sought);
         bounds->threshold = threshold_of(sought, turned);

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
+from tests.helpers import inside
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
@@ -162,6 +163,20 @@ def test_a_query_that_asks_for_a_recall_gets_clusters_for_the_next_ones(client):
     assert any("no clusters yet" in remark for remark in first["remarks"])
     until(lambda: methods(things, recall=0.9) == ["clusters"], "no clusters were made")
     assert methods(things) != ["clusters"]  # who asks for none is answered exactly
+
+
+def test_a_search_is_kept_for_queries_that_ask_for_the_same_recall(client):
+    things = populated(client)
+    access, query = inside.access(things), groups(1, 5)
+    alone = things.query(query_embeddings=query)["ids"]
+    for _ in range(3):
+        assert things.query(query_embeddings=query)["ids"] == alone
+    assert inside.keeps_search(access, None)
+    exact = things.query(query_embeddings=query, exact=True)
+    true = np.argsort(brute_force(query[0], groups(COUNT), "cosine"))[:10]
+    assert exact["ids"][0] == [str(i) for i in true]
+    things.delete(ids=[alone[0][0]])
+    assert alone[0][0] not in things.query(query_embeddings=query)["ids"][0]
 
 
 def test_where_comparing_all_costs_less_clusters_are_not_used_and_it_is_said(client):

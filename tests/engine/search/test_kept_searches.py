@@ -16,6 +16,7 @@ from retrieval_store.filters.where import parse_where
 from retrieval_store.indexes.native import kernel
 from tests.helpers import inside
 from tests.helpers.oracle import brute_force
+from tests.helpers.tuned import eager_codes
 from tests.often import up_to
 
 DIMENSION = 6
@@ -73,12 +74,17 @@ steps = st.lists(
 )
 
 
-@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize(("metric", "codes"), [("l2", False), ("cosine", False), ("cosine", True)])
 @settings(max_examples=up_to(60))
 @given(steps=steps)
-def test_what_is_kept_of_a_search_is_never_asked_of_another_state(tmp_path_factory, metric, steps):
+def test_what_is_kept_of_a_search_is_never_asked_of_another_state(
+    tmp_path_factory, metric, codes, steps
+):
     held = {}
-    with retrieval_store.Client(tmp_path_factory.mktemp("store")) as client:
+    with contextlib.ExitStack() as stack:
+        if codes:
+            eager_codes(stack.enter_context(pytest.MonkeyPatch.context()))
+        client = stack.enter_context(retrieval_store.Client(tmp_path_factory.mktemp("store")))
         things = made(client, metric)
         put(things, held, [f"id-{i}" for i in range(30)], 0, "a")
         put(things, held, [f"id-{i}" for i in range(20, 40)], 1, "b")
@@ -102,6 +108,24 @@ def kept_passes(things):
         inside.keeps_search(inside.access(things), None if where is None else parse_where(where))
         for where in FILTERS[:2]
     ]
+
+
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
+def test_searches_by_codes_are_kept_until_files_are_closed(tmp_path, monkeypatch):
+    eager_codes(monkeypatch)
+    held = {}
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        put(things, held, [f"id-{i}" for i in range(400)], 0, "a")
+        things.optimize()
+        for again in range(4):
+            check(things, held, None, "l2", again)
+        (plan,) = things.explain(query_embeddings=[0.0] * DIMENSION)["plans"]
+        assert plan["method"] == "codes"
+        assert inside.keeps_search(inside.access(things), None)
+        inside.close_files(inside.access(things))
+        assert not inside.keeps_search(inside.access(things), None)
+        check(things, held, None, "l2", 9)
 
 
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")

@@ -20,6 +20,9 @@ void rs_encode(const Encoding *to);
 void rs_turn(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
              Turned *turned);
 void rs_gather(const Gathering *to);
+int64_t rs_test_rows(const RowTest *test, const int64_t *rows, int64_t count, uint32_t *bits);
+double rs_length(const float *vector, int64_t dimension);
+int rs_search(const InstructionSet *set, Search *search);
 int rs_cluster_encode(const ClusterEncoding *to);
 void rs_cluster_rank(const InstructionSet *set, ClusterScan *scan);
 int rs_cluster_scan(const InstructionSet *set, ClusterScan *scan);
@@ -142,7 +145,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
     Encoding encoding = {&frame, rows, count, FLOAT32, 0, (uint8_t *)piece.high,
                          (uint8_t *)piece.low, (float *)piece.rows, (float *)piece.finer, wide, own};
     uint32_t *allowed = room(blocks, 4);
-    int8_t *digits = room(QUERIES * CHUNK, chunks);
+    int8_t *digits = room(QUERIES * CHUNK, chunks), *other = room(CHUNK, chunks);
     Turned turned[QUERIES];
     double *distances[QUERIES];
     int wrong = 0;
@@ -150,11 +153,19 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
         rs_encode(&encoding);
     for (int64_t block = 0; block < blocks; block++)
         allowed[block] = (uint32_t)(int32_t)(chance() * 2147483647.0) * 2654435761u;
+    /* The same by rows, of which each slot has the one from the other end: their numbers are 5 or 6. */
+    int64_t *owners = room(count, 8);
+    uint16_t *numbers = room(count, 2);
+    for (int64_t slot = 0; slot < count; slot++) {
+        owners[slot] = metric == L2 ? slot : count - 1 - slot;
+        numbers[owners[slot]] = (uint16_t)(allowed[slot / BLOCK] >> slot % BLOCK & 1 ? 5 + slot % 2 : 7);
+    }
+    RowTest tests[] = {{ALL_OF, 3, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0},
+                       {NUMBERED, 1, numbers, 2, 0, count, 5, 7, NULL, NULL, 0, NULL, 0},
+                       {NUMBERED, 1, numbers, 2, 0, count, 0, 7, NULL, NULL, 0, NULL, 0}};
+    RowFilter by_rows = {owners, count, NULL, NULL, 0, NULL, tests};
     for (int i = 0; i < QUERIES; i++) {
-        double length = 0;
-        for (int64_t j = 0; j < dimension; j++)
-            length += (double)queries[i * dimension + j] * queries[i * dimension + j];
-        length = sqrt(length);
+        double length = rs_length(queries + i * dimension, dimension);
         if (metric != L1)
             rs_turn(queries + i * dimension, length, &frame, wide, digits + i * CHUNK * chunks, turned + i);
         distances[i] = room(count, 8);
@@ -163,19 +174,46 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
         rs_distances(&wanted);
     }
     for (int64_t number = 0; rs_set(number); number++)
-        for (int filtered = 0; filtered < 2; filtered++) {
+        for (int filtered = 0; filtered < 3; filtered++) {
             const char *name = rs_set_name(number);
             for (int together = 1; together <= QUERIES && metric != L1; together += QUERIES - 1) {
                 All *all = sought_of(count);
                 for (int first = 0; first < QUERIES; first += together) {
                     Scan scan = {&piece, 1, turned + first, all->sought + first, together, chunks,
-                                 filtered ? allowed : NULL, 0, 0, 64};
+                                 filtered == 1 ? allowed : NULL,
+                                 filtered == 2 ? &by_rows : NULL, 0, 0, 64};
                     while (rs_scan(rs_set(number), &scan) == MORE)
                         ;
                 }
                 for (int i = 0; i < QUERIES; i++)
                     wrong += lost(all->sought + i, distances[i], filtered ? allowed : NULL, count,
                                   "codes", name);
+                release(all);
+            }
+            for (int i = 0; i < QUERIES && metric != L1; i++) { /* all of it in one call */
+                All *all = sought_of(count);
+                const Frame *frames[] = {&frame};
+                Distances by_floats = {rows, NULL, queries + i * dimension, own, NULL, count, 0,
+                                       dimension, FLOAT32, metric, 0};
+                Turned one;
+                Scan scan = {&piece, 1, &one, all->sought, 1, chunks, filtered == 1 ? allowed : NULL,
+                             filtered == 2 ? &by_rows : NULL, 0, 0, 64};
+                all->sought->left = count;
+                Search search = {queries + i * dimension, frames, 1, wide, &one, other, &scan,
+                                 &by_floats, 0};
+                int state;
+                while ((state = rs_search(rs_set(number), &search)) == MORE)
+                    ;
+                int64_t wanted = 0, chosen = all->sought->chosen;
+                for (int64_t row = 0; row < count; row++)
+                    wanted += !filtered || (allowed[row / BLOCK] >> row % BLOCK & 1);
+                int bad = state != DONE || chosen < (wanted < K ? wanted : K);
+                for (int64_t at = 0; at < chosen; at++)
+                    bad |= all->sought->uppers[at] != distances[i][all->sought->slots[at]];
+                if (bad)
+                    printf("one call by %s is wrong: %d, %lld of %lld, kind %d\n", name, state,
+                           (long long)chosen, (long long)wanted, filtered);
+                wrong += bad + lost(all->sought, distances[i], filtered ? allowed : NULL, 0, "", name);
                 release(all);
             }
             All *all = sought_of(count);
@@ -192,7 +230,8 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
             release(all);
         }
     void *all[] = {rows, queries, centre, signs, (void *)piece.high, (void *)piece.low,
-                   (void *)piece.rows, (void *)piece.finer, wide, own, allowed, digits};
+                   (void *)piece.rows, (void *)piece.finer, wide, own, allowed, digits,
+                   other, owners, numbers};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         free(all[i]);
     for (int i = 0; i < QUERIES; i++)
@@ -300,12 +339,12 @@ static int compare_clusters(int64_t dimension, int64_t count, int64_t metric)
             Places parts[] = {{places, offsets}};
             All *all = sought_of(count);
             int64_t way = kind == 1 ? (number + count) % 3 : 3; /* the same rows said in three ways */
+            RowTest test = {NUMBERED, 1, numbers, width, 0, count, 5, 7, NULL, over, overs, held, helds};
+            RowFilter filter = {owners, count, moved, moved_rows, moves, way == 1 ? mask : NULL,
+                                way == 2 ? &test : NULL};
             ClusterScan scan = {parts, 1, &piece, radii, &centre_frame, &frame, query, other, wide,
                                 &turned, digits, tables, way == 0 ? allowed : NULL,
-                                way == 1 || way == 2 ? owners : NULL, moved, moved_rows,
-                                way == 1 || way == 2 ? moves : 0, way == 1 ? mask : NULL,
-                                way == 2 ? numbers : NULL, way == 2 ? width : 0, count, 5, 7, over,
-                                overs, held, helds, groups, limit,
+                                way == 1 || way == 2 ? &filter : NULL, groups, limit,
                                 CLUSTERS, chunks, products, terms, levels, order, 0, 0, 0, 16 * count,
                                 0, 0, 0, found, 0, capacity, count, index, size, 16, &wanted,
                                 all->sought, length, -INFINITY, 0, 0, NAN, 0.1, 1};
@@ -381,7 +420,7 @@ static void refused(int64_t dimension, int64_t metric)
                 rs_turn(query, length, &frame, wide, digits, &turned);
                 turned.sum = i < 4 ? sums[i] : turned.sum;
                 All *all = sought_of(count);
-                Scan scan = {&piece, 1, &turned, all->sought, 1, chunks, NULL, 0, 0, 64};
+                Scan scan = {&piece, 1, &turned, all->sought, 1, chunks, NULL, NULL, 0, 0, 64};
                 while (rs_scan(rs_set(number), &scan) == MORE)
                     ;
                 FloatScan floats = {rows, NULL, query, own, all->sought + 1, count, count, dimension,
@@ -397,14 +436,54 @@ static void refused(int64_t dimension, int64_t metric)
         free(all[i]);
 }
 
+/* A tree of conditions asked of all rows, of some and one by one: the same. */
+static int compare_tests(int64_t count)
+{
+    uint8_t *bytes = room(count, 1), among = 0x5a;
+    uint32_t *words = room(count, 4), *bits = room(count / BLOCK + 1, 4);
+    int64_t *over = room(count, 8), *held = room(count, 8), *some = room(count, 8);
+    int64_t overs = 0, helds = 0, wrong = 0;
+    for (int64_t row = 0; row < count; row++) {
+        bytes[row] = (uint8_t)(8 * fabs(chance()));
+        words[row] = (uint32_t)(4 * fabs(chance())) - 2;
+        if (chance() > 0.9)
+            over[overs++] = row;
+        if (chance() > 0.5)
+            held[helds++] = row;
+        some[row] = (row * 7 + 3) % count;
+    }
+    RowTest tests[] = {{ANY_OF, 6, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0},
+                       {NUMBERED, 1, bytes, 1, 0, count, 0, 8, &among, over, overs, held, helds},
+                       {NONE_OF, 4, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, 0},
+                       {NUMBERED, 1, words, 4, 0, count, 0, 4294967295, NULL, NULL, 0, NULL, 0},
+                       {NUMBERED, 1, bytes, 1, 0, count, 0, 256, NULL, over, overs, held, helds},
+                       {LISTED, 1, NULL, 0, 0, 0, 0, 0, NULL, NULL, 0, held, helds}};
+    int64_t found = rs_test_rows(tests, NULL, count, bits), each = 0;
+    for (int64_t row = 0; row < count; row++) {
+        int64_t one = rs_test_rows(tests, &row, 1, NULL);
+        each += one;
+        wrong += one != (bits[row / BLOCK] >> row % BLOCK & 1);
+    }
+    wrong += each != found || rs_test_rows(tests, some, count % 7 ? count : 0, NULL) != (count % 7 ? found : 0);
+    void *all[] = {bytes, words, bits, over, held, some};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        free(all[i]);
+    if (wrong)
+        printf("conditions on %lld rows are wrong\n", (long long)count);
+    return wrong != 0;
+}
+
 int main(void)
 {
+    int wrong_tests = 0;
+    for (int64_t count = 0; count < 100; count++)
+        wrong_tests += compare_tests(count);
     for (int64_t dimension = 0; dimension < 20; dimension++)
         for (int64_t metric = COSINE; metric < L1; metric++)
             refused(dimension, metric);
     static const int64_t dimensions[] = {1, 2, 7, 8, 9, 20, 31, 64, 77, 100, 257};
     static const int64_t counts[] = {1, 5, 31, 32, 33, 200};
-    int wrong = 0, tried = 0;
+    int wrong = wrong_tests, tried = 0;
     for (size_t d = 0; d < sizeof(dimensions) / sizeof(*dimensions); d++)
         for (size_t c = 0; c < sizeof(counts) / sizeof(*counts); c++)
             for (int64_t metric = COSINE; metric <= L1; metric++, tried++)

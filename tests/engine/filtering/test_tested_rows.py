@@ -1,0 +1,197 @@
+"""New filters on columns in memory, which are asked of rows where these are looked at: by a list, a
+sample or all rows, in passes over codes and floats, after any writes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import retrieval_store
+from tests.helpers import inside, oracle
+from tests.helpers.tuned import eager_clusters, eager_codes, tuned
+from tests.often import up_to
+
+COUNT, DIMENSION = 90, 4
+KEYS = ("n", "m", "t")
+numbers = st.one_of(st.integers(0, 12), st.sampled_from([0.5, 3.5, 7.5]))
+comparisons = st.one_of(
+    st.tuples(st.sampled_from(["$lt", "$lte", "$gt", "$gte", "$eq", "$ne"]), numbers).map(
+        lambda one: [one]
+    ),
+    st.tuples(numbers, numbers).map(lambda ends: [("$gte", min(ends)), ("$lt", max(ends))]),
+    st.lists(numbers, min_size=1, max_size=4).map(lambda values: [("$in", values)]),
+).map(dict)
+texts = st.one_of(
+    st.sampled_from("abcd"),
+    st.lists(st.sampled_from("abcd"), min_size=1, max_size=3).map(lambda values: {"$nin": values}),
+)
+leaves = st.one_of(
+    st.tuples(st.sampled_from(["n", "m"]), comparisons).map(lambda one: dict([one])),
+    texts.map(lambda text: {"t": text}),
+)
+filters = st.recursive(
+    leaves,
+    lambda terms: st.one_of(
+        st.lists(terms, min_size=1, max_size=3).map(lambda some: {"$and": some}),
+        st.lists(terms, min_size=1, max_size=3).map(lambda some: {"$or": some}),
+        terms.map(lambda term: {"$not": term}),
+    ),
+    max_leaves=5,
+)
+writes = st.lists(
+    st.tuples(st.sampled_from(["update", "delete", "add"]), st.integers(0, COUNT + 20)), max_size=4
+)
+
+
+def metadata(i, seed=0):
+    random = np.random.default_rng([i, seed])
+    whole = {
+        "n": int(random.integers(0, 12)),
+        "m": float(random.integers(0, 24)) / 2,
+        "t": str(random.choice([*"abcd"])),
+    }
+    lacking = random.integers(0, 12)
+    return {key: value for at, (key, value) in enumerate(whole.items()) if at != lacking}
+
+
+def vector(i):
+    return np.random.default_rng(1_000 + i).standard_normal(DIMENSION).astype(np.float32)
+
+
+def write(things, held, kind, i, seed):
+    """One change, and what it changes of what should be there."""
+    if kind == "delete":
+        things.delete(ids=[str(i)])
+        held.pop(i, None)
+    elif (kind == "update") == (i in held):
+        held[i] = metadata(i, seed)
+        things.delete(ids=[str(i)])
+        things.add(ids=[str(i)], embeddings=[vector(i)], metadatas=[held[i] or None])
+
+
+def check(things, held, where, seed):
+    """Ids, count and hits under a filter: those of one point at a time and brute force."""
+    matching = [i for i, one in held.items() if oracle.matches(one, where)]
+    query = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)
+    found = things.query(query_embeddings=query, n_results=5, where=where)
+    far = {i: float(((vector(i) - query).astype(np.float64) ** 2).sum()) for i in matching}
+    nearest = sorted(far, key=far.__getitem__)[:5]
+    assert sorted(far[int(i)] for i in found["ids"][0]) == pytest.approx(
+        sorted(far[i] for i in nearest), rel=1e-5
+    )
+    assert things.count(where=where) == len(matching)
+    assert sorted(map(int, things.get(where=where, include=[])["ids"])) == sorted(matching)
+
+
+def filled(client):
+    """A collection of which all columns are in memory."""
+    things = client.create_collection("things", {"hnsw": {"space": "l2"}}, embedding_function=None)
+    ids = range(COUNT)
+    things.add(
+        ids=[str(i) for i in ids],
+        embeddings=[vector(i) for i in ids],
+        metadatas=[metadata(i) for i in ids],
+    )
+    for key in KEYS:
+        for _ in range(3):  # what is asked again and again gets a column
+            things.get(where={key: {"$ne": "nowhere"}})
+    return things, {i: metadata(i) for i in ids}
+
+
+ways = pytest.mark.parametrize(
+    "settings_of_way",
+    [
+        {"sampled_rows": 8, "few_of_sample": 1, "few_listed": 10**9},
+        {"sampled_rows": 8, "few_of_sample": 100},
+        {"few_listed": 1},
+        {"changed_rows": 2},
+        {"asked_conditions": 3},
+    ],
+    ids=["sample", "all-rows", "list", "few-changes", "few-conditions"],
+)
+
+
+@ways
+@pytest.mark.parametrize("codes", [True, False])
+@settings(max_examples=up_to(60), deadline=None)
+@given(st.lists(st.tuples(filters, writes), min_size=1, max_size=4))
+def test_new_filters_find_what_matches_after_any_writes(settings_of_way, codes, steps):
+    with pytest.MonkeyPatch.context() as patch:
+        if codes:
+            eager_codes(patch)
+        tuned(patch, broad_filters=10**9, **settings_of_way)
+        with retrieval_store.Client() as client:
+            things, held = filled(client)
+            for number, (where, changes) in enumerate(steps):
+                check(things, held, where, number)
+                for at, (kind, i) in enumerate(changes):
+                    write(things, held, kind, i, 10 * number + at)
+                check(things, held, where, number)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"$not": {"n": {"$lt": 5}}},
+        {"$and": [{"$not": {"n": {"$lt": 5}}}, {"m": {"$gte": 0}}]},
+        {"n": {"$gte": 2, "$lt": 9}},
+        {"n": {"$in": [1, 3, 8]}},
+        {"$or": [{"n": {"$lt": 3}}, {"t": "a"}]},
+    ],
+)
+def test_deleted_and_changed_points_count_as_they_are_now(where):
+    with retrieval_store.Client() as client:
+        things, held = filled(client)
+        for i in range(3, 9):
+            write(things, held, "delete", i, 0)
+        things.update(ids=["20", "21", "22"], metadatas=[{"n": 1}, {"n": 8}, {"n": 11}])
+        for i, n in ((20, 1), (21, 8), (22, 11)):
+            held[i]["n"] = n
+        for key in KEYS:  # so that the columns know of it
+            things.get(where={key: {"$ne": "nowhere"}})
+        check(things, held, where, 1)
+        assert inside.found_by(inside.access(things), where).count == things.count(where=where)
+
+
+def test_bounds_of_one_key_are_one_range(monkeypatch):
+    with retrieval_store.Client() as client:
+        things, held = filled(client)
+        where = {"n": {"$gte": 3, "$lt": 7}}
+        found = inside.found_by(inside.access(things), where)
+        assert inside.is_one_range(found)
+        assert found.count == sum(3 <= one.get("n", -1) < 7 for one in held.values())
+        apart = inside.found_by(inside.access(things), {"n": {"$gte": 3}, "m": {"$lt": 7}})
+        assert not inside.is_one_range(apart)
+
+
+def test_a_filter_that_is_asked_once_is_not_kept_and_one_that_comes_again_is():
+    with retrieval_store.Client() as client:
+        things, _ = filled(client)
+        where = {"$and": [{"n": {"$lt": 9}}, {"m": {"$gte": 1}}]}
+        counts = []
+        for _ in range(3):
+            things.query(query_embeddings=vector(1), n_results=3, where=where)
+            counts.append(inside.keeps_result(inside.access(things), where))
+        assert counts == [False, True, True]
+
+
+@settings(max_examples=up_to(15), deadline=None)
+@given(filters, st.integers(0, 50))
+def test_clusters_ask_new_filters_too(where, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        eager_clusters(patch)
+        tuned(patch, sampled_rows=8, few_of_sample=1, few_listed=10**9)
+        with retrieval_store.Client() as client:
+            things = client.create_collection("things", embedding_function=None)
+            random = np.random.default_rng(seed)
+            vectors = random.standard_normal((400, 24)).astype(np.float32)
+            held = {i: metadata(i) for i in range(400)}
+            things.add(ids=[str(i) for i in held], embeddings=vectors, metadatas=[*held.values()])
+            for key in KEYS:
+                for _ in range(3):
+                    things.get(where={key: {"$ne": "nowhere"}})
+            things.optimize()
+            found = things.query(query_embeddings=vectors[0], n_results=10, where=where, recall=0.9)
+            matching = {i for i, one in held.items() if oracle.matches(one, where)}
+            ids = {int(i) for i in found["ids"][0]}
+            assert ids <= matching and len(ids) == min(10, len(matching))

@@ -1,0 +1,126 @@
+"""Conditions on rows: whoever asks them, compiled or numpy, of some rows or of all."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval_store.base.arrays import CowArray, bits_of
+from retrieval_store.indexes.native import (
+    Listed,
+    Numbered,
+    RowFilter,
+    RowTest,
+    Terms,
+    address,
+    kernel,
+)
+from tests.helpers import inside
+from tests.often import up_to
+
+HEIGHT = 150
+NOWHERE = np.empty(0, np.int64)
+some_rows = st.lists(st.integers(0, HEIGHT - 1), unique=True).map(
+    lambda rows: np.array(sorted(rows), np.int64)
+)
+
+
+@st.composite
+def conditions_on_numbers(draw):
+    """Of the rows from a base on, in numbers of one to four bytes."""
+    dtype = draw(st.sampled_from(["u1", "u2", "u4"]))
+    most = int(np.iinfo(dtype).max)
+    base = draw(st.sampled_from([0, 0, 7, 40]))
+    size = draw(st.integers(0, HEIGHT - base))
+    numbers = draw(
+        st.lists(st.sampled_from([0, 1, 2, 3, most - 1, most]), min_size=size, max_size=size)
+    )
+    ends = sorted(draw(st.tuples(*[st.sampled_from([0, 1, 3, 4, most, most + 1])] * 2)))
+    among = None
+    if ends[1] <= 4 and draw(st.booleans()):
+        among = np.array([draw(st.integers(0, 15))], np.uint8)
+    over = draw(st.one_of(st.just(NOWHERE), some_rows))
+    held = over[draw(st.integers(0, 3)) :: 2].copy()
+    array = np.array(numbers, dtype)
+    packed = address(array), array.itemsize, base, len(array)
+    return Numbered(array, packed, tuple(ends), among, over, held)
+
+
+conditions = st.recursive(
+    conditions_on_numbers() | some_rows.map(Listed),
+    lambda inner: st.builds(
+        Terms,
+        st.sampled_from(["all", "any", "none"]),
+        st.lists(inner, min_size=1, max_size=3).map(tuple),
+    ),
+    max_leaves=6,
+)
+
+
+def holds(condition, row):
+    """What a condition says of one row, in plain Python."""
+    match condition:
+        case Terms("all", terms):
+            return all(holds(term, row) for term in terms)
+        case Terms("any", terms):
+            return any(holds(term, row) for term in terms)
+        case Terms(_, terms):
+            return not any(holds(term, row) for term in terms)
+        case Listed(held):
+            return row in held.tolist()
+    if row in condition.over.tolist():
+        return row in condition.held.tolist()
+    place = row - condition.packed[2]
+    if not 0 <= place < len(condition.numbers):
+        return False
+    number = int(condition.numbers[place])
+    bits = None if condition.among is None else int(condition.among[0])
+    return condition.run[0] <= number < condition.run[1] and (
+        bits is None or bool(bits >> number & 1)
+    )
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def way(request, monkeypatch):
+    """Either way of asking."""
+    if request.param == "numpy":
+        inside.search_clusters_by_numpy(monkeypatch)
+    elif kernel() is None:
+        pytest.skip("nothing is compiled")
+
+
+@settings(max_examples=up_to(500), deadline=None)
+@given(conditions, st.integers(0, HEIGHT), some_rows)
+def test_a_test_holds_where_its_condition_does(condition, height, rows):
+    expected = np.array([holds(condition, row) for row in range(HEIGHT)], np.bool_)
+    test = RowTest.of(condition)
+    assert (condition.has(np.arange(HEIGHT)) == expected).all()
+    assert (test.has(rows) == expected[rows]).all()
+    assert test.count(rows) == expected[rows].sum()
+    assert (test.mask(height) == expected[:height]).all()
+    assert (test.bits(height) == bits_of(expected[:height])).all()
+
+
+def test_without_a_compiled_part_numpy_asks(way):
+    numbers = np.arange(100, dtype=np.uint8)
+    condition = Numbered(numbers, (address(numbers), 1, 0, 100), (20, 50), None, NOWHERE, NOWHERE)
+    test = RowTest.of(Terms("none", (condition,)))
+    assert test.count(np.arange(100)) == 70 and test.mask(64).sum() == 34
+    assert test.has(np.array([19, 20, 49, 50])).tolist() == [True, False, False, True]
+
+
+def test_a_filter_passes_the_slots_whose_rows_fulfil_its_test_and_its_bits():
+    rows = CowArray(np.array([3, 2, -1, 1, 0]), np.array([1, 4]), np.array([5, -1]))
+    test = RowTest.of(Listed(np.array([1, 3, 5])))
+    slots = np.array([0, 1, 2, 3, 4, 5])  # the last is of no row that this state knows
+    assert RowFilter(rows, None).passes(slots).tolist() == [True, True, False, True, False, False]
+    assert RowFilter(rows, None, test).passes(slots[:4]).tolist() == [True, True, False, True]
+    bits = bits_of(np.array([0, 1, 0, 0, 0, 1], np.bool_))
+    assert RowFilter(rows, bits, test).passes(slots).tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]

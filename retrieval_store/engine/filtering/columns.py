@@ -35,6 +35,7 @@ from retrieval_store.engine.filtering.cache import FilterView
 from retrieval_store.engine.filtering.segments import (
     DistinctNumbers,
     Postings,
+    PostingsBuilder,
     RowsInRuns,
     Segment,
     ValueSegment,
@@ -56,18 +57,24 @@ from retrieval_store.engine.state.files import Array, GoingOn, PointsFile
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import DerivedFile, find_all
 from retrieval_store.engine.storage.records import (
+    ROWS_AT_ONCE,
+    decode_payloads,
     has_anything,
     read_exactly,
+    read_records,
     read_sparsely,
     read_values,
 )
 from retrieval_store.engine.storage.schema import PAYLOAD
-from retrieval_store.filters.columns import NOTHING, Column, ValuesAt
+from retrieval_store.filters.columns import NOTHING, Column, ValuesAt, read_items
 from retrieval_store.filters.leaves import ColumnLeaf, RowSet
 from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
-MAX_BYTES = 256 << 20  # of columns of one collection, in files
+MAX_BYTES, BYTES_EACH = 256 << 20, 64  # of columns of one collection, in files; of each point
+AHEAD_WORTH = 100_000  # points from which on columns of usual keys are saved before they are used:
+KEYS_AHEAD, SAMPLED, USUAL = 8, 128, 4  # of so many keys; one in four of so many payloads has it
+SHORT_TEXT = 64  # characters
 FEW_KEYS = 64  # that every request may name
 MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
 KeptColumn: TypeAlias = Layers[Segment]
@@ -319,10 +326,9 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     def writer(self, view: FilterView, going_on: GoingOn) -> Callable[[Path], int] | None:
         """The values are read again, so that those of the living points alone are in the file."""
         pks = view.state.pks[view.state.alive]
-        (values,) = read_values(view.connection, pks, [self.of])
+        pieces = encode_column(self.of, pks, _values_by_pieces(view, self.of, pks, going_on))
         others = [file.size for file in find_all(view.connection, KIND) if file.key != self.key]
-        pieces = encode_column(self.of, pks, values)
-        if sum(others) + sum(map(len, pieces)) > MAX_BYTES:
+        if sum(others) + sum(map(len, pieces)) > max_bytes(len(pks)):
             return None
         return partial(_fill, pieces=pieces, covered=view.state.head.next_pk)
 
@@ -362,15 +368,64 @@ def columns_of(path: PayloadPath) -> tuple[ValuesAt, ...]:
     return ValuesAt(path, "whole").siblings
 
 
-def encode_column(path: PayloadPath, pks: Ints, values: Sequence[Any]) -> list[files.Piece]:
-    """What is in the file of a path, in pieces: of the points with these pks, and these values."""
-    rows, types = np.arange(len(pks)), set(map(type, values))
+def usual_keys(view: FilterView) -> list[PayloadPath]:
+    """The keys of a large collection that many payloads have a short scalar at, as a sample says:
+    columns of these are saved before anybody asks for them, since the first filter on a key would
+    read all payloads."""
+    pks = view.state.pks[view.state.alive]
+    if len(pks) < AHEAD_WORTH:
+        return []
+    found: dict[str, list[Any]] = {}
+    sample = pks[:: len(pks) // SAMPLED][:SAMPLED]
+    for piece in read_records(view.connection, "payload", sample):
+        for payload in decode_payloads(blob for (blob,) in piece):
+            for key, value in (payload or {}).items():
+                found.setdefault(key, []).append(value)
+    wanted = [key for key, values in found.items() if _is_usual(values)]
+    return [(key,) for key in wanted[:KEYS_AHEAD] if may_have_file((key,))]
+
+
+def _is_usual(values: Sequence[Any]) -> bool:
+    """Whether a key with these values in the sample is likely to be asked for, by equality or as a
+    range. Strings of which most are different are names of single points."""
+    numbers = sum(type(value) in (bool, int, float) for value in values)
+    texts = [value for value in values if type(value) is str and len(value) <= SHORT_TEXT]
+    few_texts = len(set(texts)) <= len(texts) // 2
+    return numbers + (len(texts) if few_texts else 0) >= SAMPLED // USUAL
+
+
+def max_bytes(points: int) -> int:
+    """How much the files of all columns of a collection may take."""
+    return max(MAX_BYTES, BYTES_EACH * points)
+
+
+def _values_by_pieces(
+    view: FilterView, path: PayloadPath, pks: Ints, going_on: GoingOn
+) -> Iterator[list[Any]]:
+    for start in range(0, len(pks), ROWS_AT_ONCE):
+        going_on()
+        (values,) = read_values(view.connection, pks[start : start + ROWS_AT_ONCE], [path])
+        yield values
+
+
+def encode_column(
+    path: PayloadPath, pks: Ints, values: Iterable[Sequence[Any]]
+) -> list[files.Piece]:
+    """What is in the file of a path, in pieces: of the points with these pks, and these values,
+    which come in pieces too."""
+    columns, start = columns_of(path), 0
+    builders = [PostingsBuilder() for _ in columns]
+    for some in values:
+        rows, types = np.arange(start, start + len(some)), set(map(type, some))
+        for column, builder in zip(columns, builders, strict=True):
+            counts, items = read_items(column.kind, some, types)
+            builder.add(rows if counts is None else np.repeat(rows, counts), items)
+        start += len(some)
     texts, arrays = [], [pks]
-    for column in columns_of(path):
-        segment = build_segment(column, rows, values, types=types)
-        assert isinstance(segment, ValueSegment)
-        texts.append([*segment.values.texts])
-        arrays += _arrays(segment.values)
+    for builder in builders:
+        postings = builder.postings()
+        texts.append([*postings.texts])
+        arrays += _arrays(postings)
     return [*files.pieces(MAGIC, [path, texts], arrays)]
 
 

@@ -60,6 +60,7 @@ from retrieval_store.query.query import NearestDense
 from retrieval_store.query.types import Progress, recall_wanted, uses_clusters
 
 GROWTH_TO_SAVE = 0.1
+GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
@@ -102,22 +103,22 @@ def _save(access: Access, kind: AnyKind, going_on: GoingOn = _nothing) -> bool:
     return True
 
 
-def _save_those_grown(access: Access, kinds: Iterable[AnyKind], going_on: GoingOn) -> None:
+def _save_those_grown(
+    access: Access,
+    kinds: Iterable[AnyKind],
+    going_on: GoingOn,
+    growth: float = GROWTH_TO_SAVE,
+) -> None:
     """Write the files of those kinds of which enough has changed since they were saved. What has
     been deleted or replaced goes from a file by that."""
     for kind in kinds:  # of each a look of its own, since writing one takes a while
         going_on()
-        if access.read(partial(_has_grown, kind=kind)):
+        if access.read(partial(_has_grown, kind=kind, growth=growth)):
             _save(access, kind, going_on)
 
 
-def _has_grown(view: SearchView, kind: AnyKind) -> bool:
-    return kind.count_changed(view) > _growth(view)
-
-
-def _growth(view: SearchView) -> float:
-    """Of how many points something has to change until a file is written again."""
-    return GROWTH_TO_SAVE * view.state.count
+def _has_grown(view: SearchView, kind: AnyKind, growth: float) -> bool:
+    return kind.count_changed(view) > growth * view.state.count
 
 
 def save_index(access: Access, name: str, growth: float) -> None:
@@ -176,7 +177,7 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     head, known = view.state.head, derived.find(view.connection, kind.key)
     if known is None or every or head.seq - known.seq > LOG_LEFT * LOG_WRITES:
         return known is None or head.seq != known.seq or is_useless(view, known)
-    return kind.count_changed(view) > min(_growth(view), LOG_LEFT * LOG_PKS)
+    return kind.count_changed(view) > min(GROWTH_TO_SAVE * view.state.count, LOG_LEFT * LOG_PKS)
 
 
 def build_lists(access: Access) -> None:
@@ -225,13 +226,15 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
 
 def save_columns(access: Access, going_on: GoingOn, before: Sequence[ColumnFile] = ()) -> None:
     """Save the columns that were used more than once, and of which enough has changed since they
-    were saved, the last used first, as far as there is room; only the one process that does
-    maintenance may. going_on: called now and then; it may raise; before: those that were used
-    before compaction, which lets go of what is in memory."""
+    were saved, the last used first, and those of usual keys, as far as there is room; only the one
+    process that does maintenance may. going_on: called now and then; it may raise; before: those
+    that were used before compaction, which lets go of what is in memory."""
     if access.directory is None:
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
     _save_those_grown(access, used, going_on)
+    ahead = [kind for kind in access.read(columns_ahead) if kind not in used]
+    _save_those_grown(access, ahead, going_on, GROWTH_AHEAD)
     if len(access.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
         access.write(_forget_those_beyond)
     sweep(access)
@@ -248,6 +251,11 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     return [
         kind for kind in possible if uses.get(kind.of, 0) >= columns.USES_WORTH or kind.key in files
     ][:MAX_COLUMNS]
+
+
+def columns_ahead(view: SearchView) -> list[ColumnFile]:
+    """Those of usual keys, which may be asked for next."""
+    return [*map(ColumnFile, columns.usual_keys(view))]
 
 
 def _column_files(connection: apsw.Connection) -> list[DerivedFile]:

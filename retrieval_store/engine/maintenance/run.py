@@ -52,6 +52,7 @@ from retrieval_store.engine.maintenance.derive import (
     build_clusters,
     build_codes,
     build_lists,
+    columns_ahead,
     columns_worth_saving,
     fill_index,
     load_index,
@@ -213,7 +214,8 @@ class _Pass:
             _refuse_to_wait(access)
         self._expire()
         cached = access.cached()
-        state, held, used = cached.state, worth_saving(cached), access.read(columns_worth_saving)
+        state, held = cached.state, worth_saving(cached)
+        used = [*access.read(columns_worth_saving), *access.read(columns_ahead)]
         remove_leftovers(access, state.head.generation)
         names, has_dead = [*state.spaces], any(space.dead for space in state.spaces.values())
         del cached, state  # what they map can't be removed on every system

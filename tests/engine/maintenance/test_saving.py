@@ -158,6 +158,31 @@ def test_columns_that_are_used_again_are_saved_for_the_next_process(tmp_path, pa
     assert sum(payloads_read) == 6, "payloads were read that the files know"
 
 
+def test_columns_of_keys_that_most_points_have_are_saved_before_anybody_asks(
+    tmp_path, monkeypatch, payloads_read
+):
+    tuned(monkeypatch, columns_worth=1, columns_ahead=200)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        metadatas = [
+            {"n": i, "kind": f"k{i % 3}", "name": f"name {i}", "text": "long " * 40, "at": [1, i]}
+            | ({"rare": i} if i % 50 == 0 else {})
+            for i in range(400)
+        ]
+        ids = [str(i) for i in range(400)]
+        things.add(ids=ids, embeddings=[[i, 0] for i in range(400)], metadatas=metadatas)
+        things.optimize()
+        assert len(files(tmp_path)) == 2  # n and kind: others name one point, or are no scalars
+        things.add(ids=["new"], embeddings=[[1, 1]], metadatas=[{"n": 7, "kind": "k1"}])
+    del payloads_read[:]
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things", embedding_function=None)
+        assert things.get(where={"n": 7})["ids"] == ["7", "new"]
+        assert things.count(where={"kind": "k1"}) == 134
+        assert sum(payloads_read) <= 2, "payloads were read that the files know"
+        assert all(report.problem is None for report in client.verify())
+
+
 @pytest.fixture
 def columns_of_few(monkeypatch):
     tuned(monkeypatch, columns_worth=1)
@@ -370,7 +395,7 @@ def test_no_more_columns_are_saved_than_there_is_room_for(tmp_path, monkeypatch)
             things.get(where=expression.Exists((5,)))
         answers(things)
         things.get(where={"n": 7})
-        tuned(monkeypatch, column_bytes_saved=1000)
+        tuned(monkeypatch, column_bytes_saved=1000, column_bytes_each=0)
         save_columns(things)
         assert files(tmp_path) == []
         tuned(monkeypatch, column_bytes_saved=1 << 20, columns_saved=1)
@@ -516,6 +541,6 @@ def test_optimizing_keeps_to_the_room_for_columns(tmp_path, monkeypatch):
         (file,) = files(tmp_path)
         assert derived_files.read_arrays(file, derived_files.COLUMNS).header[0] == ["kind"]
         things.update(ids=["1"], metadatas=[{"n": 5}])
-        tuned(monkeypatch, column_bytes_saved=100)
+        tuned(monkeypatch, column_bytes_saved=100, column_bytes_each=0)
         things.optimize()
         assert files(tmp_path) == [], "what can't be written anew doesn't stay as it was"

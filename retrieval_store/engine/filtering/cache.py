@@ -89,9 +89,8 @@ class FilterResult:
     def count(self) -> int:
         """How many points are allowed."""
         if self._count is None:
-            mask = self.mask
-            assert mask is not None
-            self.about = self._count = int(np.count_nonzero(mask))
+            assert self._found is not None
+            self.about = self._count = self._found.test.count(range(self._height))
         return self._count
 
     @property
@@ -111,6 +110,11 @@ class FilterResult:
         if self._found is not None:
             known[known] = self._found.has(rows[known])
         return known
+
+    @property
+    def tested(self) -> "TestedRows | None":
+        """The test by which it is known, until its bits are."""
+        return self._found if self._bits is None else None
 
     def _rows(self) -> Ints:
         """The allowed rows, where there is a filter, in any order."""
@@ -376,7 +380,7 @@ def filter_result(
         if isinstance(found, TestedRows):
             if key is None or not view.caches.seen.again(key):
                 return FilterResult(None, found.count, key, found)
-            found = found.test.mask(found.height)
+            found = found.test.has(range(found.height))
         result = FilterResult(found, int(np.count_nonzero(found)), key)
     view.caches.allowed.keep(result, view.state)
     return result

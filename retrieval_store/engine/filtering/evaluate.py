@@ -96,13 +96,17 @@ GOLDEN = 0.6180339887498949
 
 
 def found_by(view: FilterView, expression: Expression) -> TestedRows | Bools:
-    """The points that fulfil the expression: as a test that is asked of rows, if all its conditions
-    are on columns in memory that say the value of each row, else as a mask."""
+    """The points that fulfil the expression: as a test that is asked of rows, else as a mask."""
+    found = tested_by(view, expression)
+    return matching(view, expression) if found is None else found
+
+
+def tested_by(view: FilterView, expression: Expression) -> TestedRows | None:
+    """The points that fulfil the expression, as a test that is asked of rows; None unless all its
+    conditions are on columns in memory that say the value of each row."""
     compiler = _TestCompiler(view)
     compiled = compiler.compiled(expression) if compiler.is_ready(expression) else None
-    if compiled is None:
-        return matching(view, expression)
-    return compiler.tested(*compiled)
+    return None if compiled is None else compiler.tested(*compiled)
 
 
 _Compiled: TypeAlias = tuple[Condition, FoundRows | None]
@@ -126,6 +130,11 @@ def _all_of(each: Sequence[_Compiled]) -> _Compiled:
         return found[0].numbered, found[0]
     narrowest = min(found, key=attrgetter("count"), default=None)
     return Terms("all", (*(rows.numbered for rows in found), *others)), narrowest
+
+
+def is_testable(view: FilterView, expression: Expression) -> bool:
+    """Whether all conditions are on columns in memory, of which few rows are stale."""
+    return _TestCompiler(view).is_ready(expression)
 
 
 class _TestCompiler:
@@ -201,7 +210,7 @@ class _TestCompiler:
         sample = _sample_of(height)
         count = test.count(sample)
         if count < min(FEW_OF_SAMPLE, len(sample)) or len(sample) == height:
-            rows = np.flatnonzero(test.mask(height))
+            rows = np.flatnonzero(test.has(range(height)))
             return TestedRows(test, height, len(rows), True, lambda: rows)
         return TestedRows(test, height, round(count * height / len(sample)), False, None)
 

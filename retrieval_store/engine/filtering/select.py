@@ -9,7 +9,7 @@ cached, until the next point expires.
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -46,6 +46,7 @@ from retrieval_store.query.types import PointId
 FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
 SMALL = 20_000  # points, of which all are looked at in a moment
 LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two looks at the clock
+SORTED = 64  # listed rows are sorted where they are at most one in so many
 COUNTED = 65_536  # rows of a mask that are counted at once
 
 
@@ -66,9 +67,10 @@ def select(
     if expression is None and not view.state.some_dead:
         every = range(view.state.count)[offset:][:limit]
         return np.arange(every.start, every.stop)
-    if expression is None or limit is None or _is_cached(view, expression):
-        mask = filter_result(view, expression, evaluate).mask
-        return rows_of_mask(view.state.alive if mask is None else mask, limit, offset)
+    if expression is None:
+        return rows_of_mask(view.state.alive, limit, offset)
+    if limit is None or _is_cached(view, expression) or evaluate.is_testable(view, expression):
+        return _rows_of(filter_result(view, expression, evaluate), limit, offset)
     return _first(view, expression, offset + limit)[offset:]
 
 
@@ -182,14 +184,36 @@ def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
         start, stop = stop, 2 * stop
 
 
+def _rows_of(result: FilterResult, limit: int | None, offset: int) -> Ints:
+    """The rows that a filter allows, at most `limit` of them after the first `offset`: sorted where
+    few are listed, else asked only as far as needed."""
+    tested = result.tested
+    if tested is not None and tested.count * SORTED <= tested.height:
+        rows = tested.listed()
+        if rows is not None:
+            return np.sort(rows)[offset:][:limit]
+    if tested is None or limit is None:
+        mask = result.mask
+        assert mask is not None
+        return rows_of_mask(mask, limit, offset)
+    return _rows_of_pieces(tested.height, tested.test.has, limit, offset)
+
+
 def rows_of_mask(mask: Bools, limit: int | None, offset: int) -> Ints:
     """The rows of a mask, at most `limit` of them after the first `offset`. The mask is scanned
     only as far as needed."""
     if limit is None:
         return np.flatnonzero(mask)[offset:]
+    return _rows_of_pieces(len(mask), lambda rows: mask[rows.start : rows.stop], limit, offset)
+
+
+def _rows_of_pieces(
+    height: int, flags_of: Callable[[range], Bools], limit: int, offset: int
+) -> Ints:
+    """The first rows for which there is a flag; flags_of: returns those of some rows."""
     found, start = [np.empty(0, np.int64)], 0
-    while start < len(mask) and limit > 0:
-        part = mask[start : start + COUNTED]
+    while start < height and limit > 0:
+        part = flags_of(range(start, min(start + COUNTED, height)))
         count = int(np.count_nonzero(part))
         if offset < count:
             found.append(start + np.flatnonzero(part)[offset:][:limit])

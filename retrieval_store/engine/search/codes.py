@@ -93,6 +93,10 @@ class CodeSnapshot:
             return self.count
         return sum(min(codes.count, max(0, slots - first)) for first, codes in self.pieces)
 
+    def covers(self, slots: int) -> bool:
+        """Whether each of the first `slots` slots has a code."""
+        return self.count == self.stop >= slots
+
     def lacking(self, slots: int) -> Ints:
         """Those of the first `slots` slots that have no code."""
         if slots == self.count == self.stop:

@@ -39,6 +39,7 @@ from retrieval_store.indexes.exact import (
     nearest_of,
 )
 from retrieval_store.query import executor as answering
+from retrieval_store.query.query import NearestDense
 
 if TYPE_CHECKING:
     from retrieval_store.engine.search.clusters import Recall, SpaceClusters
@@ -62,6 +63,13 @@ class Releasable(Protocol):
     def release(self) -> None: ...
 
 
+class FilterablePass(Releasable, Protocol):
+    """A search by all codes of a space that is ready for the next new filter."""
+
+    def serves(self, view: "SearchView", space: SpaceState, near: NearestDense, k: int) -> bool: ...
+    def nearest_among(self, vector: Matrix, allowed: FilterResult) -> "Neighbors | None": ...
+
+
 class OpenSpace:
     """One dense vector space in one generation, as this process has it open. make_codes,
     make_clusters: return the space's codes and clusters, none yet, when they are first asked for:
@@ -82,6 +90,7 @@ class OpenSpace:
         self._worth = Worth(0, False, False, False)
         self.recall_wanted = False  # by a query, however few vectors there are
         self.kept = WeakSet[Releasable]()  # what keeps files mapped for the next queries
+        self.base: FilterablePass | None = None
 
     def worth(self, space: Space) -> Worth:
         """What is worth having for the vectors of a state, dead ones included: worked out once for

@@ -10,11 +10,13 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.engine.filtering.cache import FilterResult
 from retrieval_store.engine.search.clusters import MAX_SHARE as MAX_PLACES_SHARE
 from retrieval_store.engine.search.clusters import ClusterSnapshot
 from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
 from retrieval_store.engine.search.planner import TRUSTED_SHARE, CostInputs, codes_pay_off
+from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.clusters import ClusterPass
 from retrieval_store.indexes.exact import max_candidates
@@ -68,6 +70,16 @@ def code_pass(context: SearchContext, coded: CodeSnapshot) -> CodePass | None:
     most = max_candidates(context.allowed.about, MAX_SHARE, context.k)
     what = context.k, most, context.matrix, parts.allowed, context.within
     return CodePass(parts.pieces, *what)
+
+
+def pass_among(
+    allowed: FilterResult, space: SpaceState, coded: CodeSnapshot, at: CostInputs
+) -> CodePass:
+    """The same over codes of all vectors of a space. at: the planner's inputs."""
+    matrix, pieces = space.vectors.rows(at.slots), coded.together
+    assert pieces is not None
+    most = max_candidates(allowed.about, MAX_SHARE, at.k)
+    return CodePass(pieces, at.k, most, matrix, allowed.filter_for_codes(space, coded.stop))
 
 
 def by_codes(

@@ -16,7 +16,7 @@ import numpy as np
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, similarity_of
 from retrieval_store.engine.filtering import evaluate
-from retrieval_store.engine.filtering.cache import filter_result, key_of
+from retrieval_store.engine.filtering.cache import FilterResult, filter_result, key_of
 from retrieval_store.engine.search.context import (
     EngineTrace,
     Neighbors,
@@ -114,9 +114,13 @@ class KeptPass:
 
     def nearest(self, vector: Matrix) -> Neighbors | None:
         """The rows of the nearest points; None where this query is to be answered otherwise."""
-        space, one_pass = self._space, self._pass
-        if one_pass is None:  # another thread has let go of it
-            return None
+        one_pass = self._pass
+        return None if one_pass is None else self._by(one_pass, vector)  # another thread's doing
+
+    def _by(
+        self, one_pass: "FloatPass | CodePass | ClusterPass", vector: Matrix
+    ) -> Neighbors | None:
+        space = self._space
         matrix = space.vectors.rows(space.space.slots)
         found = one_pass.nearest(vector, matrix)
         if self._source is not None:  # of floats, this process has verified all
@@ -135,6 +139,43 @@ class KeptPass:
     def release(self) -> None:
         """Let go of codes and clusters, whose files may be closed then."""
         self._pass = self._snapshot = None
+
+
+class KeptCodes(KeptPass):
+    """The same over the codes of all vectors of a space, in which a new filter can be asked. codes:
+    of the space, and what they showed; inputs: of the planner."""
+
+    __slots__ = ("_codes", "_inputs")
+
+    def __init__(
+        self,
+        context: SearchContext,
+        index: SpaceIndex,
+        near: NearestDense,
+        one_pass: "CodePass",
+        codes: "tuple[SpaceCodes, CodeSnapshot]",
+        inputs: CostInputs,
+    ) -> None:
+        super().__init__(context, index, near, one_pass, *codes)
+        self._inputs = inputs
+        self._codes: CodeSnapshot | None = codes[1]
+
+    def nearest_among(self, vector: Matrix, allowed: FilterResult) -> Neighbors | None:
+        """The rows of the nearest points that a filter allows; None where this query is to be
+        answered otherwise."""
+        from retrieval_store.engine.search.large import pass_among
+
+        coded, at = self._codes, self._inputs
+        matching = min(allowed.about, at.matching)
+        plan = choose(at._replace(matching=matching, contiguous=False))
+        if coded is None or plan.method != "codes":
+            return None
+        return self._by(pass_among(allowed, self._space, coded, at), vector)
+
+    def release(self) -> None:
+        """See `KeptPass.release`."""
+        super().release()
+        self._codes = None
 
 
 def _exactness(near: NearestDense) -> tuple[bool, int | None, float | None]:
@@ -168,8 +209,14 @@ def nearest_rows(
     allowed = filter_result(view, expression, evaluate)
     kept: KeptPass | None = allowed.passes.get(near.space)
     is_alone = len(vectors) == 1 and within is None and not trace.is_kept
-    if kept is not None and is_alone and kept.serves(view, space, near, k):
-        answer = kept.nearest(vectors[0])
+    if is_alone:
+        base = view.caches.spaces[near.space].base
+        if kept is not None and kept.serves(view, space, near, k):
+            answer = kept.nearest(vectors[0])
+        elif allowed.tested is not None and base is not None and base.serves(view, space, near, k):
+            answer = base.nearest_among(vectors[0], allowed)
+        else:
+            answer = None
         if answer is not None:
             return [answer]
     trace.note_filter(allowed.about)
@@ -443,6 +490,13 @@ class _DenseSearch:
         is_settled = not may_change and (not may_copy or self._near.space in allowed.copies)
         if allowed.uses > 0 and is_settled and context.within is None:
             self._keep(one_pass, codes, self._coded)
+        assert self._coded is not None
+        covers_all = self._near.space not in allowed.copies and self._coded.covers(context.slots)
+        if not may_change and context.within is None and covers_all:
+            of = context, self._index, self._near, one_pass, (codes, self._coded)
+            base = KeptCodes(*of, self._cost_inputs(0)._replace(matching=context.slots))
+            self._open.base = base
+            self._open.kept.add(base)
         return context.in_order(found)
 
 

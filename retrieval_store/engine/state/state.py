@@ -31,7 +31,7 @@ from retrieval_store.base.arrays import (
     distinct,
     is_whole,
 )
-from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.derived import DerivedFiles
 from retrieval_store.engine.storage.log import are_present, present_pks, read_changes
@@ -117,6 +117,7 @@ class State:
     spaces: dict[str, SpaceState]
     non_dense: dict[str, Space]
     mapped: MappedFile | None = None
+    _gone: list[Ints] = field(default_factory=list, init=False, repr=False)  # one at most
 
     @property
     def is_whole(self) -> bool:
@@ -131,7 +132,11 @@ class State:
     @property
     def gone(self) -> Ints:
         """The dead rows, ascending."""
-        return np.flatnonzero(~self.alive) if self.some_dead else NOWHERE
+        if not self.some_dead:
+            return NOWHERE
+        if not self._gone:
+            self._gone.append(np.flatnonzero(~self.alive))  # another thread's is the same
+        return self._gone[0]
 
 
 @dataclass(slots=True)  # it isn't changed; frozen, it would take three times as long to make

@@ -150,7 +150,7 @@ class Kernel:
         for function in (self._distances, self._encode, self._gather):
             function.argtypes = [ctypes.c_void_p]
         pointer, number = ctypes.c_void_p, ctypes.c_double
-        self._test_rows.argtypes = [pointer, pointer, ctypes.c_int64, pointer]
+        self._test_rows.argtypes = [pointer, pointer, ctypes.c_int64, ctypes.c_int64, pointer]
         self._test_rows.restype = ctypes.c_int64
         self._turn.argtypes = [pointer, number, pointer, pointer, pointer, pointer]
         self._cluster_encode = library.rs_cluster_encode
@@ -185,16 +185,11 @@ class Kernel:
             raise IndexError("a slot lies outside of the vectors")
         return bool(state == DONE)
 
-    def test_rows(
-        self,
-        test: Bytes,
-        rows: npt.NDArray[np.int64] | None,
-        count: int,
-        bits: npt.NDArray[Any] | None,
-    ) -> int:
-        """How many of these rows, of the first `count` where that is None, fulfil the ROW_TEST.
-        bits: gets a bit for each of them, unless it is None."""
-        found: int = self._test_rows(address(test), address(rows), count, address(bits))
+    def test_rows(self, test: Bytes, rows: Ints | range, bits: npt.NDArray[Any] | None) -> int:
+        """How many of these rows, of which a range has no steps, fulfil the ROW_TEST. bits: gets a
+        bit for each of them, unless it is None."""
+        where, start = (0, rows.start) if isinstance(rows, range) else (address(rows), 0)
+        found: int = self._test_rows(address(test), where, start, len(rows), address(bits))
         return found
 
     def scan_floats(self, scan: int) -> bool:
@@ -386,21 +381,24 @@ class RowTest:
         """The test by a condition, whose arrays are kept as they are."""
         return cls(condition, records(ROW_TEST, condition.nodes))
 
-    def has(self, rows: Ints) -> Bools:
-        """(n,) bool: which of these rows, none of them negative, fulfil it."""
+    def has(self, rows: Ints | range) -> Bools:
+        """(n,) bool: which of these rows, none of them negative, fulfil it. A range has no
+        steps."""
         compiled = kernel()
         if compiled is None:
-            return self.condition.has(rows)
+            every = np.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
+            return self.condition.has(every)
         bits = np.empty(-(-len(rows) // BITS), np.uint32)
-        compiled.test_rows(self.record, np.ascontiguousarray(rows, np.int64), len(rows), bits)
-        return _flags(bits.view(np.uint8), len(rows))
+        whole = rows if isinstance(rows, range) else np.ascontiguousarray(rows, np.int64)
+        compiled.test_rows(self.record, whole, bits)
+        return np.unpackbits(bits.view(np.uint8), count=len(rows), bitorder="little").view(np.bool_)
 
-    def count(self, rows: Ints) -> int:
-        """How many of these rows, none of them negative, fulfil it."""
+    def count(self, rows: Ints | range) -> int:
+        """How many of these rows, none of them negative, fulfil it. A range has no steps."""
         compiled = kernel()
         if compiled is None:
-            return int(np.count_nonzero(self.condition.has(rows)))
-        return compiled.test_rows(self.record, rows, len(rows), None)
+            return int(np.count_nonzero(self.has(rows)))
+        return compiled.test_rows(self.record, rows, None)
 
     def bits(self, height: int) -> Bytes:
         """A bit for each of the first `height` rows, 8 to a number: whether it fulfils the test."""
@@ -408,16 +406,8 @@ class RowTest:
         if compiled is None:
             return bits_of(self.condition.has(np.arange(height)))
         bits = np.empty(-(-height // BITS), np.uint32)
-        compiled.test_rows(self.record, None, height, bits)
+        compiled.test_rows(self.record, range(height), bits)
         return bits.view(np.uint8)[: -(-height // 8)]
-
-    def mask(self, height: int) -> Bools:
-        """(height,) bool: which of the first rows fulfil it."""
-        return _flags(self.bits(height), height)
-
-
-def _flags(bits: Bytes, count: int) -> Bools:
-    return np.unpackbits(bits, count=count, bitorder="little").view(np.bool_)
 
 
 class RowFilter:

@@ -77,20 +77,25 @@ DEFINE_IN_RANGE(uint8_t, bytes_in_range)
 DEFINE_IN_RANGE(uint16_t, shorts_in_range)
 DEFINE_IN_RANGE(uint32_t, words_in_range)
 
-/* The same for a block of rows that follow one another, all of which have numbers and none of which is
-   `over`, by registers. Where the range has all numbers that the width can say, they are asked one by
-   one: its span doesn't fit. */
+/* A bit for each of the ascending rows that lies in a block. */
+static uint32_t bits_in_block(const int64_t *rows, int64_t count, int64_t row)
+{
+    uint32_t bits = 0;
+    if (!count || rows[0] >= row + BLOCK || rows[count - 1] < row)
+        return 0;
+    for (int64_t at = place_among(rows, count, row); at < count && rows[at] < row + BLOCK; at++)
+        bits |= 1u << (rows[at] - row);
+    return bits;
+}
+
+/* The same for a block of rows that follow one another, all of which have numbers, by registers. Where
+   the range has all numbers that the width can say, its span doesn't fit, and needn't. */
 static int block_in_range(const RowTest *test, int64_t row, uint32_t *found)
 {
     int64_t place = row - test->base, most = ((int64_t)1 << 8 * test->width) - 1;
     int64_t first = test->first, stop = test->stop <= most ? test->stop : most + 1;
     if (test->among || place < 0 || place + BLOCK > test->count || first < 0)
         return 0;
-    if (test->over_count) {
-        int64_t next = place_among(test->over, test->over_count, row);
-        if (next < test->over_count && test->over[next] < row + BLOCK)
-            return 0;
-    }
     if (first >= stop)
         *found = 0;
     else if (stop - first > most)
@@ -104,6 +109,9 @@ static int block_in_range(const RowTest *test, int64_t row, uint32_t *found)
     else
         *found = words_in_range((const uint32_t *)test->numbers + place, (uint32_t)first,
                                 (uint32_t)(stop - first));
+    uint32_t over = bits_in_block(test->over, test->over_count, row);
+    if (over)
+        *found = (*found & ~over) | (over & bits_in_block(test->held, test->held_count, row));
     return 1;
 }
 
@@ -128,7 +136,9 @@ static int fulfils(const RowTest *test, int64_t row)
 static uint32_t rows_of_leaf(const RowTest *test, const int64_t *rows, int in_turn, uint32_t wanted)
 {
     uint32_t found = 0;
-    if (in_turn && test->kind == NUMBERED && block_in_range(test, rows[0], &found))
+    if (in_turn && test->kind == LISTED)
+        return wanted & bits_in_block(test->held, test->held_count, rows[0]);
+    if (in_turn && block_in_range(test, rows[0], &found))
         return found & wanted;
     for (int i = 0; i < BLOCK; i++)
         if (wanted >> i & 1)
@@ -246,15 +256,16 @@ static int64_t bits_in(uint32_t word)
     return count;
 }
 
-/* How many of the rows, of the first `count` where rows is NULL, fulfil the test. bits: [count / 32,
-   rounded up], or NULL: the i-th is set where the i-th row does. */
-EXPORTED int64_t rs_test_rows(const RowTest *test, const int64_t *rows, int64_t count, uint32_t *bits)
+/* How many of `count` rows fulfil the test: of those from `start` on, where rows is NULL. bits: [count /
+   32, rounded up], or NULL: the i-th is set where the i-th row does. */
+EXPORTED int64_t rs_test_rows(const RowTest *test, const int64_t *rows, int64_t start, int64_t count,
+                              uint32_t *bits)
 {
     int64_t some[BLOCK], found = 0;
     for (int64_t first = 0; first < count; first += BLOCK) {
         int64_t left = count - first;
         for (int i = 0; i < BLOCK; i++)
-            some[i] = rows && i < left ? rows[first + i] : first + i;
+            some[i] = rows && i < left ? rows[first + i] : start + first + i;
         uint32_t word = rows_that(test, some, !rows, left >= BLOCK ? EVERY : (1u << left) - 1);
         found += bits_in(word);
         if (bits)

@@ -279,6 +279,53 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
     assert len(code_files(tmp_path)) == FILES
 
 
+def test_new_filters_find_vectors_that_have_no_codes_yet_and_that_came_later(tmp_path, monkeypatch):
+    """Whatever is kept of the last search by codes, which had no need of them."""
+    inside.without_background(monkeypatch)
+    tuned(monkeypatch, broad_filters=10**9)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", {"hnsw": {"space": "cosine"}}, None)
+        held, rows = as_held(700), [*range(700)]
+
+        def add(some):
+            things.add(
+                ids=[str(i) for i in some],
+                embeddings=[held[str(i)] for i in some],
+                metadatas=[{"n": i} for i in some],
+            )
+
+        def check(below, seed):
+            there = [str(i) for i in rows if i < below]
+            check_each(
+                things, {i: held[i] for i in there}, {"n": {"$lt": below - 0.5 + seed / 100}}, seed
+            )
+
+        rows = [*range(600)]
+        add(rows)
+        inside.make_codes(inside.access(things))
+        things.get(where={"n": {"$gte": 0}})
+        for seed in range(3):
+            check(500, seed)
+        add([*range(600, 700)])
+        rows = [*range(700)]
+        things.get(where={"n": {"$gte": 0}})
+        for seed in range(3, 6):
+            check(500, seed)  # whose vectors all have codes
+        for seed in range(6, 9):
+            check(699, seed)
+        inside.make_codes(inside.access(things))
+        for seed in range(9, 12):
+            check(699, seed)
+
+
+def check_each(things, held, where, seed):
+    """The same for one query at a time."""
+    for query in cloud(3, seed + 50):
+        found = things.query(query_embeddings=query, n_results=7, where=where)
+        truth = np.sort(brute_force(query, np.array([*held.values()]), "cosine"))[:7]
+        assert np.allclose(found["distances"][0], truth, rtol=1e-9, atol=1e-12)
+
+
 def test_a_file_that_verify_finds_damaged_is_not_used_any_more(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()

@@ -1,7 +1,7 @@
 """A million texts: this store by its clusters, beside zvec, hnswlib and Qdrant Edge, in one run.
 
     python benchmarks/million.py [--count 1000000] [--cache FOLDER] [--systems ours zvec hnswlib]
-                                [--output FOLDER]
+                                [--output FOLDER] [--keep]
 
 Texts are WordNet's glosses and the entries of two dictionaries (Debian's packages wordnet-base,
 dict-gcide and dict-foldoc), sentence by sentence, and then windows of their words, until there are
@@ -122,6 +122,8 @@ class Zvec:
         import zvec
 
         self._zvec, place = zvec, folder / "zvec"
+        ef = settings.get("ef")
+        self._param = None if ef is None else zvec.HnswQueryParam(ef=ef)
         graph = zvec.HnswIndexParam(metric_type=zvec.MetricType.COSINE)
         vector = zvec.VectorSchema("v", zvec.DataType.VECTOR_FP32, DIMENSION, index_param=graph)
         index = zvec.InvertIndexParam(enable_range_optimization=True)
@@ -153,10 +155,50 @@ class Zvec:
 
     def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
         """The points that are found."""
-        query = self._zvec.VectorQuery("v", vector=vector.tolist())
+        query = self._zvec.Query("v", vector=vector.tolist(), param=self._param)
         where = None if below is None else f"number < {below!r}"
         found = self._things.query(query, topk=K, filter=where, output_fields=[])
         return [int(one.id) for one in found]
+
+
+class Edge:
+    """qdrant-edge-py, with an index on the number."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        import qdrant_edge as edge
+
+        self._edge, place = edge, folder / "edge"
+        if place.exists():
+            self._shard = edge.EdgeShard.load(str(place))
+            return
+        place.mkdir(parents=True)
+        vector = edge.EdgeVectorParams(size=DIMENSION, distance=edge.Distance.Cosine)
+        self._shard = edge.EdgeShard.create(str(place), edge.EdgeConfig(vectors={"": vector}))
+        index = edge.UpdateOperation.create_field_index("number", edge.PayloadSchemaType.Float)
+        self._shard.update(index)
+
+    def fill(self, vectors: np.ndarray) -> None:
+        """Add all, and build the graph."""
+        of, edge = numbers(len(vectors)), self._edge
+        for at in range(0, len(vectors), BATCH):
+            some = range(at, min(at + BATCH, len(vectors)))
+            points = [edge.Point(i, vectors[i].tolist(), {"number": float(of[i])}) for i in some]
+            self._shard.update(edge.UpdateOperation.upsert_points(points))
+        self._shard.optimize()
+        self._shard.flush()
+        self._shard.close()
+
+    def ask(self, vector: np.ndarray, below: float | None) -> list[int]:
+        """The points that are found."""
+        edge = self._edge
+        where = None
+        if below is not None:
+            where = edge.Filter(
+                must=[edge.FieldCondition("number", range=edge.RangeFloat(lt=below))]
+            )
+        query = edge.Query.Nearest(vector.tolist())
+        request = edge.QueryRequest(limit=K, query=query, filter=where)
+        return [point.id for point in self._shard.query(request)]
 
 
 class Hnswlib:
@@ -182,11 +224,12 @@ class Hnswlib:
         return [] if below is not None else self._index.knn_query(vector, K)[0][0].tolist()
 
 
-SYSTEMS: dict[str, Any] = {"ours": Ours, "zvec": Zvec, "hnswlib": Hnswlib}
+SYSTEMS: dict[str, Any] = {"ours": Ours, "zvec": Zvec, "edge": Edge, "hnswlib": Hnswlib}
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "ours": [{}, {"recall": 0.95}, {"exact": True}],
-    "zvec": [{}],
-    "hnswlib": [{"ef": 100}, {"ef": 200}, {"ef": 400}],
+    "ours": [{}, {"recall": 0.95}, {"recall": 0.99}, {"exact": True}],
+    "zvec": [{}, {"ef": 100}],
+    "edge": [{}],
+    "hnswlib": [{"ef": 80}, {"ef": 100}, {"ef": 150}, {"ef": 200}, {"ef": 400}],
 }
 
 
@@ -238,6 +281,12 @@ def measured(name: str, settings: dict[str, Any], count: int, cache: Path) -> di
     return row
 
 
+def size_of(place: Path) -> int:
+    """Megabytes of a file, or of all in a folder."""
+    files = [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
+    return round(sum(one.stat().st_size for one in files) / 1e6)
+
+
 def in_a_process(*arguments: Any) -> Any:
     """What this program prints, called with these arguments."""
     command = [sys.executable, __file__, *map(str, arguments)]
@@ -252,6 +301,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("million"))
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=["ours", "zvec"])
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--keep", action="store_true", help="ask what an earlier run has made")
     parser.add_argument("--step", nargs=3, metavar=("SYSTEM", "fill|ask", "SETTINGS"))
     asked = parser.parse_args()
     common = ("--count", asked.count, "--cache", asked.cache)
@@ -268,13 +318,16 @@ def main() -> None:
     vectors_of(asked.count, asked.cache)
     rows: list[Any] = []
     for name in asked.systems:
-        before = asked.cache / name
-        before.unlink() if before.is_file() else shutil.rmtree(before, ignore_errors=True)
-        made = in_a_process(*common, "--step", name, "fill", "{}")
+        before, note = asked.cache / name, asked.cache / f"{name}.json"
+        if not (asked.keep and note.exists()):
+            before.unlink() if before.is_file() else shutil.rmtree(before, ignore_errors=True)
+            note.write_text(json.dumps(in_a_process(*common, "--step", name, "fill", "{}")))
+        made = json.loads(note.read_text()) | {"disk_mb": size_of(before)}
         for settings in SETTINGS[name]:
             row = in_a_process(*common, "--step", name, "ask", json.dumps(settings))
             rows.append(row | made)
-    save(asked.output, "million", rows, ("zvec", "hnswlib"), count=asked.count)
+    peers = ("zvec", "hnswlib", "qdrant-edge-py")
+    save(asked.output, "million", rows, peers, count=asked.count)
     for row in rows:
         print(row["system"], row["settings"], f"ready {row['cpu_s']} CPU s, {row['rss_mb']} MB")
         for case, one in row["queries"].items():

@@ -126,6 +126,16 @@ class Budget:
             )
 
 
+class WriteBudget(Budget):
+    """The budget of a request that writes, which nothing ends once it has begun: what it is about
+    to make is counted, and neither its time nor whether its client waits."""
+
+    __slots__ = ()
+
+    def check(self) -> None:
+        """A write goes on."""
+
+
 class ShortBudget(Budget):
     """The budget of a request that nobody else is answered beside: LargeRequestError once it has
     taken some milliseconds, or will take more than a megabyte."""

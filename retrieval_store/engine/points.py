@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import apsw
 
-from retrieval_store.base import tracing
+from retrieval_store.base import budget, tracing
 from retrieval_store.base.arrays import NOWHERE, Floats, Ints
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import counts_of_results, traced
@@ -281,6 +281,7 @@ class PointStore:
 
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
+        budget.take(len(rows) * fields.nbytes, "points", len(rows))
         return fetch(view, rows, fields)
 
     def count(self) -> int:
@@ -356,7 +357,7 @@ class PointStore:
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
             living = self._living(view, expression)
             rows, found = rows_in_order(view, values, living, limit, descending, start)
-            return fetch(view, rows, fields), found
+            return self._fetched(view, rows, fields), found
 
         return self.access.read(look)
 

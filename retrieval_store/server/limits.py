@@ -17,13 +17,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterat
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import copy_context
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
-from retrieval_store.base.budget import Budget, LargeRequestError, RequestMemory, ShortBudget
+from retrieval_store.base.budget import (
+    Budget,
+    LargeRequestError,
+    RequestMemory,
+    ShortBudget,
+    WriteBudget,
+)
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import give_back_memory
 from retrieval_store.engine.sqlite import translate_errors
@@ -201,9 +208,11 @@ class Workers:
         gone: Callable[[], Awaitable[object]],
         seconds: float,
     ) -> Any:
-        """Run a call to its end: one that writes, for which other threads may wait. See `Pool`."""
+        """Run a call to its end: one that writes, for which other threads may wait. See `Pool`.
+        What it is about to make is counted."""
+        budget = WriteBudget(self._seconds, self._memory, self._together, None, self._steps)
         with self._quick.writing():
-            return await self.pool.run(call, gone, seconds)
+            return await self.pool.run(partial(_within, budget, call), gone, seconds)
 
     async def read(
         self,

@@ -83,6 +83,37 @@ def test_hits_are_counted_with_what_they_carry(ask):
     assert refusal(ask("POST", f"{QUERY}/batch", {"searches": [{}] * 101}))
 
 
+def test_points_that_are_read_are_counted_with_what_they_carry(ask):
+    for path, body in (
+        ("/collections/c/points/scroll", {"limit": 300, "with_payload": True, "with_vector": True}),
+        (
+            "/collections/c/points",
+            {"ids": [*range(300)], "with_payload": True, "with_vector": True},
+        ),
+    ):
+        said = refusal(ask("POST", path, body))
+        assert said.startswith("the request needs 30") and " points, of which a request may" in said
+        body |= {"with_payload": False, "with_vector": False}
+        assert ask("POST", path, body).status == 200
+
+
+def test_a_filter_of_a_write_is_counted_and_nothing_is_written():
+    ask = asking(request_steps=30_000)
+    keys = [{"key": f"k{i}", "match": {"value": 1}} for i in range(200)]
+    changes = {
+        "/collections/c/points/delete": {"filter": {"should": keys}},
+        "/collections/c/points/payload": {"filter": {"should": keys}, "payload": {"new": 1}},
+    }
+    for path, body in changes.items():
+        said = refusal(ask("POST", f"{path}?wait=true", body))
+        assert said.startswith("the request needs 200 keys in a filter, of which a request may")
+    narrow = {"filter": {"must": [{"key": "n", "match": {"value": 7}}]}}
+    assert ask("POST", "/collections/c/points/delete?wait=true", narrow).status == 200
+    found = ask("POST", "/collections/c/points/count", {"exact": True}).json["result"]
+    assert found == {"count": POINTS - 1}
+    ask.close()
+
+
 def test_answers_of_batches_are_as_those_of_searches(ask):
     searches = [
         {"query": VECTOR, "limit": 3, "with_payload": True, "with_vector": True},

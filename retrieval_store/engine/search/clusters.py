@@ -220,7 +220,8 @@ class Work(NamedTuple):
 class SpaceClusters(DerivedKind[None, Base | Part]):
     """The clusters of a vector space in one generation; none until they are loaded or made.
     filling: the lock of the thread that loads or makes some; closed: they aren't used any more;
-    refused: why the vectors can have none, if they can't."""
+    refused: why the vectors can have none, if they can't; changed: called after there is another
+    snapshot."""
 
     what: ClassVar[str] = "the clusters"
 
@@ -229,6 +230,7 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         self.filling = FifoLock()
         self.closed = False
         self.refused: str | None = None
+        self.changed: Callable[[], None] = lambda: None
         self._space, self._files = space, files
         self._base: Base | None = None
         self._parts: list[Part] = []
@@ -358,8 +360,9 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         base, recall = self._base, self._recall
         if base is None or recall is None or self.closed:
             self._shown = None
-            return
-        self._shown = ClusterSnapshot(self.made_clusters(base), recall)
+        else:
+            self._shown = ClusterSnapshot(self.made_clusters(base), recall)
+        self.changed()
 
     def made_clusters(self, base: Base) -> Clusters:
         """The clusters as they are now, measured or not."""

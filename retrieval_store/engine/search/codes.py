@@ -20,7 +20,7 @@ what the reader expects, and so decides nothing. Files are mapped, so that all p
 import mmap
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -123,7 +123,7 @@ NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     """The codes of a vector space in one generation; none until they are loaded or made. filling:
     the lock of the thread that loads or makes some; closed: they aren't used any more; nbytes:
-    private memory, without mapped files."""
+    private memory, without mapped files; changed: called after there is another snapshot."""
 
     what: ClassVar[str] = "codes"
 
@@ -132,6 +132,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self.filling = FifoLock()
         self.closed = False
         self.nbytes = 0
+        self.changed: Callable[[], None] = lambda: None
         self._space, self._derived = space, files
         self._segments: dict[int, Codes] = {}
         self._files: dict[int, MappedSegments] = {}
@@ -297,6 +298,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         if not self.closed:
             self._shown = CodeSnapshot.of(pieces)
             self.nbytes = self._in_memory()
+        self.changed()
 
     # Saving them.
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class OpenSpace:
         self._clustered: dict[str, SpaceClusters] = {}  # one at most
         self._worth = Worth(0, False, False, False)
         self.recall_wanted = False  # by a query, however few vectors there are
-        self.kept = WeakSet[Releasable]()  # what keeps files mapped for the next queries
+        self._kept = WeakValueDictionary[int, Releasable]()
         self.base: FilterablePass | None = None
 
     def worth(self, space: Space) -> Worth:
@@ -107,6 +107,7 @@ class OpenSpace:
         held = self._made.get("codes")
         if held is None:
             held = self._made.setdefault("codes", self._make_codes())  # two threads may be at it
+            held.changed = self._release_kept
             if self._closed:
                 held.close()
         return held
@@ -122,6 +123,7 @@ class OpenSpace:
         found = self._clustered.get("clusters")
         if found is None:
             found = self._clustered.setdefault("clusters", self._make_clusters())
+            found.changed = self._release_kept
             if self._closed:
                 found.close()
         return found
@@ -181,9 +183,19 @@ class OpenSpace:
         for clusters in list(self._clustered.values()):
             clusters.close()
 
-    def _release_kept(self) -> None:
-        for one in list(self.kept):
+    def keep(self, one: Releasable) -> None:
+        """Note what keeps files mapped, and what is made of them in memory, for the next queries:
+        it is told to let go once these change, or are closed."""
+        self._kept[id(one)] = one
+        if self._closed:
             one.release()
+
+    def _release_kept(self) -> None:
+        self.base = None
+        for reference in self._kept.valuerefs():  # a list made in one step, whoever adds to it
+            one = reference()
+            if one is not None:
+                one.release()
 
 
 @dataclass(frozen=True, slots=True)

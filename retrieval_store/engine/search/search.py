@@ -95,7 +95,8 @@ class KeptPass:
         source: "SpaceCodes | SpaceClusters | None" = None,
         snapshot: "CodeSnapshot | ClusterSnapshot | None" = None,
     ) -> None:
-        self._space, self._index, self._asked = context.space, index, _exactness(near)
+        self._index, self._asked = index, _exactness(near)
+        self._space: SpaceState | None = context.space
         self._pass: FloatPass | CodePass | ClusterPass | None = one_pass
         self._source, self._snapshot = source, snapshot
 
@@ -114,13 +115,14 @@ class KeptPass:
 
     def nearest(self, vector: Matrix) -> Neighbors | None:
         """The rows of the nearest points; None where this query is to be answered otherwise."""
-        one_pass = self._pass
-        return None if one_pass is None else self._by(one_pass, vector)  # another thread's doing
+        one_pass, space = self._pass, self._space
+        if one_pass is None or space is None:  # another thread has let go of it
+            return None
+        return self._by(one_pass, space, vector)
 
     def _by(
-        self, one_pass: "FloatPass | CodePass | ClusterPass", vector: Matrix
+        self, one_pass: "FloatPass | CodePass | ClusterPass", space: SpaceState, vector: Matrix
     ) -> Neighbors | None:
-        space = self._space
         matrix = space.vectors.rows(space.space.slots)
         found = one_pass.nearest(vector, matrix)
         if self._source is not None:  # of floats, this process has verified all
@@ -137,8 +139,8 @@ class KeptPass:
         return self._pass is not None
 
     def release(self) -> None:
-        """Let go of codes and clusters, whose files may be closed then."""
-        self._pass = self._snapshot = None
+        """Let go of everything, so that files can be closed."""
+        self._space = self._pass = self._snapshot = None
 
 
 class KeptCodes(KeptPass):
@@ -165,12 +167,12 @@ class KeptCodes(KeptPass):
         answered otherwise."""
         from retrieval_store.engine.search.large import pass_among
 
-        coded, at = self._codes, self._inputs
+        coded, space, at = self._codes, self._space, self._inputs
         matching = min(allowed.about, at.matching)
         plan = choose(at._replace(matching=matching, contiguous=False))
-        if coded is None or plan.method != "codes":
+        if coded is None or space is None or plan.method != "codes":
             return None
-        return self._by(pass_among(allowed, self._space, coded, at), vector)
+        return self._by(pass_among(allowed, space, coded, at), space, vector)
 
     def release(self) -> None:
         """See `KeptPass.release`."""
@@ -454,7 +456,7 @@ class _DenseSearch:
         """Keep a pass for the next query."""
         kept = KeptPass(self._context, self._index, self._near, one_pass, source, snapshot)
         self._context.allowed.passes[self._near.space] = kept
-        self._open.kept.add(kept)
+        self._open.keep(kept)
 
     def _by_codes(self, plan: SearchPlan, inputs: CostInputs, left: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
@@ -496,7 +498,7 @@ class _DenseSearch:
             of = context, self._index, self._near, one_pass, (codes, self._coded)
             base = KeptCodes(*of, self._cost_inputs(0)._replace(matching=context.slots))
             self._open.base = base
-            self._open.kept.add(base)
+            self._open.keep(base)
         return context.in_order(found)
 
 

@@ -2,6 +2,7 @@
 between two of them."""
 
 import contextlib
+import gc
 import threading
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from retrieval_store.indexes.native import kernel
 from tests.helpers import inside
 from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import eager_codes
-from tests.often import up_to
+from tests.often import times, up_to
 
 DIMENSION = 6
 FILTERS = (None, {"kind": "a"}, {"kind": {"$ne": "a"}}, {"kind": "nothing"})
@@ -110,6 +111,13 @@ def kept_passes(things):
     ]
 
 
+def derived_files_open():
+    """The derived files that this process has mapped."""
+    maps = Path("/proc/self/maps")
+    return [line for line in maps.read_text().splitlines() if "/derived/" in line]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="open files can't be listed")
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
 def test_searches_by_codes_are_kept_until_files_are_closed(tmp_path, monkeypatch):
     eager_codes(monkeypatch)
@@ -123,9 +131,44 @@ def test_searches_by_codes_are_kept_until_files_are_closed(tmp_path, monkeypatch
         (plan,) = things.explain(query_embeddings=[0.0] * DIMENSION)["plans"]
         assert plan["method"] == "codes"
         assert inside.keeps_search(inside.access(things), None)
+        for bound in range(3):  # new filters share a pass over all codes
+            things.query(query_embeddings=[0.0] * DIMENSION, where={"kind": {"$gte": str(bound)}})
+        assert derived_files_open()
         inside.close_files(inside.access(things))
+        gc.collect()
+        assert not derived_files_open()
         assert not inside.keeps_search(inside.access(things), None)
         check(things, held, None, "l2", 9)
+
+
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
+def test_files_are_closed_while_others_search_by_codes(tmp_path, monkeypatch):
+    eager_codes(monkeypatch)
+    held, failed, stop = {}, [], threading.Event()
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        put(things, held, [f"id-{i}" for i in range(300)], 0, "a")
+        things.optimize()
+
+        def search():
+            at = 0
+            try:
+                while not stop.is_set():
+                    at += 1
+                    for _ in range(3):
+                        things.query(query_embeddings=[0.5] * DIMENSION, n_results=3 + at % 40)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=search) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(times(300, 5_000)):
+            inside.close_files(inside.access(things))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not failed
 
 
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")

@@ -56,6 +56,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",
         "dead_cells": "engine.maintenance.compaction.DEAD_CELLS",
         "columns_saved": "engine.maintenance.derive.MAX_COLUMNS",
+        "columns_tried_again": "engine.maintenance.derive.GROWN_AGAIN",
         "columns_ahead": "engine.filtering.columns.AHEAD_WORTH",
         "column_bytes_saved": "engine.filtering.columns.MAX_BYTES",
         "column_bytes_each": "engine.filtering.columns.BYTES_EACH",

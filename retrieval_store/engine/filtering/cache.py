@@ -307,8 +307,9 @@ class KeptFilters(KeptLists):
     answers: what conditions say of documents, for all states that number their rows alike; allowed:
     what filters let through, in one state; uses: how often columns of a path were of use before
     they are saved; asked: how often conditions on documents were asked lately, by their keys;
-    seen: which ranges of values were asked; expiry: what has expired, by where its moment is;
-    living: no or one array, the rows of all points as columns hold them."""
+    seen: which filters were asked; expiry: what has expired, by where its moment is; living: no or
+    one array, the rows of all points as columns hold them; without_room: how many points there were
+    when there was no room for a column's file, by its key."""
 
     columns: LayerCache
     answers: LayerCache
@@ -318,6 +319,7 @@ class KeptFilters(KeptLists):
     seen: SeenLately = field(default_factory=SeenLately, kw_only=True)
     expiry: dict[JsonPath, Expiry] = field(default_factory=dict, kw_only=True)
     living: list[Ints] = field(default_factory=list, kw_only=True)
+    without_room: dict[str, int] = field(default_factory=dict, kw_only=True)
 
 
 FilterView: TypeAlias = View[KeptFilters]

@@ -61,6 +61,7 @@ from retrieval_store.query.types import Progress, recall_wanted, uses_clusters
 
 GROWTH_TO_SAVE = 0.1
 GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
+GROWN_AGAIN = 1.25  # times as many points: then a column without room is tried again
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
@@ -108,17 +109,30 @@ def _save_those_grown(
     kinds: Iterable[AnyKind],
     going_on: GoingOn,
     growth: float = GROWTH_TO_SAVE,
-) -> None:
-    """Write the files of those kinds of which enough has changed since they were saved. What has
-    been deleted or replaced goes from a file by that."""
+) -> bool:
+    """Write the files of those kinds of which enough has changed since they were saved; returns
+    whether there was room for all. What has been deleted or replaced goes from a file by that."""
+    had_room = True
     for kind in kinds:  # of each a look of its own, since writing one takes a while
         going_on()
         if access.read(partial(_has_grown, kind=kind, growth=growth)):
-            _save(access, kind, going_on)
+            saved = _save(access, kind, going_on)
+            access.read(partial(_note_room, kind=kind, saved=saved))
+            had_room = had_room and saved
+    return had_room
 
 
 def _has_grown(view: SearchView, kind: AnyKind, growth: float) -> bool:
-    return kind.count_changed(view) > growth * view.state.count
+    """Whether enough has changed since a file was written, or since there was no room for it."""
+    changed, without = kind.count_changed(view), view.caches.without_room.get(kind.key, 0)
+    return changed > growth * view.state.count and view.state.count > GROWN_AGAIN * without
+
+
+def _note_room(view: SearchView, kind: AnyKind, saved: bool) -> None:
+    if not saved:
+        view.caches.without_room[kind.key] = view.state.count
+    else:
+        view.caches.without_room.pop(kind.key, None)
 
 
 def save_index(access: Access, name: str, growth: float) -> None:
@@ -232,9 +246,13 @@ def save_columns(access: Access, going_on: GoingOn, before: Sequence[ColumnFile]
     if access.directory is None:
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
-    _save_those_grown(access, used, going_on)
     ahead = [kind for kind in access.read(columns_ahead) if kind not in used]
-    _save_those_grown(access, ahead, going_on, GROWTH_AHEAD)
+    if _save_those_grown(access, used, going_on):
+        _save_those_grown(access, ahead, going_on, GROWTH_AHEAD)
+    elif access.write(partial(_forget_all, keys=[kind.key for kind in ahead])):
+        sweep(access)  # what is used comes first
+        access.read(lambda view: view.caches.without_room.clear())
+        _save_those_grown(access, used, going_on)
     if len(access.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
         access.write(_forget_those_beyond)
     sweep(access)
@@ -254,12 +272,22 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
 
 
 def columns_ahead(view: SearchView) -> list[ColumnFile]:
-    """Those of usual keys, which may be asked for next."""
-    return [*map(ColumnFile, columns.usual_keys(view))]
+    """Those of usual keys, which may be asked for next, as far as no others have all the files."""
+    usual = [*map(ColumnFile, columns.usual_keys(view))]
+    keys = {kind.key for kind in usual}
+    others = sum(file.key not in keys for file in _column_files(view.connection))
+    return usual[: max(0, MAX_COLUMNS - others)]
 
 
 def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
     return derived.find_all(connection, columns.KIND)
+
+
+def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
+    """Drop the records of the files of columns with these keys; whether there were any."""
+    there = [file.key for file in _column_files(write.connection) if file.key in keys]
+    derived.forget(write.connection, there)
+    return bool(there)
 
 
 def _forget_those_beyond(write: WriteTransaction) -> None:

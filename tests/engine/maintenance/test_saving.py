@@ -183,6 +183,28 @@ def test_columns_of_keys_that_most_points_have_are_saved_before_anybody_asks(
         assert all(report.problem is None for report in client.verify())
 
 
+@pytest.mark.usefixtures("columns_of_few", "in_background")
+def test_columns_that_are_used_displace_those_that_are_saved_ahead(
+    tmp_path, monkeypatch, payloads_read
+):
+    tuned(monkeypatch, columns_ahead=200, column_bytes_saved=20_000, column_bytes_each=0)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        metadatas = [{"a": i / 7, "b": i / 9, "name": f"name {i}"} for i in range(400)]
+        ids = [str(i) for i in range(400)]
+        things.add(ids=ids, embeddings=[[i, 0] for i in range(400)], metadatas=metadatas)
+        save_columns(things)
+        assert keys_of_files(tmp_path) == ["a"]
+        del payloads_read[:]
+        save_columns(things)
+        assert sum(payloads_read) == 0, "what has no room was read again"
+        for i in range(4):
+            things.get(where={"name": f"name {i}"})
+        save_columns(things)
+        assert keys_of_files(tmp_path) == ["name"]
+        assert all(report.problem is None for report in client.verify())
+
+
 @pytest.fixture
 def columns_of_few(monkeypatch):
     tuned(monkeypatch, columns_worth=1)
@@ -248,6 +270,12 @@ def sealed(file, data):
     file.write_bytes(data)
     query = "UPDATE derived SET size = ?, checksum = ? WHERE file = ?"
     sql(file.parent.parent / "points.sqlite", query, len(data), zlib.crc32(data), file.name)
+
+
+def keys_of_files(folder):
+    """The keys that there are columns of in files."""
+    found = [derived_files.read_arrays(file, derived_files.COLUMNS) for file in files(folder)]
+    return sorted(one.header[0][0] for one in found)
 
 
 def file_of(folder, path):
@@ -398,7 +426,7 @@ def test_no_more_columns_are_saved_than_there_is_room_for(tmp_path, monkeypatch)
         tuned(monkeypatch, column_bytes_saved=1000, column_bytes_each=0)
         save_columns(things)
         assert files(tmp_path) == []
-        tuned(monkeypatch, column_bytes_saved=1 << 20, columns_saved=1)
+        tuned(monkeypatch, column_bytes_saved=1 << 20, columns_saved=1, columns_tried_again=0)
         save_columns(things)
         (file,) = files(tmp_path)
         assert b'[["n"]' in file.read_bytes(), "the last used comes first"

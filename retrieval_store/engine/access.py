@@ -113,8 +113,8 @@ class Memory:
     """One collection in memory. directory: of its files, None for a collection in memory only;
     files: the derived files that may be used, None for none; find_class: returns the class of an
     index by name; may_write: whether the store was opened for writing; compacting: a lock held
-    while this process makes a new generation; state_rests_until: by the clock, when the state may
-    be saved again."""
+    while this process makes a new generation; state_rests_until, columns_rest_until: by the clock,
+    when the state, and columns that nobody has asked for, may be saved again."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Memory:
         self._find_class, self._may_write = find_class, may_write
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
-        self.state_rests_until = 0.0
+        self.state_rests_until = self.columns_rest_until = 0.0
         self._new_locks()
 
     def _new_locks(self) -> None:

@@ -33,12 +33,14 @@ def conditions_on_numbers(draw):
     base = draw(st.sampled_from([0, 0, 7, 40]))
     size = draw(st.integers(0, HEIGHT - base))
     numbers = draw(
-        st.lists(st.sampled_from([0, 1, 2, 3, most - 1, most]), min_size=size, max_size=size)
+        st.lists(
+            st.sampled_from([0, 1, 2, 9, 10, 17, most - 1, most]), min_size=size, max_size=size
+        )
     )
-    ends = sorted(draw(st.tuples(*[st.sampled_from([0, 1, 3, 4, most, most + 1])] * 2)))
+    ends = sorted(draw(st.tuples(*[st.sampled_from([0, 1, 3, 9, 11, 18, most, most + 1])] * 2)))
     among = None
-    if ends[1] <= 4 and draw(st.booleans()):
-        among = np.array([draw(st.integers(0, 15))], np.uint8)
+    if ends[1] <= 18 and draw(st.booleans()):
+        among = np.frombuffer(draw(st.binary(min_size=3, max_size=3)), np.uint8)
     over = draw(st.one_of(st.just(NOWHERE), some_rows))
     held = over[draw(st.integers(0, 3)) :: 2].copy()
     array = np.array(numbers, dtype)
@@ -74,7 +76,8 @@ def holds(condition, row):
     if not 0 <= place < len(condition.numbers):
         return False
     number = int(condition.numbers[place])
-    bits = None if condition.among is None else int(condition.among[0])
+    bits = None if condition.among is None else int.from_bytes(condition.among.tobytes(), "little")
+    at = number - condition.run[0] // 8 * 8
     return condition.run[0] <= number < condition.run[1] and (
         bits is None or bool(bits >> number & 1)
     )

@@ -236,10 +236,12 @@ def _as_runs(found: object) -> RowsInRuns | None:
 
 
 def _bits_of_runs(runs: Sequence[Run]) -> Bytes:
-    """A bit for each number up to the end of the last run: whether it is in one of the runs."""
-    flags = np.zeros(runs[-1][1], np.bool_)
+    """A bit for each number from the first run to the end of the last: whether it is in one of the
+    runs; see `Numbered.among`."""
+    base = runs[0][0] & ~7
+    flags = np.zeros(runs[-1][1] - base, np.bool_)
     for start, stop in runs:
-        flags[start:stop] = True
+        flags[start - base : stop - base] = True
     return bits_of(flags)
 
 

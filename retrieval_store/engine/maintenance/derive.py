@@ -61,6 +61,7 @@ from retrieval_store.query.types import Progress, recall_wanted, uses_clusters
 
 GROWTH_TO_SAVE = 0.1
 GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
+AHEAD_PAUSE = 50  # nor sooner than after so many times as long as saving them took
 GROWN_AGAIN = 1.25  # times as many points: then a column without room is tried again
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
@@ -248,7 +249,7 @@ def save_columns(access: Access, going_on: GoingOn, before: Sequence[ColumnFile]
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
     ahead = [kind for kind in access.read(columns_ahead) if kind not in used]
     if _save_those_grown(access, used, going_on):
-        _save_those_grown(access, ahead, going_on, GROWTH_AHEAD)
+        _save_ahead(access, ahead, going_on)
     elif access.write(partial(_forget_all, keys=[kind.key for kind in ahead])):
         sweep(access)  # what is used comes first
         access.read(lambda view: view.caches.without_room.clear())
@@ -281,6 +282,15 @@ def columns_ahead(view: SearchView) -> list[ColumnFile]:
 
 def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
     return derived.find_all(connection, columns.KIND)
+
+
+def _save_ahead(access: Access, ahead: Sequence[ColumnFile], going_on: GoingOn) -> None:
+    """Save columns that nobody has asked for, unless that was done lately for what it takes."""
+    began = time.monotonic()
+    if began >= access.memory.columns_rest_until:
+        _save_those_grown(access, ahead, going_on, GROWTH_AHEAD)
+        ended = time.monotonic()
+        access.memory.columns_rest_until = ended + AHEAD_PAUSE * (ended - began)
 
 
 def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:

@@ -292,7 +292,8 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         self.filling.take_within(0, self._let_go, lambda: None)
         return None
 
-    def are_effective(self) -> bool:
+    @property
+    def is_trusted(self) -> bool:
         """Whether they may be used; they are looked at only where their recall was measured."""
         return True
 

@@ -161,9 +161,14 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     # What queries learn of how much codes help.
 
-    def are_effective(self) -> bool:
+    @property
+    def is_trusted(self) -> bool:
         """Whether codes have told the vectors apart in recent queries."""
-        if self._strikes < HARD_AFTER:
+        return self._strikes < HARD_AFTER
+
+    def are_effective(self) -> bool:
+        """The same, or whether it is time to try them again."""
+        if self.is_trusted:
             return True
         self._spared += 1
         return self._spared % TRY_AGAIN == 0

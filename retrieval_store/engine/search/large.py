@@ -72,6 +72,13 @@ def code_pass(context: SearchContext, coded: CodeSnapshot) -> CodePass | None:
     return CodePass(parts.pieces, *what)
 
 
+def every_code(context: SearchContext, coded: CodeSnapshot) -> CodePass:
+    """The same over all codes, without a filter."""
+    assert coded.together is not None
+    most = max_candidates(context.slots, MAX_SHARE, context.k)
+    return CodePass(coded.together, context.k, most, context.matrix)
+
+
 def pass_among(
     allowed: FilterResult, space: SpaceState, coded: CodeSnapshot, at: CostInputs
 ) -> CodePass:

@@ -111,7 +111,7 @@ class KeptPass:
         if source is not None and source.shown() is not self._snapshot:
             return False
         is_same = view.caches.spaces[space.space.name].index is self._index
-        return is_same and self._index.held is None and (source is None or source.are_effective())
+        return is_same and self._index.held is None and (source is None or source.is_trusted)
 
     def nearest(self, vector: Matrix) -> Neighbors | None:
         """The rows of the nearest points; None where this query is to be answered otherwise."""
@@ -221,7 +221,7 @@ def nearest_rows(
             answer = None
         if answer is not None:
             return [answer]
-    trace.note_filter(allowed.about)
+    trace.note_filter(allowed.count if trace.is_kept else allowed.about)
     planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
     found = _DenseSearch(context, near).run()
@@ -466,8 +466,9 @@ class _DenseSearch:
         context, coded = self._context, self._coded
         one_pass = code_pass(context, coded) if len(left) == len(context.vectors) == 1 else None
         if one_pass is not None:
-            self._note_plan(plan, inputs, 1)
             self._answers[0] = self._by_pass(one_pass)
+            if self._answers[0] is not None or context.can_use_codes(0):
+                self._note_plan(plan, inputs, 1)
         else:
             usable = [i for i in left if context.can_use_codes(i)]
             self._note_plan(plan, inputs, len(usable))
@@ -479,6 +480,8 @@ class _DenseSearch:
     def _by_pass(self, one_pass: "CodePass") -> Neighbors | None:
         """The answer for the only query, by a pass that is kept for the next one where codes are
         and stay the way to search for all that the filter allows."""
+        from retrieval_store.engine.search.large import every_code
+
         context, codes = self._context, self._open.codes
         found = one_pass.nearest(context.vectors[0], context.matrix)
         if found is None:
@@ -495,7 +498,8 @@ class _DenseSearch:
         assert self._coded is not None
         covers_all = self._near.space not in allowed.copies and self._coded.covers(context.slots)
         if not may_change and context.within is None and covers_all:
-            of = context, self._index, self._near, one_pass, (codes, self._coded)
+            every = every_code(context, self._coded)
+            of = context, self._index, self._near, every, (codes, self._coded)
             base = KeptCodes(*of, self._cost_inputs(0)._replace(matching=context.slots))
             self._open.base = base
             self._open.keep(base)

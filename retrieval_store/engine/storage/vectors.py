@@ -104,7 +104,7 @@ class _Blocks:
     ) -> None:
         """Call do(block, its first row, its rows) for the blocks of the rows `slots` of `matrix`
         (None: all) that have rows with which it wasn't done before."""
-        if self._complete >= len(matrix):
+        if self._complete >= len(matrix) or (slots is not None and self._are_seen(slots)):
             return
         capacity = len(matrix) + len(matrix) // 2 + self._rows
         if len(self._counts) * self._rows < len(matrix):
@@ -117,6 +117,13 @@ class _Blocks:
             self._counts[block] = len(rows)
         if slots is None or (unseen and not self._unseen(len(matrix), None)):
             self._complete = len(matrix)
+
+    def _are_seen(self, slots: Ints) -> bool:
+        """Whether it was done for whole blocks of all these rows."""
+        try:
+            return bool((self._counts.take(slots // self._rows) == self._rows).all())
+        except IndexError:  # blocks that came later
+            return False
 
     def _unseen(self, rows: int, slots: Ints | None) -> list[int]:
         size = self._rows

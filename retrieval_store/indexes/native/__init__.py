@@ -297,7 +297,8 @@ BITS = 32  # in a word of bits
 
 class Numbered(NamedTuple):
     """Rows whose numbers are in a range: from the first of `run` on, below the second, and of these
-    only those whose bit is set in `among`, where that is given. numbers: of some rows; packed: the
+    only those whose bit is set in `among`, where that is given: its first is of the last multiple
+    of eight that isn't above the run. numbers: of some rows; packed: the
     address of the first, the bytes of each, the row of the first, from which on the others follow,
     and how many there are; other rows have none. Of the rows `over`, ascending, they are those that
     are `held`, ascending, whatever their numbers."""
@@ -317,7 +318,7 @@ class Numbered(NamedTuple):
         numbers = self.numbers[places[has_number]].astype(np.int64)
         fits = (numbers >= self.run[0]) & (numbers < self.run[1])
         if self.among is not None:
-            fits[fits] = bits_at(self.among, numbers[fits])
+            fits[fits] = bits_at(self.among, numbers[fits] - (self.run[0] & ~7))
         found[has_number] = fits
         return (found & ~np.isin(rows, self.over)) | np.isin(rows, self.held)
 

@@ -67,7 +67,7 @@ enum row_test { ALL_OF, ANY_OF, NONE_OF, NUMBERED, LISTED };
    conditions too. size: how many nodes it has, with all its terms.
    NUMBERED: rows have numbers, [count] of `width` bytes each, those of the rows from `base` on; a row
    fulfils it whose number n is from `first` on and below `stop`, and has its bit in `among` where that
-   isn't NULL (n % 8 of the byte n / 8). Of the rows `over` those fulfil it that are `held`, whatever
+   isn't NULL (n % 8 of the byte n / 8 - first / 8). Of the rows `over` those fulfil it that are `held`, whatever
    their number is; both ascend. LISTED: the rows that are `held`. */
 typedef struct {
     int64_t kind, size;

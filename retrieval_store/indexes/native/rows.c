@@ -40,7 +40,7 @@ static int number_fits(const RowTest *test, int64_t number)
 {
     if (number < test->first || number >= test->stop)
         return 0;
-    return !test->among || (test->among[number / 8] >> number % 8 & 1);
+    return !test->among || (test->among[number / 8 - test->first / 8] >> number % 8 & 1);
 }
 
 static int has_number(const RowTest *test, int64_t row)

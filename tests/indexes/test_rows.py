@@ -78,9 +78,7 @@ def holds(condition, row):
     number = int(condition.numbers[place])
     bits = None if condition.among is None else int.from_bytes(condition.among.tobytes(), "little")
     at = number - condition.run[0] // 8 * 8
-    return condition.run[0] <= number < condition.run[1] and (
-        bits is None or bool(bits >> number & 1)
-    )
+    return condition.run[0] <= number < condition.run[1] and (bits is None or bool(bits >> at & 1))
 
 
 @pytest.fixture(params=["compiled", "numpy"])

@@ -3,7 +3,6 @@
     pip install ".[bench]"
     python benchmarks/compare.py [--points 50000] [--dimension 256] [--vectors FILE.npy]
                                  [--only NAME ...] [--output docs/benchmarks] [--redraw]
-    python benchmarks/compare.py --scale 10000 100000 1000000 --dimension 128 --only retrieval-store
 
 Texts are the glosses of WordNet where Debian's package wordnet-base is installed, otherwise windows
 of the standard library's source; embeddings are wordllama's. One thread for a query, batches as
@@ -242,38 +241,8 @@ def plot_front(results: dict[str, dict[str, Any]], file: Path) -> None:
     drawn.savefig(file, metadata={"Date": None})
 
 
-def plot_scale(results: dict[str, dict[str, Any]], file: Path) -> None:
-    """The growth of each figure with the number of points."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    sizes = [int(name) for name in results]
-    kinds = {
-        "microseconds": [f"query us, {label}" for label in FILTERS],
-        "seconds": ["ingest s", "ingest and build s"],
-        "MB": ["disk MB", "memory MB"],
-        "milliseconds": ["cold open to first answer ms"],
-    }
-    figure, axes = pyplot.subplots(1, len(kinds), figsize=(18, 4.5))
-    for axis, (unit, keys) in zip(axes, kinds.items(), strict=True):
-        for key in keys:
-            axis.plot(
-                sizes, [results[str(n)].get(key, np.nan) for n in sizes], marker="o", label=key
-            )
-        axis.set(xscale="log", yscale="log", xlabel="points", ylabel=unit)
-        axis.legend(fontsize=7)
-        axis.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
-
-
-def draw(stem: str, results: dict[str, dict[str, Any]], output: Path) -> None:
+def draw(results: dict[str, dict[str, Any]], output: Path) -> None:
     """The pictures of a run."""
-    if stem == "scale":
-        plot_scale(results, output / "scale.png")
-        return
     plot_systems(results, output / "systems.png")
     if SHOWN.keys() <= results.keys():
         plot_front(results, output / "front.svg")
@@ -282,17 +251,12 @@ def draw(stem: str, results: dict[str, dict[str, Any]], output: Path) -> None:
 def measure(chosen: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """All figures of all that were chosen."""
     results: dict[str, dict[str, Any]] = {}
-    runs = [(str(n), n, chosen.only[0]) for n in chosen.scale or ()]
-    runs = runs or [(name, chosen.points, name) for name in chosen.only]
-    prepared = 0
     with tempfile.TemporaryDirectory() as temporary:
-        for label, points, name in runs:
-            if points != prepared:
-                prepare(Path(temporary), points, chosen.dimension, chosen.vectors)
-                prepared = points
-            results[label] = run(name, Path(temporary))
+        prepare(Path(temporary), chosen.points, chosen.dimension, chosen.vectors)
+        for name in chosen.only:
+            results[name] = run(name, Path(temporary))
             subprocess.run(["rm", "-rf", str(Path(temporary) / "store")], check=True)
-            print(label, json.dumps(results[label]), flush=True)
+            print(name, json.dumps(results[name]), flush=True)
     return results
 
 
@@ -303,19 +267,18 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=256)
     parser.add_argument("--vectors", help="an .npy file to take vectors from instead")
     parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--scale", nargs="+", type=int, help="numbers of points, one system")
     parser.add_argument("--output", default="benchmark-results", help="folder for the results")
     parser.add_argument("--redraw", action="store_true", help="only draw the run that is there")
     chosen = parser.parse_args()
-    output, stem = Path(chosen.output), "scale" if chosen.scale else "systems"
+    output = Path(chosen.output)
     if chosen.redraw:
-        results = json.loads((output / f"{stem}.json").read_text())["results"]
+        results = json.loads((output / "systems.json").read_text())["results"]
     else:
         results = measure(chosen)
         packages = [name for peer in PEERS.values() for name in peer.packages]
-        size = {"points": chosen.scale or chosen.points, "dimension": chosen.dimension}
-        save(output, stem, results, packages, **size)
-    draw(stem, results, output)
+        size = {"points": chosen.points, "dimension": chosen.dimension}
+        save(output, "systems", results, packages, **size)
+    draw(results, output)
     print(processor(), table(results), sep="\n\n")
 
 

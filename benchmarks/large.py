@@ -1,6 +1,6 @@
 """A large collection: what a query waits for while it grows, after it has, and after opening it.
 
-    python benchmarks/large.py [--points 1000000] [--dimension 128] [--index exact]
+    python benchmarks/large.py [--points 1000000] [--dimension 128] [--index clusters]
 
 Clustered vectors in a directory, with a number and a word each to filter by. Prints JSON: as it
 grows, points a second, the first query after ingest, and the memory of its own; at last queries
@@ -61,9 +61,7 @@ def opened(folder: Path) -> retrieval_store.Collection:
 
 def created(folder: Path, index: str) -> retrieval_store.Collection:
     """A new one."""
-    configuration = {"hnsw": {"space": "cosine"}}
-    if index == "exact":
-        configuration["index"] = "exact"
+    configuration = {"hnsw": {"space": "cosine"}, "index": index}
     client = retrieval_store.Client(folder)
     return client.create_collection("things", configuration, embedding_function=None)
 
@@ -178,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--dimension", type=int, default=128)
-    parser.add_argument("--index", choices=["exact", "hnsw"], default="exact")
+    parser.add_argument("--index", choices=["clusters", "exact", "hnsw"], default="clusters")
     parser.add_argument("--beside", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="where the store is made, and stays")
     parser.add_argument("--first", type=Path, help="only open the store in this folder")

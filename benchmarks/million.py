@@ -262,6 +262,10 @@ def measured(name: str, settings: dict[str, Any], count: int, cache: Path) -> di
     """All figures of one system, in this process."""
     vectors, queries = vectors_of(count, cache)
     whole, row = np.asarray(vectors), {"system": name, "settings": settings, "queries": {}}
+    for file in files_of(cache / name):  # so that no query waits for the disk
+        with file.open("rb") as opened:
+            while opened.read(1 << 24):
+                pass
     system = SYSTEMS[name](cache, settings)
     fresh: list[float] = np.random.default_rng(1).random(QUERIES).tolist()
     others = whole[np.random.default_rng(2).choice(count, WARMING)]  # before anything is measured
@@ -283,10 +287,9 @@ def measured(name: str, settings: dict[str, Any], count: int, cache: Path) -> di
     return row
 
 
-def size_of(place: Path) -> int:
-    """Megabytes of a file, or of all in a folder."""
-    files = [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
-    return round(sum(one.stat().st_size for one in files) / 1e6)
+def files_of(place: Path) -> list[Path]:
+    """A file, or all in a folder."""
+    return [place] if place.is_file() else [one for one in place.rglob("*") if one.is_file()]
 
 
 def in_a_process(*arguments: Any) -> Any:
@@ -324,7 +327,8 @@ def main() -> None:
         if not (asked.keep and note.exists()):
             before.unlink() if before.is_file() else shutil.rmtree(before, ignore_errors=True)
             note.write_text(json.dumps(in_a_process(*common, "--step", name, "fill", "{}")))
-        made = json.loads(note.read_text()) | {"disk_mb": size_of(before)}
+        size = round(sum(file.stat().st_size for file in files_of(before)) / 1e6)
+        made = json.loads(note.read_text()) | {"disk_mb": size}
         for settings in SETTINGS[name]:
             row = in_a_process(*common, "--step", name, "ask", json.dumps(settings))
             rows.append(row | made)

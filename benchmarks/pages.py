@@ -61,9 +61,29 @@ def systems() -> str:
     return table(run_of("systems")["results"]) + "\n"
 
 
-def scale() -> str:
-    """The same by the number of points."""
-    return table(run_of("scale")["results"]) + "\n"
+MILLION = {
+    "ours": "retrieval-store",
+    "edge": "Qdrant Edge",
+    "zvec": "zvec",
+    "hnswlib": "hnswlib alone",
+}
+
+
+def million() -> str:
+    """Each system with each of its settings: the time of a query, and what it finds."""
+    shares = {"None": "all", "0.7": "70 %", "0.27": "27 %", "0.12": "12 %", "0.007": "0.7 %"}
+    rows = []
+    for run in run_of("million")["results"]:
+        settings = ", ".join(f"{name}={value}" for name, value in run["settings"].items())
+        cells = []
+        for share in shares:
+            times = [run["queries"].get(f"{share} {kind}") for kind in ("known", "new")]
+            found = " / ".join(f"{one['us']:,.0f}" for one in times if one)
+            cells.append(f"{found} ({times[0]['found']:.3f})" if times[0] else "–")
+        made = (run["cpu_s"], run["rss_mb"], run["disk_mb"])
+        rows.append([MILLION[run["system"]], settings, *cells, *(f"{one:,.0f}" for one in made)])
+    heads = ["", "settings", *shares.values(), "CPU s", "memory MB", "disk MB"]
+    return markdown(heads, rows)
 
 
 def chosen(part: str, rows: Mapping[str, str]) -> str:
@@ -328,7 +348,7 @@ def tenants() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "front": front,
     "systems": systems,
-    "scale": scale,
+    "million": million,
     "growth-points": growth_points,
     "growth-writes": growth_writes,
     "growth-collections": growth_collections,

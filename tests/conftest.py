@@ -121,9 +121,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 SLOW_KINDS = ("property", "models", "kills", "slow")
 
 
+def is_tried_today(item: pytest.Item) -> bool:
+    """Whether it isn't marked as a test that is tried one day in some."""
+    mark = item.get_closest_marker("in_turn")
+    return mark is None or is_turn_of(mark.kwargs.get("together", item.nodeid), mark.args[0])
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What hypothesis tries is a property without being told; quick tests come first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What hypothesis tries is a property without being told; quick tests come first. What takes
+    long is tried one day in some, and always if it is named."""
+    if not any("::" in one for one in config.args):
+        left_out = [item for item in items if not is_tried_today(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if is_tried_today(item)]
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("property")

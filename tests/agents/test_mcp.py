@@ -177,6 +177,7 @@ def test_it_ends_with_its_parent_though_its_input_stays_open(store):
         os.close(writing)
 
 
+@pytest.mark.in_turn(2)
 def test_several_on_one_directory_lose_nothing(start, tmp_path):
     servers = [start(tmp_path / "shared", "--write") for _ in range(5)]
     servers[0].call("add", documents=["the first"])

@@ -446,6 +446,7 @@ def test_unknown_keys_are_an_error_or_ignored_where_the_client_says_so(tmp_path,
         retrieval_store.Client(unknown_keys="no")
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.embedded
 def test_few_keys_of_a_large_filter_are_looked_at_and_few_are_remembered(populated, told):
     populated.get(where={"$or": [{f"k{i}": 1} for i in range(5_000)]})

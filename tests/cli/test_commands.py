@@ -374,6 +374,7 @@ def test_images_are_added_from_a_folder_by_no_model_with_a_clear_word(folder):
     assert done.stderr
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.kills
 def test_ctrl_c_leaves_whole_batches_and_the_rest_can_be_resumed(folder):
     lines = [json.dumps({"id": f"r{i}", "embedding": [i, 1]}) for i in range(40_000)]
@@ -490,6 +491,7 @@ def test_long_columns_share_what_short_ones_leave():
     assert widths([["x" * 200], ["y" * 200]], 101) == [50, 51]
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.kills
 def test_a_copy_to_a_server_goes_on_from_the_command_line(folder):
     with retrieval_store.Client(folder / "store") as client:

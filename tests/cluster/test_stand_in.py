@@ -47,6 +47,7 @@ def replayed(recording: str, part: str | None = None) -> list[tuple[int, Any, di
     return found
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("part", COMPARED)
 @pytest.mark.parametrize("recording", HELD)
 def test_it_answers_what_a_real_server_answered(recording, part):

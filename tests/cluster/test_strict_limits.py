@@ -78,6 +78,7 @@ SETS[-1]["unindexed_filtering_retrieve"] = False
 SETS.append({**LIMITS, "unindexed_filtering_retrieve": False})
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("limits", SETS, ids=lambda one: "-".join(one)[:40])
 def test_answers_are_the_same_under_limits(truth, qdrant, limits):
     things = limited(qdrant, **limits)

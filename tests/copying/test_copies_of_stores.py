@@ -87,6 +87,7 @@ def other(request, tmp_path):
         yield client
 
 
+@pytest.mark.in_turn(3)
 def test_a_copy_holds_and_finds_what_its_source_does(client, other):
     things = filled(client, count=1_700)  # more than are compared, and than a page holds
     client.create_collection("empty", embedding_function=None)
@@ -268,6 +269,7 @@ def test_the_journal_stays_and_no_lock(tmp_path):
     assert not list(tmp_path.rglob("*.lock.journal")) and not list(tmp_path.rglob("copy-*.lock"))
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("meanwhile", ["nothing", "a little", "more than the log holds"])
 def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
     client, other, monkeypatch, meanwhile
@@ -298,6 +300,7 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
     same(things, opened(other))
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.embedded
 def test_what_is_written_meanwhile_follows(client, other, monkeypatch):
     things, turn = filled(client), iter(range(10**6))

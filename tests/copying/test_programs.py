@@ -53,6 +53,7 @@ def run(seed, base):
     shutil.rmtree(target)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.kills
 def test_copies_of_random_programs_hold_what_their_sources_do(tmp_path):
     first = 0 if FULL else DAY % 100 * PROGRAMS
@@ -60,6 +61,7 @@ def test_copies_of_random_programs_hold_what_their_sources_do(tmp_path):
         run(seed, tmp_path)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.kills
 def test_copies_to_a_cluster_of_random_programs_hold_what_their_sources_do(tmp_path):
     first, count = (0, 30) if FULL else (DAY % 100 * 2, 2)
@@ -88,6 +90,7 @@ def test_copies_to_a_cluster_of_random_programs_hold_what_their_sources_do(tmp_p
                 assert here[name] == there[name], f"program {seed}: {name}"
 
 
+@pytest.mark.in_turn(4)
 @pytest.mark.kills
 @pytest.mark.parametrize("by_points", [False, True])
 def test_a_copy_that_is_killed_between_any_two_steps_goes_on(tmp_path, by_points):

@@ -37,6 +37,7 @@ def minilm():
     return str(weights_folder())
 
 
+@pytest.mark.in_turn(3)
 def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
     embed = SentenceTransformerEmbeddingFunction(minilm, batch_size=2)
     vectors = embed(ANIMALS)

@@ -191,6 +191,7 @@ ASKED = {  # what a reader may ask of ever new things
 }
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("kind", ASKED)
 def test_what_is_asked_for_ever_new_things_takes_little_memory_all_of_which_is_counted(
     tmp_path, traced, kind

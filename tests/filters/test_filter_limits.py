@@ -262,6 +262,7 @@ ANSWERED = {
 }
 
 
+@pytest.mark.in_turn(3)
 @linux
 @pytest.mark.parametrize("kind", ANSWERED)
 def test_the_largest_patterns_that_are_allowed_are_answered_in_little_memory(kind):
@@ -288,6 +289,7 @@ with retrieval_store.Client() as client:
 )
 
 
+@pytest.mark.in_turn(3)
 @linux
 def test_many_large_patterns_leave_little_behind():
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True)

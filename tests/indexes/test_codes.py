@@ -206,6 +206,7 @@ HARD_TO_TELL = {
 }  # fmt: skip
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     ("kind", "metric"),
     [(kind, metric) for kind, (_, each) in HARD_TO_TELL.items() for metric in each],

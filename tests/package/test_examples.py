@@ -165,6 +165,7 @@ def hits(output):
     }
 
 
+@pytest.mark.in_turn(2)
 def test_photos_are_found_by_words_and_by_picture_and_drawn(run, tmp_path):
     first = run("product_photos.py", cwd=tmp_path)
     assert first.startswith("56 photos, 56 of them new, 0 gone\n")

@@ -40,6 +40,7 @@ def run():
     interpreter.close()
 
 
+@pytest.mark.in_turn(2)
 def test_quickstart_indexes_answers_and_reuses_its_store(run, tmp_path):
     example = ROOT / "examples" / "quickstart.py"
     first = run(example, "a store", cwd=tmp_path)

@@ -23,6 +23,7 @@ from tests.qdrant.processes import (
 )
 
 
+@pytest.mark.in_turn(3)
 def test_readers_beside_two_writing_processes_never_see_a_mixture(tmp_path):
     with first_version(tmp_path) as client, ExitStack() as processes:
         writers = [processes.enter_context(running(rewrite, tmp_path, i)) for i in (1, 2)]
@@ -61,6 +62,7 @@ def after(number):
     return batch if number > 1 else 0, aliases if number > 2 else None
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.kills
 def test_of_batches_and_alias_lists_a_kill_leaves_all_or_nothing(tmp_path):
     moments, last = random.Random(17), 1
@@ -83,6 +85,7 @@ def test_of_batches_and_alias_lists_a_kill_leaves_all_or_nothing(tmp_path):
         assert not [report for report in client.verify() if report.problem]
 
 
+@pytest.mark.in_turn(3)
 def test_snapshots_taken_while_others_write_are_each_of_one_state(tmp_path):
     with first_version(tmp_path) as client, ExitStack() as processes:
         for i in (1, 2):

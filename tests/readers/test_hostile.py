@@ -187,6 +187,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_bomb_does_nothing_to_the_program(process, what):
     name, make, said = HOSTILE[what]

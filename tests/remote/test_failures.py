@@ -299,6 +299,7 @@ def noted(record, key):
     return type(record)(record.id, record.name, {**record.settings, "metadata": metadata})
 
 
+@pytest.mark.in_turn(2)
 def test_processes_that_serve_one_port_answer_together(tmp_path):
     served_by_two = process_that_serves(tmp_path / "s", "--workers", 2, cwd=tmp_path)
     with (

@@ -102,6 +102,7 @@ class Reader(threading.Thread):
             self.wrong.append(error)
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
 def test_nothing_acknowledged_is_lost_and_nothing_is_there_twice(tmp_path, kills):
     server = Server(tmp_path / "store", tmp_path)

@@ -209,6 +209,7 @@ def test_what_others_wait_behind_begins_again_elsewhere():
         budget.take(30_000_000, "things")
 
 
+@pytest.mark.in_turn(2)
 def test_large_requests_that_wait_for_each_other_are_answered():
     ask = asking(threads=1)
     body = b'{"searches": [%b]}' % b",".join([b'{"query": [1, 1, 1, 1], "limit": 300}'] * 300)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers import PATIENCE
 
 LOADED = """
@@ -46,6 +48,7 @@ def ran(folder, *words):
     return done.stdout
 
 
+@pytest.mark.in_turn(3)
 def test_nothing_of_a_server_is_loaded_until_the_fixture_is_used(tmp_path):
     (tmp_path / "conftest.py").write_text(LOADED)
     (tmp_path / "test_own.py").write_text("def test_nothing():\n    pass\n" + USED)
@@ -54,6 +57,7 @@ def test_nothing_of_a_server_is_loaded_until_the_fixture_is_used(tmp_path):
     assert "uvicorn" in ran(tmp_path)
 
 
+@pytest.mark.in_turn(3)
 def test_each_test_has_a_server_without_collections(tmp_path):
     (tmp_path / "test_own.py").write_text(USED)
     assert "2 passed" in ran(tmp_path)

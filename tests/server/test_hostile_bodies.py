@@ -94,6 +94,7 @@ def filled(asking: Asking) -> None:
     assert asking("PUT", "/collections/c/points", {"points": POINTS}).status == 200
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.property
 @pytest.mark.parametrize("recording", ("a", "b") if FULL else ("ab"[turn(2)],))
 def test_requests_that_were_made_wrong(recording, tmp_path):

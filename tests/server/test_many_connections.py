@@ -99,6 +99,7 @@ async def kill_again_and_again(process: int, until: float, each: float) -> set[i
     return killed
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found in /proc")
 @pytest.mark.parametrize(
     ("connections", "seconds", "kills"),

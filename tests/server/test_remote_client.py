@@ -33,6 +33,7 @@ def calls_in(recording: str, *, of_bm25: bool) -> list[tuple[int, Any]]:
     return [(i, call) for i, call in calls_of(recording) if (call["part"] == "bm25") == of_bm25]
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("recording", TODAY)
 def test_it_is_answered_what_a_real_server_answered(recording, url):
     calls = calls_in(recording, of_bm25=False)
@@ -42,6 +43,7 @@ def test_it_is_answered_what_a_real_server_answered(recording, url):
     assert_agreeing(recording, found)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("recording", TODAY_ASYNC)
 async def test_so_is_the_asynchronous_one(recording, url):
     calls = calls_in(recording, of_bm25=False)

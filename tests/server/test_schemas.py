@@ -131,6 +131,7 @@ def test_all_routes_of_the_api_are_there():
     assert SCHEMAS.keys() <= {(route.method, route.path) for route in ROUTES}
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("recording", TODAY)
 def test_recorded_requests_are_answered_in_its_form(recording, ask):
     for request in requests_of(recording):

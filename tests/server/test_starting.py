@@ -23,6 +23,7 @@ def answered(url):
         return client.get("/collections")
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_ends_by_sigterm_and_a_temporary_store_goes_with_it(tmp_path, workers):
     with served("--temporary", "--workers", workers, cwd=tmp_path) as (process, url):

@@ -457,6 +457,7 @@ def raise_interrupt(*_):
     raise Interrupt
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.kills
 @pytest.mark.parametrize(
     "interrupts", [times(300, 1_500), pytest.param(15_000, marks=pytest.mark.slow)]

@@ -290,6 +290,7 @@ HONEST = {
 }
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("kind", HONEST)
 @pytest.mark.parametrize("metric", times(["ip"], ["l2", "ip", "cosine"]))
 def test_an_honest_index_is_no_problem(tmp_path, metric, kind):
@@ -525,6 +526,7 @@ def test_a_wrong_number_of_words_is_a_problem(listed, name):
     assert list(problems(listed)) == ["words"]
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("kind", ["words", "trigrams"])
 @pytest.mark.parametrize("change", FALSE_LISTS)
 def test_lists_that_deceive_are_a_problem_and_rebuilt(listed, kind, change):
@@ -705,6 +707,7 @@ def told(program, environment, folder):
     return done.stdout.splitlines()
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize(
     "metric", ["cosine", *(pytest.param(m, marks=pytest.mark.slow) for m in ("l2", "ip"))]
 )

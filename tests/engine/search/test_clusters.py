@@ -92,6 +92,7 @@ def cluster_files(store):
     return sorted(path.name for path in Path(store).glob("*/derived/clusters.*"))
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_as_many_are_found_as_were_asked_for(client, metric):
     things = populated(client, configuration={**CONFIGURATION, "hnsw": {"space": metric}})
@@ -251,6 +252,7 @@ def test_later_vectors_and_deleted_ones(client, monkeypatch):
     assert own == [[f"new {i}"] for i in range(100)]  # what has no place yet is never missed
 
 
+@pytest.mark.in_turn(2)
 def test_later_vectors_get_places_and_many_of_them_a_new_base(store, monkeypatch):
     tuned(monkeypatch, cluster_parts=2)
     with retrieval_store.Client(path=store) as client:
@@ -294,6 +296,7 @@ def damaged(store, part):
     path.write_bytes(content)
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("part", ["0", "recall"])
 def test_a_damaged_file_is_made_again(store, part, caplog):
     with retrieval_store.Client(path=store) as client:
@@ -350,6 +353,7 @@ while True:
 """
 
 
+@pytest.mark.in_turn(2)
 def test_killed_while_clusters_are_made_nothing_is_lost(store):
     with retrieval_store.Client(path=store) as client:
         populated(client, 400)
@@ -462,6 +466,7 @@ def test_a_recall_that_is_none_is_refused(client, recall):
         things.query(query_embeddings=[[1.0, 2.0]], recall=recall)
 
 
+@pytest.mark.in_turn(2)
 def test_the_recall_of_a_collection_can_be_changed(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
     assert "recall" not in things.configuration

@@ -504,6 +504,7 @@ with retrieval_store.Client(sys.argv[1]) as client:
 """
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.kills
 def test_many_processes_search_the_same_files(tmp_path):
     with retrieval_store.Client(tmp_path) as client:

@@ -92,6 +92,7 @@ def recall(found, similarity, mask):
     return hits / (k * len(found))
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("share", SHARES)
 def test_recall_is_at_least_99_percent_under_filters_of_any_share(searched, share):
     things, vectors, queries, shares = searched

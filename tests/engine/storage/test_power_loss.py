@@ -331,6 +331,7 @@ thoroughly = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.in_turn(2)
 @thoroughly
 def test_power_cuts_lose_nothing_acknowledged_and_leave_nothing_in_part(shares):
     output = run("lost", "full", shares)
@@ -338,6 +339,7 @@ def test_power_cuts_lose_nothing_acknowledged_and_leave_nothing_in_part(shares):
     assert int(output.split()[0]) > 200
 
 
+@pytest.mark.in_turn(2)
 @thoroughly
 def test_power_cuts_under_relaxed_durability_leave_what_once_was(shares):
     assert "violation" not in run("inconsistent", "relaxed", shares)

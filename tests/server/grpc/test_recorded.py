@@ -94,6 +94,7 @@ def options(url: Any) -> dict[str, Any]:
     return {**named, "prefer_grpc": True, "cloud_inference": True}
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("recording", TODAY)
 def test_it_is_answered_what_a_real_server_answered(recording, url):
     calls = calls_of(recording)
@@ -104,6 +105,7 @@ def test_it_is_answered_what_a_real_server_answered(recording, url):
     assert different <= DIFFERENT[recording].keys()
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("recording", ("b", "a") if FULL else ("ba"[turn(2)],))
 async def test_so_is_the_asynchronous_one(recording, url):
     calls = calls_of(recording)

@@ -47,6 +47,7 @@ def listening_at(port):
     return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
+@pytest.mark.in_turn(2)
 def test_all_workers_listen_at_one_port_and_end_together(tmp_path):
     with serving("--temporary", "--workers", 2, cwd=tmp_path) as (process, _, port):
         ends = time.monotonic() + PATIENCE
@@ -70,6 +71,7 @@ def own_channel_to(port):
     return grpc.insecure_channel(f"127.0.0.1:{port}", options=alone)
 
 
+@pytest.mark.in_turn(2)
 def test_a_call_under_way_is_answered_before_the_end(tmp_path):
     with serving("--temporary", cwd=tmp_path) as (process, _, port), channel_to(port) as channel:
         calling = Calls(channel)

@@ -156,6 +156,11 @@ def restore(source: Path, store: str, name: str | None) -> None:
     All of it is checked first, and nothing is replaced."""
     from retrieval_store import restore as restored
 
+    if "://" in store:
+        raise click.UsageError(
+            f"STORE is {store!r}, but a snapshot becomes a directory: restore it into a new one, "
+            "and serve that, or copy it to the server (retrieval-store copy)"
+        )
     if not source.is_file():
         raise click.UsageError(f"there is no snapshot {source}")
     if not zipfile.is_zipfile(source) and not _may_be_cut(source):

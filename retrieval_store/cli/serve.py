@@ -22,6 +22,7 @@ from retrieval_store.errors import MissingDependencyError, NotFoundError, Storag
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 GRPC_PORT = 6334
+CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
 
 
 @click.command()
@@ -81,6 +82,11 @@ def serve(
         from retrieval_store.server import run
         from retrieval_store.server.auth import ServerSettings, check_reach, keys_of
     keys, reader_keys = keys_of(os.environ, api_key_file)
+    if not (keys or reader_keys) and CLIENTS_KEY in os.environ:
+        complain(
+            f"{CLIENTS_KEY} is the key that clients send, and isn't used: a server has its keys "
+            f"from {CLIENTS_KEY}S; this one asks for none"
+        )
     check_reach(host, bool(keys or reader_keys), no_auth)
     settings = ServerSettings(
         keys=keys,

@@ -437,6 +437,14 @@ def _maker_of(key: str) -> str:
 LONGEST_NAME = 255
 
 
+def refuse_long(name: str) -> None:
+    """Raise InvalidArgumentError for a name that Qdrant doesn't take."""
+    if len(name) > LONGEST_NAME:
+        raise InvalidArgumentError(
+            f"name has {len(name)} characters; on a cluster it may have {LONGEST_NAME}"
+        )
+
+
 class RemoteStore:
     """A cluster. Each collection is a Qdrant collection under the name that it was created with;
     its present name is an alias. The settings lie in its metadata, and so does its id: where
@@ -470,10 +478,7 @@ class RemoteStore:
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
         """Raise for a name that is taken; `own`: names that the collection itself has."""
-        if len(name) > LONGEST_NAME:
-            raise InvalidArgumentError(
-                f"name has {len(name)} characters; on a cluster it may have {LONGEST_NAME}"
-            )
+        refuse_long(name)
         if name in own or name not in {*self.cluster.collections(), *self.cluster.aliases()}:
             return
         record = self._read(name)

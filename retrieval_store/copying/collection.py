@@ -226,6 +226,10 @@ class CollectionCopy:
             return self._spaces_of(self.place.record)
         return {one.name: pages.as_new(one) for one in points.spaces()}
 
+    def refuse_unfit(self) -> None:
+        """See `CopyPlace.refuse_unfit`."""
+        self.place.refuse_unfit(self._points)
+
     def take_alike(self) -> bool:
         """Whether the target has a collection of the name with the same content and settings: then
         nothing has to be copied."""
@@ -306,7 +310,7 @@ class CollectionCopy:
         change word search: there it is copied again."""
         if self._settled == self.place.record.settings:
             return False
-        self.place.refuse_apart()
+        self.refuse_unfit()
         wanted = self.place.settings.settings
         # Compared with the copy, not with what the source was: a copy that was broken off may be
         # of older settings.

@@ -241,7 +241,7 @@ class Mirror:
     def _refuse(
         self, copy: CollectionCopy, owned: set[str], only_alike: bool, if_exists: bool
     ) -> None:
-        copy.place.refuse_apart()
+        copy.refuse_unfit()
         there = copy.place.there()
         foreign = there is not None and there.id not in owned
         if if_exists and (foreign or (copy.place.called is not None and copy.place.known.finished)):
@@ -310,7 +310,7 @@ class Mirror:
         if copy is None:
             copy = self._copy_of(record)
             owned = {one.copied_id for one in self.copies.values() if one.called is not None}
-            copy.place.refuse_apart()
+            copy.refuse_unfit()
             copy.place.refuse_taken(owned)
             self.copies[record.id] = copy
         try:

@@ -9,7 +9,8 @@ A `Follower` brings a copy level with what was written to its source since it wa
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
+from retrieval_store.filters.values import Exists
 from retrieval_store.query.protocols import EnginePoints, PointsBackend
 from retrieval_store.query.types import (
     ChangedPoints,
@@ -162,6 +164,15 @@ def follow(
             rested = time.monotonic()
 
 
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say of which collection an error is that refuses it."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"collection {name!r} can't be copied: {error}") from error
+
+
 OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and files
 
 
@@ -217,13 +228,29 @@ class CopyPlace:
         except NotFoundError:
             return None
 
-    def refuse_apart(self) -> None:
-        """Raise InvalidArgumentError for a collection that a cluster can't have."""
-        if self._target.on_cluster and self.record.is_apart:
+    def refuse_unfit(self, source: PointsBackend) -> None:
+        """Raise InvalidArgumentError for a collection that a cluster can't have. source: its
+        points."""
+        if not self._target.on_cluster:
+            return
+        if self.record.is_apart:
             raise InvalidArgumentError(
                 f"collection {self.record.name!r} has vectors that only QdrantClient knows; copy "
                 "it with QdrantClient.migrate, or name the others"
             )
+        from retrieval_store.cluster.payload import RESERVED
+        from retrieval_store.cluster.schema import refuse_unusable
+        from retrieval_store.cluster.store import refuse_long
+
+        with _named(self.record.name):
+            refuse_long(self.record.name)
+            refuse_unusable(self.record.settings)
+            for key in sorted(RESERVED) if source.engine is not None else ():
+                if count := source.number(Exists((key,))):
+                    raise InvalidArgumentError(
+                        f"{count} of its records have the metadata key {key!r}, which a cluster "
+                        "keeps for itself: rename the key (update), or name other collections"
+                    )
 
     def refuse_taken(self, owned: Collection[str], why: str = "") -> None:
         """Raise AlreadyExistsError where another collection has the name, or others have written to

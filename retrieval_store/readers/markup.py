@@ -43,14 +43,14 @@ def read_rst(data: bytes, name: str) -> FileText:
 
 
 def file_text_of(text: str, has_fences: bool = True) -> FileText:
-    """A text by its headings. Its title is the heading that it begins with, or else that of its
-    front matter, a block of YAML between two lines of "---", which is left out."""
+    """A text by its headings. Its title is that of its front matter, a block of YAML between two
+    lines of "---", which is left out; or else the heading that it begins with."""
     said, start = _front_matter(text)
     parts = _parts(text, start, has_fences)
     own = parts[1].title if len(parts) > 1 and parts[1].level == 1 and parts[0].is_blank else None
     return FileText(
         [*_sections(text, parts)],
-        own or said.get("title"),
+        said.get("title") or own,
         said.get("author"),
         said["date"] if DATE.fullmatch(said.get("date", "")) else None,
         said.get("language", said.get("lang")),

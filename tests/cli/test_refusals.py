@@ -96,6 +96,8 @@ def test_what_is_taken_ends_with_one_and_what_is_no_snapshot_with_two(folder):
         done = run("restore", source, "new", cwd=folder)
         assert (done.returncode, b"no snapshot" in done.stderr) == (2, True)
         assert not (folder / "new").exists()
+    done = run("restore", "whole.zip", "http://localhost:1", cwd=folder)
+    assert (done.returncode, b"a snapshot becomes a directory" in done.stderr) == (2, True)
     (folder / "cut.zip").write_bytes((folder / "whole.zip").read_bytes()[:2_000])
     assert run("restore", "cut.zip", "new", cwd=folder).returncode == 3
 

@@ -255,6 +255,31 @@ def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, clus
         source.copy_to(cluster)
 
 
+@pytest.mark.parametrize(
+    ("name", "configuration", "metadata", "said"),
+    [
+        ("unfit", {"expires": "until"}, {}, "'unfit' can't be copied.*nothing expires"),
+        ("unfit", {"vectors": {"datatype": "float16"}}, {}, "'unfit' can't be copied.*float16"),
+        ("n" * 256, {}, {}, "can't be copied: name has 256"),
+        ("unfit", {}, {"_id": 7}, "'unfit' can't be copied: 1 of its records have .* '_id'"),
+        ("unfit", {}, {"_retrieval_store": "x"}, "keeps for itself: rename the key"),
+    ],
+)
+def test_what_a_cluster_cannot_have_is_refused_before_anything_is_copied(
+    cluster, name, configuration, metadata, said
+):
+    with retrieval_store.Client() as source:
+        fit = source.create_collection("fit", embedding_function=None)
+        fit.add("a", embeddings=[[1, 2]])
+        unfit = source.create_collection(name, configuration, embedding_function=None)
+        unfit.add(["a", "b"], embeddings=[[1, 2], [3, 4]], metadatas=[metadata or None, None])
+        with pytest.raises(InvalidArgumentError, match=said):
+            source.copy_to(cluster)
+        assert cluster.list_collections() == []
+        source.copy_to(cluster, ["fit"])
+        assert [one.name for one in cluster.list_collections()] == ["fit"]
+
+
 def test_the_journal_stays_and_no_lock(tmp_path):
     with (
         retrieval_store.Client(tmp_path / "a") as source,

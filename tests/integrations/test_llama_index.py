@@ -491,7 +491,7 @@ def test_copies_have_clients_of_their_own_and_pickles_know_where_the_store_is(
         pickled = pickle.dumps(store)
         copied = copy.copy(store)
         copied.close()
-        assert store.client.count() == 1
+        assert store.client.count() == store.collection.count() == 1
         monkeypatch.chdir(tmp_path / "other")
         with pickle.loads(pickled) as again:
             assert again.client.count() == 1

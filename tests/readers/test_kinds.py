@@ -28,6 +28,8 @@ def test_texts_are_read_word_for_word_by_their_headings():
     )
     assert all(text[one.start : one.end] == one.text for one in file.sections)
     own = read_file(b"\xef\xbb\xbf# Own\n\nwords\n\n# Other\n", "a.txt")
+    both = read_file(b"---\ntitle: Said\n---\n\n# Heading\n\nwords\n", "a.md")
+    assert both.title == "Said" and texts(both) == [(("Heading",), "words")]
     assert own.title == "Own" and texts(own) == [(("Own",), "words"), (("Other",), "")]
     with pytest.raises(DataLoaderError, match="isn't a text in UTF-8"):
         read_file(b"\xff", "a.rst")

@@ -65,6 +65,14 @@ def test_what_cannot_be_opened_is_said_at_once(tmp_path, workers):
     assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)
 
 
+def test_a_key_of_clients_alone_is_said_to_be_none_of_the_server(tmp_path, monkeypatch):
+    (tmp_path / "another's").write_text("file")
+    monkeypatch.setenv("RETRIEVAL_STORE_API_KEY", "s3cret")
+    done = run("serve", tmp_path, "--port", "0", cwd=tmp_path)
+    assert b"RETRIEVAL_STORE_API_KEYS; this one asks for none" in done.stderr
+    assert b"s3cret" not in done.stderr
+
+
 def test_files_that_are_no_certificate_are_said_so_before_anything_listens(tmp_path):
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no PEM")

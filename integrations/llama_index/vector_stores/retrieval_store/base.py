@@ -312,6 +312,11 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """The collection below, for all that LlamaIndex has no name for."""
         return self._opened.collection
 
+    @property
+    def collection(self) -> Collection:
+        """The same as `client`, by its own name."""
+        return self._opened.collection
+
     def as_tool(self, name: str = "search", *, write: bool = False) -> FunctionTool:
         """One of `as_tools`, by its name; InvalidArgumentError where there is none of it."""
         tools = self._tools(write)

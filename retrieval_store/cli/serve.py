@@ -32,7 +32,7 @@ CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
 @click.option(
     "--grpc-port",
     metavar="PORT",
-    help='For gRPC: 6334 if it is free; 0 for none, "any" for any that is free.',
+    help='For gRPC: 6334 if it is free; "none", or "any" for any that is free.',
 )
 @click.option("--temporary", is_flag=True, help="A new store, which goes when the server ends.")
 @click.option("--read-only", is_flag=True, help="Nothing is written.")
@@ -120,11 +120,15 @@ def serve(
 def _grpc_port(given: str | None, host: str) -> int | None:
     """The port for gRPC: 0 for any that is free, None for no gRPC. The one that is taken if none is
     given must not keep HTTP from being served."""
+    if given in ("none", "0"):
+        return None
     if given is not None:
         try:
-            return 0 if given == "any" else int(given) or None
+            return 0 if given == "any" else int(given)
         except ValueError:
-            raise click.UsageError(f'--grpc-port is {given!r}, expected a port or "any"') from None
+            raise click.UsageError(
+                f'--grpc-port is {given!r}, expected a port, "none" or "any"'
+            ) from None
     from retrieval_store.server.run import check_rpc
 
     try:

@@ -157,9 +157,9 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
             others: dict[str, Any] = found
             if others.get("apart") is not None or others.get("order") != MICROSECONDS:
                 raise FormatError(
-                    f"collection {called!r} was made by an older release, which kept its points in "
-                    "another way on the cluster, and can't be read any more; release 0.2 can still "
-                    "copy it, to a directory or another cluster, and delete it"
+                    f"collection {called!r} was made before release 0.2, which keeps points in "
+                    "another way on a cluster, and can't be read: delete it there, and add its "
+                    "records again"
                 )
             record = {key: value for key, value in others.items() if key not in OURS}
             if "exact" in others:

@@ -1,5 +1,5 @@
 """Collections mean the same on all servers that are served; others are refused by their version,
-and collections that only older releases can read by what can still copy them."""
+and collections that older releases made."""
 
 from contextlib import closing
 
@@ -125,7 +125,7 @@ def test_a_collection_that_an_older_release_made_is_refused_by_its_name(qdrant, 
     ]
     for request in requests:
         other = retrieval_store.Client(qdrant_client=qdrant)
-        with pytest.raises(errors.FormatError, match=r"'things'.*release 0\.2 can still copy it"):
+        with pytest.raises(errors.FormatError, match=r"'things'.*made before release 0\.2"):
             request(other)
     other = retrieval_store.Client(qdrant_client=qdrant)
     assert other.get_collection("held").count() == 0

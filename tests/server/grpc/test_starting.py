@@ -162,7 +162,7 @@ def test_the_port_that_is_taken_by_default_may_be_anothers(tmp_path, monkeypatch
         tuned(monkeypatch, grpc_port=taken.getsockname()[1])
         assert port_of(None, "127.0.0.1") is None
     assert port_of(None, "127.0.0.1") == serve.GRPC_PORT
-    assert port_of("0", "127.0.0.1") is None
+    assert port_of("0", "127.0.0.1") is port_of("none", "127.0.0.1") is None
     assert port_of("any", "127.0.0.1") == 0
 
 

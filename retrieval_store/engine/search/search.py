@@ -34,6 +34,7 @@ from retrieval_store.engine.search.planner import (
     SearchPlan,
     choose,
     index_cost,
+    lost_without_copy,
     may_have_clusters,
 )
 from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space
@@ -307,6 +308,17 @@ class _DenseSearch:
         asked = self._near.recall
         return asked is not None or recall_wanted(self._context.space.space) is not None
 
+    @property
+    def _wants_clusters(self) -> bool:
+        """Whether clusters, if there are any, may answer queries like this one."""
+        return not self._near.exact and (self._worth.clusters or self._asks_for_recall)
+
+    @property
+    def _awaits_clusters(self) -> bool:
+        """Whether that is so, and there are none yet."""
+        clusters = self._open.clusters_at_hand
+        return self._wants_clusters and (clusters is None or clusters.shown() is None)
+
     def _clusters_at_hand(self) -> "ClusterSnapshot | None":
         """The clusters that may be used; None if none."""
         clusters = self._open.clusters
@@ -349,7 +361,9 @@ class _DenseSearch:
         coded = self._open.codes if self._worth.codes else None
         one_pass = cluster_pass(context, shown, plan.ef)
         self._answers[:] = by_clusters(context, shown, coded, one_pass, which)
-        if context.allowed.uses > 0 and not inputs.behind and one_pass.is_settled:
+        # Kept only where a copy of the codes, for which queries have to lose enough, is no help.
+        is_best = not (lost_without_copy(inputs, plan) and context.may_copy_codes())
+        if context.allowed.uses > 0 and is_best and not inputs.behind and one_pass.is_settled:
             self._keep(one_pass, self._open.clusters, shown)
         self._trace.note_recall(target, shown.recall)
         self._trace.lap("clusters")
@@ -441,7 +455,7 @@ class _DenseSearch:
         the second use of a filter on."""
         context = self._context
         few = context.allowed.about < ROWS_PER_HIT * context.k  # which codes are never used for
-        others = self._has_index() or self._asks_for_recall or (self._worth.codes and not few)
+        others = self._has_index() or self._awaits_clusters or (self._worth.codes and not few)
         if context.allowed.uses > 0 and not others and kernel() is not None:
             slots = context.allowed.slots(context.space)
             one_pass = FloatPass(context.matrix, context.metric, context.k, slots)
@@ -491,13 +505,13 @@ class _DenseSearch:
         codes.note(True)
         context.admit(found.slots)  # what isn't as it was written would be an error from here
         allowed, may_copy = context.allowed, context.may_copy_codes()
-        may_change = self._has_index() or self._worth.clusters or self._asks_for_recall
+        may_change = self._has_index() or self._awaits_clusters
         is_settled = not may_change and (not may_copy or self._near.space in allowed.copies)
         if allowed.uses > 0 and is_settled and context.within is None:
             self._keep(one_pass, codes, self._coded)
         assert self._coded is not None
         covers_all = self._near.space not in allowed.copies and self._coded.covers(context.slots)
-        if not may_change and context.within is None and covers_all:
+        if not (may_change or self._wants_clusters) and context.within is None and covers_all:
             every = every_code(context, self._coded)
             of = context, self._index, self._near, every, (codes, self._coded)
             base = KeptCodes(*of, self._cost_inputs(0)._replace(matching=context.slots))

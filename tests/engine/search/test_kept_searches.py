@@ -142,6 +142,26 @@ def test_searches_by_codes_are_kept_until_files_are_closed(tmp_path, monkeypatch
 
 
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
+def test_where_a_recall_is_asked_for_the_way_that_becomes_cheaper_is_taken(tmp_path):
+    random, count = np.random.default_rng(0), 40_000
+    vectors = random.standard_normal((300, 64))[random.integers(0, 300, count)]
+    vectors = (vectors + 0.7 * random.standard_normal(vectors.shape)).astype(np.float32)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", {"recall": 0.9}, embedding_function=None)
+        metadatas = [{"n": i} for i in random.permutation(count).tolist()]
+        ids = [str(i) for i in range(count)]
+        things.add(ids=ids, embeddings=vectors, metadatas=metadatas)
+        things.optimize()
+        where = {"n": {"$lt": count // 16}}
+        (first,) = things.explain(query_embeddings=vectors[0], where=where)["plans"]
+        for i in range(30):  # after some of which it pays to copy the codes of what matches
+            things.query(query_embeddings=vectors[i], where=where)
+        (last,) = things.explain(query_embeddings=vectors[0], where=where)["plans"]
+        assert (first["method"], last["method"]) == ("clusters", "codes")
+        assert inside.keeps_search(inside.access(things), parse_where(where))
+
+
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
 def test_files_are_closed_while_others_search_by_codes(tmp_path, monkeypatch):
     eager_codes(monkeypatch)
     held, failed, stop = {}, [], threading.Event()

@@ -14,49 +14,28 @@ import sysconfig
 import textwrap
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from pydoc_data.topics import topics
 
 import retrieval_store
+from retrieval_store.exchange import passages_of
 
 COLLECTION = "python-docs"
-PASSAGE_WORDS = 120
+FUNCTIONS = {"kind": "function", "words": {"$gte": 10}}
+OF_FILES = {"source": "docstring", "module": {"$in": ["tempfile", "shutil", "pathlib"]}}
 QUESTIONS = [
-    {
-        "query_texts": "catch several exceptions",
-        "where": {"source": "reference"},
-    },
-    {
-        "query_texts": "run a command in a subprocess and capture its output",
-        "where": {"$and": [{"kind": "function"}, {"words": {"$gte": 10}}]},
-    },
-    {
-        "query_texts": "create a temporary file",
-        "where": {"source": "docstring", "module": {"$in": ["tempfile", "shutil", "pathlib"]}},
-    },
-    {
-        "query_texts": "wait for several tasks at once",
-        "where_document": {"$contains": "timeout"},
-    },
+    {"query_texts": "catch several exceptions", "where": {"source": "reference"}},
+    {"query_texts": "run a command in a subprocess and capture its output", "where": FUNCTIONS},
+    {"query_texts": "create a temporary file", "where": OF_FILES},
+    {"query_texts": "wait for several tasks at once", "where_document": {"$contains": "timeout"}},
 ]
-
-
-def passages(text: str) -> Iterator[str]:
-    """Paragraphs, put together until they have about PASSAGE_WORDS words."""
-    held: list[str] = []
-    for paragraph in text.split("\n\n"):
-        held.append(paragraph)
-        if sum(len(part.split()) for part in held) >= PASSAGE_WORDS:
-            yield "\n\n".join(held)
-            held = []
-    if any(part.strip() for part in held):
-        yield "\n\n".join(held)
 
 
 def reference() -> Iterator[tuple[str, str, dict]]:
     """(id, text, metadata) for each passage of the language reference."""
     for topic, text in topics.items():
-        for number, passage in enumerate(passages(text)):
+        for number, passage in enumerate(passages_of(text)):
             metadata = {"source": "reference", "topic": topic, "words": len(passage.split())}
             yield f"reference/{topic}/{number}", passage, metadata
 
@@ -94,23 +73,14 @@ def index(collection: retrieval_store.Collection) -> None:
         print(f"Reusing {collection.count():,} passages of an earlier run.")
         return
     start = time.perf_counter()
-    records = {identity: (text, metadata) for identity, text, metadata in read_all()}
+    every = chain(reference(), docstrings())
+    records = {identity: (identity, text, metadata) for identity, text, metadata in every}
     print(f"Read {len(records):,} passages in {time.perf_counter() - start:.1f} s.")
     start = time.perf_counter()
-    collection.upsert(
-        ids=list(records),
-        documents=[text for text, _ in records.values()],
-        metadatas=[metadata for _, metadata in records.values()],
-        show_progress=True,
-    )
+    ids, texts, metadatas = map(list, zip(*records.values(), strict=True))
+    collection.upsert(ids=ids, documents=texts, metadatas=metadatas, show_progress=True)
     collection.modify(metadata={"python": platform.python_version()})
     print(f"Embedded and stored them in {time.perf_counter() - start:.1f} s.")
-
-
-def read_all() -> Iterator[tuple[str, str, dict]]:
-    """The passages of the reference, then the docstrings."""
-    yield from reference()
-    yield from docstrings()
 
 
 def ask(collection: retrieval_store.Collection, questions: list[dict]) -> None:
@@ -142,9 +112,7 @@ def main() -> None:
         collection = client.get_or_create_collection(COLLECTION)
         print(f"Store: {folder} (opened in {(time.perf_counter() - start) * 1e3:.0f} ms)")
         index(collection)
-        start = time.perf_counter()
-        collection.query(query_texts="warm up", n_results=1)
-        print(f"Warmed up (model, vectors) in {(time.perf_counter() - start) * 1e3:.0f} ms.\n")
+        collection.query(query_texts="warm up", n_results=1)  # loads the model and the vectors
         ask(collection, [{"query_texts": options.ask}] if options.ask else QUESTIONS)
 
 

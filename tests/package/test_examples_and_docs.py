@@ -2,9 +2,7 @@
 
 import re
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.helpers import ROOT
 from tests.package.interpreters import Interpreter
@@ -67,23 +65,6 @@ def test_metadata_filters_example(run, tmp_path):
     assert answers["the beginning of strings"] == "moby-dick, emma"
     assert len(answers) == 12
     assert lines[-1] == "the two nearest English books: moby-dick, emma"
-
-
-def test_multimodal_example_finds_images_by_text_and_by_image_and_draws_them(run, tmp_path):
-    example = ROOT / "examples" / "multimodal.py"
-    output = run(example, "--sheet", "sheet.png", cwd=tmp_path)
-    assert run(example, "--sheet", "sheet.png", cwd=tmp_path) == output
-    answers = dict(re.findall(r"^(.+): (\d) of 4 show the \w+$", output, re.MULTILINE))
-    by_image = {query for query in answers if query.endswith(".png")}
-    assert len(by_image) == 5 and len(answers) == 10
-    (share,) = re.findall(r"(\d+)% of the hits show the right scene", output)
-    assert int(share) >= 90
-    assert "The caption nearest to snow-0.png: Green firs, white snow, grey air." in output
-    assert "is loaded as an array of (80, 120, 3)" in output
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    assert sheet.shape == (10 * 90 + 30, 5 * 130 + 30, 3)
-    hits = sheet[25:, 160:]
-    assert (hits != 255).any(axis=2).mean() > 0.6, "the sheet is empty"
 
 
 @pytest.mark.parametrize("name", ["langchain_rag.py", "llama_index_rag.py"])

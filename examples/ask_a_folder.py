@@ -1,0 +1,100 @@
+"""A chat over a folder of files: answers with their sources, by any model, or by none.
+
+    python examples/ask_a_folder.py [FOLDER] [--ask QUESTION] [--address URL --model NAME]
+
+Reads Markdown, PDF, Word and other files into a store; run again, it reads only what has changed.
+Passages are found by meaning and by words. --address: of an API like OpenAI's, such as
+Ollama's, http://localhost:11434/v1; the key, if it needs one, is in OPENAI_API_KEY. Without it the
+best passages are shown as they are. Without FOLDER the docs of this project answer.
+
+Needs: pip install "retrieval-store[standard,files]"
+"""
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import retrieval_store
+from retrieval_store.exchange import cite, sync_folder
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+QUESTIONS = ["Does a write survive a power cut?", "How do I search by a code such as E4711?"]
+PASSAGES = 4  # for one answer
+REMEMBERED = 6  # messages of the conversation that the model sees again
+TASK = (
+    "Answer from the numbered passages alone, in a few sentences, and name the numbers of those "
+    "that you used, like [1]. If they don't answer the question, say so."
+)
+
+
+class Chat:
+    """Questions and answers about the files of a collection."""
+
+    def __init__(self, files: retrieval_store.Collection, address: str | None, model: str) -> None:
+        self._files, self._address, self._model = files, address, model
+        self._said: list[dict[str, str]] = []
+
+    def answer(self, question: str) -> str:
+        """The answer, and below it the places that it is from."""
+        found = self._files.query(query_texts=question, mode="hybrid", n_results=PASSAGES)
+        texts, places = found["documents"][0], [cite(one) for one in found["metadatas"][0]]
+        sources = [f"[{number}] {place}" for number, place in enumerate(places, 1)]
+        if self._address is None:
+            shown = (textwrap.shorten(text, 300) for text in texts)
+            return "\n".join(
+                f"{source}\n    {text}" for source, text in zip(sources, shown, strict=True)
+            )
+        passages = "\n\n".join(f"[{number}] {text}" for number, text in enumerate(texts, 1))
+        asked = {"role": "user", "content": f"{passages}\n\nQuestion: {question}"}
+        system = {"role": "system", "content": TASK}
+        answered = self._ask_model([system, *self._said[-REMEMBERED:], asked])
+        self._said += [{"role": "user", "content": question}]
+        self._said += [{"role": "assistant", "content": answered}]
+        return "\n".join([answered, *(f"  {source}" for source in sources)])
+
+    def _ask_model(self, messages: list[dict[str, str]]) -> str:
+        body = json.dumps({"model": self._model, "messages": messages}).encode()
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        request = urllib.request.Request(f"{self._address}/chat/completions", body, headers)
+        with urllib.request.urlopen(request, timeout=300) as response:
+            choices: list[dict[str, Any]] = json.load(response)["choices"]
+        return str(choices[0]["message"]["content"])
+
+
+def typed() -> Iterable[str]:
+    """Questions from the keyboard, until the input ends."""
+    print("\nAsk, or press Ctrl-D to end:", flush=True)
+    return (line.strip() for line in sys.stdin if line.strip())
+
+
+def main() -> None:
+    """Bring the store in step with the folder, then talk."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, help="of files; these docs if left out")
+    parser.add_argument("--ask", action="append", metavar="QUESTION", help="may come repeatedly")
+    parser.add_argument("--address", help="of an API like OpenAI's")
+    parser.add_argument("--model", default="llama3.2", help="its name there")
+    parser.add_argument("--store", default="folder_store", help="a directory, made if needed")
+    chosen = parser.parse_args()
+    folder = chosen.folder or DOCS
+    if not folder.is_dir():
+        parser.error(f"{folder} is no folder")
+    with retrieval_store.Client(chosen.store) as client:
+        files = client.get_or_create_collection("files", embedding_function="wordllama")
+        print(sync_folder(files, folder, kind="texts", allow_empty=True))
+        chat = Chat(files, chosen.address, chosen.model)
+        for question in chosen.ask or (typed() if chosen.folder else QUESTIONS):
+            print(f"\n? {question}\n{chat.answer(question)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

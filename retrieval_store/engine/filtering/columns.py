@@ -49,6 +49,7 @@ from retrieval_store.engine.state import files
 from retrieval_store.engine.state.caches import (
     NOTHING_STALE,
     Layers,
+    every_row,
     plan_refresh,
     refresh_layers,
     unite_rows,
@@ -73,7 +74,7 @@ from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
 MAX_BYTES, BYTES_EACH = 256 << 20, 64  # of columns of one collection, in files; of each point
 AHEAD_WORTH = 100_000  # points from which on columns of usual keys are saved before they are used:
-KEYS_AHEAD, SAMPLED, USUAL = 8, 128, 4  # of so many keys; one in four of so many payloads has it
+KEYS_AHEAD, SAMPLED, USUAL = 8, 1_024, 4  # of so many keys; one in four of so many payloads has it
 SHORT_TEXT = 64  # characters
 FEW_KEYS = 64  # that every request may name
 MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
@@ -344,7 +345,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
         if tuple(of) != self.of or len(texts) != len(columns) or (pks[1:] <= pks[:-1]).any():
             raise ValueError(f"{path} has other values than points, or those at another path")
         rows = _rows_here(source.state.pks, pks)
-        living = np.arange(len(pks)) if rows is None else rows[rows >= 0]
+        living = every_row(len(pks)) if rows is None else rows[rows >= 0]
         by_column = {}
         for i, column in enumerate(columns):
             its = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
@@ -376,22 +377,22 @@ def usual_keys(view: FilterView) -> list[PayloadPath]:
     if len(pks) < AHEAD_WORTH:
         return []
     found: dict[str, list[Any]] = {}
-    sample = pks[:: len(pks) // SAMPLED][:SAMPLED]
+    sample = pks[:: max(1, len(pks) // SAMPLED)][:SAMPLED]
     for piece in read_records(view.connection, "payload", sample):
         for payload in decode_payloads(blob for (blob,) in piece):
             for key, value in (payload or {}).items():
                 found.setdefault(key, []).append(value)
-    wanted = [key for key, values in found.items() if _is_usual(values)]
+    wanted = [key for key, values in found.items() if _is_usual(values, len(sample))]
     return [(key,) for key in wanted[:KEYS_AHEAD] if may_have_file((key,))]
 
 
-def _is_usual(values: Sequence[Any]) -> bool:
+def _is_usual(values: Sequence[Any], sampled: int) -> bool:
     """Whether a key with these values in the sample is likely to be asked for, by equality or as a
-    range. Strings of which most are different are names of single points."""
+    range. Strings of which nearly all are different are names of single points."""
     numbers = sum(type(value) in (bool, int, float) for value in values)
     texts = [value for value in values if type(value) is str and len(value) <= SHORT_TEXT]
-    few_texts = len(set(texts)) <= len(texts) // 2
-    return numbers + (len(texts) if few_texts else 0) >= SAMPLED // USUAL
+    few_texts = 8 * len(set(texts)) <= 7 * len(texts)
+    return numbers + (len(texts) if few_texts else 0) >= sampled // USUAL
 
 
 def max_bytes(points: int) -> int:

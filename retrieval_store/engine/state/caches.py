@@ -247,6 +247,19 @@ def unite_rows(rows: Ints, others: Ints) -> Ints:
     return distinct(np.concatenate([rows, others]))
 
 
+_EVERY = weakref.WeakValueDictionary[int, Ints]()
+
+
+def every_row(height: int) -> Ints:
+    """(height,) the numbers of so many rows, which whoever asks at the same time shares."""
+    rows = _EVERY.get(height)
+    if rows is None:
+        rows = np.arange(height)
+        rows.flags.writeable = False
+        _EVERY[height] = rows
+    return rows
+
+
 def outside(rows: npt.NDArray[np.integer[Any]], others: Ints) -> Bools:
     """(n,) bool: which of the rows aren't among `others`; both ascending, each once."""
     good = np.ones(len(rows), np.bool_)
@@ -381,7 +394,7 @@ class LayerCache:
     def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
         """The layers for a state at `seq` with `height` rows, and their stale rows; all rows are
         stale where there are no layers."""
-        return self.there(key, seq, height) or Layers((), np.arange(height))
+        return self.there(key, seq, height) or Layers((), every_row(height))
 
     def there(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
         """The same; None where there are no layers."""

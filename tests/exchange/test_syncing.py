@@ -680,7 +680,7 @@ def test_a_function_that_counts_no_tokens_gets_fewer_words_where_it_reads_less()
 def test_front_matter_is_left_out_but_for_its_title():
     page = '---\ntitle: "Install it"\ntags: [a]\n---\n\n'
     assert passages_of(page + "Run it.") == ["Install it: Run it."]
-    assert passages_of("\ufeff" + page + "# Own\n\nRun it.") == ["Own: Run it."]
+    assert passages_of("\ufeff" + page + "# Own\n\nRun it.") == ["Install it > Own: Run it."]
     assert passages_of("---\nno end\n\nwords") == ["---\nno end\n\nwords"]
 
 

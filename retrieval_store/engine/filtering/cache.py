@@ -37,7 +37,7 @@ FOLLOWED = 1_024  # a cached result is updated while at most so many rows have c
 SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the pass does
 BROAD = 25  # a filter is broad that allows one row in so many: few blocks of codes are without
 SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
-OBJECTS = 1_000  # estimated bytes of a result's own dicts, with the pass that is usually there
+OBJECTS = 5_000  # estimated bytes of a result's own objects, with the search that is kept with it
 Key: TypeAlias = bytes
 
 

@@ -291,15 +291,11 @@ class _DenseSearch:
 
     def _may_use_clusters(self) -> bool:
         """Whether clusters, if there are any, may answer."""
-        context, near, space = self._context, self._near, self._context.space.space
-        if context.slots < MIN_CLUSTERED or near.exact or context.within is not None:
-            return False
-        if not may_have_clusters(context.dimension, context.metric):
+        context = self._context
+        if not self._wants_clusters or context.within is not None:
             return False
         if self._asks_for_recall:
             self._open.recall_wanted = True
-        elif not (self._worth.clusters and uses_clusters(space)):
-            return False
         return all(map(context.can_use_codes, range(len(context.vectors))))
 
     @property
@@ -310,8 +306,13 @@ class _DenseSearch:
 
     @property
     def _wants_clusters(self) -> bool:
-        """Whether clusters, if there are any, may answer queries like this one."""
-        return not self._near.exact and (self._worth.clusters or self._asks_for_recall)
+        """Whether the space may have clusters that answer queries like this one."""
+        context, space = self._context, self._context.space.space
+        if self._near.exact or context.slots < MIN_CLUSTERED:
+            return False
+        if not may_have_clusters(context.dimension, context.metric):
+            return False
+        return self._asks_for_recall or (self._worth.clusters and uses_clusters(space))
 
     @property
     def _awaits_clusters(self) -> bool:

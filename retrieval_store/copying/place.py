@@ -24,6 +24,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
+from retrieval_store.filters.nodes import Or
 from retrieval_store.filters.values import Exists
 from retrieval_store.query.protocols import EnginePoints, PointsBackend
 from retrieval_store.query.types import (
@@ -164,6 +165,18 @@ def follow(
             rested = time.monotonic()
 
 
+def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
+    """Raise InvalidArgumentError for points with any of these keys: all are looked for at once."""
+    terms = [Exists((key,)) for key in keys]
+    if not source.number(Or(tuple(terms))):
+        return
+    key, count = next((k, n) for k, t in zip(keys, terms, strict=True) if (n := source.number(t)))
+    raise InvalidArgumentError(
+        f"{count} of its records have the metadata key {key!r}, which a cluster keeps for itself: "
+        "rename the key (update), or name other collections"
+    )
+
+
 @contextmanager
 def _named(name: str) -> Iterator[None]:
     """Say of which collection an error is that refuses it."""
@@ -245,12 +258,8 @@ class CopyPlace:
         with _named(self.record.name):
             refuse_long(self.record.name)
             refuse_unusable(self.record.settings)
-            for key in sorted(RESERVED) if source.engine is not None else ():
-                if count := source.number(Exists((key,))):
-                    raise InvalidArgumentError(
-                        f"{count} of its records have the metadata key {key!r}, which a cluster "
-                        "keeps for itself: rename the key (update), or name other collections"
-                    )
+            if source.engine is not None:
+                _refuse_keys(source, sorted(RESERVED))
 
     def refuse_taken(self, owned: Collection[str], why: str = "") -> None:
         """Raise AlreadyExistsError where another collection has the name, or others have written to

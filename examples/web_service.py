@@ -1,11 +1,10 @@
-r"""A web service for notes: several worker processes on one store directory.
+"""A web service for notes: several worker processes on one store directory.
 
     python examples/web_service.py [--workers 4] [--port 8000] [--store notes_service]
 
 Its documentation is at http://127.0.0.1:8000/docs. What one worker wrote is found by all at once.
 
-    curl -X PUT localhost:8000/notes/cat -H 'Content-Type: application/json' \
-         -d '{"text": "The cat sleeps on the sofa.", "topic": "home"}'
+    curl -X PUT localhost:8000/notes/cat --json '{"text": "A cat sleeps here.", "topic": "home"}'
     curl 'localhost:8000/search?q=where+is+the+kitten&topic=home'
 
 Needs: pip install "retrieval-store[standard]" fastapi uvicorn
@@ -117,4 +116,5 @@ if __name__ == "__main__":
     parser.add_argument("--store", default="notes_service", help="a directory, made if needed")
     chosen = parser.parse_args()
     os.environ[STORE] = chosen.store
-    uvicorn.run("web_service:app", port=chosen.port, workers=chosen.workers)
+    how = {"workers": chosen.workers, "timeout_worker_healthcheck": 60}  # they load for a while
+    uvicorn.run("web_service:app", port=chosen.port, **how)

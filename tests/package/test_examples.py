@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE, ROOT, free_port
 from tests.helpers.indexed import until
 from tests.often import FULL
 from tests.package.interpreters import Interpreter
@@ -27,13 +26,13 @@ pytestmark = pytest.mark.models
 
 @pytest.fixture(scope="module")
 def run():
-    """Runs an example, and gives what it prints, or what it complains of where it is to fail."""
+    """Runs an example, and gives what it prints. code: with which it is to end."""
     interpreter = Interpreter([path.read_text() for path in EXAMPLES.glob("*.py")])
 
     def run(name, *arguments, cwd, says="", code=0):
         done = interpreter.run(EXAMPLES / name, *arguments, cwd=cwd, says=says)
         assert done.returncode == code, done.stderr
-        return done.stdout if code == 0 else done.stderr
+        return done.stdout
 
     yield run
     interpreter.close()
@@ -81,33 +80,44 @@ def test_own_files_are_followed_as_they_change(run, tmp_path):
     assert "Oak Street" in second and "Elm Street" not in second and "degrees" not in second
 
 
-class Reader(BaseHTTPRequestHandler):
-    """Stands for the server of a model: it says what it was asked, and what was said before."""
+@contextmanager
+def model_at(answer):
+    """The address of what stands for a model's server. answer: makes its message of a request."""
 
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        passages, question = body["messages"][-1]["content"].split("\n\nQuestion: ")
-        before = [one["content"] for one in body["messages"][1:-1] if one["role"] == "user"]
-        content = f"{body['model']} reads {passages!r} for {question!r} after {before}"
-        sent = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
+    class Model(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            sent = json.dumps({"choices": [{"message": answer(body)}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
 
-    def log_message(self, *args):
-        pass
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Model) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def reads(body):
+    """What a model is asked, and what was said before."""
+    passages, question = body["messages"][-1]["content"].split("\n\nQuestion: ")
+    before = [one["content"] for one in body["messages"][1:-1] if one["role"] == "user"]
+    return {"content": f"{body['model']} reads {passages!r} for {question!r} after {before}"}
 
 
 def test_a_model_answers_from_the_passages_and_remembers_the_conversation(run, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "car.txt").write_text("The car is parked in Elm Street.")
-    with HTTPServer(("127.0.0.1", 0), Reader) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = ("--address", f"http://127.0.0.1:{server.server_port}", "--model", "mine")
+    with model_at(reads) as address:
+        words = ("--address", address, "--model", "mine")
         asked = ("--ask", "Where is the car?", "--ask", "Since when?")
-        told = run("ask_a_folder.py", "notes", *address, *asked, cwd=tmp_path)
-        server.shutdown()
+        told = run("ask_a_folder.py", "notes", *words, *asked, cwd=tmp_path)
     passage = "'[1] car: The car is parked in Elm Street.'"
     assert f"mine reads {passage} for 'Where is the car?' after []" in told
     assert "for 'Since when?' after ['Where is the car?']" in told
@@ -127,13 +137,8 @@ def test_a_check_in_ci_fails_where_too_little_is_found_and_names_what_is_missed(
     assert "missed" not in run("evaluate_in_ci.py", *asked, cwd=tmp_path)
     lines.append({"query": "rose train song bread boat", "files": ["bank.md"]})
     questions.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    interpreter = Interpreter([])
-    try:
-        done = interpreter.run(EXAMPLES / "evaluate_in_ci.py", *asked, cwd=tmp_path)
-    finally:
-        interpreter.close()
-    assert done.returncode == 1
-    assert "missed: rose train song bread boat\n    wanted bank.md; found " in done.stdout
+    told = run("evaluate_in_ci.py", *asked, cwd=tmp_path, code=1)
+    assert "missed: rose train song bread boat\n    wanted bank.md; found " in told
 
 
 def test_an_application_moves_to_a_cluster_and_loses_nothing(run, tmp_path):
@@ -156,36 +161,22 @@ def test_an_assistant_remembers_what_it_was_told(run, tmp_path):
     assert "neighbour" not in again
 
 
-class Model(BaseHTTPRequestHandler):
-    """Stands for the server of a model: it searches for what the user says, and repeats what it was
-    shown."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert "search" in [one["function"]["name"] for one in body["tools"]]
-        last = body["messages"][-1]
-        message = {"role": "assistant", "content": f"I know: {last['content']}"}
-        if last["role"] == "user":
-            called = {"name": "search", "arguments": json.dumps({"text": last["content"]})}
-            message["tool_calls"] = [{"id": "1", "type": "function", "function": called}]
-        sent = json.dumps({"choices": [{"message": message}]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
-
-    def log_message(self, *args):
-        pass
+def searches(body):
+    """A search for what the user says, then what was found."""
+    assert "search" in [one["function"]["name"] for one in body["tools"]]
+    last = body["messages"][-1]
+    message = {"role": "assistant", "content": f"I know: {last['content']}"}
+    if last["role"] == "user":
+        called = {"name": "search", "arguments": json.dumps({"text": last["content"]})}
+        message["tool_calls"] = [{"id": "1", "type": "function", "function": called}]
+    return message
 
 
 def test_a_model_uses_the_memory_by_itself(run, tmp_path):
     run("agent_memory.py", "memory", cwd=tmp_path, says="The key is under the mat.\n")
-    with HTTPServer(("127.0.0.1", 0), Model) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with model_at(searches) as address:
         asked = ("memory", "--address", address, "--model", "any")
         told = run("agent_memory.py", *asked, cwd=tmp_path, says="Where is the key?\n")
-        server.shutdown()
     assert '[search {"text": "Where is the key?"}]' in told
     assert "I know: 1 hit in notes" in told
     assert "The key is under the mat." in told
@@ -241,8 +232,7 @@ def test_photos_of_a_folder_of_ones_own(tmp_path):
 
 @pytest.mark.in_turn(2)
 def test_a_note_written_through_one_worker_is_found_through_all(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = ("--workers", 2, "--port", port, "--store", "store")
     cat = {"text": "The cat sleeps on the sofa.", "topic": "home"}
     url = f"http://127.0.0.1:{port}"

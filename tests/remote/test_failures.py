@@ -26,7 +26,7 @@ from retrieval_store.errors import (
 from retrieval_store.protocol.methods import ROOT, STORE
 from retrieval_store.server import request, running
 from retrieval_store.server.limits import BodyBudget, BusyError
-from tests.helpers import PATIENCE, inside, steps
+from tests.helpers import PATIENCE, free_port, inside, steps
 from tests.helpers.tuned import tuned
 from tests.server.serving import served as process_that_serves
 
@@ -35,11 +35,6 @@ from tests.server.serving import served as process_that_serves
 def impatient(monkeypatch):
     """Nothing is waited for."""
     tuned(monkeypatch, server_patience=0.2)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 def made(client, points=5):

@@ -2,7 +2,6 @@
 is lost, nothing is there twice or in part, and readers notice nothing."""
 
 import random
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import UnavailableError
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, free_port
 from tests.often import DAY
 from tests.server.serving import served
 
@@ -25,8 +24,7 @@ class Server:
 
     def __init__(self, store, folder):
         self.store, self.folder = store, folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     @property
     def url(self):

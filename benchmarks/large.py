@@ -1,8 +1,9 @@
 """A large collection: what a query waits for while it grows, after it has, and after opening it.
 
     python benchmarks/large.py [--points 1000000] [--dimension 128] [--index clusters]
+                               [--output docs/benchmarks]
 
-Clustered vectors in a directory, with a number and a word each to filter by. Prints JSON: as it
+Clustered vectors in a directory, with a number and a word each to filter by. Writes JSON: as it
 grows, points a second, the first query after ingest, and the memory of its own; at last queries
 without a filter and under filters of several shares; after opening in a new process, how long it
 takes to open, to answer first, and to answer first under a filter on each key. Then, in a
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from runs import save
 
 import retrieval_store
 
@@ -100,6 +102,8 @@ def queries(things: retrieval_store.Collection, vectors: np.ndarray) -> dict[str
         found[f"{share:.1%} ms"] = float(np.median(times[5:]))
         same = [len(set(query(i)) & set(query(i, exact=True))) for i in range(EXACT)]
         found[f"{share:.1%} recall"] = float(np.mean(same)) / 10
+    times = [milliseconds(lambda i=i: things.query(vectors[i], exact=True)) for i in range(EXACT)]
+    found["exact ms"] = float(np.median(times))
     return found
 
 
@@ -180,6 +184,7 @@ def main() -> None:
     parser.add_argument("--beside", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="where the store is made, and stays")
     parser.add_argument("--first", type=Path, help="only open the store in this folder")
+    parser.add_argument("--output", type=Path, help="folder for the results")
     arguments = parser.parse_args()
     points, dimension = arguments.points, arguments.dimension
     if arguments.first:
@@ -200,6 +205,8 @@ def main() -> None:
         figures["after opening"] = json.loads(told)
         figures["disk MB"] = sum(f.stat().st_blocks for f in folder.rglob("*")) * 512 / 1e6
     print(json.dumps(figures, indent=1))
+    if arguments.output:
+        save(arguments.output, "large", figures, (), points=points, dimension=dimension)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,34 @@ def million() -> str:
     return markdown(heads, rows)
 
 
+def large() -> str:
+    """What the largest collection that was measured takes."""
+    found = run_of("large")["results"]
+    queries, opened = found["queries"], found["after opening"]
+    rows = [
+        ["points added a second", f"{[*found['as it grows'].values()][-1]['points/s']:,.0f}"],
+        ["clusters made, minutes", f"{found['optimize s'] / 60:.0f}"],
+        ["open and count, ms", f"{opened['open and count ms']:,.0f}"],
+        ["first query, ms", f"{opened['first ms']:,.0f}"],
+        [
+            "first filter on a key of numbers, s",
+            f"{opened['first filter of numbers ms'] / 1e3:.1f}",
+        ],
+        ["first filter on a key of words, s", f"{opened['first filter of words ms'] / 1e3:.1f}"],
+        ["own memory, MB", f"{opened['own MB']:,.0f}"],
+        ["on disk, MB", f"{found['disk MB']:,.0f}"],
+        ["a query of all, exactly, ms", f"{queries['exact ms']:.0f}"],
+    ]
+    for name, value in queries.items():
+        share = name.removesuffix("% ms")
+        if share != name:
+            recall = queries[f"{share}% recall"]
+            rows.append(
+                [f"a query of {float(share):g} %, ms (recall)", f"{value:.1f} ({recall:.2f})"]
+            )
+    return markdown(["", f"{found['points']:,} × {found['dimension']}"], rows)
+
+
 def chosen(part: str, rows: Mapping[str, str]) -> str:
     """Some rows of a part of `growth`, under the names of calls, in milliseconds."""
     found = run_of("growth")["results"][part]
@@ -349,6 +377,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "front": front,
     "systems": systems,
     "million": million,
+    "large": large,
     "growth-points": growth_points,
     "growth-writes": growth_writes,
     "growth-collections": growth_collections,

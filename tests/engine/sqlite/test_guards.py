@@ -1,6 +1,7 @@
 """Databases that somebody has made to deceive SQLite itself: journals, schemas, trees without end."""
 
 import os
+import re
 import struct
 from contextlib import closing
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_a_journal_beside_a_database_is_refused(store, tmp_path, kind):
 
 def test_the_lowest_sqlite_that_is_allowed_obeys_no_super_journal_of_a_stranger(tmp_path):
     (lowest,) = [
-        line.split(">=")[1].strip('",')
+        re.findall(r">=([\d.]+)", line)[0]
         for line in (ROOT / "pyproject.toml").read_text().splitlines()
         if line.strip().startswith('"apsw>=')
     ]

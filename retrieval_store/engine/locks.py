@@ -40,8 +40,8 @@ Ts = TypeVarTuple("Ts")
 def tries(milliseconds: int, pause: float = 0.02) -> Iterator[None]:
     """Yields again and again, with pauses of so many seconds, until the time is over; for locks
     that can only be polled."""
+    yield  # most succeed at once, and make no event
     pausing, deadline = threading.Event(), time.monotonic() + milliseconds / 1000
-    yield
     while time.monotonic() < deadline:
         pausing.wait(pause)
         yield

@@ -262,8 +262,9 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
             rows += islice(cursor, most)
             if len(rows) > most:
                 raise apsw.CorruptError(f"a query finds more than {most} rows in it")
-    finally:
-        cursor.close(True)  # which the traceback of an error would keep open
+    except BaseException:
+        cursor.close(True)  # which the traceback of the error would keep open
+        raise
     return rows
 
 

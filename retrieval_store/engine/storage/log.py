@@ -8,13 +8,14 @@ which of a million points are there, where a scan of the points would read all t
 are never reused, so a chunk whose points are all deleted is left out for good.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, distinct
-from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.schema import (
     EVERY_PART,
@@ -105,7 +106,8 @@ def finish(write: WriteTransaction, changed: Ints, parts: int, inserted: int) ->
     if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
         floor = max(floor, _trimmed_up_to(connection, seq))
         connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
-    write.head = replace(head, seq=seq, next_pk=head.next_pk + inserted, log_floor=floor)
+    next_pk = head.next_pk + inserted
+    write.head = CollectionHead(seq, next_pk, head.generation, floor, head.dropped)
     write_head(connection, write.head)
 
 
@@ -139,41 +141,36 @@ def count_present(connection: apsw.Connection) -> int:
 
 
 def are_present(connection: apsw.Connection, pks: Ints) -> Bools:
-    """For each pk whether it exists."""
-    _, places, bits = _load(connection, pks)
-    present: Bools = bits[places, pks % CHUNK]
-    return present
+    """For each pk whether it exists. pks: ascending."""
+    parts = [_read_bits(connection, chunk)[some % CHUNK] for chunk, some in _by_chunk(pks)]
+    return np.concatenate([np.empty(0, np.bool_), *parts])
 
 
 def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
-    """Note that the pks exist, or don't any more."""
-    chunks, places, bits = _load(connection, pks)
-    bits[places, pks % CHUNK] = present
-    bitmaps = np.packbits(bits, axis=1)
-    has_any = bits.any(axis=1)
-    connection.executemany(
-        "INSERT OR REPLACE INTO presence VALUES (?, ?)",
-        [(int(chunks[i]), bitmaps[i].tobytes()) for i in np.flatnonzero(has_any)],
-    )
-    if not has_any.all():
-        connection.executemany(
-            "DELETE FROM presence WHERE chunk = ?", [(int(chunk),) for chunk in chunks[~has_any]]
-        )
+    """Note that the pks, which ascend, exist, or don't any more."""
+    for chunk, some in _by_chunk(pks):
+        bits = _read_bits(connection, chunk)
+        bits[some % CHUNK] = present
+        if present or bits.any():
+            record = (chunk, np.packbits(bits).tobytes())
+            connection.execute("INSERT OR REPLACE INTO presence VALUES (?, ?)", record)
+        else:
+            connection.execute("DELETE FROM presence WHERE chunk = ?", (chunk,))
 
 
-def _load(connection: apsw.Connection, pks: Ints) -> tuple[Ints, Ints, Bools]:
-    """The chunks that hold the pks, ascending; the chunk of each pk; and their bits."""
-    chunks, places = pks // CHUNK, np.zeros(len(pks), np.int64)
-    if len(pks) and (chunks == chunks[0]).all():  # as in most small writes
-        chunks = chunks[:1]
-    else:
-        chunks, places = np.unique(chunks, return_inverse=True)
-    bits = np.zeros((len(chunks), CHUNK), np.bool_)
-    if len(chunks):
-        query = "SELECT chunk, bitmap FROM presence WHERE chunk IN carray(?)"
-        for chunk, bitmap in select(connection, query, apsw.carray(chunks)):
-            bits[np.searchsorted(chunks, chunk)] = _bits(bitmap)
-    return chunks, places, bits
+def _by_chunk(pks: Ints) -> Iterator[tuple[int, Ints]]:
+    """The chunks that hold the pks, and those in each."""
+    if len(pks):
+        first, last = int(pks[0]) // CHUNK, int(pks[-1]) // CHUNK
+        ends = [] if first == last else np.flatnonzero(np.diff(pks // CHUNK)) + 1
+        for start, stop in pairwise([0, *ends, len(pks)]):
+            yield int(pks[start]) // CHUNK, pks[start:stop]
+
+
+def _read_bits(connection: apsw.Connection, chunk: int) -> Bools:
+    """For each pk of a chunk whether it exists."""
+    found = select(connection, "SELECT bitmap FROM presence WHERE chunk = ?", chunk)
+    return _bits(found[0][0]) if found else np.zeros(CHUNK, np.bool_)
 
 
 def _bits(bitmap: bytes) -> Bools:

@@ -365,10 +365,12 @@ def _nulls(values: Sequence[Any]) -> Sequence[Any]:
 def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None:
     if name is None:
         return
+    vectors = batch.vectors.get(name)
+    if vectors is not None and vectors.positions is None:
+        return
     lacking = is_new.copy()
-    if name in batch.vectors:
-        positions = batch.vectors[name].positions
-        lacking[slice(None) if positions is None else positions] = False
+    if vectors is not None:
+        lacking[vectors.positions] = False
     if lacking.any():
         ids = [batch.ids[i] for i in np.flatnonzero(lacking).tolist()]
         raise InvalidArgumentError(f"no embedding is given for new ids: {list_ids(ids)}")
@@ -468,7 +470,9 @@ def _put_vectors(write: WriteTransaction, name: str, batch: PointBatch, pks: Int
     else:
         _refuse_other_dimension(space, vectors.matrix)
         rows = _as_kept(space, vectors, batch.ids)
-        _append_vectors(write, replace(space, dimension=rows.shape[1]), rows, owners)
+        if space.dimension is None:
+            space = replace(space, dimension=rows.shape[1])
+        _append_vectors(write, space, rows, owners)
 
 
 def _refuse_other_dimension(space: Space, matrix: Matrix) -> None:

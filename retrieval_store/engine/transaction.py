@@ -30,7 +30,7 @@ from retrieval_store.engine.state.caches import outside
 from retrieval_store.engine.state.state import View, advance, rows_of
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.log import finish, present_pks, read_changes
-from retrieval_store.engine.storage.schema import PAYLOAD, named_space, pks_of_ids
+from retrieval_store.engine.storage.schema import PAYLOAD, named_space, pks_of_ids, read_spaces
 from retrieval_store.filters.nodes import Expression, Not, all_of
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import (
@@ -71,10 +71,13 @@ class Overlay:
         self._access, self._write = access, write
 
     def note_committed(self) -> None:
-        """Load the committed state, once; must be called before anything is written."""
+        """Load the committed state, once; must be called at the beginning of an operation, and, in
+        a collection in memory, of the transaction."""
         write = self._write
-        if write.committed is None:
+        if write.committed is None and write.head.seq == write.begun.seq:
             write.committed = self._access.memory.before(write.connection, write.head)
+        elif write.committed is None:  # which other connections show as long as this one writes
+            write.committed = self._access.cached()
 
     def chosen(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
@@ -164,7 +167,7 @@ class Transaction:
     """
 
     def __init__(self, access: Access, write: CollectionWrite) -> None:
-        self._write = write
+        self._access, self._write = access, write
         self._overlay = Overlay(access, write)
         self._failed: Exception | None = None
         self.written = 0
@@ -172,7 +175,8 @@ class Transaction:
     def run(self, change: Callable[[Changes], T]) -> T:
         """Call `change` with this transaction, and return its result. If an operation fails it may
         have written a part, so the whole transaction fails, even if `change` catches the error."""
-        self._overlay.note_committed()
+        if self._access.directory is None:  # its one connection shows what has been written
+            self._overlay.note_committed()
         try:
             result = change(self)
         except Exception as error:
@@ -247,11 +251,18 @@ class Transaction:
 
     def put_points(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
-        if rules.on_existing == "replace" or rules.where is not None:
+        if rules.where is not None or (
+            rules.on_existing == "replace" and self._lacks_vectors(batch)
+        ):
             self._overlay.note_committed()
         self._without_expired(batch.ids, None)
         self.written += len(batch.ids)
         return storage.put_points(self._write, batch, rules, self._overlay)
+
+    def _lacks_vectors(self, batch: PointBatch) -> bool:
+        """Whether a point of the batch has no vector in some space."""
+        found = map(batch.vectors.get, read_spaces(self._write.connection))
+        return any(vectors is None or vectors.positions is not None for vectors in found)
 
     def delete_points(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
@@ -296,6 +307,7 @@ class Transaction:
     ) -> Ints:
         """The pks of the points with these ids that match, each once, ascending. strict: raise
         NotFoundError for ids that don't exist."""
+        self._overlay.note_committed()
         expression = self._without_expired(ids, expression)
         if strict and ids is not None:
             known = pks_of_ids(self._write.connection, ids)

@@ -36,7 +36,7 @@ from retrieval_store.query.types import Hits
 
 AT_ONCE = 10_000  # pairs
 SEARCH = 10_000  # bytes that a search takes until it is answered
-GROUPS, SIZE, SAMPLE, NEAREST = 10, 3, 10, 3
+GROUPS, SIZE, SAMPLE = 10, 3, 10
 UNSCORED = OrderBy, Unranked
 _NOTHING_ASKED: dict[str, Any] = {**dict.fromkeys(models.QueryRequest.model_fields), "limit": 10}
 _FIELDS = {"query_filter": "filter", "search_params": "params"}  # of a request, by arguments

@@ -25,7 +25,6 @@ from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import MAX_DIMENSIONS, kernel
 
 Method: TypeAlias = Literal["nothing matches", "exact", "codes", "clusters", "over-fetch"]
-METHODS: tuple[Method, ...] = ("exact", "codes", "clusters", "over-fetch")
 
 QUERY_COST = 250.0  # the cost of a query besides its search
 INDEX_GAIN = (

@@ -161,8 +161,9 @@ def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
 def _by_chunk(pks: Ints) -> Iterator[tuple[int, Ints]]:
     """The chunks that hold the pks, and those in each."""
     if len(pks):
-        first, last = int(pks[0]) // CHUNK, int(pks[-1]) // CHUNK
-        ends = [] if first == last else np.flatnonzero(np.diff(pks // CHUNK)) + 1
+        ends: list[int] = []
+        if pks[0] // CHUNK != pks[-1] // CHUNK:
+            ends = (np.flatnonzero(np.diff(pks // CHUNK)) + 1).tolist()
         for start, stop in pairwise([0, *ends, len(pks)]):
             yield int(pks[start]) // CHUNK, pks[start:stop]
 

@@ -178,12 +178,14 @@ class PointStore:
         self.transact(replaced)
 
     @traced("transact")
-    def transact(self, change: "Callable[[Changes], T]") -> T:
-        """Run `change` in one transaction and return its result; if it raises, nothing is
-        written."""
+    def transact(self, change: "Callable[[Changes], T]", most: int | None = None) -> T:
+        """Run `change` in one transaction and return its result; if it raises, nothing is written.
+        most: how many points it changes at most; another thread may run a small one, and this one
+        again if that failed. None: unknown, and run once, in this thread."""
         from retrieval_store.engine.transaction import passing_on
 
-        return passing_on(lambda: self._changed(lambda transaction: transaction.run(change)))
+        joins = most is not None and most <= SMALL
+        return passing_on(lambda: self._changed(lambda transaction: transaction.run(change), joins))
 
     def _changed(self, change: "Callable[[Transaction], T]", joins: bool = False) -> T:
         """The result of a change. joins: whether it may be committed together with those of other

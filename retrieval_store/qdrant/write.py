@@ -8,7 +8,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
@@ -51,7 +51,13 @@ from retrieval_store.query.types import (
     WriteRules,
 )
 
-Operation: TypeAlias = Callable[[Changes], object]  # something that is done to points
+
+class Operation(NamedTuple):
+    """Something that is done to points. ids: those that it may change; None where a filter alone
+    chooses them."""
+
+    change: Callable[[Changes], object]
+    ids: Sequence[PointId] | None
 
 
 def carry_out(
@@ -65,11 +71,13 @@ def carry_out(
     def change(changes: Changes) -> list[int]:
         numbers = []
         for operation in operations:
-            operation(changes)
+            operation.change(changes)
             numbers.append(changes.operation)
         return numbers
 
-    numbers = opened.points.transact(change)
+    ids = [operation.ids for operation in operations]
+    most = None if None in ids else sum(len(some or ()) for some in ids)
+    numbers = opened.points.transact(change, most)
     return [_result(number) for number in numbers]
 
 
@@ -108,7 +116,7 @@ def upserting(
         [content.uri for content in contents],
     )
     once = _each_once(batch)
-    return lambda changes: changes.put(once, rules)
+    return Operation(lambda changes: changes.put(once, rules), ids)
 
 
 def _columns(opened: CollectionHandle, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
@@ -218,7 +226,7 @@ def updating_vectors(
         for batch in batches:
             changes.put(batch, rules)
 
-    return update
+    return Operation(update, [point_id for batch in batches for point_id in batch.ids])
 
 
 def _has_none(vectors: Any) -> bool:
@@ -255,7 +263,7 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation:
     """The operation that deletes points by ids or a filter."""
     ids, expression = _chosen_by(opened, parse_selector(points_selector))
-    return lambda changes: changes.delete(ids, expression)
+    return Operation(lambda changes: changes.delete(ids, expression), ids)
 
 
 def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
@@ -272,7 +280,7 @@ def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: A
     def change(changes: Changes) -> None:
         _of_known(lambda: changes.delete_vectors(ids, expression, vectors, strict=True))
 
-    return change
+    return Operation(change, ids)
 
 
 def setting_payload(
@@ -314,7 +322,7 @@ def _editing(
     def change(changes: Changes) -> None:
         _of_known(lambda: changes.edit(ids, expression, edit, strict))
 
-    return change
+    return Operation(change, ids)
 
 
 def _of_known(change: Callable[[], object]) -> None:

@@ -235,9 +235,10 @@ class EmbeddedPoints(EnginePoints, Protocol):
     def operation(self) -> int:
         """The number of the last operation."""
 
-    def transact(self, change: Callable[[Changes], T]) -> T:
+    def transact(self, change: Callable[[Changes], T], most: int | None = None) -> T:
         """Call `change` with one transaction, and return its result. All that it does is committed
-        together; if it raises, nothing is."""
+        together; if it raises, nothing is. most: how many points it changes at most, where it may
+        be called in another thread, and again after a failure; else None."""
 
     def page(
         self,

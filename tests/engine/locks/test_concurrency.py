@@ -12,6 +12,7 @@ from functools import partial
 import apsw
 import numpy as np
 import pytest
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 import retrieval_store
 from retrieval_store.base.platform import open_lock_file, try_lock
@@ -22,6 +23,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
+from retrieval_store.qdrant import QdrantClient, models
 from tests.helpers import PATIENCE, ROOT, inside, steps
 from tests.helpers.processes import (
     DIMENSION,
@@ -144,6 +146,48 @@ def test_what_threads_write_at_once_is_committed_together_and_each_fails_alone(
         assert got["documents"] == [None, None]
         assert things.query(query_embeddings=[6])["ids"] == [["new", "there"]]
         assert all(report.problem is None for report in client.verify())
+
+
+def test_what_threads_write_by_the_client_of_qdrant_is_committed_together_too(
+    tmp_path, monkeypatch
+):
+    with QdrantClient(path=tmp_path) as qdrant, retrieval_store.Client(tmp_path) as client:
+        qdrant.create_collection("things", models.VectorParams(size=1, distance="Dot"))
+        old = [models.PointStruct(id=i, vector=[i], payload={"old": i}) for i in (1, 2, 3)]
+        qdrant.upsert("things", old)
+        few = models.Filter(must=[models.HasIdCondition(has_id=[7])])
+        calls = {
+            "new": lambda: qdrant.upsert("things", [models.PointStruct(id=7, vector=[7])]),
+            "keys": lambda: qdrant.set_payload("things", {"n": 1}, [1, 7]),
+            "none": lambda: qdrant.delete_vectors("things", [""], [9]),
+            "gone": lambda: qdrant.delete("things", [2, 7]),
+            "by filter": lambda: qdrant.set_payload("things", {"n": 2}, few),  # by itself
+            "last": lambda: qdrant.update_vectors(
+                "things", [models.PointVectors(id=3, vector=[6])]
+            ),
+        }
+        results, errors = {}, {}
+
+        def attempt(name):
+            try:
+                results[name] = calls[name]()
+            except UnexpectedResponse as error:
+                errors[name] = error.status_code
+
+        transactions = steps.noted(monkeypatch, "write_transaction")
+        access = inside.access(client.get_collection("things", embedding_function=None))
+        inside.together(access, [partial(attempt, name) for name in calls])
+        assert errors == {"none": 404}
+        # Those before the one with a filter, it, the last, and again what failed among others.
+        assert len(transactions) == 4
+        numbers = [result.operation_id for result in results.values()]
+        assert len({*numbers}) == len(numbers) == 5
+        points, _ = qdrant.scroll("things", with_vectors=True)
+        assert [(p.id, p.payload, p.vector) for p in points] == [
+            (1, {"old": 1, "n": 1}, [1]),
+            (3, {"old": 3}, [6]),
+        ]
+        assert qdrant.query_points("things", [1.0]).points[0].id == 3
 
 
 def test_a_write_of_another_process_is_seen_by_the_next_read(tmp_path):

@@ -82,7 +82,12 @@ class Overlay:
     def chosen(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> Ints:
-        """The pks of the first `limit` points with these ids that match."""
+        """The pks of the first `limit` points with these ids that match; called at the beginning
+        of an operation."""
+        if ids is not None and expression is None and limit is None:  # who asks for no state
+            found = pks_of_ids(self._write.connection, ids)
+            return np.sort(np.fromiter(found.values(), np.int64, len(found)))
+        self.note_committed()
         view = self._view()
         if ids is None and expression is not None and self._tells_touched:
             return self._matching(view, expression)
@@ -225,6 +230,7 @@ class Transaction:
         strict: bool,
     ) -> int:
         def change() -> int:
+            self._overlay.note_committed()  # for the slots of vectors
             pks = self._named(ids, expression, strict)
             named = [named_space(self._write.connection, name) for name in spaces]
             storage.delete_vectors(self._write, pks, named, self._overlay)
@@ -268,7 +274,6 @@ class Transaction:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
-        self._overlay.note_committed()
         expression = self._without_expired(ids, expression)
         pks = self._overlay.chosen(ids, expression, limit)
         storage.delete(self._write, pks)
@@ -276,7 +281,6 @@ class Transaction:
 
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
-        self._overlay.note_committed()
 
         def merged(content: Content) -> Content:
             return replace(content, payload=merge_payload(content.payload, payload))
@@ -307,7 +311,6 @@ class Transaction:
     ) -> Ints:
         """The pks of the points with these ids that match, each once, ascending. strict: raise
         NotFoundError for ids that don't exist."""
-        self._overlay.note_committed()
         expression = self._without_expired(ids, expression)
         if strict and ids is not None:
             known = pks_of_ids(self._write.connection, ids)

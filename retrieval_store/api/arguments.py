@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.arrays import Matrix, SparseVector, distinct
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import (
     Payload,
@@ -227,7 +227,7 @@ def _are_indices(places: Any) -> bool:
     if not len(places):
         return True
     whole = places.dtype.kind in "iu" and places.min() >= 0 and places.max() < MAX_INDICES
-    return bool(whole) and len(np.unique(places)) == len(places)
+    return bool(whole) and len(distinct(places)) == len(places)
 
 
 def _array_of(vectors: Any, name: str) -> Any:

@@ -36,6 +36,7 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
     bits_at,
+    distinct,
 )
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import (
@@ -507,7 +508,7 @@ def _search(
         at += len(some)
     if len(slots) > most:
         slots = slots[np.argpartition(-scores, most)[:most]]
-    slots = np.unique(slots)
+    slots = distinct(slots)
     return nearest_of(slots, exact_distances(query, length, matrix, slots, model.metric), k)
 
 

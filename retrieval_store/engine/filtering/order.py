@@ -14,7 +14,7 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.arrays import Bools, Ints, union
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import (
@@ -83,7 +83,8 @@ def _leave_foremost(parts: Sequence[_Part], found: list[Ints], limit: int) -> No
         value for i, (one, _) in enumerate(parts) if i != largest for value in one.scalars(found[i])
     ]
     foremost = postings.foremost(counts, limit + len(others))
-    found[largest] = np.union1d(foremost, postings.numbers_of(others, loose=True)).astype(np.int64)
+    numbers = np.array(postings.numbers_of(others, loose=True), np.int64)
+    found[largest] = union(foremost, numbers)
 
 
 def _counted(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Part]:

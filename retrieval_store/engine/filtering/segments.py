@@ -34,6 +34,7 @@ from retrieval_store.base.arrays import (
     in_range,
     own_bytes,
     stable_order,
+    union,
 )
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.filters.columns import (
@@ -187,7 +188,7 @@ def both(one: FoundRows, other: FoundRows) -> FoundRows | None:
         return None
     start = max(a.run[0], b.run[0])
     run = start, max(start, min(a.run[1], b.run[1]))
-    held = np.intersect1d(a.held, b.held) if len(a.over) else a.held
+    held = _common(a.held, b.held) if len(a.over) else a.held
     lowest = RowsInRuns(groups, [run])
     count = lowest.count(a.over)
     assert count is not None
@@ -212,8 +213,8 @@ def found_rows(
     over, held = gone, NO_PLACES
     if changed:
         for upper, its in zip(in_runs[1:], rows[1:], strict=True):
-            over = np.union1d(over, its)
-            held = np.union1d(held[~np.isin(held, its)], upper.listed())
+            over = union(over, its)
+            held = union(held[~np.isin(held, its)], upper.listed())
         over, held = over[over < height], held[(held < height) & ~np.isin(held, gone)]
     count = lowest.count(over)
     assert count is not None
@@ -815,7 +816,7 @@ class TokenSegment:
         if not known or (every and len(known) < len(set(tokens))):
             return Texts(self, np.empty(0, np.int64))
         lists = sorted((self._with(number) for number in known), key=len)
-        join = _common if every else np.union1d
+        join = _common if every else union
         return Texts(self, reduce(join, lists))
 
     def with_phrase(self, tokens: Sequence[str]) -> "Texts":
@@ -856,7 +857,7 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
     some = np.array([type(item) is str for item in items], np.bool_)
     owners = owners[some]
     texts: list[tuple[str, ...]] = [(item,) for item in items if type(item) is str]
-    if column.together and len(owners) > len(np.unique(owners)):
+    if column.together and (owners[1:] == owners[:-1]).any():
         owners, texts = _together(owners, texts)
     distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     of_text = column.tokens.of_text

@@ -32,7 +32,9 @@ class Reranker(Protocol):
     """Says how well documents answer a query."""
 
     def __call__(self, query: str, documents: Sequence[str], /) -> Any:
-        """(n,) numbers for n documents, greater for a better one."""
+        """(n,) numbers for n documents, greater for a better one. An attribute `usual_weight`, from
+        0 to 1, says what they count beside the scores of the query that found the documents, 1
+        without it: see `retrieval_store.Rerank`."""
 
 
 Scorer: TypeAlias = Callable[[str, list[str]], Floats]

@@ -106,12 +106,16 @@ class Rerank:
 
     reranker: an object that `retrieval_store.Reranker` describes, or the name of a registered one.
     candidates: how many of the best hits it reads; None is 50, or as many as are wanted. query: the
-    text, or one for each query, that documents are compared with; None takes `query_texts`.
+    text, or one for each query, that documents are compared with; None takes `query_texts`. weight:
+    what the re-ranker counts, from 0 to 1, beside the query's own scores, which count the rest,
+    both brought from their least … greatest among the hits to 0 … 1; None is what the re-ranker's
+    `usual_weight` says, or 1: then its scores are left as they are.
     """
 
     reranker: Any
     candidates: int | None = None
     query: str | Sequence[str] | None = None
+    weight: float | None = None
 
     @classmethod
     def comparing(cls, rerank: "Rerank | Any", texts: str | Sequence[str] | None) -> "Rerank":

@@ -15,7 +15,7 @@ from retrieval_store.api.query import Rerank, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.validation import quote, whole_number
+from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
 from retrieval_store.query.query import Query, queries_of
 from retrieval_store.query.types import Hits
@@ -28,11 +28,13 @@ NAMES_KEPT = 8
 @dataclass(frozen=True, slots=True)
 class Reranking:
     """Puts hits in the order of a re-ranker. texts: what documents are compared with, one for each
-    query; wanted: the window of hits in the new order."""
+    query; wanted: the window of hits in the new order; weight: what the re-ranker counts beside the
+    scores that hits have."""
 
     score: Scorer
     texts: list[str]
     wanted: Window
+    weight: float = 1.0
 
     def of(self, hits: Sequence[Hits]) -> list[Hits]:
         """The hits of each query in the wanted window, with new scores. Hits without a document
@@ -62,9 +64,16 @@ class Reranking:
         scores = np.full(len(documents), np.nan)
         if readable:
             texts = [cast(str, documents[i]) for i in readable]
-            scores[readable] = self.score(text, texts)
+            scores[readable] = self._weighed(self.score(text, texts), hits.scores[readable])
         order = np.argsort(-scores, kind="stable")  # NaN comes last
         return order, scores[order]
+
+    def _weighed(self, scores: Floats, before: Floats) -> Floats:
+        """The scores of the re-ranker, together with those before where these count, too."""
+        if self.weight == 1.0:
+            return scores
+        together: Floats = self.weight * _scaled(scores) + (1.0 - self.weight) * _scaled(before)
+        return together
 
     def _wanted(self, hits: Hits, order: Ints, scores: Floats) -> Hits:
         if self.wanted.min_score is not None:
@@ -93,13 +102,27 @@ def reranked_question(
             f"candidates of rerank is {depth}, expected {window.depth} or more: so many are "
             "n_results and offset"
         )
-    scorer = scorer_of(
-        _reranker_named(reranker) if isinstance(reranker, str) else reranker, "rerank"
-    )
+    if isinstance(reranker, str):
+        reranker = _reranker_named(reranker)
+    scorer = scorer_of(reranker, "rerank")
     question = ask(replace(window, count=depth, offset=0, min_score=None))
-    return question, Reranking(
-        scorer, _texts_to_compare(rerank.query, queries_of(question.steps)), window
-    )
+    texts = _texts_to_compare(rerank.query, queries_of(question.steps))
+    return question, Reranking(scorer, texts, window, _weight_of(rerank, reranker))
+
+
+def _weight_of(rerank: Rerank, reranker: Any) -> float:
+    """What a re-ranker counts: as the caller says, else as it says itself."""
+    usual = getattr(reranker, "usual_weight", 1.0)
+    return fraction(usual if rerank.weight is None else rerank.weight, "weight of rerank")
+
+
+def _scaled(scores: Floats) -> Floats:
+    """Numbers brought from their least … greatest to 0 … 1, or all to 1."""
+    least, greatest = scores.min(initial=np.inf), scores.max(initial=-np.inf)
+    if not greatest > least:
+        return np.ones(len(scores))
+    scaled: Floats = (scores - least) / (greatest - least)
+    return scaled
 
 
 def _texts_to_compare(texts: Any, queries: int) -> list[str]:

@@ -234,3 +234,51 @@ def test_what_cannot_be_is_refused(trees, given, error, message):
 def test_vectors_alone_have_no_text_to_compare_with(trees):
     with pytest.raises(InvalidArgumentError, match="rerank needs texts to compare"):
         trees.query(query_embeddings=[np.ones(8)], rerank=share_of_letters)
+
+
+def scaled(numbers):
+    """Numbers from 0 to 1."""
+    return (numbers - numbers.min()) / (numbers.max() - numbers.min())
+
+
+def test_a_weight_leaves_the_rest_to_the_scores_of_the_query(trees):
+    given = {"query_embeddings": [np.ones(8)], "query_texts": "oak maple", "mode": "hybrid"}
+    before = trees.query(n_results=50, include=["documents"], **given)
+    kept = [i for i, one in enumerate(before["documents"][0]) if one]
+    documents = [before["documents"][0][i] for i in kept]
+    scores = np.array(before["scores"][0])[kept]
+    read = np.array(share_of_letters("oak maple", documents))
+    for weight in (0, 0.25, 0.5):
+        found = trees.query(
+            n_results=len(kept), rerank=Rerank(share_of_letters, weight=weight), **given
+        )
+        together = (1 - weight) * scaled(scores) + weight * scaled(read)
+        order = np.argsort(-together, kind="stable")
+        assert found["ids"][0] == [before["ids"][0][kept[i]] for i in order]
+        assert found["scores"][0] == pytest.approx(together[order])
+
+
+@pytest.mark.embedded
+def test_a_reranker_says_what_it_weighs_and_the_caller_decides(trees):
+    class Modest:
+        usual_weight = 0.25
+
+        def __call__(self, query, documents):
+            return share_of_letters(query, documents)
+
+    given = {"query_texts": "oak maple", "mode": "text", "n_results": 20}
+    modest = trees.query(rerank=Modest(), **given)
+    assert modest["scores"] == trees.query(rerank=Rerank(Modest(), weight=0.25), **given)["scores"]
+    alone = trees.query(rerank=Rerank(Modest(), weight=1), **given)
+    assert alone["scores"] == trees.query(rerank=share_of_letters, **given)["scores"]
+    assert alone["scores"] != modest["scores"]
+    for wrong in (-0.1, 1.5, "half", True):
+        with pytest.raises(InvalidArgumentError, match="weight of rerank"):
+            trees.query(rerank=Rerank(share_of_letters, weight=wrong), **given)
+
+
+@pytest.mark.embedded
+def test_equal_scores_of_a_reranker_leave_the_order(trees):
+    given = {"query_texts": "oak maple", "mode": "text", "n_results": 20}
+    equal = Rerank(lambda query, documents: [3] * len(documents), weight=0.5)
+    assert trees.query(rerank=equal, **given)["ids"] == trees.query(**given)["ids"]

@@ -89,7 +89,12 @@ if TYPE_CHECKING:
     from retrieval_store.loaders.images import ImageLoader, TextLoader
     from retrieval_store.plugins import register_embedding_function
     from retrieval_store.query.reasons import Reason, Reasons
-    from retrieval_store.rerankers import CrossEncoderReranker, Reranker, SimilarityReranker
+    from retrieval_store.rerankers import (
+        CrossEncoderReranker,
+        Reranker,
+        SimilarityReranker,
+        TokenReranker,
+    )
 
 __version__ = "0.2.0"
 __all__ = [
@@ -156,6 +161,7 @@ __all__ = [
     "Stats",
     "StoreStats",
     "TextLoader",
+    "TokenReranker",
     "URIs",
     "UpdateCollectionMetadata",
     "UpdateMetadata",
@@ -245,6 +251,7 @@ _HOMES = {
     "Reranker": "retrieval_store.rerankers",
     "CrossEncoderReranker": "retrieval_store.rerankers",
     "SimilarityReranker": "retrieval_store.rerankers",
+    "TokenReranker": "retrieval_store.rerankers",
     "restore": "retrieval_store.api.client",
     "MiniLMEmbedding": "retrieval_store.embeddings.onnx.functions",
     "OnnxEmbedding": "retrieval_store.embeddings.onnx.functions",

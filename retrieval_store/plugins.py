@@ -56,6 +56,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     RERANKERS: {
         "cross-encoder": "retrieval_store.rerankers:CrossEncoderReranker",
         "similarity": "retrieval_store.rerankers:SimilarityReranker",
+        "tokens": "retrieval_store.rerankers:TokenReranker",
     },
     READERS: {  # by the ending of files
         "txt": "retrieval_store.readers.markup:read_text",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.base.validation import quote
@@ -96,6 +96,22 @@ def _embed(model: Any, texts: list[str]) -> tuple[Matrix, Ints]:
     np.clip(ids, 0, len(model.embedding) - 1, out=ids)
     pooled: Matrix = model.avg_pool(model.embedding[ids].astype(np.float32, copy=False), counted)
     return pooled, np.fromiter(map(sum, masks), np.int64, len(masks))
+
+
+def tokens_of(texts: Sequence[str], longest: int) -> list[Ints]:
+    """The numbers of the tokens of each text's first characters, each once. Like an embedding
+    function it raises MissingDependencyError without the package."""
+    model = _load_model(max(DIMENSIONS))
+    found = (model.tokenize([text[:longest]])[0].ids for text in texts)  # together it pads them
+    return [np.unique(np.array(ids, np.int64).clip(0, len(model.embedding) - 1)) for ids in found]
+
+
+def vectors_of(tokens: Ints) -> tuple[Matrix, Floats]:
+    """The vectors of tokens, of length 1, and the lengths that they had."""
+    vectors = _load_model(max(DIMENSIONS)).embedding[tokens].astype(np.float32)
+    lengths = np.linalg.norm(vectors, axis=1)
+    np.divide(vectors, lengths[:, None], out=vectors, where=lengths[:, None] > 0)
+    return vectors, lengths.astype(np.float64)
 
 
 def _load_model(dimensions: int) -> Any:

@@ -1,9 +1,11 @@
 """Re-ranking: the order is the re-ranker's, over the hits that the same query gives without it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from retrieval_store import Rerank, evaluate
+from retrieval_store import Rerank, TokenReranker, evaluate
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RerankerError
 
 WORDS = ["ash", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine"]
@@ -282,3 +284,56 @@ def test_equal_scores_of_a_reranker_leave_the_order(trees):
     given = {"query_texts": "oak maple", "mode": "text", "n_results": 20}
     equal = Rerank(lambda query, documents: [3] * len(documents), weight=0.5)
     assert trees.query(rerank=equal, **given)["ids"] == trees.query(**given)["ids"]
+
+
+def token_scores(query, documents):
+    """What `TokenReranker` says it returns, token by token, by the package's own model."""
+    import wordllama
+
+    folder = Path(wordllama.__file__).parent
+    model = wordllama.WordLlama.load(cache_dir=folder, trunc_dim=256, disable_download=True)
+
+    def vectors(text):
+        numbers = sorted(set(model.tokenize([text])[0].ids))
+        return [model.embedding[one].astype(np.float64) for one in numbers]
+
+    def cosine(one, other):
+        return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+    asked = vectors(query)
+    weights = np.array([np.linalg.norm(one) for one in asked])
+    return [
+        sum(
+            weight * max(cosine(one, other) for other in vectors(text))
+            for one, weight in zip(asked, weights, strict=True)
+        )
+        / weights.sum()
+        for text in documents
+    ]
+
+
+@pytest.mark.local
+def test_the_reranker_of_tokens_takes_the_nearest_of_each():
+    query = "undo the last drawing"
+    documents = ["Cancel the most recent stroke.", "A turtle is an animal.", query]
+    scores = TokenReranker()(query, documents)
+    assert scores == pytest.approx(token_scores(query, documents), abs=1e-5)
+    assert scores.argmax() == 2 and scores[2] == pytest.approx(1, abs=1e-5)
+    assert scores.argmin() == 1
+    assert TokenReranker()("", ["text", ""]).tolist() == [0, 0]
+    assert TokenReranker()(query, []).tolist() == []
+    assert TokenReranker()(query, ["", query]).tolist() == pytest.approx([0, 1], abs=1e-5)
+
+
+@pytest.mark.embedded
+def test_the_reranker_of_tokens_is_known_by_name_and_leaves_the_query_a_say(trees):
+    given = {"query_texts": "oaks and maples", "query_embeddings": [np.ones(8)], "mode": "hybrid"}
+    named, made = (
+        trees.query(n_results=20, rerank=one, **given)
+        for one in ("tokens", Rerank(TokenReranker(), weight=0.4))
+    )
+    assert (named["ids"], named["scores"]) == (made["ids"], made["scores"])
+    alone = trees.query(n_results=20, rerank=Rerank("tokens", weight=1), **given)
+    expected = TokenReranker()("oaks and maples", alone["documents"][0])
+    assert alone["scores"][0] == pytest.approx(expected)
+    assert alone["scores"] != made["scores"]

@@ -57,7 +57,11 @@ PLACES = (
     "git/RelNotes/2.3?.0.txt",
 )
 Settings = dict[str, Any]
-MODES: dict[str, Settings] = {"default": {}, "hybrid": {"mode": "hybrid"}}
+MODES: dict[str, Settings] = {
+    "default": {},
+    "hybrid": {"mode": "hybrid"},
+    "re-ranked": {"mode": "hybrid", "rerank": "tokens"},
+}
 
 
 def copied(docs: Iterable[Path], folder: Path) -> list[str]:

@@ -36,7 +36,6 @@ import errno
 import gc
 import mmap
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -123,6 +122,8 @@ def flush(file: IO[Any]) -> None:
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory of ours with all that is in it, as far as that is possible."""
+    import shutil  # which loads what unpacks archives
+
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():  # as where an error that nobody looks at any more holds a map
         gc.collect()

@@ -7,7 +7,6 @@ warns of network file systems, to whose locks a store can't be trusted.
 
 import os
 import re
-import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -92,6 +91,8 @@ def private_folder(beside: Path | None) -> Iterator[Path]:
     """A new directory for one call, in `beside` or among the system's temporary files. It is
     deleted afterwards, except what was moved away; if the process dies before, by the next
     `remove_lost_folders`. A lock on the directory itself marks its owner."""
+    import tempfile  # with shutil, which removes it, even when no file can be opened any more
+
     parent = Path(tempfile.gettempdir()) if beside is None else beside
     remove_lost_folders(parent)
     process = os.getpid()

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from functools import cache
@@ -58,9 +59,9 @@ def directory() -> Path:
     processes that it starts: a snapshot in a cache of Hugging Face's."""
     if "TEST_MINILM" in os.environ:
         return Path(os.environ["TEST_MINILM"])
-    made = tempfile.TemporaryDirectory(prefix="minilm-")
-    atexit.register(made.cleanup)
-    folder = Path(made.name) / f"models--{OFFICIAL.repository.replace('/', '--')}"
+    made = tempfile.mkdtemp(prefix="minilm-")  # forks forget who holds a TemporaryDirectory
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    folder = Path(made) / f"models--{OFFICIAL.repository.replace('/', '--')}"
     folder = folder / "snapshots" / OFFICIAL.revision
     (folder / "onnx").mkdir(parents=True)
     (folder / "tokenizer.json").symlink_to(weights_folder() / "tokenizer.json")

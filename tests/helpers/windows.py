@@ -85,8 +85,16 @@ def pretend(whole: bool = False) -> None:
         c_void_p=ctypes.c_void_p,
         create_string_buffer=ctypes.create_string_buffer,
     )
-    shutil._use_fd_functions = False  # type: ignore[attr-defined]
+    _remove_by_paths()
     _replace_functions()
+
+
+def _remove_by_paths() -> None:
+    """Let `shutil.rmtree` do without descriptors, as on Windows. Newer Pythons choose once."""
+    chosen: Any = shutil
+    chosen._use_fd_functions = False
+    if hasattr(chosen, "_rmtree_impl"):
+        chosen._rmtree_impl = chosen._rmtree_unsafe
 
 
 def _caller() -> str | None:

@@ -23,6 +23,7 @@ from PIL import Image
 import retrieval_store
 from retrieval_store.agents.mcp import SharedTools, StoreServer
 from tests.helpers import PATIENCE, ROOT
+from tests.helpers.processes import ends_within_patience
 
 COMMAND = [sys.executable, "-m", "retrieval_store", "mcp"]
 HELLO = {
@@ -92,21 +93,6 @@ def store(tmp_path):
         notes = client.create_collection("notes")
         notes.add(["a", "b/c#0"], documents=["the cat sat", "the dog ran"])
     return tmp_path / "store"
-
-
-def ends_within_patience(process):
-    """Whether a process ends, which isn't a child of this one."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        try:
-            os.kill(process, 0)
-            with open(f"/proc/{process}/stat", encoding="ascii") as file:
-                if file.read().split()[2] == "Z":
-                    return True
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_a_client_that_starts_it_gets_the_tools_and_their_answers(start, store):

@@ -4,6 +4,7 @@ it, run by its name.
 They print one line for each thing that has happened, which the test reads.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from tests.helpers.tuned import eager_indexes
 
 BATCH = 5
 DIMENSION = 8
+LINUX = sys.platform == "linux"
 POINTS = 60  # of which all versions are alike
 THREADS = 6  # that add at once
 TURNS = 7  # points of which each transaction changes all
@@ -48,6 +50,26 @@ def running(function, *arguments: object, eager: bool = False) -> Iterator[subpr
     finally:
         process.kill()
         process.communicate()
+
+
+def ends_within_patience(process: int) -> bool:
+    """Whether a process ends, which isn't a child of this one."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            os.kill(process, 0)
+            if LINUX and _is_zombie(process):
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _is_zombie(process: int) -> bool:
+    """Whether it has ended, and nobody has asked how: in containers nobody may."""
+    told = Path(f"/proc/{process}/stat").read_text()
+    return told.rpartition(")")[2].split()[0] == "Z"
 
 
 def opened(path: str) -> retrieval_store.Collection:

@@ -5,7 +5,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from retrieval_store.errors import DataLoaderError
 from retrieval_store.readers.child import ReaderProcess
 from retrieval_store.readers.files import read_bytes, read_file
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import ROOT
+from tests.helpers.processes import ends_within_patience
 from tests.readers import files
 
 LINUX = sys.platform == "linux"
@@ -109,19 +109,7 @@ sys.stdin.read()
         pid = int(program.stdout.readline())
         os.kill(pid, 0)
         program.kill()
-    end = time.monotonic() + PATIENCE
-    while is_running(pid):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return state.stdout.strip()[:1] not in ("", "Z")
+    assert ends_within_patience(pid)
 
 
 BODY = "word/document.xml"

@@ -1,4 +1,5 @@
-"""The compiled passes without Python around them: under sanitizers, and for another processor."""
+"""The compiled passes without Python around them: under sanitizers, for another processor, and for
+Windows."""
 
 import shutil
 import subprocess
@@ -14,11 +15,13 @@ SANITIZERS = "address,undefined,float-cast-overflow,integer-divide-by-zero"
 SANITIZED = [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all"]
 ARM = "aarch64-linux-gnu-gcc"
 EMULATOR = "qemu-aarch64"
+WINDOWS = "x86_64-w64-mingw32-gcc"
+WINE = "wine"
 
 
 def compared(tmp_path, compiler, options, *runner):
     """What the comparison of all instruction sets prints, built by that compiler."""
-    program, sources = tmp_path / "compare", sorted(SOURCES.glob("*.c"))
+    program, sources = tmp_path / "compare.exe", sorted(SOURCES.glob("*.c"))
     strict = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{SOURCES}"]
     build = [compiler, *strict, *options, HERE / "compare.c", *sources, "-o", program, "-lm"]
     subprocess.run(list(map(str, build)), check=True)
@@ -36,7 +39,20 @@ def test_no_pass_loses_a_row_or_touches_what_is_not_its_own(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not FULL, reason="a cross compiler and an emulator: tried by a full run")
 def test_arm_processors_find_the_same(tmp_path):
-    if shutil.which(ARM) is None or shutil.which(EMULATOR) is None:
-        pytest.skip(f"{ARM} or {EMULATOR} isn't there (Debian: gcc-aarch64-linux-gnu, qemu-user)")
+    skip_without(ARM, EMULATOR, "gcc-aarch64-linux-gnu, qemu-user")
     told = compared(tmp_path, ARM, ["-static"], EMULATOR)
     assert " neon" in told and told.endswith(": 0 wrong\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FULL, reason="a cross compiler and an emulator: tried by a full run")
+def test_windows_finds_the_same(tmp_path, monkeypatch):
+    skip_without(WINDOWS, WINE, "gcc-mingw-w64-x86-64, wine, wine64")
+    monkeypatch.setenv("WINEPREFIX", str(tmp_path / "wine"))
+    told = compared(tmp_path, WINDOWS, ["-static"], WINE)
+    assert " scalar" in told and told.endswith(": 0 wrong\n")
+
+
+def skip_without(compiler, runner, packages):
+    if shutil.which(compiler) is None or shutil.which(runner) is None:
+        pytest.skip(f"{compiler} or {runner} isn't there (Debian: {packages})")

@@ -4,7 +4,7 @@
 
 Run in an environment with `retrieval-store[standard,minilm,server]`. What a package brings is read
 from the metadata of what is installed, as are its makers, licence and sources; `SAID_ELSEWHERE` has
-what two of them leave out.
+what some of them leave out.
 """
 
 import re
@@ -18,6 +18,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "installed.md"
 BLOCK = re.compile(r"(<!-- generated -->\n).*?(<!-- /generated -->)", re.DOTALL)
 EXTRAS = {"": "all", "standard": "`standard`", "minilm": "`minilm`", "server": "`server`"}
 SAID_ELSEWHERE = {  # maker, licence, sources: by the sources, where the metadata says nothing
+    "google-re2": ("", "BSD-3-Clause", ""),
+    "httpx": ("", "BSD-3-Clause", ""),
     "orjson": ("ijl", "", ""),
     "protobuf": ("Google", "", "https://github.com/protocolbuffers/protobuf"),
     "py_rust_stemmers": ("Qdrant", "MIT", "https://github.com/qdrant/py-rust-stemmers"),
@@ -26,7 +28,13 @@ SAID_ELSEWHERE = {  # maker, licence, sources: by the sources, where the metadat
     "wordllama": ("", "MIT", "https://github.com/dleemiller/WordLlama"),
 }
 CODE = r"https://github\.com/(?!sponsors/)[^/]+/[^/]+/?$"
-SHORT = {"Apache Software License": "Apache-2.0", "BSD License": "BSD", "MIT License": "MIT"}
+SHORT = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache Software License": "Apache-2.0",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "any-OSI": "any that the Open Source Initiative approves",
+}
 
 
 def brought_by(extra: str) -> set[str]:

@@ -1,20 +1,22 @@
 """WordLlama: small static text embeddings with their weights in the package, so nothing is
 downloaded.
 
-They embed tens of thousands of short texts a second on one core.
+They embed tens of thousands of short texts a second on one core. Of the package two files are read,
+the vectors of its tokens and the tokenizer; none of its code runs, which is compiled, and hasn't
+wheels for each Python and processor. The files are the same in all its versions.
 """
 
 import importlib.util
 import json
-import logging
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from retrieval_store.base.arrays import Floats, Ints, Matrix
+from retrieval_store.base.arrays import Floats, Ints, Matrix, distinct
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.base.validation import quote
@@ -27,13 +29,29 @@ DIMENSIONS = (64, 128, 256)
 MAX_TOKENS = 256
 LONGEST_TOKEN = 16  # characters, in its vocabulary
 MAX_CHARACTERS = (MAX_TOKENS + 8) * LONGEST_TOKEN  # with some more, as the last token may be cut
-_models: dict[int, Any] = {}
+TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
+WEIGHTS, TENSOR = "weights/l2_supercat_256.safetensors", "embedding.weight"
+SHAPE = (32_000, max(DIMENSIONS))  # of the tensor: tokens, and the numbers of each
+LONGEST_HEADER = 1 << 16  # bytes, of a file of one tensor
+TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
+
+
+class _Model(NamedTuple):
+    """tokenizer: pads texts that it is given together to the longest; embedding: SHAPE, float16,
+    the vectors of tokens, mapped from their file, and so in memory once for all processes."""
+
+    tokenizer: Any
+    embedding: npt.NDArray[np.float16]
+
+    def tokenize(self, texts: list[str]) -> Any:
+        """The tokens of each text."""
+        return self.tokenizer.encode_batch(texts, add_special_tokens=False)
+
+
+_models: list[_Model] = []  # one, once it is loaded
 _loading = Lock()
 # A child must not wait for a thread of its parent's.
 at_fork(after_in_child=lambda: globals().update(_loading=Lock()))
-WEIGHTS, TENSOR = "weights/l2_supercat_256.safetensors", "embedding.weight"
-LONGEST_HEADER = 1 << 16  # bytes, of a file of one tensor
-TEXTS_AT_ONCE = 64  # 64 texts of 256 tokens of 256 numbers are 16 MB
 
 
 class WordLlamaEmbedding(ComparedByCosine):
@@ -66,98 +84,92 @@ class WordLlamaEmbedding(ComparedByCosine):
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
         """How many tokens each of the texts has."""
-        model = _load_model(self._dimensions)  # which pads texts that it is given together
+        model = _load_model()
         return [len(model.tokenize([text])[0]) for text in texts]
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dimensions) float32 for n texts."""
         require_strings(input, "WordLlama")
-        model = _load_model(self._dimensions)
+        model = _load_model()
         vectors = np.empty((len(input), self._dimensions), np.float32)
         seen = np.empty(len(input), np.int64)
         for start in range(0, len(input), TEXTS_AT_ONCE):
             some = [text[:MAX_CHARACTERS] for text in input[start : start + TEXTS_AT_ONCE]]
             rows = slice(start, start + len(some))
-            vectors[rows], seen[rows] = _embed(model, some)
+            vectors[rows], seen[rows] = _embed(model, some, self._dimensions)
         tell_of_lengths("wordllama", MAX_TOKENS, input, seen, MAX_CHARACTERS)
-        # Normalised here, since the model's own way makes NaN of a text without tokens.
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors
 
 
-def _embed(model: Any, texts: list[str]) -> tuple[Matrix, Ints]:
-    """The mean of the first tokens of each text: `embed` of the model, which has no limit; and how
-    many tokens each has."""
+def _embed(model: _Model, texts: list[str], dimensions: int) -> tuple[Matrix, Ints]:
+    """The mean of the first tokens of each text, and how many tokens each has."""
     found = model.tokenize(texts)
     ids = np.array([one.ids[:MAX_TOKENS] for one in found], np.int32)
     masks = [one.attention_mask for one in found]  # all are padded to the longest
-    counted = np.array([mask[:MAX_TOKENS] for mask in masks], np.float32)
+    counted = np.array([mask[:MAX_TOKENS] for mask in masks], np.float32)[..., np.newaxis]
     np.clip(ids, 0, len(model.embedding) - 1, out=ids)
-    pooled: Matrix = model.avg_pool(model.embedding[ids].astype(np.float32, copy=False), counted)
+    vectors = model.embedding[:, :dimensions][ids].astype(np.float32)
+    of_each = np.maximum(counted.sum(axis=1), 1.0)
+    pooled: Matrix = np.sum(vectors * counted, axis=1, dtype=np.float32) / of_each
     return pooled, np.fromiter(map(sum, masks), np.int64, len(masks))
 
 
 def tokens_of(texts: Sequence[str], longest: int) -> list[Ints]:
     """The numbers of the tokens of each text's first characters, each once. Like an embedding
     function it raises MissingDependencyError without the package."""
-    model = _load_model(max(DIMENSIONS))
+    model = _load_model()
     found = (model.tokenize([text[:longest]])[0].ids for text in texts)  # together it pads them
-    return [np.unique(np.array(ids, np.int64).clip(0, len(model.embedding) - 1)) for ids in found]
+    return [distinct(np.array(ids, np.int64).clip(0, len(model.embedding) - 1)) for ids in found]
 
 
 def vectors_of(tokens: Ints) -> tuple[Matrix, Floats]:
     """The vectors of tokens, of length 1, and the lengths that they had."""
-    vectors = _load_model(max(DIMENSIONS)).embedding[tokens].astype(np.float32)
+    vectors = _load_model().embedding[tokens].astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1)
     np.divide(vectors, lengths[:, None], out=vectors, where=lengths[:, None] > 0)
     return vectors, lengths.astype(np.float64)
 
 
-def _load_model(dimensions: int) -> Any:
+def _load_model() -> _Model:
     """The model, read once a process: that takes longer than to make a client and a collection."""
     with _loading:
-        if dimensions not in _models:
-            _models[dimensions] = _load(dimensions)
-    return _models[dimensions]
+        if not _models:
+            _models.append(_load())
+    return _models[0]
 
 
-def _load(dimensions: int) -> Any:
-    spec = importlib.util.find_spec("wordllama")
+def _load() -> _Model:
+    spec = importlib.util.find_spec("wordllama")  # which imports nothing of it
     if spec is None or spec.origin is None:
         raise MissingDependencyError(
             "the default embedding function needs the package wordllama: "
             'pip install "retrieval-store[standard]", or pass embedding_function= of your own'
         )
-    # The package configures the root logger when it is imported; that is the application's to do.
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        from wordllama import WordLlama
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
+    from tokenizers import Tokenizer
+
     folder = Path(spec.origin).parent
-    model = WordLlama.load(cache_dir=folder, trunc_dim=dimensions, disable_download=True)
-    model.embedding = _mapped(folder / WEIGHTS, model.embedding)
-    return model
-
-
-def _mapped(path: Path, loaded: Any) -> Any:
-    """The vectors of the words as they are in their file, mapped: half as large as what was loaded,
-    and in memory once for all processes. Means of them are the same, since float32 has every number
-    of float16. What was loaded, where the file is another one than is known here."""
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, LONGEST_HEADER)))
-        about = header[TENSOR]
-        start, shape = 8 + length + about["data_offsets"][0], tuple(about["shape"])
-        mapped = np.memmap(path, "<f2", "r", start, shape) if about["dtype"] == "F16" else None
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
-        return loaded
-    if mapped is None or mapped.shape != (len(loaded), mapped.shape[-1]):
-        return loaded
-    rows = np.asarray(mapped)[:, : loaded.shape[1]]
-    same = rows.shape == loaded.shape and np.array_equal(rows[::997], loaded[::997])
-    return rows if same else loaded
+        embedding = _mapped(folder / WEIGHTS)
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    except Exception as error:  # that of a tokenizer is of no class of its own
+        raise MissingDependencyError(
+            f"the package wordllama in {folder} has other files than those of its versions .2 to "
+            f".4, which the default embedding function reads: {error}"
+        ) from error
+    tokenizer.enable_padding()
+    tokenizer.no_truncation()
+    return _Model(tokenizer, embedding)
+
+
+def _mapped(path: Path) -> npt.NDArray[np.float16]:
+    """The tensor in a file of safetensors, mapped; ValueError for another than is known here."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        header = json.loads(file.read(min(length, LONGEST_HEADER)))
+    about = header[TENSOR]
+    if about["dtype"] != "F16" or tuple(about["shape"]) != SHAPE:
+        raise ValueError(f"{path} holds {about['dtype']}, {about['shape']}")
+    start = 8 + length + about["data_offsets"][0]
+    return np.memmap(path, "<f2", "r", start, SHAPE)

@@ -63,7 +63,7 @@ def test_the_share_that_is_told_is_that_of_tokens_which_are_not_read(client, war
     with models.collect_cuts() as cuts:
         embed([SHORT, *TEXTS])
     (cut,) = cuts
-    tokenizer = models.wordllama_model(256).tokenizer
+    tokenizer = models.wordllama_model().tokenizer
     tokens = sum(
         sum(tokenizer.encode(text, add_special_tokens=False).attention_mask)
         for text in TEXTS

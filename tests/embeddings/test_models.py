@@ -1,8 +1,10 @@
 """Embedding functions around real models: MiniLM, OpenCLIP's architecture, a SPLADE model made here,
 and both frameworks' embeddings."""
 
+import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -346,29 +348,58 @@ def test_a_cross_encoder_puts_hits_in_order(cross_encoder):
 # wordllama
 
 
-@pytest.mark.parametrize("dimensions", [64, 256])
-def test_wordllama_maps_the_vectors_of_its_words_and_means_of_them_are_the_same(dimensions):
+@pytest.mark.parametrize("dimensions", [64, 128, 256])
+@pytest.mark.skipif(
+    version("wordllama") < "0.4", reason="this version has another way to its own embeddings"
+)
+def test_wordllama_embeds_as_its_own_package_does(dimensions):
     from wordllama import WordLlama
 
-    embed, texts = WordLlamaEmbedding(dimensions), [*ANIMALS, "", "many words " * 50]
-    found = embed(texts)
-    mapped = models.wordllama_model(dimensions).embedding
-    while isinstance(mapped.base, np.ndarray):
-        mapped = mapped.base
-    assert isinstance(mapped, np.memmap)
+    texts = [*ANIMALS, "", "many words " * 50, "x", "Zürich 東京 \U0001f600"] * 20
     folder = Path(sys.modules[WordLlama.__module__].__file__).parent
     loaded = WordLlama.load(cache_dir=folder, trunc_dim=dimensions, disable_download=True)
     means = loaded.embed(texts, norm=False, pool_embeddings=True)
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     expected = np.divide(means, lengths, out=np.zeros_like(means), where=lengths > 0)
-    assert np.array_equal(found, expected)
+    assert np.array_equal(WordLlamaEmbedding(dimensions)(texts), expected)
+
+
+def test_wordllama_maps_the_vectors_of_its_tokens_and_runs_no_code_of_the_package():
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN_WORDLLAMA], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["memmap", "no"], done.stderr
+
+
+PLAIN_WORDLLAMA = """
+import sys
+from retrieval_store import WordLlamaEmbedding
+from tests.helpers.models import wordllama_model
+WordLlamaEmbedding()(["a text"])
+print(type(wordllama_model().embedding).__name__, "yes" if "wordllama" in sys.modules else "no")
+"""
+MAPPED = b'{"embedding.weight":{"dtype":"F16","shape":[32000,256],"data_offsets":[0,16384000]}}'
 
 
 @pytest.mark.parametrize(
-    "written", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"{}", b"\x02" + bytes(7) + b"xx"]
+    "written",
+    [
+        b"",
+        b"\xff" * 8,
+        b"\x02" + bytes(7) + b"{}",
+        b"\x02" + bytes(7) + b"xx",
+        len(MAPPED).to_bytes(8, "little") + MAPPED,  # and then no vectors
+        len(MAPPED).to_bytes(8, "little") + MAPPED.replace(b"F16", b"F32"),
+        len(MAPPED).to_bytes(8, "little") + MAPPED.replace(b"256", b"512"),
+    ],
 )
-def test_wordllama_with_another_file_keeps_what_was_loaded(tmp_path, written):
-    (tmp_path / "weights").write_bytes(written)
-    loaded = np.zeros((10, 4), np.float32)
-    assert models.words_mapped(tmp_path / "weights", loaded) is loaded
-    assert models.words_mapped(tmp_path / "missing", loaded) is loaded
+def test_wordllama_with_another_file_is_refused(tmp_path, monkeypatch, written):
+    folder = tmp_path / "wordllama"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "weights" / "l2_supercat_256.safetensors").write_bytes(written)
+    models.forget_wordllama(monkeypatch)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "wordllama", raising=False)
+    with pytest.raises(MissingDependencyError, match=r"wordllama in .* has other files than those"):
+        WordLlamaEmbedding()(["a text"])

@@ -1,6 +1,5 @@
 """Models inside embedding functions, and what these tell of texts that are cut."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,19 +27,14 @@ __all__ = [
 ]
 
 
-def words_mapped(path: Path, loaded: Any) -> Any:
-    """The words of WordLlama in a file, or what was loaded."""
-    return wordllama._mapped(path, loaded)
-
-
-def wordllama_model(dimensions: int) -> Any:
+def wordllama_model() -> Any:
     """The model of the default embedding function, loaded once."""
-    return wordllama._load_model(dimensions)
+    return wordllama._load_model()
 
 
 def forget_wordllama(patch: pytest.MonkeyPatch) -> None:
     """As where no test has loaded that model."""
-    patch.setattr(wordllama, "_models", {})
+    patch.setattr(wordllama, "_models", [])
 
 
 def model_in(function: Any) -> Any:

@@ -21,6 +21,7 @@ from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
 from retrieval_store.api.why import unknown_in
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import count_in_words
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import list_ids, quote
 from retrieval_store.errors import (
@@ -39,9 +40,10 @@ OF_NODES = "_node"  # begins the keys of what LlamaIndex keeps of a node
 SYNCED = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
 LONG = 4_000  # characters of a text, of which a model reads the first ones alone
 DIGITS = 18  # of a number in a string
-SAMPLE, EXAMPLES, KEYS = 300, 4, 40  # records that are looked at for keys; values and keys shown
-# Characters of a record's metadata in a text, of an example of a value, and of a value.
-MAX_METADATA, LONGEST_EXAMPLE, LONGEST_VALUE = 600, 60, 1_000
+SAMPLE = 300  # records that are looked at for keys
+EXAMPLES, KEYS = 4, 40  # values of a key, and keys, that are shown
+MAX_METADATA = 600  # characters of a record's metadata in a text
+LONGEST_EXAMPLE, LONGEST_VALUE = 60, 1_000  # characters of an example of a value, and of a value
 MAX_LIMIT = 50
 
 
@@ -348,7 +350,7 @@ class StoreTools:
             return Answer(self._nothing(), {"collections": []})
         lines = [line for one in found for line in _lines_of(one)]
         mark = secrets.token_hex(3)
-        said = f"{_counted(len(found), 'collection')}. {_data_between(mark)}"
+        said = f"{count_in_words(len(found), 'collection')}. {_data_between(mark)}"
         return Answer(f"{said}\n{_marked(lines, mark)}", {"collections": found})
 
     def _search(
@@ -386,7 +388,7 @@ class StoreTools:
         ]
         more = len(hits) > limit
         about = {"collection": opened.name, "mode": way, "more": more}
-        said = f"{_counted(min(len(hits), limit), 'hit')} in {opened.name} ({way})"
+        said = f"{count_in_words(min(len(hits), limit), 'hit')} in {opened.name} ({way})"
         if more:
             said += f"; there are more: offset={offset + limit}"
         elif not hits:
@@ -403,9 +405,9 @@ class StoreTools:
         if not matching:
             return "the collection is empty"
         if offset:
-            return f"offset {offset} is past the last of {_counted(matching, 'record')}"
+            return f"offset {offset} is past the last of {count_in_words(matching, 'record')}"
         lack = "a word of the text" if way == "text" else "an embedding"
-        return f"{_counted(matching, 'record')} could be found, and none has {lack}"
+        return f"{count_in_words(matching, 'record')} could be found, and none has {lack}"
 
     def _get(
         self,
@@ -428,7 +430,7 @@ class StoreTools:
         records = [
             {"id": one, **content} for one, content in zip(found["ids"], contents, strict=True)
         ]
-        said = f"{len(records)} of {_counted(total, 'record')} in {opened.name}"
+        said = f"{len(records)} of {count_in_words(total, 'record')} in {opened.name}"
         if records and offset + len(records) < total:
             said += f"; the next: offset={offset + len(records)}"
         missing, excluded = _without(ids or (), known), _without(known, there)
@@ -513,7 +515,7 @@ class StoreTools:
         if new:
             said += f": {list_ids([*new])}"
         if len(records) < len(given):
-            said += f"; {_counted(len(given) - len(records), 'text')} given more than once"
+            said += f"; {count_in_words(len(given) - len(records), 'text')} given more than once"
         if known:
             said += (
                 f"; already there, and left as they are (`update` changes them): {list_ids(known)}"
@@ -573,7 +575,7 @@ class StoreTools:
                 _refuse_unmatched(opened, where)
             if expected != count:
                 raise InvalidArgumentError(
-                    f"the filter selects {_counted(count, 'record')} of {opened.name}, and "
+                    f"the filter selects {count_in_words(count, 'record')} of {opened.name}, and "
                     f"expected is {expected}: look at what it selects by `get`, then give "
                     f"expected={count}"
                 )
@@ -925,10 +927,6 @@ def _cut(records: list[dict[str, Any]], max_chars: int) -> None:
         if len(document) > share:
             one["document"], one["cut"] = document[:share], len(document) - share
         left -= len(one["document"])
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _short(text: str, most: int) -> str:

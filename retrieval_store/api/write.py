@@ -233,7 +233,7 @@ def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
     return {SPARSE: NonDenseVectors(items, np.array(places, np.int64))}
 
 
-def is_whole(batch: PointBatch) -> bool:
+def has_all_vectors(batch: PointBatch) -> bool:
     """Whether each point of the batch has a vector."""
     dense = batch.vectors.get(SPACE)
     if dense is None:
@@ -241,7 +241,7 @@ def is_whole(batch: PointBatch) -> bool:
     return dense.positions is None or len(dense.positions) == len(batch.ids)
 
 
-def whole(batch: PointBatch) -> PointBatch:
+def with_nulls(batch: PointBatch) -> PointBatch:
     """The batch with null for everything that isn't given."""
 
     def given(values: Sequence[Any] | None) -> list[Any]:
@@ -286,7 +286,7 @@ def _require_kind(records: Records, embed: Embed) -> None:
 
 
 _log = log_of()
-MAX_MOMENT = 2**53
+MAX_COUNT = 2**53
 _warned: set[str] = set()  # ids of collections that this process has warned of
 
 
@@ -305,7 +305,9 @@ class _Written:
 
 
 # By ids of collections, the writes that are reported later.
-_waiting: ContextVar[dict[str, _Written] | None] = ContextVar("retrieval_store_cuts", default=None)
+_waiting: ContextVar[dict[str, _Written] | None] = ContextVar(
+    "retrieval_store_cut_reports", default=None
+)
 
 
 @contextmanager
@@ -321,7 +323,7 @@ def told_together() -> Iterator[None]:
     finally:
         _waiting.reset(token)
         for written in waiting.values():
-            _report_left_out(written)
+            _warn_of_cut_texts(written)
 
 
 def note(backend: Backend, texts: int, cut: Cut | None) -> None:
@@ -331,7 +333,7 @@ def note(backend: Backend, texts: int, cut: Cut | None) -> None:
         _count(backend, cut.texts)
     waiting = _waiting.get()
     if waiting is None:
-        _report_left_out(_Written(backend, texts, cut))
+        _warn_of_cut_texts(_Written(backend, texts, cut))
     else:
         waiting.setdefault(backend.id, _Written(backend)).add(texts, cut)
 
@@ -361,13 +363,13 @@ def texts_cut(record: CollectionRecord) -> int | None:
 
 def _cut_count_of(record: CollectionRecord) -> int | None:
     count: Any = record.settings.get(TEXTS_CUT)
-    is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_MOMENT
+    is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_COUNT
     return count if is_count else None
 
 
 def _count(backend: Backend, number: int) -> None:
     def edit(record: CollectionRecord) -> CollectionRecord:
-        count = min(MAX_MOMENT, (_cut_count_of(record) or 0) + number)
+        count = min(MAX_COUNT, (_cut_count_of(record) or 0) + number)
         return replace(record, settings={**record.settings, TEXTS_CUT: count})
 
     try:
@@ -376,7 +378,7 @@ def _count(backend: Backend, number: int) -> None:
         _log.warning("that %d texts were cut couldn't be counted: %s", number, error)
 
 
-def _report_left_out(written: _Written) -> None:
+def _warn_of_cut_texts(written: _Written) -> None:
     backend, cut = written.backend, written.cut
     if cut is None or backend.id in _warned:
         return
@@ -452,8 +454,8 @@ class Writer:
         made = self._prepared(records, show_progress)
         if not replaces:
             return made, _NEW_METADATA if replaces_metadata else _UPSERT
-        made = replace(made, batch=whole(made.batch))
-        return made, _REPLACE if is_whole(made.batch) else _NEW_METADATA
+        made = replace(made, batch=with_nulls(made.batch))
+        return made, _REPLACE if has_all_vectors(made.batch) else _NEW_METADATA
 
     def _records(self, arguments: Given) -> Records:
         records = records_of(*arguments)

@@ -2,8 +2,8 @@
 
 Windows lacks some of what POSIX has, and gets None and 0 in its place; files and locks are in
 `base.platform`. Other processes (`users_of`, `holder_of`) are known as far as Linux shows them in
-/proc. `printable` shows texts
-without what a terminal, a browser or a reader's eye would obey.
+/proc. `printable` shows texts without what a terminal, a browser or a reader's eye would obey, and
+`count_in_words` numbers of things.
 
 `telemetry_off` surrounds imports that would otherwise report to their makers. From version 1.29 on,
 onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps an id
@@ -188,6 +188,11 @@ def telemetry_off() -> Iterator[None]:
 
 
 JOINERS = "\u200c\u200d"  # which some scripts and emoji are written with
+
+
+def count_in_words(number: int, what: str) -> str:
+    """A number of things, in words."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def printable(text: str) -> str:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import count_in_words
 from retrieval_store.cli import shared
 from retrieval_store.cli.shared import (
     FILE,
     collection_of,
     complain,
-    count_in_words,
     has_bar,
     has_catalog,
     is_url,

@@ -15,14 +15,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from retrieval_store.base.system import Process, describe_process, printable, users_of
+from retrieval_store.base.system import (
+    Process,
+    count_in_words,
+    describe_process,
+    printable,
+    users_of,
+)
 from retrieval_store.cli import add, shared
 from retrieval_store.cli.shared import (
     DAMAGED,
     FILE,
     collection_of,
     complain,
-    count_in_words,
     facts,
     has_bar,
     has_catalog,
@@ -78,7 +83,7 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
 
 
 def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
-    """Which files are, of which collections, and what is to be done."""
+    """Print the damaged files, their collections, and what to do."""
     names: dict[str, str] = {}
     with suppress(RetrievalStoreError), open_session(store) as session:
         names = {record.id: record.name for record in session.store.page(None, 0)}
@@ -326,7 +331,7 @@ def _of_store(store: str, session: "Session") -> dict[str, Any]:
     }
     if session.on_cluster:
         return known
-    known["bytes"] = session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges)
+    known["bytes"] = _bytes_of(session)
     if directory is not None:
         known["format"] = _format_of(directory / "catalog.sqlite")
         known["open_in"] = users_of(directory)

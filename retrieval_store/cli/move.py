@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from retrieval_store.base.system import count_in_words
 from retrieval_store.cli import add, shared
 from retrieval_store.cli.add import (
     DISTANCES,
@@ -22,7 +23,6 @@ from retrieval_store.cli.add import (
 from retrieval_store.cli.shared import (
     collection_of,
     complain,
-    count_in_words,
     has_bar,
     is_url,
     open_client,

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from retrieval_store.base.dataclasses import asdict
-from retrieval_store.base.system import printable
+from retrieval_store.base.system import count_in_words, printable
 from retrieval_store.cli import add, shared
 from retrieval_store.cli.shared import (
     Command,
     Json,
     collection_of,
     complain,
-    count_in_words,
     open_client,
     print_json,
     say,

@@ -376,11 +376,6 @@ def _is_number(cell: str) -> bool:
     return cell.replace(",", "").replace(".", "").replace("-", "").isdigit()
 
 
-def count_in_words(number: int, what: str) -> str:
-    """So many of something, in words."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
 def size(count: int | None) -> str | None:
     """Bytes, in the largest unit of which there is one."""
     if count is None:

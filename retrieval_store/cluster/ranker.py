@@ -264,7 +264,7 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
         context.trace.requests += 1
 
 
-def _answer(collection: QdrantCollection, pairs: Sequence[tuple[Any, StoredPoint]]) -> RankedPoints:
+def _answer(collection: QdrantCollection, pairs: Sequence[Pair]) -> RankedPoints:
     return RankedPoints(
         [stored for _, stored in pairs],
         [vectors_of(point, stored, collection) for point, stored in pairs],
@@ -423,7 +423,7 @@ class ClusterRanker:
             return self._by_sparse_vectors(step, WORDS, model.embed_query(text.texts, 1.0))
         vectors = model.embed_query(text.texts, IDENTIFIER_WEIGHT)
         found = self._by_sparse_vectors(step, WORDS, vectors)
-        # Only the logarithm of the count matters; strict mode would have all ids read for it.
+        # Only the logarithm of the count matters; under strict mode an exact one reads all ids.
         count = self._collection.about()
         self.trace.requests += 1
         for vector, one in zip(vectors, found, strict=True):

@@ -3,8 +3,8 @@
 One JSON file in the directory of the target, or, where that has none, of the source. The
 same copy, begun again, goes on where the journal says; only one process at a time does. It stays
 when all is done, so that a collection that is a copy is told from one that its owner has made: what
-isn't named here is never changed. It is a note, not the truth: what it lets go on can be done
-twice, and what a collection or an alias is going to be called is noted before it is.
+isn't named here is never changed. It is a note, not the truth: whatever a copy does after it
+was begun again may be done twice, and names are noted before they are given.
 """
 
 import hashlib
@@ -34,14 +34,19 @@ READABLE = (1, FORMAT)  # the first knew no names, no vector spaces, no aliases,
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One collection: the id of its copy; the position of the source from which on changes are to
-    be copied again, None for a source that tells none; how many of its points are done, and of how
-    many; whole: whether all are; left, kept: the position of the copy, if it tells one, and how
-    many points it had, when it was last written to by us; None while we write. names: what we have
-    called the copy, two while it is renamed; none where the journal is older than that. spaces: the
-    vector spaces of the source that the copy has, with their numbers there; None where that isn't
-    known. paged: whether its points are being copied page by page. finished: whether the copy has
-    come to its end since it was last written to by us."""
+    """One collection.
+
+    target: the id of its copy.
+    position: of the source, from which on changes are copied again; None for a source without one.
+    done, count: how many of its points are copied, and of how many; whole: whether all are.
+    left, kept: the position of the copy, if it has one, and how many points it had, when we last
+    wrote to it; None while we write.
+    names: what we have called the copy, two while it is renamed; none in older journals.
+    spaces: the vector spaces of the source that the copy has, with their numbers there; None where
+    that isn't known.
+    paged: whether its points are being copied page by page.
+    finished: whether the copy has come to its end since we last wrote to it.
+    """
 
     target: str
     position: Position | None = None

@@ -28,8 +28,8 @@ from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError,
 _SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
 _REPRESENT = "Represent this sentence for searching relevant passages: "
 
-# As the models' makers say: before queries, before documents; by how names begin, the longest that
-# fits, in small letters, without the maker's name and the tag.
+# As the models' makers say: before queries, before documents. Keys are beginnings of names in lower
+# case, without the maker's name and the tag; the longest that matches wins.
 KNOWN: dict[str, tuple[str, str]] = {
     "embeddinggemma": ("task: search result | query: ", "title: none | text: "),
     "multilingual-e5-": ("query: ", "passage: "),
@@ -83,8 +83,8 @@ def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
     return [prefix + text for text in input]
 
 
-# More than the words of any language have for a token, on average: of longer runs of spaces, or of
-# words that aren't any, a model may see less than it could.
+# More than the words of any language have for a token, on average. Only of unusual texts, such as
+# long runs of spaces, a model may see less than it could.
 CHARACTERS_A_TOKEN = 64
 # So many of a text are tokenized to see whether it is too long, before all of it is: enough, but
 # where words are long.
@@ -157,11 +157,11 @@ def tell_of_cut(cut: Cut) -> None:
 def tell_of_lengths(
     model: str, limit: int, texts: Sequence[str], seen: Ints, characters: int | None = None
 ) -> None:
-    """Tell of those texts that are longer than what a model reads of them.
+    """Report those texts that are longer than what a model reads of them.
 
     seen: (n,), how many tokens the first `characters` of each have, which is all that was
-    tokenized: as many as `cut_to_tokens` leaves if that is None; 0 where they weren't counted. What
-    comes after them is taken to have as many tokens for a character.
+    tokenized, 0 where they weren't counted; the rest is taken to have as many tokens for a
+    character. characters: None stands for as many as `cut_to_tokens` leaves.
     """
     most = limit * CHARACTERS_A_TOKEN if characters is None else characters
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))

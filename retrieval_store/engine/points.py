@@ -182,10 +182,12 @@ class PointStore:
         """Run `change` in one transaction and return its result; if it raises, nothing is written.
         most: how many points it changes at most; another thread may run a small one, and this one
         again if that failed. None: unknown, and run once, in this thread."""
-        from retrieval_store.engine.transaction import passing_on
+        from retrieval_store.engine.transaction import unwrapping_callback_errors
 
         joins = most is not None and most <= SMALL
-        return passing_on(lambda: self._changed(lambda transaction: transaction.run(change), joins))
+        return unwrapping_callback_errors(
+            lambda: self._changed(lambda transaction: transaction.run(change), joins)
+        )
 
     def _changed(self, change: "Callable[[Transaction], T]", joins: bool = False) -> T:
         """The result of a change. joins: whether it may be committed together with those of other

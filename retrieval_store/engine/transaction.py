@@ -54,7 +54,7 @@ class CalledBackError(Exception):
         self.error = error
 
 
-def passing_on(work: Callable[[], T]) -> T:
+def unwrapping_callback_errors(work: Callable[[], T]) -> T:
     """The result of `work`; errors of the caller's functions are unwrapped."""
     try:
         return work()
@@ -89,7 +89,7 @@ class Overlay:
             return np.sort(np.fromiter(found.values(), np.int64, len(found)))
         self.note_committed()
         view = self._view()
-        if ids is None and expression is not None and self._tells_touched:
+        if ids is None and expression is not None and self._can_use_committed_results:
             return self._matching(view, expression)
         return view.state.pks[select(view, ids, expression, limit)]
 
@@ -116,7 +116,7 @@ class Overlay:
         return state.spaces[space].slot_of_row[rows_of(state.pks, pks)]
 
     @property
-    def _tells_touched(self) -> bool:
+    def _can_use_committed_results(self) -> bool:
         """Whether matching points can be found by the committed state plus the touched points. Not
         in a memory-only collection, whose single connection can't show the committed state any
         more; nor in a very long transaction, whose change log doesn't reach back to its start."""
@@ -261,7 +261,7 @@ class Transaction:
             rules.on_existing == "replace" and self._lacks_vectors(batch)
         ):
             self._overlay.note_committed()
-        self._without_expired(batch.ids, None)
+        self._delete_or_exclude_expired(batch.ids, None)
         self.written += len(batch.ids)
         return storage.put_points(self._write, batch, rules, self._overlay)
 
@@ -274,7 +274,7 @@ class Transaction:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
-        expression = self._without_expired(ids, expression)
+        expression = self._delete_or_exclude_expired(ids, expression)
         pks = self._overlay.chosen(ids, expression, limit)
         storage.delete(self._write, pks)
         return self._counted(pks)
@@ -289,7 +289,7 @@ class Transaction:
         storage.edit(self._write, pks, merged, PAYLOAD)
         return self._counted(pks)
 
-    def _without_expired(
+    def _delete_or_exclude_expired(
         self, ids: Sequence[PointId] | None, expression: Expression | None
     ) -> Expression | None:
         """The expression of an operation such that it meets no point that has expired: those with
@@ -311,7 +311,7 @@ class Transaction:
     ) -> Ints:
         """The pks of the points with these ids that match, each once, ascending. strict: raise
         NotFoundError for ids that don't exist."""
-        expression = self._without_expired(ids, expression)
+        expression = self._delete_or_exclude_expired(ids, expression)
         if strict and ids is not None:
             known = pks_of_ids(self._write.connection, ids)
             absent = [point_id for point_id in ids if point_id not in known]

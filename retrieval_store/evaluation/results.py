@@ -33,7 +33,7 @@ from retrieval_store.api.frames import frame_of
 from retrieval_store.base.arrays import Floats, Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.html import table_of
-from retrieval_store.base.system import printable
+from retrieval_store.base.system import count_in_words, printable
 from retrieval_store.base.validation import is_unicode, path_of, quote
 from retrieval_store.errors import (
     DimensionMismatchError,
@@ -75,11 +75,6 @@ def format_difference(difference: float) -> str:
 def in_percent(share: float) -> str:
     """A share as a percentage."""
     return f"{100 * share:g} %"
-
-
-def count_in_words(number: int, what: str) -> str:
-    """A number of things, in words."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def some_of(ids: Sequence[str], most: int = 3) -> str:

@@ -2,7 +2,7 @@
 
 First every file is read, and the records that it should have are compared with those of the
 collection: so all writes are known before the first. Then the differences are written, and last the
-records that no file has any more are deleted. Broken off at any moment, the next run finds what
+records that no file has any more are deleted. When a run is interrupted, the next one finds what
 still differs.
 
 Each record says in its metadata where it is from: "source", a name of what is synchronised; "path",
@@ -376,7 +376,7 @@ class _Plan:
         except OSError as error:
             self.unreadable(path, error.strerror or str(error))
             return False
-        # There, but not found: come since, unless only the case of its name has changed.
+        # It exists, but wasn't listed: made meanwhile, or renamed in case only.
         return path.casefold() in {one.casefold() for one in self.found.ids}
 
     def added_to(self, record: FileRecord) -> Payload:

@@ -70,7 +70,7 @@ class ColumnLeaf(Expression):
 
 class ValueLeaf(ColumnLeaf):
     """A condition on what payloads have at `path`, as `reading` sees it: by default the value as it
-    is, of which None stands for nothing and for null. Those that the language has match neither."""
+    is. A missing value and null are both None, which no leaf of the language matches."""
 
     __slots__ = ()
     path: PayloadPath
@@ -152,9 +152,9 @@ class KeptElements(Protocol):
 
 
 class Pushdown(Protocol):
-    """What a store elsewhere can say of the values of a column at a path of keys: either a superset
-    of what fulfils a condition, or a subset, which a negation needs. A leaf isn't told which, so
-    what it returns must be true of both."""
+    """What a store elsewhere can say of the values of a column at a path of keys: a superset of
+    what fulfils a condition, or a subset, which a negation needs. A leaf doesn't know which of them
+    is wanted, so it returns a condition that is exact, or `nothing()`."""
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
         """That one equals any of the values."""
@@ -220,19 +220,14 @@ class DocumentMatches(DocumentLeaf):
     pattern: str
 
     def check(self) -> None:
-        _compile_pattern(self.pattern)
+        compile_pattern(self.pattern)
 
     def holds(self, document: str) -> bool:
         return self.test()(document) is not None
 
     def test(self) -> Callable[[str], Any]:
-        search: Callable[[str], Any] = _compile_pattern(self.pattern).search
+        search: Callable[[str], Any] = compile_pattern(self.pattern).search
         return search
-
-
-def _compile_pattern(pattern: str) -> Any:
-    """See `compile_pattern`: RE2 is loaded when the first pattern comes."""
-    return compile_pattern(pattern)
 
 
 MAX_PATTERN = 10_000  # characters

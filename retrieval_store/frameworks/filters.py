@@ -39,8 +39,8 @@ from retrieval_store.filters.where import parse_where
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """The operand of a framework's comparison of the field at `path`. said: the comparison in the
-    framework's words, up to the value."""
+    """The operand of a framework's comparison of the field at `path`. subject: the comparison in
+    the framework's words, up to the value."""
 
     path: PayloadPath
     value: Any

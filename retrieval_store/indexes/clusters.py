@@ -11,9 +11,9 @@ looks at so many places, those of the nearest clusters first, and returns the sl
 estimates; the caller decides by exact distances. Unlike codes, clusters prove nothing: how many
 places must be looked at is measured (`needed_places`).
 
-The nearest few clusters say what score the k-th hit has at least, the *floor*. The others come in
-the order of how many of their radii their centre's score is below it: rows of a wide cluster
-may reach the floor from farther away. Half as many places do for the same recall as in the order of
+The nearest few clusters say what score the k-th hit has at least, the *floor*. The others are
+ordered by (floor - score of the centre) / radius, since rows of a wide cluster may reach the floor
+from farther away. Half as many places do for the same recall as in the order of
 the centres' scores.
 
 Rows are known by their slots. Places lie in blocks of 32 (`native/kernel.h` has the layout), as
@@ -148,9 +148,9 @@ class Places(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """How much a search looks at: so many allowed `places` where the k-th hit has the `usual`
-    score, and exp(slope * difference) times as many where it has a lower one, up to MOST_EFFORT
-    times: queries whose hits are far away find them in more clusters."""
+    """How much a search looks at: `places` allowed places where the k-th hit has the `usual` score,
+    and exp(slope * (usual - score)) times as many, MOST_EFFORT times at most, where its score is
+    lower: queries whose hits are far away find them in more clusters."""
 
     places: int
     usual: float = 0.0
@@ -208,8 +208,8 @@ class Clusters:
         limit: int | None = None,
     ) -> Nearest:
         """The k nearest of the `most` rows with the best estimates among the first allowed places,
-        by exact distances; of these, those that are very unlikely to be among the nearest
-        aren't looked at.
+        by exact distances. These are left out for rows that are very unlikely to be among
+        the k nearest.
 
         query: (dim,) float32 of that length, which is safe (`exact.is_safe_length`), and not 0 for
         "cosine"; matrix: (n, dim) the vectors, by slots; allowed: a bit for each slot, as in
@@ -525,13 +525,13 @@ def _encode_plainly(
     if model.metric == "cosine":
         lengths = np.linalg.norm(whole, axis=1, keepdims=True)
         whole /= np.where(lengths > 0, lengths, 1)
-    left = whole - centres
-    turned = rotate(left, frame)
+    residuals = whole - centres
+    turned = rotate(residuals, frame)
     signs = turned > 0
     of_centre = rotate(centres - frame.centre, frame)
-    squares, sums = (left * left).sum(axis=1), np.abs(turned).sum(axis=1)
+    squares, sums = (residuals * residuals).sum(axis=1), np.abs(turned).sum(axis=1)
     factors = np.divide(squares, sums, out=np.zeros_like(sums), where=sums > 0)
-    with_centre = -squares / 2 if model.metric == "l2" else (left * centres).sum(axis=1)
+    with_centre = -squares / 2 if model.metric == "l2" else (residuals * centres).sum(axis=1)
     offsets = with_centre - factors * np.where(signs, of_centre, -of_centre).sum(axis=1)
     every = np.zeros((len(blocks) * BLOCK, GROUP * groups_of(dimension)), bool)
     every[: len(slots), :dimension] = signs
@@ -619,9 +619,10 @@ class Trained(NamedTuple):
 
 
 def train(
-    rows: Stored, slots: Ints, metric: Metric, seed: int, between: Callable[[], object]
+    rows: Stored, slots: Ints, metric: Metric, seed: int, check_cancelled: Callable[[], object]
 ) -> Trained:
-    """Find centres by a sample of the rows at some slots. between: called now and then."""
+    """Find centres by a sample of the rows at some slots. check_cancelled: called now
+    and then; it may raise."""
     draw = np.random.default_rng(seed)
     count = clusters_for(len(slots))
     sample = min(len(slots), SAMPLE_PER_CLUSTER * count)
@@ -630,16 +631,16 @@ def train(
     first = np.sort(draw.choice(chosen, min(len(chosen), 200 * number), replace=False))
     some = _unit(as_float32(rows[first]), metric)
     mean = np.ascontiguousarray(some.mean(axis=0), np.float32)
-    between()
+    check_cancelled()
     parents = _kmeans(some, number, draw)
     parent = np.empty(len(chosen), np.int32)
     for at in range(0, len(chosen), 16 * PIECE_ROWS):
-        between()
+        check_cancelled()
         piece = chosen[at : at + 16 * PIECE_ROWS]
         parent[at : at + len(piece)] = _nearest(_unit(as_float32(rows[piece]), metric), parents)
     centres, squares = [], []
     for at in range(len(parents)):
-        between()
+        check_cancelled()
         own = chosen[parent == at]
         if len(own):
             share = max(1, round(count * len(own) / len(chosen)))
@@ -664,10 +665,10 @@ def _under_parents(model: ClusterModel, draw: np.random.Generator) -> tuple[Trai
 
 
 def _spread(rows: Matrix, centres: Matrix) -> Matrix:
-    """Of each cluster the mean square of what its centre leaves of some rows."""
+    """For each cluster the mean square of the residuals of some rows, after its centre."""
     nearest = _nearest(rows, centres)
-    left = rows - centres[nearest]
-    sums = np.bincount(nearest, np.einsum("ij,ij->i", left, left), len(centres))
+    residuals = rows - centres[nearest]
+    sums = np.bincount(nearest, np.einsum("ij,ij->i", residuals, residuals), len(centres))
     counts = np.maximum(1, np.bincount(nearest, minlength=len(centres)))
     return (sums / counts).astype(np.float32)
 
@@ -680,21 +681,21 @@ def radii_of(squares: Matrix) -> Matrix:
 
 
 def assign(
-    rows: Stored, slots: Ints, trained: Trained, between: Callable[[], object]
+    rows: Stored, slots: Ints, trained: Trained, check_cancelled: Callable[[], object]
 ) -> tuple[Numbers, Numbers]:
     """The nearest cluster of each row at some slots, and its second one; the same where there is
     but one cluster."""
     one, other = np.empty((2, len(slots)), np.int32)
     for at in range(0, len(slots), ASSIGNED_AT_ONCE):
-        between()
+        check_cancelled()
         piece = slots[at : at + ASSIGNED_AT_ONCE]
         vectors = _unit(as_float32(rows[piece]), trained.model.metric)
         some = slice(at, at + len(piece))
-        one[some], other[some] = _two_of(vectors, trained)
+        one[some], other[some] = _nearest_and_second(vectors, trained)
     return one, other
 
 
-class _Kindred(NamedTuple):
+class _ParentGroup(NamedTuple):
     """The clusters of one parent, from `first` to before `stop`, the rows that are near it, and the
     products of these with the centres, less half the squares of the centres."""
 
@@ -704,28 +705,28 @@ class _Kindred(NamedTuple):
     scores: Matrix
 
 
-def _two_of(rows: Matrix, trained: Trained) -> tuple[Numbers, Numbers]:
+def _nearest_and_second(rows: Matrix, trained: Trained) -> tuple[Numbers, Numbers]:
     """The nearest cluster of each row, among those of its nearest parents, and the second one: of
     residuals r and r', the least |r'|² + λ (r·r')² / |r|²."""
-    centres, families = trained.model.centres, [*_families(rows, trained)]
+    centres, groups = trained.model.centres, [*_parent_groups(rows, trained)]
     nearest = _Best.of(len(rows))
-    for family in families:
-        nearest.take(family, family.scores)
+    for group in groups:
+        nearest.take(group, group.scores)
     first = nearest.clusters
-    left = rows - centres[first]
-    sizes = np.maximum(np.einsum("ij,ij->i", left, left), np.float32(1e-20))
-    own = np.einsum("ij,ij->i", left, rows)
+    residuals = rows - centres[first]
+    sizes = np.maximum(np.einsum("ij,ij->i", residuals, residuals), np.float32(1e-20))
+    own = np.einsum("ij,ij->i", residuals, rows)
     second = _Best.of(len(rows), first)
-    for family in families:
-        some = family.rows
+    for group in groups:
+        some = group.rows
         # r·r' = r·x - r·c', and |r'|² = |x|² - 2 (x·c' - |c'|²/2)
-        along = own[some, None] - _products(left[some], centres[family.first : family.stop])
+        along = own[some, None] - _products(residuals[some], centres[group.first : group.stop])
         np.square(along, out=along)
         along *= (-SPREAD / 2 / sizes[some])[:, None]
-        along += family.scores
-        inside = np.flatnonzero((family.first <= first[some]) & (first[some] < family.stop))
-        along[inside, first[some[inside]] - family.first] = -np.inf
-        second.take(family, along)
+        along += group.scores
+        inside = np.flatnonzero((group.first <= first[some]) & (first[some] < group.stop))
+        along[inside, first[some[inside]] - group.first] = -np.inf
+        second.take(group, along)
     return first, second.clusters
 
 
@@ -741,16 +742,16 @@ class _Best(NamedTuple):
         numbers = np.zeros(rows, np.int32) if clusters is None else clusters.copy()
         return cls(np.full(rows, -np.inf, np.float32), numbers)
 
-    def take(self, family: _Kindred, scores: Matrix) -> None:
-        """Go on with the best of a family, where they are better."""
+    def take(self, group: _ParentGroup, scores: Matrix) -> None:
+        """Go on with the best of a group, where they are better."""
         at = scores.argmax(axis=1)
         top = np.take_along_axis(scores, at[:, None], 1)[:, 0]
-        better = top > self.scores[family.rows]
-        self.scores[family.rows[better]] = top[better]
-        self.clusters[family.rows[better]] = family.first + at[better]
+        better = top > self.scores[group.rows]
+        self.scores[group.rows[better]] = top[better]
+        self.clusters[group.rows[better]] = group.first + at[better]
 
 
-def _families(rows: Matrix, trained: Trained) -> Iterator[_Kindred]:
+def _parent_groups(rows: Matrix, trained: Trained) -> Iterator[_ParentGroup]:
     """The clusters that rows may belong to: those of the nearest parents of each."""
     model, parents, firsts = trained
     full = np.flatnonzero(np.diff(firsts))
@@ -767,7 +768,7 @@ def _families(rows: Matrix, trained: Trained) -> Iterator[_Kindred]:
             first, stop = int(firsts[parent]), int(firsts[parent + 1])
             scores = _products(rows[own], model.centres[first:stop])
             scores -= halves[first:stop]
-            yield _Kindred(first, stop, own, scores)
+            yield _ParentGroup(first, stop, own, scores)
 
 
 def in_clusters(slots: Ints, one: Numbers, other: Numbers, clusters: int) -> PlaceOrder:

@@ -210,7 +210,7 @@ def updating_vectors(
     if not points:
         raise bad_request("there are no points")
     for at, point in enumerate(points):
-        if _has_none(point.vector):
+        if _is_empty_mapping(point.vector):
             raise invalid(f"[points[{at}].vector: must specify vectors to update for point]")
     check_batch(opened, len(points), "update limit")
     check_sizes(opened)
@@ -229,13 +229,14 @@ def updating_vectors(
     return Operation(update, [point_id for batch in batches for point_id in batch.ids])
 
 
-def _has_none(vectors: Any) -> bool:
-    """Whether vectors by name are empty."""
+def _is_empty_mapping(vectors: Any) -> bool:
+    """Whether vectors by name are given, and there are none."""
     return isinstance(vectors, Mapping) and not vectors
 
 
 def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
-    """The vectors of the points; for points that don't exist any will do."""
+    """The vectors of the points. Where one is refused and a point doesn't exist, the error names
+    that point instead."""
     try:
         return columns_of(opened, [point.vector for point in points])
     except Refused as refused:
@@ -278,7 +279,9 @@ def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: A
     ids, expression = _chosen_by(opened, chosen)
 
     def change(changes: Changes) -> None:
-        _of_known(lambda: changes.delete_vectors(ids, expression, vectors, strict=True))
+        _translating_not_found(
+            lambda: changes.delete_vectors(ids, expression, vectors, strict=True)
+        )
 
     return Operation(change, ids)
 
@@ -320,13 +323,13 @@ def _editing(
     ids, expression = _chosen_by(opened, chosen)
 
     def change(changes: Changes) -> None:
-        _of_known(lambda: changes.edit(ids, expression, edit, strict))
+        _translating_not_found(lambda: changes.edit(ids, expression, edit, strict))
 
     return Operation(change, ids)
 
 
-def _of_known(change: Callable[[], object]) -> None:
-    """An operation on points by id; Refused where one doesn't exist."""
+def _translating_not_found(change: Callable[[], object]) -> None:
+    """Call `change`; a point that doesn't exist is a Refused."""
     try:
         change()
     except NotFoundError as error:

@@ -61,8 +61,8 @@ def passages_of(
     paragraphs together with those that follow, a short end with those before. A paragraph that is
     too long is cut between list items or sentences, a table between rows, with its header above
     each part, a block of code between lines; only what is too long even so between two words.
-    shortest: three eighths of the longest, if None. overlap: so many words of a passage, whole
-    sentences where they fit, are the beginning of the next one under the same heading, too.
+    shortest: three eighths of the longest, if None. overlap: how many of its last words the next
+    passage under the same heading repeats, in whole sentences where they fit.
 
     function: an embedding function that is to read all of each passage. Where it counts tokens
     itself (`count_tokens`) a word stands for four thirds of one, as in English, and passages have

@@ -215,7 +215,6 @@ def _seconds(headers: Mapping[str, str]) -> float | None:
     return float(given) if given.isdecimal() and len(given) < 5 else None
 
 
-_FOR_NOW = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 PORT = 6333  # where a URL names none, as qdrant-client has it
 TIMEOUT = 30.0  # seconds
 LOOKED_WITHIN = 5.0  # seconds in which it is found out what is there
@@ -287,7 +286,7 @@ def _parts_of(url: str) -> SplitResult:
 def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
     """Whether `GET /` was answered by a server of ours and not by a Qdrant; None where a proxy or a
     starting server may have answered. ClusterError for neither."""
-    if status in _FOR_NOW or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status in _NOT_BEGUN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise AccessDeniedError(
@@ -381,15 +380,15 @@ class RequestWriter:
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """The head of an answer. headers: by lower-case name; length: of the body, None where only its
-    end tells; chunked: whether the body is chunked; stays: whether the connection can be used
-    again."""
+    """The head of an answer. headers: by lower-case name; length: of the body, None where it
+    ends with the connection; chunked: whether the body is chunked; keep_alive: whether the
+    connection can be used again."""
 
     status: int
     headers: Mapping[str, str]
     length: int | None
     chunked: bool
-    stays: bool
+    keep_alive: bool
 
 
 def head_of(raw: bytes) -> ResponseHead:
@@ -486,7 +485,7 @@ class HttpResponse:
     """An answer whose head has arrived, and whose body can be read once."""
 
     def __init__(self, head: ResponseHead, incoming: SocketReader) -> None:
-        self.status, self.headers, self.stays = head.status, head.headers, head.stays
+        self.status, self.headers, self.keep_alive = head.status, head.headers, head.keep_alive
         self._head, self._incoming = head, incoming
 
     def whole(self) -> Buffer:
@@ -575,7 +574,7 @@ class HttpConnection:
         except BaseException:
             self.close()
             raise
-        if not answer.stays:
+        if not answer.keep_alive:
             self.close()
         if answer.status == HTTPStatus.OK:
             return result

@@ -51,7 +51,8 @@ class GoneError(Exception):
 
 
 WATCHED_AFTER = 0.05  # seconds
-LARGE, TIDIED_AFTER = 0.2, 0.3  # seconds of a call, and after it: tidying takes milliseconds
+LONG_CALL = 0.2  # seconds; after such a call memory is given back to the system, …
+TRIM_DELAY = 0.3  # … so many seconds later, since that takes milliseconds
 
 
 class Pool:
@@ -78,7 +79,7 @@ class Pool:
         that is never begun."""
         if self.is_closed:
             raise ClientClosedError("the server has ended")
-        pending = [call]  # the executor keeps what it was given, also of a call that was given up
+        pending = [call]  # the executor keeps what it was given, even if the call was cancelled
 
         def begun() -> Any:
             return _within(budget, pending.pop())
@@ -94,7 +95,7 @@ class Pool:
         watch = None
         try:
             if waits:
-                await _until_begun(future, answer, gone, seconds)
+                await _wait_in_queue(future, answer, gone, seconds)
             if budget is not None and not future.done():
                 watch = _Watch(budget, gone)
             return await answer
@@ -103,11 +104,14 @@ class Pool:
                 watch.end()
             if budget is not None and not future.done():  # nobody waits for it any longer
                 budget.is_stopped = True
-            if time.monotonic() - start > LARGE:
+            if time.monotonic() - start > LONG_CALL:
                 self._tidy_soon()
             if future.cancel():  # which a call that has begun can't be
                 pending.clear()
-            del future, answer  # whose error leads here: a circle that keeps what the call had
+            del (
+                future,
+                answer,
+            )  # a cycle with the error's frames, which keeps all of the call
 
     def is_awaited(self) -> bool:
         """Whether calls wait for a thread."""
@@ -121,7 +125,7 @@ class Pool:
         """Give back the memory that a large call has freed, after its answer."""
         if not self._tidies and not self.is_closed:
             self._tidies = True
-            asyncio.get_running_loop().call_later(TIDIED_AFTER, self._tidy)
+            asyncio.get_running_loop().call_later(TRIM_DELAY, self._tidy)
 
     def _tidy(self) -> None:
         self._tidies = False
@@ -182,9 +186,9 @@ class QuickReads:
 
 
 class Workers:
-    """The threads that answer requests: those for most, and few for reads that are large, so that
-    what is asked in few words is answered while others ask for much. Reads of a kind that is known
-    to be quick need no thread. threads, waiting: of most; seconds, memory, steps: of a read that
+    """The threads that answer requests: a main pool, and a small one for large reads, so that these
+    don't hold up small requests. Reads of a kind that is known to be quick need no thread.
+    threads, waiting: of the main pool; seconds, memory, steps: of a read that
     doesn't say how long it may take; together: bytes of all."""
 
     def __init__(
@@ -317,14 +321,14 @@ class _Watch:
             self._task.cancel()
 
 
-async def _until_begun(
+async def _wait_in_queue(
     future: "Future[Any]",
     answer: "asyncio.Future[Any]",
     gone: Callable[[], Awaitable[object]],
     seconds: float,
 ) -> None:
-    """Wait until a call is done; give it up if it hasn't begun when the client has gone or it has
-    waited too long."""
+    """Wait until a call is done. Cancel it if it hasn't begun when its client has gone, or when so
+    many seconds are over."""
     watch = asyncio.ensure_future(gone())
     try:
         await asyncio.wait({answer, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -345,8 +349,8 @@ MAX_STREAMS = 10_000  # of gzip in one body
 MAX_PARTS = 1_000  # of a multipart body; and headers of one part
 LONGEST_HEADER = 16 * 1024  # bytes of one of them
 DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
-# Lists and objects in a body: each takes some 100 bytes; and in one that is checked as a whole,
-# during which no other thread runs, as those of reads are, some microseconds.
+# Lists and objects in a body: each takes some 100 bytes. Bodies of reads are checked as a whole,
+# during which no other thread runs, at some microseconds for each, so their limit is lower.
 MAX_CONTAINERS, MAX_CHECKED = 2_000_000, 100_000
 # Texts of JSON. Also one that doesn't end, and none is looked at twice: anybody may send a body.
 _TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -526,7 +530,7 @@ def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise wrong(f"Format error in JSON body: {error}") from None
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deeper(found):
+    if _containers(body) > DEEPEST and _is_deeper(found):
         raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
     return found
 

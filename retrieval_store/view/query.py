@@ -133,7 +133,7 @@ class ViewQuery:
     """A query of the page. words: those of the text, as the analyzer makes them."""
 
     question: Query
-    analyzer: "Analyzer"
+    analyzer: Analyzer
     words: list[str] = field(default_factory=list)
 
 
@@ -401,7 +401,7 @@ def _conditions(body: Mapping[str, Any]) -> list[Condition]:
 
 def _records_meant(
     looked: Looked,
-    analyzer: "Analyzer",
+    analyzer: Analyzer,
     records: Sequence[PointId] | None,
     ids: Sequence[str] | None,
     containing: str | None,

@@ -357,9 +357,9 @@ def remove_leftovers(access: Any) -> None:
     compaction.remove_leftovers(access, 0)
 
 
-def save_lists(access: Any, going_on: Callable[[], object]) -> None:
-    """Save lists of words, as long as `going_on` doesn't raise an error."""
-    alone(access, 0, lambda _: derive.save_lists(access, going_on))
+def save_lists(access: Any, check_cancelled: Callable[[], object]) -> None:
+    """Save lists of words, as long as `check_cancelled` doesn't raise an error."""
+    alone(access, 0, lambda _: derive.save_lists(access, check_cancelled))
 
 
 def save_columns(access: Any) -> None:

@@ -28,7 +28,7 @@ import numpy as np
 import orjson
 
 from retrieval_store.base import budget
-from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.base.arrays import Bools, Ints, union
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import is_unicode
 from retrieval_store.engine.filtering.cache import FilterView
@@ -52,9 +52,8 @@ from retrieval_store.engine.state.caches import (
     every_row,
     plan_refresh,
     refresh_layers,
-    unite_rows,
 )
-from retrieval_store.engine.state.files import Array, GoingOn, PointsFile
+from retrieval_store.engine.state.files import Array, CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import DerivedFile, find_all
 from retrieval_store.engine.storage.records import (
@@ -196,7 +195,7 @@ def _either(rows: Ints, others: Ints) -> Ints:
     """The union of both. Usually they are equal, and comparing them is faster than sorting."""
     if not len(rows) or np.array_equal(rows, others):
         return others
-    return unite_rows(rows, others)
+    return union(rows, others)
 
 
 def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
@@ -272,7 +271,7 @@ def column_count(column: KeptColumn, leaf: ColumnLeaf, gone: Ints, rows: int) ->
         found = leaf.found_in(segment)
         if not isinstance(found, RowsInRuns):
             return None
-        count = found.count(gone if above is None else unite_rows(above, gone))
+        count = found.count(gone if above is None else union(above, gone))
         if count is None:
             return None
         total += count
@@ -324,10 +323,12 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
         return f"{KIND}.{sha256(orjson.dumps(self.of)).hexdigest()[:16]}"
 
-    def writer(self, view: FilterView, going_on: GoingOn) -> Callable[[Path], int] | None:
+    def writer(
+        self, view: FilterView, check_cancelled: CheckCancelled
+    ) -> Callable[[Path], int] | None:
         """The values are read again, so that those of the living points alone are in the file."""
         pks = view.state.pks[view.state.alive]
-        pieces = encode_column(self.of, pks, _values_by_pieces(view, self.of, pks, going_on))
+        pieces = encode_column(self.of, pks, _values_by_pieces(view, self.of, pks, check_cancelled))
         others = [file.size for file in find_all(view.connection, KIND) if file.key != self.key]
         if sum(others) + sum(map(len, pieces)) > max_bytes(len(pks)):
             return None
@@ -401,10 +402,10 @@ def max_bytes(points: int) -> int:
 
 
 def _values_by_pieces(
-    view: FilterView, path: PayloadPath, pks: Ints, going_on: GoingOn
+    view: FilterView, path: PayloadPath, pks: Ints, check_cancelled: CheckCancelled
 ) -> Iterator[list[Any]]:
     for start in range(0, len(pks), ROWS_AT_ONCE):
-        going_on()
+        check_cancelled()
         (values,) = read_values(view.connection, pks[start : start + ROWS_AT_ONCE], [path])
         yield values
 

@@ -37,7 +37,7 @@ from retrieval_store.engine.filtering.columns import (
     found_in,
     note_use,
 )
-from retrieval_store.engine.filtering.segments import FoundRows, both, found_rows, keys_of
+from retrieval_store.engine.filtering.segments import FoundRows, found_rows, intersection, keys_of
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
@@ -121,7 +121,7 @@ def _all_of(each: Sequence[_Compiled]) -> _Compiled:
             others.append(condition)
             continue
         for i, before in enumerate(found):
-            if (merged := both(before, rows)) is not None:
+            if (merged := intersection(before, rows)) is not None:
                 found[i] = merged
                 break
         else:

@@ -74,7 +74,7 @@ def facet(
 
 def _leave_foremost(parts: Sequence[_Part], found: list[Ints], limit: int) -> None:
     """Leave of the values found in the largest part those that may be among the first `limit`: its
-    own foremost, and those that are in other parts, too."""
+    own most frequent ones, and those that are in other parts, too."""
     largest = max(range(len(parts)), key=lambda i: len(found[i]))
     postings, counts = parts[largest]
     if len(postings.numbers) > 1:  # of which some may equal others
@@ -82,9 +82,9 @@ def _leave_foremost(parts: Sequence[_Part], found: list[Ints], limit: int) -> No
     others = [
         value for i, (one, _) in enumerate(parts) if i != largest for value in one.scalars(found[i])
     ]
-    foremost = postings.foremost(counts, limit + len(others))
+    own = postings.numbers_of_most_frequent(counts, limit + len(others))
     numbers = np.array(postings.numbers_of(others, loose=True), np.int64)
-    found[largest] = union(foremost, numbers)
+    found[largest] = union(own, numbers)
 
 
 def _counted(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Part]:

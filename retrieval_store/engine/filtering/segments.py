@@ -57,8 +57,8 @@ Numbers32: TypeAlias = npt.NDArray[np.int32]
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and something of each
 SPREAD = 2  # rows lie close together where they are at least one in so many
-MOST_CHANGED = 4_096  # rows beside those of a column's lowest segment, for it to be asked
-MOST_AMONG = 65_536  # numbers between the first and the last of those that a condition allows
+MOST_CHANGED = 4_096  # rows since a column's lowest segment, for it to be asked row by row
+MOST_AMONG = 65_536  # the widest span of value numbers that is kept as bits
 NO_ROWS, NO_PLACES = np.empty(0, np.int32), np.empty(0, np.int64)
 COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
 
@@ -68,8 +68,8 @@ class RowGroups:
     """Rows by number: rows[offsets[c]:offsets[c + 1]] have number c.
 
     dense: the number of each row from `first` on, and for a row that has none, one more than the
-    last; None where rows lie far apart or may have several numbers; packed: where these are, how
-    many bytes each takes, and of which rows they are.
+    last; None where rows lie far apart or may have several numbers. packed: the address of
+    `dense`, the bytes of a number, the first row, and how many rows, for the compiled part.
     """
 
     rows: Numbers32
@@ -90,8 +90,8 @@ class RowGroups:
         return own_bytes(self.rows, self.offsets) + dense
 
     def numbers_of(self, rows: Ints) -> Unsigned | None:
-        """The numbers of those of the rows, ascending, that lie among these, where each row has one
-        at most."""
+        """The numbers of those of the rows, ascending, that lie in this group; None where a row may
+        have several numbers."""
         if self.dense is None:
             return None
         first, last = np.searchsorted(rows, (self.first, self.first + len(self.dense))).tolist()
@@ -179,7 +179,7 @@ class FoundRows:
         return rows
 
 
-def both(one: FoundRows, other: FoundRows) -> FoundRows | None:
+def intersection(one: FoundRows, other: FoundRows) -> FoundRows | None:
     """What two conditions on one column find together, as a lower and an upper bound do; None where
     they aren't both a single range of the same values."""
     a, b = one.numbered, other.numbered
@@ -416,10 +416,10 @@ class Postings:
         """The rows of numbers inside the bounds."""
         return RowsInRuns(self.groups, [part.between(bounds) for part in self.numbers])
 
-    def foremost(self, counts: Ints, limit: int) -> Ints:
-        """The numbers of scalars among which are the first `limit` by how often they come, of
-        equally frequent ones the least, bools before numbers before strings; where numbers are of
-        one type at most."""
+    def numbers_of_most_frequent(self, counts: Ints, limit: int) -> Ints:
+        """The numbers of scalars that include the `limit` most frequent ones, of equally frequent
+        ones the least, bools before numbers before strings; where numbers are of one type at
+        most."""
         found = np.flatnonzero(counts)
         if not 0 < limit < len(found):
             return found

@@ -6,8 +6,9 @@ columns.
   nothing of deleted or replaced points is left in them, and all of them are there again afterwards.
   The file itself says which lists or which path it is of. A file of which no point has changed
   since it was written is left as it is.
-- Coding (`code`) makes the codes of vector spaces, and files of the segments that are full.
-- Filling (`fill`) lets an index take in the vectors that it lacks, from a file or from none.
+- Coding makes the codes of vector spaces, and files of the segments that are full.
+- Clusters of large spaces are made, extended and measured.
+- Filling (`fill_index`) lets an index take in the vectors that it lacks, from a file or from none.
   Queries load no index: until it is there, they are answered exactly.
 """
 
@@ -43,7 +44,7 @@ from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_wo
 from retrieval_store.engine.search.planner import MIN_CLUSTERED, codes_pay_off, may_have_clusters
 from retrieval_store.engine.search.search import nearest_rows
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
-from retrieval_store.engine.state.files import GoingOn, PointsFile, StateFile, is_useless
+from retrieval_store.engine.state.files import CheckCancelled, PointsFile, StateFile, is_useless
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a_file
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
@@ -61,7 +62,7 @@ from retrieval_store.query.types import Progress, recall_wanted, uses_clusters
 
 GROWTH_TO_SAVE = 0.1
 GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
-AHEAD_PAUSE = 50  # nor sooner than after so many times as long as saving them took
+AHEAD_PAUSE = 50  # between two times that they are saved, in times of how long the first took
 GROWN_AGAIN = 1.25  # times as many points: then a column without room is tried again
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
@@ -72,8 +73,8 @@ MAX_COLUMNS = 32  # of one collection that have a file
 F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
-LOG_LEFT = 0.5  # of what the change log holds: where more was written a state is saved again …
-STATE_PAUSE = 50  # … but no sooner than after so many times as long as that took
+LOG_LEFT = 0.5  # of what the change log holds: where more was written, a state is saved again
+STATE_PAUSE = 50  # between two times that it is saved, in times of how long the first took
 
 
 def _nothing() -> None:
@@ -95,9 +96,9 @@ def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedF
     return made
 
 
-def _save(access: Access, kind: AnyKind, going_on: GoingOn = _nothing) -> bool:
+def _save(access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _nothing) -> bool:
     """Write the file of a kind; returns whether there was room for it."""
-    head, fill = access.read(lambda view: (view.state.head, kind.writer(view, going_on)))
+    head, fill = access.read(lambda view: (view.state.head, kind.writer(view, check_cancelled)))
     if fill is None:
         return False
     _write(access, head.seq, {kind.key: fill})
@@ -108,16 +109,16 @@ def _save(access: Access, kind: AnyKind, going_on: GoingOn = _nothing) -> bool:
 def _save_those_grown(
     access: Access,
     kinds: Iterable[AnyKind],
-    going_on: GoingOn,
+    check_cancelled: CheckCancelled,
     growth: float = GROWTH_TO_SAVE,
 ) -> bool:
     """Write the files of those kinds of which enough has changed since they were saved; returns
     whether there was room for all. What has been deleted or replaced goes from a file by that."""
     had_room = True
     for kind in kinds:  # of each a look of its own, since writing one takes a while
-        going_on()
+        check_cancelled()
         if access.read(partial(_has_grown, kind=kind, growth=growth)):
-            saved = _save(access, kind, going_on)
+            saved = _save(access, kind, check_cancelled)
             access.read(partial(_note_room, kind=kind, saved=saved))
             had_room = had_room and saved
     return had_room
@@ -157,11 +158,14 @@ def _save_grown(access: Access, index: SpaceIndex, seq: int, growth: float) -> b
 
 
 def save_state(
-    access: Access, going_on: GoingOn = _nothing, every: bool = False, most: int | None = None
+    access: Access,
+    check_cancelled: CheckCancelled = _nothing,
+    every: bool = False,
+    most: int | None = None,
 ) -> None:
     """Save the state of a large collection if enough has changed since it was saved, or `every`
     change counts; unless there are more than `most` points. Only the one process that does
-    maintenance may. going_on: called now and then; it may raise."""
+    maintenance may. check_cancelled: called now and then; it may raise."""
     rests = time.monotonic() < access.memory.state_rests_until
     if access.directory is None or (rests and not every):
         return
@@ -174,7 +178,7 @@ def save_state(
 
     began, kind = time.monotonic(), access.read(wanted)
     if kind is not None:
-        _save(access, kind, going_on)
+        _save(access, kind, check_cancelled)
         sweep(access)
         access.memory.state_rests_until = time.monotonic() + STATE_PAUSE * (
             time.monotonic() - began
@@ -205,13 +209,13 @@ def build_lists(access: Access) -> None:
     access.read(build)
 
 
-def save_lists(access: Access, going_on: GoingOn) -> None:
+def save_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written.
-    going_on: called now and then; it may raise. Nothing in memory."""
+    check_cancelled: called now and then; it may raise. Nothing in memory."""
     if access.directory is None:
         return
-    _save_those_grown(access, worth_saving(access.cached()), going_on)
+    _save_those_grown(access, worth_saving(access.cached()), check_cancelled)
     sweep(access)
 
 
@@ -239,21 +243,23 @@ def _is_small(view: SearchView, key: ListKey) -> bool:
     return sum(segment.nbytes for segment in held.segments) <= CLOSING_BYTES
 
 
-def save_columns(access: Access, going_on: GoingOn, before: Sequence[ColumnFile] = ()) -> None:
+def save_columns(
+    access: Access, check_cancelled: CheckCancelled, before: Sequence[ColumnFile] = ()
+) -> None:
     """Save the columns that were used more than once, and of which enough has changed since they
     were saved, the last used first, and those of usual keys, as far as there is room; only the one
-    process that does maintenance may. going_on: called now and then; it may raise; before: those
-    that were used before compaction, which lets go of what is in memory."""
+    process that does maintenance may. check_cancelled: called now and then; it may raise; before:
+    those that were used before compaction, which lets go of what is in memory."""
     if access.directory is None:
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
     ahead = [kind for kind in access.read(columns_ahead) if kind not in used]
-    if _save_those_grown(access, used, going_on):
-        _save_ahead(access, ahead, going_on)
+    if _save_those_grown(access, used, check_cancelled):
+        _save_ahead(access, ahead, check_cancelled)
     elif access.write(partial(_forget_all, keys=[kind.key for kind in ahead])):
         sweep(access)  # what is used comes first
         access.read(lambda view: view.caches.without_room.clear())
-        _save_those_grown(access, used, going_on)
+        _save_those_grown(access, used, check_cancelled)
     if len(access.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
         access.write(_forget_those_beyond)
     sweep(access)
@@ -273,7 +279,8 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
 
 
 def columns_ahead(view: SearchView) -> list[ColumnFile]:
-    """Those of usual keys, which may be asked for next, as far as no others have all the files."""
+    """Those of usual keys, which may be asked for next, as many as other columns leave room for
+    under MAX_COLUMNS."""
     usual = [*map(ColumnFile, columns.usual_keys(view))]
     keys = {kind.key for kind in usual}
     others = sum(file.key not in keys for file in _column_files(view.connection))
@@ -284,11 +291,14 @@ def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
     return derived.find_all(connection, columns.KIND)
 
 
-def _save_ahead(access: Access, ahead: Sequence[ColumnFile], going_on: GoingOn) -> None:
-    """Save columns that nobody has asked for, unless that was done lately for what it takes."""
+def _save_ahead(
+    access: Access, ahead: Sequence[ColumnFile], check_cancelled: CheckCancelled
+) -> None:
+    """Save columns that nobody has asked for, unless the last time has ended less than AHEAD_PAUSE
+    times its own duration ago."""
     began = time.monotonic()
     if began >= access.memory.columns_rest_until:
-        _save_those_grown(access, ahead, going_on, GROWTH_AHEAD)
+        _save_those_grown(access, ahead, check_cancelled, GROWTH_AHEAD)
         ended = time.monotonic()
         access.memory.columns_rest_until = ended + AHEAD_PAUSE * (ended - began)
 
@@ -438,7 +448,7 @@ def build_clusters(access: Access, name: str, alone: bool, progress: Progress) -
     """Make the clusters that a space lacks, and measure how they do; load those that another
     process has made. alone: whether this is the one process that may write files."""
 
-    def going_on() -> None:
+    def check_cancelled() -> None:
         progress(0, 0)
 
     cached = access.read(partial(_with_clusters, name=name))
@@ -453,9 +463,9 @@ def build_clusters(access: Access, name: str, alone: bool, progress: Progress) -
     try:
         with tracing.span("cluster", access.name):
             while (work := clusters.next_work(slots)) is not None:
-                if not _make_clusters(access, clusters, work, space, going_on):
+                if not _make_clusters(access, clusters, work, space, check_cancelled):
                     raise ValueError("their file can't be used")
-            _measure_clusters(access, name, clusters, going_on)
+            _measure_clusters(access, name, clusters, check_cancelled)
     except DamagedError:
         if not access.has_moved_on(cached.state):
             raise  # else the files are those of the generation before
@@ -465,13 +475,17 @@ def build_clusters(access: Access, name: str, alone: bool, progress: Progress) -
 
 
 def _make_clusters(
-    access: Access, clusters: SpaceClusters, work: Work, space: SpaceState, going_on: GoingOn
+    access: Access,
+    clusters: SpaceClusters,
+    work: Work,
+    space: SpaceState,
+    check_cancelled: CheckCancelled,
 ) -> bool:
     """Make a base or a part, and go on with it; returns whether that can be."""
-    made = clusters.make(work, space, going_on)
+    made = clusters.make(work, space, check_cancelled)
     file = None
     if access.directory is not None:
-        fills = {clusters.key_of(work.number): partial(made.write, going_on=going_on)}
+        fills = {clusters.key_of(work.number): partial(made.write, check_cancelled=check_cancelled)}
         (file,) = _write(access, access.cached().state.head.seq, fills)
         _forget_parts_after(access, clusters, work.number)
     _log.debug("%r has clusters of %d vectors", access.name, work.stop)
@@ -512,7 +526,7 @@ def _forget_parts_after(access: Access, clusters: SpaceClusters, number: int) ->
 
 
 def _measure_clusters(
-    access: Access, name: str, clusters: SpaceClusters, going_on: GoingOn
+    access: Access, name: str, clusters: SpaceClusters, check_cancelled: CheckCancelled
 ) -> None:
     """Measure how many places must be looked at, where that isn't known."""
     base, to_measure = clusters.base, clusters.to_measure
@@ -520,9 +534,11 @@ def _measure_clusters(
     if to_measure is None or space is None or base is None:
         return
 
-    questions = questions_of(space, to_measure.stop, partial(_neighbours, access, name), going_on)
+    questions = questions_of(
+        space, to_measure.stop, partial(_neighbours, access, name), check_cancelled
+    )
     matrix = space.vectors.rows(space.space.slots)
-    recall = measure(to_measure, base.name, matrix, questions, going_on)
+    recall = measure(to_measure, base.name, matrix, questions, check_cancelled)
     if access.directory is not None:
         fill = partial(write_recall, recall=recall)
         _write(access, access.cached().state.head.seq, {clusters.recall_key: fill})
@@ -554,7 +570,7 @@ def remeasure(view: SearchView, space: SpaceState, clusters: Clusters, recall: R
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
 Told: TypeAlias = "Path | weakref.ref[Access]"
-_told: set[Told] = set()  # collections of which it was said that they lack an index
+_warned: set[Told] = set()  # collections about whose missing index the log has a line
 
 
 def load_index(access: Access, name: str, at_once: bool = True, waits: bool = True) -> None:
@@ -585,9 +601,9 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
 def fill_index(
     access: Access, name: str, may_begin: bool, progress: Progress, at_once: bool = True
 ) -> bool:
-    """Let the index of a space take in the vectors that it lacks, and first, as `load` does, those
-    of its file; returns whether it lacks some since another process has begun it or has compacted,
-    or the collection was put to rest."""
+    """Let the index of a space take in the vectors that it lacks, after those of its file
+    (`load_index`). Returns whether it is still incomplete: another process builds it, a compaction
+    has replaced the files, or the collection was closed as idle."""
     load_index(access, name, at_once)
     index, state = access.read(lambda view: (_wanted(view, name), view.state))
     if index is None or (index.rests and not at_once):
@@ -631,9 +647,9 @@ def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
 
 def _tell_once(access: Access, why: Exception) -> None:
     """Say in the log that a collection lacks its index; once, however often it is opened."""
-    told: Told = access.directory or weakref.ref(access, _told.discard)
-    if told not in _told:
-        _told.add(told)
+    told: Told = access.directory or weakref.ref(access, _warned.discard)
+    if told not in _warned:
+        _warned.add(told)
         place = "in memory" if access.directory is None else f"in {access.directory.parent}"
         _log.warning(
             "collection %r %s is large enough to gain from an index, but has none, and is searched "

@@ -78,7 +78,7 @@ MEASURED_AGAIN = 1.25  # of so many times as many vectors
 OUTGROWN = 2  # a new base is made of so many times as many slots
 MIN_LIVING = 32  # vectors of points, which clusters need
 LARGEST = 1e20  # of a number of a centre
-GoingOn = Callable[[], object]
+CheckCancelled = Callable[[], object]
 
 TARGETS = (0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
 DEPTHS = (10, 20, 40, 80, 160, 320, 640)  # how many nearest, among which ten are looked for
@@ -393,14 +393,14 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         """Note that nothing came of it, so that it isn't tried again at once."""
         self._failed_at = float(slots)
 
-    def make(self, work: Work, space: SpaceState, going_on: GoingOn) -> "Made":
+    def make(self, work: Work, space: SpaceState, check_cancelled: CheckCancelled) -> "Made":
         """What `work` says, assigned but not encoded yet. ValueError where the vectors can have no
         clusters; sets `refused` where they never can."""
         rows, base = space.vectors.rows(space.space.slots), self._base
         space.vectors.admit(rows, space.checksums, None)
         living = np.flatnonzero(space.row_of_slot.whole()[work.first : work.stop] >= 0) + work.first
         for at in range(0, len(living), 65_536):
-            going_on()
+            check_cancelled()
             if not norms_of(rows[living[at : at + 65_536]]).safe:
                 self.refused = "some of its vectors are too long, or too short"
                 raise ValueError(self.refused)
@@ -412,8 +412,11 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
             raise ValueError(f"it has {len(living)} vectors")
         else:
             seed = int.from_bytes(_random(8), "little")
-            name, trained = f"{seed:016x}", train(rows, living, self._space.metric, seed, going_on)
-        one, other = assign(rows, living, trained, going_on)
+            name, trained = (
+                f"{seed:016x}",
+                train(rows, living, self._space.metric, seed, check_cancelled),
+            )
+        one, other = assign(rows, living, trained, check_cancelled)
         order = in_clusters(living, one, other, len(trained.model.centres))
         return Made(name, trained, order.slots, order.offsets, work, rows, self._space)
 
@@ -540,7 +543,7 @@ class Made:
             return Part(self.name, places, self.work.first, self.work.stop, None)
         return Base(self.name, self.trained, places, self.work.stop, None)
 
-    def write(self, path: Path, going_on: GoingOn) -> int:
+    def write(self, path: Path, check_cancelled: CheckCancelled) -> int:
         """Write the file; returns the slot after the last."""
         size = blocks_of(len(self.slots)) * block_bytes(self.trained.model.dimension)
         content = StreamedArray("|u1", size, (block.reshape(-1) for block in self.blocks()))
@@ -556,7 +559,7 @@ class Made:
                 self.trained.firsts.astype(np.int64),
                 *arrays,
             ]
-        write_arrays(path, pieces(MAGIC, header, arrays), going_on)
+        write_arrays(path, pieces(MAGIC, header, arrays), check_cancelled)
         return self.work.stop
 
 
@@ -632,14 +635,14 @@ def measure(
     base: str,
     matrix: Stored,
     questions: Sequence[RecallQuestion],
-    going_on: GoingOn,
+    check_cancelled: CheckCancelled,
 ) -> Recall:
     """How many places must be looked at to find the TARGETS of the DEPTHS nearest: first by where
     the true neighbours are, and then by searches, with more estimates and more places until they
     find as many as they should. matrix: (slots, dim) the vectors."""
     of_slots, needed = clusters_of_slots(clusters), []
     for one in questions:
-        going_on()
+        check_cancelled()
         needed.append(_needed(clusters, matrix, one, of_slots))
     choices = [_efforts(at, needed) for at in EFFORTS]
     usual, slope, places = min(choices, key=lambda one: one[2][0][TARGETS.index(DEFAULT_RECALL)])
@@ -647,7 +650,7 @@ def measure(
     recall = Recall(*head, usual, slope, places, (), time.time())
 
     def found(recall: Recall, target: float, share: float = 1.0) -> float:
-        return measured(clusters, matrix, questions, recall, target, share, going_on)
+        return measured(clusters, matrix, questions, recall, target, share, check_cancelled)
 
     before = 0.0
     while recall.estimates < MOST_ESTIMATES:
@@ -747,7 +750,7 @@ def measured(
     recall: Recall,
     target: float,
     share: float,
-    going_on: GoingOn,
+    check_cancelled: CheckCancelled,
 ) -> float:
     """The share of the ten nearest among those that a random filter lets through, or of others as
     near, that searches for the target find."""
@@ -760,7 +763,7 @@ def measured(
     right = wanted = 0
     places = recall.places_for(10 / share, target, clusters.stop) or clusters.places
     for one in questions:
-        going_on()
+        check_cancelled()
         true = one.neighbours if allowed is None else one.neighbours[allowed[one.neighbours]]
         true, metric = true[:10], clusters.model.metric
         if not len(true):
@@ -777,7 +780,7 @@ def measured(
 
 
 def questions_of(
-    space: SpaceState, stop: int, neighbours: Neighbours, going_on: GoingOn
+    space: SpaceState, stop: int, neighbours: Neighbours, check_cancelled: CheckCancelled
 ) -> list[RecallQuestion]:
     """Some of the space's own vectors, with their true neighbours among the slots below `stop`."""
     draw = np.random.default_rng(11)
@@ -789,7 +792,7 @@ def questions_of(
     depth = min(len(living), DEPTHS[-1] + 1)
     questions = []
     for at in range(0, len(chosen), AT_ONCE):
-        going_on()
+        check_cancelled()
         found = neighbours(vectors[at : at + AT_ONCE], depth)
         some = slice(at, at + AT_ONCE)
         for slot, vector, slots in zip(chosen[some], vectors[some], found, strict=True):

@@ -119,7 +119,7 @@ def _nearest_by_codes(
     )
     for one in found:
         if one is not None:
-            context.admit(one.slots)  # what isn't as it was written would be an error from here
+            context.admit(one.slots)  # verifies checksums; may raise DamagedError
     return [None if one is None else context.in_order(one) for one in found]
 
 
@@ -240,7 +240,7 @@ def by_clusters(
         if rest is not None:
             answers.append(context.ranked(i, np.append(found.slots[: found.chosen], rest[at])))
             continue
-        context.admit(found.slots)  # what isn't as it was written would be an error from here
+        context.admit(found.slots)  # verifies checksums; may raise DamagedError
         answers.append(context.in_order(found))
     return answers
 
@@ -322,6 +322,6 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
 
 
 def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]:
-    """For each query the nearest allowed slots that the index doesn't hold yet."""
+    """For each query the nearest allowed slots that the index or the clusters don't cover yet."""
     passing = context.allowed.allows(context.space.row_of_slot.whole(covered))
     return context.nearest_of(which, np.flatnonzero(passing) + covered)

@@ -37,7 +37,7 @@ FLOAT_PASS, FLOAT_ROW, FLOAT_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY_FACTOR = 4.0
 SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
 # A pass over codes: a fixed cost, a cost per row, and per number; at least the time to read them
-# from memory where they exceed the processor's cache (CACHED_BYTES).
+# from memory where they exceed the processor's cache (CODE_CACHE_BYTES).
 CODE_PASS, CODE_ROW, CODE_NUMBER = 25.0, 1e-3, 1e-5
 CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 8_000_000
 BLOCK = 32  # rows that are scanned together

@@ -29,12 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base import budget, system
-from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole
+from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole, union
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 
-USUAL = 256_000_000  # bytes, where the process may use at least …
-SHARE = 8  # … so many times as much memory
+USUAL, SHARE = 256_000_000, 8  # the limit: so many bytes, or one part of the memory in so many
 KEPT = 0.9  # what is left when something is let go of, so that it isn't done at each call
 COUNTED_EVERY = 1_024  # calls: then all caches are counted anew
 K = TypeVar("K")
@@ -193,7 +192,7 @@ NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
 NOTHING_STALE = np.empty(0, np.int64)
 WANTED_AFTER = 30  # layers are built once so many calls would have used them
 OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
-# Entries that say nothing of any row: at most, in number and bytes, but of any size so many.
+# Entries that hold no row: limits by number and bytes; the last EMPTY_FEW stay whatever their size.
 EMPTY_KEPT, EMPTY_BYTES, EMPTY_FEW = 256, 16 << 20, 8
 PLACES = 1_024  # of keys that were seen lately
 KEYS_NOTED = 10_000  # keys, wherever something is noted of any that callers ask for
@@ -238,13 +237,8 @@ class Layers(Generic[S]):
         found: list[Ints | None] = [None] * len(self.segments)
         for i in range(len(self.segments) - 1, 0, -1):
             over, rows = found[i], self.segments[i].rows
-            found[i - 1] = rows if over is None else unite_rows(over, rows)
+            found[i - 1] = rows if over is None else union(over, rows)
         return found
-
-
-def unite_rows(rows: Ints, others: Ints) -> Ints:
-    """The union of both, ascending, each once."""
-    return distinct(np.concatenate([rows, others]))
 
 
 _EVERY = weakref.WeakValueDictionary[int, Ints]()
@@ -281,7 +275,7 @@ def plan_refresh(layers: Layers[S], height: int) -> tuple[int, Ints]:
     lowest, rows = len(layers.segments), layers.stale
     while lowest and len(layers.segments[lowest - 1].rows) <= 2 * len(rows):
         lowest -= 1
-        rows = unite_rows(rows, layers.segments[lowest].rows)
+        rows = union(rows, layers.segments[lowest].rows)
     return lowest, rows[rows < height]
 
 
@@ -331,8 +325,8 @@ class ChangeLog:
 
 class Payback(dict[Hashable, float]):
     """What was spent, by key, because something isn't built, such as how often it would have been
-    of use. It is built once that is as much as building costs. Of what threads spend at the same
-    moment some may be lost."""
+    of use. Building begins when that is as much as building costs. Not synchronised: of what
+    several threads add at the same moment, some may be lost."""
 
     def spend(self, key: Hashable, cost: float = 1) -> float:
         """Note a cost; returns all that was spent on this key."""

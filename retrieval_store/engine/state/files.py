@@ -28,10 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from retrieval_store.base.arrays import NOWHERE, CowArray, Ints
+from retrieval_store.base.arrays import NOWHERE, CowArray, Ints, union
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.platform import map_file
-from retrieval_store.engine.state.caches import unite_rows
 from retrieval_store.engine.state.state import (
     FILE_KIND,
     NONE,
@@ -57,7 +56,7 @@ from retrieval_store.indexes.native import address
 
 V_contra = TypeVar("V_contra", bound=AnyView, contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
-GoingOn: TypeAlias = Callable[[], object]
+CheckCancelled: TypeAlias = Callable[[], object]
 
 
 class PointsFile(DerivedKind[V_contra, T_co]):
@@ -71,9 +70,11 @@ class PointsFile(DerivedKind[V_contra, T_co]):
     def key(self) -> str:
         raise NotImplementedError
 
-    def writer(self, view: V_contra, going_on: GoingOn) -> Callable[[Path], int] | None:
+    def writer(
+        self, view: V_contra, check_cancelled: CheckCancelled
+    ) -> Callable[[Path], int] | None:
         """What writes the file, and returns the pk that is the first not to be in it; None where
-        there is no room. going_on: called now and then; it may raise."""
+        there is no room. check_cancelled: called now and then; it may raise."""
         raise NotImplementedError
 
     def read_saved(self, view: V_contra) -> T_co | None:
@@ -101,7 +102,7 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         pks = view.state.pks
         changed = rows_of(pks, read_changes(view.connection, made.seq).of(self.parts))
         fresh = np.arange(np.searchsorted(pks, made.covered), len(pks))
-        return unite_rows(changed[changed >= 0], fresh)
+        return union(changed[changed >= 0], fresh)
 
 
 def is_useless(view: AnyView, made: DerivedFile) -> bool:
@@ -137,12 +138,12 @@ class StateFile(PointsFile[AnyView, State]):
     def key(self) -> str:
         return f"{FILE_KIND}.{self.generation}"
 
-    def writer(self, view: AnyView, going_on: GoingOn) -> Callable[[Path], int]:
+    def writer(self, view: AnyView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
         state = view.state
         if state.mapped is not None:
             # What one file says isn't written to the next: if it was false, that ends here.
             state = load(view.connection, state.head, self.open_vectors).state
-        return partial(_write, state=state, going_on=going_on)
+        return partial(_write, state=state, check_cancelled=check_cancelled)
 
     def read(self, path: Path, made: DerivedFile, source: AnyView) -> State:
         """The state at the head of the view, made of what was saved and of what was written
@@ -155,7 +156,7 @@ class StateFile(PointsFile[AnyView, State]):
         return state
 
 
-def _write(path: Path, state: State, going_on: GoingOn) -> int:
+def _write(path: Path, state: State, check_cancelled: CheckCancelled) -> int:
     spaces = [
         [space.space.number, space.space.dimension, space.space.slots]
         for space in state.spaces.values()
@@ -165,7 +166,7 @@ def _write(path: Path, state: State, going_on: GoingOn) -> int:
     with path.open("xb") as file:
         file.write(MAGIC + len(header).to_bytes(8, "little") + header)
         for array, dtype in _arrays(state):
-            going_on()
+            check_cancelled()
             file.seek(places.next(len(array), dtype))
             file.write(np.ascontiguousarray(array, dtype).data.cast("B"))
         file.truncate(places.size)  # the room is a hole, which takes no room on the disk
@@ -338,11 +339,13 @@ def pieces(
             place = _align(place) + len(data)
 
 
-def write_arrays(path: Path, content: Iterator[Piece], going_on: Callable[[], object]) -> None:
-    """Write such pieces to a new file. going_on: called before each; it may raise."""
+def write_arrays(
+    path: Path, content: Iterator[Piece], check_cancelled: Callable[[], object]
+) -> None:
+    """Write such pieces to a new file. check_cancelled: called before each; it may raise."""
     with path.open("xb") as file:
         for piece in content:
-            going_on()
+            check_cancelled()
             file.write(piece)
 
 

@@ -31,7 +31,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
 from retrieval_store.engine.state.caches import Layers, current, outside
-from retrieval_store.engine.state.files import GoingOn, PointsFile
+from retrieval_store.engine.state.files import CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.records import read_records
@@ -120,12 +120,14 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
     def key(self) -> str:
         return file_key(self.of)
 
-    def writer(self, view: ListView, going_on: GoingOn) -> Callable[[Path], int]:
+    def writer(self, view: ListView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
         """The lists in memory, if nothing of what was deleted or replaced is in them; else new
         ones."""
-        layers = pure(view, self.of) or renew_lists(view, self.of, going_on)
+        layers = pure(view, self.of) or renew_lists(view, self.of, check_cancelled)
         write = inverted.write
-        return partial(write, key=self.of, layers=layers, state=view.state, going_on=going_on)
+        return partial(
+            write, key=self.of, layers=layers, state=view.state, check_cancelled=check_cancelled
+        )
 
     def unmap(self, view: ListView) -> None:
         view.caches.lists.unmap([self.of])
@@ -157,13 +159,13 @@ def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
     return layers if one and not layers.segments[0].from_file else None
 
 
-def renew_lists(view: ListView, key: ListKey, going_on: GoingOn) -> Layers[Lists]:
+def renew_lists(view: ListView, key: ListKey, check_cancelled: CheckCancelled) -> Layers[Lists]:
     """The lists of a kind, made anew of living points alone, in one piece, and cached in place of
-    the old ones. going_on: called now and then; it may raise."""
+    the old ones. check_cancelled: called now and then; it may raise."""
     pieces = []
     for piece in in_pieces(view, key, np.flatnonzero(view.state.alive)):
         pieces.append(piece)
-        going_on()
+        check_cancelled()
     layers = Layers((inverted.combine_lists(pieces),), np.empty(0, np.int64))
     view.caches.lists.keep(key, view.state.head.seq, layers)
     return layers

@@ -39,13 +39,13 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.engine.state import files
 from retrieval_store.engine.state.caches import LayerCache, Layers, outside
-from retrieval_store.engine.state.files import Array, GoingOn
+from retrieval_store.engine.state.files import Array, CheckCancelled
 from retrieval_store.engine.state.state import State, View, rows_of
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
 
-LOOKED_FOR = 1_000  # characters
+MAX_TRIGRAM_PREFIX = 1_000  # characters
 Term: TypeAlias = str | int
 Rows32: TypeAlias = npt.NDArray[np.int32]
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
@@ -58,8 +58,9 @@ class Lists:
     rows: (n,) ascending; sizes: (n,) float32, the number of words of each; codes: term → its number
     c, for words; terms: (t,) ascending int64, for other terms, whose number is their place;
     owners[offsets[c]:offsets[c + 1]] are the rows that have term c, ascending, int32, and
-    weights[…], float32, what they have of it; none for trigrams. from_file: whether they were read
-    from a file; if so, there may be words among them that no document has any more.
+    weights[…], float32, the count or value of the term in each; empty for trigrams. from_file:
+    whether they were read from a file; if so, there may be words among them that no document has
+    any more.
     """
 
     rows: Ints
@@ -196,7 +197,7 @@ def of_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths:
 def trigrams_of(text: str) -> list[int]:
     """The distinct trigrams at the beginning of a text in UTF-8; none of a shorter one. A document
     that contains the text has all of them, and few others do."""
-    data = text[:LOOKED_FOR].encode()
+    data = text[:MAX_TRIGRAM_PREFIX].encode()
     return list({data[i] | data[i + 1] << 8 | data[i + 2] << 16 for i in range(len(data) - 2)})
 
 
@@ -344,12 +345,14 @@ MAGICS_BEFORE = (b"RSlists1",)  # of lists as they were before they were mapped
 _TYPES = ("<i8", "<f4", "<i8", "<i8", "<i4", "<f4", "|u1", "<i8", "<i4")
 
 
-def write(path: Path, key: ListKey, layers: Layers[Lists], state: State, going_on: GoingOn) -> int:
-    """Write layers of this key without stale rows; returns the pk that is the first not to be in
-    them. going_on: called before each array; it may raise."""
+def write(
+    path: Path, key: ListKey, layers: Layers[Lists], state: State, check_cancelled: CheckCancelled
+) -> int:
+    """Write layers of this key without stale rows; returns the first pk that they don't
+    cover. check_cancelled: called before each array; it may raise."""
     arrays = [array for segment in layers.segments for array in _arrays(segment, state)]
     header = [told_of(key), [segment.codes is not None for segment in layers.segments]]
-    files.write_arrays(path, files.pieces(MAGIC, header, arrays), going_on)
+    files.write_arrays(path, files.pieces(MAGIC, header, arrays), check_cancelled)
     return state.head.next_pk
 
 
@@ -396,7 +399,7 @@ def _segment(
     codes = _vocabulary(*words) if has_words else None
     _refuse_disorder(pks, sizes, offsets, owners, weights)
     if len(offsets) != len(terms if codes is None else codes) + 1:
-        raise ValueError("it has other lists than terms")
+        raise ValueError("the numbers of lists and of terms differ")
     rows = rows_of(all_pks, pks)
     living = rows >= 0
     if not living.all():  # others were deleted since
@@ -413,7 +416,7 @@ def _segment(
 
 def _vocabulary(spelt: Array, starts: Array, order: Array) -> Vocabulary:
     if len(starts) != len(order) + 1:
-        raise ValueError("it has other words than it counts")
+        raise ValueError("the numbers of words and of their places differ")
     if len(order) and not 0 <= int(order.min()) <= int(order.max()) < len(order):
         raise ValueError("it has words that aren't there")
     return Vocabulary(spelt, starts, order)
@@ -428,7 +431,7 @@ def _refuse_disorder(pks: Ints, sizes: Array, offsets: Ints, owners: Array, weig
     if not np.isfinite(weights.sum(dtype=np.float64)) or not (sizes >= 0).all():
         raise ValueError("it has weights that are no numbers")
     if len(weights) not in (0, len(owners)):
-        raise ValueError("it has other weights than postings")
+        raise ValueError("the numbers of weights and of postings differ")
     follow = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(owners)
     if not follow or (offsets[1:] < offsets[:-1]).any():
         raise ValueError("its lists don't follow one another")

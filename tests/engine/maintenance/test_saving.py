@@ -40,8 +40,8 @@ def files(folder):
     return sorted(folder.glob("*/derived/*"))
 
 
-def save(things, going_on=lambda: None):
-    inside.save_lists(inside.access(things), going_on)
+def save(things, check_cancelled=lambda: None):
+    inside.save_lists(inside.access(things), check_cancelled)
 
 
 def test_lists_are_saved_soon_after_they_were_made(tmp_path, documents_read):

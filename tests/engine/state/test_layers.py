@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.engine.state.caches import LayerCache, Layers, outside, unite_rows
+from retrieval_store.base.arrays import union
+from retrieval_store.engine.state.caches import LayerCache, Layers, outside
 from tests.helpers.tuned import tuned
 
 rows = st.sets(st.integers(0, 300)).map(lambda found: np.array(sorted(found), np.int64))
@@ -13,7 +14,7 @@ rows = st.sets(st.integers(0, 300)).map(lambda found: np.array(sorted(found), np
 
 @given(rows, rows)
 def test_rows_of_both_and_rows_of_one_alone(one, other):
-    assert unite_rows(one, other).tolist() == sorted({*one.tolist(), *other.tolist()})
+    assert union(one, other).tolist() == sorted({*one.tolist(), *other.tolist()})
     assert one[outside(one, other)].tolist() == sorted({*one.tolist()} - {*other.tolist()})
     narrow = one.astype(np.int32)
     assert narrow[outside(narrow, other)].tolist() == one[outside(one, other)].tolist()

@@ -1,12 +1,11 @@
 """Re-ranking: the order is the re-ranker's, over the hits that the same query gives without it."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from retrieval_store import Rerank, TokenReranker, evaluate
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RerankerError
+from tests.helpers import models
 
 WORDS = ["ash", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine"]
 
@@ -287,11 +286,8 @@ def test_equal_scores_of_a_reranker_leave_the_order(trees):
 
 
 def token_scores(query, documents):
-    """What `TokenReranker` says it returns, token by token, by the package's own model."""
-    import wordllama
-
-    folder = Path(wordllama.__file__).parent
-    model = wordllama.WordLlama.load(cache_dir=folder, trunc_dim=256, disable_download=True)
+    """What `TokenReranker` says it returns, token by token."""
+    model = models.wordllama_model()
 
     def vectors(text):
         numbers = sorted(set(model.tokenize([text])[0].ids))

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from retrieval_store.base.arrays import Floats
+from retrieval_store.base.arrays import Floats, distinct
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import needing
 from retrieval_store.base.validation import quote
@@ -184,7 +184,7 @@ class TokenReranker:
 
         asked, *read = tokens_of([query, *documents], LONGEST_READ)
         scores = np.zeros(len(documents))
-        held = np.unique(np.concatenate([np.empty(0, np.int64), *read]))
+        held = distinct(np.concatenate([np.empty(0, np.int64), *read]))
         (of_query, weights), (of_held, _) = vectors_of(asked), vectors_of(held)
         if not weights.any():
             return scores

@@ -54,6 +54,7 @@ from retrieval_store.query.types import (
     ShownIds,
     Vectors,
     WriteRules,
+    with_nulls,
 )
 
 
@@ -239,21 +240,6 @@ def has_all_vectors(batch: PointBatch) -> bool:
     if dense is None:
         return False
     return dense.positions is None or len(dense.positions) == len(batch.ids)
-
-
-def with_nulls(batch: PointBatch) -> PointBatch:
-    """The batch with null for everything that isn't given."""
-
-    def given(values: Sequence[Any] | None) -> list[Any]:
-        items = [UNSET] * len(batch.ids) if values is None else values
-        return [None if item is UNSET else item for item in items]
-
-    return replace(
-        batch,
-        payloads=given(batch.payloads),
-        documents=given(batch.documents),
-        uris=given(batch.uris),
-    )
 
 
 def require_change(records: Records) -> None:

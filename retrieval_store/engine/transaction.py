@@ -312,9 +312,10 @@ class Transaction:
         """The pks of the points with these ids that match, each once, ascending. strict: raise
         NotFoundError for ids that don't exist."""
         expression = self._delete_or_exclude_expired(ids, expression)
-        if strict and ids is not None:
+        pks = distinct(self._overlay.chosen(ids, expression, None))
+        if strict and ids is not None and len(pks) < len(ids):
             known = pks_of_ids(self._write.connection, ids)
             absent = [point_id for point_id in ids if point_id not in known]
             if absent:
                 raise absent_ids(absent)
-        return distinct(self._overlay.chosen(ids, expression, None))
+        return pks

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import numpy as np
 
 from retrieval_store.base.arrays import Datatype, Floats, Ints, Matrix, Metric, SparseVector
-from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression, Scalar
@@ -83,6 +83,21 @@ class PointBatch:
     payloads: Sequence[MaybePayload] | None = None
     documents: Sequence[MaybeText] | None = None
     uris: Sequence[MaybeText] | None = None
+
+
+def with_nulls(batch: PointBatch) -> PointBatch:
+    """The batch with null for everything that isn't given."""
+
+    def given(values: Sequence[Any] | None) -> list[Any]:
+        items = [UNSET] * len(batch.ids) if values is None else values
+        return [None if item is UNSET else item for item in items]
+
+    return replace(
+        batch,
+        payloads=given(batch.payloads),
+        documents=given(batch.documents),
+        uris=given(batch.uris),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,8 @@ class Pool:
                 self._tidy_soon()
             if future.cancel():  # which a call that has begun can't be
                 pending.clear()
-            del (
-                future,
-                answer,
-            )  # a cycle with the error's frames, which keeps all of the call
+            # An error leads to its frames, and these to both: a cycle that keeps all of the call.
+            del future, answer
 
     def is_awaited(self) -> bool:
         """Whether calls wait for a thread."""

@@ -412,10 +412,8 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
             raise ValueError(f"it has {len(living)} vectors")
         else:
             seed = int.from_bytes(_random(8), "little")
-            name, trained = (
-                f"{seed:016x}",
-                train(rows, living, self._space.metric, seed, check_cancelled),
-            )
+            name = f"{seed:016x}"
+            trained = train(rows, living, self._space.metric, seed, check_cancelled)
         one, other = assign(rows, living, trained, check_cancelled)
         order = in_clusters(living, one, other, len(trained.model.centres))
         return Made(name, trained, order.slots, order.offsets, work, rows, self._space)

@@ -74,6 +74,7 @@ from retrieval_store.query.types import (
     Vectors,
     WriteRules,
     merge_payload,
+    with_nulls,
 )
 
 AT_ONCE = 20_000
@@ -216,7 +217,7 @@ def put_points(
     parts = _parts(batch)
     if rules.on_existing == "replace":
         parts |= _take_the_rest(write, batch, pks, changed, known)
-        batch = _with_nothing_unset(batch)
+        batch = with_nulls(batch)
     if changed.any():
         _update(write, batch, pks, changed, rules)
     for name in batch.vectors:
@@ -344,22 +345,6 @@ def _take_vectors(write: WriteTransaction, space: Space, pks: Ints, known: Known
             raise ContradictionError(f"vectors of space {space.name!r} aren't where they should be")
         disown(write.connection, space, generation, slots)
     return LOST
-
-
-def _with_nothing_unset(batch: PointBatch) -> PointBatch:
-    """The batch with None for everything that isn't given."""
-    nothing = [None] * len(batch.ids)
-    return PointBatch(
-        batch.ids,
-        batch.vectors,
-        _nulls(batch.payloads or nothing),
-        _nulls(batch.documents or nothing),
-        _nulls(batch.uris or nothing),
-    )
-
-
-def _nulls(values: Sequence[Any]) -> Sequence[Any]:
-    return [None if value is UNSET else value for value in values]
 
 
 def _require_vectors(batch: PointBatch, is_new: Bools, name: str | None) -> None:

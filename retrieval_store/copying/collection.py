@@ -407,15 +407,17 @@ class CollectionCopy:
                 self.place.refuse_written()
 
     def _compared(self) -> int:
-        entry, since = self.place.entry, Since(frozenset(), rests=True)
-        points = self._points.engine
-        if points is not None and entry is not None and entry.position is not None:
-            changed = points.changed_since(entry.position)
-            ids = None if changed.ids is None else frozenset(changed.ids)
-            since = Since(ids, changed.position == entry.position)
-        return compare(
-            self._points, self._copied, [*self._spaces], since, self._target.on_cluster, self.name
-        )
+        spaces, rounds = [*self._spaces], self._target.on_cluster
+        return compare(self._points, self._copied, spaces, self._since, rounds, self.name)
+
+    def _since(self) -> Since:
+        """What has happened to the source since it was copied, as far as it can tell."""
+        entry, points = self.place.entry, self._points.engine
+        if points is None or entry is None or entry.position is None:
+            return Since(frozenset(), rests=True)
+        changed = points.changed_since(entry.position)
+        ids = None if changed.ids is None else frozenset(changed.ids)
+        return Since(ids, changed.position == entry.position)
 
     def compared(self) -> tuple[int, int, int]:
         """How many points the copy has, how many were copied again, and how many were compared with

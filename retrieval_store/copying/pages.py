@@ -251,19 +251,21 @@ def compare(
     source: PointsBackend,
     target: PointsBackend,
     spaces: Spaces,
-    since: Since,
+    since: Callable[[], Since],
     rounds: bool,
     name: str,
 ) -> int:
     """How many points were compared; StorageError for a point that differs, is missing, or is one
-    too many. rounds: whether the target is a cluster, which rounds vectors."""
-    before = source.count() if since.rests else 0
-    count = target.count()
-    if since.rests and count != before and not source.count() <= count < before:
+    too many. since: what has happened to the source up to the moment when it is called; rounds:
+    whether the target is a cluster, which rounds vectors."""
+    before, count = source.count(), target.count()
+    # What differs is excused by what has changed. Others may write while both are read, so that is
+    # looked up afterwards.
+    if count != before and since().rests and not source.count() <= count < before:
         raise StorageError(  # where it isn't that points have expired meanwhile
             f"the copy of collection {name!r} has {count:,} points, its source {before:,}"
         )
-    if since.ids is None:
+    if since().ids is None:
         return 0
     fields, compared = everything(spaces), 0
     # A cluster counts its points to find a place among them, several times for each.
@@ -271,8 +273,12 @@ def compare(
     for start in _starts(min(count, chosen.count())):
         copied = chosen.get(None, None, RUN, start, fields)
         there = other.get(copied.ids, None, None, 0, fields)
-        others = since.ids if since.rests else since.ids | (set(copied.ids) - set(there.ids))
-        wrong = differing(copied, there, ROUNDED if rounds else 0) - others
+        wrong = differing(copied, there, ROUNDED if rounds else 0)
+        if wrong:
+            now = since()
+            if now.ids is None:
+                return compared
+            wrong -= now.ids if now.rests else now.ids | (set(copied.ids) - set(there.ids))
         if wrong:  # unless they have expired since
             wrong &= {*chosen.get([*wrong], None, None, 0, Fields()).ids}
         if wrong:

@@ -410,6 +410,11 @@ def begun_copy(path: Path) -> Iterator[apsw.Connection]:
     with closing(_open_file(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
         connection.execute("PRAGMA synchronous = OFF")
+        # Page 1 says that pages have checksums, and the checksum VFS makes none before it has seen
+        # it. A backup writes it last; of a copy that is larger than the cache other pages go to the
+        # file before, and those of the source's log, or of memory, bring no checksums along. So
+        # there is a page 1 before there is anything else.
+        connection.execute("PRAGMA user_version = 1")
         yield connection
         connection.execute("PRAGMA journal_mode = WAL")
 

@@ -29,7 +29,9 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import (
+    Bools,
     Bytes,
+    Floats,
     Ints,
     Matrix,
     Metric,
@@ -40,6 +42,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import (
+    UNIT_ROUNDOFF,
     Nearest,
     exact_distances,
     is_safe_length,
@@ -512,27 +515,58 @@ def _search(
     return nearest_of(slots, exact_distances(query, length, matrix, slots, model.metric), k)
 
 
+class _ExactPlaces(NamedTuple):
+    """What places are made of, in float64. residuals: (n, dim) what centres leave of rows, rotated;
+    squares: (n,) their squared lengths; sums: (n,) their products with their own signs; factors:
+    (n,) the squares by the sums; parts: (n,) of the offsets what the signs don't decide; centres:
+    (n, dim) less the mean, rotated; reaches: (n,) the lengths of the centres themselves."""
+
+    residuals: Floats
+    squares: Floats
+    sums: Floats
+    factors: Floats
+    parts: Floats
+    centres: Floats
+    reaches: Floats
+
+    def products(self, signs: Bools) -> Floats:
+        """(n,) of the centres and signs."""
+        return np.asarray(np.where(signs, self.centres, -self.centres).sum(axis=1))
+
+
+def _exact_places(
+    rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, stop: int
+) -> _ExactPlaces:
+    """Of the places from `start` to before `stop`."""
+    clusters = np.searchsorted(order.offsets, np.arange(start, stop), "right") - 1
+    centres = model.centres[clusters].astype(np.float64)
+    whole = as_float32(rows[order.slots[start:stop]]).astype(np.float64)
+    if model.metric == "cosine":
+        lengths = np.linalg.norm(whole, axis=1, keepdims=True)
+        whole /= np.where(lengths > 0, lengths, 1)
+    left, frame = whole - centres, model.frame
+    residuals, squares = rotate(left, frame), (left * left).sum(axis=1)
+    sums = np.abs(residuals).sum(axis=1)
+    return _ExactPlaces(
+        residuals,
+        squares,
+        sums,
+        np.divide(squares, sums, out=np.zeros_like(sums), where=sums > 0),
+        -squares / 2 if model.metric == "l2" else (left * centres).sum(axis=1),
+        rotate(centres - frame.centre, frame),
+        np.linalg.norm(centres, axis=1),
+    )
+
+
 def _encode_plainly(
     rows: Stored, model: ClusterModel, order: PlaceOrder, start: int, stop: int
 ) -> Bytes:
     """See `_encode`."""
-    frame, dimension = model.frame, model.dimension
+    dimension, slots = model.dimension, order.slots[start:stop]
     blocks = np.zeros((blocks_of(stop - start), block_bytes(dimension)), np.uint8)
-    slots = order.slots[start:stop]
-    clusters = np.searchsorted(order.offsets, np.arange(start, stop), "right") - 1
-    centres = model.centres[clusters].astype(np.float64)
-    whole = as_float32(rows[slots]).astype(np.float64)
-    if model.metric == "cosine":
-        lengths = np.linalg.norm(whole, axis=1, keepdims=True)
-        whole /= np.where(lengths > 0, lengths, 1)
-    residuals = whole - centres
-    turned = rotate(residuals, frame)
-    signs = turned > 0
-    of_centre = rotate(centres - frame.centre, frame)
-    squares, sums = (residuals * residuals).sum(axis=1), np.abs(turned).sum(axis=1)
-    factors = np.divide(squares, sums, out=np.zeros_like(sums), where=sums > 0)
-    with_centre = -squares / 2 if model.metric == "l2" else (residuals * centres).sum(axis=1)
-    offsets = with_centre - factors * np.where(signs, of_centre, -of_centre).sum(axis=1)
+    exact = _exact_places(rows, model, order, start, stop)
+    signs, factors = exact.residuals > 0, exact.factors
+    offsets = exact.parts - factors * exact.products(signs)
     every = np.zeros((len(blocks) * BLOCK, GROUP * groups_of(dimension)), bool)
     every[: len(slots), :dimension] = signs
     packed = np.packbits(every, axis=1, bitorder="little").reshape(len(blocks), BLOCK, -1)
@@ -544,6 +578,34 @@ def _encode_plainly(
         begin = at + 4 * BLOCK * number
         blocks[:, begin : begin + 4 * BLOCK] = room.view(np.uint8).reshape(len(blocks), -1)
     return blocks
+
+
+class _PlacesRead(NamedTuple):
+    """What blocks hold: signs (n, dim), offsets and factors (n,). has_rest: whether something else
+    than zeros stands where there is no number and no row."""
+
+    signs: Bools
+    offsets: Floats
+    factors: Floats
+    has_rest: bool
+
+    @classmethod
+    def of(cls, blocks: Bytes, count: int, dimension: int) -> "_PlacesRead":
+        """Of the first `count` places in some blocks."""
+        at = groups_of(dimension) * GROUP_BYTES
+        packed = blocks[:, :at].reshape(len(blocks), -1, BLOCK).transpose(0, 2, 1)
+        bits = np.unpackbits(packed.reshape(len(blocks) * BLOCK, -1), axis=1, bitorder="little")
+        numbers = np.ascontiguousarray(blocks[:, at : at + 8 * BLOCK]).view("<f4")
+        offsets, factors = (
+            numbers[:, some].reshape(-1) for some in (slice(BLOCK), slice(BLOCK, None))
+        )
+        rest = (bits[count:], bits[:, dimension:], offsets[count:], factors[count:])
+        return cls(
+            bits[:count, :dimension].astype(bool),
+            offsets[:count].astype(np.float64),
+            factors[:count].astype(np.float64),
+            any(one.any() for one in rest),
+        )
 
 
 # Making them.
@@ -819,52 +881,114 @@ def slots_of(places: Places) -> Ints:
     return every[: int(places.offsets[-1])].astype(np.int64)
 
 
+# How often what the compiled part makes of a row is rounded in float32: 68 times in the rotation
+# (`native/codes.c`), and before and after it. TINY: what float32 loses of the smallest numbers.
+ROUNDINGS, TINY = 80, 2.0**-140
+
+
 def refuse_wrong_places(
     rows: Stored, model: ClusterModel, places: Places, first: int, stop: int
 ) -> None:
     """Raise ValueError unless all places are of slots from `first` to before `stop`, and say what
-    they would if they were made again without the compiled part."""
+    they would if they were made again, but for roundings, which differ between processors."""
     slots = slots_of(places)
     if len(slots) and not first <= int(slots.min()) <= int(slots.max()) < stop:
         raise ValueError("it has places of other slots than it says")
     order = PlaceOrder(slots.astype(np.uint32), places.offsets)
-    bits = groups_of(model.dimension) * GROUP_BYTES
     for begin in range(0, len(slots), PIECE_ROWS):
         end = min(begin + PIECE_ROWS, len(slots))
-        right = _encode_plainly(rows, model, order, begin, end)
-        found = places.blocks[begin // BLOCK : begin // BLOCK + len(right)]
-        wrong = np.bitwise_xor(found[:, :bits], right[:, :bits])
-        if np.unpackbits(wrong).sum() > wrong.size * 8 * WRONG_BITS:
-            raise ValueError("it has signs that aren't those of its vectors")
-        some = slice(bits, bits + 8 * BLOCK)
-        numbers, true = (np.ascontiguousarray(a[:, some]).view("<f4") for a in (found, right))
-        slack = ROUNDED * (np.abs(true) + np.abs(true).mean())
-        if not (np.abs(numbers - true) <= slack).all():
-            raise ValueError("it has factors that aren't those of its vectors")
+        blocks = places.blocks[begin // BLOCK : blocks_of(end)]
+        found = _PlacesRead.of(blocks, end - begin, model.dimension)
+        _refuse_false_places(found, _exact_places(rows, model, order, begin, end), model)
 
 
-WRONG_BITS, ROUNDED = 1e-4, 1e-2  # by roundings: of numbers near 0, and of all others
+def _refuse_false_places(found: _PlacesRead, exact: _ExactPlaces, model: ClusterModel) -> None:
+    """Raise ValueError unless what was read is what is exact, but for roundings.
+
+    Let r be a residual, e its centre less the mean, both rotated, s signs, and `off` the most by
+    which roundings move r. Then each number of r is off by no more than that, s·r by no more than
+    √dim times that, and s·e by √dim times such a share of |e|. Where a number of r is no more than
+    `off`, its sign is chance. The offset must follow from the signs that are there.
+    """
+    rounded, root = ROUNDINGS * UNIT_ROUNDOFF, math.sqrt(model.dimension)
+    wide = model.dimension * 2.0**-52  # of sums in float64, by which rows become of length 1
+    lengths = np.sqrt(exact.squares)
+    off = rounded * lengths + TINY + (wide if model.metric == "cosine" else 0)
+    wrong = found.signs != (exact.residuals > 0)
+    if found.has_rest or (wrong & (np.abs(exact.residuals) > off[:, None])).any():
+        raise ValueError("it has signs that aren't those of its vectors")
+    # Of |r|² / s·r the lower part is off by this share, the upper by up to twice that. The whole is
+    # between 0 and |r|, which is all that is known where r is hardly more than roundings.
+    share = np.divide(root * off, exact.sums, out=np.ones_like(off), where=exact.sums > 0)
+    factors = exact.factors
+    of_factors = np.where(share < 0.1, 4 * share * factors, lengths + off) + rounded * factors
+    if not (np.abs(found.factors - factors) <= of_factors + TINY).all():
+        raise ValueError("it has factors that aren't those of its vectors")
+    products, apart = exact.products(found.signs), np.linalg.norm(exact.centres, axis=1)
+    offsets = exact.parts - factors * products
+    of_offsets = of_factors * np.abs(products) + (factors + of_factors) * root * rounded * apart
+    of_offsets += wide * (1 + lengths) * (exact.reaches + lengths) + rounded * np.abs(offsets)
+    if not (np.abs(found.offsets - offsets) <= of_offsets + TINY).all():
+        raise ValueError("it has offsets that aren't those of its vectors")
+
+
+COMPARED_CELLS = 4_000_000  # distances of rows and centres in float64 that are held at once
 
 
 def refuse_misplaced(rows: Stored, trained: Trained, places: Places, living: Ints) -> None:
     """Raise ValueError unless each of these slots has a place in the cluster whose centre is
-    nearest among those that it may belong to, or as near."""
-    model, slots = trained.model, slots_of(places)
-    numbers = np.repeat(np.arange(len(places.offsets) - 1), np.diff(places.offsets))
-    right, _ = assign(rows, living, trained, lambda: None)
-    order = np.lexsort((numbers, slots))
-    keys = slots[order] * len(places.offsets) + numbers[order]
-    wanted = living * len(places.offsets) + right
+    nearest among those that it may belong to, or as near but for roundings."""
+    every, clusters = slots_of(places), len(places.offsets) - 1
+    numbers = np.repeat(np.arange(clusters), np.diff(places.offsets))
+    order = np.lexsort((numbers, every))
+    every, numbers = every[order], numbers[order]
+    if len(lost := np.setdiff1d(living, every)):
+        raise ValueError(f"the vector in slot {lost[0]} has no place")
+    nearest, _ = assign(rows, living, trained, lambda: None)
+    keys = every * (clusters + 1) + numbers
+    wanted = living * (clusters + 1) + nearest
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    for slot, cluster in zip(living[keys[at] != wanted], right[keys[at] != wanted], strict=True):
-        vector = _unit(as_float32(rows[slot : slot + 1]), model.metric)
-        own = model.centres[numbers[slots == slot]]
-        if not len(own):
-            raise ValueError(f"the vector in slot {slot} has no place")
-        far = np.linalg.norm(own - vector, axis=1).min()
-        near = float(np.linalg.norm(model.centres[cluster] - vector))
-        if far > near * (1 + ROUNDED):
-            raise ValueError(f"the vector in slot {slot} is in clusters that are too far away")
+    others, centres = living[keys[at] != wanted], trained.model.centres.astype(np.float64)
+    step = max(1, COMPARED_CELLS // clusters)
+    for start in range(0, len(others), step):
+        slots = others[start : start + step]
+        first, stop = np.searchsorted(every, [slots, slots + 1])
+        own = numbers[np.minimum(first[:, None] + np.arange(2), stop[:, None] - 1)]
+        vectors = _unit(as_float32(rows[slots]), trained.model.metric).astype(np.float64)
+        far = _are_far(vectors, trained, centres, own)
+        if far.any():
+            raise ValueError(
+                f"the vector in slot {slots[far][0]} is in clusters that are too far away"
+            )
+
+
+def _are_far(vectors: Floats, trained: Trained, centres: Floats, own: Ints) -> Bools:
+    """Whether vectors, (n, dim), are farther from the nearest of their own clusters, (n, 2), than
+    from others that `assign` can't have missed, since it compares in float32."""
+    parents, sizes = trained.parents.astype(np.float64), np.diff(trained.firsts)
+    longest = max(_longest(vectors), _longest(centres), _longest(parents))
+    # Of a difference of two squared distances, each -2 x·c + |c|²: by dim products and sums.
+    rounding = 6 * (vectors.shape[1] + 8) * UNIT_ROUNDOFF * longest**2
+    to_parents = _squared_distances(vectors, parents)
+    to_parents[:, sizes == 0] = np.inf
+    # A parent is sure to be among the nearest if too few others can have been taken for nearer.
+    sure = np.isfinite(to_parents)
+    if int(np.count_nonzero(sizes)) > NEAR_PARENTS:
+        next_one = np.partition(to_parents, NEAR_PARENTS, axis=1)[:, NEAR_PARENTS]
+        sure &= to_parents + rounding < next_one[:, None]
+    distances = _squared_distances(vectors, centres)
+    nearest = np.where(np.repeat(sure, sizes, axis=1), distances, np.inf).min(axis=1)
+    return np.asarray(np.take_along_axis(distances, own, axis=1).min(axis=1) > nearest + rounding)
+
+
+def _longest(rows: Floats) -> float:
+    return float(np.linalg.norm(rows, axis=1).max())
+
+
+def _squared_distances(rows: Floats, others: Floats) -> Floats:
+    """(n, m) of all pairs."""
+    squares = np.einsum("ij,ij->i", rows, rows)[:, None] + np.einsum("ij,ij->i", others, others)
+    return np.asarray(squares - 2 * (rows @ others.T))
 
 
 def clusters_of_slots(clusters: Clusters) -> tuple[Numbers, Numbers]:

@@ -20,6 +20,7 @@ from retrieval_store.indexes.clusters import (
 from retrieval_store.indexes.native import Numbered, RowFilter, RowTest, address, kernel
 from tests.helpers import inside
 from tests.helpers.oracle import brute_force
+from tests.often import times
 
 SETS = [] if kernel() is None else kernel().names
 COUNT, DIMENSION = 3_000, 40
@@ -83,36 +84,115 @@ def test_all_instruction_sets_and_numpy_find_the_same(metric, datatype, monkeypa
     assert np.mean(right) > 0.9
 
 
-@pytest.mark.skipif(not SETS, reason="there is no compiled part")
-@pytest.mark.parametrize("dimension", [20, 64, 77, 300])
-def test_places_are_the_same_with_and_without_the_compiled_part(dimension, monkeypatch):
-    rows = cloud(500, dimension)
-    trained, clusters = made_of(rows, "cosine")
-    (places,) = clusters.parts
+DRAW = np.random.default_rng(4)
+NORMAL = DRAW.standard_normal
+# Data of which residuals are 0, or hardly more than roundings, or differ in size.
+ODD = {
+    "clustered": lambda n, d: NORMAL((30, d))[DRAW.integers(0, 30, n)] + 0.3 * NORMAL((n, d)),
+    "tight": lambda n, d: NORMAL((30, d))[DRAW.integers(0, 30, n)] + 1e-4 * NORMAL((n, d)),
+    "copies": lambda n, d: np.repeat(NORMAL((n // 25, d)), 25, axis=0),
+    "zeros and ones": lambda n, d: (DRAW.random((n, d)) < 0.1) * 1.0,
+    "small integers": lambda n, d: DRAW.integers(0, 4, (n, d)) * 1.0,
+    "one direction": lambda n, d: NORMAL((n, d)) + 1_000,
+    "few directions": lambda n, d: NORMAL((n, 3)) @ NORMAL((3, d)),
+    "of many lengths": lambda n, d: NORMAL((n, d)) * np.exp(3 * NORMAL((n, 1))),
+    "tiny": lambda n, d: NORMAL((n, d)) * 1e-11,
+}
+
+
+@pytest.mark.parametrize("dimension", times([77], [20, 64, 77, 300]))
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
+@pytest.mark.parametrize("kind", ODD)
+def test_places_are_right_but_for_roundings_whatever_made_them(
+    kind, metric, dimension, monkeypatch
+):
+    rows = ODD[kind](500, dimension).astype(np.float32)
+    rows[np.linalg.norm(rows, axis=1) == 0] = 1
+    made = []
+    for name in SETS:
+        kernel().use(name)
+        made.append(made_of(rows, metric))
     without_kernel(monkeypatch)
-    _, other = made_of(rows, "cosine")
-    assert (places.offsets == other.parts[0].offsets).all()
-    refuse_wrong_places(rows, trained.model, places, 0, 500)
-    refuse_misplaced(rows, trained, places, np.arange(500))
+    made.append(made_of(rows, metric))
+    for trained, clusters in made:
+        (places,) = clusters.parts
+        assert (places.offsets == made[-1][1].parts[0].offsets).all()
+        refuse_wrong_places(rows, trained.model, places, 0, len(rows))
+        living = DRAW.permutation(len(rows))[:300]  # in other pieces than when they were assigned
+        refuse_misplaced(rows, trained, places, np.sort(living))
+
+
+def forged(places, dimension, part, place, change):
+    """The same places, of which one bit, or one of the numbers behind the bits, is another."""
+    blocks, (block, row) = places.blocks.copy(), divmod(place, 32)
+    if part == "sign":
+        number = change
+        blocks[block, number // 8 * 32 + row] ^= np.uint8(1 << number % 8)
+    else:
+        at = -(-dimension // 16) * 64 + (128 if part == "factor" else 0)
+        numbers = blocks[block, at : at + 128].view("<f4")
+        numbers[row] *= 1 + change
+    return Places(blocks, places.offsets)
+
+
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
+@pytest.mark.parametrize("kind", ["clustered", "tight", "one direction", "of many lengths"])
+def test_one_false_bit_or_number_is_refused(kind, metric):
+    rows = ODD[kind](500, 77).astype(np.float32)
+    trained, clusters = made_of(rows, metric)
+    (places,) = clusters.parts
+
+    def refuses(part, place, change, why):
+        wrong = forged(places, 77, part, place, change)
+        with pytest.raises(ValueError, match=why):
+            refuse_wrong_places(rows, trained.model, wrong, 0, 500)
+
+    # Nothing follows from the signs of a row that is its centre, and little from an offset near 0.
+    numbers = places.blocks[:, 5 * 64 : 5 * 64 + 256].view("<f4").reshape(-1, 2, 32)
+    offsets, factors = numbers.transpose(1, 0, 2).reshape(2, -1)
+    telling = np.flatnonzero((factors > 0) & (abs(offsets) >= np.median(abs(offsets))))
+    for place in telling[::50].tolist():
+        for number in range(0, 77, 15):
+            refuses("sign", place, number, "signs")
+        refuses("factor", place, 1e-3, "factors")
+        refuses("offset", place, 1e-2, "offsets")
+    refuses("sign", 0, 78, "signs")  # where there is no number
 
 
 def test_false_places_are_refused():
     rows = cloud()
     trained, clusters = made_of(rows, "l2")
     (places,) = clusters.parts
-    for at, why in ((0, "signs"), (64 * 3 + 5, "factors")):
-        forged = Places(places.blocks.copy(), places.offsets)
-        forged.blocks[7, at : at + 20] ^= 255
-        with pytest.raises(ValueError, match=why):
-            refuse_wrong_places(rows, trained.model, forged, 0, COUNT)
+    refuse_wrong_places(rows, trained.model, places, 0, COUNT)
+    refuse_misplaced(rows, trained, places, np.arange(COUNT))
     with pytest.raises(ValueError, match="other slots"):
         refuse_wrong_places(rows, trained.model, places, 0, COUNT - 1)
+    with pytest.raises(ValueError, match=f"slot {COUNT} has no place"):
+        refuse_misplaced(cloud(COUNT + 1), trained, places, np.arange(COUNT + 1))
     order = in_clusters(
         np.arange(COUNT), *(np.zeros(COUNT, np.int32),) * 2, len(places.offsets) - 1
     )
     elsewhere = Places(np.concatenate([*encoded(rows, trained.model, order)]), order.offsets)
     with pytest.raises(ValueError, match="too far away"):
         refuse_misplaced(rows, trained, elsewhere, np.arange(COUNT))
+
+
+@pytest.mark.parametrize("count", [1_000, 5_000])
+def test_one_vector_in_another_cluster_is_refused(count):
+    """Below and above as many parents as a row is compared with."""
+    rows = cloud(count)
+    slots = np.arange(count)
+    trained, _ = made_of(rows, "cosine")
+    one, other = assign(rows, slots, trained, lambda: None)
+    clusters = len(trained.model.centres)
+    moved = one.copy()
+    moved[17] = (max(one[17], other[17]) + clusters // 2) % clusters
+    other[17] = moved[17]
+    order = in_clusters(slots, moved, other, clusters)
+    blocks = np.concatenate([*encoded(rows, trained.model, order)])
+    refuse_wrong_places(rows, trained.model, Places(blocks, order.offsets), 0, count)
+    with pytest.raises(ValueError, match="slot 17 is in clusters that are too far away"):
+        refuse_misplaced(rows, trained, Places(blocks, order.offsets), slots)
 
 
 def test_no_more_is_found_than_is_allowed_and_each_slot_once():

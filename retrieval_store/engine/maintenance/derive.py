@@ -558,12 +558,17 @@ def _neighbours_in(view: SearchView, name: str, vectors: Matrix, depth: int) -> 
 
 
 def remeasure(view: SearchView, space: SpaceState, clusters: Clusters, recall: Recall) -> float:
-    """The share of the ten nearest that searches find now, with as many places as were measured."""
+    """The share of the ten nearest that searches find, with as many places as were measured, among
+    those of the vectors that it was measured of that are still there; 1 if none of them is near
+    another any more."""
 
     def neighbours(vectors: Matrix, depth: int) -> list[Ints]:
         return _neighbours_in(view, space.space.name, vectors, depth)
 
-    questions = questions_of(space, clusters.stop, neighbours, lambda: None)
+    every = questions_of(space, min(recall.vectors, clusters.stop), neighbours, lambda: None)
+    questions = [one for one in every if len(one.neighbours)]
+    if not questions:
+        return 1.0
     matrix = space.vectors.rows(space.space.slots)
     return measured(clusters, matrix, questions, recall, DEFAULT_RECALL, 1.0, lambda: None)
 

@@ -30,6 +30,7 @@ from retrieval_store.base.arrays import (
     METRICS,
     Bools,
     Bytes,
+    Floats,
     Ints,
     Matrix,
     Stored,
@@ -83,6 +84,7 @@ CheckCancelled = Callable[[], object]
 TARGETS = (0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
 DEPTHS = (10, 20, 40, 80, 160, 320, 640)  # how many nearest, among which ten are looked for
 QUESTIONS = 400
+ALIKE = 1e-9  # the standard deviation of scores, as a share of the largest, that is none
 EFFORTS = (0.0, 0.5)  # of these the one that does with fewer places
 AT_ONCE = 8  # of these searched in one read transaction
 MAX_SHARE = 3  # of the places at most one in so many is looked at; else a scan is better
@@ -155,6 +157,8 @@ class Recall:
             raise OutdatedError("other targets or depths were measured")
         table = tuple(tuple(row) for row in places)
         vectors, questions, estimates = numbers
+        if None in (slope, *usual):  # of vectors that lie too close together for that version
+            raise OutdatedError("its scores are infinite")
         right = [len(row) for row in table] == [len(TARGETS)] * len(DEPTHS)
         every = [one for row in table for one in row]
         right = right and all(type(one) is int and one >= NOT_REACHED for one in every)
@@ -716,19 +720,27 @@ def _efforts(
     of places depends on the score, 1 for e times as many a standard deviation below."""
     first = np.array([each[0].floor for each in needed if len(each[0].places)])
     spread = float(first.std()) if len(first) else 0.0
-    slope, usual, places = share / spread if spread > 0 else 0.0, [], []
+    # Scores that differ by roundings alone, as of equal vectors, say nothing.
+    differ = spread > ALIKE * float(np.abs(first).max(initial=0.0))
+    slope, usual, places = share / spread if differ else 0.0, [], []
     for needs in zip(*needed, strict=True):
         some = [need for need in needs if len(need.places)]
         floors = np.array([need.floor for need in some])
         # On average as many places as the table says
         level = float(floors.mean()) if len(floors) else 0.0
         if slope:
-            level -= math.log(np.exp(slope * (level - floors)).mean()) / slope
+            level -= _log_of_mean_exp(slope * (level - floors)) / slope
         usual.append(level)
         factors = Effort(0, level, slope).factor(floors)
         wanted = [need.places / more for need, more in zip(some, factors, strict=True)]
         places.append(tuple(_quantile(wanted, target) for target in TARGETS))
     return tuple(usual), slope, tuple(places)
+
+
+def _log_of_mean_exp(exponents: Floats) -> float:
+    """The logarithm of the mean of their powers of e, which may be beyond float64."""
+    largest = float(exponents.max())
+    return largest + math.log(np.exp(exponents - largest).mean())
 
 
 def _quantile(needed: Sequence[Matrix], target: float) -> int:

@@ -321,19 +321,94 @@ def test_a_missing_base_is_made_again(store):
     until(lambda: methods(things) == ["clusters"], "no clusters were made")
 
 
+def replaced(path, content):
+    """Give a derived file another content, and its record the checksum and the size of that."""
+    path.write_bytes(content)
+    record = "UPDATE derived SET checksum = ?, size = ? WHERE file = ?"
+    sql(path.parents[1] / "points.sqlite", record, zlib.crc32(content), len(content), path.name)
+
+
 def test_verify_finds_false_places(store):
     with retrieval_store.Client(path=store) as client:
         populated(client)
-        assert not [report.problem for report in client.verify() if report.problem]
+        assert problems(client) == []
     (path,) = Path(store).glob("*/derived/clusters.1.0.0.*")
     content = path.read_bytes()
-    forged = content[:-1_500] + bytes(1_000) + content[-500:]
-    path.write_bytes(forged)
-    record = "UPDATE derived SET checksum = ? WHERE file = ?"
-    sql(path.parents[1] / "points.sqlite", record, zlib.crc32(forged), path.name)
+    replaced(path, content[:-1_500] + bytes(1_000) + content[-500:])
     with retrieval_store.Client(path=store) as client:
-        (problem,) = [report.problem for report in client.verify() if report.problem]
+        (problem,) = problems(client)
         assert "is false, though its checksum is right" in problem
+
+
+def problems(client):
+    return [report.problem for report in client.verify() if report.problem]
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+@pytest.mark.parametrize("spread", [0.0, 1e-3])
+def test_equal_vectors_and_nearly_equal_ones_have_clusters(store, caplog, spread, metric):
+    """The scores of their hits hardly differ, of which the effort of a search is a function."""
+    rows = np.repeat(groups(COUNT // 30), 30, axis=0)
+    rows += spread * np.random.default_rng(2).standard_normal(rows.shape).astype(np.float32)
+    configuration = {**CONFIGURATION, "hnsw": {"space": metric}}
+    with retrieval_store.Client(path=store) as client:
+        things = client.create_collection("things", configuration, embedding_function=None)
+        things.add(ids=[str(i) for i in range(COUNT)], embeddings=rows)
+        things.optimize()
+        assert problems(client) == []
+    things = opened(store)
+    assert things.stats()["spaces"][""]["recall"]["measured"]
+    queries = rows[:COUNT:100]
+    hits = things.query(query_embeddings=queries, n_results=10, include=["distances"])
+    for query, found in zip(queries, hits["distances"], strict=True):
+        truth = np.sort(brute_force(query, rows, metric))[:10]
+        assert np.allclose(found, truth, rtol=1e-3, atol=1e-6)
+    assert "can't be used" not in caplog.text
+
+
+def test_scores_that_are_none_are_measured_again_without_a_word(store, caplog):
+    """An earlier version saved them of vectors that are nearly equal."""
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+    (path,) = Path(store).glob("*/derived/clusters.1.0.recall.*")
+    told = json.loads(path.read_bytes())
+    told[4] = [None] * len(told[4])
+    replaced(path, json.dumps(told).encode())
+    with retrieval_store.Client(path=store) as client:
+        assert problems(client) == []
+        things = client.get_collection("things", embedding_function=None)
+        things.query(query_embeddings=groups(1, 5))
+        until(lambda: methods(things) == ["clusters"], "it wasn't measured again")
+        assert problems(client) == []
+    assert "can't be used" not in caplog.text
+
+
+def test_data_that_have_changed_since_recall_was_measured_are_no_damage(store, monkeypatch):
+    with retrieval_store.Client(path=store) as client:
+        things = populated(client)
+        recall = things.stats()["spaces"][""]["recall"]
+        # Of another distribution, all in few clusters, of which a search looks at a part.
+        others = np.random.default_rng(3).standard_normal((COUNT // 5, DIMENSION)) * 0.3 + 20
+        things.add(ids=[f"new {i}" for i in range(len(others))], embeddings=others)
+        things.optimize()  # which gives them places, and measures nothing
+        assert covered(things) == COUNT + len(others)
+        assert things.stats()["spaces"][""]["recall"] == recall
+        assert problems(client) == []
+        things.delete(where={"tenth": {"$lt": 4}})
+        things.delete(ids=things.query(query_embeddings=groups(1, 5), n_results=800)["ids"][0])
+        assert problems(client) == []
+
+
+def test_verify_finds_a_recall_that_is_too_high(store):
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+    (path,) = Path(store).glob("*/derived/clusters.1.0.recall.*")
+    told = json.loads(path.read_bytes())
+    told[6] = [[1 for _ in row] for row in told[6]]  # places that are enough
+    replaced(path, json.dumps(told).encode())
+    with retrieval_store.Client(path=store) as client:
+        (problem,) = problems(client)
+        assert "of the nearest were found, and now" in problem
 
 
 PROGRAM = """

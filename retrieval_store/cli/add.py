@@ -117,15 +117,18 @@ def name_of_function(spec: dict[str, Any] | None) -> str:
     return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
+def embeds_images(spec: dict[str, Any] | None) -> bool:
+    """Whether the function that is remembered may embed images."""
+    return spec is not None and name_of_function(spec) not in _OF_TEXTS
+
+
 def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
     """Raise an error where the function that is remembered embeds no images."""
-    name = name_of_function(spec)
-    if spec is None:
-        who = "the collection has no model: it"
-    elif name in _OF_TEXTS:
-        who = f"the model {name}"
-    else:
+    if embeds_images(spec):
         return
+    who = "the collection has no model: it"
+    if spec is not None:
+        who = f"the model {name_of_function(spec)}"
     raise click.UsageError(
         f"{who} embeds no images; {remedy}make the collection with --model {OF_IMAGES}"
     )
@@ -227,21 +230,30 @@ class IncomingRecords:
         embeds them."""
         if not self.is_folder:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
+        wants_images = self.which["kind"] == "images" or self.which["captions"]
+        if self.syncs:  # the report says what is left out
+            wanted = wants_images or embeds_images(spec)
+            return _loader_of(self.path, spec, "") if wanted else {}
         from retrieval_store.exchange.folders import FolderRules, found_in
-        from retrieval_store.exchange.sync import folder_to_sync
 
-        rules = FolderRules(**self.which, every=self.syncs)
-        if self.syncs:
-            found = folder_to_sync(self.path, rules, allow_empty=self.how["allow_empty"])
-        else:
-            found = found_in(self.path, rules)
-        if not found.ids and not found.unreadable and not self.syncs:
+        found = found_in(self.path, FolderRules(**self.which))
+        if not found.ids and not found.unreadable:
             what = self.which["kind"] or "texts or images"
             raise click.UsageError(f"there are no {what} in the folder {self.path}")
         if found.image is None:
             return {}
         remedy = "" if self.which["kind"] == "images" else "--kind texts leaves them out, or "
         return _loader_of(self.path, spec, remedy)
+
+    def refuse_nothing(self, points: "Collection") -> None:
+        """Raise an error where there is no file to bring the collection in step with."""
+        if self.syncs:
+            from retrieval_store.exchange.folders import rules_of
+            from retrieval_store.exchange.sync import files_to_sync
+
+            rules = rules_of(**self.which, reader=None)
+            name = self.how["name"] or str(self.path)
+            files_to_sync(points, self.path, name, rules, self.how["allow_empty"])
 
     def added_to(self, points: "Collection") -> Any:
         from retrieval_store.exchange import add_file, add_folder, sync_folder
@@ -412,6 +424,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
         function = wanted["embedding_function"]
         rehearsed = nowhere.get_collection(name, embedding_function=function, **loader)
         incoming.checked(rehearsed)
+        incoming.refuse_nothing(rehearsed)
         if (checked is None or checked.embedded < checked.records) and spec is not None:
             refuse_unusable(name_of_function(spec), wanted["embedding_function"])
         space = rehearsed.configuration["hnsw"]["space"]

@@ -173,9 +173,8 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--mode",
         type=click.Choice(MODES),
-        default="dense",
-        show_default=True,
-        help="By nearness, by words, or by both.",
+        help="By nearness, by words, or by both.  [default: hybrid for a TEXT where a folder was "
+        "synchronised, else dense]",
     ),
     click.option("--alpha", type=float, help="What vectors weigh in hybrid mode, 0 to 1."),
     click.option("--fusion", type=click.Choice(FUSIONS), help="How both become one ranking."),
@@ -287,6 +286,7 @@ def _open_and_parse(
     with open_client(store, trust=trust) as client:
         embeds = vector is None and how["mode"] != "text"
         found = collection_of(client, collection, embeds=embeds)
+        how["mode"] = how["mode"] or _usual_mode(found, text, how["max_distance"])
         if image is not None and model is None:
             add.refuse_images(add.remembered_by(found))
         if embeds and model is not None:
@@ -393,6 +393,14 @@ def _told_of_two(compared: "Comparison") -> dict[str, Any]:
         for one in compared.changes
     ]
     return {name: getattr(compared, name) for name in names} | {"changes": changes}
+
+
+def _usual_mode(points: "Collection", text: str | None, max_distance: float | None) -> str:
+    """How a query is answered that doesn't say it. A limit of distances is one of dense queries."""
+    from retrieval_store.exchange.sync import holds_a_folder
+
+    is_hybrid = text is not None and max_distance is None and holds_a_folder(points)
+    return "hybrid" if is_hybrid else "dense"
 
 
 def _image(path: str) -> Any:

@@ -1,6 +1,7 @@
 """What exports, checks, additions and imports tell of themselves."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from retrieval_store.base.dataclasses import dataclass
@@ -45,6 +46,14 @@ class Unreadable:
 
     path: Path
     why: str
+
+
+def counted_reasons(files: Sequence[Unreadable]) -> str:
+    """How often there is each reason, the most frequent first."""
+    counts = Counter(one.why for one in files)
+    reasons = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    counted = [f"{times:,} {reason}" for reason, times in reasons[:MOST_REASONS]]
+    return ", ".join(counted) + (", …" if len(reasons) > MOST_REASONS else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +110,7 @@ class FolderSynced:
         if self.unreadable:
             done.append(f"{len(self.unreadable):,} that can't be read")
         if self.left_out:
-            reasons = Counter(one.why for one in self.left_out).most_common()
-            why = ", ".join(f"{times:,} {reason}" for reason, times in reasons[:MOST_REASONS])
-            more = ", …" if len(reasons) > MOST_REASONS else ""
-            done.append(f"{self.others:,} left out ({why}{more})")
+            done.append(f"{self.others:,} left out ({counted_reasons(self.left_out)})")
         would = "would be: " if self.dry_run else ""
         return f"{would}{', '.join(done)}; {self.embedded:,} embedded"
 

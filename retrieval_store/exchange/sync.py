@@ -60,7 +60,7 @@ from retrieval_store.exchange.folders import (
     refuse_unfit,
     rules_of,
 )
-from retrieval_store.exchange.reports import FolderSynced, Unreadable
+from retrieval_store.exchange.reports import FolderSynced, Unreadable, counted_reasons
 from retrieval_store.readers import Read
 from retrieval_store.readers.child import ReaderProcess
 from retrieval_store.readers.passages import ids_around, is_beside
@@ -204,11 +204,7 @@ def sync_folder(
     hashes: Hashes | None = {} if watch else None
 
     def synced() -> FolderSynced:
-        expected = expected_by(collection)
-        has_to_load = rules.kind == "images" or rules.captions
-        fit = replace(rules, loads=expected.loads or has_to_load)
-        found = folder_to_sync(folder, fit, allow_empty)
-        refuse_unfit(found, expected)
+        found, fit = files_to_sync(collection, folder, source, rules, allow_empty)
         with ReaderProcess() as process:
             reads = replace(how, captions=found.captions)
             records = RecordReader(folder, reads, process, hashes)
@@ -241,21 +237,58 @@ def _watched(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
     return report
 
 
-def folder_to_sync(folder: Path, rules: FolderRules, allow_empty: bool) -> FolderFiles:
-    """The files of a folder; InvalidArgumentError for an empty one, unless `allow_empty`, and for
-    what is no folder."""
+def files_to_sync(
+    collection: Collection, folder: Path, name: str, rules: FolderRules, allow_empty: bool
+) -> tuple[FolderFiles, FolderRules]:
+    """The files of a folder that a collection can have, and the rules with what it can load.
+    InvalidArgumentError for what is no folder, and, unless `allow_empty`, where there are none."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
+    expected = expected_by(collection)
+    has_to_load = rules.kind == "images" or rules.captions
+    fit = replace(rules, loads=expected.loads or has_to_load)
     is_there = folder.is_dir()
-    found = found_in(folder, rules) if is_there else FolderFiles()
+    found = found_in(folder, fit) if is_there else FolderFiles()
     if not found.ids and not allow_empty:
-        kind = rules.kind or ("texts or images" if rules.loads else "texts")
-        what = f"has no {kind} in it" if is_there else "isn't there"
+        lost = _of_kind(known_of(collection, name), rules.kind)
         raise InvalidArgumentError(
-            f"the folder {str(folder)!r} {what}, so that all its records would be deleted; "
-            "allow_empty=True does that"
+            f"the folder {str(folder)!r} {_what_it_lacks(found, fit) if is_there else MISSING}"
+            f"{WOULD_BE_LOST if lost else ''}"
         )
-    return found
+    refuse_unfit(found, expected)
+    return found, fit
+
+
+MISSING = "isn't there"
+WOULD_BE_LOST = ", so that all its records would be deleted; allow_empty=True does that"
+
+
+def _what_it_lacks(found: FolderFiles, rules: FolderRules) -> str:
+    """That a folder has nothing to read, and what it has."""
+    kind = rules.kind or ("texts or images" if rules.loads else "texts")
+    others = [*found.left_out, *found.unreadable]
+    has = f" ({len(others):,} left out: {counted_reasons(others)})" if others else ""
+    return f"has no {kind} in it{has}"
+
+
+def _of_kind(records: Mapping[str, FileRecord], kind: Kind | None) -> dict[str, FileRecord]:
+    """Those of the records whose files are of a kind."""
+    return {
+        one: record
+        for one, record in records.items()
+        if kind is None or is_image(record.metadata["path"]) is (kind == "images")
+    }
+
+
+def holds_a_folder(collection: Collection) -> bool:
+    """Whether the first or the last record of a collection was made by a sync; to look for others
+    would take as long as a query."""
+    for offset in (0, max(0, collection.count() - 1)):
+        found = collection.get(limit=1, offset=offset, include=["metadatas", "uris"])
+        source = (found["metadatas"][0] or {}).get(SOURCE) if found["ids"] else None
+        if isinstance(source, str) and any(_ours(found, source)):
+            return True
+    return False
 
 
 @dataclass(slots=True)
@@ -285,11 +318,7 @@ class _Plan:
         self._rules, kind = rules, rules.kind
         self.changes = _Changes()
         known = known_of(collection, reader.name)
-        self.known = {
-            one: record
-            for one, record in known.items()
-            if kind is None or is_image(record.metadata["path"]) is (kind == "images")
-        }
+        self.known = _of_kind(known, kind)
         self.by_content = {record.content: one for one, record in known.items()}
         self._of_path: dict[str, list[str]] = {}
         for one, record in self.known.items():

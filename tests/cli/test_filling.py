@@ -361,3 +361,44 @@ def test_a_folder_is_kept_in_step_as_its_options_say(folder):
     assert b"deleted  c.pdf" in done.stdout and b"added  drafts/b.md" in done.stdout
     done = run(*sync, "--watch", "--dry-run", cwd=folder)
     assert done.returncode == 2 and b"--watch and --dry-run" in done.stderr
+
+
+@pytest.mark.models
+def test_pictures_that_the_model_of_a_synchronised_folder_cannot_embed_are_left_out(folder):
+    (folder / "papers").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "papers" / "a.png")
+    sync = ("sync", "fresh", "papers", "papers")
+    for model in ((), ("--model", "wordllama")):
+        done = run(*sync, *model, cwd=folder)
+        assert done.returncode == 2 and not (folder / "fresh").exists()
+        assert b"papers' has no texts in it (1 left out: 1 an image" in done.stderr
+        assert b"deleted" not in done.stderr
+    (folder / "papers" / "b.md").write_text("a rose")
+    done = run(*sync, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert b"1 added" in done.stdout and b"1 left out (1 an image" in done.stdout
+    done = run(*sync, "--kind", "images", cwd=folder)
+    assert done.returncode == 2 and b"wordllama embeds no images" in done.stderr
+    done = run("sync", "fresh", "papers", "nowhere", cwd=folder)
+    assert done.returncode == 2 and b"nowhere' isn't there\n" in done.stderr
+
+
+def test_a_synchronised_folder_is_asked_by_words_and_meaning(folder):
+    (folder / "notes").mkdir()
+    (folder / "notes" / "a.md").write_text("Of the rose and of all other flowers of the garden.")
+    (folder / "notes" / "b.md").write_text("Ships.")
+    assert run("sync", "store", "notes", "notes", "--model", "lengths", cwd=folder).returncode == 0
+
+    def first(*words):
+        done = run("query", "store", *words, "--json", cwd=folder)
+        return json.loads(done.stdout.splitlines()[0])["id"]
+
+    assert first("notes", "flowers") == "a.md#0"  # by its words; its length is that of the other
+    assert first("notes", "flowers", "--mode", "dense") == "b.md#0"
+    assert first("notes", "flowers", "--max-distance", "1") == "b.md#0"
+    why = run("why", "store", "notes", "flowers", "--record", "a.md#0", cwd=folder)
+    assert b"at place 1" in why.stdout
+    with retrieval_store.Client(folder / "store") as client:
+        notes = client.create_collection("mine", embedding_function=Lengths())
+        notes.add(["long", "short"], documents=["all flowers of the garden", "ships"])
+    assert first("mine", "flowers") == "short"  # as the collection itself answers

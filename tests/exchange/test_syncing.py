@@ -321,6 +321,30 @@ def test_a_folder_that_is_not_there_deletes_nothing_unless_told_so(notes, folder
     assert state(notes) == {}
 
 
+def test_where_nothing_is_lost_nothing_is_said_of_it(notes, folder, tmp_path):
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "a.png").write_bytes(b"")
+    (tmp_path / "bare" / "b.bin").write_bytes(b"")
+    for place, kind, why in (
+        ("nowhere", None, "nowhere' isn't there"),
+        ("nowhere", "texts", "nowhere' isn't there"),
+        ("bare", "texts", r"has no texts in it \(2 left out: 1 an image, 1 no reader for .bin\)"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=why + "$"):
+            sync_folder(notes, tmp_path / place, kind=kind)
+    sync_folder(notes, folder)
+    with pytest.raises(InvalidArgumentError, match="nowhere' isn't there$"):  # of another source
+        sync_folder(notes, tmp_path / "nowhere")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "a.md").write_text("words")
+    sync_folder(notes, tmp_path / "words", prefix="words/")
+    with pytest.raises(InvalidArgumentError, match=r"has no images in it \([^)]*\)$"):
+        sync_folder(notes, tmp_path / "words", kind="images")  # there are records of texts only
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(InvalidArgumentError, match="so that all its records would be deleted"):
+        sync_folder(notes, folder)
+
+
 def test_what_cannot_be_read_keeps_its_records_and_is_told(notes, folder, monkeypatch):
     write(folder / "deep" / "er" / "d.md", "D")
     write(folder / "e.md", "E")

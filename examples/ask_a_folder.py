@@ -3,11 +3,12 @@
     python examples/ask_a_folder.py [FOLDER] [--ask QUESTION] [--address URL --model NAME]
 
 Reads Markdown, PDF, Word and other files into a store; run again, it reads only what has changed.
-Passages are found by meaning and by words. --address: of an API like OpenAI's, such as
-Ollama's, http://localhost:11434/v1; the key, if it needs one, is in OPENAI_API_KEY. Without it the
-best passages are shown as they are. Without FOLDER the docs of this project answer.
+Passages are found by meaning and by words, and the best of them are looked at word by word.
+--address: of an API like OpenAI's, such as Ollama's, http://localhost:11434/v1; the key, if it
+needs one, is in OPENAI_API_KEY. Without it the best passages are shown as they are. Without FOLDER
+the docs of this project answer.
 
-Needs: pip install "retrieval-store[standard,files]"
+Needs: pip install ".[standard,files]", in a checkout
 """
 
 import argparse
@@ -24,7 +25,11 @@ import retrieval_store
 from retrieval_store.exchange import cite, sync_folder
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-QUESTIONS = ["Does a write survive a power cut?", "How do I search by a code such as E4711?"]
+QUESTIONS = [
+    "Does a write survive a power cut?",
+    "How do I search by a code such as E4711?",
+    "How do I back up a store while others write?",
+]
 PASSAGES = 4  # for one answer
 REMEMBERED = 6  # messages of the conversation that the model sees again
 TASK = (
@@ -34,15 +39,23 @@ TASK = (
 
 
 class Chat:
-    """Questions and answers about the files of a collection."""
+    """Questions and answers about the files of a folder in a collection."""
 
-    def __init__(self, files: retrieval_store.Collection, address: str | None, model: str) -> None:
-        self._files, self._address, self._model = files, address, model
+    def __init__(
+        self, files: retrieval_store.Collection, folder: Path, address: str | None, model: str
+    ) -> None:
+        self._files, self._folder, self._address, self._model = files, folder, address, model
         self._said: list[dict[str, str]] = []
 
     def answer(self, question: str) -> str:
         """The answer, and below it the places that it is from."""
-        found = self._files.query(query_texts=question, mode="hybrid", n_results=PASSAGES)
+        found = self._files.query(
+            query_texts=question,
+            where={"source": str(self._folder)},
+            mode="hybrid",
+            rerank="tokens",
+            n_results=PASSAGES,
+        )
         texts, places = found["documents"][0], [cite(one) for one in found["metadatas"][0]]
         sources = [f"[{number}] {place}" for number, place in enumerate(places, 1)]
         if self._address is None:
@@ -85,13 +98,14 @@ def main() -> None:
     parser.add_argument("--model", default="llama3.2", help="its name there")
     parser.add_argument("--store", default="folder_store", help="a directory, made if needed")
     chosen = parser.parse_args()
-    folder = chosen.folder or DOCS
+    folder = (chosen.folder or DOCS).resolve()
     if not folder.is_dir():
         parser.error(f"{folder} is no folder")
     with retrieval_store.Client(chosen.store) as client:
         files = client.get_or_create_collection("files", embedding_function="wordllama")
-        print(sync_folder(files, folder, kind="texts", allow_empty=True))
-        chat = Chat(files, chosen.address, chosen.model)
+        # Ids begin with the folder, since several may have files of the same name.
+        print(sync_folder(files, folder, prefix=f"{folder}/", kind="texts", allow_empty=True))
+        chat = Chat(files, folder, chosen.address, chosen.model)
         for question in chosen.ask or (typed() if chosen.folder else QUESTIONS):
             print(f"\n? {question}\n{chat.answer(question)}", flush=True)
 

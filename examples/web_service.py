@@ -7,7 +7,7 @@ Its documentation is at http://127.0.0.1:8000/docs. What one worker wrote is fou
     curl -X PUT localhost:8000/notes/cat --json '{"text": "A cat sleeps here.", "topic": "home"}'
     curl 'localhost:8000/search?q=where+is+the+kitten&topic=home'
 
-Needs: pip install "retrieval-store[standard]" fastapi uvicorn
+Needs: pip install ".[standard]" fastapi uvicorn
 """
 
 import argparse

@@ -1,6 +1,10 @@
 """The examples, and every Python snippet of the README and the docs, do what they say."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,22 +42,29 @@ def run():
     interpreter.close()
 
 
-@pytest.mark.in_turn(2)
-def test_quickstart_indexes_answers_and_reuses_its_store(run, tmp_path):
-    example = ROOT / "examples" / "quickstart.py"
-    first = run(example, "a store", cwd=tmp_path)
-    assert f"Store: {tmp_path / 'a store'}" in first
-    assert re.search(r"Read \d,\d{3} passages", first)
-    assert first.count("answered in") == 4
-    assert re.search(r"asyncio\S*(wait|timeout)", first)
-    again = run(example, "a store", cwd=tmp_path)
-    assert re.search(r"Reusing \d,\d{3} passages", again)
-    ranked = re.compile(r"^ +\d\. similarity \d\.\d{3}  .*$", re.MULTILINE)
-    assert len(ranked.findall(first)) == 12
-    assert ranked.findall(again) == ranked.findall(first)
-    own = run(example, "a store", "--ask", "parse JSON", cwd=tmp_path)
-    assert "? parse JSON" in own
-    assert len(ranked.findall(own)) == 3
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_tells_to_install_is_a_checkout_since_nothing_is_published(page):
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if "pip install" in line]
+    assert not [line for line in lines if re.search(r"[ \"](retrieval-store|l\S+-retr)", line)]
+
+
+@pytest.mark.checks
+def test_the_first_command_of_the_readme_answers_in_a_fresh_clone(tmp_path):
+    home, clone = tmp_path / "home", tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    path = os.environ["PATH"].removeprefix(f"{Path(sys.executable).parent}:")
+    done = subprocess.run(
+        ["bash", "scripts/quickstart"],
+        cwd=clone,
+        env={"HOME": str(home), "PATH": path, **kept},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\[1\] .*\(durability.md\)", done.stdout, re.MULTILINE)
 
 
 def test_metadata_filters_example(run, tmp_path):

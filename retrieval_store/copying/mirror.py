@@ -235,7 +235,10 @@ class Mirror:
         there = {one.copied_id for one in self.copies.values() if one.place.called is not None}
         here = {one: copy for one, copy in self.copies.items() if one not in gone}
         for copy in here.values():
-            self._refuse(copy, there, only_alike, if_exists)
+            try:
+                self._refuse(copy, there, only_alike, if_exists)
+            except NotFoundError as error:
+                self._refuse_lost(copy, error, goes_on=not only_alike)
         self._aliases.refuse_taken([*self._aliases.wanted(here)], there)
 
     def _refuse(
@@ -309,11 +312,12 @@ class Mirror:
         is_new = copy is None
         if copy is None:
             copy = self._copy_of(record)
-            owned = {one.copied_id for one in self.copies.values() if one.called is not None}
-            copy.refuse_unfit()
-            copy.place.refuse_taken(owned)
-            self.copies[record.id] = copy
         try:
+            if is_new:
+                owned = {one.copied_id for one in self.copies.values() if one.called is not None}
+                copy.refuse_unfit()
+                copy.place.refuse_taken(owned)
+                self.copies[record.id] = copy
             if record.id in self._begun:
                 return copy.catch_up()
             copy.copy()

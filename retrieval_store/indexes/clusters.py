@@ -912,8 +912,8 @@ def _refuse_false_places(found: _PlacesRead, exact: _ExactPlaces, model: Cluster
     """
     rounded, root = ROUNDINGS * UNIT_ROUNDOFF, math.sqrt(model.dimension)
     wide = model.dimension * 2.0**-52  # of sums in float64, by which rows become of length 1
-    lengths = np.sqrt(exact.squares)
-    off = rounded * lengths + TINY + (wide if model.metric == "cosine" else 0)
+    lengths, of_unit = np.sqrt(exact.squares), wide if model.metric == "cosine" else 0.0
+    off = rounded * lengths + TINY + of_unit
     wrong = found.signs != (exact.residuals > 0)
     if found.has_rest or (wrong & (np.abs(exact.residuals) > off[:, None])).any():
         raise ValueError("it has signs that aren't those of its vectors")
@@ -927,7 +927,8 @@ def _refuse_false_places(found: _PlacesRead, exact: _ExactPlaces, model: Cluster
     products, apart = exact.products(found.signs), np.linalg.norm(exact.centres, axis=1)
     offsets = exact.parts - factors * products
     of_offsets = of_factors * np.abs(products) + (factors + of_factors) * root * rounded * apart
-    of_offsets += wide * (1 + lengths) * (exact.reaches + lengths) + rounded * np.abs(offsets)
+    of_offsets += (wide * lengths + of_unit) * (exact.reaches + lengths)
+    of_offsets += rounded * np.abs(offsets)
     if not (np.abs(found.offsets - offsets) <= of_offsets + TINY).all():
         raise ValueError("it has offsets that aren't those of its vectors")
 

@@ -44,7 +44,7 @@ from retrieval_store.engine.maintenance.run import remove_expired
 from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import FindClass
-from retrieval_store.engine.sqlite import begun_copy, create, select, translate_errors
+from retrieval_store.engine.sqlite import create, new_file, select, translate_errors
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.catalog import CATALOG, Entries
 from retrieval_store.engine.storage.files import (
@@ -105,7 +105,7 @@ def _copy(view: SearchView, directory: Path) -> bool:
 
 
 def _copy_database(source: apsw.Connection, path: Path) -> None:
-    with begun_copy(path) as target, target.backup("main", source, "main") as backup:
+    with new_file(path) as target, target.backup("main", source, "main") as backup:
         while not backup.done:
             backup.step(-1)
         backup.finish()

@@ -384,14 +384,8 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
 
 
 def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    with closing(_open_file(path, flags, "full")) as connection:
-        connection.reserve_bytes("main", CHECKSUM_BYTES)
-        # No process sees it yet: so it is synced once, when it is whole, not at each step.
-        connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    with new_file(path) as connection:
         in_transaction(connection, partial(make_tables, format=format, fill=fill))
-        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _write_new(path: Path, content: bytes) -> None:
@@ -403,18 +397,18 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def begun_copy(path: Path) -> Iterator[apsw.Connection]:
-    """A database that isn't there yet, to be filled by a backup; of use once it is closed. No
-    other process sees it, so it needs no journal; the caller makes it durable before others do."""
+def new_file(path: Path) -> Iterator[apsw.Connection]:
+    """A database that isn't there yet, to be filled; of use once it is closed. No other process
+    sees it, so it is never synced here: the caller makes it durable, when it is whole."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     with closing(_open_file(path, flags, "relaxed")) as connection:
         connection.reserve_bytes("main", CHECKSUM_BYTES)
-        connection.execute("PRAGMA synchronous = OFF")
-        # Page 1 says that pages have checksums, and the checksum VFS makes none before it has seen
-        # it. A backup writes it last; of a copy that is larger than the cache other pages go to the
-        # file before, and those of the source's log, or of memory, bring no checksums along. So
-        # there is a page 1 before there is anything else.
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY")
+        # This writes page 1, which says that pages have checksums: the checksum VFS makes none
+        # before it has seen it. Of what is larger than the cache other pages go to the file before
+        # the end, and a backup, which writes page 1 last, takes them from a log or from memory,
+        # where they have none.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         yield connection
         connection.execute("PRAGMA journal_mode = WAL")
 

@@ -250,17 +250,12 @@ def files_to_sync(
     is_there = folder.is_dir()
     found = found_in(folder, fit) if is_there else FolderFiles()
     if not found.ids and not allow_empty:
-        lost = _of_kind(known_of(collection, name), rules.kind)
-        raise InvalidArgumentError(
-            f"the folder {str(folder)!r} {_what_it_lacks(found, fit) if is_there else MISSING}"
-            f"{WOULD_BE_LOST if lost else ''}"
-        )
+        problem = _what_it_lacks(found, fit) if is_there else "isn't there"
+        if _of_kind(known_of(collection, name), rules.kind):
+            problem += ", so that all its records would be deleted; allow_empty=True does that"
+        raise InvalidArgumentError(f"the folder {str(folder)!r} {problem}")
     refuse_unfit(found, expected)
     return found, fit
-
-
-MISSING = "isn't there"
-WOULD_BE_LOST = ", so that all its records would be deleted; allow_empty=True does that"
 
 
 def _what_it_lacks(found: FolderFiles, rules: FolderRules) -> str:

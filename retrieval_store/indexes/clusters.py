@@ -596,9 +596,7 @@ class _PlacesRead(NamedTuple):
         packed = blocks[:, :at].reshape(len(blocks), -1, BLOCK).transpose(0, 2, 1)
         bits = np.unpackbits(packed.reshape(len(blocks) * BLOCK, -1), axis=1, bitorder="little")
         numbers = np.ascontiguousarray(blocks[:, at : at + 8 * BLOCK]).view("<f4")
-        offsets, factors = (
-            numbers[:, some].reshape(-1) for some in (slice(BLOCK), slice(BLOCK, None))
-        )
+        offsets, factors = numbers.reshape(-1, 2, BLOCK).transpose(1, 0, 2).reshape(2, -1)
         rest = (bits[count:], bits[:, dimension:], offsets[count:], factors[count:])
         return cls(
             bits[:count, :dimension].astype(bool),

@@ -383,7 +383,7 @@ def test_scores_that_are_none_are_measured_again_without_a_word(store, caplog):
     assert "can't be used" not in caplog.text
 
 
-def test_data_that_have_changed_since_recall_was_measured_are_no_damage(store, monkeypatch):
+def test_data_that_have_changed_since_recall_was_measured_are_no_damage(store):
     with retrieval_store.Client(path=store) as client:
         things = populated(client)
         recall = things.stats()["spaces"][""]["recall"]

@@ -12,6 +12,7 @@ import pytest
 
 from retrieval_store import Client, restore
 from retrieval_store.exchange import add_file, export_jsonl
+from tests.helpers import PATIENCE
 from tests.helpers.numbered_writes import (
     NAME,
     RECORD_BYTES,
@@ -94,9 +95,10 @@ def written_by_a_thread(path, collection, records):
 
     thread = threading.Thread(target=work)
     thread.start()
-    begun.wait()
+    assert begun.wait(PATIENCE)
     try:
         yield
+        assert thread.is_alive()
     finally:
         over.set()
         thread.join()

@@ -36,7 +36,7 @@ def chunks_of(count: int, words: int) -> list[str]:
 
 def made(model: str, folder: str) -> Any:
     """The embedding function of that name; folder: of sentence-transformers' model."""
-    from retrieval_store.api.embedder import made_of
+    from retrieval_store.api.embedding_functions import made_of
 
     kind, _, precision = model.partition(" ")
     settings: dict[str, Any] = {"precision": precision} if precision else {}

@@ -20,7 +20,7 @@ from runs import save
 from tasks import Task, of_codes, of_cranfield, of_names, of_python, of_wordnet
 
 import retrieval_store
-from retrieval_store.api.embedder import made_of
+from retrieval_store.api.embedding_functions import made_of
 
 QUESTIONS, SYNSETS, BATCH = 2_000, 3_000, 512
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStoreRetriever
 
-from retrieval_store.api.embedder import function_of
+from retrieval_store.api.embedding_functions import function_of
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.frameworks import FromLangChain
 from retrieval_store.errors import InvalidTypeError

@@ -23,7 +23,6 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_retrieval_store.documents import FIELDS, PointLayout
 from retrieval_store import Collection, Groups, Rerank
-from retrieval_store.api.collection import compare_function
 from retrieval_store.api.query import gather_arguments
 from retrieval_store.base.arrays import RRF_K
 from retrieval_store.base.fusion import usual_fusion
@@ -498,7 +497,6 @@ class Searches:
     def _all_sources(self, ask: Ask, query: str, vector: Any) -> dict[str, Any]:
         sources: dict[str, Any] = {}
         if ask.by_vector:
-            compare_function(self.collection)
             sources["query_embeddings"] = [vector]
         if ask.by_sparse(self._sparse is not None):
             sources["query_sparse"] = sparse_of(self._needed_sparse(), [query], True)

@@ -37,11 +37,10 @@ from langchain_retrieval_store.retriever import (
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, mode_of
 from retrieval_store import Client, Collection
 from retrieval_store.agents.tools import OfCollection, StoreTools, Tool
-from retrieval_store.api.collection import compare_function, remember_function
 from retrieval_store.api.write import embedded_outside
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import path_of, quote
+from retrieval_store.base.validation import quote, store_path
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -118,7 +117,8 @@ class RetrievalStore(Searches, VectorStore):
         metadata_payload_key: str | None = None,
     ) -> None:
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        self._arguments["path"] = None if path is None else str(path_of(path, "path"))
+        directory = store_path(path)
+        self._arguments["path"] = None if directory is None else str(directory)
         self._embedding = as_embeddings(embedding)
         self._sparse = checked_model(sparse_embedding, "sparse_embedding")
         if relevance_score_fn is not None and not callable(relevance_score_fn):
@@ -498,13 +498,13 @@ class RetrievalStore(Searches, VectorStore):
         collection_name: str,
         embedding: Embeddings | Callable[..., Any] | str | None = None,
         *,
-        validate: bool = True,
+        validate: bool = False,
         **kwargs: Any,
     ) -> "RetrievalStore":
         """A store on a collection that is there; other arguments are the constructor's. Raises
-        NotFoundError when there is none, and nothing is made. validate: embed a text, to see
-        whether vectors of this embedding go with those of the collection; raises
-        DimensionMismatchError."""
+        NotFoundError when there is none, and nothing is made. validate: embed a text at once,
+        one of ours, to see whether vectors of this embedding have the dimension of the
+        collection's; raises DimensionMismatchError, as the first use does otherwise."""
         store = cls(embedding, collection_name=collection_name, **{**kwargs, "create": False})
         with _closed_on_failure(store):
             if validate and store.embeddings is not None:
@@ -515,11 +515,9 @@ class RetrievalStore(Searches, VectorStore):
 
     def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
         if batch.texts:
-            compare_function(self.collection)
             self.collection.upsert(
                 *self._records(batch, vectors), replace=True, **self._also(batch)
             )
-            remember_function(self.collection)
         return batch.returned
 
     def _update(self, batch: DocumentBatch, vectors: Any) -> None:
@@ -528,9 +526,7 @@ class RetrievalStore(Searches, VectorStore):
             old = dict(zip(got["ids"], got["metadatas"], strict=True))
             pairs = zip(batch.ids, batch.metadatas, strict=True)
             batch.metadatas = [self._layout.merged(old.get(i), new) for i, new in pairs]
-        compare_function(self.collection)
         self.collection.update(*self._records(batch, vectors), **self._also(batch))
-        remember_function(self.collection)
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
         """Ids, embeddings, metadatas and documents."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 from retrieval_store.api.arguments import filter_of
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
-from retrieval_store.api.why import unknown_in
+from retrieval_store.api.why import NamedKeys, unknown_in
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import count_in_words
 from retrieval_store.base.tracing import log_of
@@ -751,7 +751,7 @@ def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -
     """Refuse a filter that no record could fulfil, whatever the client does with such."""
     expression = filter_of(where, None)
     if expression is not None:
-        for _, said in unknown_in(collection._points(), expression, ()):
+        for _, said in unknown_in(collection._points(), NamedKeys(expression), ()):
             raise InvalidFilterError(f"nothing matches: {said}")
 
 

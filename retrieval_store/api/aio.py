@@ -19,7 +19,7 @@ from retrieval_store.api.client import Client, HttpClient
 from retrieval_store.api.collection import Collection
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.threads import WAITING, WORKING, Threads
-from retrieval_store.base.validation import Payload, path_of, whole_number
+from retrieval_store.base.validation import Payload, store_path, whole_number
 from retrieval_store.errors import ClientClosedError, InvalidTypeError
 from retrieval_store.query.types import UnknownKeys
 
@@ -317,7 +317,7 @@ class AsyncClient:
             waited = None if qdrant_client is None else backends.blocking_client(qdrant_client)
             return Client(path, **{**given, "qdrant_client": waited}, **options)
 
-        self._path = path_of(path, "path") if isinstance(path, str | os.PathLike) else None
+        self._path = store_path(path) if isinstance(path, str | os.PathLike) else None
         usual = WORKING if url is None and qdrant_client is None else WAITING
         self._calls = _Calls(make, usual if threads is None else threads)
 

@@ -45,7 +45,9 @@ from retrieval_store.backends import (
     set_memory_budget,
 )
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import (
+    IN_MEMORY,
     Payload,
     check_callable,
     checked_metadata,
@@ -53,6 +55,7 @@ from retrieval_store.base.validation import (
     path_of,
     quote,
     seconds,
+    store_path,
     whole_bytes,
     whole_number,
 )
@@ -85,12 +88,13 @@ if TYPE_CHECKING:
 
 NAMES_SHOWN, NAMES_COMPARED = 10, 1_000  # in a message, nearest first
 LAST_PORT = 65_535
+_log = log_of()
 ATTEMPTS = 3  # at getting or creating a collection
 
 
 class Client:
-    """A store of collections: in the directory `path`, in memory, or at `url`: one that
-    `retrieval-store serve` serves, or a Qdrant cluster.
+    """A store of collections: in the directory `path`, in memory (None, or ":memory:"), or at
+    `url`: one that `retrieval-store serve` serves, or a Qdrant cluster.
 
     Clients of one path share the store, in this process and with others. A store in memory is its
     client's own. create: whether a store is made where there is none; if not, that is a
@@ -191,10 +195,10 @@ class Client:
                 self._session = cluster_of(qdrant_client, read_from, create_indexes)
             else:
                 self._session = elsewhere(url, read_from, create_indexes, options)
-        elif path is None:
+        elif (directory := store_path(path)) is None:
             self._session = in_memory(mode)
         else:
-            self._session = open_path(path_of(path, "path"), mode, rebuild, create)
+            self._session = open_path(directory, mode, rebuild, create)
         self._session.unknown_keys = unknown_keys
         self._allow_reset = allow_reset
         self._trust = trust
@@ -237,8 +241,8 @@ class Client:
         metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
         embedding_function: a callable, or the name of a registered function that is made without
         settings, such as "minilm"; left out, the default one (wordllama); None for none. Where no
-        distance is given, it is that which the function's `default_space()` says, "cosine" of all
-        that come with this package, or "l2" without one;
+        distance is given, a function that is passed brings its own, `default_space()`, "cosine" of
+        all that come with this package; else it is "l2", the squared Euclidean distance.
         InvalidArgumentError for one that isn't among its `supported_spaces()`, and for a name that
         isn't known.
         """
@@ -482,7 +486,7 @@ class Client:
         metadata: Payload | None,
         use: "_Using",
     ) -> Collection:
-        from retrieval_store.api.embedder import check_ready, space_for, spec_of
+        from retrieval_store.api.embedding_functions import check_ready, space_for, spec_of
 
         check_ready(use.embedding_function)
         space = space_for(use.embedding_function, cast(str | None, config.get("space")))
@@ -520,6 +524,7 @@ class Client:
         while True:  # another process may create or delete it between the two
             with suppress(NotFoundError):
                 record = self._session.store.named(name)
+                _tell_of_unused(record, use)
                 refuse_conflict(config, all_settings(record), SEARCH_TIME)
                 return self._collection(record, use)
             try:
@@ -593,12 +598,24 @@ class _Using:
     check_model: bool = True
 
 
+def _tell_of_unused(record: CollectionRecord, use: _Using) -> None:
+    """Log that a collection is opened without the embedding function that it remembers."""
+    own: Any = record.settings.get("embedding_function")
+    if use.embedding_function is None and use.check_model and isinstance(own, dict):
+        _log.warning(
+            "collection %r remembers the embedding function %r, which isn't used, since "
+            "embedding_function is None: leave that out to embed texts by it",
+            record.name,
+            own.get("name", own.get("custom")),
+        )
+
+
 def _function_of(given: "Embeds | str | Default | None") -> "Embeds | Default | None":
     """What is given as an embedding function, callable; see `embedding.function_of`. For the usual
     one, or none, nothing is loaded."""
     if given is None or isinstance(given, Default):
         return given
-    from retrieval_store.api.embedder import function_of
+    from retrieval_store.api.embedding_functions import function_of
 
     function: Embeds = function_of(given, "embedding_function")
     return function
@@ -651,7 +668,11 @@ def _refuse_misplaced(
     if is_elsewhere and durability != "full":
         raise InvalidArgumentError("durability goes with path; elsewhere it is the server's")
     kinds = (
-        (path_only, path is None, "{} goes with path: elsewhere there are no such files"),
+        (
+            path_only,
+            path in (None, IN_MEMORY),
+            "{} goes with path: elsewhere there are no such files",
+        ),
         (here_only, is_elsewhere, "{} goes with stores in this process"),
         (cluster_only, not is_elsewhere, "consistency and create_indexes go with a cluster"),
     )

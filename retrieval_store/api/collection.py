@@ -32,7 +32,7 @@ from retrieval_store.api.configuration import (
     stored_settings,
     to_store,
 )
-from retrieval_store.api.embedding import Embedding
+from retrieval_store.api.embedder import Embedder
 from retrieval_store.api.query import (
     Groups,
     Hybrid,
@@ -70,7 +70,8 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, checked_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, all_of
-from retrieval_store.query.query import Query
+from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.query.query import BestOfEach, Query
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, uses_clusters
 
 if TYPE_CHECKING:
@@ -120,8 +121,7 @@ class Collection:
         self._opened_as = record.name
         self._seen: set[Any] = set()  # what of filters needn't be looked at again
         self._expires = record.expires  # which stays
-        spec = _spec_in(record)
-        self._embedding = Embedding(backend, embedding_function, spec, trust, check_model)
+        self._embedder = Embedder(embedding_function, _spec_in(record), trust, check_model)
         self._loader = data_loader
 
     @property
@@ -148,10 +148,7 @@ class Collection:
         those of "text" search; what "vectors" are kept as; and what is remembered of the embedding
         function."""
         record = self._record()
-        from retrieval_store.api.embedder import without_probe
-
-        spec = without_probe(_spec_in(record))
-        return {**to_store(all_settings(record)), "embedding_function": spec}
+        return {**to_store(all_settings(record)), "embedding_function": _spec_in(record)}
 
     @property
     def configuration_json(self) -> dict[str, Any]:
@@ -162,7 +159,7 @@ class Collection:
     def _embedding_function(self) -> "Embeds | None":
         """The embedding function, under the name by which code for Chroma asks for it; None without
         one."""
-        return self._embedding.embedder().function
+        return self._embedder.function
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Collection) and other._backend.id == self._backend.id
@@ -385,6 +382,7 @@ class Collection:
         path = (metadata_key(order_by, "order_by"),)
         expression = filter_of(where, where_document, named)
         ordered = points.in_order(path, expression, most, start, bool(descending), fields)
+        self._found_nothing(expression, len(ordered.ids), ("order_by", path))
         return self._shown(ordered, wanted)
 
     def facet(
@@ -406,8 +404,7 @@ class Collection:
         most = None if limit is None else whole_number(limit, "limit", 1)
         expression = filter_of(where, where_document)
         found = self._points().facet(path, expression, most)
-        if expression is not None and not found:
-            self._found_nothing(expression)
+        self._found_nothing(expression, len(found), ("key", path))
         return found
 
     def peek(self, limit: int = 10) -> GetResult:
@@ -456,7 +453,7 @@ class Collection:
                 raise InvalidArgumentError(f"like goes with mode 'dense', not {options.mode!r}")
             sources, others = self._like(sources, like, unlike)
             expression = all_of(expression, others)
-        asker = QueryBuilder(self._embedding.embedder, self._load, self._analyzer)
+        asker = QueryBuilder(self._embedder, self._load, self._analyzer)
         if rerank is None:
             fields = fields_for(wanted)
             question = asker.question(sources, expression, window, fields, options)
@@ -490,15 +487,21 @@ class Collection:
             self._last_points = points = self._backend.points
         return points
 
-    def _found_nothing(self, expression: Expression, found: int = 0) -> int:
-        """Where a filter has found nothing, see whether anything could fulfil it, and warn or
-        refuse it, as the client says. Returns how much it has found."""
+    def _found_nothing(
+        self,
+        expression: Expression | None,
+        found: int = 0,
+        other: tuple[str, PayloadPath] | None = None,
+    ) -> int:
+        """Where nothing was found, see whether anything could fulfil the filter, and has what
+        another argument names; if not, warn or refuse it, as the client says. Returns how much was
+        found."""
         how = self._backend.session.unknown_keys
-        if not found and how != "ignore":
-            from retrieval_store.api.why import tell_unknown
+        if not found and how != "ignore" and not (expression is None and other is None):
+            from retrieval_store.api.why import NamedKeys, tell_unknown
 
-            name, refuses = self._opened_as, how == "error"
-            tell_unknown(self._points(), expression, name, self._seen, refuses)
+            keys, refuses = NamedKeys(expression, other), how == "error"
+            tell_unknown(self._points(), keys, self._opened_as, self._seen, refuses)
         return found
 
     def _record(self) -> CollectionRecord:
@@ -545,8 +548,10 @@ class Collection:
         score None.
         """
         hits = self._points().ask(request.question)
-        if request.filter is not None and not any(one.points.ids for one in hits):
-            self._found_nothing(request.filter)
+        if not any(one.points.ids for one in hits):
+            groups = request.question.groups
+            grouped = ("group_by", groups.path) if isinstance(groups, BestOfEach) else None
+            self._found_nothing(request.filter, 0, grouped)
         if request.reranking is not None:
             hits = request.reranking.of(hits)
         return self._found(hits, request.wanted)
@@ -566,7 +571,9 @@ class Collection:
         """
         from retrieval_store.api.chroma.search import run_searches
 
-        return run_searches(self._points(), self._embedding.embedder, self._record, searches)
+        return run_searches(
+            self._points(), self._embedder, self._record, searches, self._found_nothing
+        )
 
     @takes_query_arguments(_question)
     def explain(self, request: QueryRequest) -> Explanation:
@@ -583,9 +590,10 @@ class Collection:
         """
         explanation = explanation_of(self._points().explain(request.question))
         if request.filter is not None and not explanation.get("matching", 1):
-            from retrieval_store.api.why import unknown_in
+            from retrieval_store.api.why import NamedKeys, unknown_in
 
-            said = [text for _, text in unknown_in(self._points(), request.filter, ())]
+            keys = NamedKeys(request.filter)
+            said = [text for _, text in unknown_in(self._points(), keys, ())]
             explanation["remarks"] = [*explanation["remarks"], *said]
         if request.reranking is not None:
             hits = self._points().ask(request.question)
@@ -631,6 +639,8 @@ class Collection:
         clustered = not self._backend.on_cluster and uses_clusters(spaces[SPACE])
         question, words = request.question, self._analyzer
         case = case_of(given, question, words, records, containing, same, clustered)
+        if case.same is not None:
+            self._found_nothing(None, 0, ("same", case.same))
         reasons = reasons_of(self._points(), case)
         if request.reranking is None:
             return reasons
@@ -700,6 +710,8 @@ class Collection:
         if type(text) is not bool:
             raise InvalidTypeError(f"text is {quote(text)}, expected a bool")
         paths = [(key,) for key in metadata_keys(() if keys is None else keys, "keys")]
+        for path in paths:
+            self._found_nothing(None, 0, ("keys", path))
         analyzer = self._analyzer() if text and not self._backend.on_cluster else None
         return cast(Warmed, self._points().warm(paths, analyzer))
 
@@ -779,7 +791,7 @@ class Collection:
         InvalidArgumentError on a cluster."""
         backend = self._backend.fork(collection_name(new_name))
         forked = Collection(backend, backend.record(), data_loader=self._loader)
-        forked._embedding = self._embedding.of(backend)
+        forked._embedder = self._embedder
         return forked
 
     def iterate(
@@ -836,7 +848,7 @@ class Collection:
         from retrieval_store.api.write import Writer
 
         return Writer(
-            self._backend, self._points, self._record, self._embedding, self._loader, self._expires
+            self._backend, self._points, self._record, self._embedder, self._loader, self._expires
         )
 
     def _analyzer(self) -> "Analyzer":
@@ -851,32 +863,27 @@ class Collection:
 def can_embed(collection: Collection) -> bool:
     """Whether a collection has an embedding function, given or remembered; it may still have to be
     made."""
-    return collection._embedding.embedder().is_there
-
-
-def compare_function(collection: Collection) -> None:
-    """Raise ConflictError where the function of a collection isn't the one that made its vectors;
-    for those who embed texts themselves."""
-    embedder = collection._embedding.embedder()
-    if embedder.is_there:
-        embedder.compare()
-
-
-def remember_function(collection: Collection) -> None:
-    """Let the collection remember its function, of which vectors have just been written."""
-    collection._embedding.embedder().written()
+    return collection._embedder.is_there
 
 
 def replace_function(collection: Collection) -> None:
     """Let a collection without records remember the function that it was got with, instead of the
     one that it was made with."""
-    collection._embedding.embedder().take_over()
+    from retrieval_store.api.embedding_functions import spec_of
+    from retrieval_store.base.dataclasses import replace
+
+    spec = spec_of(collection._embedder.function)
+    if spec is None or spec == _spec_in(collection._record()):
+        return
+    collection._backend.change(
+        lambda record: replace(record, settings={**record.settings, "embedding_function": spec})
+    )
 
 
 def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
     """(n, dim) float32 for n queries, as `query` makes them: for those who ask the same in several
     ways, which needn't cost several calls of a model."""
-    return collection._embedding.embedder().embed_query(texts)
+    return collection._embedder.embed_query(texts)
 
 
 def replace_own(
@@ -895,4 +902,5 @@ def replace_own(
 def _spec_in(record: CollectionRecord) -> Any:
     """What a collection remembers of its embedding function; nothing of one that is only for
     QdrantClient."""
-    return None if record.is_apart else stored_settings(record)["embedding_function"]
+    spec: Any = None if record.is_apart else stored_settings(record)["embedding_function"]
+    return None if spec is None else {name: one for name, one in spec.items() if name != "probe"}

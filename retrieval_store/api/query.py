@@ -31,7 +31,7 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import Fields, PointId
 
 if TYPE_CHECKING:
-    from retrieval_store.api.embedder import ProbedEmbedder
+    from retrieval_store.api.embedder import Embedder
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.protocols import Backend
 
@@ -286,12 +286,12 @@ class Window:
 
 @dataclass(slots=True)
 class QueryBuilder:
-    """Makes queries from the arguments of a collection's methods. embedder: returns that of its
-    embedding function; load: loads URIs by its data loader; analyzer: returns that of its
+    """Makes queries from the arguments of a collection's methods. embedder: calls its embedding
+    function; load: loads URIs by its data loader; analyzer: returns that of its
     documents; space, sparse: the vector spaces to search; holds_several: whether the first is a
     multivector space, so that all given vectors are one query."""
 
-    embedder: "Callable[[], ProbedEmbedder]"
+    embedder: "Embedder"
     load: Callable[[list[str | None]], list[Any]]
     analyzer: "Callable[[], Analyzer]"
     space: str = SPACE
@@ -370,7 +370,7 @@ class QueryBuilder:
                     raise DataLoaderError(f"not all of {name} can be loaded")
         if not inputs:
             raise InvalidArgumentError(f"{name} is empty, expected at least one query")
-        return self.embedder().embed_query(inputs)
+        return self.embedder.embed_query(inputs)
 
 
 def vector_like(

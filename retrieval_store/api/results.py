@@ -210,9 +210,12 @@ class StoreStats(TypedDict):
 
 class WriteResult(TypedDict):
     """The ids of records that were left out: the data loader skipped their uris, or, of `update`,
-    they don't exist. updated: of `update(where=)` alone, how many records the filter selected."""
+    they don't exist. cleared: where there are any, the ids of records that had a document or a uri
+    of which nothing is left, since they were given another of document, image and uri to embed.
+    updated: of `update(where=)` alone, how many records the filter selected."""
 
     left_out: list[str]
+    cleared: NotRequired[list[str]]
     updated: NotRequired[int]
 
 

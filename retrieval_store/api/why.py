@@ -32,7 +32,7 @@ from retrieval_store.query.reasons import (
     WhyRequest,
     check_asked,
 )
-from retrieval_store.query.types import Hits
+from retrieval_store.query.types import Fields, Hits
 
 if TYPE_CHECKING:
     from retrieval_store.api.rerank import Reranking
@@ -94,31 +94,46 @@ def case_of(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class NamedKeys:
+    """Where a call names metadata keys: in its filter, and in another argument."""
+
+    expression: Expression | None
+    other: tuple[str, PayloadPath] | None = None
+
+
 def tell_unknown(
-    points: PointsBackend, expression: Expression, name: str, seen: set[Any], refuses: bool
+    points: PointsBackend, keys: NamedKeys, name: str, seen: set[Any], refuses: bool
 ) -> None:
-    """Warn of conditions of a filter that no record of the collection can fulfil, or raise
-    InvalidFilterError. seen: keys that were warned of, and keys with kinds that are there."""
+    """Warn of conditions of a filter that no record of the collection can fulfil, and of other keys
+    under which none has what is asked for, or raise InvalidFilterError. seen: keys that were warned
+    of, and keys with kinds that are there."""
     if refuses:
-        for _, text in unknown_in(points, expression, seen):
+        for _, text in unknown_in(points, keys, seen):
             raise InvalidFilterError(f"nothing matches: {text}")
     elif len(seen) < MAX_SEEN:
         with suppress(RetrievalStoreError):  # the call itself is done
-            for path, text in unknown_in(points, expression, seen):
+            for path, text in unknown_in(points, keys, seen):
                 seen.add(path)
                 _log.warning("collection %r: nothing matches: %s", name, text)
 
 
 def unknown_in(
-    points: PointsBackend, expression: Expression, seen: Container[Any]
+    points: PointsBackend, keys: NamedKeys, seen: Container[Any]
 ) -> Iterator[tuple[PayloadPath, str]]:
-    """The paths in a filter under which no record has a value, or none of a kind that is asked for,
-    each with a sentence; nothing of an empty collection, and on a cluster, where all records would
-    have to be read."""
+    """The paths that a call names under which no record has a value, or none of a kind that is
+    asked for, each with a sentence; nothing of an empty collection, and on a cluster, where all
+    records would have to be read."""
     engine = points.engine
-    asked = {} if engine is None else _asked_in(expression)
-    if engine is None or not asked or not points.count():
+    if engine is None or not points.count():
         return
+    for argument, path in () if keys.other is None else (keys.other,):
+        there = [] if path in seen else engine.kinds(path)
+        if path not in seen and not there:
+            yield path, f"no record has a value under {argument}={shorten('.'.join(path))}"
+        elif argument == "order_by" and there and not _has_order(points, path):
+            yield path, _on_order(path, there)
+    asked = {} if keys.expression is None else _asked_in(keys.expression)
     for path, wanted in islice(asked.items(), MAX_KEYS):
         if path in seen or (path, wanted) in seen:
             continue
@@ -131,6 +146,21 @@ def unknown_in(
             seen.add((path, wanted))
 
 
+def _has_order(points: PointsBackend, path: PayloadPath) -> bool:
+    return bool(points.in_order(path, None, 1, 0, False, Fields()).ids)
+
+
+def _on_order(path: PayloadPath, there: Sequence[str]) -> str:
+    return (
+        f"order_by goes by numbers and dates, but under {shorten('.'.join(path))} records have "
+        f"{_in_words(there)}"
+    )
+
+
+def _in_words(there: Sequence[str]) -> str:
+    return "objects or empty lists" if there == ["others"] else " and ".join(there)
+
+
 def _may_be(wanted: frozenset[str], there: Sequence[str]) -> bool:
     """Whether values of the kinds that are there can be what is wanted; of lists that are all empty
     so far it isn't known."""
@@ -139,12 +169,11 @@ def _may_be(wanted: frozenset[str], there: Sequence[str]) -> bool:
 
 
 def _on_kinds(path: PayloadPath, wanted: frozenset[str], there: Sequence[str]) -> str:
-    has = "objects or empty lists" if there == ["others"] else " and ".join(there)
     in_lists = any(f"{kind} in lists" in there for kind in wanted)
     hint = ", into which $contains looks" if in_lists else ""
     return (
         f"under {shorten('.'.join(path))} the filter asks for {' or '.join(sorted(wanted))}, but "
-        f"records have {has} there{hint}"
+        f"records have {_in_words(there)} there{hint}"
     )
 
 

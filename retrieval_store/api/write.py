@@ -23,8 +23,8 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.api.arguments import FIELDS, Embed, Records, metadatas_of, records_of
 from retrieval_store.api.configuration import refuse_no_sparse
-from retrieval_store.api.embedder import EmbeddingResult, ProbedEmbedder
-from retrieval_store.api.embedding import Embedding
+from retrieval_store.api.embedder import Embedder
+from retrieval_store.api.embedding_functions import EmbeddingResult
 from retrieval_store.api.results import SPACE, SPARSE, WriteResult
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
@@ -183,7 +183,7 @@ class PreparedBatch:
 
 def prepare_batch(
     records: Records,
-    embedder: Callable[[], ProbedEmbedder],
+    embedder: Embedder,
     loader: DataLoader | None,
     show_progress: bool,
 ) -> PreparedBatch:
@@ -213,16 +213,28 @@ def _with_vectors(records: Records, embeddings: Matrix) -> PreparedBatch:
 def _embed_records(
     records: Records,
     loaded: list[Any],
-    embedder: Callable[[], ProbedEmbedder],
+    embedder: Embedder,
     show_progress: bool,
 ) -> PreparedBatch:
     payloads, vectors = or_unset(records.metadatas), _sparse_vectors(records)
     sources = embedding_inputs(records, loaded)
-    embedded = embedder().embed(sources.inputs, show_progress) if sources.inputs else None
+    _refuse_blank(records.ids, sources)
+    embedded = embedder.embed(sources.inputs, show_progress) if sources.inputs else None
     if embedded is not None:
         vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
     batch = PointBatch(ShownIds(records.ids), vectors, payloads, sources.documents, sources.uris)
     return PreparedBatch(batch, embedded)
+
+
+def _refuse_blank(ids: Sequence[str], sources: EmbeddingInputs) -> None:
+    """Raise InvalidArgumentError for a text in which there is nothing to embed: functions make
+    zeros of it, which are as near to any query as to any other."""
+    for place, text in zip(sources.positions.tolist(), sources.inputs, strict=True):
+        if isinstance(text, str) and not text.strip().strip(INVISIBLE):
+            raise InvalidArgumentError(
+                f"the document of id {ids[place]!r} is {quote(text)}, with nothing in it to embed: "
+                "leave the record out, or pass an embedding"
+            )
 
 
 def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
@@ -390,6 +402,11 @@ def _percent_left(cut: Cut) -> int:
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 MAX_SECONDS = 1e11  # since 1970: the year 5138
 ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
+INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"  # soft hyphen, spaces of no width, joiners
+CLEARED = (
+    "records lost the document or the uri that they had, since each is embedded from one of "
+    "document, image and uri, and was given another (embed= stores both)"
+)
 _ADD = WriteRules(on_existing="refuse", on_missing="insert", needs_vector=SPACE)
 _UPDATE = WriteRules(on_existing="update", on_missing="ignore")
 _UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
@@ -406,7 +423,7 @@ class Writer:
     backend: Backend
     points: Callable[[], PointsBackend]
     record: Callable[[], CollectionRecord]
-    embedding: Embedding
+    embedder: Embedder
     loader: DataLoader | None
     expires: str | None = None
 
@@ -452,7 +469,7 @@ class Writer:
         return records
 
     def _prepared(self, records: Records, show_progress: bool) -> PreparedBatch:
-        return prepare_batch(records, self.embedding.embedder, self.loader, show_progress)
+        return prepare_batch(records, self.embedder, self.loader, show_progress)
 
     def write(self, made: PreparedBatch, rules: WriteRules) -> WriteResult:
         """Write a batch by these rules."""
@@ -466,14 +483,16 @@ class Writer:
         ignored = () if result is None else result.ignored
         if made.left_out:
             _tell_of("records whose uris can't be loaded were left out", made.left_out)
-        if result is not None:
-            if self.embedding.made is not None:
-                self.embedding.made.written()
-            if made.embedded is not None:
-                note(self.backend, made.embedded.texts, made.embedded.cut)
+        if result is not None and made.embedded is not None:
+            note(self.backend, made.embedded.texts, made.embedded.cut)
         if ignored:
             _tell_of("update ignored ids that don't exist", ignored)
-        return WriteResult(left_out=[*made.left_out, *map(str, ignored)])
+        told = WriteResult(left_out=[*made.left_out, *map(str, ignored)])
+        cleared = () if result is None else result.cleared
+        if cleared:
+            _tell_of(CLEARED, cleared)
+            told["cleared"] = [*map(str, cleared)]
+        return told
 
 
 def replaced_where(

@@ -12,6 +12,7 @@ silently.
 import math
 import operator
 import os
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -326,6 +327,10 @@ def check_callable(value: Any, name: str) -> None:
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a callable or None")
 
 
+IN_MEMORY = ":memory:"  # in the place of a path, as SQLite and qdrant-client have it
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive of Windows has
+
+
 def path_of(path: Any, name: str) -> Path:
     """An absolute path of a file; "~" at its start is the user's home."""
     try:
@@ -334,9 +339,17 @@ def path_of(path: Any, name: str) -> Path:
         given = None
     if not isinstance(given, str) or not given or "\0" in given:
         raise InvalidTypeError(f"{name} is {quote(path)}, expected the name of a directory or file")
-    if given.startswith(("http://", "https://")):
-        raise InvalidArgumentError(f"{name} is {given!r}; a cluster's goes to url=")
+    if _URL.match(given):
+        raise InvalidArgumentError(
+            f"{name} is {given!r}, expected the path of a directory or file; the URL of a server "
+            "goes to url="
+        )
     try:
         return Path(given).expanduser().absolute()
     except RuntimeError as error:
         raise InvalidArgumentError(f"{name} is {given!r}: {error}") from None
+
+
+def store_path(path: Any, name: str = "path") -> Path | None:
+    """Where a store lies; None for one in memory, which is given as None or ":memory:"."""
+    return None if path is None or path == IN_MEMORY else path_of(path, name)

@@ -68,7 +68,7 @@ def installed_models() -> dict[str, str]:
 def make_function(name: str) -> Any:
     """The embedding function of this name, as it is without settings."""
     from retrieval_store import plugins
-    from retrieval_store.api.embedder import function_of
+    from retrieval_store.api.embedding_functions import function_of
 
     if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
         raise click.UsageError(f"there is no model {name!r}; expected one of {NAMES}")
@@ -90,7 +90,7 @@ def of_file(spec: dict[str, Any], trust: bool) -> Any:
     """The function that a file says its vectors were made by; None where there is none of that name
     here, or where the maker of the file could reach anything by it."""
     from retrieval_store import plugins
-    from retrieval_store.api.embedder import made_of
+    from retrieval_store.api.embedding_functions import made_of
 
     name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
@@ -448,7 +448,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
 def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
-    from retrieval_store.api.embedder import space_for
+    from retrieval_store.api.embedding_functions import space_for
     from retrieval_store.exchange.add import agreeing, described_by, source_of
     from retrieval_store.exchange.formats.common import MAX_LINE_BYTES
 

@@ -108,10 +108,7 @@ def get(
             order_by=order_by,
             descending=descending,
         )
-        ordered_none = order_by is not None and not found["ids"]
         _show(_records(found), as_json)
-        if ordered_none and where is None and where_document is None and not ids and not offset:
-            complain(f"no point has a number or a date under {order_by!r}")
         missing: list[str] = []
         if not offset and where is where_document is limit is None:
             missing = [one for one in ids if one not in set(found["ids"])]

@@ -119,8 +119,20 @@ def prepare_write(
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
     ignored = [] if rules.on_missing == "insert" else [batch.ids[i] for i in new]
+    cleared = tuple(_cleared(changes, known)) if rules.on_existing == "update" else ()
     requests = map(WriteRequest, _batches(collection, changes, words), count())
-    return PreparedWrite(requests, PutResult(len(inserted), len(known), ignored))
+    return PreparedWrite(requests, PutResult(len(inserted), len(known), ignored, cleared))
+
+
+def _cleared(changes: Sequence[_Change], known: Mapping[PointId, StoredPoint]) -> Iterator[PointId]:
+    """The ids of known points of which a document or uri is gone."""
+    for change in changes:
+        new, old = change.point, known.get(change.point.id)
+        if old is not None and (
+            (new.document is None and old.document is not None)
+            or (new.uri is None and old.uri is not None)
+        ):
+            yield new.id
 
 
 def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from retrieval_store.api.client import ATTEMPTS, Client
 from retrieval_store.api.collection import Collection, replace_function
 from retrieval_store.api.configuration import PARTS
-from retrieval_store.api.embedder import is_told_apart, space_for
+from retrieval_store.api.embedding_functions import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import quote

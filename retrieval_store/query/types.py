@@ -142,11 +142,13 @@ def merge_payload(old: Payload | None, new: Payload | None) -> Payload | None:
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What `put` did: how many points it inserted and updated, and which ids it ignored."""
+    """What `put` did: how many points it inserted and updated, which ids it ignored, and of which
+    points that it updated a document or uri is gone, since the batch has null in its place."""
 
     inserted: int
     updated: int
     ignored: Sequence[PointId]
+    cleared: Sequence[PointId] = ()
 
 
 @dataclass(frozen=True, slots=True)

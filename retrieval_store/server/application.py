@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from retrieval_store import backends
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import path_of
+from retrieval_store.base.validation import IN_MEMORY, path_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.errors import Refused
 from retrieval_store.server import answers, snapshots
@@ -400,7 +400,7 @@ def _open_store(
     if isinstance(session, backends.Session):
         backends.embedded_store(session)
         return session, _leave_open
-    if store == ":memory:":
+    if store == IN_MEMORY:
         own = backends.in_memory("full")
     else:
         mode: Any = "read-only" if settings.read_only else settings.durability

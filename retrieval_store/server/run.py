@@ -27,6 +27,7 @@ from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import IN_MEMORY
 from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store.server.application import Application, app
 from retrieval_store.server.auth import END_WITHIN, RpcListening, ServerSettings
@@ -252,7 +253,7 @@ def serve(
     seconds, then the store is closed. announce: called with the URL, and the address for gRPC if it
     is served, once both answer. Raises InvalidArgumentError for what can't be served so,
     StorageError where nothing can listen, and whatever opening a store raises."""
-    if workers > 1 and store == ":memory:":
+    if workers > 1 and store == IN_MEMORY:
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
     _check_certificate(listening)
     with _bound_for_rpc(listening, workers > 1) as rpc:

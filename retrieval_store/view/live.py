@@ -16,8 +16,8 @@ import orjson
 
 from retrieval_store.api.arguments import DEFAULT
 from retrieval_store.api.configuration import all_settings, spaces_of, stored_settings
-from retrieval_store.api.embedding import Embedding
-from retrieval_store.backends import Session, StoredCollection
+from retrieval_store.api.embedder import Embedder
+from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import quote
@@ -26,7 +26,6 @@ from retrieval_store.query.protocols import CollectionStore
 from retrieval_store.query.types import CollectionRecord, SpaceRecord
 
 if TYPE_CHECKING:
-    from retrieval_store.api.embedder import ProbedEmbedder
     from retrieval_store.query.protocols import PointsBackend
 
 MAX_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
@@ -68,7 +67,7 @@ class Views:
         self, session: Session, trust: bool = False, image_root: Path | None = None
     ) -> None:
         self.session, self.trust, self.image_root = session, trust, image_root
-        self._functions: OrderedDict[tuple[str, bytes], Embedding] = OrderedDict()
+        self._functions: OrderedDict[tuple[str, bytes], Embedder] = OrderedDict()
         self._lock = Lock()
         self._watching: Watching | None = None
 
@@ -83,19 +82,18 @@ class Views:
         points = self.store.points(collection_id)
         return Looked(record, points, tuple(_spaces(record, points)))
 
-    def embedder(self, record: CollectionRecord) -> "ProbedEmbedder":
+    def embedder(self, record: CollectionRecord) -> Embedder:
         """The embedder of a collection, by its remembered function."""
         spec = spec_of(record)
         key = (record.id, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS))
         with self._lock:
             kept = self._functions.get(key)
             if kept is None:
-                backend = StoredCollection(self.session, record.id)
-                kept = self._functions[key] = Embedding(backend, DEFAULT, spec, self.trust)
+                kept = self._functions[key] = Embedder(DEFAULT, spec, self.trust)
             self._functions.move_to_end(key)
             if len(self._functions) > MAX_FUNCTIONS:
                 self._functions.popitem(last=False)
-        return kept.embedder()
+        return kept
 
     @property
     def watching(self) -> "Watching":

@@ -149,7 +149,7 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQu
         sparse_space = looked.space(body.get("sparse_space"), SPARSE, "sparse_space")
     analyzer = analyzer_of(looked.record.settings)
     asker = QueryBuilder(
-        lambda: views.embedder(looked.record),
+        views.embedder(looked.record),
         _no_uris,
         lambda: analyzer,
         "" if space is None else space.name,

@@ -55,6 +55,22 @@ def captioned(photos):
     return photos
 
 
+def test_what_a_record_loses_to_another_modality_is_told_and_returned(captioned, caplog):
+    caplog.set_level("WARNING", "retrieval_store")
+    changed = captioned.update(["rose", "sea"], documents=["red", "blue"])
+    assert changed == {"left_out": [], "cleared": ["rose", "sea"]}
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert "lost the document or the uri that they had" in said and "2, such as 'rose'" in said
+    caplog.clear()
+    assert captioned.upsert(["rose", "new"], documents=["red", "red"]) == {"left_out": []}
+    assert captioned.update("rose", uris="red.png") == {"left_out": [], "cleared": ["rose"]}
+    assert len(caplog.records) == 1
+    assert captioned.update("leaf", documents="leaves", embed="uris", uris="green.png") == {
+        "left_out": []
+    }
+    assert captioned.get("leaf", include=["documents", "uris"])["uris"] == ["green.png"]
+
+
 def held(collection, point_id):
     """Document, uri and vector of a record."""
     found = collection.get(ids=point_id, include=STORED)

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from langchain_retrieval_store import RetrievalStore
+from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 
 import retrieval_store
 from retrieval_store.errors import (
@@ -19,6 +21,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
+from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE
 
 
@@ -177,10 +180,45 @@ def test_clients_of_one_directory_share_it_by_any_path(tmp_path):
 
 def test_a_url_is_no_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for url in ("http://localhost:6333", "https://qdrant.example"):
-        with pytest.raises(InvalidArgumentError, match="goes to url="):
-            retrieval_store.Client(url)
+    urls = (
+        "http://localhost:6333",
+        "https://qdrant.example",
+        "file:///tmp/x",
+        "sqlite:///x",
+        "s3://b",
+    )
+    for url in urls:
+        for make in (retrieval_store.Client, retrieval_store.AsyncClient, QdrantClient):
+            with pytest.raises(InvalidArgumentError, match="goes to url="):
+                make(path=url)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_in_memory_may_be_named_as_that(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with retrieval_store.Client(":memory:") as one, retrieval_store.Client(":memory:") as other:
+        one.create_collection("things")
+        assert (one.path, other.count_collections()) == (None, 0)
+    with pytest.raises(InvalidArgumentError, match="read_only goes with path"):
+        retrieval_store.Client(":memory:", read_only=True)
+    with pytest.raises(InvalidArgumentError, match="expected one of path, url"):
+        retrieval_store.Client(":memory:", url="http://localhost:6333")
+    assert retrieval_store.AsyncClient(":memory:").path is None
+    RetrievalStore(path=":memory:").close()
+    RetrievalStoreVectorStore(path=":memory:").close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collection_whose_function_is_left_unused_says_so(client, caplog):
+    client.create_collection("things", embedding_function="wordllama")
+    client.create_collection("bare", embedding_function=None)
+    caplog.set_level("WARNING", "retrieval_store")
+    client.get_or_create_collection("things")
+    client.get_or_create_collection("bare", embedding_function=None)
+    assert not caplog.records
+    client.get_or_create_collection("things", embedding_function=None)
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert "'things' remembers the embedding function 'wordllama', which isn't used" in said
 
 
 def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.tools import StructuredTool
 
 import retrieval_store
-from retrieval_store import QueryResult
+from retrieval_store import K, QueryResult, Search
 from retrieval_store.errors import (
     DimensionMismatchError,
     InvalidArgumentError,
@@ -423,6 +423,51 @@ def test_what_was_deleted_is_not_taken_for_a_value(populated, told):
     populated.update("p0", metadatas={"rare": None})
     assert populated.get(where={"rare": "x"})["ids"] == []
     assert told() == ["collection 'points': nothing matches: no record has a value under 'rare'"]
+
+
+KEYS = {
+    "m": NOBODY + "{}='m'",
+    "none": NOBODY + "{}='none'",
+}
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("argument", ["order_by", "group_by", "key", "same", "keys"])
+def test_a_key_that_no_record_has_is_told_of_wherever_it_is_named(odd, told, key, argument):
+    ask = {
+        "order_by": lambda: odd.get(order_by=key)["ids"],
+        "group_by": lambda: odd.query([0, 0, 1], group_by=key)["ids"][0],
+        "key": lambda: odd.facet(key),
+        "same": lambda: odd.why([0, 0, 1], records="a", same=key)[0].same,
+        "keys": lambda: odd.warm(keys=key) and [],
+    }[argument]
+    assert ask() == []
+    assert told() == ["collection 'points': nothing matches: " + KEYS[key].format(argument)]
+    assert ask() == []
+    assert told() == []  # once
+
+
+@pytest.mark.embedded
+def test_an_order_by_what_has_none_is_told_of(odd, told):
+    odd.update("a", metadatas={"day": "2026-01-05"})
+    assert odd.get(order_by="s")["ids"] == []
+    assert told() == [
+        "collection 'points': nothing matches: order_by goes by numbers and dates, but under 's' "
+        "records have strings"
+    ]
+    assert odd.get(order_by="n")["ids"] == ["a", "b"]
+    assert odd.get(order_by="day")["ids"] == ["a"]
+    assert odd.get(order_by="n", where={"s": "y"}, offset=1)["ids"] == []
+    assert odd.get(order_by="day", ids=["b"])["ids"] == []
+    assert odd.query([0, 0, 1], group_by="s", where={"n": 5})["ids"] == [[]]
+    assert told() == []
+
+
+@pytest.mark.embedded
+def test_a_search_that_finds_nothing_tells_of_its_filter(odd, told):
+    assert odd.search(Search().where(K("m") == 1))["ids"] == [[]]
+    assert told() == ["collection 'points': nothing matches: " + NOBODY + "'m'"]
 
 
 def test_unknown_keys_are_an_error_or_ignored_where_the_client_says_so(tmp_path, told):

@@ -11,17 +11,17 @@ import pytest
 
 import retrieval_store
 from retrieval_store import Knn, Search, plugins
-from retrieval_store.api.embedder import PROBE
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
+    DimensionMismatchError,
     EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidTypeError,
     MissingDependencyError,
     PluginError,
 )
-from tests.helpers import models, steps
+from tests.helpers import inside, models, steps
 from tests.helpers.circumstances import install_plugins
 
 
@@ -60,13 +60,13 @@ def registered(monkeypatch):
 
 def test_texts_are_embedded_by_default_without_any_download(client):
     animals = client.create_collection("animals", configuration={"hnsw": {"space": "cosine"}})
-    texts = ["a kitten purrs on the sofa", "shares fell on the stock market", ""]
-    animals.add(ids=["cat", "money", "nothing"], documents=texts)
+    texts = ["a kitten purrs on the sofa", "shares fell on the stock market"]
+    animals.add(ids=["cat", "money"], documents=texts)
     found = animals.query(query_texts=["the cat is sleeping", "investors lose money"], n_results=1)
     assert found["ids"] == [["cat"], ["money"]]
     vectors = animals.get(include=["embeddings"])["embeddings"]
-    assert vectors.shape == (3, 256)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 0], abs=1e-5)
+    assert vectors.shape == (2, 256)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1], abs=1e-5)
     remembered = animals.configuration["embedding_function"]
     assert remembered == {"name": "wordllama", "settings": {"dimensions": 256}}
 
@@ -228,7 +228,7 @@ def test_updated_documents_are_embedded_again_and_embeddings_alone_keep_them(cli
     things.update(ids=["a", "b"], documents=["xxx", None], metadatas=[None, {"k": 3}])
     things.upsert(ids=["b", "c"], documents=["xxxx", "y"])
     things.update(ids="c", embeddings=[9])
-    assert lengths.calls == [["x", "xx"], [PROBE], ["xxx"], ["xxxx", "y"]]
+    assert lengths.calls == [["x", "xx"], ["xxx"], ["xxxx", "y"]]
     got = things.get(include=["embeddings", "documents", "metadatas"])
     assert got["documents"] == ["xxx", "xxxx", "y"]
     assert got["embeddings"].tolist() == [[3], [4], [9]]
@@ -252,8 +252,8 @@ def test_long_work_is_done_in_batches_with_a_bar(client, terminal, capfd):
     lengths = Lengths()
     things = client.create_collection("things", embedding_function=lengths)
     ids = [str(i) for i in range(1_300)]
-    things.add(ids=ids, documents=["x" * (i % 7) for i in range(1_300)], show_progress=True)
-    assert [len(call) for call in lengths.calls] == [512, 512, 276, 1]
+    things.add(ids=ids, documents=["x" * (1 + i % 7) for i in range(1_300)], show_progress=True)
+    assert [len(call) for call in lengths.calls] == [512, 512, 276]
     assert "1300/1300" in capfd.readouterr().err
     things.update(ids=ids[:3], documents=["a", "b", "c"])
     assert capfd.readouterr().err == ""
@@ -487,14 +487,26 @@ def test_collections_have_the_distance_that_their_functions_vectors_are_made_for
     assert np.allclose(found["distances"][0], np.sort(far), atol=1e-6)
 
     # Whichever way a model is named, its distances are the same.
-    named = client.create_collection("named", embedding_function=WordLlamaEmbedding())
-    for same in (
-        named,
-        client.create_collection("left.out"),
-        client.get_or_create_collection("x.y"),
-    ):
-        same.add(["a", "b", "c"], documents=texts)
-        assert same.query(query_texts="young cats", n_results=3)["distances"] == found["distances"]
+    same = client.create_collection("named", embedding_function=WordLlamaEmbedding())
+    same.add(["a", "b", "c"], documents=texts)
+    assert same.query(query_texts="young cats", n_results=3)["distances"] == found["distances"]
+
+
+def test_where_nobody_names_a_function_or_a_distance_it_is_l2_as_in_chroma(client):
+    for made in (client.create_collection("own"), client.get_or_create_collection("own2")):
+        assert made.configuration["hnsw"]["space"] == "l2"
+        made.add(["a", "b"], embeddings=[[3, 4], [1, 0]])
+        found = made.query(query_embeddings=[[1, 0]])
+        assert found["ids"] == [["b", "a"]]
+        assert found["distances"][0] == pytest.approx([0, 20])
+    texts = ["kittens sleep", "trains leave", "cats"]
+    left_out = client.create_collection("left.out")
+    left_out.add(["a", "b", "c"], documents=texts)
+    named = client.create_collection("named", embedding_function="wordllama")
+    named.add(["a", "b", "c"], documents=texts)
+    one, other = (made.query(query_texts="young cats", n_results=3) for made in (left_out, named))
+    assert one["ids"] == other["ids"]  # its vectors have length 1
+    assert np.allclose(one["distances"], 2 * np.array(other["distances"]), atol=1e-6)
 
     # One that is there keeps its distance, and what the caller says counts.
     old = client.create_collection("old", {"hnsw": {"space": "l2"}}, embedding_function="wordllama")
@@ -528,3 +540,80 @@ def test_an_asynchronous_function_is_refused_by_name(client):
     notes = client.create_collection("notes", embedding_function=embed)
     with pytest.raises(EmbeddingFunctionError, match="is asynchronous, expected a plain one"):
         notes.add("a", documents="a")
+
+
+def test_nothing_is_embedded_but_what_a_caller_gives(client):
+    first, again = Lengths(), Lengths()
+    things = client.create_collection("things", embedding_function=first)
+    things.add("a", documents="one")
+    things.query(query_texts="seven")
+    things = client.get_collection("things", embedding_function=again)
+    things.query(query_texts="three")
+    things.upsert("b", documents="two")
+    things.update("b", documents="eleven")
+    assert (first.calls, again.calls) == ([["one"], ["seven"]], [["three"], ["two"], ["eleven"]])
+
+
+def test_a_function_that_embeds_in_other_dimensions_is_refused_where_it_embeds(client):
+    client.create_collection("things", embedding_function=Lengths()).add("a", documents="one")
+    things = client.get_collection("things", embedding_function=lambda texts: [[1, 2]] * len(texts))
+    for use in (things.query, things.add):
+        given = {"ids": "b", "documents": "x"} if use == things.add else {"query_texts": "x"}
+        with pytest.raises(DimensionMismatchError):
+            use(**given)
+
+
+def test_a_function_of_another_name_or_module_is_told_of_and_used(client, caplog):
+    client.create_collection("things", embedding_function=Lengths()).add("a", documents="one")
+    caplog.set_level("WARNING", "retrieval_store")
+    client.get_collection("things", embedding_function=Lengths())
+    assert not caplog.records
+    renamed = type("Renamed", (Lengths,), {})
+    moved = type("Lengths", (Lengths,), {"__module__": "elsewhere"})
+    for kind, said in ((renamed, "'Renamed'"), (moved, "'elsewhere'")):
+        caplog.clear()
+        things = client.get_collection("things", embedding_function=kind())
+        (record,) = caplog.records
+        assert "created with the embedding function 'Lengths'" in record.getMessage()
+        assert said in record.getMessage()
+        assert things.query(query_texts="two")["ids"] == [["a"]]
+
+
+@pytest.mark.parametrize("probe", ["AAAAAA==", "no base64!", 5])
+def test_what_earlier_versions_remembered_of_a_function_is_passed_over(tmp_path, probe):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=Lengths())
+        things.add("a", documents="one")
+        record = inside.backend(things).record()
+        record.settings["embedding_function"]["probe"] = probe
+        inside.backend(things).change(lambda _: record)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things", embedding_function=Lengths())
+        assert set(things.configuration["embedding_function"]) == {"custom", "module"}
+        things.add("b", documents="three")
+        assert things.query(query_texts="two")["ids"] == [["a", "b"]]
+
+
+BLANK = ["", " \n\t", "\u00a0", "\u200b\u200d", " \ufeff ", "\u00ad"]
+
+
+@pytest.mark.parametrize("text", BLANK)
+def test_a_text_with_nothing_to_embed_is_refused_and_kept_with_a_vector(client, text):
+    things = client.create_collection("things", embedding_function="wordllama")
+    things.add("a", documents="one")
+    for write in (things.add, things.upsert):
+        with pytest.raises(InvalidArgumentError, match="document of id 'c' is .*nothing in it to"):
+            write(ids=["b", "c"], documents=["two", text])
+    with pytest.raises(InvalidArgumentError, match="document of id 'a' is"):
+        things.update(ids="a", documents=text)
+    assert things.get()["documents"] == ["one"]
+    things.add("d", documents=text, embeddings=np.ones((1, 256)))
+    assert things.get("d")["documents"] == [text]
+
+
+def test_vectors_of_zeros_are_told_of(client, caplog):
+    caplog.set_level("WARNING", "retrieval_store")
+    things = client.create_collection("things", embedding_function=lambda texts: [[0, 0], [1, 0]])
+    things.add(["a", "b"], documents=["?!", "words"])
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert "vectors of zeros of 1 of 2 inputs, such as '?!'" in said

@@ -19,7 +19,7 @@ from qdrant_client import models
 
 import retrieval_store
 import retrieval_store.qdrant
-from retrieval_store.api.embedder import spec_of
+from retrieval_store.api.embedding_functions import spec_of
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,

@@ -4,7 +4,7 @@ was told once."""
 import pytest
 
 from retrieval_store import plugins
-from retrieval_store.api import configuration, embedder, write
+from retrieval_store.api import configuration, embedding_functions, write
 from retrieval_store.base.analysis import stemmer
 from retrieval_store.embeddings import _common
 
@@ -28,7 +28,7 @@ def install_plugins(patch: pytest.MonkeyPatch, **entries: object) -> None:
 
 def as_a_new_process(patch: pytest.MonkeyPatch) -> None:
     """No function was given yet, and nothing told of what is told once."""
-    patch.setattr(embedder, "_given", set())
+    patch.setattr(embedding_functions, "_given", set())
     patch.setattr(write, "_warned", set())
     patch.setattr(_common, "_warned", set())
 
@@ -43,7 +43,7 @@ def note_settings_anew(patch: pytest.MonkeyPatch) -> None:
 
 def forget_given() -> None:
     """No function was given yet, as in another process."""
-    embedder._given.clear()
+    embedding_functions._given.clear()
 
 
 def forget_stemmers() -> None:

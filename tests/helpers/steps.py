@@ -95,7 +95,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "find_library_of_maps": "api.maps.find_spec",
         "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._asked",
         "run_model": "embeddings.onnx.runtime.RunningModel._run",
-        "remember_function": "api.embedder.spec_of",
+        "remember_function": "api.embedding_functions.spec_of",
         "tracer": "base.tracing._tracer",
         # Servers, clusters and the command line.
         "connect_to_cluster": "cluster.client.QdrantClient",

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_retrieval_store import RetrievalStore
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -10,7 +11,7 @@ from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 
-from retrieval_store.errors import ConflictError, InvalidTypeError
+from retrieval_store.errors import ConflictError, DimensionMismatchError, InvalidTypeError
 
 
 class Flat(Embeddings):
@@ -25,26 +26,12 @@ class Flat(Embeddings):
         return list(self.vector)
 
 
-class Steep(Flat):
-    vector = (0.0, 1.0, 0.5)
-
-
 class Longer(Flat):
     vector = (1.0, 0.0, 0.5, 0.5)
 
 
 class SameVectors(Flat):
     pass
-
-
-class Chaotic(Flat):
-    """Another vector each time, as LangChain's FakeEmbeddings."""
-
-    count = 0
-
-    def embed_documents(self, texts):
-        self.count += 1
-        return [[1.0, float((-3) ** self.count), 0.0] for _ in texts]
 
 
 class OfIndex(BaseEmbedding):
@@ -69,15 +56,12 @@ def found(path, embedding, **how):
         return [one.id for one in store.similarity_search("one")]
 
 
-@pytest.mark.parametrize("use", [filled, found])
-def test_another_embedding_that_tells_no_model_is_refused(tmp_path, use):
+def test_an_embedding_of_another_dimension_is_refused(tmp_path):
     filled(tmp_path, Flat())
-    with pytest.raises(ConflictError, match=r"vectors of one text have the cosine .* check_model"):
-        use(tmp_path, Steep())
-    with pytest.raises(ConflictError, match="vectors of one text have 4 and 3 numbers"):
-        use(tmp_path, Longer())
+    for use in (filled, found):
+        with pytest.raises(DimensionMismatchError):
+            use(tmp_path, Longer())
     assert found(tmp_path, Flat()) == ["1"]
-    assert found(tmp_path, Steep(), check_model=False) == ["1"]
 
 
 def test_a_class_of_another_name_with_the_same_vectors_is_logged_and_used(tmp_path, caplog):
@@ -89,28 +73,43 @@ def test_a_class_of_another_name_with_the_same_vectors_is_logged_and_used(tmp_pa
     assert "FromLangChain(SameVectors)" in said
 
 
-def test_an_embedding_whose_vectors_are_never_the_same_is_taken_as_it_is(tmp_path):
-    filled(tmp_path, Chaotic())
-    assert found(tmp_path, Chaotic()) == ["1"]
+class Counted(Flat):
+    """Notes the texts that each of its methods is given."""
+
+    def __init__(self):
+        self.asked = []
+
+    def embed_documents(self, texts):
+        self.asked.append(texts)
+        return super().embed_documents(texts)
+
+    def embed_query(self, text):
+        self.asked.append(text)
+        return super().embed_query(text)
+
+    async def aembed_documents(self, texts):
+        self.asked.append(("async", texts))
+        return super().embed_documents(texts)
+
+    async def aembed_query(self, text):
+        self.asked.append(("async", text))
+        return super().embed_query(text)
 
 
-def test_an_emptied_collection_takes_another_embedding_and_remembers_it(tmp_path):
-    filled(tmp_path, Flat())
-    with RetrievalStore(Flat(), path=tmp_path) as store:
-        store.delete(["1"])
-    filled(tmp_path, Steep())
-    assert found(tmp_path, Steep()) == ["1"]
-    with pytest.raises(ConflictError):
-        found(tmp_path, Flat())
-
-
-async def test_the_async_methods_compare_too(tmp_path):
-    filled(tmp_path, Flat())
-    with RetrievalStore(Steep(), path=tmp_path) as store, pytest.raises(ConflictError):
-        await store.aadd_texts(["two"])
-    with RetrievalStore(Steep(), path=tmp_path) as store, pytest.raises(ConflictError):
-        await store.asimilarity_search("two")
-    assert found(tmp_path, Flat()) == ["1"]
+async def test_no_text_is_embedded_that_nobody_wrote(tmp_path):
+    embedding = Counted()
+    with RetrievalStore(embedding, path=tmp_path) as store:
+        store.add_texts(["one"], ids=["1"])
+    with RetrievalStore(embedding, path=tmp_path) as store:
+        store.similarity_search("two")
+        store.add_texts(["three"])
+        await store.aadd_texts(["four"])
+        await store.asimilarity_search("five")
+        await store.amax_marginal_relevance_search("six")
+    with RetrievalStore.from_existing_collection("langchain", embedding, path=tmp_path) as store:
+        store.update_document("1", Document(page_content="seven"))
+    awaited = [("async", ["four"]), ("async", "five"), ("async", "six")]
+    assert embedding.asked == [["one"], "two", ["three"], *awaited, ["seven"]]
 
 
 def nodes():
@@ -126,19 +125,6 @@ def test_a_store_of_llama_index_knows_the_model_that_it_is_told(tmp_path):
     with pytest.raises(ConflictError, match="of the model 'maker/other'"):
         RetrievalStoreVectorStore(path=tmp_path, embed_model=other)
     with RetrievalStoreVectorStore(path=tmp_path, embed_model=other, check_model=False) as store:
-        assert store.query(VectorStoreQuery(query_embedding=[1.0, 0.0])).ids == ["1"]
-
-
-def test_a_model_of_llama_index_without_a_name_is_known_by_a_vector(tmp_path):
-    with RetrievalStoreVectorStore(path=tmp_path, embed_model=OfIndex()) as store:
-        store.add(nodes())
-    other = OfIndex(vector=(0.0, 1.0))
-    with (
-        RetrievalStoreVectorStore(path=tmp_path, embed_model=other) as store,
-        pytest.raises(ConflictError, match="check_model=False"),
-    ):
-        store.query(VectorStoreQuery(query_embedding=[1.0, 0.0]))
-    with RetrievalStoreVectorStore(path=tmp_path) as store:  # nothing is said, nothing is refused
         assert store.query(VectorStoreQuery(query_embedding=[1.0, 0.0])).ids == ["1"]
 
 

@@ -53,7 +53,7 @@ print(*sys.modules)
 MOST_MODULES = 66  # of ours, for a query; what takes time at the start is how many there are
 NEEDED_LATER = (  # each with what is in it
     "api.chroma",
-    "api.embedder",
+    "api.embedding_functions",
     "api.frames",
     "api.maps",
     "api.rerank",

@@ -18,8 +18,8 @@ from tests.helpers.recorded import (
 from tests.often import FULL, turn
 
 # One a day by the client that waits, another by the other one. Raw requests hold `a` and `d` anyway.
-TODAY = RECORDINGS if FULL else (RECORDINGS[turn(6)],)
-TODAY_ASYNC = RECORDINGS if FULL else (("e", "f")[turn(2)],)
+TRIED = RECORDINGS if FULL else (RECORDINGS[turn(6)],)
+TRIED_ASYNC = RECORDINGS if FULL else (("e", "f")[turn(2)],)
 OF_BM25 = ("a", "b") if FULL else (("a", "b")[turn(2)],)
 
 
@@ -34,7 +34,7 @@ def calls_in(recording: str, *, of_bm25: bool) -> list[tuple[int, Any]]:
 
 
 @pytest.mark.in_turn(2)
-@pytest.mark.parametrize("recording", TODAY)
+@pytest.mark.parametrize("recording", TRIED)
 def test_it_is_answered_what_a_real_server_answered(recording, url):
     calls = calls_in(recording, of_bm25=False)
     client = qdrant_client.QdrantClient(url=url, timeout=PATIENCE)
@@ -44,7 +44,7 @@ def test_it_is_answered_what_a_real_server_answered(recording, url):
 
 
 @pytest.mark.in_turn(3)
-@pytest.mark.parametrize("recording", TODAY_ASYNC)
+@pytest.mark.parametrize("recording", TRIED_ASYNC)
 async def test_so_is_the_asynchronous_one(recording, url):
     calls = calls_in(recording, of_bm25=False)
     client = qdrant_client.AsyncQdrantClient(url=url, timeout=PATIENCE)

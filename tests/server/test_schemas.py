@@ -21,7 +21,7 @@ from tests.often import FULL, turn
 from tests.server.asked import Answered, Asking
 from tests.server.requests_recorded import requests_of
 
-TODAY = ("a", "b") if FULL else ("ab"[turn(2)],)
+TRIED = ("a", "b") if FULL else ("ab"[turn(2)],)
 # Of those that answer JSON, the ones that a node alone refuses.
 OF_CLUSTERS = {
     ("GET", "/cluster/telemetry"),
@@ -132,7 +132,7 @@ def test_all_routes_of_the_api_are_there():
 
 
 @pytest.mark.in_turn(2)
-@pytest.mark.parametrize("recording", TODAY)
+@pytest.mark.parametrize("recording", TRIED)
 def test_recorded_requests_are_answered_in_its_form(recording, ask):
     for request in requests_of(recording):
         ask(request.method, request.path, raw=request.sent)

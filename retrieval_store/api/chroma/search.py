@@ -43,7 +43,7 @@ from retrieval_store.query.query import NearestDense, NearestSparse, Query, Quer
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points
 
 if TYPE_CHECKING:
-    from retrieval_store.api.embedder import ProbedEmbedder
+    from retrieval_store.api.embedder import Embedder
     from retrieval_store.query.protocols import PointsBackend
 
 _OF_IDS = {"$eq": (False, False), "$in": (False, True), "$ne": (True, False), "$nin": (True, True)}
@@ -396,12 +396,14 @@ class _CheckedSearch:
 
 def run_searches(
     points: "PointsBackend",
-    embedder: "Callable[[], ProbedEmbedder]",
+    embedder: "Embedder",
     record: Callable[[], CollectionRecord],
     searches: Any,
+    found_nothing: Callable[[Expression | None], Any],
 ) -> SearchResult:
-    """The results of searches, one after the other. embedder: returns that of the collection;
-    record: returns the collection's record."""
+    """The results of searches, one after the other. embedder: that of the collection; record:
+    returns the collection's record; found_nothing: is told of filters of searches that find
+    nothing."""
     checked = [_check_search(one, place) for one, place in _searches(searches)]
     hits = iter(_hits(points, embedder, record, checked))
     columns = [
@@ -410,6 +412,9 @@ def run_searches(
         else _of_hits(one, one.rank, [next(hits) for _ in one.rankings])
         for one in checked
     ]
+    for one, found in zip(checked, columns, strict=True):
+        if not found["ids"]:
+            found_nothing(one.expression)
     names = ("ids", "documents", "embeddings", "metadatas", "scores")
     each = {name: [one[name] for one in columns] for name in names}
     return SearchResult(each, select=[one.select for one in checked])
@@ -470,7 +475,7 @@ def _check_search(search: Search, place: str) -> _CheckedSearch:
 
 def _hits(
     points: "PointsBackend",
-    embedder: "Callable[[], ProbedEmbedder]",
+    embedder: "Embedder",
     record: Callable[[], CollectionRecord],
     checked: Sequence[_CheckedSearch],
 ) -> list[Hits]:
@@ -494,12 +499,12 @@ def _hits(
 
 def _queries(
     rankings: Sequence[Ranking],
-    embedder: "Callable[[], ProbedEmbedder]",
+    embedder: "Embedder",
     record: Callable[[], CollectionRecord],
 ) -> Iterator[NearestDense | NearestSparse]:
     texts = [one.query for one in rankings if one.key == EMBEDDING and isinstance(one.query, str)]
     plain = complete_texts_of(texts, "query")
-    vectors = iter(embedder().embed_query(plain)) if texts else iter(())
+    vectors = iter(embedder.embed_query(plain)) if texts else iter(())
     for one in rankings:
         if one.key != EMBEDDING:
             refuse_no_sparse(f"{one.place}['key'] {one.key!r}", record())

@@ -218,7 +218,10 @@ def put_points(
     if rules.on_existing == "replace":
         parts |= _take_the_rest(write, batch, pks, changed, known)
         batch = with_nulls(batch)
+    cleared: Sequence[PointId] = ()
     if changed.any():
+        if rules.on_existing == "update":
+            cleared = _cleared(write.connection, batch, pks, changed)
         _update(write, batch, pks, changed, rules)
     for name in batch.vectors:
         _put_vectors(write, name, batch, pks)
@@ -228,7 +231,7 @@ def put_points(
             set_present(write.connection, new_pks, True)
         finish(write, old_pks, parts, len(new_pks))
     ignored = [batch.ids[i] for i in np.flatnonzero(pks < 0).tolist()]
-    return PutResult(len(new_pks), len(old_pks), ignored)
+    return PutResult(len(new_pks), len(old_pks), ignored, cleared)
 
 
 def delete(write: WriteTransaction, pks: Ints) -> None:
@@ -411,6 +414,20 @@ def _update(
     for names, rows in records.items():
         parts = ", ".join(f"{name} = ?" for name in (*names, "version"))
         write.connection.executemany(f"UPDATE points SET {parts} WHERE pk = ?", rows)
+
+
+def _cleared(
+    connection: apsw.Connection, batch: PointBatch, pks: Ints, changed: Bools
+) -> Sequence[PointId]:
+    """The ids of known points whose document or uri the batch replaces by null."""
+    lost: set[int] = set()
+    for name, values in (("document", batch.documents), ("uri", batch.uris)):
+        given = enumerate(values or ())
+        places = [i for i, one in given if one is None and changed[i]]
+        if places:
+            query = f"SELECT pk FROM points WHERE pk IN carray(?) AND {name} IS NOT NULL"
+            lost.update(pk for (pk,) in connection.execute(query, (apsw.carray(pks[places]),)))
+    return [batch.ids[i] for i in np.flatnonzero(np.isin(pks, [*lost])).tolist()] if lost else ()
 
 
 def _set_version(write: WriteTransaction, pks: Ints) -> None:

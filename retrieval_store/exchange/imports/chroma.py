@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval_store import plugins
 from retrieval_store.api.client import Client
-from retrieval_store.api.embedder import function_of, made_of
+from retrieval_store.api.embedding_functions import function_of, made_of
 from retrieval_store.base.system import needing, telemetry_off
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import list_ids, quote, whole_number

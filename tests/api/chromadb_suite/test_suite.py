@@ -25,7 +25,6 @@ DIFFERENT = {
     "test_query_document_valid_operators": "other words",
     "test_invalid_id": "other words",
     "test_invalid_n_results_param": "a ValueError, not a TypeError",
-    "test_index_params": "without a word the distance is the default function's, cosine",
     "test_default_embedding": "chromadb's own default function, which is downloaded",
     "test_error_includes_trace_id": "of its server",
     "test_persist_index_loading": "of its files",

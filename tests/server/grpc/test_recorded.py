@@ -17,7 +17,7 @@ from tests.helpers.recorded import agree, plain, revived
 from tests.often import FULL, turn
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_grpc"
-TODAY = ("a", "b") if FULL else ("ab"[turn(2)],)
+TRIED = ("a", "b") if FULL else ("ab"[turn(2)],)
 COUNTS = {"a": 3516, "b": 2422}
 # By their lines, and why.
 INFINITE = "an infinite number is refused, and so isn't there later"
@@ -95,7 +95,7 @@ def options(url: Any) -> dict[str, Any]:
 
 
 @pytest.mark.in_turn(2)
-@pytest.mark.parametrize("recording", TODAY)
+@pytest.mark.parametrize("recording", TRIED)
 def test_it_is_answered_what_a_real_server_answered(recording, url):
     calls = calls_of(recording)
     client = qdrant_client.QdrantClient(**options(url))

@@ -35,10 +35,9 @@ from llama_index.vector_stores.retrieval_store.queries import (
 
 from retrieval_store import Client, Collection
 from retrieval_store.agents.tools import OfCollection, StoreTools, Tool
-from retrieval_store.api.collection import compare_function, remember_function
 from retrieval_store.api.results import Explanation
 from retrieval_store.base.threads import async_twin
-from retrieval_store.base.validation import path_of, quote
+from retrieval_store.base.validation import path_of, quote, store_path
 from retrieval_store.embeddings.frameworks import FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.frameworks.collection import (
@@ -237,7 +236,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         model = model_of(*functions[:3], enable_hybrid)
         fields: dict[str, Any] = {
             "collection_name": collection_name if collection is None else collection.name,
-            "path": None if path is None else str(path_of(path, "path")),
+            "path": None if (directory := store_path(path)) is None else str(directory),
             "url": url,
             "distance": distance,
             "configuration": configuration,
@@ -388,9 +387,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         size = add_kwargs.get("batch_size")
         given = items_of(nodes, "nodes", BaseNode)
         for batch in batches_of(given, self.batch_size if size is None else size):
-            compare_function(self.client)
             self.client.upsert(**batch.arguments(self._sparse), replace=True)
-            remember_function(self.client)
         return [node.node_id for node in given]
 
     async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
@@ -492,7 +489,6 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         constructor. In mode mmr `mmr_threshold` (1 is relevance alone; 0.5 when it isn't given),
         and `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from. What isn't known is
         an InvalidArgumentError."""
-        compare_function(self.client)
         return self._asked().answer(query, kwargs)
 
     aquery = async_twin(query)

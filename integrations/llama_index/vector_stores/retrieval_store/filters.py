@@ -12,7 +12,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from retrieval_store.api.embedder import function_of
+from retrieval_store.api.embedding_functions import function_of
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError

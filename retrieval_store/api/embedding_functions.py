@@ -1,0 +1,454 @@
+"""Embedding functions: how a collection remembers its own, finds it again, and calls it.
+
+A store may come from someone who means harm. So what it remembers is made again only where that
+can't reach a host, an environment variable or a file: of a class that says so, with settings that
+the user has given in this process, or by a client that was told to trust the store.
+Whether a function is the one that a collection was filled with is told by its name, its settings
+and its model's name: nothing is embedded but what a caller gives, since a call may cost money.
+"""
+
+import inspect
+import os
+import reprlib
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import orjson
+
+from retrieval_store import plugins
+from retrieval_store.api.arguments import Default, matrix_of
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.tracing import log_of, progress_bar
+from retrieval_store.base.validation import (
+    JSONValue,
+    check_callable,
+    checked_object,
+    is_unicode,
+    quote,
+)
+from retrieval_store.embeddings import MODEL_NAMES, Embeds, QueryEmbedding
+from retrieval_store.errors import (
+    ConflictError,
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    RetrievalStoreError,
+)
+
+if TYPE_CHECKING:
+    from retrieval_store.embeddings._common import Cut
+
+_log = log_of()
+BATCH_SIZE = 512
+DEFAULT_NAME = "wordllama"
+
+# What a collection remembers: {"name", "settings"} of a registered embedding function; {"custom",
+# "module"} with the class of one that isn't and where it is from, for messages, "model", the name
+# of its model, and "called", its own, if it says them; None when it was created without. Earlier
+# versions wrote a "probe" besides, which says nothing any more.
+Spec: TypeAlias = dict[str, JSONValue]
+
+# The functions that this process has been given, as `_canonical` has them. They only ever come in,
+# one by one, so threads and interrupts can't break it.
+_given: set[bytes] = set()
+
+
+def check_ready(function: Embeds | Default | None) -> None:
+    """Raise what the function's own `check` does, where it lacks what it can't embed without."""
+    if _has(function, "check"):
+        checked: Any = function
+        checked.check()
+
+
+def spec_of(given: Embeds | Default | None) -> Spec | None:
+    """What to remember of the embedding function that a collection is created with."""
+    if given is None:
+        return None
+    function: Any = _usual() if isinstance(given, Default) else given
+    kind = type(function)
+    name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
+    if name is not None and _has(function, "settings"):
+        return {"name": name, "settings": checked_object(function.settings(), "settings()")}
+    if name is not None and _has(function, "get_config"):
+        return {"name": name, "settings": checked_object(function.get_config(), "get_config()")}
+    called = getattr(function, "__qualname__", None)
+    custom: Spec = {"custom": called if isinstance(called, str) else kind.__qualname__}
+    module = getattr(function if isinstance(called, str) else kind, "__module__", None)
+    details = {
+        "module": module if isinstance(module, str) and is_unicode(module) else None,
+        "model": model_of(function),
+        "called": _called_by_itself(function),
+    }
+    return custom | {name: one for name, one in details.items() if one is not None}
+
+
+def _usual() -> Embeds:
+    """The function of a collection that is created without a word about one."""
+    return made_of(DEFAULT_NAME, {})
+
+
+def _called_by_itself(function: Any) -> str | None:
+    """What its `name()` says, as Chroma's have it."""
+    with suppress(Exception):
+        name = function.name() if _has(function, "name") else None
+        if isinstance(name, str) and name and is_unicode(name):
+            return name
+    return None
+
+
+def is_told_apart(function: Any) -> bool:
+    """Whether anything but its vectors tells a function from others: a name, or its model's."""
+    spec = spec_of(function) or {}
+    return "name" in spec or "model" in spec
+
+
+def _has(function: Any, method: str) -> bool:
+    """Whether its class has a method of this name; what else an object has may mean anything."""
+    return callable(getattr(type(function), method, None))
+
+
+def model_of(function: Any) -> str | None:
+    """The name of the model of a function that isn't registered, if it tells."""
+    config: Any = {}
+    with suppress(Exception):  # it needn't say anything
+        config = function.get_config() if _has(function, "get_config") else {}
+    for name in MODEL_NAMES:
+        attribute: Any = None
+        with suppress(Exception):  # a property may want what isn't there yet
+            attribute = getattr(function, name, None)
+        for one in (attribute, config.get(name) if isinstance(config, dict) else None):
+            model = os.fspath(one) if isinstance(one, os.PathLike) else one
+            if isinstance(model, str) and model and is_unicode(model):
+                return model
+    return None
+
+
+def space_for(function: Embeds | Default | None, given: str | None) -> str | None:
+    """The distance of a new collection: that which is given; or that of a function which the caller
+    names, the first of those that it supports if its own isn't among these; None where nothing says
+    one. InvalidArgumentError for one that is given and that the function doesn't support."""
+    if function is None or isinstance(function, Default):
+        return given
+    chosen: Any = function
+    supported = supported_by(chosen)
+    if given is None:
+        own = chosen.default_space() if _has(chosen, "default_space") else None
+        return own if supported is None or own in supported else supported[0]
+    if supported is not None and given not in supported:
+        raise InvalidArgumentError(
+            f"configuration['hnsw']['space'] is {given!r}, but the embedding function supports "
+            f"{', '.join(map(repr, supported))}"
+        )
+    return given
+
+
+def supported_by(function: Any) -> list[str] | None:
+    """The distances that a function says its vectors are made for; None where it says nothing."""
+    if not _has(function, "supported_spaces"):
+        return None
+    spaces = function.supported_spaces()
+    if not isinstance(spaces, list | tuple | set | frozenset) or not spaces:
+        raise EmbeddingFunctionError(
+            f"supported_spaces() of the embedding function is {quote(spaces)}, expected a list of "
+            "distances"
+        )
+    ordered = spaces if isinstance(spaces, list | tuple) else sorted(spaces, key=str)
+    return [str(one) for one in ordered]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingResult:
+    """Vectors of inputs, (n, dim) float32; how many of these are texts; and which were cut, None
+    where the function reported none."""
+
+    matrix: Matrix
+    texts: int
+    cut: "Cut | None"
+
+
+def embedded(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> EmbeddingResult:
+    """What the function makes of documents or images."""
+    from retrieval_store.embeddings._common import collect_cuts
+
+    with collect_cuts() as cuts:
+        matrix = _in_batches(function, inputs, show_progress)
+    texts = sum(isinstance(one, str) for one in inputs)
+    _warn_of_zeros(inputs, matrix)
+    return EmbeddingResult(matrix, texts, reduce(add, cuts) if cuts else None)
+
+
+def _warn_of_zeros(inputs: Sequence[Any], matrix: Matrix) -> None:
+    places = np.flatnonzero(~matrix.any(axis=1))
+    if len(places):
+        _log.warning(
+            "the embedding function made vectors of zeros of %d of %d inputs, such as %s: nothing "
+            "is nearer to them than anything else",
+            len(places),
+            len(inputs),
+            _SHORT.repr(inputs[places[0]]),
+        )
+
+
+def embedded_queries(function: Embeds, inputs: Sequence[Any]) -> Matrix:
+    """(n, dim) float32 for n queries, which a function may embed in another way than documents."""
+    ask = function.embed_query if isinstance(function, QueryEmbedding) else function
+    return _in_batches(ask, inputs, False)
+
+
+def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Matrix:
+    parts: list[Matrix] = []
+    with progress_bar("embedding", len(inputs), "input", show_progress) as bar:
+        for start in range(0, len(inputs), BATCH_SIZE):
+            part = _call_function(function, inputs[start : start + BATCH_SIZE])
+            if parts and part.shape[1] != parts[0].shape[1]:
+                raise EmbeddingFunctionError(
+                    f"the embedding function returned vectors of {part.shape[1]} numbers after "
+                    f"vectors of {parts[0].shape[1]}"
+                )
+            parts.append(part)
+            bar.update(len(part))
+    return np.concatenate(parts)
+
+
+def _call_function(function: Any, inputs: Sequence[Any]) -> Matrix:
+    result = function(list(inputs))
+    if inspect.iscoroutine(result):
+        result.close()
+        raise EmbeddingFunctionError(
+            "the embedding function is asynchronous, expected a plain one; of an AsyncClient's "
+            "collection it is called in a thread, beside the event loop"
+        )
+    if _is_one_vector(result):
+        raise EmbeddingFunctionError(
+            f"the embedding function returned one vector for {len(inputs)} inputs, expected a list "
+            "with a vector for each of them"
+        )
+    try:
+        matrix = matrix_of(result, "the embedding function's result")
+    except InvalidArgumentError as error:
+        raise EmbeddingFunctionError(str(error)) from error
+    if len(matrix) != len(inputs):
+        raise EmbeddingFunctionError(
+            f"the embedding function returned {len(matrix)} vectors for {len(inputs)} inputs"
+        )
+    return matrix
+
+
+def _is_one_vector(result: Any) -> bool:
+    """Whether numbers come where vectors should: for one input that would go unnoticed."""
+    if isinstance(result, np.ndarray):
+        return result.ndim == 1 and result.dtype != object
+    first = result[0] if isinstance(result, list | tuple) and result else None
+    return isinstance(first, float | int | np.number)
+
+
+def restored(spec: Spec | None, trust: bool) -> Embeds:
+    """The function that a store remembers, made of what it says."""
+    if spec is None:
+        raise EmbeddingFunctionError(
+            "nothing can be embedded without an embedding function: pass vectors, or "
+            "embedding_function= when you create or get the collection"
+        )
+    if "name" not in spec:
+        raise EmbeddingFunctionError(
+            f"the collection was created with the embedding function {_named_spec(spec)}, "
+            "which isn't registered: pass it as embedding_function= when you get the collection, "
+            "register its class by @register_embedding_function before you make one, or pass "
+            "vectors"
+        )
+    kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
+    if not may_be_made(kind, spec, trust):
+        raise EmbeddingFunctionError(
+            f"the collection was created with the embedding function {_named_spec(spec)}. It may "
+            "reach the network, the environment or files, so it isn't made of what a store says "
+            "alone: pass it as embedding_function= when you get the collection, or make the client "
+            "with trust=True if you trust the maker of the store; a class of yours that reaches "
+            "nothing, whatever its settings, may say self_contained = True"
+        )
+    try:
+        return made_of(spec["name"], spec["settings"])
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # whatever its maker thinks of such settings
+        raise EmbeddingFunctionError(
+            f"the embedding function {_named_spec(spec)} that the collection was created with "
+            f"can't be made: {_SHORT.repr(str(error))}"
+        ) from error
+
+
+def may_be_made(kind: Any, spec: Spec, trust: bool) -> bool:
+    """Whether a function of this class may be made of what a store says."""
+    return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given
+
+
+def made_of(name: Any, settings: Any) -> Embeds:
+    """The registered function of this name, made with these settings."""
+    kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
+    is_ours = callable(getattr(kind, "settings", None))
+    made: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
+    if not callable(made):
+        raise TypeError(f"build_from_config made {quote(made)}, expected an embedding function")
+    return made
+
+
+def function_of(value: Any, argument: str) -> Any:
+    """What is given as an embedding function, callable: of a registered name, the function of that
+    name made without settings; anything else as it is.
+
+    argument: what it was given as, for the message. InvalidArgumentError for a name that isn't
+    registered, or whose class can't be made without settings, and InvalidTypeError for what can't
+    be called.
+    """
+    if isinstance(value, str):
+        return _function_named(value, argument)
+    check_callable(value, argument)
+    return value
+
+
+def _function_named(name: str, argument: str) -> Embeds:
+    group = plugins.EMBEDDING_FUNCTIONS
+    if not plugins.is_known(group, name):
+        raise InvalidArgumentError(
+            f"{argument} is {_SHORT.repr(name)}; there are embedding functions of the names "
+            f"{', '.join(plugins.names(group))}. Is the package installed, or the module imported, "
+            "that registers it?"
+        )
+    kind = plugins.load(group, name)
+    missing = _required_by(kind)
+    if missing:
+        raise InvalidArgumentError(
+            f"{argument} is {name!r}, but {kind.__name__} can't be made without "
+            f"{' and '.join(missing)}: make one, and pass it instead of the name"
+        )
+    try:
+        return made_of(name, {})
+    except RetrievalStoreError:
+        raise
+    except Exception as error:  # whatever its maker thinks of no settings
+        raise InvalidArgumentError(
+            f"{argument} is {name!r}, but {kind.__name__} can't be made: {error}"
+        ) from error
+
+
+def _required_by(kind: Any) -> list[str]:
+    """The arguments without which it can't be made, of a class that is made of its settings."""
+    if not callable(getattr(kind, "settings", None)):
+        return []
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError):  # a class that doesn't tell
+        return []
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        one.name
+        for one in parameters
+        if one.default is inspect.Parameter.empty and one.kind not in open_ended
+    ]
+
+
+def checked_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
+    """What a function that the user gives is remembered as, noted for `restored`.
+
+    stored: what the collection remembers; check: whether another function than that is refused, by
+    ConflictError, and one that may be the same under another name told of in the log.
+    """
+    own: Spec = spec_of(function) or {}
+    if "name" in own:
+        _given.add(_canonical(own))
+    if stored is not None and check:
+        _refuse_conflict(own, stored)
+        _warn_of_another(own, stored)
+    return own
+
+
+def _canonical(spec: Spec) -> bytes:
+    """What tells specs apart: JSON, where 1, 1.0 and true differ, in one order of keys. Empty for
+    one so deep that no function can have it, which equals none that was given."""
+    try:
+        return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return b""
+
+
+def _refuse_conflict(spec: Spec, stored: Spec) -> None:
+    if not _may_be_same(spec, stored):
+        raise ConflictError(
+            f"the collection was created with the embedding function {_named_spec(stored)}, but "
+            f"embedding_function is {_named_spec(spec)}: its vectors mean something else. If they "
+            "don't, pass check_model=False"
+        )
+
+
+def _warn_of_another(spec: Spec, stored: Spec) -> None:
+    """Log that a function has another name, or is from elsewhere: functions move, and notebooks
+    define them anew, so it may be the same."""
+    if "custom" not in spec or "custom" not in stored:
+        return
+    moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
+    if moved or spec["custom"] != stored["custom"]:
+        _log.warning(
+            "the collection was created with the embedding function %s of the module %s, and is "
+            "used with %s of the module %s",
+            _named_spec(stored),
+            _SHORT.repr(stored.get("module")),
+            _named_spec(spec),
+            _SHORT.repr(spec.get("module")),
+        )
+
+
+def _may_be_same(given: Spec, stored: Spec) -> bool:
+    """Of two that are registered everything tells; else the names of their models, without those of
+    who made them, and their own, where both say one."""
+    specs = (given, stored)
+    registered = sum("name" in spec for spec in specs)
+    models = {_model_in(spec) for spec in specs}
+    names = {spec.get("name", spec.get("called")) for spec in specs}
+    if registered == 2:
+        same_class = given["name"] == stored["name"]
+        return same_class and _canonical(_decisive(given)) == _canonical(_decisive(stored))
+    if None not in models and len(models) > 1:
+        return False
+    if None not in names:
+        return len(names) == 1
+    return not registered or None not in models
+
+
+def _decisive(spec: Spec) -> Spec:
+    """Without the settings that its class calls `comparable`: vectors that were made with different
+    ones can be compared."""
+    settings = spec["settings"]
+    if not isinstance(settings, dict):
+        return spec
+    kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
+    left_out = getattr(kind, "comparable", ())
+    return spec | {"settings": {key: settings[key] for key in settings if key not in left_out}}
+
+
+def _model_in(spec: Spec) -> str | None:
+    settings = spec.get("settings")
+    names: list[Any] = [spec.get("model")]
+    if isinstance(settings, dict):
+        names += [settings.get(name) for name in MODEL_NAMES]
+    model = next((one for one in names if isinstance(one, str)), None)
+    if model is None:
+        return None
+    whole = model.replace("\\", "/").rstrip("/").removesuffix(":latest")
+    return whole.rpartition("/")[2].casefold()
+
+
+def _named_spec(spec: Spec) -> str:
+    if "name" not in spec:
+        model, called = spec.get("model"), spec.get("called")
+        of = "" if model is None else f" of the model {_SHORT.repr(model)}"
+        by = "" if called is None else f", which calls itself {_SHORT.repr(called)}"
+        return _SHORT.repr(spec["custom"]) + of + by
+    return f"{_SHORT.repr(spec['name'])} with {_SHORT.repr(spec['settings'])}"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring, _SHORT.maxdict, _SHORT.maxlevel = 200, 8, 3

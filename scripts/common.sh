@@ -59,16 +59,22 @@ is_installed() {
     done
 }
 
-constraints=constraints.txt
-# install_into FOLDER ARGUMENT...: packages into a virtual environment, from where pip is told to look, in
-# the versions of $constraints
-install_into() {
-    local folder=$1 told=() link index certificates
-    shift
+# tell_uv: sets told to arguments of uv by which it looks where pip is told to look
+tell_uv() {
+    local link index certificates
+    told=()
     for link in $(told_to_pip find-links); do told+=(--find-links "$link"); done
     for index in $(told_to_pip index-url); do told+=(--default-index "$index"); done
     certificates=$(told_to_pip cert | tail -1)
     [ -z "$certificates" ] || export SSL_CERT_FILE=$certificates
+}
+
+constraints=constraints.txt
+# install_into FOLDER ARGUMENT...: packages into a virtual environment, in the versions of $constraints
+install_into() {
+    local folder=$1 told
+    shift
+    tell_uv
     "$folder/bin/uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" \
         ${told[@]+"${told[@]}"} --constraint "$constraints" "$@"
 }

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import retrieval_store
-from tests.often import DAY, FULL, is_turn_of, up_to
+from tests.often import FULL, SHARE, is_turn_of, up_to
 
 pytest.register_assert_rewrite("tests.helpers")
 settings.register_profile(  # an example may take as long as a busy machine needs for it
     "patient",
     deadline=None,
+    derandomize=not FULL,
     max_examples=up_to(100),
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -91,7 +92,7 @@ def pytest_report_header() -> list[str]:
     """Which cluster is meant, and which share of what is tried again and again."""
     url = os.environ.get("QDRANT_URL")
     none = "none that is real, since QDRANT_URL is unset; a server with its engine"
-    share = "all" if FULL else f"that of TEST_TURN={DAY}"
+    share = "all" if FULL else f"that of TEST_TURN={SHARE}"
     return [f"cluster: {none if url is None else url}", f"share: {share}"]
 
 
@@ -121,20 +122,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 SLOW_KINDS = ("property", "models", "kills", "slow")
 
 
-def is_tried_today(item: pytest.Item) -> bool:
-    """Whether it isn't marked as a test that is tried one day in some."""
+def is_in_share(item: pytest.Item) -> bool:
+    """Whether it isn't marked as one of several tests of which a share is tried, or in that."""
     mark = item.get_closest_marker("in_turn")
     return mark is None or is_turn_of(mark.kwargs.get("together", item.nodeid), mark.args[0])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What hypothesis tries is a property without being told; quick tests come first. What takes
-    long is tried one day in some, and always if it is named."""
+    """What hypothesis tries is a property without being told; quick tests come first. Of what
+    takes long a share is tried, and always what is named."""
     if not any("::" in one for one in config.args):
-        left_out = [item for item in items if not is_tried_today(item)]
+        left_out = [item for item in items if not is_in_share(item)]
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if is_tried_today(item)]
+        items[:] = [item for item in items if is_in_share(item)]
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("property")

@@ -291,7 +291,7 @@ def test_who_is_interrupted_while_waiting_for_others_waits_no_more(elsewhere):
         holder = threading.Thread(target=held, args=[hold])
         holder.start()
         assert started.wait(PATIENCE)
-        with pytest.raises(Interrupt), alarm(locks):
+        with pytest.raises(Interrupt), alarm(lambda frame: frame.f_globals is vars(locks)):
             wanted(lambda: None)
         release.set()
         holder.join(PATIENCE)
@@ -373,14 +373,14 @@ def test_sharing_excludes_and_lets_both_sides_in():
 
 
 @contextmanager
-def alarm(module):
-    """A real signal that raises Interrupt, once, when a function of that module works or waits; gives
-    its frame, in a list."""
+def alarm(is_meant):
+    """A real signal that raises Interrupt, once, when a function works or waits whose frame is meant;
+    gives that frame, in a list."""
     struck = []
 
     def interrupt(_, frame):
         while frame is not None and not struck:
-            if frame.f_globals is vars(module):
+            if is_meant(frame):
                 struck.append(frame)
                 raise Interrupt
             frame = frame.f_back
@@ -495,7 +495,8 @@ def test_an_interrupt_ends_a_statement_of_sqlite(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = client.get_collection("things", embedding_function=None)
         # In what SQLite calls now and then: while it is at work, and long before it would give up.
-        with pytest.raises(Interrupt), alarm(sqlite) as struck:
+        at_work = sqlite.StepLimiter.__call__.__code__
+        with pytest.raises(Interrupt), alarm(lambda frame: frame.f_code is at_work) as struck:
             things.get(where_document={"$contains": "never there"})
         taken = struck[0].f_locals["self"].taken + sqlite.STEPS_AT_ONCE
         assert taken < sqlite.MAX_STEPS / 10

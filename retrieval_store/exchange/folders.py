@@ -4,12 +4,12 @@
 `read_folder` those of a whole folder; `add_folder` adds texts and images, a record a file.
 """
 
-import fnmatch
 import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import blake2b, sha256
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,6 @@ from retrieval_store.api.arguments import Embed, metadatas_of
 from retrieval_store.api.collection import Collection
 from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of, progress_bar
 from retrieval_store.base.validation import is_unicode, path_of, quote, whole_number
 from retrieval_store.errors import (
@@ -55,6 +54,7 @@ from retrieval_store.readers.passages import Passage, cutter_of
 Kind = Literal["texts", "images"]
 TEXTS = frozenset([".txt", ".md", ".rst"])
 CAPTION = ".txt"
+NO_TEXT = "it has no text in it"
 IMAGES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"])
 _LOOKED_UP = 1_000
 
@@ -113,7 +113,7 @@ class FolderRules:
     """Which files of a folder count. kind: texts or images, or None for both; captions: whether
     texts may be captions of images; every: whether every file counts as a text that a reader is
     there for, else those of `TEXTS`; own_reader: whether the user has one, for any file; include,
-    exclude: patterns of paths or names, as fnmatch has them; gitignore: whether what .gitignore
+    exclude: patterns, as of a .gitignore file; gitignore: whether what .gitignore
     files name is left out; links: whether links are followed, to files alone; loads: whether there
     is a data loader for images; readers: the names of the readers that there are."""
 
@@ -156,11 +156,16 @@ class FolderRules:
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a path, or the name at its end, or a folder that it lies in, fits one of the
-    patterns."""
-    parts = path.split("/")
-    tried = ["/".join(parts[: i + 1]) for i in range(len(parts))] + parts
-    return any(fnmatch.fnmatchcase(one, pattern) for pattern in patterns for one in tried)
+    """Whether a path, or a folder that it lies in, fits the patterns; a folder ends with "/"."""
+    return bool(patterns) and bool(_spec_of(patterns).match_file(path))
+
+
+@lru_cache(maxsize=64)
+def _spec_of(lines: tuple[str, ...]) -> Any:
+    """The patterns as Git reads them in a .gitignore file; ValueError for what is none."""
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(lines)
 
 
 def rules_of(
@@ -180,7 +185,12 @@ def _patterns(given: Any, name: str) -> tuple[str, ...]:
     patterns = (given,) if isinstance(given, str) else given
     if not isinstance(patterns, list | tuple) or not all(isinstance(one, str) for one in patterns):
         raise InvalidTypeError(f"{name} is {quote(given)}, expected a str or a list of str")
-    return tuple(one.rstrip("/") for one in patterns)
+    lines = tuple(one.removeprefix("./") for one in patterns)
+    try:
+        _spec_of(lines)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{name} is {quote(given)}: {error}") from None
+    return lines
 
 
 def refuse_no_bool(**given: Any) -> None:
@@ -255,7 +265,7 @@ def _why_not_enter(
 ) -> str | None:
     if path.name.startswith("."):
         return "its name begins with a dot"
-    if _matches(path.relative_to(folder).as_posix(), rules.exclude):
+    if _matches(f"{path.relative_to(folder).as_posix()}/", rules.exclude):
         return "in exclude"
     return "in .gitignore" if ignored and ignored.names(path, True) else None
 
@@ -264,9 +274,6 @@ class _Ignored:
     """What the .gitignore files of a folder name, each for the folder that it is in."""
 
     def __init__(self, folder: Path) -> None:
-        with needing("gitignore=True", "pathspec", "[files]"):
-            import pathspec
-        self._spec_of = pathspec.GitIgnoreSpec.from_lines
         self._folder = folder
         self._specs: dict[Path, Any] = {}
 
@@ -274,7 +281,7 @@ class _Ignored:
         if ".gitignore" in names:
             with suppress(OSError):
                 lines = Path(place, ".gitignore").read_text("utf-8", "replace").splitlines()
-                self._specs[Path(place)] = self._spec_of(lines)
+                self._specs[Path(place)] = _spec_of(tuple(lines))
 
     def names(self, path: Path, is_folder: bool) -> bool:
         """Whether the innermost file that says something of a path leaves it out."""
@@ -434,8 +441,7 @@ class _Folder:
         for one in ids:
             text = self._text(one)
             if text is not None and not text.strip():
-                why = "it has no text in it"
-                self._found.unreadable.append(Unreadable(self._folder / one, why))
+                self._found.left_out.append(Unreadable(self._folder / one, NO_TEXT))
             elif text is not None:
                 yield self._record(one, document=text)
 
@@ -554,9 +560,9 @@ def read_folder(
 ) -> Iterator[Record]:
     """The passages of the files in a folder, as `sync_folder` makes them, without a collection:
     dicts with "id", "document" and "metadata". function: an embedding function that is to read all
-    of each passage. on_unreadable is called for each file that can't be read, and for each that is
-    read in part; without it they are logged as warnings. The other arguments are those of
-    `sync_folder`."""
+    of each passage. on_unreadable is called for each file that can't be read, for each that is
+    read in part, and for each without text; without it they are logged as warnings. The other
+    arguments are those of `sync_folder`."""
     folder = Path(os.path.normpath(path_of(path, "path")))
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
@@ -590,6 +596,8 @@ def _read(
                 continue
             for gap in records.gaps:
                 told(gap)
+            if not made:
+                told(Unreadable(folder / path, NO_TEXT))
             records.gaps.clear()
             for record in made:
                 metadata = {**record.given, **record.metadata}

@@ -29,8 +29,15 @@ from retrieval_store.api.collection import Collection, replace_own
 from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import needing
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import Payload, is_unicode, path_of, quote, whole_number
+from retrieval_store.base.tracing import log_of, progress_bar
+from retrieval_store.base.validation import (
+    Payload,
+    is_unicode,
+    list_ids,
+    path_of,
+    quote,
+    whole_number,
+)
 from retrieval_store.errors import (
     ConflictError,
     DataLoaderError,
@@ -41,6 +48,7 @@ from retrieval_store.errors import (
 from retrieval_store.exchange.add import expected_by, known_ids
 from retrieval_store.exchange.folders import (
     KEYS,
+    NO_TEXT,
     SOURCE,
     Chunk,
     Describe,
@@ -65,6 +73,7 @@ from retrieval_store.readers import Read
 from retrieval_store.readers.child import ReaderProcess
 from retrieval_store.readers.passages import ids_around, is_beside
 
+_log = log_of()
 _AT_ONCE = 1_000  # ids that are looked up or deleted
 
 
@@ -163,9 +172,12 @@ def sync_folder(
     that of the same place.
 
     kind: "texts" or "images": of the other kind nothing is touched; captions: as for `add_folder`.
-    include, exclude: patterns, as of fnmatch, of paths, names or folders, such as "*.md" or
-    "drafts"; gitignore: whether what .gitignore files name is left out. Names that begin with a dot
-    are left out. Links are followed if `links`, to files alone. max_bytes: of a file.
+    include, exclude: patterns of files or folders, as Git reads them in a .gitignore file:
+    "*.md" and "**/*.md" are at any depth, "drafts/" is any folder of that name, and "guide/*.md"
+    lies in the folder "guide" at the top. Records of files that a pattern leaves out are deleted,
+    of which the log tells. gitignore: whether what .gitignore files name is left out. Names that
+    begin with a dot are left out. Links are followed if `links`, to files alone. max_bytes: of a
+    file.
 
     name: "source" of the records, the folder's absolute path if None; give one where the folder may
     move, and each folder its own. prefix: what all ids begin with, such as "guide/", where several
@@ -331,6 +343,20 @@ class _Plan:
             if self._is_gone(path, unsure):
                 self.changes.deleted.append(path)
                 self.changes.stale[path] = self._of_path[path]
+        self._tell_of_patterns()
+
+    def _tell_of_patterns(self) -> None:
+        """Log which records will be deleted although their files are there, since a pattern leaves
+        these out that did not when they were written."""
+        folder, gone = self.reader.folder, self.changes.deleted
+        excluded = [one for one in gone if self._rules.excluded(one) and (folder / one).exists()]
+        if excluded:
+            _log.warning(
+                "%d files are left out by include or exclude now, so that their records are "
+                "deleted: %s",
+                len(excluded),
+                list_ids(excluded),
+            )
 
     def unreadable(self, path: str, why: str) -> None:
         """Report a file that can't be read."""
@@ -350,7 +376,7 @@ class _Plan:
         stale = [one for one in before if one not in ids]
         others = [record for record in records if not record.is_as(self.known.get(record.id))]
         if not records:
-            self.unreadable(path, "it has no text in it")
+            self.found.left_out.append(Unreadable(self.reader.folder / path, NO_TEXT))
             if before:
                 changes.deleted.append(path)
         elif others or stale:

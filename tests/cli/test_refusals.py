@@ -110,7 +110,9 @@ def test_ids_that_are_not_there_are_told(folder):
     done = run("delete", "store", "things", "x", cwd=folder)
     assert (done.returncode, done.stdout) == (0, b"deleted 0 points\n")
     assert done.stderr == b"no point has the id 'x'\n"
-    ordered = on_terminal("retrieval-store get store things --order-by nope", folder, folder / "bin")
+    ordered = on_terminal(
+        "retrieval-store get store things --order-by nope", folder, folder / "bin"
+    )
     assert "nothing matches: no record has a value under order_by='nope'" in ordered
     nothing = "retrieval-store get store things --where '{\"n\": 9}'"
     assert on_terminal(nothing, folder, folder / "bin") == "no points\n"

@@ -9,7 +9,7 @@ import retrieval_store
 from retrieval_store.copying import journal
 from tests.copying import programs
 from tests.helpers.qdrant_server.socket import serving
-from tests.often import DAY, FULL, times, turn
+from tests.often import FULL, SHARE, times, turn
 
 PROGRAMS = times(5, 300)
 
@@ -56,7 +56,7 @@ def run(seed, base):
 @pytest.mark.in_turn(3)
 @pytest.mark.kills
 def test_copies_of_random_programs_hold_what_their_sources_do(tmp_path):
-    first = 0 if FULL else DAY % 100 * PROGRAMS
+    first = 0 if FULL else SHARE % 100 * PROGRAMS
     for seed in range(first, first + PROGRAMS):
         run(seed, tmp_path)
 
@@ -64,7 +64,7 @@ def test_copies_of_random_programs_hold_what_their_sources_do(tmp_path):
 @pytest.mark.in_turn(3)
 @pytest.mark.kills
 def test_copies_to_a_cluster_of_random_programs_hold_what_their_sources_do(tmp_path):
-    first, count = (0, 30) if FULL else (DAY % 100 * 2, 2)
+    first, count = (0, 30) if FULL else (SHARE % 100 * 2, 2)
     for seed in range(first, first + count):
         rng, source = random.Random(seed), tmp_path / f"{seed}"
         programs.changed(seed, source, 25, programs.OfClusters)

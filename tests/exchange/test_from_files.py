@@ -188,6 +188,94 @@ def test_files_are_chosen_by_patterns(notes, folder):
             sync_folder(notes, folder, **wrong)
 
 
+@pytest.fixture
+def tree(tmp_path):
+    tree = tmp_path / "tree"
+    for path in ("top.md", "top.txt", "a/one.md", "a/b/two.md", "a/b/three.txt", "b/a/four.md"):
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(f"# {path}")
+    return tree
+
+
+PATTERNS = [
+    "*.md",
+    "**/*.md",
+    "a",
+    "a/",
+    "/a",
+    "a/*.md",
+    "a/**",
+    "a/**/*.md",
+    "**/b",
+    "t*.md",
+    "?op.md",
+]
+
+
+@pytest.mark.parametrize("patterns", [*PATTERNS, ["*.md", "!a/b/"], ["*.md", "!two.md"]])
+def test_patterns_mean_what_they_mean_to_git(notes, tree, patterns):
+    every = {one.relative_to(tree).as_posix() for one in tree.rglob("*.*")}
+    lines = [patterns] if isinstance(patterns, str) else patterns
+    (tree / ".gitignore").write_text("\n".join(lines))
+    subprocess.run(["git", "init", "-q", tree], check=True)
+    listed = ["git", "ls-files", "--others", "--exclude-standard"]
+    left = subprocess.run(listed, cwd=tree, capture_output=True, text=True, check=True).stdout
+    kept = {*left.split("\n")} & every
+    assert {*sync_folder(notes, tree, include=patterns, dry_run=True).added} == every - kept
+    assert {
+        *sync_folder(notes, tree, exclude=patterns, dry_run=True, allow_empty=True).added
+    } == kept
+
+
+@pytest.mark.parametrize("pattern", ["**/*.md", "a/*.md", "a/**/*.md", "*/*/*.md"])
+def test_patterns_with_folders_mean_what_they_mean_to_pathlib(notes, tree, pattern):
+    found = {one.relative_to(tree).as_posix() for one in tree.glob(pattern)}
+    assert {*sync_folder(notes, tree, include=pattern, dry_run=True).added} == found
+    assert {one["metadata"]["path"] for one in read_folder(tree, include=pattern)} == found
+
+
+def test_what_a_pattern_leaves_out_that_changed_is_told_before_it_is_deleted(notes, tree, caplog):
+    caplog.set_level("WARNING", "retrieval_store")
+    sync_folder(notes, tree)
+    (tree / "top.txt").unlink()
+    assert not caplog.records
+    before = notes.count()
+
+    def at_delete(*_, **__):
+        assert caplog.records
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(retrieval_store.Collection, "delete", at_delete)
+        sync_folder(notes, tree, include="*.md", exclude="/b/")
+    assert notes.count() == before
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert said == (
+        "2 files are left out by include or exclude now, so that their records are deleted: "
+        "'a/b/three.txt', 'b/a/four.md'"
+    )
+    report = sync_folder(notes, tree, include="*.md", exclude="/b/")
+    assert report.deleted == ("a/b/three.txt", "b/a/four.md", "top.txt")
+
+
+def test_what_is_no_pattern_is_refused(notes, tree):
+    with pytest.raises(InvalidArgumentError, match=r"include is '!' \(str\)"):
+        sync_folder(notes, tree, include="!")
+
+
+def test_a_file_that_has_become_empty_of_text_is_said_to_be_that(notes, tree):
+    sync_folder(notes, tree)
+    (tree / "top.md").write_text(" \n")
+    report = sync_folder(notes, tree)
+    assert (report.deleted, report.unreadable) == (("top.md",), ())
+    assert {one.path.name: one.why for one in report.left_out} == {"top.md": "it has no text in it"}
+    assert "1 it has no text in it" in str(report)
+    assert notes.get(where={"path": "top.md"})["ids"] == []
+    told = []
+    list(read_folder(tree, on_unreadable=told.append))
+    assert ("top.md", "it has no text in it") in {(one.path.name, one.why) for one in told}
+
+
 def test_what_git_ignores_is_left_out_if_asked(notes, folder):
     (folder / ".gitignore").write_text("*.py\n/build/\n")
     (folder / "build").mkdir()

@@ -12,7 +12,7 @@ import pytest
 import retrieval_store
 from retrieval_store.errors import UnavailableError
 from tests.helpers import PATIENCE, free_port
-from tests.often import DAY
+from tests.often import SHARE
 from tests.server.serving import served
 
 pytestmark = pytest.mark.kills
@@ -112,7 +112,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_there_twice(tmp_path, kills
         reader = Reader(server.url, over)
         for thread in (*writers, reader):
             thread.start()
-    server.be_killed(kills, random.Random(DAY))
+    server.be_killed(kills, random.Random(SHARE))
     with server.started():  # for those that wait for it
         over.set()
         for thread in (*writers, reader):

@@ -13,7 +13,7 @@ import pytest
 
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE
-from tests.often import DAY
+from tests.often import SHARE
 from tests.server.serving import served
 
 pytestmark = pytest.mark.kills
@@ -88,7 +88,7 @@ async def both_answer(url: str, until: float) -> None:
 
 async def kill_again_and_again(process: int, until: float, each: float) -> set[int]:
     killed: set[int] = set()
-    draw = random.Random(DAY)
+    draw = random.Random(SHARE)
     while time.monotonic() < until - each:
         await asyncio.sleep(each * draw.uniform(0.5, 1.5))
         living = [one for one in workers_of(process) if one not in killed]

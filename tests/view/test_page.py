@@ -13,7 +13,7 @@ from retrieval_store.server.browser import INDEX, POLICY, _files
 from retrieval_store.server.routes import OF_VIEW
 from retrieval_store.view.calls import CALLS
 from tests.helpers import inside, steps
-from tests.often import DAY, times
+from tests.often import SHARE, times
 from tests.server.asked import Asking
 from tests.view.looking import data_uri, filled, picture
 
@@ -184,7 +184,7 @@ VALUES = (
 
 def test_whatever_is_sent_is_answered_without_an_error_of_the_server(page):
     (collection,) = api(page, "store").json["collections"]
-    random_ = random.Random(DAY)
+    random_ = random.Random(SHARE)
     for _ in range(times(300, 10_000)):
         name = random_.choice([one for one in CALLS if one != "live"])
         fields = random_.sample([*CALLS[name].checks], k=min(len(CALLS[name].checks), 4))

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -169,6 +170,16 @@ def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
         given = f'"retrieval-store{requirement}"' if requirement[0] == "[" else requirement
         message = f"{what} needs {package or error.name}: pip install {given}"
         raise MissingDependencyError(message) from error
+
+
+def require_installed(what: str, extra: str, *modules: str) -> None:
+    """Raise MissingDependencyError unless these modules of an extra of this package are installed;
+    nothing is imported. what: the feature that needs them."""
+    missing = [one for one in modules if sys.modules.get(one) is None and find_spec(one) is None]
+    if missing:
+        raise MissingDependencyError(
+            f'{what} needs {" and ".join(missing)}: pip install "retrieval-store[{extra}]"'
+        )
 
 
 @contextmanager

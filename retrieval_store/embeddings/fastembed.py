@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.system import needing, telemetry_off
+from retrieval_store.base.system import needing, require_installed, telemetry_off
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
@@ -81,6 +81,10 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
         return self._settings
+
+    def check(self) -> None:
+        """Raise MissingDependencyError without the package."""
+        require_installed("FastEmbedEmbeddingFunction", "fastembed", "fastembed")
 
     @property
     def max_tokens(self) -> int | None:

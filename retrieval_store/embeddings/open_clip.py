@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.system import needing
+from retrieval_store.base.system import needing, require_installed
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
     Count,
@@ -51,6 +51,10 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
         return {"model_name": self._model_name, "checkpoint": self._checkpoint}
+
+    def check(self) -> None:
+        """Raise MissingDependencyError without the package."""
+        require_installed("OpenCLIPEmbeddingFunction", "open-clip", "open_clip", "torch")
 
     @property
     def max_tokens(self) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.system import needing
+from retrieval_store.base.system import needing, require_installed
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
     LoadsModel,
@@ -54,6 +54,12 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings."""
         return self._settings
+
+    def check(self) -> None:
+        """Raise MissingDependencyError without the package."""
+        require_installed(
+            "SentenceTransformerEmbeddingFunction", "sentence-transformers", "sentence_transformers"
+        )
 
     @property
     def max_tokens(self) -> int | None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from retrieval_store.base.arrays import Floats, Ints, Matrix, distinct
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
+from retrieval_store.base.system import needing, require_installed
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import require_strings, tell_of_lengths
@@ -76,6 +77,10 @@ class WordLlamaEmbedding(ComparedByCosine):
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"dimensions": self._dimensions}
+
+    def check(self) -> None:
+        """Raise MissingDependencyError without the package."""
+        require_installed("the embedding function wordllama", "standard", "wordllama", "tokenizers")
 
     @property
     def max_tokens(self) -> int:
@@ -147,8 +152,8 @@ def _load() -> _Model:
             "the default embedding function needs the package wordllama: "
             'pip install "retrieval-store[standard]", or pass embedding_function= of your own'
         )
-    from tokenizers import Tokenizer
-
+    with needing("the default embedding function", "tokenizers", "[standard]"):
+        from tokenizers import Tokenizer
     folder = Path(spec.origin).parent
     try:
         embedding = _mapped(folder / WEIGHTS)

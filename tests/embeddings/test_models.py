@@ -98,6 +98,34 @@ def test_missing_packages_are_named_with_the_extra_to_install(monkeypatch):
                 use()
 
 
+@pytest.mark.parametrize(
+    ("function", "package", "extra"),
+    [
+        ("minilm", "onnxruntime", "onnx"),
+        ("minilm", "huggingface_hub", "onnx"),
+        ("wordllama", "wordllama", "standard"),
+        ("wordllama", "tokenizers", "standard"),
+        (
+            SentenceTransformerEmbeddingFunction("x"),
+            "sentence_transformers",
+            "sentence-transformers",
+        ),
+        (OpenCLIPEmbeddingFunction(checkpoint=None), "open_clip", "open-clip"),
+        (retrieval_store.OnnxEmbedding("x"), "onnxruntime", "onnx"),
+        (retrieval_store.FastEmbedEmbeddingFunction(), "fastembed", "fastembed"),
+    ],
+)
+def test_without_its_package_a_function_is_refused_before_a_collection_is_made(
+    client, monkeypatch, function, package, extra
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    message = rf'needs {package}: pip install "retrieval-store\[{extra}\]"'
+    for make in (client.create_collection, client.get_or_create_collection):
+        with pytest.raises(MissingDependencyError, match=message):
+            make("notes", embedding_function=function)
+    assert client.count_collections() == 0
+
+
 @pytest.fixture(scope="module")
 def splade(tmp_path_factory):
     """A tiny masked language model with random weights, saved as SPLADE wants it."""

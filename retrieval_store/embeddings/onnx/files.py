@@ -7,9 +7,10 @@ downloaded when it is first needed.
 """
 
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,8 @@ def _download(name: str, graphs: Sequence[str]) -> Path:
                 f"the model {name!r} at {ENDPOINT} has none of the files {', '.join(graphs)}"
             )
         _log.warning("downloading the model %s from %s", name, ENDPOINT)
-        return Path(hub.snapshot_download(name, allow_patterns=_files_of_graph(graph)))
+        with _without_its_log():
+            return Path(hub.snapshot_download(name, allow_patterns=_files_of_graph(graph)))
     except EmbeddingFunctionError:
         raise
     except Exception as error:  # of the network, of the server, of the disk
@@ -248,6 +250,18 @@ def _hub() -> Any:
             'pip install "retrieval-store[onnx]"'
         ) from error
     return huggingface_hub
+
+
+@contextmanager
+def _without_its_log() -> Iterator[None]:
+    """Without a line of the Hub's log for each try, of which the error tells that ends them."""
+    log = logging.getLogger("huggingface_hub")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,12 +325,13 @@ class PinnedModel:
             ENDPOINT,
         )
         try:
-            got = hub.hf_hub_download(
-                self.repository,
-                file.name,
-                revision=self.revision,
-                force_download=isinstance(there, str),
-            )
+            with _without_its_log():
+                got = hub.hf_hub_download(
+                    self.repository,
+                    file.name,
+                    revision=self.revision,
+                    force_download=isinstance(there, str),
+                )
         except Exception as error:  # of the network, of the server, of the disk
             raise EmbeddingFunctionError(
                 f"{file.name} of {self.name} can't be downloaded from {ENDPOINT}: {error}. "

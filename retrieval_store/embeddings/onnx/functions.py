@@ -14,6 +14,7 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.system import require_installed
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import require_strings
@@ -29,6 +30,7 @@ from retrieval_store.embeddings.onnx.runtime import RunningModel, loading, share
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
 
 PRECISIONS = ("float32", "int8")
+PACKAGES = ("huggingface_hub", "onnxruntime", "tokenizers")
 USUAL_THREADS = 8  # more make each text hardly faster, and take processors from others
 
 
@@ -46,6 +48,10 @@ class OnnxFunction(ComparedByCosine):
 
     def _layout(self) -> ModelLayout:
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise MissingDependencyError unless the packages are installed that it needs."""
+        require_installed(type(self).__name__, "onnx", *PACKAGES)
 
     @property
     def max_tokens(self) -> int:
@@ -83,6 +89,7 @@ class OnnxFunction(ComparedByCosine):
     def _ready(self) -> tuple[RunningModel, ModelLayout]:
         used = self._used
         if used is None or used[0] != os.getpid():
+            self.check()
             try:
                 with loading():
                     layout = self._layout()
@@ -293,5 +300,4 @@ class MiniLMEmbedding(OnnxFunction):
 
 def is_installed() -> bool:
     """Whether every package that the function needs is installed; nothing is imported."""
-    needed = ("huggingface_hub", "onnxruntime", "tokenizers")
-    return all(importlib.util.find_spec(name) is not None for name in needed)
+    return all(importlib.util.find_spec(name) is not None for name in PACKAGES)

@@ -18,6 +18,7 @@ from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import refuse_untried
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import is_unicode
 from retrieval_store.engine import store
 from retrieval_store.engine.state.caches import BUDGET
 from retrieval_store.engine.storage.files import CATALOG_NAME
@@ -105,6 +106,7 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
     """Make a store from a snapshot, or add the snapshot's collection to the store at `path`, under
     its own name or another."""
     refuse_untried()
+    _refuse_odd_bytes(path)
     if not (path / CATALOG_NAME).exists():
         if name is not None:
             raise InvalidArgumentError(f"there is no store at {path} to add {name!r} to")
@@ -118,6 +120,15 @@ def restore(snapshot: Path, path: Path, name: str | None) -> None:
         embedded_store(session).restore(snapshot, name)
     finally:
         session.close()
+
+
+def _refuse_odd_bytes(path: Path) -> None:
+    """Raise InvalidArgumentError for the path of a store whose bytes are no text in UTF-8."""
+    if not is_unicode(os.path.realpath(path)):
+        raise InvalidArgumentError(
+            f"path is {str(path)!r}, whose bytes aren't valid UTF-8, as SQLite wants those of a "
+            "store: rename the directory, or name another"
+        )
 
 
 def set_memory_budget(limit: int) -> None:
@@ -136,6 +147,7 @@ def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Ses
     it is to be read only, or `create` is False. rebuild: without the derived files, which are
     forgotten; where nothing can be written, they aren't used."""
     refuse_untried()
+    _refuse_odd_bytes(path)
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)
     ignored = rebuild and mode == "read-only"

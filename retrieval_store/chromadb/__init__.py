@@ -10,6 +10,7 @@ use all rooms below `cli`.
 """
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store import __version__
@@ -51,7 +52,7 @@ from retrieval_store.api.collection import Collection
 from retrieval_store.api.results import GetResult, QueryResult
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.chromadb import api, base_types, config, errors, execution, types, utils
-from retrieval_store.chromadb.absences import refused
+from retrieval_store.chromadb.absences import AbsentModules, refused
 from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
 
 __all__ = [
@@ -104,6 +105,9 @@ __all__ = [
     "types",
     "utils",
 ]
+
+
+sys.meta_path.append(AbsentModules())
 
 
 def PersistentClient(

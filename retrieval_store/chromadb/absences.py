@@ -1,6 +1,12 @@
 """What of chromadb isn't here, and what to do instead."""
 
+from importlib.abc import MetaPathFinder
+from typing import Any
+
 from retrieval_store.errors import NameNotHereError
+from retrieval_store.utils.embedding_functions.refusals import CALLABLE
+
+PACKAGE = "retrieval_store.chromadb."
 
 _CLOUD = (
     "it is about Chroma's cloud, its tenants and its servers; a store is opened by its path, and a "
@@ -23,6 +29,45 @@ _REASONS = {
     "write list[SparseVector]": "SparseVectors",
 }
 _REASON_OF = {name: reason for reason, names in _REASONS.items() for name in names.split()}
+
+
+_CLIENTS = (
+    "clients are made by retrieval_store.Client(path), those of one path share its store, and "
+    "close() lets go of it, so there is nothing to clear"
+)
+_SERVER = (
+    "`retrieval-store serve` serves a store, with keys of its own, and Client(url=…) leads to it"
+)
+# By modules, with all that is below them; those of others aren't chromadb's.
+_OF_MODULES = {
+    _CLIENTS: "api.client api.shared_system_client api.async_client",
+    _SERVER: "app auth cli server quota rate_limit api.fastapi api.async_fastapi "
+    "api.base_http_client api.async_api utils.fastapi",
+    "nothing is told to anybody": "telemetry",
+    "collection.facet(key) counts values": "utils.statistics",
+    CALLABLE: "utils.embedding_functions",
+    _SYSTEM: "api.collection_configuration api.configuration api.functions api.rust api.segment db "
+    "ingest log_service migrations proto segment serde execution.executor utils.async_to_sync "
+    "utils.delete_file utils.directory utils.distance_functions utils.lru_cache utils.messageid "
+    "utils.read_write_lock utils.rendezvous_hash utils.results utils.sparse_embedding_utils",
+}
+_REASON_OF_MODULE = {
+    name: reason for reason, names in _OF_MODULES.items() for name in names.split()
+}
+
+
+class AbsentModules(MetaPathFinder):
+    """Says why a module of chromadb's isn't here. It is asked last, for what nobody has found."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        """Raise NameNotHereError for a module that chromadb has."""
+        if not fullname.startswith(PACKAGE):
+            return
+        name = fullname.removeprefix(PACKAGE)
+        while name:
+            if name in _REASON_OF_MODULE:
+                raise NameNotHereError(f"{fullname} isn't here: {_REASON_OF_MODULE[name]}")
+            name = name.rpartition(".")[0]
 
 
 def refused(module: str, name: str) -> Exception:

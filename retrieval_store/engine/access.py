@@ -42,6 +42,7 @@ from retrieval_store.engine.sqlite import (
     corruption_as_damage,
     corruption_error,
     locked_for_too_long,
+    refuse_moved,
     rolled_back_after_errors,
     wait_for_locks,
 )
@@ -596,7 +597,7 @@ class Access:
         """Whether the cause of the error of a read is a file that maintenance has removed. It isn't
         raised here: an error that leads to itself keeps all that the call had."""
         if isinstance(error, StorageError):
-            self._refuse_if_gone()
+            self.refuse_if_gone()
         return isinstance(error, DamagedError) and bool(seen) and self.has_moved_on(seen[0])
 
     def cached(self) -> CachedState:
@@ -742,11 +743,14 @@ class Access:
             what = f"collection {self.name!r} in {path.parent.parent}"
             raise locked_for_too_long(what, path) from error
         except StorageError:
-            self._refuse_if_gone()
+            self.refuse_if_gone()
             raise
 
-    def _refuse_if_gone(self) -> None:
+    def refuse_if_gone(self) -> None:
+        """Raise NotFoundError where the directory is gone, as of a collection that was deleted, or
+        StorageError where the store's is gone."""
         if self.directory is not None and not self.directory.exists():
+            refuse_moved(self.directory.parent)
             raise self._gone() from None
 
 

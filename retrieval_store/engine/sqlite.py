@@ -115,6 +115,18 @@ class StepLimiter:
         return self.taken > MAX_STEPS + STEPS_A_BYTE * size
 
 
+def refuse_moved(directory: Path) -> None:
+    """Raise StorageError where a directory in which files were open isn't there any more."""
+    if not directory.exists():
+        missing = directory
+        while not missing.parent.exists():
+            missing = missing.parent
+        raise StorageError(
+            f"{missing} isn't there any more: the directory was moved or deleted while the store "
+            "was open; open the store where it is now"
+        )
+
+
 def _size_of(path: str) -> int:
     try:
         return os.stat(path).st_size
@@ -710,6 +722,7 @@ class FileDatabase(_Pool):
         try:
             status = os.lstat(self._name)
         except FileNotFoundError:
+            refuse_moved(self.path.parent)
             raise DamagedError(f"{self.path} is missing") from None
         file = (status.st_ino, status.st_dev)
         if file == self._file:

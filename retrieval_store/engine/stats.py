@@ -142,8 +142,7 @@ def gauges(access: Access, mode: Mode) -> Gauges:
         with corruption_as_damage(path):
             return database.read(look)
     except (StorageError, FormatError) as error:
-        if not access.directory.exists():
-            raise NotFoundError.of_deleted("the collection") from None
+        access.refuse_if_gone()
         return Gauges(disk=_on_disk(access.directory), problem=str(error))
     finally:
         database.close(partial(ClientClosedError, "it was looked at"))

@@ -1,9 +1,12 @@
 """Programs for chromadb, in which the import alone is another."""
 
 import importlib
+import pkgutil
 import re
 
+import chromadb as theirs
 import pytest
+from chromadb.utils.batch_utils import create_batches as theirs_batches
 
 import retrieval_store
 import retrieval_store.chromadb
@@ -127,3 +130,44 @@ def test_a_name_that_nobody_has_is_an_ordinary_error(tmp_path):
     assert not hasattr(retrieval_store.chromadb.utils.embedding_functions, "nothing")
     with pytest.raises(ModuleNotFoundError, match=r"retrieval_store\.chromadb\.nothing"):
         importlib.import_module(f"{HERE}.nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("api.client", "close\\(\\) lets go"),
+        ("api.shared_system_client", "close\\(\\) lets go"),
+        ("api.fastapi", "retrieval-store serve"),
+        ("telemetry", "nothing is told"),
+        ("telemetry.product.events", "nothing is told"),
+        ("db.base", "what chromadb is made of"),
+        ("utils.embedding_functions.cohere_embedding_function", "any callable"),
+    ],
+)
+def test_a_module_that_is_not_here_says_why(name, why):
+    for _ in range(2):
+        with pytest.raises(ImportError, match=rf"{HERE}\.[\w.]+ isn't here: .*{why}"):
+            importlib.import_module(f"{HERE}.{name}")
+
+
+def test_every_module_of_chromadb_is_here_or_says_why_it_is_not():
+    walked = pkgutil.walk_packages(theirs.__path__, "chromadb.", onerror=lambda name: None)
+    names = [one.name for one in walked if ".test" not in one.name]
+    assert len(names) > 100
+    for name in names:
+        try:
+            importlib.import_module(f"retrieval_store.{name}")
+        except ImportError as error:
+            assert "isn't here: " in str(error)
+
+
+def test_batches_are_cut_as_the_client_says(client):
+    from retrieval_store.chromadb.utils.batch_utils import create_batches
+
+    ids, documents = [str(i) for i in range(5)], [f"text {i}" for i in range(5)]
+    assert create_batches(client, ids, documents=documents) == [(ids, None, None, documents)]
+    small = type("Small", (), {"get_max_batch_size": lambda self: 2})()
+    made = create_batches(small, ids, documents=documents)
+    assert made == theirs_batches(small, ids, documents=documents)
+    assert [len(one[0]) for one in made] == [2, 2, 1]
+    assert create_batches(small, []) == theirs_batches(small, [])

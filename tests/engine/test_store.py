@@ -20,9 +20,11 @@ from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
     DamagedError,
+    InvalidArgumentError,
     NotFoundError,
     StorageError,
 )
+from retrieval_store.qdrant import QdrantClient
 from retrieval_store.query.types import CollectionRecord, NewSpace
 from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, batch
@@ -356,3 +358,47 @@ def test_a_collection_named_by_its_own_id_is_no_replaced_one(tmp_path):
     assert [one.name for one in store.page(None, 0)] == [name]  # it had not taken effect
     assert store.points(name).count() == 0
     store.close()
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted"])
+def test_a_store_whose_directory_is_gone_says_that_and_calls_nothing_deleted(tmp_path, how):
+    path = tmp_path / "store"
+    with retrieval_store.Client(path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(["a", "b"], [[1, 0], [0, 1]])
+        things.query([[1, 0]])
+        path.rename(tmp_path / "elsewhere") if how == "moved" else shutil.rmtree(path)
+        for use in (
+            things.get, things.count, things.stats, things.optimize, client.list_collections,
+            lambda: things.query([[1, 0]]),
+            lambda: things.add("c", [[1, 1]]),
+            lambda: things.delete("a"),
+            lambda: things.snapshot(tmp_path / "snapshot"),
+            lambda: things.fork("other"),
+            lambda: client.create_collection("another"),
+            lambda: client.delete_collection("things"),
+        ):  # fmt: skip
+            with pytest.raises(StorageError, match=f"{path} isn't there any more: .*moved or del"):
+                use()
+        assert not path.exists() and not (tmp_path / "snapshot").exists()
+    if how == "moved":
+        with retrieval_store.Client(tmp_path / "elsewhere") as client:
+            assert client.get_collection("things", embedding_function=None).count() == 2
+
+
+def test_a_path_that_is_no_text_in_utf_8_is_refused_and_nothing_is_made(tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    with retrieval_store.Client(tmp_path / "good") as client:
+        client.create_collection("things", embedding_function=None).snapshot(tmp_path / "snapshot")
+    for make in (
+        retrieval_store.Client,
+        lambda path: retrieval_store.Client(f"{path}/below"),
+        lambda path: QdrantClient(path=path),
+        lambda path: retrieval_store.restore(tmp_path / "snapshot", path),
+    ):
+        with pytest.raises(InvalidArgumentError, match="bytes aren't valid UTF-8"):
+            make(odd)
+    (tmp_path / "link").symlink_to(odd)
+    with pytest.raises(InvalidArgumentError, match="bytes aren't valid UTF-8"):
+        retrieval_store.Client(tmp_path / "link")
+    assert not os.path.exists(odd)

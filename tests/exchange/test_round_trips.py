@@ -1,5 +1,6 @@
 """Whatever a collection holds, a file of it says, and a collection that is made of the file holds."""
 
+import csv
 import json
 import os
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from retrieval_store.exchange import (
     add_file,
     check,
     export_arrays,
+    export_csv,
     export_jsonl,
     export_parquet,
 )
@@ -329,3 +331,28 @@ def test_whoever_takes_the_name_meanwhile_keeps_it(notes, tmp_path, monkeypatch)
 def test_embeddings_is_one_of_three(notes, tmp_path):
     with pytest.raises(InvalidArgumentError, match="embeddings is 'yes'"):
         export_jsonl(notes, tmp_path / "notes.jsonl", embeddings="yes")
+
+
+ODD_TEXTS = ["", None, '"', '""', ",", "a\n\nb", 'say ""', ";", " "]
+
+
+@pytest.mark.parametrize(("suffix", "export"), [*WAYS.values(), (".csv", export_csv)])
+def test_a_text_that_is_empty_and_one_that_is_missing_stay_apart(store, suffix, export, tmp_path):
+    odd = store.create_collection("odd", embedding_function=None)
+    ids = [str(i) for i in range(len(ODD_TEXTS))]
+    odd.add(ids, np.ones((len(ids), 2)), documents=ODD_TEXTS, metadatas=[{"n": i} for i in ids])
+    export(odd, tmp_path / f"odd{suffix}")
+    again = store.create_collection("again", embedding_function=None)
+    add_file(again, tmp_path / f"odd{suffix}")
+    assert again.get()["documents"] == ODD_TEXTS
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_csv_is_divided_by_what_its_line_of_names_has(store, tmp_path, delimiter):
+    rows = [["id", "document", "year", "x"], ["a", "cats, dogs; a | b\t", "1999", "1"]]
+    with open(tmp_path / "some.csv", "w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    some = store.create_collection("some", embedding_function=lambda texts: [[1, 2]] * len(texts))
+    add_file(some, tmp_path / "some.csv")
+    assert some.get()["documents"] == [rows[1][1]]
+    assert some.get()["metadatas"] == [{"year": 1999, "x": 1}]

@@ -1,6 +1,6 @@
-"""`chromadb.utils`: `embedding_functions` and `data_loaders`. It may use all rooms below
-`cli`."""
+"""`chromadb.utils`: `batch_utils`, `data_loaders` and `embedding_functions`. It may use all rooms
+below `cli`."""
 
-from retrieval_store.chromadb.utils import data_loaders, embedding_functions
+from retrieval_store.chromadb.utils import batch_utils, data_loaders, embedding_functions
 
-__all__ = ["data_loaders", "embedding_functions"]
+__all__ = ["batch_utils", "data_loaders", "embedding_functions"]

@@ -73,7 +73,7 @@ from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.files import LOCK_NAME
 from retrieval_store.engine.storage.log import WriteTransaction
-from retrieval_store.errors import LockTimeoutError, NotFoundError, StorageError
+from retrieval_store.errors import LockTimeoutError, StorageError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.types import Progress
 
@@ -181,8 +181,7 @@ def optimize(access: Access, progress: Progress) -> None:
             _in_turn(access, progress, work)
         _log.debug("optimized %r", access.name)
     except StorageError:
-        if access.directory is not None and not access.directory.exists():
-            raise NotFoundError.of_deleted("the collection") from None
+        access.refuse_if_gone()
         raise
     finally:
         access.account_memory()  # codes or an index may have grown

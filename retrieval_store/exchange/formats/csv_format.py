@@ -4,15 +4,18 @@ The columns "id", "document", "uri", "metadata" (an object in JSON), "embedding"
 base64 of float32) and "sparse_embedding" (an object in JSON) are what they are called; any other
 is a key of the metadata. Its cells are text, unless all of them that aren't empty are integers as
 JSON writes them, or numbers, or "true" and "false" (in any case): then they are these. So a column
-with "007" in it stays text. An empty cell is nothing: no document, no such key.
+with "007" in it stays text. An empty cell is nothing: no document, no such key; a document of ""
+is one in quotation marks, as PostgreSQL has it.
+
+Cells are divided by commas, of a .tsv file by tabs; where the line of names has none of these, by
+the semicolons, tabs or bars that it has.
 """
 
 import csv
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any
 
 import orjson
@@ -34,6 +37,7 @@ from retrieval_store.exchange.formats.jsonl import json_of, line_of
 from retrieval_store.exchange.reports import Exported
 
 Reads = Callable[[str], Any]
+DELIMITERS = (";", "\t", "|")  # besides the usual one
 _IN_JSON = ("metadata", "embedding", "sparse_embedding")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -50,7 +54,7 @@ def export_csv(
     show_progress: bool = False,
 ) -> Exported:
     """Write the points that match, or all, into a new CSV file, a row a record, as they are at one
-    moment; so many are in memory at once. An empty document is none there.
+    moment; so many are in memory at once.
 
     embeddings: whether vectors are written. Whatever goes wrong, no file is left.
     InvalidArgumentError for a path that exists.
@@ -59,26 +63,29 @@ def export_csv(
     names = FIELDS if chosen.has_sparse else FIELDS[: -1 if embeddings else -2]
     with new_file(path) as (target, file), chosen.read() as some:
         count = 0
-        encoded = SimpleNamespace(write=lambda text: file.write(text.encode()))
-        writer = csv.writer(encoded, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        writer.writerow(names)
+        file.write(_line_of(names))
         for records in some:
             for record in records:
                 cells = orjson.loads(line_of(record))
-                writer.writerow([_written(cells.get(name)) for name in names])
+                file.write(_line_of([_written(cells.get(name)) for name in names]))
             count += len(records)
         return Exported(target, count, file.tell())
 
 
-def _written(value: Any) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    return orjson.dumps(value).decode()
+def _written(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _line_of(cells: Sequence[str | None]) -> bytes:
+    """A row, in which what is there is in quotation marks."""
+    escaped = ("" if one is None else '"' + one.replace('"', '""') + '"' for one in cells)
+    return (",".join(escaped) + "\n").encode()
 
 
 def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> Iterator[Row]:
     """The records of a file; row 1 is the first below the column names. most: bytes of a line, and
     characters of a cell."""
+    delimiter = _delimiter_of(path, most, delimiter)
     kinds = _kinds(path, columns, most, delimiter)
     place = FilePlace(path.name, "row")
     for number, cells, size in _rows(path, place, most, delimiter):
@@ -90,13 +97,21 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
             raise place.refused(number, error) from None
 
 
+def _delimiter_of(path: Path, most: int, usual: str) -> str:
+    """What divides the cells: the usual, unless the line of names has another one and not that."""
+    with file_to_read(path) as file:
+        names = file.readline(most).decode("utf-8", "replace")
+    others = [one for one in DELIMITERS if one in names]
+    return others[0] if others and usual not in names else usual
+
+
 def _record(
-    meant: dict[str, str], cells: dict[str, str], kinds: dict[str, Reads]
+    meant: dict[str, str], cells: dict[str, str | None], kinds: dict[str, Reads]
 ) -> dict[str, Any]:
     record: dict[str, Any] = {}
     keys: dict[str, Any] = {}
     for name, text in cells.items():
-        if text:
+        if text or (text is not None and meant[name] == "document"):
             if meant[name] in FIELDS:
                 record[meant[name]] = _cell(meant[name], text)
             else:
@@ -141,7 +156,9 @@ def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[
 
 def _rows(
     path: Path, place: FilePlace, most: int, delimiter: str
-) -> Iterator[tuple[int, tuple[list[str], list[str]], int]]:
+) -> Iterator[tuple[int, tuple[list[str], list[str | None]], int]]:
+    """The number of each row, the names of the columns with its cells, of which empty ones without
+    quotation marks are None, and its bytes."""
     # A cell of more than 131,072 characters is an error to the csv module unless its limit, which
     # is one for the whole process, says otherwise. It is only ever raised, so that cells which
     # fit into it are read as before.
@@ -157,7 +174,7 @@ def _rows(
                 break
             except csv.Error as error:
                 raise place.refused(text.number, f"it isn't CSV: {error}") from None
-            size = text.taken()
+            raw, size = text.taken()
             if names is None:
                 names, text.number = values, 1
             elif values:
@@ -167,9 +184,18 @@ def _rows(
                     raise place.refused(
                         number, f"it has {len(values)} cells, but there are {len(names)} columns"
                     )
-                yield number, (names, values), size
+                yield number, (names, _told_apart(values, raw, delimiter)), size
         if names is None:
             raise place.unreadable("it is empty, expected a line with the names of the columns")
+
+
+def _told_apart(values: list[str], raw: str, delimiter: str) -> list[str | None]:
+    """The cells of a row, of which empty ones are None unless they are in quotation marks."""
+    if '""' not in raw:
+        return [one or None for one in values]
+    end = re.escape(delimiter)
+    written = re.finditer(rf'("(?:[^"]|"")*"|[^{end}\r\n]*)(?:{end}|\r?\n|\Z)', raw)
+    return [v or ("" if cell[1] else None) for v, cell in zip(values, written, strict=False)]
 
 
 class _Lines:
@@ -177,12 +203,13 @@ class _Lines:
 
     def __init__(self, file: IO[bytes], place: FilePlace, most: int) -> None:
         self._file, self._place, self._most = file, place, most
-        self._bytes = 0
+        self._bytes, self._read = 0, [""]
         self.number = 0  # the row that is being read, that of the names first
 
-    def taken(self) -> int:
-        """How many bytes were read since the last call."""
-        taken, self._bytes = self._bytes, 0
+    def taken(self) -> tuple[str, int]:
+        """What was read since the last call, and its bytes."""
+        taken = "".join(self._read), self._bytes
+        self._bytes, self._read = 0, []
         return taken
 
     def __iter__(self) -> "_Lines":
@@ -201,6 +228,7 @@ class _Lines:
             text = line.decode("utf-8-sig" if first else "utf-8")
         except UnicodeDecodeError as error:
             raise self._place.refused(self.number, f"it isn't valid UTF-8: {error}") from None
+        self._read.append(text)
         return text
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 
-_ANY = (
+CALLABLE = (
     "any callable that turns a list of texts into vectors is taken as embedding_function, Chroma's "
     "own included"
 )
@@ -35,10 +35,10 @@ def absent(name: str) -> str:
     what = f"module 'retrieval_store.utils.embedding_functions' has no attribute {name!r}"
     if name in _INSTEAD:
         return f"{what}: {_INSTEAD[name]}"
-    return f"{what}: {_ANY}; {_OPENAI}" if name.endswith("EmbeddingFunction") else what
+    return f"{what}: {CALLABLE}; {_OPENAI}" if name.endswith("EmbeddingFunction") else what
 
 
-def refuse(function: str, given: dict[str, Any], instead: str = _ANY) -> None:
+def refuse(function: str, given: dict[str, Any], instead: str = CALLABLE) -> None:
     """Raise InvalidArgumentError for arguments of Chroma's that are given and mean nothing here."""
     for name, value in given.items():
         if value is not None:

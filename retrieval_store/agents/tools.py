@@ -522,8 +522,8 @@ class StoreTools:
             )
         if any(len(document) > LONG for document in documents):
             said += (
-                f". A text of more than {LONG:,} characters is found by its beginning alone: add "
-                "its passages instead"
+                f". Of a text of more than {LONG:,} characters the meaning of its beginning alone "
+                "is searched for, though all of its words are found: add its passages instead"
             )
         return Answer(said, {"collection": opened.name, "added": list(new), "already_there": known})
 

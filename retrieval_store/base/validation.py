@@ -298,7 +298,8 @@ def fraction(value: Any, name: str) -> float:
 def seconds(value: Any, name: str) -> float:
     """A number of seconds."""
     number: Any = plain_scalar(value)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not (is_number and 0 <= number < math.inf):
         raise InvalidArgumentError(f"{name} is {quote(value)}, expected seconds: 0 or more")
     return float(number)
 

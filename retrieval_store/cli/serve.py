@@ -80,14 +80,16 @@ def serve(
         raise click.UsageError("--tls-cert and --tls-key need each other")
     with needing("a server", None, "[server]"):
         from retrieval_store.server import run
-        from retrieval_store.server.auth import ServerSettings, check_reach, keys_of
+        from retrieval_store.server.auth import ServerSettings, check_cors, check_reach, keys_of
     keys, reader_keys = keys_of(os.environ, api_key_file)
     if not (keys or reader_keys) and CLIENTS_KEY in os.environ:
         complain(
             f"{CLIENTS_KEY} is the key that clients send, and isn't used: a server has its keys "
             f"from {CLIENTS_KEY}S; this one asks for none"
         )
-    check_reach(host, bool(keys or reader_keys), no_auth)
+    has_keys = bool(keys or reader_keys)
+    check_reach(host, has_keys, no_auth)
+    check_cors(cors, has_keys, no_auth)
     settings = ServerSettings(
         keys=keys,
         reader_keys=reader_keys,

@@ -20,9 +20,11 @@ import numpy.typing as npt
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.base.system import needing
+from retrieval_store.base.validation import quote, seconds, whole_number
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
+    InvalidTypeError,
     RetrievalStoreError,
 )
 from retrieval_store.loaders.sources import Sources
@@ -105,9 +107,9 @@ class ImageLoader:
         threads: int = 4,
     ) -> None:
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
-        self._max_pixels = max_pixels
+        self._max_pixels = whole_number(max_pixels, "max_pixels", 1)
         self.on_error: OnError = on_error
-        self._threads = max(1, threads)
+        self._threads = whole_number(threads, "threads", 1)
 
     def __call__(self, uris: Sequence[str | None]) -> list[Pixels | None]:
         """The images, in the order of the uris."""
@@ -132,7 +134,10 @@ def sources_of(
         raise InvalidArgumentError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
     allowed = tuple(scheme.lower() for scheme in schemes)
     folder = None if root is None else Path(root)
-    return Sources(allowed, folder, max_bytes, timeout, private_addresses)
+    if type(private_addresses) is not bool:
+        raise InvalidTypeError(f"private_addresses is {quote(private_addresses)}, expected a bool")
+    most, patience = whole_number(max_bytes, "max_bytes", 1), seconds(timeout, "timeout")
+    return Sources(allowed, folder, most, patience, private_addresses)
 
 
 def loaded_all(
@@ -290,7 +295,8 @@ class TextLoader:
             raise InvalidArgumentError(
                 f"encoding is {encoding!r}, which Python doesn't know"
             ) from None
-        self._encoding, self.on_error, self._threads = encoding, on_error, max(1, threads)
+        self._encoding, self.on_error = encoding, on_error
+        self._threads = whole_number(threads, "threads", 1)
 
     def __call__(self, uris: Sequence[str | None]) -> list[str | None]:
         """The texts, in the order of the uris."""

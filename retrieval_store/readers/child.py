@@ -181,7 +181,9 @@ def _limit(memory: int) -> None:
 _REFUSED = (
     "socket.", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork",
     "os.spawn", "os.startfile", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link",
-    "os.symlink", "os.truncate", "os.kill", "urllib.", "ftplib.", "smtplib.", "shutil.",
+    "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.chflags", "os.utime", "os.setxattr",
+    "os.removexattr", "os.kill", "urllib.", "ftplib.", "smtplib.", "shutil.", "sqlite3.", "syslog.",
+    "webbrowser.", "pty.", "resource.",
 )  # fmt: skip
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

@@ -35,6 +35,8 @@ from retrieval_store.errors import (
     ClusterTimeoutError,
     InvalidArgumentError,
     InvalidTypeError,
+    RequestStoppedError,
+    RequestTimeoutError,
     RetrievalStoreError,
     UnavailableError,
 )
@@ -52,7 +54,7 @@ from retrieval_store.protocol.methods import OURS, ROOT, Method, decode_error
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 _log = log_of("server")
-# Statuses which mean that the request was not started.
+# Statuses which mean, without an error of ours, that the request was not started.
 _NOT_BEGUN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 # Statuses that only a proxy sends; it may have forwarded the request.
 _PROXY_STATUSES = (
@@ -162,10 +164,12 @@ def error_answer(
     if status == HTTPStatus.UNAUTHORIZED:
         message = f"the server {place} wants a key, or another one: give it as api_key= of Client"
         return AttemptFailure(AccessDeniedError(message), again=False, begun=False)
+    error = decode_error(answer)
+    if isinstance(error, RequestTimeoutError | RequestStoppedError):
+        return AttemptFailure(error, again=False, begun=True)
     if status in _NOT_BEGUN:
         message = f"the server {place} is busy; {doing} wasn't begun"
         return AttemptFailure(UnavailableError(message), True, begun=False, pause=_seconds(headers))
-    error = decode_error(answer)
     if isinstance(error, ClientClosedError):  # of the store, which is closed with its server
         message = f"the server {place} is ending"
         return AttemptFailure(UnavailableError(message), again=True, begun=False)

@@ -28,6 +28,7 @@ from retrieval_store.server.auth import (
     Gate,
     RpcListening,
     ServerSettings,
+    check_cors,
     checked_keys,
     checked_names,
 )
@@ -85,7 +86,8 @@ def app(
     store: the path of a directory, which is made if it doesn't exist; ":memory:"; or a client of
     this package, which the caller closes. api_keys: a request needs one of these;
     read_only_api_keys: keys that may only read; without any key the application answers only to
-    loopback's host names and those in allow_hosts. cors: origins whose pages may send requests.
+    loopback's host names and those in allow_hosts. cors: origins whose pages may send requests;
+    "*", all pages, goes with keys alone.
     read_only: refuse all writes. trust: allow embedding functions that reach hosts and files;
     image_root: the folder that may hold the images that requests name; durability: as for `Client`.
 
@@ -102,6 +104,7 @@ def app(
         image_root=None if image_root is None else path_of(image_root, "image_root"),
         durability=durability,
     )
+    check_cors(settings.cors, settings.has_keys)
     return Application(store, settings)
 
 

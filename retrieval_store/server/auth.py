@@ -187,6 +187,18 @@ def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
     )
 
 
+def check_cors(cors: Iterable[str], has_keys: bool, no_auth: bool = False) -> None:
+    """Raise InvalidArgumentError where any page in a browser would reach a store that needs no
+    key: by "*", or by "null", the origin of pages that have none."""
+    open_to_all = [one for one in cors if one in ("*", "null")]
+    if open_to_all and not (has_keys or no_auth):
+        raise InvalidArgumentError(
+            f"cors has {open_to_all[0]!r}, by which every page that a browser shows may read and "
+            "write, and there is no key: name the origins of your pages, or set a key "
+            f"({KEY_VARIABLES[0]}, --api-key-file, api_keys=), or say --no-auth"
+        )
+
+
 NO_KEY = "Must provide an API key or an Authorization bearer token"
 WRONG_KEY = "Invalid API key or JWT"
 NO_ACCESS = "Forbidden: Global manage access is required"

@@ -11,6 +11,7 @@ coloured by what they hold; `place` says where other records would lie in it.
 
 import io
 import math
+import threading
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +26,9 @@ from retrieval_store.api.arguments import filter_of, metadata_key
 from retrieval_store.api.embedding_functions import may_be_made
 from retrieval_store.api.write import texts_cut
 from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import places_of
+from retrieval_store.base.platform import at_fork
 from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.errors import (
     DataLoaderError,
@@ -373,12 +376,48 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
 
 
 MAX_PDF = 50_000_000  # bytes
+
+
 DRAWS = "retrieval_store.readers.documents:draw_page"
+KEPT_FOR = 20.0  # seconds after the last picture
+
+
+class PageDrawer:
+    """Draws pages of PDFs in a process with limits, which is kept for the next ones, as of a list
+    of hits, and ended when none has come for a while."""
+
+    def __init__(self) -> None:
+        self._process = ReaderProcess()
+        self._lock = Lock()
+        self._end: threading.Timer | None = None
+
+    def draw(self, data: bytes, page: int, size: int) -> bytes:
+        """A PNG of a page of the PDF, of at most so many pixels each way; DataLoaderError where it
+        can't be drawn."""
+        with self._lock:
+            if self._end is not None:
+                self._end.cancel()
+            try:
+                drawn = self._process.read(DRAWS, data, f"{page} {size}")
+            finally:
+                self._end = threading.Timer(KEPT_FOR, self.close)
+                self._end.daemon = True
+                self._end.start()
+        return b64decode(drawn.sections[0].text)
+
+    def close(self) -> None:
+        """End the process, if there is one; the next page starts another."""
+        with self._lock:
+            self._process.close()
+
+
+_drawer = PageDrawer()
+# The pipes to the process are those of the parent.
+at_fork(after_in_child=lambda: globals().update(_drawer=PageDrawer()))
 
 
 def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
-    """The picture of the page that a passage is on, of a PDF below the folder that is given. It is
-    drawn in a process with limits."""
+    """The picture of the page that a passage is on, of a PDF below the folder that is given."""
     path, page = metadata.get("path"), metadata.get("page")
     if not isinstance(path, str) or not path.lower().endswith(".pdf") or not isinstance(page, int):
         raise NotFoundError("the record has no uri, and is no passage of a page")
@@ -386,8 +425,7 @@ def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
         data = Sources((), root, MAX_PDF).read_below(path)
-        with ReaderProcess() as process:
-            return b64decode(process.read(DRAWS, data, f"{page} {size}").sections[0].text)
+        return _drawer.draw(data, page, size)
     except DataLoaderError:  # whose message names the folder, which isn't for others to know
         raise NotFoundError("the page can't be shown as a picture") from None
 

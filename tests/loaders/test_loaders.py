@@ -531,3 +531,20 @@ def test_relative_paths_are_looked_for_below_root_and_then_here(tmp_path, monkey
     (root / "link.txt").symlink_to(tmp_path / "out.txt")
     with pytest.raises(DataLoaderError, match="outside of root"):
         load(["link.txt"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_bytes": 0}, {"max_bytes": "1"}, {"timeout": -1}, {"timeout": "1"},
+        {"timeout": float("nan")}, {"timeout": float("inf")}, {"threads": 0}, {"threads": 2.5},
+        {"private_addresses": "no"}, {"on_error": "pass"}, {"schemes": "https"},
+    ],
+)  # fmt: skip
+def test_limits_that_are_none_are_refused(wrong):
+    (name,) = wrong
+    for loader in (ImageLoader, TextLoader):
+        with pytest.raises(InvalidArgumentError, match=f"{name} is "):
+            loader(**wrong)
+    with pytest.raises(InvalidArgumentError, match="max_pixels is 0"):
+        ImageLoader(max_pixels=0)

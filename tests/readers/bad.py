@@ -3,6 +3,7 @@
 import ctypes
 import os
 import socket
+import sqlite3
 import subprocess
 import time
 
@@ -65,6 +66,26 @@ def writes_low(data, name):
 
 def removes(data, name):
     os.unlink(data.decode())
+
+
+def changes_mode(data, name):
+    os.chmod(data.decode(), 0o777)
+
+
+def changes_owner(data, name):
+    os.chown(data.decode(), 1, 1)
+
+
+def changes_times(data, name):
+    os.utime(data.decode(), (1, 1))
+
+
+def sets_attribute(data, name):
+    os.setxattr(data.decode(), "user.x", b"y")
+
+
+def makes_database(data, name):
+    sqlite3.connect(data.decode() + ".sqlite").execute("CREATE TABLE t (x)")
 
 
 def returns_odd(data, name):

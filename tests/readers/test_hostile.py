@@ -68,6 +68,7 @@ def test_a_reader_reaches_nothing(process, tmp_path):
         port = str(server.getsockname()[1]).encode()
         mine = tmp_path / "mine"
         mine.write_text("mine")
+        before = mine.stat()
         target = os.fsencode(tmp_path / "made")
         for what, data in (
             ("connects", port),
@@ -77,6 +78,11 @@ def test_a_reader_reaches_nothing(process, tmp_path):
             ("writes", target),
             ("writes_low", target),
             ("removes", os.fsencode(mine)),
+            ("changes_mode", os.fsencode(mine)),
+            ("changes_owner", os.fsencode(mine)),
+            ("changes_times", os.fsencode(mine)),
+            ("makes_database", target),
+            *([("sets_attribute", os.fsencode(mine))] if LINUX else []),
         ):
             with pytest.raises(DataLoaderError, match="a reader of files may not"):
                 process.read(f"tests.readers.bad:{what}", data, "a")
@@ -84,6 +90,8 @@ def test_a_reader_reaches_nothing(process, tmp_path):
         with pytest.raises(TimeoutError):
             server.accept()
     assert [one.name for one in tmp_path.iterdir()] == ["mine"]
+    after = mine.stat()
+    assert (after.st_mode, after.st_mtime) == (before.st_mode, before.st_mtime)
 
 
 def test_a_text_that_is_no_unicode_is_made_so(process):

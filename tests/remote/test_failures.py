@@ -20,6 +20,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
     NotFoundError,
     ReadOnlyError,
+    RequestTimeoutError,
     StorageError,
     UnavailableError,
 )
@@ -181,6 +182,10 @@ class Cutting(socketserver.BaseRequestHandler):
             self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc")
         elif self.server.way == "gateway":
             self.request.sendall(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
+        elif self.server.way == "given up":
+            body = b'{"error": "RequestTimeoutError", "message": "it took too long"}'
+            head = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: %d\r\n\r\n" % len(body)
+            self.request.sendall(head + body)
         elif self.server.way == "proxy":
             self.request.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nwhat?")
 
@@ -206,6 +211,7 @@ def cutting(way):
         ("slow", ClusterTimeoutError, "didn't finish .* in time", False),
         ("garbled", ClusterError, "can't be understood", False),
         ("proxy", ClusterError, "answers 404", False),
+        ("given up", RequestTimeoutError, "it took too long", False),
     ],
 )
 def test_what_goes_wrong_with_an_answer_is_told(way, error, said, again):

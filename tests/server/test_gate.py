@@ -301,8 +301,6 @@ def test_what_a_browser_sends_for_its_user_or_an_allowed_page_is_answered(unlock
     headers = {"sec_fetch_site": "cross-site", "origin": "https://page.example"}
     assert unlocked("PUT", "/collections/c", NEW, **headers).status == 200
     assert unlocked("GET", "/collections/c", sec_fetch_site="cross-site").status == 403
-    with asking(cors=["*"]) as ask:
-        assert ask("GET", "/collections", sec_fetch_site="cross-site").status == 200
     with asking(api_keys=[FULL]) as ask:
         assert ask("GET", "/collections", sec_fetch_site="cross-site", api_key=FULL).status == 200
 
@@ -374,11 +372,23 @@ def test_each_header_of_an_answer_stands_there_once():
             assert len(names) == len(set(names))
 
 
-def test_any_origin_may_be_allowed():
-    with asking(cors=["*"]) as ask:
-        answer = ask("GET", "/collections", origin="https://a.example")
+def test_any_origin_may_be_allowed_where_there_are_keys():
+    with asking(cors=["*"], api_keys=[FULL]) as ask:
+        answer = ask("GET", "/collections", origin="https://a.example", api_key=FULL)
         assert answer.status == 200
         assert answer.headers["access-control-allow-origin"] == "https://a.example"
+
+
+@pytest.mark.parametrize("origin", ["*", "null"])
+def test_a_store_without_keys_is_not_opened_to_every_page(tmp_path, monkeypatch, origin):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InvalidArgumentError, match="every page that a browser shows may read"):
+        app(tmp_path / "store", cors=["https://a.example", origin])
+    done = run("serve", "store", "--cors", origin, "--port", "0", cwd=tmp_path)
+    assert done.returncode == 2 and b"--no-auth" in done.stderr
+    assert not (tmp_path / "store").exists()
+    app(tmp_path / "store", cors=[origin], read_only_api_keys=["look"]).close()
 
 
 # How keys are given

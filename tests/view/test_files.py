@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import subprocess
 
 import pytest
 from PIL import Image
@@ -64,6 +65,17 @@ def test_the_page_of_a_passage_is_drawn(made):
     views, collection = made
     assert drawn(views, collection, "views.pdf#1").size == (150, 200)
     assert drawn(views, collection, "views.pdf#1", 1024).size == (768, 1024)
+
+
+def test_pages_are_drawn_by_one_process(made, monkeypatch):
+    views, collection = made
+    begun, popen = [], subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *given, **how: begun.append(given) or popen(*given, **how)
+    )
+    for place in (0, 1, 2, 0):
+        drawn(views, collection, f"views.pdf#{place}")
+    assert len(begun) <= 1
 
 
 @pytest.mark.parametrize(

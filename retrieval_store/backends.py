@@ -2,7 +2,8 @@
 
 There are three: the engine in this process, on disk or in memory; a store of our engine that a
 server serves; and a Qdrant cluster. None knows of the others; what they have in common is
-`query.protocols`, and only here is one of them chosen.
+`query.protocols`, and only here is one of them chosen. What fronts have to know of the engine's
+files is here, too: where snapshots lie, private folders, and errors of the system as ours.
 """
 
 import os
@@ -20,8 +21,9 @@ from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import is_unicode
 from retrieval_store.engine import store
+from retrieval_store.engine.sqlite import translate_errors
 from retrieval_store.engine.state.caches import BUDGET
-from retrieval_store.engine.storage.files import CATALOG_NAME
+from retrieval_store.engine.storage.files import CATALOG_NAME, SNAPSHOTS, private_folder
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import (
     ClientClosedError,
@@ -38,6 +40,25 @@ if TYPE_CHECKING:
         PointsBackend,
     )
     from retrieval_store.remote.connection import Address
+
+__all__ = [
+    "SNAPSHOTS",
+    "Session",
+    "StoredCollection",
+    "blocking_client",
+    "cluster_at",
+    "cluster_of",
+    "elsewhere",
+    "embedded_store",
+    "in_memory",
+    "open_path",
+    "open_url_later",
+    "private_folder",
+    "restore",
+    "set_memory_budget",
+    "snapshot",
+    "translate_errors",
+]
 
 _log = log_of("store")
 

@@ -611,8 +611,8 @@ def _tell_of_unused(record: CollectionRecord, use: _Using) -> None:
 
 
 def _function_of(given: "Embeds | str | Default | None") -> "Embeds | Default | None":
-    """What is given as an embedding function, callable; see `embedding.function_of`. For the usual
-    one, or none, nothing is loaded."""
+    """What is given as an embedding function, callable; see `embedding_functions.function_of`. For
+    the usual one, or none, nothing is loaded."""
     if given is None or isinstance(given, Default):
         return given
     from retrieval_store.api.embedding_functions import function_of

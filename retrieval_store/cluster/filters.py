@@ -8,8 +8,8 @@ The points that come back are then checked here (`filters.leaves.fulfils`). A co
 whose index doesn't serve it (`schema.PayloadIndexes`) is left out likewise.
 
 A server in strict mode has `StrictLimits`. A filter with more conditions than it takes, or more
-values in one, is replaced by one that says less (`within`): a necessary condition stays necessary,
-and what is left out is checked here, like all else that comes back.
+values in one, is replaced by one that says less (`condition_within_limits`): a necessary condition
+stays necessary, and what is left out is checked here, like all else that comes back.
 """
 
 import math

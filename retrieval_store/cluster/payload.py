@@ -1,8 +1,8 @@
 """Points as Qdrant stores them: ids as UUIDs, and all but the vectors in one payload.
 
 Metadata is the payload itself, so that others who read the collection find its keys where they
-expect them, with numbers rounded a little where Qdrant would (`kept`). Everything else stands
-beside it under reserved keys.
+expect them, with numbers rounded a little where Qdrant would (`encode_value`). Everything else
+stands beside it under reserved keys.
 
 Numbers are rounded since Qdrant stores payloads as JSON, and reads a number back by one product or
 quotient of float64. Of an integer below 2**53 and a power of ten up to 22 that is exact; a number

@@ -38,7 +38,7 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
     model_name: one of those that fastembed lists, which it may have to download;
     specific_model_path: a directory with the model's files, from which it is loaded instead;
     query_prefix, document_prefix: what is put before queries and documents. None: what the model's
-    makers say, for families that are known (`embeddings.arguments`), else nothing; "" nothing.
+    makers say, for families that are known (`prefixes`), else nothing; "" nothing.
     cache_dir, where downloads lie, threads, providers of onnxruntime, batch_size: where and how it
     runs; they aren't remembered by collections. Of a text as many tokens count as the model takes
     in. Raises MissingDependencyError at the first use without the package, and

@@ -30,7 +30,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
 
     model: its name there; `ollama pull` fetches it. query_prefix, document_prefix: what is put
     before queries and documents. None: what the model's makers say, for families that are known
-    (`embeddings.arguments`), else nothing; "" nothing. dimensions: how many numbers, where the
+    (`prefixes`), else nothing; "" nothing. dimensions: how many numbers, where the
     model can choose. batch_size, timeout in seconds, in which Ollama may first have to load the
     model, retries: how it is asked; they aren't remembered by collections. Of a text as many tokens
     count as the model takes in (`max_tokens`). Raises EmbeddingFunctionError when Ollama isn't

@@ -1,7 +1,7 @@
 """Questions with the ids that they should find, and the figures of an evaluation.
 
-`questions_of` reads questions from a file of JSON lines, or from Python. `measured` computes how
-good the hits of each question are: recall@k, MRR@k and nDCG@k.
+`questions_of` reads questions from a file of JSON lines, or from Python. `measure_questions`
+computes how good the hits of each question are: recall@k, MRR@k and nDCG@k.
 
 - recall: Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008, chapter 8.
 - MRR: Voorhees, The TREC-8 Question Answering Track Report, 1999.

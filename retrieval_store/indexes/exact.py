@@ -321,7 +321,7 @@ class FloatPass:
 
     def _by_pass(self, query: Matrix, matrix: Stored) -> Nearest | None:
         """None where errors can't be bounded, or where there would be more candidates than one in
-        MOST_SHARE, so that the pass saves too little."""
+        MAX_SHARE, so that the pass saves too little."""
         compiled = kernel()
         assert compiled is not None
         sought = ScanBuffers.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)

@@ -4,10 +4,10 @@ hnswlib is compiled where it is installed, so it is an extra, imported when the 
 without it settings are checked all the same, and stored.
 
 hnswlib trusts its files: a link that leads outside sends it to memory that isn't its own. So
-`_read` reads them, refuses what no graph of ours can contain, and hands the rest to hnswlib as it
-takes graphs from pickles. That keeps other threads from the interpreter for a third to half as long
-as its own way to load: 115 ms of 315 for 188 MB (300,000 vectors of 128 dimensions), 32 of 68 for
-55 MB. Saving isn't done so: of these graphs `save_index` takes 46 and 14 ms, what goes into a
+`_read_file` reads them, refuses what no graph of ours can contain, and hands the rest to hnswlib as
+it takes graphs from pickles. That keeps other threads from the interpreter for a third to half as
+long as its own way to load: 115 ms of 315 for 188 MB (300,000 vectors of 128 dimensions), 32 of 68
+for 55 MB. Saving isn't done so: of these graphs `save_index` takes 46 and 14 ms, what goes into a
 pickle 400 and 40.
 """
 

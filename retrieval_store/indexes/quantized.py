@@ -49,7 +49,7 @@ that is multiplied with y, p̂ what its digits stand for; u = 2⁻²⁴.
 The pass is compiled (`native/scan_body.h`; `rs_turn` in `native/codes.c` computes the four factors
 for a query). The query is rotated as the rows were and becomes digits from -127 to 127, so p̂·ŷ is
 a sum of integers, without rounding, times two scales. All other roundings are covered as follows;
-numbers in parentheses count roundings, each of relative size u (in float64 2⁻⁵³, in `constant`):
+numbers in parentheses count roundings, each of relative size u (in float64 2⁻⁵³, in the constant):
 
 - In r, from coding the row: t is exact, since y is what is left after t was rounded. Normalizing
   y / |y| in float32 (1), the rotation (68, counted in `native/codes.c`), the difference of numbers

@@ -2,7 +2,7 @@
 
 Payloads have three forms: as they are written, as they are shown, and as edits change them.
 Documents and uris, which `Collection` keeps beside the payload, show as two keys of it, in reading
-and in writing. `made` makes instances of qdrant-client's models from values that need no
+and in writing. `make_model` makes instances of qdrant-client's models from values that need no
 validation.
 """
 

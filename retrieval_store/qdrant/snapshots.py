@@ -17,8 +17,8 @@ from urllib.parse import quote, unquote, urlparse
 
 from qdrant_client import models
 
+from retrieval_store.backends import SNAPSHOTS
 from retrieval_store.base.system import digest_of
-from retrieval_store.engine.storage.files import SNAPSHOTS
 from retrieval_store.errors import StorageError
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import not_found, wrong

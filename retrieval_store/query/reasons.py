@@ -94,8 +94,8 @@ def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Co
     if condition.kind == "one":
         return [condition]
     found = [one for term in condition.terms for one in failing(term, holds)]
-    # A condition "at least n of these" may have no single failing term; and if more than MOST_TOLD
-    # terms fail, the condition as a whole is clearer than their list.
+    # A condition "at least n of these" may have no single failing term; and if more than
+    # MAX_CONDITIONS_TOLD terms fail, the condition as a whole is clearer than their list.
     return found if 0 < len(found) <= MAX_CONDITIONS_TOLD else [condition]
 
 
@@ -107,7 +107,7 @@ def limit_parts(conditions: Sequence[Condition], most: int) -> tuple[Condition, 
 
 
 def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
-    """The expressions of `every` condition, in its order."""
+    """The expressions of all conditions and of their parts, in the order of `walk_conditions`."""
     return tuple(one.expression for one in walk_conditions(conditions))
 
 

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import orjson
 
+from retrieval_store.backends import translate_errors
 from retrieval_store.base.budget import (
     Budget,
     LargeRequestError,
@@ -33,7 +34,6 @@ from retrieval_store.base.budget import (
 )
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import give_back_memory
-from retrieval_store.engine.sqlite import translate_errors
 from retrieval_store.errors import ClientClosedError
 from retrieval_store.qdrant.errors import Refused, wrong
 

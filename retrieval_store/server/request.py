@@ -19,11 +19,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
-from retrieval_store.backends import Session, embedded_store
+from retrieval_store.backends import SNAPSHOTS, Session, embedded_store, private_folder
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import INT_MAX
-from retrieval_store.engine.storage.files import SNAPSHOTS, private_folder
 from retrieval_store.errors import RetrievalStoreError, StorageError
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.embedded import Embedded

@@ -181,7 +181,7 @@ def _rows_written_since(then: State, now: State, old: SpaceState | None, new: Sp
 
 
 def _copies_lost_since(then: State, now: State, old: SpaceState, new: SpaceState) -> Ints:
-    """The slots that `_copied` has given to points which are still there, but have lost their
+    """The slots that `_copy_space` has given to points which are still there, but have lost their
     vectors since."""
     copied = np.flatnonzero(old.slot_of_row.whole() >= 0)
     rows = rows_of(now.pks, then.pks[copied])

@@ -630,8 +630,7 @@ class LabelsAt:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """Labels for `BestOfEach`: the whole value that `value_at` finds at a path, made hashable by
-    `kind_of`."""
+    """Labels for `BestOfEach`: the whole value at a path, made hashable by `kind_of`."""
 
     path: PayloadPath
 

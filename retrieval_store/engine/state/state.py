@@ -219,7 +219,7 @@ def without_points(head: CollectionHead) -> State:
 def advance(
     state: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep:
-    """The step to the state at `head` from an earlier one; loads the state anew where `followed`
+    """The step to the state at `head` from an earlier one; loads the state anew where `follow_log`
     can't or shouldn't make it."""
     step = follow_log(state, connection, head, open_vectors)
     return load(connection, head, open_vectors) if step is None else step

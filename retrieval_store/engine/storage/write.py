@@ -168,7 +168,7 @@ def encode_item(item: NonDenseVector) -> bytes:
 
 
 def decode_item(blob: bytes, space: Space) -> NonDenseVector:
-    """The inverse of `encoded`."""
+    """The inverse of `encode_item`."""
     if space.kind == "sparse":
         half = len(blob) // 8
         return SparseVector(

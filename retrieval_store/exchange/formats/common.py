@@ -82,7 +82,7 @@ class FileColumns:
 
     def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
         """The meaning of each column of a table; InvalidArgumentError for a repeated column, and
-        for more than MOST_COLUMNS."""
+        for more than MAX_COLUMNS."""
         if len(names) > MAX_COLUMNS:
             raise InvalidArgumentError(
                 f"{name} has {len(names):,} columns, expected {MAX_COLUMNS:,} at most"

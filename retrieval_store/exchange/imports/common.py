@@ -1,9 +1,9 @@
 """What all imports share: private copies, and the making and filling of collections.
 
-`copied` copies the directory of another program, since opening it may write to it, and it isn't
-ours. `Making` makes collections that get their names when an import has ended well, and are gone
-when it hasn't. `Filling` adds the records; those that can't be stored are counted, with the reason
-(`Leftovers`).
+`private_copy` copies the directory of another program, since opening it may write to it, and it
+isn't ours. `Making` makes collections that get their names when an import has ended well, and are
+gone when it hasn't. `Filling` adds the records; those that can't be stored are counted, with the
+reason (`Leftovers`).
 """
 
 import os

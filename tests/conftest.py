@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -119,6 +120,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         minilm.install()
 
 
+_NO_PARAMETERS = SimpleNamespace(params={})
 SLOW_KINDS = ("property", "models", "kills", "slow")
 
 
@@ -139,6 +141,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("property")
+        for kind in getattr(item, "callspec", _NO_PARAMETERS).params.values():
+            if isinstance(kind, str) and kind in ("memory", "disk", "served", "cluster"):
+                item.add_marker("in_memory" if kind == "memory" else "elsewhere")
     items.sort(key=lambda item: any(map(item.get_closest_marker, SLOW_KINDS)))
 
 

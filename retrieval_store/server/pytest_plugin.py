@@ -1,5 +1,5 @@
-"""Fixtures for pytest, which finds them by an entry point. Until one is used nothing of a server is
-loaded.
+"""Fixtures for pytest, for those who name them: `pytest_plugins = [__name__]` with the name of this
+module. Until one is used nothing of a server is loaded.
 """
 
 from collections.abc import Iterator

@@ -161,6 +161,7 @@ def test_clients_are_made_with_the_same_arguments():
         assert parameters == dict(inspect.signature(theirs).parameters)
 
 
+@pytest.mark.elsewhere
 @only(*HERE, *ELSEWHERE)
 async def test_a_collection_answers_as_the_other_does(place):
     async with place.both() as (client, other):
@@ -210,6 +211,7 @@ async def test_a_collection_answers_as_the_other_does(place):
             await things.count()
 
 
+@pytest.mark.elsewhere
 @only(*HERE, "served", "cluster")
 async def test_a_client_answers_as_the_other_does(place, tmp_path):
     async with place.both(allow_reset=True) as (client, other):

@@ -119,6 +119,7 @@ def test_a_process_may_fork_meanwhile(tmp_path):
         assert before + [one["id"] for one in rows] == [f"p{i}" for i in range(COUNT)]
 
 
+@pytest.mark.elsewhere
 @pytest.mark.embedded
 def test_records_go_from_one_collection_to_another(things, client):
     copy = client.create_collection("copy", embedding_function=None)

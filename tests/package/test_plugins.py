@@ -163,6 +163,6 @@ def test_a_class_that_its_package_exports_elsewhere_is_known_by_name(monkeypatch
 def test_the_docs_name_every_group():
     page = (ROOT / "docs" / "plugins.md").read_text()
     groups = {entry.group for entry in distribution(plugins.OURS).entry_points}
-    groups -= {"console_scripts", "pytest11"}  # a program, and fixtures of pytest's
+    groups -= {"console_scripts"}  # a program
     assert groups == set(plugins.GROUPS)
     assert all(group in page for group in groups)

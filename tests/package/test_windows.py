@@ -56,6 +56,7 @@ with QdrantClient(":memory:") as client:
     assert run(code).split("\n")[:4] == ["[['a']]", "[['b']]", "1 1", "3.0"]
 
 
+@pytest.mark.elsewhere
 @pytest.mark.parametrize("setting", [{}, {"RETRIEVAL_STORE_WINDOWS": "yes"}], ids=["none", "other"])
 def test_stores_on_disk_are_refused_and_the_refusal_names_the_setting(tmp_path, setting):
     code = """
@@ -73,6 +74,7 @@ print(os.listdir(sys.argv[1]))
     assert "nobody has run them" in first and "may be lost" in first
 
 
+@pytest.mark.elsewhere
 def test_stores_on_disk_can_be_tried(tmp_path):
     code = """
 from retrieval_store.base import system

@@ -31,6 +31,8 @@ TEXTS = {
     "A recipe for onion soup.": "food",
 }
 
+pytest_plugins = ["retrieval_store.server.pytest_plugin"]
+
 
 class Words(Embeddings):
     def __init__(self):

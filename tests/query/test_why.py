@@ -348,6 +348,7 @@ def test_a_record_behind_what_each_side_was_asked_for_is_told(populated):
     assert "larger depth" in reason.advice[0]
 
 
+@pytest.mark.elsewhere
 def test_a_server_bounds_what_it_is_asked(served):
     collection = served.create_collection("bounded", embedding_function=None)
     collection.add(["a", "b"], [[1, 0], [0, 1]])

@@ -1,4 +1,4 @@
-"""The fixture that any project's tests find once the package is installed."""
+"""The fixture that a project's tests have once they name our plugin."""
 
 import os
 import subprocess
@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, ROOT
 
+PLUGINS = 'pytest_plugins = ["retrieval_store.server.pytest_plugin"]\n'
 LOADED = """
 import sys
 
@@ -33,11 +34,10 @@ def test_another(qdrant_url):  # finds nothing of the first
 
 
 def ran(folder, *words):
-    """What pytest prints of the tests of a folder, with no plugin but ours."""
+    """What pytest prints of the tests of a folder, with no plugin but those that they name."""
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    ours = ["-p", "retrieval_store.server.pytest_plugin", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-s", *ours, *words, "."],
+        [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *words, "."],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -50,7 +50,7 @@ def ran(folder, *words):
 
 @pytest.mark.in_turn(3)
 def test_nothing_of_a_server_is_loaded_until_the_fixture_is_used(tmp_path):
-    (tmp_path / "conftest.py").write_text(LOADED)
+    (tmp_path / "conftest.py").write_text(PLUGINS + LOADED)
     (tmp_path / "test_own.py").write_text("def test_nothing():\n    pass\n" + USED)
     assert "loaded: []" in ran(tmp_path, "--co")
     assert "loaded: []" in ran(tmp_path, "-k", "nothing")
@@ -59,12 +59,23 @@ def test_nothing_of_a_server_is_loaded_until_the_fixture_is_used(tmp_path):
 
 @pytest.mark.in_turn(3)
 def test_each_test_has_a_server_without_collections(tmp_path):
+    (tmp_path / "conftest.py").write_text(PLUGINS)
     (tmp_path / "test_own.py").write_text(USED)
     assert "2 passed" in ran(tmp_path)
 
 
-def test_pytest_finds_it_by_its_entry_point():
-    from importlib.metadata import entry_points
+def test_nothing_of_ours_is_loaded_in_the_tests_of_others(tmp_path):
+    says = """
+import sys
 
-    (found,) = entry_points(group="pytest11", name="retrieval_store")
-    assert found.value == "retrieval_store.server.pytest_plugin"
+def pytest_sessionfinish():
+    print("ours:", [name for name in sys.modules if name.startswith("retrieval_store")])
+"""
+    (tmp_path / "conftest.py").write_text(says)
+    (tmp_path / "test_own.py").write_text("def test_nothing():\n    pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert "ours: []" in done.stdout
+    assert "pytest11" not in (ROOT / "pyproject.toml").read_text()

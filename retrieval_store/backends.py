@@ -168,7 +168,8 @@ def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Ses
     it is to be read only, or `create` is False. rebuild: without the derived files, which are
     forgotten; where nothing can be written, they aren't used."""
     refuse_untried()
-    _refuse_odd_bytes(path)
+    if mode != "read-only":  # which is possible
+        _refuse_odd_bytes(path)
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)
     ignored = rebuild and mode == "read-only"

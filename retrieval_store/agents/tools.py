@@ -31,13 +31,13 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
+from retrieval_store.readers.passages import without_keys_of_sync
 
 _log = log_of("agents")
 Schema: TypeAlias = Mapping[str, Any]
 NEW = "notes"  # the collection that is made where a store has none, and none is named
 WRITTEN, FORGOTTEN = "written_at", "forget_after"  # metadata of what a tool added
 OF_NODES = "_node"  # begins the keys of what LlamaIndex keeps of a node
-SYNCED = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
 LONG = 4_000  # characters of a text, of which a model reads the first ones alone
 DIGITS = 18  # of a number in a string
 SAMPLE = 300  # records that are looked at for keys
@@ -822,11 +822,10 @@ def shown_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | No
     that is kept in step of its files."""
     if metadata is None:
         return None
-    kept = SYNCED if SYNCED[0] in metadata and SYNCED[1] in metadata else ()
     return {
         key: _bounded(value)
-        for key, value in metadata.items()
-        if key not in kept and not key.startswith(OF_NODES)
+        for key, value in without_keys_of_sync(metadata).items()
+        if not key.startswith(OF_NODES)
     }
 
 

@@ -425,15 +425,19 @@ def _plain(value: Any) -> Any:
 
 
 def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
+    """Records as JSON, with all that is in them; else hits with a document as a few lines each, and
+    others as a table, without what a sync or LlamaIndex keeps in metadata for itself."""
     if as_json:
         for record in records:
             print_json(record)
         return
-    rows = list(records)
+    from retrieval_store.agents.tools import shown_metadata
+
+    rows = [{**row, "metadata": shown_metadata(row.get("metadata"))} for row in records]
     if not rows and sys.stdout.isatty():
         click.echo("no points")
         return
-    if sys.stdout.isatty() and all("score" in row and row.get("document") for row in rows):
+    if rows and all("score" in row and row.get("document") for row in rows):
         _show_passages(rows)
         return
     columns = ("id", *RANKED, *COLUMNS[1:])
@@ -441,23 +445,27 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
     table(filled, [[row.get(name) for name in filled] for row in rows])
 
 
+CITED = ("path", "title", "page", "headings", "place")  # what `cite` says
 LINES, NARROW = 4, 40  # of a document; columns that a terminal has at least
 
 
 def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
-    """Hits for a reader: what each says, before what is known of it."""
-    from retrieval_store.agents.tools import shown_metadata
+    """Hits for a reader: where each is from, what it says, and what else is known of it."""
+    from retrieval_store.readers.passages import cite
 
     width = max(NARROW, shutil.get_terminal_size().columns)
     for i, hit in enumerate(hits):
         ranked = [f"{name} {hit[name]:.4f}" for name in RANKED if hit.get(name) is not None]
         click.echo(click.style(f"{i + 1}. {printable(str(hit['id']))}", bold=True), nl=False)
         click.echo(f"  {', '.join(ranked)}")
+        about = hit["metadata"] or {}
+        if isinstance(about.get("path"), str):
+            click.echo(f"   {printable(cite(about))}")
+            about = {key: one for key, one in about.items() if key not in CITED}
         said = printable(" ".join(hit["document"].split())[: LINES * width])
         lines = textwrap.wrap(said, width - 3, max_lines=LINES, placeholder=" …")
         for line in lines:
             click.echo(f"   {line}")
-        about = shown_metadata(hit.get("metadata"))
         if about:
             click.echo(f"   {shared.format_cell(about)}"[:width])
 

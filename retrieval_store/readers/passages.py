@@ -373,6 +373,17 @@ def _trimmed(text: str, start: int, end: int) -> int:
 _LONGEST_NAME = 120  # characters of a title, and of a heading
 
 
+# What a record of a folder has for the next sync, and for `cite`.
+OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
+
+
+def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata for people: of a record that a sync of a folder has made, without what the sync
+    keeps there for itself."""
+    made = all(key in metadata for key in OF_SYNC[:2])
+    return {key: one for key, one in metadata.items() if not (made and key in OF_SYNC)}
+
+
 def cite(hit: Any) -> str:
     """Where a hit is from, in a line: 'Sailing (guides/sailing.pdf), page 3, Knots > Bowline'.
 

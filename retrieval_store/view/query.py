@@ -332,7 +332,8 @@ def _in_its_file(looked: Looked, shown: Mapping[str, Any]) -> dict[str, Any]:
         return {"cited": None, "around": []}
     ids = ids_around(shown["id"], metadata, PASSAGES_AROUND)
     found = looked.points.get(ids, None, None, 0, SHOWN)
-    beside = [one for one in shown_of(found) if is_beside(one["metadata"] or {}, metadata)]
+    records = shown_of(found, SHOWN_IN_LISTS)
+    beside = [one for one in records if is_beside(one["metadata"] or {}, metadata)]
     beside.sort(key=lambda one: ids.index(one["id"]))
     return {"cited": cite(metadata), "around": beside}
 

@@ -52,6 +52,7 @@ from retrieval_store.query.types import (
     uses_clusters,
 )
 from retrieval_store.readers.child import ReaderProcess
+from retrieval_store.readers.passages import without_keys_of_sync
 from retrieval_store.view.checks import key_of
 from retrieval_store.view.live import Looked, Views, spec_of
 
@@ -248,11 +249,20 @@ def records(
     else:
         path = (metadata_key(order_by, "order_by"),)
         found = points.in_order(path, expression, limit + 1, offset, descending, SHOWN)
-    return {"records": shown_of(found)[:limit], "more": len(found.ids) > limit}
+    return {"records": listed(found)[:limit], "more": len(found.ids) > limit}
 
 
-def shown_of(points: Points, most: int = SHOWN_IN_LISTS) -> list[dict[str, Any]]:
-    """Records as lists show them, with the first characters of their documents."""
+def listed(points: Points) -> list[dict[str, Any]]:
+    """Records as lists show them, with the first characters of their documents, and without what a
+    sync of a folder keeps in their metadata for itself."""
+    shown = shown_of(points, SHOWN_IN_LISTS)
+    for one in shown:
+        one["metadata"] = one["metadata"] and without_keys_of_sync(one["metadata"])
+    return shown
+
+
+def shown_of(points: Points, most: int) -> list[dict[str, Any]]:
+    """Records with so many characters of their documents."""
     documents = points.documents or [None] * len(points.ids)
     payloads = points.payloads or [None] * len(points.ids)
     uris = points.uris or [None] * len(points.ids)
@@ -272,7 +282,7 @@ def shown_of(points: Points, most: int = SHOWN_IN_LISTS) -> list[dict[str, Any]]
 
 def shown_hits(hits: Hits) -> list[dict[str, Any]]:
     """Hits as lists show them; `query` adds the marks."""
-    shown = shown_of(hits.points)
+    shown = listed(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for one, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
         lacks = distance is None or np.isnan(distance)

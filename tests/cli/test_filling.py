@@ -10,7 +10,7 @@ from PIL import Image
 import retrieval_store
 from retrieval_store import plugins
 from retrieval_store.exchange import add_file, export_arrays, export_parquet
-from tests.cli.terminals import run
+from tests.cli.terminals import on_terminal, run
 from tests.helpers.circumstances import register_only
 from tests.readers.files import PICTURE, pdf
 
@@ -219,7 +219,7 @@ def test_what_is_exported_of_a_collection_in_memory_says_so_too(tmp_path):
     ("name", "text", "words", "said"),
     [
         ("a.csv", ",id,text\n0,a,b\n", (), "column 1 has no name; pandas"),
-        ("a.csv", "id;text\na;b\n", (), "separated by ';', expected ','"),
+        ("a.csv", "id;text\na;b\n", ("--document-column", "body"), "has no column 'body' among"),
         ("a.csv", "id,text\na,b\n", ("--document-column", "body"), "has no column 'body' among"),
         ("a.csv", "id,text\na,b\n", ("--id-column", "key"), "--id-column names that of the ids"),
         (
@@ -381,6 +381,31 @@ def test_pictures_that_the_model_of_a_synchronised_folder_cannot_embed_are_left_
     assert done.returncode == 2 and b"wordllama embeds no images" in done.stderr
     done = run("sync", "fresh", "papers", "nowhere", cwd=folder)
     assert done.returncode == 2 and b"nowhere' isn't there\n" in done.stderr
+
+
+def test_what_is_printed_of_a_synchronised_folder_is_for_people(folder):
+    (folder / "notes").mkdir()
+    (folder / "notes" / "a.md").write_text("# Garden\n\n## Flowers\n\nOf the rose.")
+    with (folder / "notes" / "b.pdf").open("wb") as file:
+        file.write(pdf("The sea.", "The sky.", title="Views"))
+    assert run("sync", "store", "notes", "notes", "--model", "lengths", cwd=folder).returncode == 0
+    own = ("recipe", "hash", "text_hash", "places")
+
+    piped = run("query", "store", "notes", "sky", "-k", "3", "--mode", "text", cwd=folder).stdout
+    first, cited, passage = piped.decode().splitlines()
+    assert first.startswith("1. b.pdf#1  score ")
+    assert cited.strip() == "Views (b.pdf), page 2"
+    assert passage.strip().endswith("The sky.")
+    listing, peeking = ("get", "store", "notes"), ("peek", "store", "notes")
+    for words in (listing, peeking, ("query", "store", "notes", "x")):
+        printed = [run(*words, cwd=folder).stdout.decode()]
+        if words == listing:
+            command = f"retrieval-store {' '.join(words)}"
+            printed.append(on_terminal(command, folder, folder / "bin"))
+        for text in printed:
+            assert "a.md" in text and not any(f'"{key}"' in text for key in own)
+        whole = [json.loads(line) for line in run(*words, "--json", cwd=folder).stdout.splitlines()]
+        assert all({*own} <= {*one["metadata"]} for one in whole)
 
 
 def test_a_synchronised_folder_is_asked_by_words_and_meaning(folder):

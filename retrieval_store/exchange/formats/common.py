@@ -104,12 +104,6 @@ class FileColumns:
 
     def no_ids(self, names: Sequence[str], name: str) -> InvalidArgumentError:
         """The error for a table without ids."""
-        between = next((one for one in ";\t|" if len(names) == 1 and one in names[0]), None)
-        if between is not None:
-            return InvalidArgumentError(
-                f"{name} has one column, {quote(names[0])}; its cells seem to be separated by "
-                f"{between!r}, expected ',', or '\\t' in a file that ends with .tsv"
-            )
         return InvalidArgumentError(
             f"{name} has no column {self.id!r} among {list_ids(names)}; id_column names that of "
             "the ids"

@@ -37,7 +37,7 @@ from retrieval_store.exchange.formats.jsonl import json_of, line_of
 from retrieval_store.exchange.reports import Exported
 
 Reads = Callable[[str], Any]
-DELIMITERS = (";", "\t", "|")  # besides the usual one
+DELIMITERS = (";", "\t", "|", ",")
 _IN_JSON = ("metadata", "embedding", "sparse_embedding")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")

@@ -33,8 +33,9 @@ from langchain_retrieval_store.retriever import (
     RetrievalStoreRetriever,
     as_embeddings,
     as_function,
+    with_search_kwargs,
 )
-from langchain_retrieval_store.searches import Filter, Searches, SearchMode, mode_of
+from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
 from retrieval_store.agents.tools import OfCollection, StoreTools, Tool
 from retrieval_store.api.collection import compare_function, remember_function
@@ -387,22 +388,22 @@ class RetrievalStore(Searches, VectorStore):
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """The best documents by a search type: one of LangChain's, "text", "sparse" or "hybrid"."""
         if search_type in BY_WORDS:
-            return self.similarity_search(query, **{**kwargs, "search_mode": search_type})
+            return self.similarity_search(query, **in_mode(search_type, kwargs))
         _refuse_other_type(search_type)
         return super().search(query, search_type, **kwargs)
 
     async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """`search`, with the embedding's `aembed_query`."""
         if search_type in BY_WORDS:
-            how = {**kwargs, "search_mode": search_type}
-            return await self.asimilarity_search(query, **how)
+            return await self.asimilarity_search(query, **in_mode(search_type, kwargs))
         _refuse_other_type(search_type)
         return await super().asearch(query, search_type, **kwargs)
 
     def as_retriever(self, **kwargs: Any) -> RetrievalStoreRetriever:
         """A retriever over the store. search_type: "similarity" (the default),
         "similarity_score_threshold", "mmr", "text", "sparse" or "hybrid"; search_kwargs: the
-        arguments of the search."""
+        arguments of the search, which may also stand beside it: `as_retriever(k=3, filter=…)`.
+        Raises InvalidTypeError for an argument that the search doesn't take."""
         tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
         return RetrievalStoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
@@ -588,14 +589,17 @@ def _tool_of(tools: StoreTools, tool: Tool) -> BaseTool:
 class RetrievalStoreIndex(DocumentIndex):
     """Documents in a store, to be upserted, read, deleted and retrieved.
 
-    store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which keywords
-    of a call overrule.
+    store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which may also
+    stand beside it, and which keywords of a call overrule.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     store: RetrievalStore
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**with_search_kwargs(type(self), given))
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
         """Add documents, or replace those whose ids exist: all or none."""

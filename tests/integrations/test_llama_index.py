@@ -43,6 +43,7 @@ from retrieval_store.errors import (
     DamagedError,
     InvalidArgumentError,
     InvalidFilterError,
+    InvalidTypeError,
     StorageError,
 )
 
@@ -545,6 +546,8 @@ def test_our_functions_differ_in_llama_indexes_caches_and_leave_the_loop_alone()
     one, two = AsLlamaIndex(Lengths(1)), AsLlamaIndex(Lengths(2))
     assert one.to_dict() != two.to_dict()
     assert one.to_dict() == AsLlamaIndex(Lengths(1)).to_dict()
+    with pytest.raises(InvalidTypeError, match="no argument 'embed_batchsize'; AsLlamaIndex takes"):
+        AsLlamaIndex(Lengths(1), embed_batchsize=3)
 
     async def main():
         return threading.get_ident(), await one.aget_text_embedding_batch(["a"] * 5)

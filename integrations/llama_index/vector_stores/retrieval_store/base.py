@@ -294,11 +294,16 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         other arguments are those of the constructor."""
         places = {"persist_dir": persist_dir, "path": path, "host": host, "url": url}
         address = url_of(host, port, ssl, headers)
-        kwargs = {**arguments_of(places, collection_kwargs), **kwargs}
+        meant = arguments_of(places, collection_kwargs)
+        if twice := meant.keys() & kwargs.keys():
+            raise InvalidArgumentError(
+                f"{min(twice)} is given beside collection_kwargs, which has it"
+            )
         return cls(
             collection_name=collection_name,
             path=persist_dir if path is None else path,
             url=address if url is None else url,
+            **meant,
             **kwargs,
         )
 

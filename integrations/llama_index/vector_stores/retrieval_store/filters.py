@@ -27,7 +27,7 @@ from retrieval_store.filters.expression import (
     TextIn,
     contains,
 )
-from retrieval_store.frameworks.collection import embed_inputs, query_embedded
+from retrieval_store.frameworks.collection import embed_inputs, query_embedded, refuse_unknown
 from retrieval_store.frameworks.filters import Operand, refuse_depth
 
 SINGLE = "one string or number"
@@ -162,13 +162,15 @@ class AsLlamaIndex(BaseEmbedding):
 
     function: any that takes a list of texts and returns a vector for each, or the name of one that
     is registered; its `embed_query`, if it has one, embeds queries. What it raises is raised as it
-    is. Other arguments are the base's; `model_name` is the function's class and settings unless it
-    is given, so that caches tell functions apart. The async methods run on a thread.
+    is. Other arguments are the base's, and InvalidTypeError what it hasn't; `model_name` is the
+    function's class and settings unless it is given, so that caches tell functions apart. The async
+    methods run on a thread.
     """
 
     _function: Any = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
+        refuse_unknown(kwargs, type(self).model_fields, "AsLlamaIndex")
         function = function_of(function, "function") if isinstance(function, str) else function
         kwargs.setdefault("model_name", _describe_function(function))
         super().__init__(**kwargs)

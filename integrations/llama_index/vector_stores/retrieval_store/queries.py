@@ -32,8 +32,8 @@ from retrieval_store.frameworks.collection import (
     checked_model,
     items_of,
     refuse_unknown,
-    search_params_of,
     sparse_of,
+    with_search_params,
 )
 from retrieval_store.frameworks.filters import all_native, diverse
 
@@ -130,11 +130,7 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
     if query.mode != VectorStoreQueryMode.HYBRID:
         _refuse_outside(given, ("fusion",), "hybrid", query.mode)
     how = {name: given[name] for name in SEARCHED if name in given}
-    for name, value in search_params_of(given.get("search_params")).items():
-        if how.setdefault(name, value) != value:
-            raise InvalidArgumentError(
-                f"{name} is {quote(how[name])}, but search_params say {quote(value)}"
-            )
+    how = with_search_params(how, given.get("search_params"))
     ids, documents = ids_of(query.node_ids, "node_ids"), ids_of(query.doc_ids, "doc_ids")
     return VectorStoreOptions(
         {

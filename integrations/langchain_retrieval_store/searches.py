@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from math import inf
+from math import inf, sqrt
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -36,7 +36,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.expression import Expression
 from retrieval_store.frameworks.collection import refuse_unknown, sparse_of, with_search_params
-from retrieval_store.frameworks.filters import diverse, relevance_of
+from retrieval_store.frameworks.filters import diverse
 
 Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
 SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
@@ -214,6 +214,34 @@ def explain(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]
     return collection.explain(**arguments(ask, k, sources, "distances"))
 
 
+def relevance_of(distance: str) -> Callable[[float], float]:
+    """The function that turns distances of this kind into a relevance, 1 best, as LangChain's own
+    helpers for vector stores do, so that a threshold means what it means in other stores: cosine
+    1 - d, squared L2 1 - d / √2, inner product 1 - d, or -d where the product is above 1. Where
+    vectors point away from each other, or lie far apart, it is below 0."""
+    return _RELEVANCE[distance]
+
+
+_ROUNDING = 1e-5  # by which a product of unit vectors may lie above 1
+
+
+def _of_cosine(distance: float) -> float:
+    return 1.0 - max(distance, 0.0)
+
+
+def _of_inner_product(distance: float) -> float:
+    if distance > -_ROUNDING:  # LangChain's helper gives nearly 0 for the same vector twice
+        return 1.0 - max(distance, 0.0)
+    return -distance
+
+
+_RELEVANCE: dict[str, Callable[[float], float]] = {
+    "cosine": _of_cosine,
+    "l2": lambda distance: 1.0 - distance / sqrt(2),
+    "ip": _of_inner_product,
+}
+
+
 def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
     """The function that turns scores other than distances into a relevance from 0 to 1, 1 best."""
     if mode == "text":
@@ -368,7 +396,7 @@ class Searches:
     def similarity_search_by_vector_with_relevance_scores(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The k documents nearest to a vector, with their relevance from 0 to 1, 1 best."""
+        """The k documents nearest to a vector, with their relevance, 1 best."""
         found = self._nearest(embedding, k, filter, **kwargs)
         return self._with_relevance(found, self._asked_by_vector(None, kwargs))
 
@@ -390,7 +418,7 @@ class Searches:
     def similarity_search_by_image_with_relevance_score(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The same with their relevance from 0 to 1, 1 best."""
+        """The same with their relevance, 1 best."""
         search = self.similarity_search_by_vector_with_relevance_scores
         return search(self._of_image(uri), k, filter, **kwargs)
 

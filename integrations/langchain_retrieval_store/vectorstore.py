@@ -92,7 +92,8 @@ class RetrievalStore(Searches, VectorStore):
     isn't given) are those of `Collection.query`, `search_params` those of Qdrant's that mean
     something here; `score_threshold` is the least relevance. What a search doesn't know it refuses.
     Scores of searches by vectors alone are distances, smaller is nearer; those of other modes, and
-    of re-rankers, are scores, greater is better. Relevance is from 0 to 1, 1 best.
+    of re-rankers, are scores, greater is better. Relevance is 1 at best: of distances that of
+    LangChain's own helpers (cosine 1 - d), of words and hybrids from 0 to 1.
 
     The async methods await the embedding's own; all else they do on a thread. A store that was made
     with `path` or `url` can be pickled, if its embeddings can, and is opened again from it.

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from llama_index.core import StorageContext, VectorStoreIndex
-from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.embeddings.base import BaseEmbedding, SimilarityMode, similarity
 from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.indices import MultiModalVectorStoreIndex
 from llama_index.core.schema import (
@@ -308,13 +308,21 @@ def test_nodes_of_every_class_survive(make):
         store.add([TextNode(id_="7", metadata={"_node": 1}, embedding=[1.0, 2.0])])
 
 
-@pytest.mark.parametrize(("distance", "expected"), [("l2", -0.02), ("ip", 0.9)])
-def test_similarities_by_distance(make, distance, expected):
+@pytest.mark.parametrize(
+    ("distance", "mode"),
+    [
+        ("cosine", SimilarityMode.DEFAULT),
+        ("l2", SimilarityMode.EUCLIDEAN),
+        ("ip", SimilarityMode.DOT_PRODUCT),
+    ],
+)
+def test_similarities_are_those_of_llama_indexes_own_helper(make, distance, mode):
     store = make(distance=distance, collection_name=f"by-{distance}")
     store.add([node("b"), node("d")])
-    result = ask(store)
-    assert result.ids == ["b", "d"]
-    assert result.similarities[0] == pytest.approx(expected, rel=1e-4)
+    for asked in (ask(store), ask(store, mode="mmr", mmr_threshold=0.9)):
+        assert asked.ids == ["b", "d"]
+        right = [similarity([1, 0, 0], VECTORS[i], mode) for i in asked.ids]
+        assert asked.similarities == pytest.approx(right, rel=1e-4)
 
 
 class Letters(BaseEmbedding):

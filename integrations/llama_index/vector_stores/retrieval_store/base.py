@@ -178,9 +178,10 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     class and model, and refuses another one (ConflictError), unless check_model is False. Without
     it only the number of dimensions is known.
 
-    Similarities are scores, greater is better: the cosine, the negative squared distance or the
-    product; BM25 in text modes; the weighted sum in hybrid mode. A store that was made with `path`
-    or `url` can be pickled, copied and, without functions, made a dict; it is opened again from it.
+    Similarities are scores, greater is better: the cosine, the negative distance or the product, as
+    LlamaIndex's own `similarity` has them; BM25 in text modes; the weighted sum in hybrid mode. A
+    store that was made with `path` or `url` can be pickled, copied and, without functions, made a
+    dict; it is opened again from it.
     """
 
     stores_text: bool = True

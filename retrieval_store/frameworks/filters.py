@@ -59,12 +59,6 @@ class Operand:
         """The values of a list, unchecked, or a single one."""
         return list(self.value) if isinstance(self.value, list | tuple) else [self.value]
 
-    def number(self) -> int | float:
-        """The value, which must be a number; a bool is one here, as it is to Python."""
-        if not isinstance(self.value, int | float):
-            raise self.refused("a number")
-        return self.value
-
     def text(self) -> str:
         """The value, which must be a string."""
         if not isinstance(self.value, str):

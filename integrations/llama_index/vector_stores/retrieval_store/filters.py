@@ -25,6 +25,7 @@ from retrieval_store.filters.expression import (
     Or,
     Range,
     TextIn,
+    TextRange,
     contains,
 )
 from retrieval_store.frameworks.collection import embed_inputs, query_embedded, refuse_unknown
@@ -116,13 +117,13 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
         case FilterOperator.NE:
             return Not(_equal(operand))
         case FilterOperator.GT:
-            return Range(path, gt=operand.number())
+            return _beyond(operand, "gt")
         case FilterOperator.GTE:
-            return Range(path, gte=operand.number())
+            return _beyond(operand, "gte")
         case FilterOperator.LT:
-            return Range(path, lt=operand.number())
+            return _beyond(operand, "lt")
         case FilterOperator.LTE:
-            return Range(path, lte=operand.number())
+            return _beyond(operand, "lte")
         case FilterOperator.IN:
             return OneOf(path, _as_tuple(operand))
         case FilterOperator.NIN:
@@ -140,6 +141,17 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
         case FilterOperator.IS_EMPTY:
             return Or((Not(Exists(path)), OneOf(path, ("",))))
     raise operand.refused("an operator that is known")
+
+
+def _beyond(operand: Operand, side: str) -> Expression:
+    """What lies on one side of a number, a time or a text, as `where` of a Collection has it."""
+    value = operand.value
+    if isinstance(value, str):
+        bound: dict[str, Any] = {side: value}
+        return TextRange(operand.path, **bound)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise operand.refused("a number or a string, which may be a time")
+    return Range(operand.path, **{side: value})
 
 
 def _equal(operand: Operand) -> Expression:

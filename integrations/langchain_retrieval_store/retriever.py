@@ -129,22 +129,22 @@ class _Alike(Embeddings):
         return getattr(self._embedding, name)
 
 
-def as_embeddings(embedding: Any) -> Embeddings | None:
+def as_embeddings(embedding: Any, name: str = "embedding") -> Embeddings | None:
     """What LangChain calls: an `Embeddings` object, or what has its methods, as it is; an embedding
     function of ours, or the one of a registered name, as one. Raises InvalidTypeError for anything
-    else."""
+    else. name: of the argument."""
     if isinstance(embedding, str):
-        return AsLangChain(function_of(embedding, "embedding"))
+        return AsLangChain(function_of(embedding, name))
     if embedding is None or isinstance(embedding, Embeddings):
         return embedding
     if isinstance(embedding, type):
-        raise InvalidTypeError(f"embedding is the class {embedding.__name__}; pass an instance")
+        raise InvalidTypeError(f"{name} is the class {embedding.__name__}; pass an instance")
     if hasattr(embedding, "embed_documents") and hasattr(embedding, "embed_query"):
         return _Alike(embedding)
     if callable(embedding):
         return AsLangChain(embedding)
     raise InvalidTypeError(
-        f"embedding is {quote(embedding)}, expected an Embeddings object, an embedding function or "
+        f"{name} is {quote(embedding)}, expected an Embeddings object, an embedding function or "
         "the name of one"
     )
 

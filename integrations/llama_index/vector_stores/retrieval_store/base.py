@@ -323,6 +323,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """The same as `client`, by its own name."""
         return self._opened.collection
 
+    @property
+    def embed_model(self) -> BaseEmbedding | None:
+        """The embedding of the index that the store was made with; None without."""
+        model: BaseEmbedding | None = self._functions["embed_model"]
+        return model
+
     def as_tool(self, name: str = "search", *, write: bool = False) -> FunctionTool:
         """One of `as_tools`, by its name; InvalidArgumentError where there is none of it."""
         tools = self._tools(write)

@@ -15,6 +15,7 @@ from llama_index.core.vector_stores.types import (
 from retrieval_store.api.embedder import function_of
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.validation import quote
+from retrieval_store.embeddings import max_tokens_of
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     And,
@@ -187,6 +188,15 @@ class AsLlamaIndex(BaseEmbedding):
         kwargs.setdefault("model_name", _describe_function(function))
         super().__init__(**kwargs)
         self._function = function
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text the function reads, where it says so."""
+        return max_tokens_of(self._function)
+
+    def count_tokens(self, texts: list[str]) -> Any:
+        """How many tokens each of the texts has; AttributeError where the function can't tell."""
+        return self._function.count_tokens(texts)
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]

@@ -413,7 +413,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """Delete the nodes of a document; those of one that isn't there are none."""
         refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
         (document,) = items_of((ref_doc_id,), "ref_doc_id", str)
-        self.client.delete(where=of_documents((document,)))  # type: ignore[arg-type]
+        self.client.delete(where=of_documents((document,)))
 
     adelete = async_twin(delete)
 

@@ -75,7 +75,7 @@ class BM25Embedding:
     def embed_query(self, input: Sequence[str], identifiers: float = 1.0) -> list[SparseVector]:
         """For each query its distinct words, with 1 for each; `identifiers` for those that look
         like the name of one thing (`base.analysis.is_identifier`)."""
-        words = self._analyzer.words(list(input))
+        words = self._analyzer.words(list(input), is_query=True)
         named = [self._index(word) for word in words.vocabulary if is_identifier(word)]
         return [
             SparseVector(

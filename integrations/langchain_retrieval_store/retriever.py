@@ -57,6 +57,9 @@ class RetrievalStoreRetriever(VectorStoreRetriever):
     )
 
     def __init__(self, **given: Any) -> None:
+        """given: vectorstore, search_type, search_kwargs, tags, metadata and name, as LangChain has
+        them, and arguments of the search. Raises InvalidTypeError for what the search doesn't take.
+        """
         super().__init__(**with_search_kwargs(type(self), given))
 
     def _get_relevant_documents(
@@ -78,14 +81,12 @@ class RetrievalStoreRetriever(VectorStoreRetriever):
 
 
 class AsLangChain(Embeddings):
-    """An embedding function as a LangChain `Embeddings` object.
-
-    function: any that takes a list and returns a vector for each item, or the name of one that is
-    registered; its `embed_query`, if it has one, embeds queries. What it raises is raised as it is.
-    The async methods run on a thread.
-    """
+    """An embedding function as a LangChain `Embeddings` object."""
 
     def __init__(self, function: Any) -> None:
+        """function: any that takes a list and returns a vector for each item, or the name of one
+        that is registered; its `embed_query`, if it has one, embeds queries. What it raises is
+        raised as it is. The async methods run on a thread."""
         self._function = (
             function_of(function, "function") if isinstance(function, str) else function
         )

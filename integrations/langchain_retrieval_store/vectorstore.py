@@ -66,24 +66,6 @@ _UNSAID: Any = object()  # a filter that wasn't given, where None, given, is an 
 class RetrievalStore(Searches, VectorStore):
     """A collection of retrieval-store for LangChain.
 
-    embedding: turns texts into vectors, LangChain's or one of ours, also by its name ("minilm");
-    needed to add and to search by meaning. path: the store's directory; url: of a Qdrant cluster;
-    client, collection: an open one; with none of them, in memory. Stores opened on one path share
-    it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made here, as are
-    configuration and collection_metadata; distances and settings that contradict those of one that
-    exists are a ConflictError, None contradicts nothing. create: whether what isn't there is made;
-    else it is a NotFoundError. relevance_score_fn: how a distance becomes a relevance, instead of
-    the usual way. A collection remembers the embedding's model; with another one it is a
-    ConflictError, unless
-    `check_model` is False.
-
-    retrieval_mode: how searches by a text go where they don't say it: "dense", "text" (BM25),
-    "sparse" or "hybrid". sparse_embedding: a model of sparse vectors, of ours or with
-    `embed_documents` and `embed_query`: each text gets one too, and they stand for the words in
-    hybrid searches. content_payload_key: a key of the metadata that has the text too;
-    metadata_payload_key: one that has all metadata, as in points that LangChain's store for Qdrant
-    has written ("page_content", "metadata").
-
     Every search takes `filter`: a dict in the shape of Chroma's `where`, an expression of
     `retrieval_store.filters`, or a `Filter` of qdrant-client's models; None and {} restrict
     nothing; and `where_document`. `search_mode` overrules the retrieval mode, with `alpha`,
@@ -119,6 +101,24 @@ class RetrievalStore(Searches, VectorStore):
         content_payload_key: str | None = None,
         metadata_payload_key: str | None = None,
     ) -> None:
+        """embedding: turns texts into vectors, LangChain's or one of ours, also by its name
+        ("minilm"); needed to add and to search by meaning. collection_name: which collection; path:
+        the store's directory; url: of a Qdrant cluster; client, collection: an open one; with none
+        of them, in memory. Stores opened on one path share it. distance: "cosine" (the default),
+        "l2" or "ip", of a collection that is made here, as are configuration and
+        collection_metadata; distances and settings that contradict those of one that exists are a
+        ConflictError, None contradicts nothing. create: whether what isn't there is made; else it
+        is a NotFoundError. relevance_score_fn: how a distance becomes a relevance, instead of the
+        usual way. A collection remembers the embedding's model; with another one it is a
+        ConflictError, unless `check_model` is False.
+
+        retrieval_mode: how searches by a text go where they don't say it: "dense", "text" (BM25),
+        "sparse" or "hybrid". sparse_embedding: a model of sparse vectors, of ours or with
+        `embed_documents` and `embed_query`: each text gets one too, and they stand for the words in
+        hybrid searches. content_payload_key: a key of the metadata that has the text too;
+        metadata_payload_key: one that has all metadata, as in points that LangChain's store for
+        Qdrant has written ("page_content", "metadata").
+        """
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self._arguments["path"] = None if path is None else str(path_of(path, "path"))
         self._embedding = as_embeddings(embedding)
@@ -588,11 +588,7 @@ def _tool_of(tools: StoreTools, tool: Tool) -> BaseTool:
 
 
 class RetrievalStoreIndex(DocumentIndex):
-    """Documents in a store, to be upserted, read, deleted and retrieved.
-
-    store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which may also
-    stand beside it, and which keywords of a call overrule.
-    """
+    """Documents in a store, to be upserted, read, deleted and retrieved."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -600,6 +596,8 @@ class RetrievalStoreIndex(DocumentIndex):
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     def __init__(self, **given: Any) -> None:
+        """store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which
+        may also stand beside it, and which keywords of a call overrule."""
         super().__init__(**with_search_kwargs(type(self), given))
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:

@@ -115,6 +115,9 @@ class Collection:
         trust: bool = False,
         check_model: bool = True,
     ) -> None:
+        """Called by the methods of `Client`, which say what embedding_function, data_loader, trust
+        and check_model are. backend: the collection in its store; record: what was known of it when
+        it was opened."""
         self._backend = backend
         self._last_points: PointsBackend | None = None
         self._opened_as = record.name

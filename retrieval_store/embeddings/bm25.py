@@ -23,13 +23,7 @@ LIMITS = {"k": (0, 1_000), "b": (0, 1), "average_length": (1e-3, 1e9)}
 
 
 class BM25Embedding:
-    """Sparse vectors of texts for ranking by BM25.
-
-    language: of the stemmer, None for no stemming; stopwords: True for the language's own, or a
-    list; k, b: the parameters of BM25; average_length: how many words a document has on average,
-    which is assumed rather than counted; stemming: whether there is any, where the language is only
-    for the stopwords. Raises MissingDependencyError without mmh3.
-    """
+    """Sparse vectors of texts for ranking by BM25."""
 
     self_contained = True
 
@@ -42,6 +36,10 @@ class BM25Embedding:
         average_length: float = 256.0,
         stemming: bool = True,
     ) -> None:
+        """language: of the stemmer, None for no stemming; stopwords: True for the language's own,
+        or a list; k, b: the parameters of BM25; average_length: how many words a document has on
+        average, which is assumed rather than counted; stemming: whether there is any, where the
+        language is only for the stopwords. Raises MissingDependencyError without mmh3."""
         k, b = _number("k", k), _number("b", b)
         average_length = _number("average_length", average_length)
         _check_words(language, stopwords, stemming)

@@ -160,24 +160,6 @@ FUNCTIONS = (
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
     """A collection of retrieval-store for LlamaIndex.
 
-    path: the store's directory; url: of a Qdrant cluster; client, collection: an open one; with
-    none of them, in memory. Stores opened on one path share it. distance: "cosine" (the default),
-    "l2" or "ip", of a collection that is made here, as are configuration (as of
-    `Client.create_collection`) and collection_metadata; distances and settings that contradict
-    those of one that exists are a ConflictError. Arguments that it doesn't know are an
-    InvalidTypeError.
-
-    text_key: the metadata key of the text of points that others have written without a document.
-    batch_size: how many nodes are added at once, if not all. sparse_model: gives sparse vectors,
-    which then take the place of words in the modes sparse and hybrid; or sparse_doc_fn and
-    sparse_query_fn, as LlamaIndex has them. enable_hybrid: False refuses a sparse model; else it
-    says nothing, since hybrid queries need none. hybrid_fusion_fn: "adaptive" (the default;
-    "weighted" where a query says alpha, or sparse vectors stand for words), "weighted", "rrf", or a
-    function of (dense_result, sparse_result, alpha=, top_k=). embed_model: the embedding that the
-    index has, of which the store itself makes nothing but one vector: a collection remembers its
-    class and model, and refuses another one (ConflictError), unless check_model is False. Without
-    it only the number of dimensions is known.
-
     Similarities are scores, greater is better: the cosine, the negative distance or the product, as
     LlamaIndex's own `similarity` has them; BM25 in text modes; the weighted sum in hybrid mode. A
     store that was made with `path` or `url` can be pickled, copied and, without functions, made a
@@ -225,6 +207,25 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         check_model: bool = True,
         **kwargs: Any,
     ) -> None:
+        """collection_name: which collection; path: the store's directory; url: of a Qdrant cluster;
+        client, collection: an open one; with none of them, in memory. Stores opened on one path
+        share it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made here,
+        as are configuration (as of `Client.create_collection`) and collection_metadata; distances
+        and settings that contradict those of one that exists are a ConflictError. Arguments that it
+        doesn't know are an InvalidTypeError.
+
+        text_key: the metadata key of the text of points that others have written without a
+        document. batch_size: how many nodes are added at once, if not all. sparse_model: gives
+        sparse vectors, which then take the place of words in the modes sparse and hybrid; or
+        sparse_doc_fn and sparse_query_fn, as LlamaIndex has them. enable_hybrid: False refuses a
+        sparse model; else it says nothing, since hybrid queries need none. hybrid_fusion_fn:
+        "adaptive" (the default; "weighted" where a query says alpha, or sparse vectors stand for
+        words), "weighted", "rrf", or a function of (dense_result, sparse_result, alpha=, top_k=).
+        embed_model: the embedding that the index has, of which the store itself makes nothing but
+        one vector: a collection remembers its class and model, and refuses another one
+        (ConflictError), unless check_model is False. Without it only the number of dimensions is
+        known.
+        """
         refuse_unknown_fields(type(self), kwargs)
         refuse_no_collection(collection)
         batches_of([], batch_size)

@@ -171,18 +171,16 @@ def _as_tuple(operand: Operand) -> tuple[Any, ...]:
 
 
 class AsLlamaIndex(BaseEmbedding):
-    """An embedding function as a LlamaIndex `BaseEmbedding`.
-
-    function: any that takes a list of texts and returns a vector for each, or the name of one that
-    is registered; its `embed_query`, if it has one, embeds queries. What it raises is raised as it
-    is. Other arguments are the base's, and InvalidTypeError what it hasn't; `model_name` is the
-    function's class and settings unless it is given, so that caches tell functions apart. The async
-    methods run on a thread.
-    """
+    """An embedding function as a LlamaIndex `BaseEmbedding`."""
 
     _function: Any = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
+        """function: any that takes a list of texts and returns a vector for each, or the name of
+        one that is registered; its `embed_query`, if it has one, embeds queries. What it raises is
+        raised as it is. Other arguments are the base's, and InvalidTypeError what it hasn't;
+        `model_name` is the function's class and settings unless it is given, so that caches tell
+        functions apart. The async methods run on a thread."""
         refuse_unknown(kwargs, type(self).model_fields, "AsLlamaIndex")
         function = function_of(function, "function") if isinstance(function, str) else function
         kwargs.setdefault("model_name", _describe_function(function))

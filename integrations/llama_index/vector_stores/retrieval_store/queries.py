@@ -406,6 +406,12 @@ def _check_query(query: VectorStoreQuery) -> VectorStoreQuery:
         count = getattr(query, name)
         if count is not None or name == "similarity_top_k":
             whole_number(count, name, 0)
+    for name in ("embedding_field", "output_fields"):
+        if getattr(query, name) is not None:
+            raise InvalidArgumentError(
+                f"{name} is {quote(getattr(query, name))}, but a store has one embedding, and "
+                "nodes come whole: leave it out"
+            )
     try:
         return replace(query, mode=VectorStoreQueryMode(query.mode))
     except ValueError:

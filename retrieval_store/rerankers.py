@@ -95,14 +95,7 @@ def _check_scores(made: Any, count: int, argument: str) -> Floats:
 
 
 class CrossEncoderReranker:
-    """Scores documents with a CrossEncoder.
-
-    model_name: a name, which sentence-transformers may have to download, or a path; device: where
-    it runs, a GPU if None and there is one; batch_size: how many documents are read at once;
-    max_length: how many tokens of a query and a document together count, as the model has it if
-    None. The model is loaded with the first call. Raises MissingDependencyError then, without the
-    package. `close` lets go of the model, which the next use loads again.
-    """
+    """Scores documents with a CrossEncoder."""
 
     def __init__(
         self,
@@ -112,6 +105,11 @@ class CrossEncoderReranker:
         batch_size: int = 32,
         max_length: int | None = None,
     ) -> None:
+        """model_name: a name, which sentence-transformers may have to download, or a path; device:
+        where it runs, a GPU if None and there is one; batch_size: how many documents are read at
+        once; max_length: how many tokens of a query and a document together count, as the model has
+        it if None. The model is loaded with the first call. Raises MissingDependencyError then,
+        without the package. `close` lets go of the model, which the next use loads again."""
         self.model_name = str(model_name)
         self._device, self._batch_size, self._max_length = device, batch_size, max_length
         self._model: Any = None
@@ -141,13 +139,11 @@ class CrossEncoderReranker:
 
 
 class SimilarityReranker:
-    """Scores documents by the cosine of their vectors with the query's, from -1 to 1.
-
-    embedding_function: what makes the vectors, of queries by its `embed_query` where it has one;
-    MiniLM if None, which "retrieval-store[minilm]" brings.
-    """
+    """Scores documents by the cosine of their vectors with the query's, from -1 to 1."""
 
     def __init__(self, embedding_function: Embeds | None = None) -> None:
+        """embedding_function: what makes the vectors, of queries by its `embed_query` where it has
+        one; MiniLM if None, which "retrieval-store[minilm]" brings."""
         if embedding_function is None:
             from retrieval_store.embeddings.onnx.functions import MiniLMEmbedding
 

@@ -1,31 +1,85 @@
 """A folder of files as LangChain's documents."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
+from langchain_core.vectorstores import VectorStore
 
-from retrieval_store.exchange import read_folder
+from langchain_retrieval_store.retriever import as_embeddings, as_function
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.exchange import Unreadable, read_folder
+from retrieval_store.exchange.folders import Chunk, Describe
+from retrieval_store.readers import Read
 
 
 class FolderLoader(BaseLoader):
     """Loads the files in a folder as documents, one for each passage, with the metadata that
     `sync_folder` gives: path, headings, page, place, title and so on.
 
-        FolderLoader("docs", exclude="drafts", overlap=30).load()
-
-    Takes what `retrieval_store.exchange.read_folder` takes: `include`, `exclude`, `gitignore`,
-    `links`, `reader`, `chunk` (False for a document a file), `overlap`, `metadata`, `function` (an
-    embedding function of retrieval-store's that is to read all of each passage), `max_bytes` and
-    `on_unreadable`.
+        store = RetrievalStore("wordllama", path="./store")
+        store.add_documents(FolderLoader("docs", function=store, exclude="drafts").load())
     """
 
-    def __init__(self, path: str | os.PathLike[str], **how: Any) -> None:
-        self.path, self.how = path, how
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        function: Any = None,
+        include: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
+        gitignore: bool = False,
+        links: bool = False,
+        reader: Callable[[bytes, str], Read | None] | None = None,
+        chunk: Chunk = True,
+        overlap: int = 0,
+        metadata: Describe = None,
+        max_bytes: int = 50_000_000,
+        on_unreadable: Callable[[Unreadable], object] | None = None,
+    ) -> None:
+        """path: the folder. function: what is to read all of each passage: the store that the
+        documents go into, its embedding, an embedding function of retrieval-store's or the name of
+        one; without it passages have up to 200 words, of which a model may read less. Raises
+        InvalidArgumentError for a store without an embedding.
+
+        include, exclude: patterns of files or folders, as in a .gitignore file, such as "*.md" or
+        "drafts/"; gitignore: whether what .gitignore files name is left out; links: whether links to
+        files are followed. reader: a function that gets the bytes and the path of each file, and
+        returns what it says, or None for what the built-in readers do. chunk: False or None for a
+        document a file, or a function that makes a list of passages of a text; overlap: words that
+        two passages have in common. metadata: a dict, or a function of a path and a `Passage` that
+        returns one, which is added. max_bytes: of a file. on_unreadable: called for each file that
+        can't be read, or in part only; without it they are logged as warnings."""
+        self.path = path
+        self.how: dict[str, Any] = {
+            "function": _function_in(function),
+            "include": include,
+            "exclude": exclude,
+            "gitignore": gitignore,
+            "links": links,
+            "reader": reader,
+            "chunk": chunk,
+            "overlap": overlap,
+            "metadata": metadata,
+            "max_bytes": max_bytes,
+            "on_unreadable": on_unreadable,
+        }
 
     def lazy_load(self) -> Iterator[Document]:
         """The documents, file after file."""
         for one in read_folder(self.path, **self.how):
             yield Document(page_content=one["document"], metadata=one["metadata"], id=one["id"])
+
+
+def _function_in(given: Any) -> Any:
+    """The embedding function that is to read passages; None without one."""
+    if isinstance(given, VectorStore):
+        if given.embeddings is None:
+            raise InvalidArgumentError(
+                "function is a store without an embedding: pass an embedding function, or leave it "
+                "out"
+            )
+        given = given.embeddings
+    return as_function(as_embeddings(given, "function"))

@@ -3,7 +3,7 @@
 `AsLangChain` makes an embedding function of retrieval-store one of LangChain's.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun as AsyncRun
@@ -11,24 +11,56 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun as Run
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStoreRetriever
+from pydantic import BaseModel
 
+from langchain_retrieval_store.searches import KNOWN, in_mode
 from retrieval_store.api.embedding_functions import function_of
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.frameworks import FromLangChain
-from retrieval_store.errors import InvalidTypeError
-from retrieval_store.frameworks.collection import embed_inputs, query_embedded
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.frameworks.collection import embed_inputs, query_embedded, refuse_unknown
 
 BY_WORDS = ("text", "sparse", "hybrid")  # search types that are modes of search
+_OF_SEARCHES, _OF_MMR = ("k", *KNOWN), ("fetch_k", "lambda_mult")
+
+
+def with_search_kwargs(kind: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a retriever of this kind, whose other keywords are arguments of its searches,
+    as those in `search_kwargs`. Raises InvalidTypeError for one that no search takes, and
+    InvalidArgumentError for one that is given twice, with different values."""
+    if "search_kwargs" in given and not isinstance(given["search_kwargs"], Mapping):
+        raise InvalidTypeError(f"search_kwargs is {quote(given['search_kwargs'])}, expected a dict")
+    how = dict(given.get("search_kwargs", {}))
+    beside = {name: value for name, value in given.items() if name not in kind.model_fields}
+    search_type = given.get("search_type", "similarity")
+    known = (*_OF_SEARCHES, *_OF_MMR) if search_type == "mmr" else _OF_SEARCHES
+    refuse_unknown({**how, **beside}, known, f"a retriever with search_type {search_type!r}")
+    for name, value in beside.items():
+        if how.setdefault(name, value) is not value and how[name] != value:
+            raise InvalidArgumentError(
+                f"{name} is {quote(value)}, but search_kwargs say {quote(how[name])}"
+            )
+    if search_type in BY_WORDS:
+        in_mode(search_type, how)
+    fields = {name: value for name, value in given.items() if name not in beside}
+    return {**fields, "search_kwargs": how}
 
 
 class RetrievalStoreRetriever(VectorStoreRetriever):
     """LangChain's retriever, with the search types "text", "sparse" and "hybrid" besides. Keywords
-    of a call are arguments of the search, over `search_kwargs`."""
+    that aren't its fields are arguments of the search, as those in `search_kwargs`; keywords of a
+    call overrule both."""
 
     allowed_search_types: ClassVar[Collection[str]] = (
         *VectorStoreRetriever.allowed_search_types,
         *BY_WORDS,
     )
+
+    def __init__(self, **given: Any) -> None:
+        """given: vectorstore, search_type, search_kwargs, tags, metadata and name, as LangChain has
+        them, and arguments of the search. Raises InvalidTypeError for what the search doesn't take.
+        """
+        super().__init__(**with_search_kwargs(type(self), given))
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: Run, **kwargs: Any
@@ -45,18 +77,16 @@ class RetrievalStoreRetriever(VectorStoreRetriever):
         return await self.vectorstore.asimilarity_search(query, **self._how(kwargs))
 
     def _how(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**self.search_kwargs, **kwargs, "search_mode": self.search_type}
+        return in_mode(self.search_type, {**self.search_kwargs, **kwargs})
 
 
 class AsLangChain(Embeddings):
-    """An embedding function as a LangChain `Embeddings` object.
-
-    function: any that takes a list and returns a vector for each item, or the name of one that is
-    registered; its `embed_query`, if it has one, embeds queries. What it raises is raised as it is.
-    The async methods run on a thread.
-    """
+    """An embedding function as a LangChain `Embeddings` object."""
 
     def __init__(self, function: Any) -> None:
+        """function: any that takes a list and returns a vector for each item, or the name of one
+        that is registered; its `embed_query`, if it has one, embeds queries. What it raises is
+        raised as it is. The async methods run on a thread."""
         self._function = (
             function_of(function, "function") if isinstance(function, str) else function
         )
@@ -100,22 +130,22 @@ class _Alike(Embeddings):
         return getattr(self._embedding, name)
 
 
-def as_embeddings(embedding: Any) -> Embeddings | None:
+def as_embeddings(embedding: Any, name: str = "embedding") -> Embeddings | None:
     """What LangChain calls: an `Embeddings` object, or what has its methods, as it is; an embedding
     function of ours, or the one of a registered name, as one. Raises InvalidTypeError for anything
-    else."""
+    else. name: of the argument."""
     if isinstance(embedding, str):
-        return AsLangChain(function_of(embedding, "embedding"))
+        return AsLangChain(function_of(embedding, name))
     if embedding is None or isinstance(embedding, Embeddings):
         return embedding
     if isinstance(embedding, type):
-        raise InvalidTypeError(f"embedding is the class {embedding.__name__}; pass an instance")
+        raise InvalidTypeError(f"{name} is the class {embedding.__name__}; pass an instance")
     if hasattr(embedding, "embed_documents") and hasattr(embedding, "embed_query"):
         return _Alike(embedding)
     if callable(embedding):
         return AsLangChain(embedding)
     raise InvalidTypeError(
-        f"embedding is {quote(embedding)}, expected an Embeddings object, an embedding function or "
+        f"{name} is {quote(embedding)}, expected an Embeddings object, an embedding function or "
         "the name of one"
     )
 

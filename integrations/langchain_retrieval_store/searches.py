@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
-from math import inf
+from math import inf, sqrt
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -34,24 +34,17 @@ from retrieval_store.errors import (
     InvalidTypeError,
 )
 from retrieval_store.filters.expression import Expression
-from retrieval_store.frameworks.collection import refuse_unknown, search_params_of, sparse_of
-from retrieval_store.frameworks.filters import diverse, relevance_of
+from retrieval_store.frameworks.collection import refuse_unknown, sparse_of, with_search_params
+from retrieval_store.frameworks.filters import diverse
 
 Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
 SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
 MODES = get_args(SearchMode)
+_OF_HYBRID = ("alpha", "fusion", "depth")
 KNOWN = (
-    *("filter", "where_document", "search_mode", "alpha", "fusion", "depth", "exact", "ef"),
-    *(
-        "recall",
-        "search_params",
-        "offset",
-        "max_distance",
-        "min_score",
-        "score_threshold",
-        "group_by",
-    ),
-    *("group_size", "rerank", "rerank_from", "rerank_query"),
+    *("filter", "where_document", "search_mode", *_OF_HYBRID, "exact", "ef", "recall"),
+    *("search_params", "offset", "max_distance", "min_score", "score_threshold"),
+    *("group_by", "group_size", "rerank", "rerank_from", "rerank_query"),
 )
 _PASSED = (
     *("exact", "ef", "recall", "depth", "offset", "max_distance", "min_score"),
@@ -103,20 +96,19 @@ def parse_search(
     """The search that the arguments mean. usual: the default mode; has_sparse: whether there is a
     sparse model, which then takes the place of words in hybrid searches."""
     refuse_unknown(given, KNOWN, "a search")
-    mode, alpha = mode_of(given.get("search_mode") or usual), given.get("alpha")
+    asked, alpha = mode_of(given.get("search_mode") or usual), given.get("alpha")
     alpha = None if alpha is None else fraction(alpha, "alpha")
-    if mode == "hybrid" and alpha == 1:
-        mode = "dense"
-    elif mode == "hybrid" and alpha == 0:
-        mode = "sparse" if has_sparse else "text"
+    mode = asked if asked != "hybrid" else _mode_by_weight(alpha, has_sparse)
     threshold = given.get("score_threshold")
     fusion = given.get("fusion") or usual_fusion(not has_sparse, alpha)
-    how = search_params_of(given.get("search_params"))
-    how |= {name: given[name] for name in _PASSED if given.get(name) is not None}
+    how = {name: given[name] for name in _PASSED if given.get(name) is not None}
+    how = with_search_params(how, given.get("search_params"))
     if "group_by" in how:
         how["group_by"] = _groups(layout, how["group_by"])
-    if mode == "hybrid":
+    if asked == "hybrid":
         how |= {"alpha": alpha, "fusion": fusion}
+    else:
+        _refuse_outside_of_hybrid(given, asked)
     return Ask(
         layout.where(filter),
         given.get("where_document") or None,
@@ -125,6 +117,24 @@ def parse_search(
         None if threshold is None else fraction(threshold, "score_threshold"),
         gather_arguments({"mode": mode, **how}),
     )
+
+
+def _mode_by_weight(alpha: float | None, has_sparse: bool) -> SearchMode:
+    """The mode of a hybrid search whose vectors weigh `alpha`: only what weighs is asked for."""
+    if alpha == 1:
+        return "dense"
+    if alpha == 0:
+        return "sparse" if has_sparse else "text"
+    return "hybrid"
+
+
+def _refuse_outside_of_hybrid(given: Mapping[str, Any], mode: str) -> None:
+    for name in _OF_HYBRID:
+        if given.get(name) is not None:
+            raise InvalidArgumentError(
+                f"{name} is {quote(given[name])}, but goes with search_mode='hybrid' alone, and "
+                f"this search is {mode!r}"
+            )
 
 
 def _groups(layout: PointLayout, group_by: Any) -> Any:
@@ -140,6 +150,16 @@ def mode_of(given: Any, name: str = "search_mode") -> SearchMode:
     if mode not in MODES:
         raise InvalidArgumentError(f"{name} is {quote(given)}, expected one of {MODES}")
     return mode  # type: ignore[no-any-return]
+
+
+def in_mode(mode: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a search in this mode; InvalidArgumentError where they say another."""
+    said = given.get("search_mode")
+    if said is not None and mode_of(said) != mode:
+        raise InvalidArgumentError(
+            f"search_mode is {quote(said)}, but this search is {mode!r}: leave search_mode out"
+        )
+    return {**given, "search_mode": mode}
 
 
 def count_of(value: Any, name: str = "k") -> int:
@@ -191,6 +211,34 @@ def chosen(
 def explain(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]) -> Any:
     """How a search is answered."""
     return collection.explain(**arguments(ask, k, sources, "distances"))
+
+
+def relevance_of(distance: str) -> Callable[[float], float]:
+    """The function that turns distances of this kind into a relevance, 1 best, as LangChain's own
+    helpers for vector stores do, so that a threshold means what it means in other stores: cosine
+    1 - d, squared L2 1 - d / √2, inner product 1 - d, or -d where the product is above 1. Where
+    vectors point away from each other, or lie far apart, it is below 0."""
+    return _RELEVANCE[distance]
+
+
+_ROUNDING = 1e-5  # by which a product of unit vectors may lie above 1
+
+
+def _of_cosine(distance: float) -> float:
+    return 1.0 - max(distance, 0.0)
+
+
+def _of_inner_product(distance: float) -> float:
+    if distance > -_ROUNDING:  # LangChain's helper gives nearly 0 for the same vector twice
+        return 1.0 - max(distance, 0.0)
+    return -distance
+
+
+_RELEVANCE: dict[str, Callable[[float], float]] = {
+    "cosine": _of_cosine,
+    "l2": lambda distance: 1.0 - distance / sqrt(2),
+    "ip": _of_inner_product,
+}
 
 
 def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
@@ -289,14 +337,13 @@ class Searches:
     ) -> list[Document]:
         """The k best documents by meaning and by words, fused: `similarity_search` in the mode
         "hybrid"."""
-        return self.similarity_search(query, k, filter, **{**kwargs, "search_mode": "hybrid"})
+        return self.similarity_search(query, k, filter, **in_mode("hybrid", kwargs))
 
     async def ahybrid_search(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
         """`hybrid_search`, with the embedding's `aembed_query`."""
-        how = {**kwargs, "search_mode": "hybrid"}
-        return await self.asimilarity_search(query, k, filter, **how)
+        return await self.asimilarity_search(query, k, filter, **in_mode("hybrid", kwargs))
 
     def explain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
         """How `similarity_search` answers: what `Collection.explain` says of the same question."""
@@ -348,7 +395,7 @@ class Searches:
     def similarity_search_by_vector_with_relevance_scores(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The k documents nearest to a vector, with their relevance from 0 to 1, 1 best."""
+        """The k documents nearest to a vector, with their relevance, 1 best."""
         found = self._nearest(embedding, k, filter, **kwargs)
         return self._with_relevance(found, self._asked_by_vector(None, kwargs))
 
@@ -370,7 +417,7 @@ class Searches:
     def similarity_search_by_image_with_relevance_score(
         self, uri: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        """The same with their relevance from 0 to 1, 1 best."""
+        """The same with their relevance, 1 best."""
         search = self.similarity_search_by_vector_with_relevance_scores
         return search(self._of_image(uri), k, filter, **kwargs)
 

@@ -33,8 +33,9 @@ from langchain_retrieval_store.retriever import (
     RetrievalStoreRetriever,
     as_embeddings,
     as_function,
+    with_search_kwargs,
 )
-from langchain_retrieval_store.searches import Filter, Searches, SearchMode, mode_of
+from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
 from retrieval_store.agents.tools import OfCollection, StoreTools, Tool
 from retrieval_store.api.write import embedded_outside
@@ -64,24 +65,6 @@ _UNSAID: Any = object()  # a filter that wasn't given, where None, given, is an 
 class RetrievalStore(Searches, VectorStore):
     """A collection of retrieval-store for LangChain.
 
-    embedding: turns texts into vectors, LangChain's or one of ours, also by its name ("minilm");
-    needed to add and to search by meaning. path: the store's directory; url: of a Qdrant cluster;
-    client, collection: an open one; with none of them, in memory. Stores opened on one path share
-    it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made here, as are
-    configuration and collection_metadata; distances and settings that contradict those of one that
-    exists are a ConflictError, None contradicts nothing. create: whether what isn't there is made;
-    else it is a NotFoundError. relevance_score_fn: how a distance becomes a relevance, instead of
-    the usual way. A collection remembers the embedding's model; with another one it is a
-    ConflictError, unless
-    `check_model` is False.
-
-    retrieval_mode: how searches by a text go where they don't say it: "dense", "text" (BM25),
-    "sparse" or "hybrid". sparse_embedding: a model of sparse vectors, of ours or with
-    `embed_documents` and `embed_query`: each text gets one too, and they stand for the words in
-    hybrid searches. content_payload_key: a key of the metadata that has the text too;
-    metadata_payload_key: one that has all metadata, as in points that LangChain's store for Qdrant
-    has written ("page_content", "metadata").
-
     Every search takes `filter`: a dict in the shape of Chroma's `where`, an expression of
     `retrieval_store.filters`, or a `Filter` of qdrant-client's models; None and {} restrict
     nothing; and `where_document`. `search_mode` overrules the retrieval mode, with `alpha`,
@@ -90,7 +73,8 @@ class RetrievalStore(Searches, VectorStore):
     isn't given) are those of `Collection.query`, `search_params` those of Qdrant's that mean
     something here; `score_threshold` is the least relevance. What a search doesn't know it refuses.
     Scores of searches by vectors alone are distances, smaller is nearer; those of other modes, and
-    of re-rankers, are scores, greater is better. Relevance is from 0 to 1, 1 best.
+    of re-rankers, are scores, greater is better. Relevance is 1 at best: of distances that of
+    LangChain's own helpers (cosine 1 - d), of words and hybrids from 0 to 1.
 
     The async methods await the embedding's own; all else they do on a thread. A store that was made
     with `path` or `url` can be pickled, if its embeddings can, and is opened again from it.
@@ -116,6 +100,24 @@ class RetrievalStore(Searches, VectorStore):
         content_payload_key: str | None = None,
         metadata_payload_key: str | None = None,
     ) -> None:
+        """embedding: turns texts into vectors, LangChain's or one of ours, also by its name
+        ("minilm"); needed to add and to search by meaning. collection_name: which collection; path:
+        the store's directory; url: of a Qdrant cluster; client, collection: an open one; with none
+        of them, in memory. Stores opened on one path share it. distance: "cosine" (the default),
+        "l2" or "ip", of a collection that is made here, as are configuration and
+        collection_metadata; distances and settings that contradict those of one that exists are a
+        ConflictError, None contradicts nothing. create: whether what isn't there is made; else it
+        is a NotFoundError. relevance_score_fn: how a distance becomes a relevance, instead of the
+        usual way. A collection remembers the embedding's model; with another one it is a
+        ConflictError, unless `check_model` is False.
+
+        retrieval_mode: how searches by a text go where they don't say it: "dense", "text" (BM25),
+        "sparse" or "hybrid". sparse_embedding: a model of sparse vectors, of ours or with
+        `embed_documents` and `embed_query`: each text gets one too, and they stand for the words in
+        hybrid searches. content_payload_key: a key of the metadata that has the text too;
+        metadata_payload_key: one that has all metadata, as in points that LangChain's store for
+        Qdrant has written ("page_content", "metadata").
+        """
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         directory = store_path(path)
         self._arguments["path"] = None if directory is None else str(directory)
@@ -387,22 +389,22 @@ class RetrievalStore(Searches, VectorStore):
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """The best documents by a search type: one of LangChain's, "text", "sparse" or "hybrid"."""
         if search_type in BY_WORDS:
-            return self.similarity_search(query, **{**kwargs, "search_mode": search_type})
+            return self.similarity_search(query, **in_mode(search_type, kwargs))
         _refuse_other_type(search_type)
         return super().search(query, search_type, **kwargs)
 
     async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
         """`search`, with the embedding's `aembed_query`."""
         if search_type in BY_WORDS:
-            how = {**kwargs, "search_mode": search_type}
-            return await self.asimilarity_search(query, **how)
+            return await self.asimilarity_search(query, **in_mode(search_type, kwargs))
         _refuse_other_type(search_type)
         return await super().asearch(query, search_type, **kwargs)
 
     def as_retriever(self, **kwargs: Any) -> RetrievalStoreRetriever:
         """A retriever over the store. search_type: "similarity" (the default),
         "similarity_score_threshold", "mmr", "text", "sparse" or "hybrid"; search_kwargs: the
-        arguments of the search."""
+        arguments of the search, which may also stand beside it: `as_retriever(k=3, filter=…)`.
+        Raises InvalidTypeError for an argument that the search doesn't take."""
         tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
         return RetrievalStoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
@@ -582,16 +584,17 @@ def _tool_of(tools: StoreTools, tool: Tool) -> BaseTool:
 
 
 class RetrievalStoreIndex(DocumentIndex):
-    """Documents in a store, to be upserted, read, deleted and retrieved.
-
-    store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which keywords
-    of a call overrule.
-    """
+    """Documents in a store, to be upserted, read, deleted and retrieved."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     store: RetrievalStore
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, **given: Any) -> None:
+        """store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which
+        may also stand beside it, and which keywords of a call overrule."""
+        super().__init__(**with_search_kwargs(type(self), given))
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
         """Add documents, or replace those whose ids exist: all or none."""

@@ -211,6 +211,8 @@ class AsyncCollection:
     Two are equal when their ids are."""
 
     def __init__(self, collection: Collection, calls: _Calls) -> None:
+        """Called by the methods of `AsyncClient`. collection: the one whose methods are awaited;
+        calls: its threads."""
         self._sync = collection
         self._calls = calls
 
@@ -277,14 +279,7 @@ class AsyncCollection:
 
 class AsyncClient:
     """A `Client` for an event loop, with the same arguments and the same methods, to be awaited.
-    Use it in an `async with` statement, or close it.
-
-    It is opened by the first call, or by `async with`: errors of opening come there. threads: how
-    many threads it may have, in each of which one call runs, and in half of them at most those that
-    may take long, as writes. By default two for each processor, from 4 to 16, and 64 for
-    a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by one event
-    loop. The other arguments are those of `Client`.
-    """
+    Use it in an `async with` statement, or close it."""
 
     def __init__(
         self,
@@ -308,6 +303,11 @@ class AsyncClient:
         database: str = DEFAULT_DATABASE,
         **options: Any,
     ) -> None:
+        """It is opened by the first call, or by `async with`: errors of opening come there.
+        threads: how many threads it may have, in each of which one call runs, and in half of them
+        at most those that may take long, as writes. By default two for each processor, from 4 to
+        16, and 64 for a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by
+        one event loop. The other arguments are those of `Client`."""
         own = ("self", "path", "threads", "options", "own")
         given = {name: value for name, value in locals().items() if name not in own}
         if options and url is None:

@@ -93,45 +93,19 @@ ATTEMPTS = 3  # at getting or creating a collection
 
 
 class Client:
-    """A store of collections: in the directory `path`, in memory (None, or ":memory:"), or at
-    `url`: one that `retrieval-store serve` serves, or a Qdrant cluster.
+    """A store of collections: in a directory, in memory, or elsewhere: one that `retrieval-store
+    serve` serves, or a Qdrant cluster.
 
     Clients of one path share the store, in this process and with others. A store in memory is its
-    client's own. create: whether a store is made where there is none; if not, that is a
-    NotFoundError. durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a
-    power cut may lose the last moments, never consistency). read_only: writes raise ReadOnlyError,
-    and the store may lie where nothing can be written. rebuild: don't use the codes, indexes and
-    lists of words that are there, but make them again as they are needed; for a
-    store from a source that you don't trust. allow_reset: whether `reset` may delete
-    everything. trust: whether you trust the maker of the store; only then, or when you give it
-    yourself, is an embedding function used that may reach the network, the environment or files.
-    memory_budget: bytes of memory that all stores of this process together may keep what can be
-    worked out or read again, besides the state of the collection in use: the last client that gives
-    it sets it; 256 MB, or an eighth of the memory that the process may use where that is less,
-    if none does. unknown_keys: what
-    comes of a filter that matches nothing, since under a key that it names no record has a value,
-    or none of the type that it asks for: a warning in the log ("warn", once for each key and
-    Collection), an InvalidFilterError ("error"), or nothing ("ignore"); on a cluster nothing is
-    looked for. Close it, or use it in a `with` statement.
+    client's own. Close it, or use it in a `with` statement.
 
     A store that is served is the same as in a directory; embedding functions and loaders stay in
-    this process. With `url` go api_key, headers (of each request, a dict), timeout (30 seconds
-    without an answer; None for any number) and verify (False, or a file of certificates that are
-    trusted). What `url` leads to is found out when the client is made, or, where nothing answers
-    yet, when it is used. Where the server can't be reached, or ends, reads are tried again for ten
-    seconds; a write is where it is certain that nothing was done, and else an UnavailableError
-    says that it may have been, as a whole or not at all.
+    this process. Where the server can't be reached, or ends, reads are tried again for ten seconds;
+    a write is where it is certain that nothing was done, and else an UnavailableError says that it
+    may have been, as a whole or not at all.
 
     On a cluster collections mean the same, but a batch isn't one transaction, and what is written
-    survives what Qdrant says it does. With `url` go then further arguments of
-    qdrant_client.QdrantClient's; a client that is there already is given as `qdrant_client`
-    instead, and stays open. consistency: how many replicas a read asks: a number, "majority",
-    "quorum" or "all"; None for one of them. create_indexes: whether payload indexes are made, once,
-    that a server in strict mode wants for a filter; if not, such a filter is refused.
-
-    settings, tenant and database are Chroma's: of settings, which may stand in the place of path,
-    `allow_reset`, `is_persistent` and `persist_directory` are taken, and of the others what says no
-    more than is so anyway; InvalidArgumentError for the rest.
+    survives what Qdrant says it does.
     """
 
     def __init__(
@@ -155,6 +129,40 @@ class Client:
         database: str = DEFAULT_DATABASE,
         **options: Any,
     ) -> None:
+        """path: the directory of a store; ":memory:", or neither that nor url, is one in memory.
+        create: whether a store is made where there is none; if not, that is a NotFoundError.
+        durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a power cut
+        may lose the last moments, never consistency). read_only: writes raise ReadOnlyError, and
+        the store may lie where nothing can be written. allow_reset: whether `reset` may delete
+        everything. trust: whether you trust the maker of the store; only then, or when you give it
+        yourself, is an embedding function used that may reach the network, the environment or
+        files. rebuild: don't use the codes, indexes and lists of words that are there, but make
+        them again as they are needed; for a store from a source that you don't trust.
+
+        memory_budget: bytes of memory that all stores of this process together may keep what can be
+        worked out or read again, besides the state of the collection in use: the last client that
+        gives it sets it; 256 MB, or an eighth of the memory that the process may use where that is
+        less, if none does. unknown_keys: what comes of a filter that matches nothing, since under a
+        key that it names no record has a value, or none of the type that it asks for: a warning in
+        the log ("warn", once for each key and Collection), an InvalidFilterError ("error"), or
+        nothing ("ignore"); on a cluster nothing is looked for.
+
+        url: of a served store or a cluster; what it leads to is found out when the client is made,
+        or, where nothing answers yet, when it is used. With it go api_key, headers (of each
+        request, a dict), timeout (30 seconds without an answer; None for any number) and verify
+        (False, or a file of certificates that are trusted) as options, and to a cluster further
+        arguments of qdrant_client.QdrantClient's; a client that is there already is given as
+        qdrant_client instead, and stays open. consistency: how many replicas of a cluster a read
+        asks: a number, "majority", "quorum" or "all"; None for one of them. create_indexes: whether
+        payload indexes are made, once, that a server in strict mode wants for a filter; if not,
+        such a filter is refused.
+
+        settings, tenant and database are Chroma's: of settings, which may stand in the place of
+        path, `allow_reset`, `is_persistent` and `persist_directory` are taken, and of the others
+        what says no more than is so anyway.
+
+        Raises InvalidArgumentError for what can't be or doesn't go together.
+        """
         if hasattr(path, "persist_directory"):  # settings, which Chroma's Client has first
             if settings is not None:
                 raise InvalidTypeError("settings is given twice, first and as settings=")

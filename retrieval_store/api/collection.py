@@ -69,7 +69,7 @@ from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, checked_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
-from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, all_of
+from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, Where, all_of
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.query.query import BestOfEach, Query
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, uses_clusters
@@ -116,6 +116,9 @@ class Collection:
         trust: bool = False,
         check_model: bool = True,
     ) -> None:
+        """Called by the methods of `Client`, which say what embedding_function, data_loader, trust
+        and check_model are. backend: the collection in its store; record: what was known of it when
+        it was opened."""
         self._backend = backend
         self._last_points: PointsBackend | None = None
         self._opened_as = record.name
@@ -202,7 +205,7 @@ class Collection:
 
     def count(
         self,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
     ) -> int:
         """How many points there are, or how many match the filters."""
@@ -324,7 +327,7 @@ class Collection:
         *,
         sparse_embeddings: Any = None,
         embed: Embed | None = None,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
         show_progress: bool = False,
     ) -> WriteResult:
@@ -353,7 +356,7 @@ class Collection:
     def get(
         self,
         ids: str | Sequence[str] | None = None,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         limit: int | None = None,
         offset: int | None = None,
         where_document: Mapping[str, Any] | None = None,
@@ -388,7 +391,7 @@ class Collection:
     def facet(
         self,
         key: str,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
         limit: int | None = 10,
     ) -> list[tuple[Scalar, int]]:
@@ -419,7 +422,7 @@ class Collection:
         query_uris: str | Sequence[str] | None = None,
         ids: str | Sequence[str] | None = None,
         n_results: int = 10,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[QueryField] = ("metadatas", "documents", "distances"),
         *,
@@ -668,7 +671,7 @@ class Collection:
         self,
         color: str | None = None,
         *,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
         mark: str | Sequence[str] | None = None,
         sample: int = 20_000,
@@ -718,7 +721,7 @@ class Collection:
     def delete(
         self,
         ids: str | Sequence[str] | None = None,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
         limit: int | None = None,
     ) -> DeleteResult:
@@ -797,7 +800,7 @@ class Collection:
     def iterate(
         self,
         batch: int = 1_000,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[GetField] = ("metadatas", "documents"),
     ) -> Iterator[dict[str, Any]]:

@@ -52,19 +52,25 @@ class Hybrid:
     "rrf" where `alpha` or `query_sparse` is given. alpha: 0 to 1; None is 0.5. depth: how many hits
     each side gives, as (vectors, words); None is the least of 100, 400, 1,600 … that is four times
     as many as the hits up to the last that is wanted. Pages by `offset` are parts of one ranking
-    where it is given.
+    where it is given. Raises InvalidArgumentError for what can't be.
     """
 
     fusion: Fusion | None = None
     alpha: float | None = None
     depth: tuple[int, int] | None = None
 
-    def check(self) -> None:
-        """Raise InvalidArgumentError for what can't be."""
+    def __post_init__(self) -> None:
         if self.fusion is not None and self.fusion not in FUSIONS:
             raise InvalidArgumentError(f"fusion is {quote(self.fusion)}, expected one of {FUSIONS}")
         if self.alpha is not None:
             fraction(self.alpha, "alpha")
+        if self.depth is not None:
+            if not isinstance(self.depth, tuple | list) or len(self.depth) != 2:
+                raise InvalidArgumentError(
+                    f"depth is {quote(self.depth)}, expected (vectors, words)"
+                )
+            for number in self.depth:
+                whole_number(number, "depth", 1)
 
     def fused(self, by_words: bool) -> tuple[Fusion, float]:
         """The fusion and the weight of the vectors. by_words: whether the other side are the words
@@ -86,18 +92,24 @@ class Hybrid:
             while deep < DEPTH_OF_K * k:
                 deep *= DEPTH_OF_K
             return deep, deep
-        if not isinstance(self.depth, tuple | list) or len(self.depth) != 2:
-            raise InvalidArgumentError(f"depth is {quote(self.depth)}, expected (vectors, words)")
-        vectors, words = (whole_number(number, "depth", 1) for number in self.depth)
-        return vectors, words
+        vectors, words = self.depth
+        return int(vectors), int(words)
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Hits by their value under a metadata key: the best `size` of each value."""
+    """Hits by their value under a metadata key: the best `size` of each value. Raises
+    InvalidArgumentError for what is no key, or no size of at least 1."""
 
     key: str
     size: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, str) or not self.key:
+            raise InvalidTypeError(
+                f"group_by is {quote(self.key)}, expected a metadata key, or Groups(key, size)"
+            )
+        whole_number(self.size, "the size of group_by", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,8 @@ class Rerank:
     text, or one for each query, that documents are compared with; None takes `query_texts`. weight:
     what the re-ranker counts, from 0 to 1, beside the query's own scores, which count the rest,
     both brought from their least … greatest among the hits to 0 … 1; None is what the re-ranker's
-    `usual_weight` says, or 1: then its scores are left as they are.
+    `usual_weight` says, or 1: then its scores are left as they are. Raises InvalidArgumentError for
+    what can't be, and for a name that isn't registered.
     """
 
     reranker: Any
@@ -117,12 +130,40 @@ class Rerank:
     query: str | Sequence[str] | None = None
     weight: float | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.reranker, str):
+            _refuse_unregistered(self.reranker)
+        else:
+            from retrieval_store.rerankers import scorer_of
+
+            scorer_of(self.reranker, "rerank")
+        if self.candidates is not None:
+            whole_number(self.candidates, "candidates of rerank", 1)
+        if not (self.query is None or isinstance(self.query, str | Sequence | np.ndarray)):
+            raise InvalidTypeError(
+                f"query of rerank is {quote(self.query)}, expected a text, or a list of them"
+            )
+        if self.weight is not None:
+            fraction(self.weight, "weight of rerank")
+
     @classmethod
     def comparing(cls, rerank: "Rerank | Any", texts: str | Sequence[str] | None) -> "Rerank":
         """A user's `rerank` as a `Rerank`, comparing with these texts unless it names a text
         itself."""
         whole = rerank if isinstance(rerank, cls) else cls(rerank)
         return replace(whole, query=texts) if whole.query is None else whole
+
+
+def _refuse_unregistered(reranker: str) -> None:
+    """Raise InvalidArgumentError for a name of no re-ranker."""
+    from retrieval_store import plugins
+
+    if not plugins.is_known(plugins.RERANKERS, reranker):
+        raise InvalidArgumentError(
+            f"rerank is {quote(reranker)}; there are re-rankers of the names "
+            f"{', '.join(plugins.names(plugins.RERANKERS))}. Is the package installed that "
+            "registers it?"
+        )
 
 
 @dataclass(slots=True)  # none of these is changed; frozen, they would be slower to make
@@ -152,7 +193,6 @@ class QueryOptions:
             )
         self.checked_ef()
         self.checked_recall()
-        self.hybrid.check()
 
     def checked_ef(self) -> int | None:
         """The number of candidates, if given."""
@@ -449,11 +489,7 @@ def window_of(
 
 def _groups_of(group_by: Any) -> BestOfEach:
     groups = group_by if isinstance(group_by, Groups) else Groups(group_by)
-    if not isinstance(groups.key, str) or not groups.key:
-        raise InvalidArgumentError(
-            f"group_by is {quote(group_by)}, expected a metadata key, or Groups(key, size)"
-        )
-    return BestOfEach((groups.key,), whole_number(groups.size, "the size of group_by", 1))
+    return BestOfEach((groups.key,), int(groups.size))
 
 
 def _bound(value: Any, name: str) -> float | None:
@@ -484,7 +520,6 @@ def gather_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in former:
         _refuse_misplaced_part(name, now)
     hybrid = Hybrid(former.get("fusion"), former.get("alpha"), former.get("depth"))
-    hybrid.check()
     if now.get("mode") == "hybrid":  # in the others these have never meant anything
         now["mode"] = hybrid
     if "group_size" in former:

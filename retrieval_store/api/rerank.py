@@ -15,7 +15,7 @@ from retrieval_store.api.query import Rerank, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.base.validation import fraction, quote, whole_number
+from retrieval_store.base.validation import fraction
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
 from retrieval_store.query.query import Query, queries_of
 from retrieval_store.query.types import Hits
@@ -96,7 +96,7 @@ def reranked_question(
     hits in the end; ask: makes the query for a window."""
     depth, reranker = max(CANDIDATES, window.depth), rerank.reranker
     if rerank.candidates is not None:
-        depth = whole_number(rerank.candidates, "candidates of rerank", 1)
+        depth = int(rerank.candidates)
     if depth < window.depth:
         raise InvalidArgumentError(
             f"candidates of rerank is {depth}, expected {window.depth} or more: so many are "
@@ -156,12 +156,6 @@ def _moves_of(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:
 def _reranker_named(name: str) -> Any:
     """The registered re-ranker of a name, made without settings once in a process: it may hold a
     model."""
-    if not plugins.is_known(plugins.RERANKERS, name):
-        raise InvalidArgumentError(
-            f"rerank is {quote(name)}; there are re-rankers of the names "
-            f"{', '.join(plugins.names(plugins.RERANKERS))}. Is the package installed that "
-            "registers it?"
-        )
     kind = plugins.load(plugins.RERANKERS, name)
     try:
         return kind()

@@ -169,6 +169,8 @@ def _may_be(wanted: frozenset[str], there: Sequence[str]) -> bool:
 
 
 def _on_kinds(path: PayloadPath, wanted: frozenset[str], there: Sequence[str]) -> str:
+    if not wanted:
+        return f"under {shorten('.'.join(path))} the filter asks for one of no values"
     in_lists = any(f"{kind} in lists" in there for kind in wanted)
     hint = ", into which $contains looks" if in_lists else ""
     return (

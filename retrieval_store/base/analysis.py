@@ -4,17 +4,27 @@ A word is a run of letters, digits and underscores, as Unicode has them, with th
 them. Case and diacritics are folded, the latter after stemming, since stemmers go by them: "Éclair"
 and "eclair" are one word. Stemming and stopwords go by language. Text from users is only ever text:
 there is no query syntax.
+
+Scripts that have no spaces between words, such as Chinese and Thai, are split into pairs of
+characters, in documents and in queries: what a query asks for is found wherever it stands, without
+a dictionary. Documents have their single characters too, for queries of only one.
+
+What can't be seen divides no word: soft hyphens, zero-width spaces and the like. A word that is
+divided at the end of a line by a hyphen is found as a whole, too, beside its halves, since it may
+as well be written with a hyphen.
 """
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from retrieval_store.base.arrays import Ints, distinct
+from retrieval_store.base.arrays import Bools, Ints, distinct, stable_order
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
@@ -29,8 +39,43 @@ PIECE = 1_000_000  # characters
 _DIACRITICS = re.compile("[\u0300-\u036f]+")
 _FIRST_MARK = 0x300
 LONG_NUMBER = 5  # digits, from which on a number is a name of something
-# What variation selectors say is how a character should look.
-_VARIATIONS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+
+
+def _class_of(ranges: str) -> str:
+    """The inside of a pattern's class: ranges of characters in hexadecimal."""
+    return "".join(
+        "-".join(re.escape(chr(int(end, 16))) for end in one.split("-")) for one in ranges.split()
+    )
+
+
+# Characters without a look of their own: hyphens and spaces that show only at the end of a line,
+# joiners, directions, variation selectors.
+_INVISIBLE = _class_of(
+    "ad 34f 61c 17b4-17b5 180b-180f 200b-200f 202a-202e 2060-206f fe00-fe0f feff fff9-fffb "
+    "1d173-1d17a e0000-e0fff"
+)
+_AT_END_OF_LINE = r"[ \t]*\r?\n[ \t]*"
+_HIDDEN = re.compile(f"\u00ad{_AT_END_OF_LINE}|[{_INVISIBLE}]")
+# Between letters of Arabic a non-joiner stands where others write a space, as in Persian.
+_ARABIC = _class_of("600-6ff 750-77f 870-8ff fb50-fdff fe70-fefc")
+_NON_JOINER = re.compile(f"(?<=[{_ARABIC}])\u200c(?=[{_ARABIC}])")
+# Scripts without spaces between words, but for their digits: Thai, Lao, Burmese, Khmer and others
+# of South-East Asia; Chinese and Japanese characters, Yi and Vai; Tangut and others.
+_SPACELESS_RANGES = """
+e00-e4f e5a-ecf eda-eff 1000-103f 104a-108f 109a-109f 1780-17df 1950-19cf 1a20-1a7f 1a9a-1aaf
+1b00-1b4f 3005-3007 3021-3029 3031-3035 3038-303c 3040-312f 31a0-31bf 31f0-31ff 3400-4dbf 4e00-9fff
+a000-a48f a500-a61f a62a-a63f a980-a9cf a9e0-a9ef a9fa-a9ff aa60-aadf f900-faff ff66-ff9f
+11700-1172f 11740-1174f 16fe0-1b2ff 20000-3fffd
+"""
+_SPACELESS = _class_of(_SPACELESS_RANGES)
+_HAS_SPACELESS = re.compile(f"[{_SPACELESS}]")
+_LETTER = rf"[^\W{_SPACELESS}]"
+_MARKS = ("Mn", "Mc")  # Unicode's categories of them
+_AFTER_UNICODE = sys.maxunicode + 1
+_NARROW = re.compile("[\uff66-\uff9f]+")  # kana of half the width
+_DIVISION = re.compile(f"[-\u2010]{_AT_END_OF_LINE}")
+_LONGEST_HALF = 64  # letters of a word before or after its division
+_HALF_BEFORE, _HALF_AFTER = re.compile(r"[^\W\d_]+\Z"), re.compile(r"[^\W\d_]+")
 # The words of English that carry the least meaning: pronouns, articles, forms of be, have and do,
 # and the commonest prepositions and conjunctions.
 _ENGLISH = """
@@ -72,17 +117,27 @@ class Analyzer:
     language: str | None = None
     stopwords: frozenset[str] = frozenset()
 
-    def words(self, texts: Sequence[str]) -> Words:
-        """The words of the texts, in their order."""
+    def words(self, texts: Sequence[str], is_query: bool = False) -> Words:
+        """The words of the texts, in their order, and behind those of each part of a text what
+        scripts without spaces have. is_query: whether they ask for documents, so that a single
+        character of such a script counts only where it stands alone."""
         numbers = _Numbers({_BREAK: 0})
         codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for places, parts in _in_pieces([text.replace(_BREAK, " ") for text in texts]):
-            found = _split(parts)
+        for places, parts in _in_pieces([*map(_with_whole_words, texts)]):
+            found, texts_of_parts = _split(parts), np.array(places, np.int64)
             numbered = np.fromiter(map(numbers.__getitem__, found), np.int64, len(found))
             breaks = numbered == 0
             codes.append(numbered[~breaks])
-            owners.append(np.array(places, np.int64)[np.cumsum(breaks)[~breaks]])
-        return self._reduced(list(numbers), np.concatenate(codes), np.concatenate(owners))
+            owners.append(texts_of_parts[np.cumsum(breaks)[~breaks]])
+            for spelt, which, holders in _without_spaces(parts, is_query):
+                numbered = np.fromiter(map(numbers.__getitem__, spelt), np.int64, len(spelt))
+                codes.append(numbered[which])
+                owners.append(texts_of_parts[holders])
+        every, where = np.concatenate(codes), np.concatenate(owners)
+        if (where[1:] < where[:-1]).any():
+            order = stable_order(where)
+            every, where = every[order], where[order]
+        return self._reduced(list(numbers), every, where)
 
     def _reduced(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
         """Words without stopwords, stemmed and folded: once for each distinct word, not for each
@@ -133,23 +188,101 @@ def _end_of_word(text: str, wanted: int) -> int:
     return found.start() if found else len(text)
 
 
+def _with_whole_words(text: str) -> str:
+    """A text without characters that hide in words, and with the words at its end that are divided
+    between two of its lines."""
+    text = text.replace(_BREAK, " ")
+    if not text.isascii():
+        text = _HIDDEN.sub("", _NON_JOINER.sub(" ", text))
+    whole = [before[0] + after[0] for before, after in _divided(text)]
+    return " ".join([text, *whole]) if whole else text
+
+
+def _divided(text: str) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
+    """The halves of words that are divided between two lines. Both have small letters at the
+    division; else the hyphen is part of a name."""
+    if "-" not in text and "\u2010" not in text:
+        return
+    for division in _DIVISION.finditer(text):
+        start, end = division.span()
+        before = _HALF_BEFORE.search(text, max(0, start - _LONGEST_HALF), start)
+        after = _HALF_AFTER.match(text, end, end + _LONGEST_HALF)
+        if before and after and before[0][-1].islower() and after[0][0].islower():
+            yield before, after
+
+
 def _split(texts: Sequence[str]) -> list[str]:
-    """The words of the texts, in lower case, with a break between texts."""
+    """The words of the texts, in lower case, with a break between texts; none of scripts without
+    spaces."""
     spelt = list(texts)
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
-        for i, words in zip(odd, _words_of([texts[i] for i in odd]), strict=True):
-            spelt[i] = words
+        composed = _composed([texts[i] for i in odd])
+        marks = _marks_in(composed)
+        found = _word(f"[{marks}]" if marks else "").findall(composed)
+        words = " ".join(found).split(_BREAK)
+        for i, own in zip(odd, words, strict=True):
+            spelt[i] = own
     # Splitting at spaces takes a fifth of the time of a regular expression.
     return f" {_BREAK} ".join(spelt).encode().translate(_PLAIN).decode().split()
 
 
-def _words_of(texts: Sequence[str]) -> list[str]:
-    """Each text as its words, in lower case, with spaces between them."""
+def _composed(texts: Sequence[str]) -> str:
+    """The texts in lower case, with breaks between them, in the form in which equal ones are equal
+    character by character."""
     # Twice, since folding case may decompose.
     composed = unicodedata.normalize("NFC", _BREAK.join(texts))
     composed = unicodedata.normalize("NFC", composed.casefold())
-    return " ".join(_word(_marks_in(composed)).findall(composed)).split(_BREAK)
+    return _NARROW.sub(lambda found: unicodedata.normalize("NFKC", found[0]), composed)
+
+
+def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
+    """What the texts have of scripts without spaces: pairs of characters, then single ones. Of
+    both: the distinct ones, and for each occurrence which it is, and the place of its text."""
+    odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_SPACELESS.search(text)]
+    if not odd:
+        return
+    composed = _composed([texts[i] for i in odd])
+    points = np.frombuffer(composed.encode("utf-32-le", "surrogatepass"), "<u4")
+    starts, ends, followed = _characters_in(points)
+    holders = np.array(odd)[np.searchsorted(np.flatnonzero(points == 0), starts)]
+    characters = points[starts].astype(np.int64)
+    marked = np.flatnonzero(ends - starts > 1)
+    spans = zip(starts[marked].tolist(), ends[marked].tolist(), strict=True)
+    numbers = _Numbers()
+    named = map(numbers.__getitem__, (composed[start:end] for start, end in spans))
+    characters[marked] = _AFTER_UNICODE + np.fromiter(named, np.int64, len(marked))
+    firsts = np.flatnonzero(followed)
+    pairs = characters[firsts] << 32 | characters[firsts + 1]
+    yield _distinct_in(composed, pairs, starts[firsts], ends[firsts + 1], holders[firsts])
+    # A query that has more than one asks for what is in pairs by these alone.
+    single = ~followed & ~np.append(False, followed)[:-1] if is_query else np.ones_like(followed)
+    yield _distinct_in(composed, characters[single], starts[single], ends[single], holders[single])
+
+
+def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
+    """The characters of scripts without spaces in a text, of which these are the code points: where
+    each begins, where the marks end that it has, and whether another one follows at once."""
+    kinds = np.zeros(_AFTER_UNICODE, np.uint8)
+    for point in distinct(points).tolist():
+        one = chr(point)
+        if one.isalnum() and _HAS_SPACELESS.match(one):
+            kinds[point] = 1
+        elif unicodedata.category(one) in _MARKS:
+            kinds[point] = 2
+    kind = np.append(kinds[points], 0)
+    starts, bounds = np.flatnonzero(kind == 1), np.flatnonzero(kind != 2)
+    ends = bounds[np.searchsorted(bounds, starts + 1)]
+    return starts, ends, kind[ends] == 1
+
+
+def _distinct_in(
+    text: str, keys: Ints, starts: Ints, ends: Ints, holders: Ints
+) -> tuple[list[str], Ints, Ints]:
+    """The pieces of a text that have different keys, and for each key its piece and its holder."""
+    _, firsts, which = np.unique(keys, return_index=True, return_inverse=True)
+    spans = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
+    return [text[start:end] for start, end in spans], which.reshape(-1), holders
 
 
 def _marks_in(text: str) -> str:
@@ -158,21 +291,36 @@ def _marks_in(text: str) -> str:
     # By numpy, since a set of the text's characters would make an object of each first.
     characters = distinct(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4"))
     found = map(chr, characters[characters >= _FIRST_MARK].tolist())
-    marks = [mark for mark in found if unicodedata.category(mark) in ("Mn", "Mc")]
-    return "".join(mark for mark in marks if not any(ord(mark) in span for span in _VARIATIONS))
+    return "".join(mark for mark in found if unicodedata.category(mark) in _MARKS)
 
 
 def places_of_words(text: str) -> list[tuple[int, int]]:
-    """Where words stand in a text, each as (start, end)."""
+    """Where words stand in a text, each as (start, end), by their beginning. Of scripts without
+    spaces single characters and pairs have places; a divided word has one as a whole, too."""
     plain = text.replace(_BREAK, " ")
-    return [found.span() for found in _word(_marks_in(plain)).finditer(plain)]
+    # Kana of half the width have their marks behind them.
+    more = rf"(?:\u00ad{_AT_END_OF_LINE}|[{_marks_in(plain)}{_INVISIBLE}\uff9e\uff9f])"
+    places = [found.span() for found in _word(more).finditer(plain)]
+    for found in _character(more).finditer(plain):
+        places += [found.span(1), (found.start(), found.end(2))][: 1 if found[2] is None else 2]
+    places += [(before.start(), after.end()) for before, after in _divided(plain)]
+    return sorted(places)
 
 
 @lru_cache(maxsize=64)
-def _word(marks: str) -> re.Pattern[str]:
-    """The pattern of a word, with these marks, or of a break. A pattern with all of Unicode's marks
-    would take 40 ms to compile, and would slow down every match."""
-    return re.compile(rf"\w[\w{marks}]*|\0")
+def _word(more: str) -> re.Pattern[str]:
+    """The pattern of a word, or of a break. more: a pattern of marks, as there are in the text: one
+    with all of Unicode's would take 40 ms to compile, and would slow down every match."""
+    if not more:
+        return re.compile(rf"{_LETTER}+|\0")
+    return re.compile(rf"{_LETTER}+(?:{more}+{_LETTER}*)*|\0")
+
+
+@lru_cache(maxsize=64)
+def _character(more: str) -> re.Pattern[str]:
+    """The pattern of a character of a script without spaces (1), and of one that follows (2)."""
+    one = rf"(?=\w)[{_SPACELESS}]{more}*"
+    return re.compile(rf"({one})(?=({one})|)")
 
 
 def fold(word: str) -> str:
@@ -205,7 +353,7 @@ def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[st
             "as a list"
         )
     left_out = ENGLISH if stopwords is True else frozenset(stopwords or ())
-    folded = frozenset(fold(word) for given in left_out for word in _split([given]))
+    folded = frozenset(Analyzer().words([*left_out], is_query=True).vocabulary)
     if language is not None and stemming:
         stemmer(language)
     return Analyzer(language if stemming else None, folded)
@@ -214,7 +362,7 @@ def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[st
 def spellings(analyzer: Analyzer, text: str) -> dict[str, str]:
     """The first spelling in a text of each of its words."""
     spelt = list(dict.fromkeys(text[start:end] for start, end in places_of_words(text)))
-    words = analyzer.words(spelt)
+    words = analyzer.words(spelt, is_query=True)
     found: dict[str, str] = {}
     for code, owner in zip(words.codes.tolist(), words.owners.tolist(), strict=True):
         found.setdefault(words.vocabulary[code], spelt[owner])

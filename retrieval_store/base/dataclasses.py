@@ -37,8 +37,12 @@ else:
         plain = slots and not any(name in cls.__dict__ for name in _MADE)
         own = _own_fields(cls) if plain else None
         if own is None:
-            return dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, repr=repr)(cls)
-        return _made(cls, own, frozen, eq, repr)
+            made = dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, repr=repr)(cls)
+        else:
+            made = _made(cls, own, frozen, eq, repr)
+        if made.__init__.__doc__ is None:  # its arguments are the fields, which the class tells of
+            made.__init__.__doc__ = cls.__doc__
+        return made
 
     def _own_fields(cls):
         """The fields of the class itself, by name; None if one is of a kind that isn't supported

@@ -364,7 +364,7 @@ class ClusterRanker:
         there = [set(analyzer.words([document]).vocabulary) for document in documents]
         return [
             WordReport(word, np.nan, np.array([np.nan if word in one else 0.0 for one in there]))
-            for word in analyzer.words([text.texts[0]]).vocabulary
+            for word in analyzer.words([text.texts[0]], is_query=True).vocabulary
         ]
 
     def _points(self, items: list[int], fields: Fields, given: set[int]) -> Points:

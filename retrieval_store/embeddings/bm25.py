@@ -23,13 +23,7 @@ LIMITS = {"k": (0, 1_000), "b": (0, 1), "average_length": (1e-3, 1e9)}
 
 
 class BM25Embedding:
-    """Sparse vectors of texts for ranking by BM25.
-
-    language: of the stemmer, None for no stemming; stopwords: True for the language's own, or a
-    list; k, b: the parameters of BM25; average_length: how many words a document has on average,
-    which is assumed rather than counted; stemming: whether there is any, where the language is only
-    for the stopwords. Raises MissingDependencyError without mmh3.
-    """
+    """Sparse vectors of texts for ranking by BM25."""
 
     self_contained = True
 
@@ -42,6 +36,10 @@ class BM25Embedding:
         average_length: float = 256.0,
         stemming: bool = True,
     ) -> None:
+        """language: of the stemmer, None for no stemming; stopwords: True for the language's own,
+        or a list; k, b: the parameters of BM25; average_length: how many words a document has on
+        average, which is assumed rather than counted; stemming: whether there is any, where the
+        language is only for the stopwords. Raises MissingDependencyError without mmh3."""
         k, b = _number("k", k), _number("b", b)
         average_length = _number("average_length", average_length)
         _check_words(language, stopwords, stemming)
@@ -75,7 +73,7 @@ class BM25Embedding:
     def embed_query(self, input: Sequence[str], identifiers: float = 1.0) -> list[SparseVector]:
         """For each query its distinct words, with 1 for each; `identifiers` for those that look
         like the name of one thing (`base.analysis.is_identifier`)."""
-        words = self._analyzer.words(list(input))
+        words = self._analyzer.words(list(input), is_query=True)
         named = [self._index(word) for word in words.vocabulary if is_identifier(word)]
         return [
             SparseVector(

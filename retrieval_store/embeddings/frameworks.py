@@ -22,6 +22,15 @@ class FromLangChain(ComparedByCosine):
         self.model_name = _model_of(embeddings)
         self.__qualname__ = f"FromLangChain({type(embeddings).__qualname__})"  # what it is called
 
+    @property
+    def max_tokens(self) -> Any:
+        """How many tokens of a text count; AttributeError where the embedding doesn't say it."""
+        return self._embeddings.max_tokens
+
+    def count_tokens(self, texts: Sequence[str]) -> Any:
+        """How many tokens each of the texts has; AttributeError where the embedding can't tell."""
+        return self._embeddings.count_tokens(texts)
+
     def __call__(self, input: Sequence[str]) -> Any:
         """(n, dim) for n documents."""
         return self._embeddings.embed_documents(list(input))
@@ -38,6 +47,15 @@ class FromLlamaIndex(ComparedByCosine):
         self._embedding = embedding
         self.model_name = _model_of(embedding)
         self.__qualname__ = f"FromLlamaIndex({type(embedding).__qualname__})"  # what it is called
+
+    @property
+    def max_tokens(self) -> Any:
+        """How many tokens of a text count; AttributeError where the embedding doesn't say it."""
+        return self._embedding.max_tokens
+
+    def count_tokens(self, texts: Sequence[str]) -> Any:
+        """How many tokens each of the texts has; AttributeError where the embedding can't tell."""
+        return self._embedding.count_tokens(texts)
 
     def __call__(self, input: Sequence[str]) -> Any:
         """(n, dim) for n documents."""

@@ -26,16 +26,7 @@ _SHOW_TIMEOUT = 10.0  # seconds; nothing has to be loaded for it
 
 
 class OllamaEmbeddingFunction(ComparedByCosine):
-    """Embeds texts by POST {base_url}/api/embed of Ollama.
-
-    model: its name there; `ollama pull` fetches it. query_prefix, document_prefix: what is put
-    before queries and documents. None: what the model's makers say, for families that are known
-    (`prefixes`), else nothing; "" nothing. dimensions: how many numbers, where the
-    model can choose. batch_size, timeout in seconds, in which Ollama may first have to load the
-    model, retries: how it is asked; they aren't remembered by collections. Of a text as many tokens
-    count as the model takes in (`max_tokens`). Raises EmbeddingFunctionError when Ollama isn't
-    running, hasn't the model, or refuses.
-    """
+    """Embeds texts by POST {base_url}/api/embed of Ollama."""
 
     def __init__(
         self,
@@ -49,6 +40,14 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         timeout: float = 120.0,
         retries: int = 4,
     ) -> None:
+        """model: its name there; `ollama pull` fetches it. base_url: of the server. query_prefix,
+        document_prefix: what is put before queries and documents. None: what the model's makers
+        say, for families that are known (`embeddings.arguments`), else nothing; "" nothing.
+        dimensions: how many numbers, where the model can choose. batch_size, timeout in seconds, in
+        which Ollama may first have to load the model, retries: how it is asked; they aren't
+        remembered by collections. Of a text as many tokens count as the model takes in
+        (`max_tokens`). Raises EmbeddingFunctionError when Ollama isn't running, hasn't the model,
+        or refuses."""
         if not isinstance(model, str) or not model:
             raise InvalidArgumentError(
                 f"model is {quote(model)}, expected the name of a model that Ollama has, such as "

@@ -23,14 +23,7 @@ MARKS = 2  # where a text begins and ends
 
 
 class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
-    """Embeds texts and images, mixed in any order, with a CLIP model; vectors have the length 1.
-
-    model_name, checkpoint: as open_clip names them, or a path as checkpoint; None as checkpoint:
-    random weights, for tests. Images are (h, w) or (h, w, 3) uint8 arrays. device, batch_size:
-    where and how much at once; they aren't remembered by collections. Without a device it is a
-    GPU's ("cuda", "mps") where there is one, else "cpu". Raises MissingDependencyError at the first
-    use without the package. `close` lets go of the model, which the next use loads again.
-    """
+    """Embeds texts and images, mixed in any order, with a CLIP model; vectors have the length 1."""
 
     tells_of_cuts = True
     embeds_images = True
@@ -43,6 +36,12 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         device: str | None = None,
         batch_size: int = 32,
     ) -> None:
+        """model_name, checkpoint: as open_clip names them, or a path as checkpoint; None as
+        checkpoint: random weights, for tests. Images are (h, w) or (h, w, 3) uint8 arrays. device,
+        batch_size: where and how much at once; they aren't remembered by collections. Without a
+        device it is a GPU's ("cuda", "mps") where there is one, else "cpu". Raises
+        MissingDependencyError at the first use without the package. `close` lets go of the model,
+        which the next use loads again."""
         self._model_name = model_name
         self._checkpoint = None if checkpoint is None else str(checkpoint)
         self._device, self._batch_size = device, batch_size

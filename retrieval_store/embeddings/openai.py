@@ -31,14 +31,7 @@ MAX_TOKENS = {
 
 
 class OpenAIEmbeddingFunction(ComparedByCosine):
-    """Embeds texts by POST {base_url}/embeddings.
-
-    model: its name there; api_key_env: the environment variable that has the key, None for a server
-    that wants none; dimensions: how many numbers, where the model can choose. api_key: the key
-    itself, instead of what the variable has. batch_size, timeout in seconds, retries: how it is
-    asked; none of these is remembered by collections. Raises EmbeddingFunctionError when the server
-    can't be reached, or refuses.
-    """
+    """Embeds texts by POST {base_url}/embeddings."""
 
     def __init__(
         self,
@@ -52,6 +45,11 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         timeout: float = 60.0,
         retries: int = 4,
     ) -> None:
+        """model: its name there; base_url: of the server; api_key_env: the environment variable
+        that has the key, None for a server that wants none; dimensions: how many numbers, where the
+        model can choose. api_key: the key itself, instead of what the variable has. batch_size,
+        timeout in seconds, retries: how it is asked; none of these is remembered by collections.
+        Raises EmbeddingFunctionError when the server can't be reached, or refuses."""
         self._settings: dict[str, Any] = {
             "model": model,
             "base_url": checked_url(base_url),

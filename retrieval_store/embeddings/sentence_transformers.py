@@ -19,16 +19,7 @@ from retrieval_store.embeddings._common import (
 
 
 class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
-    """Embeds texts with a SentenceTransformer.
-
-    model_name: a name, which sentence-transformers may have to download, or a path; normalize:
-    whether vectors get the length 1; query_prompt, document_prompt: texts put before queries and
-    documents, as some models want it; None leaves that to the model. device, batch_size: where and
-    how much at once; they aren't remembered by collections. Without a device it is a GPU where
-    there is one. Of a text as many tokens count as the model takes in. Raises
-    MissingDependencyError at the first use without the package. `close` lets go of the model, which
-    the next use loads again.
-    """
+    """Embeds texts with a SentenceTransformer."""
 
     tells_of_cuts = True
 
@@ -42,6 +33,13 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         device: str | None = None,
         batch_size: int = 32,
     ) -> None:
+        """model_name: a name, which sentence-transformers may have to download, or a path;
+        normalize: whether vectors get the length 1; query_prompt, document_prompt: texts put before
+        queries and documents, as some models want it; None leaves that to the model. device,
+        batch_size: where and how much at once; they aren't remembered by collections. Without a
+        device it is a GPU where there is one. Of a text as many tokens count as the model takes in.
+        Raises MissingDependencyError at the first use without the package. `close` lets go of the
+        model, which the next use loads again."""
         self._settings: dict[str, Any] = {
             "model_name": str(model_name),
             "normalize": normalize,

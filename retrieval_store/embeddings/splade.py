@@ -18,10 +18,13 @@ from retrieval_store.embeddings._common import (
 
 class SpladeEmbedding(LoadsModel):
     """Embeds texts with a SparseEncoder of sentence-transformers: an index for each entry of its
-    vocabulary. model_name: a name or a path. Raises MissingDependencyError at the first use without
-    the package. `close` lets go of the model, which the next use loads again."""
+    vocabulary."""
 
     def __init__(self, model_name: str, *, device: str | None = None, batch_size: int = 16) -> None:
+        """model_name: a name, which sentence-transformers may have to download, or a path. device,
+        batch_size: where and how much at once; they aren't remembered by collections. Raises
+        MissingDependencyError at the first use without the package. `close` lets go of the model,
+        which the next use loads again."""
         self._model_name = str(model_name)
         self._device, self._batch_size = device, batch_size
         super().__init__()

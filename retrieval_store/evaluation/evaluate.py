@@ -28,6 +28,7 @@ from retrieval_store.evaluation.results import (
     questions_of,
 )
 from retrieval_store.filters.expression import DocumentContains
+from retrieval_store.filters.nodes import Where
 
 EvaluatedMode: TypeAlias = Literal["dense", "text", "hybrid"]
 MODES: tuple[EvaluatedMode, ...] = get_args(EvaluatedMode)
@@ -128,7 +129,7 @@ class QueryInputs:
 def answerable(collection: Collection, questions: Sequence[Question]) -> list[EvaluatedMode]:
     """The modes in which the collection can answer the questions."""
     by_vectors = can_embed(collection) or all(one.embedding is not None for one in questions)
-    by_words = collection.count(where=cast(Any, DocumentContains(""))) > 0
+    by_words = collection.count(where=DocumentContains("")) > 0
     there = {"dense": by_vectors, "text": by_words, "hybrid": by_vectors and by_words}
     return [cast(EvaluatedMode, mode) for mode, is_there in there.items() if is_there]
 
@@ -200,7 +201,7 @@ def evaluate(
     *,
     modes: EvaluatedMode | Iterable[EvaluatedMode] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
-    where: Mapping[str, Any] | None = None,
+    where: Where | None = None,
     where_document: Mapping[str, Any] | None = None,
     confidence: float = 0.95,
     seed: int = 0,

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from retrieval_store.api.arguments import Embed, metadatas_of
 from retrieval_store.api.collection import Collection
+from retrieval_store.api.embedding_functions import function_of
 from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import log_of, progress_bar
@@ -559,15 +560,17 @@ def read_folder(
     on_unreadable: Callable[[Unreadable], object] | None = None,
 ) -> Iterator[Record]:
     """The passages of the files in a folder, as `sync_folder` makes them, without a collection:
-    dicts with "id", "document" and "metadata". function: an embedding function that is to read all
-    of each passage. on_unreadable is called for each file that can't be read, for each that is
-    read in part, and for each without text; without it they are logged as warnings. The other
-    arguments are those of `sync_folder`."""
+    dicts with "id", "document" and "metadata". function: an embedding function, or the name of one,
+    that is to read all of each passage; without it passages have up to 200 words, of which a model
+    may read less. on_unreadable is called for each file that can't be read, for each that is read
+    in part, and for each without text; without it they are logged as warnings. The other arguments
+    are those of `sync_folder`."""
     folder = Path(os.path.normpath(path_of(path, "path")))
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     most = whole_number(max_bytes, "max_bytes", 1)
     rules = rules_of("texts", False, include, exclude, gitignore, links, reader)
+    function = function_of(function, "function")
     how = HowRead(
         str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function, rules.readers
     )

@@ -5,7 +5,7 @@ combination is a *leaf*. `evaluate_expression` alone defines the meaning of comb
 evaluator passes a function that evaluates leaves, for one point or for many rows at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, final
 
 from retrieval_store.base.arrays import Bools
@@ -65,6 +65,10 @@ class Not(Expression):
     """Points that don't fulfil the term."""
 
     term: Expression
+
+
+# What users pass as `where`: a dict in the shape of Chroma's, or an expression.
+Where: TypeAlias = Mapping[str, Any] | Expression
 
 
 @dataclass(frozen=True, slots=True)

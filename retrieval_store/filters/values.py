@@ -146,7 +146,8 @@ class Between(Bounded):
 @final
 @dataclass(frozen=True, slots=True)
 class Range(ValueLeaf, Bounded):
-    """Points with a number at `path` in the bounds, compared exactly; None: unbounded."""
+    """Points with a number at `path` in the bounds, compared exactly: greater than `gt`, at least
+    `gte`, less than `lt`, at most `lte`; None: unbounded."""
 
     path: PayloadPath
     gt: int | float | None = None
@@ -313,9 +314,9 @@ class TextMatches(ValueLeaf, TextLeaf):
 @final
 @dataclass(frozen=True, slots=True)
 class TextRange(ValueLeaf, TextLeaf):
-    """Points with a string at `path` in the bounds; None leaves a side unbounded. If a bound and a
-    string are both times (see `dates`) they compare as times, else by code points; with `times`
-    only strings that are times match."""
+    """Points with a string at `path` in the bounds: after `gt`, from `gte` on, before `lt`, up to
+    `lte`; None leaves a side unbounded. If a bound and a string are both times (see `dates`) they
+    compare as times, else by code points; with `times` only strings that are times match."""
 
     path: PayloadPath
     gt: str | None = None

@@ -340,6 +340,18 @@ def batch_size_of(value: Any) -> int:
     return value
 
 
+def with_search_params(how: Mapping[str, Any], given: Any) -> dict[str, Any]:
+    """The arguments of a query, with those that Qdrant's search_params mean beside them; raises
+    InvalidArgumentError where both say one, with different values."""
+    meant = search_params_of(given)
+    for name, value in meant.items():
+        if how.get(name, value) != value:
+            raise InvalidArgumentError(
+                f"{name} is {quote(how[name])}, but search_params say {quote(value)}"
+            )
+    return {**meant, **how}
+
+
 def search_params_of(given: Any) -> dict[str, Any]:
     """`ef` and `exact` from Qdrant's search_params: its model, or a dict. InvalidArgumentError for
     parameters without a meaning here."""

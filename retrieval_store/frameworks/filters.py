@@ -1,15 +1,13 @@
-"""What the translators of frameworks' filters share, and what frameworks make of results.
+"""What the translators of frameworks' filters share, and what frameworks choose of results.
 
 A translator gives each operator of its framework an expression. An `Operand` checks the values of
 comparisons. The framework decides which values an operator takes, and how a refusal begins; it is
 ours that a refusal names what would be right.
 
-Of results, `diverse` selects by maximal marginal relevance, and `relevance_of` makes of distances
-the relevance that frameworks expect: from 0 to 1, 1 best.
+Of results, `diverse` selects by maximal marginal relevance.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,12 +58,6 @@ class Operand:
     def several(self) -> list[Any]:
         """The values of a list, unchecked, or a single one."""
         return list(self.value) if isinstance(self.value, list | tuple) else [self.value]
-
-    def number(self) -> int | float:
-        """The value, which must be a number; a bool is one here, as it is to Python."""
-        if not isinstance(self.value, int | float):
-            raise self.refused("a number")
-        return self.value
 
     def text(self) -> str:
         """The value, which must be a string."""
@@ -201,25 +193,3 @@ def diverse(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) -> l
     )
     places: list[int] = chosen.tolist()
     return places
-
-
-def relevance_of(distance: str) -> Callable[[float], float]:
-    """Distances as relevance from 0 to 1, 1 best, in the same order and without clamping: cosine
-    1 - d / 2, squared L2 1 / (1 + d), inner product the logistic function of the product."""
-    return _RELEVANCE[distance]
-
-
-def _of_product(distance: float) -> float:
-    product = 1.0 - distance
-    if product >= 0:
-        return 1.0 / (1.0 + math.exp(-product))
-    grown = math.exp(product)
-    return grown / (1.0 + grown)
-
-
-_RELEVANCE: dict[str, Callable[[float], float]] = {
-    # Rounding may leave a cosine distance a hair outside of 0 … 2.
-    "cosine": lambda d: 1.0 - min(max(d, 0.0), 2.0) / 2.0,
-    "l2": lambda d: 1.0 / (1.0 + d),
-    "ip": _of_product,
-}

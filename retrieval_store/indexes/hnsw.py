@@ -64,12 +64,13 @@ class _FileParts:
 
 
 class HNSWIndex:
-    """A `VectorIndex`. settings: max_neighbors (links of a vector; twice as many at the lowest
-    level), ef_construction (candidates looked at when one is added), ef_search (the fewest looked
-    at when searching). The first vectors, or a file of them, raise PluginError where hnswlib isn't
-    installed."""
+    """A `VectorIndex`: a graph by hnswlib. The first vectors, or a file of them, raise PluginError
+    where that isn't installed."""
 
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
+        """dimension: of the vectors; metric: of their distances. settings: max_neighbors (links of
+        a vector; twice as many at the lowest level), ef_construction (candidates looked at when one
+        is added), ef_search (the fewest looked at when searching). Raises ValueError for others."""
         unknown = set(settings) - set(HNSW_DEFAULTS)
         if unknown:
             raise ValueError(f"hnsw has no setting {quote(min(unknown))}")

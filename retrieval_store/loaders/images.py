@@ -84,15 +84,7 @@ Item = TypeVar("Item")
 
 class ImageLoader:
     """Loads images as (height, width, 3) uint8 arrays, upright, transparent parts on white; of an
-    animation the first picture. None stays None.
-
-    Local paths, `file:` and `data:` URIs; `schemes=("https",)` and so on for more (http and https;
-    others by fsspec), and then only from public addresses unless `private_addresses`. root: a
-    folder that local files must lie in, where relative paths are looked for first. Limits for each:
-    max_bytes, max_pixels, timeout: seconds for all of a request. All loaders together decode 50
-    million pixels at once, others wait. on_error: "raise" a DataLoaderError that names the uri, or
-    "skip", which gives None instead; records that are added by such a uri are left out.
-    """
+    animation the first picture. None stays None."""
 
     def __init__(
         self,
@@ -106,6 +98,13 @@ class ImageLoader:
         on_error: OnError = "raise",
         threads: int = 4,
     ) -> None:
+        """Local paths, `file:` and `data:` URIs; `schemes=("https",)` and so on for more (http and
+        https; others by fsspec), and then only from public addresses unless `private_addresses`.
+        root: a folder that local files must lie in, where relative paths are looked for first.
+        Limits for each: max_bytes, max_pixels, timeout: seconds for all of a request. All loaders
+        together decode 50 million pixels at once, others wait. threads: how many images of a call
+        are read at once. on_error: "raise" a DataLoaderError that names the uri, or "skip", which
+        gives None instead; records that are added by such a uri are left out."""
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
         self._max_pixels = whole_number(max_pixels, "max_pixels", 1)
         self.on_error: OnError = on_error
@@ -273,8 +272,7 @@ def _in_colour(picture: Any, white: float) -> Any:
 
 
 class TextLoader:
-    """Loads texts. encoding: how they are written. The other arguments are those of `ImageLoader`.
-    None stays None."""
+    """Loads texts. None stays None."""
 
     def __init__(
         self,
@@ -288,6 +286,7 @@ class TextLoader:
         on_error: OnError = "raise",
         threads: int = 4,
     ) -> None:
+        """encoding: how they are written. The other arguments are those of `ImageLoader`."""
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
         try:
             codecs.lookup(encoding)

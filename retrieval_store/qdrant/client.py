@@ -139,6 +139,9 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """The arguments are those of qdrant_client.QdrantClient: location (":memory:"), path, url,
+        host, port, api_key, timeout and so on; InvalidArgumentError for what a store in this
+        process has no use for."""
         options = ClientOptions.bound(qdrant_client.QdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)
@@ -283,6 +286,7 @@ class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
     qdrant_client.AsyncQdrantClient."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """The arguments are those of qdrant_client.AsyncQdrantClient, as for `QdrantClient`."""
         options = ClientOptions.bound(qdrant_client.AsyncQdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)

@@ -35,7 +35,8 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class FileText:
-    """What was read of a file, with what the file says of itself. date: as YYYY-MM-DD, or with the
+    """What was read of a file, in sections, with what the file says of itself: title, author, date
+    and language. date: as YYYY-MM-DD, or with the
     time as ISO 8601 has it; language: a tag such as "en"; gaps: what couldn't be read, such as
     "page 3 is a picture without text"."""
 

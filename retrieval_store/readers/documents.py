@@ -17,7 +17,8 @@ MAX_PAGES = 5_000
 MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
 MAX_ROWS, MAX_COLUMNS = 100_000, 200  # of a sheet
 _DOTS = re.compile(r"(?:\.[ \t]*){5,}")  # of a table of contents
-_BROKEN = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
+# A word that is broken at the end of a line: by a soft hyphen, or by one between small letters.
+_BROKEN = re.compile(r"\u00ad[ \t]*\n[ \t]*|(?<=[^\W\d_])[-\u2010][ \t]*\n[ \t]*(?=[^\W\d_])")
 _INSTALL = 'pip install "retrieval-store[files]"'
 
 
@@ -71,8 +72,14 @@ def _text_of_page(pdf: Any, number: int) -> tuple[str, str | None]:
 def _plainer(text: str) -> str:
     """What a page says without ligatures and words that are broken at the end of a line, which no
     question has, and the dots of contents."""
-    text = _BROKEN.sub("", text.translate(_LIGATURES))
+    text = _BROKEN.sub(_unbroken, text.translate(_LIGATURES))
     return _DOTS.sub("… ", text).strip()
+
+
+def _unbroken(found: re.Match[str]) -> str:
+    """What takes the place of a break: nothing, or itself where the hyphen is part of a name."""
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    return "" if found[0][0] == "\u00ad" or (before + after).islower() else found[0]
 
 
 _LIGATURES = str.maketrans(

@@ -13,7 +13,7 @@ from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import printable
-from retrieval_store.base.validation import quote, whole_number
+from retrieval_store.base.validation import check_callable, quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import Count
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
@@ -87,7 +87,8 @@ def cutter_of(
     function: Any, longest: Any = LONGEST, shortest: Any = None, overlap: Any = 0
 ) -> "Cutter":
     """What cuts files into passages, as `passages_of` does. Raises InvalidArgumentError for sizes
-    that don't agree."""
+    that don't agree, and InvalidTypeError for a function that is none."""
+    check_callable(function, "function")
     most = whole_number(longest, "longest", 4)
     least = None if shortest is None else whole_number(shortest, "shortest", 1)
     shared = whole_number(overlap, "overlap", 0)

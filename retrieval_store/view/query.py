@@ -59,13 +59,14 @@ Mark = tuple[int, int]
 
 def words_of(analyzer: Analyzer, text: str) -> list[str]:
     """The distinct words of a text, as the analyzer makes them."""
-    return analyzer.words([text]).vocabulary
+    return analyzer.words([text], is_query=True).vocabulary
 
 
 def marks(
     analyzer: Analyzer, words: Sequence[str], documents: Sequence[str | None]
 ) -> list[list[Mark]]:
-    """For each document the ranges of characters that are one of the words."""
+    """For each document the ranges of characters that are one of the words; those that overlap, as
+    pairs of characters do, are one."""
     if not words:
         return [[] for _ in documents]
     places = [places_of_words(document or "") for document in documents]
@@ -77,14 +78,25 @@ def marks(
     }
     wanted = _meaning(analyzer, sorted(spelt), set(words))
     return [
-        [(start, end) for start, end in each if (document or "")[start:end] in wanted]
+        _joined([one for one in each if (document or "")[slice(*one)] in wanted])
         for document, each in zip(documents, places, strict=True)
     ]
 
 
+def _joined(marks: list[Mark]) -> list[Mark]:
+    """Marks, which are in order, with those that overlap as one."""
+    joined: list[Mark] = []
+    for start, end in marks:
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
 def _meaning(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
     """The spellings that stand for one of the words."""
-    found = analyzer.words(spelt)
+    found = analyzer.words(spelt, is_query=True)
     are_wanted = np.array([word in words for word in found.vocabulary], np.bool_)
     if not are_wanted.any():
         return set()

@@ -16,6 +16,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidFilterError,
 )
+from retrieval_store.filters.expression import OneOf
 
 GET_KEYS = {"ids", "embeddings", "documents", "uris", "data", "metadatas", "included"}
 
@@ -357,6 +358,7 @@ IMPOSSIBLE = {
         "records have strings in lists and numbers in lists there, into which $contains looks",
     ),
     "elements": ({"s": {"$contains": 5}}, "asks for numbers in lists, but records have strings"),
+    "of no values": (OneOf(("n",), ()), "under 'n' the filter asks for one of no values"),
     "empty": ({"empty": 1}, "asks for numbers, but records have objects or empty lists there"),
     "o": ({"o": 1}, "records have objects or empty lists there"),
 }

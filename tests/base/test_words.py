@@ -3,39 +3,99 @@
 import re
 import sys
 import unicodedata
+from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.base.analysis import Analyzer, analyzer, fold
+from retrieval_store.base.analysis import Analyzer, analyzer, fold, places_of_words
 from tests.helpers.tuned import tuned
 
-EVERY_MARK = "".join(
-    chr(i)
-    for i in range(sys.maxunicode + 1)
-    if unicodedata.category(chr(i)) in ("Mn", "Mc")
-    and not unicodedata.name(chr(i)).startswith("VARIATION SELECTOR-")
+NAMES = [(chr(i), unicodedata.name(chr(i), "")) for i in range(sys.maxunicode + 1)]
+# Of scripts without spaces; of them only letters are split into pairs.
+SPACELESS_NAMES = re.compile(
+    "CJK UNIFIED|CJK COMPATIBILITY IDEOGRAPH|TANGUT|NUSHU|KHITAN|OLD CHINESE|HIRAGANA|KATAKANA|"
+    "HENTAIGANA|HALFWIDTH KATAKANA|VERTICAL (IDEO|KANA)|HANGZHOU|IDEOGRAPHIC|MASU|BOPOMOFO|YI |VAI |"
+    "THAI |LAO |MYANMAR |KHMER (LETTER|SIGN|INDEPENDENT)|TAI |NEW TAI |BALINESE|JAVANESE|AHOM"
 )
-WORD = re.compile(rf"\w[\w{EVERY_MARK}]*")
+SPACELESS = {
+    c
+    for c, name in NAMES
+    if SPACELESS_NAMES.match(name) and c.isalnum() and unicodedata.category(c) not in ("Nd", "No")
+}
+SPACELESS |= {c for c, name in NAMES if not name and c.isalnum() and c >= "\u3400"}  # newer ones
+MARKS = {c for c, _ in NAMES if unicodedata.category(c) in ("Mn", "Mc")}
+HIDDEN = {
+    c
+    for c, name in NAMES
+    if (unicodedata.category(c) == "Cf" and not name.startswith("ARABIC "))
+    or re.match("VARIATION SELECTOR-|COMBINING GRAPHEME JOINER|MONGOLIAN FREE", name)
+    or name.startswith("KHMER VOWEL INHERENT")
+    or c in "\u061c\u2065"
+} - set("\u070f\U000110bd\U000110cd")
+HIDDEN -= {chr(i) for r in (range(0x13430, 0x13440), range(0x1BCA0, 0x1BCA4)) for i in r}
 PIECES = ("Ab", "x_1", " ", "-", "\0", "É", "e\u0301", "\u0301", "ß", "İ", "K", "\u0345", "中")
 PIECES += ("हिन्दी", "\u094d", "\ufe0f", "\U000e0101", "\u2028", "\u3000", "\ud800", "\U0001e8d0")
+PIECES += ("国", "の", "ﾃﾞ", "ที่", "น้ำ", "\u00ad", "\u200b", "\u200c", "ا", "\n", "ab", "-\n", "가")
 
 
-def one_by_one(texts):
-    """The words of each text as one pattern with all marks finds them, text by text."""
+def one_by_one(texts, is_query=False):
+    """The words of each text, character by character."""
     for text in texts:
-        apart = unicodedata.normalize("NFC", text.replace("\0", " ")).casefold()
-        found = WORD.findall(unicodedata.normalize("NFC", apart))
-        yield [word for word in map(fold, found) if word]
+        text = text.replace("\0", " ")
+        text = re.sub("\u00ad[ \t]*\r?\n[ \t]*", "", text)
+        text = re.sub(r"(?<=[ا])\u200c(?=[ا])", " ", text)  # the only Arabic letter in the pieces
+        text = "".join(c for c in text if c not in HIDDEN)
+        text = " ".join([text, *divided(text)])
+        text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+        text = re.sub("[ｦ-ﾟ]+", lambda m: unicodedata.normalize("NFKC", m[0]), text)
+        yield [word for word in map(fold, words_in(text, is_query)) if word]
+
+
+def divided(text):
+    for at in re.finditer(r"[-\u2010][ \t]*\r?\n[ \t]*", text):
+        before = re.search(r"[^\W\d_]*\Z", text[: at.start()])[0]
+        after = re.match(r"[^\W\d_]*", text[at.end() :])[0]
+        if before[-1:].islower() and after[:1].islower():
+            yield before + after
+
+
+def words_in(text, is_query):
+    """Runs of letters, and of scripts without spaces characters and pairs of them."""
+    runs = []  # of lists of characters with their marks
+    kind = None
+    for c in text:
+        if c in MARKS and kind is not None:
+            runs[-1][-1] += c
+            continue
+        is_word = c.isalnum() or c == "_"
+        kind, before = (c in SPACELESS if is_word else None), kind
+        if kind is not None and kind is before:
+            runs[-1].append(c)
+        elif kind is not None:
+            runs.append([c])
+    for run in runs:
+        if run[0][0] not in SPACELESS:
+            yield "".join(run)
+        elif is_query:
+            yield from run if len(run) == 1 else map("".join, pairwise(run))
+        else:
+            for i, one in enumerate(run):
+                yield from ["".join(run[i : i + 2]), one] if run[i + 1 :] else [one]
 
 
 def assert_found_as_one_by_one(texts):
-    words, expected = Analyzer().words(texts), list(one_by_one(texts))
-    every = [word for own in expected for word in own]
-    assert words.vocabulary == list(dict.fromkeys(every))
-    assert [words.vocabulary[code] for code in words.codes.tolist()] == every
-    assert words.owners.tolist() == [i for i, own in enumerate(expected) for _ in own]
+    for is_query in (False, True):
+        words, expected = Analyzer().words(texts, is_query), list(one_by_one(texts, is_query))
+        assert words.owners.tolist() == [i for i, own in enumerate(expected) for _ in own]
+        assert len({*words.vocabulary}) == len(words.vocabulary)
+        for i, own in enumerate(expected):
+            found = [words.vocabulary[code] for code in words.codes[words.owners == i].tolist()]
+            assert Counter(found) == Counter(own)
+            if not any(one and one[0] in SPACELESS for one in own):
+                assert found == own  # in their order
 
 
 @given(st.lists(st.lists(st.sampled_from(PIECES), max_size=8).map("".join), max_size=6))
@@ -64,12 +124,52 @@ def test_words_of_any_text_are_runs_of_letters_digits_and_marks(texts):
     found = Analyzer().words(texts)
     for i, text in enumerate(texts):
         own = [found.vocabulary[code] for code in found.codes[found.owners == i].tolist()]
-        joined = "".join(own)
-        composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-        folded = fold("".join(c for c in composed if re.match(r"\w", c)))
-        kept = [c for c in folded if re.match(r"\w", c)]
-        letters = [c for c in joined if re.match(r"\w", c)]
-        assert letters == kept
+        shown = "".join(c for c in text if c not in HIDDEN)
+        composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", shown).casefold())
+        kept = fold("".join(c for c in composed if re.match(r"\w", c)))
+        if not SPACELESS & {*composed} and not any(divided(text)):
+            letters = [c for c in "".join(own) if re.match(r"\w", c)]
+            assert letters == [c for c in kept if re.match(r"\w", c)]
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("床前明月光，疑是地上霜。低头思故乡", ("故乡", "明月", "明月光", "霜")),
+        ("日本語の契約書はこちらです", ("契約書", "日本語", "書")),
+        (
+            "日本語のPython本とＳＱＬ第3章",
+            ("Python", "python本", "日本語", "本", "sql", "3", "第3章"),
+        ),
+        ("データベースの設計", ("データベース", "ﾃﾞｰﾀ", "設計")),
+        ("ภาษาไทยไม่มีช่องว่าง", ("ภาษาไทย", "ช่องว่าง", "ไทย")),
+        ("ຂ້ອຍຮັກພາສາລາວ", ("ພາສາ", "ລາວ")),
+        ("ខ្ញុំស្រឡាញ់ភាសាខ្មែរ", ("ភាសាខ្មែរ", "ខ្មែរ")),
+        ("ကျွန်တော်မြန်မာစာဖတ်တယ်", ("မြန်မာ", "မြန်မာစာ")),
+        ("ᥖᥭᥰᥖᥬᥳᥑᥨᥒᥰ", ("ᥖᥭᥰ",)),
+        ("ꦲꦏ꧀ꦱꦫꦗꦮ", ("ꦗꦮ",)),
+        ("葛\U000e0100城市", ("葛城", "城市")),
+        ("ភាសា\u200bខ្មែរ", ("ភាសាខ្មែរ", "ភាសា")),
+        ("Donau\xaddampf\u200bschiff\xad\n  fahrt", ("Donaudampfschifffahrt",)),
+        ("auf\u200clage co\u2060operate \ufeffbom ශ්\u200dරී", ("auflage", "cooperate", "bom", "ශ්රී")),
+        ("می\u200cخواهم", ("می خواهم", "می\u200cخواهم")),
+        ("too dan- \r\n  gerous for", ("dangerous", "gerous")),
+        ("a well-\nknown Verständ‐\nnis ver-\nändert", ("well-known", "Verständnis", "verändert")),
+    ],
+)
+def test_what_people_ask_for_is_among_the_words_of_a_text(text, asked):
+    there = {*Analyzer().words([text]).vocabulary}
+    for query in asked:
+        wanted = {*Analyzer().words([query], is_query=True).vocabulary}
+        assert wanted and wanted <= there, (query, wanted - there)
+        spans = [text[start:end] for start, end in places_of_words(text)]
+        for word in wanted:
+            assert any(word in Analyzer().words([one], True).vocabulary for one in spans), word
+
+
+def test_pairs_of_characters_are_not_found_apart():
+    there = {*Analyzer().words(["故事。他乡的家乡，the UTF-\n8 Donau-\nDampf"]).vocabulary}
+    assert there.isdisjoint(Analyzer().words(["故乡 utf8 donaudampf"], is_query=True).vocabulary)
 
 
 def test_marks_of_scripts_that_need_them_stay_in_words():

@@ -211,6 +211,25 @@ def test_hybrid_queries_fuse_both_and_measure_distances(store):
     assert distances == {"near": 0.0, "worded": 9.0}
 
 
+def test_words_are_found_without_spaces_around_them(store):
+    notes = store.create_collection("notes", embedding_function=None)
+    documents = [
+        "床前明月光，低头思故乡",
+        "日本語の契約書とPython本",
+        "Donau\xaddampf dan-\ngerous",
+    ]
+    notes.add(["zh", "ja", "de"], [[1, 0], [0, 1], [1, 1]], documents=documents)
+    for query, found in (
+        ("故乡", ["zh"]),
+        ("契約書", ["ja"]),
+        ("本", ["ja"]),
+        ("donaudampf", ["de"]),
+        ("dangerous", ["de"]),
+        ("故事", []),
+    ):
+        assert notes.query(query_texts=query, mode="text")["ids"] == [found]
+
+
 def test_words_weigh_in_hybrid_queries_as_they_do_without_a_cluster(store):
     texts = [f"the pump of the boat stops here {i % 7} says note ref{i:03d}" for i in range(60)]
     vectors = np.random.default_rng(0).standard_normal((60, 4)).tolist()

@@ -76,9 +76,6 @@ def test_hybrid_ranks_as_reciprocal_ranks_say_and_gives_distances(texts, alpha):
         ({"mode": "text"}, "got none"),
         ({"mode": "hybrid", "query_embeddings": [[1] * 6]}, "takes query_texts"),
         ({"mode": "both", "query_texts": "a"}, "mode is 'both'"),
-        ({"mode": Hybrid(alpha=1.5), "query_texts": "a"}, "alpha is 1.5"),
-        ({"mode": Hybrid(alpha=math.nan), "query_texts": "a"}, "alpha is nan"),
-        ({"mode": Hybrid("sum"), "query_texts": "a"}, "fusion is 'sum'"),
         (
             {"mode": "hybrid", "query_texts": ["a", "b"], "query_embeddings": [[1] * 6]},
             "has 1 vectors",
@@ -90,6 +87,33 @@ def test_hybrid_ranks_as_reciprocal_ranks_say_and_gives_distances(texts, alpha):
 def test_queries_that_cannot_be_are_refused(texts, query, message):
     with pytest.raises(InvalidArgumentError, match=message):
         texts.query(**query)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Hybrid("rff"), "fusion is 'rff' .*expected one of"),
+        (lambda: Hybrid(alpha=1.5), "alpha is 1.5"),
+        (lambda: Hybrid(alpha=math.nan), "alpha is nan"),
+        (lambda: Hybrid(alpha="x"), "alpha is 'x'"),
+        (lambda: Hybrid(depth=10), r"depth is 10 .*expected \(vectors, words\)"),
+        (lambda: Hybrid(depth=(10, 0)), "depth is 0"),
+        (lambda: Hybrid(depth=(1, 2, 3)), "depth is"),
+        (lambda: Groups(""), "group_by is ''"),
+        (lambda: Groups(7), "group_by is 7"),
+        (lambda: Groups("book", 0), "size of group_by is 0"),
+        (lambda: Groups("book", "x"), "size of group_by is 'x'"),
+        (lambda: Rerank("none"), "re-rankers of the names cross-encoder, similarity"),
+        (lambda: Rerank(7), "rerank is 7"),
+        (lambda: Rerank(dict), "rerank is <class 'dict'>"),
+        (lambda: Rerank(len_of, 0), "candidates of rerank is 0"),
+        (lambda: Rerank(len_of, query=5), "query of rerank is 5"),
+        (lambda: Rerank(len_of, weight=True), "weight of rerank is True"),
+    ],
+)
+def test_parts_of_queries_are_refused_when_they_are_made(make, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        make()
 
 
 # what hybrid queries do where nobody says how

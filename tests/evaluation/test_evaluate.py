@@ -293,7 +293,6 @@ def test_a_file_is_evaluated_as_a_list_is(in_memory, tmp_path):
         ({"settings": {"": {}}}, "settings has the name ''", InvalidArgumentError),
         ({"settings": {"a": {"n_results": 3}}}, "settings['a'] has the key 'n_results'", InvalidArgumentError),
         ({"settings": {"a": {"mode": "sparse"}}}, "settings['a']: mode is 'sparse'", InvalidArgumentError),
-        ({"settings": {"a": {"mode": retrieval_store.Hybrid(alpha=2)}}}, "settings['a']: alpha is 2", InvalidArgumentError),
         ({"settings": {"a": {"where": {"n": {"$no": 1}}}}}, "settings['a']: where", InvalidFilterError),
         ({"where": {"n": {"$no": 1}}}, "where", InvalidFilterError),
         ({"confidence": 1}, "confidence is 1.0", InvalidArgumentError),

@@ -112,7 +112,15 @@ HELD = (
 )
 ONE, MANY = (*TEXTS, *NUMBERS), tuple(name for name in HELD if name != "nothing")
 EMPTY = Or((Not(Exists(PATH)), OneOf(PATH, ("",))))
-SINGLE = "one string or number"
+SINGLE, ORDERED = "one string or number", "a number or a string, which may be a time"
+
+
+def beyond(side, value):
+    return (
+        TextRange(PATH, **{side: value}) if isinstance(value, str) else Range(PATH, **{side: value})
+    )
+
+
 LLAMA_INDEX: dict[FilterOperator, Takes] = {
     FilterOperator.EQ: (
         (*ONE, "nothing"),
@@ -124,10 +132,10 @@ LLAMA_INDEX: dict[FilterOperator, Takes] = {
         lambda v: Not(Not(Exists(PATH)) if v is None else one_of(v)),
         SINGLE,
     ),
-    FilterOperator.GT: (NUMBERS, lambda v: Range(PATH, gt=v), "a number"),
-    FilterOperator.GTE: (NUMBERS, lambda v: Range(PATH, gte=v), "a number"),
-    FilterOperator.LT: (NUMBERS, lambda v: Range(PATH, lt=v), "a number"),
-    FilterOperator.LTE: (NUMBERS, lambda v: Range(PATH, lte=v), "a number"),
+    FilterOperator.GT: (ONE, lambda v: beyond("gt", v), ORDERED),
+    FilterOperator.GTE: (ONE, lambda v: beyond("gte", v), ORDERED),
+    FilterOperator.LT: (ONE, lambda v: beyond("lt", v), ORDERED),
+    FilterOperator.LTE: (ONE, lambda v: beyond("lte", v), ORDERED),
     FilterOperator.IN: (MANY, one_of, "a list"),
     FilterOperator.NIN: (MANY, lambda v: Not(one_of(v)), "a list"),
     FilterOperator.ANY: (MANY, lambda v: Or(each(v)), "a list"),
@@ -218,14 +226,14 @@ def test_operators_of_one_meaning_are_one_expression_in_both(comparator, operato
         ),
         (
             of_llama_index,
-            FilterOperator.GT,
-            "the filter 'n' > has the value 'two' (str), expected a number",
+            FilterOperator.TEXT_MATCH,
+            "the filter 'n' text_match has the value 2 (int), expected a string",
         ),
     ],
 )
 def test_a_refusal_is_in_the_words_of_the_framework(translate, operator, message):
     with pytest.raises(InvalidFilterError) as refused:
-        translate(operator, "two")
+        translate(operator, "two" if operator == Comparator.GT else 2)
     assert str(refused.value) == message
 
 

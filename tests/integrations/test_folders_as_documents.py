@@ -1,15 +1,21 @@
 """A folder of files as documents of the frameworks, with the places that answers are cited by."""
 
 import pytest
-from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
 from langchain_retrieval_store import FolderLoader, RetrievalStore
 from llama_index.core import VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.schema import MetadataMode
-from llama_index.vector_stores.retrieval_store import FolderReader
+from llama_index.vector_stores.retrieval_store import (
+    AsLlamaIndex,
+    FolderReader,
+    RetrievalStoreVectorStore,
+)
 
+from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange import cite
+from retrieval_store.exchange import cite, passages_of, sync_folder
+from retrieval_store.readers.passages import words_in
 from tests.readers import files
 
 
@@ -56,3 +62,69 @@ def test_documents_of_llama_index(folder):
         "views.pdf, page 1",
         "views.pdf, page 2",
     }
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """A folder of texts whose words have more tokens than those of English prose."""
+    rows = [" ".join(str(7919 * i * j % 99991) for j in range(1, 60)) for i in range(1, 30)]
+    (tmp_path / "numbers.md").write_text("# Numbers\n\n" + "\n\n".join(rows))
+    return tmp_path
+
+
+class Inherited(Embeddings):
+    """An embedding that has its model from elsewhere, and tells how long texts may be."""
+
+    max_tokens = 40
+
+    def embed_documents(self, texts):
+        return [[float(len(text)), 1.0] for text in texts]
+
+    def embed_query(self, text):
+        return [1.0, 1.0]
+
+
+def test_passages_of_langchain_are_as_long_as_the_stores_function_reads(numbers):
+    with RetrievalStore("wordllama") as store:
+        for function in (store, store.embeddings, "wordllama", WordLlamaEmbedding()):
+            store.add_documents(FolderLoader(numbers, function=function).load())
+            assert store.collection.stats()["texts_cut"] == 0
+        store.add_documents(FolderLoader(numbers).load())
+        assert store.collection.stats()["texts_cut"] > 5
+    with RetrievalStore(Inherited()) as store:
+        found = FolderLoader(numbers, function=store).load()
+        assert max(words_in(one.page_content) for one in found) <= 30
+
+
+def test_what_llama_index_embeds_is_as_long_as_its_function_reads(numbers):
+    function, embedding = WordLlamaEmbedding(), AsLlamaIndex("wordllama")
+    with RetrievalStoreVectorStore(embed_model=embedding) as store:
+        for given in (store, embedding, "wordllama", function):
+            found = FolderReader(numbers, function=given, metadata={"team": "crew " * 50})
+            shown = [one.get_content(MetadataMode.EMBED) for one in found.load_data()]
+            assert max(function.count_tokens(shown)) <= function.max_tokens
+        index = VectorStoreIndex.from_vector_store(store, embed_model=embedding)
+        for document in found.load_data():
+            index.insert(document)
+        sync_folder(store.collection, numbers)
+        texts = store.collection.get()["documents"]
+        assert max(function.count_tokens(texts)) <= function.max_tokens
+    longer = [one.get_content(MetadataMode.EMBED) for one in FolderReader(numbers).load_data()]
+    assert max(function.count_tokens(longer)) > function.max_tokens
+
+
+def test_loaders_refuse_what_they_cant_use(folder):
+    with RetrievalStore() as store, RetrievalStoreVectorStore() as vectors:
+        wrong = [
+            (lambda: FolderLoader(folder, function=store), "a store without an embedding"),
+            (lambda: FolderReader(folder, function=vectors), "a store without embed_model"),
+            (lambda: FolderLoader(folder, function="wordlama"), "function is 'wordlama'; there"),
+            (lambda: FolderReader(folder, function="x").load_data(), "function is 'x'; there are"),
+            (lambda: FolderReader(folder, function=3).load_data(), "function is 3"),
+            (lambda: passages_of("x", function="wordllama"), "function is 'wordllama'"),
+            (lambda: FolderReader(folder).load_data(exclude="*.pdf"), "takes no arguments"),
+            (lambda: FolderLoader(folder, exclud="*.pdf"), "unexpected keyword argument"),
+        ]
+        for call, message in wrong:
+            with pytest.raises((InvalidArgumentError, TypeError), match=message):
+                call()

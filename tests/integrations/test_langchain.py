@@ -15,7 +15,7 @@ from langchain_core.structured_query import (
     Operator,
     StructuredQuery,
 )
-from langchain_core.vectorstores import VectorStoreRetriever
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_retrieval_store import RetrievalStore, RetrievalStoreTranslator
 from langchain_tests.integration_tests import (
     RetrieversIntegrationTests,
@@ -258,7 +258,13 @@ def test_every_search_takes_filters(filled):
         assert sorted(ids_of(search({"tags": {"$contains": "animal"}}))) == ["b", "c"], name
 
 
-def test_scores_are_distances_and_relevance_is_from_0_to_1_in_the_same_order(make):
+@pytest.mark.filterwarnings("ignore:Relevance scores must be between 0 and 1")
+def test_scores_are_distances_and_relevance_is_what_langchains_helpers_make_of_them(make):
+    helpers = {
+        "cosine": VectorStore._cosine_relevance_score_fn,
+        "l2": VectorStore._euclidean_relevance_score_fn,
+        "ip": VectorStore._max_inner_product_relevance_score_fn,
+    }
     for distance in ("cosine", "l2", "ip"):
         store = make(Letters(), distance=distance, collection_name=f"by-{distance}")
         store.add_texts(TEXTS, ids=["a", "b", "c", "d"])
@@ -279,9 +285,51 @@ def test_scores_are_distances_and_relevance_is_from_0_to_1_in_the_same_order(mak
                 exact = 1 - vectors @ query / lengths
         assert np.allclose(scores, sorted(exact), rtol=1e-4, atol=1e-6)
         relevance = [r for _, r in store.similarity_search_with_relevance_scores("a cat sleeps", 4)]
+        assert relevance == pytest.approx([helpers[distance](score) for score in scores], abs=1e-6)
         assert relevance == sorted(relevance, reverse=True)
-        assert all(0 <= r <= 1 for r in relevance)
-        assert len(set(relevance)) == 4 or distance == "ip"
+
+
+@pytest.mark.filterwarnings("ignore:Relevance scores must be between 0 and 1")
+@pytest.mark.parametrize("distance", ["cosine", "l2", "ip"])
+def test_a_threshold_lets_through_what_it_does_in_langchains_store_for_chroma(distance):
+    chroma = pytest.importorskip("langchain_chroma")
+    embedding, how = DeterministicFakeEmbedding(size=6), {"hnsw": {"space": distance}}
+    texts = [f"text {i}" for i in range(40)]
+    with (
+        retrieval_store.Client() as client,
+        RetrievalStore(embedding, client=client, distance=distance) as store,
+    ):
+        store.add_texts(texts)
+        theirs = chroma.Chroma("theirs", embedding, client=client, collection_configuration=how)
+        theirs.add_texts(texts)
+        for query in ("text x", "text y", "text z"):
+            mine, other = (
+                {
+                    document.page_content: score
+                    for document, score in one.similarity_search_with_relevance_scores(query, 40)
+                }
+                for one in (store, theirs)
+            )
+            assert mine == pytest.approx(other, abs=1e-5)
+            for least in (0.0, 0.3, 0.5, 0.8):
+                passed = store.similarity_search(query, 40, score_threshold=least)
+                names = {text for text, score in other.items() if score >= least}
+                assert {document.page_content for document in passed} == names
+
+
+@pytest.mark.parametrize("distance", ["cosine", "l2", "ip"])
+def test_a_vector_of_length_1_is_wholly_relevant_to_itself(distance):
+    embedding = DeterministicFakeEmbedding(size=32)
+    unit = np.array(embedding.embed_documents([str(i) for i in range(50)]))
+    unit = (unit / np.linalg.norm(unit, axis=1, keepdims=True)).astype(np.float32)
+    with RetrievalStore(distance=distance) as store:
+        ids = [str(i) for i in range(50)]
+        store.collection.add(ids, embeddings=unit, documents=ids)
+        for i, vector in zip(ids, unit.tolist(), strict=True):
+            ((found, relevance),) = store.similarity_search_by_vector_with_relevance_scores(
+                vector, 1
+            )
+            assert (found.id, relevance) == (i, pytest.approx(1, abs=1e-5))
 
 
 @pytest.mark.parametrize("mode", ["text", "hybrid"])

@@ -9,7 +9,12 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.structured_query import Comparator, Comparison
-from langchain_retrieval_store import RetrievalStore, RetrievalStoreTranslator
+from langchain_retrieval_store import (
+    RetrievalStore,
+    RetrievalStoreIndex,
+    RetrievalStoreRetriever,
+    RetrievalStoreTranslator,
+)
 
 import retrieval_store
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
@@ -30,6 +35,52 @@ def store():
     with RetrievalStore(Letters()) as store:
         store.add_texts(TEXTS, METADATAS, ids=["a", "b", "c", "d"])
         yield store
+
+
+BESIDE = [
+    {"filter": {"n": 1}},
+    {"filter": {"n": 1}, "search_kwargs": {"k": 2}},
+    {"filter": {"n": 1}, "search_kwargs": {"filter": {"n": 1}}},
+    {"filter": {"n": 1}, "search_type": "mmr", "fetch_k": 9, "lambda_mult": 0.2},
+    {"filter": {"n": 1}, "search_type": "similarity_score_threshold", "score_threshold": 0.0},
+    {"filter": {"n": 1}, "search_type": "hybrid", "alpha": 0.3},
+    {"where_document": {"$contains": "apples"}},
+    {"k": 1},
+    {"max_distance": 0.0001, "exact": True},
+]
+
+
+@pytest.mark.parametrize("given", BESIDE, ids=repr)
+def test_arguments_of_a_search_count_beside_search_kwargs_too(store, given):
+    made = [store.as_retriever(**given), RetrievalStoreRetriever(vectorstore=store, **given)]
+    if "search_type" not in given:
+        made.append(RetrievalStoreIndex(store=store, **given))
+    for retriever in made:
+        assert ids_of(retriever.invoke(TEXTS[0])) == ["a"]
+        assert ids_of(asyncio.run(retriever.ainvoke(TEXTS[0]))) == ["a"]
+        assert ids_of(retriever.batch([TEXTS[0]])[0]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"fliter": {}}, "no argument 'fliter'; a retriever with search_type 'similarity' takes k"),
+        ({"search_kwargs": {"fliter": {}}}, "no argument 'fliter'"),
+        ({"fetch_k": 9}, "no argument 'fetch_k'"),
+        ({"k": 3, "search_kwargs": {"k": 4}}, r"k is 3 \(int\), but search_kwargs say 4"),
+        ({"search_kwargs": [("k", 3)]}, "search_kwargs is .*expected a dict"),
+        (
+            {"search_type": "text", "search_mode": "hybrid"},
+            "search_mode is 'hybrid'.*but this search is 'text'",
+        ),
+    ],
+)
+def test_retrievers_refuse_what_no_search_of_theirs_takes(store, given, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        store.as_retriever(**given)
+    if "search_type" not in given:
+        with pytest.raises(InvalidArgumentError, match=message):
+            RetrievalStoreIndex(store=store, **given)
 
 
 ALWAYS = [
@@ -89,6 +140,16 @@ WRONG = [
     (lambda s: s.update_documents(["a"], ["x"]), r"documents\[0\] is 'x'"),
     (lambda s: s.similarity_search_by_image(3), r"uri is 3 \(int\)"),
     (lambda s: s.search("x", "bogus"), "search_type is 'bogus'.*similarity, .*text, sparse, hyb"),
+    (lambda s: s.similarity_search("x", alpha=0.3), "alpha is 0.3 .*search is 'dense'"),
+    (lambda s: s.similarity_search("x", fusion="rrf", search_mode="text"), "search is 'text'"),
+    (lambda s: s.similarity_search("x", depth=(9, 9)), r"depth is \(9, 9\)"),
+    (lambda s: s.hybrid_search("x", alpha=1, fusion="rff"), "fusion is 'rff'"),
+    (lambda s: s.hybrid_search("x", search_mode="text"), "but this search is 'hybrid'"),
+    (lambda s: s.search("x", "text", search_mode="dense"), "but this search is 'text'"),
+    (
+        lambda s: s.similarity_search("x", ef=9, search_params={"hnsw_ef": 7}),
+        "ef is 9 .*search_params say 7",
+    ),
     (lambda s: s.similarity_search("x", search_params={1: 2}), "no argument 1; search_params"),
     (lambda s: s.similarity_search("x", search_params={"hnsw_ef": 0}), "ef is 0"),
     (

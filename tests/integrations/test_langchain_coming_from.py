@@ -190,7 +190,7 @@ def test_thresholds_pages_and_groups_go_with_plain_searches(filled):
     cut = (scores[1] + scores[2]) / 2
     assert ids_of(filled.similarity_search("a cat sleeps", 4, score_threshold=cut)) == best[:2]
     assert ids_of(filled.similarity_search("a cat sleeps", 2, offset=1)) == best[1:3]
-    near = filled.similarity_search("a cat sleeps", 4, max_distance=2 - 2 * cut)
+    near = filled.similarity_search("a cat sleeps", 4, max_distance=1 - cut)
     assert ids_of(near) == best[:2]
     filled.add_texts(["a cat sleeps!"], [{"n": 4}])
     grouped = filled.similarity_search("a cat sleeps", 4, group_by="n")

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from llama_index.core import StorageContext, VectorStoreIndex
-from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.base.embeddings.base import BaseEmbedding, SimilarityMode, similarity
 from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.indices import MultiModalVectorStoreIndex
 from llama_index.core.schema import (
@@ -43,6 +43,7 @@ from retrieval_store.errors import (
     DamagedError,
     InvalidArgumentError,
     InvalidFilterError,
+    InvalidTypeError,
     StorageError,
 )
 
@@ -73,9 +74,31 @@ def make(request, tmp_path):
 
 
 METADATAS = {
-    "a": {"n": 1, "lang": "en", "tags": ["x", "y"], "title": "The Whale", "rate": 0.5},
-    "b": {"n": 2, "lang": "de", "tags": ["y"], "title": "the whaler", "empty": []},
-    "c": {"n": 3, "lang": "en", "tags": [], "empty": "", "deep": {"k": [1, None]}, "nothing": None},
+    "a": {
+        "n": 1,
+        "lang": "en",
+        "tags": ["x", "y"],
+        "title": "The Whale",
+        "rate": 0.5,
+        "day": "2024-01-05",
+    },
+    "b": {
+        "n": 2,
+        "lang": "de",
+        "tags": ["y"],
+        "title": "the whaler",
+        "empty": [],
+        "day": "2024-02-05",
+    },
+    "c": {
+        "n": 3,
+        "lang": "en",
+        "tags": [],
+        "empty": "",
+        "deep": {"k": [1, None]},
+        "nothing": None,
+        "day": "2024-02-01",
+    },
     "d": {"n": 4, "tags": ["z", "x"]},
 }
 TEXTS = {"a": "cats and whales", "b": "dogs bark", "c": "a whale swims", "d": "nothing here"}
@@ -119,6 +142,13 @@ OPERATORS = [
     ("n", FilterOperator.GTE, 2, "bcd"),
     ("n", FilterOperator.LT, 2, "a"),
     ("rate", FilterOperator.LTE, 0.5, "a"),
+    ("day", FilterOperator.GT, "2024-02-01", "b"),
+    ("day", FilterOperator.GTE, "2024-02-01T00:00:00Z", "bc"),
+    ("day", FilterOperator.LT, "2024-02-01T01:00:00+01:00", "a"),
+    ("day", FilterOperator.LTE, "2024-02-01", "ac"),
+    ("title", FilterOperator.GTE, "the", "b"),
+    ("lang", FilterOperator.LT, "en", "b"),
+    ("n", FilterOperator.GT, "1", ""),
     ("n", FilterOperator.IN, [1, 3, 9], "ac"),
     ("lang", FilterOperator.IN, ["de"], "b"),
     ("lang", FilterOperator.NIN, ["de"], "acd"),
@@ -160,7 +190,7 @@ def test_conditions_nest(filled):
 @pytest.mark.parametrize(
     ("operator", "value", "message"),
     [
-        (FilterOperator.GT, "three", r"'n' > has the value 'three' \(str\), expected a number"),
+        (FilterOperator.GT, ["3"], r"'n' > has the value \['3'\].*expected a number or a string"),
         (FilterOperator.EQ, ["a"], "expected one string or number"),
         (FilterOperator.TEXT_MATCH, 3, "expected a string"),
         (FilterOperator.IN, None, "expected a list"),
@@ -307,13 +337,21 @@ def test_nodes_of_every_class_survive(make):
         store.add([TextNode(id_="7", metadata={"_node": 1}, embedding=[1.0, 2.0])])
 
 
-@pytest.mark.parametrize(("distance", "expected"), [("l2", -0.02), ("ip", 0.9)])
-def test_similarities_by_distance(make, distance, expected):
+@pytest.mark.parametrize(
+    ("distance", "mode"),
+    [
+        ("cosine", SimilarityMode.DEFAULT),
+        ("l2", SimilarityMode.EUCLIDEAN),
+        ("ip", SimilarityMode.DOT_PRODUCT),
+    ],
+)
+def test_similarities_are_those_of_llama_indexes_own_helper(make, distance, mode):
     store = make(distance=distance, collection_name=f"by-{distance}")
     store.add([node("b"), node("d")])
-    result = ask(store)
-    assert result.ids == ["b", "d"]
-    assert result.similarities[0] == pytest.approx(expected, rel=1e-4)
+    for asked in (ask(store), ask(store, mode="mmr", mmr_threshold=0.9)):
+        assert asked.ids == ["b", "d"]
+        right = [similarity([1, 0, 0], VECTORS[i], mode) for i in asked.ids]
+        assert asked.similarities == pytest.approx(right, rel=1e-4)
 
 
 class Letters(BaseEmbedding):
@@ -545,6 +583,8 @@ def test_our_functions_differ_in_llama_indexes_caches_and_leave_the_loop_alone()
     one, two = AsLlamaIndex(Lengths(1)), AsLlamaIndex(Lengths(2))
     assert one.to_dict() != two.to_dict()
     assert one.to_dict() == AsLlamaIndex(Lengths(1)).to_dict()
+    with pytest.raises(InvalidTypeError, match="no argument 'embed_batchsize'; AsLlamaIndex takes"):
+        AsLlamaIndex(Lengths(1), embed_batchsize=3)
 
     async def main():
         return threading.get_ident(), await one.aget_text_embedding_batch(["a"] * 5)

@@ -139,6 +139,10 @@ def test_from_collection_and_from_params_in_the_words_of_chromas_store(tmp_path)
         ({"host": "", "port": 6333}, "host is ''"),
         ({"host": "h", "headers": {"api-key": "x"}}, "headers go to the client"),
         ({"path": "a", "collection_kwargs": {"embedding_function": None}}, "takes configuration"),
+        (
+            {"path": "a", "configuration": {}, "collection_kwargs": {"configuration": {}}},
+            "configuration is given beside collection_kwargs",
+        ),
     ],
 )
 def test_from_params_says_what_it_wants(kwargs, message, tmp_path, monkeypatch):

@@ -236,6 +236,12 @@ def test_what_a_query_cannot_be_told_is_refused_by_name(store, kwargs, message):
             ask(asked(), **kwargs)
 
 
+@pytest.mark.parametrize("field", [{"embedding_field": "title"}, {"output_fields": ["n"]}])
+def test_fields_that_a_store_has_no_choice_of_are_refused(store, field):
+    with pytest.raises(InvalidArgumentError, match=f"{min(field)} is .*leave it out"):
+        store.query(asked(**field))
+
+
 @pytest.mark.parametrize("threshold", [1.5, -0.1, float("nan"), "a", True, [0.5]])
 def test_a_threshold_of_mmr_is_from_0_to_1_wherever_it_is_said(store, threshold):
     with pytest.raises(InvalidArgumentError, match="mmr_threshold is .*a number from 0 to 1"):

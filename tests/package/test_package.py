@@ -1,10 +1,12 @@
 """What importing the package costs, and what it exposes."""
 
+import inspect
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
@@ -23,6 +25,50 @@ HEAVY = [
     "wordllama",
     "importlib.metadata",
 ]
+
+
+USED = (
+    *("retrieval_store", "retrieval_store.exchange", "retrieval_store.qdrant"),
+    *(
+        "retrieval_store.filters.expression",
+        "retrieval_store.readers",
+        "retrieval_store.embeddings",
+    ),
+    *("retrieval_store.embeddings.bm25", "retrieval_store.embeddings.splade"),
+    *("retrieval_store.rerankers", "retrieval_store.indexes.hnsw"),
+    *("langchain_retrieval_store", "llama_index.vector_stores.retrieval_store"),
+)
+REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+OURS = ("retrieval_store.", "langchain_retrieval_store.", "llama_index.vector_stores.retrieval_")
+
+
+def classes_that_users_make():
+    """The public classes with an `__init__` of their own; results and errors are made for users."""
+    for name in USED:
+        module = import_module(name)
+        listed = getattr(module, "__all__", None)
+        for one in listed or [one for one in vars(module) if one[0] != "_"]:
+            kind = getattr(module, one, None)
+            if not inspect.isclass(kind) or (listed is None and kind.__module__ != name):
+                continue
+            is_result = re.search(r"\.(reports|results|reasons)$", kind.__module__)
+            is_protocol = getattr(kind, "_is_protocol", False)
+            init = inspect.getattr_static(kind, "__init__")
+            is_ours = inspect.isfunction(init) and init.__module__.startswith(OURS)
+            if is_ours and not (is_result or is_protocol or issubclass(kind, BaseException)):
+                yield kind
+
+
+def test_help_on_the_constructors_of_public_classes_says_what_they_take():
+    made = {*classes_that_users_make()}
+    assert {retrieval_store.Client, retrieval_store.Hybrid, retrieval_store.ImageLoader} <= made
+    for kind in made:
+        text = kind.__init__.__doc__
+        assert text, kind
+        if "arguments are those of" not in text:
+            parameters = [*inspect.signature(kind.__init__).parameters.values()][1:]
+            named = [one.name for one in parameters if one.kind not in REST]
+            assert [one for one in named if one not in text] == [], kind
 
 
 def test_importing_the_package_imports_nothing_heavy():

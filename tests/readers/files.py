@@ -9,13 +9,13 @@ DOCX = "docx"
 PICTURE = object()
 
 
-def pdf(*pages, title=None, stream=None):
+def pdf(*pages, title=None, stream=None, encoding="StandardEncoding"):
     """A PDF with lines of text on each page, None for one without, PICTURE for one that has a
-    picture alone; stream: the content of the first page instead."""
+    picture alone; stream: the content of the first page instead; encoding: of the text."""
     objects = ["<</Type/Catalog/Pages 2 0 R>>"]
     kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
     objects += [f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>"]
-    objects += ["<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
+    objects += [f"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/{encoding}>>"]
     for i, text in enumerate(pages):
         objects.append(
             f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents {5 + 2 * i} 0 R"

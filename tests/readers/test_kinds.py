@@ -176,6 +176,17 @@ def test_a_pdf_is_read_without_running_heads_and_broken_words():
     ]
 
 
+def test_words_of_a_pdf_are_joined_where_a_line_divides_them():
+    page = (
+        "too con-\nspicuous and dan- \ngerous for use \nand ex\\255\nploded, sch\\366n-\n\\344hnlich, "
+        "Co-\\255 \noperate, UTF-\n8 Donau-\nDampf, a well\\255known end\\255"
+    )
+    (section,) = read_file(files.pdf(page, encoding="WinAnsiEncoding"), "a.pdf").sections
+    words = section.text.replace("\n", " ").split(" ")
+    assert {"conspicuous", "dangerous", "exploded,", "schönähnlich,"} <= {*words}
+    assert {"UTF-", "8", "Donau-", "Dampf,", "well\u00adknown"} <= {*words}
+
+
 def test_a_page_that_cannot_be_read_is_no_reason_not_to_read_the_others():
     file = read_file(files.pdf("one", "two", stream=b" " * 100_000_000), "a.pdf")
     assert [(one.page, one.text) for one in file.sections] == [(2, "two")]

@@ -196,6 +196,31 @@ def test_words_of_the_question_are_marked(client):
     assert [text[a:b] for a, b in marks["a"]] == ["Running", "E\u0301CLAIR"]
 
 
+def test_what_is_found_without_spaces_around_it_is_marked(client):
+    collection = client.create_collection("foreign", embedding_function=None)
+    documents = [
+        "床前明月光，低头思故乡",
+        "ﾃﾞｰﾀのPython本",
+        "Donau\xaddampf\xad\nschiff, dan-\ngerous",
+    ]
+    collection.add(ids=["a", "b", "c"], embeddings=np.eye(3), documents=documents)
+    views = Views(inside.session(client))
+    for text, marked in (
+        ("明月光", {"a": ["明月光"]}),
+        ("乡", {"a": ["乡"]}),
+        ("データ python", {"b": ["ﾃﾞｰﾀ", "Python"]}),
+        ("donaudampfschiff", {"c": ["Donau\xaddampf\xad\nschiff"]}),
+        ("dangerous", {"c": ["dan-\ngerous"]}),
+        ("gerous", {"c": ["dan-\ngerous"]}),
+    ):
+        told = asked(views, "query", collection=str(collection.id), mode="text", text=text)
+        found = {
+            one["id"]: [documents["abc".index(one["id"])][a:b] for a, b in one["marks"]]
+            for one in told["hits"]
+        }
+        assert found == marked, text
+
+
 @pytest.mark.parametrize(
     ("name", "body", "said"),
     [

@@ -74,6 +74,7 @@ class Key:
     __slots__ = ("name",)
 
     def __init__(self, name: str) -> None:
+        """name: of the key, which isn't empty; else InvalidTypeError is raised."""
         if not isinstance(name, str) or not name:
             raise InvalidTypeError(f"name is {quote(name)}, expected a metadata key")
         self.name = name
@@ -236,18 +237,13 @@ class Val(Rank):
     __slots__ = ()
 
     def __init__(self, value: float) -> None:
+        """value: the number."""
         super().__init__(_form_of(value))
 
 
 class Knn(Rank):
     """The distance to a query, of the nearest `limit` records: squared L2, 1 - dot or 1 - cosine as
-    in `Collection.query`, and 1 - the dot product with a sparse vector.
-
-    query: a text, which the collection's function embeds, a vector, or a sparse vector. key: what
-    is searched: `K.EMBEDDING`, or any other name for the collection's sparse vectors. default: what
-    records get that aren't among these; None leaves them out of the search. return_rank: the place,
-    from 0, instead of the distance.
-    """
+    in `Collection.query`, and 1 - the dot product with a sparse vector."""
 
     __slots__ = ()
 
@@ -259,6 +255,11 @@ class Knn(Rank):
         default: float | None = None,
         return_rank: bool = False,
     ) -> None:
+        """query: a text, which the collection's function embeds, a vector, or a sparse vector. key:
+        what is searched: `K.EMBEDDING`, or any other name for the collection's sparse vectors.
+        limit: how many of the nearest it finds. default: what records get that aren't among these;
+        None leaves them out of the search. return_rank: the place, from 0, instead of the distance.
+        """
         form = {"query": _query_of(query), "key": _name_of(key), "limit": limit}
         if default is not None:
             form["default"] = default
@@ -278,10 +279,7 @@ def _query_of(query: Any) -> Any:
 
 
 class Rrf(Rank):
-    """Reciprocal rank fusion: - Σ weight / (k + place), of `Knn` with `return_rank=True`.
-
-    weights: one for each, 1 if left out; normalize: whether they are scaled to a sum of 1.
-    """
+    """Reciprocal rank fusion: - Σ weight / (k + place), of `Knn` with `return_rank=True`."""
 
     __slots__ = ()
 
@@ -292,6 +290,9 @@ class Rrf(Rank):
         weights: Iterable[float] | None = None,
         normalize: bool = False,
     ) -> None:
+        """ranks: those that are fused; k: as in the sum, above 0. weights: one for each rank, 1 if
+        left out; normalize: whether they are scaled to a sum of 1. Raises InvalidArgumentError for
+        no ranks, and for other numbers of weights."""
         forms = [_form_of(rank) for rank in ranks]
         if not forms:
             raise InvalidArgumentError("ranks is empty, expected at least one")
@@ -386,6 +387,7 @@ class MinK(Aggregate):
     __slots__ = ()
 
     def __init__(self, keys: Key | str | Iterable[Key | str], k: int) -> None:
+        """keys: whose values are compared; k: how many records with the least are returned."""
         super().__init__({"$min_k": {"keys": _names_of(keys), "k": k}})
 
 
@@ -395,6 +397,7 @@ class MaxK(Aggregate):
     __slots__ = ()
 
     def __init__(self, keys: Key | str | Iterable[Key | str], k: int) -> None:
+        """keys: whose values are compared; k: how many records with the greatest are returned."""
         super().__init__({"$max_k": {"keys": _names_of(keys), "k": k}})
 
 
@@ -442,6 +445,9 @@ class Search:
         limit: Limit | Form | int | None = None,
         select: Select | Form | Iterable[Key | str] | None = None,
     ) -> None:
+        """where: a condition on the records. rank: what they are ranked by; None for the order of
+        insertion. group_by: of which only some of each group are returned. limit: how many, or a
+        `Limit`. select: what is returned of each besides its id."""
         self._where = None if where is None else _as(Where, where, "where")
         self._rank = None if rank is None else _as(Rank, rank, "rank")
         self._group_by = GroupBy() if group_by is None else _as(GroupBy, group_by, "group_by")

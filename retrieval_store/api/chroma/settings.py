@@ -21,6 +21,8 @@ class Settings:
     which doesn't exist here. Clients raise InvalidArgumentError for any other."""
 
     def __init__(self, **named: Any) -> None:
+        """named: `allow_reset`, `is_persistent`, `persist_directory` and `anonymized_telemetry`, by
+        these names. Raises InvalidArgumentError for any other."""
         self.allow_reset = self.is_persistent = self.anonymized_telemetry = False
         self.persist_directory: str | None = None
         vars(self).update(_check_settings(named))

@@ -136,21 +136,7 @@ AS_CHROMA_USES_IT: dict[str, Any] = {"max_tokens": 256, "normalize": True}
 
 
 class OnnxEmbedding(OnnxFunction):
-    """Embeds texts with a model in the ONNX format, by onnxruntime: without torch.
-
-    model: the path of a directory as sentence-transformers lays it out (tokenizer.json, its
-    settings, onnx/model.onnx), or a name, which is looked for in Hugging Face's cache and in
-    Chroma's, and fetched from Hugging Face only with `download`. precision: "float32", or "int8",
-    a quarter of the size, of which the model must have a graph of its own; each text is then run by
-    itself, so that its vector doesn't depend on what else is embedded with it. file: another graph
-    in the directory, used as it is. normalize: whether vectors get the length 1;
-    query_prompt, document_prompt: texts put before queries and documents. None leaves these three
-    to the model. threads: how many compute, at most; all processors up to eight, if None. Of a text
-    as many tokens count as the model says.
-
-    What isn't there or can't be read is an EmbeddingFunctionError, at the first use, as is
-    MissingDependencyError without the packages of the extra `onnx`. `close` lets go of the model.
-    """
+    """Embeds texts with a model in the ONNX format, by onnxruntime: without torch."""
 
     def __init__(
         self,
@@ -164,6 +150,20 @@ class OnnxEmbedding(OnnxFunction):
         download: bool = False,
         threads: int | None = None,
     ) -> None:
+        """model: the path of a directory as sentence-transformers lays it out (tokenizer.json, its
+        settings, onnx/model.onnx), or a name, which is looked for in Hugging Face's cache and in
+        Chroma's, and fetched from Hugging Face only with `download`. precision: "float32", or
+        "int8", a quarter of the size, of which the model must have a graph of its own; each text is
+        then run by itself, so that its vector doesn't depend on what else is embedded with it.
+        file: another graph in the directory, used as it is. normalize: whether vectors get the
+        length 1; query_prompt, document_prompt: texts put before queries and documents. None leaves
+        these three to the model. threads: how many compute, at most; all processors up to eight, if
+        None. Of a text as many tokens count as the model says.
+
+        What isn't there or can't be read is an EmbeddingFunctionError, at the first use, as is
+        MissingDependencyError without the packages of the extra `onnx`. `close` lets go of the
+        model.
+        """
         super().__init__(_text(model, "model"), threads)
         if not self._name:
             raise InvalidArgumentError("model is '', expected a directory or a name")
@@ -255,18 +255,7 @@ DIMENSION, MAX_TOKENS = 384, 256
 
 
 class MiniLMEmbedding(OnnxFunction):
-    """Embeds texts with all-MiniLM-L6-v2, in 384 numbers of length 1; 256 tokens of a text count.
-
-    precision: "int8", a file of 23 MB, or "float32", 90 MB, whose vectors are those of
-    sentence-transformers and of Chroma; both find alike, and their vectors have a cosine of .97 and
-    more. threads: how many compute, at most; all processors' up to eight, if None. directory: where
-    the model's files lie, under the names that its repository has them by; if None, in Hugging
-    Face's cache. What isn't there is downloaded at the first use, once, from the model's repository
-    at the Hugging Face Hub (or where HF_ENDPOINT says), in one revision, and its SHA-256 is checked
-    at each start. local_files_only, or HF_HUB_OFFLINE in the environment: whether that is
-    forbidden. Raises at the first use MissingDependencyError without the packages of the extra
-    `minilm`, EmbeddingFunctionError for files that are missing or others.
-    """
+    """Embeds texts with all-MiniLM-L6-v2, in 384 numbers of length 1; 256 tokens count."""
 
     self_contained = True
 
@@ -278,6 +267,16 @@ class MiniLMEmbedding(OnnxFunction):
         directory: str | Path | None = None,
         local_files_only: bool = False,
     ) -> None:
+        """precision: "int8", a file of 23 MB, or "float32", 90 MB, whose vectors are those of
+        sentence-transformers and of Chroma; both find alike, and their vectors have a cosine of .97
+        and more. threads: how many compute, at most; all processors' up to eight, if None.
+        directory: where the model's files lie, under the names that its repository has them by; if
+        None, in Hugging Face's cache. What isn't there is downloaded at the first use, once, from
+        the model's repository at the Hugging Face Hub (or where HF_ENDPOINT says), in one revision,
+        and its SHA-256 is checked at each start. local_files_only, or HF_HUB_OFFLINE in the
+        environment: whether that is forbidden. Raises at the first use MissingDependencyError
+        without the packages of the extra `minilm`, EmbeddingFunctionError for files that are
+        missing or others."""
         super().__init__(MINILM.name, threads)
         self._precision = checked_precision(precision)
         self._directory = None if directory is None else Path(_text(directory, "directory"))

@@ -284,7 +284,7 @@ class _Texts:
 
     def counted(self, text: str) -> Iterable[tuple[str, int]]:
         """The distinct words of a text, with their counts."""
-        words = self._analyzer.words([text])
+        words = self._analyzer.words([text], is_query=True)
         return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:

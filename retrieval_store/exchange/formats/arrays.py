@@ -27,6 +27,7 @@ from retrieval_store.exchange.formats.common import (
 )
 from retrieval_store.exchange.formats.jsonl import line_of, rows_of_lines
 from retrieval_store.exchange.reports import Exported
+from retrieval_store.filters.nodes import Where
 
 VECTORS, RECORDS, ABOUT = "embeddings.npy", "records.jsonl", "collection.json"
 _HEAD = 128  # bytes before the numbers: their number is written when it is known
@@ -37,7 +38,7 @@ def export_arrays(
     collection: Collection,
     path: str | os.PathLike[str],
     *,
-    where: Mapping[str, Any] | None = None,
+    where: Where | None = None,
     where_document: Mapping[str, Any] | None = None,
     batch: int = 1_000,
     show_progress: bool = False,

@@ -34,6 +34,7 @@ from retrieval_store.base.platform import (
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import list_ids, path_of, quote
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.nodes import Where
 
 FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
 MAX_COLUMNS = 10_000  # of a table
@@ -179,7 +180,7 @@ class PointSelection:
     read their vectors."""
 
     collection: Collection
-    where: Mapping[str, Any] | None = None
+    where: Where | None = None
     where_document: Mapping[str, Any] | None = None
     vectors: bool = True
     batch: int = 1_000

@@ -35,6 +35,7 @@ from retrieval_store.exchange.formats.common import (
 )
 from retrieval_store.exchange.formats.jsonl import json_of, line_of
 from retrieval_store.exchange.reports import Exported
+from retrieval_store.filters.nodes import Where
 
 Reads = Callable[[str], Any]
 DELIMITERS = (";", "\t", "|", ",")
@@ -47,7 +48,7 @@ def export_csv(
     collection: Collection,
     path: str | os.PathLike[str],
     *,
-    where: Mapping[str, Any] | None = None,
+    where: Where | None = None,
     where_document: Mapping[str, Any] | None = None,
     embeddings: bool = True,
     batch: int = 1_000,

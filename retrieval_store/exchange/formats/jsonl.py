@@ -31,6 +31,7 @@ from retrieval_store.exchange.formats.common import (
     with_vector,
 )
 from retrieval_store.exchange.reports import Exported
+from retrieval_store.filters.nodes import Where
 
 Embeddings = Literal["list", "base64", "none"]
 _MARK = b"\xef\xbb\xbf"  # that some editors begin files with
@@ -42,7 +43,7 @@ def export_jsonl(
     collection: Collection,
     path: str | os.PathLike[str],
     *,
-    where: Mapping[str, Any] | None = None,
+    where: Where | None = None,
     where_document: Mapping[str, Any] | None = None,
     embeddings: Embeddings = "list",
     batch: int = 1_000,
@@ -74,7 +75,7 @@ def export_jsonl(
 def lines_of(
     collection: Collection,
     *,
-    where: Mapping[str, Any] | None = None,
+    where: Where | None = None,
     where_document: Mapping[str, Any] | None = None,
     embeddings: Embeddings = "list",
     batch: int = 1_000,

@@ -39,6 +39,7 @@ from retrieval_store.exchange.formats.common import (
 )
 from retrieval_store.exchange.formats.jsonl import object_of
 from retrieval_store.exchange.reports import Exported
+from retrieval_store.filters.nodes import Where
 
 PREFIX = "metadata."
 
@@ -142,7 +143,7 @@ def export_parquet(
     collection: Collection,
     path: str | os.PathLike[str],
     *,
-    where: Mapping[str, Any] | None = None,
+    where: Where | None = None,
     where_document: Mapping[str, Any] | None = None,
     embeddings: bool = True,
     batch: int = 2_000,

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import zlib
 
 import numpy as np
 import pytest
@@ -90,6 +91,29 @@ def test_saved_lists_are_loaded_and_caught_up(tmp_path, monkeypatch):
     assert sum(read) <= 10, "the documents were all read again"
 
 
+def test_lists_of_words_that_were_split_otherwise_are_made_again(tmp_path, caplog):
+    client, things, documents = filled(tmp_path)
+    word = max(documents[5].split(), key=len)
+    with client:
+        expected = things.query(query_texts=word, mode="text")["ids"]
+        things.optimize()
+    (file,) = tmp_path.glob("*/derived/words*")
+    data = b"RSlists2" + file.read_bytes()[8:].replace(word.encode(), b"z" * len(word))
+    file.write_bytes(data)
+    connection = inside.database_of_points(file.parent.parent / "points.sqlite")
+    query = "UPDATE derived SET checksum = ? WHERE file = ?"
+    connection.execute(query, (zlib.crc32(data), file.name))
+    connection.close()
+    with retrieval_store.Client(tmp_path) as client:
+        assert all(report.problem is None for report in client.verify())
+        things = client.get_collection("things", embedding_function=None)
+        assert things.query(query_texts=word, mode="text")["ids"] == expected
+        things.optimize()
+        (again,) = tmp_path.glob("*/derived/words*")
+        assert again.read_bytes()[:8] == derived_files.LISTS
+    assert caplog.messages == []
+
+
 def damages(file):
     data = file.read_bytes()
     yield "truncated", data[: len(data) // 2]
@@ -120,8 +144,6 @@ def test_damaged_lists_are_made_again(tmp_path, kind):
 
 
 def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
-    import zlib
-
     from retrieval_store.errors import RetrievalStoreError
 
     client, things, documents = filled(tmp_path / "made", 60)

@@ -51,6 +51,46 @@ def test_case_and_diacritics_are_folded_and_user_text_is_only_text(texts):
     assert texts.query(query_texts=["...", "nowhere"], mode="text")["ids"] == [[], []]
 
 
+FOREIGN = {
+    "zh": "床前明月光，疑是地上霜。低头思故乡",
+    "ja": "日本語の契約書はこちらです。データベースのPython本",
+    "th": "ภาษาไทยไม่มีช่องว่างระหว่างคำ",
+    "km": "ភាសាខ្មែរ",
+    "de": "Die Donau\xaddampf\u200bschiff\xad\nfahrt ist dan-\ngerous",
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("故乡", ["zh"]),
+        ("霜", ["zh"]),
+        ("契約書", ["ja"]),
+        ("python", ["ja"]),
+        ("ﾃﾞｰﾀﾍﾞｰｽ", ["ja"]),
+        ("ช่องว่าง", ["th"]),
+        ("ខ្មែរ", ["km"]),
+        ("Donaudampfschifffahrt", ["de"]),
+        ("dangerous", ["de"]),
+        ("乡故", []),
+        ("故事", []),
+        ("จะ", []),
+    ],
+)
+def test_words_are_found_without_spaces_around_them_and_with_what_hides_in_them(
+    client, query, found
+):
+    things = client.create_collection("things", embedding_function=None)
+    things.add([*FOREIGN], np.eye(5), documents=[*FOREIGN.values()])
+    assert things.query(query_texts=query, mode="text")["ids"] == [found]
+    asked = {"query_texts": query, "query_embeddings": np.ones(5), "mode": "hybrid"}
+    assert things.query(**asked, n_results=1)["ids"][0] == (found or ["zh"])
+    (reason,) = things.why(query_texts=query, mode="text", records=found or ["zh"])
+    assert reason.found == bool(found) and bool(reason.shared_words) == bool(found)
+    shown = {*reason.shared_words, *reason.missing_words}
+    assert shown and all(word in query for word in shown)
+
+
 def test_each_write_is_seen_at_once(texts):
     texts.query(query_texts="cat", mode="text")
     texts.update(ids="0", documents="a zebra", embeddings=[[0] * 6])

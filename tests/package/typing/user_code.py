@@ -1,12 +1,15 @@
 """What users write, as type checkers see it: lines that end with `# wrong` must be refused, and no
 others. It is never run."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import retrieval_store
 from retrieval_store import Client, Collection, EmbeddingFunction, GetResult, QueryResult
+from retrieval_store.exchange import export_jsonl
+from retrieval_store.filters.expression import And, Exists, Not, Or, Range, TextIn, ValueLeaf
 
 
 class Lengths(EmbeddingFunction[list[str]]):
@@ -45,6 +48,26 @@ for document, metadata in zip(got["documents"], got["metadatas"], strict=True):
 dimension: int = got["embeddings"].shape[1]
 deleted: int = notes.delete(where={"year": 2020})["deleted"]
 
+
+@dataclass(frozen=True)
+class Leap(ValueLeaf):
+    path: tuple[str, ...]
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, int) and value % 4 == 0
+
+
+where = And((Exists(("year",)), Not(TextIn(("lang",), "fr")), Or((Leap(("year",)),))))
+notes.query(query_texts="x", where=where)
+notes.get(where=Leap(("year",)))
+gone: int = notes.delete(where=Not(where))["deleted"]
+counted: int = notes.count(Range(("year",), gte=2000)) + notes.count({"year": 1})
+records = [one["id"] for one in notes.iterate(where=where)]
+values = notes.facet("year", where=where)
+reasons = notes.why(query_texts="x", records=["a"], where=where)
+measured = retrieval_store.evaluate(notes, [{"query": "x", "ids": ["a"]}], where=where)
+export_jsonl(notes, "notes.jsonl", where=where)
+
 plans = notes.explain(query_texts="x", mode=retrieval_store.Hybrid("weighted", 0.3))["plans"]
 method: str = plans[0]["method"]
 megabytes: float = sum(notes.stats()["memory"].values()) / 1e6
@@ -58,7 +81,11 @@ async def awaited() -> None:
         every: list[retrieval_store.AsyncCollection] = await client.list_collections(limit=3)
         found: QueryResult = await things.query(query_texts="x", n_results=3, where={"n": 1})
         nearest: str = found["ids"][0][0]
-        count: int = await things.count({"n": 1}) + await things.add_from([], batch=3, upsert=True)
+        count: int = (
+            await things.count({"n": 1})
+            + await things.count(Exists(("n",)))
+            + await things.add_from([], batch=3, upsert=True)
+        )
         settings: str = (await things.configuration())["hnsw"]["space"]
         places = [one.rank for one in await things.why(query_texts="x", records=["a"])]
         async for record in things.iterate(batch=3, include=["documents"]):
@@ -88,6 +115,9 @@ notes.query(query_texts="x", mode="words")  # wrong
 notes.query(query_texts="x", include=["distance"])  # wrong
 notes.get(include=["distances"])  # wrong
 notes.query(query_texts="x", n_results="3")  # wrong
+notes.query(query_texts="x", where="year")  # wrong
+notes.query(query_texts="x", where=And(Exists(("year",))))  # wrong
+notes.query(query_texts="x", mode=retrieval_store.Hybrid("rff"))  # wrong
 client.create_collection("far", configuration={"hnsw": {"space": "near"}})  # wrong
 client.create_collection("odd", configuration={"hnws": {"space": "l2"}})  # wrong
 client.create_collection(7)  # wrong

@@ -159,27 +159,10 @@ FUNCTIONS = (
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
     """A collection of retrieval-store for LlamaIndex.
 
-    path: the store's directory; url: of a Qdrant cluster; client, collection: an open one; with
-    none of them, in memory. Stores opened on one path share it. distance: "cosine" (the default),
-    "l2" or "ip", of a collection that is made here, as are configuration (as of
-    `Client.create_collection`) and collection_metadata; distances and settings that contradict
-    those of one that exists are a ConflictError. Arguments that it doesn't know are an
-    InvalidTypeError.
-
-    text_key: the metadata key of the text of points that others have written without a document.
-    batch_size: how many nodes are added at once, if not all. sparse_model: gives sparse vectors,
-    which then take the place of words in the modes sparse and hybrid; or sparse_doc_fn and
-    sparse_query_fn, as LlamaIndex has them. enable_hybrid: False refuses a sparse model; else it
-    says nothing, since hybrid queries need none. hybrid_fusion_fn: "adaptive" (the default;
-    "weighted" where a query says alpha, or sparse vectors stand for words), "weighted", "rrf", or a
-    function of (dense_result, sparse_result, alpha=, top_k=). embed_model: the embedding that the
-    index has, of which the store itself makes nothing but one vector: a collection remembers its
-    class and model, and refuses another one (ConflictError), unless check_model is False. Without
-    it only the number of dimensions is known.
-
-    Similarities are scores, greater is better: the cosine, the negative squared distance or the
-    product; BM25 in text modes; the weighted sum in hybrid mode. A store that was made with `path`
-    or `url` can be pickled, copied and, without functions, made a dict; it is opened again from it.
+    Similarities are scores, greater is better: the cosine, the negative distance or the product, as
+    LlamaIndex's own `similarity` has them; BM25 in text modes; the weighted sum in hybrid mode. A
+    store that was made with `path` or `url` can be pickled, copied and, without functions, made a
+    dict; it is opened again from it.
     """
 
     stores_text: bool = True
@@ -223,6 +206,25 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         check_model: bool = True,
         **kwargs: Any,
     ) -> None:
+        """collection_name: which collection; path: the store's directory; url: of a Qdrant cluster;
+        client, collection: an open one; with none of them, in memory. Stores opened on one path
+        share it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made here,
+        as are configuration (as of `Client.create_collection`) and collection_metadata; distances
+        and settings that contradict those of one that exists are a ConflictError. Arguments that it
+        doesn't know are an InvalidTypeError.
+
+        text_key: the metadata key of the text of points that others have written without a
+        document. batch_size: how many nodes are added at once, if not all. sparse_model: gives
+        sparse vectors, which then take the place of words in the modes sparse and hybrid; or
+        sparse_doc_fn and sparse_query_fn, as LlamaIndex has them. enable_hybrid: False refuses a
+        sparse model; else it says nothing, since hybrid queries need none. hybrid_fusion_fn:
+        "adaptive" (the default; "weighted" where a query says alpha, or sparse vectors stand for
+        words), "weighted", "rrf", or a function of (dense_result, sparse_result, alpha=, top_k=).
+        embed_model: the embedding that the index has, of which the store itself makes nothing but
+        one vector: a collection remembers its class and model, and refuses another one
+        (ConflictError), unless check_model is False. Without it only the number of dimensions is
+        known.
+        """
         refuse_unknown_fields(type(self), kwargs)
         refuse_no_collection(collection)
         batches_of([], batch_size)
@@ -293,11 +295,16 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         other arguments are those of the constructor."""
         places = {"persist_dir": persist_dir, "path": path, "host": host, "url": url}
         address = url_of(host, port, ssl, headers)
-        kwargs = {**arguments_of(places, collection_kwargs), **kwargs}
+        meant = arguments_of(places, collection_kwargs)
+        if twice := meant.keys() & kwargs.keys():
+            raise InvalidArgumentError(
+                f"{min(twice)} is given beside collection_kwargs, which has it"
+            )
         return cls(
             collection_name=collection_name,
             path=persist_dir if path is None else path,
             url=address if url is None else url,
+            **meant,
             **kwargs,
         )
 
@@ -315,6 +322,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def collection(self) -> Collection:
         """The same as `client`, by its own name."""
         return self._opened.collection
+
+    @property
+    def embed_model(self) -> BaseEmbedding | None:
+        """The embedding of the index that the store was made with; None without."""
+        model: BaseEmbedding | None = self._functions["embed_model"]
+        return model
 
     def as_tool(self, name: str = "search", *, write: bool = False) -> FunctionTool:
         """One of `as_tools`, by its name; InvalidArgumentError where there is none of it."""
@@ -398,7 +411,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """Delete the nodes of a document; those of one that isn't there are none."""
         refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
         (document,) = items_of((ref_doc_id,), "ref_doc_id", str)
-        self.client.delete(where=of_documents((document,)))  # type: ignore[arg-type]
+        self.client.delete(where=of_documents((document,)))
 
     adelete = async_twin(delete)
 

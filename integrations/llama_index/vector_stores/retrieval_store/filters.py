@@ -15,6 +15,7 @@ from llama_index.core.vector_stores.types import (
 from retrieval_store.api.embedding_functions import function_of
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.validation import quote
+from retrieval_store.embeddings import max_tokens_of
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     And,
@@ -25,9 +26,10 @@ from retrieval_store.filters.expression import (
     Or,
     Range,
     TextIn,
+    TextRange,
     contains,
 )
-from retrieval_store.frameworks.collection import embed_inputs, query_embedded
+from retrieval_store.frameworks.collection import embed_inputs, query_embedded, refuse_unknown
 from retrieval_store.frameworks.filters import Operand, refuse_depth
 
 SINGLE = "one string or number"
@@ -116,13 +118,13 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
         case FilterOperator.NE:
             return Not(_equal(operand))
         case FilterOperator.GT:
-            return Range(path, gt=operand.number())
+            return _beyond(operand, "gt")
         case FilterOperator.GTE:
-            return Range(path, gte=operand.number())
+            return _beyond(operand, "gte")
         case FilterOperator.LT:
-            return Range(path, lt=operand.number())
+            return _beyond(operand, "lt")
         case FilterOperator.LTE:
-            return Range(path, lte=operand.number())
+            return _beyond(operand, "lte")
         case FilterOperator.IN:
             return OneOf(path, _as_tuple(operand))
         case FilterOperator.NIN:
@@ -142,6 +144,17 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
     raise operand.refused("an operator that is known")
 
 
+def _beyond(operand: Operand, side: str) -> Expression:
+    """What lies on one side of a number, a time or a text, as `where` of a Collection has it."""
+    value = operand.value
+    if isinstance(value, str):
+        bound: dict[str, Any] = {side: value}
+        return TextRange(operand.path, **bound)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise operand.refused("a number or a string, which may be a time")
+    return Range(operand.path, **{side: value})
+
+
 def _equal(operand: Operand) -> Expression:
     if operand.value is None:
         return Not(Exists(operand.path))
@@ -158,21 +171,30 @@ def _as_tuple(operand: Operand) -> tuple[Any, ...]:
 
 
 class AsLlamaIndex(BaseEmbedding):
-    """An embedding function as a LlamaIndex `BaseEmbedding`.
-
-    function: any that takes a list of texts and returns a vector for each, or the name of one that
-    is registered; its `embed_query`, if it has one, embeds queries. What it raises is raised as it
-    is. Other arguments are the base's; `model_name` is the function's class and settings unless it
-    is given, so that caches tell functions apart. The async methods run on a thread.
-    """
+    """An embedding function as a LlamaIndex `BaseEmbedding`."""
 
     _function: Any = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
+        """function: any that takes a list of texts and returns a vector for each, or the name of
+        one that is registered; its `embed_query`, if it has one, embeds queries. What it raises is
+        raised as it is. Other arguments are the base's, and InvalidTypeError what it hasn't;
+        `model_name` is the function's class and settings unless it is given, so that caches tell
+        functions apart. The async methods run on a thread."""
+        refuse_unknown(kwargs, type(self).model_fields, "AsLlamaIndex")
         function = function_of(function, "function") if isinstance(function, str) else function
         kwargs.setdefault("model_name", _describe_function(function))
         super().__init__(**kwargs)
         self._function = function
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text the function reads, where it says so."""
+        return max_tokens_of(self._function)
+
+    def count_tokens(self, texts: list[str]) -> Any:
+        """How many tokens each of the texts has; AttributeError where the function can't tell."""
+        return self._function.count_tokens(texts)
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]

@@ -7,7 +7,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ from retrieval_store.frameworks.collection import (
     checked_model,
     items_of,
     refuse_unknown,
-    search_params_of,
     sparse_of,
+    with_search_params,
 )
 from retrieval_store.frameworks.filters import all_native, diverse
 
@@ -130,11 +130,7 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
     if query.mode != VectorStoreQueryMode.HYBRID:
         _refuse_outside(given, ("fusion",), "hybrid", query.mode)
     how = {name: given[name] for name in SEARCHED if name in given}
-    for name, value in search_params_of(given.get("search_params")).items():
-        if how.setdefault(name, value) != value:
-            raise InvalidArgumentError(
-                f"{name} is {quote(how[name])}, but search_params say {quote(value)}"
-            )
+    how = with_search_params(how, given.get("search_params"))
     ids, documents = ids_of(query.node_ids, "node_ids"), ids_of(query.doc_ids, "doc_ids")
     return VectorStoreOptions(
         {
@@ -272,8 +268,7 @@ class QueryAnswerer:
             return self._fused(query, options, fusion)
         if query.mode == VectorStoreQueryMode.MMR:
             return self._diverse(query, options)
-        question = self._question(query, options)
-        return result_of(first(self.collection.query(**question)), self.text_key)
+        return result_of(self._ask(self._question(query, options)), self.text_key)
 
     def explain(self, query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> Any:
         """How the collection answers the query of `answer`."""
@@ -288,6 +283,15 @@ class QueryAnswerer:
                 "a fusion function puts two queries, of the modes default and sparse; explain those"
             )
         return self.collection.explain(**self._question(query, options))
+
+    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a question, with the similarities of LlamaIndex's own helper: those by
+        "l2" are the negative distance itself, where a Collection's scores have its square."""
+        found = first(self.collection.query(**question))
+        by_vectors = question.keys().isdisjoint(("mode", "rerank"))
+        if by_vectors and self.collection.configuration["hnsw"]["space"] == "l2":
+            found["scores"] = [0.0 - sqrt(max(0.0, -score)) for score in found["scores"]]
+        return found
 
     def _question(self, query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
         """The arguments of `Collection.query`."""
@@ -358,7 +362,7 @@ class QueryAnswerer:
         threshold = threshold_of(query, options.mmr)
         question = self._question(query, options)
         question["include"] = tuple({*options.fields, "embeddings"})
-        found = first(self.collection.query(**question))
+        found = self._ask(question)
         vectors = [] if found["embeddings"] is None else found["embeddings"]
         top = query.similarity_top_k + options.offset
         order = diverse(query.query_embedding, vectors, top, threshold)
@@ -377,9 +381,9 @@ class QueryAnswerer:
         results = [VectorStoreQueryResult(nodes=[], similarities=[], ids=[])]
         if query.query_embedding is not None:
             dense = self._question(replace(query, mode=VectorStoreQueryMode.DEFAULT), options)
-            results = [result_of(first(self.collection.query(**dense)), self.text_key)]
+            results = [result_of(self._ask(dense), self.text_key)]
         sparse = self._question(replace(query, mode=VectorStoreQueryMode.SPARSE), options)
-        results.append(result_of(first(self.collection.query(**sparse)), self.text_key))
+        results.append(result_of(self._ask(sparse), self.text_key))
         fused = fusion(*results, alpha=alpha, top_k=query.hybrid_top_k or top)
         if not isinstance(fused, VectorStoreQueryResult):
             raise InvalidTypeError(
@@ -402,6 +406,12 @@ def _check_query(query: VectorStoreQuery) -> VectorStoreQuery:
         count = getattr(query, name)
         if count is not None or name == "similarity_top_k":
             whole_number(count, name, 0)
+    for name in ("embedding_field", "output_fields"):
+        if getattr(query, name) is not None:
+            raise InvalidArgumentError(
+                f"{name} is {quote(getattr(query, name))}, but a store has one embedding, and "
+                "nodes come whole: leave it out"
+            )
     try:
         return replace(query, mode=VectorStoreQueryMode(query.mode))
     except ValueError:

@@ -1,13 +1,19 @@
 """A folder of files as LlamaIndex's documents."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import Document
+from llama_index.vector_stores.retrieval_store.base import RetrievalStoreVectorStore
 
-from retrieval_store.exchange import read_folder
+from retrieval_store.embeddings.frameworks import FromLlamaIndex
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.exchange import Unreadable, read_folder
+from retrieval_store.exchange.folders import Chunk, Describe
+from retrieval_store.readers import Read
 
 # What an answer is cited by, and a model needn't read or embed.
 _APART = ["source", "hash", "text_hash", "recipe", "place", "places", "start", "end", "path"]
@@ -17,24 +23,80 @@ class FolderReader(BaseReader):
     """Reads the files in a folder as documents, one for each passage, with the metadata that
     `sync_folder` gives: path, headings, page, place, title and so on.
 
-        FolderReader("docs", exclude="drafts", overlap=30).load_data()
-
-    Takes what `retrieval_store.exchange.read_folder` takes: `include`, `exclude`, `gitignore`,
-    `links`, `reader`, `chunk` (False for a document a file), `overlap`, `metadata`, `function` (an
-    embedding function of retrieval-store's that is to read all of each passage), `max_bytes` and
-    `on_unreadable`.
+        embedding = AsLlamaIndex("wordllama")
+        FolderReader("docs", function=embedding, exclude="drafts").load_data()
     """
 
-    def __init__(self, path: str | os.PathLike[str], **how: Any) -> None:
-        self.path, self.how = path, how
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        function: Any = None,
+        include: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
+        gitignore: bool = False,
+        links: bool = False,
+        reader: Callable[[bytes, str], Read | None] | None = None,
+        chunk: Chunk = True,
+        overlap: int = 0,
+        metadata: Describe = None,
+        max_bytes: int = 50_000_000,
+        on_unreadable: Callable[[Unreadable], object] | None = None,
+    ) -> None:
+        """path: the folder. function: what is to read all of each passage: the embedding of the
+        index, a store that was made with `embed_model`, an embedding function of retrieval-store's
+        or the name of one; no metadata are embedded with a passage then, which has its headings in
+        front. Without it passages have up to 200 words, of which a model may read less. Raises
+        InvalidArgumentError for a store without an embedding.
 
-    def lazy_load_data(self, *args: Any, **kwargs: Any) -> Iterator[Document]:
-        """The documents, file after file."""
+        include, exclude: patterns of files or folders, as in a .gitignore file, such as "*.md" or
+        "drafts/"; gitignore: whether what .gitignore files name is left out; links: whether links to
+        files are followed. reader: a function that gets the bytes and the path of each file, and
+        returns what it says, or None for what the built-in readers do. chunk: False or None for a
+        document a file, or a function that makes a list of passages of a text; overlap: words that
+        two passages have in common. metadata: a dict, or a function of a path and a `Passage` that
+        returns one, which is added. max_bytes: of a file. on_unreadable: called for each file that
+        can't be read, or in part only; without it they are logged as warnings."""
+        self.path = path
+        self.how: dict[str, Any] = {
+            "function": _function_in(function),
+            "include": include,
+            "exclude": exclude,
+            "gitignore": gitignore,
+            "links": links,
+            "reader": reader,
+            "chunk": chunk,
+            "overlap": overlap,
+            "metadata": metadata,
+            "max_bytes": max_bytes,
+            "on_unreadable": on_unreadable,
+        }
+
+    def lazy_load_data(self, *args: Any, **load_kwargs: Any) -> Iterator[Document]:
+        """The documents, file after file. Takes no arguments: InvalidTypeError for any."""
+        if args or load_kwargs:
+            named = next(iter(load_kwargs), None) or args[0]
+            raise InvalidTypeError(
+                f"load_data takes no arguments, but {named!r} is given: FolderReader itself takes "
+                "what is to be read"
+            )
+        is_read_whole = self.how["function"] is not None
         for one in read_folder(self.path, **self.how):
             yield Document(
                 text=one["document"],
                 metadata=one["metadata"],
                 id_=one["id"],
-                excluded_embed_metadata_keys=_APART,
+                excluded_embed_metadata_keys=[*one["metadata"]] if is_read_whole else _APART,
                 excluded_llm_metadata_keys=_APART,
             )
+
+
+def _function_in(given: Any) -> Any:
+    """The embedding function that is to read passages; None without one."""
+    if isinstance(given, RetrievalStoreVectorStore):
+        given = given.embed_model
+        if given is None:
+            raise InvalidArgumentError(
+                "function is a store without embed_model: pass the embedding, or leave it out"
+            )
+    return FromLlamaIndex(given) if isinstance(given, BaseEmbedding) else given

@@ -45,8 +45,8 @@ class FolderLoader(BaseLoader):
         InvalidArgumentError for a store without an embedding.
 
         include, exclude: patterns of files or folders, as in a .gitignore file, such as "*.md" or
-        "drafts/"; gitignore: whether what .gitignore files name is left out; links: whether links to
-        files are followed. reader: a function that gets the bytes and the path of each file, and
+        "drafts/"; gitignore: whether what .gitignore files name is left out; links: whether links
+        to files are followed. reader: a function that gets the bytes and the path of each file, and
         returns what it says, or None for what the built-in readers do. chunk: False or None for a
         document a file, or a function that makes a list of passages of a text; overlap: words that
         two passages have in common. metadata: a dict, or a function of a path and a `Passage` that

@@ -45,6 +45,7 @@ from retrieval_store.backends import (
     set_memory_budget,
 )
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import shortens_tracebacks
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import (
     IN_MEMORY,
@@ -92,6 +93,7 @@ _log = log_of()
 ATTEMPTS = 3  # at getting or creating a collection
 
 
+@shortens_tracebacks
 class Client:
     """A store of collections: in a directory, in memory, or elsewhere: one that `retrieval-store
     serve` serves, or a Qdrant cluster.

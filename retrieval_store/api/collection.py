@@ -67,6 +67,7 @@ from retrieval_store.api.results import (
 )
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import shortens_tracebacks
 from retrieval_store.base.validation import Payload, checked_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, Where, all_of
@@ -99,6 +100,7 @@ class QueryRequest:
     reranking: "Reranking | None" = None
 
 
+@shortens_tracebacks
 class Collection:
     """Points that can be found by id, by metadata, by document text and by nearness.
 

@@ -16,6 +16,7 @@ from qdrant_client.client_base import QdrantBase
 from qdrant_client.migrate.migrate import migrate
 
 from retrieval_store.backends import Session
+from retrieval_store.base.system import shortens_tracebacks
 from retrieval_store.errors import LockTimeoutError
 from retrieval_store.qdrant import answers, manage, read, snapshots, write
 from retrieval_store.qdrant.collections import (
@@ -161,6 +162,7 @@ def _aliases_of(
 
 
 @_every_method
+@shortens_tracebacks
 class Embedded(QdrantBase):
     """Qdrant's methods on a store in this process. session: the session of the store; lock: a file
     that stays open with it; collections: the collections that the methods open."""

@@ -3,11 +3,14 @@
 import contextlib
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 from langchain_retrieval_store import RetrievalStore
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
@@ -17,7 +20,13 @@ from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
     ConflictError,
+    DamagedError,
+    DimensionMismatchError,
+    EmbeddingFunctionError,
+    IDAlreadyExistsError,
     InvalidArgumentError,
+    InvalidFilterError,
+    InvalidTypeError,
     NotFoundError,
     RetrievalStoreError,
 )
@@ -371,3 +380,51 @@ def open_files(path):
         with contextlib.suppress(OSError):
             links.append(os.readlink(link))
     return sum(link.startswith(str(path)) for link in links)
+
+
+def frames_of_ours(error):
+    """The frames within the package that a user is shown of an error and of what has caused it."""
+    shown = "".join(traceback.format_exception(error))
+    return re.findall(r'File ".*[/\\](?:retrieval_store|apsw|contextlib)[/\\.].*', shown)
+
+
+def test_an_error_shows_the_line_that_called_and_one_of_ours(tmp_path):
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(
+            [f"{i}" for i in range(2_000)], np.ones((2_000, 2)), documents=["x" * 200] * 2_000
+        )
+        for use, kind in (
+            (lambda: things.add("1", [[1, 2]]), IDAlreadyExistsError),
+            (lambda: things.query([[1, 2, 3]]), DimensionMismatchError),
+            (lambda: things.query([[1, 2]], n_results=0), InvalidArgumentError),
+            (lambda: things.get(where={"$no": 1}), InvalidFilterError),
+            (lambda: things.query(query_texts="x"), EmbeddingFunctionError),
+            (lambda: client.get_collection("none"), NotFoundError),
+            (lambda: retrieval_store.Client(5), InvalidTypeError),
+        ):
+            with pytest.raises(kind) as caught:
+                use()
+            assert len(frames_of_ours(caught.value)) == 1
+    (database,) = (tmp_path / "store").glob("*/points.sqlite")
+    whole = bytearray(database.read_bytes())
+    for at in range(5_000, len(whole), 4_096):
+        whole[at] ^= 255
+    database.write_bytes(whole)
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = client.get_collection("things", embedding_function=None)
+        for use in (things.get, things.count, lambda: things.query([[1, 2]])):
+            with pytest.raises(DamagedError, match="points.sqlite is damaged") as caught:
+                use()
+            assert len(frames_of_ours(caught.value)) == 1
+            assert caught.value.__cause__ is not None
+
+
+def test_what_a_function_of_a_user_has_raised_keeps_its_frames(client):
+    def embed(texts):
+        raise ConnectionError("the model is away")
+
+    things = client.create_collection("things", embedding_function=embed)
+    with pytest.raises(ConnectionError) as caught:
+        things.add("a", documents="x")
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "embed"

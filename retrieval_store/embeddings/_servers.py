@@ -6,12 +6,15 @@ no redirect is followed. It needs nothing but the standard library.
 
 import http.client
 import json
+import math
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import numpy as np
@@ -171,8 +174,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _asked_for(error: urllib.error.HTTPError) -> float | None:
-    """The seconds that the server asks to wait."""
-    try:
-        return float(error.headers.get("Retry-After", ""))
-    except ValueError:
-        return None
+    """The seconds that the server asks to wait, by a number or a date; None for anything else."""
+    said = error.headers.get("Retry-After", "").strip()
+    asked = math.nan
+    with suppress(ValueError, OverflowError):
+        asked = float(said)
+    if not math.isfinite(asked):
+        with suppress(ValueError, OverflowError):
+            asked = parsedate_to_datetime(said).timestamp() - time.time()
+    return asked if math.isfinite(asked) and asked >= 0 else None

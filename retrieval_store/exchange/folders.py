@@ -590,7 +590,7 @@ def _read(
     for one in found.unreadable:
         told(one)
     with ReaderProcess() as process:
-        records = RecordReader(folder, how, process)
+        records = RecordReader(folder, how, process, remembers=False)
         for path in found.ids:
             try:
                 made = records.records(path)
@@ -611,9 +611,15 @@ class RecordReader:
     """Makes the records of files, in the context that holds the process of their readers."""
 
     def __init__(
-        self, folder: Path, how: HowRead, readers: Any, hashes: "Hashes | None" = None
+        self,
+        folder: Path,
+        how: HowRead,
+        readers: Any,
+        hashes: "Hashes | None" = None,
+        remembers: bool = True,
     ) -> None:
-        """hashes: of files that were read before, by this process."""
+        """hashes: of files that were read before, by this process; remembers: whether files are
+        read twice, so that the records of the first are kept for the second, up to a size."""
         self.folder, self.name, self.how = folder, how.name, how
         self._readers, self._hashes = readers, hashes
         self._sources = {
@@ -621,7 +627,7 @@ class RecordReader:
             for most in (_MAX_IMAGE_BYTES, how.most)
         }
         self._remembered: dict[str, list[FileRecord]] = {}
-        self._room = _REMEMBERED
+        self._room = _REMEMBERED if remembers else 0
         self.gaps: list[Unreadable] = []
         is_own = callable(how.chunk) or how.reader is not None
         cutter = cutter_of(how.function, overlap=how.overlap)
@@ -656,7 +662,7 @@ class RecordReader:
             made["hash"] = sha256(data).hexdigest()
         records = self._texts(path, data, made)
         size = sum(len(one.document or "") for one in records)
-        if size <= self._room:
+        if size < self._room:
             self._room -= size
             self._remembered[key] = records
         return records

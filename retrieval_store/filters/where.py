@@ -51,7 +51,7 @@ JUNCTIONS: dict[Any, Callable[[tuple[Expression, ...]], Expression]] = {
 MAPPINGS = (dict, Mapping)  # dict first: for it isinstance is fast
 SCALARS = {str, int, bool}  # types of values that need no further check, which most have
 Place: TypeAlias = tuple[Any, ...]  # the argument, and the steps into it; only errors use it
-Leaf: TypeAlias = Callable[[str, Any, Place], Expression]
+Leaf: TypeAlias = Callable[[str, Any, Place, int], Expression]  # the last is the depth
 
 
 def parse_where(where: Any) -> Expression:
@@ -84,13 +84,13 @@ def _parse(node: Any, place: Place, leaf: Leaf, depth: int) -> Expression:
             named = f"{_written_place(place)} has the key {shorten(key)}"
             raise InvalidFilterError(f"{named}; keys must be strings")
         else:
-            terms.append(leaf(key, operand, here))
+            terms.append(leaf(key, operand, here, depth))
     return terms[0] if len(terms) == 1 else And(tuple(terms))
 
 
-def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
+def _metadata_leaf(key: str, operand: Any, place: Place, depth: int) -> Expression:
     if key == DOCUMENT_KEY:
-        return _parse(operand, place, _document_leaf, 1)
+        return _parse(operand, place, _document_leaf, depth)
     if not key or key.startswith("$"):
         raise InvalidFilterError(
             f"{_written_place(place)}: {shorten(key)} is neither a metadata key nor one of '$and', "
@@ -105,7 +105,7 @@ def _metadata_leaf(key: str, operand: Any, place: Place) -> Expression:
         raise _invalid(place, operand, f"is {operator!r} meant?" if is_meant else expected)
     if not isinstance(operand, MAPPINGS):
         return _one_of((key,), [operand], [place])
-    return _comparisons((key,), operand, place, 1)
+    return _comparisons((key,), operand, place, depth)
 
 
 def _comparisons(path: PayloadPath, operand: Any, place: Place, depth: int) -> Expression:
@@ -182,7 +182,7 @@ def _range_condition(path: PayloadPath, side: str, value: Any, place: Place) -> 
     return Range(path, **{side: bound})
 
 
-def _document_leaf(operator: str, value: Any, place: Place) -> Expression:
+def _document_leaf(operator: str, value: Any, place: Place, _depth: int) -> Expression:
     match operator:
         case "$contains":
             return DocumentContains(_text(value, place))

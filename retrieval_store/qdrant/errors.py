@@ -12,7 +12,7 @@ import inspect
 import json
 import math
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
@@ -69,12 +69,12 @@ class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N81
 
 
 class NoVectorError(Refused):
-    """A point that is named as an example lacks the requested vector. given: the id."""
+    """Points that are named as examples lack the requested vector. given: their ids."""
 
-    def __init__(self, value: Any, name: str) -> None:
-        message = f"Not found: the point {value} has no vector {name!r}"
+    def __init__(self, given: Sequence[Any], name: str) -> None:
+        message = f"Not found: the point {given[0]} has no vector {name!r}"
         super().__init__(HTTPStatus.NOT_FOUND, message)
-        self.given = value
+        self.given = given
 
 
 class RateLimited(Refused, ResourceExhaustedResponse):

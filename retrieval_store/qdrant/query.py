@@ -145,7 +145,11 @@ class Inputs:
     def examples(self, values: Iterable[Any]) -> list[Example]:
         """Several vectors; those of stored points are read at once."""
         every = list(values)
-        self._read([id_to_read(one) for one in every if _is_id(one)])
+        named = [one for one in every if _is_id(one)]
+        self._read([id_to_read(one) for one in named])
+        lacking = [one for one in named if self._lacks(id_to_read(one))]
+        if lacking:
+            raise NoVectorError(lacking, self.theirs.name)
         return [self.example(one) for one in every]
 
     def _read(self, ids: list[PointId]) -> None:
@@ -164,15 +168,22 @@ class Inputs:
             raise not_found(f"Not found: No point with id {missing} found")
         self.source.vector(name)
 
+    def _lacks(self, point_id: PointId) -> bool:
+        """Whether a point that was read has no vector; not of one that doesn't exist."""
+        found = self.read.get(point_id, ())
+        return found is None or (
+            isinstance(found, np.ndarray) and bool(np.isnan(found.ravel()[:1]).any())
+        )
+
     def _stored(self, value: Any) -> Example:
         point_id, name = id_to_read(value), self.theirs.name
         if point_id not in self.read:
             self._read([point_id])
         if point_id not in self.read:
             raise not_found(f"Not found: No point with id {value} found")
+        if self._lacks(point_id):
+            raise NoVectorError([value], name)
         found = self.read[point_id]
-        if found is None or (isinstance(found, np.ndarray) and np.isnan(found.ravel()[:1]).any()):
-            raise NoVectorError(value, name)
         if self.source.record.id == self.opened.record.id:
             self.named.append(point_id)
         return found if isinstance(found, SparseVector) else _as_kept(self.theirs, found)

@@ -27,7 +27,7 @@ import types
 import typing
 import uuid
 from array import array
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, TypeAlias
 
@@ -327,8 +327,8 @@ class _QueryBody(BaseModel):
         """What is ranked by."""
         raise NotImplementedError
 
-    def leave_out(self, point_id: Any) -> bool:
-        """Drop a point as an example; returns whether any example is left."""
+    def leave_out(self, ids: Sequence[Any]) -> bool:
+        """Drop points as examples; returns whether any example is left."""
         raise NotImplementedError
 
     def names(self) -> Mapping[str, Any]:
@@ -374,10 +374,11 @@ class _Recommend(_ByExamples):
     negative: _Examples = Field(default_factory=list)
     strategy: models.RecommendStrategy | None = None
 
-    def leave_out(self, point_id: Any) -> bool:
+    def leave_out(self, ids: Sequence[Any]) -> bool:
         """Refused where too little is left."""
-        self.positive = [one for one in self.positive if not _is_same(one, point_id)]
-        self.negative = [one for one in self.negative if not _is_same(one, point_id)]
+        gone = {*ids}
+        self.positive = [one for one in self.positive if not _is_among(one, gone)]
+        self.negative = [one for one in self.negative if not _is_among(one, gone)]
         if not self.positive and not (self.negative and self.strategy not in (None, AVERAGE)):
             raise wrong("Wrong input: no example that is liked has a vector of the name")
         return True
@@ -393,14 +394,15 @@ class _Discover(_ByExamples):
     target: _Example | None = None
     context: _Pairs | None = None
 
-    def leave_out(self, point_id: Any) -> bool:
+    def leave_out(self, ids: Sequence[Any]) -> bool:
         """A pair goes with either of its points."""
-        if _is_same(self.target, point_id):
+        gone = {*ids}
+        if _is_among(self.target, gone):
             self.target = None
         self.context = [
             one
             for one in self.context or ()
-            if not (_is_same(one.positive, point_id) or _is_same(one.negative, point_id))
+            if not (_is_among(one.positive, gone) or _is_among(one.negative, gone))
         ]
         return self.target is not None or bool(self.context)
 
@@ -417,8 +419,8 @@ class _Discover(_ByExamples):
         return models.DiscoverQuery.model_construct(discover=examples)
 
 
-def _is_same(example: Any, point_id: Any) -> bool:
-    return type(example) is type(point_id) and bool(example == point_id)
+def _is_among(example: Any, ids: set[Any]) -> bool:
+    return isinstance(example, int | str) and example in ids
 
 
 class SearchBody(_SearchBody, _Limited):

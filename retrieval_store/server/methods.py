@@ -278,10 +278,12 @@ def search(call: RequestContext) -> Any:
 def _run_older_search(call: RequestContext, body: Any) -> Any:
     """The result of an older request. Unlike a query, it goes on without examples that have no
     vector."""
-    try:
-        return _query(call, as_query(body), "query_points").points
-    except NoVectorError as error:
-        return _run_older_search(call, body) if body.leave_out(error.given) else []
+    while True:
+        try:
+            return _query(call, as_query(body), "query_points").points
+        except NoVectorError as error:
+            if not body.leave_out(error.given):
+                return []
 
 
 def search_batch(call: RequestContext) -> Any:
@@ -295,11 +297,11 @@ def search_batch(call: RequestContext) -> Any:
 
 def search_groups(call: RequestContext) -> Any:
     """The result of an older request for groups."""
-    try:
-        return _query(call, as_grouped_query(call.body), "query_points_groups")
-    except NoVectorError as error:
-        call.body.leave_out(error.given)
-        return search_groups(call)
+    while True:
+        try:
+            return _query(call, as_grouped_query(call.body), "query_points_groups")
+        except NoVectorError as error:
+            call.body.leave_out(error.given)
 
 
 def _prepare(call: RequestContext, is_query: bool) -> None:

@@ -3,7 +3,6 @@ process reports its own numbers; of several workers, the one that receives the r
 """
 
 import os
-import resource
 import shutil
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from retrieval_store.base.system import resource
 from retrieval_store.qdrant.collections import CollectionHandle, collection_info
 from retrieval_store.qdrant.embedded import OURS, PEER, TITLE
 from retrieval_store.qdrant.errors import Refused, wrong
@@ -358,13 +358,21 @@ def _of_memory(call: RequestContext) -> Iterator[str]:
 
 
 def _of_process() -> Iterator[str]:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
     yield from _metric(
         "process_threads", "gauge", "threads of the process", {(): threading.active_count()}
     )
     yield from _metric(
         "process_open_fds", "gauge", "file descriptors that are open", {(): _descriptors()}
     )
+    if resource is not None:
+        yield from _of_resources()
+    yield from _metric(
+        "process_uptime_seconds", "gauge", "since when the process runs", {(): _uptime()}
+    )
+
+
+def _of_resources() -> Iterator[str]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     yield from _metric(
         "process_max_fds",
         "gauge",
@@ -383,9 +391,6 @@ def _of_process() -> Iterator[str]:
         "time on processors",
         {(): usage.ru_utime + usage.ru_stime},
     )
-    yield from _metric(
-        "process_uptime_seconds", "gauge", "since when the process runs", {(): _uptime()}
-    )
 
 
 _BEGAN = time.monotonic()
@@ -401,7 +406,9 @@ def _resident() -> int:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if resource is None:
+            return 0
+        most: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
 
 

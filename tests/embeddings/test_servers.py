@@ -115,6 +115,18 @@ def test_a_server_embeds_in_batches_and_the_key_is_never_stored(server, tmp_path
         assert things.query(query_texts="four")["distances"] == [[0]]
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["nan", "inf", "-inf", "-5", "1e999", "soon", "", "Thu, 01 Jan 1970 00:00:00 GMT", "9" * 400],
+)
+def test_a_wait_that_makes_no_sense_is_passed_over(server, said):
+    url, asked, failures = server
+    embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=2)
+    failures += [(429, {"Retry-After": said}, "slow down")]
+    assert embed(["abc"]).tolist() == [[3, 3]]
+    assert len(asked) == 2
+
+
 def test_passing_failures_are_tried_again_and_others_are_told(server, monkeypatch):
     url, asked, failures = server
     embed = OpenAIEmbeddingFunction("small", url, "TEST_KEY", retries=2)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,18 @@ def test_a_file_that_has_become_empty_of_text_is_said_to_be_that(notes, tree):
     told = []
     list(read_folder(tree, on_unreadable=told.append))
     assert ("top.md", "it has no text in it") in {(one.path.name, one.why) for one in told}
+
+
+def test_read_folder_keeps_nothing_that_it_has_yielded(tmp_path):
+    for i in range(30):
+        (tmp_path / f"{i}.txt").write_text(f"{i} " + "word " * 40_000)
+    kept = []
+    tracemalloc.start()
+    for place, _ in enumerate(read_folder(tmp_path, chunk=False)):
+        if place in (5, 29):
+            kept.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert kept[1] - kept[0] < 5 * 200_000  # of 24 texts
 
 
 def test_what_git_ignores_is_left_out_if_asked(notes, folder):

@@ -70,6 +70,21 @@ def test_the_deepest_expression_that_is_allowed_has_the_right_answer(populated, 
     assert populated.query(query_embeddings=[0, 0], where=deepest)["ids"] == [expected]
 
 
+@pytest.mark.parametrize("inner", ["#document", "n"])
+def test_levels_are_counted_through_documents_and_operators(populated, inner):
+    """Each part alone is allowed, and both together are deeper than that."""
+    half = leaves.MAX_DEPTH // 2 + 5
+    condition = {"$contains": "document 2"} if inner == "#document" else {"$eq": 2}
+    for _ in range(half):
+        condition = {"$not": condition}
+    where = {inner: condition}
+    populated.get(where=where)
+    for _ in range(half):
+        where = {"$not": where}
+    with pytest.raises(InvalidFilterError, match="nested deeper than 200 levels"):
+        populated.get(where=where)
+
+
 def test_the_deepest_where_has_the_right_answer_even_where_each_level_means_two(populated):
     condition = {"n": 2}
     for _ in range(leaves.MAX_DEPTH - 1):

@@ -151,3 +151,23 @@ def test_older_requests_do_without_examples_that_have_no_vector():
         answer = ask("POST", "/collections/c/points/recommend/batch", {"searches": searches})
         assert [[one["id"] for one in each] for each in answer.json["result"]] == [[3], []]
         assert found("query", query={"recommend": {"positive": [1]}}) == 404
+
+
+def test_older_requests_do_without_a_thousand_examples_that_have_no_vector():
+    count = 1_500
+    with contextlib.closing(Asking(app(":memory:"))) as ask:
+        names = {name: {"size": 2, "distance": "Dot"} for name in ("a", "b")}
+        ask("PUT", "/collections/c", {"vectors": names})
+        stored = [{"id": i, "vector": {"b": [1, 1]}} for i in range(count)]
+        stored += [{"id": count + i, "vector": {"a": [1, i]}} for i in range(3)]
+        assert ask("PUT", "/collections/c/points?wait=true", {"points": stored}).status == 200
+        body = {"limit": 9, "using": "a", "positive": [*range(count + 1)], "negative": [*range(9)]}
+        answer = ask("POST", "/collections/c/points/recommend", body)
+        assert [one["id"] for one in answer.json["result"]] == [count + 1, count + 2]
+        grouped = {**body, "group_by": "x", "group_size": 1}
+        answer = ask("POST", "/collections/c/points/recommend/groups", grouped)
+        assert (answer.status, answer.json["result"]["groups"]) == (200, [])
+        pairs = [{"positive": i, "negative": i + 1} for i in range(0, count, 2)]
+        found = {"limit": 9, "using": "a", "target": count, "context": pairs}
+        answer = ask("POST", "/collections/c/points/discover", found)
+        assert [one["id"] for one in answer.json["result"]] == [count + 1, count + 2]

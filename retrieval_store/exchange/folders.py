@@ -56,6 +56,7 @@ Kind = Literal["texts", "images"]
 TEXTS = frozenset([".txt", ".md", ".rst"])
 CAPTION = ".txt"
 NO_TEXT = "it has no text in it"
+IN_GITIGNORE = "in .gitignore"
 IMAGES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"])
 _LOOKED_UP = 1_000
 
@@ -158,15 +159,54 @@ class FolderRules:
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     """Whether a path, or a folder that it lies in, fits the patterns; a folder ends with "/"."""
-    return bool(patterns) and bool(_spec_of(patterns).match_file(path))
+    if not patterns:
+        return False
+    patterns_of, parts = _Patterns.of(patterns), path.rstrip("/").split("/")
+    folders = ("/".join(parts[:i]) + "/" for i in range(1, len(parts)))
+    return any(patterns_of.say(one) for one in folders) or bool(patterns_of.say(path))
 
 
-@lru_cache(maxsize=64)
-def _spec_of(lines: tuple[str, ...]) -> Any:
-    """The patterns as Git reads them in a .gitignore file; ValueError for what is none."""
-    from pathspec import GitIgnoreSpec
+class _Patterns:
+    """Patterns as Git reads them in a .gitignore file; ValueError for a line that is none. Of a
+    folder the last counts that fits its name, or for one that ends with "/" that of a folder: what
+    is for all in it, as "a/**", isn't for itself."""
 
-    return GitIgnoreSpec.from_lines(lines)
+    def __init__(self, lines: tuple[str, ...]) -> None:
+        from pathspec import GitIgnoreSpec
+
+        self._files = GitIgnoreSpec.from_lines(lines)
+        self._folders = [
+            (one, line.rstrip().endswith("/"))
+            for line in reversed(lines)
+            for one in GitIgnoreSpec.from_lines([line]).patterns
+            if one.include is not None
+        ]
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, lines: tuple[str, ...]) -> "_Patterns":
+        """Those of these lines, of which a program uses a few."""
+        return cls(lines)
+
+    def say(self, path: str) -> bool | None:
+        """Whether a path fits, a folder's with "/" at its end; None where no pattern says."""
+        if path.endswith("/"):
+            fits = (
+                bool(one.include)
+                for one, of_folders in self._folders
+                if one.match_file(path if of_folders else path.rstrip("/")) is not None
+            )
+            return next(fits, None)
+        said: bool | None = self._files.check_file(path).include
+        return said
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        _Patterns((line,))
+    except ValueError:
+        return False
+    return True
 
 
 def rules_of(
@@ -187,10 +227,11 @@ def _patterns(given: Any, name: str) -> tuple[str, ...]:
     if not isinstance(patterns, list | tuple) or not all(isinstance(one, str) for one in patterns):
         raise InvalidTypeError(f"{name} is {quote(given)}, expected a str or a list of str")
     lines = tuple(one.removeprefix("./") for one in patterns)
-    try:
-        _spec_of(lines)
-    except ValueError as error:
-        raise InvalidArgumentError(f"{name} is {quote(given)}: {error}") from None
+    for line in lines:
+        if not _is_pattern(line):
+            raise InvalidArgumentError(
+                f"{name} has {quote(line)}, expected a pattern as in a .gitignore file"
+            )
     return lines
 
 
@@ -250,7 +291,7 @@ def found_in(folder: Path, rules: FolderRules) -> FolderFiles:
         for name in names:
             why_not = rules.why_not(below + name)
             if why_not is None and ignored and ignored.names(Path(place, name), False):
-                why_not = "in .gitignore"
+                why_not = IN_GITIGNORE
             if why_not is None:
                 _take(found, Path(place, name), below + name, rules.links)
             else:
@@ -268,7 +309,7 @@ def _why_not_enter(
         return "its name begins with a dot"
     if _matches(f"{path.relative_to(folder).as_posix()}/", rules.exclude):
         return "in exclude"
-    return "in .gitignore" if ignored and ignored.names(path, True) else None
+    return IN_GITIGNORE if ignored and ignored.names(path, True) else None
 
 
 class _Ignored:
@@ -276,13 +317,13 @@ class _Ignored:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._specs: dict[Path, Any] = {}
+        self._specs: dict[Path, _Patterns] = {}
 
     def enter(self, place: str, names: list[str]) -> None:
         if ".gitignore" in names:
             with suppress(OSError):
-                lines = Path(place, ".gitignore").read_text("utf-8", "replace").splitlines()
-                self._specs[Path(place)] = _spec_of(tuple(lines))
+                lines = Path(place, ".gitignore").read_text("utf-8-sig", "replace").splitlines()
+                self._specs[Path(place)] = _Patterns(tuple(filter(_is_pattern, lines)))
 
     def names(self, path: Path, is_folder: bool) -> bool:
         """Whether the innermost file that says something of a path leaves it out."""
@@ -290,9 +331,9 @@ class _Ignored:
             spec = self._specs.get(place)
             if spec is not None:
                 name = path.relative_to(place).as_posix() + ("/" if is_folder else "")
-                said = spec.check_file(name).include
+                said = spec.say(name)
                 if said is not None:
-                    return bool(said)
+                    return said
             if place == self._folder:
                 break
         return False

@@ -47,6 +47,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.exchange.add import expected_by, known_ids
 from retrieval_store.exchange.folders import (
+    IN_GITIGNORE,
     KEYS,
     NO_TEXT,
     SOURCE,
@@ -326,6 +327,11 @@ class _Plan:
         self.changes = _Changes()
         known = known_of(collection, reader.name)
         self.known = _of_kind(known, kind)
+        self._ignored = {
+            one.path.relative_to(reader.folder).as_posix()
+            for one in found.left_out
+            if one.why == IN_GITIGNORE
+        }
         self.by_content = {record.content: one for one, record in known.items()}
         self._of_path: dict[str, list[str]] = {}
         for one, record in self.known.items():
@@ -349,14 +355,20 @@ class _Plan:
         """Log which records will be deleted although their files are there, since a pattern leaves
         these out that did not when they were written."""
         folder, gone = self.reader.folder, self.changes.deleted
-        excluded = [one for one in gone if self._rules.excluded(one) and (folder / one).exists()]
+        excluded = [one for one in gone if self._is_left_out(one) and (folder / one).exists()]
         if excluded:
             _log.warning(
-                "%d files are left out by include or exclude now, so that their records are "
-                "deleted: %s",
+                "%d files are left out by a pattern now, so that their records are deleted: %s",
                 len(excluded),
                 list_ids(excluded),
             )
+
+    def _is_left_out(self, path: str) -> bool:
+        """Whether a pattern leaves a file out, of the user's or of a .gitignore file."""
+        folders = (f"{one}" for one in PurePosixPath(path).parents)
+        return self._rules.excluded(path) is not None or not self._ignored.isdisjoint(
+            (path, *folders)
+        )
 
     def unreadable(self, path: str, why: str) -> None:
         """Report a file that can't be read."""
@@ -417,7 +429,7 @@ class _Plan:
             return True
         if not unsure.isdisjoint([path, *map(str, PurePosixPath(path).parents)]):
             return False
-        if self._rules.excluded(path) is not None:
+        if self._is_left_out(path):
             return True
         try:
             (self.reader.folder / path).lstat()

@@ -213,7 +213,14 @@ PATTERNS = [
 ]
 
 
-@pytest.mark.parametrize("patterns", [*PATTERNS, ["*.md", "!a/b/"], ["*.md", "!two.md"]])
+LISTS = [
+    ["*.md", "!two.md"], ["*.md", "!a/b/"], ["*", "!*/", "!*.md"], ["a/**", "!a/one.md"],
+    ["**", "!**/", "!**/*.md"], ["*", "!a/"], ["/*", "!/a"],
+    ["a/*", "!a/b", "a/b/*", "!a/b/two.md"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("patterns", [*PATTERNS, *LISTS], ids=str)
 def test_patterns_mean_what_they_mean_to_git(notes, tree, patterns):
     every = {one.relative_to(tree).as_posix() for one in tree.rglob("*.*")}
     lines = [patterns] if isinstance(patterns, str) else patterns
@@ -222,10 +229,11 @@ def test_patterns_mean_what_they_mean_to_git(notes, tree, patterns):
     listed = ["git", "ls-files", "--others", "--exclude-standard"]
     left = subprocess.run(listed, cwd=tree, capture_output=True, text=True, check=True).stdout
     kept = {*left.split("\n")} & every
-    assert {*sync_folder(notes, tree, include=patterns, dry_run=True).added} == every - kept
-    assert {
-        *sync_folder(notes, tree, exclude=patterns, dry_run=True, allow_empty=True).added
-    } == kept
+    included = sync_folder(notes, tree, include=patterns, dry_run=True, allow_empty=True)
+    assert {*included.added} == every - kept
+    for how in ({"exclude": patterns}, {"gitignore": True}):
+        report = sync_folder(notes, tree, **how, dry_run=True, allow_empty=True)
+        assert {*report.added} == kept
 
 
 @pytest.mark.parametrize("pattern", ["**/*.md", "a/*.md", "a/**/*.md", "*/*/*.md"])
@@ -245,16 +253,31 @@ def test_what_a_pattern_leaves_out_that_changed_is_told_before_it_is_deleted(not
     assert notes.count() == before
     (said,) = [one.getMessage() for one in caplog.records]
     assert said == (
-        "2 files are left out by include or exclude now, so that their records are deleted: "
+        "2 files are left out by a pattern now, so that their records are deleted: "
         "'a/b/three.txt', 'b/a/four.md'"
     )
     report = sync_folder(notes, tree, include="*.md", exclude="/b/")
     assert report.deleted == ("a/b/three.txt", "b/a/four.md", "top.txt")
 
 
-def test_what_is_no_pattern_is_refused(notes, tree):
-    with pytest.raises(InvalidArgumentError, match=r"include is '!' \(str\)"):
-        sync_folder(notes, tree, include="!")
+def test_what_is_no_pattern_is_refused_and_passed_over_in_a_file_of_git(notes, tree):
+    for line in ("!", "\\"):
+        with pytest.raises(InvalidArgumentError, match="include has .* expected a pattern"):
+            sync_folder(notes, tree, include=["*.md", line])
+    (tree / ".gitignore").write_bytes(b"\xef\xbb\xbf*.txt\n!\n\\\n/a/b\n")
+    report = sync_folder(notes, tree, gitignore=True)
+    assert report.added == ("a/one.md", "b/a/four.md", "top.md")
+
+
+def test_records_of_what_git_ignores_now_are_told_of_and_deleted(notes, tree, caplog):
+    caplog.set_level("WARNING", "retrieval_store")
+    sync_folder(notes, tree, gitignore=True)
+    (tree / ".gitignore").write_text("/a/b/\ntop.md\n")
+    report = sync_folder(notes, tree, gitignore=True)
+    assert report.deleted == ("a/b/three.txt", "a/b/two.md", "top.md")
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert said.startswith("3 files are left out by a pattern now")
+    assert notes.get(where={"path": "top.md"})["ids"] == []
 
 
 def test_a_file_that_has_become_empty_of_text_is_said_to_be_that(notes, tree):

@@ -41,6 +41,7 @@ from retrieval_store.engine.sqlite import (
     Reason,
     corruption_as_damage,
     corruption_error,
+    identity_of,
     locked_for_too_long,
     refuse_moved,
     rolled_back_after_errors,
@@ -429,6 +430,7 @@ class Access:
     ) -> None:
         self._database = database
         self.directory = directory
+        self._home = None if directory is None else identity_of(directory.parent)
         self.label = Label(name)
         self._new_locks()
         self.closing = False
@@ -750,7 +752,7 @@ class Access:
         """Raise NotFoundError where the directory is gone, as of a collection that was deleted, or
         StorageError where the store's is gone."""
         if self.directory is not None and not self.directory.exists():
-            refuse_moved(self.directory.parent)
+            refuse_moved(self.directory.parent, self._home)
             raise self._gone() from None
 
 

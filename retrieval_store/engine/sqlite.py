@@ -115,9 +115,25 @@ class StepLimiter:
         return self.taken > MAX_STEPS + STEPS_A_BYTE * size
 
 
-def refuse_moved(directory: Path) -> None:
-    """Raise StorageError where a directory in which files were open isn't there any more."""
-    if not directory.exists():
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """What tells a directory from another of the same path; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_dev
+
+
+def refuse_moved(directory: Path, identity: tuple[int, int] | None = None) -> None:
+    """Raise StorageError where a directory in which files were open isn't there any more, or is
+    another one than that of the identity."""
+    there = identity_of(directory)
+    if there is not None and identity is not None and there != identity:
+        raise StorageError(
+            f"{directory} is another directory than the one that was opened: that was moved or "
+            "deleted while the store was open; open the store where it is now"
+        )
+    if there is None:
         missing = directory
         while not missing.parent.exists():
             missing = missing.parent

@@ -386,6 +386,19 @@ def test_a_store_whose_directory_is_gone_says_that_and_calls_nothing_deleted(tmp
             assert client.get_collection("things", embedding_function=None).count() == 2
 
 
+def test_another_directory_in_the_place_of_a_store_calls_nothing_deleted(tmp_path):
+    path = tmp_path / "store"
+    with retrieval_store.Client(path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(["a"], [[1, 0]])
+        path.rename(tmp_path / "elsewhere")
+        path.mkdir()
+        for use in (things.get, things.count, lambda: things.query([[1, 0]])):
+            with pytest.raises(StorageError, match="another directory than|is missing"):
+                use()
+        assert [*path.iterdir()] == []
+
+
 def test_a_path_that_is_no_text_in_utf_8_is_refused_and_nothing_is_made(tmp_path):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     with retrieval_store.Client(tmp_path / "good") as client:

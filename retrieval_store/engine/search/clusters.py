@@ -36,6 +36,7 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
     is_whole,
+    similarity_of,
 )
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.locks import FifoLock
@@ -705,7 +706,7 @@ def _needed(
     if not len(true):
         return [_Need(0.0, true)] * len(DEPTHS)
     far = exact_distances(one.vector, one.length, matrix, true, metric)
-    scores, needs = (-far / 2 if metric == "l2" else 1 - far), []
+    scores, needs = (-far / 2 if metric == "l2" else similarity_of(far, metric)), []
     for depth in (min(depth, len(true)) for depth in DEPTHS):
         floor, some = float(scores[depth - 1]), true[:depth]
         of_query = clusters, one.vector, one.length, of_slots

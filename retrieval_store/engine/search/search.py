@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval_store.base import tracing
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, similarity_of
+from retrieval_store.base.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    Matrix,
+    Metric,
+    distance_within,
+    similarity_of,
+    told_distances,
+)
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import FilterResult, filter_result, key_of
 from retrieval_store.engine.search.context import (
@@ -541,11 +550,15 @@ class EngineRanker:
     def near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
         """By nearness in a dense space, with scores in the scale of `near`; nothing where there is
         no such space."""
-        within = step.threshold if near.scale == "distance" else None
-        found = nearest_rows(self._view, near, wanted, step.expression, self.trace, within)
-        space = self._view.state.spaces.get(near.space)
+        space, within = self._view.state.spaces.get(near.space), None
         metric: Metric = "l2" if space is None else space.space.metric
-        ranked = [Ranked(rows, similarity_of(far, metric), far) for rows, far in found]
+        if step.threshold is not None and near.scale == "distance":
+            within = distance_within(step.threshold, metric)
+        found = nearest_rows(self._view, near, wanted, step.expression, self.trace, within)
+        ranked = [
+            Ranked(rows, similarity_of(far, metric), told_distances(far, metric))
+            for rows, far in found
+        ]
         return ranked if near.scale == "distance" else [one.on_server(metric) for one in ranked]
 
     def _scorings(self) -> "Scorings":

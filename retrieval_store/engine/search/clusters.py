@@ -297,12 +297,11 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         self.filling.take_within(0, self._let_go, lambda: None)
         return None
 
-    @property
-    def is_trusted(self) -> bool:
+    def is_trusted(self, k: int, matching: int) -> bool:
         """Whether they may be used; they are looked at only where their recall was measured."""
         return True
 
-    def note(self, helped: bool) -> None:
+    def note(self, helped: bool, k: int, matching: int) -> None:
         """Nothing is learned from single queries."""
 
     def _memories(self) -> list[mmap.mmap]:

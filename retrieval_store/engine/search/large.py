@@ -101,7 +101,7 @@ def by_codes(
     else:
         found = _nearest_by_codes(context, parts.pieces, parts.allowed, most, which)
     for one in found:
-        codes.note(one is not None)
+        codes.note(one is not None, context.k, context.allowed.about)
     return found
 
 

@@ -24,11 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
+import numpy as np
 
 from retrieval_store.base import budget, tracing
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.engine.filtering.cache import FilterCache
+from retrieval_store.engine.filtering.columns import made_of as columns_made_of
 from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
 from retrieval_store.engine.search.graph import FindClass, SpaceIndex, built_in
@@ -76,7 +78,12 @@ from retrieval_store.engine.storage.vectors import (
     VectorRows,
     restore_unsynced,
 )
-from retrieval_store.engine.text.inverted import measures_still_valid
+from retrieval_store.engine.text.inverted import (
+    OF_DOCUMENTS,
+    OF_VECTORS,
+    made_of,
+    measures_still_valid,
+)
 from retrieval_store.errors import (
     DamagedError,
     LockTimeoutError,
@@ -315,9 +322,9 @@ class Memory:
 def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
     """Empty caches for a state as of the write `seq`. spaces: the open ones by name."""
     return Caches(
-        lists=LayerCache(seq),
+        lists=LayerCache(seq, made_of),
         measures={},
-        columns=LayerCache(seq),
+        columns=LayerCache(seq, lambda column: columns_made_of(column.path)),
         answers=LayerCache(seq),
         allowed=FilterCache(seq),
         spaces=spaces,
@@ -332,9 +339,11 @@ def caches_after(
     stale."""
     caches.columns.note(seq, changed.payload)
     caches.allowed.note(seq, changed.anything)
-    for cache in (caches.lists, caches.answers, caches.several):
-        cache.note(seq, changed.listed)
-    measures = measures_still_valid(caches.measures, changed.listed)
+    caches.answers.note(seq, {None: changed.documents})
+    caches.several.note(seq, {None: changed.non_dense})
+    caches.lists.note(seq, {OF_DOCUMENTS: changed.documents, OF_VECTORS: changed.non_dense})
+    listed = np.concatenate([changed.documents, changed.non_dense])
+    measures = measures_still_valid(caches.measures, listed)
     return replace(caches, measures=measures, spaces=spaces)
 
 

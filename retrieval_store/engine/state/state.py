@@ -37,9 +37,10 @@ from retrieval_store.engine.storage.derived import DerivedFiles
 from retrieval_store.engine.storage.log import are_present, present_pks, read_changes
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import (
+    DOCUMENT,
     GONE,
-    LISTED,
     LOST,
+    NON_DENSE,
     PAYLOAD,
     CollectionHead,
     Space,
@@ -185,15 +186,17 @@ def state_bytes(state: State) -> int:
 @dataclass(frozen=True, slots=True)
 class ChangedRows:
     """The rows that one step has added or changed, (n,) each. anything: all of them; payload: those
-    with changed payloads; listed: those with changed content of inverted lists (documents, sparse
-    vectors). Added rows are in all three."""
+    with changed payloads, by the numbers of keys (`log.key_number`), None for any; documents,
+    non_dense: those with changed documents, or vectors of spaces that aren't dense. Added rows are
+    in all."""
 
     anything: Ints
-    payload: Ints
-    listed: Ints
+    payload: dict[frozenset[int] | None, Ints]
+    documents: Ints
+    non_dense: Ints
 
 
-NOTHING_CHANGED = ChangedRows(NOWHERE, NOWHERE, NOWHERE)
+NOTHING_CHANGED = ChangedRows(NOWHERE, {}, NOWHERE, NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +294,16 @@ def caught_up(
     non_dense = {name: space for name, space in known.items() if space.kind != "dense"}
     count = old.count + len(born) - len(gone)
     new = np.arange(len(old.pks), len(pks))
-    changed = (
+    anything, documents, others = (
         np.concatenate([_rows_there(old.pks, changes.of(parts)), new])
-        for parts in (None, PAYLOAD, LISTED)
+        for parts in (None, DOCUMENT, NON_DENSE)
     )
+    payload = {
+        keys: _rows_there(old.pks, changed) for keys, changed in changes.by_keys(PAYLOAD).items()
+    }
+    payload[None] = np.concatenate([payload.get(None, NOWHERE), new])
     state = State(head, pks, alive, count, known, spaces, non_dense, old.mapped)
-    return StateStep(state, ChangedRows(*changed))
+    return StateStep(state, ChangedRows(anything, payload, documents, others))
 
 
 def _rows_there(pks: Ints, sought: Ints) -> Ints:

@@ -35,7 +35,7 @@ from retrieval_store.engine.state.files import CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.records import read_records
-from retrieval_store.engine.storage.schema import LISTED, Space
+from retrieval_store.engine.storage.schema import DOCUMENT, NON_DENSE, Space
 from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.engine.text import inverted
 from retrieval_store.engine.text.inverted import (
@@ -108,13 +108,16 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
     """The file of the lists of a kind."""
 
     what: ClassVar[str] = "lists of words"
-    parts: ClassVar[int] = LISTED
     of: ListKey
 
     @classmethod
     def in_file(cls, path: Path) -> "ListFile":
         """What there are lists of in a file, as it says."""
         return cls(inverted.key_in(path))
+
+    @property
+    def parts(self) -> int:
+        return NON_DENSE if inverted.is_sparse(self.of) else DOCUMENT
 
     @property
     def key(self) -> str:

@@ -215,6 +215,17 @@ def _count_pairs(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
 FOLLOWED = 1_024  # rows that are looked at again one by one; where there are more, all are
 ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"  # of words, trigrams, a sparse space
 TRIGRAMS: ListKey = ("trigrams", None)
+OF_DOCUMENTS, OF_VECTORS = frozenset(["documents"]), frozenset(["vectors"])
+
+
+def is_sparse(key: ListKey) -> bool:
+    """Whether the lists are of sparse vectors."""
+    return isinstance(key[1], int)
+
+
+def made_of(key: ListKey) -> frozenset[str]:
+    """What lists are made of, as changes of points are noted by it."""
+    return OF_VECTORS if is_sparse(key) else OF_DOCUMENTS
 
 
 def file_key(key: ListKey) -> str:

@@ -78,6 +78,7 @@ def test_dot_products_of_small_vectors_keep_their_digits(way, size, tmp_path, mo
         points.optimize()
         plans = points.explain(query_embeddings=queries)["plans"]
         assert [plan["method"] for plan in plans][:1] == [way]
+        shares = []
         for query in queries:
             dots = rows.astype(np.float64) @ query.astype(np.float64)
             best = np.argsort(-dots)[:10]
@@ -90,7 +91,9 @@ def test_dot_products_of_small_vectors_keep_their_digits(way, size, tmp_path, mo
                     found["distances"][0], 1 - np.array(found["scores"][0]), 0, 1e-15
                 )
                 same = np.isin(best, [int(i) for i in found["ids"][0]]).sum()
-                assert same == 10 if exact or way in ("exact", "codes") else same >= 6
+                shares.append(same / 10)
+                assert same == 10 or (way in ("clusters", "over-fetch") and not exact)
             asked = {"where": {"tenth": 3}, "exact": way == "clusters"}
             few = points.query(query_embeddings=query, n_results=10, **asked)
             assert few["ids"][0] == [ids[i] for i in np.argsort(-dots) if i % 10 == 3][:10]
+        assert np.mean(shares) > 0.7

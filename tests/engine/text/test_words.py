@@ -14,6 +14,7 @@ from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from tests.helpers.circumstances import forget_stemmers
 from tests.helpers.listed import DOCUMENTS
 from tests.helpers.oracle import bm25, expected
+from tests.helpers.steps import counted
 from tests.often import up_to
 
 pytestmark = pytest.mark.embedded
@@ -65,6 +66,19 @@ def test_each_write_is_seen_at_once(texts):
         assert np.allclose(
             found["scores"][0], sorted(filter(None, scores), reverse=True), rtol=1e-6
         )
+
+
+def test_texts_are_read_again_only_where_they_have_changed(texts, monkeypatch):
+    before = texts.query(query_texts="river bank", mode="text")
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    ids = [str(i) for i in range(len(DOCUMENTS))]
+    texts.update(ids=ids, metadatas=[{"even": False, "more": 1}] * len(ids))
+    texts.upsert(ids=ids, documents=DOCUMENTS, embeddings=np.eye(len(ids)) + 1)
+    assert texts.query(query_texts="river bank", mode="text")["scores"] == before["scores"]
+    assert sum(reads) == 0
+    texts.upsert(ids=ids, documents=[*DOCUMENTS[:-1], "a river"], embeddings=np.eye(len(ids)))
+    assert ids[-1] in texts.query(query_texts="river bank", mode="text")["ids"][0]
+    assert sum(reads) == len(ids)  # of one write
 
 
 words = st.sampled_from(["ant", "bee", "cat", "dog", "eel", "fox"])

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
 import numpy as np
@@ -55,6 +55,7 @@ from retrieval_store.engine.state.state import (
     State,
     StateStep,
     View,
+    changes_between,
     follow_log,
     is_worth_a_file,
     load,
@@ -120,8 +121,9 @@ class Memory:
     """One collection in memory. directory: of its files, None for a collection in memory only;
     files: the derived files that may be used, None for none; find_class: returns the class of an
     index by name; may_write: whether the store was opened for writing; compacting: a lock held
-    while this process makes a new generation; state_rests_until, columns_rest_until: by the clock,
-    when the state, and columns that nobody has asked for, may be saved again."""
+    while this process makes a new generation; …_rest_until: by the clock, when the
+    state, lists, and columns that nobody has asked for, may be saved again; lists_in_use: the keys
+    of lists that were brought up to date last, and what held them."""
 
     def __init__(
         self,
@@ -134,7 +136,8 @@ class Memory:
         self._find_class, self._may_write = find_class, may_write
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
-        self.state_rests_until = self.columns_rest_until = 0.0
+        self.lists_in_use: tuple[LayerCache | None, list[Any]] = None, []
+        self.state_rests_until = self.columns_rest_until = self.lists_rest_until = 0.0
         self._new_locks()
 
     def _new_locks(self) -> None:
@@ -180,13 +183,19 @@ class Memory:
         self._let_go_of_dropped(step.state)
         spaces = step.state.spaces.values()
         opened = {s.space.name: self._open(s.space, head.generation) for s in spaces}
-        if old is None or step.changed is None:
+        changed = step.changed
+        if old is not None and changed is None and old.state.is_whole:
+            changed = changes_between(old.state, step.state, connection)
+        if old is None or changed is None:
             caches = empty_caches(head.seq, opened)
             lacks_file = step.state.mapped is None and is_worth_a_file(step.state.count)
             if self._files is not None and lacks_file:
                 caches.unsaved.add(FILE_KIND)
             return CachedState(step.state, caches)
-        return CachedState(step.state, caches_after(old.caches, head.seq, step.changed, opened))
+        caches = caches_after(old.caches, head.seq, changed, opened)
+        if step.changed is None:  # results of filters know vectors by their slots
+            caches = replace(caches, allowed=FilterCache(head.seq))
+        return CachedState(step.state, caches)
 
     def _loaded(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
         """The state, loaded from its derived file if that is usable, else from the database. The
@@ -253,6 +262,14 @@ class Memory:
         there = numbers_of(state)
         for key in [key for key in list(self._spaces) if key[0] not in there]:
             self._spaces.pop(key).let_go()
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether there are lists of words or of sparse vectors that queries use."""
+        cached = self._cached
+        return bool(self.lists_in_use[1]) or (
+            cached is not None and bool(cached.caches.lists.held())
+        )
 
     def has_something_to_save(self) -> bool:
         """Whether there are lists of words in memory, a state large enough for a file, or an index

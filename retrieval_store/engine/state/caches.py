@@ -20,7 +20,7 @@ import mmap
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain, count
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -499,10 +499,12 @@ def current(
     alive: Bools,
     build: Callable[[Ints], S],
     begin: Callable[[], Layers[S] | None],
+    merge: Callable[[Sequence[S], Bools], S] | None = None,
 ) -> Layers[S]:
     """The layers of a key without stale rows, for a reader at `seq`. alive: (rows,) bool, the
     living rows; build: makes a segment by reading some living rows; begin: called if there are no
-    layers yet, returns saved ones, with their stale rows, or None."""
+    layers yet, returns saved ones, with their stale rows, or None; merge: makes one segment of
+    several, from the bottom up, of the living rows; without it their rows are read again."""
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):
@@ -513,6 +515,11 @@ def current(
                 layers = begin() or layers
             if len(layers.stale):
                 lowest, rows = plan_refresh(layers, height)
-                layers = refresh_layers(layers, lowest, build(rows[alive[rows]]))
+                merged, stale = layers.segments[lowest:], layers.stale
+                if merge is None or not merged:
+                    segment = build(rows[alive[rows]])
+                else:
+                    segment = merge([*merged, build(stale[alive[stale]])], alive)
+                layers = refresh_layers(layers, lowest, segment)
             cache.keep(key, seq, layers)
     return layers

@@ -5,8 +5,9 @@ versions share memory. A version is a long array that others share, and a short 
 with other numbers. So a change of one number costs the same however long the array is; only when a
 patch has become long, a version gets an array of its own.
 
-The metrics say how far vectors are apart, and `similarity_of` and `server_scores_of` make scores of
-their distances.
+The metrics say how far vectors are apart. Searches measure and rank by *distances* of which "ip" is
+-dot: of 1 - dot, products of small vectors have lost their digits. `similarity_of` and
+`server_scores_of` make scores of these, `told_distances` what hits carry.
 """
 
 import mmap
@@ -275,7 +276,17 @@ RRF_K = 60
 
 def similarity_of(distances: Floats, metric: Metric) -> Floats:
     """Greater is nearer: the cosine or the dot product; of squared L2 and of L1 the negative."""
-    return -distances if metric in LESS_IS_BETTER else 1.0 - distances
+    return 1.0 - distances if metric == "cosine" else -distances
+
+
+def told_distances(distances: Floats, metric: Metric) -> Floats:
+    """The distances that hits carry: "ip" 1 - dot, all others as they are measured."""
+    return 1.0 + distances if metric == "ip" else distances
+
+
+def distance_within(told: float, metric: Metric) -> float:
+    """The distance that is measured where hits carry this one, but for a rounding."""
+    return told - 1.0 if metric == "ip" else told
 
 
 def server_scores_of(similar: Floats, metric: Metric) -> Floats:

@@ -27,7 +27,7 @@ from retrieval_store.base.arrays import (
     Matrix,
     Metric,
     SparseVector,
-    similarity_of,
+    told_distances,
 )
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
@@ -400,7 +400,7 @@ class ClusterRanker:
         distances = answer.scores**2 if metric == "l2" else 1.0 - answer.scores
         ids = (point.id for point in answer.points)
         self._far[near, place] = dict(zip(ids, distances.tolist(), strict=True))
-        found.distances, found.scores = distances, similarity_of(distances, metric)
+        found.distances, found.scores = distances, -distances if metric == "l2" else answer.scores
         return found
 
     def _ranked(self, answer: RankedPoints) -> Ranked:
@@ -519,4 +519,5 @@ def _read_distances(
         return {}
     rows = np.array([vector for _, vector in read], np.float32)
     measured = exact_distances(query, length_of(query), rows, None, collection.metric)
-    return dict(zip((one for one, _ in read), measured.tolist(), strict=True))
+    told = told_distances(measured, collection.metric)
+    return dict(zip((one for one, _ in read), told.tolist(), strict=True))

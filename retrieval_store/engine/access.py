@@ -21,14 +21,16 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
+import numpy as np
 
 from retrieval_store.base import budget, tracing
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.engine.filtering.cache import FilterCache
+from retrieval_store.engine.filtering.columns import made_of as columns_made_of
 from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
 from retrieval_store.engine.search.graph import FindClass, SpaceIndex, built_in
@@ -55,6 +57,7 @@ from retrieval_store.engine.state.state import (
     State,
     StateStep,
     View,
+    changes_between,
     follow_log,
     is_worth_a_file,
     load,
@@ -78,7 +81,12 @@ from retrieval_store.engine.storage.vectors import (
     VectorRows,
     restore_unsynced,
 )
-from retrieval_store.engine.text.inverted import measures_still_valid
+from retrieval_store.engine.text.inverted import (
+    OF_DOCUMENTS,
+    OF_VECTORS,
+    made_of,
+    measures_still_valid,
+)
 from retrieval_store.errors import (
     DamagedError,
     LockTimeoutError,
@@ -115,8 +123,9 @@ class Memory:
     """One collection in memory. directory: of its files, None for a collection in memory only;
     files: the derived files that may be used, None for none; find_class: returns the class of an
     index by name; may_write: whether the store was opened for writing; compacting: a lock held
-    while this process makes a new generation; state_rests_until, columns_rest_until: by the clock,
-    when the state, and columns that nobody has asked for, may be saved again."""
+    while this process makes a new generation; …_rest_until: by the clock, when the
+    state, lists, and columns that nobody has asked for, may be saved again; lists_in_use: the keys
+    of lists that were brought up to date last, and what held them."""
 
     def __init__(
         self,
@@ -129,7 +138,8 @@ class Memory:
         self._find_class, self._may_write = find_class, may_write
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
-        self.state_rests_until = self.columns_rest_until = 0.0
+        self.lists_in_use: tuple[LayerCache | None, list[Any]] = None, []
+        self.state_rests_until = self.columns_rest_until = self.lists_rest_until = 0.0
         self._new_locks()
 
     def _new_locks(self) -> None:
@@ -175,13 +185,19 @@ class Memory:
         self._let_go_of_dropped(step.state)
         spaces = step.state.spaces.values()
         opened = {s.space.name: self._open(s.space, head.generation) for s in spaces}
-        if old is None or step.changed is None:
+        changed = step.changed
+        if old is not None and changed is None and old.state.is_whole:
+            changed = changes_between(old.state, step.state, connection)
+        if old is None or changed is None:
             caches = empty_caches(head.seq, opened)
             lacks_file = step.state.mapped is None and is_worth_a_file(step.state.count)
             if self._files is not None and lacks_file:
                 caches.unsaved.add(FILE_KIND)
             return CachedState(step.state, caches)
-        return CachedState(step.state, caches_after(old.caches, head.seq, step.changed, opened))
+        caches = caches_after(old.caches, head.seq, changed, opened)
+        if step.changed is None:  # results of filters know vectors by their slots
+            caches = replace(caches, allowed=FilterCache(head.seq))
+        return CachedState(step.state, caches)
 
     def _loaded(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
         """The state, loaded from its derived file if that is usable, else from the database. The
@@ -248,6 +264,14 @@ class Memory:
         there = numbers_of(state)
         for key in [key for key in list(self._spaces) if key[0] not in there]:
             self._spaces.pop(key).let_go()
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether there are lists of words or of sparse vectors that queries use."""
+        cached = self._cached
+        return bool(self.lists_in_use[1]) or (
+            cached is not None and bool(cached.caches.lists.held())
+        )
 
     def has_something_to_save(self) -> bool:
         """Whether there are lists of words in memory, a state large enough for a file, or an index
@@ -317,9 +341,9 @@ class Memory:
 def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
     """Empty caches for a state as of the write `seq`. spaces: the open ones by name."""
     return Caches(
-        lists=LayerCache(seq),
+        lists=LayerCache(seq, made_of),
         measures={},
-        columns=LayerCache(seq),
+        columns=LayerCache(seq, lambda column: columns_made_of(column.path)),
         answers=LayerCache(seq),
         allowed=FilterCache(seq),
         spaces=spaces,
@@ -334,9 +358,11 @@ def caches_after(
     stale."""
     caches.columns.note(seq, changed.payload)
     caches.allowed.note(seq, changed.anything)
-    for cache in (caches.lists, caches.answers, caches.several):
-        cache.note(seq, changed.listed)
-    measures = measures_still_valid(caches.measures, changed.listed)
+    caches.answers.note(seq, {None: changed.documents})
+    caches.several.note(seq, {None: changed.non_dense})
+    caches.lists.note(seq, {OF_DOCUMENTS: changed.documents, OF_VECTORS: changed.non_dense})
+    listed = np.concatenate([changed.documents, changed.non_dense])
+    measures = measures_still_valid(caches.measures, listed)
     return replace(caches, measures=measures, spaces=spaces)
 
 

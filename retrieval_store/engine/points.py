@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
+LISTED_EVERY = 256  # … or so many where lists are in use, which a query would have to wait for
 SMALL = 100  # points: a change of so many is committed with those of other threads that wait
 SWEPT_EVERY = 10.0  # seconds, where points go on expiring
 _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
@@ -432,7 +433,8 @@ class PointStore:
 
     def _maintain_now_and_then(self, written: int) -> None:
         self._unmaintained += written
-        if self._unmaintained >= MAINTENANCE_EVERY:
+        every = LISTED_EVERY if self.access.memory.has_lists else MAINTENANCE_EVERY
+        if self._unmaintained >= min(every, MAINTENANCE_EVERY):
             self._unmaintained = 0
             self.access.schedule_maintenance()
 

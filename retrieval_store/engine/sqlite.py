@@ -349,7 +349,8 @@ Fill: TypeAlias = Callable[[apsw.Connection], None]
 CHECKSUM_BYTES = 8  # at the end of each page, as the checksum VFS wants them
 CHECKSUM_VFS = "cksmvfs"
 EXTENSION = "sqlite_extra_binaries/cksumvfs"  # SQLite appends what the system's libraries end in
-CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow
+CACHE_KIB = 16 * 1024  # of pages at most, for each connection; 2 MiB made a fetch twice as slow …
+SMALL_CACHE_KIB = 1024  # … and are too many where dozens of threads read at once
 TEMPLATES_KEPT = 8  # of some 50 KB each
 _templates: dict[str, bytes] = {}  # new databases, by what they are like
 _registering = ReentrantLock()  # reentrant: a client may be collected meanwhile
@@ -457,10 +458,12 @@ class Lease:
 
     connection: apsw.Connection
     steps: StepLimiter
+    is_small: bool = False  # of its cache
 
 
-def connect(path: Path, format: Format, mode: Mode) -> Lease:
-    """A connection to a database that exists; raises FormatError when it isn't one of ours."""
+def connect(path: Path, format: Format, mode: Mode, is_small: bool = False) -> Lease:
+    """A connection to a database that exists; raises FormatError when it isn't one of ours.
+    is_small: whether it is to have a small cache."""
     with translate_errors(path), corruption_as_damage(path):
         refuse_odd_files_beside(path)
         connection = _open_file(path, apsw.SQLITE_OPEN_READWRITE, mode)
@@ -473,7 +476,9 @@ def connect(path: Path, format: Format, mode: Mode) -> Lease:
         except BaseException:
             connection.close()
             raise
-        return Lease(connection, steps)
+        if is_small:
+            connection.execute(f"PRAGMA cache_size = -{SMALL_CACHE_KIB}")
+        return Lease(connection, steps, is_small)
 
 
 def log_of_database(path: Path) -> Path:
@@ -682,14 +687,16 @@ class FileDatabase(_Pool):
         try:
             mine.extend(map(list.pop, [self._idle]))  # see _move_last
         except IndexError:
-            mine.append(connect(self.path, self._format, self._mode))
+            is_small = sum(map(len, [*self._lent.values()])) >= IDLE_CONNECTIONS
+            mine.append(connect(self.path, self._format, self._mode, is_small))
         lease = mine[-1]
         lease.steps.taken = 0
         return lease.connection
 
     def _give_back(self, mine: list[Lease], closings: int) -> None:
         """The opposite of `_take`."""
-        if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
+        is_kept = len(self._idle) < IDLE_CONNECTIONS and not mine[-1].is_small
+        if is_kept and closings == self._closings:
             _move_last(mine, self._idle)
         else:
             mine.pop().connection.close()

@@ -68,6 +68,8 @@ SHARE = 4  # of the descriptors that the process may have, those of collections:
 # where several threads read at once, each may take more than twice as many for a while
 ENDLESS = 65_536  # descriptors assumed where there is no limit
 MIN_AWAKE = 8  # collections with open files, however few descriptors there may be
+MEASURED = 8  # of those that are counted, for each that joins them: what they take changes with use
+ROOM = 8  # where they take too many, a part in so many is freed at once, for the next ones
 
 
 def descriptor_limit() -> int:
@@ -81,11 +83,15 @@ def descriptor_limit() -> int:
 class OpenCollections:
     """PointStores by the ids of their collections. Where their files take too many descriptors, the
     least recently used ones close theirs and are no longer counted. The next call gets them from
-    here again, and opens their files."""
+    here again, and opens their files.
+
+    A first use measures a few of those that are counted, in turn, and the whole is the sum of what
+    was measured last: it costs the same however many collections are open."""
 
     def __init__(self) -> None:
         self._open: dict[str, PointStore] = {}
-        self._counted: set[PointStore] = set()
+        self._counted: dict[PointStore, int] = {}  # and the descriptors that each took
+        self._turn = 0
         self._lock = Lock()
         self._closed: Reason | None = None
         reset_after_fork(self)
@@ -128,23 +134,36 @@ class OpenCollections:
         with self._lock:
             if self._open.get(collection_id) is not points:  # forgotten meanwhile
                 return
-            others = sorted(self._counted - {points}, key=lambda one: one.access.last_used)
-            idle = self._too_many([*others, points])
-            self._counted = {points, *others}.difference(idle)
+            self._measure(points)
             points.access.counted = True
+            idle = self._too_many(points)
         for unused in idle:
             unused.access.close_idle()
 
-    def _too_many(self, by_use: list[PointStore]) -> list[PointStore]:
-        """The least recently used ones, which come first, if all have too many descriptors; neither
-        the last few nor those under maintenance. They are no longer counted."""
-        taken = sum(points.access.descriptors for points in by_use)
-        most, idle = descriptor_limit() // SHARE, []
-        for points in by_use[:-MIN_AWAKE]:
-            if taken <= most:
+    def _measure(self, new: PointStore) -> None:
+        """Measure the next few that are counted, and a new one, which will take about as many as
+        the others do."""
+        others = [*self._counted]
+        start = self._turn % max(1, len(others))
+        for points in others[start : start + MEASURED]:
+            self._counted[points] = points.access.descriptors
+        self._turn = start + MEASURED
+        usual = -(-sum(self._counted.values()) // max(1, len(others)))
+        self._counted[new] = max(usual, new.access.descriptors)
+
+    def _too_many(self, new: PointStore) -> list[PointStore]:
+        """The least recently used ones, if all have too many descriptors; neither the last few nor
+        those under maintenance. They are no longer counted."""
+        taken, most = sum(self._counted.values()), descriptor_limit() // SHARE
+        if taken <= most:
+            return []
+        others = sorted(self._counted.keys() - {new}, key=lambda one: one.access.last_used)
+        idle: list[PointStore] = []
+        for points in [*others, new][:-MIN_AWAKE]:
+            if taken <= most - most // ROOM:
                 break
             if not points.access.maintaining.taken:
-                taken -= points.access.descriptors
+                taken -= self._counted.pop(points)
                 points.access.counted = False
                 idle.append(points)
         return idle
@@ -155,7 +174,7 @@ class OpenCollections:
             points = points or self._open.get(collection_id)
             if points is not None and self._open.get(collection_id) is points:
                 del self._open[collection_id]
-                self._counted.discard(points)
+                self._counted.pop(points, None)
         if points is not None:
             points.access.close(partial(NotFoundError.of_deleted, "the collection"))
 

@@ -30,7 +30,7 @@ from retrieval_store.engine.state.caches import outside
 from retrieval_store.engine.state.state import View, advance, rows_of
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.log import finish, present_pks, read_changes
-from retrieval_store.engine.storage.schema import PAYLOAD, named_space, pks_of_ids, read_spaces
+from retrieval_store.engine.storage.schema import named_space, pks_of_ids, read_spaces
 from retrieval_store.filters.nodes import Expression, Not, all_of
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import (
@@ -286,7 +286,7 @@ class Transaction:
             return replace(content, payload=merge_payload(content.payload, payload))
 
         pks = self._named(None, expression, strict=False)
-        storage.edit(self._write, pks, merged, PAYLOAD)
+        storage.edit(self._write, pks, merged)
         return self._counted(pks)
 
     def _delete_or_exclude_expired(

@@ -65,6 +65,12 @@ def dotted(path: PayloadPath) -> PayloadPath | None:
     return keys if all(keys) else None
 
 
+def first_keys(path: FieldPath) -> frozenset[str]:
+    """The keys of a payload at which values at the path may begin."""
+    ways = (path.keys,) if isinstance(path, JsonPath) else (path, dotted(path) or ())
+    return frozenset(str(way[0]) for way in ways if way)
+
+
 def value_at(payload: Payload | None, path: PayloadPath) -> Any:
     """The payload's value at the path, None without one. A single key with dots is split at these
     if the payload doesn't have that key itself."""

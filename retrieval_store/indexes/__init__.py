@@ -68,8 +68,8 @@ class VectorIndex(Protocol):
     def search(self, queries: Matrix, count: int) -> tuple[Ints, Matrix]:
         """Numbers, int64 (q, m), and distances, float32 (q, m), of the nearest of each query, (q,
         dim) float32, nearest first; m is `count`, or less where less can be found. The larger
-        `count`, the surer are the first of them. Distances are what `exact.nearest` says they are,
-        but for the rounding of float32."""
+        `count`, the surer are the first of them. Distances are "l2" squared, "ip" 1 - dot, "cosine"
+        1 - cos, but for the rounding of float32."""
 
     def save(self, path: Path) -> None:
         """Write everything to a new file."""

@@ -21,8 +21,7 @@ approximation, and e a bound of the error, |a - d| ≤ e.
    - "ip": d = -x·q, e = γ |x| |q|;
    - "cosine": d = -x·q / (|x| |q|), e = γ;
    - "l2": d = |x|² - 2 x·q (|q|² is left out, being the same for all rows), e = γ (|x| + |q|)².
-   For "ip" and "cosine" 2⁻⁵² covers that the final float64 distance is 1 + d, rounded; for
-   "cosine" γ contains it.
+   The final distance of "cosine" is 1 + d, rounded in float64, which γ contains.
 3. If all rows share one e (by the longest |x|): let A be the k-th least a. Those k rows have
    d ≤ A + e, so the k-th least d is at most A + e, and a row among the k nearest has
    a ≤ d + e ≤ A + 2e. All rows with a ≤ A + 2e are candidates (`_within_common`).
@@ -206,7 +205,6 @@ class ScanBuffers:
 
 BY_PRODUCTS = METRICS[:3]  # metrics computed from dot products; codes and indexes need that
 UNIT_ROUNDOFF = 2.0**-24
-OF_ONE = 2.0**-52  # bounds the rounding error of 1 - product in float64
 SAFE_LENGTHS = (1e-12, 1e12)  # between them no square or product over- or underflows in float32
 PRODUCT_CELLS = 4_000_000  # of one block of products: 16 MB
 FLOAT64_CELLS = 500_000  # of one block in float64: 4 MB
@@ -282,8 +280,8 @@ def nearest(
 
     queries: (q, dim) float32; matrix: (n, dim); norms: called for the norms of the matrix' rows,
     only where they are needed; slots: the rows that may be found, None for all. Distances: "l2"
-    squared, "l1" the sum of absolute differences, "ip" 1 - dot, "cosine" 1 - cos (1 when a vector
-    is zero).
+    squared, "l1" the sum of absolute differences, "ip" -dot, "cosine" 1 - cos (1 when a vector is
+    zero).
     """
     compiled = kernel()
     if compiled is not None and (metric == "l1" or len(queries) < MANY_QUERIES):
@@ -433,7 +431,7 @@ def _measure(
             dots = (rows * wide).sum(axis=1)
             if metric == "cosine":
                 dots = _cosines(dots, np.sqrt(np.einsum("ij,ij->i", rows, rows)) * length)
-            distances[start:stop] = 1.0 - dots
+            distances[start:stop] = 1.0 - dots if metric == "cosine" else -dots
 
 
 def _closest(
@@ -503,12 +501,11 @@ def _candidates(
     else:
         squared = metric == "l2"  # without |q|², which is the same for all rows
         approximate = norms.squared(chosen) - (products + products) if squared else -products
-        of_one = 0 if squared else OF_ONE
-        common = gamma * _scale(norms.longest, length, metric) + of_one
+        common = gamma * _scale(norms.longest, length, metric)
         found = _within_common(approximate, common, k)
         if len(found) > 8 * k + 64:
             # A few long rows make the common bound loose: give each row its own.
-            errors = gamma * _scale(norms.lengths[chosen], length, metric) + of_one
+            errors = gamma * _scale(norms.lengths[chosen], length, metric)
             found = _within_own(approximate, errors, k)
     return found if slots is None else slots[found]
 

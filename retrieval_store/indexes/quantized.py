@@ -61,7 +61,7 @@ numbers in parentheses count roundings, each of relative size u (in float64 2⁻
 - by_side = 10 u |factor of the side|: for "cosine" and "ip" the factor is q·c. c·y isn't quite 0,
   but at most u |t| (2, to be safe); a product (1), added up (4). For "l2" the factor is -1, and
   |y|²/2 was rounded when stored (1).
-- constant: float64's roundings, those of 1 - score, and numbers too small for float32.
+- constant: float64's roundings, those of 1 - score for "cosine", and numbers too small for float32.
 
 When rows are bounded again by both halves, everything but r and c·y is float64.
 """
@@ -472,7 +472,7 @@ def _floor(within: float | None, metric: Metric) -> float:
     """The initial floor: the score at the distance `within`, less some slack; -inf without one."""
     if within is None:
         return -math.inf
-    score = -within / 2 if metric == "l2" else 1 - within
+    score = {"l2": -within / 2, "ip": -within}.get(metric, 1 - within)
     return score - LOOSE * max(1.0, abs(score))
 
 

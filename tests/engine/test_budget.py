@@ -293,6 +293,22 @@ def test_collections_are_used_while_their_descriptors_are_counted(tmp_path, monk
         assert len(asked) == 3
 
 
+def test_a_first_use_measures_as_few_collections_however_many_are_open(tmp_path, monkeypatch):
+    asked = []
+    steps.replace(
+        monkeypatch, "number_of_descriptors", property(lambda one: asked.append(one) or 3)
+    )
+    with retrieval_store.Client(tmp_path, durability="relaxed") as client:
+        every = [client.create_collection(f"things{i}", embedding_function=None) for i in range(60)]
+        measured = []
+        for things in every:
+            asked.clear()
+            things.count()
+            measured.append(len(asked))
+        assert max(measured[:20]) == max(measured)
+        assert len(set(asked)) == len(asked) < 20
+
+
 @pytest.mark.parametrize("budget", [-1, 1.5, True, "1 GB"])
 def test_a_budget_is_a_number_of_bytes(tmp_path, budget):
     with pytest.raises(InvalidArgumentError, match="memory_budget is .*, expected bytes"):

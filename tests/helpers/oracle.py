@@ -158,7 +158,13 @@ def document_matches(document: str | None, where: dict[str, Any]) -> bool:
 
 
 def brute_force(query, rows, metric):
-    """float64 distances of all rows."""
+    """float64 distances of all rows, as hits carry them."""
+    measured = brute_measures(query, rows, metric)
+    return 1 + measured if metric == "ip" else measured
+
+
+def brute_measures(query, rows, metric):
+    """float64 distances of all rows, as searches measure them: "ip" -dot."""
     query, rows = query.astype(np.float64), rows.astype(np.float64)
     if metric == "l2":
         return ((rows - query) ** 2).sum(axis=1)
@@ -166,7 +172,7 @@ def brute_force(query, rows, metric):
         return np.abs(rows - query).sum(axis=1)
     dots = rows @ query
     if metric == "ip":
-        return 1 - dots
+        return -dots
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(query)
     return 1 - np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
 

@@ -20,6 +20,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         ),
         "parse_payloads": "engine.storage.records.decode_payloads",
         "read_documents": "engine.filtering.evaluate.read_records",
+        "read_exactly": "engine.filtering.columns.read_exactly",
         "read_payloads": "engine.filtering.columns.read_values",
         "tell_time_of_expiry": "engine.filtering.select.now",
         # Lists of words.

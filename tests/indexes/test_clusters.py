@@ -19,7 +19,7 @@ from retrieval_store.indexes.clusters import (
 )
 from retrieval_store.indexes.native import Numbered, RowFilter, RowTest, address, kernel
 from tests.helpers import inside
-from tests.helpers.oracle import brute_force
+from tests.helpers.oracle import brute_measures
 from tests.often import times
 
 SETS = [] if kernel() is None else kernel().names
@@ -75,11 +75,13 @@ def test_all_instruction_sets_and_numpy_find_the_same(metric, datatype, monkeypa
     for query, *each in zip(queries, *found, strict=True):
         hits = [set(one.slots[:10].tolist()) for one in each]
         assert all(len(hits[0] & one) >= 8 for one in hits)
-        far = brute_force(query.astype(np.float32), rows.astype(np.float32), metric)
+        far = brute_measures(query.astype(np.float32), rows.astype(np.float32), metric)
         for one in each:
             assert np.allclose(one.distances[:10], far[one.slots[:10]], rtol=1e-9, atol=1e-9)
             assert (np.diff(one.distances[: one.chosen]) >= 0).all()
-    true = [np.argsort(brute_force(q.astype("f"), rows.astype("f"), metric))[:10] for q in queries]
+    true = [
+        np.argsort(brute_measures(q.astype("f"), rows.astype("f"), metric))[:10] for q in queries
+    ]
     right = [np.isin(t, f.slots[:10]).mean() for t, f in zip(true, found[0], strict=True)]
     assert np.mean(right) > 0.9
 
@@ -223,7 +225,7 @@ def test_a_filter_of_rows_allows_the_slots_of_those_rows(compiled, monkeypatch):
     if not compiled:
         without_kernel(monkeypatch)
     for query in cloud(20, seed=2):
-        far = brute_force(query, rows, "cosine")
+        far = brute_measures(query, rows, "cosine")
         mask[-40:] = 0  # their rows have no numbers
         some = (row_of_slot >= 0) & mask[row_of_slot]
         filters = [(RowFilter(rows_of, None), row_of_slot >= 0)]
@@ -252,8 +254,8 @@ def test_what_is_needed_is_what_a_search_reaches():
     assert (one >= 0).all() and (other >= 0).all()
     for query in cloud(10, seed=4):
         length = float(np.linalg.norm(query))
-        true = np.argsort(brute_force(query, rows, "l2"))[:10]
-        far = brute_force(query, rows, "l2")[true[9]]
+        true = np.argsort(brute_measures(query, rows, "l2"))[:10]
+        far = brute_measures(query, rows, "l2")[true[9]]
         (needed,) = needed_places(clusters, query, length, of_slots, true[:1], -far / 2)
         found = searched(clusters, rows, query, wanted=int(needed))
         assert found.slots[0] == true[0]

@@ -19,7 +19,7 @@ from retrieval_store.indexes.quantized import (
 )
 from tests.helpers import inside
 from tests.helpers.indexed import with_codes
-from tests.helpers.oracle import brute_force
+from tests.helpers.oracle import brute_measures
 from tests.helpers.tuned import tuned
 from tests.indexes.test_exact import CLOUDS
 from tests.often import times, up_to
@@ -80,7 +80,7 @@ def missed(rows, queries, metric, k, found):
     lost = []
     for query, slots in zip(queries, found, strict=True):
         if slots is not None:
-            distances = brute_force(query, rows, metric)
+            distances = brute_measures(query, rows, metric)
             nearest = np.flatnonzero(distances <= np.sort(distances)[min(k, len(rows)) - 1])
             lost.append(np.setdiff1d(nearest, slots))
     return np.concatenate(lost) if lost else np.empty(0)
@@ -160,7 +160,7 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data
     for found in (by_bits, by_copies):
         for query, candidates in zip(queries, found, strict=True):
             assert allowed[candidates].all()
-            distances = brute_force(query, rows, metric)[slots]
+            distances = brute_measures(query, rows, metric)[slots]
             nearest = slots[np.argsort(distances, kind="stable")[:k]]
             assert np.isin(nearest, candidates).all()
 
@@ -331,7 +331,7 @@ def test_all_within_a_distance_are_left_and_few_others(metric, instructions):
     random = np.random.default_rng(0)
     rows = random.standard_normal((5_000, 64)).astype(np.float32)
     queries, lengths = usable(random.standard_normal((3, 64)).astype(np.float32), metric)
-    distances = np.array([brute_force(query, rows, metric) for query in queries])
+    distances = np.array([brute_measures(query, rows, metric) for query in queries])
     within = float(np.sort(distances, axis=1)[:, 30].mean())
     pieces = coded(rows, metric, 2)
     found = quantized.candidates(queries, lengths, pieces, 1_000, 5_000, within=within)

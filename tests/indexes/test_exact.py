@@ -10,7 +10,7 @@ from retrieval_store.base.arrays import METRICS
 from retrieval_store.indexes.exact import nearest as decided_nearest
 from retrieval_store.indexes.exact import norms_of
 from tests.helpers import PATIENCE, inside
-from tests.helpers.oracle import brute_force
+from tests.helpers.oracle import brute_measures
 
 CLOUDS = {
     "around the origin": lambda random, shape: random.standard_normal(shape),
@@ -37,7 +37,7 @@ def nearest(*arguments):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("cloud", CLOUDS)
 @pytest.mark.parametrize("share", [None, 0.5, 0.02])
-def test_neighbours_are_those_of_brute_force(metric, cloud, share):
+def test_neighbours_are_those_of_brute_measures(metric, cloud, share):
     random = np.random.default_rng(7)
     rows = CLOUDS[cloud](random, (3_000, 48)).astype(np.float32)
     rows[10], rows[20] = 0, rows[30]
@@ -45,7 +45,7 @@ def test_neighbours_are_those_of_brute_force(metric, cloud, share):
     slots = None if share is None else np.flatnonzero(random.random(len(rows)) < share)
     answers = nearest(queries, rows, partial(norms_of, rows), metric, 10, slots)
     for query, (found, distances) in zip(queries, answers, strict=True):
-        truth = brute_force(query, rows, metric)
+        truth = brute_measures(query, rows, metric)
         allowed = np.arange(len(rows)) if slots is None else slots
         expected = np.sort(truth[allowed])[:10]
         scale = max(1.0, float(np.abs(expected).max())) if metric in ("ip", "cosine") else 0
@@ -64,7 +64,7 @@ def test_neighbours_in_float16_are_those_of_its_numbers(metric, length, share):
     allowed = np.arange(len(rows)) if slots is None else slots
     answers = nearest(queries, rows, partial(norms_of, rows), metric, 10, slots)
     for query, (found, distances) in zip(queries, answers, strict=True):
-        truth = brute_force(query, rows, metric)
+        truth = brute_measures(query, rows, metric)
         scale = 1e-9 * float(np.abs(truth).max())
         assert len(found) < 100, "float32 told nothing apart"
         assert np.allclose(np.sort(distances)[:10], np.sort(truth[allowed])[:10], 1e-9, scale)

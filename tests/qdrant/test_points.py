@@ -626,3 +626,37 @@ def test_a_null_is_kept_where_qdrant_keeps_it(key, before, change):
             edge.set([1], new, key)
             client.set_payload("c", new, [1], key=key)
             assert client.retrieve("c", [1])[0].payload == edge.payload(1)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-8, 1e-12])
+def test_scores_of_small_dot_products_keep_their_digits_in_every_query(tmp_path, size):
+    random = np.random.default_rng(2)
+    rows = (random.standard_normal((600, 8)) * size).astype(np.float32)
+    query = (random.standard_normal(8) * size).astype(np.float32)
+    dots = rows.astype(np.float64) @ query.astype(np.float64)
+    best = np.argsort(-dots).tolist()
+    dot = models.VectorParams(size=8, distance=models.Distance.DOT)
+    with QdrantClient(path=tmp_path) as qdrant:
+        qdrant.create_collection("small", dot)
+        kinds = [i % 20 for i in range(600)]
+        made = [models.PointStruct(id=i, vector=rows[i], payload={"k": kinds[i]}) for i in best]
+        qdrant.upsert("small", made)
+        asked = {"collection_name": "small", "query": query, "limit": 9}
+
+        def agrees(hits, wanted, scores=dots):
+            assert [one.id for one in hits] == wanted
+            assert np.allclose([one.score for one in hits], scores[wanted], 1e-12, 0)
+
+        agrees(qdrant.query_points(**asked).points, best[:9])
+        least = float(dots[best[3:5]].mean())
+        agrees(qdrant.query_points(**asked, score_threshold=least).points, best[:4])
+        only = models.FieldCondition(key="k", match=models.MatchValue(value=7))
+        some = qdrant.query_points(**asked, query_filter=models.Filter(must=[only])).points
+        agrees(some, [i for i in best if kinds[i] == 7][:9])
+        groups = qdrant.query_points_groups(**asked, group_by="k", group_size=1).groups
+        of_kind = [next(i for i in best if kinds[i] == k) for k in range(20)]
+        agrees([one.hits[0] for one in groups], sorted(of_kind, key=best.index)[:9])
+        near = models.Prefetch(query=query, limit=9)
+        formula = models.FormulaQuery(formula=models.MultExpression(mult=["$score", 2.0]))
+        again = qdrant.query_points("small", prefetch=near, query=formula, limit=9).points
+        agrees(again, best[:9], 2 * dots)

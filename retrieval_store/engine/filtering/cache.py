@@ -229,7 +229,7 @@ class FilterCache:
 
     def note(self, seq: int, rows: Ints) -> None:
         """Note that the step to the state at `seq` added or changed these rows."""
-        self._layers.note(seq, rows)
+        self._layers.note(seq, {None: rows})
 
     def at(self, key: Key | None, state: State) -> tuple[FilterResult | None, Ints]:
         """The cached result, None without one, and the stale rows: those for which it may be wrong

@@ -56,6 +56,7 @@ from retrieval_store.engine.state.caches import (
 from retrieval_store.engine.state.files import Array, CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import DerivedFile, find_all
+from retrieval_store.engine.storage.log import key_number
 from retrieval_store.engine.storage.records import (
     ROWS_AT_ONCE,
     decode_payloads,
@@ -68,12 +69,13 @@ from retrieval_store.engine.storage.records import (
 from retrieval_store.engine.storage.schema import PAYLOAD
 from retrieval_store.filters.columns import NOTHING, Column, ValuesAt, read_items
 from retrieval_store.filters.leaves import ColumnLeaf, RowSet
-from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath
+from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath, first_keys
 
 COLUMNS_WORTH, USES_WORTH = 20_000, 2  # points and uses from which on columns are saved
 MAX_BYTES, BYTES_EACH = 256 << 20, 64  # of columns of one collection, in files; of each point
 AHEAD_WORTH = 100_000  # points from which on columns of usual keys are saved before they are used:
 KEYS_AHEAD, SAMPLED, USUAL = 8, 1_024, 4  # of so many keys; one in four of so many payloads has it
+FOLLOWED = 1_024  # stale rows up to which all columns that are kept follow a write at once
 SHORT_TEXT = 64  # characters
 FEW_KEYS = 64  # that every request may name
 MANY_KEYS = 16  # with more keys whole payloads are parsed, instead of extracting each key in SQL
@@ -102,6 +104,10 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
         plans = {
             key: plan_refresh(layers, rows) for key, layers in current.items() if len(layers.stale)
         }
+        if plans and max(len(layers.stale) for layers in current.values()) <= FOLLOWED:
+            beside = _others_behind(view, current)
+            plans |= {key: plan_refresh(layers, rows) for key, layers in beside.items()}
+            current |= beside
         lacking = {column: its_rows for column, (_, its_rows) in plans.items()}
         for column, segment in _read_segments(view, lacking):
             current[column] = refresh_layers(current[column], plans[column][0], segment)
@@ -109,6 +115,17 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
         for column, layers in current.items():
             cache.keep(column, seq, layers)
     return current
+
+
+def _others_behind(view: FilterView, current: Columns) -> Columns:
+    """The other columns that are kept, and have few stale rows."""
+    cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
+    found = {
+        column: layers
+        for column in cache.held()
+        if column not in current and (layers := cache.there(column, seq, rows)) is not None
+    }
+    return {key: layers for key, layers in found.items() if 0 < len(layers.stale) <= FOLLOWED}
 
 
 def _unbuilt(columns: Columns) -> Columns:
@@ -189,6 +206,11 @@ class _Read:
             return values
         there = has_anything(self._connection, self._pks, column.path.keys)
         return [value if some else NOTHING for value, some in zip(values, there, strict=True)]
+
+
+def made_of(path: FieldPath) -> frozenset[int]:
+    """The numbers of the keys that a column of a path is made of."""
+    return frozenset(map(key_number, first_keys(path)))
 
 
 def _either(rows: Ints, others: Ints) -> Ints:
@@ -308,7 +330,6 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     """The file of the columns of a path."""
 
     what: ClassVar[str] = "a column"
-    parts: ClassVar[int] = PAYLOAD
     of: PayloadPath
 
     @classmethod
@@ -316,6 +337,14 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
         """What there are columns of in a file, as it says."""
         of, _ = files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
         return cls(_check_path(of))
+
+    @property
+    def parts(self) -> int:
+        return PAYLOAD
+
+    @property
+    def keys(self) -> frozenset[int]:
+        return made_of(self.of)
 
     @property
     def key(self) -> str:

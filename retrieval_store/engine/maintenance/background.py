@@ -7,6 +7,7 @@ done doesn't load this module.
 """
 
 import atexit
+import math
 import threading
 import time
 import weakref
@@ -42,13 +43,13 @@ class BackgroundMaintenance:
         reset_after_fork(self)
 
     def want(self, access: Access, delay: float = 0.0) -> None:
-        """Schedule maintenance of a collection; costs next to nothing if it is scheduled
-        already."""
-        key = weakref.ref(access)
-        if self._stopping or (key in self._due and self._is_running()):
+        """Schedule maintenance of a collection; costs next to nothing if it is scheduled already,
+        as early."""
+        key, due = weakref.ref(access), time.monotonic() + delay
+        if self._stopping or (self._due.get(key, math.inf) <= due and self._is_running()):
             return
         with self._lock:
-            self._due.setdefault(key, time.monotonic() + delay)
+            self._due[key] = min(due, self._due.get(key, due))
             if not self._is_running():
                 self._start()
         self._calls.put(None)

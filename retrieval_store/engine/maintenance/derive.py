@@ -26,6 +26,7 @@ import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Ints, Matrix, as_float32
+from retrieval_store.base.system import give_back_memory
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
@@ -70,10 +71,12 @@ GROWN_AGAIN = 1.25  # times as many points: then a column without room is tried 
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
 CLOSING_STATE = 500_000  # points, whose state is written then
 MAX_COLUMNS = 32  # of one collection that have a file
+MANY_LISTED = 2_000  # rows whose words take so much memory, for a moment, that it is given back
 F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
 LOG_LEFT = 0.5  # of what the change log holds: where more was written, a state is saved again
+LISTS_PAUSE = 20  # between two times that lists are saved, in times of how long the first took
 STATE_PAUSE = 50  # between two times that it is saved, in times of how long the first took
 
 
@@ -209,14 +212,39 @@ def build_lists(access: Access) -> None:
     access.read(build)
 
 
-def save_lists(access: Access, check_cancelled: CheckCancelled) -> None:
+def follow_with_lists(access: Access) -> None:
+    """Bring the lists that are in use up to date, so that no query has to: it would wait as long
+    as all that was written takes. Where rows were renumbered, they are made again."""
+
+    def follow(view: SearchView) -> int:
+        cache, seq, rows = view.caches.lists, view.state.head.seq, len(view.state.pks)
+        before, used = access.memory.lists_in_use
+        behind, keys = 0, [*cache.held()]
+        keys += [key for key in used if before is not cache and key not in keys]
+        for key in keys:
+            if stale := len(cache.at(key, seq, rows).stale):
+                behind += stale
+                lists_for(view, key)
+        access.memory.lists_in_use = cache, keys
+        return behind
+
+    if access.read(follow) >= MANY_LISTED:
+        give_back_memory()
+
+
+def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written.
-    check_cancelled: called now and then; it may raise. Nothing in memory."""
-    if access.directory is None:
-        return
+    Returns whether that is left for later, since it was done a moment ago. check_cancelled: called
+    now and then; it may raise. Nothing in memory."""
+    began = time.monotonic()
+    if access.directory is None or began < access.memory.lists_rest_until:
+        return access.directory is not None
     _save_those_grown(access, worth_saving(access.cached()), check_cancelled)
     sweep(access)
+    ended = time.monotonic()
+    access.memory.lists_rest_until = ended + LISTS_PAUSE * (ended - began)
+    return False
 
 
 def save_small_lists(access: Access) -> None:
@@ -334,6 +362,7 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
     and columns. Only the one process that does maintenance may."""
     if access.directory is None:
         return
+    access.read(lambda view: _forget_impure(view, held))
     kept: set[str] = set()
     for kind in access.read(partial(_to_renew, held=held, used=used)):
         if access.read(kind.count_changed) == 0 or _try_rewrite(access, kind, held):
@@ -346,6 +375,11 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
 
     access.write(forget_others)
     sweep(access)
+
+
+def _forget_impure(view: SearchView, held: Sequence[ListFile]) -> None:
+    """Let go of lists that were read from files, so that they are made of the documents again."""
+    view.caches.lists.forget([kind.of for kind in held if pure(view, kind.of) is None])
 
 
 def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:

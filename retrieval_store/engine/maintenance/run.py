@@ -55,6 +55,7 @@ from retrieval_store.engine.maintenance.derive import (
     columns_ahead,
     columns_worth_saving,
     fill_index,
+    follow_with_lists,
     load_index,
     renew,
     save_codes,
@@ -240,6 +241,8 @@ class _Pass:
         """Only that; returns whether something was left to another process."""
         access, alone = self.access, self.alone
         self._expire()
+        _begin(access, LISTING)
+        follow_with_lists(access)
         _begin(access, CODING)
         cached = access.cached()
         state, used = cached.state, access.read(columns_worth_saving)
@@ -260,6 +263,7 @@ class _Pass:
             self._code_all(state)  # those of the new generation
         _begin(access, LISTING)
         build_lists(access)
+        follow_with_lists(access)
         left = False
         for name in state.spaces:
             _begin(access, INDEXING)
@@ -272,8 +276,10 @@ class _Pass:
                 save_index(access, name, GROWTH_TO_SAVE)
         _begin(access, SAVING)
         if alone:
-            for save in (save_state, save_lists, partial(save_columns, before=used)):
-                save(access, partial(self._tell, 0, 0))
+            tell = partial(self._tell, 0, 0)
+            save_state(access, tell)
+            left |= save_lists(access, tell)
+            save_columns(access, tell, before=used)
         return left
 
     def _expire(self) -> None:

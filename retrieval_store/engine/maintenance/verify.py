@@ -41,6 +41,7 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
     distinct,
+    told_distances,
 )
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.engine.access import Access, StoreHooks
@@ -411,7 +412,8 @@ def _refuse_wrong_hits(
     if len(found) and not 0 <= found.min() <= found.max() < len(rows):
         raise ValueError("a search finds vectors that aren't there")
     length = float(lengths[slot])
-    true = exact_distances(as_float32(rows[slot : slot + 1])[0], length, rows, found, metric)
+    measured = exact_distances(as_float32(rows[slot : slot + 1])[0], length, rows, found, metric)
+    true = told_distances(measured, metric)
     rounding = (rows.shape[1] + 16) * 4 * UNIT_ROUNDOFF
     if metric == "l2":
         allowed = rounding * (lengths[found] + length) ** 2

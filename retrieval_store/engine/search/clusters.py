@@ -36,6 +36,7 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
     is_whole,
+    similarity_of,
 )
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.engine.locks import FifoLock
@@ -296,12 +297,11 @@ class SpaceClusters(DerivedKind[None, Base | Part]):
         self.filling.take_within(0, self._let_go, lambda: None)
         return None
 
-    @property
-    def is_trusted(self) -> bool:
+    def is_trusted(self, k: int, matching: int) -> bool:
         """Whether they may be used; they are looked at only where their recall was measured."""
         return True
 
-    def note(self, helped: bool) -> None:
+    def note(self, helped: bool, k: int, matching: int) -> None:
         """Nothing is learned from single queries."""
 
     def _memories(self) -> list[mmap.mmap]:
@@ -705,7 +705,7 @@ def _needed(
     if not len(true):
         return [_Need(0.0, true)] * len(DEPTHS)
     far = exact_distances(one.vector, one.length, matrix, true, metric)
-    scores, needs = (-far / 2 if metric == "l2" else 1 - far), []
+    scores, needs = (-far / 2 if metric == "l2" else similarity_of(far, metric)), []
     for depth in (min(depth, len(true)) for depth in DEPTHS):
         floor, some = float(scores[depth - 1]), true[:depth]
         of_query = clusters, one.vector, one.length, of_slots

@@ -61,7 +61,9 @@ SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
 FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
 MIN_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
-HARD_AFTER = 3  # queries whose candidates were too many, and no others: then codes are no help …
+HARD_AFTER = (
+    3  # queries of a kind whose candidates were too many, and no others: then they are no help …
+)
 TRY_AGAIN = 256  # … until so many have been answered without
 
 
@@ -120,6 +122,15 @@ class CodeSnapshot:
 NOTHING_CODED = CodeSnapshot((), None, 0, 0)
 
 
+@dataclass(slots=True)
+class _Experience:
+    """What was learned from queries of one kind. strikes: how much oftener than not codes were no
+    help lately; spared: how many queries were answered without them since they are none."""
+
+    strikes: int = 0
+    spared: int = 0
+
+
 class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     """The codes of a vector space in one generation; none until they are loaded or made. filling:
     the lock of the thread that loads or makes some; closed: they aren't used any more; nbytes:
@@ -141,7 +152,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._looked = files is None
         self._shown = NOTHING_CODED
         self._verified: set[DerivedFile] = set()  # they may be let go of and mapped again
-        self._strikes = self._spared = 0
+        self._learned: dict[tuple[int, int], _Experience] = {}
 
     def key_of(self, number: int) -> str:
         """Under which a file is recorded."""
@@ -161,21 +172,29 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     # What queries learn of how much codes help.
 
-    @property
-    def is_trusted(self) -> bool:
-        """Whether codes have told the vectors apart in recent queries."""
-        return self._strikes < HARD_AFTER
+    def is_trusted(self, k: int, matching: int) -> bool:
+        """Whether codes have told the vectors apart in recent queries for about as many hits, among
+        about as many points that match."""
+        return self._experience(k, matching).strikes < HARD_AFTER
 
-    def are_effective(self) -> bool:
+    def are_effective(self, k: int, matching: int) -> bool:
         """The same, or whether it is time to try them again."""
-        if self.is_trusted:
+        learned = self._experience(k, matching)
+        if learned.strikes < HARD_AFTER:
             return True
-        self._spared += 1
-        return self._spared % TRY_AGAIN == 0
+        learned.spared += 1
+        return learned.spared % TRY_AGAIN == 0
 
-    def note(self, helped: bool) -> None:
-        """Note whether they did in a query."""
-        self._strikes = max(0, self._strikes - 1) if helped else min(HARD_AFTER, self._strikes + 1)
+    def note(self, helped: bool, k: int, matching: int) -> None:
+        """Note whether they did in a query for so many hits, among so many points that match."""
+        learned = self._experience(k, matching)
+        strikes = learned.strikes - 1 if helped else learned.strikes + 1
+        learned.strikes = min(HARD_AFTER, max(0, strikes))
+
+    def _experience(self, k: int, matching: int) -> "_Experience":
+        # By powers of two: of thousands of hits nothing is learned about ten.
+        kind = k.bit_length(), matching.bit_length()
+        return self._learned.setdefault(kind, _Experience())
 
     # Loading and making them.
 

@@ -101,7 +101,7 @@ def by_codes(
     else:
         found = _nearest_by_codes(context, parts.pieces, parts.allowed, most, which)
     for one in found:
-        codes.note(one is not None)
+        codes.note(one is not None, context.k, context.allowed.about)
     return found
 
 
@@ -315,9 +315,9 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
     if not (distances[1:] >= distances[:-1]).all():
         return len(distances)
     last, units = float(distances[context.k - 1]), (context.dimension + 8) * TIE
-    scale = {"l2": abs(last), "cosine": 1.0, "ip": 0.0}[context.metric]
-    if context.metric == "ip":
-        scale = context.lengths[i] * float(context.norms(slots).lengths[slots].max())
+    scale = abs(last) if context.metric == "l2" else 1.0
+    if context.metric == "ip":  # besides what is lost of a product that is taken from 1
+        scale += context.lengths[i] * float(context.norms(slots).lengths[slots].max())
     return int(distances.searchsorted(last + units * scale, "right"))
 
 

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval_store.base import tracing
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, similarity_of
+from retrieval_store.base.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    Matrix,
+    Metric,
+    distance_within,
+    similarity_of,
+    told_distances,
+)
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import FilterResult, filter_result, key_of
 from retrieval_store.engine.search.context import (
@@ -85,7 +94,10 @@ class KeptPass:
     showed; None for floats. How exactly is searched must be asked in the same way.
     """
 
-    __slots__ = ("__weakref__", "_asked", "_index", "_pass", "_snapshot", "_source", "_space")
+    __slots__ = (
+        *("__weakref__", "_asked", "_index", "_matching", "_pass", "_snapshot", "_source"),
+        "_space",
+    )
 
     def __init__(
         self,
@@ -96,7 +108,7 @@ class KeptPass:
         source: "SpaceCodes | SpaceClusters | None" = None,
         snapshot: "CodeSnapshot | ClusterSnapshot | None" = None,
     ) -> None:
-        self._index, self._asked = index, _exactness(near)
+        self._index, self._asked, self._matching = index, _exactness(near), context.allowed.about
         self._space: SpaceState | None = context.space
         self._pass: FloatPass | CodePass | ClusterPass | None = one_pass
         self._source, self._snapshot = source, snapshot
@@ -112,24 +124,30 @@ class KeptPass:
         if source is not None and source.shown() is not self._snapshot:
             return False
         is_same = view.caches.spaces[space.space.name].index is self._index
-        return is_same and self._index.held is None and (source is None or source.is_trusted)
+        if not is_same or self._index.held is not None:
+            return False
+        return source is None or source.is_trusted(k, self._matching)
 
     def nearest(self, vector: Matrix) -> Neighbors | None:
         """The rows of the nearest points; None where this query is to be answered otherwise."""
         one_pass, space = self._pass, self._space
         if one_pass is None or space is None:  # another thread has let go of it
             return None
-        return self._by(one_pass, space, vector)
+        return self._by(one_pass, space, vector, self._matching)
 
     def _by(
-        self, one_pass: "FloatPass | CodePass | ClusterPass", space: SpaceState, vector: Matrix
+        self,
+        one_pass: "FloatPass | CodePass | ClusterPass",
+        space: SpaceState,
+        vector: Matrix,
+        matching: int,
     ) -> Neighbors | None:
         matrix = space.vectors.rows(space.space.slots)
         found = one_pass.nearest(vector, matrix)
         if self._source is not None:  # of floats, this process has verified all
             if found is None:
                 return None
-            self._source.note(True)
+            self._source.note(True, one_pass.k, matching)
             space.vectors.admit(matrix, space.checksums, found.slots)
         assert found is not None
         return in_order(space, one_pass.k, found)
@@ -171,9 +189,12 @@ class KeptCodes(KeptPass):
         coded, space, at = self._codes, self._space, self._inputs
         matching = min(allowed.about, at.matching)
         plan = choose(at._replace(matching=matching, contiguous=False))
-        if coded is None or space is None or plan.method != "codes":
+        source = self._source
+        if coded is None or space is None or source is None or plan.method != "codes":
             return None
-        return self._by(pass_among(allowed, space, coded, at), space, vector)
+        if not source.is_trusted(at.k, allowed.about):
+            return None
+        return self._by(pass_among(allowed, space, coded, at), space, vector, allowed.about)
 
     def release(self) -> None:
         """See `KeptPass.release`."""
@@ -278,7 +299,7 @@ class _DenseSearch:
         if lacking := coded.uncoded(context.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
-        if not codes.are_effective():
+        if not codes.are_effective(context.k, context.allowed.about):
             self._trace.remark(NO_HELP)
             return None
         return coded if coded.pieces else None
@@ -501,9 +522,9 @@ class _DenseSearch:
         found = one_pass.nearest(context.vectors[0], context.matrix)
         if found is None:
             if context.can_use_codes(0):
-                codes.note(False)
+                codes.note(False, context.k, context.allowed.about)
             return None
-        codes.note(True)
+        codes.note(True, context.k, context.allowed.about)
         context.admit(found.slots)  # what isn't as it was written would be an error from here
         allowed, may_copy = context.allowed, context.may_copy_codes()
         may_change = self._has_index() or self._awaits_clusters
@@ -541,11 +562,15 @@ class EngineRanker:
     def near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
         """By nearness in a dense space, with scores in the scale of `near`; nothing where there is
         no such space."""
-        within = step.threshold if near.scale == "distance" else None
-        found = nearest_rows(self._view, near, wanted, step.expression, self.trace, within)
-        space = self._view.state.spaces.get(near.space)
+        space, within = self._view.state.spaces.get(near.space), None
         metric: Metric = "l2" if space is None else space.space.metric
-        ranked = [Ranked(rows, similarity_of(far, metric), far) for rows, far in found]
+        if step.threshold is not None and near.scale == "distance":
+            within = distance_within(step.threshold, metric)
+        found = nearest_rows(self._view, near, wanted, step.expression, self.trace, within)
+        ranked = [
+            Ranked(rows, similarity_of(far, metric), told_distances(far, metric))
+            for rows, far in found
+        ]
         return ranked if near.scale == "distance" else [one.on_server(metric) for one in ranked]
 
     def _scorings(self) -> "Scorings":

@@ -20,10 +20,10 @@ import mmap
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable
-from itertools import count
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from itertools import chain, count
 from operator import itemgetter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -189,6 +189,7 @@ class Cache(Generic[K, V]):
 
 CHANGES_KEPT = 1024  # steps in the log before they are merged into one
 NOTED_KEPT = 1_000_000  # rows in the log before its steps are merged
+NAMES_KEPT = 64  # kinds of changes that are told apart when steps are merged
 NOTHING_STALE = np.empty(0, np.int64)
 WANTED_AFTER = 30  # layers are built once so many calls would have used them
 OBJECTS = 800  # bytes of the objects that hold one entry, its key among them
@@ -285,40 +286,55 @@ def refresh_layers(layers: Layers[S], lowest: int, segment: S) -> Layers[S]:
     return Layers((*layers.segments[:lowest], segment), np.empty(0, np.int64), memory)
 
 
+Names: TypeAlias = frozenset[Any] | None
+"""What a change has changed, or a layer is made of; None for anything."""
+
+
+def _meet(some: Names, others: Names) -> bool:
+    return some is None or others is None or not some.isdisjoint(others)
+
+
 class ChangeLog:
-    """The rows that each step from state to state has changed, back to the state at `floor`. Not
-    thread-safe: its owner locks."""
+    """The rows that each step from state to state has changed, by what of them, back to the state
+    at `floor`. Not thread-safe: its owner locks."""
 
     def __init__(self, seq: int) -> None:
         self.floor = seq
-        self._steps: list[tuple[int, Ints]] = []  # (seq after the step, rows)
+        self._steps: list[tuple[int, Mapping[Names, Ints]]] = []  # (seq after the step, rows)
         self._noted = 0  # rows in all of them
         self._most_noted = NOTED_KEPT
 
-    def note(self, seq: int, rows: Ints) -> None:
+    def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
         """The step to the state at `seq` added or changed these rows."""
-        self._steps.append((seq, rows))
-        self._noted += len(rows)
+        self._steps.append((seq, changed))
+        self._noted += sum(map(len, changed.values()))
         if len(self._steps) > CHANGES_KEPT or self._noted > self._most_noted:
             self._merge()
 
     def _merge(self) -> None:
         """Merge all steps into one. For a reader whose state lies between them some rows then count
         as stale without need, and are read again."""
-        merged = distinct(np.concatenate([rows for _, rows in self._steps]))
-        self._steps, self._noted = [(self._steps[-1][0], merged)], len(merged)
+        lists: dict[Names, list[Ints]] = {}
+        for _, changed in self._steps:
+            for names, rows in changed.items():
+                lists.setdefault(names, []).append(rows)
+        if len(lists) > NAMES_KEPT:
+            lists = {None: [*chain.from_iterable(lists.values())]}
+        merged = {names: distinct(np.concatenate(some)) for names, some in lists.items()}
+        self._steps, self._noted = [(self._steps[-1][0], merged)], sum(map(len, merged.values()))
         self._most_noted = max(NOTED_KEPT, 2 * self._noted)
 
     def forget(self, seq: int) -> None:
         """Begin anew with the state at `seq`."""
         self._steps, self._noted, self.floor = [], 0, seq
 
-    def between(self, first: int, last: int) -> Ints:
-        """The rows that differ between the states at `first`, not before the floor, and `last`."""
+    def between(self, first: int, last: int, names: Names) -> Ints:
+        """The rows that differ between the states at `first`, not before the floor, and `last`, in
+        anything of these names."""
         changed, before = [NOTHING_STALE], self.floor
-        for seq, rows in self._steps:  # rows changed after `before`, up to `seq`
+        for seq, by_names in self._steps:  # rows changed after `before`, up to `seq`
             if before < last and first < seq:
-                changed.append(rows)
+                changed += [rows for its, rows in by_names.items() if _meet(its, names)]
             before = seq
         return distinct(np.concatenate(changed))
 
@@ -358,7 +374,7 @@ class SeenLately:
 class LayerCache:
     """The newest layers of each key, for all states that number their rows alike. refreshing: a
     lock for callers that build layers of several keys at once; demand: what was spent because
-    layers are missing.
+    layers are missing. made_of: says of a key what its layers are made of.
 
     Layers may have been built by another thread for a state before or after a reader's. Either way
     they differ from the reader's state only in rows that writes between the two changed. The change
@@ -368,8 +384,9 @@ class LayerCache:
     those are kept, so that asking for ever new ones takes no memory.
     """
 
-    def __init__(self, seq: int) -> None:
+    def __init__(self, seq: int, made_of: Callable[[Any], Names] = lambda key: None) -> None:
         self.refreshing = Lock()
+        self._made_of = made_of
         self.demand = Payback()
         self._lock = Lock()  # of all that follows
         self._locks = weakref.WeakValueDictionary[Hashable, Lock]()
@@ -377,11 +394,11 @@ class LayerCache:
         self._empty: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._log = ChangeLog(seq)
 
-    def note(self, seq: int, rows: Ints) -> None:
-        """The step to the state at `seq` added or changed these rows."""
+    def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
+        """The step to the state at `seq` added or changed these rows, by what of them."""
         with self._lock:
             if len(self._layers) or len(self._empty):
-                self._log.note(seq, rows)
+                self._log.note(seq, changed)
             else:
                 self._log.forget(seq)
 
@@ -405,7 +422,9 @@ class LayerCache:
             first, last = min(built, seq), max(built, seq)
             if first < self._log.floor:
                 return None
-            stale = self._log.between(first, last)
+            stale = self._log.between(first, last, self._made_of(key))
+            if not len(stale) and seq > built:  # so that the next look has fewer steps to see
+                self._put(key, seq, layers)
         return Layers(layers.segments, stale[stale < height], layers.memory)
 
     def has(self, key: Hashable, seq: int, height: int) -> bool:
@@ -419,17 +438,20 @@ class LayerCache:
             before = self._layers.get(key) or self._empty.get(key)
             if before is not None and seq < before[0]:
                 return
-            nbytes = OBJECTS + sum(part.nbytes for part in layers.segments)
-            if layers.is_empty:
-                self._layers.drop(key)
-                self._empty.put(key, (seq, layers), nbytes)
-                if len(self._empty) > EMPTY_KEPT or self._empty.nbytes > EMPTY_BYTES:
-                    few = max(EMPTY_FEW, len(self._empty) * 3 // 4)
-                    self.forget(self._empty.keys()[:-few])
-            else:
-                self._layers.put(key, (seq, layers), nbytes)
-                self._empty.drop(key)
+            self._put(key, seq, layers)
         self.demand.pop(key, None)
+
+    def _put(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
+        nbytes = OBJECTS + sum(part.nbytes for part in layers.segments)
+        if layers.is_empty:
+            self._layers.drop(key)
+            self._empty.put(key, (seq, layers), nbytes)
+            if len(self._empty) > EMPTY_KEPT or self._empty.nbytes > EMPTY_BYTES:
+                few = max(EMPTY_FEW, len(self._empty) * 3 // 4)
+                self.forget(self._empty.keys()[:-few])
+        else:
+            self._layers.put(key, (seq, layers), nbytes)
+            self._empty.drop(key)
 
     def refreshing_of(self, key: Hashable) -> Lock:
         """A lock for one key, where building the layers of one should not hold up others."""
@@ -477,10 +499,12 @@ def current(
     alive: Bools,
     build: Callable[[Ints], S],
     begin: Callable[[], Layers[S] | None],
+    merge: Callable[[Sequence[S], Bools], S] | None = None,
 ) -> Layers[S]:
     """The layers of a key without stale rows, for a reader at `seq`. alive: (rows,) bool, the
     living rows; build: makes a segment by reading some living rows; begin: called if there are no
-    layers yet, returns saved ones, with their stale rows, or None."""
+    layers yet, returns saved ones, with their stale rows, or None; merge: makes one segment of
+    several, from the bottom up, of the living rows; without it their rows are read again."""
     height = len(alive)
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):
@@ -491,6 +515,11 @@ def current(
                 layers = begin() or layers
             if len(layers.stale):
                 lowest, rows = plan_refresh(layers, height)
-                layers = refresh_layers(layers, lowest, build(rows[alive[rows]]))
+                merged, stale = layers.segments[lowest:], layers.stale
+                if merge is None or not merged:
+                    segment = build(rows[alive[rows]])
+                else:
+                    segment = merge([*merged, build(stale[alive[stale]])], alive)
+                layers = refresh_layers(layers, lowest, segment)
             cache.keep(key, seq, layers)
     return layers

@@ -61,10 +61,16 @@ CheckCancelled: TypeAlias = Callable[[], object]
 
 class PointsFile(DerivedKind[V_contra, T_co]):
     """A file that is made of the points of a view, and brought up to date with what the change log
-    says was written since. parts: the parts of points that it is made from, None for all; key:
-    under which it is recorded."""
+    says was written since. parts: the parts of points that it is made from, None for all; keys: the
+    numbers of keys of payloads, None for any; key: under which it is recorded."""
 
-    parts: ClassVar[int | None] = None
+    @property
+    def parts(self) -> int | None:
+        return None
+
+    @property
+    def keys(self) -> frozenset[int] | None:
+        return None
 
     @property
     def key(self) -> str:
@@ -93,14 +99,14 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         head, known = view.state.head, find(view.connection, self.key)
         if known is None or known.seq < head.log_floor or is_useless(view, known):
             return view.state.count
-        changed = len(read_changes(view.connection, known.seq).of(self.parts))
+        changed = len(read_changes(view.connection, known.seq).of(self.parts, self.keys))
         return changed + head.next_pk - known.covered
 
     def stale_rows(self, view: V_contra, made: DerivedFile) -> Ints:
         """The rows of which such parts have been written since the file was."""
         refuse_unknown_writes(made, view.state.head)
-        pks = view.state.pks
-        changed = rows_of(pks, read_changes(view.connection, made.seq).of(self.parts))
+        pks, changes = view.state.pks, read_changes(view.connection, made.seq)
+        changed = rows_of(pks, changes.of(self.parts, self.keys))
         fresh = np.arange(np.searchsorted(pks, made.covered), len(pks))
         return union(changed[changed >= 0], fresh)
 

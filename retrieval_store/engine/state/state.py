@@ -34,12 +34,18 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.derived import DerivedFiles
-from retrieval_store.engine.storage.log import are_present, present_pks, read_changes
+from retrieval_store.engine.storage.log import (
+    LoggedChanges,
+    are_present,
+    present_pks,
+    read_changes,
+)
 from retrieval_store.engine.storage.records import decode_payloads, read_many
 from retrieval_store.engine.storage.schema import (
+    DOCUMENT,
     GONE,
-    LISTED,
     LOST,
+    NON_DENSE,
     PAYLOAD,
     CollectionHead,
     Space,
@@ -185,15 +191,17 @@ def state_bytes(state: State) -> int:
 @dataclass(frozen=True, slots=True)
 class ChangedRows:
     """The rows that one step has added or changed, (n,) each. anything: all of them; payload: those
-    with changed payloads; listed: those with changed content of inverted lists (documents, sparse
-    vectors). Added rows are in all three."""
+    with changed payloads, by the numbers of keys (`log.key_number`), None for any; documents,
+    non_dense: those with changed documents, or vectors of spaces that aren't dense. Added rows are
+    in all."""
 
     anything: Ints
-    payload: Ints
-    listed: Ints
+    payload: dict[frozenset[int] | None, Ints]
+    documents: Ints
+    non_dense: Ints
 
 
-NOTHING_CHANGED = ChangedRows(NOWHERE, NOWHERE, NOWHERE)
+NOTHING_CHANGED = ChangedRows(NOWHERE, {}, NOWHERE, NOWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,12 +299,33 @@ def caught_up(
     non_dense = {name: space for name, space in known.items() if space.kind != "dense"}
     count = old.count + len(born) - len(gone)
     new = np.arange(len(old.pks), len(pks))
-    changed = (
-        np.concatenate([_rows_there(old.pks, changes.of(parts)), new])
-        for parts in (None, PAYLOAD, LISTED)
-    )
     state = State(head, pks, alive, count, known, spaces, non_dense, old.mapped)
-    return StateStep(state, ChangedRows(*changed))
+    return StateStep(state, _changed_rows(changes, old.pks, new))
+
+
+def changes_between(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
+    """What differs between a state and a later one that was loaded anew, as after compaction; None
+    where that numbers its rows otherwise, or the change log doesn't reach back."""
+    height, head = len(old.pks), new.head
+    if head.seq < old.head.seq or head.log_floor > old.head.seq or old.count < height:
+        return None
+    if not numbers_of(old) <= numbers_of(new) or not np.array_equal(new.pks[:height], old.pks):
+        return None
+    changes = read_changes(connection, old.head.seq)
+    return _changed_rows(changes, old.pks, np.arange(height, len(new.pks)))
+
+
+def _changed_rows(changes: LoggedChanges, pks: Ints, new: Ints) -> ChangedRows:
+    """The rows that were changed. pks: of those that there were before; new: rows that came."""
+    anything, documents, others = (
+        np.concatenate([_rows_there(pks, changes.of(parts)), new])
+        for parts in (None, DOCUMENT, NON_DENSE)
+    )
+    payload = {
+        keys: _rows_there(pks, changed) for keys, changed in changes.by_keys(PAYLOAD).items()
+    }
+    payload[None] = np.concatenate([payload.get(None, NOWHERE), new])
+    return ChangedRows(anything, payload, documents, others)
 
 
 def _rows_there(pks: Ints, sought: Ints) -> Ints:

@@ -1,15 +1,17 @@
 """The change log: which points writes have updated or deleted, and which pks exist.
 
 Each operation of a write ends with an entry in the log. Users read in it what has changed since an
-earlier position (`changed_since`).
+earlier position (`changed_since`), and caches what of a point has: columns of other keys than those
+that a write has changed stay as they are.
 
 The pks that exist are bitmaps in points.sqlite, one for each 8,192 pks. They show in a millisecond
 which of a million points are there, where a scan of the points would read all their documents. pks
 are never reused, so a chunk whose points are all deleted is left out for good.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
+from zlib import crc32
 
 import apsw
 import numpy as np
@@ -30,6 +32,7 @@ from retrieval_store.query.types import ChangedPoints, PointId, Position
 LOG_WRITES = 4096  # the change log keeps at most so many writes,
 LOG_PKS = 1_000_000  # and about so many pks
 TRIM_EVERY = 256  # writes
+MAX_KEYS, KEY = 64, np.dtype("<u4")  # of a write that are noted: more count as any
 
 
 @dataclass(slots=True)
@@ -43,28 +46,66 @@ class WriteTransaction:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedWrite:
+    """What a write has updated or deleted. pks: of its points; parts: bits of what changed of them;
+    keys: the numbers of the first keys of payloads that changed, None for any."""
+
+    pks: Ints
+    parts: int
+    keys: frozenset[int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedChanges:
-    """What writes have updated or deleted: for each the pks of its points, and which parts of
-    them."""
+    """What writes have updated or deleted."""
 
-    writes: list[tuple[Ints, int]]
+    writes: list[LoggedWrite]
 
-    def of(self, parts: int | None = None) -> Ints:
+    def of(self, parts: int | None = None, keys: frozenset[int] | None = None) -> Ints:
         """The pks of points of which any of these parts changed, or anything at all; each once,
-        ascending."""
-        lists = [pks for pks, changed in self.writes if parts is None or changed & parts]
-        if len(lists) > 1:
-            return distinct(np.concatenate(lists))
-        return lists[0] if lists else np.empty(0, np.int64)
+        ascending. keys: only where one of these keys of payloads may have changed; None for any."""
+        return _all_of(
+            write.pks
+            for write in self.writes
+            if (parts is None or write.parts & parts)
+            and (keys is None or write.keys is None or not keys.isdisjoint(write.keys))
+        )
+
+    def by_keys(self, parts: int) -> dict[frozenset[int] | None, Ints]:
+        """The same for each set of keys that writes have changed together."""
+        groups: dict[frozenset[int] | None, list[Ints]] = {}
+        for write in self.writes:
+            if write.parts & parts:
+                groups.setdefault(write.keys, []).append(write.pks)
+        return {keys: _all_of(lists) for keys, lists in groups.items()}
+
+
+def _all_of(lists: Iterable[Ints]) -> Ints:
+    every = [*lists]
+    if len(every) > 1:
+        return distinct(np.concatenate(every))
+    return every[0] if every else np.empty(0, np.int64)
 
 
 def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
     """What writes after `after` have updated or deleted."""
-    # All columns, in their order: versions before 4, which may be read as they are, lack the last.
+    # All columns, in their order: versions before 4 and 7, which may be read as they are, lack the
+    # last ones.
     rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
-    return LoggedChanges(
-        [(np.frombuffer(pks, np.int64), *(parts or [EVERY_PART])) for _, pks, *parts in rows]
-    )
+    return LoggedChanges([_logged(*columns) for _, *columns in rows])
+
+
+def _logged(pks: bytes, parts: int = EVERY_PART, keys: bytes | None = None) -> LoggedWrite:
+    if keys is not None and len(keys) % KEY.itemsize:
+        raise ContradictionError(f"the change log has keys of {len(keys)} bytes")
+    numbers = None if keys is None else frozenset(np.frombuffer(keys, KEY).tolist())
+    return LoggedWrite(np.frombuffer(pks, np.int64), parts, numbers)
+
+
+def key_number(name: str) -> int:
+    """The number of a key of payloads in the change log. Where two keys have one, columns of the
+    one are read again for changes of the other."""
+    return crc32(name.encode(errors="surrogatepass"))
 
 
 def position(head: CollectionHead) -> Position:
@@ -95,14 +136,25 @@ def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence
     return [to_id(key) for (key,) in found]
 
 
-def finish(write: WriteTransaction, changed: Ints, parts: int, inserted: int) -> None:
+def finish(
+    write: WriteTransaction,
+    changed: Ints,
+    parts: int,
+    inserted: int,
+    keys: Collection[str] | None = None,
+) -> None:
     """End an operation: write the change log and the head, by which readers notice the write.
-    changed: pks; parts: bits of what changed of them; inserted: how many points were inserted."""
+    changed: pks; parts: bits of what changed of them; inserted: how many points were inserted;
+    keys: the first keys of payloads that may have changed, None for any."""
     connection, head = write.connection, write.head
     seq, floor = head.seq + 1, head.log_floor
     if len(changed):
         blob = np.sort(changed).astype("<i8").tobytes()
-        connection.execute("INSERT INTO changes VALUES (?, ?, ?)", (seq, blob, parts))
+        numbers = None
+        if keys is not None and len(keys) <= MAX_KEYS:
+            numbers = np.array(sorted(map(key_number, keys)), KEY).tobytes()
+        record = seq, blob, parts, numbers
+        connection.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", record)
     if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
         floor = max(floor, _trimmed_up_to(connection, seq))
         connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))

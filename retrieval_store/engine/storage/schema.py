@@ -12,7 +12,9 @@ blocks    for each block of rows of a vector file: their checksum, and the pk th
           A point's vector is the last row it owns; if its pk stands there inverted (~pk), the
           point has lost it
 changes   pks updated or deleted by each write, and which parts of these points, for readers that
-          catch up; `head.log_floor` is the last write that may be missing here
+          catch up; keys: the first keys of payloads that it changed, by the checksums of their
+          names, since names may be deleted; null for any. `head.log_floor` is the last write that
+          may be missing here
 blobs     vectors of spaces that aren't dense: sparse ones, and several for one point
 derived   files that can be made again from the rest: what each is, up to which write it goes, its
           size and checksum
@@ -78,8 +80,8 @@ _SINCE_3 = "ALTER TABLE spaces ADD COLUMN datatype TEXT NOT NULL DEFAULT 'float3
 # spaces that aren't dense are noted; those of dense ones are found by their slots, unless they are
 # lost.
 PAYLOAD, DOCUMENT, NON_DENSE, GONE, LOST = 1, 2, 4, 8, 16
-LISTED = DOCUMENT | NON_DENSE  # what lists of words and of sparse vectors are made of
-EVERY_PART = PAYLOAD | LISTED | GONE  # but LOST, which versions that don't say which couldn't write
+# All but LOST, which versions that don't say which couldn't write.
+EVERY_PART = PAYLOAD | DOCUMENT | NON_DENSE | GONE
 _SINCE_4 = f"ALTER TABLE changes ADD COLUMN parts INTEGER NOT NULL DEFAULT {EVERY_PART};"
 # Lists of sparse vectors in files go by the numbers of spaces now, and no more by their names.
 _SINCE_5 = """
@@ -97,11 +99,12 @@ _SINCE_6 = """
         rows BLOB NOT NULL
     );
 """
+_SINCE_7 = "ALTER TABLE changes ADD COLUMN keys BLOB;"
 POINTS = Format(
     application_id=0x52537074,  # "RSpt"
-    version=6,
+    version=7,
     main_table="head",
-    migrations={1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4, 4: _SINCE_5, 5: _SINCE_6},
+    migrations={1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4, 4: _SINCE_5, 5: _SINCE_6, 6: _SINCE_7},
     schema="""
         CREATE TABLE head (
             one INTEGER PRIMARY KEY CHECK (one = 1),

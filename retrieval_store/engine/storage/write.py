@@ -35,7 +35,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import Payload, absent_ids, existing_ids, list_ids
 from retrieval_store.engine.sqlite import ContradictionError, select
-from retrieval_store.engine.storage.log import WriteTransaction, finish, set_present
+from retrieval_store.engine.storage.log import MAX_KEYS, WriteTransaction, finish, set_present
 from retrieval_store.engine.storage.records import decode_payloads, read_records
 from retrieval_store.engine.storage.schema import (
     DOCUMENT,
@@ -61,6 +61,7 @@ from retrieval_store.errors import (
     IDAlreadyExistsError,
     InvalidArgumentError,
 )
+from retrieval_store.filters import paths
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.types import (
     UNSET,
@@ -214,7 +215,7 @@ def put_points(
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
         if is_new.any():
             _insert(write, batch, pks, is_new)
-    parts = _parts(batch)
+    parts, content = _parts(batch), _Changes()
     if rules.on_existing == "replace":
         parts |= _take_the_rest(write, batch, pks, changed, known)
         batch = with_nulls(batch)
@@ -222,14 +223,14 @@ def put_points(
     if changed.any():
         if rules.on_existing == "update":
             cleared = _cleared(write.connection, batch, pks, changed)
-        _update(write, batch, pks, changed, rules)
+        _update(write, batch, pks, changed, rules, content)
     for name in batch.vectors:
         _put_vectors(write, name, batch, pks)
     new_pks, old_pks = pks[is_new & (pks >= 0)], pks[changed]
     if len(new_pks) or len(old_pks):
         if len(new_pks):
             set_present(write.connection, new_pks, True)
-        finish(write, old_pks, parts, len(new_pks))
+        finish(write, old_pks, parts | content.parts, len(new_pks), content.keys)
     ignored = [batch.ids[i] for i in np.flatnonzero(pks < 0).tolist()]
     return PutResult(len(new_pks), len(old_pks), ignored, cleared)
 
@@ -244,28 +245,71 @@ def delete(write: WriteTransaction, pks: Ints) -> None:
         finish(write, pks, EVERY_PART, 0)
 
 
-def edit(
-    write: WriteTransaction,
-    pks: Ints,
-    make: Callable[[Content], Content],
-    parts: int = PAYLOAD | DOCUMENT,
-) -> None:
-    """Replace the content of each of these points by what `make` returns for it. parts: what of it
-    may differ."""
+def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content]) -> None:
+    """Replace the content of each of these points by what `make` returns for it."""
     if not len(pks):
         return
-    pks, version = np.sort(pks), write.head.seq + 1
+    pks, version, changed = np.sort(pks), write.head.seq + 1, _Changes()
     query = "UPDATE points SET payload = ?, document = ?, uri = ?, version = ? WHERE pk = ?"
     for piece in read_records(write.connection, "pk, payload, document, uri", pks):
         payloads = decode_payloads(payload for _, payload, _, _ in piece)
-        made = [
-            (pk, make(Content(payload, document, uri)))
-            for (pk, _, document, uri), payload in zip(piece, payloads, strict=True)
-        ]
-        write.connection.executemany(
-            query, [(_as_json(c.payload), c.document, c.uri, version, pk) for pk, c in made]
-        )
-    finish(write, pks, parts, 0)
+        records = []
+        for (pk, *before), payload in zip(piece, payloads, strict=True):
+            content = make(Content(payload, *before[1:]))
+            after = _as_json(content.payload), content.document, content.uri
+            for column, old, new in zip(CONTENT, before, after, strict=True):
+                changed.note(column, old, new, content.payload)
+            records.append((*after, version, pk))
+        write.connection.executemany(query, records)
+    finish(write, pks, changed.parts, 0, changed.keys)
+
+
+CONTENT = "payload", "document", "uri"  # columns of the table
+SHOWN = {"document": paths.DOCUMENT, "uri": paths.URI}  # as keys of payloads
+PLAIN = {str, int, bool, type(None)}  # of which equal ones of one type are the same
+
+
+class _Changes:
+    """What a write changes of the content of points. parts: as bits; keys: the first keys of
+    payloads, as which documents and URIs show too; None for any."""
+
+    def __init__(self) -> None:
+        self.parts = 0
+        self.keys: set[str] | None = set()
+
+    def note(
+        self, column: str, before: Any, after: Any, new: Payload | None, old: Payload | None = None
+    ) -> None:
+        """Note what a point has in a column, and is to have. new, old: the payload that it is to
+        have, and the one that it has, where that was decoded."""
+        if before == after:
+            return
+        self.parts |= PAYLOAD | (DOCUMENT if column == "document" else 0)
+        if self.keys is None:
+            return
+        if column in SHOWN:
+            self.keys.add(SHOWN[column])
+            return
+        try:
+            old, new = orjson.loads(before or b"{}") if old is None else old, new or {}
+            others = (old.keys() | new.keys()) - self.keys
+        except (AttributeError, ValueError):  # the payload is damaged, and may be replaced
+            self.keys = None
+            return
+        self.keys.update(key for key in others if not _same(key, old, new))
+        if len(self.keys) > MAX_KEYS:
+            self.keys = None
+
+
+def _same(key: str, old: Payload, new: Payload) -> bool:
+    """Whether both payloads have the key with the same value: as JSON, since 1 equals True and 1.0
+    in Python."""
+    if key not in old or key not in new:
+        return False
+    one, other = old[key], new[key]
+    if one is other or type(one) is type(other) in PLAIN:
+        return one is other or one == other
+    return orjson.dumps(one) == orjson.dumps(other)
 
 
 def delete_vectors(
@@ -323,7 +367,7 @@ def _take_the_rest(
 ) -> int:
     """Delete from the changed points all vectors that the batch doesn't contain, for "replace";
     returns the parts of points that this changes, as bits."""
-    parts = PAYLOAD | DOCUMENT
+    parts = 0
     for name, space in read_spaces(write.connection).items():
         lacking = changed.copy()
         if name in batch.vectors:
@@ -394,22 +438,35 @@ def _exist(ids: Iterable[PointId]) -> IDAlreadyExistsError:
 
 
 def _update(
-    write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, rules: WriteRules
+    write: WriteTransaction,
+    batch: PointBatch,
+    pks: Ints,
+    changed: Bools,
+    rules: WriteRules,
+    content: _Changes,
 ) -> None:
     """Change what is given of each of these points, and their versions, row by row: one statement
-    for all points of which the same is given."""
-    columns = {"payload": batch.payloads, "document": batch.documents, "uri": batch.uris}
+    for all points of which the same is given. content: where to note what differs by that."""
+    columns = zip(CONTENT, (batch.payloads, batch.documents, batch.uris), strict=True)
     given: dict[str, Sequence[Any]] = {
-        name: values for name, values in columns.items() if values is not None
+        name: values for name, values in columns if values is not None
     }
-    places = np.flatnonzero(changed).tolist()
-    if "payload" in given:
-        merges = rules.merge_payloads and rules.on_existing != "replace"
-        given["payload"] = _encode_payloads(write.connection, batch, pks, places, merges)
+    places = np.flatnonzero(changed)
+    places = places[np.argsort(pks[places])]
+    stored = _stored(write.connection, pks[places], [*given])
+    merges = rules.merge_payloads and rules.on_existing != "replace"
     records: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     version, numbers = write.head.seq + 1, pks.tolist()
-    for i in places:
+    for i, before in zip(places.tolist(), stored, strict=True):
         set_of = {name: values[i] for name, values in given.items() if values[i] is not UNSET}
+        old, new = None, set_of.get("payload")
+        if "payload" in set_of:
+            if merges:
+                (old,) = decode_payloads([before["payload"]])
+                new = merge_payload(old, new)
+            set_of["payload"] = _as_json(new)
+        for name, value in set_of.items():
+            content.note(name, before[name], value, new, old)
         records.setdefault((*set_of,), []).append((*set_of.values(), version, numbers[i]))
     for names, rows in records.items():
         parts = ", ".join(f"{name} = ?" for name in (*names, "version"))
@@ -437,24 +494,14 @@ def _set_version(write: WriteTransaction, pks: Ints) -> None:
         write.connection.execute(query, (write.head.seq + 1, apsw.carray(pks)))
 
 
-def _encode_payloads(
-    connection: apsw.Connection, batch: PointBatch, pks: Ints, places: list[int], merges: bool
-) -> Sequence[Any]:
-    """The payloads of the batch at these places as they are stored, UNSET as it is. merges: their
-    keys are put into the payloads that there are."""
-    assert batch.payloads is not None
-    made: list[Any] = [*batch.payloads]
-    given = [i for i in places if made[i] is not UNSET]
-    if merges and given:
-        stored = np.array([pks[i] for i in given], np.int64)
-        order = np.argsort(stored)
-        pieces = read_records(connection, "payload", stored[order])
-        old = decode_payloads(blob for piece in pieces for (blob,) in piece)
-        for place, payload in zip(order.tolist(), old, strict=True):
-            made[given[place]] = merge_payload(payload, made[given[place]])
-    for i in given:
-        made[i] = _as_json(made[i])
-    return made
+def _stored(
+    connection: apsw.Connection, pks: Ints, columns: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """For each of these points, whose pks ascend, what it has in some columns of the table."""
+    if not columns:
+        return repeat({}, len(pks))
+    pieces = read_records(connection, ", ".join(columns), pks)
+    return (dict(zip(columns, record, strict=True)) for piece in pieces for record in piece)
 
 
 def _as_json(payload: Payload | None) -> bytes | None:
@@ -626,9 +673,6 @@ def _last_block(
 
 
 def _parts(batch: PointBatch) -> int:
-    """The parts of existing points that a batch changes, as bits."""
+    """The parts of existing points that vectors of a batch change, as bits."""
     non_dense = any(isinstance(vectors, NonDenseVectors) for vectors in batch.vectors.values())
-    shown = (batch.payloads, batch.documents, batch.uris)  # the latter as keys of the payload
-    payload = PAYLOAD if any(part is not None for part in shown) else 0
-    document = DOCUMENT if batch.documents is not None else 0
-    return payload | document | (NON_DENSE if non_dense else 0)
+    return NON_DENSE if non_dense else 0

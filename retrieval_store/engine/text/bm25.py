@@ -35,7 +35,7 @@ from retrieval_store.engine.state.files import CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.records import read_records
-from retrieval_store.engine.storage.schema import LISTED, Space
+from retrieval_store.engine.storage.schema import DOCUMENT, NON_DENSE, Space
 from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.engine.text import inverted
 from retrieval_store.engine.text.inverted import (
@@ -108,7 +108,6 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
     """The file of the lists of a kind."""
 
     what: ClassVar[str] = "lists of words"
-    parts: ClassVar[int] = LISTED
     of: ListKey
 
     @classmethod
@@ -117,13 +116,17 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
         return cls(inverted.key_in(path))
 
     @property
+    def parts(self) -> int:
+        return NON_DENSE if inverted.is_sparse(self.of) else DOCUMENT
+
+    @property
     def key(self) -> str:
         return file_key(self.of)
 
     def writer(self, view: ListView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
-        """The lists in memory, if nothing of what was deleted or replaced is in them; else new
-        ones."""
-        layers = pure(view, self.of) or renew_lists(view, self.of, check_cancelled)
+        """The lists in memory, as one, without what was deleted or replaced; where there are none,
+        new ones."""
+        layers = in_one_piece(view, self.of) or renew_lists(view, self.of, check_cancelled)
         write = inverted.write
         return partial(
             write, key=self.of, layers=layers, state=view.state, check_cancelled=check_cancelled
@@ -146,9 +149,8 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
         return inverted.combine_lists(list(in_pieces(view, key, rows)))
 
     seq, alive = view.state.head.seq, view.state.alive
-    return current(
-        view.caches.lists, key, seq, alive, build, lambda: ListFile(key).read_saved(view)
-    )
+    begin = partial(ListFile(key).read_saved, view)
+    return current(view.caches.lists, key, seq, alive, build, begin, inverted.merge_lists)
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
@@ -157,6 +159,19 @@ def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
     layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
     one = len(layers.segments) == 1 and not len(layers.stale)
     return layers if one and not layers.segments[0].from_file else None
+
+
+def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
+    """The cached lists of a kind as one segment, in which nothing of deleted or replaced points is;
+    None if there are none."""
+    cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive
+    if cache.there(key, seq, len(alive)) is None:
+        return None
+    layers = lists_for(view, key)
+    if len(layers.segments) > 1 or layers.segments[0].from_file:
+        layers = Layers((inverted.merge_lists(layers.segments, alive),), NOWHERE)
+        cache.keep(key, seq, layers)
+    return layers
 
 
 def renew_lists(view: ListView, key: ListKey, check_cancelled: CheckCancelled) -> Layers[Lists]:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
 
 MAX_TRIGRAM_PREFIX = 1_000  # characters
+NO_ROWS: Ints = np.empty(0, np.int64)
 Term: TypeAlias = str | int
 Rows32: TypeAlias = npt.NDArray[np.int32]
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
@@ -154,6 +155,56 @@ def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[I
     return terms, [np.searchsorted(terms, part.terms) for part in parts]
 
 
+def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
+    """The lists of several segments, from the bottom up, as one: of each living row what the
+    uppermost says that has it. Terms that no row has any more are left out."""
+    above = Layers((*segments,), NO_ROWS).above()
+    parts = [_kept(part, over, alive) for part, over in zip(segments, above, strict=True)]
+    terms, codes = _common_terms([part for part, _ in parts])
+    numbers = np.concatenate([own[of] for own, (_, of) in zip(codes, parts, strict=True)])
+    owners = np.concatenate([part.owners for part, _ in parts])
+    order = stable_order(owners)
+    order = order[stable_order(numbers[order])]
+    numbers, weights = numbers[order], np.concatenate([part.weights for part, _ in parts])
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    there, words = numbers[starts], None
+    if isinstance(terms, dict):
+        every = [*terms]
+        words = {every[number]: place for place, number in enumerate(there.tolist())}
+    rows = np.concatenate([part.rows for part, _ in parts])
+    in_order, sizes = np.argsort(rows), np.concatenate([part.sizes for part, _ in parts])
+    return Lists(
+        rows[in_order],
+        sizes[in_order] if len(sizes) else sizes,
+        words,
+        NO_ROWS if isinstance(terms, dict) else terms[there],
+        np.append(starts, len(numbers)),
+        owners[order],
+        weights[order] if len(weights) else weights,
+    )
+
+
+def _kept(part: Lists, over: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
+    """What a segment says of living rows that aren't in the segments over it, ascending; and for
+    each owner the number of its term."""
+    good = part.rows < len(alive)
+    good[good] = alive[part.rows[good]]
+    if over is not None:
+        good &= outside(part.rows, over)
+    is_kept = np.zeros(int(part.rows[-1]) + 1 if len(part.rows) else 0, np.bool_)
+    is_kept[part.rows[good]] = True
+    chosen = is_kept[part.owners]
+    numbers = np.repeat(np.arange(len(part.offsets) - 1), np.diff(part.offsets))[chosen]
+    kept = replace(
+        part,
+        rows=part.rows[good],
+        sizes=part.sizes[good] if len(part.sizes) else part.sizes,
+        owners=part.owners[chosen],
+        weights=part.weights[chosen] if len(part.weights) else part.weights,
+    )
+    return kept, numbers
+
+
 def of_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
     """Lists of the words of some documents, one for each row; weights are how often."""
     words = analyzer.words([document or "" for document in documents])
@@ -215,6 +266,17 @@ def _count_pairs(codes: Whole, owners: Whole) -> tuple[Whole, Whole, Matrix]:
 FOLLOWED = 1_024  # rows that are looked at again one by one; where there are more, all are
 ListKey: TypeAlias = "tuple[str, Analyzer | int | None]"  # of words, trigrams, a sparse space
 TRIGRAMS: ListKey = ("trigrams", None)
+OF_DOCUMENTS, OF_VECTORS = frozenset(["documents"]), frozenset(["vectors"])
+
+
+def is_sparse(key: ListKey) -> bool:
+    """Whether the lists are of sparse vectors."""
+    return isinstance(key[1], int)
+
+
+def made_of(key: ListKey) -> frozenset[str]:
+    """What lists are made of, as changes of points are noted by it."""
+    return OF_VECTORS if is_sparse(key) else OF_DOCUMENTS
 
 
 def file_key(key: ListKey) -> str:

@@ -53,7 +53,7 @@ CHUNK = 8  # numbers of a row
 OF_ROW = 4  # floats of a row
 MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
 WORD = 8  # bytes
-VERSION = 6  # KERNEL_VERSION
+VERSION = 7  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
 

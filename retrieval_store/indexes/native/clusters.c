@@ -252,7 +252,9 @@ static int decide_estimates(ClusterScan *scan)
         if (slot >= scan->rows->row_count)
             return OUTSIDE;
         double distance = distance_of_slot(scan->rows, slot);
-        double score = scan->frame->metric == L2 ? -distance / 2 : 1 - distance;
+        double score = scan->frame->metric == COSINE ? 1 - distance
+                       : scan->frame->metric == L2   ? -distance / 2
+                                                     : -distance;
         double off = score - scan->found[i].score;
         sum += off;
         squares += off * off;

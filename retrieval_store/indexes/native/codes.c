@@ -232,7 +232,8 @@ void turn_query(const float *query, double length, const Frame *frame, double *w
     turned->by_residual = (reach > NOTHING ? reach : NOTHING) * UP;
     turned->by_reach = (sqrt(error) + 12 * ROUNDOFF * reach) * UP;
     turned->by_side = 10 * ROUNDOFF * fabs(turned->side) + (l2 ? 0 : 1e-12 * whole);
-    turned->constant = (l2 ? reach * reach * 1e-11 : whole * 1e-12 + 1e-15) + UNDERFLOW;
+    double of_one = frame->metric == COSINE ? 1e-15 : 0; /* lost of a cosine that is taken from 1 */
+    turned->constant = (l2 ? reach * reach * 1e-11 : whole * 1e-12 + of_one) + UNDERFLOW;
 }
 
 EXPORTED void rs_turn(const float *query, double length, const Frame *frame, double *wide,

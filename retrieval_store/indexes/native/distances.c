@@ -63,7 +63,7 @@ static double distance_of(const Distances *wanted, const float *row)
         return by_difference(row, wanted->query, wanted->dimension, wanted->metric == L1);
     product = by_product(row, wanted->query, wanted->dimension, &length);
     if (wanted->metric == PRODUCT)
-        return 1 - product;
+        return -product; /* taken from 1, a small product would lose its digits */
     length *= wanted->length;
     product = length > 0 ? product / length : 0;
     return 1 - (product > 1 ? 1 : product < -1 ? -1 : product);

@@ -54,8 +54,8 @@ static Scored scored_by_product(const FloatScan *scan, const float *row, double 
         return scored;
     double lengths = sqrt((double)square) * scan->length;
     scored.score = scan->metric == PRODUCT ? product : lengths > 0 ? product / lengths : 0;
-    scored.error = scan->metric == PRODUCT ? 2 * gamma * lengths : 4 * gamma;
-    scored.error += 1e-15; /* what is lost of a score that is taken from 1 */
+    /* 1e-15: what is lost of a cosine that is taken from 1 */
+    scored.error = scan->metric == PRODUCT ? 2 * gamma * lengths : 4 * gamma + 1e-15;
     return scored;
 }
 

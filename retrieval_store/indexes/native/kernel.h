@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 6 /* of these structs and of how codes lie; the caller asks for it */
+#define KERNEL_VERSION 7 /* of these structs, of how codes lie and of what distances mean; the caller asks for it */
 #define BLOCK 32         /* rows of a block */
 #define CHUNK 8          /* numbers of a row that stand together, in four bytes */
 #define GROUP 16         /* numbers of a row whose signs stand together in clusters, in two bytes */

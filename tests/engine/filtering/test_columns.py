@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.filters.expression import And, Range
-from retrieval_store.query.types import Fields, PointBatch
+from retrieval_store.filters.paths import JsonPath
+from retrieval_store.query.types import WHOLE, Fields, PointBatch, WriteRules
 from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, points_of
 from tests.helpers.tuned import tuned
@@ -93,3 +95,50 @@ def test_many_keys_at_once_are_found_as_one_by_one(metadatas, replaced):
         one_by_one = [few.get(where=where, include=[])["ids"] for where in conditions]
         assert told == sorted({one for some in one_by_one for one in some}, key=int)
         assert [many.get(where=where, include=[])["ids"] for where in conditions] == one_by_one
+
+
+def test_columns_of_other_keys_than_a_write_changes_are_not_read_again(store, monkeypatch):
+    points = points_of(store)
+    payloads = [{"x": i, "y": i % 7, "z": {"deep": i}} for i in range(3_000)]
+    points.put(PointBatch([*range(3_000)], {}, payloads), ADD)
+    few, ids = And((Range(("x",), lt=5), Range(("y",), gte=0))), [0, 1, 2, 3, 4]
+    deep = Range(JsonPath(("z", "deep")), lt=5)
+    for asked in (few, deep):
+        assert points.get(None, asked, None, 0, Fields()).ids == ids
+    reads = steps.noted(monkeypatch, "read_payloads")
+    others = steps.noted(monkeypatch, "read_exactly")
+
+    def set_keys(content):
+        return replace(content, payload={**content.payload, "other": 1, "document": "new"})
+
+    def set_text(content):
+        return replace(content, document="a text")
+
+    points.transact(lambda changes: changes.edit([*range(200)], None, set_keys, True))
+    points.transact(lambda changes: changes.edit([3], None, set_text, True))
+    merging = WriteRules("update", "refuse", merge_payloads=True)
+    points.put(PointBatch([4, 5], {}, [{"other": 2}, {"more": True}]), merging)
+    points.put(PointBatch([6], {}, [{"y": 6, "z": {"deep": 6}, "x": 6}]), WHOLE)  # as it was
+    for asked in (few, deep):
+        assert points.get(None, asked, None, 0, Fields()).ids == ids
+    assert not any(len(pks) for _, pks, paths in reads if paths)
+    assert not any(len(pks) for _, pks, paths in others if paths)
+    points.put(PointBatch([900], {}, [{"y": 1.0, "x": 4}]), merging)
+    points.put(PointBatch([2], {}, [{"x": 2, "z": {"deep": True}}]), WHOLE)
+    assert points.get(None, few, None, 0, Fields()).ids == [0, 1, 3, 4, 900]
+    assert points.get(None, deep, None, 0, Fields()).ids == [0, 1, 3, 4]
+    points.delete([0], None, None)
+    assert points.get(None, few, None, 0, Fields()).ids == [1, 3, 4, 900]
+
+
+def test_a_write_is_read_once_for_all_columns_that_it_has_changed(store, monkeypatch):
+    points = points_of(store)
+    keys = [f"k{i}" for i in range(10)]
+    points.put(PointBatch([*range(500)], {}, [dict.fromkeys(keys, i) for i in range(500)]), ADD)
+    for key in keys:
+        assert points.get(None, Range((key,), lt=2), None, 0, Fields()).ids == [0, 1]
+    reads = steps.noted(monkeypatch, "read_payloads")
+    points.put(PointBatch([7, 8], {}, [dict.fromkeys(keys, 0)] * 2), UPSERT)
+    for key in keys:
+        assert points.get(None, Range((key,), lt=2), None, 0, Fields()).ids == [0, 1, 7, 8]
+    assert [len(pks) for _, pks, paths in reads if paths] == [2]

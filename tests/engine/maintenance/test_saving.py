@@ -568,7 +568,7 @@ def test_optimizing_keeps_to_the_room_for_columns(tmp_path, monkeypatch):
         things.optimize()
         (file,) = files(tmp_path)
         assert derived_files.read_arrays(file, derived_files.COLUMNS).header[0] == ["kind"]
-        things.update(ids=["1"], metadatas=[{"n": 5}])
+        things.update(ids=["1"], metadatas=[{"kind": 5}])
         tuned(monkeypatch, column_bytes_saved=100, column_bytes_each=0)
         things.optimize()
         assert files(tmp_path) == [], "what can't be written anew doesn't stay as it was"

@@ -469,6 +469,24 @@ def test_vectors_that_codes_cannot_tell_apart_are_searched_as_they_are(client, m
     assert remarks == ["codes have recently excluded too few vectors: floats are searched"]
 
 
+@pytest.mark.parametrize("asked", [{"n_results": 210}, {"where": {"n": -1}, "n_results": 3}])
+def test_queries_that_codes_cannot_answer_say_nothing_of_others(client, monkeypatch, asked):
+    """The farthest nine hundred can't be told apart: that is no matter for the nearest three."""
+    tuned(monkeypatch, share_of_a_large_result=16, exact_at_least=1)
+    things = populated(client, 200)
+    others = {"embeddings": [-cloud(1, 5)[0]] * 900, "metadatas": [{"n": -1}] * 900}
+    things.add(ids=[f"far {i}" for i in range(900)], **others)
+    until(lambda: coded_slots(things) == 1_100, "no codes were made")
+    nearest = things.query(query_embeddings=cloud(1, 5), n_results=3, exact=True)["ids"][0]
+    for _ in range(2):
+        told = [methods(things, **asked) for _ in range(6)]
+        assert told[-1] == ["exact"]
+        for _ in range(6):
+            assert methods(things, n_results=3) == ["codes"]
+            found = things.query(query_embeddings=cloud(1, 5), n_results=3)["ids"][0]
+            assert found == nearest
+
+
 WITHOUT = """
 import sys
 import retrieval_store

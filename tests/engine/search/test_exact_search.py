@@ -1,11 +1,13 @@
 """Collections too small for an index, against float64 brute force."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers.oracle import brute_force
+from tests.helpers.tuned import eager_clusters, eager_codes, eager_indexes
 from tests.often import up_to
 
 
@@ -49,3 +51,49 @@ def test_updates_and_deletes_never_leave_old_vectors_behind(seed, metric):
                 assert np.allclose(brute_force(query, found, metric), result["distances"][0])
             else:
                 assert result["ids"] == [[]]
+
+
+WAYS = {
+    "exact": lambda patch: None,
+    "codes": eager_codes,
+    "clusters": eager_clusters,
+    "over-fetch": eager_indexes,
+}
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-8, 1e-12])
+@pytest.mark.parametrize("way", WAYS)
+def test_dot_products_of_small_vectors_keep_their_digits(way, size, tmp_path, monkeypatch):
+    """1 - dot has lost them; that distance is what hits are told with, and not what ranks them."""
+    WAYS[way](monkeypatch)
+    random = np.random.default_rng(8)
+    centres = np.repeat(random.standard_normal((150, 24)), 20, axis=0)
+    rows = ((centres + 0.5 * random.standard_normal((3_000, 24))) * size).astype(np.float32)
+    queries = rows[::700] + rows[1::700]
+    settings = {"hnsw": {"space": "ip"}} | ({"recall": 0.9} if way == "clusters" else {})
+    ids = [str(i) for i in range(len(rows))]
+    with retrieval_store.Client(path=tmp_path / "store") as client:
+        points = client.create_collection("points", settings, embedding_function=None)
+        points.add(ids=ids, embeddings=rows, metadatas=[{"tenth": i % 10} for i in range(3_000)])
+        points.optimize()
+        plans = points.explain(query_embeddings=queries)["plans"]
+        assert [plan["method"] for plan in plans][:1] == [way]
+        shares = []
+        for query in queries:
+            dots = rows.astype(np.float64) @ query.astype(np.float64)
+            best = np.argsort(-dots)[:10]
+            for exact in (True, False, False):
+                found = points.query(query_embeddings=query, n_results=10, exact=exact)
+                assert np.allclose(
+                    found["scores"][0], dots[[int(i) for i in found["ids"][0]]], 1e-12, 0
+                )
+                assert np.allclose(
+                    found["distances"][0], 1 - np.array(found["scores"][0]), 0, 1e-15
+                )
+                same = np.isin(best, [int(i) for i in found["ids"][0]]).sum()
+                shares.append(same / 10)
+                assert same == 10 or (way in ("clusters", "over-fetch") and not exact)
+            asked = {"where": {"tenth": 3}, "exact": way == "clusters"}
+            few = points.query(query_embeddings=query, n_results=10, **asked)
+            assert few["ids"][0] == [ids[i] for i in np.argsort(-dots) if i % 10 == 3][:10]
+        assert np.mean(shares) > 0.7

@@ -100,7 +100,6 @@ def test_groups_that_few_points_can_fill_are_found_whole(store, numbers):
 def test_pairs_are_the_nearest_wherever_vectors_lie(store, numbers, metric, origin, apart, scale):
     points = points_of(store, v=NewSpace(metric))
     clusters = apart * numbers.standard_normal((4, DIMENSION))[np.arange(POINTS) % 4]
-    scale = max(scale, 1e-3) if metric == "ip" else scale  # products are kept as 1 - distance
     vectors = numbers.standard_normal((POINTS, DIMENSION)) * scale + origin + clusters
     vectors = vectors.astype(np.float32)
     vectors[100:103] = vectors[:3]

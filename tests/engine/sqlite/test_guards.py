@@ -11,12 +11,13 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import DamagedError
-from tests.helpers import ROOT
+from tests.helpers import ROOT, inside
 from tests.helpers.small_stores import (
     delete,
     endless,
     everything,
     fill,
+    filled,
     points_file,
     problems,
     sql,
@@ -124,3 +125,25 @@ def test_a_tree_without_end_ends(store):
         with pytest.raises(DamagedError, match="it would take for ever"):
             things.get(where_document={"$contains": "never there"})
     assert "points.sqlite" in problems(store)
+
+
+def test_connections_of_many_threads_at_once_have_small_caches(tmp_path):
+    """Dozens of large ones were half a gigabyte."""
+    filled(tmp_path)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        things.count()
+        access, sizes = inside.access(things), []
+
+        def deeper(connection):
+            sizes.append(-connection.pragma("cache_size"))
+            if len(sizes) < 9:
+                access.use(deeper)
+
+        access.use(deeper)
+        assert len(set(sizes[:4])) == 1 and len(set(sizes[4:])) == 1
+        assert sizes[-1] <= sizes[0] // 8
+        del sizes[1:]
+        sizes[:] = sizes * 8  # so that one more ends it
+        access.use(deeper)
+        assert sizes[-1] == sizes[0], "a small one wasn't let go of"

@@ -37,11 +37,17 @@ def test_above_a_segment_are_the_rows_of_those_that_come_later(stack):
         assert found is None or found.tolist() == sorted(later)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a write", "a", "b"]), rows), max_size=30))
-def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merged(steps):
-    cache, seq, changed, built = LayerCache(0), 0, [], {}
+NAMES = st.sampled_from([None, frozenset("a"), frozenset("b"), frozenset("ab"), frozenset("x")])
+writes = st.tuples(st.just("a write"), st.dictionaries(NAMES, rows))
+builds = st.tuples(st.sampled_from("ab"), rows)
+
+
+@given(st.lists(st.one_of(writes, builds), max_size=30), st.sampled_from([3, 1_000]))
+def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merged(steps, kept):
+    """Of what the layers are made of, if a change says what it has changed: "a" of a, "b" of b."""
+    cache, seq, changed, built = LayerCache(0, frozenset), 0, [], {}
     with pytest.MonkeyPatch.context() as patch:
-        tuned(patch, changes_kept=3)
+        tuned(patch, changes_kept=kept)
         for what, some in steps:
             if what == "a write":
                 seq += 1
@@ -52,4 +58,12 @@ def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merg
                 built[what] = seq
             for key, since in built.items():
                 stale = {*cache.at(key, seq, 301).stale.tolist()}
-                assert stale >= {row for rows in changed[since:] for row in rows.tolist()}
+                expected = {
+                    row
+                    for one in changed[since:]
+                    for names, rows in one.items()
+                    if names is None or key in names
+                    for row in rows.tolist()
+                }
+                assert stale >= expected
+                assert stale == expected or kept < len(changed)

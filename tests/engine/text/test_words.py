@@ -10,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store.base.analysis import Analyzer
+from retrieval_store.engine.text.inverted import merge_lists, of_trigrams, of_words
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from tests.helpers.circumstances import forget_stemmers
+from tests.helpers.indexed import until
 from tests.helpers.listed import DOCUMENTS
 from tests.helpers.oracle import bm25, expected
+from tests.helpers.steps import counted
 from tests.often import up_to
 
 pytestmark = pytest.mark.embedded
@@ -105,6 +109,19 @@ def test_each_write_is_seen_at_once(texts):
         assert np.allclose(
             found["scores"][0], sorted(filter(None, scores), reverse=True), rtol=1e-6
         )
+
+
+def test_texts_are_read_again_only_where_they_have_changed(texts, monkeypatch):
+    before = texts.query(query_texts="river bank", mode="text")
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    ids = [str(i) for i in range(len(DOCUMENTS))]
+    texts.update(ids=ids, metadatas=[{"even": False, "more": 1}] * len(ids))
+    texts.upsert(ids=ids, documents=DOCUMENTS, embeddings=np.eye(len(ids)) + 1)
+    assert texts.query(query_texts="river bank", mode="text")["scores"] == before["scores"]
+    assert sum(reads) == 0
+    texts.upsert(ids=ids, documents=[*DOCUMENTS[:-1], "a river"], embeddings=np.eye(len(ids)))
+    assert ids[-1] in texts.query(query_texts="river bank", mode="text")["ids"][0]
+    assert sum(reads) == len(ids)  # of one write
 
 
 words = st.sampled_from(["ant", "bee", "cat", "dog", "eel", "fox"])
@@ -260,3 +277,68 @@ def test_variation_selectors_are_no_words(client):
         ["2"],
         ["1"],
     ]
+
+
+texts_written = st.lists(st.dictionaries(st.integers(0, 9), documents, max_size=6), max_size=5)
+
+
+@given(texts_written, st.sets(st.integers(0, 9)), st.booleans())
+def test_lists_that_are_merged_are_those_of_the_texts_that_are_left(writes, dead, trigrams):
+    analyzer, alive, held = Analyzer(), np.ones(9, np.bool_), {}
+    alive[[row for row in dead if row < 9]] = False
+    segments = []
+    for write in writes:
+        held |= write
+        rows = np.array(sorted(write), np.int64)
+        texts = [write[row] for row in rows.tolist()]
+        segments.append(of_trigrams(rows, texts) if trigrams else of_words(rows, texts, analyzer))
+    if not segments:
+        return
+    left = {row: text for row, text in sorted(held.items()) if row < 9 and alive[row]}
+    rows = np.array([*left], np.int64)
+    made = of_trigrams(rows, [*left.values()]) if trigrams else None
+    anew = of_words(rows, [*left.values()], analyzer) if made is None else made
+    merged = merge_lists(segments, alive)
+    assert merged.rows.tolist() == rows.tolist()
+    assert merged.sizes.tolist() == anew.sizes.tolist()
+    terms = [*anew.codes] if anew.codes is not None else anew.terms.tolist()
+    assert sorted(merged.codes if merged.codes is not None else merged.terms) == sorted(terms)
+    for term in terms:
+        for one, other in zip(merged.find(term), anew.find(term), strict=True):
+            assert one.tolist() == other.tolist()
+
+
+def test_lists_follow_a_write_before_a_query_asks_for_them(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        ids = [str(i) for i in range(600)]
+        things.add(ids=ids, documents=["a cat"] * 600, embeddings=np.eye(600, 2))
+        assert things.query(query_texts="cat", mode="text", n_results=1)["ids"] == [["0"]]
+        reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+        vectors = np.eye(600, 2)
+        things.update(ids=ids[1:400], documents=["a dog"] * 399, embeddings=vectors[1:400])
+        until(lambda: sum(reads) >= 399, "the lists didn't follow")
+        eels = ["an eel"] * 200
+        things.update(
+            ids=ids[400:], documents=eels, embeddings=vectors[400:]
+        )  # few: for a query to read
+        found = things.query(query_texts="dog eel cat", mode="text", n_results=600)["ids"][0]
+        assert sorted(found) == sorted(ids)
+        assert sum(reads) == 599
+
+
+def test_lists_stay_where_vectors_are_compacted(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        ids = [str(i) for i in range(100)]
+        things.add(ids=ids, documents=["a cat"] * 100, embeddings=np.ones((100, 2)))
+        things.query(query_texts="cat", mode="text")
+        reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+        things.update(ids=ids, embeddings=np.eye(100, 2))
+        things.optimize()
+        assert things.query(query_texts="cat", mode="text", n_results=100)["ids"][0] == ids
+        assert things.query(query_embeddings=[1, 0], n_results=1)["ids"] == [["0"]]
+        assert sum(reads) == 0
+        things.delete(ids=ids[:50])
+        things.optimize()
+        assert things.query(query_texts="cat", mode="text", n_results=100)["ids"][0] == ids[50:]

@@ -194,21 +194,34 @@ def _with_whole_words(text: str) -> str:
     text = text.replace(_BREAK, " ")
     if not text.isascii():
         text = _HIDDEN.sub("", _NON_JOINER.sub(" ", text))
-    whole = [before[0] + after[0] for before, after in _divided(text)]
+    whole = ["".join(piece[0] for piece in pieces) for pieces in _divided(text)]
     return " ".join([text, *whole]) if whole else text
 
 
-def _divided(text: str) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
-    """The halves of words that are divided between two lines. Both have small letters at the
-    division; else the hyphen is part of a name."""
+def _divided(text: str) -> Iterator[list[re.Match[str]]]:
+    """The pieces of words that are divided between lines. On both sides of a division are small
+    letters, or capitals; else the hyphen is part of a name."""
     if "-" not in text and "\u2010" not in text:
         return
+    pieces: list[re.Match[str]] = []
     for division in _DIVISION.finditer(text):
         start, end = division.span()
         before = _HALF_BEFORE.search(text, max(0, start - _LONGEST_HALF), start)
         after = _HALF_AFTER.match(text, end, end + _LONGEST_HALF)
-        if before and after and before[0][-1].islower() and after[0][0].islower():
-            yield before, after
+        if not (before and after and _is_of_one_case(before[0][-1] + after[0][0])):
+            continue
+        if pieces and pieces[-1].start() == before.start():  # the middle of three
+            pieces.append(after)
+            continue
+        if pieces:
+            yield pieces
+        pieces = [before, after]
+    if pieces:
+        yield pieces
+
+
+def _is_of_one_case(letters: str) -> bool:
+    return letters.islower() or letters.isupper()
 
 
 def _split(texts: Sequence[str]) -> list[str]:
@@ -303,7 +316,7 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
     places = [found.span() for found in _word(more).finditer(plain)]
     for found in _character(more).finditer(plain):
         places += [found.span(1), (found.start(), found.end(2))][: 1 if found[2] is None else 2]
-    places += [(before.start(), after.end()) for before, after in _divided(plain)]
+    places += [(pieces[0].start(), pieces[-1].end()) for pieces in _divided(plain)]
     return sorted(places)
 
 

@@ -217,7 +217,7 @@ def query(
             print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
             return
         include = cast(Any, [*_fields_to_include(embeddings), "distances"])
-        _show(_records(found.query(include=include, **asked)), as_json)
+        _show(_records(found.query(include=include, **asked)), as_json, are_hits=True)
 
 
 @click.command()
@@ -424,7 +424,7 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
+def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = False) -> None:
     """Records as JSON, with all that is in them; else hits with a document as a few lines each, and
     others as a table, without what a sync or LlamaIndex keeps in metadata for itself."""
     if as_json:
@@ -437,7 +437,7 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool) -> None:
     if not rows and sys.stdout.isatty():
         click.echo("no points")
         return
-    if rows and all("score" in row and row.get("document") for row in rows):
+    if are_hits and all(row.get("document") for row in rows):
         _show_passages(rows)
         return
     columns = ("id", *RANKED, *COLUMNS[1:])

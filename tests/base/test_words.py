@@ -38,7 +38,7 @@ HIDDEN = {
 HIDDEN -= {chr(i) for r in (range(0x13430, 0x13440), range(0x1BCA0, 0x1BCA4)) for i in r}
 PIECES = ("Ab", "x_1", " ", "-", "\0", "É", "e\u0301", "\u0301", "ß", "İ", "K", "\u0345", "中")
 PIECES += ("हिन्दी", "\u094d", "\ufe0f", "\U000e0101", "\u2028", "\u3000", "\ud800", "\U0001e8d0")
-PIECES += ("国", "の", "ﾃﾞ", "ที่", "น้ำ", "\u00ad", "\u200b", "\u200c", "ا", "\n", "ab", "-\n", "가")
+PIECES += ("国", "の", "ﾃﾞ", "ที่", "น้ำ", "\u00ad", "\u200b", "\u200c", "ا", "\n", "ab", "-\n", "가", "AB")
 
 
 def one_by_one(texts, is_query=False):
@@ -55,11 +55,19 @@ def one_by_one(texts, is_query=False):
 
 
 def divided(text):
+    whole, end = "", -1  # a word so far, and where its last piece ends
     for at in re.finditer(r"[-\u2010][ \t]*\r?\n[ \t]*", text):
         before = re.search(r"[^\W\d_]*\Z", text[: at.start()])[0]
         after = re.match(r"[^\W\d_]*", text[at.end() :])[0]
-        if before[-1:].islower() and after[:1].islower():
-            yield before + after
+        if not (before and after):
+            continue
+        two = before[-1] + after[0]
+        if two.islower() or two.isupper():
+            if at.start() != end:
+                yield from [whole] if whole else []
+                whole = before
+            whole, end = whole + after, at.end() + len(after)
+    yield from [whole] if whole else []
 
 
 def words_in(text, is_query):

@@ -14,7 +14,7 @@ from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import BaseModel
 
 from langchain_retrieval_store.searches import KNOWN, in_mode
-from retrieval_store.api.embedding_functions import function_of
+from retrieval_store.api.embedding_functions import check_ready, function_of
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.frameworks import FromLangChain
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
@@ -90,6 +90,7 @@ class AsLangChain(Embeddings):
         self._function = (
             function_of(function, "function") if isinstance(function, str) else function
         )
+        check_ready(self._function)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text; for none the function isn't called."""

@@ -8,7 +8,7 @@ import io
 import itertools
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -131,6 +131,10 @@ def sources_of(
         raise InvalidArgumentError(f"schemes is {schemes!r}, expected several, as ({schemes!r},)")
     if on_error not in ("raise", "skip"):
         raise InvalidArgumentError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
+    if not (isinstance(schemes, Iterable) and all(isinstance(one, str) for one in schemes)):
+        raise InvalidTypeError(f"schemes is {quote(schemes)}, expected several strings")
+    if not isinstance(root, str | os.PathLike | None):
+        raise InvalidTypeError(f"root is {quote(root)}, expected the path of a folder")
     allowed = tuple(scheme.lower() for scheme in schemes)
     folder = None if root is None else Path(root)
     if type(private_addresses) is not bool:

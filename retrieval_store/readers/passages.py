@@ -16,7 +16,7 @@ from retrieval_store.base.system import printable
 from retrieval_store.base.validation import check_callable, quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import Count
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RetrievalStoreError
 from retrieval_store.readers import FileText, Section
 from retrieval_store.readers.markup import file_text_of
 
@@ -101,8 +101,20 @@ def cutter_of(
     return _cutter(function, most, least, shared)
 
 
+def _limit_of(function: Any) -> int | None:
+    """How many tokens of a text a function reads; raises what one of ours does that can't be
+    loaded, since texts would be cut for no model."""
+    try:
+        getattr(function, "max_tokens", None)
+    except RetrievalStoreError:
+        raise
+    except Exception:  # of whoever has written the function
+        return None
+    return max_tokens_of(function)
+
+
 def _cutter(function: Any, most: int, least: int | None, overlap: int) -> "Cutter":
-    limit = None if function is None else max_tokens_of(function)
+    limit = None if function is None else _limit_of(function)
     count = None if limit is None else token_count_of(function)
     marks = 0
     if limit is None or count is None:

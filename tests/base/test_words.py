@@ -38,7 +38,8 @@ HIDDEN = {
 HIDDEN -= {chr(i) for r in (range(0x13430, 0x13440), range(0x1BCA0, 0x1BCA4)) for i in r}
 PIECES = ("Ab", "x_1", " ", "-", "\0", "É", "e\u0301", "\u0301", "ß", "İ", "K", "\u0345", "中")
 PIECES += ("हिन्दी", "\u094d", "\ufe0f", "\U000e0101", "\u2028", "\u3000", "\ud800", "\U0001e8d0")
-PIECES += ("国", "の", "ﾃﾞ", "ที่", "น้ำ", "\u00ad", "\u200b", "\u200c", "ا", "\n", "ab", "-\n", "가", "AB")
+PIECES += ("国", "の", "ﾃﾞ", "ที่", "น้ำ", "\u00ad", "\u200b", "\u200c", "ا", "\n", "ab", "-\n", "가")
+PIECES += ("AB",)
 
 
 def one_by_one(texts, is_query=False):

@@ -29,6 +29,7 @@ from retrieval_store.engine.storage import files, records, vectors
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
+from retrieval_store.engine.text import inverted
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.where import parse_where
 from retrieval_store.indexes import clusters, exact, native, quantized
@@ -413,3 +414,8 @@ def break_migration(patch: pytest.MonkeyPatch, version: int) -> None:
     """The step that brings a collection's database from this version to the next fails at its end."""
     steps = {**POINTS.migrations, version: POINTS.migrations[version] + "; SELECT * FROM nowhere"}
     patch.setattr(engine_access, "POINTS", replace(POINTS, migrations=steps))
+
+
+# Lists of words and trigrams of some documents, and of segments of them.
+lists_of_words, lists_of_trigrams = inverted.of_words, inverted.of_trigrams
+merge_lists = inverted.merge_lists

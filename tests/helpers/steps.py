@@ -51,6 +51,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "adopt_collection": "engine.store.Store.adopt_collection",
         "change_record": "backends.StoredCollection.change",
         "memory_bytes": "base.system.memory_bytes",
+        "resources_of_system": "base.system.resource",
         "limit_descriptors": "engine.store.descriptor_limit",
         "number_of_descriptors": "engine.access.Access.descriptors",
         # Maintenance, and verification.

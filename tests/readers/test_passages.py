@@ -1,15 +1,22 @@
 """Texts are cut where a reader would pause."""
 
 import re
+import sys
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_retrieval_store import AsLangChain
+from llama_index.vector_stores.retrieval_store import AsLlamaIndex
 
 import retrieval_store
-from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange import passages_of
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    MissingDependencyError,
+)
+from retrieval_store.exchange import passages_of, read_folder
 from retrieval_store.readers import FileText, Section
 from retrieval_store.readers.files import read_file
 from retrieval_store.readers.passages import cutter_of
@@ -114,3 +121,36 @@ def test_the_function_reads_all_of_each_passage_with_overlap_too():
     for overlap in (0, 40):
         counts = embed.count_tokens(passages_of(text, function=embed, overlap=overlap))
         assert max(counts) <= 256
+
+
+class Away:
+    """A function whose model can't be loaded."""
+
+    def __init__(self, error):
+        self.error = error
+
+    @property
+    def max_tokens(self):
+        raise self.error
+
+    def __call__(self, texts):
+        raise self.error
+
+
+def test_nothing_is_cut_for_a_model_that_cannot_be_loaded(tmp_path):
+    (tmp_path / "a.md").write_text("# A\n\nwords " * 300)
+    away = Away(EmbeddingFunctionError("the model is away"))
+    for use in (
+        lambda: passages_of("text", function=away),
+        lambda: list(read_folder(tmp_path, function=away)),
+    ):
+        with pytest.raises(EmbeddingFunctionError, match="the model is away"):
+            use()
+    assert [*read_folder(tmp_path, function=Away(RuntimeError("odd")))]  # of whoever has written it
+
+
+@pytest.mark.parametrize("kind", [AsLangChain, AsLlamaIndex])
+def test_a_function_without_its_package_is_refused_by_the_frameworks_too(monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match="needs onnxruntime"):
+        kind("minilm")

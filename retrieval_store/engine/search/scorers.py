@@ -215,6 +215,7 @@ class _FormulaRows:
     def __init__(self, view: SearchView, rows: Ints, before: Sequence[Ranking]) -> None:
         self._view, self._rows, self._before = view, rows, before
         self._known: dict[Any, tuple[Bools, Floats]] = {}  # what was read of keys
+        self._places: dict[int, Ints] = {}  # of the rows that have a score of an earlier step
 
     def value(self, node: Formula, asked: Bools) -> Floats:
         """(n,) right for the rows that it is asked for."""
@@ -251,16 +252,20 @@ class _FormulaRows:
         scores = np.full(len(self._rows), default)
         if place < len(self._before):
             found, given = self._before[place]
-            scores[np.searchsorted(self._rows, found)] = given
+            if place not in self._places:  # a formula may name a score very often
+                self._places[place] = np.searchsorted(self._rows, found)
+            scores[self._places[place]] = given
         return scores
 
     def _product(self, terms: Sequence[Formula], asked: Bools) -> Floats:
         product = np.ones(len(self._rows))
         for term in terms:
-            factor = self.value(term, asked)
-            product = np.where(asked, product * factor, product)
-            product[asked & (factor == 0)] = 0.0
-            asked = asked & (factor != 0)
+            is_constant = isinstance(term, Constant)
+            factor = term.value if isinstance(term, Constant) else self.value(term, asked)
+            np.multiply(product, factor, out=product, where=asked)
+            if factor == 0 if is_constant else not np.all(factor):
+                product[asked & (factor == 0)] = 0.0
+                asked = asked & (factor != 0)
         return product
 
     def _quotient(self, node: Quotient, asked: Bools) -> Floats:

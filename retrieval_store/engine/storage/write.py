@@ -215,7 +215,7 @@ def put_points(
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
         if is_new.any():
             _insert(write, batch, pks, is_new)
-    parts, content = _parts(batch), _Changes()
+    parts, content = _parts(batch), _ContentChanges()
     if rules.on_existing == "replace":
         parts |= _take_the_rest(write, batch, pks, changed, known)
         batch = with_nulls(batch)
@@ -249,7 +249,7 @@ def edit(write: WriteTransaction, pks: Ints, make: Callable[[Content], Content])
     """Replace the content of each of these points by what `make` returns for it."""
     if not len(pks):
         return
-    pks, version, changed = np.sort(pks), write.head.seq + 1, _Changes()
+    pks, version, changed = np.sort(pks), write.head.seq + 1, _ContentChanges()
     query = "UPDATE points SET payload = ?, document = ?, uri = ?, version = ? WHERE pk = ?"
     for piece in read_records(write.connection, "pk, payload, document, uri", pks):
         payloads = decode_payloads(payload for _, payload, _, _ in piece)
@@ -269,7 +269,7 @@ SHOWN = {"document": paths.DOCUMENT, "uri": paths.URI}  # as keys of payloads
 PLAIN = {str, int, bool, type(None)}  # of which equal ones of one type are the same
 
 
-class _Changes:
+class _ContentChanges:
     """What a write changes of the content of points. parts: as bits; keys: the first keys of
     payloads, as which documents and URIs show too; None for any."""
 
@@ -443,7 +443,7 @@ def _update(
     pks: Ints,
     changed: Bools,
     rules: WriteRules,
-    content: _Changes,
+    content: _ContentChanges,
 ) -> None:
     """Change what is given of each of these points, and their versions, row by row: one statement
     for all points of which the same is given. content: where to note what differs by that."""

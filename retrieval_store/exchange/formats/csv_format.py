@@ -7,8 +7,8 @@ JSON writes them, or numbers, or "true" and "false" (in any case): then they are
 with "007" in it stays text. An empty cell is nothing: no document, no such key; a document of ""
 is one in quotation marks, as PostgreSQL has it.
 
-Cells are divided by commas, of a .tsv file by tabs; where the line of names has none of these, by
-the semicolons, tabs or bars that it has.
+Cells are divided by commas, of a .tsv file by tabs; or by semicolons, tabs or bars where the line
+of names has more columns by them.
 """
 
 import csv
@@ -99,11 +99,12 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 
 
 def _delimiter_of(path: Path, most: int, usual: str) -> str:
-    """What divides the cells: the usual, unless the line of names has another one and not that."""
+    """What divides the cells: the usual, unless the line of names has more columns by another."""
     with file_to_read(path) as file:
         names = file.readline(most).decode("utf-8", "replace")
-    others = [one for one in DELIMITERS if one in names]
-    return others[0] if others and usual not in names else usual
+    columns = {one: len(next(csv.reader([names], delimiter=one), [])) for one in DELIMITERS}
+    best = max(DELIMITERS, key=lambda one: columns[one])
+    return best if columns[best] > columns[usual] else usual
 
 
 def _record(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.base.analysis import Analyzer
-from retrieval_store.engine.text.inverted import merge_lists, of_trigrams, of_words
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
+from tests.helpers import inside
 from tests.helpers.circumstances import forget_stemmers
 from tests.helpers.indexed import until
 from tests.helpers.listed import DOCUMENTS
@@ -291,14 +291,18 @@ def test_lists_that_are_merged_are_those_of_the_texts_that_are_left(writes, dead
         held |= write
         rows = np.array(sorted(write), np.int64)
         texts = [write[row] for row in rows.tolist()]
-        segments.append(of_trigrams(rows, texts) if trigrams else of_words(rows, texts, analyzer))
+        segments.append(
+            inside.lists_of_trigrams(rows, texts)
+            if trigrams
+            else inside.lists_of_words(rows, texts, analyzer)
+        )
     if not segments:
         return
     left = {row: text for row, text in sorted(held.items()) if row < 9 and alive[row]}
     rows = np.array([*left], np.int64)
-    made = of_trigrams(rows, [*left.values()]) if trigrams else None
-    anew = of_words(rows, [*left.values()], analyzer) if made is None else made
-    merged = merge_lists(segments, alive)
+    made = inside.lists_of_trigrams(rows, [*left.values()]) if trigrams else None
+    anew = inside.lists_of_words(rows, [*left.values()], analyzer) if made is None else made
+    merged = inside.merge_lists(segments, alive)
     assert merged.rows.tolist() == rows.tolist()
     assert merged.sizes.tolist() == anew.sizes.tolist()
     terms = [*anew.codes] if anew.codes is not None else anew.terms.tolist()

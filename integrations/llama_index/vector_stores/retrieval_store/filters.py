@@ -12,7 +12,7 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from retrieval_store.api.embedding_functions import function_of
+from retrieval_store.api.embedding_functions import check_ready, function_of
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import max_tokens_of
@@ -183,6 +183,7 @@ class AsLlamaIndex(BaseEmbedding):
         functions apart. The async methods run on a thread."""
         refuse_unknown(kwargs, type(self).model_fields, "AsLlamaIndex")
         function = function_of(function, "function") if isinstance(function, str) else function
+        check_ready(function)
         kwargs.setdefault("model_name", _describe_function(function))
         super().__init__(**kwargs)
         self._function = function

@@ -538,7 +538,8 @@ def test_relative_paths_are_looked_for_below_root_and_then_here(tmp_path, monkey
     [
         {"max_bytes": 0}, {"max_bytes": "1"}, {"timeout": -1}, {"timeout": "1"},
         {"timeout": float("nan")}, {"timeout": float("inf")}, {"threads": 0}, {"threads": 2.5},
-        {"private_addresses": "no"}, {"on_error": "pass"}, {"schemes": "https"}, {"schemes": 3}, {"root": 3},
+        {"private_addresses": "no"}, {"on_error": "pass"}, {"schemes": "https"}, {"schemes": 3},
+        {"root": 3},
     ],
 )  # fmt: skip
 def test_limits_that_are_none_are_refused(wrong):

@@ -53,6 +53,7 @@ from retrieval_store.frameworks.collection import (
     checked_model,
     items_of,
     open_collection,
+    refuse_blank,
     refuse_other_dimension,
     refuse_unknown,
     sparse_of,
@@ -517,6 +518,7 @@ class RetrievalStore(Searches, VectorStore):
 
     def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
         if batch.texts:
+            refuse_blank(batch.ids, batch.texts, [] if vectors is None else vectors)
             self.collection.upsert(
                 *self._records(batch, vectors), replace=True, **self._also(batch)
             )

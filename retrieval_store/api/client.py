@@ -45,8 +45,7 @@ from retrieval_store.backends import (
     set_memory_budget,
 )
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import shortens_tracebacks
-from retrieval_store.base.tracing import log_of
+from retrieval_store.base.tracing import log_of, shortens_tracebacks
 from retrieval_store.base.validation import (
     IN_MEMORY,
     Payload,

@@ -67,7 +67,7 @@ from retrieval_store.api.results import (
 )
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import shortens_tracebacks
+from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.base.validation import Payload, checked_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, Where, all_of
@@ -715,10 +715,11 @@ class Collection:
         if type(text) is not bool:
             raise InvalidTypeError(f"text is {quote(text)}, expected a bool")
         paths = [(key,) for key in metadata_keys(() if keys is None else keys, "keys")]
+        analyzer = self._analyzer() if text and not self._backend.on_cluster else None
+        warmed = cast(Warmed, self._points().warm(paths, analyzer))
         for path in paths:
             self._found_nothing(None, 0, ("keys", path))
-        analyzer = self._analyzer() if text and not self._backend.on_cluster else None
-        return cast(Warmed, self._points().warm(paths, analyzer))
+        return warmed
 
     def delete(
         self,

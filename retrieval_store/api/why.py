@@ -131,6 +131,11 @@ def unknown_in(
         there = [] if path in seen else engine.kinds(path)
         if path not in seen and not there:
             yield path, f"no record has a value under {argument}={shorten('.'.join(path))}"
+        elif there == ["others"] and argument == "key":
+            yield (
+                path,
+                f"under {argument}={shorten('.'.join(path))} records have {_in_words(there)}",
+            )
         elif argument == "order_by" and there and not _has_order(points, path):
             yield path, _on_order(path, there)
     asked = {} if keys.expression is None else _asked_in(keys.expression)

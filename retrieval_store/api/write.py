@@ -29,7 +29,7 @@ from retrieval_store.api.results import SPACE, SPARSE, WriteResult
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import Payload, quote
+from retrieval_store.base.validation import Payload, is_blank, quote
 from retrieval_store.embeddings._common import ADVICE, Cut, collect_cuts
 from retrieval_store.errors import (
     DataLoaderError,
@@ -230,7 +230,7 @@ def _refuse_blank(ids: Sequence[str], sources: EmbeddingInputs) -> None:
     """Raise InvalidArgumentError for a text in which there is nothing to embed: functions make
     zeros of it, which are as near to any query as to any other."""
     for place, text in zip(sources.positions.tolist(), sources.inputs, strict=True):
-        if isinstance(text, str) and not text.strip().strip(INVISIBLE):
+        if isinstance(text, str) and is_blank(text):
             raise InvalidArgumentError(
                 f"the document of id {ids[place]!r} is {quote(text)}, with nothing in it to embed: "
                 "leave the record out, or pass an embedding"
@@ -402,7 +402,6 @@ def _percent_left(cut: Cut) -> int:
 Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 MAX_SECONDS = 1e11  # since 1970: the year 5138
 ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
-INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"  # soft hyphen, spaces of no width, joiners
 CLEARED = (
     "records lost the document or the uri that they had, since each is embedded from one of "
     "document, image and uri, and was given another (embed= stores both)"

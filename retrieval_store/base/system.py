@@ -9,21 +9,19 @@ Windows lacks some of what POSIX has, and gets None and 0 in its place; files an
 onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps an id
 of the machine in the user's cache; a thread does it, for which a forked child waits for ever at its
 end. The variable that forbids it is read once, when onnxruntime is imported. `needing` surrounds
-imports of packages that may not be installed. `shortens_tracebacks` is for classes that users call.
+imports of packages that may not be installed.
 """
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from types import FunctionType
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
-from retrieval_store.errors import MissingDependencyError, RetrievalStoreError, StorageError
+from retrieval_store.errors import MissingDependencyError
 
 resource: Any
 try:
@@ -154,35 +152,6 @@ def _start_of(pid: int) -> str | None:
         seconds = begun + ticks / os.sysconf("SC_CLK_TCK")
         return datetime.fromtimestamp(seconds).astimezone().replace(microsecond=0).isoformat()
     return None
-
-
-TRACEBACKS = "RETRIEVAL_STORE_TRACEBACKS"  # "full": with all frames, for those who work on this
-Kind = TypeVar("Kind", bound=type)
-
-
-def shortens_tracebacks(kind: Kind) -> Kind:
-    """A class whose public methods raise our errors as if they had made them: a user sees the line
-    that called and the method, not what that has called. What has caused an error of a file, such
-    as SQLite's, is told without its frames."""
-    if os.environ.get(TRACEBACKS) != "full":
-        for name, one in list(vars(kind).items()):
-            if isinstance(one, FunctionType) and (name == "__init__" or name[0] != "_"):
-                setattr(kind, name, _shortened(one))
-    return kind
-
-
-def _shortened(method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def call(*arguments: Any, **named: Any) -> Any:
-        try:
-            return method(*arguments, **named)
-        except RetrievalStoreError as error:
-            cause = error.__cause__
-            if isinstance(error, StorageError) and cause is not None:
-                cause.__traceback__ = None
-            raise error.with_traceback(None) from cause
-
-    return call
 
 
 VARIABLE = "ORT_DISABLE_TELEMETRY"

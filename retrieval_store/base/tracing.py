@@ -14,15 +14,20 @@ index is built), WARNING what an operator should look at. From INFO on, log reco
 texts, metadata or filters.
 
 Progress bars are drawn where a user asks for one and there is a terminal or notebook to draw on.
+`shortens_tracebacks` is for classes that users call.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
+from types import FunctionType
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+
+from retrieval_store.errors import RetrievalStoreError, StorageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -188,3 +193,32 @@ def _is_drawn() -> bool:
     """Whether there is a terminal or a notebook."""
     stream = sys.stderr  # None in a program without a console
     return "ipykernel" in sys.modules or (stream is not None and stream.isatty())
+
+
+TRACEBACKS = "RETRIEVAL_STORE_TRACEBACKS"  # "full": with all frames, for those who work on this
+Kind = TypeVar("Kind", bound=type)
+
+
+def shortens_tracebacks(kind: Kind) -> Kind:
+    """A class whose public methods raise our errors as if they had made them: a user sees the line
+    that called and the method, not what that has called. What has caused an error of a file, such
+    as SQLite's, is told without its frames."""
+    if os.environ.get(TRACEBACKS) != "full":
+        for name, one in list(vars(kind).items()):
+            if isinstance(one, FunctionType) and (name == "__init__" or name[0] != "_"):
+                setattr(kind, name, _shortened(one))
+    return kind
+
+
+def _shortened(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*arguments: Any, **named: Any) -> Any:
+        try:
+            return method(*arguments, **named)
+        except RetrievalStoreError as error:
+            cause = error.__cause__
+            if isinstance(error, StorageError) and cause is not None:
+                cause.__traceback__ = None
+            raise error.with_traceback(None) from cause
+
+    return call

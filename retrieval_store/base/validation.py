@@ -328,6 +328,15 @@ def check_callable(value: Any, name: str) -> None:
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a callable or None")
 
 
+# Anything but spaces and what has no look of its own: soft hyphens, spaces of no width, joiners.
+_VISIBLE = re.compile("[^\\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing in a text to read."""
+    return _VISIBLE.search(text) is None
+
+
 IN_MEMORY = ":memory:"  # in the place of a path, as SQLite and qdrant-client have it
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive of Windows has
 

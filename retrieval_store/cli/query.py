@@ -217,7 +217,8 @@ def query(
             print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
             return
         include = cast(Any, [*_fields_to_include(embeddings), "distances"])
-        _show(_records(found.query(include=include, **asked)), as_json, are_hits=True)
+        hits = _records(found.query(include=include, **asked))
+        _show(hits, as_json, are_hits=not embeddings)
 
 
 @click.command()
@@ -466,6 +467,8 @@ def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
         lines = textwrap.wrap(said, width - 3, max_lines=LINES, placeholder=" …")
         for line in lines:
             click.echo(f"   {line}")
+        if hit.get("uri"):
+            click.echo(f"   {printable(hit['uri'])}"[:width])
         if about:
             click.echo(f"   {shared.format_cell(about)}"[:width])
 

@@ -25,7 +25,7 @@ from retrieval_store.api.write import told_together
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import checked_object, path_of, quote, whole_number
+from retrieval_store.base.validation import checked_object, is_blank, path_of, quote, whole_number
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -313,6 +313,11 @@ class Checker:
         if not sources:
             raise InvalidArgumentError(
                 "it has no embedding, and neither a document nor a uri to make one of"
+            )
+        if sources == ["document"] and is_blank(str(record["document"])):
+            raise InvalidArgumentError(
+                f"its document is {quote(record['document'])}, with nothing in it to embed, and it "
+                "has no embedding"
             )
         if sources == ["uri"] and not self._expected.loads:
             raise InvalidArgumentError(

@@ -21,7 +21,7 @@ from retrieval_store.api.embedding_functions import function_of
 from retrieval_store.api.write import told_together
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import log_of, progress_bar
-from retrieval_store.base.validation import is_unicode, path_of, quote, whole_number
+from retrieval_store.base.validation import is_blank, is_unicode, path_of, quote, whole_number
 from retrieval_store.errors import (
     DataLoaderError,
     EmbeddingFunctionError,
@@ -482,7 +482,7 @@ class _Folder:
     def _documents(self, ids: list[str]) -> Iterator[Record]:
         for one in ids:
             text = self._text(one)
-            if text is not None and not text.strip():
+            if text is not None and is_blank(text):
                 self._found.left_out.append(Unreadable(self._folder / one, NO_TEXT))
             elif text is not None:
                 yield self._record(one, document=text)
@@ -492,7 +492,7 @@ class _Folder:
             caption = self._found.captions.get(one)
             text = "" if caption is None else self._text(caption)
             if text is not None:
-                document = {"document": text} if text.strip() else {}
+                document = {} if is_blank(text) else {"document": text}
                 yield self._record(one, uri=str(self._folder / one), **document)
 
     def _text(self, name: str) -> str | None:
@@ -739,11 +739,11 @@ class RecordReader:
             return [
                 Passage(one, section.headings, section.page, section.start, section.end)
                 for section in file.sections
-                if section.text.strip()
+                if not is_blank(section.text)
                 for one in checked_pieces(self.how.chunk(section.text))
             ]
         whole = "\n\n".join(filter(None, map(_with_headings, file.sections)))
-        return [Passage(whole)] if whole.strip() else []
+        return [] if is_blank(whole) else [Passage(whole)]
 
     def _record(
         self, point_id: str, made: Mapping[str, Any], passage: Passage, path: str
@@ -764,7 +764,7 @@ class RecordReader:
         text = "" if caption is None else _text_of(self._bytes(caption), f"its caption {caption!r}")
         given = self._given(path, Passage(text))
         record = FileRecord(self.how.prefix + path, made, str(self.folder / path), None, given)
-        return _with_text(record, text) if text.strip() else record
+        return record if is_blank(text) else _with_text(record, text)
 
     def _hashed(self, path: str) -> tuple[str, bytes | None]:
         """The hash of a file, and its bytes, where they had to be read."""
@@ -824,7 +824,7 @@ def checked_pieces(pieces: Any) -> list[str]:
     """The passages that a user's function has made, without blank ones."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(one, str) for one in pieces):
         raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
-    return [one for one in pieces if one.strip()]
+    return [one for one in pieces if not is_blank(one)]
 
 
 def checked_description(given: Any) -> Mapping[str, Any]:

@@ -205,6 +205,11 @@ def sync_folder(
     source = str(folder) if name is None else name
     if not isinstance(source, str) or not source:
         raise InvalidTypeError(f"name is {quote(name)}, expected a str that isn't empty")
+    if not is_unicode(source):
+        raise InvalidArgumentError(
+            f"the folder {source!r} has a path that isn't valid UTF-8: name= gives its records "
+            "another source"
+        )
     if not isinstance(prefix, str) or not is_unicode(prefix):
         raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
     embed = collection._embedding_function

@@ -23,7 +23,7 @@ from retrieval_store.api.configuration import PARTS
 from retrieval_store.api.embedding_functions import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import quote
+from retrieval_store.base.validation import is_blank, quote
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -394,6 +394,17 @@ def embed_inputs(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
     plain = [str.__str__(one) if isinstance(one, str) else one for one in inputs]
     vectors: list[list[float]] = np.asarray(function(plain), np.float64).tolist()
     return vectors
+
+
+def refuse_blank(ids: Sequence[Any], texts: Sequence[str], vectors: Sequence[Any]) -> None:
+    """Raise InvalidArgumentError for a text with nothing in it of which an embedding made zeros,
+    which are as near to any query as to any other."""
+    for point_id, text, vector in zip(ids, texts, vectors, strict=False):
+        if is_blank(text) and not np.any(vector):
+            raise InvalidArgumentError(
+                f"the text of id {point_id!r} is {quote(text)}, with nothing in it to embed: leave "
+                "it out"
+            )
 
 
 def query_embedded(function: Any, text: str) -> list[float]:

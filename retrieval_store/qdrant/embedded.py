@@ -16,7 +16,7 @@ from qdrant_client.client_base import QdrantBase
 from qdrant_client.migrate.migrate import migrate
 
 from retrieval_store.backends import Session
-from retrieval_store.base.system import shortens_tracebacks
+from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.errors import LockTimeoutError
 from retrieval_store.qdrant import answers, manage, read, snapshots, write
 from retrieval_store.qdrant.collections import (

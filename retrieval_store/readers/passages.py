@@ -13,7 +13,7 @@ from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import printable
-from retrieval_store.base.validation import check_callable, quote, whole_number
+from retrieval_store.base.validation import check_callable, is_blank, quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import Count
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RetrievalStoreError
@@ -176,7 +176,7 @@ class Cutter:
         if front and path[:1] != [front]:
             path.insert(0, front)
         before = self._before(path)
-        if not section.text.strip():
+        if is_blank(section.text):
             if section.headings and before:
                 yield _passage(section, before)
             return

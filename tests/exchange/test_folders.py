@@ -154,3 +154,12 @@ def test_an_image_whose_caption_cannot_be_read_is_told(notes, folder):
     report = add_folder(notes, folder, kind="images", captions=True)
     assert report.added == 0 and report.others == 5
     assert {one.path.name for one in report.unreadable} == {"one.txt", "two.txt", "two.png"}
+
+
+def test_a_file_of_characters_without_a_look_has_no_text_in_it(notes, folder):
+    for name, text in (("shy.txt", "\u00ad"), ("none.md", "\u200b \ufeff\n")):
+        (folder / name).write_text(text)
+    report = add_folder(notes, folder)
+    why = {one.path.name: one.why for one in report.left_out}
+    assert why["shy.txt"] == why["none.md"] == "it has no text in it"
+    assert report.added == 3

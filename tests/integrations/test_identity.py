@@ -11,7 +11,12 @@ from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores.types import VectorStoreQuery
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 
-from retrieval_store.errors import ConflictError, DimensionMismatchError, InvalidTypeError
+from retrieval_store.errors import (
+    ConflictError,
+    DimensionMismatchError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
 
 
 class Flat(Embeddings):
@@ -131,3 +136,18 @@ def test_a_store_of_llama_index_knows_the_model_that_it_is_told(tmp_path):
 def test_an_embed_model_that_is_none_is_refused():
     with pytest.raises(InvalidTypeError, match="embed_model is 'minilm'"):
         RetrievalStoreVectorStore(embed_model="minilm")
+
+
+async def test_a_text_with_nothing_in_it_is_no_hit_of_everything(tmp_path):
+    with RetrievalStore("wordllama", path=tmp_path) as store:
+        for write in (store.add_texts, store.aadd_texts):
+            with pytest.raises(
+                InvalidArgumentError, match="the text of id '2' is '' .*nothing in it"
+            ):
+                done = write(["a zebra", ""], ids=["1", "2"])
+                await done if write == store.aadd_texts else None
+        assert store.get_by_ids(["1", "2"]) == []
+        store.add_texts(["a zebra"], ids=["1"])
+    with RetrievalStore(Flat(), path=tmp_path / "flat") as store:
+        store.add_texts([""], ids=["2"])  # of which the embedding makes something
+        assert [one.id for one in store.similarity_search("x")] == ["2"]

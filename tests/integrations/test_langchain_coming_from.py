@@ -338,7 +338,11 @@ def test_existing_collections_are_found_checked_and_never_made(tmp_path):
         assert len(store.similarity_search("cat")) == 4
     with pytest.raises(DimensionMismatchError, match="vectors of 8 numbers, but collection 'mine'"):
         RetrievalStore.from_existing_collection(
-            "mine", DeterministicFakeEmbedding(size=8), path=tmp_path, check_model=False
+            "mine",
+            DeterministicFakeEmbedding(size=8),
+            path=tmp_path,
+            check_model=False,
+            validate=True,
         )
     with pytest.raises(NotFoundError, match="these do: 'mine'"):
         RetrievalStore.from_existing_collection("mime", Letters(), path=tmp_path)

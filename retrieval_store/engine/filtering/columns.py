@@ -118,12 +118,15 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
 
 
 def _others_behind(view: FilterView, current: Columns) -> Columns:
-    """The other columns that are kept, and have few stale rows."""
+    """The other columns that are kept, and have few stale rows; labels of groups are kept beside
+    them."""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     found = {
         column: layers
         for column in cache.held()
-        if column not in current and (layers := cache.there(column, seq, rows)) is not None
+        if isinstance(column, Column)
+        and column not in current
+        and (layers := cache.there(column, seq, rows)) is not None
     }
     return {key: layers for key, layers in found.items() if 0 < len(layers.stale) <= FOLLOWED}
 

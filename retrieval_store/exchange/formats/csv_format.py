@@ -102,7 +102,10 @@ def _delimiter_of(path: Path, most: int, usual: str) -> str:
     """What divides the cells: the usual, unless the line of names has more columns by another."""
     with file_to_read(path) as file:
         names = file.readline(most).decode("utf-8", "replace")
-    columns = {one: len(next(csv.reader([names], delimiter=one), [])) for one in DELIMITERS}
+    try:
+        columns = {one: len(next(csv.reader([names], delimiter=one), [])) for one in DELIMITERS}
+    except csv.Error:  # of a line that is none, which is told when it is read
+        return usual
     best = max(DELIMITERS, key=lambda one: columns[one])
     return best if columns[best] > columns[usual] else usual
 

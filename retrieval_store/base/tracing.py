@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from types import FunctionType
+from types import FunctionType, TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from retrieval_store.errors import RetrievalStoreError, StorageError
@@ -201,13 +201,27 @@ Kind = TypeVar("Kind", bound=type)
 
 def shortens_tracebacks(kind: Kind) -> Kind:
     """A class whose public methods raise our errors as if they had made them: a user sees the line
-    that called and the method, not what that has called. What has caused an error of a file, such
-    as SQLite's, is told without its frames."""
+    that called and the method, not what that has called, unless code of theirs is among it. What
+    has caused an error of a file, such as SQLite's, is told without its frames."""
     if os.environ.get(TRACEBACKS) != "full":
         for name, one in list(vars(kind).items()):
             if isinstance(one, FunctionType) and (name == "__init__" or name[0] != "_"):
                 setattr(kind, name, _shortened(one))
     return kind
+
+
+# Folders whose code isn't the user's: this package's, and that of Python.
+_NOT_OF_USERS = (os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.__file__))
+
+
+def _has_frames_of_users(traceback: TracebackType | None) -> bool:
+    """Whether a call that failed went through code of the user's, as of a loader."""
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if not file.startswith(_NOT_OF_USERS) and "-packages" not in file:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def _shortened(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -216,6 +230,8 @@ def _shortened(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(*arguments, **named)
         except RetrievalStoreError as error:
+            if _has_frames_of_users(error.__traceback__):
+                raise
             cause = error.__cause__
             if isinstance(error, StorageError) and cause is not None:
                 cause.__traceback__ = None

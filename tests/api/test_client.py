@@ -21,6 +21,7 @@ from retrieval_store.errors import (
     ClientClosedError,
     ConflictError,
     DamagedError,
+    DataLoaderError,
     DimensionMismatchError,
     EmbeddingFunctionError,
     IDAlreadyExistsError,
@@ -428,3 +429,16 @@ def test_what_a_function_of_a_user_has_raised_keeps_its_frames(client):
     with pytest.raises(ConnectionError) as caught:
         things.add("a", documents="x")
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "embed"
+
+
+def test_an_error_of_ours_that_a_loader_of_a_user_raises_keeps_its_frames(client):
+    def load(uris):
+        raise DataLoaderError("the disk is away")
+
+    def embed(inputs):
+        return [[1.0, 2.0]] * len(inputs)
+
+    things = client.create_collection("things", embedding_function=embed, data_loader=load)
+    with pytest.raises(DataLoaderError) as caught:
+        things.add("a", uris="x.png")
+    assert "load" in {one.name for one in traceback.extract_tb(caught.value.__traceback__)}

@@ -338,11 +338,13 @@ def _are_arrays(folder: Path) -> bool:
 
 
 def _report_added(added: Any) -> None:
+    from retrieval_store.exchange.reports import counted_reasons
+
     parts = [f"added {added.added:,}"]
     parts += [f"updated {added.updated:,}"] if added.updated else []
     parts += [f"left out {added.skipped:,} that were there"] if added.skipped else []
-    others = getattr(added, "others", 0)
-    parts += [f"left out {count_in_words(others, 'file')} of other kinds"] if others else []
+    others = getattr(added, "left_out", ())
+    parts += [f"left out {len(others):,} ({counted_reasons(others)})"] if others else []
     say(", ".join(parts))
     tell_unreadable(getattr(added, "unreadable", ()), "not added")
 

@@ -126,10 +126,10 @@ def test_images_of_a_folder_are_loaded_and_other_files_counted(folder):
     (folder / "photos" / "a.txt").write_text("a text")
     (folder / "photos" / "a.exe").write_text("no text")
     done = run("add", "store", "photos", "photos", "--model", "lengths", cwd=folder)
-    assert b"added 2, left out 1 file of other kinds" in done.stdout, done.stderr
+    assert b"added 2, left out 1 (1 no reader for .exe)" in done.stdout, done.stderr
     words = ("photos", "--model", "lengths", "--kind", "images")
     done = run("add", "store", "images", *words, cwd=folder)
-    assert b"added 1, left out 2 files of other kinds" in done.stdout, done.stderr
+    assert b"added 1, left out 2 (2 no image)" in done.stdout, done.stderr
     done = run("add", "store", "images", "photos", "--resume", "--kind", "images", cwd=folder)
     assert b"added 0, left out 1 that were there" in done.stdout, done.stderr
 

@@ -55,6 +55,7 @@ _INVISIBLE = _class_of(
     "1d173-1d17a e0000-e0fff"
 )
 _AT_END_OF_LINE = r"[ \t]*\r?\n[ \t]*"
+_HIDDEN_END = re.compile(f"[{_INVISIBLE}]+\\Z")
 _HIDDEN = re.compile(f"\u00ad{_AT_END_OF_LINE}|[{_INVISIBLE}]")
 # Between letters of Arabic a non-joiner stands where others write a space, as in Persian.
 _ARABIC = _class_of("600-6ff 750-77f 870-8ff fb50-fdff fe70-fefc")
@@ -313,7 +314,10 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
     plain = text.replace(_BREAK, " ")
     # Kana of half the width have their marks behind them.
     more = rf"(?:\u00ad{_AT_END_OF_LINE}|[{_marks_in(plain)}{_INVISIBLE}\uff9e\uff9f])"
-    places = [found.span() for found in _word(more).finditer(plain)]
+    words = _word(more).finditer(plain)
+    places = [
+        (found.start(), found.start() + len(_HIDDEN_END.sub("", found[0]))) for found in words
+    ]
     for found in _character(more).finditer(plain):
         places += [found.span(1), (found.start(), found.end(2))][: 1 if found[2] is None else 2]
     places += [(pieces[0].start(), pieces[-1].end()) for pieces in _divided(plain)]

@@ -37,7 +37,6 @@ _PLAIN = bytes(
 _SPACE = re.compile("[ \n]")  # what no word has in it, nor any mark goes with the word before it
 PIECE = 1_000_000  # characters
 _DIACRITICS = re.compile("[\u0300-\u036f]+")
-_FIRST_MARK = 0x300
 LONG_NUMBER = 5  # digits, from which on a number is a name of something
 
 
@@ -71,6 +70,8 @@ a000-a48f a500-a61f a62a-a63f a980-a9cf a9e0-a9ef a9fa-a9ff aa60-aadf f900-faff 
 _SPACELESS = _class_of(_SPACELESS_RANGES)
 _HAS_SPACELESS = re.compile(f"[{_SPACELESS}]")
 _LETTER = rf"[^\W{_SPACELESS}]"
+_WORD = re.compile(f"{_LETTER}+")
+MANY_DIVIDING = 64  # characters; to replace more one by one takes longer than a pattern
 _MARKS = ("Mn", "Mc")  # Unicode's categories of them
 _AFTER_UNICODE = sys.maxunicode + 1
 _NARROW = re.compile("[\uff66-\uff9f]+")  # kana of half the width
@@ -124,6 +125,9 @@ class Analyzer:
         character of such a script counts only where it stands alone."""
         numbers = _Numbers({_BREAK: 0})
         codes, owners = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        texts = [text.replace(_BREAK, " ") for text in texts]
+        if _HIDDEN.search(_beyond_ascii(texts)):
+            texts = [*map(_without_hidden, texts)]
         for places, parts in _in_pieces([*map(_with_whole_words, texts)]):
             found, texts_of_parts = _split(parts), np.array(places, np.int64)
             numbered = np.fromiter(map(numbers.__getitem__, found), np.int64, len(found))
@@ -189,12 +193,23 @@ def _end_of_word(text: str, wanted: int) -> int:
     return found.start() if found else len(text)
 
 
+def _beyond_ascii(texts: Sequence[str]) -> str:
+    """The characters beyond ASCII in some texts, each once. What is to be done to a text is asked
+    of these few, since each pattern takes as long for a text as splitting it."""
+    found = [np.empty(0, np.uint32)]
+    for _, parts in _in_pieces([text for text in texts if not text.isascii()]):
+        points = np.frombuffer("".join(parts).encode("utf-32-le", "surrogatepass"), "<u4")
+        found.append(distinct(points[points > 127]))
+    return "".join(map(chr, distinct(np.concatenate(found)).tolist()))
+
+
+def _without_hidden(text: str) -> str:
+    """A text without characters that hide in words."""
+    return text if text.isascii() else _HIDDEN.sub("", _NON_JOINER.sub(" ", text))
+
+
 def _with_whole_words(text: str) -> str:
-    """A text without characters that hide in words, and with the words at its end that are divided
-    between two of its lines."""
-    text = text.replace(_BREAK, " ")
-    if not text.isascii():
-        text = _HIDDEN.sub("", _NON_JOINER.sub(" ", text))
+    """A text with the words at its end that are divided between two of its lines."""
     whole = ["".join(piece[0] for piece in pieces) for pieces in _divided(text)]
     return " ".join([text, *whole]) if whole else text
 
@@ -202,7 +217,7 @@ def _with_whole_words(text: str) -> str:
 def _divided(text: str) -> Iterator[list[re.Match[str]]]:
     """The pieces of words that are divided between lines. On both sides of a division are small
     letters, or capitals; else the hyphen is part of a name."""
-    if "-" not in text and "\u2010" not in text:
+    if "\n" not in text or ("-" not in text and "\u2010" not in text):
         return
     pieces: list[re.Match[str]] = []
     for division in _DIVISION.finditer(text):
@@ -231,14 +246,23 @@ def _split(texts: Sequence[str]) -> list[str]:
     spelt = list(texts)
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
-        composed = _composed([texts[i] for i in odd])
-        marks = _marks_in(composed)
-        found = _word(f"[{marks}]" if marks else "").findall(composed)
-        words = " ".join(found).split(_BREAK)
-        for i, own in zip(odd, words, strict=True):
+        words = _only_words(_composed([texts[i] for i in odd]))
+        for i, own in zip(odd, words.split(_BREAK), strict=True):
             spelt[i] = own
     # Splitting at spaces takes a fifth of the time of a regular expression.
     return f" {_BREAK} ".join(spelt).encode().translate(_PLAIN).decode().split()
+
+
+def _only_words(text: str) -> str:
+    """A text with spaces in place of what is beyond ASCII and no part of its words."""
+    there = _beyond_ascii([text])
+    marks = _marks_in(there)
+    dividing = [one for one in there if not _WORD.match(one)]
+    if marks or len(dividing) > MANY_DIVIDING:
+        return " ".join(_word(f"[{marks}]" if marks else "").findall(text))
+    for one in dividing:
+        text = text.replace(one, " ")
+    return text
 
 
 def _composed(texts: Sequence[str]) -> str:
@@ -247,15 +271,17 @@ def _composed(texts: Sequence[str]) -> str:
     # Twice, since folding case may decompose.
     composed = unicodedata.normalize("NFC", _BREAK.join(texts))
     composed = unicodedata.normalize("NFC", composed.casefold())
+    if not _NARROW.search(_beyond_ascii([composed])):
+        return composed
     return _NARROW.sub(lambda found: unicodedata.normalize("NFKC", found[0]), composed)
 
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
     """What the texts have of scripts without spaces: pairs of characters, then single ones. Of
     both: the distinct ones, and for each occurrence which it is, and the place of its text."""
-    odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_SPACELESS.search(text)]
-    if not odd:
+    if not _HAS_SPACELESS.search(_beyond_ascii(texts)):
         return
+    odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_SPACELESS.search(text)]
     composed = _composed([texts[i] for i in odd])
     points = np.frombuffer(composed.encode("utf-32-le", "surrogatepass"), "<u4")
     starts, ends, followed = _characters_in(points)
@@ -302,10 +328,8 @@ def _distinct_in(
 def _marks_in(text: str) -> str:
     """The combining marks in a text, each once: parts of words in many scripts, which Python's
     class of word characters leaves out."""
-    # By numpy, since a set of the text's characters would make an object of each first.
-    characters = distinct(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4"))
-    found = map(chr, characters[characters >= _FIRST_MARK].tolist())
-    return "".join(mark for mark in found if unicodedata.category(mark) in _MARKS)
+    there = _beyond_ascii([text])
+    return "".join(mark for mark in there if unicodedata.category(mark) in _MARKS)
 
 
 def places_of_words(text: str) -> list[tuple[int, int]]:

@@ -106,6 +106,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "projection_fewest": "base.pca.MIN_DECIDING",
         "mmr_cells": "base.fusion.MMR_CELLS",
         "piece_of_text": "base.analysis.PIECE",
+        "dividing_replaced": "base.analysis.MANY_DIVIDING",
         # Copies of stores.
         "copied_bytes": "copying.pages.BYTES",
         "copied_page": "copying.pages.PAGE",

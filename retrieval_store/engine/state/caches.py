@@ -454,7 +454,8 @@ class LayerCache:
             self._empty.drop(key)
 
     def refreshing_of(self, key: Hashable) -> Lock:
-        """A lock for one key, where building the layers of one should not hold up others."""
+        """A lock for one key, where building the layers of one should not hold up others. It lasts
+        as long as somebody has it under a name."""
         with self._lock:
             return self._locks.setdefault(key, Lock())
 
@@ -509,7 +510,8 @@ def current(
     layers: Layers[S] = cache.at(key, seq, height)
     if len(layers.stale):
         budget.long()
-        with cache.refreshing_of(key):  # the threads that wait for it find the layers made
+        refreshing = cache.refreshing_of(key)  # held by this name too: `with` alone would not
+        with refreshing:  # the threads that wait for it find the layers made
             layers = cache.at(key, seq, height)
             if not layers.segments:
                 layers = begin() or layers

@@ -1,4 +1,7 @@
-"""Sets of rows, ascending."""
+"""Sets of rows, ascending, and layers made of them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_store.base.arrays import union
-from retrieval_store.engine.state.caches import LayerCache, Layers, outside
+from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside
 from tests.helpers.tuned import tuned
 
 rows = st.sets(st.integers(0, 300)).map(lambda found: np.array(sorted(found), np.int64))
@@ -67,3 +70,25 @@ def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merg
                 }
                 assert stale >= expected
                 assert stale == expected or kept < len(changed)
+
+
+def test_threads_that_want_the_same_layers_wait_for_the_one_that_makes_them():
+    cache, begun, goes_on, made = LayerCache(0), Event(), Event(), []
+
+    def build(its):
+        made.append(its)
+        begun.set()
+        assert goes_on.wait(30)
+        return Segment(its)
+
+    def ask():
+        return current(cache, "a", 0, np.ones(3, np.bool_), build, lambda: None)
+
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(ask)
+        assert begun.wait(30)
+        others = [threads.submit(ask) for _ in range(3)]
+        goes_on.set()
+        found = [one.result(30) for one in [first, *others]]
+    assert len(made) == 1
+    assert all(layers is found[0] for layers in found)

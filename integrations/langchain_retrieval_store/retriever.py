@@ -14,6 +14,7 @@ from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import BaseModel
 
 from langchain_retrieval_store.searches import KNOWN, in_mode
+from retrieval_store import Hybrid
 from retrieval_store.api.embedding_functions import check_ready, function_of
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.frameworks import FromLangChain
@@ -42,6 +43,7 @@ def with_search_kwargs(kind: type[BaseModel], given: Mapping[str, Any]) -> dict[
             )
     if search_type in BY_WORDS:
         in_mode(search_type, how)
+    Hybrid(how.get("fusion"), how.get("alpha"), how.get("depth"))  # which refuses what can't be
     fields = {name: value for name, value in given.items() if name not in beside}
     return {**fields, "search_kwargs": how}
 

@@ -22,7 +22,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
 from langchain_retrieval_store.documents import FIELDS, PointLayout
-from retrieval_store import Collection, Groups, Rerank
+from retrieval_store import Collection, Groups, Hybrid, Rerank
 from retrieval_store.api.query import gather_arguments
 from retrieval_store.base.arrays import RRF_K
 from retrieval_store.base.fusion import usual_fusion
@@ -47,7 +47,7 @@ KNOWN = (
     *("group_by", "group_size", "rerank", "rerank_from", "rerank_query"),
 )
 _PASSED = (
-    *("exact", "ef", "recall", "depth", "offset", "max_distance", "min_score"),
+    *("exact", "ef", "recall", "offset", "max_distance", "min_score"),
     *("group_by", "group_size"),
     *("rerank", "rerank_from", "rerank_query"),
 )
@@ -106,7 +106,7 @@ def parse_search(
     if "group_by" in how:
         how["group_by"] = _groups(layout, how["group_by"])
     if asked == "hybrid":
-        how |= {"alpha": alpha, "fusion": fusion}
+        both = Hybrid(fusion, alpha, given.get("depth"))
     else:
         _refuse_outside_of_hybrid(given, asked)
     return Ask(
@@ -115,7 +115,7 @@ def parse_search(
         mode,
         fusion,
         None if threshold is None else fraction(threshold, "score_threshold"),
-        gather_arguments({"mode": mode, **how}),
+        gather_arguments({"mode": both if mode == "hybrid" else mode, **how}),
     )
 
 

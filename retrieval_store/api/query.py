@@ -520,7 +520,7 @@ def gather_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in former:
         _refuse_misplaced_part(name, now)
     hybrid = Hybrid(former.get("fusion"), former.get("alpha"), former.get("depth"))
-    if now.get("mode") == "hybrid":  # in the others these have never meant anything
+    if now.get("mode") == "hybrid":
         now["mode"] = hybrid
     if "group_size" in former:
         now["group_by"] = Groups(now["group_by"], former["group_size"])
@@ -534,7 +534,7 @@ def _refuse_misplaced_part(name: str, now: Mapping[str, Any]) -> None:
     """Raise InvalidArgumentError for a former argument without the argument that it is a part of
     now, or beside an object that has the part itself."""
     argument, kind = _DEPRECATED[name]
-    is_lacking = now.get(argument) is None and argument != "mode"
+    is_lacking = now.get(argument) is None if argument != "mode" else now.get("mode") != "hybrid"
     if is_lacking or isinstance(now.get(argument), kind):
         raise InvalidArgumentError(f"{name} goes into {argument}: {_written(name)}")
 

@@ -211,7 +211,7 @@ def test_a_fusion_or_an_alpha_that_is_said_is_taken_at_its_word(texts):
             {"mode": Hybrid("rrf", 0.2, (3, 2))},
         ),
         (
-            {"mode": "text", "alpha": 0.2, "group_by": "kind", "group_size": 2},
+            {"mode": "text", "group_by": "kind", "group_size": 2},
             {"mode": "text", "group_by": Groups("kind", 2)},
         ),
         (
@@ -248,7 +248,9 @@ def test_former_arguments_mean_the_same_and_warn(client, former, now):
         ({"rerank_from": 9}, "rerank_from goes into rerank"),
         ({"rerank": Rerank(len_of), "rerank_query": "a"}, "rerank_query goes into rerank"),
         ({"mode": Hybrid(), "alpha": 0.5}, "alpha goes into mode"),
-        ({"mode": "text", "alpha": 2}, "alpha is 2"),
+        ({"mode": "text", "alpha": 0.5}, "alpha goes into mode"),
+        ({"depth": (3, 3)}, "depth goes into mode"),
+        ({"mode": "hybrid", "alpha": 2}, "alpha is 2"),
     ],
 )
 def test_former_arguments_beside_those_that_hold_them_now_are_refused(texts, given, message):

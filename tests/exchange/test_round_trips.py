@@ -349,11 +349,16 @@ def test_a_text_that_is_empty_and_one_that_is_missing_stay_apart(store, suffix, 
 
 @pytest.mark.parametrize("name", ["some.csv", "some.tsv"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_a_csv_is_divided_by_what_its_line_of_names_has(store, tmp_path, delimiter, name):
-    rows = [["id", "document", "year", "a, b; c"], ["a", "cats, dogs; a | b\t", "1999", "1"]]
-    with open(tmp_path / name, "w", newline="") as file:
+@pytest.mark.parametrize("said", [False, True])
+def test_a_csv_is_divided_by_what_it_says_or_what_names_its_ids(
+    store, tmp_path, delimiter, name, said
+):
+    odd = "sizes (S, M, L; XL, XXL | 1\t2)"
+    rows = [["id", "document", "year", odd], ["a", "cats, dogs; a | b\t", "1999", "1"]]
+    with open(tmp_path / name, "w", newline="", encoding="utf-8-sig" if said else None) as file:
+        file.write(f"sep={delimiter}\r\n" if said else "")
         csv.writer(file, delimiter=delimiter).writerows(rows)
     some = store.create_collection("some", embedding_function=lambda texts: [[1, 2]] * len(texts))
     add_file(some, tmp_path / name)
     assert some.get()["documents"] == [rows[1][1]]
-    assert some.get()["metadatas"] == [{"year": 1999, "a, b; c": 1}]
+    assert some.get()["metadatas"] == [{"year": 1999, odd: 1}]

@@ -69,6 +69,8 @@ def test_arguments_of_a_search_count_beside_search_kwargs_too(store, given):
         ({"fetch_k": 9}, "no argument 'fetch_k'"),
         ({"k": 3, "search_kwargs": {"k": 4}}, r"k is 3 \(int\), but search_kwargs say 4"),
         ({"search_kwargs": [("k", 3)]}, "search_kwargs is .*expected a dict"),
+        ({"search_mode": "hybrid", "fusion": "rff"}, "fusion is 'rff'"),
+        ({"search_kwargs": {"depth": 3}}, "depth is 3"),
         (
             {"search_type": "text", "search_mode": "hybrid"},
             "search_mode is 'hybrid'.*but this search is 'text'",

@@ -81,6 +81,10 @@ class FileColumns:
         """Whether the names are the defaults."""
         return (self.id, self.document) == ("id", "document")
 
+    def have_ids(self, names: Sequence[str]) -> bool:
+        """Whether a table of these columns has ids."""
+        return self.id in names or "id" in names
+
     def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
         """The meaning of each column of a table; InvalidArgumentError for a repeated column, and
         for more than MAX_COLUMNS."""

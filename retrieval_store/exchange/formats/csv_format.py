@@ -7,8 +7,8 @@ JSON writes them, or numbers, or "true" and "false" (in any case): then they are
 with "007" in it stays text. An empty cell is nothing: no document, no such key; a document of ""
 is one in quotation marks, as PostgreSQL has it.
 
-Cells are divided by commas, of a .tsv file by tabs; or by semicolons, tabs or bars where the line
-of names has more columns by them.
+Cells are divided by commas, of a .tsv file by tabs; or by semicolons, tabs or bars where only by
+them the line of names has a column of ids, or where a first line says so, as Excel's "sep=;".
 """
 
 import csv
@@ -39,6 +39,7 @@ from retrieval_store.filters.nodes import Where
 
 Reads = Callable[[str], Any]
 DELIMITERS = (";", "\t", "|", ",")
+_SAID = re.compile(rf'"?sep=([{"".join(DELIMITERS)}])"?\r?\n')
 _IN_JSON = ("metadata", "embedding", "sparse_embedding")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -86,7 +87,7 @@ def _line_of(cells: Sequence[str | None]) -> bytes:
 def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> Iterator[Row]:
     """The records of a file; row 1 is the first below the column names. most: bytes of a line, and
     characters of a cell."""
-    delimiter = _delimiter_of(path, most, delimiter)
+    delimiter = _delimiter_of(path, columns, most, delimiter)
     kinds = _kinds(path, columns, most, delimiter)
     place = FilePlace(path.name, "row")
     for number, cells, size in _rows(path, place, most, delimiter):
@@ -98,16 +99,22 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
             raise place.refused(number, error) from None
 
 
-def _delimiter_of(path: Path, most: int, usual: str) -> str:
-    """What divides the cells: the usual, unless the line of names has more columns by another."""
+def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
+    """What divides the cells: what the first line says, else the usual, unless only by another the
+    line of names has a column of ids, or more columns, where there are none by any."""
     with file_to_read(path) as file:
-        names = file.readline(most).decode("utf-8", "replace")
+        line = file.readline(most).decode("utf-8-sig", "replace")
+    if said := _SAID.fullmatch(line):
+        return said[1]
+
+    def fits(delimiter: str) -> tuple[bool, bool, int]:
+        names = next(csv.reader([line], delimiter=delimiter), [])
+        return columns.have_ids(names), delimiter == usual, len(names)
+
     try:
-        columns = {one: len(next(csv.reader([names], delimiter=one), [])) for one in DELIMITERS}
+        return max(DELIMITERS, key=fits)
     except csv.Error:  # of a line that is none, which is told when it is read
         return usual
-    best = max(DELIMITERS, key=lambda one: columns[one])
-    return best if columns[best] > columns[usual] else usual
 
 
 def _record(
@@ -180,6 +187,8 @@ def _rows(
             except csv.Error as error:
                 raise place.refused(text.number, f"it isn't CSV: {error}") from None
             raw, size = text.taken()
+            if names is None and _SAID.fullmatch(raw.removeprefix("\ufeff")):
+                continue
             if names is None:
                 names, text.number = values, 1
             elif values:

@@ -360,9 +360,9 @@ def test_equal_vectors_and_nearly_equal_ones_have_clusters(store, caplog, spread
     assert things.stats()["spaces"][""]["recall"]["measured"]
     queries = rows[:COUNT:100]
     hits = things.query(query_embeddings=queries, n_results=10, include=["distances"])
-    for query, found in zip(queries, hits["distances"], strict=True):
-        truth = np.sort(brute_force(query, rows, metric))[:10]
-        assert np.allclose(found, truth, rtol=1e-3, atol=1e-6)
+    farthest = np.array([np.sort(brute_force(query, rows, metric))[9] for query in queries])
+    near = np.array(hits["distances"]) <= (farthest + 1e-3 * np.abs(farthest) + 1e-6)[:, None]
+    assert near.mean() >= CONFIGURATION["recall"]
     assert "can't be used" not in caplog.text
 
 

@@ -9,7 +9,6 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from hashlib import blake2b, sha256
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -38,6 +37,7 @@ from retrieval_store.exchange.add import (
     refuse_both,
 )
 from retrieval_store.exchange.formats.common import in_bounded_pieces
+from retrieval_store.exchange.gitignore import GitPatterns, is_pattern
 from retrieval_store.exchange.reports import FolderAdded, Unreadable
 from retrieval_store.loaders.images import TextLoader
 from retrieval_store.loaders.sources import Sources
@@ -161,52 +161,9 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     """Whether a path, or a folder that it lies in, fits the patterns; a folder ends with "/"."""
     if not patterns:
         return False
-    patterns_of, parts = _Patterns.of(patterns), path.rstrip("/").split("/")
+    git, parts = GitPatterns.of(patterns), path.rstrip("/").split("/")
     folders = ("/".join(parts[:i]) + "/" for i in range(1, len(parts)))
-    return any(patterns_of.say(one) for one in folders) or bool(patterns_of.say(path))
-
-
-class _Patterns:
-    """Patterns as Git reads them in a .gitignore file; ValueError for a line that is none. Of a
-    folder the last counts that fits its name, or for one that ends with "/" that of a folder: what
-    is for all in it, as "a/**", isn't for itself."""
-
-    def __init__(self, lines: tuple[str, ...]) -> None:
-        from pathspec import GitIgnoreSpec
-
-        self._files = GitIgnoreSpec.from_lines(lines)
-        self._folders = [
-            (one, line.rstrip().endswith("/"))
-            for line in reversed(lines)
-            for one in GitIgnoreSpec.from_lines([line]).patterns
-            if one.include is not None
-        ]
-
-    @classmethod
-    @lru_cache(maxsize=64)
-    def of(cls, lines: tuple[str, ...]) -> "_Patterns":
-        """Those of these lines, of which a program uses a few."""
-        return cls(lines)
-
-    def say(self, path: str) -> bool | None:
-        """Whether a path fits, a folder's with "/" at its end; None where no pattern says."""
-        if path.endswith("/"):
-            fits = (
-                bool(one.include)
-                for one, of_folders in self._folders
-                if one.match_file(path if of_folders else path.rstrip("/")) is not None
-            )
-            return next(fits, None)
-        said: bool | None = self._files.check_file(path).include
-        return said
-
-
-def _is_pattern(line: str) -> bool:
-    try:
-        _Patterns((line,))
-    except ValueError:
-        return False
-    return True
+    return any(git.say(one) for one in folders) or bool(git.say(path))
 
 
 def rules_of(
@@ -228,7 +185,7 @@ def _patterns(given: Any, name: str) -> tuple[str, ...]:
         raise InvalidTypeError(f"{name} is {quote(given)}, expected a str or a list of str")
     lines = tuple(one.removeprefix("./") for one in patterns)
     for line in lines:
-        if not _is_pattern(line):
+        if not is_pattern(os.fsencode(line)):
             raise InvalidArgumentError(
                 f"{name} has {quote(line)}, expected a pattern as in a .gitignore file"
             )
@@ -317,13 +274,13 @@ class _Ignored:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._specs: dict[Path, _Patterns] = {}
+        self._specs: dict[Path, GitPatterns] = {}
 
     def enter(self, place: str, names: list[str]) -> None:
         if ".gitignore" in names:
             with suppress(OSError):
-                lines = Path(place, ".gitignore").read_text("utf-8-sig", "replace").splitlines()
-                self._specs[Path(place)] = _Patterns(tuple(filter(_is_pattern, lines)))
+                content = Path(place, ".gitignore").read_bytes()
+                self._specs[Path(place)] = GitPatterns.of_file(content)
 
     def names(self, path: Path, is_folder: bool) -> bool:
         """Whether the innermost file that says something of a path leaves it out."""

@@ -401,6 +401,19 @@ def test_tabs_and_long_cells(tmp_path):
 # --- Parquet, and arrays
 
 
+def test_a_cell_full_of_quotation_marks_takes_the_memory_of_a_cell(notes, tmp_path):
+    text = 'said "yes" and ' * 200_000
+    cell = text.replace('"', '""')
+    path = csv_of(tmp_path, f'id,document,embedding\n1,"{cell}","[1,2]"\n2,"","[1,2]"\n')
+    tracemalloc.start()
+    try:
+        add_file(notes, path)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(cell)
+    finally:
+        tracemalloc.stop()
+    assert notes.get(ids=["1", "2"])["documents"] == [text, ""]
+
+
 def test_tables_of_others_are_read(tmp_path):
     table = pyarrow.table(
         {

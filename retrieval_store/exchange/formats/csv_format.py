@@ -208,7 +208,7 @@ def _told_apart(values: list[str], raw: str, delimiter: str) -> list[str | None]
     if '""' not in raw:
         return [one or None for one in values]
     end = re.escape(delimiter)
-    written = re.finditer(rf'("(?:[^"]|"")*"|[^{end}\r\n]*)(?:{end}|\r?\n|\Z)', raw)
+    written = re.finditer(rf'("(?:[^"]++|"")*+"|[^{end}\r\n]*+)(?:{end}|\r?\n|\Z)', raw)
     return [v or ("" if cell[1] else None) for v, cell in zip(values, written, strict=False)]
 
 

@@ -1,0 +1,219 @@
+"""Patterns as Git reads them in .gitignore files, by the rules of its manual (`man gitignore`) and
+of its matching of wildcards (wildmatch.c): of bytes, and of each path alone, since what is below a
+folder that is left out isn't looked at. (pathspec's patterns fit what is below, too; it reads some
+lines otherwise, and google-re2, which it takes where it is there, can't hold two thousand.)
+
+A pattern becomes a regular expression in which nothing is tried twice: what stands between two
+stars matches where it does first, and is kept (`(?>…)`), so that no pattern takes long.
+"""
+
+import os
+import re
+import string
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from retrieval_store.base.dataclasses import dataclass
+
+_NAMED = {
+    "alnum": string.ascii_letters + string.digits,
+    "alpha": string.ascii_letters,
+    "blank": " \t",
+    "cntrl": "".join(map(chr, [*range(32), 127])),
+    "digit": string.digits,
+    "graph": string.ascii_letters + string.digits + string.punctuation,
+    "lower": string.ascii_lowercase,
+    "print": string.ascii_letters + string.digits + string.punctuation + " ",
+    "punct": string.punctuation,
+    "space": " \t\n\r",
+    "upper": string.ascii_uppercase,
+    "xdigit": string.hexdigits,
+}
+_SETS = {name.encode(): frozenset(chars.encode()) for name, chars in _NAMED.items()}
+_OF_FOLDER = b"\0"
+_NO_NAME = frozenset(b"/\0")
+_ANY = b"[^/\0]"
+_LITERAL = re.compile(rb"[^*?[\\]*")
+_WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # that no backslash keeps
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What one line says. regex: of a name, or of a path, which for a folder ends with a zero byte;
+    takes_back: whether the line begins with "!"."""
+
+    regex: bytes
+    of_names: bool
+    takes_back: bool
+
+
+class GitPatterns:
+    """The patterns of some lines, of which the last counts that fits; ValueError for a line that
+    can't fit anything."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        rules = [rule for line in lines if (rule := _rule(line)) is not None]
+        self._names = _Rules([(i, one) for i, one in enumerate(rules) if one.of_names])
+        self._paths = _Rules([(i, one) for i, one in enumerate(rules) if not one.of_names])
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def of(cls, lines: tuple[str, ...]) -> "GitPatterns":
+        """Those of these lines, of which a program uses a few."""
+        return cls(map(os.fsencode, lines))
+
+    @classmethod
+    def of_file(cls, content: bytes) -> "GitPatterns":
+        """Those of a .gitignore file, in which a line that can't fit anything is passed over."""
+        lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        return cls(line for one in lines if is_pattern(line := one.removesuffix(b"\r")))
+
+    def say(self, path: str) -> bool | None:
+        """Whether a path is named, a folder's with "/" at its end; False where it is taken back,
+        None where no pattern fits it."""
+        raw = os.fsencode(path)
+        raw = raw[:-1] + _OF_FOLDER if raw.endswith(b"/") else raw
+        name = raw[raw.rfind(b"/") + 1 :]
+        place, said = max(self._names.last(name), self._paths.last(raw))
+        return None if place < 0 else said
+
+
+class _Rules:
+    """Rules with their places, of which the last is found that fits."""
+
+    def __init__(self, rules: list[tuple[int, _Rule]]) -> None:
+        self._said = [(place, not rule.takes_back) for place, rule in reversed(rules)]
+        each = b"|".join(b"%s()" % rule.regex for _, rule in reversed(rules))
+        self._regex = re.compile(each, re.DOTALL) if rules else None
+
+    def last(self, text: bytes) -> tuple[int, bool]:
+        """The place of the last rule that fits, and whether it names; -1 where there is none."""
+        found = self._regex and self._regex.fullmatch(text)
+        return self._said[found.lastindex - 1] if found and found.lastindex else (-1, False)
+
+
+def is_pattern(line: bytes) -> bool:
+    """Whether a line is one that can fit something, or says nothing."""
+    try:
+        _rule(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _rule(line: bytes) -> _Rule | None:
+    """What a line says; None for one that is blank or a comment."""
+    kept = _WITHOUT_SPACES.fullmatch(line)
+    text = kept[1] if kept else b""
+    if not text or text.startswith(b"#"):
+        return None
+    pattern = text.removeprefix(b"!")
+    of_folders = pattern.endswith(b"/")
+    pattern = pattern[:-1] if of_folders else pattern
+    of_names = b"/" not in pattern
+    pattern = pattern.removeprefix(b"/")
+    if not pattern:
+        raise ValueError("nothing is named")
+    regex = _regex(list(_tokens(pattern))) + _OF_FOLDER + (b"" if of_folders else b"?")
+    return _Rule(regex, of_names, text.startswith(b"!"))
+
+
+# What patterns are made of are regular expressions, of a byte each but for these. The first three
+# stand for what fits as little as it can.
+_STAR, _FOLDERS, _ANYTHING = b"*", b"**/", b"**\\/"
+_REST = b".*"
+
+
+def _tokens(pattern: bytes) -> Iterator[bytes]:
+    i = 0
+    while i < len(pattern):
+        one = pattern[i : i + 1]
+        if one == b"*":
+            end = i
+            while pattern[end : end + 1] == b"*":
+                end += 1
+            yield (token := _of_stars(pattern, i, end))
+            i = end + (token == _FOLDERS)
+        elif one == b"[":
+            chars, i = _set_at(pattern, i + 1)
+            yield b"[%s]" % b"".join(b"\\x%02x" % c for c in sorted(chars)) if chars else b"(?!)"
+        else:
+            i += one == b"\\"
+            if i == len(pattern):
+                raise ValueError("a backslash ends it")
+            yield _ANY if one == b"?" else re.escape(pattern[i : i + 1])
+            i += 1
+
+
+def _of_stars(pattern: bytes, start: int, end: int) -> bytes:
+    """What stars mean: several count for folders where they are the whole of a part of the path, or
+    the first wildcard, since Git looks at what is before that on its own."""
+    before = pattern[:start]
+    begins_part = before[-1:] in (b"", b"/")
+    if end - start == 1 or not (begins_part or _LITERAL.fullmatch(before)):
+        return _STAR
+    if end == len(pattern):
+        return _REST
+    if pattern.startswith(b"/", end):
+        return _FOLDERS
+    return _ANYTHING if pattern.startswith(b"\\/", end) else _STAR
+
+
+def _set_at(pattern: bytes, i: int) -> tuple[frozenset[int], int]:
+    """The bytes that fit what stands between brackets from here, and where it ends."""
+    negated = pattern[i : i + 1] in (b"!", b"^")
+    i += negated
+    start, chars, before = i, set[int](), None
+    while i == start or pattern[i : i + 1] != b"]":
+        named = re.compile(rb"\[:([^\]]*):\]").match(pattern, i)
+        is_range = pattern[i : i + 1] == b"-" and before is not None
+        if named:
+            if named[1] not in _SETS:
+                raise ValueError("a class that there isn't")
+            chars |= _SETS[named[1]]
+            before, i = None, named.end()
+        elif is_range and pattern[i + 1 : i + 2] not in (b"", b"]"):
+            last, i = _byte_at(pattern, i + 1)
+            chars.update(range(before or 0, last + 1))
+            before = None
+        else:
+            before, i = _byte_at(pattern, i)
+            chars.add(before)
+    fits = frozenset(range(256)) - chars if negated else frozenset(chars)
+    return fits - _NO_NAME, i + 1
+
+
+def _byte_at(pattern: bytes, i: int) -> tuple[int, int]:
+    i += pattern.startswith(b"\\", i)
+    if i >= len(pattern):
+        raise ValueError("a bracket isn't closed")
+    return pattern[i], i + 1
+
+
+def _regex(tokens: list[bytes]) -> bytes:
+    """Parts that each begin with what stands for folders, all but the last kept once they fit."""
+    begins = {_FOLDERS: b"(?:[^/]*+/)*?", _ANYTHING: b".*?"}
+    *parts, last = [
+        begins.get(begin, b"") + _part(some) for begin, some in _divided(tokens, frozenset(begins))
+    ]
+    return b"".join(b"(?>%s)" % one for one in parts) + last
+
+
+def _part(tokens: list[bytes]) -> bytes:
+    """The same of stars, which stay within a name."""
+    (_, first), *others = _divided(tokens, frozenset([_STAR]))
+    texts = [b"".join(some) for _, some in others]
+    kept = [b"(?>%s*?%s)" % (_ANY, one) for one in texts[:-1]]
+    return b"".join([*first, *kept, *(_ANY + b"*" + one for one in texts[-1:])])
+
+
+def _divided(tokens: list[bytes], by: frozenset[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Tokens in lists, each with the one of these that is before it."""
+    before, some = b"", list[bytes]()
+    for one in tokens:
+        if one in by:
+            yield before, some
+            before, some = one, []
+        else:
+            some.append(one)
+    yield before, some

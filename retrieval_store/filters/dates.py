@@ -11,6 +11,8 @@ _ZONE = r"\s*(?:([Zz]|UTC|utc)|([-+\u2212])(\d\d)(?:[: ]*(\d\d))?)\s*"
 # Days, or times at the place where they were written, or anywhere. These come with seconds.
 _TIME = rf"{_DAY}(?:T?{_CLOCK}(?:{_SECOND})?)?|{_DAY}[Tt]?{_CLOCK}{_SECOND}{_ZONE}"
 _FOUR_DIGITS = r"\s*\d{4}-"
+_CLOCK_USUAL = r"(?:[01]\d|2[0-3]):[0-5]\d"
+_USUAL = rf"\d{{4}}-\d\d-\d\d(?:T{_CLOCK_USUAL}:\d\d(?:\.\d{{6}})?(?:Z|[+-]{_CLOCK_USUAL})?)?"
 SECOND = 1_000_000
 MAX_YEARS = 262_142
 _MONTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -45,6 +47,11 @@ def micros_in(text: str) -> int | None:
 def time_in(text: str) -> int | None:
     """The same, of years that are written with four digits: "10-1-01" is a version, or a code, and
     no day of the year 10."""
+    if _compile(_USUAL).fullmatch(text):  # which Python reads alike, in a tenth of the time
+        try:
+            return micros_of(datetime.fromisoformat(text))
+        except ValueError:  # of a day that there isn't, or a leap second
+            pass
     return micros_in(text) if _compile(_FOUR_DIGITS).match(text) else None
 
 

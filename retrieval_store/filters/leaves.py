@@ -126,6 +126,9 @@ class KeptValues(Protocol):
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowSet:
         """The rows of the strings that fulfil something, which is asked of all at once."""
 
+    def texts_between(self, bounds: Any) -> RowSet:
+        """The rows of strings in the bounds of a `TextRange`."""
+
 
 class KeptPlaces(Protocol):
     """Rows by place."""

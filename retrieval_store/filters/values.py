@@ -9,10 +9,13 @@ Qdrant front, which distinguishes types; and nodes with a path, whose class fixe
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, ClassVar, final
 
-from retrieval_store.base.arrays import plain_scalar
+import numpy as np
+
+from retrieval_store.base.arrays import Bools, Ints, plain_scalar
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import InvalidFilterError
@@ -313,7 +316,7 @@ class TextMatches(ValueLeaf, TextLeaf):
 
 @final
 @dataclass(frozen=True, slots=True)
-class TextRange(ValueLeaf, TextLeaf):
+class TextRange(ValueLeaf):
     """Points with a string at `path` in the bounds: after `gt`, from `gte` on, before `lt`, up to
     `lte`; None leaves a side unbounded. If a bound and a string are both times (see `dates`) they
     compare as times, else by code points; with `times` only strings that are times match."""
@@ -341,23 +344,76 @@ class TextRange(ValueLeaf, TextLeaf):
                     f"the range of times on {self.path!r} has {name}={bound!r}, which is no time"
                 )
 
-    def among(self, texts: Sequence[str]) -> list[bool]:
+    def sides(self) -> Iterator[tuple[Callable[[Any, Any], Any], str, int | None]]:
+        """For each side that isn't open how to compare with the bound, the bound, and which time it
+        is."""
         from retrieval_store.filters.dates import time_in
 
-        sides = [(getattr(self, name), compare) for name, compare in _SIDES]
-        bounds = [(text, time_in(text), compare) for text, compare in sides if text is not None]
-        return [
-            all(
-                compare(time, at)
-                if time is not None and at is not None
-                else not self.times and compare(text, bound)
-                for bound, at, compare in bounds
-            )
-            for text, time in zip(texts, map(time_in, texts), strict=True)
-        ]
+        for name, compare in _SIDES:
+            bound = getattr(self, name)
+            if bound is not None:
+                yield compare, bound, time_in(bound)
+
+    def holds(self, value: Any) -> bool:
+        from retrieval_store.filters.dates import time_in
+
+        if not isinstance(value, str):
+            return False
+        time = time_in(value)
+        return all(
+            compare(value, bound) and not self.times
+            if time is None or at is None
+            else compare(time, at)
+            for compare, bound, at in self.sides()
+        )
+
+    def found_in(self, kept: KeptValues) -> RowSet:
+        return kept.texts_between(self)
 
 
 _SIDES = (("gt", operator.gt), ("gte", operator.ge), ("lt", operator.lt), ("lte", operator.le))
+
+
+class TextOrder:
+    """Strings, among which ranges find theirs without a look at each: the place of each among all
+    of them in order, and which time it is. That is found out when it is asked for first."""
+
+    __slots__ = ("_made", "_texts")
+    BYTES_EACH = 24  # of memory, of a string
+
+    def __init__(self, texts: Collection[str]) -> None:
+        self._texts = texts
+        self._made: tuple[list[str], Ints, Ints] | None = None
+
+    def among(self, bounds: TextRange) -> Bools:
+        """(n,) bool: which of the strings are in the bounds."""
+        if self._made is None:
+            self._made = self._make()
+        ordered, places, times = self._made
+        found = np.ones(len(ordered), np.bool_)
+        for compare, bound, at in bounds.sides():
+            # No place is between the bound's two, of which the first is after what is less.
+            edge = bisect_left if compare in (operator.ge, operator.lt) else bisect_right
+            beside = compare(places, edge(ordered, bound) - (compare in (operator.gt, operator.le)))
+            if at is not None:
+                beside = np.where(
+                    times == _NO_TIME, beside & (not bounds.times), compare(times, at)
+                )
+            found &= beside
+        return found
+
+    def _make(self) -> tuple[list[str], Ints, Ints]:
+        from retrieval_store.filters.dates import time_in
+
+        texts = [*self._texts]
+        order = sorted(range(len(texts)), key=texts.__getitem__)
+        places = np.empty(len(texts), np.int64)
+        places[order] = np.arange(len(texts))
+        times = [_NO_TIME if (time := time_in(text)) is None else time for text in texts]
+        return [texts[i] for i in order], places, np.array(times, np.int64)
+
+
+_NO_TIME = -(2**63)
 
 
 @final

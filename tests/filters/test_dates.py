@@ -8,12 +8,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from retrieval_store.filters.dates import micros_in, micros_of
+from retrieval_store.filters.dates import micros_in, micros_of, time_in
+from retrieval_store.filters.values import TextOrder, TextRange
 from tests.qdrant.edge import Edge
 
 YEARS = ("2024", "1969", "0001", "99", "+2024", "-0005", "12024", "+12024", "1900")
-CLOCKS = ("10:00", "10:00:00", "1:2:3", "23:59:59.999999999", "23:59:60", "24:00:00", "10:60:00")
-ZONES = ("", "", "Z", "+02:00", "-0330", "+02", "+2", "-00:00", "+24:00", " +02:00", " UTC")
+CLOCKS = (
+    "10:00",
+    "10:00:00",
+    "10:00:00.123456",
+    "1:2:3",
+    "23:59:59.999999999",
+    "23:59:60",
+    "24:00:00",
+    "10:60:00",
+)
+ZONES = (
+    "",
+    "",
+    "Z",
+    "+02:00",
+    "-05:99",
+    "-0330",
+    "+02",
+    "+2",
+    "-00:00",
+    "+24:00",
+    " +02:00",
+    " UTC",
+)
 days = st.builds(
     "{}-{}-{}".format,
     st.sampled_from(YEARS),
@@ -55,3 +78,19 @@ def test_a_datetime_is_the_time_that_it_writes(time):
 @pytest.mark.parametrize("time", [datetime(2024, 5, 1, 10), date(2024, 5, 1)])
 def test_without_a_zone_it_is_utc(time):
     assert micros_of(time) == micros_in(f"{time.isoformat()}" + "Z" * isinstance(time, datetime))
+
+
+@given(strings)
+def test_a_year_of_four_digits_says_a_time_in_comparisons(text):
+    is_usual = text.lstrip(" ")[:5].rstrip("-").isdigit() and text.lstrip(" ")[4:5] == "-"
+    assert time_in(text) == (micros_in(text) if is_usual else None)
+
+
+sides = st.sampled_from(["gt", "gte", "lt", "lte"])
+
+
+@given(st.lists(strings, unique=True), st.dictionaries(sides, strings), st.booleans())
+def test_a_range_finds_among_many_what_holds_of_each(texts, bounds, times):
+    bounds = {side: text for side, text in bounds.items() if not times or time_in(text) is not None}
+    asked = TextRange(("k",), **bounds, times=times)
+    assert TextOrder(texts).among(asked).tolist() == [asked.holds(text) for text in texts]

@@ -50,6 +50,7 @@ from retrieval_store.filters.columns import (
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
 from retrieval_store.filters.nodes import Expression, Scalar, evaluate_expression
 from retrieval_store.filters.paths import Found, JsonPath, Step, found_in
+from retrieval_store.filters.values import TextOrder, TextRange
 from retrieval_store.indexes.native import Numbered, address
 
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
@@ -60,6 +61,7 @@ SPREAD = 2  # rows lie close together where they are at least one in so many
 MOST_CHANGED = 4_096  # rows since a column's lowest segment, for it to be asked row by row
 MOST_AMONG = 65_536  # the widest span of value numbers that is kept as bits
 NO_ROWS, NO_PLACES = np.empty(0, np.int32), np.empty(0, np.int64)
+MANY_RUNS = 64  # of strings' numbers, from which on their rows are listed
 COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
 
 
@@ -366,6 +368,10 @@ class Postings:
     false: int
     groups: RowGroups
     text_bytes: int = 0
+    order: TextOrder = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", TextOrder(self.texts.keys()))
 
     @property
     def nbytes(self) -> int:
@@ -436,10 +442,21 @@ class Postings:
             strings = np.array([self.texts[text] for text in some], np.int64)
         return np.sort(np.concatenate([sure, bools, numbers[:wanted], strings]))
 
-    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowsInRuns:
+    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
         """The rows of the strings that fulfil something, which is asked of all at once."""
-        chosen = compress(self.texts.values(), fulfil([*self.texts]))
-        return RowsInRuns(self.groups, runs_of([*chosen]))
+        return self._rows_of(np.array(fulfil([*self.texts]), np.bool_))
+
+    def texts_between(self, bounds: TextRange) -> "RowsInRuns | Rows":
+        """The rows of the strings in the bounds."""
+        return self._rows_of(self.order.among(bounds))
+
+    def _rows_of(self, chosen: Bools) -> "RowsInRuns | Rows":
+        """The rows of the strings that are chosen, by number."""
+        edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
+        if len(edges) <= 2 * MANY_RUNS:
+            return RowsInRuns(self.groups, [(a, b) for a, b in edges.reshape(-1, 2).tolist()])
+        sizes = np.diff(self.groups.offsets[: len(chosen) + 1])
+        return Rows(self.groups.rows[: sizes.sum()][np.repeat(chosen, sizes)].astype(np.int64))
 
 
 def build(rows: Ints, values: Sequence[Any]) -> Postings:
@@ -498,8 +515,9 @@ class PostingsBuilder:
 
 
 def bytes_of_texts(texts: dict[str, int]) -> int:
-    """The bytes of memory that numbered strings take."""
-    return sys.getsizeof(texts) + sum(map(sys.getsizeof, texts))
+    """The bytes of memory that numbered strings take, and their order."""
+    order = len(texts) * TextOrder.BYTES_EACH
+    return sys.getsizeof(texts) + sum(map(sys.getsizeof, texts)) + order
 
 
 def constant(rows: Ints, number: int) -> Postings:
@@ -602,9 +620,13 @@ class ValueSegment:
         """The rows of numbers inside the bounds."""
         return self.values.between(bounds)
 
-    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> RowsInRuns:
+    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
         """The rows of the strings that fulfil something, which is asked of all at once."""
         return self.values.texts_that(fulfil)
+
+    def texts_between(self, bounds: TextRange) -> "RowsInRuns | Rows":
+        """The rows of the strings in the bounds."""
+        return self.values.texts_between(bounds)
 
 
 @dataclass(frozen=True, slots=True)

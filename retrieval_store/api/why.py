@@ -18,7 +18,7 @@ from retrieval_store.errors import InvalidFilterError, RetrievalStoreError
 from retrieval_store.filters.leaves import ValueLeaf
 from retrieval_store.filters.nodes import And, AtLeast, Expression, HasId, Not, Or, Scalar
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextLeaf
+from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextLeaf, TextRange
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.protocols import PointsBackend
 from retrieval_store.query.query import Bm25, Query, QueryStep, leaves_of
@@ -206,7 +206,7 @@ def _kinds_for(leaf: ValueLeaf) -> frozenset[str]:
             return frozenset(f"{_kind_of(value)} in lists" for value in values)
         case Range():
             return frozenset(("numbers",))
-        case TextLeaf():
+        case TextLeaf() | TextRange():
             return frozenset(("strings",))
     return frozenset((ANY,))
 

@@ -5,12 +5,12 @@ gives its lines; `check` looks at a file, `add_file` and `add_folder` add what i
 folder, and `sync_folder` keeps a collection in step with a folder.
 
 A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
-checks the whole file, and then adds it; `folders` finds and reads the files of a folder; `sync`
-compares it with a collection, and gets the passages around one; `reports` are the results of all
-that. The room `formats` reads and writes files, the room `imports` reads the stores of other
-programs. It may use what users may: Client, Collection, errors and, for stores of qdrant-client,
-`qdrant`; and the checks of arguments of `api`, `readers`, `loaders`, `embeddings`, `plugins` and
-`base`. Nothing that it uses knows of it.
+checks the whole file, and then adds it; `folders` finds and reads the files of a folder,
+`gitignore` says which of them patterns name; `sync` compares it with a collection, and gets the
+passages around one; `reports` are the results of all that. The room `formats` reads and writes
+files, the room `imports` reads the stores of other programs. It may use what users may: Client,
+Collection, errors and, for stores of qdrant-client, `qdrant`; and the checks of arguments of `api`,
+`readers`, `loaders`, `embeddings`, `plugins` and `base`. Nothing that it uses knows of it.
 """
 
 from retrieval_store.exchange.add import add_file, check

@@ -144,6 +144,7 @@ POINTS = Format(
 )
 MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
+_MOST = 2**62  # of what is counted, to which more can be added
 MAX_ID = 2**64 - 1
 DIGITS = len(str(MAX_ID))
 
@@ -161,9 +162,10 @@ class CollectionHead:
 
 def read_head(connection: apsw.Connection) -> CollectionHead:
     """The head in the transaction of `connection`; a first read starts its snapshot."""
-    ((seq, next_pk, generation, log_floor, dropped),) = select(
-        connection, "SELECT seq, next_pk, generation, log_floor, dropped FROM head"
-    )
+    (head,) = select(connection, "SELECT seq, next_pk, generation, log_floor, dropped FROM head")
+    if not all(type(number) is int and number <= _MOST for number in head):
+        raise ContradictionError(f"{head!r} is no head of a collection")
+    seq, next_pk, generation, log_floor, dropped = head
     return CollectionHead(seq, next_pk, generation, log_floor, bool(dropped))
 
 

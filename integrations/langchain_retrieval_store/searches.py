@@ -105,17 +105,19 @@ def parse_search(
     how = with_search_params(how, given.get("search_params"))
     if "group_by" in how:
         how["group_by"] = _groups(layout, how["group_by"])
-    if asked == "hybrid":
-        both = Hybrid(fusion, alpha, given.get("depth"))
-    else:
+    said: SearchMode | Hybrid = mode
+    if asked != "hybrid":
         _refuse_outside_of_hybrid(given, asked)
+    else:
+        both = Hybrid(fusion, alpha, given.get("depth"))  # which refuses what can't be
+        said = both if mode == "hybrid" else mode
     return Ask(
         layout.where(filter),
         given.get("where_document") or None,
         mode,
         fusion,
         None if threshold is None else fraction(threshold, "score_threshold"),
-        gather_arguments({"mode": both if mode == "hybrid" else mode, **how}),
+        gather_arguments({"mode": said, **how}),
     )
 
 

@@ -518,7 +518,6 @@ class RetrievalStore(Searches, VectorStore):
 
     def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
         if batch.texts:
-            refuse_blank(batch.ids, batch.texts, [] if vectors is None else vectors)
             self.collection.upsert(
                 *self._records(batch, vectors), replace=True, **self._also(batch)
             )
@@ -533,7 +532,9 @@ class RetrievalStore(Searches, VectorStore):
         self.collection.update(*self._records(batch, vectors), **self._also(batch))
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
-        """Ids, embeddings, metadatas and documents."""
+        """Ids, embeddings, metadatas and documents, checked."""
+        if vectors is not None:
+            refuse_blank(batch.ids, batch.texts, vectors)
         pairs = zip(batch.texts, batch.metadatas, strict=True)
         return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.texts
 

@@ -11,7 +11,7 @@ process for each model.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeAlias
@@ -22,7 +22,7 @@ from retrieval_store.base.arrays import Ints, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import quote
+from retrieval_store.base.validation import is_blank, quote
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
 
 _SEARCH = "Given a web search query, retrieve relevant passages that answer the query"
@@ -75,6 +75,20 @@ def require_strings(input: Sequence[Any], model: str) -> None:
             raise InvalidTypeError(
                 f"input[{i}] is of type {type(text).__name__}; {model} embeds only str"
             )
+
+
+def blank_of_zeros(inputs: Sequence[Any], vectors: Iterable[Any]) -> int | None:
+    """The place of the first text with nothing in it of which a function made zeros, which are as
+    near to any query as to any other; None where there is none."""
+    pairs = enumerate(zip(inputs, vectors, strict=False))
+    return next(
+        (
+            place
+            for place, (text, vector) in pairs
+            if isinstance(text, str) and is_blank(text) and not np.any(vector)
+        ),
+        None,
+    )
 
 
 def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:

@@ -11,6 +11,7 @@ import os
 import re
 import string
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 
 from retrieval_store.base.dataclasses import dataclass
@@ -33,6 +34,7 @@ _SETS = {name.encode(): frozenset(chars.encode()) for name, chars in _NAMED.item
 _OF_FOLDER = b"\0"
 _NO_NAME = frozenset(b"/\0")
 _ANY = b"[^/\0]"
+_NAMED_SET = re.compile(rb"\[:([^\]]*):\]")
 _LITERAL = re.compile(rb"[^*?[\\]*")
 _WITHOUT_SPACES = re.compile(rb"((?:\\.?|[^\\])*?) *", re.DOTALL)  # that no backslash keeps
 
@@ -48,11 +50,15 @@ class _Rule:
 
 
 class GitPatterns:
-    """The patterns of some lines, of which the last counts that fits; ValueError for a line that
-    can't fit anything."""
+    """The patterns of some lines, of which the last counts that fits. A line that can't fit
+    anything is passed over, as Git does."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
-        rules = [rule for line in lines if (rule := _rule(line)) is not None]
+        rules: list[_Rule] = []
+        for line in lines:
+            with suppress(ValueError):
+                if (rule := _rule(line)) is not None:
+                    rules.append(rule)
         self._names = _Rules([(i, one) for i, one in enumerate(rules) if one.of_names])
         self._paths = _Rules([(i, one) for i, one in enumerate(rules) if not one.of_names])
 
@@ -64,9 +70,9 @@ class GitPatterns:
 
     @classmethod
     def of_file(cls, content: bytes) -> "GitPatterns":
-        """Those of a .gitignore file, in which a line that can't fit anything is passed over."""
+        """Those of a .gitignore file."""
         lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-        return cls(line for one in lines if is_pattern(line := one.removesuffix(b"\r")))
+        return cls(line.removesuffix(b"\r") for line in lines)
 
     def say(self, path: str) -> bool | None:
         """Whether a path is named, a folder's with "/" at its end; False where it is taken back,
@@ -102,7 +108,8 @@ def is_pattern(line: bytes) -> bool:
 
 
 def _rule(line: bytes) -> _Rule | None:
-    """What a line says; None for one that is blank or a comment."""
+    """What a line says; None for one that is blank or a comment, ValueError for one that can't fit
+    anything."""
     kept = _WITHOUT_SPACES.fullmatch(line)
     text = kept[1] if kept else b""
     if not text or text.startswith(b"#"):
@@ -165,7 +172,7 @@ def _set_at(pattern: bytes, i: int) -> tuple[frozenset[int], int]:
     i += negated
     start, chars, before = i, set[int](), None
     while i == start or pattern[i : i + 1] != b"]":
-        named = re.compile(rb"\[:([^\]]*):\]").match(pattern, i)
+        named = _NAMED_SET.match(pattern, i)
         is_range = pattern[i : i + 1] == b"-" and before is not None
         if named:
             if named[1] not in _SETS:

@@ -392,9 +392,10 @@ class TextOrder:
         ordered, places, times = self._made
         found = np.ones(len(ordered), np.bool_)
         for compare, bound, at in bounds.sides():
-            # No place is between the bound's two, of which the first is after what is less.
-            edge = bisect_left if compare in (operator.ge, operator.lt) else bisect_right
-            beside = compare(places, edge(ordered, bound) - (compare in (operator.gt, operator.le)))
+            bisect = bisect_left if compare in (operator.ge, operator.lt) else bisect_right
+            first = bisect(ordered, bound)  # the place of the first that is on the upper side
+            is_above = compare in (operator.gt, operator.ge)
+            beside = places >= first if is_above else places < first
             if at is not None:
                 beside = np.where(
                     times == _NO_TIME, beside & (not bounds.times), compare(times, at)

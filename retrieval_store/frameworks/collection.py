@@ -23,7 +23,8 @@ from retrieval_store.api.configuration import PARTS
 from retrieval_store.api.embedding_functions import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import is_blank, quote
+from retrieval_store.base.validation import quote
+from retrieval_store.embeddings._common import blank_of_zeros
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -396,15 +397,14 @@ def embed_inputs(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
     return vectors
 
 
-def refuse_blank(ids: Sequence[Any], texts: Sequence[str], vectors: Sequence[Any]) -> None:
-    """Raise InvalidArgumentError for a text with nothing in it of which an embedding made zeros,
-    which are as near to any query as to any other."""
-    for point_id, text, vector in zip(ids, texts, vectors, strict=False):
-        if is_blank(text) and not np.any(vector):
-            raise InvalidArgumentError(
-                f"the text of id {point_id!r} is {quote(text)}, with nothing in it to embed: leave "
-                "it out"
-            )
+def refuse_blank(ids: Sequence[Any], texts: Sequence[str], vectors: Iterable[Any]) -> None:
+    """Raise InvalidArgumentError for a text with nothing in it of which an embedding made zeros."""
+    place = blank_of_zeros(texts, vectors)
+    if place is not None:
+        raise InvalidArgumentError(
+            f"the text of id {ids[place]!r} is {quote(texts[place])}, with nothing in it to embed: "
+            "leave it out"
+        )
 
 
 def query_embedded(function: Any, text: str) -> list[float]:

@@ -19,8 +19,9 @@ from qdrant_client.embed.type_inspector import Inspector
 
 from retrieval_store import plugins
 from retrieval_store.base.system import needing
-from retrieval_store.base.validation import is_blank, quote
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import QueryEmbedding
+from retrieval_store.embeddings._common import blank_of_zeros
 from retrieval_store.qdrant.errors import bad_request, wrong
 from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 
@@ -144,9 +145,9 @@ def vectors_by(name: str, inputs: Sequence[Any], options: dict[str, Any], is_que
     if is_query and isinstance(function, QueryEmbedding):
         return np.asarray(function.embed_query(inputs)).tolist()
     vectors = np.asarray(function(inputs))
-    for text, vector in zip(inputs, vectors, strict=False):
-        if isinstance(text, str) and is_blank(text) and not np.any(vector):
-            raise wrong(f"Wrong input: the text {text!r} has nothing in it to embed")
+    place = blank_of_zeros(inputs, vectors)
+    if place is not None:
+        raise wrong(f"Wrong input: the text {inputs[place]!r} has nothing in it to embed")
     return vectors.tolist()
 
 

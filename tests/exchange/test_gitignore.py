@@ -14,23 +14,8 @@ from retrieval_store.exchange.folders import FolderRules, found_in
 from retrieval_store.exchange.gitignore import GitPatterns
 
 NAMES = [
-    "a",
-    "b",
-    "ab",
-    "ba",
-    "abc",
-    "A",
-    "1",
-    "a b",
-    "a]",
-    "[a",
-    "a-b",
-    "é",
-    "é.a",
-    "!a",
-    "#a",
-    "**",
-]
+    "a", "b", "ab", "ba", "abc", "A", "1", "a b", "a]", "[a", "a-b", "é", "é.a", "!a", "#a", "**",
+]  # fmt: skip
 FOLDERS = ["", "a/", "b/", "a/b/", "a/b/a/", "b/a/a/", "a b/"]
 PIECES = [
     "a", "b", "A", "1", "é", " ", "*", "**", "/**", "**/", "/", "?", "!", "#", "\\", "[", "]", "-", "^",

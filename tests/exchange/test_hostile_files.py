@@ -398,9 +398,6 @@ def test_tabs_and_long_cells(tmp_path):
         assert books.get()["documents"] == [text]
 
 
-# --- Parquet, and arrays
-
-
 def test_a_cell_full_of_quotation_marks_takes_the_memory_of_a_cell(notes, tmp_path):
     text = 'said "yes" and ' * 200_000
     cell = text.replace('"', '""')
@@ -412,6 +409,9 @@ def test_a_cell_full_of_quotation_marks_takes_the_memory_of_a_cell(notes, tmp_pa
     finally:
         tracemalloc.stop()
     assert notes.get(ids=["1", "2"])["documents"] == [text, ""]
+
+
+# --- Parquet, and arrays
 
 
 def test_tables_of_others_are_read(tmp_path):

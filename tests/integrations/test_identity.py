@@ -148,6 +148,9 @@ async def test_a_text_with_nothing_in_it_is_no_hit_of_everything(tmp_path):
                 await done if write == store.aadd_texts else None
         assert store.get_by_ids(["1", "2"]) == []
         store.add_texts(["a zebra"], ids=["1"])
+        with pytest.raises(InvalidArgumentError, match="the text of id '1' is '' .*nothing in it"):
+            store.update_document("1", Document(""))
+        assert store.get_by_ids(["1"])[0].page_content == "a zebra"
     with RetrievalStore(Flat(), path=tmp_path / "flat") as store:
         store.add_texts([""], ids=["2"])  # of which the embedding makes something
         assert [one.id for one in store.similarity_search("x")] == ["2"]

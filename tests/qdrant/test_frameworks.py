@@ -17,6 +17,7 @@ from llama_index.core.vector_stores import (
 )
 from llama_index.core.vector_stores.types import VectorStoreQueryMode
 from llama_index.vector_stores.qdrant import QdrantVectorStore as LlamaQdrant
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, models
@@ -226,3 +227,13 @@ def test_the_first_steps_of_a_program_run_by_changing_one_import():
             limit=2,
         )
         assert found.points[0].payload["kind"] == "food"
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u00ad"])
+def test_a_text_with_nothing_in_it_of_which_a_model_makes_zeros_is_no_point(text):
+    with QdrantClient(":memory:") as client:
+        client.create_collection("docs", models.VectorParams(size=256, distance="Cosine"))
+        texts = [models.Document(text=one, model="wordllama") for one in ("a zebra", "")]
+        with pytest.raises(UnexpectedResponse, match="has nothing in it to embed"):
+            client.upsert("docs", models.Batch(ids=[1, 2], vectors=texts))
+        assert client.count("docs").count == 0

@@ -67,7 +67,7 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.indexes import CLUSTERS, EXACT
+from retrieval_store.indexes import CODES, EXACT
 from retrieval_store.query.types import (
     CollectionRecord,
     FileReport,
@@ -241,7 +241,7 @@ class Client:
         """A new collection; raises AlreadyExistsError for a name that is taken.
 
         configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
-        "max_neighbors", "ef_search"}, "index": "clusters" | "hnsw" | "exact" | a plugin's {"name",
+        "max_neighbors", "ef_search"}, "index": "codes" | "hnsw" | "exact" | a plugin's {"name",
         "settings"}, "recall": the share of the nearest that is enough, "text": {"language",
         "stemming", "stopwords"}, "vectors": {"datatype": "float32" | "float16"}, "sparse": {"idf":
         False | True}}; on a cluster also "qdrant": {"shard_number", "replication_factor",
@@ -639,7 +639,7 @@ def _analyzer_of(record: CollectionRecord) -> "Analyzer":
 
 
 def _refuse_bad_index(space: NewSpace) -> None:
-    if index_name(space) not in (EXACT, CLUSTERS):
+    if index_name(space) not in (EXACT, CODES):
         from retrieval_store import plugins
 
         plugins.check_index(index_name(space), space.metric, index_settings(space))

@@ -73,7 +73,7 @@ from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFo
 from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, Where, all_of
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.query.query import BestOfEach, Query
-from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, uses_clusters
+from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, uses_codes
 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.search import SearchResult
@@ -536,8 +536,8 @@ class Collection:
         ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
         or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
         Scores are always there, descending. exact: the very nearest, whatever the collection's
-        settings; recall: the share of the nearest that is enough, which large collections find
-        faster by their clusters; ef: how many candidates an index looks at, instead of its setting.
+        settings; recall: the share of the nearest that is enough, which is found faster by one
+        bit a number first; ef: how many candidates an index looks at, instead of its setting.
         Filters hold exactly anyway.
 
         like, unlike: ids of points, instead of queries: one query by the average of the vectors of
@@ -641,9 +641,9 @@ class Collection:
         given = bound(Collection._question, query, named)
         request = self._question(**given)
         spaces = spaces_of(all_settings(self._record()))
-        clustered = not self._backend.on_cluster and uses_clusters(spaces[SPACE])
+        coded = not self._backend.on_cluster and uses_codes(spaces[SPACE])
         question, words = request.question, self._analyzer
-        case = case_of(given, question, words, records, containing, same, clustered)
+        case = case_of(given, question, words, records, containing, same, coded)
         if case.same is not None:
             self._found_nothing(None, 0, ("same", case.same))
         reasons = reasons_of(self._points(), case)

@@ -16,7 +16,7 @@ from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, checked_object, fraction, quote, whole_number
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
-from retrieval_store.indexes import CLUSTERS, EXACT, HNSW, HNSW_DEFAULTS
+from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.query.types import CollectionRecord, NewSpace
 
@@ -83,7 +83,7 @@ class Configuration(TypedDict, total=False):
 DEFAULTS: Payload = {"space": "l2", **HNSW_DEFAULTS}
 SEARCH_TIME = ("ef_search", "text", "recall")
 LIMITS = {"max_neighbors": (2, 1024), "ef_construction": (1, 100_000), "ef_search": (1, 1_000_000)}
-DEFAULT_INDEX: Payload = {"name": CLUSTERS, "settings": {}}
+DEFAULT_INDEX: Payload = {"name": CODES, "settings": {}}
 INDEX_BEFORE: Payload = {"name": HNSW, "settings": {}}  # of collections that name none
 TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
 VECTOR_DEFAULTS: Payload = {"datatype": "float32"}
@@ -174,9 +174,10 @@ def stored_settings(record: CollectionRecord) -> Payload:
 def all_settings(record: CollectionRecord) -> Payload:
     """The settings of a collection in the form of `given_settings`."""
     stored: dict[str, Any] = stored_settings(record)
+    index = stored.get("index", INDEX_BEFORE)
     return {
         **stored["hnsw"],
-        "index": stored.get("index", INDEX_BEFORE),
+        "index": {**index, "name": _today(index["name"])},
         "text": stored.get("text", TEXT_DEFAULTS),
         "vectors": stored.get("vectors", VECTOR_DEFAULTS),
         "sparse": stored.get("sparse"),
@@ -192,10 +193,10 @@ def with_given(settings: Payload, config: Payload) -> Payload:
     for part in ("text", "vectors"):
         merged[part] = {**_part(settings, part), **_part(config, part)}
     analyzer_of(merged)  # refuses what doesn't go together
-    if merged["recall"] is not None and merged["index"]["name"] not in (CLUSTERS, HNSW):
+    if merged["recall"] is not None and merged["index"]["name"] not in (CODES, HNSW):
         raise InvalidArgumentError(
             f"configuration has recall {merged['recall']!r} beside index "
-            f"{merged['index']['name']!r}, expected {CLUSTERS!r} or {HNSW!r}"
+            f"{merged['index']['name']!r}, expected {CODES!r} or {HNSW!r}"
         )
     return merged
 
@@ -224,14 +225,19 @@ def to_store(settings: Payload) -> Payload:
 def index_of(settings: Payload) -> Payload:
     """The name and settings of the index of a collection with all these settings."""
     index: Payload = settings["index"]  # type: ignore[assignment]
-    if index["name"] not in (HNSW, CLUSTERS):
+    if index["name"] not in (HNSW, CODES):
         return index
     own: Payload = {name: settings[name] for name in HNSW_DEFAULTS}
-    if index["name"] == CLUSTERS:
+    if index["name"] == CODES:
         own = {"ef_search": settings["ef_search"]}
     if settings["recall"] is not None:
         own["recall"] = settings["recall"]
     return {"name": index["name"], "settings": own}
+
+
+def _today(name: str) -> str:
+    """The name of an index as it is today."""
+    return CODES if name == CODES_BEFORE else name
 
 
 def _is_index(index: Any) -> bool:
@@ -426,16 +432,16 @@ def _checked_index(value: Any) -> Payload:
     name = given.get("name")
     if not isinstance(name, str):
         raise InvalidArgumentError(
-            f"configuration['index']['name'] is {quote(name)}, expected {CLUSTERS!r}, {HNSW!r}, "
+            f"configuration['index']['name'] is {quote(name)}, expected {CODES!r}, {HNSW!r}, "
             f"{EXACT!r} or the name of a plugin"
         )
     settings = checked_object(_or_empty(given, "settings"), "configuration['index']['settings']")
-    if settings and name in (HNSW, EXACT, CLUSTERS):
+    if settings and _today(name) in (HNSW, EXACT, CODES):
         hint = {HNSW: "give them under 'hnsw'", EXACT: "the exact search has none"}.get(
             name, "configuration['recall'] says how many of the nearest to find"
         )
         raise InvalidArgumentError(f"configuration['index'] has settings for {name!r}; {hint}")
-    return {"name": name, "settings": settings}
+    return {"name": _today(name), "settings": settings}
 
 
 def _or_empty(given: Mapping[str, Any], name: str) -> Any:

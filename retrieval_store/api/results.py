@@ -78,22 +78,46 @@ class Plan(TypedDict):
     costs: dict[str, float]
 
 
-class RecallOfShare(TypedDict):
-    """Which share of the ten nearest was found under filters that let through this share of all
-    points."""
+class RecallOfKind(TypedDict):
+    """What searches found of the nearest `k` for one kind of questions under one filter, on average
+    (recall) and at worst (least)."""
 
-    matching: float
+    kind: str
+    filter: str
+    k: int
     recall: float
+    least: float
+
+
+class LookedAt(TypedDict):
+    """Of how many vectors a search looked at the signs, of how many of these at four bits a
+    number (codes), and of how many at the vectors themselves (distances); 0 for several queries."""
+
+    signs: int
+    codes: int
+    distances: int
 
 
 class MeasuredRecall(TypedDict):
-    """What searches of clusters are to find: the share of the nearest, and what was found when it
-    was last measured, by so many of the vectors themselves, at that second of the epoch."""
+    """What searches that look at signs first are to find: the share of the nearest; how many
+    standard errors they allow for, None where nothing is left out without a proof; and what was
+    found when it was last measured, the worst kind of questions first, by so many questions among
+    so many vectors, at that second of the epoch."""
 
     target: float
-    measured: list[RecallOfShare]
+    errors: float | None
+    measured: list[RecallOfKind]
     questions: int | None
+    vectors: int | None
     at: float | None
+
+
+class RecallOfQuery(MeasuredRecall):
+    """The same for one query: what it looked at, and an estimate of the share of the nearest that
+    it has found, by a search that allows for one error more."""
+
+    looked: LookedAt
+    estimate: float | None
 
 
 class _ToldByClusters(TypedDict, total=False):
@@ -116,7 +140,7 @@ class Explanation(_ToldByClusters):
     plans: list[Plan]
     remarks: list[str]
     steps: dict[str, float]
-    recall: NotRequired["MeasuredRecall"]
+    recall: NotRequired["RecallOfQuery"]
     reranked: NotRequired[list[list[Moved]]]
 
 

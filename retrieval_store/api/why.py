@@ -63,11 +63,11 @@ def case_of(
     records: Any,
     containing: Any,
     same: Any,
-    has_clusters: bool,
+    has_codes: bool,
 ) -> WhyRequest:
     """The request to explain. given: the arguments of the query; question: the query; analyzer:
-    returns that of the collection, called only where words matter; has_clusters: whether it is
-    searched by clusters once it is large."""
+    returns that of the collection, called only where words matter; has_codes: whether it is
+    searched by codes, without an index."""
     ids = named_by(records, "records")
     check_asked(ids, containing, "records")
     text = _text_of(given["query_texts"])
@@ -90,7 +90,7 @@ def case_of(
         beside,
         None if same is None else (metadata_key(same, "same"),),
         spelled,
-        replace(_terms(given), candidates="recall" if has_clusters else "ef"),
+        replace(_terms(given), candidates="recall" if has_codes else "ef"),
     )
 
 

@@ -39,7 +39,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.filters.expression import PayloadPath
-from retrieval_store.indexes import CLUSTERS, EXACT, HNSW
+from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW
 from retrieval_store.query.protocols import IndexKind
 from retrieval_store.query.types import EXPIRES, CollectionRecord
 
@@ -101,7 +101,7 @@ class CollectionSettings:
         name = self._of("index").get("name", HNSW)
         if name == EXACT:
             return models.HnswConfigDiff(m=NO_GRAPH)
-        if name not in (HNSW, CLUSTERS):
+        if name not in (HNSW, CODES, CODES_BEFORE):
             raise InvalidArgumentError(
                 f"index {name!r} can't be used on a cluster, which has its own"
             )

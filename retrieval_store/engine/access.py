@@ -98,8 +98,8 @@ from retrieval_store.filters.paths import JsonPath
 from retrieval_store.query.types import Mode
 
 if TYPE_CHECKING:
-    from retrieval_store.engine.search.clusters import SpaceClusters
     from retrieval_store.engine.search.codes import SpaceCodes
+    from retrieval_store.engine.search.recall import SpaceRecall
 
 ReadHead: TypeAlias = Callable[[apsw.Connection], CollectionHead]
 
@@ -230,7 +230,7 @@ class Memory:
             index = SpaceIndex(space, generation, self._files, self._find_class)
             vectors = self._vectors(space, generation)
             of = space, generation, self._files
-            made = OpenSpace(vectors, index, partial(_codes_of, *of), partial(_clusters_of, *of))
+            made = OpenSpace(vectors, index, partial(_codes_of, *of), partial(_recall_of, *of))
             opened = self._spaces.setdefault(key, made)
         return opened
 
@@ -377,10 +377,10 @@ def _codes_of(space: Space, generation: int, files: DerivedFiles | None) -> "Spa
     return SpaceCodes(space, generation, files)
 
 
-def _clusters_of(space: Space, generation: int, files: DerivedFiles | None) -> "SpaceClusters":
-    from retrieval_store.engine.search.clusters import SpaceClusters
+def _recall_of(space: Space, generation: int, files: DerivedFiles | None) -> "SpaceRecall":
+    from retrieval_store.engine.search.recall import SpaceRecall
 
-    return SpaceClusters(space, generation, files)
+    return SpaceRecall(space, generation, files)
 
 
 def _close(spaces: Iterable[OpenSpace]) -> None:

@@ -26,7 +26,6 @@ from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.columns import USES_WORTH, current_columns, note_use
 from retrieval_store.engine.maintenance.derive import load_index
-from retrieval_store.engine.search.clusters import PART_SHARE
 from retrieval_store.engine.search.codes import (
     FILE_SEGMENTS,
     MIN_CELLS,
@@ -35,9 +34,15 @@ from retrieval_store.engine.search.codes import (
     CodeSnapshot,
     number_of,
 )
-from retrieval_store.engine.search.context import Caches, EngineTrace, OpenSpace, SearchView
+from retrieval_store.engine.search.context import (
+    BySigns,
+    Caches,
+    EngineTrace,
+    OpenSpace,
+    SearchView,
+)
 from retrieval_store.engine.search.graph import FRESH_CELLS, index_is_worth_building
-from retrieval_store.engine.search.planner import clusters_pay_off, codes_pay_off
+from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.search.search import EngineRanker
 from retrieval_store.engine.sqlite import FileDatabase, corruption_as_damage
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
@@ -49,7 +54,7 @@ from retrieval_store.engine.storage.schema import POINTS, Space, read_head
 from retrieval_store.errors import ClientClosedError, FormatError, NotFoundError, StorageError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.indexes import CLUSTERS, EXACT
+from retrieval_store.indexes import CODES, EXACT
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import answer
@@ -60,12 +65,13 @@ from retrieval_store.query.types import (
     Indexed,
     Mode,
     index_name,
-    uses_clusters,
+    recall_wanted,
+    uses_codes,
     usual_recall,
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.engine.search.clusters import Recall
+    from retrieval_store.engine.search.recall import Recall
 
 ELSEWHERE = "another process is at it"
 
@@ -91,17 +97,30 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
         ],
         "remarks": list[JSONValue](trace.remarks),
         "steps": {name: round(milliseconds, 4) for name, milliseconds in trace.steps.items()},
-        **({} if trace.recall is None else {"recall": _of_recall(*trace.recall)}),
+        **({} if trace.recall is None else {"recall": _of_search(trace.recall)}),
     }
 
 
-def _of_recall(target: float | None, recall: "Recall | None") -> Payload:
-    """What searches of clusters are to find, and what they found when that was measured."""
-    measured = [] if recall is None else recall.measured
+def _of_search(by_signs: BySigns) -> Payload:
+    """What a search by signs was to find, what it looked at, and what it has found."""
+    known = _of_recall(by_signs.target, by_signs.errors, by_signs.measured)
+    looked = dict(zip(("signs", "codes", "distances"), by_signs.looked, strict=True))
+    return {**known, "looked": {**looked}, "estimate": by_signs.estimate}
+
+
+def _of_recall(target: float, errors: float | None, recall: "Recall | None") -> Payload:
+    """What searches by signs are to find, how many standard errors they allow for, and what they
+    found when that was measured, the worst first."""
+    measured = [] if recall is None else sorted(recall.measured, key=lambda one: one.recall)
     return {
         "target": target,
-        "measured": [{"matching": one.share, "recall": round(one.recall, 4)} for one in measured],
+        "errors": errors,
+        "measured": [
+            {**one._asdict(), "recall": round(one.recall, 4), "least": round(one.least, 4)}
+            for one in measured
+        ],
         "questions": None if recall is None else recall.questions,
+        "vectors": None if recall is None else recall.vectors,
         "at": None if recall is None else recall.at,
     }
 
@@ -192,12 +211,8 @@ def _count_unindexed(
     connection: apsw.Connection, state: State, space: SpaceState, at_hand: OpenSpace | None
 ) -> int:
     slots, dimension = space.space.slots, space.space.dimension or 0
-    if uses_clusters(space.space):
-        clustered = _count_clustered(connection, space.space, state.head.generation, at_hand)
-        pays_off = clusters_pay_off(slots, dimension, space.space.metric)
-        few = (slots - clustered) * PART_SHARE < slots  # which are left for later
-        lacks = (clustered or pays_off) and not few
-        return _count_living(space, np.arange(clustered, slots)) if lacks else 0
+    if uses_codes(space.space):
+        return 0
     file = derived.find(connection, f"index.{space.space.number}.{state.head.generation}")
     indexed = 0 if file is None else min(file.covered, slots)
     if at_hand is not None:
@@ -207,17 +222,6 @@ def _count_unindexed(
     if not indexed and not index_is_worth_building(slots, dimension, space.space.metric):
         return 0
     return _count_living(space, np.arange(indexed, slots))
-
-
-def _count_clustered(
-    connection: apsw.Connection, space: Space, generation: int, at_hand: OpenSpace | None
-) -> int:
-    """How many slots clusters cover, in memory or in files."""
-    clusters = None if at_hand is None else at_hand.clusters_at_hand
-    parts = derived.find_all(connection, f"clusters.{space.number}.{generation}")
-    covered = [part.covered for part in parts]
-    at_once = 0 if clusters is None else clusters.covered
-    return min(space.slots, max([*covered, at_once]))
 
 
 def _count_uncoded(
@@ -262,7 +266,7 @@ def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) 
 def index_at_hand(space: Indexed) -> str:
     """The name of the index that a space has or may get here; "exact" where its package isn't
     installed."""
-    return CLUSTERS if uses_clusters(space) else index_name(space)
+    return CODES if uses_codes(space) else index_name(space)
 
 
 def statistics(view: SearchView, directory: Path | None) -> Payload:
@@ -305,7 +309,6 @@ def _in_memory(state: State, caches: Caches, directory: Path | None) -> dict[str
         "filters": caches.allowed.nbytes + caches.answers.nbytes,
         "several": caches.several.nbytes,
         "codes": sum(space.codes_nbytes for space in caches.spaces.values()),
-        "clusters": sum(space.clusters_nbytes for space in caches.spaces.values()),
         "indexes": sum(space.index.nbytes for space in caches.spaces.values()),
     }
     if directory is None:
@@ -326,15 +329,10 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
         file = derived.find(view.connection, opened.index.key)
         if (
             file is not None
-            and index not in (EXACT, CLUSTERS)
+            and index not in (EXACT, CODES)
             and derived.is_there(view.files.directory, file)
         ):
             indexed = min(file.covered, slots)
-    clustered = _count_clustered(view.connection, space.space, generation, opened)
-    recall: Payload = {}
-    if clustered:
-        opened.clusters.load_saved(view.connection)  # what was measured lies in a file, too
-        recall = {"recall": _of_recall(usual_recall(space.space), opened.clusters.measured)}
     return {
         "dimension": space.space.dimension,
         "vectors": space.space.slots - space.dead,
@@ -343,9 +341,21 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
         "indexed_slots": max(indexed, opened.index.covered),
         "index_seconds_left": opened.index.seconds_left(slots),
         "coded_slots": max(coded, _codes_in_memory(opened).count_below(slots)),
-        "clustered_slots": clustered,
-        **recall,
+        **_of_signs(view, space),
     }
+
+
+def _of_signs(view: SearchView, space: SpaceState) -> Payload:
+    """What searches by signs are to find, where they are the usual ones."""
+    opened, of = view.caches.spaces[space.space.name], space.space
+    is_usual = uses_codes(of) and opened.worth(of).signs
+    if not opened.worth(of).codes or not (is_usual or recall_wanted(of) is not None):
+        return {}
+    from retrieval_store.engine.search.recall import errors_for
+
+    opened.recall.load_saved(view.connection)  # what was measured lies in a file
+    target, known = usual_recall(of), opened.recall.known
+    return {"recall": _of_recall(target, errors_for(target, known), known)}
 
 
 def _on_disk(directory: Path) -> dict[str, int]:

@@ -1,5 +1,5 @@
-"""Finding nearest vectors: exactly (`exact`), by quantized codes with proven bounds (`quantized`),
-or approximately by clusters (`clusters`) or an index (`hnsw`).
+"""Finding nearest vectors: exactly (`exact`), by quantized codes with proven bounds, or with
+standard errors where a recall below 1 is wanted (`quantized`), or by an index (`hnsw`).
 
 The scans are compiled (`native`). An index is a class under a registered name. It knows vectors by
 their numbers, and nothing of points, filters, or files other than its own. It may use `base` and
@@ -16,10 +16,11 @@ from retrieval_store.base.validation import Payload
 HNSW = "hnsw"
 HNSW_DEFAULTS: Payload = {"ef_construction": 200, "max_neighbors": 16, "ef_search": 140}
 EXACT = "exact"  # the name that stands for no index at all
-CLUSTERS = "clusters"  # … and for what the engine makes itself: see `clusters`
-DEFAULT_RECALL = 0.98  # of searches of clusters
+CODES = "codes"  # … and for what the engine makes itself: see `quantized`
+CODES_BEFORE = "clusters"  # as stores call it that were made before there were signs
+DEFAULT_RECALL = 0.98  # of searches by signs
 # What recall stands for a number of candidates of a graph (`ef`), up to which.
-GREATEST_RECALL = 0.995  # above, all vectors are compared
+GREATEST_RECALL = 0.995  # above, nothing is left out without a proof
 RECALL_OF_EF = ((16, 0.8), (32, 0.9), (64, 0.95), (120, 0.97), (160, DEFAULT_RECALL), (320, 0.99))
 # Looked for once, here: an interrupt while Python looks for a module would leave its import lock
 # taken, for which every other thread would wait for ever.

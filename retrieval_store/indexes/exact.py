@@ -89,12 +89,15 @@ _kept: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 class Nearest(NamedTuple):
     """What was found for one query, nearest first, with distances in float64. chosen: how many of
     these are the k nearest and those that are as far as the k-th; the others were candidates only.
-    tied: whether any of the chosen are equally far, which are in no particular order then."""
+    tied: whether any of the chosen are equally far, which are in no particular order then; looked:
+    of how many rows the signs, then the upper bits, then the distances were looked at, by a search
+    by signs."""
 
     slots: Ints
     distances: Floats
     chosen: int
     tied: bool
+    looked: tuple[int, int, int] = (0, 0, 0)
 
 
 def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
@@ -137,7 +140,7 @@ class ScanBuffers:
             best = uppers + WORD * self._capacity
             places = self.at + slots, self.at + uppers
             limits = self._capacity, most * (NOTED_FACTOR - 1), most  # of rows at any time; at last
-            state = (floor, self.at + best, k, 0, *places, 0, *limits, 0, 0, 0)
+            state = (floor, self.at + best, k, 0, *places, 0, *limits, 0, 0, 0, 0, 0, 0)
             self.put(SOUGHT, SOUGHT.size * query, *state)
         self._heads = bytes(self._memory[:heads])
 
@@ -200,6 +203,7 @@ class ScanBuffers:
             np.frombuffer(bytes(self._memory[uppers : uppers + size]), np.float64),
             state[11],
             state[12] != 0,
+            state[13:16],
         )
 
 

@@ -69,13 +69,22 @@ When rows are bounded again by both halves, everything but r and c·y is float64
 import math
 from collections.abc import Iterator, Sequence
 from hashlib import shake_128
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.arrays import Bytes, Floats, Ints, Matrix, Metric, Stored, as_float32
-from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.arrays import (
+    Bools,
+    Bytes,
+    Floats,
+    Ints,
+    Matrix,
+    Metric,
+    Stored,
+    as_float32,
+)
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.indexes.exact import (
     NOTED_FACTOR,
     SAFE_LENGTHS,
@@ -85,30 +94,36 @@ from retrieval_store.indexes.exact import (
 )
 from retrieval_store.indexes.native import (
     BLOCK,
-    CHUNK,
     CODE_SEARCH,
     DATATYPES,
+    DIGITS,
     DISTANCES,
     ENCODING,
     FRAME,
     GATHERING,
     METRIC_NUMBERS,
     OF_ROW,
+    OF_SIGNS,
     PIECE,
     SCAN,
     SEARCH,
     SOUGHT,
+    TABLE_BYTES,
     TURNED,
     WORD,
     RowFilter,
     address,
     chunks_of,
+    groups_of,
     kernel,
     record,
     records,
+    signs_bytes,
+    tile_rows,
 )
 
 ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
+ERROR_OF_SIGNS = 0.6  # as in `native/codes.c`
 CENTRE_SERVES = 1.1  # a shared frame may leave residual parts y longer by this factor
 SAMPLE = 1_024  # rows by which that is judged
 
@@ -174,11 +189,13 @@ def _by_hadamard(rows: Floats) -> Floats:
 class Codes:
     """Codes of `count` rows, in blocks of 32 (the layout stands in `native/kernel.h`).
 
-    high: (blocks, chunks, 32, 4) uint8, the upper halves; low: (m, chunks, 4) uint8, the lower
+    high: (blocks, 32 / t, chunks, t, 4) uint8, the upper halves, t rows together
+    (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower
     halves, of m = 32 * blocks rows; rows: (blocks, 4, 32) float32, of each row the scale, the
     residual r of the upper half alone, the exact part (t, or |y|² / 2 for "l2"), and |ŷ|; finer:
-    (m,) float32, the residuals of both halves together. slots: (count,) int64, the slot of each
-    row; None where the slots are consecutive.
+    (m,) float32, the residuals of both halves together; signs: (blocks, bytes) uint8, of 32 rows
+    together (`native.signs_bytes`). slots: (count,) int64, the slot of each row; None where the
+    slots are consecutive.
     """
 
     count: int
@@ -187,18 +204,19 @@ class Codes:
     low: Bytes
     rows: Matrix
     finer: Matrix
+    signs: Bytes
     slots: Ints | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        arrays = (self.high, self.low, self.rows, self.finer, self.slots)
+        arrays = (self.high, self.low, self.rows, self.finer, self.signs, self.slots)
         return sum(array.nbytes for array in arrays if array is not None)
 
     def as_piece(self, first: int, frame: int) -> tuple[int, ...]:
         """The fields of a PIECE structure, for rows whose first slot is `first`; frame: the frame's
         place among those of the search."""
-        arrays = (self.high, self.low, self.rows, self.finer, self.slots)
+        arrays = (self.high, self.low, self.rows, self.finer, self.signs, self.slots)
         return (*map(address, arrays), first, self.count, frame)
 
 
@@ -209,20 +227,22 @@ def blocks_of(count: int) -> int:
 
 def room_for(count: int, frame: Frame) -> Codes:
     """Codes of no rows yet, with room for `count` rows."""
-    blocks, chunks = blocks_of(count), chunks_of(len(frame.centre))
+    blocks, dimension = blocks_of(count), len(frame.centre)
+    chunks, tile = chunks_of(dimension), tile_rows(dimension)
     return Codes(
         0,
         frame,
-        np.zeros((blocks, chunks, BLOCK, 4), np.uint8),
+        np.zeros((blocks, BLOCK // tile, chunks, tile, 4), np.uint8),
         np.zeros((blocks * BLOCK, chunks, 4), np.uint8),
         np.zeros((blocks, OF_ROW, BLOCK), np.float32),
         np.zeros(blocks * BLOCK, np.float32),
+        np.zeros((blocks, signs_bytes(dimension)), np.uint8),
     )
 
 
 def first_of(codes: Codes, count: int) -> Codes:
     """The codes of the first `count` rows, sharing memory."""
-    return Codes(count, codes.frame, codes.high, codes.low, codes.rows, codes.finer)
+    return replace(codes, count=count)
 
 
 def encode_into(into: Codes, at: int, rows: Stored) -> None:
@@ -231,7 +251,7 @@ def encode_into(into: Codes, at: int, rows: Stored) -> None:
     assert compiled is not None
     dimension = rows.shape[1]
     wide, room = np.empty(dimension), np.empty(dimension, np.float32)
-    arrays = (into.high, into.low, into.rows, into.finer, wide, room)
+    arrays = (into.high, into.low, into.rows, into.finer, into.signs, wide, room)
     places = [address(array) for array in arrays]
     frame, datatype = address(into.frame.record), DATATYPES[rows.dtype.char]
     step = max(1, ENCODED_AT_ONCE // dimension)
@@ -252,11 +272,66 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     piece_of = np.repeat(numbers, [len(places) for _, places in pieces])
     row_of = np.concatenate([places for _, places in pieces]).astype(np.int64, copy=False)
     slots = np.ascontiguousarray(slots, np.int64)
-    arrays = (into.high, into.low, into.rows, into.finer)
-    sizes = len(slots), into.high.shape[1]
+    arrays = (into.high, into.low, into.rows, into.finer, into.signs)
+    sizes = len(slots), into.high.shape[2]
     begin = (address(source), address(piece_of), address(row_of), *sizes)
     compiled.gather(record(GATHERING, *begin, *[address(array) for array in arrays]))
-    return Codes(len(slots), into.frame, into.high, into.low, into.rows, into.finer, slots)
+    return replace(into, count=len(slots), slots=slots)
+
+
+def beside_signs(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
+    """(n,) float32 of the rows of some blocks: the factors of their signs, and their sides once
+    more, NaN for rows that no bound holds for."""
+    floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
+    both = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
+    return both[:, 0].reshape(-1), both[:, 1].reshape(-1)
+
+
+def signs_of(codes: Codes, rows: Ints) -> Bools:
+    """(n, dim) whether the numbers of some rows, once they are rotated, are above 0."""
+    pairs = codes.signs[rows // BLOCK, : -OF_SIGNS * BLOCK * 4].reshape(len(rows), -1, BLOCK)
+    packed = np.take_along_axis(pairs, (rows % BLOCK)[:, None, None], axis=2)[:, :, 0]
+    signs = np.unpackbits(packed, axis=1, count=len(codes.frame.centre), bitorder="little")
+    return signs.view(np.bool_)
+
+
+def signs_at(codes: Codes, number: int) -> Bools:
+    """(n,) whether one of the numbers of each row, once it is rotated, is above 0."""
+    first = number // 8 * BLOCK
+    packed = codes.signs[:, first : first + BLOCK].reshape(-1)[: codes.count]
+    return (packed >> (number % 8) & 1).view(np.bool_)
+
+
+class TurnedQuery(NamedTuple):
+    """A query as a frame turns it. own: (dim,) what is compared with the coded parts of rows,
+    rotated; by_side, offset: see `native/kernel.h`."""
+
+    own: Floats
+    by_side: float
+    offset: float
+
+
+def turned(query: Matrix, frame: Frame) -> TurnedQuery:
+    """The same without the compiled part. query: (dim,) of safe length."""
+    wide, centre = query.astype(np.float64), frame.centre.astype(np.float64)
+    if frame.metric == "l2":
+        own = wide - centre
+        return TurnedQuery(rotate(own[None], frame)[0], -1.0, -float(own @ own) / 2)
+    if frame.metric == "cosine":
+        wide = wide / np.linalg.norm(wide)
+    by_side = float(wide @ centre)
+    own = wide - by_side / float(centre @ centre) * centre
+    return TurnedQuery(rotate(own[None], frame)[0], by_side, 0.0)
+
+
+def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
+    """(n,) scores of some rows by their signs, and their standard errors, as a pass has them but
+    for the roundings of its tables. query: as the frame of these codes turns it."""
+    factors, sides = beside_signs(codes, slice(None))
+    products = np.where(signs_of(codes, rows), query.own, -query.own).sum(axis=1)
+    scores = query.offset + query.by_side * sides[rows] + factors[rows] * products
+    errors: Floats = factors[rows] * np.float64(ERROR_OF_SIGNS * np.linalg.norm(query.own))
+    return scores, errors
 
 
 def best_frame(rows: Stored, metric: Metric, seed: int) -> Frame:
@@ -297,6 +372,7 @@ def _median_length(rows: Floats, frame: Frame) -> float:
 CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some milliseconds at most
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
+SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in so many is looked at first
 Bits: TypeAlias = npt.NDArray[np.uint32]
 
 
@@ -331,76 +407,93 @@ class Pieces:
         return sum(one.nbytes for one in self.codes)
 
 
+class Sought(NamedTuple):
+    """What is looked for: the k nearest rows.
+
+    most: a query with more candidates is given up, as where codes can't tell rows apart; allowed: a
+    bit for each slot, 32 to a number, 1 for slots that may be found, or a filter that is asked for
+    rows that may be near, None for all; not looked at for codes with `slots` of their own
+    (`Codes.slots`); within: a distance (see `exact.nearest`) beyond which no row is wanted; errors:
+    how many standard errors the scores of true neighbours may be off by signs, None for a proof
+    instead.
+    """
+
+    k: int
+    most: int
+    allowed: Bits | RowFilter | None = None
+    within: float | None = None
+    errors: float | None = None
+
+    @property
+    def filters(self) -> tuple[int, int]:
+        """The fields `allowed` and `filter` of a SCAN."""
+        if isinstance(self.allowed, RowFilter):
+            return 0, address(self.allowed.record)
+        return address(self.allowed), 0
+
+    def floor(self, metric: Metric) -> float:
+        """The initial floor: the score at the distance `within`, less some slack; -inf without
+        one."""
+        if self.within is None:
+            return -math.inf
+        score = {"l2": -self.within / 2, "ip": -self.within}.get(metric, 1 - self.within)
+        return score - LOOSE * max(1.0, abs(score))
+
+    def by_signs(self, rows: int, pieces: Pieces) -> tuple[int, int, int, float]:
+        """The last fields of a SCAN. rows: the address of the first of its DISTANCES."""
+        if self.errors is None:
+            return 0, 1, 0, 0.0
+        stride = SAMPLED if pieces.count <= FEW_ROWS else SAMPLED_OF_MANY
+        return rows, stride, 1, self.errors
+
+
 def candidates(
-    queries: Matrix,
-    lengths: Sequence[float],
-    pieces: Pieces,
-    k: int,
-    most: int,
-    allowed: Bits | RowFilter | None = None,
-    within: float | None = None,
+    queries: Matrix, lengths: Sequence[float], pieces: Pieces, sought: Sought
 ) -> list[Candidates]:
     """For each query the slots of all rows that may be among its k nearest, in no order; None where
-    there would be more than `most`, as where codes can't tell rows apart. within: a distance (see
-    `exact.nearest`) beyond which no row is wanted.
+    there would be more than `most`.
 
     queries: (q, dim) float32; lengths: of each query; none may be 0 for "cosine", nor unsafe (see
-    `exact.is_safe_length`); allowed: a bit for each slot, 32 to a number, 1 for slots that may be
-    found, or a filter that is asked for rows that may be near, None for all; not looked at for
-    codes with `slots` of their own (`Codes.slots`).
+    `exact.is_safe_length`).
     """
     found: list[Candidates] = []
-    for _, sought in _passes(queries, lengths, pieces, (k, most, within), allowed):
-        found += sought.candidates()
-        sought.let_go()
+    for _, buffers in _passes(queries, lengths, pieces, sought._replace(errors=None), None):
+        found += buffers.candidates()
+        buffers.let_go()
     return found
 
 
 def nearest_by_codes(
-    queries: Matrix,
-    lengths: Sequence[float],
-    pieces: Pieces,
-    k: int,
-    most: int,
-    matrix: Stored,
-    allowed: Bits | RowFilter | None = None,
-    within: float | None = None,
+    queries: Matrix, lengths: Sequence[float], pieces: Pieces, sought: Sought, matrix: Stored
 ) -> list[Nearest | None]:
     """The same, decided by the distances of the candidates. matrix: (n, dim) the vectors, by
     slots."""
     found: list[Nearest | None] = []
-    for first, sought in _passes(queries, lengths, pieces, (k, most, within), allowed):
-        for query in range(sought.queries):
-            _decide(sought, query, queries[first + query], lengths[first + query], pieces, matrix)
-            found.append(sought.decided(query))
-        sought.let_go()
+    for first, buffers in _passes(queries, lengths, pieces, sought, matrix):
+        for query in range(buffers.queries):
+            _decide(buffers, query, queries[first + query], lengths[first + query], pieces, matrix)
+            found.append(buffers.decided(query))
+        buffers.let_go()
     return found
 
 
 class CodePass:
     """The same for any number of queries, one at a time, in any number of threads, each by a single
-    compiled call. The arguments are those of `nearest_by_codes`; the matrix itself isn't kept."""
+    compiled call. The matrix itself isn't kept."""
 
-    def __init__(
-        self,
-        pieces: Pieces,
-        k: int,
-        most: int,
-        matrix: Stored,
-        allowed: Bits | RowFilter | None = None,
-        within: float | None = None,
-    ) -> None:
-        self.k, self._most, self._pieces, self._allowed = k, most, pieces, allowed
-        dimension, chunks = matrix.shape[1], pieces.codes[0].high.shape[1]
+    def __init__(self, pieces: Pieces, sought: Sought, matrix: Stored) -> None:
+        self.k, self._pieces, self._sought = sought.k, pieces, sought
+        dimension, chunks = matrix.shape[1], pieces.codes[0].high.shape[2]
         metric, frames = pieces.frames[0].metric, len(pieces.frames)
-        self._floor = _floor(within, metric)
+        self._floor = sought.floor(metric)
         self._wide = 4 * dimension + 4 * (dimension % 2)  # of float32, in whole words
-        sizes = 2 * self._wide, WORD * dimension, TURNED.size * frames, CHUNK * chunks * frames
-        self._room = CODE_SEARCH.size + sum(sizes)
-        self._filters = _filters_of(allowed)
+        by_signs = sought.errors is not None
+        tables = TABLE_BYTES * groups_of(dimension) * frames * by_signs
+        parts = TURNED.size * frames, DIGITS * chunks * frames, tables
+        self._room = CODE_SEARCH.size + 2 * self._wide + WORD * dimension + sum(parts)
         self._codes = address(pieces.records), len(pieces.codes)
         self._frames = address(pieces.frame_records), frames
-        self._chunks, self._places = chunks, sizes
+        self._chunks, self._parts = chunks, parts
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
         self._what = len(matrix), 0, dimension, *kinds, 0.0
 
@@ -410,30 +503,36 @@ class CodePass:
         first, but it may lie elsewhere."""
         compiled = kernel()
         assert compiled is not None
-        sought = ScanBuffers.of(1, self.k, self._most, self._room, self._floor)
-        room, at = sought.room_at, sought.at
-        sought.put_vector(sought.room_offset + CODE_SEARCH.size, query)
+        buffers = ScanBuffers.of(1, self.k, self._sought.most, self._room, self._floor)
+        room, at = buffers.room_at, buffers.at
+        buffers.put_vector(buffers.room_offset + CODE_SEARCH.size, query)
         vector = room + CODE_SEARCH.size
         widened = vector + self._wide
         wide = widened + self._wide
-        turned = wide + self._places[1]
-        digits, scan = turned + self._places[2], room + SEARCH.size
-        sought.put(
-            CODE_SEARCH, sought.room_offset,
-            vector, *self._frames, wide, turned, digits, scan, scan + SCAN.size, 0,
-            *self._codes, turned, at, 1, self._chunks, *self._filters, 0, 0, CALL_BYTES,
+        turned = wide + WORD * query.size
+        digits = turned + self._parts[0]
+        tables = digits + self._parts[1] if self._parts[2] else 0
+        scan, rows = room + SEARCH.size, room + SEARCH.size + SCAN.size
+        buffers.put(
+            CODE_SEARCH, buffers.room_offset,
+            vector, *self._frames, wide, turned, digits, tables, scan, rows, 0,
+            *self._codes, turned, at, 1, self._chunks, *self._sought.filters, 0, 0, CALL_BYTES,
+            *self._sought.by_signs(rows, self._pieces),
             address(matrix), 0, vector, widened, 0, *self._what,
         )  # fmt: skip
-        found = sought.decided(0) if compiled.search(room) else None
-        sought.let_go()
+        found = buffers.decided(0) if compiled.search(room) else None
+        buffers.let_go()
         return found
 
 
-def _filters_of(allowed: Bits | RowFilter | None) -> tuple[int, int]:
-    """The fields `allowed` and `filter` of a SCAN."""
-    if isinstance(allowed, RowFilter):
-        return 0, address(allowed.record)
-    return address(allowed), 0
+def _distances(
+    matrix: Stored, metric: Metric, query: int, widened: int, length: float
+) -> tuple[float, ...]:
+    """The fields of a DISTANCES. query, widened: addresses."""
+    datatype = DATATYPES[matrix.dtype.char]
+    where = address(matrix), 0, query, widened, 0
+    what = len(matrix), 0, matrix.shape[1], datatype
+    return (*where, *what, METRIC_NUMBERS[metric], length)
 
 
 def _decide(
@@ -442,12 +541,11 @@ def _decide(
     """Decide about what a pass has found for one query; nothing else in the room is used again."""
     compiled = kernel()
     assert compiled is not None
-    at, dimension = sought.room_offset + DISTANCES.size, len(vector)
+    at = sought.room_offset + DISTANCES.size
     sought.put_vector(at, vector)
-    where = address(matrix), 0, sought.at + at, sought.at + at + 4 * dimension, 0
-    what = len(matrix), 0, dimension, DATATYPES[matrix.dtype.char]
-    metric = METRIC_NUMBERS[pieces.frames[0].metric]
-    sought.put(DISTANCES, sought.room_offset, *where, *what, metric, length)
+    of_query = sought.at + at, sought.at + at + 4 * len(vector), length
+    fields = _distances(matrix, pieces.frames[0].metric, *of_query)
+    sought.put(DISTANCES, sought.room_offset, *fields)
     compiled.decide(sought.room_at, sought.at + SOUGHT.size * query)
 
 
@@ -455,56 +553,56 @@ def _passes(
     queries: Matrix,
     lengths: Sequence[float],
     pieces: Pieces,
-    wanted: tuple[int, int, float | None],
-    allowed: Bits | RowFilter | None,
+    sought: Sought,
+    matrix: Stored | None,
 ) -> Iterator[tuple[int, ScanBuffers]]:
     """What passes have found that look for as many queries at once as there is room for, each with
-    the place of its first query."""
-    k, most, within = wanted
-    step, floor = max(1, NOTED // (NOTED_FACTOR * most)), _floor(within, pieces.frames[0].metric)
+    the place of its first query. matrix: the vectors, if rows are to be measured on the way."""
+    step = max(1, NOTED // (NOTED_FACTOR * sought.most))
     for start in range(0, len(queries), step):
         some = slice(start, start + step)
         own = np.ascontiguousarray(queries[some])
-        yield start, _scan(own, lengths[some], pieces, (k, most, floor), allowed)
-
-
-def _floor(within: float | None, metric: Metric) -> float:
-    """The initial floor: the score at the distance `within`, less some slack; -inf without one."""
-    if within is None:
-        return -math.inf
-    score = {"l2": -within / 2, "ip": -within}.get(metric, 1 - within)
-    return score - LOOSE * max(1.0, abs(score))
+        yield start, _scan(own, lengths[some], pieces, sought, matrix)
 
 
 def _scan(
     queries: Matrix,
     lengths: Sequence[float],
     pieces: Pieces,
-    wanted: tuple[int, int, float],
-    allowed: Bits | RowFilter | None,
+    sought: Sought,
+    matrix: Stored | None,
 ) -> ScanBuffers:
-    """wanted: k, the largest number of candidates, and the initial floor."""
     compiled = kernel()
     assert compiled is not None
-    (k, most, floor), (count, dimension) = wanted, queries.shape
-    chunks = pieces.codes[0].high.shape[1]
-    each = TURNED.size + CHUNK * chunks
-    turned_size = len(pieces.frames) * count * TURNED.size
-    room = DISTANCES.size + WORD * dimension + len(pieces.frames) * count * each
-    sought = ScanBuffers.of(count, k, most, room, floor)
-    scan, wide = sought.room_at, sought.room_at + SCAN.size
+    (count, dimension), metric = queries.shape, pieces.frames[0].metric
+    chunks, each = pieces.codes[0].high.shape[2], len(pieces.frames) * count
+    by_signs = matrix is not None and sought.errors is not None
+    digits, table = DIGITS * chunks, TABLE_BYTES * groups_of(dimension) * by_signs
+    measured = DISTANCES.size * count
+    room = max(SCAN.size, DISTANCES.size) + measured + 2 * WORD * dimension
+    room += each * (TURNED.size + digits + table)
+    buffers = ScanBuffers.of(count, sought.k, sought.most, room, sought.floor(metric))
+    scan = buffers.room_at
+    rows = scan + max(SCAN.size, DISTANCES.size)
+    widened = rows + measured
+    wide = widened + WORD * dimension
     turned = wide + WORD * dimension
-    digits, at_queries = turned + turned_size, address(queries)
-    number = 0
-    for frame in pieces.frames:
-        at_frame = address(frame.record)
+    at_digits, at_queries = turned + TURNED.size * each, address(queries)
+    at_tables = at_digits + digits * each
+    for number in range(each):
+        frame, query = pieces.frames[number // count], number % count
+        at_query = at_queries + queries.itemsize * dimension * query
+        own_table = at_tables + table * number if by_signs else 0
+        own = at_digits + digits * number, own_table, turned + TURNED.size * number
+        compiled.turn(at_query, lengths[query], address(frame.record), wide, *own)
+    if matrix is not None and by_signs:
         for query in range(count):
             at_query = at_queries + queries.itemsize * dimension * query
-            own = digits + CHUNK * chunks * number, turned + TURNED.size * number
-            compiled.turn(at_query, lengths[query], at_frame, wide, *own)
-            number += 1
-    where = address(pieces.records), len(pieces.codes), turned, sought.at
-    what = count, chunks, *_filters_of(allowed), 0, 0, CALL_BYTES
-    sought.put(SCAN, sought.room_offset, *where, *what)
+            fields = _distances(matrix, metric, at_query, widened, lengths[query])
+            buffers.put(DISTANCES, rows - buffers.at + DISTANCES.size * query, *fields)
+    where = address(pieces.records), len(pieces.codes), turned, buffers.at
+    what = count, chunks, *sought.filters, 0, 0, CALL_BYTES
+    signs = sought.by_signs(rows, pieces) if by_signs else (0, 1, 0, 0.0)
+    buffers.put(SCAN, buffers.room_offset, *where, *what, *signs)
     compiled.scan(scan)
-    return sought
+    return buffers

@@ -17,7 +17,7 @@ from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import DamagedError
-from retrieval_store.indexes import CLUSTERS, EXACT, HNSW_DEFAULTS
+from retrieval_store.indexes import CODES, EXACT, HNSW_DEFAULTS
 from retrieval_store.qdrant.errors import INVALID, bad_request, invalid, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import Indexes, by_path
 from retrieval_store.qdrant.tokenizers import tokens_of
@@ -166,7 +166,7 @@ def space_of(vector: Vector, hnsw: Mapping[str, Any]) -> NewSpace:
 def _index(hnsw: Mapping[str, Any]) -> Payload:
     if hnsw.get("m") == 0:  # as users of Qdrant say that they want no graph
         return {"name": EXACT, "settings": {}}
-    return {"name": CLUSTERS, "settings": {}}  # whatever graph a server would make
+    return {"name": CODES, "settings": {}}  # whatever graph a server would make
 
 
 def _graph(hnsw: Mapping[str, Any]) -> Payload:

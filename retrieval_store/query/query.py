@@ -42,7 +42,7 @@ class NearestDense:
     distance for dot product and cosine, -distance for L2 and L1, so greater is better. "server":
     scores as a Qdrant server gives them: the dot product or cosine (greater is better), or the L2
     or L1 distance (less is better).
-    exact: don't use an index, nor clusters; ef: the number of candidates to request from an index,
+    exact: leave nothing out without a proof; ef: the number of candidates to request from an index,
     None for its default; recall: the share of the true nearest that a search may settle for, None
     for what the space says.
     """

@@ -20,7 +20,7 @@ from retrieval_store.base.validation import Payload
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.indexes import CLUSTERS, HNSW, is_installed, recall_of
+from retrieval_store.indexes import CODES, CODES_BEFORE, HNSW, is_installed, recall_of
 
 PointId: TypeAlias = str | int
 # What comes of a filter that finds nothing since no record can fulfil a condition.
@@ -286,7 +286,8 @@ RECALL = "recall"  # beside the settings of an index; its class isn't told
 
 def index_name(space: Indexed) -> str:
     """The registered name of a space's index."""
-    return str(space.index.get("name", HNSW))
+    name = str(space.index.get("name", HNSW))
+    return CODES if name == CODES_BEFORE else name
 
 
 def index_settings(space: Indexed) -> Payload:
@@ -297,11 +298,11 @@ def index_settings(space: Indexed) -> Payload:
     return {name: one for name, one in settings.items() if name != RECALL}
 
 
-def uses_clusters(space: Indexed) -> bool:
-    """Whether a space is searched by clusters once it is large: by default, and in place of a graph
-    whose package isn't installed."""
+def uses_codes(space: Indexed) -> bool:
+    """Whether a space has no index but its codes: by default, and in place of a graph whose package
+    isn't installed."""
     name = index_name(space)
-    return name == CLUSTERS or (name == HNSW and not is_installed(HNSW))
+    return name == CODES or (name == HNSW and not is_installed(HNSW))
 
 
 def recall_wanted(space: Indexed) -> float | None:

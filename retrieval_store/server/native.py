@@ -17,7 +17,7 @@ from retrieval_store.errors import (
     InvalidUUIDError,
     NotFoundError,
 )
-from retrieval_store.indexes import CLUSTERS, EXACT
+from retrieval_store.indexes import CODES, EXACT
 from retrieval_store.protocol.codec import MEDIA_TYPE, register_class
 from retrieval_store.protocol.methods import POINTS, STORE, Method
 from retrieval_store.protocol.validate import check_arguments
@@ -115,7 +115,7 @@ def _check_space(space: NewSpace) -> None:
     """Refuse a space whose index can't be made here."""
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
-    if space.kind == "dense" and index_name(space) not in (EXACT, CLUSTERS):
+    if space.kind == "dense" and index_name(space) not in (EXACT, CODES):
         plugins.check_index(index_name(space), space.metric, index_settings(space))
 
 

@@ -49,7 +49,7 @@ from retrieval_store.query.types import (
     PointId,
     Points,
     SpaceRecord,
-    uses_clusters,
+    uses_codes,
 )
 from retrieval_store.readers.child import ReaderProcess
 from retrieval_store.readers.passages import without_keys_of_sync
@@ -175,7 +175,7 @@ def _is_exact(space: SpaceRecord, known: Mapping[str, Any]) -> bool | None:
         return True
     if not known:
         return None
-    return "recall" not in known and (uses_clusters(space) or not known["indexed_slots"])
+    return "recall" not in known and (uses_codes(space) or not known["indexed_slots"])
 
 
 def _keys(payloads: Iterable[Payload | None]) -> list[Any]:

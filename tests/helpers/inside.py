@@ -32,7 +32,7 @@ from retrieval_store.engine.store import Store
 from retrieval_store.engine.text import inverted
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.where import parse_where
-from retrieval_store.indexes import clusters, exact, native, quantized
+from retrieval_store.indexes import exact, native, quantized
 from retrieval_store.indexes.native import Numbered
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store.query import executor
@@ -282,9 +282,8 @@ def is_multiplying() -> bool:
     return bool(exact._turn.lock.locked())
 
 
-def search_clusters_by_numpy(patch: Any) -> None:
-    """Have clusters made and searched as where nothing is compiled."""
-    patch.setattr(clusters, "kernel", lambda: None)
+def ask_rows_by_numpy(patch: Any) -> None:
+    """Have conditions on rows asked as where nothing is compiled."""
     patch.setattr(native, "kernel", lambda: None)
 
 

@@ -67,14 +67,10 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "slice_bytes": "engine.maintenance.compaction.SLICE_BYTES",
         # Indexes and codes, and which of the ways to the nearest is taken.
         "index_worth": "engine.search.graph.WORTH_CELLS",
-        "clustered_at_least": (
-            "engine.maintenance.derive.MIN_CLUSTERED engine.search.clusters.MIN_CLUSTERED "
-            "engine.search.search.MIN_CLUSTERED"
-        ),
-        "cluster_part_cells": "engine.search.clusters.PART_CELLS",
-        "cluster_part_share": "engine.search.clusters.PART_SHARE",
-        "cluster_parts": "engine.search.clusters.MAX_PARTS",
-        "cost_of_clusters": "engine.search.planner.CLUSTER_PASS",
+        "measured_at_least": "engine.search.recall.MIN_MEASURED",
+        "errors_unmeasured": "engine.search.recall.UNMEASURED",
+        "cost_of_signs": "engine.search.planner.SIGNS_PASS",
+        "sampled_blocks": "indexes.quantized.SAMPLED indexes.quantized.SAMPLED_OF_MANY",
         "index_load_cost": "engine.maintenance.derive.LOADING",
         "coded_cells": "engine.search.planner.MIN_CODED_NUMBERS",
         "coded_cells_everywhere": (
@@ -177,11 +173,11 @@ def eager_codes(patch: pytest.MonkeyPatch | None = None) -> None:
     tuned(patch, cost_of_copying=1e-9)
 
 
-def eager_clusters(patch: pytest.MonkeyPatch | None = None) -> None:
-    """Make clusters of small collections, and of a few vectors behind them, and use them wherever
-    they can be used."""
-    tuned(patch, clustered_at_least=200, cluster_part_cells=1, cluster_part_share=10**9)
-    tuned(patch, cost_of_clusters=-1e9, maintenance_every=1)
+def eager_signs(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Make codes of the smallest collections, measure what searches by their signs find, and use
+    these wherever a recall is asked for."""
+    eager_codes(patch)
+    tuned(patch, measured_at_least=200, cost_of_signs=-2e9)
 
 
 def use_trigrams(patch: pytest.MonkeyPatch | None = None) -> None:

@@ -62,9 +62,15 @@ def encoded(rows, metric, frame=None):
     """Codes of rows, with bytes in between that mean nothing."""
     into = room_for(len(rows), frame or best_frame(rows, metric, 11))
     into.high[:], into.low[:], into.rows[:], into.finer[:] = 255, 255, np.nan, np.nan
+    into.signs[:] = 255
     for start in range(0, len(rows), 333):
         encode_into(into, start, rows[start : start + 333])
     return first_of(into, len(rows))
+
+
+def candidates(queries, lengths, pieces, *sought, **more):
+    """See `quantized.candidates`; the rest are the fields of what is sought."""
+    return quantized.candidates(queries, lengths, pieces, quantized.Sought(*sought, **more))
 
 
 def coded(rows, metric, pieces):
@@ -109,10 +115,10 @@ def test_no_neighbour_is_proved_out(cloud, metric, instructions):
     others = HARD[cloud](random, (4, 48)).astype(np.float32)
     queries, lengths = usable(np.vstack([others, rows[30:31], rows[:2]]), metric)
     pieces = coded(rows, metric, 3)
-    found = quantized.candidates(queries, lengths, pieces, 10, len(rows))
+    found = candidates(queries, lengths, pieces, 10, len(rows))
     assert not len(missed(rows, queries, metric, 10, found))
     alone = [
-        quantized.candidates(queries[i : i + 1], lengths[i : i + 1], pieces, 10, len(rows))[0]
+        candidates(queries[i : i + 1], lengths[i : i + 1], pieces, 10, len(rows))[0]
         for i in range(len(queries))
     ]
     for one, other in zip(found, alone, strict=True):  # together and alone
@@ -137,7 +143,7 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
     queries, lengths = usable(np.vstack([others, rows[:3]]), metric)
     k = data.draw(st.integers(1, 30))
     pieces = coded(rows, metric, data.draw(st.integers(1, 3)))
-    found = quantized.candidates(queries, lengths, pieces, k, count)
+    found = candidates(queries, lengths, pieces, k, count)
     assert not len(missed(rows, queries, metric, k, found))
 
 
@@ -151,18 +157,18 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data
     allowed = random.random(len(rows)) < share
     slots = np.flatnonzero(allowed)
     pieces, k = coded(rows, metric, 2), 5
-    by_bits = quantized.candidates(queries, lengths, pieces, k, len(rows), bits_of(allowed))
+    by_bits = candidates(queries, lengths, pieces, k, len(rows), bits_of(allowed))
     frame = best_frame(rows, metric, 5)
     parts = [encoded(rows[first : first + 64], metric, frame) for first in range(0, 700, 64)]
     chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
     copies = quantized.Pieces.of([gather_codes(chosen, slots)], [0])
-    by_copies = quantized.candidates(queries, lengths, copies, k, len(rows))
+    by_copies = candidates(queries, lengths, copies, k, len(rows))
     for found in (by_bits, by_copies):
-        for query, candidates in zip(queries, found, strict=True):
-            assert allowed[candidates].all()
+        for query, slots_found in zip(queries, found, strict=True):
+            assert allowed[slots_found].all()
             distances = brute_measures(query, rows, metric)[slots]
             nearest = slots[np.argsort(distances, kind="stable")[:k]]
-            assert np.isin(nearest, candidates).all()
+            assert np.isin(nearest, slots_found).all()
 
 
 COUNT = times(20_000, 100_000)
@@ -216,7 +222,7 @@ def test_few_floats_are_left_of_what_is_hard_to_tell_apart(kind, metric):
     rows = make(np.random.default_rng(0)).astype(np.float32)
     rows, others = rows[:-3], rows[-3:]
     queries, lengths = usable(others, metric)
-    found = quantized.candidates(queries, lengths, coded(rows, metric, 2), 10, len(rows))
+    found = candidates(queries, lengths, coded(rows, metric, 2), 10, len(rows))
     assert max(len(slots) for slots in found) <= len(rows) // 20
     assert not len(missed(rows, queries, metric, 10, found))
 
@@ -227,7 +233,7 @@ def test_few_candidates_are_left_of_many_vectors_also_where_many_are_wanted():
     queries, lengths = usable(random.standard_normal((20, 128)).astype(np.float32), "cosine")
     pieces = coded(rows, "cosine", 2)
     for k, most in ((10, 40), (1_000, 2_000)):
-        found = quantized.candidates(queries, lengths, pieces, k, 20_000)
+        found = candidates(queries, lengths, pieces, k, 20_000)
         assert np.median([len(slots) for slots in found]) < most
         assert not len(missed(rows, queries, "cosine", k, found))
 
@@ -247,9 +253,9 @@ def test_queries_whose_candidates_are_too_many_are_told_apart_from_the_others():
     rows = np.vstack([np.ones((3_000, 16)), -np.eye(16)]).astype(np.float32)
     queries, lengths = usable(np.vstack([np.ones(16), -np.eye(16)[0]]).astype(np.float32), "cosine")
     pieces = coded(rows, "cosine", 1)
-    hard, easy = quantized.candidates(queries, lengths, pieces, 1, 500)
+    hard, easy = candidates(queries, lengths, pieces, 1, 500)
     assert hard is None and 3_000 in easy
-    assert quantized.candidates(queries[:1], lengths[:1], pieces, 1, 500) == [None]
+    assert candidates(queries[:1], lengths[:1], pieces, 1, 500) == [None]
 
 
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
@@ -267,6 +273,7 @@ def test_codes_of_other_datatypes_are_those_of_their_numbers(metric, far, dataty
         ("low", count),
         ("rows", blocks),
         ("finer", count),
+        ("signs", blocks),
     ):
         assert np.array_equal(getattr(one, name)[:stop], getattr(other, name)[:stop]), name
 
@@ -276,7 +283,7 @@ def test_rows_of_unsafe_length_are_always_candidates():
     rows = random.standard_normal((2_000, 16)).astype(np.float32)
     rows[[5, 700]] = [[1e30] * 16, [1e-30] * 16]
     queries, lengths = usable(random.standard_normal((3, 16)).astype(np.float32), "cosine")
-    for slots in quantized.candidates(queries, lengths, coded(rows, "cosine", 1), 3, 2_000):
+    for slots in candidates(queries, lengths, coded(rows, "cosine", 1), 3, 2_000):
         assert {5, 700} <= set(slots.tolist()) and len(slots) < 300
 
 
@@ -298,7 +305,7 @@ def test_the_largest_sums_do_not_overflow(instructions):
     back = frame.signs[0] * np.sign(alike)
     rows = np.vstack([back * i for i in (1, -1, 2, -2, 3, -3)]).astype(np.float32)
     queries, lengths = usable(rows, "ip")
-    found = quantized.candidates(queries, lengths, coded(rows, "ip", 1), 1, 6)
+    found = candidates(queries, lengths, coded(rows, "ip", 1), 1, 6)
     assert not len(missed(rows, queries, "ip", 1, found))
 
 
@@ -311,7 +318,7 @@ def test_rows_of_very_different_lengths_are_found_wherever_they_stand():
     pieces = quantized.Pieces.of([encoded(base, "l2"), encoded(far, "l2")], [0, 64])
     allowed = np.zeros(192, np.bool_)
     allowed[64::2] = True
-    (found,) = quantized.candidates(base[:1], [1.0], pieces, 1, 192, bits_of(allowed))
+    (found,) = candidates(base[:1], [1.0], pieces, 1, 192, bits_of(allowed))
     assert 64 in found
 
 
@@ -320,7 +327,7 @@ def test_many_queries_that_may_note_much_are_looked_at_in_turns(monkeypatch):
     random = np.random.default_rng(0)
     rows = random.standard_normal((2_000, 32)).astype(np.float32)
     queries, lengths = usable(random.standard_normal((9, 32)).astype(np.float32), "l2")
-    found = quantized.candidates(queries, lengths, coded(rows, "l2", 1), 7, 2_000)
+    found = candidates(queries, lengths, coded(rows, "l2", 1), 7, 2_000)
     assert len(found) == 9 and not len(missed(rows, queries, "l2", 7, found))
 
 
@@ -334,7 +341,7 @@ def test_all_within_a_distance_are_left_and_few_others(metric, instructions):
     distances = np.array([brute_measures(query, rows, metric) for query in queries])
     within = float(np.sort(distances, axis=1)[:, 30].mean())
     pieces = coded(rows, metric, 2)
-    found = quantized.candidates(queries, lengths, pieces, 1_000, 5_000, within=within)
+    found = candidates(queries, lengths, pieces, 1_000, 5_000, within=within)
     for own, slots in zip(distances, found, strict=True):
         near = np.flatnonzero(own <= within)
         assert np.isin(near, slots).all() and len(slots) < len(near) + 40

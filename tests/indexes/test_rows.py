@@ -85,7 +85,7 @@ def holds(condition, row):
 def way(request, monkeypatch):
     """Either way of asking."""
     if request.param == "numpy":
-        inside.search_clusters_by_numpy(monkeypatch)
+        inside.ask_rows_by_numpy(monkeypatch)
     elif kernel() is None:
         pytest.skip("nothing is compiled")
 

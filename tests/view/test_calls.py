@@ -8,7 +8,7 @@ from retrieval_store import Hybrid
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.view.live import Views
 from tests.helpers import inside
-from tests.helpers.tuned import eager_clusters
+from tests.helpers.tuned import eager_signs
 from tests.view.looking import asked, filled
 
 
@@ -53,7 +53,7 @@ def test_a_collection_tells_how_many_of_the_nearest_are_found(client, things, mo
     views, collection, _ = things
     (space,) = asked(views, "collection", collection=str(collection.id))["spaces"]
     assert space["exact"] is True and space["recall"] is None
-    eager_clusters(monkeypatch)
+    eager_signs(monkeypatch)
     large = client.create_collection("large", {"recall": 0.9}, embedding_function=None)
     large.add(ids=[str(i) for i in range(3_000)], embeddings=np.eye(3_000, 24, 1) + 0.1)
     large.optimize()

@@ -159,24 +159,19 @@ class FilterResult:
         self._slot_bits[name] = bits  # if two threads store bits, either is right
         return bits
 
-    def slot_filter(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
-        """Which slots below `stop` are allowed: by rows, since a pass over all slots takes longer
-        than most searches, until that many of them have come that bits pay."""
+    def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
+        """Which slots below `stop` are allowed: for a pass over codes, in which bits let it pass
+        over blocks without an allowed slot. Where few blocks are without, rows are asked for
+        instead, since a pass over all slots takes longer than most searches, until that many of
+        them have come that bits pay."""
         name = space.space.name
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
-        if name in self._slot_bits or times > SLOT_BITS_AFTER:
-            return self.slot_bits(space, stop)
-        test = None if self._found is None or self._bits is not None else self._found.test
-        return RowFilter(space.row_of_slot, self._bits, test)
-
-    def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
-        """The same for a pass over codes, in which bits let it pass over blocks without an allowed
-        slot: by rows where few blocks are without."""
-        found, name = self._found, space.space.name
         is_broad = self.about * BROAD >= self._height
-        if found is None or self._bits is not None or name in self._slot_bits or not is_broad:
+        if name in self._slot_bits or times > SLOT_BITS_AFTER or not is_broad:
             return self.slot_bits(space, stop)
-        return RowFilter(space.row_of_slot, None, found.test)
+        return RowFilter(
+            space.row_of_slot, self._bits, None if self.tested is None else self.tested.test
+        )
 
     def followed_by(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]

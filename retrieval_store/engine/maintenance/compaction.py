@@ -214,23 +214,30 @@ def remove_leftovers(access: Access, generation: int) -> None:
 
 
 def has_files_of_dropped(access: Access) -> bool:
-    """Whether there are files of vector spaces that don't exist any more."""
+    """Whether there are files of vector spaces that don't exist any more, or of kinds that are of
+    no use any more."""
 
     def look(view: SearchView) -> bool:
         gone, files = dropped_spaces(view.connection), derived.all_files(view.connection)
         held = vector_files(access.directory) if access.directory is not None else set()
-        return any(map(gone, [*held, *(_space_of(file.key) for file in files)]))
+        before = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
+        return before or any(map(gone, [*held, *(_space_of(file.key) for file in files)]))
 
     return access.read(look)
 
 
 def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool:
     """Whether a key is that of an index, codes or a state of another generation, or of anything of
-    a space that doesn't exist any more."""
+    a space that doesn't exist any more, or of a kind that is of no use any more."""
     kind, *rest = key.split(".")
-    other = kind in derived.OF_VECTORS and rest[1:2] != [str(generation)]
+    other = kind in derived.KINDS_BEFORE
+    other = other or (kind in derived.OF_VECTORS and rest[1:2] != [str(generation)])
     other = other or (kind == FILE_KIND and rest != [str(generation)])
     return other or gone(_space_of(key))
+
+
+def _kind_of(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _space_of(key: str) -> int:

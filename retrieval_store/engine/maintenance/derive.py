@@ -7,7 +7,7 @@ columns.
   The file itself says which lists or which path it is of. A file of which no point has changed
   since it was written is left as it is.
 - Coding makes the codes of vector spaces, and files of the segments that are full.
-- Clusters of large spaces are made, extended and measured.
+- What searches by signs find of large spaces is measured.
 - Filling (`fill_index`) lets an index take in the vectors that it lacks, from a file or from none.
   Queries load no index: until it is there, they are answered exactly.
 """
@@ -25,25 +25,16 @@ import apsw
 import numpy as np
 
 from retrieval_store.base import tracing
-from retrieval_store.base.arrays import Ints, Matrix, as_float32
+from retrieval_store.base.arrays import as_float32
 from retrieval_store.base.system import give_back_memory
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
-from retrieval_store.engine.search.clusters import (
-    Recall,
-    SpaceClusters,
-    Work,
-    measure,
-    measured,
-    questions_of,
-    write_recall,
-)
-from retrieval_store.engine.search.context import EngineTrace, SearchView
+from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_worth_building
-from retrieval_store.engine.search.planner import MIN_CLUSTERED, codes_pay_off, may_have_clusters
-from retrieval_store.engine.search.search import nearest_rows
+from retrieval_store.engine.search.planner import codes_pay_off
+from retrieval_store.engine.search.recall import Measurement, write_recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
 from retrieval_store.engine.state.files import CheckCancelled, PointsFile, StateFile, is_useless
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a_file
@@ -55,11 +46,8 @@ from retrieval_store.engine.text.bm25 import ListFile, lists_for, pure
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.paths import JsonPath
-from retrieval_store.indexes import DEFAULT_RECALL
-from retrieval_store.indexes.clusters import Clusters
 from retrieval_store.indexes.exact import norms_of
-from retrieval_store.query.query import NearestDense
-from retrieval_store.query.types import Progress, recall_wanted, uses_clusters
+from retrieval_store.query.types import Progress, recall_wanted, uses_codes
 
 GROWTH_TO_SAVE = 0.1
 GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
@@ -478,133 +466,55 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
         codes.map(_write(access, cached.state.head.seq, fills))
 
 
-def build_clusters(access: Access, name: str, alone: bool, progress: Progress) -> None:
-    """Make the clusters that a space lacks, and measure how they do; load those that another
-    process has made. alone: whether this is the one process that may write files."""
+def measure_recall(access: Access, name: str, alone: bool, progress: Progress) -> None:
+    """Measure what searches by signs find in a space, where that isn't known; load what another
+    process has measured. alone: whether this is the one process that may write files."""
 
     def check_cancelled() -> None:
         progress(0, 0)
 
-    cached = access.read(partial(_with_clusters, name=name))
+    cached = access.read(partial(_with_recall, name=name))
     space = cached.state.spaces.get(name)
-    if space is None or not _should_have_clusters(cached, space):
+    if space is None or not _is_searched_by_signs(cached, space):
         return
-    clusters = cached.caches.spaces[name].clusters
-    in_files = access.directory is not None
-    if clusters.closed or (in_files and not alone):
+    opened = cached.caches.spaces[name]
+    coded, in_files = opened.codes.shown(), access.directory is not None
+    covers = coded.count == coded.stop and 2 * coded.stop >= space.space.slots
+    if not (coded.count and covers and opened.recall.lacks(space.space.slots)):
         return
-    slots = space.space.slots
+    if in_files and not alone:
+        return
     try:
-        with tracing.span("cluster", access.name):
-            while (work := clusters.next_work(slots)) is not None:
-                if not _make_clusters(access, clusters, work, space, check_cancelled):
-                    raise ValueError("their file can't be used")
-            _measure_clusters(access, name, clusters, check_cancelled)
+        with tracing.span("measure", access.name):
+            recall = Measurement(space, coded, check_cancelled).run()
     except DamagedError:
         if not access.has_moved_on(cached.state):
             raise  # else the files are those of the generation before
-    except (ValueError, LookupError, ArithmeticError) as error:
-        clusters.fail(slots)
-        _log.info("%r has no clusters of its vectors: %s", access.name, error)
+        return
+    if recall is None:
+        return
+    if in_files:
+        fill = partial(write_recall, recall=recall)
+        _write(access, cached.state.head.seq, {opened.recall.key: fill})
+    opened.recall.note(recall)
+    _log.debug("%r finds %.3f of its nearest at worst", access.name, recall.worst.recall)
 
 
-def _make_clusters(
-    access: Access,
-    clusters: SpaceClusters,
-    work: Work,
-    space: SpaceState,
-    check_cancelled: CheckCancelled,
-) -> bool:
-    """Make a base or a part, and go on with it; returns whether that can be."""
-    made = clusters.make(work, space, check_cancelled)
-    file = None
-    if access.directory is not None:
-        fills = {clusters.key_of(work.number): partial(made.write, check_cancelled=check_cancelled)}
-        (file,) = _write(access, access.cached().state.head.seq, fills)
-        _forget_parts_after(access, clusters, work.number)
-    _log.debug("%r has clusters of %d vectors", access.name, work.stop)
-    return clusters.filling.take(partial(clusters.take, made, file))
-
-
-def _with_clusters(view: SearchView, name: str) -> CachedState:
-    """What is in memory of the collection now, with the clusters of all files that there are."""
+def _with_recall(view: SearchView, name: str) -> CachedState:
+    """What is in memory of the collection now, with what the file says that was measured."""
     space = view.state.spaces.get(name)
     cached = CachedState(view.state, view.caches)
-    if space is not None and _should_have_clusters(cached, space):
-        view.caches.spaces[name].clusters.load_saved(view.connection, newer=True)
+    if space is not None and _is_searched_by_signs(cached, space):
+        view.caches.spaces[name].recall.load_saved(view.connection, newer=True)
     return cached
 
 
-def _should_have_clusters(cached: CachedState, space: SpaceState) -> bool:
-    of, open_space = space.space, cached.caches.spaces[space.space.name]
-    if not may_have_clusters(of.dimension or 0, of.metric):
+def _is_searched_by_signs(cached: CachedState, space: SpaceState) -> bool:
+    of, opened = space.space, cached.caches.spaces[space.space.name]
+    if not _should_have_codes(space):
         return False
-    if open_space.recall_wanted or recall_wanted(of) is not None:
-        return of.slots >= MIN_CLUSTERED
-    return uses_clusters(of) and open_space.worth(of).clusters
-
-
-def _forget_parts_after(access: Access, clusters: SpaceClusters, number: int) -> None:
-    """Drop the records of the parts that the file with this number replaces."""
-
-    def forget(write: WriteTransaction) -> None:
-        prefix = f"{clusters.key}."
-        keys = [made.key for made in derived.find_all(write.connection, clusters.key)]
-        numbers = [(key, key.removeprefix(prefix)) for key in keys]
-        later = [key for key, one in numbers if one.isdecimal() and int(one) > number]
-        measured = [clusters.recall_key] if number == 0 else []
-        derived.forget(write.connection, [*later, *measured])
-
-    access.write(forget)
-    sweep(access)
-
-
-def _measure_clusters(
-    access: Access, name: str, clusters: SpaceClusters, check_cancelled: CheckCancelled
-) -> None:
-    """Measure how many places must be looked at, where that isn't known."""
-    base, to_measure = clusters.base, clusters.to_measure
-    space = access.cached().state.spaces.get(name)
-    if to_measure is None or space is None or base is None:
-        return
-
-    questions = questions_of(
-        space, to_measure.stop, partial(_neighbours, access, name), check_cancelled
-    )
-    matrix = space.vectors.rows(space.space.slots)
-    recall = measure(to_measure, base.name, matrix, questions, check_cancelled)
-    if access.directory is not None:
-        fill = partial(write_recall, recall=recall)
-        _write(access, access.cached().state.head.seq, {clusters.recall_key: fill})
-    clusters.note_recall(recall)
-
-
-def _neighbours(access: Access, name: str, vectors: Matrix, depth: int) -> list[Ints]:
-    """The slots of the true nearest of each vector."""
-    return access.read(lambda view: _neighbours_in(view, name, vectors, depth))
-
-
-def _neighbours_in(view: SearchView, name: str, vectors: Matrix, depth: int) -> list[Ints]:
-    near = NearestDense(name, vectors, exact=True)
-    found = nearest_rows(view, near, depth, None, EngineTrace(False))
-    slots = view.state.spaces[name].slot_of_row
-    return [slots[rows] for rows, _ in found]
-
-
-def remeasure(view: SearchView, space: SpaceState, clusters: Clusters, recall: Recall) -> float:
-    """The share of the ten nearest that searches find, with as many places as were measured, among
-    those of the vectors that it was measured of that are still there; 1 if none of them is near
-    another any more."""
-
-    def neighbours(vectors: Matrix, depth: int) -> list[Ints]:
-        return _neighbours_in(view, space.space.name, vectors, depth)
-
-    every = questions_of(space, min(recall.vectors, clusters.stop), neighbours, lambda: None)
-    questions = [one for one in every if len(one.neighbours)]
-    if not questions:
-        return 1.0
-    matrix = space.vectors.rows(space.space.slots)
-    return measured(clusters, matrix, questions, recall, DEFAULT_RECALL, 1.0, lambda: None)
+    asked = opened.recall_wanted or recall_wanted(of) is not None
+    return asked or (uses_codes(of) and opened.worth(of).signs)
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop

@@ -49,7 +49,6 @@ from retrieval_store.engine.maintenance.compaction import (
 )
 from retrieval_store.engine.maintenance.derive import (
     GROWTH_TO_SAVE,
-    build_clusters,
     build_codes,
     build_lists,
     columns_ahead,
@@ -57,6 +56,7 @@ from retrieval_store.engine.maintenance.derive import (
     fill_index,
     follow_with_lists,
     load_index,
+    measure_recall,
     renew,
     save_codes,
     save_columns,
@@ -163,7 +163,7 @@ def _remove_some(access: Access, gone: Expression, write: WriteTransaction) -> i
 
 
 EXPIRING, COMPACTING, CODING = "deleting what has expired", "compacting", "making codes"
-CLUSTERING = "making clusters"
+MEASURING = "measuring the recall"
 LISTING, INDEXING, SAVING = "making lists of words", "building the index", "saving"
 GLANCE = 0.1  # seconds between two looks at what another thread gets done
 
@@ -226,8 +226,8 @@ class _Pass:
             _begin(access, CODING)
             build_codes(access, name, self._tell)
             save_codes(access, name, every=True)
-            _begin(access, CLUSTERING)
-            build_clusters(access, name, self.alone, self._tell)
+            _begin(access, MEASURING)
+            measure_recall(access, name, self.alone, self._tell)
             _begin(access, INDEXING)
             while fill_index(access, name, True, self._between):
                 pass  # the collection was put to rest meanwhile
@@ -269,8 +269,8 @@ class _Pass:
             _begin(access, INDEXING)
             between = partial(self._between, state=state)
             left |= fill_index(access, name, alone or access.is_read_only, between, at_once=False)
-            _begin(access, CLUSTERING)
-            build_clusters(access, name, alone, self._tell)
+            _begin(access, MEASURING)
+            measure_recall(access, name, alone, self._tell)
             if alone:
                 save_codes(access, name)
                 save_index(access, name, GROWTH_TO_SAVE)

@@ -13,9 +13,9 @@ it the right one. So every derived value is compared, and none is left to chance
   seed and the scales of the file, without the compiled part that makes codes: how far each vector,
   rotated, is from what its code stands for, how long that is, and what is stored of the vector
   exactly. Codes of another make that keep these bounds are as good.
-- Clusters. Each place is made again, in float64, and may differ by no more than roundings explain;
-  each vector must have one in the cluster whose centre is nearest, but for roundings. What was
-  measured of them is measured again, of the same vectors, and may not be much less.
+- Signs. Which numbers are above 0 once a vector is rotated, and the factor that makes a score of
+  them, are worked out likewise, and may differ by no more than roundings explain. What was measured
+  of searches by signs is measured again, and may not be much less.
 - Indexes. A class that can return its vectors (`KnowsVectors`) is asked for all of them; with
   others each stored vector is searched for, and each hit must be as far away as the index says.
   That the slots are numbered once each and that no link leads outside is checked whenever a graph
@@ -49,11 +49,10 @@ from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.cache import FilterView
 from retrieval_store.engine.filtering.columns import KIND, ColumnFile, SavedColumns
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment, build_segment
-from retrieval_store.engine.maintenance.derive import remeasure
-from retrieval_store.engine.search.clusters import Base, Part, Recall
 from retrieval_store.engine.search.codes import FILE_SEGMENTS, SEGMENT, MappedSegments
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import FindClass
+from retrieval_store.engine.search.recall import Measurement, Recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, FileDatabase, corruption_error, select
 from retrieval_store.engine.state.caches import Layers
 from retrieval_store.engine.state.files import StateFile
@@ -83,14 +82,13 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.indexes import KnowsVectors, VectorIndex
-from retrieval_store.indexes.clusters import refuse_misplaced, refuse_wrong_places
 from retrieval_store.indexes.exact import (
     SAFE_LENGTHS,
     UNIT_ROUNDOFF,
     exact_distances,
 )
 from retrieval_store.indexes.native import BLOCK
-from retrieval_store.indexes.quantized import Codes, Frame, rotate
+from retrieval_store.indexes.quantized import Codes, Frame, beside_signs, rotate, signs_of
 from retrieval_store.query.types import FileReport, Mode
 
 V = TypeVar("V")
@@ -282,6 +280,7 @@ def _owners(state: State, space: SpaceState) -> Ints:
 ROWS_AT_ONCE = 2_048  # whole blocks
 LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …
 ROUNDED = 2e-5  # … nor than this share of the vector's length
+SIGNS_ROUNDED = 1e-4  # of a rotated vector's length, what float32 may get wrong, and more
 RECALL_SLACK = 0.05  # less may be found when it is measured again, by chance
 CELLS_AT_ONCE = 4_000_000  # numbers of vectors that are compared with those of an index
 SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
@@ -317,7 +316,7 @@ def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     finer = found.finer[some].astype(np.float64)
     own, lengths, good = _encode_rows(vectors, found.frame, sides)
     turned, dimension = rotate(own, found.frame), own.shape[1]
-    nibbles = found.high[blocks].transpose(0, 2, 1, 3).reshape(-1, *found.low.shape[1:])
+    nibbles = found.high[blocks].transpose(0, 1, 3, 2, 4).reshape(-1, *found.low.shape[1:])
     high, low = _numbers(nibbles, dimension), _numbers(found.low[some], dimension)
     upper = (high - 7.5) * scales[:, None]
     whole = (16 * high + low - 127.5) * (scales[:, None] / 16)
@@ -327,7 +326,21 @@ def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     for bounds, true in zip((residuals, finer, reaches), true_ones, strict=True):
         good &= (true <= bounds) & (np.isinf(bounds) | (bounds <= true * LOOSE + slack))
     unbounded: Bools = np.isinf(residuals) & np.isinf(finer)
-    return good | unbounded
+    return (good & _signs_hold(found, some, turned, sides)) | unbounded
+
+
+def _signs_hold(found: Codes, some: slice, turned: Floats, sides: Floats) -> Bools:
+    """Whether the signs of some rows of whole blocks are those of their numbers, but of numbers
+    that rounding may take for others, and what stands beside them is so."""
+    factors, own = beside_signs(found, slice(some.start // BLOCK, some.stop // BLOCK))
+    signs, longest = signs_of(found, np.arange(some.start, some.stop)), _length(turned)
+    doubtful = np.abs(turned) <= SIGNS_ROUNDED * longest[:, None]
+    sizes = np.abs(turned).sum(axis=1)
+    wanted = np.divide(longest**2, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    good: Bools = ((signs == (turned > 0)) | doubtful).all(axis=1)
+    good &= np.abs(factors - wanted) <= SIGNS_ROUNDED * wanted + 1e-20
+    good &= own == sides
+    return good
 
 
 def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, Floats, Bools]:
@@ -542,58 +555,32 @@ def _comparisons(
         for space in sound
         if (index := view.caches.spaces[space.space.name].index).wanted
     }
-    return {**lists, **columns, **indexes, **_of_codes(view, sound), **_of_clusters(view, sound)}
+    return {**lists, **columns, **indexes, **_of_codes(view, sound), **_of_recall(view, sound)}
 
 
-def _of_clusters(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
-    """Parts need the base, which is read for each of them; what was measured needs all of them."""
-    found: dict[str, Comparison] = {}
-    for space in sound:
-        clusters = view.caches.spaces[space.space.name].clusters
-        for made in find_all(view.connection, clusters.key):
-            compare = partial(_refuse_other_clusters, view, space)
-            found[made.key] = _comparison(clusters, None, compare)
-        found[clusters.recall_key] = partial(_refuse_other_recall, view, space)
-    return found
-
-
-def _refuse_other_clusters(view: SearchView, space: SpaceState, found: Base | Part) -> None:
-    """Raise ValueError unless each vector of a point has a place in the cluster whose centre is
-    nearest, and all places say what they would if they were made again."""
-    base = found
-    if isinstance(base, Part):
-        saved = view.caches.spaces[space.space.name].clusters
-        saved.load_saved(view.connection, newer=True)
-        if saved.base is None or saved.base.name != found.name:
-            return  # of no use, since there is no such base
-        base = saved.base
-    first = found.first if isinstance(found, Part) else 0
-    rows = space.vectors.rows(space.space.slots)
-    if found.stop > len(rows):
-        raise ValueError(f"it has clusters of more than {len(rows)} vectors")
-    refuse_wrong_places(rows, base.trained.model, found.places, first, found.stop)
-    owners = space.row_of_slot.whole()[first : found.stop]
-    living = np.flatnonzero(owners >= 0) + first
-    refuse_misplaced(rows, base.trained, found.places, living)
+def _of_recall(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
+    return {
+        view.caches.spaces[space.space.name].recall.key: partial(_refuse_other_recall, view, space)
+        for space in sound
+    }
 
 
 def _refuse_other_recall(
     view: SearchView, space: SpaceState, path: Path, made: DerivedFile
 ) -> None:
-    """Raise ValueError unless searches find about what is said that they found. Of vectors that
-    came later it says nothing; and of those that are still there less may be found, if what has
-    gone was found more easily."""
+    """Raise ValueError unless searches find about what is said that they found, of as many vectors
+    as have codes in files."""
     recall = Recall.of_json(path.read_bytes())
-    clusters = view.caches.spaces[space.space.name].clusters
-    clusters.load_saved(view.connection, newer=True)
-    if clusters.base is None or clusters.base.name != recall.base or not recall.measured:
+    codes = view.caches.spaces[space.space.name].codes
+    codes.load_saved(view.connection, space.space.slots)
+    coded = codes.shown()
+    if coded.together is None or recall.vectors > 2 * coded.stop:
         return
-    told, owners = recall.measured[0].recall, space.row_of_slot.whole()[: recall.vectors]
-    least = 1 - (1 - told) * len(owners) / max(1, int(np.count_nonzero(owners >= 0))) - RECALL_SLACK
-    now = remeasure(view, space, clusters.made_clusters(clusters.base), recall)
-    if now < least:
+    now = Measurement(space, coded, lambda: None).found_with(recall)
+    if now is not None and now < recall.worst.recall - RECALL_SLACK:
         raise ValueError(
-            f"it says that {told:.3f} of the nearest were found, and now {now:.3f} are"
+            f"it says that {recall.worst.recall:.3f} of the nearest were found at worst, and now "
+            f"{now:.3f} are"
         )
 
 

@@ -11,10 +11,11 @@ thousands of small ones have no files for them, and don't load this module. Nor 
 codes where the compiled part is missing.
 
 A file has segments one after another, all of one size. A segment has a header, the centre, the
-floats of its rows, and at multiples of 64 bytes the upper and the lower halves of its codes, as
-they lie in memory (`indexes/native/kernel.h`). All is little-endian. The header says how many rows
-there are, their dimension and metric, and the seed of the rotation; all but the seed must equal
-what the reader expects, and so decides nothing. Files are mapped, so that all processes share them.
+floats of its rows, and at multiples of 64 bytes the upper and the lower halves of its codes and the
+signs, as they lie in memory (`indexes/native/kernel.h`). All is little-endian. The header says how
+many rows there are, their dimension and metric, and the seed of the rotation; all but the seed must
+equal what the reader expects, and so decides nothing. Files are mapped, so that all processes share
+them.
 """
 
 import mmap
@@ -45,11 +46,19 @@ from retrieval_store.engine.storage.derived import (
 )
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
-from retrieval_store.indexes.native import BLOCK, OF_ROW, chunks_of
+from retrieval_store.indexes.native import (
+    BLOCK,
+    OF_ROW,
+    SIDE,
+    chunks_of,
+    signs_bytes,
+    tile_rows,
+)
 from retrieval_store.indexes.quantized import (
     Codes,
     Frame,
     Pieces,
+    beside_signs,
     best_frame,
     encode_into,
     first_of,
@@ -400,8 +409,8 @@ def number_of(file: DerivedFile) -> int:
 
 
 HEADER = struct.Struct("<8sIIIIQ")
-MAGIC = b"rscodes2"
-MAGIC_BEFORE = b"rscodes1"  # of codes as they were made before the scan was compiled
+MAGIC = b"rscodes3"
+MAGICS_BEFORE = (b"rscodes1", b"rscodes2")  # before the scan was compiled; before there were signs
 ALIGNMENT = 64
 LARGEST = 1e25  # of what is told of rows of safe lengths: half a square of 2e12 …
 ROUNDED = 1e-3  # … and by how much the square of a direction may not be 1
@@ -422,8 +431,8 @@ class MappedSegments:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Offsets within a segment. high, low: of the halves of the codes; half: bytes of one; size: of
-    all."""
+    """Offsets within a segment. high, low: of the halves of the codes; half: bytes of one; signs:
+    of the signs; signed: their bytes; size: of all."""
 
     rows: int
     dimension: int
@@ -431,6 +440,8 @@ class _Layout:
     high: int
     low: int
     half: int
+    signs: int
+    signed: int
     size: int
 
     @classmethod
@@ -438,7 +449,9 @@ class _Layout:
         half = rows * chunks_of(dimension) * 4
         high = _align(HEADER.size + 4 * (dimension + (OF_ROW + 1) * rows))
         low = _align(high + half)
-        return cls(rows, dimension, metric, high, low, half, _align(low + half))
+        signs, signed = _align(low + half), rows // BLOCK * signs_bytes(dimension)
+        sizes = high, low, half, signs, signed, _align(signs + signed)
+        return cls(rows, dimension, metric, *sizes)
 
     def header(self, seed: int) -> bytes:
         """The header of a segment."""
@@ -459,7 +472,8 @@ def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> Non
             head = layout.header(frame.seed) + b"".join(a.astype("<f4").tobytes() for a in floats)
             file.write(head.ljust(layout.high, b"\0"))
             file.write(codes.high.tobytes().ljust(layout.low - layout.high, b"\0"))
-            file.write(codes.low.tobytes().ljust(layout.size - layout.low, b"\0"))
+            file.write(codes.low.tobytes().ljust(layout.signs - layout.low, b"\0"))
+            file.write(codes.signs.tobytes().ljust(layout.size - layout.signs, b"\0"))
 
 
 def read_segments(
@@ -469,7 +483,7 @@ def read_segments(
     holds something else, OutdatedError for what was made before codes were as they are."""
     layout = _Layout.of(rows, dimension, metric)
     memory = map_file(path)
-    if memory[: len(MAGIC_BEFORE)] == MAGIC_BEFORE:
+    if memory[: len(MAGIC)] in MAGICS_BEFORE:
         raise OutdatedError(f"{path} has codes of an older kind")
     if len(memory) != count * layout.size:
         raise ValueError(f"{path} has {len(memory)} bytes, not those of {count} segments")
@@ -491,14 +505,23 @@ def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Code
     chunks = chunks_of(dimension)
     high: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.high)
     low: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.low)
-    return Codes(
+    signs: Bytes = np.frombuffer(memory, np.uint8, layout.signed, start + layout.signs)
+    tile = tile_rows(dimension)
+    codes = Codes(
         rows,
         Frame(seed, centre, layout.metric),
-        high.reshape(-1, chunks, BLOCK, 4),
+        high.reshape(-1, BLOCK // tile, chunks, tile, 4),
         low.reshape(rows, chunks, 4),
         of_rows,
         finer,
+        signs.reshape(-1, signs_bytes(dimension)),
     )
+    factors, own_sides = beside_signs(codes, slice(None))
+    if not ((factors >= 0) & (factors <= LARGEST)).all():
+        raise ValueError(f"{path} has factors of signs that are none")
+    if not ((own_sides == of_rows[:, SIDE].reshape(-1)) | np.isnan(own_sides)).all():
+        raise ValueError(f"{path} says otherwise beside its signs")
+    return codes
 
 
 def _refuse_senseless(

@@ -20,10 +20,10 @@ from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_build
 from retrieval_store.engine.search.planner import (
     CostInputs,
     SearchPlan,
-    clusters_pay_off,
     codes_pay_off,
     copying_cost,
     lost_without_copy,
+    signs_pay_off,
 )
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
@@ -42,19 +42,20 @@ from retrieval_store.query import executor as answering
 from retrieval_store.query.query import NearestDense
 
 if TYPE_CHECKING:
-    from retrieval_store.engine.search.clusters import Recall, SpaceClusters
     from retrieval_store.engine.search.codes import SpaceCodes
+    from retrieval_store.engine.search.recall import Recall, SpaceRecall
 
 UNCODED = 8  # one vector without a code costs as much as so many that the index lacks
 
 
 class Worth(NamedTuple):
-    """What is worth having for so many vectors in a space: codes, an index, clusters."""
+    """What is worth it for so many vectors in a space: codes, an index, and to look at the signs of
+    codes first though nobody asks for a recall."""
 
     slots: int
     codes: bool
     graph: bool
-    clusters: bool
+    signs: bool
 
 
 class Releasable(Protocol):
@@ -72,21 +73,22 @@ class FilterablePass(Releasable, Protocol):
 
 class OpenSpace:
     """One dense vector space in one generation, as this process has it open. make_codes,
-    make_clusters: return the space's codes and clusters, none yet, when they are first asked for:
-    most spaces are too small for them, and nothing of what handles them is loaded then."""
+    make_recall: return the space's codes, none yet, and what was measured of their signs, when they
+    are first asked for: most spaces are too small for them, and nothing of what handles them is
+    loaded then."""
 
     def __init__(
         self,
         vectors: VectorRows,
         index: SpaceIndex,
         make_codes: "Callable[[], SpaceCodes]",
-        make_clusters: "Callable[[], SpaceClusters]",
+        make_recall: "Callable[[], SpaceRecall]",
     ) -> None:
         self.vectors, self.index = vectors, index
-        self._make_codes, self._make_clusters = make_codes, make_clusters
+        self._make_codes, self._make_recall = make_codes, make_recall
         self._closed = False
         self._made: dict[str, SpaceCodes] = {}  # one at most
-        self._clustered: dict[str, SpaceClusters] = {}  # one at most
+        self._measured: dict[str, SpaceRecall] = {}  # one at most
         self._worth = Worth(0, False, False, False)
         self.recall_wanted = False  # by a query, however few vectors there are
         self._kept = WeakValueDictionary[int, Releasable]()
@@ -97,7 +99,7 @@ class OpenSpace:
         each number of them."""
         if self._worth.slots != space.slots:
             of = space.slots, space.dimension or 0, space.metric
-            worth = codes_pay_off(*of), index_is_worth_building(*of), clusters_pay_off(*of)
+            worth = codes_pay_off(*of), index_is_worth_building(*of), signs_pay_off(*of)
             self._worth = Worth(space.slots, *worth)
         return self._worth
 
@@ -118,20 +120,13 @@ class OpenSpace:
         return self._made.get("codes")
 
     @property
-    def clusters(self) -> "SpaceClusters":
-        """The clusters of the space, which are closed once the space was let go of."""
-        found = self._clustered.get("clusters")
-        if found is None:
-            found = self._clustered.setdefault("clusters", self._make_clusters())
-            found.changed = self._release_kept
-            if self._closed:
-                found.close()
-        return found
-
-    @property
-    def clusters_at_hand(self) -> "SpaceClusters | None":
-        """The same; None where they were never asked for."""
-        return self._clustered.get("clusters")
+    def recall(self) -> "SpaceRecall":
+        """What was measured of searches by signs."""
+        held = self._measured.get("recall")
+        if held is None:
+            held = self._measured.setdefault("recall", self._make_recall())
+            held.changed = self._release_kept
+        return held
 
     @property
     def has_something_to_save(self) -> bool:
@@ -143,13 +138,7 @@ class OpenSpace:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use."""
-        return self.vectors.nbytes + self.index.nbytes + self.codes_nbytes + self.clusters_nbytes
-
-    @property
-    def clusters_nbytes(self) -> int:
-        """Bytes of memory in use for clusters."""
-        clusters = self.clusters_at_hand
-        return 0 if clusters is None else clusters.nbytes
+        return self.vectors.nbytes + self.index.nbytes + self.codes_nbytes
 
     @property
     def codes_nbytes(self) -> int:
@@ -160,8 +149,8 @@ class OpenSpace:
     @property
     def descriptors(self) -> int:
         """How many file descriptors the open files take."""
-        every = (self.codes_at_hand, self.clusters_at_hand)
-        return 1 + sum(one.files for one in every if one is not None)
+        codes = self.codes_at_hand
+        return 1 if codes is None else 1 + codes.files
 
     def close_idle(self) -> None:
         """Close files; they are opened again when they are needed."""
@@ -169,8 +158,6 @@ class OpenSpace:
         self._release_kept()
         for codes in list(self._made.values()):
             codes.close_idle()
-        for clusters in list(self._clustered.values()):
-            clusters.close_idle()
 
     def let_go(self) -> None:
         """Let go of the index and the codes for good; searches under way keep what they use, and
@@ -180,8 +167,6 @@ class OpenSpace:
         self._release_kept()
         for codes in list(self._made.values()):
             codes.close()
-        for clusters in list(self._clustered.values()):
-            clusters.close()
 
     def keep(self, one: Releasable) -> None:
         """Note what keeps files mapped, and what is made of them in memory, for the next queries:
@@ -211,12 +196,24 @@ class Caches(KeptFilters):
 SearchView: TypeAlias = View[Caches]
 
 
+class BySigns(NamedTuple):
+    """A search by signs. target: the recall that was wanted; errors: how many standard errors it
+    allowed for; measured: what that finds, None where it wasn't measured yet; looked: of how many
+    rows the signs, the upper bits of codes, and the distances were looked at; estimate: the share
+    of the nearest that this query found, None where that wasn't estimated."""
+
+    target: float
+    errors: float
+    measured: "Recall | None"
+    looked: tuple[int, int, int]
+    estimate: float | None
+
+
 class EngineTrace(answering.Trace):
     """Adds the engine's part to the trace. plans: one for each query; matching: points that the
-    filter allows; recall: for which clusters were searched, and what was measured; fresh: vectors
-    that the index lacks; uncoded: vectors without codes; steps: milliseconds by step; remarks:
-    sentences for `explain`; reads_only: whether the store was opened so; last: when the last lap
-    ended.
+    filter allows; recall: of a search by signs; fresh: vectors that the index lacks; uncoded:
+    vectors without codes; steps: milliseconds by step; remarks: sentences for `explain`;
+    reads_only: whether the store was opened so; last: when the last lap ended.
 
     lacking_cells, which is noted for every call, since it is what starts maintenance: the larger
     burden of fresh and uncoded vectors, in numbers of vectors.
@@ -235,7 +232,7 @@ class EngineTrace(answering.Trace):
             self.plans: list[SearchPlan] = []
             self.steps: dict[str, float] = {}
             self.remarks: list[str] = []
-            self.recall: tuple[float, Recall] | None = None
+            self.recall: BySigns | None = None
             self.last = time.perf_counter()
 
     def note_filter(self, matching: int) -> None:
@@ -261,14 +258,14 @@ class EngineTrace(answering.Trace):
             self.uncoded = vectors
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
-    def note_unclustered(self, vectors: int, dimension: int) -> None:
-        """Note of how many vectors clusters should be made."""
+    def note_unmeasured(self, vectors: int, dimension: int) -> None:
+        """Note of how many vectors it should be measured what searches by signs find."""
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
-    def note_recall(self, target: float, measured: "Recall") -> None:
-        """Note for what recall clusters were searched, and what was measured of it."""
+    def note_signs(self, by_signs: "BySigns") -> None:
+        """Note a search by signs."""
         if self.is_kept:
-            self.recall = target, measured
+            self.recall = by_signs
 
     def remark(self, sentence: str) -> None:
         """Note a sentence."""

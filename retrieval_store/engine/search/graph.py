@@ -32,7 +32,7 @@ from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import PluginError, StorageError
 from retrieval_store.indexes import EXACT, HNSW, VectorIndex, is_installed
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.query.types import index_name, index_settings, uses_clusters
+from retrieval_store.query.types import index_name, index_settings, uses_codes
 
 SLICE_CELLS = 262_144  # numbers added at once: 1,024 vectors of 256, some 0.1 s. Forks wait
 WORTH_CELLS = 3_000_000  # below, the exact search is as fast on any machine
@@ -82,7 +82,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         self.refused: Exception | None = None
         self.missed = self.pays_from = self.pace = 0.0
         name = index_name(space)
-        self.wanted = name != EXACT and not uses_clusters(space) and space.metric in BY_PRODUCTS
+        self.wanted = name != EXACT and not uses_codes(space) and space.metric in BY_PRODUCTS
         self.installed = is_installed(name)
         self._space, self._files, self._find_class = space, files, find_class
         self._sharing = SharedLock()

@@ -1,31 +1,32 @@
-"""What only large collections need: the searches by codes, of clusters, and through an index.
+"""What only large collections need: the searches by codes, and through an index.
 
 A pass over codes proves that most vectors aren't among the nearest; exact distances are computed
-for the few that are left. Vectors without codes are searched as floats. Clusters are looked at in
-the order of nearness; vectors that came after them are searched exactly. An index is queried for
+for the few that are left. Where a recall below 1 is wanted, signs are looked at first, by which it
+is very unlikely of most that they are. Vectors without codes are searched as floats. An index is
+queried for
 more candidates than are wanted (over-fetch), and those that the filter doesn't allow are dropped.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.cache import FilterResult
-from retrieval_store.engine.search.clusters import MAX_SHARE as MAX_PLACES_SHARE
-from retrieval_store.engine.search.clusters import ClusterSnapshot
 from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
-from retrieval_store.engine.search.planner import TRUSTED_SHARE, CostInputs, codes_pay_off
+from retrieval_store.engine.search.planner import TRUSTED_SHARE, CostInputs
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.indexes import VectorIndex
-from retrieval_store.indexes.clusters import ClusterPass
-from retrieval_store.indexes.exact import max_candidates
-from retrieval_store.indexes.native import BLOCK, RowFilter
+from retrieval_store.indexes.exact import Nearest, max_candidates
+from retrieval_store.indexes.native import RowFilter
 from retrieval_store.indexes.quantized import (
     Bits,
     CodePass,
     Codes,
     Pieces,
+    Sought,
     candidates,
     gather_codes,
     nearest_by_codes,
@@ -62,44 +63,59 @@ class _ScanParts:
     rest: Ints
 
 
-def code_pass(context: SearchContext, coded: CodeSnapshot) -> CodePass | None:
-    """A pass over codes for one query at a time; None where some allowed vectors have no codes."""
+def code_pass(context: SearchContext, coded: CodeSnapshot, errors: float | None) -> CodePass | None:
+    """A pass over codes for one query at a time; None where some allowed vectors have no codes.
+    errors: see `Sought`."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
         return None
+    return CodePass(parts.pieces, _sought(context, parts, errors), context.matrix)
+
+
+def _sought(context: SearchContext, parts: _ScanParts, errors: float | None) -> Sought:
     most = max_candidates(context.allowed.about, MAX_SHARE, context.k)
-    what = context.k, most, context.matrix, parts.allowed, context.within
-    return CodePass(parts.pieces, *what)
+    return Sought(context.k, most, parts.allowed, context.within, errors)
 
 
-def every_code(context: SearchContext, coded: CodeSnapshot) -> CodePass:
+def every_code(context: SearchContext, coded: CodeSnapshot, errors: float | None) -> CodePass:
     """The same over all codes, without a filter."""
     assert coded.together is not None
     most = max_candidates(context.slots, MAX_SHARE, context.k)
-    return CodePass(coded.together, context.k, most, context.matrix)
+    return CodePass(coded.together, Sought(context.k, most, errors=errors), context.matrix)
 
 
 def pass_among(
-    allowed: FilterResult, space: SpaceState, coded: CodeSnapshot, at: CostInputs
+    allowed: FilterResult,
+    space: SpaceState,
+    coded: CodeSnapshot,
+    at: CostInputs,
+    errors: float | None,
 ) -> CodePass:
     """The same over codes of all vectors of a space. at: the planner's inputs."""
     matrix, pieces = space.vectors.rows(at.slots), coded.together
     assert pieces is not None
     most = max_candidates(allowed.about, MAX_SHARE, at.k)
-    return CodePass(pieces, at.k, most, matrix, allowed.filter_for_codes(space, coded.stop))
+    of_slots = allowed.filter_for_codes(space, coded.stop)
+    return CodePass(pieces, Sought(at.k, most, of_slots, None, errors), matrix)
 
 
 def by_codes(
-    context: SearchContext, codes: SpaceCodes, coded: CodeSnapshot, which: list[int]
+    context: SearchContext,
+    codes: SpaceCodes,
+    coded: CodeSnapshot,
+    which: list[int],
+    errors: float | None,
 ) -> list[Neighbors | None]:
     """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
     with too many candidates."""
     parts = _parts(context, coded)
-    most = max_candidates(context.allowed.about, MAX_SHARE, context.k)
     if parts.pieces is None or len(parts.rest):
-        found = _with_rest(context, parts, most, which)
+        found = _with_rest(context, parts, which, errors)
     else:
-        found = _nearest_by_codes(context, parts.pieces, parts.allowed, most, which)
+        found = [
+            None if one is None else context.in_order(one)
+            for one in _nearest_by_codes(context, parts.pieces, parts, which, errors)
+        ]
     for one in found:
         codes.note(one is not None, context.k, context.allowed.about)
     return found
@@ -108,35 +124,53 @@ def by_codes(
 def _nearest_by_codes(
     context: SearchContext,
     pieces: Pieces,
-    allowed: Bits | RowFilter | None,
-    most: int,
+    parts: _ScanParts,
     which: list[int],
-) -> list[Neighbors | None]:
-    """The nearest, where all allowed vectors have codes."""
-    vectors, lengths = context.some(which), [context.lengths[i] for i in which]
-    found = nearest_by_codes(
-        vectors, lengths, pieces, context.k, most, context.matrix, allowed, context.within
-    )
+    errors: float | None,
+) -> list[Nearest | None]:
+    """The nearest of those that have codes."""
+    of_queries = context.some(which), [context.lengths[i] for i in which]
+    sought = _sought(context, parts, errors)
+    found = nearest_by_codes(*of_queries, pieces, sought, context.matrix)
     for one in found:
         if one is not None:
             context.admit(one.slots)  # verifies checksums; may raise DamagedError
-    return [None if one is None else context.in_order(one) for one in found]
+    return found
 
 
 def _with_rest(
-    context: SearchContext, parts: _ScanParts, most: int, which: list[int]
+    context: SearchContext, parts: _ScanParts, which: list[int], errors: float | None
 ) -> list[Neighbors | None]:
     """The nearest, where some allowed vectors have no codes."""
-    vectors, lengths = context.some(which), [context.lengths[i] for i in which]
-    found: list[Ints | None] = [np.empty(0, np.int64)] * len(which)
-    if parts.pieces is not None:
-        k, within = context.k, context.within
-        found = candidates(vectors, lengths, parts.pieces, k, most, parts.allowed, within)
     rest = context.nearest_of(which, parts.rest)
+    if parts.pieces is None:
+        return [context.ranked(i, slots) for i, slots in zip(which, rest, strict=True)]
+    found: Sequence[Ints | None]
+    if errors is None:
+        of_queries = context.some(which), [context.lengths[i] for i in which]
+        found = candidates(*of_queries, parts.pieces, _sought(context, parts, None))
+    else:
+        nearest = _nearest_by_codes(context, parts.pieces, parts, which, errors)
+        found = [None if one is None else one.slots[: one.chosen] for one in nearest]
     return [
         None if slots is None else context.ranked(i, np.append(slots, rest[at]))
         for at, (i, slots) in enumerate(zip(which, found, strict=True))
     ]
+
+
+def estimated_recall(
+    context: SearchContext, coded: CodeSnapshot, found: Nearest, errors: float
+) -> float | None:
+    """The share of the nearest that a search which allowed for so many errors has found for the
+    only query, by one that allows for one more."""
+    wider = code_pass(context, coded, errors + 1)
+    more = None if wider is None else wider.nearest(context.vectors[0], context.matrix)
+    if more is None or not more.chosen:
+        return None
+    context.admit(more.slots)
+    k = min(context.k, more.chosen)
+    near = found.distances[: found.chosen] <= more.distances[k - 1]
+    return min(k, int(np.count_nonzero(near))) / k
 
 
 def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
@@ -180,92 +214,6 @@ def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> P
     found = [gather_codes(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
     pieces = Pieces.of(found, [0] * len(found)) if found else None
     return PackedCodes(pieces, slots, np.concatenate(rest), coded.count)
-
-
-FRESH_VECTORS = 1_024  # behind the clusters: more are searched by codes
-
-
-def cluster_inputs(
-    context: SearchContext, shown: ClusterSnapshot, target: float, together: bool
-) -> CostInputs:
-    """The planner's inputs for a search of clusters at this recall. together: see
-    `CostInputs.contiguous`."""
-    clusters, slots = shown.clusters, context.slots
-    matching = min(context.allowed.about, slots - context.space.dead)
-    places = None
-    if matching > context.k:
-        depth = context.k * slots / matching
-        places = shown.recall.places_for(depth, target, clusters.stop)
-    places = places or 0
-    return CostInputs(
-        slots,
-        matching,
-        context.dimension,
-        context.k,
-        together,
-        slots if codes_pay_off(slots, context.dimension, context.metric) else 0,
-        0,
-        0,
-        places if places * MAX_PLACES_SHARE <= clusters.places else 0,
-        len(clusters.model.centres),
-        shown.recall.estimates_for(context.k),
-        behind=max(0, slots - clusters.stop),
-    )
-
-
-def cluster_pass(context: SearchContext, shown: ClusterSnapshot, places: int) -> ClusterPass:
-    """A search of clusters for one query at a time, which looks at so many places."""
-    space, clusters = context.space, shown.clusters
-    share = min(1.0, context.allowed.about / max(1, context.slots - space.dead))
-    whole = not context.allowed.restricts and not space.dead
-    allowed = None if whole else context.allowed.slot_filter(space, clusters.stop)
-    effort = shown.recall.effort(round(places * share), context.k / share)
-    most, stop = shown.recall.estimates_for(context.k), min(clusters.stop, context.slots)
-    return ClusterPass(clusters, context.k, effort, most, allowed, stop)
-
-
-def by_clusters(
-    context: SearchContext,
-    shown: ClusterSnapshot,
-    codes: SpaceCodes | None,
-    one_pass: ClusterPass,
-    which: list[int],
-) -> list[Neighbors]:
-    """The k nearest to each of the query vectors at `which` among those that a pass finds. codes:
-    of the space, by which later vectors are searched."""
-    stop, answers = min(shown.clusters.stop, context.slots), []
-    rest = _behind_clusters(context, codes, stop, which) if stop < context.slots else None
-    for at, i in enumerate(which):
-        found = one_pass.of_length(context.vectors[i], context.lengths[i], context.matrix)
-        if rest is not None:
-            answers.append(context.ranked(i, np.append(found.slots[: found.chosen], rest[at])))
-            continue
-        context.admit(found.slots)  # verifies checksums; may raise DamagedError
-        answers.append(context.in_order(found))
-    return answers
-
-
-def _behind_clusters(
-    context: SearchContext, codes: SpaceCodes | None, stop: int, which: list[int]
-) -> list[Ints]:
-    """For each query the slots from `stop` on that may be among the nearest."""
-    if context.slots - stop > FRESH_VECTORS and codes is not None and not codes.closed:
-        codes.load_saved(context.view.connection, context.slots)
-        coded = codes.shown()
-        if coded.together is not None and coded.stop > stop:
-            bits = np.zeros(-(-coded.stop // BLOCK), "<u4")
-            allowed, first = context.allowed.slot_bits(context.space, coded.stop), stop // BLOCK
-            bits[first:] = allowed[first : len(bits)]
-            bits[first] &= np.uint32(0xFFFFFFFF << stop % BLOCK & 0xFFFFFFFF)
-            vectors, lengths = context.some(which), [context.lengths[i] for i in which]
-            most = max_candidates(context.slots - stop, MAX_SHARE, context.k)
-            found = candidates(vectors, lengths, coded.together, context.k, most, bits)
-            later = coded.lacking(context.slots)
-            later = later[later >= stop]
-            later = later[context.allowed.allows(context.space.row_of_slot[later])]
-            if all(slots is not None for slots in found) and len(later) <= FRESH_VECTORS:
-                return [np.append(slots, later) for slots in found if slots is not None]
-    return _fresh(context, stop, which)
 
 
 TIE = 2.0**-23  # relative error of float32 distances in an index, per number of a vector
@@ -322,6 +270,6 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
 
 
 def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]:
-    """For each query the nearest allowed slots that the index or the clusters don't cover yet."""
+    """For each query the nearest allowed slots that the index doesn't cover yet."""
     passing = context.allowed.allows(context.space.row_of_slot.whole(covered))
     return context.nearest_of(which, np.flatnonzero(passing) + covered)

@@ -2,10 +2,11 @@
 
 - *exact*: a pass over the vectors of all points that the filter allows.
 - *codes*: the same result by a pass over their codes, after which few vectors are left to compare.
-- *clusters*: the clusters nearest to the query are looked at, as many as a measured recall needs.
+- *signs*: a pass over one bit a number, after which those go on whose scores may be high enough up
+  to so many standard errors; about a fourth of the time.
 - *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
   doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
-  since results of an index are approximate.
+  since results of an index are approximate; so are signs where nobody asks for a recall.
 
 Evaluating the filter while the graph is traversed was measured and left out. At equal recall it
 costs as much (at 50,000 vectors) or up to 1.7 times less (at a million, where 3 to 12 % match), but
@@ -24,7 +25,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import MAX_DIMENSIONS, kernel
 
-Method: TypeAlias = Literal["nothing matches", "exact", "codes", "clusters", "over-fetch"]
+Method: TypeAlias = Literal["nothing matches", "exact", "codes", "signs", "over-fetch"]
 
 QUERY_COST = 250.0  # the cost of a query besides its search
 INDEX_GAIN = (
@@ -43,14 +44,11 @@ CODE_ROW_BYTES, CODE_NUMBER_BYTES, BYTE_READ, CODE_CACHE_BYTES = 16, 0.5, 5e-5, 
 BLOCK = 32  # rows that are scanned together
 COPIED_ROW, COPIED_NUMBER = 0.1, 1.5e-3  # to copy the code of a row to others: once, and a number
 MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fast without codes
-MIN_CLUSTERED_NUMBERS = 60_000_000  # below, clusters are used only where a recall is asked for
-MIN_CLUSTERED = 2_000  # vectors, from which on that is so
-MAX_CLUSTERED_DIMENSION = 4_096  # sums of a query's tables fit into 16 bits up to here
-# A search of clusters: a fixed cost, one for each cluster and number of its centre, for each place
-# (by its bytes; a little more where a filter is asked for some), and for each candidate.
-CLUSTER_PASS, CENTRE, CENTRE_NUMBER = 40.0, 2e-3, 2e-5
-PLACE_BYTES, PLACE_BYTE, FILTERED_PLACE = 12.0, 8e-5, 2e-4
-CLUSTER_CANDIDATE, CLUSTER_CANDIDATE_NUMBER = 0.05, 5e-4
+# A pass over signs: the same, and what those cost that are looked at more closely.
+SIGNS_PASS, SIGN_ROW, SIGN_NUMBER = 60.0, 2e-4, 4e-6
+SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES = 8, 0.125
+MIN_NUMBERS_BY_SIGNS = 60_000_000  # below, signs come first only where a recall is asked for
+MAX_DIMENSION_BY_SIGNS = 4_096  # sums of a query's tables fit into 16 bits up to here
 MIN_DIMENSIONS = 20  # below, a pass over floats is as quick
 ROWS_PER_HIT = (
     16  # codes are used if k is at most one in so many; else too many candidates are left
@@ -75,10 +73,8 @@ class CostInputs(NamedTuple):
     contiguous: whether the allowed vectors, or their codes, lie contiguously; coded: how many slots
     have codes; indexed: how many slots the index holds, 0 without one; ef_search: how many
     candidates the index needs for USUAL_K hits without a filter.
-    places: how many places of clusters must be looked at, 0 where clusters can't answer; clusters:
-    how many there are; estimates: candidates that they leave; approximate: whether the caller asked
-    for a recall, so that clusters are used wherever they are faster; behind: vectors that came
-    later, which are searched by codes.
+    by_signs: whether signs may come first; approximate: whether the caller asked for a recall, so
+    that this is done wherever it is faster.
     """
 
     slots: int
@@ -89,11 +85,8 @@ class CostInputs(NamedTuple):
     coded: int
     indexed: int
     ef_search: int
-    places: int = 0
-    clusters: int = 0
-    estimates: int = 0
+    by_signs: bool = False
     approximate: bool = False
-    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +107,13 @@ def choose(at: CostInputs, wider: int = 1) -> SearchPlan:
     costs: dict[str, float] = {"exact": exact_cost(at)}
     if at.coded and ROWS_PER_HIT * at.k <= at.matching:
         costs["codes"] = codes_cost(at)
+        if at.by_signs:
+            costs["signs"] = signs_cost(at)
     best: Method = "codes" if costs.get("codes", math.inf) < costs["exact"] else "exact"
-    if at.places and at.matching > at.k:
-        costs["clusters"] = clusters_cost(at)
-        cheaper = costs["clusters"] < costs[best]
-        if cheaper if at.approximate else _gains(costs["clusters"], costs[best]):
-            return SearchPlan("clusters", at.places, costs)
+    if "signs" in costs:
+        cheaper = costs["signs"] < costs[best]
+        if cheaper if at.approximate else _gains(costs["signs"], costs[best]):
+            best = "signs"
     ef = candidates(at) * wider if at.indexed else 0
     # An index is no help where more than half of it would be candidates.
     if 0 < ef <= at.indexed // 2 and at.matching > at.k:
@@ -136,24 +130,10 @@ def codes_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
     return fits and slots * dimension >= MIN_CODED_NUMBERS and kernel() is not None
 
 
-def clusters_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
-    """Whether so many vectors should have clusters though nobody asks for a recall."""
-    return may_have_clusters(dimension, metric) and slots * dimension >= MIN_CLUSTERED_NUMBERS
-
-
-def may_have_clusters(dimension: int, metric: Metric) -> bool:
-    """Whether such vectors can have clusters."""
-    return metric in BY_PRODUCTS and MIN_DIMENSIONS <= dimension <= MAX_CLUSTERED_DIMENSION
-
-
-def clusters_cost(at: CostInputs) -> float:
-    """The cost of a search of clusters, and over the vectors of allowed rows without codes."""
-    centres = at.clusters * (CENTRE + at.dimension * CENTRE_NUMBER)
-    place = (PLACE_BYTES + at.dimension / 8) * PLACE_BYTE
-    filtered = 0.0 if at.matching == at.slots else FILTERED_PLACE
-    each = CLUSTER_CANDIDATE + at.dimension * CLUSTER_CANDIDATE_NUMBER
-    behind = at.behind * (CODE_ROW + at.dimension * CODE_NUMBER)
-    return CLUSTER_PASS + centres + at.places * (place + filtered) + at.estimates * each + behind
+def signs_pay_off(slots: int, dimension: int, metric: Metric) -> bool:
+    """Whether signs of so many vectors should come first though nobody asks for a recall."""
+    large = slots * dimension >= MIN_NUMBERS_BY_SIGNS
+    return large and dimension <= MAX_DIMENSION_BY_SIGNS and codes_pay_off(slots, dimension, metric)
 
 
 def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
@@ -200,14 +180,32 @@ def exact_cost(at: CostInputs) -> float:
 def codes_cost(at: CostInputs) -> float:
     """The cost of a pass over the codes of all allowed rows (where they aren't contiguous, of every
     block that contains one), and over the vectors of allowed rows without codes."""
-    rows = float(at.matching)
-    if not at.contiguous:
-        rows = at.slots * (1 - (1 - at.matching / at.slots) ** BLOCK)
-    streamed = (CODE_ROW_BYTES + CODE_NUMBER_BYTES * at.dimension) * BYTE_READ
-    at_least = streamed if rows * at.dimension * CODE_NUMBER_BYTES > CODE_CACHE_BYTES else 0.0
-    row = max(CODE_ROW + at.dimension * CODE_NUMBER, at_least)
-    lacking = (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
-    return CODE_PASS + rows * row + lacking
+    each = CODE_ROW + at.dimension * CODE_NUMBER
+    row = _streamed(at, each, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
+    return CODE_PASS + _rows_in_blocks(at) * row + _lacking(at)
+
+
+def signs_cost(at: CostInputs) -> float:
+    """The same of a pass over signs."""
+    each = SIGN_ROW + at.dimension * SIGN_NUMBER
+    row = _streamed(at, each, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
+    return SIGNS_PASS + _rows_in_blocks(at) * row + _lacking(at)
+
+
+def _rows_in_blocks(at: CostInputs) -> float:
+    if at.contiguous:
+        return float(at.matching)
+    return at.slots * (1 - (1 - at.matching / at.slots) ** BLOCK)
+
+
+def _streamed(at: CostInputs, each: float, row_bytes: float, number_bytes: float) -> float:
+    """The cost of a row that costs `each` where its bytes are in the processor's cache."""
+    far = _rows_in_blocks(at) * at.dimension * number_bytes > CODE_CACHE_BYTES
+    return max(each, (row_bytes + number_bytes * at.dimension) * BYTE_READ if far else 0.0)
+
+
+def _lacking(at: CostInputs) -> float:
+    return (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
 
 
 def copying_cost(rows: int, dimension: int) -> float:

@@ -27,6 +27,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import FilterResult, filter_result, key_of
 from retrieval_store.engine.search.context import (
+    BySigns,
     EngineTrace,
     Neighbors,
     SearchContext,
@@ -35,7 +36,7 @@ from retrieval_store.engine.search.context import (
 )
 from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex
 from retrieval_store.engine.search.planner import (
-    MIN_CLUSTERED,
+    MAX_DIMENSION_BY_SIGNS,
     MIN_CODED_NUMBERS,
     ROWS_PER_HIT,
     WIDEN_BY,
@@ -43,18 +44,12 @@ from retrieval_store.engine.search.planner import (
     SearchPlan,
     choose,
     index_cost,
-    lost_without_copy,
-    may_have_clusters,
 )
 from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex, ef_of, recall_of
-from retrieval_store.indexes.exact import (
-    FloatPass,
-    is_safe_length,
-    nearest,
-)
+from retrieval_store.indexes.exact import FloatPass, Nearest, is_safe_length, nearest
 from retrieval_store.indexes.native import REMEDY, kernel
 from retrieval_store.query.executor import Labelling, Ranked
 from retrieval_store.query.query import BestOfEach, Bm25, GroupSearch, NearestDense, QueryStep
@@ -63,15 +58,13 @@ from retrieval_store.query.types import (
     Points,
     index_settings,
     recall_wanted,
-    uses_clusters,
+    uses_codes,
     usual_recall,
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.engine.search.clusters import ClusterSnapshot, SpaceClusters
     from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
     from retrieval_store.engine.search.scorers import Scorings
-    from retrieval_store.indexes.clusters import ClusterPass
     from retrieval_store.indexes.quantized import CodePass
     from retrieval_store.query.query import WordReport
 
@@ -90,8 +83,8 @@ class KeptPass:
     """A search kept with its filter and made ready for the next query, where no other way comes
     into question before the state, or what is searched, changes.
 
-    one_pass: over floats, codes or clusters; source, snapshot: the codes or clusters, and what they
-    showed; None for floats. How exactly is searched must be asked in the same way.
+    one_pass: over floats or codes; source, snapshot: the codes, and what they showed; None for
+    floats. How exactly is searched must be asked in the same way.
     """
 
     __slots__ = (
@@ -104,13 +97,13 @@ class KeptPass:
         context: SearchContext,
         index: SpaceIndex,
         near: NearestDense,
-        one_pass: "FloatPass | CodePass | ClusterPass",
-        source: "SpaceCodes | SpaceClusters | None" = None,
-        snapshot: "CodeSnapshot | ClusterSnapshot | None" = None,
+        one_pass: "FloatPass | CodePass",
+        source: "SpaceCodes | None" = None,
+        snapshot: "CodeSnapshot | None" = None,
     ) -> None:
         self._index, self._asked, self._matching = index, _exactness(near), context.allowed.about
         self._space: SpaceState | None = context.space
-        self._pass: FloatPass | CodePass | ClusterPass | None = one_pass
+        self._pass: FloatPass | CodePass | None = one_pass
         self._source, self._snapshot = source, snapshot
 
     def serves(self, view: SearchView, space: SpaceState, near: NearestDense, k: int) -> bool:
@@ -137,7 +130,7 @@ class KeptPass:
 
     def _by(
         self,
-        one_pass: "FloatPass | CodePass | ClusterPass",
+        one_pass: "FloatPass | CodePass",
         space: SpaceState,
         vector: Matrix,
         matching: int,
@@ -164,9 +157,10 @@ class KeptPass:
 
 class KeptCodes(KeptPass):
     """The same over the codes of all vectors of a space, in which a new filter can be asked. codes:
-    of the space, and what they showed; inputs: of the planner."""
+    of the space, and what they showed; inputs: of the planner; errors: that searches by signs allow
+    for."""
 
-    __slots__ = ("_codes", "_inputs")
+    __slots__ = ("_codes", "_errors", "_inputs")
 
     def __init__(
         self,
@@ -176,9 +170,10 @@ class KeptCodes(KeptPass):
         one_pass: "CodePass",
         codes: "tuple[SpaceCodes, CodeSnapshot]",
         inputs: CostInputs,
+        errors: float | None,
     ) -> None:
         super().__init__(context, index, near, one_pass, *codes)
-        self._inputs = inputs
+        self._inputs, self._errors = inputs, errors
         self._codes: CodeSnapshot | None = codes[1]
 
     def nearest_among(self, vector: Matrix, allowed: FilterResult) -> Neighbors | None:
@@ -190,11 +185,13 @@ class KeptCodes(KeptPass):
         matching = min(allowed.about, at.matching)
         plan = choose(at._replace(matching=matching, contiguous=False))
         source = self._source
-        if coded is None or space is None or source is None or plan.method != "codes":
+        if coded is None or space is None or source is None or plan.method not in BY_CODES:
             return None
         if not source.is_trusted(at.k, allowed.about):
             return None
-        return self._by(pass_among(allowed, space, coded, at), space, vector, allowed.about)
+        errors = self._errors if plan.method == "signs" else None
+        one_pass = pass_among(allowed, space, coded, at, errors)
+        return self._by(one_pass, space, vector, allowed.about)
 
     def release(self) -> None:
         """See `KeptPass.release`."""
@@ -206,7 +203,7 @@ def _exactness(near: NearestDense) -> tuple[bool, int | None, float | None]:
     return near.exact, near.ef, near.recall
 
 
-MADE_LATER = "they are made in the background"
+BY_CODES = ("codes", "signs")  # methods
 NO_HELP = "codes have recently excluded too few vectors: floats are searched"
 UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMEDY}"
 
@@ -266,10 +263,8 @@ class _DenseSearch:
 
     def run(self) -> list[Neighbors]:
         """The rows and distances for each query vector."""
-        clustered = self._clusters_at_hand() if self._may_use_clusters() else None
-        if clustered is not None and self._through_clusters(clustered):
-            return [answer for answer in self._answers if answer is not None]
         self._coded = self._at_hand()
+        self._errors = None if self._coded is None else self._errors_allowed()
         if self._may_use_index():
             covered = min(self._index.covered, self._context.slots)
             if self._index.installed and not (self._index.full or self._index.rests):
@@ -310,15 +305,6 @@ class _DenseSearch:
         if cells > FRESH_CELLS:
             self._trace.remark(f"{vectors} vectors have no codes yet, and are searched as floats")
 
-    def _may_use_clusters(self) -> bool:
-        """Whether clusters, if there are any, may answer."""
-        context = self._context
-        if not self._wants_clusters or context.within is not None:
-            return False
-        if self._asks_for_recall:
-            self._open.recall_wanted = True
-        return all(map(context.can_use_codes, range(len(context.vectors))))
-
     @property
     def _asks_for_recall(self) -> bool:
         """Whether the query, or the settings of the space, name a recall."""
@@ -326,70 +312,29 @@ class _DenseSearch:
         return asked is not None or recall_wanted(self._context.space.space) is not None
 
     @property
-    def _wants_clusters(self) -> bool:
-        """Whether the space may have clusters that answer queries like this one."""
+    def _target(self) -> float:
+        """The recall that the query, or else the space, asks for."""
+        near = self._near
+        if near.recall is not None:
+            return near.recall
+        return usual_recall(self._context.space.space) if near.ef is None else recall_of(near.ef)
+
+    def _errors_allowed(self) -> float | None:
+        """How many standard errors of signs are allowed for; None where they don't come first."""
+        from retrieval_store.engine.search.recall import errors_for
+
         context, space = self._context, self._context.space.space
-        if self._near.exact or context.slots < MIN_CLUSTERED:
-            return False
-        if not may_have_clusters(context.dimension, context.metric):
-            return False
-        return self._asks_for_recall or (self._worth.clusters and uses_clusters(space))
-
-    @property
-    def _awaits_clusters(self) -> bool:
-        """Whether that is so, and there are none yet."""
-        clusters = self._open.clusters_at_hand
-        return self._wants_clusters and (clusters is None or clusters.shown() is None)
-
-    def _clusters_at_hand(self) -> "ClusterSnapshot | None":
-        """The clusters that may be used; None if none."""
-        clusters = self._open.clusters
-        clusters.load_saved(self._context.view.connection)
-        shown = clusters.shown()
-        if lacking := clusters.lacking(self._context.slots):
-            self._trace.note_unclustered(lacking, self._context.dimension)
-        if shown is None:
-            usual = "a client that only reads makes none" if self._trace.reads_only else MADE_LATER
-            why = clusters.refused or usual
-            self._trace.remark(f"there are no clusters yet, and all are searched exactly: {why}")
-        return shown
-
-    def _through_clusters(self, shown: "ClusterSnapshot") -> bool:
-        """Answer through clusters, if that is cheapest; else return False."""
-        from retrieval_store.engine.search.large import (
-            by_clusters,
-            cluster_inputs,
-            cluster_pass,
-        )
-
-        context, near, space = self._context, self._near, self._context.space.space
-        target = near.recall
-        if target is None:
-            target = usual_recall(space) if near.ef is None else recall_of(near.ef)
-        inputs = cluster_inputs(context, shown, target, self._lies_together(True))
-        inputs = inputs._replace(approximate=self._asks_for_recall)
-        plan = choose(inputs)
-        if plan.method != "clusters":
-            if not inputs.places and context.allowed.about > context.k:
-                self._trace.remark(
-                    f"a recall of {target} was not reached by clusters at a cost below that of "
-                    "comparing all that match, which was done"
-                )
-            elif plan.costs:  # something matches
-                self._trace.remark("comparing all that match costs less than searching by clusters")
-            return False
-        which = [*range(len(context.vectors))]
-        self._note_plan(plan, inputs, len(which))
-        coded = self._open.codes if self._worth.codes else None
-        one_pass = cluster_pass(context, shown, plan.ef)
-        self._answers[:] = by_clusters(context, shown, coded, one_pass, which)
-        # Kept only where a copy of the codes, for which queries have to lose enough, is no help.
-        is_best = not (lost_without_copy(inputs, plan) and context.may_copy_codes())
-        if context.allowed.uses > 0 and is_best and not inputs.behind and one_pass.is_settled:
-            self._keep(one_pass, self._open.clusters, shown)
-        self._trace.note_recall(target, shown.recall)
-        self._trace.lap("clusters")
-        return True
+        is_usual = self._worth.signs and uses_codes(space)
+        if self._near.exact or context.dimension > MAX_DIMENSION_BY_SIGNS:
+            return None
+        if not (self._asks_for_recall or is_usual):
+            return None
+        recall = self._open.recall
+        self._open.recall_wanted = True
+        recall.load_saved(context.view.connection)
+        if recall.asks(context.slots):
+            self._trace.note_unmeasured(context.slots, context.dimension)
+        return errors_for(self._target, recall.known)
 
     def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
@@ -425,6 +370,8 @@ class _DenseSearch:
             0 if self._coded is None else self._coded.count_below(context.slots),
             covered,
             ef,
+            self._errors is not None,
+            self._asks_for_recall,
         )
 
     def _lies_together(self, coded: bool) -> bool:
@@ -460,7 +407,7 @@ class _DenseSearch:
         if self._index.pays_from and self._index.rests and plan.costs and not self._near.exact:
             lost = plan.costs[plan.method] - index_cost(inputs)
             self._index.missed += max(0.0, lost) * len(left)
-        if plan.method == "codes":
+        if plan.method in BY_CODES:
             self._by_codes(plan, inputs, left)
             if not (left := self._left()):
                 return
@@ -477,7 +424,7 @@ class _DenseSearch:
         the second use of a filter on."""
         context = self._context
         few = context.allowed.about < ROWS_PER_HIT * context.k  # which codes are never used for
-        others = self._has_index() or self._awaits_clusters or (self._worth.codes and not few)
+        others = self._has_index() or (self._worth.codes and not few)
         if context.allowed.uses > 0 and not others and kernel() is not None:
             slots = context.allowed.slots(context.space)
             one_pass = FloatPass(context.matrix, context.metric, context.k, slots)
@@ -485,9 +432,9 @@ class _DenseSearch:
 
     def _keep(
         self,
-        one_pass: "FloatPass | CodePass | ClusterPass",
-        source: "SpaceCodes | SpaceClusters | None" = None,
-        snapshot: "CodeSnapshot | ClusterSnapshot | None" = None,
+        one_pass: "FloatPass | CodePass",
+        source: "SpaceCodes | None" = None,
+        snapshot: "CodeSnapshot | None" = None,
     ) -> None:
         """Keep a pass for the next query."""
         kept = KeptPass(self._context, self._index, self._near, one_pass, source, snapshot)
@@ -500,20 +447,38 @@ class _DenseSearch:
 
         assert self._coded is not None
         context, coded = self._context, self._coded
-        one_pass = code_pass(context, coded) if len(left) == len(context.vectors) == 1 else None
+        errors = self._errors if plan.method == "signs" else None
+        is_alone = len(left) == len(context.vectors) == 1
+        one_pass = code_pass(context, coded, errors) if is_alone else None
         if one_pass is not None:
-            self._answers[0] = self._by_pass(one_pass)
+            self._answers[0] = self._by_pass(one_pass, errors)
             if self._answers[0] is not None or context.can_use_codes(0):
                 self._note_plan(plan, inputs, 1)
         else:
             usable = [i for i in left if context.can_use_codes(i)]
             self._note_plan(plan, inputs, len(usable))
-            found = by_codes(context, self._open.codes, coded, usable)
+            found = by_codes(context, self._open.codes, coded, usable, errors)
             for i, answer in zip(usable, found, strict=True):
                 self._answers[i] = answer
-        self._trace.lap("codes")
+            self._note_signs(errors, None)
+        self._trace.lap(plan.method)
 
-    def _by_pass(self, one_pass: "CodePass") -> Neighbors | None:
+    def _note_signs(self, errors: float | None, found: Nearest | None) -> None:
+        """Note a search by signs for `explain`, if it was one. found: what it found for the only
+        query."""
+        from retrieval_store.engine.search.large import estimated_recall
+
+        if errors is None or not self._trace.is_kept:
+            return
+        looked, estimate = (0, 0, 0), None
+        if found is not None:
+            assert self._coded is not None
+            looked = found.looked
+            estimate = estimated_recall(self._context, self._coded, found, errors)
+        known = self._open.recall.known
+        self._trace.note_signs(BySigns(self._target, errors, known, looked, estimate))
+
+    def _by_pass(self, one_pass: "CodePass", errors: float | None) -> Neighbors | None:
         """The answer for the only query, by a pass that is kept for the next one where codes are
         and stay the way to search for all that the filter allows."""
         from retrieval_store.engine.search.large import every_code
@@ -526,17 +491,20 @@ class _DenseSearch:
             return None
         codes.note(True, context.k, context.allowed.about)
         context.admit(found.slots)  # what isn't as it was written would be an error from here
+        self._note_signs(errors, found)
         allowed, may_copy = context.allowed, context.may_copy_codes()
-        may_change = self._has_index() or self._awaits_clusters
+        may_change = self._has_index()
         is_settled = not may_change and (not may_copy or self._near.space in allowed.copies)
         if allowed.uses > 0 and is_settled and context.within is None:
             self._keep(one_pass, codes, self._coded)
         assert self._coded is not None
         covers_all = self._near.space not in allowed.copies and self._coded.covers(context.slots)
-        if not (may_change or self._wants_clusters) and context.within is None and covers_all:
-            every = every_code(context, self._coded)
+        if not may_change and context.within is None and covers_all:
+            inputs = self._cost_inputs(0)._replace(matching=context.slots)
+            by_signs = self._errors if choose(inputs).method == "signs" else None
+            every = every_code(context, self._coded, by_signs)
             of = context, self._index, self._near, every, (codes, self._coded)
-            base = KeptCodes(*of, self._cost_inputs(0)._replace(matching=context.slots))
+            base = KeptCodes(*of, inputs, self._errors)
             self._open.base = base
             self._open.keep(base)
         return context.in_order(found)

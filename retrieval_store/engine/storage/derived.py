@@ -35,7 +35,8 @@ T_co = TypeVar("T_co", covariant=True)
 _log = log_of("files")
 PIECE = 1 << 22
 # Kinds of files that are made of vectors: their keys go on with a space, and then a generation.
-OF_VECTORS = ("index", "codes", "clusters")
+OF_VECTORS = ("index", "codes", "recall")
+KINDS_BEFORE = ("clusters",)  # that stores have which were made before, of no use any more
 _NAME = r"[a-z0-9]+(\.[a-z0-9]+)*"
 
 

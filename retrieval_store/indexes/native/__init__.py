@@ -50,10 +50,14 @@ from retrieval_store.errors import InvalidArgumentError
 
 BLOCK = 32  # rows
 CHUNK = 8  # numbers of a row
-OF_ROW = 4  # floats of a row
+DIGITS = 8 + 8 * 4  # bytes of a query's digits for a chunk
+GROUP, GROUP_BYTES, TABLE_BYTES = 16, 64, 128  # numbers; bytes of signs; bytes of a query's tables
+OF_ROW = 4  # floats of a row …
+SIDE = 2  # … and the place of its exact part
+OF_SIGNS = 2  # floats of a row beside its signs
 MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
 WORD = 8  # bytes
-VERSION = 7  # KERNEL_VERSION
+VERSION = 8  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
 
@@ -61,33 +65,29 @@ NONE = "none"
 DATATYPES = {"f": 0, "e": 1, "B": 2}  # float32, float16, uint8, as numpy marks them
 METRIC_NUMBERS = {"cosine": 0, "ip": 1, "l2": 2, "l1": 3}
 
-PIECE = Struct("=8q")  # high low rows finer slots first count frame
-TURNED = Struct("=2q7d")  # digits sum scale offset side by_residual by_reach by_side constant
-# floor best k held slots uppers found capacity most left hard chosen tied
-SOUGHT = Struct("=d12q")
-# pieces piece_count turned sought queries chunks allowed filter piece block work
-SCAN = Struct("=11q")
-# query frames frame_count wide turned digits scan rows begun
-SEARCH = Struct("=9q")
+PIECE = Struct("=9q")  # high low rows finer signs slots first count frame
+# digits tiled tables sum scale offset side by_residual by_reach by_side constant spread step base
+# by_factor
+TURNED = Struct("=4q11d")
+# floor best k held slots uppers found capacity most left hard chosen tied passed refined measured
+SOUGHT = Struct("=d15q")
+# pieces piece_count turned sought queries chunks allowed filter piece block work rows stride
+# sampling errors
+SCAN = Struct("=14qd")
+# query frames frame_count wide turned digits tables scan rows begun
+SEARCH = Struct("=10q")
 # kind size numbers width base count first stop among over over_count held held_count
 ROW_TEST = Struct("=13q")
 ROW_FILTER = Struct("=7q")  # row_of_slot slots moved rows_of_moved moved_count mask test
 # rows slots query room sought row_count count dimension datatype metric row work length
 FLOAT_SCAN = Struct("=12qd")
 FRAME = Struct("=4q")  # centre signs dimension metric
-ENCODING = Struct("=11q")  # frame vectors count datatype at high low rows finer wide room
-GATHERING = Struct("=9q")  # pieces piece_of row_of count chunks high low rows finer
+# frame vectors count datatype at high low rows finer signs wide room
+ENCODING = Struct("=12q")
+GATHERING = Struct("=10q")  # pieces piece_of row_of count chunks high low rows finer signs
 # rows slots query room distances row_count count dimension datatype metric length
 DISTANCES = Struct("=10qd")
-CODE_SEARCH = Struct("=9q11q10qd")  # SEARCH, SCAN and DISTANCES behind one another
-PLACES = Struct("=2q")  # blocks offsets
-# parts part_count centres radii centre_frame frame query unit wide turned digits tables allowed
-# filter groups limit clusters chunks products terms levels order ordered level next wanted
-# looked asked passed found count capacity most index index_size work rows sought length threshold
-# step base floor usual slope
-CLUSTER_SCAN = Struct("=38q7d")
-# frame rows slots row_count datatype count at centre blocks room other
-CLUSTER_ENCODING = Struct("=11q")
+CODE_SEARCH = Struct("=10q14qd10qd")  # SEARCH, SCAN and DISTANCES behind one another
 
 
 def address(array: npt.NDArray[Any] | None) -> int:
@@ -113,6 +113,22 @@ def chunks_of(dimension: int) -> int:
     return -(-dimension // CHUNK)
 
 
+def tile_rows(dimension: int) -> int:
+    """Of how many rows the upper bits stand together."""
+    chunks = chunks_of(dimension)
+    return 4 if chunks < 16 else 2 if chunks < 64 else 1
+
+
+def groups_of(dimension: int) -> int:
+    """How many groups of signs a row has."""
+    return -(-CHUNK * chunks_of(dimension) // GROUP)
+
+
+def signs_bytes(dimension: int) -> int:
+    """Bytes of the signs of a block, and of what stands beside them."""
+    return groups_of(dimension) * GROUP_BYTES + OF_SIGNS * BLOCK * 4
+
+
 PATH = Path(__file__).with_name("kernel.dll" if os.name == "nt" else "kernel.so")
 DONE, MORE, OUTSIDE, UNSAFE = range(4)  # what a search returns; see native/kernel.h
 REMEDY = (
@@ -122,7 +138,6 @@ REMEDY = (
 FUNCTIONS = (
     *("rs_version", "rs_set", "rs_set_name", "rs_scan", "rs_scan_floats", "rs_distances"),
     *("rs_decide", "rs_length", "rs_turn", "rs_encode", "rs_gather", "rs_search", "rs_test_rows"),
-    *("rs_cluster_encode", "rs_cluster_rank", "rs_cluster_scan"),
 )
 
 _log = log_of("files")
@@ -152,12 +167,7 @@ class Kernel:
         pointer, number = ctypes.c_void_p, ctypes.c_double
         self._test_rows.argtypes = [pointer, pointer, ctypes.c_int64, ctypes.c_int64, pointer]
         self._test_rows.restype = ctypes.c_int64
-        self._turn.argtypes = [pointer, number, pointer, pointer, pointer, pointer]
-        self._cluster_encode = library.rs_cluster_encode
-        self._cluster_rank, self._cluster_scan = library.rs_cluster_rank, library.rs_cluster_scan
-        self._cluster_encode.argtypes = [pointer]
-        for function in (self._cluster_rank, self._cluster_scan):
-            function.argtypes = [pointer, pointer]
+        self._turn.argtypes = [pointer, number, *[pointer] * 5]
 
     def use(self, name: str) -> None:
         """Go on with the instruction set of this name."""
@@ -227,30 +237,19 @@ class Kernel:
         self._gather(address(gathering))
 
     def turn(
-        self, query: int, length: float, frame: int, wide: int, digits: int, turned: int
+        self,
+        query: int,
+        length: float,
+        frame: int,
+        wide: int,
+        digits: int,
+        tables: int,
+        turned: int,
     ) -> None:
-        """Make a query of that length ready for codes in a FRAME: fill in digits and a TURNED. All
-        others are addresses; wide: of room for as many float64 as the query has numbers."""
-        self._turn(query, length, frame, wide, digits, turned)
-
-    def cluster_encode(self, encoding: Bytes) -> None:
-        """Make the places of a CLUSTER_ENCODING; IndexError for slots of no row."""
-        if self._cluster_encode(address(encoding)) != DONE:
-            raise IndexError("a slot lies outside of the vectors")
-
-    def cluster_rank(self, scan: int) -> None:
-        """Make the query of the CLUSTER_SCAN at this address ready, and find the nearest clusters,
-        or put all in order by its floor."""
-        self._cluster_rank(self._set, scan)
-
-    def cluster_scan(self, scan: int) -> None:
-        """Look at the clusters of a CLUSTER_SCAN in that order, and decide about the best by
-        distances, if it says so. Ctrl-C comes through between two calls, of a millisecond each.
-        IndexError for slots of no row."""
-        while (state := self._cluster_scan(self._set, scan)) == MORE:
-            pass
-        if state == OUTSIDE:
-            raise IndexError("a slot lies outside of the vectors")
+        """Make a query of that length ready for codes in a FRAME: fill in digits, tables (0 for
+        none), and a TURNED. All others are addresses; wide: of room for as many float64 as the
+        query has numbers."""
+        self._turn(query, length, frame, wide, digits, tables, turned)
 
 
 def _names(library: ctypes.CDLL) -> list[str]:

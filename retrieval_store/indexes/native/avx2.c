@@ -1,7 +1,8 @@
-/* AVX2, as in x86 processors since 2013: eight rows in a register, each in a lane of 32 bits.
+/* AVX2, as in x86 processors since 2013: some chunks of a tile in a register, each row's in lanes of 32
+   bits.
 
    A product of four bits with seven and a sign is at most 15 × 127, and 16 bits hold eight pairs of
-   those; so sums are widened after four chunks. */
+   those; so sums are widened after four registers. */
 
 #include "kernel.h"
 
@@ -19,14 +20,8 @@
 
 #include "widening.h"
 
-#define TOGETHER 4 /* chunks whose sums fit into 16 bits */
-
-static inline __m256i four_bytes(const int8_t *digits)
-{
-    int32_t bits;
-    memcpy(&bits, digits, 4);
-    return _mm256_set1_epi32(bits);
-}
+#define TOGETHER 128 /* bytes whose sums fit into 16 bits */
+#define AHEAD 2048   /* bytes from here are fetched, which the processor would do too late */
 
 static inline __m256i lower_half(__m256i bytes)
 {
@@ -49,76 +44,167 @@ static inline __m256i widened_sum(__m256i total, __m256i sums)
     return _mm256_add_epi32(total, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
 }
 
-static void block_products(const uint8_t *codes, const int8_t *digits, int64_t chunks,
+static inline __m256i products_of(const uint8_t *bytes, const int8_t *lower, const int8_t *upper)
+{
+    return both_products(_mm256_loadu_si256((const __m256i *)bytes),
+                         _mm256_loadu_si256((const __m256i *)lower),
+                         _mm256_loadu_si256((const __m256i *)upper));
+}
+
+/* The same of what is left behind the last whole register: a multiple of four bytes. */
+static inline __m256i products_of_last(const uint8_t *bytes, const int8_t *lower, const int8_t *upper,
+                                       int64_t count)
+{
+    __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i there = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(count / 4)), lanes);
+    return both_products(_mm256_maskload_epi32((const int *)bytes, there),
+                         _mm256_maskload_epi32((const int *)lower, there),
+                         _mm256_maskload_epi32((const int *)upper, there));
+}
+
+/* The sums of a tile, of each of its rows in lanes at its distance. */
+static inline __m256i tile_sums(const uint8_t *tile, const int8_t *lower, int64_t bytes)
+{
+    const int8_t *upper = lower + bytes;
+    __m256i total = _mm256_setzero_si256(), rest = total;
+    int64_t i = 0;
+    for (; i + TOGETHER <= bytes; i += TOGETHER) {
+        _mm_prefetch((const char *)tile + i + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)tile + i + AHEAD + 64, _MM_HINT_T0);
+        __m256i one = _mm256_add_epi16(products_of(tile + i, lower + i, upper + i),
+                                       products_of(tile + i + 32, lower + i + 32, upper + i + 32));
+        __m256i two = _mm256_add_epi16(products_of(tile + i + 64, lower + i + 64, upper + i + 64),
+                                       products_of(tile + i + 96, lower + i + 96, upper + i + 96));
+        total = widened_sum(total, _mm256_add_epi16(one, two));
+    }
+    for (; i + 32 <= bytes; i += 32)
+        rest = widened_sum(rest, products_of(tile + i, lower + i, upper + i));
+    if (i < bytes)
+        rest = widened_sum(rest, products_of_last(tile + i, lower + i, upper + i, bytes - i));
+    return _mm256_add_epi32(total, rest);
+}
+
+static inline __m256i both_pairs(__m256i one, __m256i other)
+{
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(one, other), _mm256_unpackhi_epi64(one, other));
+}
+
+/* In both halves the sums of four rows, of the tiles that hold them. */
+static inline __m256i sums_of_four_rows(const __m256i *tiles, int rows_of_tile)
+{
+    if (rows_of_tile == 4)
+        return tiles[0];
+    if (rows_of_tile == 2)
+        return both_pairs(tiles[0], tiles[1]);
+    return _mm256_hadd_epi32(_mm256_hadd_epi32(tiles[0], tiles[1]), _mm256_hadd_epi32(tiles[2], tiles[3]));
+}
+
+/* The halves of two such added up: the sums of eight rows. */
+static inline __m256i sums_of_eight_rows(__m256i one, __m256i other)
+{
+    return _mm256_add_epi32(_mm256_permute2x128_si256(one, other, 0x20),
+                            _mm256_permute2x128_si256(one, other, 0x31));
+}
+
+static void tile_products(const uint8_t *tile, const int8_t *tiled, int64_t chunks, int32_t *products)
+{
+    int rows = tile_rows(chunks);
+    __m256i sums = tile_sums(tile, tiled, 4 * rows * chunks);
+    int32_t lanes[8];
+    _mm256_storeu_si256((__m256i *)lanes, sums);
+    for (int row = 0; row < rows; row++)
+        products[row] = 0;
+    for (int lane = 0; lane < 8; lane++)
+        products[lane % rows] += lanes[lane];
+}
+
+static inline __m256i products_of_four_rows(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
+                                            int rows_of_tile)
+{
+    int64_t bytes = 4 * rows_of_tile * chunks;
+    __m256i tiles[4];
+    for (int tile = 0; tile < 4 / rows_of_tile; tile++)
+        tiles[tile] = tile_sums(codes + tile * bytes, tiled, bytes);
+    return sums_of_four_rows(tiles, rows_of_tile);
+}
+
+static inline void products_of_tiles(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
+                                     int32_t *products, int rows_of_tile)
+{
+    for (int row = 0; row < BLOCK; row += 8, codes += 8 * 4 * chunks) {
+        __m256i one = products_of_four_rows(codes, tiled, chunks, rows_of_tile);
+        __m256i other = products_of_four_rows(codes + 4 * 4 * chunks, tiled, chunks, rows_of_tile);
+        _mm256_storeu_si256((__m256i *)(products + row), sums_of_eight_rows(one, other));
+    }
+}
+
+static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
                            int32_t *products)
 {
-    const int8_t *uppers = digits + 4 * chunks;
-    __m256i total0 = _mm256_setzero_si256(), total1 = total0, total2 = total0, total3 = total0;
-    for (int64_t chunk = 0; chunk < chunks;) {
-        int64_t stop = chunk + TOGETHER < chunks ? chunk + TOGETHER : chunks;
-        __m256i sum0 = _mm256_setzero_si256(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-        for (; chunk < stop; chunk++) {
-            const __m256i *bytes = (const __m256i *)(codes + chunk * BLOCK * 4);
-            __m256i lower = four_bytes(digits + 4 * chunk), upper = four_bytes(uppers + 4 * chunk);
-            sum0 = _mm256_add_epi16(sum0, both_products(_mm256_loadu_si256(bytes), lower, upper));
-            sum1 = _mm256_add_epi16(sum1, both_products(_mm256_loadu_si256(bytes + 1), lower, upper));
-            sum2 = _mm256_add_epi16(sum2, both_products(_mm256_loadu_si256(bytes + 2), lower, upper));
-            sum3 = _mm256_add_epi16(sum3, both_products(_mm256_loadu_si256(bytes + 3), lower, upper));
-        }
-        total0 = widened_sum(total0, sum0);
-        total1 = widened_sum(total1, sum1);
-        total2 = widened_sum(total2, sum2);
-        total3 = widened_sum(total3, sum3);
-    }
-    _mm256_storeu_si256((__m256i *)products, total0);
-    _mm256_storeu_si256((__m256i *)(products + 8), total1);
-    _mm256_storeu_si256((__m256i *)(products + 16), total2);
-    _mm256_storeu_si256((__m256i *)(products + 24), total3);
+    int rows_of_tile = tile_rows(chunks);
+    if (rows_of_tile == 4) /* each with numbers that the compiler knows */
+        products_of_tiles(codes, tiled, chunks, products, 4);
+    else if (rows_of_tile == 2)
+        products_of_tiles(codes, tiled, chunks, products, 2);
+    else
+        products_of_tiles(codes, tiled, chunks, products, 1);
 }
 
-/* The sixteen rows of half a block with four queries, so that bits are taken apart once for all. */
-static void half_block_of_four(const uint8_t *codes, const int8_t *const digits[4], int64_t chunks,
-                               int32_t products[4][BLOCK], int first)
+/* A tile with four queries, so that bits are taken apart once for all. */
+static inline void tile_sums_of_four(const uint8_t *tile, const int8_t *const tiled[4], int64_t bytes,
+                                     __m256i totals[4])
 {
-    __m256i total[4][2];
     for (int i = 0; i < 4; i++)
-        total[i][0] = total[i][1] = _mm256_setzero_si256();
-    for (int64_t chunk = 0; chunk < chunks;) {
-        int64_t stop = chunk + TOGETHER < chunks ? chunk + TOGETHER : chunks;
-        __m256i sum[4][2];
-        for (int i = 0; i < 4; i++)
-            sum[i][0] = sum[i][1] = _mm256_setzero_si256();
-        for (; chunk < stop; chunk++) {
-            const uint8_t *bytes = codes + (chunk * BLOCK + first) * 4;
-            __m256i one = _mm256_loadu_si256((const __m256i *)bytes);
-            __m256i other = _mm256_loadu_si256((const __m256i *)(bytes + 32));
-            __m256i one_low = lower_half(one), one_high = upper_half(one);
-            __m256i other_low = lower_half(other), other_high = upper_half(other);
-            for (int i = 0; i < 4; i++) {
-                __m256i lower = four_bytes(digits[i] + 4 * chunk);
-                __m256i upper = four_bytes(digits[i] + 4 * (chunks + chunk));
-                sum[i][0] = _mm256_add_epi16(sum[i][0], _mm256_maddubs_epi16(one_low, lower));
-                sum[i][1] = _mm256_add_epi16(sum[i][1], _mm256_maddubs_epi16(other_low, lower));
-                sum[i][0] = _mm256_add_epi16(sum[i][0], _mm256_maddubs_epi16(one_high, upper));
-                sum[i][1] = _mm256_add_epi16(sum[i][1], _mm256_maddubs_epi16(other_high, upper));
-            }
-        }
+        totals[i] = _mm256_setzero_si256();
+    int64_t at = 0;
+    for (; at + 64 <= bytes; at += 64) {
+        __m256i one = _mm256_loadu_si256((const __m256i *)(tile + at));
+        __m256i other = _mm256_loadu_si256((const __m256i *)(tile + at + 32));
+        __m256i one_low = lower_half(one), one_high = upper_half(one);
+        __m256i other_low = lower_half(other), other_high = upper_half(other);
         for (int i = 0; i < 4; i++) {
-            total[i][0] = widened_sum(total[i][0], sum[i][0]);
-            total[i][1] = widened_sum(total[i][1], sum[i][1]);
+            const __m256i *lower = (const __m256i *)(tiled[i] + at);
+            const __m256i *upper = (const __m256i *)(tiled[i] + bytes + at);
+            __m256i sums = _mm256_add_epi16(_mm256_maddubs_epi16(one_low, _mm256_loadu_si256(lower)),
+                                            _mm256_maddubs_epi16(one_high, _mm256_loadu_si256(upper)));
+            __m256i more = _mm256_add_epi16(_mm256_maddubs_epi16(other_low, _mm256_loadu_si256(lower + 1)),
+                                            _mm256_maddubs_epi16(other_high, _mm256_loadu_si256(upper + 1)));
+            totals[i] = widened_sum(totals[i], _mm256_add_epi16(sums, more));
         }
     }
+    for (; at < bytes; at += 32)
+        for (int i = 0; i < 4; i++) {
+            const int8_t *lower = tiled[i] + at;
+            int64_t left = bytes - at < 32 ? bytes - at : 32;
+            totals[i] = widened_sum(totals[i], products_of_last(tile + at, lower, lower + bytes, left));
+        }
+}
+
+static inline void four_rows_of_four(const uint8_t *codes, const int8_t *const tiled[4], int64_t chunks,
+                                     __m256i sums[4])
+{
+    int rows_of_tile = tile_rows(chunks), count = 4 / rows_of_tile;
+    int64_t bytes = 4 * rows_of_tile * chunks;
+    __m256i totals[4][4], tiles[4];
+    for (int tile = 0; tile < count; tile++)
+        tile_sums_of_four(codes + tile * bytes, tiled, bytes, totals[tile]);
     for (int i = 0; i < 4; i++) {
-        _mm256_storeu_si256((__m256i *)(products[i] + first), total[i][0]);
-        _mm256_storeu_si256((__m256i *)(products[i] + first + 8), total[i][1]);
+        for (int tile = 0; tile < count; tile++)
+            tiles[tile] = totals[tile][i];
+        sums[i] = sums_of_four_rows(tiles, rows_of_tile);
     }
 }
 
-static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
+static void block_products_of_four(const uint8_t *codes, const int8_t *const tiled[4],
                                    int64_t chunks, int32_t products[4][BLOCK])
 {
-    half_block_of_four(codes, digits, chunks, products, 0);
-    half_block_of_four(codes, digits, chunks, products, BLOCK / 2);
+    __m256i one[4], other[4];
+    for (int row = 0; row < BLOCK; row += 8, codes += 8 * 4 * chunks) {
+        four_rows_of_four(codes, tiled, chunks, one);
+        four_rows_of_four(codes + 4 * 4 * chunks, tiled, chunks, other);
+        for (int i = 0; i < 4; i++)
+            _mm256_storeu_si256((__m256i *)(products[i] + row), sums_of_eight_rows(one[i], other[i]));
+    }
 }
 
 static inline int32_t sum_of_lanes(__m256i lanes)
@@ -257,13 +343,11 @@ static uint32_t at_least(const float *scores, float threshold)
 
 #include "scan_body.h"
 #include "floats_body.h"
-#include "clusters_body.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 
-const InstructionSet avx2_set = {"avx2", scan_codes, scan_floats, rank_clusters,
-                                 scan_clusters};
+const InstructionSet avx2_set = {"avx2", scan_codes, scan_floats};
 
 #endif

@@ -1,5 +1,5 @@
-/* AVX-512 with VNNI, as in x86 servers since 2019: sixteen rows in a register, each in a lane of 32
-   bits, to which one instruction adds four products. */
+/* AVX-512 with VNNI, as in x86 servers since 2019: some chunks of a tile in a register, each row's in
+   lanes of 32 bits, to which one instruction adds four products. */
 
 #include "kernel.h"
 
@@ -17,12 +17,7 @@
 
 #include "widening.h"
 
-static inline __m512i four_bytes(const int8_t *digits)
-{
-    int32_t bits;
-    memcpy(&bits, digits, 4);
-    return _mm512_set1_epi32(bits);
-}
+#define AHEAD 2048 /* bytes from here are fetched, which the processor would do too late */
 
 static inline __m512i lower_half(__m512i bytes)
 {
@@ -34,68 +29,158 @@ static inline __m512i upper_half(__m512i bytes)
     return lower_half(_mm512_srli_epi16(bytes, 4));
 }
 
-static void block_products(const uint8_t *codes, const int8_t *digits, int64_t chunks,
-                           int32_t *products)
+/* The first bytes of those that are left, up to a register. */
+static inline __mmask64 bytes_left(int64_t bytes)
 {
-    const int8_t *uppers = digits + 4 * chunks;
-    __m512i low0 = _mm512_setzero_si512(), low1 = low0, high0 = low0, high1 = low0;
-    __m512i more0 = low0, more1 = low0, most0 = low0, most1 = low0;
-    int64_t chunk = 0;
-    for (; chunk + 2 <= chunks; chunk += 2) { /* sums of their own, so that none waits for another */
-        const uint8_t *bytes = codes + chunk * BLOCK * 4;
-        __m512i one = _mm512_loadu_si512(bytes), two = _mm512_loadu_si512(bytes + 64);
-        __m512i three = _mm512_loadu_si512(bytes + 128), four = _mm512_loadu_si512(bytes + 192);
-        __m512i lower = four_bytes(digits + 4 * chunk), upper = four_bytes(uppers + 4 * chunk);
-        low0 = _mm512_dpbusd_epi32(low0, lower_half(one), lower);
-        low1 = _mm512_dpbusd_epi32(low1, lower_half(two), lower);
-        high0 = _mm512_dpbusd_epi32(high0, upper_half(one), upper);
-        high1 = _mm512_dpbusd_epi32(high1, upper_half(two), upper);
-        lower = four_bytes(digits + 4 * chunk + 4);
-        upper = four_bytes(uppers + 4 * chunk + 4);
-        more0 = _mm512_dpbusd_epi32(more0, lower_half(three), lower);
-        more1 = _mm512_dpbusd_epi32(more1, lower_half(four), lower);
-        most0 = _mm512_dpbusd_epi32(most0, upper_half(three), upper);
-        most1 = _mm512_dpbusd_epi32(most1, upper_half(four), upper);
-    }
-    for (; chunk < chunks; chunk++) {
-        const uint8_t *bytes = codes + chunk * BLOCK * 4;
-        __m512i one = _mm512_loadu_si512(bytes), two = _mm512_loadu_si512(bytes + 64);
-        __m512i lower = four_bytes(digits + 4 * chunk), upper = four_bytes(uppers + 4 * chunk);
-        low0 = _mm512_dpbusd_epi32(low0, lower_half(one), lower);
-        low1 = _mm512_dpbusd_epi32(low1, lower_half(two), lower);
-        high0 = _mm512_dpbusd_epi32(high0, upper_half(one), upper);
-        high1 = _mm512_dpbusd_epi32(high1, upper_half(two), upper);
-    }
-    low0 = _mm512_add_epi32(_mm512_add_epi32(low0, high0), _mm512_add_epi32(more0, most0));
-    low1 = _mm512_add_epi32(_mm512_add_epi32(low1, high1), _mm512_add_epi32(more1, most1));
-    _mm512_storeu_si512(products, low0);
-    _mm512_storeu_si512(products + 16, low1);
+    return bytes >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << bytes) - 1;
 }
 
-/* Bits are taken apart once for all four queries. */
-static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
-                                   int64_t chunks, int32_t products[4][BLOCK])
+/* The sums of a tile, of each of its rows in lanes at its distance; made of several, so that none waits
+   for another. */
+static inline __m512i tile_sums(const uint8_t *tile, const int8_t *lower, int64_t bytes)
 {
-    __m512i total[4][2];
+    const int8_t *upper = lower + bytes;
+    __m512i low = _mm512_setzero_si512(), high = low, more_low = low, more_high = low;
+    int64_t i = 0;
+    for (; i + 128 <= bytes; i += 128) {
+        __m512i one = _mm512_loadu_si512(tile + i), other = _mm512_loadu_si512(tile + i + 64);
+        _mm_prefetch((const char *)tile + i + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)tile + i + AHEAD + 64, _MM_HINT_T0);
+        low = _mm512_dpbusd_epi32(low, lower_half(one), _mm512_loadu_si512(lower + i));
+        high = _mm512_dpbusd_epi32(high, upper_half(one), _mm512_loadu_si512(upper + i));
+        more_low = _mm512_dpbusd_epi32(more_low, lower_half(other), _mm512_loadu_si512(lower + i + 64));
+        more_high = _mm512_dpbusd_epi32(more_high, upper_half(other), _mm512_loadu_si512(upper + i + 64));
+    }
+    for (; i < bytes; i += 64) {
+        __mmask64 there = bytes_left(bytes - i);
+        __m512i some = _mm512_maskz_loadu_epi8(there, tile + i);
+        low = _mm512_dpbusd_epi32(low, lower_half(some), _mm512_maskz_loadu_epi8(there, lower + i));
+        high = _mm512_dpbusd_epi32(high, upper_half(some), _mm512_maskz_loadu_epi8(there, upper + i));
+    }
+    return _mm512_add_epi32(_mm512_add_epi32(low, high), _mm512_add_epi32(more_low, more_high));
+}
+
+static inline __m512i both_ones(__m512i one, __m512i other)
+{
+    return _mm512_add_epi32(_mm512_unpacklo_epi32(one, other), _mm512_unpackhi_epi32(one, other));
+}
+
+static inline __m512i both_pairs(__m512i one, __m512i other)
+{
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(one, other), _mm512_unpackhi_epi64(one, other));
+}
+
+/* In each quarter the sums of four rows, of the tiles that hold them. */
+static inline __m512i sums_of_four_rows(const __m512i *tiles, int rows_of_tile)
+{
+    if (rows_of_tile == 4)
+        return tiles[0];
+    if (rows_of_tile == 2)
+        return both_pairs(tiles[0], tiles[1]);
+    return both_pairs(both_ones(tiles[0], tiles[1]), both_ones(tiles[2], tiles[3]));
+}
+
+/* The quarters of four such added up: the sums of sixteen rows. */
+static inline __m512i sums_of_rows(const __m512i fours[4])
+{
+    __m512i one = _mm512_add_epi32(_mm512_shuffle_i64x2(fours[0], fours[1], 0x44),
+                                   _mm512_shuffle_i64x2(fours[0], fours[1], 0xee));
+    __m512i other = _mm512_add_epi32(_mm512_shuffle_i64x2(fours[2], fours[3], 0x44),
+                                     _mm512_shuffle_i64x2(fours[2], fours[3], 0xee));
+    return _mm512_add_epi32(_mm512_shuffle_i64x2(one, other, 0x88),
+                            _mm512_shuffle_i64x2(one, other, 0xdd));
+}
+
+static void tile_products(const uint8_t *tile, const int8_t *tiled, int64_t chunks, int32_t *products)
+{
+    int rows = tile_rows(chunks);
+    __m512i sums = tile_sums(tile, tiled, 4 * rows * chunks);
+    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64(sums, 1));
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    if (rows == 4)
+        _mm_storeu_si128((__m128i *)products, four);
+    else if (rows == 2)
+        _mm_storel_epi64((__m128i *)products, two);
+    else
+        *products = _mm_cvtsi128_si32(two) + _mm_extract_epi32(two, 1);
+}
+
+static inline void products_of_tiles(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
+                                     int32_t *products, int rows_of_tile)
+{
+    int64_t bytes = 4 * rows_of_tile * chunks;
+    for (int row = 0; row < BLOCK; row += 16) {
+        __m512i fours[4], tiles[4];
+        for (int four = 0; four < 4; four++) {
+            for (int tile = 0; tile < 4 / rows_of_tile; tile++, codes += bytes)
+                tiles[tile] = tile_sums(codes, tiled, bytes);
+            fours[four] = sums_of_four_rows(tiles, rows_of_tile);
+        }
+        _mm512_storeu_si512(products + row, sums_of_rows(fours));
+    }
+}
+
+static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
+                           int32_t *products)
+{
+    int rows_of_tile = tile_rows(chunks);
+    if (rows_of_tile == 4) /* each with numbers that the compiler knows */
+        products_of_tiles(codes, tiled, chunks, products, 4);
+    else if (rows_of_tile == 2)
+        products_of_tiles(codes, tiled, chunks, products, 2);
+    else
+        products_of_tiles(codes, tiled, chunks, products, 1);
+}
+
+/* A tile with four queries, so that bits are taken apart once for all. */
+static inline void tile_sums_of_four(const uint8_t *tile, const int8_t *const tiled[4], int64_t bytes,
+                                     __m512i totals[4])
+{
+    __m512i lows[4], highs[4];
     for (int i = 0; i < 4; i++)
-        total[i][0] = total[i][1] = _mm512_setzero_si512();
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        const uint8_t *bytes = codes + chunk * BLOCK * 4;
-        __m512i one = _mm512_loadu_si512(bytes), other = _mm512_loadu_si512(bytes + 64);
-        __m512i one_low = lower_half(one), one_high = upper_half(one);
-        __m512i other_low = lower_half(other), other_high = upper_half(other);
+        lows[i] = highs[i] = _mm512_setzero_si512();
+    for (int64_t at = 0; at < bytes; at += 64) {
+        __mmask64 there = bytes_left(bytes - at);
+        __m512i some = _mm512_maskz_loadu_epi8(there, tile + at);
+        __m512i low = lower_half(some), high = upper_half(some);
         for (int i = 0; i < 4; i++) {
-            __m512i lower = four_bytes(digits[i] + 4 * chunk);
-            __m512i upper = four_bytes(digits[i] + 4 * (chunks + chunk));
-            total[i][0] = _mm512_dpbusd_epi32(total[i][0], one_low, lower);
-            total[i][1] = _mm512_dpbusd_epi32(total[i][1], other_low, lower);
-            total[i][0] = _mm512_dpbusd_epi32(total[i][0], one_high, upper);
-            total[i][1] = _mm512_dpbusd_epi32(total[i][1], other_high, upper);
+            const int8_t *lower = tiled[i] + at;
+            lows[i] = _mm512_dpbusd_epi32(lows[i], low, _mm512_maskz_loadu_epi8(there, lower));
+            highs[i] = _mm512_dpbusd_epi32(highs[i], high, _mm512_maskz_loadu_epi8(there, lower + bytes));
         }
     }
+    for (int i = 0; i < 4; i++)
+        totals[i] = _mm512_add_epi32(lows[i], highs[i]);
+}
+
+static inline void four_rows_of_four(const uint8_t *codes, const int8_t *const tiled[4], int64_t chunks,
+                                     __m512i sums[4])
+{
+    int rows_of_tile = tile_rows(chunks), count = 4 / rows_of_tile;
+    int64_t bytes = 4 * rows_of_tile * chunks;
+    __m512i totals[4][4], tiles[4];
+    for (int tile = 0; tile < count; tile++)
+        tile_sums_of_four(codes + tile * bytes, tiled, bytes, totals[tile]);
     for (int i = 0; i < 4; i++) {
-        _mm512_storeu_si512(products[i], total[i][0]);
-        _mm512_storeu_si512(products[i] + 16, total[i][1]);
+        for (int tile = 0; tile < count; tile++)
+            tiles[tile] = totals[tile][i];
+        sums[i] = sums_of_four_rows(tiles, rows_of_tile);
+    }
+}
+
+static void block_products_of_four(const uint8_t *codes, const int8_t *const tiled[4],
+                                   int64_t chunks, int32_t products[4][BLOCK])
+{
+    __m512i sums[4][4], fours[4];
+    for (int row = 0; row < BLOCK; row += 16) {
+        for (int four = 0; four < 4; four++, codes += 4 * 4 * chunks)
+            four_rows_of_four(codes, tiled, chunks, sums[four]);
+        for (int i = 0; i < 4; i++) {
+            for (int four = 0; four < 4; four++)
+                fours[four] = sums[four][i];
+            _mm512_storeu_si512(products[i] + row, sums_of_rows(fours));
+        }
     }
 }
 
@@ -221,13 +306,11 @@ static uint32_t at_least(const float *scores, float threshold)
 
 #include "scan_body.h"
 #include "floats_body.h"
-#include "clusters_body.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 
-const InstructionSet avx512_set = {"avx512", scan_codes, scan_floats, rank_clusters,
-                                 scan_clusters};
+const InstructionSet avx512_set = {"avx512", scan_codes, scan_floats};
 
 #endif

@@ -40,7 +40,7 @@ static int64_t longest_power(int64_t dimension)
             x[i] *= scale;                                                                         \
     }                                                                                              \
                                                                                                    \
-    void NAME(TYPE *x, const Frame *frame)                                                         \
+    static void NAME(TYPE *x, const Frame *frame)                                                        \
     {                                                                                              \
         int64_t dimension = frame->dimension, size = longest_power(dimension);                     \
         if (dimension < 1)                                                                         \
@@ -135,20 +135,53 @@ static Left quantize(const float *x, int64_t dimension, float scale, uint8_t *co
     return left;
 }
 
+/* Where the first chunk of a row's upper bits is; the others follow at `tile_rows` × 4 bytes. */
+static int64_t place_in_tile(int64_t row, int64_t chunks)
+{
+    int64_t in = row % tile_rows(chunks);
+    return (row - in) * 4 * chunks + 4 * in;
+}
+
 /* Put the halves of the codes where they belong. */
 static void place_codes(const Encoding *to, int64_t row, const uint8_t *codes)
 {
-    int64_t dimension = to->frame->dimension, chunks = (dimension + CHUNK - 1) / CHUNK;
-    uint8_t *high = to->high + row / BLOCK * BLOCK * 4 * chunks + row % BLOCK * 4;
+    int64_t dimension = to->frame->dimension, chunks = chunks_of(dimension);
+    uint8_t *high = to->high + place_in_tile(row, chunks);
     uint8_t *low = to->low + row * 4 * chunks;
     for (int64_t chunk = 0; chunk < chunks; chunk++)
         for (int i = 0; i < 4; i++) {
             int64_t first = CHUNK * chunk + i, second = first + 4;
             uint8_t one = first < dimension ? codes[first] : 0;
             uint8_t other = second < dimension ? codes[second] : 0;
-            high[chunk * BLOCK * 4 + i] = (uint8_t)((one >> 4) | (other & 0xf0));
+            high[chunk * tile_rows(chunks) * 4 + i] = (uint8_t)((one >> 4) | (other & 0xf0));
             low[4 * chunk + i] = (uint8_t)((one & 15) | (other << 4));
         }
+}
+
+/* Put the signs of a row's numbers where they belong; return the sum of the numbers' sizes. */
+static double place_signs(const Encoding *to, int64_t row, const float *x)
+{
+    int64_t dimension = to->frame->dimension, chunks = chunks_of(dimension);
+    uint8_t *place = to->signs + row / BLOCK * signs_bytes(chunks) + row % BLOCK;
+    double sum = 0;
+    for (int64_t start = 0; start < dimension; start += 8) {
+        uint8_t signs = 0;
+        for (int64_t i = start; i < start + 8 && i < dimension; i++) {
+            signs |= (uint8_t)((x[i] > 0) << (i - start));
+            sum += fabsf(x[i]);
+        }
+        place[start / 8 * BLOCK] = signs;
+    }
+    return sum;
+}
+
+/* Put beside a row's signs what else its estimate needs. */
+static void place_beside_signs(const Encoding *to, int64_t row, float factor, float side)
+{
+    int64_t chunks = chunks_of(to->frame->dimension);
+    uint8_t *place = to->signs + row / BLOCK * signs_bytes(chunks) + groups_of(chunks) * GROUP_BYTES;
+    memcpy(place + 4 * (FACTOR * BLOCK + row % BLOCK), &factor, 4);
+    memcpy(place + 4 * (OWN_SIDE * BLOCK + row % BLOCK), &side, 4);
 }
 
 static void encode_row(const Encoding *to, int64_t index)
@@ -174,6 +207,7 @@ static void encode_row(const Encoding *to, int64_t index)
     uint8_t *codes = (uint8_t *)x; /* whose numbers aren't needed any more */
     Left left = quantize(to->room, dimension, (float)(peak / 8), codes);
     place_codes(to, row, codes);
+    double sizes = place_signs(to, row, to->room);
     float scale = (float)((double)(float)(peak / 8) * unit);
     double sums = 1 + (double)(dimension + 16) * ROUNDOFF;
     double reach = sqrt(left.upper > left.all / 256 ? left.upper : left.all / 256) * scale * sums;
@@ -184,6 +218,7 @@ static void encode_row(const Encoding *to, int64_t index)
     rows[SIDE * BLOCK] = (float)(frame->metric == L2 ? left_length * left_length / 2 : share);
     to->finer[row] = safe ? up(sqrt(left.fine) * unit * sums + slack) : INFINITY;
     rows[REACH * BLOCK] = up(reach);
+    place_beside_signs(to, row, (float)(sizes > 0 ? unit / sizes : 0), safe ? rows[SIDE * BLOCK] : NAN);
 }
 
 EXPORTED void rs_encode(const Encoding *to)
@@ -198,14 +233,72 @@ static double within_127(double number)
     return number >= -127 ? number <= 127 ? number : 127 : number < -127 ? -127 : 0;
 }
 
-/* Make one query ready for codes in a frame. wide: [dimension]; digits: [8 × chunks], all 0 behind the
-   dimension. */
-void turn_query(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
-                Turned *turned)
+#define HIGHEST 63         /* of an entry of a table: four of them fit into a byte */
+#define ERROR_OF_SIGNS 0.6 /* the standard error of a score by signs, in factors × the query's length */
+
+/* Make tables of a query for signs, of which the row's factor makes a score: for a row's part y and its
+   signs s, p·y is about |y|² p·s / y·s (RaBitQ, arXiv 2405.12497): unbiased, since signs after a random
+   rotation are wrong in no direction. With c = y·s / (|y| √D) its standard error is |p| |y| √((1 - c²) / (c²
+   D)) = |p| √(1 - c²) times the factor |y|² / y·s; c is nearly √(2/π). A table has of four numbers the sums
+   with all sixteen choices of signs, less the smallest, in steps that are the same for all; each
+   stands there twice, for registers of 32 bytes. Their roundings add to the error. */
+static void make_tables(const double *p, int64_t dimension, double length, uint8_t *tables, Turned *turned)
 {
-    int64_t dimension = frame->dimension, chunks = (dimension + CHUNK - 1) / CHUNK;
-    double share, peak = 0, error = 0, size, reach;
-    int64_t sum = 0;
+    int64_t count = 4 * groups_of(chunks_of(dimension));
+    double widest = 0;
+    turned->base = 0;
+    for (int64_t table = 0; table < count; table++) {
+        double sum = 0;
+        for (int64_t i = 4 * table; i < 4 * table + 4 && i < dimension; i++)
+            sum += fabs(p[i]);
+        widest = sum > widest ? sum : widest;
+        turned->base -= sum;
+    }
+    double step = turned->step = widest > 0 ? 2 * widest / HIGHEST : 1;
+    turned->by_factor = sqrt(ERROR_OF_SIGNS * ERROR_OF_SIGNS * length * length +
+                             (double)count * step * step / 12);
+    turned->tables = tables;
+    for (int64_t table = 0; table < count; table++) {
+        uint8_t *place = tables + table / 4 * TABLE_BYTES + table % 4 / 2 * 32 + table % 2 * 64;
+        for (int signs = 0; signs < 16; signs++) {
+            double sum = 0; /* twice what has the sign that makes it larger */
+            for (int i = 0; i < 4 && 4 * table + i < dimension; i++)
+                sum += (signs >> i & 1) == (p[4 * table + i] > 0) ? 2 * fabs(p[4 * table + i]) : 0;
+            double entry = rint(sum / step);
+            place[signs] = place[signs + 16] = (uint8_t)(entry < HIGHEST ? entry : HIGHEST);
+        }
+    }
+}
+
+/* Make the digits of a query; return the square of what they miss. */
+static double make_digits(const double *p, int64_t dimension, double scale, int8_t *digits, Turned *turned)
+{
+    int64_t chunks = chunks_of(dimension), rows = tile_rows(chunks);
+    int8_t *tiled = digits + CHUNK * chunks;
+    double error = 0;
+    turned->digits = digits;
+    turned->tiled = tiled;
+    turned->sum = 0;
+    memset(digits, 0, DIGITS * (size_t)(chunks > 0 ? chunks : 0));
+    for (int64_t i = 0; i < dimension; i++) {
+        double digit = within_127(rint(p[i] / scale)), far = p[i] - digit * scale;
+        int64_t chunk = i % CHUNK / 4 * chunks + i / CHUNK;
+        digits[4 * chunk + i % 4] = (int8_t)digit;
+        for (int64_t row = 0; row < rows; row++)
+            tiled[4 * (rows * chunk + row) + i % 4] = (int8_t)digit;
+        turned->sum += (int64_t)digit;
+        error += far * far;
+    }
+    return error;
+}
+
+/* Make one query ready for codes in a frame. wide: [dimension]; digits: [DIGITS × chunks]; tables:
+   [groups][TABLE_BYTES] or NULL. */
+void turn_query(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
+                uint8_t *tables, Turned *turned)
+{
+    int64_t dimension = frame->dimension;
+    double share, peak = 0, size, reach;
     for (int64_t i = 0; i < dimension; i++)
         wide[i] = frame->metric == COSINE ? query[i] / length : query[i];
     double whole = frame->metric == COSINE ? 1 : length;
@@ -215,48 +308,56 @@ void turn_query(const float *query, double length, const Frame *frame, double *w
     for (int64_t i = 0; i < dimension; i++)
         peak = fabs(wide[i]) > peak ? fabs(wide[i]) : peak;
     double scale = (peak > NOTHING ? peak : NOTHING) / 127;
-    memset(digits, 0, (size_t)(CHUNK * chunks));
-    for (int64_t i = 0; i < dimension; i++) {
-        double digit = within_127(rint(wide[i] / scale)), far = wide[i] - digit * scale;
-        int64_t half = i % CHUNK / 4;
-        digits[half * 4 * chunks + i / CHUNK * 4 + i % 4] = (int8_t)digit;
-        sum += (int64_t)digit;
-        error += far * far;
-    }
+    double error = make_digits(wide, dimension, scale, digits, turned);
+    turned->tables = NULL;
+    if (tables)
+        make_tables(wide, dimension, reach, tables, turned);
     int l2 = frame->metric == L2;
-    turned->digits = digits;
-    turned->sum = sum;
     turned->scale = scale / 2;
     turned->offset = l2 ? -reach * reach / 2 : 0;
     turned->side = l2 ? -1 : share * size;
     turned->by_residual = (reach > NOTHING ? reach : NOTHING) * UP;
     turned->by_reach = (sqrt(error) + 12 * ROUNDOFF * reach) * UP;
     turned->by_side = 10 * ROUNDOFF * fabs(turned->side) + (l2 ? 0 : 1e-12 * whole);
+    turned->spread = 1 / sqrt((double)(dimension > 1 ? dimension : 1));
     double of_one = frame->metric == COSINE ? 1e-15 : 0; /* lost of a cosine that is taken from 1 */
     turned->constant = (l2 ? reach * reach * 1e-11 : whole * 1e-12 + of_one) + UNDERFLOW;
 }
 
 EXPORTED void rs_turn(const float *query, double length, const Frame *frame, double *wide,
-                      int8_t *digits, Turned *turned)
+                      int8_t *digits, uint8_t *tables, Turned *turned)
 {
-    turn_query(query, length, frame, wide, digits, turned);
+    turn_query(query, length, frame, wide, digits, tables, turned);
+}
+
+/* Copy the signs of a row, and what stands beside them. */
+static void copy_signs(const Gathering *to, int64_t row, const Piece *from, int64_t old)
+{
+    int64_t bytes = signs_bytes(to->chunks), beside = groups_of(to->chunks) * GROUP_BYTES;
+    const uint8_t *source = from->signs + old / BLOCK * bytes;
+    uint8_t *into = to->signs + row / BLOCK * bytes;
+    for (int64_t byte = 0; byte < beside; byte += BLOCK)
+        into[byte + row % BLOCK] = source[byte + old % BLOCK];
+    for (int i = 0; i < OF_SIGNS; i++)
+        memcpy(into + beside + 4 * (i * BLOCK + row % BLOCK), source + beside + 4 * (i * BLOCK + old % BLOCK), 4);
 }
 
 /* Copy codes of some rows together. */
 EXPORTED void rs_gather(const Gathering *to)
 {
-    int64_t chunks = to->chunks;
+    int64_t chunks = to->chunks, rows = tile_rows(chunks);
     for (int64_t row = 0; row < to->count; row++) {
         const Piece *from = to->from + to->piece_of[row];
         int64_t old = to->row_of[row], block = old / BLOCK, in = old % BLOCK;
-        const uint8_t *high = from->high + block * BLOCK * 4 * chunks + in * 4;
-        uint8_t *into = to->high + row / BLOCK * BLOCK * 4 * chunks + row % BLOCK * 4;
+        const uint8_t *high = from->high + place_in_tile(old, chunks);
+        uint8_t *into = to->high + place_in_tile(row, chunks);
         for (int64_t chunk = 0; chunk < chunks; chunk++)
-            memcpy(into + chunk * BLOCK * 4, high + chunk * BLOCK * 4, 4);
+            memcpy(into + chunk * rows * 4, high + chunk * rows * 4, 4);
         memcpy(to->low + row * 4 * chunks, from->low + old * 4 * chunks, (size_t)(4 * chunks));
         for (int i = 0; i < OF_ROW; i++)
             to->rows[(row / BLOCK * OF_ROW + i) * BLOCK + row % BLOCK] =
                 from->rows[(block * OF_ROW + i) * BLOCK + in];
         to->finer[row] = from->finer[old];
+        copy_signs(to, row, from, old);
     }
 }

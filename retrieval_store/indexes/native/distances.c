@@ -71,10 +71,16 @@ static double distance_of(const Distances *wanted, const float *row)
 
 #define AHEAD 4 /* rows that lie apart in memory are fetched so many before they are looked at */
 
-double distance_of_slot(const Distances *wanted, int64_t slot)
+static double distance_of_slot(const Distances *wanted, int64_t slot)
 {
     return distance_of(wanted, widened(wanted->rows, slot, wanted->dimension, wanted->datatype,
                                        wanted->room));
+}
+
+double score_of_slot(const Distances *wanted, int64_t slot)
+{
+    double distance = distance_of_slot(wanted, slot);
+    return wanted->metric == COSINE ? 1 - distance : wanted->metric == L2 ? -distance / 2 : -distance;
 }
 
 void fetch_row(const Distances *wanted, int64_t slot)
@@ -139,7 +145,7 @@ static void sort(Sought *sought)
     }
 }
 
-void choose_nearest(Sought *sought)
+static void choose_nearest(Sought *sought)
 {
     sort(sought);
     sought->chosen = sought->found < sought->k ? sought->found : sought->k;

@@ -18,12 +18,6 @@
 #define SMALLEST_SQUARE 1e-24f
 #define FETCHED 16 /* rows that lie apart in memory are fetched so many before they are looked at */
 
-/* The score of a row, what grows as the distance falls, and a bound of its error: infinite where
-   float32 can't tell. */
-typedef struct {
-    double score, error;
-} Scored;
-
 static Scored scored_by_distance(const FloatScan *scan, const float *row, double gamma)
 {
     float distance = row_distance(row, scan->query, scan->dimension, scan->metric == L1);

@@ -108,7 +108,9 @@ EXPORTED int rs_search(const InstructionSet *set, Search *search)
             return UNSAFE;
         for (int64_t i = 0; i < search->frame_count; i++)
             turn_query(search->query, length, search->frames[i], search->wide,
-                       search->digits + i * CHUNK * scan->chunks, search->turned + i);
+                       search->digits + i * DIGITS * scan->chunks,
+                       search->tables ? search->tables + i * groups_of(scan->chunks) * TABLE_BYTES : NULL,
+                       search->turned + i);
         search->rows->length = length;
         search->begun = 1;
     }

@@ -8,42 +8,52 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 7 /* of these structs, of how codes lie and of what distances mean; the caller asks for it */
+#define KERNEL_VERSION 8 /* of these structs, of how codes lie and of what distances mean; the caller asks for it */
 #define BLOCK 32         /* rows of a block */
+#define MOST_TILED 4     /* rows whose upper bits stand together at most */
 #define CHUNK 8          /* numbers of a row that stand together, in four bytes */
-#define GROUP 16         /* numbers of a row whose signs stand together in clusters, in two bytes */
+#define GROUP 16         /* numbers of a row whose signs stand together, in two bytes */
 #define GROUP_BYTES 64   /* of a group of a block: BLOCK bytes for each half */
 #define TABLE_BYTES 128  /* of a query's tables for a group: of lower and of upper halves of bytes */
-#define OF_PLACE 12      /* bytes of a place besides its bits */
+#define DIGITS (8 + 8 * MOST_TILED) /* bytes of a query's digits for a chunk, at most */
 #define ROUNDOFF 5.9604644775390625e-08 /* of float32, 2⁻²⁴ */
 
 enum of_row { SCALE, RESIDUAL, SIDE, REACH, OF_ROW };
+enum of_signs { FACTOR, OWN_SIDE, OF_SIGNS }; /* floats of a row beside its signs */
 
 enum metric { COSINE, PRODUCT, L2, L1 };
 enum datatype { FLOAT32, FLOAT16, UINT8 };
 enum state { DONE, MORE, OUTSIDE, UNSAFE };
 
 /* Codes of rows in one frame. Row r is the r % BLOCK-th of the block r / BLOCK.
-   high: [blocks][chunks][BLOCK][4] bytes, the upper four bits of the numbers: of chunk j the byte b
-   has number 8j + b in its lower half, and 8j + 4 + b in its upper one. low: [rows][chunks][4], the
+   high: [blocks][BLOCK / T][chunks][T][4] bytes, the upper four bits of the numbers of T rows (`tile_rows`):
+   of chunk j the byte b has number 8j + b in its lower half, and 8j + 4 + b in its upper one. low: [rows][chunks][4], the
    lower four bits, laid out alike. rows: [blocks][OF_ROW][BLOCK] scales, residuals of the upper
    bits alone, sides, and reaches: how long what codes stand for is. finer: [rows] residuals of all
-   bits. slots: [rows], or NULL where row r has the slot first + r; first is a multiple of BLOCK. */
+   bits. signs: [blocks][groups × GROUP_BYTES, then OF_SIGNS × BLOCK floats]: the byte r of the pair p of a
+   group has of row r the signs of the numbers 8p .. 8p + 7, the first in bit 0; factors, and sides once
+   more, NaN for a row that no bound holds for. slots: [rows], or NULL where row r has the slot first + r;
+   first is a multiple of BLOCK. */
 typedef struct {
     const uint8_t *high, *low;
     const float *rows, *finer;
+    const uint8_t *signs;
     const int64_t *slots;
     int64_t first, count, frame;
 } Piece;
 
 /* A query in one frame. digits: [chunks][4] for lower halves of bytes, then [chunks][4] for upper
-   ones; sum: of all digits. A score is scale × scale of the row × product + side × side of the row +
-   offset; a bound of its error is by_residual × residual + by_reach × reach + by_side × |side| +
-   constant. */
+   ones; tiled: the same, each four of them once for each row of a tile; sum: of all digits. A score is scale × scale of the
+   row × product + side × side of the row + offset; a bound of its error is by_residual × residual + by_reach
+   × reach + by_side × |side| + constant. spread: a share of by_residual and by_reach, which the standard
+   error of the score has. tables: [groups][TABLE_BYTES] or NULL, of signs: the product of a row's signs with
+   the query is step × the sum of its entries + base, and the row's factor × that is a score; its standard
+   error is by_factor × factor. */
 typedef struct {
-    const int8_t *digits;
+    const int8_t *digits, *tiled;
+    uint8_t *tables;
     int64_t sum;
-    double scale, offset, side, by_residual, by_reach, by_side, constant;
+    double scale, offset, side, by_residual, by_reach, by_side, constant, spread, step, base, by_factor;
 } Turned;
 
 /* What one query has found. best: the k largest lower bounds, the least of them first (a heap), of
@@ -51,14 +61,15 @@ typedef struct {
    [capacity] the rows that may be among the nearest, and their upper bounds; most: how many of these
    there may be at any time, and left: at last, before the query is given up as hard. Once they are decided (see
    `decide`) uppers holds distances instead; chosen: how many, from the first, are the k nearest and
-   those that are as far as the k-th; tied: whether any two of these are equally far. */
+   those that are as far as the k-th; tied: whether any two of these are equally far. passed: rows whose
+   signs were looked at; refined: of these those whose upper bits were; measured: those whose distances. */
 typedef struct {
     double floor;
     double *best;
     int64_t k, held;
     int64_t *slots;
     double *uppers;
-    int64_t found, capacity, most, left, hard, chosen, tied;
+    int64_t found, capacity, most, left, hard, chosen, tied, passed, refined, measured;
 } Sought;
 
 enum row_test { ALL_OF, ANY_OF, NONE_OF, NUMBERED, LISTED };
@@ -92,9 +103,15 @@ typedef struct {
     const RowTest *test;
 } RowFilter;
 
+struct distances;
+
 /* A search by codes. turned: [frames][queries]; allowed: bits by slot, 1 where a row may be found, or
    NULL; filter: asked only for rows that may be near, or NULL; piece, block: where it goes on; work: how
-   many bytes of codes one call looks at, about. */
+   many bytes of codes one call looks at, about. rows: [queries] or NULL. With these the signs are looked at
+   first, and whoever may reach the floor if its score is up to `errors` standard errors off goes on, to the
+   upper bits, whose errors may be half an error more, then to all bits, and to distances. The blocks whose
+   number is a multiple of `stride` come first (sampling: whether it is still at these), so that the floor is
+   high for the others. */
 typedef struct {
     const Piece *pieces;
     int64_t piece_count;
@@ -104,6 +121,9 @@ typedef struct {
     const uint32_t *allowed;
     const RowFilter *filter;
     int64_t piece, block, work;
+    const struct distances *rows;
+    int64_t stride, sampling;
+    double errors;
 } Scan;
 
 /* A search by the vectors themselves. rows: [row_count][dimension] of the datatype; slots: [count] of
@@ -137,6 +157,7 @@ typedef struct {
     int64_t count, datatype, at;
     uint8_t *high, *low;
     float *rows, *finer;
+    uint8_t *signs;
     double *wide;
     float *room;
 } Encoding;
@@ -149,10 +170,11 @@ typedef struct {
     int64_t count, chunks;
     uint8_t *high, *low;
     float *rows, *finer;
+    uint8_t *signs;
 } Gathering;
 
 /* Rows whose distances are wanted, as in FloatScan. (`decide` takes the slots of a Sought.) */
-typedef struct {
+typedef struct distances {
     const void *rows;
     const int64_t *slots;
     const float *query;
@@ -163,8 +185,8 @@ typedef struct {
 } Distances;
 
 /* All of a search by codes for one query. frames: [frame_count] of the codes; wide: [dimension]; turned:
-   [frame_count]; digits: [frame_count][8 × chunks]; begun: 0 before the first call, which fills in the
-   length. UNSAFE is returned where the query is so long or short that its scores can't be bounded. */
+   [frame_count]; digits: [frame_count][DIGITS × chunks]; tables: [frame_count][groups × TABLE_BYTES], or NULL
+   where signs aren't looked at; begun: 0 before the first call, which fills in the length. UNSAFE is returned where the query is so long or short that its scores can't be bounded. */
 typedef struct {
     const float *query;
     const Frame *const *frames;
@@ -172,95 +194,60 @@ typedef struct {
     double *wide;
     Turned *turned;
     int8_t *digits;
+    uint8_t *tables;
     Scan *scan;
     Distances *rows;
     int64_t begun;
 } Search;
 
-/* Places of clusters, in blocks of BLOCK: a place holds one bit of each number of what the cluster's
-   centre leaves of a row, two factors, and the row's slot. A row has a place in each of its clusters.
-   blocks: [blocks][groups × GROUP_BYTES of bits, then of each place the offset, the factor (float)
-   and the slot (uint32)]: byte j of the pair p of a group has of place j the signs of the numbers
-   8p .. 8p + 7, the first in bit 0. offsets: [clusters + 1] the first place of each cluster. */
-typedef struct {
-    const uint8_t *blocks;
-    const int64_t *offsets;
-} Places;
-
-/* A row that may be near, and its estimated score. */
-typedef struct {
-    float score;
-    uint32_t slot;
-} Estimate;
-
-/* A search of clusters, in steps: `rank` makes the query ready and finds the nearest clusters, `scan`
-   looks at places, and `decide` at the rows of the best estimates. What the nearest clusters hold says
-   what score the k-th hit has at least, the floor; by it the others are put in order: how far their
-   centre's score is from the floor, in radii. A wide cluster may reach it from farther away.
-
-   parts: places of rows of different age, of the same clusters; centres: their codes, in the frame
-   `centre_frame`; radii: [clusters] the root mean square of what their centres leave of rows; frame: of the places' bits, its centre is the mean of all rows; query: [dimension],
-   of that length; unit, wide: room for as many numbers; turned, digits: the query for centres; tables:
-   [groups][TABLE_BYTES] the query for bits: the product of a place's signs with the query is step ×
-   the sum of its entries + base; products, terms, levels, order: [clusters]: of the codes' upper
-   halves, scores, which come first, and the clusters, of which so many are `ordered`, those before this
-   `level`; floor: NAN until it is known; usual, slope: where the floor is below the usual one, exp(slope ×
-   the difference) times as much is wanted; allowed: bits by slot, or NULL;
-   filter: of rows, where these bits are NULL, or NULL; limit: slots from here on are none; next: the place in `order` where it goes on; wanted: how many allowed places to look at,
-   looked: places whether allowed or not; asked, passed: of rows whose estimates were good enough, and of
-   these the allowed ones; found: [capacity] the best `most` so
-   far, and others; index: [index_size], a power of two, to find slots that come twice; rows, sought:
-   what is decided about, of which the k nearest are found. A call looks at about `work` places. */
-typedef struct {
-    const Places *parts;
-    int64_t part_count;
-    const Piece *centres;
-    const float *radii;
-    const Frame *centre_frame, *frame;
-    const float *query;
-    float *unit;
-    double *wide;
-    Turned *turned;
-    int8_t *digits;
-    uint8_t *tables;
-    const uint32_t *allowed;
-    const RowFilter *filter;
-    int64_t groups, limit, clusters, chunks;
-    int32_t *products;
-    float *terms;
-    int32_t *levels, *order;
-    int64_t ordered, level, next, wanted, looked, asked, passed;
-    Estimate *found;
-    int64_t count, capacity, most;
-    uint32_t *index;
-    int64_t index_size, work;
-    Distances *rows;
-    Sought *sought;
-    double length, threshold, step, base, floor, usual, slope;
-} ClusterScan;
-
-/* Rows whose places of one cluster are made. rows: [row_count][dimension] of the datatype; slots:
-   [count]; centre: [dimension] of the cluster; at: the first place in `blocks`; room, other:
-   [dimension] float32. The centre of the frame is the mean of all rows, whatever the metric is. */
-typedef struct {
-    const Frame *frame;
-    const void *rows;
-    const uint32_t *slots;
-    int64_t row_count, datatype, count, at;
-    const float *centre;
-    uint8_t *blocks;
-    float *room, *other;
-} ClusterEncoding;
-
 typedef struct {
     const char *name;
     int (*scan)(Scan *);
     int (*scan_floats)(FloatScan *);
-    void (*rank_clusters)(ClusterScan *);
-    int (*scan_clusters)(ClusterScan *);
 } InstructionSet;
 
 extern const InstructionSet scalar_set, avx2_set, avx512_set, neon_set;
+
+static inline int64_t chunks_of(int64_t dimension) { return (dimension + CHUNK - 1) / CHUNK; }
+
+static inline int64_t groups_of(int64_t chunks) { return (chunks * CHUNK + GROUP - 1) / GROUP; }
+
+/* The place of the lowest bit that is set; there is one. */
+static inline int first_bit(uint32_t word)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    return __builtin_ctz(word);
+#else
+    int place = 0;
+    for (; !(word & 1); word >>= 1)
+        place++;
+    return place;
+#endif
+}
+
+static inline int64_t bits_in(uint32_t word)
+{
+    int64_t count = 0;
+    for (; word; word &= word - 1)
+        count++;
+    return count;
+}
+
+/* How many rows are a tile: as few as take 256 bytes, since a row that is looked at alone needs all of its
+   tile; and up to four, since where rows are short it takes longer to add up what a register has of each. */
+static inline int tile_rows(int64_t chunks) { return chunks < 16 ? MOST_TILED : chunks < 64 ? 2 : 1; }
+
+/* Bytes of a block of signs. */
+static inline int64_t signs_bytes(int64_t chunks)
+{
+    return groups_of(chunks) * GROUP_BYTES + OF_SIGNS * BLOCK * (int64_t)sizeof(float);
+}
+
+/* The score of a row, what grows as the distance falls, and a bound of its error: infinite where
+   float32 can't tell. */
+typedef struct {
+    double score, error;
+} Scored;
 
 /* For the rows of one block: by what their scores are bounded, in float32. */
 typedef struct {
@@ -268,38 +255,20 @@ typedef struct {
     float scale, side, by_residual, by_reach, by_side, constant, threshold;
 } Bounds;
 
-#define ASKED 64 /* slots that a filter is asked for together */
-
-/* rows.c: which of the slots `first` + i, whose bits i are set in `wanted`, are allowed; the same of
-   `count` slots, at most ASKED, that lie apart, so that the processor fetches what is known of several at
-   a time. */
+/* rows.c: which of the slots `first` + i, whose bits i are set in `wanted`, are allowed. */
 uint32_t allowed_slots(const RowFilter *filter, int64_t first, uint32_t wanted);
-void ask_slots(const RowFilter *filter, const uint32_t *slots, int count, uint8_t *allowed);
 
 /* found.c: what all searches do with a row that may be near. */
 void take(Sought *sought, int64_t slot, double lower, double upper);
 void drop_below_floor(Sought *sought);
 
-/* clusters.c: keep the best `most` estimates, each slot once; whoever is worse than the worst of
-   these needn't be taken. */
-void keep_best(ClusterScan *scan);
-
-/* clusters.c: the k-th best of the estimates so far, or the worst where there are fewer. */
-double score_of_kth(ClusterScan *scan, int64_t k);
-
-/* distances.c: the distance of a row; have the processor fetch it; put what was found in order, and say
-   which are the nearest. */
-double distance_of_slot(const Distances *wanted, int64_t slot);
+/* distances.c: what of a row grows as its distance falls; have the processor fetch it. */
+double score_of_slot(const Distances *wanted, int64_t slot);
 void fetch_row(const Distances *wanted, int64_t slot);
-void choose_nearest(Sought *sought);
 
 /* codes.c: make a query ready for codes. */
 void turn_query(const float *query, double length, const Frame *frame, double *wide, int8_t *digits,
-                Turned *turned);
-
-/* codes.c: the rotation of a frame, of a row and of a query. */
-void rotate_row(float *row, const Frame *frame);
-void rotate_query(double *query, const Frame *frame);
+                uint8_t *tables, Turned *turned);
 
 /* distances.c: the length of a vector, in float64. */
 double length_of(const float *vector, int64_t dimension);

@@ -1,5 +1,5 @@
-/* NEON with products of bytes (dotprod), as in ARM processors since 2018: four rows in a register,
-   each in a lane of 32 bits, to which one instruction adds four products. */
+/* NEON with products of bytes (dotprod), as in ARM processors since 2018: some chunks of a tile in a
+   register, each row's in lanes of 32 bits, to which one instruction adds four products. */
 
 #include "kernel.h"
 
@@ -17,15 +17,6 @@
 
 #include "widening.h"
 
-#define REGISTERS 8 /* of a chunk of a block */
-
-static inline int8x16_t four_bytes(const int8_t *digits)
-{
-    int32_t bits;
-    memcpy(&bits, digits, 4);
-    return vreinterpretq_s8_s32(vdupq_n_s32(bits));
-}
-
 static inline int8x16_t lower_half(uint8x16_t bytes)
 {
     return vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15)));
@@ -36,44 +27,76 @@ static inline int8x16_t upper_half(uint8x16_t bytes)
     return vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
 }
 
-static void block_products(const uint8_t *codes, const int8_t *digits, int64_t chunks,
-                           int32_t *products)
+/* What is left behind the last whole register, and zeros. */
+static inline uint8x16_t last_bytes(const uint8_t *bytes, int64_t count)
 {
-    const int8_t *uppers = digits + 4 * chunks;
-    int32x4_t total[REGISTERS];
-    for (int i = 0; i < REGISTERS; i++)
-        total[i] = vdupq_n_s32(0);
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        int8x16_t lower = four_bytes(digits + 4 * chunk), upper = four_bytes(uppers + 4 * chunk);
-        for (int i = 0; i < REGISTERS; i++) {
-            uint8x16_t bytes = vld1q_u8(codes + chunk * BLOCK * 4 + 16 * i);
-            total[i] = vdotq_s32(total[i], lower_half(bytes), lower);
-            total[i] = vdotq_s32(total[i], upper_half(bytes), upper);
-        }
-    }
-    for (int i = 0; i < REGISTERS; i++)
-        vst1q_s32(products + 4 * i, total[i]);
+    uint8_t room[16] = {0};
+    memcpy(room, bytes, (size_t)(count < 16 ? count : 16));
+    return vld1q_u8(room);
 }
 
-static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
+/* The sums of a tile with some queries, of each of its rows in lanes at its distance: bits are taken apart
+   once for all. */
+static inline void tile_sums(const uint8_t *tile, const int8_t *const *tiled, int queries, int64_t bytes,
+                             int32x4_t *sums)
+{
+    int64_t at = 0;
+    for (int i = 0; i < queries; i++)
+        sums[i] = vdupq_n_s32(0);
+    for (; at + 16 <= bytes; at += 16) {
+        uint8x16_t some = vld1q_u8(tile + at);
+        int8x16_t low = lower_half(some), high = upper_half(some);
+        for (int i = 0; i < queries; i++) {
+            sums[i] = vdotq_s32(sums[i], low, vld1q_s8(tiled[i] + at));
+            sums[i] = vdotq_s32(sums[i], high, vld1q_s8(tiled[i] + bytes + at));
+        }
+    }
+    for (int i = 0; i < queries && at < bytes; i++) {
+        const uint8_t *lower = (const uint8_t *)tiled[i] + at;
+        uint8x16_t some = last_bytes(tile + at, bytes - at);
+        int8x16_t digits = vreinterpretq_s8_u8(last_bytes(lower, bytes - at));
+        sums[i] = vdotq_s32(sums[i], lower_half(some), digits);
+        digits = vreinterpretq_s8_u8(last_bytes(lower + bytes, bytes - at));
+        sums[i] = vdotq_s32(sums[i], upper_half(some), digits);
+    }
+}
+
+/* The sums of a tile's rows. */
+static inline void store_sums(int32x4_t sums, int rows, int32_t *products)
+{
+    int32_t lanes[4];
+    vst1q_s32(lanes, sums);
+    for (int row = 0; row < rows; row++) {
+        products[row] = 0;
+        for (int lane = row; lane < 4; lane += rows)
+            products[row] += lanes[lane];
+    }
+}
+
+static void tile_products(const uint8_t *tile, const int8_t *tiled, int64_t chunks, int32_t *products)
+{
+    int rows = tile_rows(chunks);
+    int32x4_t sums;
+    tile_sums(tile, &tiled, 1, 4 * rows * chunks, &sums);
+    store_sums(sums, rows, products);
+}
+
+static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
+                           int32_t *products)
+{
+    for (int row = 0; row < BLOCK; row += tile_rows(chunks))
+        tile_products(codes + row * 4 * chunks, tiled, chunks, products + row);
+}
+
+static void block_products_of_four(const uint8_t *codes, const int8_t *const tiled[4],
                                    int64_t chunks, int32_t products[4][BLOCK])
 {
-    for (int first = 0; first < REGISTERS; first += 4) { /* half a block, sixteen rows */
-        int32x4_t total[4][4];
-        for (int i = 0; i < 16; i++)
-            total[i / 4][i % 4] = vdupq_n_s32(0);
-        for (int64_t chunk = 0; chunk < chunks; chunk++)
-            for (int part = 0; part < 4; part++) {
-                uint8x16_t bytes = vld1q_u8(codes + chunk * BLOCK * 4 + 16 * (first + part));
-                int8x16_t low = lower_half(bytes), high = upper_half(bytes);
-                for (int i = 0; i < 4; i++) {
-                    const int8_t *own = digits[i] + 4 * chunk;
-                    total[i][part] = vdotq_s32(total[i][part], low, four_bytes(own));
-                    total[i][part] = vdotq_s32(total[i][part], high, four_bytes(own + 4 * chunks));
-                }
-            }
-        for (int i = 0; i < 16; i++)
-            vst1q_s32(products[i / 4] + 4 * (first + i % 4), total[i / 4][i % 4]);
+    int rows = tile_rows(chunks);
+    for (int row = 0; row < BLOCK; row += rows) {
+        int32x4_t sums[4];
+        tile_sums(codes + row * 4 * chunks, tiled, 4, 4 * rows * chunks, sums);
+        for (int i = 0; i < 4; i++)
+            store_sums(sums[i], rows, products[i] + row);
     }
 }
 
@@ -187,13 +210,11 @@ static uint32_t at_least(const float *scores, float threshold)
 
 #include "scan_body.h"
 #include "floats_body.h"
-#include "clusters_body.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 
-const InstructionSet neon_set = {"neon", scan_codes, scan_floats, rank_clusters,
-                                 scan_clusters};
+const InstructionSet neon_set = {"neon", scan_codes, scan_floats};
 
 #endif

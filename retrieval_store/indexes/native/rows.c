@@ -211,51 +211,6 @@ uint32_t allowed_slots(const RowFilter *filter, int64_t first, uint32_t wanted)
     return found;
 }
 
-static void fetch_number(const RowTest *test, int64_t row)
-{
-#if defined(__GNUC__) || defined(__clang__)
-    for (int64_t node = 0; node < test->size; node++) {
-        int64_t place = row - test[node].base;
-        if (test[node].kind == NUMBERED && place >= 0 && place < test[node].count)
-            __builtin_prefetch((const uint8_t *)test[node].numbers + place * test[node].width, 0, 3);
-    }
-#else
-    (void)test, (void)row;
-#endif
-}
-
-static void fetch_row_of(const RowFilter *filter, int64_t slot)
-{
-#if defined(__GNUC__) || defined(__clang__)
-    if (slot < filter->slots)
-        __builtin_prefetch(filter->row_of_slot + slot, 0, 3);
-#else
-    (void)filter, (void)slot;
-#endif
-}
-
-void ask_slots(const RowFilter *filter, const uint32_t *slots, int count, uint8_t *allowed)
-{
-    int64_t rows[ASKED];
-    for (int i = 0; i < count; i++)
-        fetch_row_of(filter, slots[i]);
-    for (int i = 0; i < count; i++) {
-        rows[i] = slots[i] < filter->slots ? row_of(filter, slots[i]) : -1;
-        if (filter->test && rows[i] >= 0)
-            fetch_number(filter->test, rows[i]);
-    }
-    for (int i = 0; i < count; i++)
-        allowed[i] = (uint8_t)row_is_allowed(filter, rows[i]);
-}
-
-static int64_t bits_in(uint32_t word)
-{
-    int64_t count = 0;
-    for (; word; word &= word - 1)
-        count++;
-    return count;
-}
-
 /* How many of `count` rows fulfil the test: of those from `start` on, where rows is NULL. bits: [count /
    32, rounded up], or NULL: the i-th is set where the i-th row does. */
 EXPORTED int64_t rs_test_rows(const RowTest *test, const int64_t *rows, int64_t start, int64_t count,

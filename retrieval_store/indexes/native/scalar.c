@@ -6,27 +6,28 @@
 #include <math.h>
 #include <string.h>
 
-static void block_products(const uint8_t *codes, const int8_t *digits, int64_t chunks,
-                           int32_t *products)
+static void tile_products(const uint8_t *tile, const int8_t *tiled, int64_t chunks, int32_t *products)
 {
-    const int8_t *upper = digits + 4 * chunks;
-    for (int row = 0; row < BLOCK; row++)
+    int rows = tile_rows(chunks);
+    const int8_t *uppers = tiled + 4 * rows * chunks;
+    for (int row = 0; row < rows; row++)
         products[row] = 0;
-    for (int64_t chunk = 0; chunk < chunks; chunk++)
-        for (int row = 0; row < BLOCK; row++) {
-            const uint8_t *four = codes + (chunk * BLOCK + row) * 4;
-            int32_t sum = 0;
-            for (int i = 0; i < 4; i++)
-                sum += (four[i] & 15) * digits[4 * chunk + i] + (four[i] >> 4) * upper[4 * chunk + i];
-            products[row] += sum;
-        }
+    for (int64_t i = 0; i < 4 * rows * chunks; i++)
+        products[i / 4 % rows] += (tile[i] & 15) * tiled[i] + (tile[i] >> 4) * uppers[i];
 }
 
-static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
+static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
+                           int32_t *products)
+{
+    for (int row = 0; row < BLOCK; row += tile_rows(chunks))
+        tile_products(codes + row * 4 * chunks, tiled, chunks, products + row);
+}
+
+static void block_products_of_four(const uint8_t *codes, const int8_t *const tiled[4],
                                    int64_t chunks, int32_t products[4][BLOCK])
 {
     for (int i = 0; i < 4; i++)
-        block_products(codes, digits[i], chunks, products[i]);
+        block_products(codes, tiled[i], chunks, products[i]);
 }
 
 static int64_t row_product(const uint8_t *low, const int8_t *digits, int64_t chunks)
@@ -114,7 +115,5 @@ static uint32_t at_least(const float *scores, float threshold)
 
 #include "scan_body.h"
 #include "floats_body.h"
-#include "clusters_body.h"
 
-const InstructionSet scalar_set = {"scalar", scan_codes, scan_floats, rank_clusters,
-                                 scan_clusters};
+const InstructionSet scalar_set = {"scalar", scan_codes, scan_floats};

@@ -1,9 +1,12 @@
 /* The search by codes, the same for all instruction sets. A file that includes this defines before
 
-   block_products: of a block's upper bits with the digits of one query, int32[BLOCK];
+   block_products: of a block's upper bits with the tiled digits of one query, int32[BLOCK];
    block_products_of_four: with those of four queries, int32[4][BLOCK];
+   tile_products: of a tile's upper bits with the tiled digits, int32[tile_rows];
    row_product: of a row's lower bits;
-   may_reach: one bit for each row of a block whose upper bound isn't below a threshold. */
+   may_reach: one bit for each row of a block whose upper bound isn't below a threshold;
+   sums_of_signs: of a block's signs with the tables of a query, uint16[BLOCK];
+   at_least: one bit for each of BLOCK scores that isn't below a threshold. */
 
 #include <math.h>
 
@@ -41,28 +44,36 @@ static Bounds bounds_of(const Turned *turned, const Sought *sought)
     return bounds;
 }
 
+static int64_t slot_of(const Piece *piece, int64_t row)
+{
+    return piece->slots ? piece->slots[row] : piece->first + row;
+}
+
+/* The score of a row by all its bits, of which `product` is that of the upper ones. */
+static Scored scored_by_bits(const Scan *scan, const Piece *piece, int64_t row, int64_t product,
+                             const Turned *turned)
+{
+    const float *of_row = piece->rows + row / BLOCK * OF_ROW * BLOCK + row % BLOCK;
+    int64_t low = row_product(piece->low + row * 4 * scan->chunks, turned->digits, scan->chunks);
+    /* Exact: all of these are integers far below 2⁵³. */
+    double whole = (double)(2 * (16 * product + low)) - 255.0 * (double)turned->sum;
+    double side = of_row[SIDE * BLOCK];
+    Scored scored;
+    scored.score = whole * of_row[SCALE * BLOCK] * (turned->scale / 16) + side * turned->side + turned->offset;
+    scored.error = turned->by_residual * piece->finer[row] + turned->by_reach * of_row[REACH * BLOCK] +
+                   turned->by_side * fabs(side) + turned->constant;
+    return scored;
+}
+
 /* Look at the rows of a block that may reach the floor, by all their bits. */
 static void look_closer(const Scan *scan, const Piece *piece, int64_t block, uint32_t rows,
                         const int32_t *products, const Turned *turned, Sought *sought)
 {
-    const float *of_rows = piece->rows + block * OF_ROW * BLOCK;
-    for (int in = 0; in < BLOCK; in++) {
-        if (!(rows >> in & 1))
-            continue;
+    for (; rows && !sought->hard; rows &= rows - 1) {
+        int in = first_bit(rows);
         int64_t row = block * BLOCK + in;
-        int64_t low = row_product(piece->low + row * 4 * scan->chunks, turned->digits, scan->chunks);
-        /* Exact: all of these are integers far below 2⁵³. */
-        double product = (double)(2 * (16 * (int64_t)products[in] + low)) - 255.0 * (double)turned->sum;
-        double side = of_rows[SIDE * BLOCK + in];
-        double score = product * of_rows[in] * (turned->scale / 16) + side * turned->side;
-        double error = turned->by_residual * piece->finer[row] +
-                       turned->by_reach * of_rows[REACH * BLOCK + in] + turned->by_side * fabs(side) +
-                       turned->constant;
-        score += turned->offset;
-        take(sought, piece->slots ? piece->slots[row] : piece->first + row, score - error,
-             score + error);
-        if (sought->hard)
-            return;
+        Scored scored = scored_by_bits(scan, piece, row, products[in], turned);
+        take(sought, slot_of(piece, row), scored.score - scored.error, scored.score + scored.error);
     }
 }
 
@@ -92,7 +103,7 @@ static void blocks_for_one(const Scan *scan, const Piece *piece, int64_t start, 
         uint32_t wanted = wanted_rows(scan, piece, block);
         if (!wanted)
             continue;
-        block_products(piece->high + block * BLOCK * 4 * scan->chunks, turned->digits, scan->chunks,
+        block_products(piece->high + block * BLOCK * 4 * scan->chunks, turned->tiled, scan->chunks,
                        products);
         look_at_block(scan, piece, block, wanted, products, turned, sought, &bounds);
     }
@@ -107,7 +118,7 @@ static void blocks_for_four(const Scan *scan, const Piece *piece, int64_t start,
     int32_t products[4][BLOCK];
     Bounds bounds[4];
     for (int i = 0; i < 4; i++) {
-        digits[i] = turned[queries[i]].digits;
+        digits[i] = turned[queries[i]].tiled;
         bounds[i] = bounds_of(turned + queries[i], scan->sought + queries[i]);
     }
     for (int64_t block = start; block < stop; block++) {
@@ -123,6 +134,198 @@ static void blocks_for_four(const Scan *scan, const Piece *piece, int64_t start,
     }
 }
 
+/* Rows that wait until those of several blocks can be fetched together. */
+#define WAITING 16
+typedef struct {
+    int64_t blocks[WAITING];
+    uint32_t rows[WAITING];
+    int count;
+} Waiting;
+
+/* A row of those, the product of its upper bits, and later its score by all bits. */
+typedef struct {
+    int64_t row;
+    int32_t product;
+    Scored scored;
+} Near;
+
+/* What signs say of the rows of a block: one bit for each that may reach the floor. */
+static uint32_t reached_by_signs(const uint8_t *signs, int64_t groups, const Turned *turned, double errors,
+                                 float threshold)
+{
+    const uint8_t *factors = signs + groups * GROUP_BYTES, *sides = factors + 4 * BLOCK;
+    float step = (float)turned->step, side = (float)turned->side, scores[BLOCK];
+    float base = (float)(turned->base + errors * turned->by_factor);
+    uint16_t sums[BLOCK];
+    sums_of_signs(signs, turned->tables, groups, sums);
+    for (int i = 0; i < BLOCK; i++) {
+        float factor, own;
+        memcpy(&factor, factors + 4 * i, 4);
+        memcpy(&own, sides + 4 * i, 4);
+        scores[i] = own * side + factor * (base + step * (float)sums[i]);
+    }
+    return at_least(scores, threshold);
+}
+
+static void fetch_bytes(const void *bytes, int64_t count)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    for (int64_t at = 0; at < count; at += 64)
+        __builtin_prefetch((const uint8_t *)bytes + at, 0, 3);
+#else
+    (void)bytes, (void)count;
+#endif
+}
+
+/* The tiles of some rows of a block: the bit of the first row of each. */
+static uint32_t tiles_of(uint32_t rows, int tiled)
+{
+    if (tiled == 1)
+        return rows;
+    rows |= rows >> 1;
+    return tiled == 2 ? rows & 0x55555555u : (rows | rows >> 2) & 0x11111111u;
+}
+
+/* Let the rows of a block wait, of which tiles and what belongs to the rows are fetched meanwhile. */
+static void let_wait(const Scan *scan, const Piece *piece, int64_t block, uint32_t rows, Waiting *waiting)
+{
+    int tiled = tile_rows(scan->chunks);
+    for (uint32_t tiles = tiles_of(rows, tiled); tiles; tiles &= tiles - 1) {
+        int64_t first = block * BLOCK + first_bit(tiles);
+        fetch_bytes(piece->high + first * 4 * scan->chunks, tiled * 4 * scan->chunks);
+    }
+    fetch_bytes(piece->rows + block * OF_ROW * BLOCK, OF_ROW * BLOCK * 4);
+    waiting->blocks[waiting->count] = block;
+    waiting->rows[waiting->count++] = rows;
+}
+
+#define WHOLE 18 /* rows of a block's tiles from which on all are looked at at once */
+
+/* The products of the upper bits of some rows of a block, in tiles; what else is there is no product. */
+static void products_of_rows(const uint8_t *codes, const int8_t *tiled, int64_t chunks, uint32_t rows,
+                             int32_t *products)
+{
+    int rows_of_tile = tile_rows(chunks);
+    uint32_t tiles = tiles_of(rows, rows_of_tile);
+    if (bits_in(tiles) * rows_of_tile >= WHOLE) {
+        block_products(codes, tiled, chunks, products);
+        return;
+    }
+    for (; tiles; tiles &= tiles - 1) {
+        int first = first_bit(tiles);
+        tile_products(codes + first * 4 * chunks, tiled, chunks, products + first);
+    }
+}
+
+#define MORE_ERRORS 0.5 /* that upper bits may be off by, since they are asked after the signs */
+
+/* The rows of those that wait which may reach the floor by their upper bits, too. */
+static int near_by_upper_bits(const Scan *scan, const Piece *piece, const Waiting *waiting,
+                              const Turned *turned, Sought *sought, Near *near)
+{
+    Bounds bounds = bounds_of(turned, sought);
+    double share = (scan->errors + MORE_ERRORS) * turned->spread;
+    int32_t products[BLOCK] = {0};
+    int count = 0;
+    if (share < 1) { /* more than the proof wants is never wanted */
+        bounds.by_residual *= (float)share;
+        bounds.by_reach *= (float)share;
+    }
+    for (int i = 0; i < waiting->count; i++) {
+        int64_t block = waiting->blocks[i];
+        uint32_t rows = waiting->rows[i];
+        products_of_rows(piece->high + block * BLOCK * 4 * scan->chunks, turned->tiled, scan->chunks, rows,
+                         products);
+        sought->refined += bits_in(rows);
+        rows &= may_reach(products, piece->rows + block * OF_ROW * BLOCK, &bounds);
+        for (; rows; rows &= rows - 1) {
+            int in = first_bit(rows);
+            near[count].row = block * BLOCK + in;
+            near[count].product = products[in];
+            fetch_bytes(piece->low + near[count++].row * 4 * scan->chunks, 4 * scan->chunks);
+        }
+    }
+    return count;
+}
+
+/* Measure a row. A vector that contradicts its code isn't what was written: it is kept, so that it is
+   found out. */
+static void measure(const Distances *rows, Sought *sought, int64_t slot, Scored by_bits)
+{
+    int there = slot >= 0 && slot < rows->row_count; /* if not, `decide` says so */
+    double score = there ? score_of_slot(rows, slot) : NAN;
+    int agrees = fabs(score - by_bits.score) <= by_bits.error;
+    sought->measured++;
+    take(sought, slot, score, agrees ? score : INFINITY);
+}
+
+/* Look closer at all that wait: by upper bits, by all bits, and by distances. */
+static void look_at_waiting(const Scan *scan, const Piece *piece, Waiting *waiting, const Turned *turned,
+                            Sought *sought, const Distances *rows)
+{
+    Near near[WAITING * BLOCK];
+    int count = near_by_upper_bits(scan, piece, waiting, turned, sought, near), left = 0;
+    waiting->count = 0;
+    for (int i = 0; i < count; i++) {
+        near[i].scored = scored_by_bits(scan, piece, near[i].row, near[i].product, turned);
+        if (near[i].scored.score + near[i].scored.error < sought->floor)
+            continue;
+        near[left] = near[i];
+        fetch_row(rows, slot_of(piece, near[left++].row));
+    }
+    for (int i = 0; i < left && !sought->hard; i++)
+        if (!(near[i].scored.score + near[i].scored.error < sought->floor))
+            measure(rows, sought, slot_of(piece, near[i].row), near[i].scored);
+}
+
+/* Those of a block's rows that weren't found yet. */
+static uint32_t not_found_yet(const Piece *piece, int64_t block, uint32_t rows, const Sought *sought)
+{
+    for (uint32_t left = rows; left; left &= left - 1) {
+        int in = first_bit(left);
+        int64_t slot = slot_of(piece, block * BLOCK + in);
+        for (int64_t i = 0; i < sought->found; i++)
+            if (sought->slots[i] == slot)
+                rows &= ~(1u << in);
+    }
+    return rows;
+}
+
+#define FETCHED_BLOCKS 4 /* blocks of signs are fetched so many before they are looked at */
+
+static void blocks_by_signs(const Scan *scan, const Piece *piece, int64_t start, int64_t stop,
+                            int64_t query)
+{
+    const Turned *turned = scan->turned + piece->frame * scan->queries + query;
+    Sought *sought = scan->sought + query;
+    int64_t groups = groups_of(scan->chunks), bytes = signs_bytes(scan->chunks);
+    int64_t step = scan->sampling ? scan->stride : 1;
+    double errors = scan->sampling ? 0 : scan->errors;
+    float threshold = threshold_of(sought, turned);
+    Waiting waiting;
+    waiting.count = 0;
+    for (int64_t block = (start + step - 1) / step * step; block < stop && !sought->hard; block += step) {
+        uint32_t rows = wanted_rows(scan, piece, block);
+        if (!rows)
+            continue;
+        fetch_bytes(piece->signs + (block + FETCHED_BLOCKS * step) * bytes, bytes);
+        sought->passed += BLOCK;
+        rows &= reached_by_signs(piece->signs + block * bytes, groups, turned, errors, threshold);
+        if (rows && scan->filter && !piece->slots)
+            rows = allowed_slots(scan->filter, piece->first + block * BLOCK, rows);
+        if (rows && !scan->sampling && block % scan->stride == 0)
+            rows = not_found_yet(piece, block, rows, sought);
+        if (rows)
+            let_wait(scan, piece, block, rows, &waiting);
+        if (waiting.count == (scan->sampling ? 1 : WAITING)) {
+            look_at_waiting(scan, piece, &waiting, turned, sought, scan->rows + query);
+            threshold = threshold_of(sought, turned);
+        }
+    }
+    if (waiting.count && !sought->hard)
+        look_at_waiting(scan, piece, &waiting, turned, sought, scan->rows + query);
+}
+
 /* Some blocks for all queries, while the cache holds them. Hard queries are passed over. */
 static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, int64_t stop)
 {
@@ -131,6 +334,10 @@ static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, 
     for (int64_t query = 0; query < scan->queries; query++) {
         if (scan->sought[query].hard)
             continue;
+        if (scan->rows) {
+            blocks_by_signs(scan, piece, start, stop, query);
+            continue;
+        }
         waiting[count++] = query;
         if (count == 4) {
             blocks_for_four(scan, piece, start, stop, waiting);
@@ -148,20 +355,24 @@ static int scan_codes(Scan *scan)
 {
     if (scan->chunks < 1 || scan->queries < 1)
         return DONE;
-    int64_t block_bytes = BLOCK * 4 * scan->chunks;
+    int64_t block_bytes = scan->rows ? signs_bytes(scan->chunks) : BLOCK * 4 * scan->chunks;
     int64_t left = scan->work / (block_bytes * scan->queries) + 1;
     int64_t cached = scan->queries > 1 ? CACHED_BYTES / block_bytes + 1 : left;
-    for (; scan->piece < scan->piece_count; scan->piece++, scan->block = 0) {
-        const Piece *piece = scan->pieces + scan->piece;
-        int64_t blocks = (piece->count + BLOCK - 1) / BLOCK;
-        while (scan->block < blocks) {
-            int64_t stop = smaller(blocks, scan->block + smaller(left, cached));
-            if (!left)
-                return MORE;
-            blocks_for_all(scan, piece, scan->block, stop);
-            left -= stop - scan->block;
-            scan->block = stop;
+    do {
+        for (; scan->piece < scan->piece_count; scan->piece++, scan->block = 0) {
+            const Piece *piece = scan->pieces + scan->piece;
+            int64_t blocks = (piece->count + BLOCK - 1) / BLOCK;
+            while (scan->block < blocks) {
+                int64_t stop = smaller(blocks, scan->block + smaller(left, cached));
+                if (!left)
+                    return MORE;
+                blocks_for_all(scan, piece, scan->block, stop);
+                left -= stop - scan->block;
+                scan->block = stop;
+            }
         }
-    }
+        scan->piece = scan->sampling ? 0 : scan->piece; /* from the first again, now all */
+    } while (scan->sampling-- > 0);
+    scan->sampling = 0;
     return DONE;
 }

@@ -54,13 +54,13 @@ const percent = (part) => `${Number((100 * part).toFixed(1))} %`;
 function Recall({ space: { exact, recall } }) {
   if (exact) return "exact";
   if (!recall) return "not measured";
-  const [all, ...filtered] = recall.measured;
-  if (!all) return `${percent(recall.target)} wanted`;
+  const [worst] = recall.measured;
+  if (!worst) return `${percent(recall.target)} wanted`;
   const day = new Date(1000 * recall.at).toISOString().slice(0, 10);
-  const under = filtered.map((one) => `, ${percent(one.recall)} where ${percent(one.matching)} match`);
+  const under = worst.filter === "all" ? "" : `, where ${worst.filter} matches`;
   return html`${percent(recall.target)} wanted
-    <div class="faint">${percent(all.recall)} found for the default of ${percent(recall.usual)}${under};
-      measured with ${counted(recall.questions)} of its vectors on ${day}</div>`;
+    <div class="faint">${percent(worst.recall)} found of the hardest questions for the default of ${percent(recall.usual)}
+      (the nearest ${worst.k}, ${worst.kind}${under}); measured with ${counted(recall.questions)} questions on ${day}</div>`;
 }
 
 function Spaces({ spaces }) {

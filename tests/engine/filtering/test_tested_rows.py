@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers import inside, oracle
-from tests.helpers.tuned import eager_clusters, eager_codes, tuned
+from tests.helpers.tuned import eager_codes, eager_signs, tuned
 from tests.often import up_to
 
 COUNT, DIMENSION = 90, 4
@@ -182,7 +182,7 @@ def test_a_filter_that_is_asked_once_is_not_kept_and_one_that_comes_again_is():
 @given(filters, st.integers(0, 50))
 def test_clusters_ask_new_filters_too(where, seed):
     with pytest.MonkeyPatch.context() as patch:
-        eager_clusters(patch)
+        eager_signs(patch)
         tuned(patch, sampled_rows=8, few_of_sample=1, few_listed=10**9)
         with retrieval_store.Client() as client:
             things = client.create_collection("things", embedding_function=None)

@@ -427,8 +427,9 @@ def test_what_is_deleted_is_in_no_file_after_optimize(tmp_path):
 
 
 def falsify(file):
+    """Without the upper halves of some rows."""
     data = bytearray(file.read_bytes())
-    data[-2_000:] = bytes(2_000)
+    data[len(data) // 3 : len(data) // 3 + 500] = bytes(500)
     file.write_bytes(data)
     record = "UPDATE derived SET checksum = ? WHERE file = ?"
     sql(file.parent.parent / "points.sqlite", record, zlib.crc32(data), file.name)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers.oracle import brute_force
-from tests.helpers.tuned import eager_clusters, eager_codes, eager_indexes
+from tests.helpers.tuned import eager_codes, eager_indexes, eager_signs
 from tests.often import up_to
 
 
@@ -56,7 +56,7 @@ def test_updates_and_deletes_never_leave_old_vectors_behind(seed, metric):
 WAYS = {
     "exact": lambda patch: None,
     "codes": eager_codes,
-    "clusters": eager_clusters,
+    "signs": eager_signs,
     "over-fetch": eager_indexes,
 }
 
@@ -70,7 +70,7 @@ def test_dot_products_of_small_vectors_keep_their_digits(way, size, tmp_path, mo
     centres = np.repeat(random.standard_normal((150, 24)), 20, axis=0)
     rows = ((centres + 0.5 * random.standard_normal((3_000, 24))) * size).astype(np.float32)
     queries = rows[::700] + rows[1::700]
-    settings = {"hnsw": {"space": "ip"}} | ({"recall": 0.9} if way == "clusters" else {})
+    settings = {"hnsw": {"space": "ip"}} | ({"recall": 0.9} if way == "signs" else {})
     ids = [str(i) for i in range(len(rows))]
     with retrieval_store.Client(path=tmp_path / "store") as client:
         points = client.create_collection("points", settings, embedding_function=None)
@@ -92,8 +92,8 @@ def test_dot_products_of_small_vectors_keep_their_digits(way, size, tmp_path, mo
                 )
                 same = np.isin(best, [int(i) for i in found["ids"][0]]).sum()
                 shares.append(same / 10)
-                assert same == 10 or (way in ("clusters", "over-fetch") and not exact)
-            asked = {"where": {"tenth": 3}, "exact": way == "clusters"}
+                assert same == 10 or (way in ("signs", "over-fetch") and not exact)
+            asked = {"where": {"tenth": 3}, "exact": way == "signs"}
             few = points.query(query_embeddings=query, n_results=10, **asked)
             assert few["ids"][0] == [ids[i] for i in np.argsort(-dots) if i % 10 == 3][:10]
         assert np.mean(shares) > 0.7

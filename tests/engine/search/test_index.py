@@ -248,7 +248,6 @@ def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatc
         "indexed_slots": 8_000,
         "index_seconds_left": None,
         "coded_slots": stats["spaces"][""]["coded_slots"],  # as many as this processor is worth
-        "clustered_slots": 0,
     }
     assert stats["memory"]["indexes"] > 8_000 * 64 * 4
     assert stats["memory"]["columns"] > 8_000 * 8

@@ -163,7 +163,7 @@ def test_where_a_recall_is_asked_for_the_way_that_becomes_cheaper_is_taken(tmp_p
         for i in range(30):  # after some of which it pays to copy the codes of what matches
             things.query(query_embeddings=vectors[i], where=where)
         (last,) = things.explain(query_embeddings=vectors[0], where=where)["plans"]
-        assert (first["method"], last["method"]) == ("clusters", "codes")
+        assert (first["method"], last["method"]) == ("signs", "codes")
         assert inside.keeps_search(inside.access(things), parse_where(where))
 
 

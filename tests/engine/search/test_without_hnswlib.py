@@ -57,7 +57,7 @@ with retrieval_store.Client(path) as client:
     check(things, vectors)
     told = things.explain(query_embeddings=vectors[0])
     gauges = client.stats()["by_collection"]["things"]
-    assert (told["fresh"], gauges["index_lag"], space_of(things)["index"]) == (0, 0, "clusters")
+    assert (told["fresh"], gauges["index_lag"], space_of(things)["index"]) == (0, 0, "codes")
     things.delete(ids=[str(i) for i in range(4_000)])
     things.optimize()
     check(things, vectors[4_000:])

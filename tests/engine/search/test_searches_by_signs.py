@@ -1,4 +1,4 @@
-"""Collections that are searched by clusters: as many of the nearest are found as was asked for,
+"""Collections that are searched by signs: as many of the nearest are found as was asked for,
 whatever is written meanwhile, and whatever becomes of the files."""
 
 import json
@@ -23,7 +23,7 @@ from tests.helpers import inside
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
-from tests.helpers.tuned import eager_clusters, tuned
+from tests.helpers.tuned import eager_signs, tuned
 from tests.often import times, up_to
 
 pytestmark = pytest.mark.embedded
@@ -33,7 +33,7 @@ CONFIGURATION = {"hnsw": {"space": "cosine"}, "recall": 0.9}
 
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
-    eager_clusters(monkeypatch)
+    eager_signs(monkeypatch)
 
 
 @pytest.fixture
@@ -66,8 +66,9 @@ def opened(store):
     return client.get_collection("things", embedding_function=None)
 
 
-def methods(things, **more):
-    plans = things.explain(query_embeddings=groups(1, 5), **more)["plans"]
+def methods(things, queries=None, **more):
+    queries = groups(1, 5) if queries is None else queries
+    plans = things.explain(query_embeddings=queries, **more)["plans"]
     return [plan["method"] for plan in plans]
 
 
@@ -84,12 +85,12 @@ def nearest(vectors, queries, metric, ids=None, count=10):
     return [[ids[i] for i in np.argsort(one, kind="stable")[:count]] for one in far]
 
 
-def covered(things):
-    return things.stats()["spaces"][""]["clustered_slots"]
+def known(things):
+    return things.stats()["spaces"][""]["recall"]
 
 
-def cluster_files(store):
-    return sorted(path.name for path in Path(store).glob("*/derived/clusters.*"))
+def recall_files(store):
+    return sorted(path.name for path in Path(store).glob("*/derived/recall.*"))
 
 
 @pytest.mark.in_turn(2)
@@ -98,7 +99,7 @@ def test_as_many_are_found_as_were_asked_for(client, metric):
     things = populated(client, configuration={**CONFIGURATION, "hnsw": {"space": metric}})
     queries = groups(100, 5)
     true_ones = nearest(groups(COUNT), queries, metric)
-    assert methods(things) == ["clusters"]
+    assert methods(things) == ["signs"]
     assert found_of(things, true_ones, queries) > 0.85  # .9 was asked for
     assert found_of(things, true_ones, queries, recall=0.98) > 0.95
     assert found_of(things, true_ones, queries, exact=True) == 1
@@ -126,44 +127,68 @@ def test_filters_hold_and_as_many_are_found(client, share):
     assert found_of(things, true_ones, queries, where=where) > 0.85
 
 
-def test_more_places_are_looked_at_for_a_higher_recall_and_under_a_filter(client):
+def test_more_errors_are_allowed_for_a_higher_recall_and_none_for_all(client):
     things = populated(client)
 
-    def places(**more):
-        (plan,) = things.explain(query_embeddings=groups(1, 5), **more)["plans"]
-        return plan["ef"] if plan["method"] == "clusters" else 10**9
+    def errors(**more):
+        return things.explain(query_embeddings=groups(1, 5), **more)["recall"]["errors"]
 
-    assert places(recall=0.8) < places(recall=0.95) <= places(recall=0.995)
-    assert places(recall=0.8) < places(recall=0.8, where={"tenth": {"$lt": 5}})
-    assert places(recall=0.8) <= places(ef=16) < places(ef=100)
+    assert errors(recall=0.8) < errors(recall=0.95) <= errors(recall=0.995)
+    assert errors(recall=0.8) <= errors(ef=16) < errors(ef=100)
+    for asked in ({"recall": 1.0}, {"exact": True}):
+        told = things.explain(query_embeddings=groups(1, 5), **asked)
+        assert "recall" not in told and told["plans"][0]["method"] != "signs"
 
 
 def test_what_was_measured_is_told(client):
     things = populated(client)
     told = things.explain(query_embeddings=groups(1, 5))["recall"]
-    assert told["target"] == 0.9 and told["questions"] == 400
-    assert [one["matching"] for one in told["measured"]] == [1, 0.3, 0.1]
-    assert all(0.9 < one["recall"] <= 1 for one in told["measured"])  # of the default, .98
-    assert things.stats()["spaces"][""]["recall"]["measured"] == told["measured"]
+    assert told["target"] == 0.9 and told["vectors"] == COUNT
+    kinds = {(one["kind"], one["filter"]) for one in told["measured"]}
+    assert len(kinds) == len(told["measured"]) == 8
+    worst = told["measured"][0]["recall"]
+    assert all(0.95 < worst <= one["recall"] <= 1 for one in told["measured"])  # of the default
+    assert known(things)["measured"] == told["measured"]
     assert abs(told["at"] - time.time()) < 3_600
+
+
+def test_what_a_query_looked_at_and_may_have_missed_is_told(client):
+    things = populated(client)
+    told = things.explain(query_embeddings=groups(1, 5))["recall"]
+    assert told["looked"]["signs"] >= COUNT > told["looked"]["codes"] >= told["looked"]["distances"]
+    assert told["looked"]["distances"] >= 10 and 0.8 <= told["estimate"] <= 1
+    several = things.explain(query_embeddings=groups(2, 5))["recall"]
+    assert several["looked"]["signs"] == 0 and several["estimate"] is None
+
+
+def test_estimates_of_single_queries_are_right_on_average(client):
+    things = populated(client, configuration={**CONFIGURATION, "recall": 0.8})
+    queries, told = groups(60, 5), []
+    for query in queries:
+        told.append(things.explain(query_embeddings=query)["recall"]["estimate"])
+    found = found_of(things, nearest(groups(COUNT), queries, "cosine"), queries)
+    assert abs(np.mean(told) - found) < 0.03
 
 
 def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(store):
     with retrieval_store.Client(store) as client:
         told = populated(client).stats()["spaces"][""]["recall"]
-    assert told["questions"] == 400
+    assert told["questions"] > 100
     with retrieval_store.Client(store, read_only=True) as client:
         assert client.get_collection("things").stats()["spaces"][""]["recall"] == told
 
 
-def test_a_query_that_asks_for_a_recall_gets_clusters_for_the_next_ones(client):
+def test_a_query_that_asks_for_a_recall_has_it_measured_for_the_next_ones(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
-    assert covered(things) == 0
+    assert "recall" not in things.stats()["spaces"][""]
     first = things.explain(query_embeddings=groups(1, 5), recall=0.9)
-    assert first["plans"][0]["method"] != "clusters"
-    assert any("no clusters yet" in remark for remark in first["remarks"])
-    until(lambda: methods(things, recall=0.9) == ["clusters"], "no clusters were made")
-    assert methods(things) != ["clusters"]  # who asks for none is answered exactly
+    assert first["plans"][0]["method"] == "signs" and not first["recall"]["measured"]
+
+    def measured():
+        return things.explain(query_embeddings=groups(1, 5), recall=0.9)["recall"]["measured"]
+
+    until(measured, "nothing was measured")
+    assert methods(things) != ["signs"]  # who asks for none is answered exactly
 
 
 def test_a_search_is_kept_for_queries_that_ask_for_the_same_recall(client):
@@ -180,34 +205,19 @@ def test_a_search_is_kept_for_queries_that_ask_for_the_same_recall(client):
     assert alone[0][0] not in things.query(query_embeddings=query)["ids"][0]
 
 
-def test_where_comparing_all_costs_less_clusters_are_not_used_and_it_is_said(client):
-    things = populated(client)
-    for where, remark in (
-        ({"n": {"$lt": 30}}, "was not reached by clusters at a cost below that of comparing all"),
-        ({"n": {"$lt": 5}}, "comparing all that match costs less than searching by clusters"),
-    ):
-        told = things.explain(query_embeddings=groups(1, 5), where=where)
-        assert told["plans"][0]["method"] in ("exact", "codes")
-        assert any(remark in one for one in told["remarks"])
-    nothing = things.explain(query_embeddings=groups(1, 5), where={"n": -1})
-    used = things.explain(query_embeddings=groups(1, 5))
-    assert not any("clusters" in one for one in [*nothing["remarks"], *used["remarks"]])
-
-
-def test_who_only_reads_makes_no_clusters_and_says_so(store):
+def test_who_only_reads_measures_nothing(store):
     with retrieval_store.Client(store) as client:
         things = client.create_collection("things", CONFIGURATION, embedding_function=None)
         things.add(ids=[str(i) for i in range(COUNT)], embeddings=groups(COUNT))
-        before = cluster_files(store)
+        before = recall_files(store)
     with retrieval_store.Client(store, read_only=True) as client:
         things = client.get_collection("things", embedding_function=None)
-        told = things.explain(query_embeddings=groups(1, 5))
-        if not before:
-            assert any("a client that only reads makes none" in one for one in told["remarks"])
-        assert cluster_files(store) == before
+        assert len(things.query(query_embeddings=groups(1, 5))["ids"][0]) == 10
+        assert recall_files(store) == before
 
 
-def test_why_names_the_recall_for_what_clusters_missed(client):
+def test_why_names_the_recall_for_what_was_missed(client, monkeypatch):
+    tuned(monkeypatch, measured_at_least=10**9, errors_unmeasured=(0.0,) * 6)
     things = populated(client, configuration={**CONFIGURATION, "recall": 0.8})
     queries = groups(100, 5)
     true_ones = nearest(groups(COUNT), queries, "cosine")
@@ -222,103 +232,101 @@ def test_why_names_the_recall_for_what_clusters_missed(client):
     assert reason.advice[0].endswith("missed: exact=True finds it, or a larger recall")
 
 
-def test_uniform_noise_is_searched_exactly_and_it_is_said(client):
-    noise = np.random.default_rng(3).standard_normal((COUNT, 128)).astype(np.float32)
-    things = client.create_collection(
-        "noise", {"hnsw": {"space": "cosine"}, "recall": 0.98}, embedding_function=None
-    )
-    things.add(ids=[str(i) for i in range(COUNT)], embeddings=noise)
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_of_uniform_noise_as_many_are_found(client, metric):
+    """Whose hits lie just above the threshold, all of them."""
+    noise = np.random.default_rng(3).standard_normal((COUNT + 50, 64)).astype(np.float32)
+    configuration = {"hnsw": {"space": metric}, "recall": 0.98}
+    things = client.create_collection("noise", configuration, embedding_function=None)
+    things.add(ids=[str(i) for i in range(COUNT)], embeddings=noise[:COUNT])
     things.optimize()
-    told = things.explain(query_embeddings=noise[:1] + 0.1)
-    assert told["plans"][0]["method"] in ("exact", "codes")
-    assert any("was not reached by clusters" in remark for remark in told["remarks"])
+    queries = noise[COUNT:]
+    assert methods(things, queries[:1]) == ["signs"]
+    assert found_of(things, nearest(noise[:COUNT], queries, metric), queries) > 0.97
 
 
-def test_later_vectors_and_deleted_ones(client, monkeypatch):
+def test_later_vectors_and_deleted_ones(client):
     things = populated(client)
     vectors, queries = groups(COUNT), groups(50, 8)
     things.delete(ids=[str(i) for i in range(0, COUNT, 3)])
-    tuned(monkeypatch, cluster_part_cells=10**9)  # what comes now stays behind the clusters
     more = groups(100, 9)
     things.add(ids=[f"new {i}" for i in range(100)], embeddings=more)
     ids = [str(i) for i in range(COUNT) if i % 3] + [f"new {i}" for i in range(100)]
     every = np.concatenate([vectors[[i for i in range(COUNT) if i % 3]], more])
     true_ones = nearest(every, queries, "cosine", ids)
-    assert covered(things) == COUNT and methods(things) == ["clusters"]
+    assert methods(things) == ["signs"]
     hits = things.query(query_embeddings=queries, n_results=10, include=[])["ids"]
     assert not {i for found in hits for i in found} - set(ids)
     assert found_of(things, true_ones, queries) > 0.85
     own = things.query(query_embeddings=more, n_results=1, include=[])["ids"]
-    assert own == [[f"new {i}"] for i in range(100)]  # what has no place yet is never missed
+    assert own == [[f"new {i}"] for i in range(100)]  # whether they have codes already or not
 
 
-@pytest.mark.in_turn(2)
-def test_later_vectors_get_places_and_many_of_them_a_new_base(store, monkeypatch):
-    tuned(monkeypatch, cluster_parts=2)
-    with retrieval_store.Client(path=store) as client:
-        things = populated(client, 1_000)
-        assert cluster_files(store)[0].startswith("clusters.1.0.0.")
-        for count, parts in ((1_100, 2), (1_200, 3), (1_300, 2), (1_400, 3), (2_100, 1)):
-            have = covered(things)
-            things.add(
-                ids=[str(i) for i in range(have, count)], embeddings=groups(2_100)[have:count]
-            )
-            things.optimize()
-            assert covered(things) == count
-            names = [name.split(".")[3] for name in cluster_files(store)]
-            assert sorted(names) == [*map(str, range(parts)), "recall"]
-    things = opened(store)
-    queries = groups(50, 8)
-    stored = np.array(things.get(include=["embeddings"])["embeddings"], np.float32)
-    assert found_of(things, nearest(stored, queries, "cosine"), queries) > 0.85
-
-
-def test_another_process_uses_them(store):
-    with retrieval_store.Client(path=store) as client:
-        populated(client)
-    program = (
-        "import sys, json, retrieval_store, numpy as np\n"
-        "things = retrieval_store.Client(path=sys.argv[1]).get_collection('things', "
-        "embedding_function=None)\n"
-        "things.query(query_embeddings=[[1.0] * 24], recall=.8)\n"
-        "print(json.dumps(things.stats()['spaces']['']['clustered_slots']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(store)], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout) == COUNT
-
-
-def damaged(store, part):
-    (path,) = Path(store).glob(f"*/derived/clusters.1.0.{part}.*")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255
-    path.write_bytes(content)
-
-
-@pytest.mark.in_turn(2)
-@pytest.mark.parametrize("part", ["0", "recall"])
-def test_a_damaged_file_is_made_again(store, part, caplog):
-    with retrieval_store.Client(path=store) as client:
-        populated(client)
-    damaged(store, part)
-    things = opened(store)
-    queries = groups(20, 8)
-    true_ones = nearest(groups(COUNT), queries, "cosine")
-    assert found_of(things, true_ones, queries) > 0.85  # exactly, until they are there again
-    assert "can't be used and will be made again" in caplog.text
-    until(lambda: methods(things) == ["clusters"], "no clusters were made")
+def test_vectors_from_elsewhere_are_found_at_once(client):
+    """As many as a third of all, that are like nothing that was measured."""
+    things = populated(client)
+    more = groups(COUNT // 3, 9) * 0.3 + 4 * np.random.default_rng(1).standard_normal(DIMENSION)
+    more = more.astype(np.float32)
+    things.add(ids=[f"new {i}" for i in range(len(more))], embeddings=more)
+    every = np.concatenate([groups(COUNT), more])
+    ids = [*map(str, range(COUNT)), *(f"new {i}" for i in range(len(more)))]
+    queries = more[:50] + 0.1 * groups(50, 8)
+    true_ones = nearest(every, queries, "cosine", ids)
+    assert found_of(things, true_ones, queries) > 0.85
+    things.optimize()
+    assert methods(things) == ["signs"] and known(things)["vectors"] == len(every)
     assert found_of(things, true_ones, queries) > 0.85
 
 
-def test_a_missing_base_is_made_again(store):
+def test_it_is_measured_again_once_there_are_a_quarter_more(store):
+    with retrieval_store.Client(path=store) as client:
+        things = populated(client, 1_000)
+        for count, vectors in ((1_200, 1_000), (1_300, 1_300)):
+            have = things.count()
+            ids = [str(i) for i in range(have, count)]
+            things.add(ids=ids, embeddings=groups(count)[have:])
+            things.optimize()
+            assert known(things)["vectors"] == vectors
+            assert len(recall_files(store)) == 1
+
+
+def test_another_process_knows_what_was_measured(store):
     with retrieval_store.Client(path=store) as client:
         populated(client)
-    (base,) = Path(store).glob("*/derived/clusters.1.0.0.*")
-    base.unlink()
+    program = (
+        "import sys, json, retrieval_store\n"
+        "things = retrieval_store.Client(path=sys.argv[1]).get_collection('things', "
+        "embedding_function=None)\n"
+        "things.query(query_embeddings=[[1.0] * 24], recall=.8)\n"
+        "print(json.dumps(things.stats()['spaces'][''].get('recall', {}).get('vectors')))"
+    )
+    done = subprocess.run(
+        [
+            sys.executable, "-c",
+            "from tests.helpers.tuned import eager_signs; eager_signs()\n" + program, str(store),
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == COUNT
+
+
+@pytest.mark.in_turn(2)
+@pytest.mark.parametrize("kind", ["codes.1.0.0", "recall.1.0"])
+def test_a_damaged_file_is_made_again(store, kind, caplog):
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+    (path,) = Path(store).glob(f"*/derived/{kind}.*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
     things = opened(store)
-    things.query(query_embeddings=groups(1, 5))
-    until(lambda: methods(things) == ["clusters"], "no clusters were made")
+    queries = groups(20, 8)
+    true_ones = nearest(groups(COUNT), queries, "cosine")
+    assert found_of(things, true_ones, queries) > 0.85
+    assert "can't be used and will be made again" in caplog.text
+    things.optimize()
+    assert methods(things) == ["signs"] and known(things)["measured"]
+    assert found_of(things, true_ones, queries) > 0.85
 
 
 def replaced(path, content):
@@ -328,16 +336,24 @@ def replaced(path, content):
     sql(path.parents[1] / "points.sqlite", record, zlib.crc32(content), len(content), path.name)
 
 
-def test_verify_finds_false_places(store):
+@pytest.mark.parametrize("at", ["signs", "factors"])
+def test_verify_finds_false_signs(store, at):
     with retrieval_store.Client(path=store) as client:
         populated(client)
         assert problems(client) == []
-    (path,) = Path(store).glob("*/derived/clusters.1.0.0.*")
-    content = path.read_bytes()
-    replaced(path, content[:-1_500] + bytes(1_000) + content[-500:])
+    (path,) = Path(store).glob("*/derived/codes.1.0.0.*")
+    content = bytearray(path.read_bytes())
+    # The last block of a file is 32 rows' signs, factors and sides, and fills 64 bytes.
+    beside = 2 * 32 * 4
+    if at == "signs":
+        content[-beside - 128 : -beside] = bytes(128)
+    else:
+        floats = np.frombuffer(content, "<f4", 32, len(content) - beside) / 2
+        content[-beside : -beside // 2] = floats.tobytes()
+    replaced(path, bytes(content))
     with retrieval_store.Client(path=store) as client:
-        (problem,) = problems(client)
-        assert "is false, though its checksum is right" in problem
+        told = {report.file.name: report.problem for report in client.verify()}
+        assert "is false, though its checksum is right" in told[path.name]
 
 
 def problems(client):
@@ -346,8 +362,7 @@ def problems(client):
 
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 @pytest.mark.parametrize("spread", [0.0, 1e-3])
-def test_equal_vectors_and_nearly_equal_ones_have_clusters(store, caplog, spread, metric):
-    """The scores of their hits hardly differ, of which the effort of a search is a function."""
+def test_equal_vectors_and_nearly_equal_ones_are_found(store, caplog, spread, metric):
     rows = np.repeat(groups(COUNT // 30), 30, axis=0)
     rows += spread * np.random.default_rng(2).standard_normal(rows.shape).astype(np.float32)
     configuration = {**CONFIGURATION, "hnsw": {"space": metric}}
@@ -366,33 +381,29 @@ def test_equal_vectors_and_nearly_equal_ones_have_clusters(store, caplog, spread
     assert "can't be used" not in caplog.text
 
 
-def test_scores_that_are_none_are_measured_again_without_a_word(store, caplog):
-    """An earlier version saved them of vectors that are nearly equal."""
+def test_what_a_version_before_measured_is_measured_again_without_a_word(store, caplog):
     with retrieval_store.Client(path=store) as client:
         populated(client)
-    (path,) = Path(store).glob("*/derived/clusters.1.0.recall.*")
+    (path,) = Path(store).glob("*/derived/recall.1.0.*")
     told = json.loads(path.read_bytes())
-    told[4] = [None] * len(told[4])
+    told[0] = told[0][:-1]  # of other targets
     replaced(path, json.dumps(told).encode())
     with retrieval_store.Client(path=store) as client:
         assert problems(client) == []
         things = client.get_collection("things", embedding_function=None)
-        things.query(query_embeddings=groups(1, 5))
-        until(lambda: methods(things) == ["clusters"], "it wasn't measured again")
-        assert problems(client) == []
+        things.optimize()
+        assert known(things)["measured"] and problems(client) == []
     assert "can't be used" not in caplog.text
 
 
 def test_data_that_have_changed_since_recall_was_measured_are_no_damage(store):
     with retrieval_store.Client(path=store) as client:
         things = populated(client)
-        recall = things.stats()["spaces"][""]["recall"]
-        # Of another distribution, all in few clusters, of which a search looks at a part.
+        recall = known(things)
         others = np.random.default_rng(3).standard_normal((COUNT // 5, DIMENSION)) * 0.3 + 20
         things.add(ids=[f"new {i}" for i in range(len(others))], embeddings=others)
-        things.optimize()  # which gives them places, and measures nothing
-        assert covered(things) == COUNT + len(others)
-        assert things.stats()["spaces"][""]["recall"] == recall
+        things.optimize()  # which measures nothing
+        assert known(things) == recall
         assert problems(client) == []
         things.delete(where={"tenth": {"$lt": 4}})
         things.delete(ids=things.query(query_embeddings=groups(1, 5), n_results=800)["ids"][0])
@@ -402,21 +413,35 @@ def test_data_that_have_changed_since_recall_was_measured_are_no_damage(store):
 def test_verify_finds_a_recall_that_is_too_high(store):
     with retrieval_store.Client(path=store) as client:
         populated(client)
-    (path,) = Path(store).glob("*/derived/clusters.1.0.recall.*")
+    (path,) = Path(store).glob("*/derived/recall.1.0.*")
     told = json.loads(path.read_bytes())
-    told[6] = [[1 for _ in row] for row in told[6]]  # places that are enough
+    told[3] = [0.0 for _ in told[3]]  # errors that are enough
     replaced(path, json.dumps(told).encode())
     with retrieval_store.Client(path=store) as client:
         (problem,) = problems(client)
-        assert "of the nearest were found, and now" in problem
+        assert "of the nearest were found at worst, and now" in problem
+
+
+def test_what_stores_made_before_had_besides_is_removed(store):
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+    (path,) = Path(store).glob("*/derived/recall.1.0.*")
+    other = path.with_name(f"clusters.1.0.0.{32 * 'a'}")
+    other.write_bytes(b"clusters")
+    record = "INSERT INTO derived VALUES ('clusters.1.0.0', ?, 1, 8, ?, 3000)"
+    sql(path.parents[1] / "points.sqlite", record, other.name, zlib.crc32(b"clusters"))
+    things = opened(store)
+    assert methods(things) == ["signs"]
+    things.optimize()
+    assert not other.exists()
 
 
 PROGRAM = """
 import sys
-from tests.helpers.tuned import eager_clusters
-eager_clusters()
+from tests.helpers.tuned import eager_signs, tuned
+eager_signs()
 import retrieval_store
-from tests.engine.search.test_clusters import groups
+from tests.engine.search.test_searches_by_signs import groups
 things = retrieval_store.Client(path=sys.argv[1]).get_collection("things", embedding_function=None)
 print("begun", flush=True)
 at = int(sys.argv[2])
@@ -429,7 +454,7 @@ while True:
 
 
 @pytest.mark.in_turn(2)
-def test_killed_while_clusters_are_made_nothing_is_lost(store):
+def test_killed_while_codes_are_made_nothing_is_lost(store):
     with retrieval_store.Client(path=store) as client:
         populated(client, 400)
     for attempt in range(times(3, 10)):
@@ -462,8 +487,7 @@ class Histories(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        eager_clusters(self.patch)
-        tuned(self.patch, cluster_parts=3)
+        eager_signs(self.patch)
         self.folder = tempfile.TemporaryDirectory()
         self.store = Path(self.folder.name, "store")
 
@@ -548,7 +572,7 @@ def test_the_recall_of_a_collection_can_be_changed(client):
     things.modify(configuration={"recall": 0.8})
     assert things.configuration["recall"] == 0.8
     things.optimize()
-    assert methods(things) == ["clusters"]
+    assert methods(things) == ["signs"]
     assert things.explain(query_embeddings=groups(1, 5))["recall"]["target"] == 0.8
 
 

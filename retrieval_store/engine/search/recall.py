@@ -1,0 +1,461 @@
+"""How far scores by signs are off, measured on the vectors of a space with hard questions.
+
+A search by signs leaves out whose score is too low even if it is so many standard errors off. How
+many errors find which share of the nearest is no matter of chance alone: they aren't quite normal,
+and where many rows are about as near as the last hit, each that is farther off is lost. So it is
+measured: some questions of each kind are answered exactly, and of each true hit is noted
+how many errors it needs. The kinds are stored vectors, points half way between two, means of five,
+any directions, and stored vectors far from all others; filters are a side, a corner and one in a
+hundred, of which the first two let through what lies away from the question. The *worst* kind must
+reach what is wanted, with room for others. Until something is measured, `UNMEASURED` errors do.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, NamedTuple, TypeAlias
+
+import apsw
+import numpy as np
+import orjson
+
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, as_float32, bits_of
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.engine.search.codes import CodeSnapshot
+from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.storage.derived import (
+    DerivedFile,
+    DerivedFiles,
+    DerivedKind,
+    OutdatedError,
+    find,
+)
+from retrieval_store.engine.storage.schema import Space
+from retrieval_store.indexes import DEFAULT_RECALL, GREATEST_RECALL
+from retrieval_store.indexes.exact import (
+    Nearest,
+    is_safe_length,
+    length_of,
+    max_candidates,
+    nearest,
+)
+from retrieval_store.indexes.native import BLOCK
+from retrieval_store.indexes.quantized import (
+    Bits,
+    Sought,
+    estimates,
+    nearest_by_codes,
+    signs_at,
+    turned,
+)
+
+TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
+UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
+LEAST_ERRORS, MOST_ERRORS = 1.0, 4.0
+SAFETY = 4  # the worst kind may miss one in so many of what may be missed: others will be asked
+ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
+STEP = 0.25  # errors more, where searches find too little
+QUESTIONS = 24  # of each kind
+LONELY = 5  # stored vectors among which one is asked about that lies far from others
+HITS = (1, 10, 100)
+NOISE = 0.02  # of a stored vector that is asked for, as a share of the usual size of its numbers
+MEASURED_AGAIN = 1.25  # of so many times as many vectors
+MIN_MEASURED = 2_000  # vectors
+AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for it again
+CORNER = 3  # numbers of which all must have the other sign
+MAX_SHARE = 20  # rows of which one may be left to distances, as in `large`
+CheckCancelled: TypeAlias = Callable[[], object]
+
+
+class Measured(NamedTuple):
+    """What searches found of the nearest `k` for one kind of questions under one filter, for that
+    of the HITS of which least was found: on average, and at worst for one question."""
+
+    kind: str
+    filter: str
+    k: int
+    recall: float
+    least: float
+
+
+def _how_much(one: Measured) -> tuple[float, float]:
+    return one.recall, one.least
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What was measured with `vectors` vectors and so many `questions`. errors: that find the
+    TARGETS; measured: what the default target then found; at: when, in seconds of the epoch."""
+
+    vectors: int
+    questions: int
+    errors: tuple[float, ...]
+    measured: tuple[Measured, ...]
+    at: float
+
+    @property
+    def worst(self) -> Measured:
+        """The kind of which least was found."""
+        return min(self.measured, key=_how_much)
+
+    def to_json(self) -> bytes:
+        """What is in a file."""
+        measured = [[*one] for one in self.measured]
+        content = [TARGETS, self.vectors, self.questions, self.errors, measured, self.at]
+        return orjson.dumps(content)
+
+    @classmethod
+    def of_json(cls, content: bytes) -> "Recall":
+        """The same again; ValueError for what is none."""
+        targets, vectors, questions, errors, measured, at = orjson.loads(content)
+        if tuple(targets) != TARGETS:
+            raise OutdatedError("other targets were measured")
+        told = tuple(map(float, errors))
+        in_order = len(told) == len(TARGETS) and [*told] == sorted(told)
+        if not in_order or not all(0 <= one <= MOST_ERRORS for one in told):
+            raise ValueError("it holds no numbers of errors")
+        found = tuple(
+            Measured(str(kind), str(filter_), int(k), float(recall), float(least))
+            for kind, filter_, k, recall, least in measured
+        )
+        if not found or type(vectors) is not int or type(questions) is not int:
+            raise ValueError("it says nothing of what was measured")
+        return cls(vectors, questions, told, found, float(at))
+
+
+def errors_for(target: float, recall: Recall | None) -> float | None:
+    """How many standard errors a search must allow for; None where only a proof will do."""
+    at = next((i for i, one in enumerate(TARGETS) if one >= target - 1e-9), None)
+    if at is None:
+        return None
+    return (UNMEASURED if recall is None else recall.errors)[at]
+
+
+class SpaceRecall(DerivedKind[None, Recall]):
+    """What was measured of a vector space in one generation; nothing until it is loaded or
+    measured. changed: called when something else is known."""
+
+    what: ClassVar[str] = "the measured recall"
+
+    def __init__(self, space: Space, generation: int, files: DerivedFiles | None) -> None:
+        self.key = f"recall.{space.number}.{generation}"
+        self.changed: Callable[[], None] = lambda: None
+        self._files = files
+        self._file: DerivedFile | None = None
+        self._looked = files is None
+        self._asked_at = 0.0
+        self._known: Recall | None = None
+
+    @property
+    def known(self) -> Recall | None:
+        """What was measured; None where that is still to be done."""
+        return self._known
+
+    def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
+        """Look for a file; only once, unless `newer`."""
+        if self._files is None or (self._looked and not newer):
+            return
+        found = find(connection, self.key)
+        if found is not None and found != self._file:
+            recall = self.try_read(self._files, found, None)
+            if recall is not None:
+                self.note(recall)
+                self._file = found
+        self._looked = True
+
+    def read(self, path: Path, made: DerivedFile, source: None) -> Recall:
+        return Recall.of_json(path.read_bytes())
+
+    def note(self, recall: Recall) -> None:
+        """Go on with what was measured."""
+        self._known = recall
+        self.changed()
+
+    def lacks(self, slots: int) -> bool:
+        """Whether it should be measured, at first or again."""
+        known = self._known
+        few = slots < MIN_MEASURED
+        return not few and (known is None or slots >= MEASURED_AGAIN * known.vectors)
+
+    def asks(self, slots: int) -> bool:
+        """The same, once a second."""
+        if not self.lacks(slots) or time.monotonic() < self._asked_at + AGAIN_AFTER:
+            return False
+        self._asked_at = time.monotonic()
+        return True
+
+
+def write_recall(path: Path, recall: Recall) -> int:
+    """Write what was measured to a new file; returns with how many vectors."""
+    path.write_bytes(recall.to_json())
+    return recall.vectors
+
+
+# Measuring.
+
+
+class _Question(NamedTuple):
+    """A query vector, and the slots that may be found, None for all that live."""
+
+    vector: Matrix
+    allowed: Bools | None
+
+
+class _Group(NamedTuple):
+    """Questions of one kind under one filter."""
+
+    kind: str
+    filter: str
+    questions: Sequence[_Question]
+
+
+class _Answered(NamedTuple):
+    """A group, and the true answers to its questions."""
+
+    group: _Group
+    true: Sequence[Nearest]
+
+
+class Measurement:
+    """One measurement of the vectors of a space, by their codes, which cover them."""
+
+    def __init__(
+        self, space: SpaceState, coded: CodeSnapshot, check_cancelled: CheckCancelled
+    ) -> None:
+        assert coded.together is not None
+        self._space, self._coded, self._check_cancelled = space, coded, check_cancelled
+        self._pieces = coded.together
+        self._slots = min(space.space.slots, coded.stop)
+        self._metric: Metric = space.space.metric
+        self._matrix = space.vectors.rows(space.space.slots)
+        self._draw = np.random.default_rng(11)
+        owners = space.row_of_slot.whole()[: self._slots]
+        self._living: Bools = owners >= 0
+
+    def run(self) -> Recall | None:
+        """What was measured; None where there is too little to ask about."""
+        answered = [self._answer(group) for group in self._groups() if group.questions]
+        answered = [one for one in answered if any(true.chosen for true in one.true)]
+        if not answered:
+            return None
+        needed = [self._needed(one) for one in answered]
+        errors = [_errors_for(target, needed) for target in TARGETS]
+        default = TARGETS.index(DEFAULT_RECALL)
+        while True:
+            measured = [self._found(one, errors[default]) for one in answered]
+            worst = min(one.recall for each in measured for one in each if one.k > 1)
+            if worst >= DEFAULT_RECALL or errors[default] + STEP > MOST_ERRORS:
+                break
+            errors[default:] = [min(MOST_ERRORS, one + STEP) for one in errors[default:]]
+        told = tuple(min(each, key=_how_much) for each in measured)
+        questions = sum(len(one.group.questions) for one in answered)
+        head = self._slots, questions, tuple(np.maximum.accumulate(errors).tolist())
+        return Recall(*head, told, time.time())
+
+    def found_with(self, recall: Recall) -> float | None:
+        """What searches find at worst that allow for as many errors as was measured; None where
+        there is too little to ask about."""
+        errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
+        every = [self._found(self._answer(one), errors) for one in self._groups() if one.questions]
+        return min((one.recall for each in every for one in each), default=None)
+
+    # Questions.
+
+    def _groups(self) -> Iterator[_Group]:
+        """All questions, of which the last are chosen by the answers to others."""
+        living = np.flatnonzero(self._living)
+        stored = self._vectors(self._draw.choice(living, min(len(living), LONELY * QUESTIONS)))
+        size = float(np.abs(stored).mean()) if len(stored) else 1.0
+        near = self._usable(stored[:QUESTIONS] + self._noise(size, stored[:QUESTIONS].shape))
+        between = self._usable(self._means(living, 2))
+        yield self._group("near a stored vector", near)
+        yield self._group("half way between two", between)
+        yield self._group("the mean of five", self._usable(self._means(living, 5)))
+        anywhere = stored.mean(axis=0) if self._metric == "l2" else 0.0
+        spread = float(stored.std()) if self._metric == "l2" else size
+        directions = anywhere + self._noise(spread / NOISE, (QUESTIONS, stored.shape[1]))
+        yield self._group("any direction", self._usable(directions))
+        yield self._group("far from all others", self._lonely(self._usable(stored)))
+        yield self._filtered("near a stored vector", "the other side", near, self._other_side)
+        yield self._filtered("half way between two", "a corner", between, self._corner)
+        yield self._filtered("near a stored vector", "one in a hundred", near, self._at_random)
+
+    def _noise(self, size: float, shape: tuple[int, ...]) -> Matrix:
+        noise = NOISE * size * self._draw.standard_normal(shape)
+        found: Matrix = noise.astype(np.float32)
+        return found
+
+    def _vectors(self, slots: Ints) -> Matrix:
+        self._space.vectors.admit(self._matrix, self._space.checksums, slots)
+        vectors: Matrix = as_float32(self._matrix[slots])
+        if self._metric != "cosine":
+            return vectors
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        units: Matrix = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+        return units
+
+    def _means(self, living: Ints, several: int) -> Matrix:
+        chosen = self._draw.choice(living, (several, QUESTIONS))
+        each = np.stack([self._vectors(slots) for slots in chosen])
+        means: Matrix = each.mean(axis=0)
+        return means
+
+    def _usable(self, vectors: Matrix) -> Matrix:
+        """Those whose scores can be bounded."""
+        good = [is_safe_length(length := length_of(one)) and length > 0 for one in vectors]
+        return np.ascontiguousarray(vectors[np.array(good, np.bool_)], np.float32)
+
+    def _lonely(self, stored: Matrix) -> Matrix:
+        """Those whose tenth neighbours are farthest away."""
+        found = self._exactly(stored, 10, None)
+        far = np.array([one.distances[one.chosen - 1] for one in found])
+        return stored[np.argsort(-far)[:QUESTIONS]]
+
+    def _group(self, kind: str, vectors: Matrix) -> _Group:
+        return _Group(kind, "all", [_Question(vector, None) for vector in vectors])
+
+    def _filtered(
+        self, kind: str, name: str, vectors: Matrix, allowed: Callable[[Matrix], Bools]
+    ) -> _Group:
+        questions = []
+        for vector in vectors:
+            self._check_cancelled()
+            questions.append(_Question(vector, allowed(vector) & self._living))
+        return _Group(kind, name, questions)
+
+    def _signs_at(self, number: int) -> Bools:
+        """(slots,) whether a number of the vectors, once they are rotated, is above 0."""
+        found = np.zeros(self._slots, np.bool_)
+        for first, codes in self._coded.pieces:
+            there = signs_at(codes, number)[: self._slots - first]
+            found[first : first + len(there)] = there
+        return found
+
+    def _own_signs(self, vector: Matrix) -> tuple[Ints, Bools]:
+        """The numbers of a vector, once it is rotated, the largest first, and which are above 0."""
+        own = turned(vector, self._pieces.frames[0]).own
+        return np.argsort(-np.abs(own)), own > 0
+
+    def _other_side(self, vector: Matrix) -> Bools:
+        """Slots of vectors whose sign differs where the question's number is largest."""
+        order, signs = self._own_signs(vector)
+        found: Bools = self._signs_at(int(order[0])) != signs[order[0]]
+        return found
+
+    def _corner(self, vector: Matrix) -> Bools:
+        """Those whose signs differ at several of the largest."""
+        order, signs = self._own_signs(vector)
+        apart = [self._signs_at(int(at)) != signs[at] for at in order[:CORNER]]
+        found: Bools = np.logical_and.reduce(apart)
+        return found
+
+    def _at_random(self, vector: Matrix) -> Bools:
+        return self._draw.random(self._slots) < 1 / 100
+
+    # Answers.
+
+    def _answer(self, group: _Group) -> _Answered:
+        if all(one.allowed is None for one in group.questions):
+            vectors = np.array([one.vector for one in group.questions])
+            return _Answered(group, self._exactly(vectors, HITS[-1], None))
+        true = [
+            self._exactly(one.vector[None], HITS[-1], one.allowed)[0] for one in group.questions
+        ]
+        return _Answered(group, true)
+
+    def _exactly(self, vectors: Matrix, k: int, allowed: Bools | None) -> list[Nearest]:
+        """The true nearest of each."""
+        self._check_cancelled()
+        if not len(vectors):
+            return []
+        allowed = self._living if allowed is None else allowed
+        lengths = [length_of(one) for one in vectors]
+        sought = self._sought(k, allowed, None)
+        found = nearest_by_codes(vectors, lengths, self._pieces, sought, self._matrix)
+        hard = [i for i, one in enumerate(found) if one is None]
+        if hard:
+            slots = np.flatnonzero(allowed)
+            self._space.vectors.admit(self._matrix, self._space.checksums, slots)
+            norms = partial(self._space.vectors.norms, self._matrix, self._space.checksums, slots)
+            answers = nearest(vectors[hard], self._matrix, norms, self._metric, k, slots)
+            for i, answer in zip(hard, answers, strict=True):
+                found[i] = answer
+        answers = [one for one in found if one is not None]
+        for one in answers:
+            self._space.vectors.admit(self._matrix, self._space.checksums, one.slots)
+        return answers
+
+    def _sought(self, k: int, allowed: Bools, errors: float | None) -> Sought:
+        most = max_candidates(int(np.count_nonzero(allowed)), MAX_SHARE, k)
+        return Sought(k, most, _bits(allowed), None, errors)
+
+    def _needed(self, answered: _Answered) -> Floats:
+        """How many errors the true hits need to be found, of several numbers of hits."""
+        needed: list[Floats] = []
+        for question, true in zip(answered.group.questions, answered.true, strict=True):
+            slots, distances = true.slots[: true.chosen], true.distances[: true.chosen]
+            scores = _scores(distances, self._metric)
+            guessed, errors = self._estimates(slots, question.vector)
+            for k in HITS[1:]:
+                some = slice(0, min(k, len(slots)))
+                if len(scores[some]):
+                    short = scores[some][-1] - guessed[some]
+                    needed.append(short / np.maximum(errors[some], np.finfo(np.float64).tiny))
+        return np.concatenate(needed) if needed else np.empty(0)
+
+    def _estimates(self, slots: Ints, vector: Matrix) -> tuple[Floats, Floats]:
+        """The scores of some slots by signs, and their standard errors."""
+        scores, errors = np.zeros(len(slots)), np.ones(len(slots))
+        for first, codes in self._coded.pieces:
+            here = np.flatnonzero((slots >= first) & (slots < first + codes.count))
+            if len(here):
+                query = turned(vector, codes.frame)
+                scores[here], errors[here] = estimates(codes, slots[here] - first, query)
+        return scores, errors
+
+    def _found(self, answered: _Answered, errors: float) -> list[Measured]:
+        """What searches find that allow for so many errors, for each of the HITS."""
+        (group, true), found = answered, []
+        for k in HITS:
+            shares = [
+                self._share(question, one, k, errors)
+                for question, one in zip(group.questions, true, strict=True)
+                if one.chosen
+            ]
+            if shares:
+                mean = float(np.mean(shares))
+                found.append(Measured(group.kind, group.filter, k, mean, min(shares)))
+        return found
+
+    def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:
+        """The share of the nearest that one search finds, or of others as near."""
+        self._check_cancelled()
+        allowed = self._living if question.allowed is None else question.allowed
+        sought = self._sought(k, allowed, errors)
+        of_query = question.vector[None], [length_of(question.vector)]
+        (found,) = nearest_by_codes(*of_query, self._pieces, sought, self._matrix)
+        if found is None:  # it is answered exactly
+            return 1.0
+        k = min(k, true.chosen)
+        near = found.distances[: found.chosen] <= true.distances[k - 1]
+        return min(k, int(np.count_nonzero(near))) / k
+
+
+def _errors_for(target: float, needed: Sequence[Floats]) -> float:
+    """So many errors reach the target for each of these kinds, with room for others."""
+    share = 1 - (1 - target) / SAFETY
+    most = max(float(np.sort(each)[math.ceil(share * len(each)) - 1]) for each in needed)
+    return min(MOST_ERRORS, max(LEAST_ERRORS, round(most + ROUNDINGS, 2)))
+
+
+def _scores(distances: Floats, metric: Metric) -> Floats:
+    return {"l2": -distances / 2, "ip": -distances}.get(metric, 1 - distances)
+
+
+def _bits(allowed: Bools) -> Bits:
+    bits = np.zeros(-(-len(allowed) // BLOCK), "<u4")
+    packed = bits_of(allowed)
+    bits.view(np.uint8)[: len(packed)] = packed
+    return bits

@@ -1,0 +1,211 @@
+"""Searches by signs first: what they find, what they may miss, and that no instruction set differs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval_store.indexes import quantized
+from retrieval_store.indexes.exact import BY_PRODUCTS
+from retrieval_store.indexes.native import BLOCK, kernel
+from retrieval_store.indexes.quantized import Sought, best_frame, gather_codes
+from tests.helpers.indexed import with_codes
+from tests.helpers.oracle import brute_measures
+from tests.helpers.tuned import tuned
+from tests.indexes.test_codes import (
+    EVERY_SET,
+    HARD,
+    SETS,
+    bits_of,
+    coded,
+    encoded,
+    usable,
+    usual_instructions,
+)
+from tests.often import up_to
+
+__all__ = ["usual_instructions"]  # a fixture that all of these use
+pytestmark = with_codes
+NO_LIMIT = 1e9  # errors
+
+
+def groups(random, count, dimension):
+    """Rows around fifty centres, of which those around one are some standard errors apart."""
+    centres = random.standard_normal((50, dimension))
+    rows = centres[random.integers(0, 50, count)] + 0.5 * random.standard_normal((count, dimension))
+    return rows.astype(np.float32)
+
+
+def nearest(rows, queries, metric, sought, pieces=3):
+    queries, lengths = usable(queries, metric)
+    return quantized.nearest_by_codes(queries, lengths, coded(rows, metric, pieces), sought, rows)
+
+
+def found_of(rows, queries, metric, k, found, allowed=None):
+    """The share of the true nearest that were found."""
+    right = wanted = 0
+    for query, one in zip(usable(queries, metric)[0], found, strict=True):
+        far = brute_measures(query, rows, metric)
+        true = np.sort(far if allowed is None else far[allowed])[:k]
+        wanted += len(true)
+        right += min(len(true), int((one.distances[: one.chosen] <= true[-1] + 1e-12).sum()))
+    return right / wanted
+
+
+@EVERY_SET
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
+@pytest.mark.parametrize("cloud", HARD)
+def test_with_errors_without_limit_all_are_found(cloud, metric, instructions):
+    kernel().use(instructions)
+    random = np.random.default_rng(3)
+    rows = HARD[cloud](random, (3_000, 48)).astype(np.float32)
+    rows[10], rows[20] = 0, rows[30]
+    queries = np.vstack([HARD[cloud](random, (4, 48)), rows[30:31], rows[:2]]).astype(np.float32)
+    found = nearest(rows, queries, metric, Sought(10, len(rows), errors=NO_LIMIT))
+    proved = nearest(rows, queries, metric, Sought(10, len(rows)))
+    for one, other in zip(found, proved, strict=True):
+        assert one.chosen == other.chosen
+        assert np.array_equal(np.sort(one.slots[: one.chosen]), np.sort(other.slots[: one.chosen]))
+        assert np.array_equal(one.distances[: one.chosen], other.distances[: one.chosen])
+
+
+@settings(max_examples=up_to(100), deadline=None)
+@given(st.data())
+def test_hits_are_those_of_all_instruction_sets_and_as_far_as_said(data):
+    metric = data.draw(st.sampled_from(BY_PRODUCTS))
+    dimension = data.draw(st.sampled_from([1, 7, 31, 64, 100, 127, 128, 257, 511, 512, 777, 4_096]))
+    count, k = data.draw(st.integers(1, 600)), data.draw(st.integers(1, 30))
+    errors = data.draw(st.sampled_from([1.0, 2.5, NO_LIMIT]))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    rows = groups(random, count, dimension)
+    queries = np.vstack([random.standard_normal((2, dimension)), rows[:2]]).astype(np.float32)
+    allowed = random.random(count) < data.draw(st.sampled_from([1.0, 0.5, 0.05]))
+    sought = Sought(k, count, bits_of(allowed), None, errors)
+    pieces, each = data.draw(st.integers(1, 3)), []
+    for name in SETS:
+        kernel().use(name)
+        each.append(nearest(rows, queries, metric, sought, pieces))
+    for several in zip(*each, strict=True):
+        first = several[0]
+        assert allowed[first.slots].all() and first.chosen >= min(k, allowed.sum())
+        for other in several[1:]:
+            assert np.array_equal(first.distances[: first.chosen], other.distances[: other.chosen])
+    for query, one in zip(usable(queries, metric)[0], each[0], strict=True):
+        far = brute_measures(query, rows[one.slots], metric)
+        assert np.allclose(one.distances, far, rtol=1e-9, atol=1e-12)
+        assert (np.diff(one.distances[: one.chosen]) >= 0).all()
+
+
+@EVERY_SET
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
+@pytest.mark.parametrize("dimension", [64, 256])
+def test_as_many_are_found_as_the_errors_say(metric, dimension, instructions):
+    """Of any direction, whose hits all lie just above the threshold, fewer are found than of others,
+    and never fewer than lie within so many standard errors."""
+    kernel().use(instructions)
+    random = np.random.default_rng(5)
+    rows = groups(random, 20_000, dimension)
+    near = rows[:40] + 0.1 * random.standard_normal((40, dimension)).astype(np.float32)
+    anywhere = random.standard_normal((40, dimension)).astype(np.float32)
+    for queries in (near, anywhere):
+        shares = []
+        for errors in (1.0, 2.0, 2.5):
+            found = nearest(rows, queries, metric, Sought(10, 20_000, errors=errors))
+            shares.append(found_of(rows, queries, metric, 10, found))
+        assert shares[0] >= 0.8 and shares[1] >= 0.96 and shares[2] >= 0.985
+
+
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
+def test_fewer_are_looked_at_more_closely_than_by_a_proof(metric):
+    random = np.random.default_rng(6)
+    rows = groups(random, 20_000, 256)
+    for one in nearest(rows, rows[:20], metric, Sought(10, 20_000, errors=2.5)):
+        signs, codes, distances = one.looked
+        assert signs >= len(rows) and codes < len(rows) / 10 and distances < 500
+    (proved,) = nearest(rows, rows[:1], metric, Sought(10, 20_000))
+    assert proved.looked == (0, 0, 0)
+
+
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
+@pytest.mark.parametrize("share", [0.5, 0.03])
+def test_a_filter_changes_how_many_are_looked_at_and_not_what_is_found(metric, share):
+    """Also one that lets through nothing near the query."""
+    random = np.random.default_rng(7)
+    rows = groups(random, 20_000, 128)
+    for query in rows[:10]:
+        far = brute_measures(query, rows, metric)
+        allowed = (random.random(len(rows)) < share) & (far > np.quantile(far, 0.1))
+        sought = Sought(10, len(rows), bits_of(allowed), None, 3.0)
+        found = nearest(rows, query[None], metric, sought)
+        assert allowed[found[0].slots].all() and found[0].chosen >= 10
+        assert found_of(rows, query[None], metric, 10, found, np.flatnonzero(allowed)) >= 0.8
+
+
+def test_copies_of_codes_are_searched_alike():
+    random = np.random.default_rng(8)
+    rows = groups(random, 2_000, 128)
+    frame, slots = best_frame(rows, "l2", 5), np.flatnonzero(random.random(2_000) < 0.3)
+    parts = [encoded(rows[first : first + 64], "l2", frame) for first in range(0, 2_000, 64)]
+    chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
+    copies = quantized.Pieces.of([gather_codes(chosen, slots)], [0])
+    queries, lengths = usable(rows[:5], "l2")
+    sought = Sought(10, 2_000, errors=2.5)
+    found = quantized.nearest_by_codes(queries, lengths, copies, sought, rows)
+    assert all(np.isin(one.slots, slots).all() for one in found)
+    assert found_of(rows, queries, "l2", 10, found, slots) >= 0.98
+
+
+@pytest.mark.parametrize("stride", [1, 2, 1_000])
+def test_however_many_blocks_come_first_no_row_is_found_twice(stride, monkeypatch):
+    tuned(monkeypatch, sampled_blocks=stride)
+    rows = groups(np.random.default_rng(9), 3_000, 64)
+    for one in nearest(rows, rows[:20], "cosine", Sought(10, 3_000, errors=2.5)):
+        assert len(set(one.slots.tolist())) == len(one.slots) and one.chosen >= 10
+
+
+def test_a_single_query_is_answered_as_many_are():
+    rows = groups(np.random.default_rng(10), 5_000, 200)
+    pieces, sought = coded(rows, "ip", 2), Sought(10, 5_000, errors=2.0)
+    one_pass = quantized.CodePass(pieces, sought, rows)
+    queries, lengths = usable(rows[:20], "ip")
+    together = quantized.nearest_by_codes(queries, lengths, pieces, sought, rows)
+    for query, other in zip(queries, together, strict=True):
+        alone = one_pass.nearest(query, rows)
+        assert np.array_equal(alone.slots[: alone.chosen], other.slots[: other.chosen])
+
+
+def test_rows_of_unsafe_length_are_always_measured():
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((2_000, 64)).astype(np.float32)
+    rows[5] = 1e30 * rows[7]
+    (found,) = nearest(rows, rows[7:8], "cosine", Sought(2, 2_000, errors=1.0))
+    assert {5, 7} <= set(found.slots[: found.chosen].tolist())
+
+
+def test_a_vector_that_is_not_what_was_coded_is_among_what_is_to_be_verified():
+    rows = groups(np.random.default_rng(11), 3_000, 64)
+    queries, lengths = usable(rows[100:101], "cosine")
+    pieces, sought = coded(rows, "cosine", 1), Sought(5, 3_000, errors=2.5)
+    changed = rows.copy()
+    changed[100] = -rows[100]
+    (found,) = quantized.nearest_by_codes(queries, lengths, pieces, sought, changed)
+    assert 100 in found.slots and 100 not in found.slots[: found.chosen]
+
+
+@pytest.mark.parametrize("metric", BY_PRODUCTS)
+@pytest.mark.parametrize("dimension", [33, 256])
+def test_scores_by_signs_are_off_by_what_their_errors_say(metric, dimension):
+    random = np.random.default_rng(12)
+    rows = groups(random, 4_000, dimension)
+    codes, off = encoded(rows, metric), []
+    for query in random.standard_normal((20, dimension)).astype(np.float32):
+        places = random.choice(len(rows), 1_000, replace=False)
+        scores, errors = quantized.estimates(codes, places, quantized.turned(query, codes.frame))
+        far = brute_measures(query, rows[places], metric)
+        true = {"l2": -far / 2, "ip": -far}.get(metric, 1 - far)
+        off.append((true - scores) / errors)
+    assert abs(np.mean(off)) < 0.1 and 0.85 < np.std(off) < 1.15
+    assert np.array_equal(
+        quantized.signs_of(codes, np.arange(len(rows)))[:, 5], quantized.signs_at(codes, 5)
+    )
+    assert len(codes.signs) == -(-len(rows) // BLOCK)
